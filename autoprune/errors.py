@@ -1,0 +1,52 @@
+"""Errors that a user can act on; each carries the exit code of the command line.
+
+Messages say what was wrong (with the value), what is allowed, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutopruneError(Exception):
+    """Something failed in a way the user can understand; exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(AutopruneError):
+    """A wrong argument, name or configuration; exit code 2."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that no registry holds; the message suggests the nearest ones.
+
+    Args:
+        kind: What was looked up, for example ``"metric"``.
+        name: The name that was not found.
+        known: All names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(names) or 'none'}")
+        self.name = name
+
+
+class PrerequisiteError(AutopruneError):
+    """Something outside AutoPrune is missing (Docker, a package, an endpoint); exit code 4."""
+
+    exit_code = 4
+
+
+class DamagedFileError(AutopruneError):
+    """A file whose content does not match its recorded digest; exit code 1."""
+
+
+class NothingPassedError(AutopruneError):
+    """The work finished, but no candidate passed the gate; exit code 3."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Thin Prefect tasks: resolve paths, call the library, log to MLflow, return a record."""
