@@ -1,0 +1,46 @@
+# AutoPrune: `make demo` runs the main job, `make test` runs every test. Both set themselves up.
+# pip, not uv: pip honours the machine's constraints and takes the CPU build of torch where one is set.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install docker demo up test lint bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv with everything, demo models and text included
+
+$(STAMP): pyproject.toml requirements-demo.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old; AutoPrune needs 3.11 or newer: make PYTHON=python3.11 install")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,tasks,dask,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	@touch $@
+
+docker: ## Make sure that a Docker daemon answers (installs docker.io as root on Debian and Ubuntu)
+	@sh sandbox/docker.sh
+
+demo: install docker ## Run the main job: search, prune, evaluate, register, report
+	@$(BIN)/autoprune sandbox build
+	@$(BIN)/autoprune demo
+
+up: install ## Start Prefect, MLflow and a worker, and deploy the flows
+	@$(BIN)/autoprune up
+
+lint: install ## Style, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: install docker lint ## Every test, on real parts
+	@AUTOPRUNE_REQUIRE_DOCKER=1 $(BIN)/python -m pytest
+
+bench: install docker ## The figures that the README quotes
+	@$(BIN)/python -m benchmarks
+
+clean: ## Forget runs and caches, keep .venv
+	rm -rf .autoprune .mypy_cache .ruff_cache .pytest_cache .hypothesis
