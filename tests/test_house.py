@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: short files, speaking names, no leaks of where we built."""
+"""The house rules that a machine can check: short files, speaking names, no machine paths."""
 
 import re
 import subprocess

@@ -15,7 +15,7 @@ def registry() -> Registry[object]:
 
 def test_unknown_name_suggests() -> None:
     with pytest.raises(
-        UnknownNameError, match="unknown metric 'wnda'; did you mean wanda"
+        UnknownNameError, match="'wnda'; did you mean wanda"
     ) as found:
         registry().get("wnda")
     assert found.value.exit_code == 2
