@@ -1,0 +1,93 @@
+"""What goes to a designer and what comes back, independent of the transport."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autoprune.digest import digest_json
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """Everything that decides an answer; its digest names the answer on record.
+
+    Args:
+        messages: The conversation; what stays the same comes first, so that servers can cache it.
+        max_tokens: Upper limit of the answer.
+        temperature: Sampling temperature.
+        seed: Sampling seed, sent but never trusted.
+        grammar: GBNF grammar of the answer, for servers that enforce one.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float
+    seed: int
+    grammar: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole request."""
+        return digest_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; :meth:`from_json` reads it back."""
+        return {
+            "messages": [{"role": m.role, "content": m.content} for m in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "grammar": self.grammar,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ChatRequest":
+        """Inverse of :meth:`to_json`."""
+        return cls(
+            messages=tuple(Message(m["role"], m["content"]) for m in value["messages"]),
+            max_tokens=value["max_tokens"],
+            temperature=value["temperature"],
+            seed=value["seed"],
+            grammar=value["grammar"],
+        )
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one call, as the server counted them; 0 where it does not say."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A designer's answer.
+
+    Args:
+        text: Raw text, untrusted.
+        usage: Tokens used.
+        finish_reason: ``length`` means the text is cut off.
+        seconds: Wall-clock time of the call.
+    """
+
+    text: str
+    usage: Usage = Usage()
+    finish_reason: FinishReason = "stop"
+    seconds: float = 0.0

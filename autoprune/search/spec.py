@@ -1,0 +1,120 @@
+"""What a search is told: the model, the data, the designer, the budget."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoprune.digest import digest_json
+from autoprune.recipe import Candidate, Group, Recipe
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DesignerSpec(_Frozen):
+    """Who writes the candidates.
+
+    ``auto`` takes an endpoint when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, the local
+    model otherwise. ``genetic`` and ``random`` use no LLM. Keys are never part of a specification.
+    """
+
+    kind: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = "auto"
+    base_url: str | None = None
+    model: str | None = None
+    temperature: float = Field(default=0.8, ge=0.0, le=2.0)
+    max_tokens: int = Field(default=96, ge=16, le=8192)
+    prompt_tokens: int = Field(default=480, ge=200, le=32768, description="budget of one prompt")
+    grammar: bool = Field(
+        default=True, description="constrain answers by a grammar where the server can"
+    )
+
+
+class Budget(_Frozen):
+    """Where a search stops; baselines are free, everything else counts."""
+
+    candidates: int = Field(
+        default=24, ge=0, description="designed candidates, rejected ones included"
+    )
+    tokens: int | None = Field(
+        default=None, ge=1, description="designer tokens, prompt and completion"
+    )
+    seconds: float | None = Field(default=None, gt=0, description="summed over recorded outcomes")
+
+
+class RecipeSpec(_Frozen):
+    """A hand-made recipe that is measured before the first design.
+
+    Args:
+        metric: Registry name, or ``expr:`` and an expression.
+    """
+
+    metric: str
+    group: Group = "row"
+    allocation: str = "uniform"
+    solver: str | None = Field(default=None, description="None: the solver of the search")
+
+    def recipe(self, solver: str) -> Recipe:
+        """The recipe, with ``solver`` where none is named."""
+        text = self.metric.removeprefix("expr:")
+        kind: Literal["expression", "builtin"] = "expression" if text != self.metric else "builtin"
+        chosen = self.solver if self.solver is not None else solver
+        return Recipe(Candidate(kind, text.strip()), self.group, self.allocation, chosen)
+
+
+# Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper
+# (arXiv 2306.11695, section 3); the last two show what the allocation alone is worth.
+BASELINES = (
+    RecipeSpec(metric="magnitude", group="matrix"),
+    RecipeSpec(metric="wanda"),
+    RecipeSpec(metric="ria"),
+    RecipeSpec(metric="wanda", allocation="sdsa"),
+    RecipeSpec(metric="wanda", allocation="ramp"),
+)
+
+
+class SearchSpec(_Frozen):
+    """A whole search; the same object is the command's flags, the form and the record."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    corpus: str
+    sparsity: float = Field(
+        default=0.6, ge=0.0, lt=1.0, description="share of zeros, not a percentage"
+    )
+    pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
+    designer: DesignerSpec = DesignerSpec()
+    budget: Budget = Budget()
+    seed: int = Field(default=0, ge=0)
+
+    calibration_windows: int = Field(default=16, ge=1)
+    seqlen: int = Field(default=512, ge=8, description="tokens in a window")
+    rung_windows: int = Field(default=4, ge=2, description="selection windows of the first rung")
+    selection_windows: int = Field(default=12, ge=2, description="windows that decide the ranking")
+    sealed_windows: int = Field(default=20, ge=1, description="windows read once, at the end")
+
+    solver: str = "none"
+    language: Literal["expression", "python", "both"] = "expression"
+    slots: int = Field(default=4, ge=1, le=64, description="candidates of one generation")
+    promote: float = Field(
+        default=0.5, gt=0.0, le=1.0, description="share of a generation that may rise"
+    )
+    repairs: int = Field(default=1, ge=0, le=2, description="repair calls for one candidate")
+    sentinel_every: int = Field(
+        default=0, ge=0, description="generations between drift checks, 0: never"
+    )
+    groups: tuple[Group, ...] = ("row", "matrix")
+    allocations: tuple[str, ...] = ("uniform", "sdsa", "ramp")
+    baselines: tuple[RecipeSpec, ...] = BASELINES
+    reference: str = Field(
+        default="wanda", description="baseline metric that changes are counted from"
+    )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every field."""
+        return digest_json(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; ``SearchSpec.model_validate`` reads it back."""
+        return self.model_dump(mode="json")

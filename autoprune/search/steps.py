@@ -1,0 +1,204 @@
+"""The vocabulary between a search and its driver: the search asks, the driver answers.
+
+A driver is a loop: take :meth:`Search.next_step`, do what it says, give the outcome to
+:meth:`Search.record`, until the step is :class:`Done`. Steps are plain values; the same recorded
+outcomes always lead to the same next step.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from autoprune.design.chat import ChatRequest, Reply, Usage
+from autoprune.recipe import Recipe
+
+DoneReason = Literal["candidates", "tokens", "seconds", "drift", "no_baseline"]
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Ask the designer; answer with :class:`Reply`, or :class:`Failed` if it gave none."""
+
+    step_id: str
+    generation: int
+    slot: int
+    operator: str
+    request: ChatRequest
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Run the metric in the sandbox: probe, then real layers; answer with :class:`Validation`.
+
+    Asked once for each (metric, group). Built-in metrics are asked too, since their signature
+    tells which candidate merely rediscovers one; they need no sandbox.
+    """
+
+    step_id: str
+    generation: int
+    slot: int
+    recipe_id: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Prune the whole model and measure; answer with :class:`Measurement` or :class:`Failed`.
+
+    Args:
+        rung: 1 few windows, 2 all selection windows.
+        windows: Use the first ``windows`` of the selection split, always in the same order.
+        sparsity: Share of zeros.
+        role: ``candidate``, ``baseline``, or ``sentinel`` (measured again to detect drift).
+    """
+
+    step_id: str
+    generation: int
+    slot: int
+    recipe_id: str
+    recipe: Recipe
+    rung: int
+    windows: int
+    sparsity: float
+    role: Literal["candidate", "baseline", "sentinel"] = "candidate"
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Measure the winner and the baselines on the sealed split; answer with :class:`Sealed`.
+
+    Args:
+        recipes: Recipe id and recipe, the winner first.
+        windows: Number of sealed windows.
+    """
+
+    step_id: str
+    recipes: tuple[tuple[str, Recipe], ...]
+    windows: int
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left to do."""
+
+    reason: DoneReason
+
+
+Step = Propose | Validate | Measure | Seal | Done
+WorkStep = Propose | Validate | Measure | Seal
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the sandbox said about a candidate.
+
+    Args:
+        ok: Accepted.
+        code: ``ok`` or the rejection's code, for example ``nan_scores``, ``timeout``.
+        detail: One line that a designer can repair from, at most 400 characters.
+        signature: Digest of the masks on the probe layers, under the recipe's group.
+        reconstruction_error: Relative output error on the probe layers, if computed.
+    """
+
+    ok: bool
+    code: str = "ok"
+    detail: str = ""
+    signature: str | None = None
+    reconstruction_error: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the trusted side measured.
+
+    Args:
+        nll: Mean nats per token of each window, in window order.
+        tokens: Scored tokens over all windows.
+        perplexity: exp of the token-weighted mean.
+        layer_sparsity: Share of zeros of each linear.
+        mask_digest: Digest of the whole mask.
+        sparsity: Share of zeros over all prunable weights, as counted.
+    """
+
+    nll: tuple[float, ...]
+    tokens: int
+    perplexity: float
+    layer_sparsity: Mapping[str, float] = field(default_factory=dict)
+    mask_digest: str = ""
+    sparsity: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Sealed measurements by recipe id."""
+
+    measurements: Mapping[str, Measurement]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step that gave no result: a verdict, never a number."""
+
+    code: str
+    detail: str = ""
+    seconds: float = 0.0
+
+
+Outcome = Reply | Validation | Measurement | Sealed | Failed
+
+
+def is_finite(measurement: Measurement) -> bool:
+    """Whether every figure of the measurement is a finite number."""
+    figures = (measurement.perplexity, measurement.sparsity, *measurement.nll)
+    return bool(measurement.nll) and all(math.isfinite(figure) for figure in figures)
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """Plain JSON form with the outcome's kind."""
+    return {"kind": type(outcome).__name__, **asdict(outcome)}
+
+
+def outcome_from_json(value: Mapping[str, Any]) -> Outcome:
+    """Inverse of :func:`outcome_to_json`."""
+    body = {key: item for key, item in value.items() if key != "kind"}
+    match value["kind"]:
+        case "Reply":
+            return Reply(**{**body, "usage": Usage(**body["usage"])})
+        case "Validation":
+            return Validation(**body)
+        case "Measurement":
+            return _measurement(body)
+        case "Sealed":
+            found = {key: _measurement(item) for key, item in body["measurements"].items()}
+            return Sealed(found, body["seconds"])
+        case "Failed":
+            return Failed(**body)
+        case other:
+            raise ValueError(f"unknown outcome kind {other!r}")
+
+
+def _measurement(body: Mapping[str, Any]) -> Measurement:
+    return Measurement(**{**body, "nll": tuple(body["nll"])})
+
+
+def step_to_json(step: WorkStep) -> dict[str, Any]:
+    """Plain JSON form of a step, for the record."""
+    body: dict[str, Any] = {"kind": type(step).__name__, "step_id": step.step_id}
+    match step:
+        case Propose():
+            body |= {"operator": step.operator, "request": step.request.to_json()}
+        case Validate():
+            body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
+        case Measure():
+            body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
+            body |= {"rung": step.rung, "windows": step.windows, "sparsity": step.sparsity}
+            body |= {"role": step.role}
+        case Seal():
+            body |= {"recipe_ids": [recipe_id for recipe_id, _ in step.recipes]}
+            body |= {"windows": step.windows, "sparsity": step.sparsity}
+    return body
