@@ -1,0 +1,214 @@
+"""Word n-gram overlap between sets of documents: found, reported, dropped or refused.
+
+Ten words is the usual length for training against test data, eight the stricter one (LiveAoPSBench,
+arXiv 2501.14275, uses 10 for its training set and 8 for its test set).
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from autoprune.errors import AutopruneError
+
+SIZES = (8, 10)
+
+# Scripts written without spaces count each character as a word; otherwise a whole sentence is one.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
+
+class ContaminationError(AutopruneError):
+    """Sets of documents that must be disjoint share text; exit code 1."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """One document that shares text with another set.
+
+    Args:
+        document: Index in the first set.
+        other: Index, in the second set, of the document with the first shared n-gram.
+        shared: How many n-grams of the document occur in the second set.
+        gram: The first shared n-gram, normalised.
+    """
+
+    document: int
+    other: int
+    shared: int
+    gram: str
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """What a filter kept and dropped; indices refer to the documents given."""
+
+    n: int
+    kept: tuple[int, ...]
+    dropped: tuple[Overlap, ...]
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Overlap of two named sets at one n-gram length."""
+
+    first: str
+    second: str
+    n: int
+    checked: int
+    overlaps: tuple[Overlap, ...]
+
+
+def words(text: str) -> list[str]:
+    """Normalised words of ``text``: NFKC, case folded, punctuation removed."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def overlap(
+    documents_a: Sequence[str],
+    documents_b: Sequence[str],
+    n: int = 10,
+    *,
+    whole_items: bool = False,
+) -> list[Overlap]:
+    """Documents of the first set that share at least one word n-gram with the second.
+
+    Args:
+        documents_a: Documents to check.
+        documents_b: Documents they must not share text with.
+        n: Words of an n-gram.
+        whole_items: Also match documents of the second set that are shorter than ``n`` words, as
+            a whole; for test questions, which may be short.
+
+    Returns:
+        One entry per contaminated document, in order. Exact: hashes only propose, words decide.
+
+    Raises:
+        ValueError: If ``n`` is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n-gram length {n} is below 1; 8 and 10 are usual")
+    vocabulary: dict[str, int] = {}
+    b = [_numbered(text, vocabulary) for text in documents_b]
+    a = [_numbered(text, vocabulary) for text in documents_a]
+    lengths = {n} | ({len(ids) for ids in b if 0 < len(ids) < n} if whole_items else set())
+    found: dict[int, Overlap] = {}
+    names = list(vocabulary)
+    for length in sorted(lengths, reverse=True):
+        members = range(len(b)) if length == n else [i for i, d in enumerate(b) if len(d) == length]
+        index = _GramIndex([(i, b[i]) for i in members], length)
+        for number, ids in enumerate(a):
+            hit = index.find(ids)
+            if hit is None or number in found:
+                continue
+            position, other, shared = hit
+            gram = " ".join(names[i] for i in ids[position : position + length])
+            found[number] = Overlap(number, other, shared, gram)
+    return [found[number] for number in sorted(found)]
+
+
+def decontaminate(
+    documents: Sequence[str], references: Sequence[str], n: int = 10, *, whole_items: bool = False
+) -> Decontamination:
+    """Drop every document that shares a word n-gram with a reference; see :func:`overlap`."""
+    dropped = tuple(overlap(documents, references, n, whole_items=whole_items))
+    gone = {entry.document for entry in dropped}
+    return Decontamination(n, tuple(i for i in range(len(documents)) if i not in gone), dropped)
+
+
+def check_splits(
+    splits: Mapping[str, Sequence[str]], sizes: Sequence[int] = SIZES
+) -> list[PairReport]:
+    """Compare every pair of named sets at every n-gram length.
+
+    Args:
+        splits: Documents by split name, for example calibration, selection and sealed.
+        sizes: N-gram lengths.
+
+    Returns:
+        One report per pair and length, pairs in the order of ``splits``.
+    """
+    return [
+        PairReport(first, second, n, len(splits[first]), tuple(overlap(splits[first], other, n)))
+        for first, second in combinations(splits, 2)
+        for other in [splits[second]]
+        for n in sizes
+    ]
+
+
+def require_clean(reports: Sequence[PairReport]) -> None:
+    """Refuse data whose splits share text.
+
+    Raises:
+        ContaminationError: If any report lists an overlap; names the sets and shows the text.
+    """
+    bad = [report for report in reports if report.overlaps]
+    if not bad:
+        return
+    found = "; ".join(
+        f"{len(report.overlaps)} of {report.checked} documents of {report.first!r} share "
+        f"{report.n} words with {report.second!r}, for example {report.overlaps[0].gram!r}"
+        for report in bad
+    )
+    raise ContaminationError(
+        f"{found}; the sets must share no text: drop these documents or choose another corpus"
+    )
+
+
+Ids = NDArray[np.int64]
+
+
+class _GramIndex:
+    """Sorted 64-bit hashes of all n-grams of a set, with the words to verify a hit."""
+
+    def __init__(self, documents: Sequence[tuple[int, Ids]], n: int) -> None:
+        self.n = n
+        usable = [(number, ids) for number, ids in documents if len(ids) >= n]
+        grams = [sliding_window_view(ids, n) for _, ids in usable]
+        self._grams = np.concatenate(grams) if grams else np.empty((0, n), np.int64)
+        owners = [np.full(len(g), number) for (number, _), g in zip(usable, grams, strict=True)]
+        self._owner = np.concatenate(owners) if owners else np.empty(0, np.int64)
+        hashes = self._hash(self._grams)
+        # Stable, so that equal n-grams stay in document order and the first one is reported.
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    def find(self, ids: Ids) -> tuple[int, int, int] | None:
+        """First shared n-gram of a document: position, owner there, number shared."""
+        if len(ids) < self.n or not len(self._hashes):
+            return None
+        grams = sliding_window_view(ids, self.n)
+        hashes = self._hash(grams)
+        low = np.searchsorted(self._hashes, hashes, side="left")
+        candidates = np.flatnonzero(self._hashes[np.minimum(low, len(self._hashes) - 1)] == hashes)
+        hits = [(p, o) for p in candidates if (o := self._owner_of(grams[p], low[p])) is not None]
+        if not hits:
+            return None
+        position, owner = hits[0]
+        return int(position), owner, len(hits)
+
+    def _owner_of(self, gram: Ids, start: int) -> int | None:
+        value = self._hashes[start]
+        for slot in range(start, len(self._hashes)):
+            if self._hashes[slot] != value:
+                return None
+            if np.array_equal(self._grams[self._order[slot]], gram):
+                return int(self._owner[self._order[slot]])
+        return None
+
+    def _hash(self, grams: Ids) -> NDArray[np.uint64]:
+        factors = np.random.default_rng(self.n).integers(1, 2**63, self.n, dtype=np.uint64) | 1
+        hashes = np.zeros(len(grams), np.uint64)
+        # Column by column: the whole product would hold n times the text in memory.
+        for column, factor in enumerate(factors):
+            hashes += (grams[:, column].astype(np.uint64) + np.uint64(1)) * factor
+        return hashes
+
+
+def _numbered(text: str, vocabulary: dict[str, int]) -> Ids:
+    return np.array([vocabulary.setdefault(w, len(vocabulary)) for w in words(text)], np.int64)

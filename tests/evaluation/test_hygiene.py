@@ -1,0 +1,97 @@
+"""Exact properties of the n-gram check: what is planted is found, what is shorter is not."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoprune.evaluation.hygiene import (
+    ContaminationError,
+    check_splits,
+    decontaminate,
+    overlap,
+    require_clean,
+    words,
+)
+
+
+def text(prefix: str, count: int) -> str:
+    return " ".join(f"{prefix}{i}" for i in range(count))
+
+
+def grams(document: str, n: int) -> set[tuple[str, ...]]:
+    found = words(document)
+    return {tuple(found[i : i + n]) for i in range(len(found) - n + 1)}
+
+
+@pytest.mark.parametrize("n", [8, 10])
+def test_planted_gram_is_caught_and_one_word_less_is_not(n: int) -> None:
+    planted = text("shared", n)
+    reference = f"{text('r', 30)} {planted} {text('s', 30)}"
+    caught = f"{text('a', 20)} {planted} {text('b', 20)}"
+    short = f"{text('a', 20)} {' '.join(planted.split()[:-1])} {text('b', 20)}"
+    (found,) = overlap([short, caught], ["nothing here", reference], n)
+    assert (found.document, found.other, found.shared) == (1, 1, 1)
+    assert found.gram == planted
+
+
+def test_case_punctuation_and_unicode_forms_do_not_hide_a_copy() -> None:
+    a = "The quick, brown FOX — jumps over the lazy dog: once more!"
+    b = "the quick brown fox jumps over the lazy dog once more"
+    assert overlap([a], [b], 10)
+    assert overlap(
+        ["ﬁne words one two three four five six seven eight"],
+        ["fine WORDS one two three four five six seven eight"],
+        10,
+    )
+
+
+def test_script_without_spaces_is_cut_into_characters() -> None:
+    assert overlap(["今天天气非常好我们去公园"], ["他说今天天气非常好我们去公园散步"], 10)
+    assert not overlap(["今天天气非常好我们"], ["他说今天天气非常好我们"], 10)
+
+
+def test_short_items_match_as_a_whole_on_request() -> None:
+    document = "before what is seven times eight after"
+    assert not overlap([document], ["What is seven times eight?"], 10)
+    (found,) = overlap([document], ["What is seven times eight?"], 10, whole_items=True)
+    assert found.gram == "what is seven times eight"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text("ab ", max_size=60), max_size=6),
+    st.lists(st.text("ab ", max_size=60), max_size=6),
+    st.integers(1, 5),
+)
+def test_agrees_with_sets_and_leaves_no_intersection(a: list[str], b: list[str], n: int) -> None:
+    reference = set().union(*(grams(document, n) for document in b)) if b else set()
+    clean = decontaminate(a, b, n)
+    expected = [i for i, document in enumerate(a) if not grams(document, n) & reference]
+    assert list(clean.kept) == expected
+    assert [entry.document for entry in clean.dropped] == sorted(set(range(len(a))) - set(expected))
+    for entry in clean.dropped:
+        assert tuple(entry.gram.split()) in grams(b[entry.other], n)
+    # Symmetric: sharing does not depend on which side is asked.
+    assert bool(overlap(b, a, n)) == bool(clean.dropped)
+
+
+def test_splits_that_share_text_are_refused_by_name() -> None:
+    shared = text("w", 9)
+    splits = {
+        "calibration": [text("c", 50), shared],
+        "selection": [text("e", 50)],
+        "sealed": [f"x {shared} y"],
+    }
+    reports = check_splits(splits)
+    assert [(r.first, r.second, r.n) for r in reports if r.overlaps] == [
+        ("calibration", "sealed", 8)
+    ]
+    with pytest.raises(ContaminationError, match=r"1 of 2 documents of 'calibration'.*'sealed'"):
+        require_clean(reports)
+    require_clean([r for r in reports if not r.overlaps])
+
+
+def test_empty_sets_and_wrong_length() -> None:
+    assert overlap([], [], 10) == overlap(["", "one"], [""], 10) == []
+    with pytest.raises(ValueError, match="below 1"):
+        overlap(["a"], ["a"], 0)
