@@ -1,0 +1,63 @@
+"""Masks as bits: an eighth of a byte per weight, with a digest that names the mask."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.digest import digest_bytes
+from autoprune.errors import DamagedFileError
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """A keep mask, row-major, most significant bit first, padded with zero bits.
+
+    Args:
+        bits: ``ceil(o * i / 8)`` bytes.
+        shape: [o, i].
+    """
+
+    bits: bytes
+    shape: tuple[int, int]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of shape and bits."""
+        return digest_bytes(f"{self.shape[0]}x{self.shape[1]}:".encode() + self.bits)
+
+    def unpack(self) -> Tensor:
+        """The keep mask, bool [o, i].
+
+        Raises:
+            DamagedFileError: If the number of bytes does not fit the shape.
+        """
+        count = self.shape[0] * self.shape[1]
+        if len(self.bits) != (count + 7) // 8:
+            raise DamagedFileError(
+                f"packed mask has {len(self.bits)} bytes, {(count + 7) // 8} belong to "
+                f"{self.shape[0]} x {self.shape[1]} weights; make it again"
+            )
+        flat = np.unpackbits(np.frombuffer(self.bits, dtype=np.uint8), count=count)
+        return torch.from_numpy(flat.astype(bool)).view(self.shape)
+
+
+def pack_mask(keep: Tensor) -> PackedMask:
+    """Pack a keep mask, bool [o, i]."""
+    rows, columns = keep.shape
+    flat = keep.detach().cpu().reshape(-1).numpy()
+    return PackedMask(np.packbits(flat).tobytes(), (rows, columns))
+
+
+def masks_digest(masks: Mapping[str, Tensor]) -> str:
+    """One digest for the masks of a model: names (sorted), shapes and bits.
+
+    Two candidates with the same digest are the same pruning.
+    """
+    sha = hashlib.sha256()
+    for name in sorted(masks):
+        sha.update(f"{name}={pack_mask(masks[name]).digest}\n".encode())
+    return sha.hexdigest()
