@@ -1,0 +1,35 @@
+"""Layer budgets: how much of each layer goes; one exact projection serves all allocators."""
+
+from autoprune.allocation.allocator import ALLOCATORS, Allocator, allocate, build_allocator
+from autoprune.allocation.context import AllocationContext, ModelContext, Unit
+from autoprune.allocation.controls import MatchedRamp, Reversed, Shuffled
+from autoprune.allocation.outlier import Dlp, Owl
+from autoprune.allocation.projection import project
+from autoprune.allocation.ramp import Ramp
+from autoprune.allocation.sdsa import Sdsa
+from autoprune.allocation.selection import Choice, choose_allocator
+from autoprune.allocation.spectral import Alpha
+from autoprune.allocation.uniform import Given, Uniform
+
+__all__ = [
+    "ALLOCATORS",
+    "AllocationContext",
+    "Allocator",
+    "Alpha",
+    "Choice",
+    "Dlp",
+    "Given",
+    "MatchedRamp",
+    "ModelContext",
+    "Owl",
+    "Ramp",
+    "Reversed",
+    "Sdsa",
+    "Shuffled",
+    "Uniform",
+    "Unit",
+    "allocate",
+    "build_allocator",
+    "choose_allocator",
+    "project",
+]

@@ -1,0 +1,242 @@
+"""Every allocator against its formula, written out straight; budgets exact; clear errors."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
+from autoprune.allocation.selection import choose_allocator
+from autoprune.errors import UnknownNameError, UsageError
+
+SHAPES = {"q": (12, 16), "k": (4, 16), "up": (24, 16), "down": (16, 24)}
+BLOCKS = 5
+
+
+@dataclass
+class Matrix:
+    name: str
+    block: int
+    weight: Tensor
+
+    @property
+    def numel(self) -> int:
+        return self.weight.numel()
+
+    def read(self) -> Tensor:
+        return self.weight
+
+
+class Norms:
+    def __init__(self, layers: list[Matrix]) -> None:
+        generator = torch.Generator().manual_seed(5)
+        self.values = {
+            m.name: {"x_norm": torch.rand(m.weight.shape[1], generator=generator) + 0.1}
+            for m in layers
+        }
+
+    def of(self, layer_name: str) -> Mapping[str, Tensor]:
+        return self.values[layer_name]
+
+
+def make_context(seed: int = 0) -> ModelContext:
+    generator = torch.Generator().manual_seed(seed)
+    layers = []
+    for block in range(BLOCKS):
+        for kind, shape in SHAPES.items():
+            weight = torch.randn(shape, generator=generator)
+            weight = weight.sign() * weight.abs() ** (1.0 + 0.3 * (block % 3))
+            layers.append(Matrix(f"b.{block}.{kind}", block, weight))
+    return ModelContext(layers, Norms(layers), seed=7)
+
+
+def block_rates(rates: dict[str, float]) -> list[float]:
+    for block in range(BLOCKS):
+        assert len({rates[f"b.{block}.{kind}"] for kind in SHAPES}) == 1
+    return [rates[f"b.{block}.q"] for block in range(BLOCKS)]
+
+
+EVERY = [
+    "uniform",
+    "given:0.5/0.6/0.7/0.8/0.4",
+    "sdsa",
+    "sdsa:statistic=quantile,level=projection",
+    "owl",
+    "owl:level=projection",
+    "alpha",
+    "alpha:fit=mid,level=projection",
+    "alpha:bug_compatible=true",
+    "dlp",
+    "dlp:central=mean,level=projection",
+    "ramp",
+    "ramp:beta=0.05,relax_last=0.5",
+    "reversed:sdsa:strength=0.3",
+    "shuffled:owl",
+    "matched-ramp:alpha",
+    "reversed:shuffled:dlp",
+]
+
+
+@pytest.mark.parametrize("text", EVERY)
+@pytest.mark.parametrize("target", [0.0, 0.3, 0.6, 0.8, 0.97])
+def test_budget_bounds_and_determinism(text: str, target: float) -> None:
+    ctx = make_context()
+    allocator = build_allocator(text)
+    rates = allocate(allocator, ctx, target)
+    sizes = {unit.name: unit.numel for unit in ctx.units}
+    assert list(rates) == list(sizes)
+    mean = math.fsum(rates[n] * sizes[n] for n in sizes) / sum(sizes.values())
+    assert mean == pytest.approx(target, abs=1e-12)
+    assert all(0.0 <= rate <= max(0.95, (1 + target) / 2) for rate in rates.values())
+    assert allocate(build_allocator(allocator.text), make_context(), target) == rates
+
+
+def test_every_registered_allocator_is_covered_and_documented() -> None:
+    names = {name for name, _ in ALLOCATORS.items()}
+    assert {text.partition(":")[0] for text in EVERY} == names
+    for name, kind in ALLOCATORS.items():
+        assert name == kind.NAME and kind.SOURCE and kind.__doc__
+
+
+def test_sdsa_equals_its_formula() -> None:
+    ctx = make_context()
+    gamma = []
+    for block in range(BLOCKS):
+        moments, total = 0.0, 0
+        for kind in SHAPES:
+            a = np.abs(ctx.weight(f"b.{block}.{kind}").double().numpy()).ravel()
+            moments += a.size * float((((a - a.mean()) / a.std()) ** 3).mean())
+            total += a.size
+        gamma.append(moments / total)
+    z = (np.array(gamma) - np.mean(gamma)) / np.std(gamma)
+    p = np.exp(z / 0.5) / np.exp(z / 0.5).sum()
+    tilt = BLOCKS * p - 1
+    tilt /= max(1.0, float(np.abs(tilt).max()))
+    rates = build_allocator("sdsa:strength=0.2,temperature=0.5").rates(ctx, 0.6)
+    assert block_rates(rates) == pytest.approx((0.6 - 0.2 * tilt).tolist(), abs=1e-12)
+
+
+def test_sdsa_does_not_see_the_scale_of_a_matrix() -> None:
+    ctx, other = make_context(), make_context()
+    for layer in other.layers:
+        layer.weight *= 3.0 + layer.block  # type: ignore[attr-defined]
+    sdsa = build_allocator("sdsa")
+    left, right = sdsa.rates(ctx, 0.6), sdsa.rates(other, 0.6)
+    assert [left[n] for n in left] == pytest.approx([right[n] for n in left], abs=1e-6)
+
+
+def test_owl_equals_its_formula() -> None:
+    ctx = make_context()
+    ratio = []
+    for block in range(BLOCKS):
+        names = [f"b.{block}.{kind}" for kind in SHAPES]
+        scores = torch.cat([(ctx.weight(n).abs() * ctx.stats(n)["x_norm"]).ravel() for n in names])
+        ratio.append(100 * float((scores > 3 * scores.mean()).double().mean()))
+    d = np.array(ratio)
+    d = (d - d.min()) / (d.max() - d.min()) * 2 * 0.1
+    keep = d - d.mean() + 0.4
+    rates = build_allocator("owl:m=3,lam=0.1").rates(ctx, 0.6)
+    assert block_rates(rates) == pytest.approx((1 - keep).tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("central", ["median", "mean"])
+def test_dlp_equals_its_formula(central: str) -> None:
+    ctx = make_context()
+    take: Callable[[Tensor], Tensor] = torch.median if central == "median" else torch.mean
+    centre = np.zeros(BLOCKS)
+    for unit in ctx.units:
+        centre[unit.block] += float(
+            take(ctx.weight(unit.name).abs() * ctx.stats(unit.name)["x_norm"])
+        )
+    importance = 1 - centre / centre.sum()
+    d = (importance - importance.min()) / (importance.max() - importance.min()) * 0.2
+    rates = build_allocator(f"dlp:alpha=0.1,central={central}").rates(ctx, 0.6)
+    assert block_rates(rates) == pytest.approx((0.6 - d + d.mean()).tolist(), abs=1e-9)
+
+
+def test_ramp_equals_its_formula_and_relaxes_the_last_block() -> None:
+    ctx = make_context()
+    beta = [0.6 - 0.04 * (BLOCKS - 1) / 2 + 0.04 * i for i in range(BLOCKS)]
+    assert block_rates(build_allocator("ramp:beta=0.04").rates(ctx, 0.6)) == pytest.approx(beta)
+    assert block_rates(build_allocator("ramp:half_width=0.08").rates(ctx, 0.6)) == pytest.approx(
+        beta
+    )
+    relaxed = block_rates(build_allocator("ramp:beta=0.04,relax_last=0.75").rates(ctx, 0.6))
+    assert relaxed[:-1] == pytest.approx(beta[:-1]) and relaxed[-1] == pytest.approx(0.62)
+
+
+def test_alpha_reproduces_the_published_mapping() -> None:
+    from autoprune.allocation.spectral import scaled_rates
+
+    exponents = [2.62, 2.61, 4.22, 3.54]
+    rates = scaled_rates(exponents, [1, 1, 1, 1], 0.3, 0.7)
+    q = [0.7 + 0.6 * (a - 2.61) / (4.22 - 2.61) for a in exponents]
+    assert rates == pytest.approx([0.7 * 4 * value / sum(q) for value in q])
+    assert scaled_rates(exponents, [1, 2, 3, 4], 0.0, 0.7) == pytest.approx([0.7] * 4)
+
+
+def test_controls_keep_the_spread() -> None:
+    ctx = make_context()
+    inner = block_rates(allocate(build_allocator("sdsa"), ctx, 0.6))
+    mirror = block_rates(allocate(build_allocator("reversed:sdsa"), ctx, 0.6))
+    assert mirror == pytest.approx([1.2 - rate for rate in inner], abs=1e-9)
+    dealt = block_rates(allocate(build_allocator("shuffled:sdsa"), ctx, 0.6))
+    assert sorted(dealt) == pytest.approx(sorted(inner), abs=1e-9) and dealt != inner
+    ramp = block_rates(allocate(build_allocator("matched-ramp:sdsa"), ctx, 0.6))
+    assert float(np.std(ramp)) == pytest.approx(float(np.std(inner)), abs=1e-9)
+    assert np.diff(ramp) == pytest.approx([ramp[1] - ramp[0]] * (BLOCKS - 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sdsa:strengh=1", "no parameter 'strengh'; allowed: strength, temperature, statistic"),
+        ("uniform:x=1", "no parameter 'x'; allowed: none"),
+        ("sdsa:strength=much", "use a number"),
+        ("sdsa:strength=nan", "use a number"),
+        ("sdsa:strength=2", "between 0 and 1"),
+        ("sdsa:temperature=0", "above 0"),
+        ("sdsa:level=layer", "use block or projection"),
+        ("sdsa:strength", "write strength=VALUE"),
+        ("alpha:bug_compatible=maybe", "true or false"),
+        ("reversed", "write reversed:sdsa"),
+        ("reversed:sdsa:foo=1", "no parameter 'foo'"),
+        ("given:0.5/x", "write given:"),
+        ("given:0.5/1.5", "outside 0"),
+    ],
+)
+def test_wrong_texts_say_what_is_allowed(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_allocator(text)
+
+
+def test_unknown_allocator_suggests() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean sdsa"):
+        build_allocator("sdas")
+
+
+def test_given_rates_of_wrong_length_name_both_lengths() -> None:
+    with pytest.raises(UsageError, match=r"2 rates.*5 \(one per block\) or 20"):
+        build_allocator("given:0.5/0.6").rates(make_context(), 0.55)
+
+
+def test_statistics_are_asked_for_only_when_needed() -> None:
+    ctx = make_context()
+    bare = ModelContext(ctx.layers)
+    assert build_allocator("sdsa").needs == frozenset()
+    assert build_allocator("reversed:owl").needs == {"x_norm"}
+    allocate(build_allocator("alpha"), bare, 0.6)
+    with pytest.raises(UsageError, match="calibrate first"):
+        allocate(build_allocator("owl"), bare, 0.6)
+
+
+def test_auto_lets_uniform_compete_and_never_takes_nan() -> None:
+    losses = {"uniform": 3.0, "sdsa": math.nan, "ramp:half_width=0.2": 2.5, "owl": 2.5}
+    choice = choose_allocator(["sdsa", "ramp:half_width=0.20", "owl"], losses.__getitem__)
+    assert choice.best == "ramp:half_width=0.2"
+    assert [name for name, _ in choice.losses] == ["uniform", "sdsa", "ramp:half_width=0.2", "owl"]
+    assert choose_allocator(["sdsa"], lambda _: 1.0).best == "uniform"
