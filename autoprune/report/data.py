@@ -1,0 +1,329 @@
+"""The record of a search that pictures and the HTML report are drawn from.
+
+Plain frozen dataclasses, readable and writable as JSON. They hold finished values only: nothing
+here measures, and nothing here needs the search that made them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.storage import write_json
+
+SCHEMA_VERSION = 1
+
+EntryKind = Literal["baseline", "candidate"]
+Verdict = Literal["winner", "accepted", "stopped", "rejected"]
+
+
+class _Part:
+    # Read by pydantic: unknown fields are refused, and infinities survive a strict JSON parser.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", ser_json_inf_nan="strings"
+    )
+
+
+@dataclass(frozen=True)
+class Split(_Part):
+    """One part of the text.
+
+    Args:
+        name: ``calibration``, ``selection`` or ``sealed``.
+        documents: Documents in this part.
+        tokens: Tokens used from it.
+        digest: SHA-256 of the text.
+        uses: How often it was read to judge something; the sealed part allows one.
+    """
+
+    name: str
+    documents: int
+    tokens: int
+    digest: str
+    uses: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage(_Part):
+    """Wall-clock seconds that one stage of the run took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Command(_Part):
+    """A command a reader may type next, with one line on what it does."""
+
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Point(_Part):
+    """One more measurement of the same recipe at another sparsity (selection split)."""
+
+    sparsity: float
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Entry(_Part):
+    """One line of the leaderboard: a recipe with everything known about it.
+
+    Args:
+        id: Unique in the run.
+        alias: Short name that people and prompts use, for example ``C12`` or ``wanda``.
+        kind: Hand-made ``baseline`` or designed ``candidate``.
+        order: Position in which it was designed, from 1; 0 for baselines.
+        rank: Place by perplexity, from 1; None when it has none.
+        verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows.
+        formula: The metric in the metric language where it can be written so, else its name.
+        latex: The same for papers.
+        source: What ran: expression, Python source or registry name.
+        language: ``expression``, ``python`` or ``builtin``.
+        group: Weights that compete with each other.
+        allocation: Allocator with its parameters.
+        solver: Weight repair.
+        operator: How it came to be, for example ``exploit``.
+        parents: Ids of the entries it was made from.
+        reasoning: The designer's words.
+        prediction: What the designer expected to measure.
+        perplexity: On the selection split, at the highest rung reached.
+        rungs: Perplexity by rung name, in order.
+        change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than Wanda.
+        change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
+        sparsity: Share of zeros among prunable weights, counted.
+        curve: The same recipe at other sparsities.
+        layer_sparsity: Share of zeros by linear.
+        sealed_perplexity: On the sealed split, for the few entries measured there.
+        code: Why it was rejected, for example ``nan_scores``; empty otherwise.
+        detail: One line that explains ``code``.
+        seconds: What it cost in time, all rungs together.
+        tokens: Tokens of its designer calls, prompt and answer together.
+    """
+
+    id: str
+    alias: str
+    kind: EntryKind
+    formula: str
+    order: int = 0
+    rank: int | None = None
+    verdict: Verdict = "accepted"
+    latex: str = ""
+    source: str = ""
+    language: str = "expression"
+    group: str = "row"
+    allocation: str = "uniform"
+    solver: str = "none"
+    operator: str = ""
+    parents: tuple[str, ...] = ()
+    reasoning: str = ""
+    prediction: str = ""
+    perplexity: float | None = None
+    rungs: Mapping[str, float] = field(default_factory=dict)
+    change_vs_wanda: float | None = None
+    change_interval: tuple[float, float] | None = None
+    sparsity: float | None = None
+    curve: tuple[Point, ...] = ()
+    layer_sparsity: Mapping[str, float] = field(default_factory=dict)
+    sealed_perplexity: float | None = None
+    code: str = ""
+    detail: str = ""
+    seconds: float = 0.0
+    tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.verdict == "rejected") != bool(self.code):
+            raise ValueError(
+                f"entry {self.id!r} has verdict {self.verdict!r} and code {self.code!r}; "
+                "a rejection has a code and nothing else has one; set both or neither"
+            )
+
+    @property
+    def measured(self) -> bool:
+        """Whether it has a finite perplexity that may be compared with others."""
+        return (
+            self.verdict in ("winner", "accepted")
+            and self.perplexity is not None
+            and math.isfinite(self.perplexity)
+        )
+
+
+@dataclass(frozen=True)
+class Node(_Part):
+    """One node of the reasoning graph.
+
+    Args:
+        id: Unique in the run.
+        kind: ``task``, ``observation``, ``hypothesis``, ``mechanism``, ``code``, ``result``,
+            ``critique`` or ``lesson``; others are drawn too.
+        label: A few words.
+        alias: Short name, for example ``H7``.
+        entry: Id of the leaderboard entry it belongs to; empty when to none.
+        body: Everything it holds, by field name: prompt, answer, formula, measurements.
+        cost: What it took, by unit: tokens, seconds.
+    """
+
+    id: str
+    kind: str
+    label: str
+    alias: str = ""
+    entry: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Edge(_Part):
+    """A typed edge from a newer node (``source``) to an older one (``target``)."""
+
+    source: str
+    target: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class RunReport(_Part):
+    """Everything worth showing of one search.
+
+    Args:
+        run_id: Id of the run.
+        created: When it started, ISO 8601.
+        model: Reference of the pruned model.
+        corpus: Reference of the text.
+        sparsity: Target share of zeros among prunable weights.
+        dense_perplexity: Of the model before pruning, selection split.
+        entries: Leaderboard, baselines and rejected ones included.
+        dense_sealed_perplexity: The same on the sealed split.
+        model_digest: SHA-256 of the model files.
+        pattern: ``unstructured`` or N:M.
+        designer: Who designed, for example the name of the language model.
+        splits: Calibration, selection, sealed.
+        spec: The whole search specification.
+        machine: What it ran on, by name: CPU, memory, versions.
+        command: What was typed.
+        stages: Time by stage, in order.
+        ended: Why the search ended, in words.
+        layer_numel: Weights by prunable linear, in model order.
+        nodes: Reasoning graph, oldest first.
+        edges: Reasoning graph.
+        next_commands: What a reader may type next.
+        schema_version: Of this format.
+    """
+
+    run_id: str
+    created: str
+    model: str
+    corpus: str
+    sparsity: float
+    dense_perplexity: float | None
+    entries: tuple[Entry, ...]
+    dense_sealed_perplexity: float | None = None
+    model_digest: str = ""
+    pattern: str = "unstructured"
+    designer: str = ""
+    splits: tuple[Split, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    stages: tuple[Stage, ...] = ()
+    ended: str = ""
+    layer_numel: Mapping[str, int] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    next_commands: tuple[Command, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def ranked(self) -> tuple[Entry, ...]:
+        """Entries with a comparable perplexity, best first."""
+        return tuple(sorted((e for e in self.entries if e.measured), key=_by_perplexity))
+
+    @property
+    def candidates(self) -> tuple[Entry, ...]:
+        """Designed entries, in the order of their design."""
+        return tuple(sorted((e for e in self.entries if e.kind == "candidate"), key=_by_order))
+
+    @property
+    def winner(self) -> Entry | None:
+        """The candidate named winner, else the best measured one."""
+        best = [e for e in self.ranked if e.kind == "candidate"]
+        return next((e for e in best if e.verdict == "winner"), best[0] if best else None)
+
+    def baseline(self, name: str) -> Entry | None:
+        """The measured baseline with this alias, case ignored."""
+        found = (e for e in self.ranked if e.kind == "baseline" and e.alias.lower() == name)
+        return next(found, None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; infinities and NaN become strings."""
+        value: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "RunReport":
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            UsageError: If the format is of another version, or a field is missing or wrong.
+        """
+        version = value.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"this report has format {version!r}, this program reads format {SCHEMA_VERSION}; "
+                "write it again with `autoprune report`"
+            )
+        try:
+            return _adapter().validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UsageError(
+                f"not a run report: {place}: {first['msg']} ({error.error_count()} errors in all); "
+                "write it again with `autoprune report`"
+            ) from error
+
+
+def write_report(report: RunReport, path: Path) -> None:
+    """Write ``report`` as JSON, atomically."""
+    write_json(path, report.to_json())
+
+
+def read_report(path: Path) -> RunReport:
+    """Read what :func:`write_report` wrote.
+
+    Raises:
+        UsageError: If there is no such file, or it is of another format.
+        DamagedFileError: If the file is not JSON.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no report at {path}; name a run that has one") from error
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{path} is not JSON ({error}); write it again with `autoprune report`"
+        ) from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} holds no run report; name the JSON file of a run")
+    return RunReport.from_json(value)
+
+
+@cache
+def _adapter() -> "TypeAdapter[RunReport]":
+    return TypeAdapter(RunReport)
+
+
+def _by_perplexity(entry: Entry) -> tuple[float, int, str]:
+    return (math.inf if entry.perplexity is None else entry.perplexity, entry.order, entry.id)
+
+
+def _by_order(entry: Entry) -> tuple[int, str]:
+    return (entry.order, entry.id)

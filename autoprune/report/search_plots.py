@@ -1,0 +1,228 @@
+"""How the search went: perplexity by candidate, perplexity against sparsity."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autoprune.report import canvas as c
+from autoprune.report.canvas import Canvas, number, percent, plain, whole_numbers
+from autoprune.report.data import Entry, RunReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Perplexities beyond this multiple of Wanda's are drawn at the edge: one broken metric with 1e5
+# would squeeze everything else into one line.
+_FAR = 4.0
+_MAX_CODES = 5
+_OTHER = "other"
+
+
+def draw_progress(report: RunReport, canvas: Canvas) -> str:
+    """Dots for measured candidates, a step line for the best so far, ticks for rejected ones."""
+    finite = [e for e in report.candidates if not e.code and _finite(e.perplexity)]
+    rejected = [e for e in report.candidates if e.code]
+    codes = _top_codes(rejected)
+    upper, lower = _two_axes(canvas, len(codes))
+    last = max((e.order for e in report.candidates), default=1)
+    wanda = report.baseline("wanda")
+    reference = wanda.perplexity if wanda else None
+    best = _dots(upper, finite, _far_edge(reference, finite), last, canvas)
+    upper.set_yscale("log")
+    upper.margins(y=0.08)
+    _reference(upper, "dense", report.dense_perplexity, canvas)
+    _reference(upper, "Wanda", reference, canvas)
+    _plain_log(upper)
+    upper.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
+    upper.set_xlim(0.3, last + 0.7)
+    _rejections(lower, rejected, codes, canvas)
+    lower.set_xlabel("candidate, in the order of design")
+    whole_numbers(lower)
+    return (
+        f"Perplexity by candidate number: {len(finite)} measured, best {number(best)}; "
+        f"{len(rejected)} rejected. Dense {number(report.dense_perplexity)}, "
+        f"Wanda {number(reference)}."
+    )
+
+
+def _dots(
+    axes: "Axes", entries: Sequence[Entry], top: float, last: int, canvas: Canvas
+) -> float | None:
+    """Draw the measured ones and the best so far; return the best."""
+    looks: dict[str, dict[str, Any]] = {
+        "new best": {"markerfacecolor": c.BLUE, "markeredgecolor": c.BLUE, "markersize": 7},
+        "measured": {"markerfacecolor": c.SKY, "markeredgecolor": c.SKY, "markersize": 5},
+        "stopped early": {"markerfacecolor": c.PAPER, "markeredgecolor": c.SKY, "markersize": 5},
+    }
+    best: float | None = None
+    steps: list[tuple[float, float]] = []
+    used = []
+    for entry in entries:
+        value = entry.perplexity or 0.0
+        look = "stopped early" if entry.verdict == "stopped" else "measured"
+        if entry.measured and (best is None or value < best):
+            steps += [(entry.order, value if best is None else best), (entry.order, value)]
+            look, best = "new best", value
+        used.append(look)
+        shape = "^" if value > top else "o"
+        dot = axes.plot(
+            entry.order,
+            min(value, top),
+            shape,
+            zorder=4 if look == "new best" else 3,
+            **looks[look],
+        )[0]
+        canvas.tip(dot, f"{entry.alias}: {number(value)} ({look})\n{entry.formula}")
+    if best is not None:
+        steps.append((last, best))
+        axes.plot(*zip(*steps, strict=True), color=c.BLUE, linewidth=1.6, zorder=2)
+    for look, style in looks.items():
+        if look in used:
+            axes.plot([], [], "o", label=look, **style)
+    if used:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, handletextpad=0.1, borderpad=0,
+            columnspacing=1.0, labelcolor=c.MUTED,
+        )  # fmt: skip
+    return best
+
+
+def _rejections(
+    axes: "Axes", rejected: Sequence[Entry], codes: Sequence[str], canvas: Canvas
+) -> None:
+    if not codes:
+        return
+    for entry in rejected:
+        row = codes.index(entry.code if entry.code in codes else _OTHER)
+        tick = axes.plot(entry.order, row, "|", color=c.RED, markersize=8, markeredgewidth=2)[0]
+        canvas.tip(tick, f"{entry.alias}: rejected, {entry.code}\n{entry.detail}")
+    axes.set_yticks(range(len(codes)), [plain(code.replace("_", " "), 22) for code in codes])
+    axes.set_ylim(len(codes) - 0.4, -0.6)
+    axes.tick_params(axis="y", labelsize=7.5 if canvas.narrow else 8.5)
+
+
+def _two_axes(canvas: Canvas, rows: int) -> tuple["Axes", "Axes"]:
+    """Axes above for perplexity, a strip below for rejections; one and the same without any."""
+    if rows == 0:
+        axes = canvas.axes()
+        return axes, axes
+    grid = canvas.figure.add_gridspec(2, 1, height_ratios=[12, 0.6 + rows], hspace=0.02)
+    upper = canvas.figure.add_subplot(grid[0])
+    lower = canvas.figure.add_subplot(grid[1], sharex=upper)
+    upper.grid(axis="y")
+    upper.tick_params(length=0, labelbottom=False)
+    lower.tick_params(length=0)
+    lower.spines["left"].set_visible(False)
+    return upper, lower
+
+
+def draw_pareto(report: RunReport, canvas: Canvas) -> str:
+    """Perplexity against sparsity; the front as steps."""
+    axes = canvas.axes()
+    winner, wanda = report.winner, report.baseline("wanda")
+    # Far worse recipes would squeeze the front; the leaderboard has their figures.
+    edge = 2.5 * max(y for _, y in points_of(wanda or report.ranked[0]))
+    labels: list[tuple[float, float, str, str]] = []
+    for entry in report.ranked:
+        points = [(x, y) for x, y in points_of(entry) if y <= edge]
+        if not points:
+            continue
+        won = winner is not None and entry.id == winner.id
+        colour = c.GREEN if won else c.MUTED if entry.kind == "baseline" else c.SKY
+        line = axes.plot(
+            *zip(*points, strict=True),
+            "o-" if len(points) > 1 else "o",
+            color=colour,
+            markersize=6 if won else 4,
+            linewidth=2.0 if won else 1.0,
+            zorder=4 if won else 2,
+        )[0]
+        canvas.tip(line, f"{entry.alias}\n{entry.formula}")
+        if won or entry.kind == "baseline":
+            labels.append((*points[-1], plain(entry.alias, 20), colour))
+    front = pareto_front([p for e in report.ranked for p in points_of(e)])
+    axes.step(*zip(*front, strict=True), where="pre", color=c.BLUE, linewidth=1, alpha=0.5)
+    axes.set_yscale("log")
+    _reference(axes, "dense", report.dense_perplexity, canvas)
+    axes.margins(x=0.04, y=0.08)
+    _plain_log(axes)
+    _spread_labels(axes, labels)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")
+    axes.set_xlabel("zeros among prunable weights")
+    axes.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
+    said = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
+    return f"Perplexity against sparsity; the front is {said}."
+
+
+def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) -> None:
+    """Names at the ends of lines, pushed apart so that none covers another."""
+    low, high = axes.get_ylim()
+    gap = (math.log(high) - math.log(low)) * 0.055
+    used: dict[float, float] = {}
+    for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
+        at = used[x] = max(math.log(y), used.get(x, -math.inf) + gap)
+        axes.annotate(
+            text, (x, math.exp(at)), (8, 0), textcoords="offset points", va="center",
+            fontsize=8.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points (sparsity, perplexity) that no other beats in both, by rising sparsity."""
+    front: list[tuple[float, float]] = []
+    for sparsity, perplexity in sorted(points, key=lambda p: (-p[0], p[1])):
+        if not front or perplexity < front[-1][1]:
+            front.append((sparsity, perplexity))
+    return front[::-1]
+
+
+def points_of(entry: Entry) -> list[tuple[float, float]]:
+    """Finite (sparsity, perplexity) of an entry, by rising sparsity."""
+    own = [(p.sparsity, p.perplexity) for p in entry.curve]
+    if entry.sparsity is not None and entry.perplexity is not None:
+        own.append((entry.sparsity, entry.perplexity))
+    return sorted({(x, y) for x, y in own if math.isfinite(x) and math.isfinite(y)})
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _top_codes(rejected: Sequence[Entry]) -> list[str]:
+    counts = Counter(e.code for e in rejected)
+    codes = [code for code, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return codes if len(codes) <= _MAX_CODES else [*codes[: _MAX_CODES - 1], _OTHER]
+
+
+def _far_edge(reference: float | None, entries: Sequence[Entry]) -> float:
+    known = sorted(e.perplexity or 0.0 for e in entries)
+    middle = known[len(known) // 2] if known else 1.0
+    return _FAR * max(reference or 0.0, middle)
+
+
+def _reference(axes: "Axes", name: str, value: float | None, canvas: Canvas) -> None:
+    if value is None or not math.isfinite(value):
+        return
+    axes.axhline(value, color=c.INK, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
+    axes.annotate(
+        f"{name} {number(value)}",
+        (1, value),
+        (0, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8 if canvas.narrow else 8.5,
+        color=c.MUTED,
+    )
+
+
+def _plain_log(axes: "Axes") -> None:
+    """Ticks such as 20, 50, 100 in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = sorted(axes.get_ylim())
+    subs = (1.0, 3.0) if high / max(low, 1e-9) > 100 else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_minor_locator(NullLocator())
