@@ -1,0 +1,1 @@
+"""Compact sparse checkpoints over safetensors: lossless, restored as stock model folders."""

@@ -1,0 +1,235 @@
+"""A model folder with its safetensors files encoded sparsely, and the way back.
+
+Layout: every file of the folder as it was, except that ``NAME.safetensors`` becomes
+``NAME.compact.safetensors``, and ``compact.json`` with the encoding and the SHA-256 of each file.
+Inside, a tensor ``t`` is stored as itself when that is smaller (embeddings, norms, dense layers),
+otherwise as ``t::PART`` for each part of the encoding; shapes stand in the file's metadata.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from autoprune.checkpoint.encodings import ENCODINGS, Encoding
+from autoprune.digest import digest_file, verify_file
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.progress import Progress, Report, silent
+from autoprune.storage import atomic_folder, write_json
+
+RECORD = "compact.json"
+FORMAT = "autoprune-compact"
+VERSION = 1
+_DENSE_SUFFIX = ".safetensors"
+_SUFFIX = ".compact.safetensors"
+_LAYOUT = "autoprune.layout"
+_PART = "::"
+
+
+@dataclass(frozen=True)
+class CompactSize:
+    """What was written.
+
+    Args:
+        encoding: Name of the encoding.
+        dense_bytes: Bytes of the safetensors files that were read.
+        compact_bytes: Bytes of the safetensors files that were written.
+        encoded: Tensors stored sparsely.
+        tensors: Tensors in all.
+        seconds: Time to encode and write, digests included.
+    """
+
+    encoding: str
+    dense_bytes: int
+    compact_bytes: int
+    encoded: int
+    tensors: int
+    seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """Compact bytes per dense byte."""
+        return self.compact_bytes / self.dense_bytes
+
+
+def is_compact(folder: Path) -> bool:
+    """Whether ``folder`` is a compact checkpoint."""
+    return (folder / RECORD).is_file()
+
+
+def write_compact(
+    source: Path, target: Path, *, encoding: str = "bitmask", report: Report = silent
+) -> CompactSize:
+    """Encode a model folder; atomic, one shard in memory at a time.
+
+    Args:
+        source: Folder with safetensors files, as ``save_pretrained`` writes it.
+        target: Folder to write; an existing one is replaced.
+        encoding: ``bitmask`` or ``csr``.
+        report: Progress, one step per shard.
+
+    Raises:
+        UsageError: If ``source`` holds no dense safetensors file or ``target`` is ``source``.
+        UnknownNameError: If there is no such encoding.
+    """
+    chosen = ENCODINGS.get(encoding)
+    shards = _dense_shards(source)
+    if source.resolve() == target.resolve():
+        raise UsageError(f"{target} is also the source; choose another folder to write")
+    begin = time.perf_counter()
+    digests: dict[str, str] = {}
+    encoded = tensors = compact_bytes = 0
+    with atomic_folder(target) as folder:
+        _copy_others(source, folder, skip=_DENSE_SUFFIX)
+        for number, shard in enumerate(shards, 1):
+            written = folder / shard.name.replace(_DENSE_SUFFIX, _SUFFIX)
+            counts = _encode_shard(shard, written, chosen)
+            encoded, tensors = encoded + counts[0], tensors + counts[1]
+            digests[written.name] = digest_file(written)
+            compact_bytes += written.stat().st_size
+            report(Progress("compact", number, len(shards), shard.name))
+        record = {"format": FORMAT, "version": VERSION, "encoding": encoding, "files": digests}
+        write_json(folder / RECORD, record)
+    dense_bytes = sum(shard.stat().st_size for shard in shards)
+    seconds = time.perf_counter() - begin
+    return CompactSize(encoding, dense_bytes, compact_bytes, encoded, tensors, seconds)
+
+
+def read_compact(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of a compact checkpoint, equal to the bit, one at a time.
+
+    Raises:
+        UsageError: If ``folder`` is not a compact checkpoint of this version.
+        DamagedFileError: If a file differs from its digest or cannot be decoded.
+    """
+    record = _read_record(folder)
+    for name, digest in sorted(record["files"].items()):
+        verify_file(folder / _plain_name(name), digest)
+        yield from _decode_shard(folder / name)
+
+
+def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Path:
+    """Restore the stock model folder that any ``from_pretrained`` loads; atomic.
+
+    Raises:
+        UsageError: If ``source`` is not a compact checkpoint, or ``target`` is ``source``.
+        DamagedFileError: If a file differs from its digest or cannot be decoded.
+    """
+    if source.resolve() == target.resolve():
+        raise UsageError(f"{target} is also the source; choose another folder to write")
+    files = _read_record(source)["files"]
+    with atomic_folder(target) as folder:
+        _copy_others(source, folder, skip=_SUFFIX)
+        (folder / RECORD).unlink()
+        for number, (name, digest) in enumerate(sorted(files.items()), 1):
+            shard = source / _plain_name(name)
+            verify_file(shard, digest)
+            tensors = dict(_decode_shard(shard))
+            written = folder / name.replace(_SUFFIX, _DENSE_SUFFIX)
+            save_file(tensors, written, metadata=_metadata(shard))
+            report(Progress("expand", number, len(files), written.name))
+    return target
+
+
+def _dense_shards(folder: Path) -> list[Path]:
+    shards = sorted(
+        path for path in folder.glob(f"*{_DENSE_SUFFIX}") if not path.name.endswith(_SUFFIX)
+    )
+    if not shards or is_compact(folder):
+        raise UsageError(
+            f"{folder} holds no dense safetensors file; pass a folder that `save_pretrained` wrote"
+        )
+    return shards
+
+
+def _copy_others(source: Path, folder: Path, *, skip: str) -> None:
+    for path in source.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name)
+        elif not path.name.endswith(skip):
+            shutil.copyfile(path, folder / path.name)
+
+
+def _encode_shard(shard: Path, written: Path, encoding: Encoding) -> tuple[int, int]:
+    stored: dict[str, Tensor] = {}
+    layout: dict[str, list[int]] = {}
+    with safe_open(shard, "pt") as source:
+        metadata = dict(source.metadata() or {})
+        names = list(source.keys())
+        for name in names:
+            tensor = source.get_tensor(name)
+            parts = _smaller_parts(tensor, encoding)
+            if parts is None:
+                stored[name] = tensor
+                continue
+            layout[name] = list(tensor.shape)
+            stored |= {f"{name}{_PART}{part}": value for part, value in parts.items()}
+    contents = {"encoding": encoding.name, "shapes": layout}
+    save_file(stored, written, metadata=metadata | {_LAYOUT: json.dumps(contents)})
+    return len(layout), len(names)
+
+
+def _smaller_parts(tensor: Tensor, encoding: Encoding) -> dict[str, Tensor] | None:
+    """Encoded parts where they take fewer bytes than the tensor itself."""
+    if tensor.dim() < 2 or not tensor.is_floating_point():
+        return None
+    parts = encoding.encode(tensor)
+    return parts if sum(part.nbytes for part in parts.values()) < tensor.nbytes else None
+
+
+def _decode_shard(shard: Path) -> Iterator[tuple[str, Tensor]]:
+    try:
+        with safe_open(shard, "pt") as source:
+            contents = json.loads((source.metadata() or {})[_LAYOUT])
+            encoding, shapes = ENCODINGS.get(contents["encoding"]), contents["shapes"]
+            parts: dict[str, dict[str, str]] = {}
+            for key in source.keys():  # noqa: SIM118
+                name, found, part = key.rpartition(_PART)
+                if found and name in shapes:
+                    parts.setdefault(name, {})[part] = key
+                else:
+                    yield key, source.get_tensor(key)
+            for name, shape in shapes.items():
+                pieces = {part: source.get_tensor(key) for part, key in parts[name].items()}
+                yield name, encoding.decode(pieces, tuple(shape))
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise DamagedFileError(
+            f"{shard} is no readable compact file ({error}); write it again from the dense folder"
+        ) from error
+
+
+def _metadata(shard: Path) -> dict[str, str]:
+    with safe_open(shard, "pt") as source:
+        metadata = dict(source.metadata() or {})
+    metadata.pop(_LAYOUT, None)
+    return metadata
+
+
+def _plain_name(name: str) -> str:
+    # The record is a file like any other: it must not lead outside its folder.
+    if Path(name).name != name:
+        raise DamagedFileError(f"{name!r} in {RECORD} is not a plain file name")
+    return name
+
+
+def _read_record(folder: Path) -> dict[str, dict[str, str]]:
+    if not is_compact(folder):
+        raise UsageError(f"{folder} is no compact checkpoint: it holds no {RECORD}")
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        known = record["format"] == FORMAT and record["version"] == VERSION
+        files = {str(name): str(digest) for name, digest in record["files"].items()}
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise DamagedFileError(f"{folder / RECORD} is not readable ({error})") from error
+    if not known:
+        raise UsageError(
+            f"{folder / RECORD} is of format {record['format']} {record['version']}; "
+            f"this version reads {FORMAT} {VERSION}"
+        )
+    return {"files": files}
