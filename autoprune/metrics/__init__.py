@@ -1,0 +1,35 @@
+"""Pruning metrics: the built-in ones, and a language in which new ones are written."""
+
+from autoprune.metrics import (
+    gblm,
+    magnitude,
+    pruner_zero,
+    random_scores,
+    ria,
+    sparsegpt,
+    wanda,
+)
+from autoprune.metrics.building import (
+    ExpressionMetric,
+    build_metric,
+    candidate_metric,
+    with_params,
+)
+from autoprune.metrics.metric import METRICS, Metric, ParametricMetric
+
+__all__ = [
+    "METRICS",
+    "ExpressionMetric",
+    "Metric",
+    "ParametricMetric",
+    "build_metric",
+    "candidate_metric",
+    "gblm",
+    "magnitude",
+    "pruner_zero",
+    "random_scores",
+    "ria",
+    "sparsegpt",
+    "wanda",
+    "with_params",
+]

@@ -1,0 +1,43 @@
+"""Trees to canonical text: the fewest parentheses, one space around operators, shortest numbers."""
+
+from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Terminal
+from autoprune.metrics.language.vocabulary import INFIX
+
+PRECEDENCE = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4}
+ATOM = 5
+
+
+def number_text(value: float) -> str:
+    """Shortest decimal that reads back as ``value``; whole numbers without a point."""
+    whole = int(value)
+    return str(whole) if whole == value else repr(value)
+
+
+def precedence(node: Node) -> int:
+    """Binding strength of the node's outermost operator; larger binds tighter."""
+    return PRECEDENCE.get(node.name, ATOM) if isinstance(node, Call) else ATOM
+
+
+def to_text(node: Node) -> str:
+    """Canonical text; parsing it gives the same tree again."""
+    match node:
+        case Number(value):
+            return number_text(value)
+        case Constant(name, value):
+            return f"{{{name}:{number_text(value)}}}"
+        case Terminal(name):
+            return name
+        case Call("neg", (operand,)):
+            return f"-{_inside(operand, PRECEDENCE['neg'])}"
+        case Call("pow", (base, exponent)):
+            return f"{_inside(base, ATOM)} ** {_inside(exponent, PRECEDENCE['neg'])}"
+        case Call(name, (left, right)) if name in INFIX:
+            level = PRECEDENCE[name]
+            return f"{_inside(left, level)} {INFIX[name]} {_inside(right, level + 1)}"
+        case Call(name, args):
+            return f"{name}({', '.join(to_text(child) for child in args)})"
+
+
+def _inside(node: Node, level: int) -> str:
+    text = to_text(node)
+    return text if precedence(node) >= level else f"({text})"

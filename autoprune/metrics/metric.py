@@ -1,0 +1,94 @@
+"""What a pruning metric is: scores for the weights of one layer, larger means keep."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.recipe import Group
+from autoprune.registry import Registry
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Anything with these attributes is a metric.
+
+    Attributes:
+        name: Registry name.
+        needs: Statistics that :meth:`score` reads, by name.
+        group: Weights that compete with each other unless the recipe says otherwise.
+        source: Where the formula comes from: authors, title, arXiv id.
+        params: Values of the tunable parameters.
+        formula: The same metric in the metric language; None where it cannot be written.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> frozenset[str]: ...
+    @property
+    def group(self) -> Group: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, float]: ...
+    @property
+    def formula(self) -> str | None: ...
+
+    def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """Score a layer's weights.
+
+        Args:
+            weight: Layer weight, [out, in].
+            stats: At least the statistics in ``needs``; vectors are [in], ``grad_norm`` [out, in].
+
+        Returns:
+            float32, [out, in]; larger means keep.
+
+        Raises:
+            UsageError: If a statistic is missing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ParametricMetric:
+    """Base of metrics written in Python: class attributes describe, float fields are parameters."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset()
+    group: ClassVar[Group] = "row"
+
+    @property
+    def params(self) -> Mapping[str, float]:
+        """Values of the fields, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def formula(self) -> str | None:
+        """The metric in the metric language; None where it cannot be written."""
+        return None
+
+    def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """Score a layer's weights; see :class:`Metric`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define score")
+
+    def statistic(self, stats: Mapping[str, Tensor], name: str) -> Tensor:
+        """A statistic as float32.
+
+        Raises:
+            UsageError: If ``stats`` does not hold it.
+        """
+        if name not in stats:
+            raise UsageError(
+                f"metric {self.name!r} needs the statistic {name!r}; available: "
+                f"{', '.join(sorted(stats)) or 'none'}; collect the statistics with "
+                f"needs={sorted(self.needs)}"
+            )
+        return stats[name].float()
+
+
+METRICS: Registry[Metric] = Registry("metric", "autoprune.metrics")

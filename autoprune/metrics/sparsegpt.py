@@ -1,0 +1,35 @@
+"""SparseGPT's score: the loss of removing one weight when the others adapt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from autoprune.metrics.metric import METRICS, ParametricMetric
+from autoprune.recipe import Group
+
+
+@dataclass(frozen=True)
+class SparseGpt(ParametricMetric):
+    """``W_ij^2 / [H^-1]_jj``, the Optimal Brain Surgeon saliency (arXiv 2301.00774, equation 3).
+
+    The static form, from the whole inverse Hessian; the sweep that updates weights between
+    columns is the solver of the same name. Scores of different rows are errors of the same unit,
+    so they are compared over the whole matrix.
+    """
+
+    name: ClassVar[str] = "sparsegpt"
+    source: ClassVar[str] = "Frantar and Alistarh, SparseGPT, ICML 2023, arXiv 2301.00774"
+    needs: ClassVar[frozenset[str]] = frozenset({"hessian_diag"})
+    group: ClassVar[Group] = "matrix"
+
+    @property
+    def formula(self) -> str:
+        return "sq(W) * hessian_diag"
+
+    def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        return weight.float().square() * self.statistic(stats, "hessian_diag")
+
+
+METRICS.add("sparsegpt", SparseGpt())
