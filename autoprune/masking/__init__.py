@@ -3,12 +3,20 @@
 from autoprune.masking.packed import PackedMask, masks_digest, pack_mask
 from autoprune.masking.pattern import NM, parse_pattern, resolve_sparsity
 from autoprune.masking.quotas import budget_zeros, layer_quotas, nm_quotas
-from autoprune.masking.select import keep_joint, keep_matrix, keep_nm, keep_rows, select_masks
+from autoprune.masking.select import (
+    keep_counts,
+    keep_joint,
+    keep_matrix,
+    keep_nm,
+    keep_rows,
+    select_masks,
+)
 
 __all__ = [
     "NM",
     "PackedMask",
     "budget_zeros",
+    "keep_counts",
     "keep_joint",
     "keep_matrix",
     "keep_nm",

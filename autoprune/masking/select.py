@@ -179,3 +179,20 @@ def select_masks(
         zeros = sum(quotas[name] for name in names)
         result.update(zip(names, keep_joint([scores[n] for n in names], zeros), strict=True))
     return {name: result[name] for name in scores}
+
+
+def keep_counts(scores: Tensor, kept: Tensor) -> Tensor:
+    """Keep a given number of weights in each row: scores [o, i], kept int64 [o] -> bool [o, i].
+
+    For weight repair, which has to keep the row budgets that another selection made. Rows of equal
+    count are handled together.
+
+    Raises:
+        UsageError: If a score is NaN.
+    """
+    scores = check_scores(scores)
+    keep = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
+    for count in kept.unique().tolist():
+        rows = (kept == count).nonzero().squeeze(1)
+        keep[rows] = _keep_equal_rows(scores[rows], scores.shape[1] - count)
+    return keep

@@ -1,0 +1,120 @@
+"""MRP: the exact least-squares repair of all kept weights of a row at once."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
+
+# Floats of one batch of row systems; 64 MB in float32 keeps memory small and BLAS busy.
+BATCH_FLOATS = 1 << 24
+
+
+@SOLVERS.register("mrp")
+@dataclass(frozen=True)
+class Mrp(Solver):
+    """Multiple removal problem, solved exactly per row.
+
+    Minimises ``(w' - w) H (w' - w)^T`` over weights that vanish on the pruned set P, with K the
+    kept set and ``H`` the damped Gram matrix. Two forms of the one solution:
+
+    * kept: ``w'_K = H_KK^-1 (w H)_K``
+    * pruned: ``w' = w - w_P (A_PP)^-1 A_P,:`` with ``A = H^-1``
+
+    Wide layers are solved in column blocks, one after the other with the rest held fixed (exact
+    block coordinate descent, so the error only falls).
+
+    Args:
+        damp: Damping in units of the mean diagonal of the Gram matrix.
+        form: ``kept``, ``pruned``, or ``auto`` for the smaller system.
+        columns: Widest layer that is solved in one piece, and the size of column blocks above.
+        sweeps: Passes over the column blocks of a wide layer.
+    """
+
+    NAME: ClassVar[str] = "mrp"
+    SOURCE: ClassVar[str] = "Pruning Foundation Models without Retraining, arXiv 2410.15567"
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
+
+    damp: float = 0.01
+    form: Literal["auto", "kept", "pruned"] = "auto"
+    columns: int = 2048
+    sweeps: int = 2
+
+    def __post_init__(self) -> None:
+        self._require("damp", self.damp >= 0.0, "0 or above")
+        self._require("columns", self.columns >= 1, "1 or above")
+        self._require("sweeps", self.sweeps >= 1, "1 or above")
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Repaired weight on the given mask."""
+        weight, keep = problem.weight, problem.keep
+        matrix, factor = damped_cholesky(problem, self.damp)
+        width = weight.shape[1]
+        if width > self.columns:
+            return self._by_columns(weight, keep, matrix), keep
+        kept = int(keep.sum())
+        pruned_form = self.form == "pruned" or (self.form == "auto" and 2 * kept > keep.numel())
+        if pruned_form:
+            return remove_exactly(weight, keep, torch.cholesky_inverse(factor)), keep
+        return fit_kept(weight @ matrix, keep, matrix), keep
+
+    def _by_columns(self, weight: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:
+        goal = weight @ matrix
+        current = weight * keep
+        starts = range(0, weight.shape[1], self.columns)
+        for _ in range(self.sweeps):
+            for start in starts:
+                part = slice(start, start + self.columns)
+                own = matrix[part, part]
+                rest = goal[:, part] - current @ matrix[:, part] + current[:, part] @ own
+                current[:, part] = fit_kept(rest, keep[:, part], own)
+        return current
+
+
+def fit_kept(goal: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:
+    """Solve ``w'_K H_KK = goal_K`` for every row.
+
+    Args:
+        goal: Right-hand sides ``w H``, [o, i].
+        keep: bool [o, i].
+        matrix: Positive definite H, [i, i].
+
+    Returns:
+        w', [o, i], zero outside the mask.
+    """
+    return _solve_subsets(goal, keep, matrix)
+
+
+def remove_exactly(weight: Tensor, keep: Tensor, inverse: Tensor) -> Tensor:
+    """``w - w_P (A_PP)^-1 A_P,:`` for every row, with A the inverse of H: [o, i] -> [o, i]."""
+    multipliers = _solve_subsets(weight, ~keep, inverse)
+    return (weight - multipliers @ inverse) * keep
+
+
+def _solve_subsets(rhs: Tensor, members: Tensor, matrix: Tensor) -> Tensor:
+    """Solve ``x_S M_SS = rhs_S`` per row with S the row's members; x is 0 elsewhere."""
+    counts = members.sum(dim=1)
+    result = torch.zeros_like(rhs)
+    # Rows of similar size share a batch, so that padding stays small.
+    order = counts.argsort(stable=True)
+    start = 0
+    while start < len(order):
+        largest = max(int(counts[order[-1]]), 1)
+        rows = order[start : start + max(1, BATCH_FLOATS // largest**2)]
+        start += len(rows)
+        size = int(counts[rows[-1]])
+        if size == 0:
+            continue
+        index = members[rows].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :size]
+        valid = torch.arange(size, device=rhs.device) < counts[rows].unsqueeze(1)
+        system = matrix[index.unsqueeze(2), index.unsqueeze(1)]
+        if not bool(valid.all()):
+            system *= valid.unsqueeze(2) & valid.unsqueeze(1)
+            system.diagonal(dim1=1, dim2=2).masked_fill_(~valid, 1.0)
+        right = (rhs[rows].gather(1, index) * valid).unsqueeze(2)
+        factor = torch.linalg.cholesky_ex(system).L
+        solution = torch.cholesky_solve(right, factor).squeeze(2) * valid
+        result[rows] = result[rows].scatter_add(1, index, solution)
+    return result

@@ -1,0 +1,70 @@
+"""No repair, and repairs one after the other."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.solvers.solver import SOLVERS, Problem, Solver
+
+
+@SOLVERS.register("none")
+@dataclass(frozen=True)
+class Plain(Solver):
+    """Zero the pruned weights and leave the others alone."""
+
+    NAME: ClassVar[str] = "none"
+    SOURCE: ClassVar[str] = "Wanda, arXiv 2306.11695"
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The dense weight; the caller zeroes it."""
+        return problem.weight, problem.keep
+
+
+@dataclass(frozen=True)
+class Chain(Solver):
+    """Solvers in a row: mask refinement first, weight update last, for example ``dsnot+mrp``.
+
+    Args:
+        parts: The solvers; each starts from the dense weight and the mask of the one before.
+    """
+
+    NAME: ClassVar[str] = "chain"
+
+    parts: tuple[Solver, ...] = ()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What any part needs."""
+        return frozenset[str]().union(*(part.needs for part in self.parts))
+
+    @property
+    def text(self) -> str:
+        """Texts of the parts, joined by ``+``."""
+        return "+".join(part.text for part in self.parts)
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The last part's weight on the refined mask."""
+        weight, keep = problem.weight, problem.keep
+        for part in self.parts:
+            result = part.repair(problem.weight, keep, problem.stats, problem.pattern)
+            weight, keep = result.weight, result.keep
+            problem.notes.extend(result.notes)
+        return weight, keep
+
+
+def build_solver(text: str) -> Solver:
+    """Build a solver from ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
+
+    Raises:
+        UnknownNameError: If no solver has the name; suggests the nearest.
+        UsageError: If a parameter is unknown or out of range.
+    """
+    parts = []
+    for piece in text.split("+"):
+        name, _, rest = piece.strip().partition(":")
+        if not name:
+            raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")
+        parts.append(SOLVERS.get(name).from_text(rest))
+    return parts[0] if len(parts) == 1 else Chain(tuple(parts))

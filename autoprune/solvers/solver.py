@@ -1,0 +1,174 @@
+"""Weight repair: after the mask, move the weights that stay so that the layer's output stays."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.masking.pattern import NM
+from autoprune.registry import Registry
+from autoprune.textform import TextForm
+
+ESCALATION = 10.0
+LARGEST_DAMPING = 10.0
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a solver made of one layer.
+
+    Args:
+        weight: [o, i], exactly 0 where ``keep`` is False.
+        keep: bool [o, i]; solvers that refine masks change it, never the number of zeros.
+        notes: What a person should know: damping raised, rows left as plain zeroing.
+    """
+
+    weight: Tensor
+    keep: Tensor
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One layer to repair.
+
+    Args:
+        weight: Dense weight, float32 or float64 [o, i].
+        keep: Mask to start from, bool [o, i].
+        stats: Statistics of the input by name, ``gram`` [i, i] among them where needed.
+        pattern: N:M pattern that refined masks must keep.
+        notes: Messages, appended to while solving.
+    """
+
+    weight: Tensor
+    keep: Tensor
+    stats: Mapping[str, Tensor]
+    pattern: NM | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def gram(self) -> Tensor:
+        """Mean of x x^T over tokens, [i, i], in the weight's precision.
+
+        Raises:
+            UsageError: If it was not collected or is not finite.
+        """
+        if "gram" not in self.stats:
+            raise UsageError("repair needs the Gram matrix; collect the statistic 'gram'")
+        gram = self.stats["gram"].to(self.weight)
+        if not bool(torch.isfinite(gram.sum())):
+            raise UsageError(
+                "the Gram matrix holds values that are not finite (activations overflowed in half "
+                "precision?); collect statistics with the model in float32 or bfloat16"
+            )
+        return gram
+
+
+@dataclass(frozen=True)
+class Solver(TextForm, ABC):
+    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a solver is."""
+
+    KIND: ClassVar[str] = "solver"
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Proposed ``(weight, keep)``; :meth:`repair` enforces the promises."""
+
+    @torch.no_grad()
+    def repair(
+        self,
+        weight: Tensor,
+        keep: Tensor,
+        stats: Mapping[str, Tensor],
+        pattern: NM | None = None,
+    ) -> Repair:
+        """Repair a layer.
+
+        The output error ``||(W' - W) X||^2`` of a row never exceeds that of plain zeroing with
+        the given mask: rows where it would are zeroed plainly, and a note says how many.
+
+        Args:
+            weight: Dense weight, [o, i].
+            keep: Mask, bool [o, i].
+            stats: Statistics of the layer's input by name.
+            pattern: N:M pattern of the mask, if any.
+
+        Raises:
+            UsageError: If a statistic is missing or not finite.
+        """
+        dense = weight.detach()
+        if dense.dtype not in (torch.float32, torch.float64):
+            dense = dense.float()
+        problem = Problem(dense, keep, stats, pattern)
+        repaired, kept = self.solve(problem)
+        # A row that loses nothing needs no repair, and rounding must not touch it.
+        whole = (keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
+        repaired = torch.where(whole, dense, repaired)
+        repaired = torch.where(kept, repaired, torch.zeros((), dtype=dense.dtype))
+        if "gram" in self.needs:
+            repaired, kept = _never_worse(problem, repaired, kept)
+        return Repair(repaired, kept, tuple(problem.notes))
+
+
+SOLVERS: Registry[type[Solver]] = Registry("solver", "autoprune.solvers")
+
+
+def output_errors(difference: Tensor, gram: Tensor) -> Tensor:
+    """Mean squared output error per row, ``d G d^T``: [o, i], [i, i] -> [o]."""
+    return ((difference @ gram) * difference).sum(dim=1)
+
+
+def damped(gram: Tensor, damp: float) -> Tensor:
+    """``G + damp * mean(diag G) * I``; the identity when all inputs are dead."""
+    level = damp * float(gram.diagonal().mean())
+    return gram + (level if level > 0 else 1.0) * torch.eye(len(gram)).to(gram)
+
+
+def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
+    """Damped Gram matrix and its lower Cholesky factor; damping rises tenfold until it exists.
+
+    Raises:
+        UsageError: If even a damping of ten times the mean diagonal does not help.
+    """
+    gram, level = problem.gram, max(damp, 0.0)
+    while level <= LARGEST_DAMPING:
+        matrix = damped(gram, level) if level > 0 else gram
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        # A factor of a matrix that is singular to working precision exists but is worthless.
+        smallest = float(factor.diagonal().min()) ** 2
+        limit = torch.finfo(matrix.dtype).eps * float(matrix.diagonal().max())
+        if not int(failed) and smallest > limit:
+            if level != damp:
+                problem.notes.append(f"damping raised from {damp:g} to {level:g}")
+            return matrix, factor
+        level = level * ESCALATION if level > 0 else 1e-6
+    raise UsageError(
+        f"the Gram matrix stays singular at a damping of {LARGEST_DAMPING:g}; "
+        "calibrate with more tokens or use the solver 'none'"
+    )
+
+
+def _never_worse(problem: Problem, weight: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    dense, gram = problem.weight, problem.gram
+    plain = torch.where(problem.keep, dense, torch.zeros((), dtype=dense.dtype))
+    before = output_errors(plain - dense, gram)
+    after = output_errors(weight - dense, gram)
+    # NaN fails every comparison, so ask for what must hold.
+    worse = ~(after <= before)
+    if not bool(worse.any()):
+        return weight, keep
+    if torch.equal(keep.sum(dim=1), problem.keep.sum(dim=1)):
+        rows = worse.nonzero().squeeze(1)
+        problem.notes.append(f"{rows.numel()} of {len(dense)} rows zeroed plainly")
+        weight, keep = weight.clone(), keep.clone()
+        weight[rows], keep[rows] = plain[rows], problem.keep[rows]
+        return weight, keep
+    # The mask moved zeros between rows, so single rows cannot go back without missing the budget.
+    if float(after.sum()) <= float(before.sum()):
+        return weight, keep
+    problem.notes.append("layer zeroed plainly")
+    return plain, problem.keep

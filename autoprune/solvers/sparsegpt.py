@@ -1,0 +1,78 @@
+"""SparseGPT: optimal brain surgeon, column by column, each column's error pushed to the right."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from autoprune.masking.quotas import layer_quotas
+from autoprune.masking.select import keep_matrix, keep_nm
+from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
+
+
+@SOLVERS.register("sparsegpt")
+@dataclass(frozen=True)
+class SparseGpt(Solver):
+    """The OBS column sweep with blocked updates.
+
+    With U the upper Cholesky factor of the inverse damped Gram matrix, pruning column j leaves the
+    error ``e = (w_j - q_j) / U_jj``, and the columns to its right take ``- e U_j,:``.
+
+    Args:
+        damp: Damping in units of the mean diagonal of the Gram matrix.
+        columns: Columns per block of the sweep.
+        select: ``mask`` keeps the given mask; ``own`` chooses anew by ``w^2 / U_jj^2`` from the
+            already updated weights, over each column block (or N:M group), with the mask's
+            number of zeros.
+    """
+
+    NAME: ClassVar[str] = "sparsegpt"
+    SOURCE: ClassVar[str] = "SparseGPT, arXiv 2301.00774"
+    NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
+
+    damp: float = 0.01
+    columns: int = 128
+    select: Literal["mask", "own"] = "mask"
+
+    def __post_init__(self) -> None:
+        self._require("damp", self.damp >= 0.0, "0 or above")
+        self._require("columns", self.columns >= 1, "1 or above")
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Swept weight, and the mask it was swept with."""
+        _, factor = damped_cholesky(problem, self.damp)
+        upper = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
+        weight, keep = problem.weight.clone(), problem.keep.clone()
+        rows, width = weight.shape
+        size = self._block_size(problem)
+        starts = list(range(0, width, size))
+        numels = {str(s): rows * min(size, width - s) for s in starts}
+        share = int((~keep).sum()) / keep.numel()
+        zeros = layer_quotas(dict.fromkeys(numels, share), numels, share)
+        for start in starts:
+            part = slice(start, min(start + size, width))
+            if self.select == "own" and problem.pattern is None:
+                saliency = (weight[:, part] / upper.diagonal()[part]).square()
+                keep[:, part] = keep_matrix(saliency, zeros[str(start)])
+            errors = self._sweep(weight[:, part], keep[:, part], upper[part, part], problem)
+            weight[:, part.stop :] -= errors @ upper[part, part.stop :]
+        return weight, keep
+
+    def _block_size(self, problem: Problem) -> int:
+        of = problem.pattern.of if problem.pattern else 1
+        return max(self.columns // of, 1) * of
+
+    def _sweep(self, weight: Tensor, keep: Tensor, upper: Tensor, problem: Problem) -> Tensor:
+        """Sweep one block in place: weight and keep [o, c], upper [c, c] -> errors [o, c]."""
+        errors = torch.zeros_like(weight)
+        pattern = problem.pattern if self.select == "own" else None
+        for column in range(weight.shape[1]):
+            if pattern is not None and column % pattern.of == 0:
+                group = slice(column, column + pattern.of)
+                saliency = (weight[:, group] / upper.diagonal()[group]).square()
+                keep[:, group] = keep_nm(saliency, pattern)
+            error = weight[:, column] * ~keep[:, column] / upper[column, column]
+            weight[:, column:] -= error.unsqueeze(1) * upper[column, column:]
+            errors[:, column] = error
+        return errors

@@ -1,0 +1,102 @@
+"""Named choices with parameters as one line of text: ``sdsa:strength=0.2,level=projection``."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from autoprune.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """Base of allocators and solvers: a frozen dataclass whose fields are its parameters.
+
+    Every field has a default. ``KIND`` is the noun of the family, ``NAME`` the registry name,
+    ``SOURCE`` the paper, ``NEEDS`` the statistics that must have been collected.
+    """
+
+    KIND: ClassVar[str] = "choice"
+    NAME: ClassVar[str] = ""
+    SOURCE: ClassVar[str] = ""
+    NEEDS: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics that must have been collected."""
+        return self.NEEDS
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters and their values."""
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+
+    @property
+    def text(self) -> str:
+        """Canonical text without parameters at their default; :meth:`from_text` reads it."""
+        changed = [
+            f"{entry.name}={_show(getattr(self, entry.name))}"
+            for entry in dataclasses.fields(self)
+            if getattr(self, entry.name) != entry.default
+        ]
+        return f"{self.NAME}:{','.join(changed)}" if changed else self.NAME
+
+    @classmethod
+    def from_text(cls, rest: str) -> Self:
+        """Build from what follows ``name:``; empty for defaults.
+
+        Raises:
+            UsageError: If a parameter is unknown or its value makes no sense.
+        """
+        hints = typing.get_type_hints(cls)
+        allowed = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
+        title = f"{cls.KIND} {cls.NAME!r}"
+        values: dict[str, Any] = {}
+        for item in filter(None, (part.strip() for part in rest.split(","))):
+            key, equals, text = (part.strip() for part in item.partition("="))
+            if key not in allowed:
+                listing = ", ".join(allowed) if allowed else "none"
+                raise UsageError(f"{title} has no parameter {key!r}; allowed: {listing}")
+            if not equals or key in values:
+                raise UsageError(
+                    f"{title}: {item!r} is not understood; write {key}=VALUE, each parameter once"
+                )
+            values[key] = _parse(title, key, text, allowed[key])
+        return cls(**values)
+
+    def _require(self, key: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise UsageError(
+                f"{self.KIND} {self.NAME!r}: {key}={getattr(self, key)} is not possible; "
+                f"{key} must be {allowed}"
+            )
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _parse(title: str, key: str, text: str, hint: Any) -> Any:
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if text in choices:
+            return text
+        wanted = " or ".join(choices)
+    elif hint is bool:
+        if text.lower() in ("true", "false", "1", "0"):
+            return text.lower() in ("true", "1")
+        wanted = "true or false"
+    else:
+        # The only union in use is `float | None`, where None means "not given".
+        number = float if isinstance(hint, types.UnionType) else hint
+        try:
+            value = number(text)
+        except ValueError:
+            value = None
+        if value is not None and abs(value) < float("inf"):
+            return value
+        wanted = "a whole number" if number is int else "a number"
+    raise UsageError(f"{title}: {key}={text!r} is not understood; use {wanted}")

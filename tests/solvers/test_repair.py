@@ -1,0 +1,190 @@
+"""MRP and SparseGPT against brute force and closed forms; promises that hold for every solver."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.masking import NM, keep_nm, keep_rows
+from autoprune.solvers import SOLVERS, build_solver, output_errors
+
+TEXTS = [name for name, _ in SOLVERS.items()]
+CHAINS = ["sparsegpt:select=own", "mrp:columns=5", "mrp:form=pruned"]
+
+
+def make_problem(
+    rows: int,
+    width: int,
+    share: float,
+    seed: int,
+    tokens: int = 400,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """A layer with correlated inputs of very different scale, and its Wanda mask."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(width, width, generator=generator, dtype=dtype)
+    scales = torch.randn(width, generator=generator, dtype=dtype).exp()
+    x = torch.randn(tokens, width, generator=generator, dtype=dtype) @ mixing * scales + 0.3
+    weight = torch.randn(rows, width, generator=generator, dtype=dtype)
+    gram = x.t() @ x / tokens
+    norm = gram.diagonal().sqrt()
+    stats = {"gram": gram, "x_norm": norm, "x_mean": x.mean(0), "x_var": x.var(0, correction=0)}
+    keep = keep_rows(weight.abs() * norm, round(share * weight.numel()))
+    return weight, keep, stats
+
+
+def normal_equations(weight: Tensor, keep: Tensor, gram: Tensor, damp: float) -> Tensor:
+    """The repaired weight row by row with a plain dense solve."""
+    matrix = gram + damp * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    result = torch.zeros_like(weight)
+    for row in range(len(weight)):
+        k = keep[row].nonzero().squeeze(1)
+        result[row, k] = torch.linalg.solve(matrix[k][:, k], (weight[row] @ matrix)[k])
+    return result
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 0.97])
+@pytest.mark.parametrize("form", ["kept", "pruned", "auto"])
+def test_mrp_forms_equal_the_normal_equations(share: float, form: str) -> None:
+    weight, keep, stats = make_problem(7, 24, share, seed=1)
+    repaired = build_solver(f"mrp:damp=0.01,form={form}").repair(weight, keep, stats)
+    reference = normal_equations(weight, keep, stats["gram"], 0.01)
+    assert torch.allclose(repaired.weight, reference, rtol=1e-7, atol=1e-9)
+    assert torch.equal(repaired.keep, keep) and repaired.notes == ()
+
+
+def test_mrp_loss_equals_the_closed_form_and_grows_with_the_pruned_set() -> None:
+    weight, keep, stats = make_problem(5, 20, 0.5, seed=2)
+    solver = build_solver("mrp:damp=0")
+    inverse = torch.linalg.inv(stats["gram"])
+    repaired = solver.repair(weight, keep, stats).weight
+    losses = output_errors(repaired - weight, stats["gram"])
+    for row in range(5):
+        p = (~keep[row]).nonzero().squeeze(1)
+        w = weight[row, p]
+        closed = w @ torch.linalg.solve(inverse[p][:, p], w)
+        assert float(losses[row]) == pytest.approx(float(closed), rel=1e-6)
+    fewer = keep.clone()
+    fewer[:, 0] = False
+    more = output_errors(solver.repair(weight, fewer, stats).weight - weight, stats["gram"])
+    assert bool((more >= losses * (1 - 1e-9)).all())
+
+
+def test_column_blocks_converge_to_the_exact_solution() -> None:
+    weight, keep, stats = make_problem(6, 23, 0.5, seed=3)
+    exact = build_solver("mrp").repair(weight, keep, stats).weight
+    errors = []
+    for sweeps in (1, 2, 5, 4000):
+        blocks = build_solver(f"mrp:columns=5,sweeps={sweeps}").repair(weight, keep, stats).weight
+        errors.append(float(output_errors(blocks - weight, stats["gram"]).sum()))
+    assert errors[0] >= errors[1] >= errors[2] * (1 - 1e-9)
+    assert torch.allclose(blocks, exact, rtol=1e-4, atol=1e-5)
+
+
+def test_sparsegpt_equals_sequential_single_removals() -> None:
+    weight, keep, stats = make_problem(4, 12, 0.5, seed=4)
+    gram = stats["gram"]
+    matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(12, dtype=gram.dtype)
+    reference = weight.clone()
+    for row in range(4):
+        for column in range(12):
+            if not keep[row, column]:
+                # Single removal among the columns that are still free, the OBS formula.
+                inverse = torch.linalg.inv(matrix[column:, column:])
+                step = reference[row, column] / inverse[0, 0] * inverse[0]
+                reference[row, column:] -= step
+    for columns in (3, 5, 12, 128):
+        found = build_solver(f"sparsegpt:columns={columns}").repair(weight, keep, stats)
+        assert torch.allclose(found.weight, reference * keep, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mrp_is_at_least_as_good_as_sparsegpt_on_the_same_mask(seed: int) -> None:
+    weight, keep, stats = make_problem(8, 32, 0.6, seed=seed)
+    gram = stats["gram"]
+    matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(32, dtype=gram.dtype)
+    mrp = output_errors(build_solver("mrp").repair(weight, keep, stats).weight - weight, matrix)
+    obs = build_solver("sparsegpt").repair(weight, keep, stats).weight
+    assert bool((mrp <= output_errors(obs - weight, matrix) * (1 + 1e-9)).all())
+
+
+@pytest.mark.parametrize("text", TEXTS + CHAINS)
+@given(
+    st.integers(1, 6),
+    st.integers(2, 5),
+    st.floats(0, 0.99),
+    st.integers(0, 10**6),
+    st.integers(1, 40),
+)
+@settings(max_examples=25, deadline=None)
+def test_zeros_are_exact_and_the_error_never_rises(
+    text: str, rows: int, quarters: int, share: float, seed: int, tokens: int
+) -> None:
+    weight, keep, stats = make_problem(rows, 4 * quarters, share, seed, tokens)
+    repaired = build_solver(text).repair(weight, keep, stats)
+    assert bool((repaired.weight[~repaired.keep] == 0).all())
+    assert int(repaired.keep.sum()) == int(keep.sum())
+    before = output_errors(weight * keep - weight, stats["gram"])
+    after = output_errors(repaired.weight - weight, stats["gram"])
+    if torch.equal(repaired.keep.sum(1), keep.sum(1)):
+        assert bool((after <= before).all())
+    assert float(after.sum()) <= float(before.sum())
+
+
+@pytest.mark.parametrize("text", TEXTS + CHAINS)
+def test_patterns_survive_repair(text: str) -> None:
+    pattern = NM(2, 4)
+    weight, _, stats = make_problem(6, 24, 0.5, seed=5)
+    keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
+    repaired = build_solver(text).repair(weight, keep, stats, pattern)
+    assert bool((repaired.keep.view(6, -1, 4).sum(2) == 2).all())
+
+
+@pytest.mark.parametrize("text", ["mrp", "sparsegpt"])
+def test_singular_gram_raises_the_damping_and_says_so(text: str) -> None:
+    weight, keep, stats = make_problem(3, 16, 0.5, seed=6, tokens=4)
+    repaired = build_solver(f"{text}:damp=0").repair(weight, keep, stats)
+    assert any("damping raised from 0 to" in note for note in repaired.notes)
+    assert bool(torch.isfinite(repaired.weight).all())
+
+
+def test_dead_inputs_and_empty_masks_are_no_special_case() -> None:
+    weight, keep, stats = make_problem(3, 8, 0.5, seed=7)
+    dead = {"gram": torch.zeros(8, 8, dtype=torch.float64)}
+    assert torch.equal(
+        build_solver("mrp").repair(weight, keep, dead).weight[~keep], torch.zeros(12).double()
+    )
+    gone = torch.zeros_like(keep)
+    assert not build_solver("mrp").repair(weight, gone, stats).weight.any()
+    whole = build_solver("mrp").repair(weight, ~gone, stats).weight
+    assert torch.allclose(whole, weight, rtol=1e-9)
+
+
+def test_overflowed_or_missing_gram_is_refused() -> None:
+    weight, keep, stats = make_problem(3, 8, 0.5, seed=8)
+    with pytest.raises(UsageError, match="collect the statistic 'gram'"):
+        build_solver("mrp").repair(weight, keep, {})
+    stats["gram"][0, 0] = float("inf")
+    with pytest.raises(UsageError, match="half precision"):
+        build_solver("mrp").repair(weight, keep, stats)
+
+
+def test_low_precision_weights_are_repaired_in_float32() -> None:
+    weight, keep, stats = make_problem(3, 8, 0.5, seed=9)
+    repaired = build_solver("mrp").repair(weight.bfloat16(), keep, stats)
+    assert repaired.weight.dtype == torch.float32
+
+
+def test_solver_texts() -> None:
+    assert build_solver("none+mrp:damp=0.1").text == "none+mrp:damp=0.1"
+    assert build_solver("none+mrp").needs == {"gram"}
+    with pytest.raises(UnknownNameError, match="unknown solver 'mpr'; did you mean mrp"):
+        build_solver("mpr")
+    with pytest.raises(UsageError, match="solver 'mrp' has no parameter 'x'; allowed: damp, form"):
+        build_solver("mrp:x=1")
+    with pytest.raises(UsageError, match="NAME or NAME"):
+        build_solver("mrp+")
+    for name, kind in SOLVERS.items():
+        assert name == kind.NAME and kind.SOURCE and kind.__doc__
