@@ -1,0 +1,87 @@
+"""The command line: ``autoprune COMMAND``; errors are one paragraph, exit codes mean something."""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+
+from autoprune.errors import AutopruneError
+from flows.cli_parser import parse
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; default ``sys.argv[1:]``.
+
+    Returns:
+        Exit code: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite
+        missing, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = parse(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    _set_up_logging(args.verbose)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; what is finished is kept; go on with: {_again(words)}", file=sys.stderr
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`); the interpreter must not complain at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _fail(error, args)
+
+
+def _fail(error: Exception, args: argparse.Namespace) -> int:
+    code = getattr(error, "exit_code", 1)
+    message = _message(error)
+    if args.json:
+        print(json.dumps({"ok": False, "error": message, "exit_code": code}))
+    if args.verbose:
+        traceback.print_exc()
+    print(f"autoprune: {message}", file=sys.stderr)
+    return int(code)
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, AutopruneError) or hasattr(error, "exit_code"):
+        return text
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return (
+            f"the system refused: {error.strerror or text}{place}; "
+            "mend that and type the same command again"
+        )
+    return (
+        f"unexpected {type(error).__name__}: {text or 'no message'}; this is a fault of AutoPrune; "
+        "type the same command with -v and send what it prints"
+    )
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The command line's grammar: light, so that ``autoprune --help`` answers at once."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from autoprune import __version__
+from flows import commands
+from flows.cli_types import whole_number
+
+EPILOG = """\
+exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite missing,
+130 interrupted (the same command goes on where it stopped)
+
+examples:
+  autoprune demo
+  autoprune prune --model sshleifer/tiny-gpt2 --metric wanda --sparsity 0.6 --out pruned
+  autoprune validate my_metric.py
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors as one paragraph: what was wrong, what is near, where to look; exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the paragraph on stderr and exit with 2."""
+        hint = _suggestion(message)
+        sys.stderr.write(
+            f"autoprune: {message}; {hint}type `{self.prog} --help` for what is allowed\n"
+        )
+        raise SystemExit(2)
+
+
+def build_parser() -> Parser:
+    """The whole grammar, one sub-parser per command."""
+    parser = Parser(
+        prog="autoprune",
+        allow_abbrev=False,
+        description=(
+            "Find how a language model is best pruned: a designer LLM writes pruning metrics, "
+            "a locked container runs them, the trusted side measures."
+        ),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"autoprune {__version__}")
+    shared = _shared_options()
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser
+    )
+    for command in commands.ALL:
+        sub = subparsers.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.DESCRIPTION,
+            epilog=f"example:\n  {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[shared],
+            allow_abbrev=False,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    group = shared.add_argument_group("options of every command")
+    group.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object on stdout"
+    )
+    group.add_argument(
+        "--seed", type=whole_number, default=0, help="seed of every random choice (default 0)"
+    )
+    noise = group.add_mutually_exclusive_group()
+    noise.add_argument("-q", "--quiet", action="store_true", help="no progress, only the result")
+    noise.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")
+    return shared
+
+
+def _suggestion(message: str) -> str:
+    if "invalid choice:" not in message or "choose from" not in message:
+        return ""
+    wrong = message.split("invalid choice: ", 1)[1].split(" ", 1)[0].strip("'\"")
+    choices = message.split("choose from ", 1)[1].rstrip(")").replace("'", "").split(", ")
+    near = difflib.get_close_matches(wrong, choices, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; prints help and exits where asked."""
+    parser = build_parser()
+    arguments: Any = parser.parse_args(argv)
+    checked: argparse.Namespace = arguments
+    return checked

@@ -1,0 +1,42 @@
+"""Argument types of the command line: each refuses a wrong value with what is allowed."""
+
+import argparse
+
+
+def whole_number(text: str) -> int:
+    """A number from 0 up."""
+    value = _integer(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0; give a whole number from 0 up")
+    return value
+
+
+def positive_number(text: str) -> int:
+    """A number from 1 up."""
+    value = _integer(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1; give a whole number from 1 up")
+    return value
+
+
+def share(text: str) -> float:
+    """A sparsity, 0 ≤ s < 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number; give a share such as 0.6"
+        ) from None
+    if not 0.0 <= value < 1.0:
+        near = f", {value / 100:g} for {value:g} %" if 1.0 < value < 100.0 else ""
+        raise argparse.ArgumentTypeError(
+            f"sparsity {text} is outside 0 ≤ s < 1; give a share, not a percentage{near}"
+        )
+    return value
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None

@@ -1,0 +1,53 @@
+"""The commands of the command line: each says what it takes, teaches it, and starts a flow.
+
+Nothing heavy is imported at the top of these modules; each command imports its flow when it runs.
+"""
+
+import argparse
+from typing import Protocol
+
+from flows.commands import (
+    demo,
+    doctor,
+    evaluate,
+    ls,
+    promote,
+    prune,
+    report,
+    resume,
+    sandbox,
+    search,
+    up,
+    validate,
+)
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    NAME: str
+    HELP: str
+    DESCRIPTION: str
+    EXAMPLE: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's own options."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work; returns the exit code."""
+
+
+ALL: tuple[Command, ...] = (
+    demo,
+    search,
+    prune,
+    evaluate,
+    validate,
+    promote,
+    report,
+    doctor,
+    up,
+    resume,
+    ls,
+    sandbox,
+)

@@ -1,0 +1,38 @@
+"""``autoprune demo``: the whole job on a small real model, in minutes."""
+
+import argparse
+
+from flows.commands.search import add_data_arguments, add_designer_arguments, given, search_with
+
+NAME = "demo"
+HELP = "run the whole job on a small real model"
+DESCRIPTION = (
+    "The main job in at most 8 minutes on 2 cores: SmolLM2-135M is calibrated on the Wikipedia "
+    "sample, a designer writes metrics, the sandbox validates them, the best is pruned, measured, "
+    "registered and reported. Needs Docker and the demo's packages (`make install`), no model "
+    "hub, no key. Every option of `autoprune search` works here too."
+)
+EXAMPLE = "autoprune demo"
+
+# Sized for 8 minutes on 2 cores; every other setting is the search's own default.
+DEFAULTS = {
+    "run": "demo",
+    "candidates": 12,
+    "rung_windows": 2,
+    "windows": 6,
+    "sealed_windows": 10,
+    "minutes": 5.0,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command: those of a search."""
+    add_data_arguments(parser)
+    add_designer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search with the demo's settings."""
+    from flows.params import SearchParams, checked
+
+    return search_with(args, checked(SearchParams, DEFAULTS | given(args)))

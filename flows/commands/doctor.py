@@ -1,0 +1,35 @@
+"""``autoprune doctor``: is everything there that a run needs?"""
+
+import argparse
+
+from flows.output import emit
+
+NAME = "doctor"
+HELP = "check everything that a run needs, with the mend for each fault"
+DESCRIPTION = (
+    "Check versions, Docker, the sandbox image, designer, demo model and text, stores and disk. "
+    "Exit code 4 when something is missing."
+)
+EXAMPLE = "autoprune doctor"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no options of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every check and print the list."""
+    from flows.checks import all_checks, check_rows
+    from tasks.state import State
+
+    checks = all_checks(State.open())
+    ok = all(check.ok for check in checks)
+    record = {
+        "ok": ok,
+        "checks": [
+            {"name": check.name, "ok": check.ok, "detail": check.detail, "fix": check.fix}
+            for check in checks
+        ],
+    }
+    emit(args, record, check_rows(checks))
+    return 0 if ok else 4

@@ -1,0 +1,32 @@
+"""``autoprune ls``: names that other commands take."""
+
+import argparse
+
+from flows.output import emit
+
+NAME = "ls"
+HELP = "list metrics, allocators, solvers, models or candidates"
+DESCRIPTION = (
+    "List the names that other commands take. candidates: the leaderboard of a search; models: "
+    "what opens without a download, and what the registry holds."
+)
+EXAMPLE = "autoprune ls metrics"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "what", choices=("metrics", "allocators", "solvers", "models", "candidates")
+    )
+    parser.add_argument(
+        "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list."""
+    from flows.listings import listing
+
+    record, text = listing(args.what, args.run_name)
+    emit(args, record, text)
+    return 0

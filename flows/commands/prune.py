@@ -1,0 +1,98 @@
+"""``autoprune prune``: one model, one metric, one budget."""
+
+import argparse
+
+from flows.cli_types import positive_number, share
+from flows.output import emit, pairs
+
+NAME = "prune"
+HELP = "prune a model once with a given metric and save it"
+DESCRIPTION = (
+    "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
+    "weights, save. A metric in a .py file runs only inside the container. The saved folder opens "
+    "with AutoModelForCausalLM.from_pretrained."
+)
+EXAMPLE = (
+    "autoprune prune --model ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
+    "--corpus text.txt --out pruned"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--model",
+        metavar="REF",
+        required=True,
+        help="hub id, folder, .gguf file or package:module/file.gguf",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME|FILE.py|expr:...",
+        default="wanda",
+        help="built-in metric (`autoprune ls metrics`), Python file or formula (default wanda)",
+    )
+    parser.add_argument(
+        "--allocation",
+        metavar="NAME",
+        default="uniform",
+        help="budget per layer (`autoprune ls allocators`; default uniform)",
+    )
+    parser.add_argument(
+        "--sparsity", type=share, default=0.6, help="share of zeros, 0 ≤ s < 1 (default 0.6)"
+    )
+    parser.add_argument(
+        "--pattern", default="unstructured", help="unstructured or N:M, such as 2:4"
+    )
+    parser.add_argument(
+        "--group",
+        choices=("auto", "row", "matrix", "block", "global"),
+        default="auto",
+        help="weights that compete with each other (default: the metric's own)",
+    )
+    parser.add_argument(
+        "--solver", default="none", help="repair of the weights that stay (`autoprune ls solvers`)"
+    )
+    parser.add_argument(
+        "--corpus",
+        metavar="REF",
+        default="wikipedia-sample",
+        help="calibration text: c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file",
+    )
+    parser.add_argument(
+        "--samples", type=positive_number, default=16, help="calibration windows (default 16)"
+    )
+    parser.add_argument(
+        "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
+    )
+    parser.add_argument(
+        "--one-shot",
+        action="store_true",
+        help="take statistics of the dense model in one pass instead of block after block",
+    )
+    parser.add_argument("--out", metavar="DIR", help="save the pruned model here")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prune and print what came out."""
+    from flows.engine import open_engine
+    from flows.params import PruneParams, checked
+
+    fields = PruneParams.model_fields
+    params = checked(PruneParams, {name: getattr(args, name) for name in fields})
+    with open_engine(args) as engine:
+        from flows.prune import prune
+
+        record = engine.call(prune, params)
+    lines = [
+        ("zeros", f"{record['zeros']:,} of {record['prunable']:,} prunable weights"),
+        ("sparsity", f"{record['sparsity']:.4%}"),
+        ("time", f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"),
+    ]
+    if record["out"]:
+        lines.append(("saved", record["out"]))
+        lines.append(("next", f"autoprune evaluate --model {record['out']} --corpus {args.corpus}"))
+    else:
+        lines.append(("next", "add --out DIR to keep the pruned model"))
+    emit(args, record, pairs(*lines))
+    return 0

