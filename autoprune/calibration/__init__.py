@@ -1,0 +1,1 @@
+"""Calibration: text, splits, token windows, input statistics, and the store that keeps them."""

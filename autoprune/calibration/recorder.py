@@ -1,0 +1,207 @@
+"""Hooks that feed the inputs of a block's prunable matrices to accumulators.
+
+Matrices that read the same tensor (q, k and v; gate and up) share one accumulator, found by the
+identity of the tensor, not by name. Fused experts never call ``nn.Linear``: their forward runs
+eagerly under a torch function mode that sees which expert's slice multiplies which tokens.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from autoprune.calibration.accumulator import FROM_GRAM, InputAccumulator
+from autoprune.errors import AutopruneError
+from autoprune.models.structure import PrunableLinear
+
+_Key = tuple[int, int, int, int]
+_PRODUCTS = {
+    nn.functional.linear,
+    torch.matmul,
+    torch.mm,
+    torch.bmm,
+    Tensor.matmul,
+    Tensor.__matmul__,
+    Tensor.mm,
+    Tensor.bmm,
+}
+
+
+class BlockRecorder:
+    """Records the inputs of the matrices of one block while the block runs.
+
+    Use as a context manager around the block's forward passes, then read :meth:`results`.
+
+    Args:
+        block: The block.
+        linears: Its prunable matrices.
+        needs: Names of the statistics wanted.
+    """
+
+    def __init__(
+        self, block: nn.Module, linears: Sequence[PrunableLinear], needs: Collection[str]
+    ) -> None:
+        self._block = block
+        self._linears = linears
+        self._needs = needs
+        self._accumulators: dict[str, InputAccumulator] = {}
+        self._leader: dict[str, str] = {}
+        self._inputs: dict[_Key, tuple[Tensor, str]] = {}
+        self._silent_experts: set[str] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "BlockRecorder":
+        fused: dict[int, tuple[nn.Module, list[PrunableLinear]]] = {}
+        for linear in self._linears:
+            if linear.expert is not None:
+                fused.setdefault(id(linear.owner), (linear.owner, []))[1].append(linear)
+                continue
+            handle = linear.owner.register_forward_pre_hook(self._hook(linear), with_kwargs=True)
+            self._stack.callback(handle.remove)
+        for owner, members in fused.values():
+            self._stack.enter_context(self._watch_experts(owner, members))
+        # References are held while the block runs, so that no address is used twice.
+        handle = self._block.register_forward_hook(lambda *_: self._inputs.clear())
+        self._stack.callback(handle.remove)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        self._inputs.clear()
+
+    def results(self) -> dict[str, dict[str, Tensor]]:
+        """Statistics by matrix name; matrices with a common input share their tensors.
+
+        A matrix that no token reached (an expert never chosen) gets zeros.
+
+        Raises:
+            AutopruneError: If experts computed in a way that could not be followed.
+        """
+        if self._silent_experts:
+            raise AutopruneError(
+                f"the inputs of {', '.join(sorted(self._silent_experts))} could not be followed: "
+                "its forward multiplies by something else than slices of its weight; this family "
+                "of experts is not supported"
+            )
+        shared = {name: acc.result(self._needs) for name, acc in self._accumulators.items()}
+        out: dict[str, dict[str, Tensor]] = {}
+        for linear in self._linears:
+            leader = self._leader.get(linear.name)
+            if leader is None:
+                leader = linear.name
+                shared[leader] = self._new_accumulator(linear).result(self._needs)
+            out[linear.name] = shared[leader]
+        return out
+
+    def tokens_of(self, name: str) -> int:
+        """Tokens that reached a matrix."""
+        leader = self._leader.get(name)
+        return self._accumulators[leader].tokens if leader else 0
+
+    def _hook(self, linear: PrunableLinear) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            x = args[0] if args else next(iter(kwargs.values()))
+            self._record(linear, x)
+
+        return hook
+
+    def _record(self, linear: PrunableLinear, x: Tensor) -> None:
+        key = (x.data_ptr(), x.numel(), x.shape[-1], x._version)
+        known = self._inputs.get(key)
+        leader = self._leader.get(linear.name)
+        if leader is None:
+            leader = known[1] if known else linear.name
+            self._leader[linear.name] = leader
+        if known and known[1] == leader:
+            return
+        if leader != linear.name:
+            raise AutopruneError(
+                f"{linear.name} shared its input with {leader} on one batch and not on another; "
+                "blocks whose wiring depends on the data cannot be calibrated"
+            )
+        self._inputs[key] = (x, leader)
+        if leader not in self._accumulators:
+            self._accumulators[leader] = self._new_accumulator(linear)
+        self._accumulators[leader].add(x)
+
+    def _new_accumulator(self, linear: PrunableLinear) -> InputAccumulator:
+        gram = not FROM_GRAM.isdisjoint(self._needs)
+        device = linear.read().device
+        return InputAccumulator(linear.shape[1], gram=gram, device=device)
+
+    @contextmanager
+    def _watch_experts(self, owner: nn.Module, members: list[PrunableLinear]) -> Iterator[None]:
+        run = owner.forward
+        by_slice = {(m.attribute, m.expert or 0): m for m in members}
+        names = sorted({m.attribute for m in members})
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            mode = _ExpertProducts(owner, names)
+            with _eager_experts(owner), mode:
+                result = run(*args, **kwargs)
+            for attribute, expert, x in mode.seen:
+                self._record_expert(by_slice[attribute, expert], x)
+            missing = set(names) - {attribute for attribute, _, _ in mode.seen}
+            if missing and any(isinstance(a, Tensor) and a.numel() for a in args):
+                self._silent_experts.add(f"{type(owner).__name__}.{', '.join(sorted(missing))}")
+            return result
+
+        owner.__dict__["forward"] = forward
+        try:
+            yield
+        finally:
+            owner.__dict__.pop("forward", None)
+
+    def _record_expert(self, linear: PrunableLinear, x: Tensor) -> None:
+        self._leader[linear.name] = linear.name
+        if linear.name not in self._accumulators:
+            self._accumulators[linear.name] = self._new_accumulator(linear)
+        self._accumulators[linear.name].add(x)
+
+
+class _ExpertProducts(TorchFunctionMode):
+    """Notes every product of an activation with a slice of an expert parameter."""
+
+    def __init__(self, owner: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int, Tensor]] = []
+        self._parameters: list[tuple[str, Tensor]] = []
+        for name in names:
+            parameter: Tensor = getattr(owner, name)
+            self._parameters.append((name, parameter.detach()))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in _PRODUCTS and len(args) > 1 and isinstance(args[1], Tensor):
+            self._note(args[0], args[1])
+        return func(*args, **(kwargs or {}))
+
+    def _note(self, x: Tensor, weight: Tensor) -> None:
+        start = weight.untyped_storage().data_ptr()
+        for name, parameter in self._parameters:
+            if parameter.untyped_storage().data_ptr() != start:
+                continue
+            offset = weight.storage_offset() - parameter.storage_offset()
+            if weight.ndim == 3:
+                self.seen.extend((name, expert, part) for expert, part in enumerate(x))
+            elif 0 <= offset < parameter.numel():
+                self.seen.append((name, offset // parameter.stride(0), x))
+
+
+@contextmanager
+def _eager_experts(owner: nn.Module) -> Iterator[None]:
+    """Let the module's own loop over experts run instead of a fused kernel."""
+    config: Any = getattr(owner, "config", None)
+    if getattr(config, "_experts_implementation", None) is None:
+        yield
+        return
+    before = config._experts_implementation
+    config._experts_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._experts_implementation = before

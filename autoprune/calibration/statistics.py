@@ -1,0 +1,205 @@
+"""What metrics may know about the inputs of each prunable matrix, from one pass of the model.
+
+The names, all float32, ``i`` input and ``o`` output features, means over all calibration tokens:
+
+============= ======== ===================================================================
+x_norm        [i]      root of the mean of ``x^2``
+x_mean        [i]      mean of ``x``
+x_var         [i]      variance of ``x``
+x_max         [i]      largest ``|x|``
+hessian_diag  [i]      ``1 / [(G + 0.01 mean(diag G) I)^-1]_jj``, Optimal Brain Surgeon's curvature
+grad_norm     [o, i]   root of the mean over windows of ``(dL/dW)^2``
+gram          [i, i]   ``G``, the mean of ``x x^T``; for repair, never shown to candidates
+============= ======== ===================================================================
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.calibration.accumulator import BASIC, FROM_GRAM
+from autoprune.calibration.gradients import gradient_norms
+from autoprune.calibration.recorder import BlockRecorder
+from autoprune.calibration.store import Store, Stored
+from autoprune.digest import digest_bytes, digest_json
+from autoprune.errors import UnknownNameError
+from autoprune.models.capture import BlockStream
+from autoprune.models.loading import LoadedModel
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+
+GRADIENT = "grad_norm"
+ALL = BASIC | FROM_GRAM | {GRADIENT}
+
+__all__ = ["ALL", "BASIC", "Statistics", "collect_statistics", "stored_statistics"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of every prunable matrix.
+
+    Args:
+        tokens: Calibration tokens.
+        digest: SHA-256 over names and values.
+        layers: Name of a matrix to its statistics; shared inputs share tensors.
+    """
+
+    tokens: int
+    digest: str
+    layers: Mapping[str, Mapping[str, Tensor]]
+
+    def of(self, layer_name: str) -> Mapping[str, Tensor]:
+        """Statistics of one matrix by name.
+
+        Raises:
+            UnknownNameError: If no such matrix was calibrated.
+        """
+        try:
+            return self.layers[layer_name]
+        except KeyError:
+            raise UnknownNameError("prunable matrix", layer_name, self.layers) from None
+
+    def to_stored(self) -> Stored:
+        """Flat form for :class:`Store`; shared tensors are written once."""
+        tensors: dict[str, Tensor] = {}
+        names: dict[int, str] = {}
+        layers: dict[str, dict[str, str]] = {}
+        for layer, values in self.layers.items():
+            for stat, value in values.items():
+                name = names.setdefault(id(value), f"{layer}/{stat}")
+                tensors[name] = value
+                layers.setdefault(layer, {})[stat] = name
+        return Stored(tensors, {"tokens": self.tokens, "digest": self.digest, "layers": layers})
+
+    @classmethod
+    def from_stored(cls, stored: Stored) -> "Statistics":
+        """Inverse of :meth:`to_stored`."""
+        layers = {
+            layer: {stat: stored.tensors[name] for stat, name in values.items()}
+            for layer, values in stored.meta["layers"].items()
+        }
+        return cls(stored.meta["tokens"], stored.meta["digest"], layers)
+
+
+def collect_statistics(
+    model: PreTrainedModel,
+    windows: Tensor,
+    *,
+    needs: Collection[str] = BASIC,
+    mask: Tensor | None = None,
+    report: Report = silent,
+    batch_tokens: int = 2048,
+) -> Statistics:
+    """Stream the windows once through the dense model, block by block.
+
+    Args:
+        model: In eval mode; left as it was.
+        windows: Token ids, ``[n, s]``.
+        needs: Names of the table above.
+        mask: Truth where a token is real, ``[n, s]``; padding is cut off before the pass, so it
+            reaches neither attention nor statistics.
+        report: Told after every block.
+        batch_tokens: Tokens of one forward pass of a block.
+
+    Raises:
+        UnknownNameError: If a needed name is not in the table.
+        AutopruneError: If activations are not finite or the model cannot be streamed.
+    """
+    for name in needs:
+        if name not in ALL:
+            raise UnknownNameError("statistic", name, ALL)
+    linears = prunable_linears(model)
+    sequences = _real_tokens(windows, mask)
+    layers = _input_statistics(model, linears, sequences, needs, report, batch_tokens)
+    if GRADIENT in needs:
+        gradients = gradient_norms(model, linears, sequences, report=report)
+        layers = {name: {**values, GRADIENT: gradients[name]} for name, values in layers.items()}
+    tokens = sum(len(sequence) for sequence in sequences)
+    return Statistics(tokens, _digest(tokens, layers), layers)
+
+
+def stored_statistics(
+    store: Store,
+    loaded: LoadedModel,
+    windows: Tensor,
+    *,
+    needs: Collection[str] = BASIC,
+    report: Report = silent,
+) -> Statistics:
+    """:func:`collect_statistics`, kept in ``store`` under model, windows and needs."""
+    key = {
+        "kind": "statistics",
+        "version": 1,
+        "model": loaded.source.digest,
+        "dtype": str(loaded.model.dtype),
+        "windows": digest_bytes(windows.cpu().contiguous().numpy().tobytes()),
+        "shape": list(windows.shape),
+        "needs": sorted(needs),
+    }
+
+    def make() -> Stored:
+        return collect_statistics(loaded.model, windows, needs=needs, report=report).to_stored()
+
+    return Statistics.from_stored(store.get_or_make(key, make))
+
+
+def _input_statistics(
+    model: PreTrainedModel,
+    linears: Sequence[PrunableLinear],
+    sequences: Sequence[Tensor],
+    needs: Collection[str],
+    report: Report,
+    batch_tokens: int,
+) -> dict[str, dict[str, Tensor]]:
+    wanted = set(needs) - {GRADIENT}
+    layers: dict[str, dict[str, Tensor]] = {x.name: {} for x in linears}
+    if not wanted:
+        return layers
+    streams = _streams(model, sequences, batch_tokens)
+    blocks = streams[0].blocks
+    for index, block in enumerate(blocks):
+        members = [x for x in linears if x.block == index]
+        with BlockRecorder(block, members, wanted) as recorder:
+            for stream in streams:
+                stream.advance()
+        layers.update(recorder.results())
+        report(Progress("statistics", index + 1, len(blocks)))
+    return layers
+
+
+def _streams(
+    model: PreTrainedModel, sequences: Sequence[Tensor], batch_tokens: int
+) -> list[BlockStream]:
+    by_length: dict[int, list[Tensor]] = {}
+    for sequence in sequences:
+        by_length.setdefault(len(sequence), []).append(sequence)
+    return [
+        BlockStream(model, torch.stack(group), batch=max(1, batch_tokens // length))
+        for length, group in sorted(by_length.items())
+    ]
+
+
+def _real_tokens(windows: Tensor, mask: Tensor | None) -> list[Tensor]:
+    if mask is None:
+        return list(windows)
+    kept = [window[real.bool()] for window, real in zip(windows, mask, strict=True)]
+    return [window for window in kept if len(window)]
+
+
+def _digest(tokens: int, layers: Mapping[str, Mapping[str, Tensor]]) -> str:
+    known: dict[int, str] = {}
+
+    def content(value: Tensor) -> str:
+        if id(value) not in known:
+            known[id(value)] = digest_bytes(value.contiguous().numpy().tobytes())
+        return known[id(value)]
+
+    described: dict[str, Any] = {
+        layer: {stat: content(value) for stat, value in values.items()}
+        for layer, values in layers.items()
+    }
+    return digest_json({"tokens": tokens, "layers": described})

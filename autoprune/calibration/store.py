@@ -1,0 +1,104 @@
+"""A folder of results addressed by what they were made from, checked on every read."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autoprune.digest import digest_file, digest_json, verify_file
+from autoprune.errors import DamagedFileError
+from autoprune.storage import atomic_file, write_json
+
+
+@dataclass
+class Stored:
+    """Tensors with a small JSON description."""
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Store:
+    """Results by key; several processes may share one.
+
+    Each file has a JSON sheet beside it with its key and SHA-256. A file without its sheet was
+    interrupted and is made again; a file that does not match its sheet is damaged.
+
+    Args:
+        root: Folder, made when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> Path:
+        """Where the result of ``key`` lies or will lie."""
+        digest = digest_json(dict(key))
+        return self.root / digest[:2] / f"{digest}{suffix}"
+
+    def file(
+        self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
+    ) -> tuple[Path, dict[str, Any]]:
+        """The file for ``key``, written by ``write`` when it is not there yet.
+
+        Args:
+            key: JSON values that decide the content.
+            suffix: File name ending, with the dot.
+            write: Fills the path it is given; what it returns (a JSON object or ``None``) is kept
+                on the sheet.
+
+        Returns:
+            Path of the file, and what ``write`` returned when it ran.
+
+        Raises:
+            DamagedFileError: If the file does not match its recorded digest.
+            AutopruneError: If the disk is full.
+        """
+        path = self.path(key, suffix)
+        sheet = path.with_suffix(path.suffix + ".json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(path.suffix + ".lock")):
+            if path.exists() and sheet.exists():
+                record = _read_sheet(sheet)
+                verify_file(path, record["sha256"])
+                return path, dict(record["meta"])
+            with atomic_file(path) as temporary:
+                try:
+                    meta = write(temporary) or {}
+                except SafetensorError as error:
+                    raise OSError(str(error)) from error
+            record = {"key": dict(key), "sha256": digest_file(path), "meta": meta}
+            write_json(sheet, record)
+            return path, dict(meta)
+
+    def get_or_make(self, key: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
+        """The tensors for ``key``, computed by ``make`` when they are not there yet.
+
+        Raises:
+            DamagedFileError: If the stored file does not match its recorded digest.
+            AutopruneError: If the disk is full.
+        """
+
+        def write(path: Path) -> dict[str, Any]:
+            made = make()
+            save_file({n: t.contiguous() for n, t in made.tensors.items()}, path)
+            return made.meta
+
+        path, meta = self.file(key, ".safetensors", write)
+        return Stored(load_file(path), meta)
+
+
+def _read_sheet(sheet: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(sheet.read_text(encoding="utf-8"))
+        return {"sha256": record["sha256"], "meta": record["meta"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(
+            f"{sheet} is damaged ({error}); delete it and run the command again"
+        ) from error

@@ -1,0 +1,204 @@
+"""Streamed statistics equal those of hooks on the whole model, in every family."""
+
+import pytest
+import torch
+from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
+from torch import Tensor, nn
+from torch.nn.functional import linear as apply
+
+from autoprune.calibration.statistics import ALL, BASIC, collect_statistics
+from autoprune.errors import AutopruneError, UnknownNameError
+from autoprune.models.structure import PrunableLinear, prunable_linears
+
+
+def whole_model_inputs(model: nn.Module, windows: Tensor) -> dict[str, Tensor]:
+    """All inputs ``[n, i]`` of every matrix, by hooks on one plain forward pass per window."""
+    collected: dict[str, list[Tensor]] = {}
+    linears = prunable_linears(model)
+    handles = []
+    for linear in linears:
+        if linear.expert is None:
+
+            def keep(_: nn.Module, args: tuple[Tensor, ...], name: str = linear.name) -> None:
+                collected.setdefault(name, []).append(args[0].reshape(-1, args[0].shape[-1]))
+
+            handles.append(linear.owner.register_forward_pre_hook(keep))
+    owners = {id(x.owner): x.owner for x in linears if x.expert is not None}
+    for owner in owners.values():
+        members = [x for x in linears if x.owner is owner]
+
+        def route(
+            module: nn.Module, args: tuple[Tensor, ...], members: list[PrunableLinear] = members
+        ) -> None:
+            for linear in members:
+                x = _expert_input(module, linear, members, args[0], args[1])
+                collected.setdefault(linear.name, []).append(x)
+
+        handles.append(owner.register_forward_pre_hook(route))
+    with torch.no_grad():
+        for window in windows:
+            model(input_ids=window[None], use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(parts) for name, parts in collected.items()}
+
+
+def _expert_input(
+    module: nn.Module,
+    linear: PrunableLinear,
+    members: list[PrunableLinear],
+    hidden: Tensor,
+    chosen: Tensor,
+) -> Tensor:
+    x = hidden.reshape(-1, hidden.shape[-1])[(chosen == linear.expert).any(-1)]
+    if linear.projection == "gate_up_proj":
+        return x
+    up = next(m for m in members if m.projection == "gate_up_proj" and m.expert == linear.expert)
+    both = apply(x, up.read())
+    if hasattr(module, "gate_up_proj_bias"):
+        both = both + module.gate_up_proj_bias[linear.expert]
+        gate = both[:, ::2].clamp(max=module.limit)
+        raised = both[:, 1::2].clamp(-module.limit, module.limit) + 1
+        return raised * gate * torch.sigmoid(gate * module.alpha)
+    gate, raised = both.chunk(2, -1)
+    return nn.functional.silu(gate) * raised
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equals_hooks_on_the_whole_model(family: str) -> None:
+    model, windows = tiny_model(family), random_windows(5, 12)
+    inputs = whole_model_inputs(model, windows)
+    statistics = collect_statistics(
+        model, windows, needs=BASIC | {"gram", "hessian_diag"}, batch_tokens=24
+    )
+    assert statistics.tokens == 60
+    for linear in prunable_linears(model):
+        found = statistics.of(linear.name)
+        x = inputs.get(linear.name, torch.zeros(0, linear.shape[1])).double()
+        if len(x) == 0:
+            assert all(torch.count_nonzero(value) == 0 for value in found.values())
+            continue
+        gram = x.T @ x / len(x)
+        damped = gram + 0.01 * gram.diagonal().mean() * torch.eye(len(gram))
+        expected = {
+            "x_norm": x.square().mean(0).sqrt(),
+            "x_mean": x.mean(0),
+            "x_var": x.var(0, correction=0),
+            "x_max": x.abs().amax(0),
+            "gram": gram,
+            "hessian_diag": 1 / torch.linalg.inv(damped).diagonal(),
+        }
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            assert found[name].dtype == torch.float32
+            torch.testing.assert_close(
+                found[name],
+                value.float(),
+                rtol=2e-3,
+                atol=2e-4 * float(value.abs().max()),
+                msg=lambda text, name=name, linear=linear: f"{linear.name} {name}: {text}",
+            )
+
+
+def test_matrices_with_one_input_share_its_tensors() -> None:
+    model = tiny_model("llama")
+    statistics = collect_statistics(model, random_windows())
+    at = "model.layers.1"
+    norm = {
+        name: id(statistics.of(f"{at}.{name}")["x_norm"])
+        for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+    }
+    q, k, v, o = norm.values()
+    assert q == k == v != o
+    gate, up = (id(statistics.of(f"{at}.mlp.{n}_proj")["x_norm"]) for n in ("gate", "up"))
+    assert gate == up
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gpt_oss"])
+def test_gradient_norm_equals_plain_autograd(family: str) -> None:
+    model, windows = tiny_model(family), random_windows(3, 10)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    statistics = collect_statistics(model, windows, needs={"grad_norm"})
+    linears = prunable_linears(model)
+    squares = {x.name: torch.zeros(x.shape) for x in linears}
+    for window in windows:
+        model.zero_grad()
+        model(input_ids=window[None], labels=window[None], use_cache=False).loss.backward()
+        for x in linears:
+            squares[x.name] += x.orient(getattr(x.owner, x.attribute).grad).square()
+    for x in linears:
+        expected = (squares[x.name] / 3).sqrt()
+        found = statistics.of(x.name)["grad_norm"]
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    assert not model.get_input_embeddings().weight.requires_grad
+    assert linears[0].owner.weight.requires_grad
+
+
+def test_gradients_are_freed_and_flags_restored() -> None:
+    model = tiny_model("llama")
+    collect_statistics(model, random_windows(), needs=ALL)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "bloom", "mixtral"])
+def test_padding_reaches_nothing(family: str) -> None:
+    model, windows = tiny_model(family), random_windows(4, 12)
+    mask = torch.ones_like(windows, dtype=torch.bool)
+    mask[1, 8:] = False
+    mask[2, :4] = False
+    padded = torch.where(mask, windows, 0)
+    found = collect_statistics(model, padded, mask=mask)
+    assert found.tokens == 40
+    parts = [windows[:1], windows[1:2, :8], windows[2:3, 4:], windows[3:]]
+    inputs: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for name, x in whole_model_inputs(model, part).items():
+            inputs.setdefault(name, []).append(x)
+    for name, collected in inputs.items():
+        expected = torch.cat(collected).double().square().mean(0).sqrt().float()
+        torch.testing.assert_close(found.of(name)["x_norm"], expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 24, 1000])
+def test_batch_size_does_not_matter(batch_tokens: int) -> None:
+    model, windows = tiny_model("qwen2"), random_windows(5, 12)
+    reference = collect_statistics(model, windows, needs=BASIC | {"gram"})
+    found = collect_statistics(model, windows, needs=BASIC | {"gram"}, batch_tokens=batch_tokens)
+    for name, values in reference.layers.items():
+        for stat, value in values.items():
+            torch.testing.assert_close(found.of(name)[stat], value, rtol=1e-4, atol=1e-4)
+
+
+def test_a_large_offset_keeps_its_variance() -> None:
+    from autoprune.calibration.accumulator import InputAccumulator
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4096, 3, generator=generator) + torch.tensor([0.0, 1000.0, -3000.0])
+    accumulator = InputAccumulator(3, gram=False, device=x.device)
+    for part in x.split(512):
+        accumulator.add(part)
+    expected = x.double().var(0, correction=0).float()
+    torch.testing.assert_close(accumulator.result(BASIC)["x_var"], expected, rtol=1e-3, atol=0)
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    for family in ("llama", *sorted(FUSED_EXPERTS)):
+        model, windows = tiny_model(family), random_windows()
+        before = model(input_ids=windows).logits
+        collect_statistics(model, windows, needs=BASIC)
+        assert torch.equal(model(input_ids=windows).logits, before)
+        for module in model.modules():
+            assert "forward" not in vars(module)
+            assert not module._forward_pre_hooks
+
+
+def test_bad_requests_are_refused() -> None:
+    model = tiny_model("llama")
+    with pytest.raises(UnknownNameError, match="did you mean x_norm"):
+        collect_statistics(model, random_windows(), needs={"xnorm"})
+    statistics = collect_statistics(model, random_windows())
+    with pytest.raises(UnknownNameError, match="prunable matrix"):
+        statistics.of("model.layers.9.mlp.up_proj")
+    model.model.embed_tokens.weight.data.fill_(float("inf"))
+    with pytest.raises(AutopruneError, match="not a number"):
+        collect_statistics(model, random_windows())
