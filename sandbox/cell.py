@@ -1,0 +1,246 @@
+"""One container, used for one candidate: started ahead, handed a job, killed."""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.channel import Channel, DeadlinePassed, StreamEnded
+from sandbox.engine import ENGINE_ERRORS, Engine, State
+from sandbox.errors import SandboxBroken, SandboxUnavailable
+from sandbox.exchange import Exchange, Workspace
+from sandbox.image_ref import ImageRef
+from sandbox.limits import Limits
+from sandbox.ownership import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN
+from sandbox.worker.protocol import Job, JobLayer, ProtocolError, check_reply, encode
+
+
+@dataclass(frozen=True)
+class LayerInput:
+    """A layer file: safetensors with ``W`` and its statistics.
+
+    Args:
+        file: Host path.
+        shape: Shape of ``W``, [out, in].
+    """
+
+    file: Path
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a job is to do with its layers.
+
+    Args:
+        source: The candidate.
+        params: Its constants.
+        layers: Inputs.
+        runs: Orders of layer indices, one forked child each.
+        check_inputs: Report inputs that were changed in place.
+        wall_s: Time limit, seconds.
+    """
+
+    source: str
+    params: dict[str, float]
+    layers: Sequence[LayerInput]
+    runs: tuple[tuple[int, ...], ...]
+    check_inputs: bool
+    wall_s: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The broker's answer; only text, no numbers.
+
+    Args:
+        code: ``ok`` or a rejection code.
+        detail: One line of the worker or of the candidate; hostile text.
+        printed: The end of what the candidate printed; hostile text.
+    """
+
+    code: str
+    detail: str
+    printed: str
+
+
+class CellLost(Exception):
+    """No proper answer came.
+
+    Args:
+        kind: ``ended``, ``late`` or ``protocol``.
+        detail: What was seen.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class Cell:
+    """A container that is ready for one candidate.
+
+    Args:
+        image: What it runs.
+        limits: Its limits.
+        workspace: Host folders of the sandbox.
+        run_id: Label for people who look at ``docker ps``.
+        owner: Label of the owning process.
+
+    Raises:
+        SandboxUnavailable: If the container cannot be made or does not become ready.
+    """
+
+    def __init__(
+        self, image: ImageRef, limits: Limits, workspace: Workspace, run_id: str, owner: str
+    ) -> None:
+        self._limits = limits
+        self._memory = limits.memory_bytes
+        self._engine = Engine()
+        self._exchange = Exchange(workspace)
+        self._channel: Channel | None = None
+        self.container = ""
+        self.expires = time.monotonic() + limits.lifetime_s
+        labels = {
+            LABEL_RUN: run_id,
+            LABEL_OWNER: owner,
+            LABEL_DEADLINE: f"{time.time() + limits.lifetime_s + 60:.0f}",
+        }
+        try:
+            self._start(image, labels)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, order: Order, on_layer: Callable[[int, int], None]) -> Ended:
+        """Run one job; the cell must be closed after it.
+
+        Args:
+            order: What to do.
+            on_layer: Called with (run, layer index) whenever scores can be read.
+
+        Raises:
+            CellLost: If the container ended, was late, or sent something else than replies.
+            SandboxBroken: If the inputs cannot be handed over.
+        """
+        job = self._prepare(order)
+        assert self._channel is not None
+        identity = {"job": secrets.token_hex(8), "nonce": secrets.token_hex(16)}
+        deadline = time.monotonic() + order.wall_s + self._limits.grace_s
+        budget = (1 << 16) + 512 * len(job.layers) * len(job.runs)
+        frame = encode({"kind": "job", **identity}, job.to_bytes())
+        try:
+            self._channel.send(frame, deadline, budget)
+            for reply in self._channel.frames(deadline):
+                kind = check_reply(reply)
+                _check_identity(reply.header, identity)
+                if kind == "layer":
+                    on_layer(int(reply.header["run"]), int(reply.header["index"]))
+                    continue
+                if kind != "done":
+                    raise ProtocolError(f"reply {kind!r} in the middle of a job")
+                text = reply.payload.decode("utf-8", "replace")
+                detail, _, printed = text.partition("\n\0")
+                return Ended(str(reply.header["code"]), detail, printed)
+        except ProtocolError as error:
+            raise CellLost("protocol", str(error)) from error
+        except DeadlinePassed as error:
+            raise CellLost("late", f"no answer after {order.wall_s:g} s") from error
+        except StreamEnded as error:
+            raise CellLost("ended", self._channel.diagnostics or str(error)) from error
+        raise AssertionError("the stream ends by an exception")
+
+    def read_scores(self, buffer: memoryview, offset: int) -> None:
+        """Read raw scores of the running job.
+
+        Raises:
+            CellLost: If the result file has become shorter than it was made.
+        """
+        if not self._exchange.read_into(buffer, offset):
+            raise CellLost("protocol", "the result file was cut")
+
+    def state(self) -> State:
+        """Ask the daemon how the container is."""
+        return self._engine.state(self.container)
+
+    def close(self) -> bool:
+        """Kill and remove the container and its files; False when the daemon kept it."""
+        if self._channel is not None:
+            self._channel.close()
+        gone = self._engine.remove(self.container) if self.container else True
+        self._exchange.close()
+        self._engine.close()
+        return gone
+
+    def _start(self, image: ImageRef, labels: dict[str, str]) -> None:
+        deadline = time.monotonic() + self._limits.start_s
+        try:
+            self.container = self._engine.create(
+                image,
+                self._limits,
+                memory=self._memory,
+                labels=labels,
+                inputs=str(self._exchange.inputs),
+                result=str(self._exchange.result),
+            )
+            self._channel = Channel(self._engine.attach(self.container))
+            self._engine.start(self.container)
+            reply = next(self._channel.frames(deadline))
+            kind = check_reply(reply)
+        except StreamEnded as error:
+            said = self._channel.diagnostics if self._channel else ""
+            raise SandboxUnavailable(
+                f"the container ended before it was ready ({said or error}); "
+                "run: autoprune sandbox check"
+            ) from error
+        except (DeadlinePassed, ProtocolError) as error:
+            raise SandboxUnavailable(
+                f"the container was not ready after {self._limits.start_s:g} s ({error}); "
+                "run: autoprune sandbox check"
+            ) from error
+        except ENGINE_ERRORS as error:
+            raise SandboxBroken(
+                f"the Docker Engine could not start a container ({str(error)[:300]}); "
+                "run: autoprune sandbox check"
+            ) from error
+        if kind != "ready":
+            text = reply.payload.decode("utf-8", "replace")[:300]
+            raise SandboxUnavailable(f"torch did not load in the container: {text}")
+        self._exchange.lock()
+
+    def _prepare(self, order: Order) -> Job:
+        total = 4 * sum(layer.shape[0] * layer.shape[1] for layer in order.layers)
+        names = self._exchange.prepare(
+            [layer.file for layer in order.layers], total * len(order.runs)
+        )
+        largest = max((layer.file.stat().st_size for layer in order.layers), default=0)
+        memory = self._limits.memory_bytes + int(self._limits.memory_per_input * largest)
+        if memory > self._memory:
+            try:
+                self._engine.raise_memory(self.container, memory)
+            except ENGINE_ERRORS as error:
+                raise CellLost("ended", str(error)[:300]) from error
+            self._memory = memory
+        return Job(
+            source=order.source,
+            params={str(name): float(value) for name, value in order.params.items()},
+            layers=tuple(
+                JobLayer(name, *layer.shape)
+                for name, layer in zip(names, order.layers, strict=True)
+            ),
+            runs=order.runs,
+            check_inputs=order.check_inputs,
+            wall_s=order.wall_s,
+            open_files=self._limits.open_files,
+            output_bytes=self._limits.output_bytes,
+            syscall_filter=self._limits.syscall_filter,
+        )
+
+
+def _check_identity(header: object, identity: dict[str, str]) -> None:
+    assert hasattr(header, "get")
+    for key, value in identity.items():
+        if not hmac.compare_digest(str(header.get(key, "")).encode(), value.encode()):
+            raise ProtocolError(f"reply with another {key} than the one asked for")

@@ -1,0 +1,239 @@
+"""The Docker Engine: connecting, the flags of a container, and the way to kill one.
+
+The low-level client is used on purpose: it returns the daemon's warnings (a limit that the
+kernel lacks), never pulls, and never reads output into memory. Measured traps behind the order
+of the steps: an attached unread stream makes ``kill`` hang, ``stop`` waits ten seconds for a
+PID 1 that ignores signals, json logs fill the host.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from sandbox.errors import SandboxBroken, SandboxUnavailable
+from sandbox.image_ref import ImageRef
+from sandbox.limits import Limits
+
+LABEL = "autoprune.sandbox"
+USER = "65534:65534"
+MINIMUM_API = (1, 41)
+CALL_TIMEOUT_S = 20
+HOME = "/opt/autoprune"
+ENTRY = (
+    f"import sys; sys.path[:0] = ['{HOME}/app', '{HOME}/packages']; "
+    "from worker.broker import main; main()"
+)
+ENVIRONMENT = {
+    "PATH": f"{HOME}/python/bin",
+    "HOME": "/nonexistent",
+    "LC_ALL": "C.UTF-8",
+    "LD_LIBRARY_PATH": f"{HOME}/lib",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, OSError)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the daemon says about a container.
+
+    Args:
+        present: The container still exists.
+        running: It is running.
+        exit_code: Its exit code once it has ended.
+        oom: The kernel killed something in it for memory.
+        pid: Its first process on the host, 0 when ended.
+    """
+
+    present: bool
+    running: bool = False
+    exit_code: int = 0
+    oom: bool = False
+    pid: int = 0
+
+
+class Engine:
+    """One connection to the local daemon; make one per thread.
+
+    Raises:
+        SandboxUnavailable: If no daemon answers, it is too old, or it runs on another machine.
+    """
+
+    def __init__(self) -> None:
+        host = os.environ.get("DOCKER_HOST", "")
+        if host and not host.startswith("unix://"):
+            raise SandboxUnavailable(
+                f"DOCKER_HOST is {host!r}, another machine; inputs are handed over by local "
+                "mounts, so a local Docker Engine is needed; unset DOCKER_HOST or install Docker "
+                "here"
+            )
+        try:
+            self.api: Any = docker.APIClient(
+                base_url=host or None, version="auto", timeout=CALL_TIMEOUT_S
+            )
+        except ENGINE_ERRORS as error:
+            raise SandboxUnavailable(
+                f"no Docker Engine answers ({_first_line(error)}); designed Python runs only in "
+                "a container; install Docker and start it (Debian: apt-get install docker.io, "
+                "then systemctl start docker, or dockerd &), or search in the expression language"
+            ) from error
+        version = tuple(int(part) for part in str(self.api.api_version).split("."))
+        if version < MINIMUM_API:
+            raise SandboxUnavailable(
+                f"Docker API {self.api.api_version} is too old; 1.41 (Engine 20.10) or newer is "
+                "needed; update Docker"
+            )
+
+    def create(
+        self,
+        image: ImageRef,
+        limits: Limits,
+        *,
+        memory: int,
+        labels: Mapping[str, str],
+        inputs: str,
+        result: str,
+    ) -> str:
+        """Create a locked container that is not started yet, and return its id.
+
+        Args:
+            image: What it runs.
+            limits: Its limits.
+            memory: Memory limit, bytes.
+            labels: Labels beside the sandbox's own.
+            inputs: Host folder seen as ``/in``, read-only.
+            result: Host file seen as ``/out/result``, writable.
+
+        Raises:
+            SandboxUnavailable: If the image is missing or a limit does not hold here.
+        """
+        mounts = [_mount(source, target) for source, target in image.mounts]
+        mounts += [_mount(inputs, "/in"), _mount(result, "/out/result", writable=True)]
+        host = self.api.create_host_config(
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            pids_limit=limits.pids,
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(limits.cpus * 1e9),
+            ulimits=[
+                docker.types.Ulimit(name="core", soft=0, hard=0),
+                docker.types.Ulimit(name="nofile", soft=256, hard=256),
+            ],
+            ipc_mode="none",
+            cgroupns="private",
+            mounts=mounts,
+            tmpfs=dict.fromkeys(image.masked, "ro,noexec,nosuid,nodev,size=4k"),
+            log_config=docker.types.LogConfig(type="none"),
+            restart_policy={"Name": "no"},
+            runtime=limits.runtime,
+        )
+        command = [f"{HOME}/python/bin/python3", "-s", "-S", "-P", "-B", "-c", ENTRY]
+        try:
+            created = self.api.create_container(
+                image.tag,
+                [*command, f"{limits.lifetime_s:g}"],
+                entrypoint=[],
+                user=USER,
+                working_dir="/",
+                hostname="sandbox",
+                environment=ENVIRONMENT,
+                labels={LABEL: "1", **labels},
+                stdin_open=True,
+                tty=False,
+                network_disabled=True,
+                host_config=host,
+                use_config_proxy=False,
+            )
+        except ImageNotFound as error:
+            raise SandboxUnavailable(
+                f"image {image.tag} is missing; run: autoprune sandbox build"
+            ) from error
+        warnings = [text for text in created.get("Warnings") or [] if text]
+        if warnings:
+            self.remove(created["Id"])
+            raise SandboxUnavailable(
+                f"the daemon cannot enforce a limit ({'; '.join(warnings)[:300]}); every limit "
+                "must hold; use a kernel with that cgroup controller"
+            )
+        return cast(str, created["Id"])
+
+    def attach(self, container: str) -> Any:
+        """Attach to stdin, stdout and stderr; returns the raw socket."""
+        stream = self.api.attach_socket(
+            container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        )
+        return getattr(stream, "_sock", stream)
+
+    def start(self, container: str) -> None:
+        """Start the container."""
+        self.api.start(container)
+
+    def raise_memory(self, container: str, memory: int) -> None:
+        """Give a waiting container more memory, still without swap."""
+        self.api.update_container(container, mem_limit=memory, memswap_limit=memory)
+
+    def state(self, container: str) -> State:
+        """Ask the daemon how the container is.
+
+        Raises:
+            SandboxBroken: If the daemon does not answer.
+        """
+        try:
+            info = self.api.inspect_container(container)["State"]
+        except NotFound:
+            return State(present=False)
+        except ENGINE_ERRORS as error:
+            raise SandboxBroken(
+                f"the Docker Engine no longer answers ({_first_line(error)}); start it and run "
+                "the same command again, nothing is lost"
+            ) from error
+        return State(
+            present=True,
+            running=bool(info["Running"]),
+            exit_code=int(info["ExitCode"]),
+            oom=bool(info["OOMKilled"]),
+            pid=int(info["Pid"]),
+        )
+
+    def remove(self, container: str) -> bool:
+        """Kill and remove; True when it is gone. Close the attached stream first."""
+        with contextlib.suppress(*ENGINE_ERRORS):
+            self.api.kill(container)
+        try:
+            self.api.remove_container(container, force=True, v=True)
+        except NotFound:
+            return True
+        except APIError as error:
+            # 409: the daemon is removing it already.
+            return error.status_code == 409
+        except ENGINE_ERRORS:
+            return False
+        return True
+
+    def list(self, label: str = f"{LABEL}=1") -> list[dict[str, Any]]:
+        """All containers with a label, running or not."""
+        return cast(list[dict[str, Any]], self.api.containers(all=True, filters={"label": [label]}))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.api.close()
+
+
+def _mount(source: str, target: str, *, writable: bool = False) -> docker.types.Mount:
+    return docker.types.Mount(target, source, type="bind", read_only=not writable)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

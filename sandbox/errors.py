@@ -1,0 +1,17 @@
+"""What can go wrong with the sandbox itself; a bad candidate is never one of these."""
+
+
+class SandboxError(Exception):
+    """Something about the sandbox failed; exit code 1."""
+
+    exit_code = 1
+
+
+class SandboxUnavailable(SandboxError):
+    """No sandbox can be made here; the message names the next step; exit code 4."""
+
+    exit_code = 4
+
+
+class SandboxBroken(SandboxError):
+    """The sandbox stopped working and a fresh container does not help; stop and keep the state."""

@@ -1,0 +1,145 @@
+"""The two host paths a container sees: its own input folder and its own result file.
+
+The input folder is empty until a job comes; then the job's layers, and no others, are hard-linked
+into it under random names: no copy, and a candidate cannot read what its job did not list. The
+result file lies in memory (``/dev/shm`` where there is one). The broker opens it for writing
+while it is open to all; from then on nobody inside can open it again, so one run cannot read what
+another wrote.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sandbox.errors import SandboxBroken
+
+_SHARED_MEMORY = Path("/dev/shm")
+OWNER_FILE = "owner"
+
+
+class Workspace:
+    """All host folders of one sandbox; removed when it closes.
+
+    Args:
+        inputs: Folder of the layer files; links need to be on its file system.
+        owner: Who is alive while this is in use (see ``ownership``).
+    """
+
+    def __init__(self, inputs: Path, owner: str) -> None:
+        self.links = _make_folder(inputs, owner)
+        memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+        self.results = _make_folder(memory or Path(tempfile.gettempdir()), owner)
+
+    def close(self) -> None:
+        """Remove everything."""
+        for folder in (self.links, self.results):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Exchange:
+    """Input folder and result file of one container."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        name = secrets.token_hex(8)
+        self.inputs = workspace.links / name
+        self.inputs.mkdir(mode=0o755)
+        self.inputs.chmod(0o755)
+        self.result = workspace.results / name
+        # The descriptor is kept: what is read later is this file, whatever the path says.
+        self._fd = os.open(self.result, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(self._fd, 0o666)
+
+    def lock(self) -> None:
+        """Shut the result file to everyone who does not hold it open."""
+        os.fchmod(self._fd, 0o600)
+
+    def prepare(self, files: Sequence[Path], result_bytes: int) -> list[str]:
+        """Show the job's files and make room for its result.
+
+        Args:
+            files: Layer files; the same file may come twice.
+            result_bytes: Exact size of all results.
+
+        Returns:
+            Their names inside the container's input folder.
+
+        Raises:
+            SandboxBroken: If there is no room, or a file cannot be read.
+        """
+        names: dict[Path, str] = {}
+        try:
+            for file in files:
+                if file not in names:
+                    names[file] = secrets.token_hex(16)
+                    _show(file, self.inputs / names[file])
+            os.ftruncate(self._fd, 0)
+            os.posix_fallocate(self._fd, 0, result_bytes)
+        except OSError as error:
+            raise SandboxBroken(
+                f"could not hand over the layers ({error}); "
+                f"{result_bytes >> 20} MiB of shared memory are needed for the scores; "
+                "free some and run the same command again"
+            ) from error
+        return [names[file] for file in files]
+
+    def read_into(self, buffer: memoryview, offset: int) -> bool:
+        """Fill ``buffer`` from the result file; False when the file has become too short."""
+        position = 0
+        while position < len(buffer):
+            count = os.preadv(self._fd, [buffer[position:]], offset + position)
+            if count == 0:
+                return False
+            position += count
+        return True
+
+    def close(self) -> None:
+        """Remove the folder and the file."""
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+        self.result.unlink(missing_ok=True)
+        shutil.rmtree(self.inputs, ignore_errors=True)
+
+
+def remove_abandoned(root: Path, is_abandoned: Callable[[str], bool]) -> int:
+    """Remove workspaces under ``root`` whose owner is gone; returns how many."""
+    removed = 0
+    for folder in [*root.glob(f"{_PREFIX}*")]:
+        try:
+            owner = (folder / OWNER_FILE).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if is_abandoned(owner):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def workspace_roots(inputs: Path) -> list[Path]:
+    """Where workspaces may lie."""
+    return [inputs, _SHARED_MEMORY, Path(tempfile.gettempdir())]
+
+
+_PREFIX = ".autoprune-cells-"
+
+
+def _make_folder(root: Path, owner: str) -> Path:
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    (folder / OWNER_FILE).write_text(owner, encoding="utf-8")
+    return folder
+
+
+def _show(source: Path, target: Path) -> None:
+    readable = source.stat().st_mode & 0o004
+    if readable:
+        with contextlib.suppress(OSError):
+            os.link(source.resolve(), target)
+            return
+    shutil.copyfile(source, target)
+    target.chmod(0o444)

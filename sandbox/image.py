@@ -1,0 +1,189 @@
+"""Three ways to the same image, none of which needs a registry unless you ask for one.
+
+``bind`` imports an image of a few hundred bytes and mounts this machine's interpreter, packages
+and libraries read-only: nothing to build, local only. ``interpreter`` packs the same files into
+an image of about 1 GB that does not depend on the host's files any more. ``dockerfile`` builds
+``sandbox/Dockerfile`` on any base. The tag carries a digest of all that decides a score.
+"""
+
+import hashlib
+import io
+import sys
+import tarfile
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from docker.errors import ImageNotFound
+
+from sandbox.contents import Contents, find_contents
+from sandbox.engine import ENGINE_ERRORS, HOME, LABEL, Engine
+from sandbox.errors import SandboxUnavailable
+from sandbox.image_ref import ImageRef
+from sandbox.packing import add_bytes, add_folder, add_tree
+
+Kind = Literal["auto", "bind", "interpreter", "dockerfile"]
+REPOSITORY = "autoprune-sandbox"
+WORKER = Path(__file__).parent / "worker"
+_LABEL_CONTENTS = f"{LABEL}.contents"
+_FORMAT = "1"
+_COMMIT_CHANGES = ["USER 65534:65534", "WORKDIR /"]
+
+
+def ensure_image(
+    kind: Kind = "auto", *, engine: Engine | None = None, base: str | None = None
+) -> ImageRef:
+    """Return the image of this interpreter and worker, making it when it does not exist yet.
+
+    Args:
+        kind: ``auto`` takes an existing interpreter or Dockerfile image, else ``bind``.
+        engine: Connection to use; a new one otherwise.
+        base: Base image of ``dockerfile``; the Dockerfile's default otherwise.
+
+    Raises:
+        SandboxUnavailable: If there is no daemon, or the build fails.
+    """
+    connection = engine or Engine()
+    try:
+        if kind == "auto":
+            for made in ("interpreter", "dockerfile"):
+                found = _find(connection, made)
+                if found is not None:
+                    return found
+            kind = "bind"
+        found = _find(connection, kind)
+        return found or _make(connection, kind, base)
+    finally:
+        if engine is None:
+            connection.close()
+
+
+def image_digest(kind: str) -> str:
+    """Digest of what decides a score: worker source, Python, torch, numpy, safetensors."""
+    digest = hashlib.sha256()
+    parts = [_FORMAT, kind, sys.version]
+    parts += [f"{name}={metadata.version(name)}" for name in ("torch", "numpy", "safetensors")]
+    if kind == "bind":
+        parts += [sys.executable, str(Path(sys.executable).resolve())]
+    for path in sorted(WORKER.glob("*.py")):
+        parts += [path.name, path.read_text(encoding="utf-8")]
+    if kind == "dockerfile":
+        parts += [_dockerfile().read_text(encoding="utf-8"), _requirements()]
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part.encode())
+    return digest.hexdigest()[:16]
+
+
+def _tag(kind: str) -> str:
+    return f"{REPOSITORY}:{kind}-{image_digest(kind)}"
+
+
+def _find(engine: Engine, kind: str) -> ImageRef | None:
+    tag = _tag(kind)
+    try:
+        info = engine.api.inspect_image(tag)
+    except ImageNotFound:
+        return None
+    except ENGINE_ERRORS as error:
+        raise SandboxUnavailable(f"the Docker Engine did not answer ({error})") from error
+    labels = info.get("Config", {}).get("Labels") or {}
+    if kind != "bind":
+        return ImageRef(kind, tag, info["Id"])
+    contents = Contents.from_label(labels[_LABEL_CONTENTS])
+    if not all(Path(source).exists() for source, _ in contents.mounts):
+        return None
+    return _bind_ref(tag, info["Id"], contents)
+
+
+def _make(engine: Engine, kind: str, base: str | None) -> ImageRef:
+    try:
+        if kind == "bind":
+            return _make_bind(engine)
+        if kind == "interpreter":
+            _make_interpreter(engine)
+        else:
+            _make_dockerfile(engine, base)
+    except ENGINE_ERRORS as error:
+        raise SandboxUnavailable(
+            f"could not make the {kind} image: {str(error)[:300]}; free some disk or choose "
+            "another kind (autoprune sandbox build --from-interpreter needs no registry)"
+        ) from error
+    found = _find(engine, kind)
+    if found is None:
+        raise SandboxUnavailable(f"the daemon did not keep image {_tag(kind)}; build it again")
+    return found
+
+
+def _make_bind(engine: Engine) -> ImageRef:
+    contents = find_contents()
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        add_folder(archive, "opt/autoprune")
+    _import(engine, data, _tag("bind"), [f"LABEL {_LABEL_CONTENTS}={contents.to_label()}"])
+    info = engine.api.inspect_image(_tag("bind"))
+    return _bind_ref(_tag("bind"), info["Id"], contents)
+
+
+def _bind_ref(tag: str, image_id: str, contents: Contents) -> ImageRef:
+    worker = (str(WORKER.resolve()), f"{HOME}/app/worker")
+    return ImageRef("bind", tag, image_id, (*contents.mounts, worker), contents.masked)
+
+
+def _make_interpreter(engine: Engine) -> None:
+    contents = find_contents()
+    with tempfile.TemporaryFile() as data:
+        with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for source, target in (*contents.mounts, (str(WORKER), f"{HOME}/app/worker")):
+                add_tree(archive, Path(source), target)
+        data.seek(0)
+        _import(engine, data, _tag("interpreter"), _COMMIT_CHANGES)
+
+
+def _make_dockerfile(engine: Engine, base: str | None) -> None:
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        add_bytes(archive, "Dockerfile", _dockerfile().read_bytes())
+        add_bytes(archive, "requirements.txt", _requirements().encode())
+        for path in sorted(WORKER.glob("*.py")):
+            add_bytes(archive, f"worker/{path.name}", path.read_bytes())
+    context.seek(0)
+    lines = engine.api.build(
+        fileobj=context,
+        custom_context=True,
+        tag=_tag("dockerfile"),
+        buildargs={"BASE_IMAGE": base} if base else {},
+        labels={LABEL: "1"},
+        use_config_proxy=False,
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    for line in lines:
+        if "error" in line:
+            raise SandboxUnavailable(
+                f"building sandbox/Dockerfile failed ({line['error'].strip()[:300]}); without a "
+                "registry use: autoprune sandbox build --from-interpreter"
+            )
+
+
+def _import(engine: Engine, data: Any, tag: str, changes: list[str]) -> None:
+    repository, _, name = tag.partition(":")
+    data.seek(0)
+    engine.api.timeout = 600
+    try:
+        # A generator: the SDK announces chunks, but only sends them when the length is unknown.
+        chunks = iter(lambda: data.read(1 << 20), b"")
+        engine.api.import_image_from_stream(
+            chunks, repository=repository, tag=name, changes=changes
+        )
+    finally:
+        engine.api.timeout = 20
+
+
+def _dockerfile() -> Path:
+    return Path(__file__).parent / "Dockerfile"
+
+
+def _requirements() -> str:
+    return (Path(__file__).parent / "requirements.txt").read_text(encoding="utf-8")

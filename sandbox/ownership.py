@@ -1,0 +1,55 @@
+"""Who a container belongs to, in a form that survives process ids being used again."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+LABEL_OWNER = "autoprune.sandbox.owner"
+LABEL_DEADLINE = "autoprune.sandbox.deadline"
+LABEL_RUN = "autoprune.sandbox.run"
+
+
+def this_process() -> str:
+    """``boot id:pid namespace:pid:start time`` of this process."""
+    pid = os.getpid()
+    return f"{_boot_id()}:{_namespace()}:{pid}:{_start_time(pid)}"
+
+
+def owner_is_gone(owner: str) -> bool:
+    """True when the process surely no longer lives; processes elsewhere are left alone."""
+    parts = owner.split(":")
+    if len(parts) != 4 or not parts[2].isdigit():
+        return False
+    boot, namespace, pid, start = parts
+    if boot != _boot_id():
+        return True
+    # In another container the same number means another process: only its deadline may decide.
+    return namespace == _namespace() and _start_time(int(pid)) != start
+
+
+def is_orphan(labels: Mapping[str, str], now: float | None = None) -> bool:
+    """True when a container is past its deadline or its owner is gone."""
+    try:
+        deadline = float(labels.get(LABEL_DEADLINE, "inf"))
+    except ValueError:
+        deadline = 0.0
+    late = (time.time() if now is None else now) > deadline
+    return late or owner_is_gone(labels.get(LABEL_OWNER, ""))
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _namespace() -> str:
+    return str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+
+
+def _start_time(pid: int) -> str:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "gone"
+    # Field 22; the command's name in field 2 may hold spaces and brackets.
+    return text.rpartition(")")[2].split()[19]

@@ -1,0 +1,110 @@
+"""Containers made ahead of time, each used once; and a place where used ones are killed.
+
+Making one takes over a second and killing one a tenth, so both happen in the background.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from sandbox.cell import Cell
+
+_MARGIN_S = 5
+
+
+class Pool:
+    """Keeps ``size`` cells ready.
+
+    Args:
+        make: Makes one cell; called in a background thread.
+        size: How many wait.
+        needed_s: A cell with less lifetime left than this is not handed out.
+    """
+
+    def __init__(self, make: Callable[[], Cell], size: int, needed_s: float) -> None:
+        self._make = make
+        self._size = size
+        self._needed_s = needed_s + _MARGIN_S
+        self._ready: deque[Cell] = deque()
+        self._wanted = 0
+        self._error: BaseException | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._used: queue.SimpleQueue[Cell | None] = queue.SimpleQueue()
+        self.unremoved: list[str] = []
+        self._filler = threading.Thread(target=self._fill, name="sandbox-fill", daemon=True)
+        self._closer = threading.Thread(target=self._close_used, name="sandbox-kill", daemon=True)
+        self._filler.start()
+        self._closer.start()
+
+    def take(self) -> Cell:
+        """Wait for a ready cell; the caller gives it to :meth:`discard` afterwards.
+
+        Raises:
+            SandboxError: If a cell could not be made.
+        """
+        with self._changed:
+            self._wanted += 1
+            self._error = None
+            self._changed.notify_all()
+            try:
+                while True:
+                    while self._ready:
+                        cell = self._ready.popleft()
+                        self._changed.notify_all()
+                        if cell.expires - time.monotonic() > self._needed_s:
+                            return cell
+                        self._used.put(cell)
+                    if self._error is not None:
+                        error, self._error = self._error, None
+                        raise error
+                    if self._closing:
+                        raise RuntimeError("the sandbox is closed")
+                    self._changed.wait()
+            finally:
+                self._wanted -= 1
+
+    def discard(self, cell: Cell) -> None:
+        """Kill a used cell in the background."""
+        self._used.put(cell)
+
+    def close(self) -> None:
+        """Kill everything and wait until it is gone."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._filler.join()
+        while self._ready:
+            self._used.put(self._ready.popleft())
+        self._used.put(None)
+        self._closer.join()
+
+    def _fill(self) -> None:
+        while True:
+            with self._changed:
+                while not self._closing and (
+                    len(self._ready) >= self._size or (self._error and not self._wanted)
+                ):
+                    self._changed.wait()
+                if self._closing:
+                    return
+            try:
+                cell = self._make()
+            except BaseException as error:
+                with self._changed:
+                    self._error = error
+                    self._changed.notify_all()
+                    # Whoever waits raises it; nobody makes another until someone asks again.
+                    while self._error is not None and not self._closing:
+                        self._changed.wait()
+                continue
+            with self._changed:
+                self._ready.append(cell)
+                self._changed.notify_all()
+
+    def _close_used(self) -> None:
+        while (cell := self._used.get()) is not None:
+            if not cell.close():
+                self.unremoved.append(cell.container)

@@ -1,0 +1,50 @@
+"""Small synthetic layers with the traits of real ones: outlier columns, skew, two aspect ratios."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from sandbox.cell import LayerInput
+
+SHAPES = ((48, 64), (64, 48), (33, 65))
+
+
+def probe_tensors(index: int) -> dict[str, NDArray[np.float32]]:
+    """Tensors of one probe layer, the same on every machine.
+
+    Args:
+        index: 0 to ``len(SHAPES) - 1``.
+
+    Returns:
+        ``W`` [out, in] and every statistic that a metric may ask for.
+    """
+    rows, columns = SHAPES[index]
+    random = np.random.Generator(np.random.PCG64(1000 + index))
+    weight = random.standard_t(4, size=(rows, columns)) * 0.05
+    scale = np.exp(random.normal(0.0, 0.8, size=columns))
+    # A few inputs are far louder than the rest, as in every trained transformer.
+    scale[random.choice(columns, 2, replace=False)] *= 40
+    mean = scale * random.normal(0.0, 0.2, size=columns)
+    tensors = {
+        "W": weight,
+        "x_norm": np.sqrt(scale**2 + mean**2),
+        "x_mean": mean,
+        "x_var": scale**2,
+        "x_max": scale * random.uniform(3.0, 8.0, size=columns),
+        "hessian_diag": scale**2 * random.uniform(0.3, 1.0, size=columns),
+        "grad_norm": np.abs(random.normal(0.0, 1e-3, size=(rows, columns))) + 1e-6,
+    }
+    return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+
+
+def write_probe_layers(folder: Path) -> list[LayerInput]:
+    """Write all probe layers into ``folder``."""
+    layers = []
+    for index, shape in enumerate(SHAPES):
+        path = folder / f"{index}.safetensors"
+        save_file(probe_tensors(index), path)
+        path.chmod(0o444)
+        layers.append(LayerInput(path, shape))
+    return layers

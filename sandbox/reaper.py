@@ -1,0 +1,31 @@
+"""Removes what dead runs left: containers and folders, by label and owner, never by name."""
+
+from pathlib import Path
+
+from sandbox.engine import Engine
+from sandbox.exchange import remove_abandoned, workspace_roots
+from sandbox.ownership import LABEL_OWNER, is_orphan, owner_is_gone, this_process
+
+
+def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
+    """Remove containers past their deadline or without an owner, and abandoned folders.
+
+    Args:
+        engine: Connection to use.
+        inputs: Folder of layer files, searched for abandoned folders beside the usual places.
+
+    Returns:
+        How many containers were removed.
+    """
+    removed = 0
+    for info in engine.list():
+        if is_orphan(info.get("Labels") or {}):
+            removed += engine.remove(info["Id"])
+    for root in workspace_roots(inputs or Path("/nonexistent")):
+        remove_abandoned(root, owner_is_gone)
+    return removed
+
+
+def remove_own(engine: Engine) -> int:
+    """Remove every container that this process still has; returns how many."""
+    return sum(engine.remove(info["Id"]) for info in engine.list(f"{LABEL_OWNER}={this_process()}"))

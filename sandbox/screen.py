@@ -1,0 +1,285 @@
+"""A look at the source before any container: cheap refusals with a line and a remedy.
+
+This is courtesy and thrift, never the border: the container holds whatever passes here. What it
+gives is a message from which a language model can repair its code, and a digest by which two
+spellings of one formula are seen to be the same.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+
+from sandbox.codes import Code
+from sandbox.outcomes import Rejected
+from sandbox.torch_names import (
+    BUILTINS,
+    FORBIDDEN_ATTRIBUTES,
+    MATH_NAMES,
+    SUBMODULES,
+    TORCH_FUNCTIONS,
+)
+
+MAX_BYTES = 16 << 10
+MAX_NODES = 4000
+MAX_DEPTH = 100
+PARAMETERS = ["W", "stats", "params"]
+_MODULES: dict[str, frozenset[str]] = {
+    "torch": TORCH_FUNCTIONS | set(SUBMODULES) - {"functional"},
+    "math": MATH_NAMES,
+    **{f"torch.{name}": names for name, names in SUBMODULES.items() if name != "functional"},
+    "torch.nn.functional": SUBMODULES["functional"],
+}
+_STATEMENTS: dict[type[ast.AST], str] = {
+    ast.ClassDef: "class",
+    ast.AsyncFunctionDef: "async",
+    ast.AsyncFor: "async",
+    ast.AsyncWith: "async",
+    ast.Await: "await",
+    ast.Global: "global",
+    ast.Nonlocal: "nonlocal",
+    ast.Delete: "del",
+    ast.Yield: "yield",
+    ast.YieldFrom: "yield from",
+    ast.Try: "try",
+    ast.TryStar: "try",
+    ast.Match: "match",
+}
+
+
+class _Refused(Exception):
+    def __init__(self, code: Code, node: ast.AST | None, text: str) -> None:
+        line = getattr(node, "lineno", None)
+        super().__init__(f"line {line}: {text}" if line else text)
+        self.code = code
+
+
+def screen(source: str) -> Rejected | None:
+    """Look at a candidate's source without running it.
+
+    Args:
+        source: Python source that should define ``score(W, stats, params)``.
+
+    Returns:
+        None when nothing speaks against it, else the first reason, with the line.
+    """
+    try:
+        tree = _parse(source)
+        _check_statements(tree)
+        _check_signature(tree)
+        _check_names(tree, _imports(tree))
+    except _Refused as refused:
+        return Rejected(refused.code, str(refused)[:400], 0.0)
+    return None
+
+
+def source_digest(source: str) -> str | None:
+    """Digest of the meaning of a source: layout, comments, docstrings and local names left out.
+
+    Returns:
+        Hexadecimal digest, None when the source does not pass the size limits or parse.
+    """
+    try:
+        tree = _parse(source)
+        modules = _imports(tree)
+    except _Refused:
+        return None
+    return hashlib.sha256(ast.dump(_Canonical(modules).visit(tree)).encode()).hexdigest()
+
+
+def _parse(source: str) -> ast.Module:
+    size = len(source.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES:
+        raise _Refused(Code.SCREEN_SIZE, None, f"{size} bytes; at most {MAX_BYTES}; shorten it")
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        text = f"line {error.lineno}: {error.msg}: {(error.text or '').strip()[:120]}"
+        raise _Refused(Code.SYNTAX, None, text) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {error or 'nested too deeply'}"
+        raise _Refused(Code.SYNTAX, None, reason) from None
+    level: list[ast.AST] = [tree]
+    depth = nodes = 0
+    while level:
+        depth += 1
+        nodes += len(level)
+        if depth > MAX_DEPTH or nodes > MAX_NODES:
+            text = f"more than {MAX_DEPTH} levels or {MAX_NODES} terms; split it into steps"
+            raise _Refused(Code.SCREEN_SIZE, None, text)
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return tree
+
+
+def _check_statements(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        name = _STATEMENTS.get(type(node))
+        if name is not None:
+            raise _Refused(
+                Code.SCREEN_STATEMENT,
+                node,
+                f"'{name}' is not allowed; write plain functions with assignments, if, for, return",
+            )
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            text = f"a decorator on {node.name}; remove it"
+            raise _Refused(Code.SCREEN_STATEMENT, node, text)
+    for statement in tree.body:
+        constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        allowed = (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+        if not constant and not isinstance(statement, allowed):
+            raise _Refused(
+                Code.SCREEN_STATEMENT,
+                statement,
+                "only imports, constants and functions may stand at the top level",
+            )
+
+
+def _check_signature(tree: ast.Module) -> None:
+    found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score"]
+    if len(found) != 1:
+        text = f"{len(found)} functions named score; define exactly one: score(W, stats, params)"
+        raise _Refused(Code.NO_SCORE, None, text)
+    arguments = found[0].args
+    names = [argument.arg for argument in arguments.posonlyargs + arguments.args]
+    extra = arguments.vararg or arguments.kwonlyargs or arguments.kwarg
+    if names != PARAMETERS or extra:
+        text = f"score has the parameters {names}; they must be (W, stats, params)"
+        raise _Refused(Code.NO_SCORE, found[0], text)
+
+
+def _imports(tree: ast.Module) -> dict[str, str]:
+    """Local name to dotted module or function, for every import."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name not in _MODULES:
+                    raise _import_refused(node, alias.name)
+                if alias.asname:
+                    names[alias.asname] = alias.name
+                else:
+                    root = alias.name.partition(".")[0]
+                    names[root] = root
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level or module not in _MODULES:
+                raise _import_refused(node, module or ".")
+            for alias in node.names:
+                dotted = f"{module}.{alias.name}"
+                if dotted not in _MODULES and alias.name not in _MODULES[module]:
+                    raise _import_refused(node, dotted)
+                names[alias.asname or alias.name] = dotted
+    return names
+
+
+def _import_refused(node: ast.AST, name: str) -> _Refused:
+    return _Refused(
+        Code.SCREEN_IMPORT,
+        node,
+        f"import of {name!r}; only torch, torch.nn.functional as F and math may be imported",
+    )
+
+
+def _check_names(tree: ast.Module, modules: dict[str, str]) -> None:
+    bound = set(_bound_names(tree)) | set(modules)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            if node.id.startswith("__"):
+                raise _Refused(Code.SCREEN_NAME, node, f"{node.id!r}; names may not start with __")
+            known = node.id in bound or node.id in BUILTINS
+            if isinstance(node.ctx, ast.Load) and not known:
+                raise _Refused(
+                    Code.SCREEN_NAME,
+                    node,
+                    f"{node.id!r} is neither defined here nor allowed; use torch, math, your own "
+                    "names and plain builtins such as len, range, min, max",
+                )
+        elif isinstance(node, ast.Attribute):
+            _check_attribute(node, modules)
+
+
+def _check_attribute(node: ast.Attribute, modules: dict[str, str]) -> None:
+    dotted = _dotted(node.value, modules)
+    if dotted in _MODULES:
+        inside = f"{dotted}.{node.attr}"
+        if inside not in _MODULES and node.attr not in _MODULES[dotted]:
+            raise _Refused(
+                Code.SCREEN_ATTRIBUTE,
+                node,
+                f"{inside} is not allowed; use plain tensor functions such as torch.where, "
+                "torch.quantile, torch.linalg.norm",
+            )
+    elif node.attr.startswith("_") or node.attr in FORBIDDEN_ATTRIBUTES:
+        raise _Refused(
+            Code.SCREEN_ATTRIBUTE,
+            node,
+            f".{node.attr} is not allowed; scores need plain tensor methods only",
+        )
+
+
+def _dotted(node: ast.AST, modules: dict[str, str]) -> str:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id not in modules:
+        return ""
+    return ".".join([modules[node.id], *reversed(parts)])
+
+
+def _bound_names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef):
+            yield node.name
+
+
+class _Canonical(ast.NodeTransformer):
+    """Renames what the source binds in order of appearance; imports become their full names."""
+
+    def __init__(self, modules: dict[str, str]) -> None:
+        self._modules = modules
+        self._names: dict[str, str] = {}
+        self._bound: set[str] = set()
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        self._bound = set(_bound_names(node)) - {"score", *PARAMETERS}
+        node.body = [n for n in node.body if not isinstance(n, ast.Import | ast.ImportFrom)]
+        return self._body(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self._rename(node.name)
+        node.returns = None
+        return self._body(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.arg = self._rename(node.arg)
+        node.annotation = None
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._modules.get(node.id) or self._rename(node.id)
+        return node
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        self.generic_visit(node)
+        # A keyword may name a parameter of a function defined here; then it moves along.
+        node.arg = self._names.get(node.arg, node.arg) if node.arg else None
+        return node
+
+    def _rename(self, name: str) -> str:
+        if name not in self._bound:
+            return name
+        return self._names.setdefault(name, f"v{len(self._names)}")
+
+    def _body(self, node: ast.Module | ast.FunctionDef) -> ast.AST:
+        if (
+            node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(node.body[0].value, ast.Constant)
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+        self.generic_visit(node)
+        return node

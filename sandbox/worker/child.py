@@ -1,0 +1,185 @@
+"""One forked child: restricts itself, runs the designed code, writes raw scores, and ends.
+
+Whatever this process says can be forged by the code it runs. It only makes honest mistakes easy
+to repair; the host judges the numbers itself.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from .child_records import ERROR_MARK, LAYER_MARK, MAX_TEXT, RECORD
+from .protocol import Job
+from .syscalls import Filter
+
+INPUTS = "/in"
+SOURCE_NAME = "candidate.py"
+_CONTROL, _RESULT = 3, 4
+
+
+class Refused(Exception):
+    """The scoring function broke its contract.
+
+    Args:
+        code: One of ``child_records.CHILD_CODES``.
+        detail: Expected and got, in one line.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def run(job: Job, run_index: int, fds: tuple[int, int, int], syscall_filter: Filter | None) -> None:
+    """Score the layers of one run; never returns.
+
+    Args:
+        job: What to run.
+        run_index: Which of ``job.runs``; decides the order and where the scores are written.
+        fds: Capture pipe, control pipe, result file, all for writing.
+        syscall_filter: Installed before the designed code runs, when given.
+    """
+    # Bound before designed code can replace them in their modules; politeness, not safety.
+    write, leave = os.write, os._exit
+    try:
+        _restrict(job, run_index, fds)
+        torch.manual_seed(int.from_bytes(os.urandom(7), "little"))
+        if syscall_filter is not None:
+            syscall_filter.install()
+        score = _load(job.source)
+        with torch.no_grad():
+            for index in job.runs[run_index]:
+                _score_layer(job, run_index, index, score)
+                write(_CONTROL, RECORD.pack(LAYER_MARK, index, 0))
+        _flush()
+        leave(0)
+    except BaseException as error:
+        code, text = _describe(error)
+        data = f"{code}\n{text}".encode("utf-8", "replace")[:MAX_TEXT]
+        _flush()
+        write(_CONTROL, RECORD.pack(ERROR_MARK, 0, len(data)) + data)
+        leave(1)
+
+
+def _restrict(job: Job, run_index: int, fds: tuple[int, int, int]) -> None:
+    os.setsid()
+    capture, control, result = (os.dup2(fd, 20 + i) for i, fd in enumerate(fds))
+    for number, fd in ((1, capture), (2, capture), (_CONTROL, control), (_RESULT, result)):
+        os.dup2(fd, number)
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.closerange(5, 4096)
+    end = (run_index + 1) * job.run_bytes
+    seconds = int(job.wall_s) + 1
+    for limit, value in (
+        (resource.RLIMIT_FSIZE, end),
+        (resource.RLIMIT_NOFILE, job.open_files),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, seconds),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
+
+
+def _load(source: str) -> Callable[..., Any]:
+    try:
+        code = compile(source, SOURCE_NAME, "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Refused("syntax", f"{type(error).__name__}: {error}") from error
+    namespace: dict[str, Any] = {"__name__": "candidate"}
+    exec(code, namespace)
+    score = namespace.get("score")
+    if not callable(score):
+        raise Refused("no_score", "the module defines no function score(W, stats, params)")
+    return score  # type: ignore[no-any-return]
+
+
+def _score_layer(job: Job, run_index: int, index: int, score: Callable[..., Any]) -> None:
+    layer = job.layers[index]
+    shape = (layer.rows, layer.columns)
+    path = f"{INPUTS}/{layer.file}"
+    inputs = _read(path)
+    stats = {name: tensor for name, tensor in inputs.items() if name != "W"}
+    result = score(inputs["W"], stats, dict(job.params))
+    if type(result) is not torch.Tensor:
+        raise Refused(
+            "wrong_type",
+            f"score returned {type(result).__name__[:60]}; return a plain torch.Tensor of shape "
+            f"{list(shape)} (.detach() turns a Parameter into one)",
+        )
+    if tuple(result.shape) != shape:
+        raise Refused(
+            "wrong_shape",
+            f"score returned shape {list(result.shape)[:8]} for W of shape {list(shape)}; "
+            "return one score per weight, same shape as W",
+        )
+    if result.dtype is not torch.float32:
+        raise Refused(
+            "wrong_dtype",
+            f"score returned {result.dtype}; return torch.float32 (add .float() at the end)",
+        )
+    if job.check_inputs:
+        _compare(path, inputs)
+    _write(result, run_index * job.run_bytes + job.offsets[index])
+
+
+def _read(path: str) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _compare(path: str, used: dict[str, torch.Tensor]) -> None:
+    for name, tensor in _read(path).items():
+        if used[name].shape != tensor.shape or not torch.equal(used[name], tensor):
+            raise Refused(
+                "mutated_input",
+                f"score changed {name} in place; work on a copy (.clone()) or use the form "
+                "without the trailing underscore",
+            )
+
+
+def _write(result: torch.Tensor, offset: int) -> None:
+    view = memoryview(result.detach().contiguous().numpy().data).cast("B")
+    position = 0
+    while position < len(view):
+        position += os.pwrite(_RESULT, view[position:], offset + position)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException as error:
+            os.write(2, type(error).__name__.encode()[:80])
+
+
+def _describe(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, Refused):
+        return error.code, str(error)
+    try:
+        text = str(error)[:600]
+    except BaseException as second:
+        text = f"(its message could not be read: {type(second).__name__})"
+    lowered = text.lower()
+    out_of_memory = isinstance(error, MemoryError) or any(
+        mark in lowered for mark in ("can't allocate memory", "not enough memory", "out of memory")
+    )
+    line = _line(error.__traceback__)
+    where = f"line {line}: " if line else ""
+    return "oom" if out_of_memory else "exception", f"{where}{type(error).__name__}: {text}"
+
+
+def _line(trace: TracebackType | None) -> int | None:
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == SOURCE_NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
