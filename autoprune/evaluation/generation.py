@@ -1,0 +1,107 @@
+"""Greedy replies in batches, the same whatever settings a checkpoint brings for sampling."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from autoprune.errors import UsageError
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report, silent
+
+
+def greedy_replies(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    *,
+    new_tokens: int,
+    stop: Sequence[str] = (),
+    batch: int = 8,
+    report: Report = silent,
+) -> list[str]:
+    """Continue every prompt by the most probable token, deterministic.
+
+    Args:
+        loaded: The model.
+        prompts: Texts to continue.
+        new_tokens: Longest reply in tokens.
+        stop: Texts that end a reply; the reply is cut before the first of them.
+        batch: Prompts computed together, padded on the left.
+        report: Progress, one step per batch.
+
+    Returns:
+        One reply per prompt.
+
+    Raises:
+        UsageError: If a prompt and its reply do not fit the model's positions.
+    """
+    ids = [_token_ids(loaded.tokenizer, prompt) for prompt in prompts]
+    _check_length(loaded, max(map(len, ids), default=0) + new_tokens)
+    replies: list[str] = []
+    for start in range(0, len(ids), batch):
+        replies += _reply_batch(loaded, ids[start : start + batch], new_tokens, stop)
+        report(Progress("generation", len(replies), len(ids)))
+    return replies
+
+
+@torch.inference_mode()
+def _reply_batch(
+    loaded: LoadedModel, ids: list[list[int]], new_tokens: int, stop: Sequence[str]
+) -> list[str]:
+    tokenizer, device = loaded.tokenizer, loaded.model.device
+    end = tokenizer.eos_token_id
+    pad = next((token for token in (tokenizer.pad_token_id, end) if token is not None), 0)
+    width = max(map(len, ids))
+    rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device)
+    output = loaded.model.generate(
+        input_ids=rows,
+        attention_mask=mask,
+        generation_config=GenerationConfig(
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=pad,
+            eos_token_id=end,
+            use_cache=True,
+        ),
+        stopping_criteria=StoppingCriteriaList([_StopAt(tokenizer, width, stop)]),
+    )
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in output[:, width:]]
+    return [_cut(text, stop) for text in texts]
+
+
+class _StopAt(StoppingCriteria):  # type: ignore[misc]
+    """Ends a row as soon as its reply holds a stop text, however it was cut into tokens."""
+
+    def __init__(self, tokenizer: Any, start: int, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._start = start
+        self._stop = stop
+
+    def __call__(self, input_ids: Tensor, scores: Any, **rest: Any) -> Tensor:
+        replies = [self._tokenizer.decode(row) for row in input_ids[:, self._start :]]
+        done = [any(text in reply for text in self._stop) for reply in replies]
+        return torch.tensor(done, dtype=torch.bool, device=input_ids.device)
+
+
+def _token_ids(tokenizer: Any, prompt: str) -> list[int]:
+    # A tokenizer without a beginning token gives no token for an empty prompt.
+    ids: list[int] = tokenizer(prompt)["input_ids"]
+    start = [tokenizer.bos_token_id, tokenizer.eos_token_id, 0]
+    return ids or [next(token for token in start if token is not None)]
+
+
+def _check_length(loaded: LoadedModel, length: int) -> None:
+    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise UsageError(
+            f"the longest prompt and its reply take {length} tokens; the model has {limit} "
+            "positions: use fewer examples or a shorter reply"
+        )
+
+
+def _cut(reply: str, stop: Sequence[str]) -> str:
+    ends = [reply.index(text) for text in stop if text in reply]
+    return reply[: min(ends)] if ends else reply

@@ -1,0 +1,69 @@
+"""What every row says about where it came from."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+import autoprune
+from autoprune.digest import digest_json
+from autoprune.models.loading import LoadedModel
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Digest of everything that turns text into tokens: vocabulary, merges, special tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items())
+    special = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
+    return digest_json([type(tokenizer).__name__, rules, special])
+
+
+def model_protocol(loaded: LoadedModel) -> dict[str, Any]:
+    """The model's part of a protocol: tokenizer and type of the weights."""
+    return {
+        "tokenizer": tokenizer_digest(loaded.tokenizer),
+        "dtype": str(loaded.model.dtype).removeprefix("torch."),
+    }
+
+
+def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
+    """Which model was measured, when, where and by which versions."""
+    return {
+        "model": loaded.source.ref,
+        "model_digest": loaded.source.digest,
+        "device": str(loaded.model.device),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"autoprune": autoprune.__version__, "python": platform.python_version()}
+        | {package: _version(package) for package in ("torch", "transformers")},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The hardware that timings depend on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def outputs_are_finite(loaded: LoadedModel, token_ids: list[int]) -> bool:
+    """Whether the logits for a short text are all finite; a broken model is a result, not a crash.
+
+    Args:
+        loaded: The model.
+        token_ids: Tokens to try, at least one.
+    """
+    with torch.inference_mode():
+        logits = loaded.model(
+            input_ids=torch.tensor([token_ids], device=loaded.model.device), use_cache=False
+        ).logits
+    return bool(torch.isfinite(logits).all())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

@@ -1,0 +1,127 @@
+"""Suite ``reasoning``: templated problems, greedy replies, strict grading."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.evaluation.generation import greedy_replies
+from autoprune.evaluation.grading.grader import Grader
+from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
+from autoprune.evaluation.suites.provenance import (
+    model_protocol,
+    model_provenance,
+    outputs_are_finite,
+)
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report, silent
+
+VERSION = 1
+_MARKER = "Answer:"
+_STOP = ("\n\n", "\nQuestion:")
+_SAMPLES = 5
+
+
+@SUITES.register("reasoning")
+@dataclass(frozen=True)
+class ReasoningSuite:
+    """Accuracy per generator, and over all items.
+
+    Args:
+        generators: Names of generators; empty for all.
+        items: Items per generator.
+        seed: Seed of the items; another seed gives fresh ones.
+        shots: Worked examples in the prompt.
+        new_tokens: Longest reply in tokens.
+        batch: Prompts computed together.
+    """
+
+    generators: tuple[str, ...] = ()
+    items: int = 50
+    seed: int = 0
+    shots: int = 4
+    new_tokens: int = 64
+    batch: int = 8
+
+    name = "reasoning"
+
+    def __post_init__(self) -> None:
+        if self.items < 1 or self.shots < 0 or self.new_tokens < 1 or self.batch < 1:
+            raise UsageError(
+                f"items {self.items}, shots {self.shots}, new_tokens {self.new_tokens}, batch "
+                f"{self.batch} is not possible; shots may be 0, the others are at least 1"
+            )
+        for generator in self.generators:
+            GENERATORS.get(generator)
+
+    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
+        names = self.generators or tuple(name for name, _ in GENERATORS.items())
+        with Grader() as grader:
+            settings = {
+                "version": VERSION, "items": self.items, "seed": self.seed, "shots": self.shots,
+                "new_tokens": self.new_tokens, "batch": self.batch, **grader.record(),
+            }  # fmt: skip
+            context = RowContext(
+                self.name, model_protocol(loaded) | settings, model_provenance(loaded), self.seed
+            )
+            rows = []
+            for number, name in enumerate(names, 1):
+                rows.append(self._measure(loaded, name, context, grader))
+                report(Progress(self.name, number, len(names), rows[-1].describe()[:80]))
+        if len(rows) > 1:
+            scores = [score for row in rows for score in row.items]
+            broken = next((row for row in rows if row.status != "ok"), None)
+            protocol = {"generators": list(names)}
+            rows.append(
+                context.accuracy("all", scores, protocol=protocol)
+                if broken is None
+                else context.missing(
+                    "all", "accuracy", broken.reason, status=broken.status, protocol=protocol
+                )
+            )
+        return rows
+
+    def _measure(self, loaded: LoadedModel, name: str, context: RowContext, grader: Grader) -> Row:
+        items = draw_items(name, self.items, self.seed)
+        examples = draw_items(name, self.shots, self.seed, purpose="examples")
+        prompts = [_prompt(examples, item) for item in items]
+        protocol = {"data": digest_json(prompts)}
+        first = loaded.tokenizer(prompts[0])["input_ids"]
+        if not outputs_are_finite(loaded, first):
+            reason = "the logits are NaN or infinite: the model computes no usable numbers"
+            return context.missing(name, "accuracy", reason, status="not_finite", protocol=protocol)
+        replies = greedy_replies(
+            loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
+        )
+        grades = [
+            # A single step is answered right after the marker, which the prompt already holds.
+            grader.grade_reply(
+                reply if item.solution else _MARKER + reply, item.answer, marker=_MARKER
+            )
+            for item, reply in zip(items, replies, strict=True)
+        ]
+        shown = [
+            {"question": item.question, "answer": item.answer, "reply": reply, "code": grade.code}
+            for item, reply, grade in zip(items, replies, grades, strict=True)
+        ]
+        details = {"codes": dict(Counter(g.code for g in grades)), "samples": shown[:_SAMPLES]}
+        return context.accuracy(
+            name, [grade.correct for grade in grades], protocol=protocol, details=details
+        )
+
+
+def _prompt(examples: list[Item], item: Item) -> str:
+    worked = [_question(e) + _worked(e) for e in examples]
+    return "\n\n".join([*worked, _question(item) + ("Solution:" if item.solution else _MARKER)])
+
+
+def _question(item: Item) -> str:
+    return f"Question: {item.question}\n"
+
+
+def _worked(item: Item) -> str:
+    solution = f"Solution: {item.solution}\n" if item.solution else ""
+    return f"{solution}{_MARKER} {item.answer}"

@@ -1,0 +1,109 @@
+"""The contract of a suite, the registry of all, and their text form ``NAME:key=value,...``."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from autoprune.errors import UsageError
+from autoprune.evaluation.suites.rows import Row
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report
+from autoprune.registry import Registry
+
+
+class Suite(Protocol):
+    """Measures a model; a frozen dataclass whose fields are its settings."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+
+    def run(self, loaded: LoadedModel, *, report: Report) -> list[Row]:
+        """Measure the model and leave it unchanged.
+
+        Returns:
+            Rows with protocol and provenance; what could not be measured is a row with the reason.
+        """
+
+
+SUITES: Registry[Callable[..., Suite]] = Registry("suite", "autoprune.suites")
+
+
+def build_suite(text: str, **settings: Any) -> Suite:
+    """A suite from ``NAME`` or ``NAME:key=value,key=value``; lists are written ``a+b``.
+
+    Args:
+        text: For example ``tasks:names=arc_easy+boolq,limit=100``.
+        settings: Further fields of the suite.
+
+    Raises:
+        UnknownNameError: If no suite has the name.
+        UsageError: If a setting is unknown, not readable or not allowed.
+    """
+    name, _, rest = text.strip().partition(":")
+    factory = SUITES.get(name)
+    if not dataclasses.is_dataclass(factory):
+        return factory(**settings)
+    kinds = typing.get_type_hints(factory)
+    allowed = {entry.name: kinds[entry.name] for entry in dataclasses.fields(factory) if entry.init}
+    values = {**_read_settings(name, rest, allowed), **settings}
+    for key in values:
+        if key not in allowed:
+            raise UsageError(
+                f"suite {name!r} has no setting {key!r}; allowed: {', '.join(allowed)}"
+            )
+    return factory(**values)
+
+
+def build_suites(text: str) -> list[Suite]:
+    """Suites from a list such as ``lm,tasks:names=boolq,limit=100,cost``.
+
+    A part ``key=value`` belongs to the suite before it.
+
+    Raises:
+        UsageError: As :func:`build_suite`, and for an empty list.
+    """
+    parts: list[str] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        setting = "=" in part and ":" not in part.partition("=")[0]
+        if setting and parts:
+            parts[-1] += ("," if ":" in parts[-1] else ":") + part
+        else:
+            parts.append(part)
+    if not parts:
+        raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
+    return [build_suite(part) for part in parts]
+
+
+def _read_settings(name: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or key not in allowed:
+            raise UsageError(
+                f"suite {name!r} does not understand {part!r}; "
+                f"write key=value with one of: {', '.join(allowed)}"
+            )
+        try:
+            values[key] = _read_value(value, allowed[key])
+        except ValueError:
+            raise UsageError(f"suite {name!r}: {key}={value!r} is not understood") from None
+    return values
+
+
+def _read_value(text: str, kind: Any) -> Any:
+    options = [k for k in typing.get_args(kind) if k is not type(None)]
+    if typing.get_origin(kind) is tuple:
+        return tuple(_read_value(part, options[0]) for part in text.split("+"))
+    if typing.get_origin(kind) is typing.Literal:
+        if text not in options:
+            raise ValueError(text)
+        return text
+    if options:
+        return None if text == "none" else _read_value(text, options[0])
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return kind(text)

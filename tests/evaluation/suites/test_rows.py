@@ -1,0 +1,91 @@
+"""Figures of different protocols are never put side by side; intervals are what they claim."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_slope
+from autoprune.evaluation.suites import SUITES, build_suite, build_suites
+from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
+from autoprune.evaluation.suites.rows import Row, RowContext
+
+CONTEXT = RowContext("lm", {"seqlen": 512, "dtype": "float32"}, {"model": "m"})
+
+
+def row(items: list[float], **protocol: object) -> Row:
+    value = math.exp(sum(items) / len(items))
+    return CONTEXT.figure("text", "perplexity", value, items=tuple(items), protocol=protocol)
+
+
+def test_other_protocol_is_refused_with_every_difference() -> None:
+    with pytest.raises(ProtocolMismatchError, match=r"seqlen is 512 and 2048; windows is None"):
+        compare_rows(row([1.0, 2.0]), row([1.0, 2.0], seqlen=2048, windows=3))
+    other = dataclasses.replace(row([1.0, 2.0]), name="elsewhere")
+    with pytest.raises(ProtocolMismatchError, match="name is 'text' and 'elsewhere'"):
+        compare_rows(row([1.0, 2.0]), other)
+
+
+def test_comparison_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(3, 1, 40)
+    first, second = row(list(base)), row(list(base + 0.01 + rng.normal(0, 0.001, 40)))
+    found = compare_rows(first, second)
+    # Unpaired, 0.01 is lost in a spread of 1; paired, it is beyond doubt.
+    assert found.distinguishable
+    assert found.items == found.higher == 40
+    assert found.ratio == pytest.approx((second.value or 0) / (first.value or 1))
+    same = compare_rows(first, first)
+    assert (same.difference, same.distinguishable) == (0.0, False)
+
+
+def test_rows_without_figures_or_pairs_are_refused() -> None:
+    broken = CONTEXT.figure("text", "perplexity", math.nan)
+    assert (broken.status, broken.value) == ("not_finite", None)
+    with pytest.raises(AutopruneError, match="no figure"):
+        compare_rows(row([1.0]), broken)
+    with pytest.raises(AutopruneError, match="cannot be paired"):
+        compare_rows(row([1.0]), row([1.0, 2.0]))
+    with pytest.raises(ValueError, match="does not go with"):
+        Row("lm", "text", "perplexity", None)
+
+
+def test_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        mean, interval = bootstrap_mean(list(rng.normal(0, 1, 50)), seed=trial, resamples=400)
+        assert interval is not None and interval[0] <= mean <= interval[1]
+        hits += interval[0] <= 0 <= interval[1]
+    assert 0.88 <= hits / 200 <= 0.99
+    assert bootstrap_mean([2.0]) == (2.0, None)
+    assert bootstrap_mean([1.0, 2.0, 4.0], seed=5) == bootstrap_mean([1.0, 2.0, 4.0], seed=5)
+
+
+def test_slope_is_least_squares() -> None:
+    x = [2020.0, 2021.0, 2022.0, 2023.0, 2024.0] * 4
+    slope, interval = bootstrap_slope(x, [1 - 0.1 * (value - 2020) for value in x])
+    assert slope == pytest.approx(-0.1)
+    assert interval == pytest.approx((-0.1, -0.1))
+    with pytest.raises(ValueError, match="two different dates"):
+        bootstrap_slope([1.0, 1.0], [0.0, 1.0])
+
+
+def test_text_form() -> None:
+    first, second = build_suites("reasoning:generators=addition+chain,items=3,reasoning")
+    assert (first.generators, first.items, first.name) == (("addition", "chain"), 3, "reasoning")  # type: ignore[attr-defined]
+    assert second == build_suite("reasoning")
+    assert build_suites("reasoning,items=3") == [build_suite("reasoning", items=3)]
+    with pytest.raises(UnknownNameError, match="did you mean reasoning"):
+        build_suite("reasonning")
+    with pytest.raises(UsageError, match="has no setting 'colour'"):
+        build_suite("reasoning", colour=1)
+    with pytest.raises(UsageError, match="does not understand 'colour=1'"):
+        build_suite("reasoning:colour=1")
+    with pytest.raises(UsageError, match="items='many' is not understood"):
+        build_suite("reasoning:items=many")
+    with pytest.raises(UsageError, match="at least one"):
+        build_suites(" , ")
+    assert "reasoning" in SUITES

@@ -1,0 +1,48 @@
+"""A tiny byte-level model with its tokenizer, made in place; and one that computes NaN."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from autoprune.models.loading import LoadedModel
+from autoprune.models.reference import ModelSource
+
+
+def byte_tokenizer(*, begin: bool = True) -> PreTrainedTokenizerFast:
+    """One token per byte, so any text survives; without a beginning token on request."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<s>": 0, "</s>": 1, **{letter: i + 2 for i, letter in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = {"eos_token": "</s>"} | ({"bos_token": "<s>"} if begin else {})
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def tiny_subject(*, seed: int = 0, begin: bool = True, positions: int = 1024) -> LoadedModel:
+    """A random two-block Llama over bytes."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=258,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=positions,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.config.use_cache = False
+    source = ModelSource(f"tiny-{seed}", Path("tiny"), None, f"{seed:064d}")
+    return LoadedModel(model, byte_tokenizer(begin=begin), source)
+
+
+def broken_subject() -> LoadedModel:
+    """A model whose logits are NaN."""
+    subject = tiny_subject()
+    with torch.no_grad():
+        subject.model.model.norm.weight.fill_(float("nan"))
+    return subject
