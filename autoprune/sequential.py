@@ -1,0 +1,139 @@
+"""Prune block by block: each block sees the activations of the blocks already pruned."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.allocation import ModelContext
+from autoprune.calibration.recorder import BlockRecorder
+from autoprune.calibration.statistics import GRADIENT, Statistics, collect_statistics
+from autoprune.errors import UsageError
+from autoprune.metrics.metric import Metric
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning import (
+    PruneOutcome,
+    PruningPlan,
+    layer_budgets,
+    masks_from_scores,
+    repair_layer,
+)
+
+
+@torch.no_grad()
+def prune_sequential(
+    model: PreTrainedModel,
+    windows: Tensor,
+    metric: Metric,
+    plan: PruningPlan,
+    *,
+    statistics: Statistics | None = None,
+    true_sequential: bool = False,
+    batch_tokens: int = 2048,
+    report: Report = silent,
+) -> PruneOutcome:
+    """Prune a model in place, block by block, with repair inside the block.
+
+    Args:
+        model: In eval mode, dense.
+        windows: Calibration token ids, int64 [n, s].
+        metric: Scores the weights.
+        plan: Budget, group, allocation and repair.
+        statistics: Statistics of the dense model, for what cannot be streamed: allocators that
+            read activations and gradients; collected here when missing.
+        true_sequential: Also prune inside a block in steps, one per distinct input (q, k, v; then
+            o; then gate, up; then down), each seeing the steps before; SparseGPT (arXiv
+            2301.00774) does so. Costs one forward pass per step.
+        batch_tokens: Tokens per forward pass of a block.
+        report: Told after every block.
+
+    Raises:
+        UsageError: If the plan compares weights of the whole model, which sequential pruning
+            never sees at once, or a part of it makes no sense.
+    """
+    start = time.perf_counter()
+    if plan.pattern is None and plan.group == "global":
+        raise UsageError(
+            "comparison group 'global' needs the scores of the whole model at once; "
+            "prune one-shot, or compare within 'block', 'matrix' or 'row'"
+        )
+    layers = prunable_linears(model)
+    statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
+    quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
+    stream = BlockStream(model, windows, batch=max(1, batch_tokens // windows.shape[1]))
+    needs = (metric.needs | plan.solver.needs) - {GRADIENT}
+    masks: dict[str, Tensor] = {}
+    notes: list[str] = []
+    for index, block in enumerate(stream.blocks):
+        members = [layer for layer in layers if layer.block == index]
+        seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
+        if members and needs:
+            with BlockRecorder(block, members, needs) as recorder:
+                stream.run()
+            seen = recorder.results()
+        stepwise = true_sequential and bool(needs) and plan.group != "block"
+        for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
+            if number and needs:
+                with BlockRecorder(block, step, needs) as recorder:
+                    stream.run()
+                seen = recorder.results()
+            _prune_step(step, metric, plan, quotas, seen, statistics, masks, notes)
+        stream.advance()
+        report(Progress("pruning", index + 1, len(stream.blocks)))
+    ordered = {layer.name: masks[layer.name] for layer in layers}
+    return PruneOutcome.of_masks(ordered, time.perf_counter() - start, notes)
+
+
+def _prune_step(
+    step: Sequence[PrunableLinear],
+    metric: Metric,
+    plan: PruningPlan,
+    quotas: Mapping[str, int],
+    seen: Mapping[str, Mapping[str, Tensor]],
+    statistics: Statistics | None,
+    masks: dict[str, Tensor],
+    notes: list[str],
+) -> None:
+    def stats_of(layer: PrunableLinear) -> dict[str, Tensor]:
+        known = dict(seen[layer.name])
+        if GRADIENT in metric.needs and statistics is not None:
+            known[GRADIENT] = statistics.of(layer.name)[GRADIENT]
+        return known
+
+    def score(layer: PrunableLinear) -> Tensor:
+        return metric.score(layer.read(), stats_of(layer))
+
+    chosen = masks_from_scores(score, step, quotas, plan)
+    for layer in step:
+        masks[layer.name], said = repair_layer(layer, chosen[layer.name], stats_of(layer), plan)
+        notes.extend(said)
+
+
+def _steps(
+    members: Sequence[PrunableLinear], seen: Mapping[str, Mapping[str, Tensor]]
+) -> list[list[PrunableLinear]]:
+    """Layers with one common input together, in the order the block defines them."""
+    by_input: dict[int, list[PrunableLinear]] = {}
+    for layer in members:
+        # Layers that read the same input share their statistics' tensors.
+        key = id(next(iter(seen[layer.name].values())))
+        by_input.setdefault(key, []).append(layer)
+    return list(by_input.values())
+
+
+def _dense_statistics(
+    model: PreTrainedModel,
+    windows: Tensor,
+    metric: Metric,
+    plan: PruningPlan,
+    given: Statistics | None,
+    batch_tokens: int,
+) -> Statistics | None:
+    needed = plan.allocation.needs | (metric.needs & {GRADIENT})
+    if given is not None or not needed:
+        return given
+    return collect_statistics(model, windows, needs=needed, batch_tokens=batch_tokens)

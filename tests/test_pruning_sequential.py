@@ -1,0 +1,127 @@
+"""Sequential pruning equals pruning the whole model by hand, block after block."""
+
+import pytest
+import torch
+from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
+from torch import Tensor, nn
+
+from autoprune.calibration.statistics import collect_statistics
+from autoprune.errors import UsageError
+from autoprune.masking import budget_zeros
+from autoprune.metrics import build_metric
+from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
+from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.sequential import prune_sequential
+from autoprune.solvers import build_solver
+
+
+def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
+    """Inputs [n, i] of the layers, from plain forward passes of the whole model as it stands."""
+    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    handles = [
+        layer.owner.register_forward_pre_hook(
+            lambda _, args, name=layer.name: seen[name].append(args[0].flatten(0, -2))
+        )
+        for layer in layers
+    ]
+    with torch.no_grad():
+        for window in windows:
+            model(input_ids=window[None], use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(parts).double() for name, parts in seen.items()}
+
+
+def prune_by_hand(
+    layers: list[PrunableLinear], inputs: dict[str, Tensor], share: float, solver: str
+) -> dict[str, Tensor]:
+    masks = {}
+    for layer in layers:
+        x, weight = inputs[layer.name], layer.read().double()
+        order = (weight.abs() * x.square().mean(0).sqrt()).argsort(dim=1, stable=True)
+        keep = torch.ones(layer.shape, dtype=torch.bool)
+        keep.scatter_(1, order[:, : round(share * layer.shape[1])], False)
+        gram = x.t() @ x / len(x)
+        layer.write(build_solver(solver).repair(weight, keep, {"gram": gram}).weight)
+        masks[layer.name] = keep
+    return masks
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "falcon", "opt-350m"])
+@pytest.mark.parametrize("solver", ["none", "mrp"])
+def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> None:
+    windows = random_windows(6, 24)
+    by_hand, streamed = tiny_model(family), tiny_model(family)
+    layers = prunable_linears(by_hand)
+    masks: dict[str, Tensor] = {}
+    for index in range(len(find_blocks(by_hand))):
+        members = [layer for layer in layers if layer.block == index]
+        masks |= prune_by_hand(members, inputs_of(by_hand, members, windows), 0.5, solver)
+    plan = PruningPlan.build(0.5, solver=solver)
+    outcome = prune_sequential(streamed, windows, build_metric("wanda"), plan)
+    assert list(outcome.keep) == list(masks)
+    for left, right in zip(layers, prunable_linears(streamed), strict=True):
+        assert torch.equal(outcome.keep[left.name], masks[left.name]), left.name
+        torch.testing.assert_close(right.read(), left.read(), rtol=1e-2, atol=1e-4)
+
+
+def test_true_sequential_prunes_step_by_step_inside_the_block() -> None:
+    windows = random_windows(6, 24)
+    by_hand, streamed = tiny_model("llama"), tiny_model("llama")
+    layers = prunable_linears(by_hand)
+    masks: dict[str, Tensor] = {}
+    for index in range(len(find_blocks(by_hand))):
+        members = {layer.projection: layer for layer in layers if layer.block == index}
+        for kinds in (("q", "k", "v"), ("o",), ("gate", "up"), ("down",)):
+            step = [members[f"{kind}_proj"] for kind in kinds]
+            masks |= prune_by_hand(step, inputs_of(by_hand, step, windows), 0.5, "none")
+    outcome = prune_sequential(
+        streamed, windows, build_metric("wanda"), PruningPlan(0.5), true_sequential=True
+    )
+    assert all(torch.equal(outcome.keep[name], mask) for name, mask in masks.items())
+    plain = prune_sequential(tiny_model("llama"), windows, build_metric("wanda"), PruningPlan(0.5))
+    assert plain.mask_digest != outcome.mask_digest
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_is_pruned_exactly(family: str) -> None:
+    model = tiny_model(family)
+    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", solver="mrp")
+    outcome = prune_sequential(model, random_windows(4, 16), build_metric("wanda"), plan)
+    layers = prunable_linears(model)
+    assert outcome.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
+    for layer in layers:
+        assert not layer.read()[~outcome.keep[layer.name]].any()
+    logits = model(input_ids=random_windows(1, 8)).logits
+    assert bool(torch.isfinite(logits).all())
+    assert family in FUSED_EXPERTS or not any("[" in layer.name for layer in layers)
+
+
+def test_metrics_with_gradients_and_curvature_run_sequentially() -> None:
+    windows = random_windows(4, 16)
+    for metric in ("gblm", "sparsegpt"):
+        model = tiny_model("llama")
+        outcome = prune_sequential(model, windows, build_metric(metric), PruningPlan(0.5))
+        assert outcome.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_first_block_agrees_with_one_shot() -> None:
+    windows = random_windows(4, 16)
+    one, two = tiny_model("llama"), tiny_model("llama")
+    statistics = collect_statistics(one, windows)
+    score = metric_scores(build_metric("wanda"), statistics)
+    shot = prune_one_shot(prunable_linears(one), score, PruningPlan(0.5))
+    walk = prune_sequential(two, windows, build_metric("wanda"), PruningPlan(0.5))
+    first = [layer.name for layer in prunable_linears(one) if layer.block == 0]
+    assert all(torch.equal(shot.keep[name], walk.keep[name]) for name in first)
+    assert shot.mask_digest != walk.mask_digest
+
+
+def test_global_comparison_is_refused() -> None:
+    with pytest.raises(UsageError, match="whole model at once"):
+        prune_sequential(
+            tiny_model("llama"),
+            random_windows(),
+            build_metric("wanda"),
+            PruningPlan(0.5, group="global"),
+        )
