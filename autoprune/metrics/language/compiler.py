@@ -20,6 +20,9 @@ from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Shape
 from autoprune.metrics.language.printing import to_text
 from autoprune.metrics.language.vocabulary import OPERATIONS, TERMINALS
 
+# Deeper nesting gets a variable: Python's parser and the screen of the sandbox limit depth.
+MAX_CALL_DEPTH = 12
+
 
 def evaluate_tree(
     root: Node, weight: Tensor, stats: Mapping[str, Tensor], params: Mapping[str, float]
@@ -93,8 +96,10 @@ def to_python(root: Node) -> str:
     names: dict[Node, str] = {}
     lines = ["W = W.to(torch.float32)"]
     used: set[str] = set()
+    depths: dict[str, int] = {}
 
     def name_of(node: Node) -> str:
+        """Expression for a node: a name where it is used again, otherwise nested calls."""
         if node in names:
             return names[node]
         match node:
@@ -114,7 +119,8 @@ def to_python(root: Node) -> str:
                 function = OPERATIONS[name].apply.__name__
                 used.add(function)
                 source = f"{function}({', '.join(operands)})"
-                if node not in shared:
+                depths[source] = 1 + max(depths.get(operand, 0) for operand in operands)
+                if node not in shared and depths[source] < MAX_CALL_DEPTH:
                     return source
                 names[node] = f"v{len(names)}"
                 lines.append(f"{names[node]} = {source}")

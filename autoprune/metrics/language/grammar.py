@@ -70,6 +70,7 @@ def _level(k: int, *, top: bool, vectors: bool) -> dict[str, str]:
         ),
         f"a{k}": (
             f'leaf | function "(" e{below} ")" | statistic "(" s{below} ")" {on_vector}'
+            f'| rescale "(" s{below} ")" '
             f'| "(" e{below} ")"'
         ),
         f"f{k}": f"a{k} power?",
