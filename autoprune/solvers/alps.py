@@ -25,9 +25,9 @@ class Alps(Solver):
     Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the best sparse
     weight so far, ``B = (H + rho I)^-1 (H W - V + rho D)``, ``D = top-k(B + V / rho)``,
     ``V += rho (B - D)``. rho grows by 1.3, 1.2 or 1.1 as the support changes by more than 10 %,
-    more than 0.5 % or less; until a large change has been seen it falls by 5 instead. Every row keeps
-    as many weights as the given mask, and N:M patterns project within groups. The paper's final
-    conjugate gradient is replaced by the exact least-squares solution.
+    more than 0.5 % or less; until a large change has been seen it falls by 5 instead. Every row
+    keeps as many weights as the given mask, and N:M patterns project within groups. The paper's
+    final conjugate gradient is replaced by the exact least-squares solution.
 
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
