@@ -1,0 +1,147 @@
+"""Three disjoint parts of a corpus: calibration, selection, sealed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from autoprune.calibration.corpora import JOINT, Corpus
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.evaluation.hygiene import overlap, words
+
+NAMES = ("calibration", "selection", "sealed")
+SHARES = (0.4, 0.3, 0.3)
+NGRAM = 13
+MAX_OVERLAP = 0.01
+PASSAGE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A document that shares text with a part that must not know it.
+
+    Args:
+        split: Part the document was drawn for.
+        other: Part it shares text with.
+        opening: Its first words.
+        ratio: Share of its 13-grams that occur there.
+        dropped: Whether it was left out for that.
+    """
+
+    split: str
+    other: str
+    opening: str
+    ratio: float
+    dropped: bool
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts and what the overlap check found.
+
+    Args:
+        calibration: For statistics.
+        selection: For the fitness of a search.
+        sealed: For the final figure, touched once.
+        digest: SHA-256 over the three parts.
+        shared: Documents with common 13-grams, the dropped ones first.
+    """
+
+    calibration: Corpus
+    selection: Corpus
+    sealed: Corpus
+    digest: str
+    shared: tuple[Shared, ...]
+
+
+def split(corpus: Corpus, seed: int = 0) -> Splits:
+    """Draw the three parts, by document, and check that they share no text.
+
+    A document's place follows from the seed and its own text, so it does not depend on the order
+    of the corpus. Independent documents are cut into passages, and each part starts with the
+    first passage of each of its documents: a few windows then already see many documents. The
+    parts of an ordered corpus are three stretches of its text.
+
+    Documents of the selection part with more than 1 % of their 13-grams in the sealed part are
+    dropped, and those of the calibration part with as much in either of the others (13-grams as
+    in GPT-3, arXiv 2005.14165, appendix C).
+
+    Raises:
+        UsageError: If the corpus has too few documents for three parts.
+    """
+    documents = [text for text in corpus.documents if corpus.ordered or text.strip()]
+    if len(documents) < len(NAMES):
+        raise UsageError(
+            f"the corpus {corpus.name!r} has {len(documents)} documents and three parts are drawn "
+            "from it; give at least 3 documents (in a .txt file, paragraphs)"
+        )
+    if not corpus.ordered:
+        documents.sort(key=lambda text: digest_json([seed, text]))
+    calibration, selection, sealed = _by_share(documents)
+    shared: list[Shared] = []
+    selection = _without_overlap("selection", selection, {"sealed": sealed}, shared)
+    others = {"selection": selection, "sealed": sealed}
+    calibration = _without_overlap("calibration", calibration, others, shared)
+    drawn = (calibration, selection, sealed)
+    parts = [_part(corpus, name, texts) for name, texts in zip(NAMES, drawn, strict=True)]
+    shared.sort(key=lambda entry: (not entry.dropped, -entry.ratio))
+    digest = digest_json([part.digest for part in parts])
+    return Splits(parts[0], parts[1], parts[2], digest, tuple(shared))
+
+
+def _part(corpus: Corpus, name: str, texts: list[str]) -> Corpus:
+    passages = texts if corpus.ordered else _interleaved(texts)
+    return Corpus.of(f"{corpus.name}/{name}", passages, ordered=corpus.ordered)
+
+
+def _by_share(documents: Sequence[str]) -> list[list[str]]:
+    """Consecutive runs whose lengths come near the shares; none is empty."""
+    total = sum(map(len, documents)) or 1
+    parts: list[list[str]] = [[], [], []]
+    seen = part = 0
+    for number, text in enumerate(documents):
+        waiting = len(NAMES) - 1 - part
+        full = seen >= total * sum(SHARES[: part + 1])
+        must_move = len(documents) - number <= waiting
+        if parts[part] and waiting and (full or must_move):
+            part += 1
+        parts[part].append(text)
+        seen += len(text)
+    return parts
+
+
+def _without_overlap(
+    name: str, documents: list[str], others: dict[str, list[str]], shared: list[Shared]
+) -> list[str]:
+    dropped: set[int] = set()
+    for other, references in others.items():
+        for hit in overlap(documents, references, NGRAM):
+            text = documents[hit.document]
+            ratio = hit.shared / max(1, len(words(text)) - NGRAM + 1)
+            drop = ratio > MAX_OVERLAP
+            shared.append(Shared(name, other, " ".join(text.split()[:6]), ratio, drop))
+            if drop:
+                dropped.add(hit.document)
+    return [text for index, text in enumerate(documents) if index not in dropped]
+
+
+def _interleaved(documents: Iterable[str]) -> list[str]:
+    """First passages of all documents, then all second passages, and so on."""
+    numbered = [
+        (turn, document, passage)
+        for document, text in enumerate(documents)
+        for turn, passage in enumerate(_passages(text))
+    ]
+    return [passage for _, _, passage in sorted(numbered)]
+
+
+def _passages(text: str) -> list[str]:
+    passages: list[str] = []
+    current: list[str] = []
+    for paragraph in text.split(JOINT):
+        current.append(paragraph)
+        if sum(map(len, current)) >= PASSAGE_CHARACTERS:
+            passages.append(JOINT.join(current))
+            current = []
+    if current:
+        passages.append(JOINT.join(current))
+    return passages

@@ -1,0 +1,78 @@
+"""Perplexity on token windows."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.progress import Progress, Report, silent
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss of a model on windows.
+
+    Args:
+        nll: Mean negative log-likelihood of each window, nats per token; infinite where the
+            model's output is not a number.
+        tokens: Tokens scored, every one but the first of each window.
+        perplexity: ``exp`` of the token-weighted mean of ``nll``; infinite on overflow.
+        seconds: Wall-clock time.
+    """
+
+    nll: tuple[float, ...]
+    tokens: int
+    perplexity: float
+    seconds: float
+
+
+@torch.no_grad()
+def evaluate_windows(
+    model: PreTrainedModel, windows: Tensor, *, report: Report = silent, batch: int = 4
+) -> Evaluation:
+    """Score every token but the first of each window, given those before it in the window.
+
+    Args:
+        model: In eval mode.
+        windows: Token ids, ``[n, s]``.
+        report: Told after every batch, with the perplexity so far.
+        batch: Windows of one forward pass; it changes time and memory, not the result.
+    """
+    started = time.perf_counter()
+    nll: list[float] = []
+    for part in torch.split(windows, batch):
+        ids = part.to(model.device)
+        logits = model(input_ids=ids, use_cache=False).logits
+        # Row by row: float32 log-probabilities of a whole batch would double its logits' memory.
+        for row, target in zip(logits, ids, strict=True):
+            nll.append(window_loss(row[:-1], target[1:]))
+        note = f"perplexity {perplexity_of(nll):.2f}"
+        report(Progress("evaluation", len(nll), len(windows), note))
+    scored = windows.shape[0] * (windows.shape[1] - 1)
+    return Evaluation(tuple(nll), scored, perplexity_of(nll), time.perf_counter() - started)
+
+
+def window_loss(logits: Tensor, targets: Tensor) -> float:
+    """Mean negative log-likelihood, nats per token, computed in float32.
+
+    Args:
+        logits: ``[t, vocabulary]``.
+        targets: Token ids ``[t]``.
+
+    Returns:
+        The loss; infinite, the worst there is, where it is not a number.
+    """
+    loss = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    value = float(loss.double().mean())
+    return math.inf if math.isnan(value) else value
+
+
+def perplexity_of(nll: list[float] | tuple[float, ...]) -> float:
+    """``exp`` of the mean of per-window losses of equal length; infinite on overflow."""
+    try:
+        return math.exp(math.fsum(nll) / len(nll))
+    except OverflowError:
+        return math.inf

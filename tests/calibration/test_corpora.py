@@ -1,0 +1,117 @@
+"""Corpora: files stay what they are, mistakes are named, the demo's text is prose."""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from autoprune.calibration.corpora import CORPORA, Corpus, load_corpus
+from autoprune.calibration.store import Store
+from autoprune.calibration.wikipedia import strip_markup
+from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
+
+
+def test_a_text_file_keeps_every_character(tmp_path: Path) -> None:
+    text = "One.\n\n\nTwo with  spaces.\n\n Three\n"
+    path = tmp_path / "book.txt"
+    path.write_text(text)
+    corpus = load_corpus(str(path))
+    assert corpus.text == text
+    assert corpus.ordered
+    assert corpus.name == "book.txt"
+
+
+def test_jsonl_and_parquet_hold_the_same_documents(tmp_path: Path) -> None:
+    documents = ["First document.", "Zweites: äöü.", "Third\nline."]
+    lines = "\n\n".join(json.dumps({"text": d, "id": 1}) for d in documents)
+    (tmp_path / "d.jsonl").write_text(lines)
+    pq.write_table(pa.table({"id": [1, 2, 3], "text": documents}), tmp_path / "d.parquet")
+    jsonl, parquet = (load_corpus(str(tmp_path / f"d.{s}")) for s in ("jsonl", "parquet"))
+    assert jsonl.documents == parquet.documents == tuple(documents)
+    assert jsonl.digest == parquet.digest
+    assert jsonl.digest != Corpus.of("x", documents[::-1]).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"text": "fine"}\n{"body": "x"}\n', "line 2 is not an object"),
+        ("a.jsonl", b"not json\n", "line 1 is not an object"),
+        ("a.txt", b"", "holds no text"),
+        ("a.txt", b"\xff\xfe\xfa", "not UTF-8"),
+        ("a.parquet", b"PAR?", "not a Parquet file"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        load_corpus(str(tmp_path / name))
+
+
+def test_a_parquet_file_without_text_says_what_it_has(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="only body"):
+        load_corpus(str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("ref", ["wikitext", "nosuch", "missing.txt", "folder/", ""])
+def test_an_unknown_corpus_is_refused(ref: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown corpus|does not exist"):
+        load_corpus(ref)
+    if ref == "wikitext":
+        with pytest.raises(UsageError, match="did you mean wikitext2"):
+            load_corpus(ref)
+
+
+def test_the_registry_names_what_exists() -> None:
+    assert {name for name, _ in CORPORA.items()} >= {"c4", "wikitext2", "wikipedia-sample"}
+
+
+def test_no_network_is_a_missing_prerequisite() -> None:
+    with pytest.raises(PrerequisiteError, match="connect to the network once"):
+        load_corpus("wikitext2")
+
+
+def test_markup_becomes_prose() -> None:
+    pytest.importorskip("mwparserfromhell")
+    markup = (
+        "{{Infobox|a=b}}'''Ant''' ({{lang|grc|x}}; ) is an [[insect]].<ref>{{cite|A}}</ref>\n"
+        "[[File:ant.jpg|thumb|A [[small]] ant]]\n"
+        "== Life ==\nIt lives.\n{| class=x\n|cell\n|}\n=== Food ===\n* Leaves\n"
+        "== See also ==\n* [[Bee]]\n== Notes ==\n<references/>\n== End ==\nLast.\n"
+        "[[Category:Ants]] [[de:Ameise]]"
+    )
+    text = strip_markup(markup)
+    for gone in (
+        "cite",
+        "thumb",
+        "cell",
+        "Bee",
+        "Category",
+        "Ameise",
+        "()",
+        "'''",
+        "(;",
+        "Infobox",
+    ):
+        assert gone not in text, text
+    for kept in ("Ant is an insect.", "Life", "It lives.", "Leaves", "Last."):
+        assert kept in text, text
+
+
+@pytest.mark.demo
+def test_the_sample_is_cached_checked_and_never_imports_gensim(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    corpus = load_corpus("wikipedia-sample", cache=store)
+    assert len(corpus.documents) > 80
+    assert 2_000_000 < len(corpus.text) < 3_500_000
+    assert not any(mark in corpus.text for mark in ("[[", "{{", "<ref", "'''"))
+    assert load_corpus("wikipedia-sample", cache=store) == corpus
+    assert "gensim" not in sys.modules
+    cached = next(tmp_path.rglob("*.jsonl"))
+    cached.write_text(cached.read_text()[:-100])
+    with pytest.raises(DamagedFileError, match=cached.name):
+        load_corpus("wikipedia-sample", cache=store)
