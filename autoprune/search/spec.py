@@ -103,8 +103,16 @@ class SearchSpec(_Frozen):
     sentinel_every: int = Field(
         default=0, ge=0, description="generations between drift checks, 0: never"
     )
+    statistics: tuple[str, ...] = Field(
+        default=("x_norm", "x_mean", "x_var", "x_max"),
+        description="values beside W that formulas may use; they must be collected",
+    )
     groups: tuple[Group, ...] = ("row", "matrix")
     allocations: tuple[str, ...] = ("uniform", "sdsa", "ramp")
+    tunable: dict[str, dict[str, tuple[float, float]]] = Field(
+        default={"sdsa": {"strength": (0.0, 0.5)}, "ramp": {"half_width": (0.0, 0.3)}},
+        description="ranges of allocation parameters that the tuner may change",
+    )
     baselines: tuple[RecipeSpec, ...] = BASELINES
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"

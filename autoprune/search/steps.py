@@ -6,7 +6,7 @@ outcomes always lead to the same next step.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -150,6 +150,11 @@ class Failed:
 
 
 Outcome = Reply | Validation | Measurement | Sealed | Failed
+
+# A course yields batches of independent steps and is sent their outcomes by step id.
+Batch = Sequence[WorkStep]
+Outcomes = Mapping[str, Outcome]
+Course = Generator[Batch, Outcomes, None]
 
 
 def is_finite(measurement: Measurement) -> bool:

@@ -1,0 +1,90 @@
+"""Formulas of candidates, and what can be done to them without an LLM."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+
+from autoprune.design.parsing import normalised
+from autoprune.metrics import build_metric
+from autoprune.metrics.language import (
+    Expression,
+    crossover,
+    mutate,
+    parse,
+    random_expression,
+    term_ablations,
+)
+from autoprune.recipe import Candidate
+
+
+def expression_of(candidate: Candidate) -> Expression | None:
+    """The formula of a candidate; None for Python and for built-ins that are no formula."""
+    if candidate.kind == "expression":
+        return parse(candidate.source)
+    return _builtin(candidate.source) if candidate.kind == "builtin" else None
+
+
+@lru_cache(maxsize=64)
+def _builtin(name: str) -> Expression | None:
+    formula = build_metric(name).formula
+    return parse(formula) if formula else None
+
+
+def formula_text(candidate: Candidate) -> str:
+    """How people and prompts see a candidate: formula, built-in's name, or ``python``."""
+    expression = expression_of(candidate)
+    if expression is not None:
+        return expression.text
+    return "python" if candidate.kind == "python" else candidate.source
+
+
+def text_key(candidate: Candidate) -> str:
+    """Equal for candidates that are the same up to writing; built-ins equal their formula."""
+    expression = expression_of(candidate)
+    return normalised(candidate) if expression is None else expression.digest
+
+
+def to_candidate(expression: Expression) -> Candidate:
+    """The candidate of a formula."""
+    return Candidate("expression", expression.text, dict(expression.constants))
+
+
+def mutated(candidate: Candidate, rng: Random, terminals: Collection[str]) -> Candidate | None:
+    """One change by genetic programming; None when the candidate is no formula."""
+    expression = expression_of(candidate)
+    if expression is None:
+        return None
+    return to_candidate(mutate(expression, rng, terminals=terminals))
+
+
+def crossed(first: Candidate, second: Candidate, rng: Random) -> Candidate | None:
+    """One subtree of ``second`` grafted into ``first``; None unless both are formulas."""
+    left, right = expression_of(first), expression_of(second)
+    return None if left is None or right is None else to_candidate(crossover(left, right, rng))
+
+
+def invented(rng: Random, terminals: Collection[str]) -> Candidate:
+    """A random formula."""
+    return to_candidate(random_expression(rng, terminals=terminals))
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A candidate with one term taken out.
+
+    Args:
+        dropped: The term, as text.
+        candidate: What is left.
+    """
+
+    dropped: str
+    candidate: Candidate
+
+
+def reduced(candidate: Candidate) -> list[Reduced]:
+    """All candidates that lack one term; empty when the candidate is no formula."""
+    expression = expression_of(candidate)
+    if expression is None:
+        return []
+    return [Reduced(a.dropped, to_candidate(a.expression)) for a in term_ablations(expression)]

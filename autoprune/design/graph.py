@@ -1,0 +1,212 @@
+"""The reasoning graph (GCoT): an append-only typed DAG of claims and measured facts.
+
+Only machine nodes (observation, result) carry numbers. Edges that judge (supports, refutes,
+improves, duplicates) are computed from results by the search; a designer cannot assert them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError
+
+NodeKind = Literal[
+    "task", "observation", "hypothesis", "mechanism", "code", "result", "critique", "lesson"
+]
+EdgeKind = Literal[
+    "derives_from",
+    "implements",
+    "tests",
+    "supports",
+    "refutes",
+    "improves",
+    "combines",
+    "critiques",
+    "repairs",
+    "duplicates",
+]
+
+# Wall-clock figures differ from run to run; everything else must not.
+TIMING_KEYS = frozenset({"seconds", "cost"})
+CREDIT_DECAY = 0.7
+
+
+@dataclass(frozen=True)
+class Node:
+    """One fact or claim.
+
+    Args:
+        alias: Short name, unique in the run, used in prompts: ``H7``, ``M7``, ``R7.1``.
+        body: JSON fields; they depend on the kind and never change.
+    """
+
+    alias: str
+    kind: NodeKind
+    body: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Kind and the first twelve digits of the content's digest."""
+        content = {key: item for key, item in self.body.items() if key not in TIMING_KEYS}
+        return f"{self.kind}-{digest_json([self.alias, self.kind, content])[:12]}"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """``source`` relates to ``target``; the target is older."""
+
+    source: str
+    kind: EdgeKind
+    target: str
+
+
+@dataclass
+class Graph:
+    """Nodes and edges in the order in which they became known."""
+
+    _nodes: dict[str, Node] = field(default_factory=dict)
+    _edges: list[Edge] = field(default_factory=list)
+    _out: dict[str, list[Edge]] = field(default_factory=dict)
+    _in: dict[str, list[Edge]] = field(default_factory=dict)
+    _order: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """All nodes by alias, oldest first."""
+        return MappingProxyType(self._nodes)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """All edges, oldest first."""
+        return tuple(self._edges)
+
+    def add(self, alias: str, kind: NodeKind, body: Mapping[str, Any]) -> Node:
+        """Append a node.
+
+        Raises:
+            AutopruneError: If the alias is taken.
+        """
+        if alias in self._nodes:
+            raise AutopruneError(f"the graph already has a node {alias}; aliases are unique")
+        node = Node(alias, kind, MappingProxyType(dict(body)))
+        self._order[alias] = len(self._nodes)
+        self._nodes[alias] = node
+        return node
+
+    def link(self, source: str, kind: EdgeKind, target: str) -> Edge:
+        """Append an edge; a repeated one is kept once.
+
+        Raises:
+            AutopruneError: If an end is unknown or the edge does not point to an older node.
+        """
+        for alias in (source, target):
+            if alias not in self._nodes:
+                raise AutopruneError(f"the graph has no node {alias}")
+        if self._order[target] >= self._order[source]:
+            raise AutopruneError(
+                f"edge {source} -{kind}-> {target} does not point to an older node"
+            )
+        edge = Edge(source, kind, target)
+        if edge not in self._out.get(source, ()):
+            self._edges.append(edge)
+            self._out.setdefault(source, []).append(edge)
+            self._in.setdefault(target, []).append(edge)
+        return edge
+
+    def of_kind(self, kind: NodeKind) -> Iterator[Node]:
+        """Nodes of one kind, oldest first."""
+        return (node for node in self._nodes.values() if node.kind == kind)
+
+    def targets(self, alias: str, *kinds: EdgeKind) -> list[Node]:
+        """Nodes that ``alias`` points to, over edges of the given kinds (all, if none)."""
+        return [
+            self._nodes[edge.target]
+            for edge in self._out.get(alias, ())
+            if not kinds or edge.kind in kinds
+        ]
+
+    def sources(self, alias: str, *kinds: EdgeKind) -> list[Node]:
+        """Nodes that point to ``alias``, over edges of the given kinds (all, if none)."""
+        return [
+            self._nodes[edge.source]
+            for edge in self._in.get(alias, ())
+            if not kinds or edge.kind in kinds
+        ]
+
+    def ancestors(self, alias: str) -> dict[str, int]:
+        """Reasoning ancestors and their distance, over derives_from, combines and repairs."""
+        found: dict[str, int] = {}
+        frontier = [alias]
+        distance = 0
+        while frontier:
+            distance += 1
+            reached = []
+            for current in frontier:
+                for node in self.targets(current, "derives_from", "combines", "repairs"):
+                    if node.alias not in found:
+                        found[node.alias] = distance
+                        reached.append(node.alias)
+            frontier = reached
+        return found
+
+    def credit(self, gains: Mapping[str, float]) -> dict[str, float]:
+        """Value of each node: the best gain it led to, decayed by 0.7 an edge.
+
+        Args:
+            gains: Gain in nats per token of measured mechanisms; losses count as zero.
+        """
+        credit: dict[str, float] = {}
+        for alias, gain in gains.items():
+            worth = max(0.0, gain)
+            credit[alias] = max(credit.get(alias, 0.0), worth)
+            for ancestor, distance in self.ancestors(alias).items():
+                share = worth * CREDIT_DECAY**distance
+                credit[ancestor] = max(credit.get(ancestor, 0.0), share)
+        return credit
+
+    def to_json(self) -> dict[str, Any]:
+        """Nodes and edges as JSON, oldest first."""
+        return {
+            "nodes": [
+                {"id": node.id, "alias": node.alias, "kind": node.kind, **node.body}
+                for node in self._nodes.values()
+            ],
+            "edges": [
+                {"source": edge.source, "kind": edge.kind, "target": edge.target}
+                for edge in self._edges
+            ],
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything but timings; equal for a resumed and an uninterrupted run."""
+        nodes = [node.id for node in self._nodes.values()]
+        return digest_json([nodes, [[e.source, e.kind, e.target] for e in self._edges]])
+
+
+def restore_graph(value: Mapping[str, Any]) -> Graph:
+    """Inverse of :meth:`Graph.to_json`."""
+    graph = Graph()
+    for item in value["nodes"]:
+        body = {key: part for key, part in item.items() if key not in {"id", "alias", "kind"}}
+        graph.add(item["alias"], item["kind"], body)
+    for item in value["edges"]:
+        graph.link(item["source"], item["kind"], item["target"])
+    return graph
+
+
+def mermaid(graph: Graph, kinds: Iterable[NodeKind] = ("hypothesis", "mechanism", "result")) -> str:
+    """The graph as mermaid text; labels hold no designer text, so nothing can be injected."""
+    chosen = set(kinds)
+    shown = [node for node in graph.nodes.values() if node.kind in chosen]
+    names = {node.alias: f"n{number}" for number, node in enumerate(shown)}
+    lines = ["graph LR"]
+    lines += [f'  {names[node.alias]}["{node.alias} {node.kind}"]' for node in shown]
+    lines += [
+        f"  {names[edge.source]} -->|{edge.kind}| {names[edge.target]}"
+        for edge in graph.edges
+        if edge.source in names and edge.target in names
+    ]
+    return "\n".join(lines)

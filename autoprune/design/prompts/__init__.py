@@ -1,0 +1,61 @@
+"""Prompt templates; a folder of the user's own overrides them file by file."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+
+
+class Prompts:
+    """The templates of one search.
+
+    Args:
+        folder: Templates that replace ours where they have the same name.
+
+    Raises:
+        UsageError: If the folder does not exist.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"prompt folder {folder} does not exist; make it or leave it out")
+        ours = PackageLoader("autoprune.design", "prompts")
+        loaders = [ours] if folder is None else [FileSystemLoader(folder), ours]
+        self._environment = SandboxedEnvironment(
+            loader=ChoiceLoader(loaders),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """All templates, sorted."""
+        return [n for n in self._environment.list_templates() if n.endswith(".j2")]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all templates; part of a search's identity."""
+        loader = self._environment.loader
+        assert loader is not None
+        sources = {name: loader.get_source(self._environment, name)[0] for name in self.names}
+        return digest_json(sources)
+
+    def render(self, name: str, **values: Any) -> str:
+        """Fill a template.
+
+        Raises:
+            UsageError: If the template is broken or uses a value that does not exist.
+        """
+        try:
+            return self._environment.get_template(f"{name}.j2").render(**values).strip()
+        except TemplateError as error:
+            raise UsageError(
+                f"prompt template {name}.j2 cannot be filled ({error}); "
+                "compare it with the one in autoprune/design/prompts"
+            ) from error

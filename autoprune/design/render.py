@@ -1,0 +1,200 @@
+"""A prompt is a rendering of a part of the graph under a token budget.
+
+The same graph, operator, focus and budget give the same bytes. What stays the same over a run comes
+first and what differs between the slots of a generation comes last, because servers keep the
+longest common beginning of successive prompts.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autoprune.design.chat import Message
+from autoprune.design.graph import Graph, Node
+from autoprune.design.parsing import Language
+from autoprune.design.prompts import Prompts
+from autoprune.metrics.language import FUNCTIONS, TERMINALS
+
+Level = Literal["full", "line", "alias"]
+TokenCounter = Callable[[str], int]
+
+# Shares of what the system prompt and the instruction leave.
+TABLE_SHARE, FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE = 0.55, 0.15, 0.15, 0.15
+CHARACTERS_PER_TOKEN = 3.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stays the same over a run.
+
+    Args:
+        language: What may be written.
+        statistics: Names of the values beside ``W``.
+        groups: Comparison groups to choose from.
+        allocations: Allocations to choose from.
+        reference: Alias of the entry that changes are counted from.
+        percent: Target sparsity in percent.
+        budget: Tokens of a whole prompt.
+    """
+
+    language: Language
+    statistics: Sequence[str]
+    groups: Sequence[str]
+    allocations: Sequence[str]
+    reference: str
+    percent: float
+    budget: int
+
+
+def estimate_tokens(text: str) -> int:
+    """Upper estimate of the tokens of a text, without a tokenizer."""
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+
+def render_prompt(
+    prompts: Prompts,
+    scene: Scene,
+    graph: Graph,
+    operator: str,
+    *,
+    focus: Sequence[str] = (),
+    hint: str = "",
+    retired: Collection[str] = (),
+    count: TokenCounter = estimate_tokens,
+) -> tuple[Message, ...]:
+    """The messages of one request.
+
+    Args:
+        operator: Name of a template in ``operators/``.
+        focus: Aliases of the mechanisms that the operator works on.
+        hint: One idea to try.
+        retired: Aliases of lessons that are not shown any more.
+        count: Counts tokens.
+    """
+    system = render_system(prompts, scene)
+    shown = [describe(graph, alias, "full") for alias in focus]
+    instruction = prompts.render(
+        f"operators/{operator}", focus=shown, hint=hint, reference=scene.reference
+    )
+    left = max(0, scene.budget - count(system) - count(instruction) - 40)
+    table = _fill(_ranked(graph), graph, int(left * TABLE_SHARE), count)
+    table.reverse()
+    facts = _fill_lines(_facts(graph), int(left * FACTS_SHARE), count)
+    failures = _fill_lines(_failures(graph), int(left * FAILURES_SHARE), count)
+    lessons = _fill_lines(_lessons(graph, retired), int(left * LESSONS_SHARE), count)
+    user = prompts.render(
+        "user",
+        percent=f"{scene.percent:g}",
+        reference=scene.reference,
+        table=table,
+        facts=facts,
+        failures=failures,
+        lessons=lessons,
+        instruction=instruction,
+    )
+    return (Message("system", system), Message("user", user))
+
+
+def render_system(prompts: Prompts, scene: Scene) -> str:
+    """The part of a prompt that never changes in a run."""
+    values = [(name, TERMINALS[name].meaning) for name in ("W", *scene.statistics)]
+    return prompts.render(
+        "system",
+        language=scene.language,
+        values=values,
+        functions=FUNCTIONS,
+        groups=scene.groups,
+        allocations=scene.allocations,
+        reference=scene.reference,
+    )
+
+
+def describe(graph: Graph, alias: str, level: Level) -> str:
+    """A mechanism at one of three levels of detail."""
+    body = graph.nodes[alias].body
+    result = latest_result(graph, alias)
+    change = _change(result)
+    if level == "alias":
+        return f"{alias}: {change}"
+    parts = [str(body["formula"]), str(body["group"]), str(body["allocation"])]
+    line = f"{alias}: {' | '.join(parts)}: {change}"
+    if level == "line":
+        return line
+    if body.get("because"):
+        line += f", because {body['because']}"
+    return f"{line}\n```python\n{body['source']}```" if "source" in body else line
+
+
+def latest_result(graph: Graph, alias: str) -> Mapping[str, Any] | None:
+    """Body of the newest result of a mechanism; sealed figures are never shown to a designer."""
+    found = [n.body for n in graph.sources(alias, "tests") if n.body.get("rung") != "sealed"]
+    return found[-1] if found else None
+
+
+def _change(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return "not measured"
+    if result["status"] != "measured" or result.get("change") is None:
+        return str(result.get("code") or result["status"])
+    percent = 100 * float(result["change"])
+    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
+
+
+def _ranked(graph: Graph) -> list[str]:
+    """Measured mechanisms, best first; ties keep the older one first."""
+    found: list[tuple[float, int, str]] = []
+    for node in graph.of_kind("mechanism"):
+        result = latest_result(graph, node.alias)
+        if result is not None and result["status"] == "measured" and "change" in result:
+            found.append((float(result["change"]), len(found), node.alias))
+    return [alias for _, _, alias in sorted(found)]
+
+
+def _fill(aliases: Sequence[str], graph: Graph, budget: int, count: TokenCounter) -> list[str]:
+    """Best first at one line each; what does not fit degrades to its alias, then is dropped."""
+    rows: list[str] = []
+    for alias in aliases:
+        levels: tuple[Level, ...] = ("line", "alias")
+        for level in levels:
+            row = describe(graph, alias, level)
+            if (cost := count(row) + 1) <= budget:
+                rows.append(row)
+                budget -= cost
+                break
+    return rows
+
+
+def _fill_lines(lines: Iterable[str], budget: int, count: TokenCounter) -> list[str]:
+    chosen = []
+    for line in lines:
+        cost = count(line) + 2
+        if cost > budget:
+            break
+        chosen.append(line)
+        budget -= cost
+    return chosen
+
+
+def _newest(nodes: Iterable[Node]) -> list[Node]:
+    return list(nodes)[::-1]
+
+
+def _facts(graph: Graph) -> list[str]:
+    return [str(n.body["text"]) for n in _newest(graph.of_kind("observation")) if "text" in n.body]
+
+
+def _failures(graph: Graph) -> list[str]:
+    """Rejected and clearly worse mechanisms, newest first."""
+    lines = []
+    for node in _newest(graph.of_kind("mechanism")):
+        result = latest_result(graph, node.alias)
+        if result is not None and result["status"] == "rejected":
+            lines.append(f"{node.body['formula']}: {result['code']}")
+    return lines
+
+
+def _lessons(graph: Graph, retired: Collection[str]) -> list[str]:
+    """Lessons that were not retired, newest first."""
+    kept = (node for node in _newest(graph.of_kind("lesson")) if node.alias not in retired)
+    return [str(node.body["text"]) for node in kept]

@@ -1,0 +1,193 @@
+"""How requests reach a designer: an OpenAI-compatible server, or a script for tests."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import openai
+
+from autoprune.design.chat import ChatRequest, FinishReason, Reply, Usage
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+
+# How a server is told the grammar of an answer; ``none``: it cannot be told.
+Enforcement = Literal["grammar", "structured_outputs", "none"]
+
+RETRIED = (
+    openai.APIConnectionError,  # time-outs are of this kind too
+    openai.RateLimitError,
+    openai.InternalServerError,
+)
+LONGEST_PAUSE = 30.0
+
+
+class Designer(Protocol):
+    """Anything that answers a request."""
+
+    name: str
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Answer one request.
+
+        Raises:
+            PrerequisiteError: If the designer cannot be reached.
+        """
+        ...
+
+
+@dataclass
+class OpenAIDesigner:
+    """Any OpenAI-compatible server; the only place where calls are repeated.
+
+    Args:
+        base_url: None: ``OPENAI_BASE_URL``, else OpenAI's own.
+        model: Name on the server; None: the first that the server lists.
+        api_key: None: ``OPENAI_API_KEY``; local servers need none.
+        enforcement: How the grammar of a request is sent, as the canary found.
+        timeout: Seconds for one attempt.
+        attempts: Calls for one request.
+        patience: Seconds for one request, all attempts and pauses together.
+    """
+
+    base_url: str | None = None
+    model: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    enforcement: Enforcement = "none"
+    timeout: float = 120.0
+    attempts: int = 4
+    patience: float = 300.0
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def __post_init__(self) -> None:
+        self._key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self.base_url = self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        self._client = openai.OpenAI(
+            base_url=self.base_url, api_key=self._key, timeout=self.timeout, max_retries=0
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the model, as asked from the server."""
+        if self.model is None:
+            self.model = self._first_model()
+        return self.model
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Answer one request; see :class:`Designer`."""
+        started = time.monotonic()
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "extra_body": self._grammar(request.grammar),
+        }
+        answer = self._repeat(lambda: self._client.chat.completions.create(**body))
+        return read_completion(answer, time.monotonic() - started)
+
+    def raw(self, **body: Any) -> Any:
+        """One call with a body of the caller's choice, for the canary."""
+        return self._repeat(lambda: self._client.chat.completions.create(model=self.name, **body))
+
+    def _grammar(self, grammar: str | None) -> dict[str, Any]:
+        if grammar is None or self.enforcement == "none":
+            return {}
+        if self.enforcement == "grammar":
+            return {"grammar": grammar}
+        return {"structured_outputs": {"grammar": grammar}}
+
+    def _first_model(self) -> str:
+        listed = self._repeat(lambda: self._client.models.list())
+        names = [model.id for model in getattr(listed, "data", None) or []]
+        if not names:
+            raise UsageError(f"{self._where} lists no model; name one with --designer-model")
+        return str(names[0])
+
+    @property
+    def _where(self) -> str:
+        return f"the designer at {self.base_url or 'api.openai.com'}"
+
+    def _repeat(self, call: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + self.patience
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return call()
+            except RETRIED as error:
+                pause = _pause(error, attempt)
+                if attempt == self.attempts or time.monotonic() + pause > deadline:
+                    raise PrerequisiteError(
+                        f"{self._where} does not answer ({self._scrub(error)}) after {attempt} "
+                        "attempts; start it, or choose another with OPENAI_BASE_URL"
+                    ) from None
+                self.sleep(pause)
+            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+                raise PrerequisiteError(
+                    f"{self._where} refuses the key ({self._scrub(error)}); set OPENAI_API_KEY"
+                ) from None
+            except openai.APIStatusError as error:
+                raise AutopruneError(
+                    f"{self._where} refuses the request ({self._scrub(error)}); "
+                    "check the model's name and the server's log"
+                ) from None
+            except (openai.APIError, ValueError, TypeError) as error:
+                raise AutopruneError(
+                    f"{self._where} answers what is not the OpenAI protocol "
+                    f"({self._scrub(error)}); check the address, it usually ends in /v1"
+                ) from None
+        raise AssertionError("attempts is at least 1")
+
+    def _scrub(self, error: Exception) -> str:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return text.replace(self._key, "***") if len(self._key) > 4 else text
+
+
+def read_completion(answer: Any, seconds: float) -> Reply:
+    """A reply out of a completion, whatever a server leaves out of it."""
+    usage = getattr(answer, "usage", None)
+    counted = Usage(
+        int(getattr(usage, "prompt_tokens", 0) or 0),
+        int(getattr(usage, "completion_tokens", 0) or 0),
+    )
+    choices = getattr(answer, "choices", None) or []
+    if not choices:
+        return Reply("", counted, "error", seconds)
+    content = getattr(getattr(choices[0], "message", None), "content", None)
+    reasons: dict[Any, FinishReason] = {"stop": "stop", "length": "length"}
+    reason = reasons.get(getattr(choices[0], "finish_reason", None), "error")
+    return Reply(content if isinstance(content, str) else "", counted, reason, seconds)
+
+
+def _pause(error: Exception, attempt: int) -> float:
+    """Seconds until the next attempt: what the server asks for, else 1, 2, 4, ..."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("retry-after") if response is not None else None
+    try:
+        wished = float(asked) if asked is not None else 2.0 ** (attempt - 1)
+    except ValueError:
+        wished = 2.0 ** (attempt - 1)
+    return min(max(wished, 0.0), LONGEST_PAUSE)
+
+
+@dataclass
+class ScriptedDesigner:
+    """Answers from a list or a function, for tests and replays.
+
+    A list is indexed by the request's digest and not by the order of calls, so that an
+    interrupted and an uninterrupted search hear the same.
+    """
+
+    answers: Sequence[str] | Callable[[ChatRequest], str]
+    name: str = "scripted"
+    requests: list[ChatRequest] = field(default_factory=list)
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Answer one request; see :class:`Designer`."""
+        self.requests.append(request)
+        if callable(self.answers):
+            text = self.answers(request)
+        else:
+            text = self.answers[int(request.digest[:8], 16) % len(self.answers)]
+        prompt = sum(len(message.content) for message in request.messages)
+        return Reply(text, Usage(prompt // 4, len(text) // 4))

@@ -1,0 +1,153 @@
+"""Entries and outcomes as nodes and edges of the reasoning graph.
+
+Judging edges (supports, refutes, improves, duplicates) come from measurements only.
+"""
+
+from typing import Any
+
+from autoprune.digest import digest_json
+from autoprune.search.archive import Entry
+from autoprune.search.state import Lesson, State
+from autoprune.search.steps import Measurement
+
+TASK = "task"
+
+
+def note_task(state: State) -> None:
+    """The first node: what is searched for."""
+    spec = state.spec
+    body = {"model": spec.model, "corpus": spec.corpus, "sparsity": spec.sparsity}
+    state.graph.add(TASK, "task", {**body, "pattern": spec.pattern, "seed": spec.seed})
+
+
+def note_proposal(state: State, entry: Entry) -> None:
+    """Hypothesis, mechanism and code of a readable entry, with their origins."""
+    assert entry.recipe is not None
+    graph, alias = state.graph, entry.alias
+    if entry.because or entry.prediction:
+        claim: dict[str, Any] = {"claim": entry.because}
+        if entry.prediction:
+            metric = {"metric": "perplexity", "direction": entry.prediction.direction}
+            claim["prediction"] = {**metric, "versus": entry.prediction.versus}
+        graph.add(f"{alias}.h", "hypothesis", claim)
+        graph.link(f"{alias}.h", "derives_from", TASK)
+        for parent in entry.parents:
+            graph.link(f"{alias}.h", "derives_from", parent)
+        if entry.operator == "critique" and entry.parents:
+            graph.add(f"{alias}.c", "critique", {"text": entry.because})
+            graph.link(f"{alias}.c", "critiques", entry.parents[0])
+    recipe = entry.recipe
+    body = {
+        "formula": entry.formula,
+        "group": recipe.group,
+        "allocation": recipe.allocation,
+        "solver": recipe.solver,
+        "operator": entry.operator,
+        "generation": entry.generation,
+        "because": entry.because,
+    }
+    if recipe.metric.kind == "python":
+        body["source"] = recipe.metric.source
+    graph.add(alias, "mechanism", body)
+    if f"{alias}.h" in graph.nodes:
+        graph.link(alias, "derives_from", f"{alias}.h")
+    for parent in entry.parents:
+        graph.link(alias, "combines" if entry.operator == "combine" else "derives_from", parent)
+    if entry.repaired and entry.repaired in graph.nodes:
+        graph.link(alias, "repairs", entry.repaired)
+    if recipe.metric.kind == "python":
+        source = {"source": recipe.metric.source, "digest": recipe.metric.digest}
+        graph.add(f"{alias}.code", "code", source)
+        graph.link(f"{alias}.code", "implements", alias)
+
+
+def note_unreadable(state: State, entry: Entry) -> None:
+    """An answer without a candidate stays on record as an observation."""
+    body = {"subject": entry.alias, "operator": entry.operator, "because": entry.because}
+    state.graph.add(
+        entry.alias, "observation", {**body, "code": entry.code, "detail": entry.detail}
+    )
+    state.graph.link(entry.alias, "derives_from", TASK)
+
+
+def note_rejection(state: State, entry: Entry) -> None:
+    """A verdict on a mechanism: a status and a code, never a number."""
+    node = f"{entry.alias}.x"
+    body = {"status": "rejected", "code": entry.code, "detail": entry.detail}
+    state.graph.add(node, "result", body)
+    state.graph.link(node, "tests", entry.alias)
+
+
+def note_duplicate(state: State, entry: Entry) -> None:
+    """An entry that shares an older one's result."""
+    assert entry.duplicate_of is not None
+    node = f"{entry.alias}.x"
+    state.graph.add(
+        node, "result", {"status": "duplicate", "code": f"same as {entry.duplicate_of}"}
+    )
+    state.graph.link(node, "tests", entry.alias)
+    if entry.duplicate_of in state.graph.nodes:
+        state.graph.link(entry.alias, "duplicates", entry.duplicate_of)
+
+
+def note_result(state: State, entry: Entry, rung: int | str, measurement: Measurement) -> None:
+    """A measurement, and what it proves."""
+    node = f"{entry.alias}.r{rung}"
+    body: dict[str, Any] = {
+        "status": "measured",
+        "rung": rung,
+        "windows": len(measurement.nll),
+        "perplexity": measurement.perplexity,
+        "nll_digest": digest_json(list(measurement.nll)),
+        "sparsity": measurement.sparsity,
+        "mask_digest": measurement.mask_digest,
+        "seconds": measurement.seconds,
+    }
+    if rung != "sealed" and entry.change is not None:
+        body["change"] = entry.change.perplexity_change
+        # An unbounded interval is no number that JSON knows.
+        if entry.change.windows > 1:
+            body["interval"] = [entry.change.low, entry.change.high]
+        body["verdict"] = entry.change.verdict
+    state.graph.add(node, "result", body)
+    state.graph.link(node, "tests", entry.alias)
+    if rung != "sealed":
+        _judge(state, entry, node)
+
+
+def _judge(state: State, entry: Entry, node: str) -> None:
+    prediction = entry.prediction
+    if prediction is not None and prediction.versus in state.archive:
+        difference = state.archive.compare(entry, state.archive[prediction.versus])
+        if difference is not None and difference.verdict != "unclear":
+            right = difference.verdict == prediction.direction
+            state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")
+    for parent in entry.parents:
+        difference = state.archive.compare(entry, state.archive[parent])
+        if difference is not None and difference.better:
+            state.graph.link(entry.alias, "improves", parent)
+
+
+def note_ablation(state: State, entry: Entry) -> None:
+    """What dropping a term did, as a fact that prompts can quote."""
+    dropped = state.dropped_terms.get(entry.alias)
+    if dropped is None or not entry.parents:
+        return
+    parent = state.archive[entry.parents[0]]
+    difference = state.archive.compare(entry, parent)
+    if difference is None:
+        return
+    percent = 100 * difference.perplexity_change
+    text = f"{parent.formula} without {dropped}: {percent:+.1f} %"
+    node = f"{entry.alias}.o"
+    state.graph.add(node, "observation", {"text": text, "verdict": difference.verdict})
+    state.graph.link(node, "derives_from", entry.alias)
+
+
+def note_lesson(state: State, text: str, better: str, worse: str) -> None:
+    """A lesson with its evidence; only counters change later."""
+    alias = f"L{len(state.lessons) + 1}"
+    state.lessons[alias] = Lesson()
+    state.graph.add(alias, "lesson", {"text": text})
+    for evidence in (better, worse):
+        state.graph.link(alias, "derives_from", evidence)

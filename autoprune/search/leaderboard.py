@@ -1,0 +1,113 @@
+"""The archive as a table: measured entries by rank, then duplicates, then rejections."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.design.formulas import expression_of
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.paired import Difference
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard.
+
+    Args:
+        rank: From 1 among entries with a result of their own; None for the others.
+        entry: Everything on record; see :class:`autoprune.search.archive.Entry`.
+        latex: The formula for papers, empty where there is none.
+        perplexity: At the highest rung reached.
+        windows: Selection windows behind ``perplexity``.
+        change: Paired difference to the reference on common windows.
+        verdict: ``winner``, ``baseline``, ``better``, ``worse``, ``unclear``, ``duplicate`` or
+            ``rejected``; compared with the reference.
+    """
+
+    rank: int | None
+    entry: Entry
+    latex: str
+    perplexity: float | None
+    windows: int
+    change: Difference | None
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as plain JSON."""
+        entry, measurement = self.entry, self.entry.measurement
+        change = self.change
+        bounded = change is not None and change.windows > 1
+        return {
+            "rank": self.rank,
+            "alias": entry.alias,
+            "order": entry.order,
+            "baseline": entry.is_baseline,
+            "operator": entry.operator,
+            "parents": list(entry.parents),
+            "recipe": entry.recipe.to_json() if entry.recipe else None,
+            "formula": entry.formula,
+            "latex": self.latex,
+            "reasoning": entry.because,
+            "prediction": prediction_text(entry),
+            "perplexity": self.perplexity,
+            "windows": self.windows,
+            "rung": entry.rung,
+            "rungs": {str(rung): m.perplexity for rung, m in sorted(entry.results.items())},
+            "change": change.perplexity_change if change else None,
+            "interval": [math.expm1(change.low), math.expm1(change.high)]
+            if change and bounded
+            else None,
+            "verdict": self.verdict,
+            "code": entry.code,
+            "detail": entry.detail,
+            "duplicate_of": entry.duplicate_of,
+            "sparsity": measurement.sparsity if measurement else None,
+            "layer_sparsity": dict(measurement.layer_sparsity) if measurement else {},
+            "sealed_perplexity": entry.sealed.perplexity if entry.sealed else None,
+            "reconstruction_error": entry.validation.reconstruction_error
+            if entry.validation
+            else None,
+            "seconds": entry.seconds,
+            "tokens": entry.tokens,
+        }
+
+
+def prediction_text(entry: Entry) -> str:
+    """A prediction in words, empty where there is none."""
+    found = entry.prediction
+    return f"{found.direction} than {found.versus}" if found else ""
+
+
+def leaderboard(archive: Archive) -> list[Row]:
+    """All entries, best first; what has no result of its own comes last, in order of design."""
+    winner = archive.best(designed=True)
+    measured = archive.measured()
+    rows = [_row(entry, rank, entry is winner) for rank, entry in enumerate(measured, 1)]
+    ranked = {entry.alias for entry in measured}
+    others = [entry for entry in archive if entry.alias not in ranked]
+    others.sort(key=lambda entry: (entry.status != "duplicate", entry.order))
+    return rows + [_row(entry, None, False) for entry in others]
+
+
+def _row(entry: Entry, rank: int | None, is_winner: bool) -> Row:
+    measurement = entry.measurement
+    expression = expression_of(entry.recipe.metric) if entry.recipe else None
+    return Row(
+        rank=rank,
+        entry=entry,
+        latex=expression.to_latex() if expression else "",
+        perplexity=measurement.perplexity if measurement else None,
+        windows=len(measurement.nll) if measurement else 0,
+        change=entry.change,
+        verdict=_verdict(entry, is_winner),
+    )
+
+
+def _verdict(entry: Entry, is_winner: bool) -> str:
+    if entry.status in ("rejected", "duplicate"):
+        return entry.status
+    if entry.is_baseline and entry.status == "measured":
+        return "baseline"
+    if is_winner and entry.change is not None and entry.change.mean < 0:
+        return "winner"
+    return entry.change.verdict if entry.change else "unmeasured"

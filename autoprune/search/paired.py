@@ -1,0 +1,96 @@
+"""Paired comparison: two recipes on the same windows differ by a mean and its interval."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
+T_95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+NORMAL_95 = 1.960
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean difference in nats per token with its 95 % interval; negative: the first is better.
+
+    Args:
+        windows: Number of pairs.
+    """
+
+    mean: float
+    low: float
+    high: float
+    windows: int
+
+    @property
+    def better(self) -> bool:
+        """The interval lies below zero."""
+        return self.high < 0.0
+
+    @property
+    def worse(self) -> bool:
+        """The interval lies above zero."""
+        return self.low > 0.0
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or ``unclear``."""
+        return "better" if self.better else "worse" if self.worse else "unclear"
+
+    @property
+    def perplexity_change(self) -> float:
+        """Relative change of perplexity: exp(mean) - 1."""
+        return math.expm1(min(self.mean, 700.0))
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Student's t interval of the per-window differences ``first - second``.
+
+    Windows are paired in order; the longer sequence is cut, since rungs share their first windows.
+    With a single pair the interval is unbounded: one window proves nothing.
+
+    Raises:
+        ValueError: If there is no common window.
+    """
+    pairs = min(len(first), len(second))
+    if pairs == 0:
+        raise ValueError("no common window; measure both recipes on the same windows")
+    deltas = [first[index] - second[index] for index in range(pairs)]
+    mean = math.fsum(deltas) / pairs
+    if pairs == 1:
+        return Difference(mean, -math.inf, math.inf, 1)
+    variance = math.fsum((delta - mean) ** 2 for delta in deltas) / (pairs - 1)
+    quantile = T_95[pairs - 2] if pairs - 2 < len(T_95) else NORMAL_95
+    half = quantile * math.sqrt(variance / pairs)
+    return Difference(mean, mean - half, mean + half, pairs)
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's correlation with mean ranks for ties; None under three pairs or without spread."""
+    if len(first) != len(second) or len(first) < 3:
+        return None
+    left, right = _ranks(first), _ranks(second)
+    centre = (len(first) + 1) / 2
+    covariance = math.fsum((a - centre) * (b - centre) for a, b in zip(left, right, strict=True))
+    spread = math.sqrt(
+        math.fsum((a - centre) ** 2 for a in left) * math.fsum((b - centre) ** 2 for b in right)
+    )
+    return covariance / spread if spread else None
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    order = sorted(range(len(values)), key=values.__getitem__)
+    ranks = [0.0] * len(values)
+    start = 0
+    while start < len(order):
+        stop = start
+        while stop < len(order) and values[order[stop]] == values[order[start]]:
+            stop += 1
+        for index in order[start:stop]:
+            ranks[index] = (start + 1 + stop) / 2
+        start = stop
+    return ranks

@@ -1,0 +1,184 @@
+"""The course of a search as one generator: it yields batches of steps and gets their outcomes.
+
+Everything it decides follows from the outcomes, so replaying recorded outcomes rebuilds the state
+exactly. All slots of a generation are planned from one frozen state and their outcomes are used in
+slot order, whatever the order in which they arrived.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
+
+from autoprune.design.formulas import formula_text
+from autoprune.design.prompts import Prompts
+from autoprune.search import chronicle
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.budget import reason_to_stop
+from autoprune.search.designs import Designs, Slot
+from autoprune.search.paired import paired_difference
+from autoprune.search.planning import plan_generation, recipe_key
+from autoprune.search.requests import Requests
+from autoprune.search.spec import SearchSpec
+from autoprune.search.state import Spent, State
+from autoprune.search.steps import (
+    Batch,
+    Course,
+    DoneReason,
+    Measurement,
+    Outcomes,
+    Seal,
+    Sealed,
+)
+from autoprune.search.trials import Trials
+
+# Nats per token that the reference may move when it is measured again.
+DRIFT = 1e-3
+
+
+class Script:
+    """The course of one search.
+
+    Args:
+        spec: What to search.
+        prompts: Templates for the designer.
+    """
+
+    def __init__(self, spec: SearchSpec, prompts: Prompts) -> None:
+        self.spec = spec
+        self.state = State(spec, Archive(spec.reference))
+        self.archive = self.state.archive
+        self._prompts = prompts
+        self.trials = Trials(self.state)
+        self._taken: set[str] = set()
+
+    def run(self) -> Generator[Batch, Outcomes, DoneReason]:
+        """Baselines, generations until the budget ends, sealed measurement."""
+        chronicle.note_task(self.state)
+        yield from self._baselines()
+        if self.archive.reference_entry() is None:
+            return "no_baseline"
+        self._requests = Requests(self.state, self._prompts)
+        self._designs = Designs(self.trials, self._requests, self._taken)
+        while (reason := reason_to_stop(self.state)) is None:
+            generation = self.state.generation + 1
+            if (yield from self._drifted(generation)):
+                reason = "drift"
+                break
+            yield from self._generation(generation)
+        if reason != "drift":
+            yield from self._seal()
+        return reason
+
+    # Baselines
+
+    def _baselines(self) -> Course:
+        for entry in self._hand_made():
+            self.archive.add(entry)
+            assert entry.recipe is not None
+            key = recipe_key(entry.recipe)
+            self._taken.add(key)
+            self.archive.claim("text", key, entry)
+            chronicle.note_proposal(self.state, entry)
+        yield from self.trials.validate(list(self.archive))
+        valid = [entry for entry in self.archive if entry.status == "valid"]
+        outcomes = yield [self.trials.measure_step(e, 2, role="baseline") for e in valid]
+        self.state.charge(outcomes.values())
+        for entry in valid:
+            self.trials.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
+        if self.archive.reference_entry() is None:
+            return
+        for entry in valid:
+            if entry.status == "measured":
+                self.trials.note(entry, 2)
+
+    def _hand_made(self) -> list[Entry]:
+        entries: dict[str, Entry] = {}
+        for spec in self.spec.baselines:
+            recipe = spec.recipe(self.spec.solver)
+            parts = [recipe.metric.source]
+            parts += [recipe.allocation] if recipe.allocation != "uniform" else []
+            alias = "+".join(parts).replace(" ", "")
+            while alias in entries:
+                alias += f"+{recipe.group}" if not alias.endswith(recipe.group) else "+again"
+            entries[alias] = Entry(alias, 0, "baseline", recipe, formula_text(recipe.metric))
+        return list(entries.values())
+
+    # One generation
+
+    def _generation(self, generation: int) -> Course:
+        before = Spent(**vars(self.state.spent))
+        best = self.archive.best()
+        count = min(self.spec.slots, self.spec.budget.candidates - before.candidates)
+        plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
+        slots = [Slot(plan) for plan in plans]
+        shown = [a for a in self.state.lessons if a not in self.state.retired_lessons]
+        yield from self._designs.design(generation, slots)
+        made = [e for e in self.archive.designed() if e.generation == generation]
+        yield from self.trials.race([e for e in made if e.status == "valid"], generation)
+        for entry in made:
+            self.trials.refresh(entry)
+        self._learn(made, shown)
+        now = self.archive.best()
+        self.state.stale = 0 if now is not best else self.state.stale + 1
+        self.state.generation = generation
+        spent = self.state.spent
+        self.state.per_generation.append(
+            Spent(
+                spent.candidates - before.candidates,
+                spent.tokens - before.tokens,
+                spent.seconds - before.seconds,
+            )
+        )
+
+    # Learning
+
+    def _learn(self, made: Sequence[Entry], shown: Iterable[str]) -> None:
+        """Credit operators and lessons with what the generation gained."""
+        improved = False
+        for entry in made:
+            gain = 0.0
+            if entry.status == "measured":
+                parents = [self.archive[p] for p in entry.parents] or [self.state.reference()]
+                found = [self.archive.compare(entry, parent) for parent in parents]
+                gain = min((-d.mean for d in found if d is not None), default=0.0)
+            improved = improved or gain > 0
+            self.state.bandit.update(entry.operator, gain, entry.seconds)
+        for alias in shown:
+            lesson = self.state.lessons[alias]
+            lesson.helpful += improved
+            lesson.harmful += not improved
+
+    # The ends
+
+    def _drifted(self, generation: int) -> Generator[Batch, Outcomes, bool]:
+        """Measure the reference again; the same recipe must give the same figures."""
+        every = self.spec.sentinel_every
+        if not every or generation % every:
+            return False
+        reference = self.state.reference()
+        step = self.trials.measure_step(reference, 1)
+        sentinel = replace(
+            step, step_id=f"g{generation}.sentinel", generation=generation, role="sentinel"
+        )
+        outcomes = yield [sentinel]
+        self.state.charge(outcomes.values())
+        outcome = outcomes[sentinel.step_id]
+        if not isinstance(outcome, Measurement):
+            return True
+        return abs(paired_difference(outcome.nll, reference.results[2].nll).mean) > DRIFT
+
+    def _seal(self) -> Course:
+        """The sealed split, once: the best designed, the best of all, the baselines."""
+        wanted = [self.archive.best(designed=True), self.archive.best()]
+        wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
+        chosen = {e.alias: e for e in wanted if e is not None}
+        recipes = tuple((e.alias, e.recipe) for e in chosen.values() if e.recipe is not None)
+        step = Seal("sealed", recipes, self.spec.sealed_windows, self.spec.sparsity)
+        outcomes = yield [step]
+        self.state.charge(outcomes.values())
+        outcome = outcomes["sealed"]
+        if not isinstance(outcome, Sealed):
+            return
+        for alias, measurement in outcome.measurements.items():
+            if alias in chosen:
+                chosen[alias].sealed = measurement
+                chronicle.note_result(self.state, chosen[alias], "sealed", measurement)

@@ -1,0 +1,288 @@
+"""A search that is asked for its next step and told the outcome, and that survives any kill."""
+
+from collections.abc import Generator
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self
+
+from autoprune.design.chat import Reply
+from autoprune.design.graph import Graph
+from autoprune.design.prompts import Prompts
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.search.archive import Entry
+from autoprune.search.events import EventLog
+from autoprune.search.leaderboard import Row, leaderboard
+from autoprune.search.script import Script
+from autoprune.search.spec import SearchSpec
+from autoprune.search.state import Spent
+from autoprune.search.steps import (
+    Batch,
+    Done,
+    DoneReason,
+    Failed,
+    Measure,
+    Measurement,
+    Outcome,
+    Outcomes,
+    Propose,
+    Seal,
+    Sealed,
+    Step,
+    Validate,
+    Validation,
+    WorkStep,
+    is_finite,
+    outcome_from_json,
+    outcome_to_json,
+    step_to_json,
+)
+
+LOG_FILE = "search.db"
+ALLOWED: dict[type[WorkStep], type[Outcome]] = {
+    Propose: Reply,
+    Validate: Validation,
+    Measure: Measurement,
+    Seal: Sealed,
+}
+
+
+class Search:
+    """One search in one folder; build it with :meth:`open`.
+
+    Safe to use from several threads of one process. The same outcomes lead to the same state,
+    whatever the order in which the outcomes of a batch arrive.
+    """
+
+    def __init__(self, log: EventLog, spec: SearchSpec, prompts: Prompts) -> None:
+        self.spec = spec
+        self._log = log
+        self._lock = RLock()
+        self._script = Script(spec, prompts)
+        self._course: Generator[Batch, Outcomes, DoneReason] = self._script.run()
+        self._batch: Batch = ()
+        self._outcomes: dict[str, Outcome] = {}
+        self._reason: DoneReason | None = None
+        self._touches = 0
+
+    @classmethod
+    def open(
+        cls, folder: Path, spec: SearchSpec | None = None, *, prompts: Path | None = None
+    ) -> "Search":
+        """Start a search in ``folder``, or go on with the one that is there.
+
+        Args:
+            folder: Holds the log; made when missing.
+            spec: None: the one on record.
+            prompts: Folder of templates that replace ours.
+
+        Raises:
+            UsageError: If there is nothing to resume, or the specification or the prompts differ
+                from those on record.
+            PrerequisiteError: If another process has the search open.
+            DamagedFileError: If the log is damaged.
+        """
+        path = folder / LOG_FILE
+        if spec is None and not path.exists():
+            raise UsageError(f"{folder} holds no search; start one there, or name another folder")
+        templates = Prompts(prompts)
+        log = EventLog(path)
+        try:
+            events = list(log)
+            identity = _identity(log, events, spec, templates)
+            search = cls(log, SearchSpec.model_validate(identity), templates)
+            search._replay(events)
+        except BaseException:
+            log.close()
+            raise
+        return search
+
+    # Ask and tell
+
+    def next_step(self) -> Step:
+        """The next step to do; the same one until its outcome is recorded."""
+        return self.open_steps(limit=1)[0]
+
+    def open_steps(self, limit: int | None = None) -> list[Step]:
+        """All steps that can be done now, independent of each other; ``[Done]`` at the end.
+
+        Proposals and measurements are never open together.
+        """
+        with self._lock:
+            if self._reason is not None:
+                return [Done(self._reason)]
+            waiting = [step for step in self._batch if step.step_id not in self._outcomes]
+            if isinstance(waiting[0], Seal):
+                self._touch()
+            return list(waiting[:limit])
+
+    def record(self, step: Step, outcome: Outcome) -> None:
+        """Put the outcome of an open step on record, durably, and decide what follows.
+
+        Figures that are not finite become the rejection ``nan_measurement``.
+
+        Raises:
+            UsageError: If the step is not open or the outcome does not answer it.
+        """
+        with self._lock:
+            if isinstance(step, Done):
+                raise UsageError("the search is done; there is no outcome to record")
+            waiting = {s.step_id: s for s in self._batch if s.step_id not in self._outcomes}
+            if step.step_id not in waiting:
+                raise UsageError(
+                    f"step {step.step_id} is not open; record each step of next_step once"
+                )
+            checked = _checked(waiting[step.step_id], outcome)
+            body = {"step": step_to_json(step), "outcome": outcome_to_json(checked)}
+            event = self._log.append("outcome", step.step_id, body)
+            # What is used is what was read back, so that a resumed run sees the same.
+            self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
+            self._advance()
+
+    # What is known
+
+    @property
+    def graph(self) -> Graph:
+        """The reasoning graph; its ``digest`` is equal for resumed and uninterrupted runs."""
+        return self._script.state.graph
+
+    @property
+    def best(self) -> Entry | None:
+        """The best designed entry on all selection windows."""
+        return self._script.archive.best(designed=True)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All entries in the order in which they were made."""
+        return list(self._script.archive)
+
+    @property
+    def spent(self) -> Spent:
+        """Budget used so far."""
+        return self._script.state.spent
+
+    @property
+    def generation(self) -> int:
+        """Generations finished."""
+        return self._script.state.generation
+
+    @property
+    def touches(self) -> int:
+        """How often the sealed split was opened; more than once only after a kill."""
+        return self._touches
+
+    @property
+    def rung_correlation(self) -> float | None:
+        """Spearman's correlation of the two rungs; None before three candidates have both."""
+        return self._script.state.rung_correlation()
+
+    def leaderboard(self) -> list[Row]:
+        """All entries, best first, rejected ones last."""
+        return leaderboard(self._script.archive)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every recorded step with its outcome: prompts, answers, verdicts, figures."""
+        return [event.body for event in self._log if event.kind == "outcome"]
+
+    def close(self) -> None:
+        """Let go of the folder; nothing is lost by leaving it out."""
+        self._course.close()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Inside
+
+    def _replay(self, events: list[Any]) -> None:
+        recorded = {e.key: e.body["outcome"] for e in events if e.kind == "outcome"}
+        self._touches = sum(1 for e in events if e.kind == "seal_touched")
+        self._batch = next(self._course)
+        self._advance(recorded)
+        if recorded:
+            raise AutopruneError(
+                f"{len(recorded)} recorded outcomes do not fit this version of AutoPrune "
+                f"(for example {next(iter(recorded))}); start a new search in another folder"
+            )
+
+    def _advance(self, recorded: dict[str, Any] | None = None) -> None:
+        """Send complete batches to the course until it waits for something unknown."""
+        while self._reason is None:
+            for step in self._batch:
+                if recorded and step.step_id in recorded:
+                    body = recorded.pop(step.step_id)
+                    self._outcomes[step.step_id] = outcome_from_json(body)
+            if any(step.step_id not in self._outcomes for step in self._batch):
+                return
+            outcomes = {step.step_id: self._outcomes.pop(step.step_id) for step in self._batch}
+            try:
+                self._batch = self._course.send(outcomes)
+            except StopIteration as stop:
+                self._batch, self._reason = (), stop.value
+
+    def _touch(self) -> None:
+        """Count that the sealed split is about to be read; once for each opening of the search."""
+        if getattr(self, "_touched", False):
+            return
+        self._touched = True
+        self._touches += 1
+        self._log.append("seal_touched", str(self._touches), {})
+
+
+def _identity(
+    log: EventLog, events: list[Any], spec: SearchSpec | None, prompts: Prompts
+) -> dict[str, Any]:
+    """The specification on record, after comparing it; written when the log is new."""
+    opened = next((event for event in events if event.kind == "opened"), None)
+    if opened is None:
+        if spec is None:
+            raise UsageError(f"{log.path} holds no search; start one with a specification")
+        body = {"spec": spec.to_json(), "prompts": prompts.digest}
+        return dict(log.append("opened", "search", body).body["spec"])
+    recorded: dict[str, Any] = opened.body["spec"]
+    if spec is not None and spec.to_json() != recorded:
+        wanted = spec.to_json()
+        changed = sorted(key for key in wanted if wanted[key] != recorded.get(key))
+        raise UsageError(
+            f"the search in {log.path.parent} was started with other settings "
+            f"({', '.join(changed)}); use the same ones, or another folder"
+        )
+    if opened.body["prompts"] != prompts.digest:
+        raise UsageError(
+            f"the search in {log.path.parent} was started with other prompts; "
+            "use the same templates, or another folder"
+        )
+    return recorded
+
+
+def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Failed):
+        return outcome
+    if not isinstance(outcome, ALLOWED[type(step)]):
+        raise UsageError(
+            f"step {step.step_id} asks for {ALLOWED[type(step)].__name__}, "
+            f"not {type(outcome).__name__}"
+        )
+    if isinstance(outcome, Measurement) and isinstance(step, Measure):
+        if not is_finite(outcome):
+            return Failed("nan_measurement", "a figure is not finite", outcome.seconds)
+        if len(outcome.nll) != step.windows:
+            raise UsageError(
+                f"step {step.step_id} asks for {step.windows} windows, not {len(outcome.nll)}"
+            )
+    if isinstance(outcome, Sealed):
+        finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
+        return Sealed(finite, outcome.seconds)
+    if isinstance(outcome, Reply):
+        # A lone surrogate has no digest and no place in a prompt.
+        text = outcome.text.encode("utf-8", "replace").decode()
+        return Reply(text, outcome.usage, outcome.finish_reason, outcome.seconds)
+    return outcome

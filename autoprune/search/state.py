@@ -1,0 +1,92 @@
+"""The search's state: folded from outcomes, never stored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from autoprune.design.bandit import Bandit
+from autoprune.design.chat import Reply
+from autoprune.design.graph import Graph
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.paired import rank_correlation
+from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import Outcome
+
+# With an LLM: in this order until each has been tried once, then by what they gained.
+DESIGN_OPERATORS = ("seed", "exploit", "combine", "explore", "simplify", "critique", "paradigm")
+FREE_OPERATORS = ("tune", "ablate", "mutate")
+STALE_GENERATIONS = 3
+RETIRE_AFTER = 3
+
+
+@dataclass
+class Spent:
+    """Budget used so far, summed from recorded outcomes."""
+
+    candidates: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Lesson:
+    """Counters of one lesson; its text lives in the graph and never changes."""
+
+    helpful: int = 0
+    harmful: int = 0
+
+    @property
+    def retired(self) -> bool:
+        """Whether it is no longer shown."""
+        return self.harmful - self.helpful >= RETIRE_AFTER
+
+
+@dataclass
+class State:
+    """Everything that the next decision depends on.
+
+    Args:
+        generation: Generations finished.
+        stale: Generations in a row without a new best.
+        per_generation: What each finished generation used.
+    """
+
+    spec: SearchSpec
+    archive: Archive
+    graph: Graph = field(default_factory=Graph)
+    bandit: Bandit = field(default_factory=lambda: Bandit((*DESIGN_OPERATORS, *FREE_OPERATORS)))
+    spent: Spent = field(default_factory=Spent)
+    lessons: dict[str, Lesson] = field(default_factory=dict)
+    generation: int = 0
+    stale: int = 0
+    per_generation: list[Spent] = field(default_factory=list)
+    dropped_terms: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def uses_designer(self) -> bool:
+        """Whether an LLM is asked at all."""
+        return self.spec.designer.kind not in ("genetic", "random")
+
+    @property
+    def retired_lessons(self) -> frozenset[str]:
+        """Aliases of lessons that did more harm than good."""
+        return frozenset(alias for alias, lesson in self.lessons.items() if lesson.retired)
+
+    def charge(self, outcomes: Iterable[Outcome]) -> None:
+        """Count what a batch of outcomes used."""
+        for outcome in outcomes:
+            self.spent.seconds += outcome.seconds
+            if isinstance(outcome, Reply):
+                self.spent.tokens += outcome.usage.total
+
+    def reference(self) -> Entry:
+        """The entry that changes are counted from; measured before any design."""
+        entry = self.archive.reference_entry()
+        assert entry is not None
+        return entry
+
+    def rung_correlation(self) -> float | None:
+        """Spearman's correlation of rung 1 and rung 2 over candidates with both."""
+        both = [e for e in self.archive.measured() if {1, 2} <= e.results.keys()]
+        first = [sum(e.results[1].nll) / len(e.results[1].nll) for e in both]
+        second = [sum(e.results[2].nll) / len(e.results[2].nll) for e in both]
+        return rank_correlation(first, second)

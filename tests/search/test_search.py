@@ -1,0 +1,281 @@
+"""Searches run to their end against a cheap evaluator: resume, budgets, honesty."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import Synthetic, drive, make_spec, write_answer
+
+from autoprune.design.chat import Reply, Usage
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
+from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search
+from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str], list[str]]:
+    """Digest, steps and aliases of an uninterrupted search."""
+    driver = Synthetic()
+    with Search.open(tmp_path_factory.mktemp("whole"), make_spec()) as search:
+        assert drive(search, driver) == Done("candidates")
+        return search.graph.digest, driver.asked, [row.entry.alias for row in search.leaderboard()]
+
+
+def test_search_ends_with_a_winner(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec()) as search:
+        drive(search, Synthetic())
+        rows = search.leaderboard()
+        assert search.best is not None
+        assert rows[0].entry.status == "measured"
+        assert search.spent.candidates == 14
+        assert search.touches == 1
+        sealed = {row.entry.alias for row in rows if row.entry.sealed}
+        assert {"wanda", "magnitude", "ria", search.best.alias} <= sealed
+        means = [row.change.mean for row in rows if row.rank and row.change]
+        assert means == sorted(means)
+        assert [row.rank for row in rows if row.rank] == list(range(1, len(means) + 1))
+
+
+def test_killed_at_every_event_boundary_ends_the_same(
+    tmp_path: Path, finished: tuple[str, list[str], list[str]]
+) -> None:
+    digest, asked, aliases = finished
+    driver = Synthetic()
+    done = None
+    openings = 0
+    while done is None:
+        # No close(): the log is left as a kill would leave it, but for the lock.
+        search = Search.open(tmp_path, make_spec() if openings == 0 else None)
+        done = drive(search, driver, stop=lambda count: count == 1)
+        openings += 1
+        search._log.close()
+    assert openings == len(asked)
+    with Search.open(tmp_path) as again:
+        assert again.next_step() == done
+        assert again.graph.digest == digest
+        assert [row.entry.alias for row in again.leaderboard()] == aliases
+    assert driver.asked == asked
+    assert len(set(driver.asked)) == len(driver.asked)
+
+
+def test_order_of_arrival_does_not_matter(
+    tmp_path: Path, finished: tuple[str, list[str], list[str]]
+) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, make_spec()) as search:
+        while not isinstance((steps := search.open_steps())[0], Done):
+            for step in reversed(steps):
+                search.record(step, driver.answer(step))
+        assert search.graph.digest == finished[0]
+
+
+def test_proposals_and_measurements_are_never_open_together(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec()) as search:
+        driver = Synthetic()
+        while not isinstance((steps := search.open_steps())[0], Done):
+            assert len({type(step) for step in steps}) == 1
+            for step in steps:
+                search.record(step, driver.answer(step))
+
+
+def test_timings_do_not_change_the_graph(
+    tmp_path: Path, finished: tuple[str, list[str], list[str]]
+) -> None:
+    class Slow(Synthetic):
+        def answer(self, step):  # type: ignore[no-untyped-def]
+            outcome = super().answer(step)
+            return outcome if isinstance(step, Propose) else replace(outcome, seconds=9.75)
+
+    with Search.open(tmp_path, make_spec()) as search:
+        drive(search, Slow())
+        first = search.graph.to_json()["nodes"]
+    assert any(node.get("seconds") == 9.75 for node in first)
+
+
+def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
+    text = "because: why not\nexpect: better than wanda\nmetric: x_norm * abs(W)\ngroup: row\n"
+    driver = Synthetic(ScriptedDesigner([text]))
+    spec = make_spec(budget=Budget(candidates=4), repairs=0)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        copies = [e for e in search.entries if e.duplicate_of == "wanda"]
+        assert copies
+        assert all(e.results == search._script.archive["wanda"].results for e in copies)
+        assert not any(s.startswith(f"{e.alias}.") for e in copies for s in driver.asked)
+        edges = [e for e in search.graph.edges if e.kind == "duplicates"]
+        assert {e.target for e in edges} >= {"wanda"}
+
+
+def test_same_masks_are_a_duplicate_even_if_the_text_differs(tmp_path: Path) -> None:
+    text = "metric: exp(abs(W) * x_norm * 0.01)\ngroup: row\nallocation: uniform\n"
+    spec = make_spec(budget=Budget(candidates=1), repairs=0, slots=1)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(ScriptedDesigner([text])))
+        entry = search.entries[-1]
+        assert (entry.status, entry.duplicate_of) == ("duplicate", "wanda")
+
+
+def test_bad_answers_are_repaired_or_stay_on_record(tmp_path: Path) -> None:
+    def answer(request):  # type: ignore[no-untyped-def]
+        good = "because: it is so\nmetric: abs(W) * x_max\ngroup: row\nallocation: uniform\n"
+        return good if len(request.messages) > 2 else "metric: abs(W"
+
+    driver = Synthetic(ScriptedDesigner(answer))
+    spec = make_spec(budget=Budget(candidates=2), slots=1, repairs=1)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        broken, mended = search.entries[-2:]
+        assert (broken.status, broken.code) == ("rejected", "bad_metric")
+        assert mended.status == "measured" and mended.repaired == broken.alias
+        history = search.history()
+        assert any(h["outcome"].get("text") == "metric: abs(W" for h in history)
+
+
+@pytest.mark.parametrize("kind", ["genetic", "random"])
+def test_search_without_a_designer_asks_none(tmp_path: Path, kind: str) -> None:
+    spec = make_spec(designer=DesignerSpec(kind=kind))  # type: ignore[arg-type]
+    driver = Synthetic()
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        assert search.best is not None
+        assert search.spent.tokens == 0
+    assert not any(".a" in step and step.startswith("g") for step in driver.asked)
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        (Budget(candidates=0), "candidates"),
+        (Budget(candidates=900, tokens=3000), "tokens"),
+        (Budget(candidates=900, seconds=60.0), "seconds"),
+    ],
+)
+def test_budget_is_kept(tmp_path: Path, budget: Budget, reason: str) -> None:
+    with Search.open(tmp_path, make_spec(budget=budget)) as search:
+        assert drive(search, Synthetic()) == Done(reason)  # type: ignore[arg-type]
+        assert search.spent.candidates <= budget.candidates
+        assert budget.tokens is None or search.spent.tokens <= budget.tokens
+        assert budget.seconds is None or search.spent.seconds <= budget.seconds
+        assert search.touches == 1
+
+
+def test_nan_is_a_verdict(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec()) as search:
+        driver = Synthetic()
+        while not isinstance(step := search.next_step(), Done):
+            outcome = driver.answer(step)
+            if isinstance(step, Measure) and step.role == "candidate":
+                assert isinstance(outcome, Measurement)
+                outcome = replace(outcome, perplexity=float("nan"))
+            search.record(step, outcome)
+        designed = [e for e in search.entries if not e.is_baseline]
+        assert not any(e.status == "measured" for e in designed)
+        assert any(e.code == "nan_measurement" for e in designed)
+
+
+def test_drift_of_the_reference_stops_the_search(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec(sentinel_every=1)) as search:
+        driver = Synthetic()
+        while not isinstance(step := search.next_step(), Done):
+            outcome = driver.answer(step)
+            if isinstance(step, Measure) and step.role == "sentinel" and step.generation == 2:
+                assert isinstance(outcome, Measurement)
+                outcome = replace(outcome, nll=tuple(n + 0.01 for n in outcome.nll))
+            search.record(step, outcome)
+        assert step == Done("drift")
+        assert search.touches == 0
+
+
+def test_no_baseline_no_search(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec()) as search:
+        while not isinstance(step := search.next_step(), Done):
+            search.record(step, Failed("broken"))
+        assert step == Done("no_baseline")
+
+
+def test_designer_that_fails_is_on_record(tmp_path: Path) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=3))) as search:
+        while not isinstance(step := search.next_step(), Done):
+            failed = isinstance(step, Propose)
+            search.record(step, Failed("timeout") if failed else driver.answer(step))
+        assert {e.code for e in search.entries if e.operator == "seed"} == {"timeout"}
+
+
+def test_other_settings_need_another_folder(tmp_path: Path) -> None:
+    Search.open(tmp_path, make_spec()).close()
+    with pytest.raises(UsageError, match="sparsity"):
+        Search.open(tmp_path, make_spec(sparsity=0.7))
+    with pytest.raises(UsageError, match="no search"):
+        Search.open(tmp_path / "elsewhere")
+
+
+def test_other_prompts_need_another_folder(tmp_path: Path) -> None:
+    Search.open(tmp_path / "run", make_spec()).close()
+    (tmp_path / "user.j2").write_text("{{ instruction }}")
+    with pytest.raises(UsageError, match="prompts"):
+        Search.open(tmp_path / "run", prompts=tmp_path)
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    with (
+        Search.open(tmp_path, make_spec()),
+        pytest.raises(PrerequisiteError, match="another process"),
+    ):
+        Search.open(tmp_path)
+
+
+def test_damaged_log_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "search.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(DamagedFileError, match=r"search\.db"):
+        Search.open(tmp_path, make_spec())
+
+
+def test_log_is_append_only(tmp_path: Path) -> None:
+    Search.open(tmp_path, make_spec()).close()
+    database = sqlite3.connect(tmp_path / "search.db")
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        database.execute("DELETE FROM events")
+    database.close()
+
+
+def test_wrong_outcomes_are_refused(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec()) as search:
+        step = search.next_step()
+        assert isinstance(step, Validate)
+        with pytest.raises(UsageError, match="asks for Validation"):
+            search.record(step, Reply("x", Usage()))
+        search.record(step, Synthetic().answer(step))
+        with pytest.raises(UsageError, match="not open"):
+            search.record(step, Failed("again"))
+
+
+def test_baselines_of_ones_own(tmp_path: Path) -> None:
+    own = RecipeSpec(metric="expr: abs(W) * x_max", allocation="ramp:half_width=0.2")
+    spec = make_spec(baselines=(RecipeSpec(metric="wanda"), own), budget=Budget(candidates=0))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        assert [e.formula for e in search.entries] == ["abs(W) * x_norm", "abs(W) * x_max"]
+
+
+def test_predictions_are_graded_by_measurements(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+        drive(search, Synthetic())
+        kinds = {edge.kind for edge in search.graph.edges}
+        assert {"supports", "refutes", "tests", "derives_from", "duplicates"} <= kinds
+        for edge in search.graph.edges:
+            if edge.kind in ("supports", "refutes"):
+                assert search.graph.nodes[edge.source].kind == "result"
+                assert search.graph.nodes[edge.target].kind == "hypothesis"
+
+
+def test_scripted_answers_depend_on_the_request_alone() -> None:
+    with_counter = ScriptedDesigner(write_answer)
+    from autoprune.design.chat import ChatRequest, Message
+
+    first = ChatRequest((Message("user", "a"),), 10, 0.5, 1)
+    second = ChatRequest((Message("user", "b"),), 10, 0.5, 1)
+    answers = [with_counter.complete(r).text for r in (first, second, first)]
+    assert answers[0] == answers[2]
