@@ -122,6 +122,7 @@ class Canvas:
         text = text[text.index("<svg") :]
         # Its style element would reach the whole page.
         text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+        text = text.replace("xlink:href", "href")
         for key, tip in self._tips.items():
             text = text.replace(f'<g id="{key}">', f'<g id="{key}"><title>{escape(tip)}</title>', 1)
         text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", text)
@@ -190,5 +191,6 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
     """A share as a percentage, with a true minus."""
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{value * 100:+.{digits}f} %" if sign else f"{value * 100:.{digits}f} %"
+    digits = 0 if abs(value) >= 10 else digits
+    text = f"{value * 100:+,.{digits}f} %" if sign else f"{value * 100:.{digits}f} %"
     return text.replace("-", "−")

@@ -7,7 +7,7 @@ here measures, and nothing here needs the search that made them.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -24,10 +24,8 @@ Verdict = Literal["winner", "accepted", "stopped", "rejected"]
 
 
 class _Part:
-    # Read by pydantic: unknown fields are refused, and infinities survive a strict JSON parser.
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", ser_json_inf_nan="strings"
-    )
+    # Read by pydantic: a field it does not know is an error.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -264,7 +262,7 @@ class RunReport(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; infinities and NaN become strings."""
-        value: dict[str, Any] = _adapter().dump_python(self, mode="json")
+        value: dict[str, Any] = _to_json(self)
         return value
 
     @classmethod
@@ -319,6 +317,33 @@ def read_report(path: Path) -> RunReport:
 @cache
 def _adapter() -> "TypeAdapter[RunReport]":
     return TypeAdapter(RunReport)
+
+
+def _to_json(value: Any) -> Any:
+    """JSON form that any strict parser reads and any file holds."""
+    match value:
+        case _Part():
+            return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
+        case Mapping():
+            return {_storable(str(key)): _to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_to_json(item) for item in value]
+        case str():
+            return _storable(value)
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case float():
+            return float(value)
+        case bool() | int() | None:
+            return value
+    return _storable(str(value))
+
+
+def _storable(text: str) -> str:
+    """Model output may hold halves of surrogate pairs, which no UTF-8 file can."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _by_perplexity(entry: Entry) -> tuple[float, int, str]:

@@ -100,7 +100,7 @@ def draw_layers(report: RunReport, canvas: Canvas) -> str:
         [handles[i] for i in order],
         [labels[i] for i in order],
         loc="outside lower center",
-        ncols=1 if canvas.narrow else 2,
+        ncols=1 if canvas.narrow or max(map(len, labels)) > 36 else 2,
         labelcolor=c.MUTED,
     )
     return f"Share of zeros by block, target {percent(report.sparsity)}. {text}."
@@ -122,7 +122,7 @@ def layer_entries(report: RunReport) -> list[Entry]:
 
 
 def _budget(entry: Entry) -> str:
-    return f"{plain(entry.alias, 16)}: {plain(entry.allocation, 30)}"
+    return f"{plain(entry.alias, 16)}: {plain(entry.allocation, 44)}"
 
 
 def _shortened(report: RunReport) -> list[Entry]:

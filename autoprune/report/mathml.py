@@ -13,12 +13,15 @@ _GREEK = {
     "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ", "lam": "λ", "mu": "μ",
     "nu": "ν", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "omega": "ω",
 }  # fmt: skip
+# A bare | is taken for an operator with wide spaces on both sides.
+_OPEN = '<mo form="prefix" fence="true" lspace="0.1em" rspace="0">|</mo>'
+_CLOSE = '<mo form="postfix" fence="true" lspace="0" rspace="0">|</mo>'
 _STATISTICS = {
     "W": "<mi>W</mi>",
     "x_norm": "<mrow><mo>‖</mo><mi>x</mi><mo>‖</mo></mrow>",
     "x_mean": "<mover><mi>x</mi><mo>¯</mo></mover>",
     "x_var": "<msubsup><mi>σ</mi><mi>x</mi><mn>2</mn></msubsup>",
-    "x_max": "<mrow><mi>max</mi><mo>|</mo><mi>x</mi><mo>|</mo></mrow>",
+    "x_max": f"<mrow><mi>max</mi>{_OPEN}<mi>x</mi>{_CLOSE}</mrow>",
     "hessian_diag": "<msub><mi>h</mi><mi>j</mi></msub>",
     "grad_norm": "<mrow><mo>‖</mo><mo>∇</mo><mi>W</mi><mo>‖</mo></mrow>",
 }
@@ -28,15 +31,16 @@ _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = 1, 2, 3, 4, 5
 
 def to_mathml(text: str) -> str | None:
     """MathML of a formula, safe to put into HTML as it is; None when it is not a simple formula."""
-    if not text or len(text) > _MAX_TEXT:
+    text = text.strip()
+    if not text.isprintable() or len(text) > _MAX_TEXT:
         return None
     try:
-        tree = ast.parse(text.strip().replace("^", "**"), mode="eval")
+        tree = ast.parse(text.replace("^", "**"), mode="eval")
         body, _ = _render(tree.body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     label = escape(text, quote=True)
-    return f'<math display="block" aria-label="{label}"><mrow>{body}</mrow></math>'
+    return f'<math displaystyle="true" aria-label="{label}"><mrow>{body}</mrow></math>'
 
 
 def _render(node: ast.expr) -> tuple[str, int]:
@@ -72,7 +76,7 @@ def _binary(left: ast.expr, op: ast.operator, right: ast.expr) -> tuple[str, int
 def _call(name: str, args: list[ast.expr]) -> tuple[str, int]:
     match name, args:
         case "abs", [one]:
-            return f"<mrow><mo>|</mo>{_row(one)}<mo>|</mo></mrow>", _ATOM
+            return f"<mrow>{_OPEN}{_row(one)}{_CLOSE}</mrow>", _ATOM
         case "sqrt", [one]:
             return f"<msqrt>{_row(one)}</msqrt>", _ATOM
         case (("square" | "sq"), [one]):

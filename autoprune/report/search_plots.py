@@ -1,7 +1,7 @@
 """How the search went: perplexity by candidate, perplexity against sparsity."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # would squeeze everything else into one line.
 _FAR = 4.0
 _MAX_CODES = 5
+_MANY = 120
+_Mark = tuple[float, float, str]
 _OTHER = "other"
 
 
@@ -57,30 +59,26 @@ def _dots(
     }
     best: float | None = None
     steps: list[tuple[float, float]] = []
-    used = []
+    marks: dict[tuple[str, str], list[_Mark]] = defaultdict(list)
     for entry in entries:
         value = entry.perplexity or 0.0
         look = "stopped early" if entry.verdict == "stopped" else "measured"
         if entry.measured and (best is None or value < best):
             steps += [(entry.order, value if best is None else best), (entry.order, value)]
             look, best = "new best", value
-        used.append(look)
+        tip = f"{entry.alias}: {number(value)} ({look})\n{entry.formula}"
         shape = "^" if value > top else "o"
-        dot = axes.plot(
-            entry.order,
-            min(value, top),
-            shape,
-            zorder=4 if look == "new best" else 3,
-            **looks[look],
-        )[0]
-        canvas.tip(dot, f"{entry.alias}: {number(value)} ({look})\n{entry.formula}")
+        marks[look, shape].append((entry.order, min(value, top), tip))
+    for (look, shape), places in marks.items():
+        front = 4 if look == "new best" else 3
+        _draw_marks(axes, places, shape, canvas, zorder=front, **looks[look])
     if best is not None:
         steps.append((last, best))
         axes.plot(*zip(*steps, strict=True), color=c.BLUE, linewidth=1.6, zorder=2)
     for look, style in looks.items():
-        if look in used:
+        if any(look == used for used, _ in marks):
             axes.plot([], [], "o", label=look, **style)
-    if used:
+    if marks:
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, handletextpad=0.1, borderpad=0,
             columnspacing=1.0, labelcolor=c.MUTED,
@@ -88,15 +86,31 @@ def _dots(
     return best
 
 
+def _draw_marks(
+    axes: "Axes", marks: Sequence[_Mark], shape: str, canvas: Canvas, **style: Any
+) -> None:
+    """Marks with a tooltip each; of very many, one plain line, which takes a third of the room."""
+    if len(marks) > _MANY:
+        axes.plot([x for x, _, _ in marks], [y for _, y, _ in marks], shape, **style)
+        return
+    for x, y, tip in marks:
+        canvas.tip(axes.plot(x, y, shape, **style)[0], tip)
+
+
 def _rejections(
     axes: "Axes", rejected: Sequence[Entry], codes: Sequence[str], canvas: Canvas
 ) -> None:
     if not codes:
         return
-    for entry in rejected:
-        row = codes.index(entry.code if entry.code in codes else _OTHER)
-        tick = axes.plot(entry.order, row, "|", color=c.RED, markersize=8, markeredgewidth=2)[0]
-        canvas.tip(tick, f"{entry.alias}: rejected, {entry.code}\n{entry.detail}")
+    marks = [
+        (
+            entry.order,
+            codes.index(entry.code if entry.code in codes else _OTHER),
+            f"{entry.alias}: rejected, {entry.code}\n{entry.detail}",
+        )
+        for entry in rejected
+    ]
+    _draw_marks(axes, marks, "|", canvas, color=c.RED, markersize=8, markeredgewidth=2)
     axes.set_yticks(range(len(codes)), [plain(code.replace("_", " "), 22) for code in codes])
     axes.set_ylim(len(codes) - 0.4, -0.6)
     axes.tick_params(axis="y", labelsize=7.5 if canvas.narrow else 8.5)
@@ -124,9 +138,13 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     # Far worse recipes would squeeze the front; the leaderboard has their figures.
     edge = 2.5 * max(y for _, y in points_of(wanda or report.ranked[0]))
     labels: list[tuple[float, float, str, str]] = []
+    dots: list[_Mark] = []
     for entry in report.ranked:
         points = [(x, y) for x, y in points_of(entry) if y <= edge]
         if not points:
+            continue
+        if entry.kind == "candidate" and len(points) == 1 and entry is not winner:
+            dots.append((*points[0], f"{entry.alias}\n{entry.formula}"))
             continue
         won = winner is not None and entry.id == winner.id
         colour = c.GREEN if won else c.MUTED if entry.kind == "baseline" else c.SKY
@@ -141,6 +159,7 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
         canvas.tip(line, f"{entry.alias}\n{entry.formula}")
         if won or entry.kind == "baseline":
             labels.append((*points[-1], plain(entry.alias, 20), colour))
+    _draw_marks(axes, dots, "o", canvas, color=c.SKY, markersize=4, zorder=2)
     front = pareto_front([p for e in report.ranked for p in points_of(e)])
     axes.step(*zip(*front, strict=True), where="pre", color=c.BLUE, linewidth=1, alpha=0.5)
     axes.set_yscale("log")
@@ -149,6 +168,9 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     _plain_log(axes)
     _spread_labels(axes, labels)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value * 100:.3g} %")
+    measured = sorted({round(x, 3) for e in report.ranked for x, _ in points_of(e)})
+    if len(measured) <= 7:
+        axes.set_xticks(measured)
     axes.set_xlabel("zeros among prunable weights")
     axes.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
     said = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
@@ -159,13 +181,31 @@ def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) ->
     """Names at the ends of lines, pushed apart so that none covers another."""
     low, high = axes.get_ylim()
     gap = (math.log(high) - math.log(low)) * 0.055
-    used: dict[float, float] = {}
-    for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
-        at = used[x] = max(math.log(y), used.get(x, -math.inf) + gap)
-        axes.annotate(
-            text, (x, math.exp(at)), (8, 0), textcoords="offset points", va="center",
-            fontsize=8.5, color=colour, annotation_clip=False,
-        )  # fmt: skip
+    for end in sorted({x for x, _, _, _ in labels}):
+        here = sorted((label for label in labels if label[0] == end), key=lambda label: label[1])
+        heights = spread([math.log(y) for _, y, _, _ in here], gap)
+        for (x, _, text, colour), height in zip(here, heights, strict=True):
+            axes.annotate(
+                text, (x, math.exp(height)), (8, 0), textcoords="offset points", va="center",
+                fontsize=8.5, color=colour, annotation_clip=False,
+            )  # fmt: skip
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Rising values moved as little as possible so that neighbours are ``gap`` apart."""
+    clusters: list[list[float]] = []
+    for value in values:
+        clusters.append([value])
+        while len(clusters) > 1 and _ends(clusters[-2], gap)[1] + gap > _ends(clusters[-1], gap)[0]:
+            last = clusters.pop()
+            clusters[-1] += last
+    return [_ends(cluster, gap)[0] + gap * i for cluster in clusters for i in range(len(cluster))]
+
+
+def _ends(cluster: Sequence[float], gap: float) -> tuple[float, float]:
+    half = gap * (len(cluster) - 1) / 2
+    middle = sum(cluster) / len(cluster)
+    return middle - half, middle + half
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -121,7 +121,7 @@ def candidate(order: int, rng: random.Random, total: int) -> Entry:
         **common,
         verdict="stopped" if change > 0.25 else "accepted",
         perplexity=perplexity,
-        rungs={"layers": 0.31, "windows": perplexity * 1.04, "full": perplexity},
+        rungs={"windows": perplexity * 1.04, "full": perplexity},
         change_vs_wanda=change,
         change_interval=(change - 0.03, change + 0.03),
         sparsity=0.6,

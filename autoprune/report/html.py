@@ -1,0 +1,225 @@
+"""The report as one HTML file that needs nothing else: no network, no library, no other file.
+
+Formulas, reasoning and error texts come from a language model and count as hostile. Three walls:
+Jinja escapes every value; the details of the graph travel as base64 and reach the page through
+``textContent`` only; a content security policy allows no script but ours, by its hash.
+"""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from autoprune.report import plots, words
+from autoprune.report.canvas import number, percent, plain
+from autoprune.report.data import Entry, RunReport
+from autoprune.report.graph_svg import clipped, drawings, packed_details
+from autoprune.report.layers import by_block
+from autoprune.report.mathml import to_mathml
+from autoprune.storage import write_text
+
+# Longest text of one entry, and of one field of all entries together: a search of hundreds of
+# candidates still fits a phone.
+_TEXT_LIMIT = 6_000
+_TEXT_BUDGET = 350_000
+_MAX_ROWS = 200
+
+_PLOT_TITLES = {
+    "progress": ("Progress of the search", "Filled dots were measured in full. Ticks below the "
+                 "axis are rejected candidates, by reason."),
+    "leaderboard": ("Leaders and baselines", "Bars that end with an arrow go on past the edge."),
+    "layers": ("Where the zeros are", "Bars show how far each block is from the target: up means "
+               "more zeros. Rest the pointer on a bar for its projections."),
+    "pareto": ("Perplexity against sparsity", "Steps join the recipes that no other beats at the "
+               "same or a higher sparsity."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One leaderboard line, ready to print.
+
+    ``sort`` holds numbers by column name; a missing one sorts last.
+    """
+
+    entry: Entry
+    formula: str
+    mathml: Markup | None
+    perplexity: str
+    sealed: str
+    change: str
+    interval: str
+    sparsity: str
+    reasoning: str
+    source: str
+    spark: str
+    spark_note: str
+    rungs: list[tuple[str, str]]
+    parents: list[str]
+    seconds: str
+    sort: dict[str, float]
+
+
+def render(report: RunReport) -> str:
+    """The whole report as HTML text, under 2 MB."""
+    environment = _environment()
+    script = _asset("script.js")
+    winner = report.winner
+    shown = _in_order(report)[:_MAX_ROWS]
+    limit = min(_TEXT_LIMIT, _TEXT_BUDGET // max(1, len(shown)))
+    rows = [_row(report, entry, limit) for entry in shown]
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        model=words.short_model(report.model),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(_asset("style.css")),
+        summary=words.summary(report),
+        tiles=_tiles(report),
+        rows=rows,
+        left_out=len(report.entries) - len(shown),
+        winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
+        has_sealed=any(e.sealed_perplexity is not None for e in report.entries),
+        pictures=_pictures(report),
+        rejections=words.rejections(report),
+        graphs=drawings(report),
+        details=packed_details(report),
+        stages=[(s.name, words.duration(s.seconds)) for s in report.stages],
+        total=words.duration(sum(s.seconds for s in report.stages)),
+        spec=clipped(_pretty(report.spec), 20_000),
+    )
+    # Model output may hold halves of surrogate pairs, which no file can.
+    return page.encode("utf-8", "replace").decode()
+
+
+def write_html(report: RunReport, path: Path) -> None:
+    """Render and write the report, atomically."""
+    write_text(path, render(report))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("autoprune.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["percent"] = percent
+    environment.filters["plain"] = plain
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _in_order(report: RunReport) -> list[Entry]:
+    """Measured ones by rank, then those stopped early, then the rejected, then the broken."""
+    ranked = list(report.ranked)
+    places = {"stopped": 0, "rejected": 1}
+    others = [e for e in report.entries if not e.measured]
+    others.sort(key=lambda e: (places.get(e.verdict, 2), e.order, e.id))
+    return ranked + others
+
+
+def _row(report: RunReport, entry: Entry, limit: int) -> Row:
+    mathml = to_mathml(entry.formula)
+    blocks = by_block(entry.layer_sparsity, report.layer_numel)
+    shares = [block.share for block in blocks]
+    sort = {"order": float(entry.order), "seconds": entry.seconds}
+    for name, value in (
+        ("perplexity", entry.perplexity if entry.measured else None),
+        ("change", entry.change_vs_wanda if entry.measured else None),
+        ("sealed", entry.sealed_perplexity),
+        ("sparsity", entry.sparsity),
+    ):
+        if value is not None:
+            sort[name] = value
+    return Row(
+        entry=entry,
+        formula=plain(entry.formula, 240),
+        mathml=Markup(mathml) if mathml else None,
+        perplexity=number(entry.perplexity),
+        sealed=number(entry.sealed_perplexity),
+        change="reference"
+        if entry == report.baseline("wanda")
+        else percent(entry.change_vs_wanda, sign=True),
+        interval=words.interval(entry),
+        sparsity=percent(entry.sparsity, digits=2),
+        reasoning=_fitted(entry.reasoning, limit),
+        source=_fitted(entry.source, limit),
+        spark=_spark(shares, report.sparsity),
+        spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
+        rungs=[(name, number(value)) for name, value in entry.rungs.items()],
+        parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
+        seconds=words.duration(entry.seconds),
+        sort=sort,
+    )
+
+
+def _fitted(text: str, limit: int) -> str:
+    """``text`` cut so that its escaped form takes about ``limit`` characters."""
+    grown = max(1.0, len(escape(text)) / max(1, len(text)))
+    return clipped(text, round(limit / grown))
+
+
+def _spark(shares: list[float], target: float) -> str:
+    """Path of bars around a middle line, 6 units wide each, 40 high; empty when all are alike."""
+    if not shares or max(shares) - min(shares) < 1e-3:
+        return ""
+    reach = max(0.02, *(abs(share - target) for share in shares))
+    heights = [18 * (share - target) / reach for share in shares]
+    return "".join(f"M{6 * i} 20v{-h:.1f}h5v{h:.1f}z" for i, h in enumerate(heights))
+
+
+def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
+    """Label, figure and note of the boxes on top."""
+    winner, wanda = report.winner, report.baseline("wanda")
+    tiles = []
+    if winner is not None:
+        note = f"Wanda {number(wanda.perplexity)}, " if wanda else ""
+        note += f"dense {number(report.dense_perplexity)}"
+        tiles.append(("Best perplexity", number(winner.perplexity), note))
+        if winner.change_vs_wanda is not None:
+            text = percent(winner.change_vs_wanda, sign=True)
+            tiles.append(("Against Wanda", text, words.interval(winner) or "no interval"))
+        if winner.sealed_perplexity is not None:
+            parts = []
+            if wanda and wanda.sealed_perplexity:
+                parts.append(f"Wanda {number(wanda.sealed_perplexity)}")
+            if report.dense_sealed_perplexity:
+                parts.append(f"dense {number(report.dense_sealed_perplexity)}")
+            tiles.append(("Sealed split", number(winner.sealed_perplexity), ", ".join(parts)))
+    rejected = sum(bool(e.code) for e in report.candidates)
+    tiles.append(("Candidates", str(len(report.candidates)), f"{rejected} rejected"))
+    if report.stages:
+        total = words.duration(sum(stage.seconds for stage in report.stages))
+        tiles.append(("Time", total, plain(report.ended, 60)))
+    return tiles
+
+
+def _pictures(report: RunReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "title": _PLOT_TITLES[name][0],
+            "note": _PLOT_TITLES[name][1],
+            "wide": Markup(plots.svg(report, name, "wide")),
+            "narrow": Markup(plots.svg(report, name, "narrow")),
+        }
+        for name in plots.names(report)
+        if name in _PLOT_TITLES
+    ]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)

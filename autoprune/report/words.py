@@ -1,0 +1,104 @@
+"""What happened in a run, in plain sentences."""
+
+import math
+from collections import Counter
+
+from autoprune.report.canvas import number, percent, plain
+from autoprune.report.data import Entry, RunReport
+
+
+def summary(report: RunReport) -> list[str]:
+    """A few sentences for someone who reads nothing else."""
+    said = [_counts(report)]
+    winner = report.winner
+    if winner is None:
+        return [*said, "None of them could be measured, so there is no result to use."]
+    said.append(_verdict(report, winner))
+    sealed = _sealed(report, winner)
+    return [*said, sealed] if sealed else said
+
+
+def change(entry: Entry) -> str:
+    """Change of perplexity against Wanda with its interval, or a dash."""
+    text = percent(entry.change_vs_wanda, sign=True)
+    return f"{text} ({interval(entry)})" if entry.change_interval else text
+
+
+def interval(entry: Entry) -> str:
+    """The 95 % interval of the change, empty without one."""
+    if entry.change_interval is None:
+        return ""
+    low, high = entry.change_interval
+    return f"{percent(low, sign=True)} to {percent(high, sign=True)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short_model(reference: str) -> str:
+    """Name of a model without its folder or package."""
+    return plain(reference.rstrip("/").rpartition("/")[2] or reference, 80)
+
+
+def rejections(report: RunReport) -> list[tuple[str, int, str]]:
+    """Code, how often, and one detail, most frequent first."""
+    rejected = [e for e in report.candidates if e.code]
+    counts = Counter(e.code for e in rejected)
+    details = {e.code: e.detail for e in reversed(rejected)}
+    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(code, count, details[code]) for code, count in order]
+
+
+def _counts(report: RunReport) -> str:
+    candidates = report.candidates
+    rejected = sum(bool(e.code) for e in candidates)
+    stopped = sum(e.verdict == "stopped" for e in candidates)
+    measured = sum(e.measured for e in candidates)
+    parts = [f"{measured} measured in full"]
+    if stopped:
+        parts.append(f"{stopped} stopped early")
+    if rejected:
+        parts.append(f"{rejected} rejected")
+    return (
+        f"{len(candidates)} recipes were designed for pruning {short_model(report.model)} to "
+        f"{percent(report.sparsity, digits=0)} zeros: {', '.join(parts)}."
+    )
+
+
+def _verdict(report: RunReport, winner: Entry) -> str:
+    value = f"{winner.alias} has perplexity {number(winner.perplexity)}"
+    dense = report.dense_perplexity
+    unpruned = f" (the unpruned model has {number(dense)})" if dense is not None else ""
+    gain = winner.change_vs_wanda
+    if gain is None:
+        return f"The best, {value} on the selection split{unpruned}."
+    if gain >= 0:
+        how = "equal to" if gain == 0 else f"{percent(gain)} above"
+        return f"None beat Wanda. The best, {value} on the selection split, {how} Wanda{unpruned}."
+    text = f"The best, {value} on the selection split, {percent(-gain)} below Wanda{unpruned}."
+    if winner.change_interval is not None and winner.change_interval[1] >= 0:
+        text += " The 95 % interval of that difference includes zero: it may be chance."
+    return text
+
+
+def _sealed(report: RunReport, winner: Entry) -> str:
+    if winner.sealed_perplexity is None:
+        return ""
+    text = (
+        f"On the sealed split, which no choice was made on, it has "
+        f"{number(winner.sealed_perplexity)}"
+    )
+    wanda = report.baseline("wanda")
+    if wanda is not None and wanda.sealed_perplexity:
+        gain = winner.sealed_perplexity / wanda.sealed_perplexity - 1
+        text += f", Wanda {number(wanda.sealed_perplexity)}: a change of {percent(gain, sign=True)}"
+    return text + "."

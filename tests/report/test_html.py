@@ -1,0 +1,231 @@
+"""One file, no request, no foreign script, small, and true to the data."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import make_report
+
+from autoprune.report.data import RunReport
+from autoprune.report.html import render, write_html
+
+PAYLOADS = [
+    "<script>document.title='pwned'</script>",
+    '"><img src=x onerror="document.title=\'pwned\'">',
+    "' onmouseover='document.title=1' x='",
+    "</script><script>document.title='pwned'</script>",
+    "</style></title><svg onload=document.title='pwned'>",
+    "</textarea><iframe srcdoc='<script>parent.document.title=1</script>'>",
+    "javascript:document.title='pwned'",
+    "{{ 7 * 7 }}{% raw %}",
+    "$\\frac{1}{$ ]]> <!-- &lt;script&gt; \u202e\x00\x1b[31m \ud83d",
+    "<a href='https://example.org/'>x</a><link rel=stylesheet href=//example.org>",
+    "`${document.title='pwned'}`",
+]
+KEPT = {"kind", "verdict", "schema_version", "id", "entry", "source_id", "parents"}
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div",
+    "p", "h1", "h2", "h3", "span", "b", "small", "code", "pre", "time", "dl", "dt", "dd", "table",
+    "caption", "thead", "tbody", "tr", "th", "td", "label", "input", "button", "figure", "details",
+    "figcaption", "summary", "blockquote", "script", "svg", "g", "path", "rect", "circle", "text",
+    "defs", "use", "clippath", "math", "mrow", "mi", "mn", "mo", "msup", "msub", "msubsup", "mfrac",
+    "msqrt", "mover", "mtext",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Everything in a page that could act: tags, attributes, scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        else:
+            self.words.append(data)
+
+
+def poisoned(report: RunReport) -> RunReport:
+    """The same run with hostile text in every field and every key that text can reach."""
+    count = 0
+
+    def poison(value: Any, key: str) -> Any:
+        nonlocal count
+        if isinstance(value, dict):
+            free = key in ("body", "cost", "rungs", "machine", "spec", "layer_sparsity")
+            return {
+                (poison(k, "") if free else k): poison(v, "" if free else k)
+                for k, v in value.items()
+            }
+        if isinstance(value, list):
+            return [poison(item, key) for item in value]
+        if not isinstance(value, str) or key in KEPT or not value:
+            return value
+        count += 1
+        return PAYLOADS[count % len(PAYLOADS)] + str(count)
+
+    value = report.to_json()
+    edges = value.pop("edges")
+    hostile: dict[str, Any] = poison(value, "")
+    for place, node in enumerate(hostile["nodes"]):
+        if place % 5 == 0:
+            node["kind"] = PAYLOADS[place % len(PAYLOADS)]
+    for place, edge in enumerate(edges):
+        if place % 5 == 0:
+            edge["kind"] = PAYLOADS[place % len(PAYLOADS)]
+    return RunReport.from_json({**hostile, "edges": edges})
+
+
+def assert_inert(text: str) -> None:
+    page = Page(text)
+    assert {tag for tag, _ in page.tags} <= TAGS
+    assert len(page.scripts) == 2
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
+        assert not {"src", "srcdoc", "action", "formaction"} & set(attributes)
+        for name in ("href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+    for css in re.findall(r"url\(([^)]*)\)", text):
+        assert css.startswith("#")
+    assert "@import" not in text
+
+
+def packed(text: str) -> list[dict[str, Any]]:
+    data = Page(text).scripts[0]
+    details: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(data)))
+    return details
+
+
+def test_self_contained() -> None:
+    assert_inert(render(make_report()))
+
+
+def test_only_our_script_may_run() -> None:
+    text = render(make_report())
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    assert "default-src 'none'" in policy.group(1)
+    assert "script-src 'sha256-" in policy.group(1)
+    assert "unsafe-eval" not in policy.group(1)
+
+
+def test_hostile_text_in_every_field_stays_text() -> None:
+    hostile = poisoned(make_report())
+    text = render(hostile)
+    assert_inert(text)
+    assert render(make_report()).count("<script") == text.count("<script")
+    words = "".join(Page(text).words)
+    assert "<script>document.title='pwned'</script>" in words, "shown, not dropped"
+    assert "{{ 7 * 7 }}" in words
+    assert len(packed(text)) == len(hostile.nodes)
+
+
+def test_what_people_look_for_is_there() -> None:
+    report = make_report()
+    text = render(report)
+    words = "".join(Page(text).words)
+    assert report.winner is not None
+    for entry in report.entries:
+        assert entry.alias in words
+        assert entry.code.replace("_", " ") in words
+    for split in report.splits:
+        assert split.digest[:12] in words
+    assert report.command in words
+    assert all(command.text in words for command in report.next_commands)
+    nodes = packed(text)
+    prompt = next(n.body["prompt"] for n in report.nodes if "prompt" in n.body)
+    assert any(node["body"].get("prompt") == prompt for node in nodes)
+    assert all(isinstance(link[2], int) for node in nodes for link in node["links"])
+
+
+def test_under_two_megabytes_with_long_texts_of_a_hundred_candidates() -> None:
+    assert len(render(make_report(100)).encode()) < 1_000_000
+    report = make_report(100)
+    long = "".join(chr(33 + (i * i + 7 * i) % 90) for i in range(60_000))
+    entries = tuple(
+        replace(e, reasoning=long[i:], source=long) for i, e in enumerate(report.entries)
+    )
+    nodes = tuple(
+        replace(n, body={"prompt": long[i * 50 :], "answer": long[::-1]})
+        for i, n in enumerate(report.nodes)
+    )
+    text = render(replace(report, entries=entries, nodes=nodes))
+    assert len(text.encode()) < 2_000_000
+    assert "more characters are in the JSON record" in text
+    many = render(make_report(600))
+    assert len(many.encode()) < 2_000_000
+    assert "more recipes are in the JSON record" in many
+
+
+def test_honest_words_when_nothing_is_better() -> None:
+    report = make_report(6)
+    nothing = replace(report, entries=tuple(e for e in report.entries if e.kind == "baseline"))
+    assert "None of them could be measured" in render(nothing)
+    worse = replace(
+        report,
+        entries=tuple(
+            replace(e, verdict="accepted", perplexity=400.0, change_vs_wanda=1.4)
+            if e.kind == "candidate" and e.measured
+            else e
+            for e in report.entries
+        ),
+    )
+    assert "None beat Wanda" in render(worse)
+    close = replace(
+        report,
+        entries=tuple(
+            replace(e, change_vs_wanda=-0.01, change_interval=(-0.03, 0.02))
+            if e.kind == "candidate" and e.measured
+            else e
+            for e in report.entries
+        ),
+    )
+    assert "it may be chance" in render(close)
+
+
+def test_an_empty_run_still_has_a_page(tmp_path: Path) -> None:
+    empty = RunReport("r", "", "m", "c", 0.6, None, ())
+    write_html(empty, tmp_path / "report.html")
+    assert_inert((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_browser_runs_our_script_and_no_other(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("no chromium on this machine")
+    for name, report in (("plain", make_report()), ("hostile", poisoned(make_report()))):
+        page = tmp_path / f"{name}.html"
+        write_html(report, page)
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                   "--disable-background-networking", "--virtual-time-budget=3000",
+                   f"--user-data-dir={tmp_path / ('profile-' + name)}", "--dump-dom"]  # fmt: skip
+        done = subprocess.run(
+            [browser, *options, page.as_uri()], capture_output=True, text=True, timeout=120
+        )
+        assert re.search(r"<title>.* at 60 % · AutoPrune</title>", done.stdout), name
+        assert 'class="node-detail" aria-live="polite"><h3>' in done.stdout, name
+        assert done.stdout.count('class="copied"') >= 3 or name == "hostile"
