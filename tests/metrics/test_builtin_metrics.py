@@ -1,22 +1,28 @@
 """Built-in metrics against straight-line formulas in float64, and their language form."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from metric_layers import layer
+from torch import Tensor
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import (
     METRICS,
     Metric,
+    ParametricMetric,
     build_metric,
     candidate_metric,
     with_params,
 )
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate
+from autoprune.registry import Registry
 
 NAMES = ("gblm", "magnitude", "pruner-zero", "random", "ria", "sparsegpt", "wanda")
 
@@ -203,3 +209,22 @@ def test_missing_statistic_is_named() -> None:
         build_metric("wanda").score(layer()[0], {})
     with pytest.raises(UsageError, match="needs the statistic 'grad_norm'"):
         build_metric("expr:abs(W) * grad_norm").score(layer()[0], {})
+
+
+def test_a_metric_of_ones_own_takes_ten_lines() -> None:
+    @dataclass(frozen=True)
+    class Peak(ParametricMetric):
+        name: ClassVar[str] = "peak"
+        source: ClassVar[str] = "a user"
+        needs: ClassVar[frozenset[str]] = frozenset({"x_max"})
+        power: float = 1.0
+
+        def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+            return weight.abs() * self.statistic(stats, "x_max") ** self.power
+
+    registry: Registry[Metric] = Registry("metric", "autoprune.none")
+    registry.add("peak", Peak())
+    weight, stats = layer(2)
+    changed = with_params(registry.get("peak"), {"power": 0.0})
+    assert changed.params == {"power": 0.0} and changed.formula is None
+    assert torch.equal(changed.score(weight, stats), weight.abs())

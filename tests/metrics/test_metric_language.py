@@ -243,7 +243,7 @@ def _garbage(rng: random.Random) -> str:
 def test_ten_thousand_garbage_answers_give_formulas_or_coded_errors() -> None:
     rng = random.Random(0)
     valid = 0
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10_000):
         text = _garbage(rng)
         try:
@@ -256,7 +256,7 @@ def test_ten_thousand_garbage_answers_give_formulas_or_coded_errors() -> None:
         assert expression.text.isascii()
         assert expression.to_python().isascii() and expression.to_latex() and expression.digest
     assert 10 < valid < 5000
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 @settings(max_examples=300, deadline=None)
