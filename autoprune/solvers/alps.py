@@ -9,7 +9,7 @@ from torch import Tensor
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.solvers.mrp import fit_kept
-from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped
+from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped, output_errors
 
 START_RHO = 0.1
 CHECK_EVERY = 3
@@ -25,9 +25,10 @@ class Alps(Solver):
     Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the best sparse
     weight so far, ``B = (H + rho I)^-1 (H W - V + rho D)``, ``D = top-k(B + V / rho)``,
     ``V += rho (B - D)``. rho grows by 1.3, 1.2 or 1.1 as the support changes by more than 10 %,
-    more than 0.5 % or less; until a large change has been seen it falls by 5 instead. Every row
-    keeps as many weights as the given mask, and N:M patterns project within groups. The paper's
-    final conjugate gradient is replaced by the exact least-squares solution.
+    more than 0.5 % or less; until a large change has been seen it falls by 5 and the steps start
+    anew. Every row keeps as many weights as the given mask, and N:M patterns project within
+    groups. The paper's final conjugate gradient is replaced by the exact least-squares solution,
+    and a row keeps its given mask where that one fits better.
 
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
@@ -52,15 +53,19 @@ class Alps(Solver):
         matrix = gram / scale / scale.unsqueeze(1)
         scaled = weight * scale
         keep = self._support(scaled, problem.keep, matrix, problem.pattern)
-        fitted = fit_kept(scaled @ matrix, keep, matrix)
-        return fitted / scale, keep
+        goal = scaled @ matrix
+        fitted = fit_kept(goal, keep, matrix)
+        given = fit_kept(goal, problem.keep, matrix)
+        better = output_errors(fitted - scaled, matrix) < output_errors(given - scaled, matrix)
+        found = better.unsqueeze(1)
+        return torch.where(found, fitted, given) / scale, torch.where(found, keep, problem.keep)
 
     def _support(self, weight: Tensor, keep: Tensor, matrix: Tensor, pattern: NM | None) -> Tensor:
         values, vectors = torch.linalg.eigh(matrix.double())
         values, vectors = values.to(weight), vectors.to(weight)
         goal = weight @ matrix
         counts = keep.sum(dim=1)
-        sparse, dual, rho = weight * keep, torch.zeros_like(weight), START_RHO
+        sparse, dual, rho = weight, torch.zeros_like(weight), START_RHO
         size, moved = max(int(counts.sum()), 1), False
         reference = keep
         for step in range(1, self.iterations + 1):
@@ -80,7 +85,10 @@ class Alps(Solver):
             if step >= PATIENCE and change < SETTLED:
                 break
             moved = moved or change > 0.005
-            rho *= _growth(change) if moved else 0.2
+            if moved:
+                rho *= _growth(change)
+            else:
+                sparse, dual, rho = weight, torch.zeros_like(weight), rho / 5.0
         return keep
 
 
