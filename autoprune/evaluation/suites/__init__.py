@@ -1,8 +1,9 @@
 """Evaluation suites: one registry, rows with protocol and provenance."""
 
-from autoprune.evaluation.suites import reasoning as _reasoning
+from autoprune.evaluation.suites import reasoning, tasks
 from autoprune.evaluation.suites.suite import SUITES, Suite, build_suite, build_suites
 
-BUILT_IN = (_reasoning,)
+# Importing a module registers its suite.
+BUILT_IN = (reasoning, tasks)
 
 __all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites"]

@@ -1,0 +1,144 @@
+"""Stock lm-eval on local task files, without network: multiple choice and generation."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_subject import broken_subject, tiny_subject
+
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
+from autoprune.evaluation.suites.rows import Row
+from autoprune.evaluation.suites.tasks import GROUPS, TasksSuite
+
+QUESTIONS = [
+    {"question": "The sky is", "choices": ["blue", "a tall cat"], "label": 0},
+    {"question": "Water is", "choices": ["a dog", "wet"], "label": 1},
+    {"question": "Grass is", "choices": ["green", "loud", "sour"], "label": 0},
+    {"question": "Two and two make", "choices": ["five", "four"], "label": 1},
+]
+SHARED = """
+dataset_path: json
+dataset_kwargs:
+  data_files:
+    test: {data}
+    train: {data}
+test_split: test
+fewshot_split: train
+doc_to_text: "{{{{question}}}}"
+"""
+CHOICE = """
+task: local_choice
+output_type: multiple_choice
+doc_to_target: label
+doc_to_choice: choices
+metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
+"""
+GENERATION = """
+task: local_generation
+output_type: generate_until
+doc_to_target: "{{{{choices[label]}}}}"
+generation_kwargs: {{until: ["\\n"], max_gen_toks: 4}}
+metric_list: [{{metric: exact_match}}]
+"""
+BROKEN = """
+task: local_broken
+output_type: multiple_choice
+doc_to_target: label
+doc_to_choice: choices
+metric_list: [{{metric: acc}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path: Path = tmp_path_factory.mktemp("tasks")
+    data = path / "questions.jsonl"
+    data.write_text("".join(json.dumps(question) + "\n" for question in QUESTIONS))
+    for name, text in [("choice", CHOICE), ("generation", GENERATION), ("broken", BROKEN)]:
+        there = path / "missing.jsonl" if name == "broken" else data
+        (path / f"{name}.yaml").write_text((text + SHARED).format(data=there))
+    return str(path)
+
+
+def test_choice_and_generation(folder: str) -> None:
+    subject = tiny_subject()
+    before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+    suite = TasksSuite(("local_choice", "local_generation"), folder)
+    rows = {(row.name, row.metric): row for row in suite.run(subject)}
+    assert rows.keys() == {
+        ("local_choice", "acc"), ("local_choice", "acc_norm"), ("local_generation", "exact_match"),
+    }  # fmt: skip
+    for row in rows.values():
+        assert row.status == "ok", row
+        assert len(row.items) == 4
+        assert row.protocol["shots"] == 0
+        assert row.protocol["lm_eval"]
+        assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+    accuracy = rows["local_choice", "acc"]
+    assert accuracy.value == sum(accuracy.items) / 4
+    assert subject.tokenizer.pad_token is None
+    assert all(value.equal(before[name]) for name, value in subject.model.state_dict().items())
+
+
+def test_figures_are_those_of_the_log_likelihoods(folder: str) -> None:
+    import torch
+
+    subject = tiny_subject()
+    (accuracy, normed) = TasksSuite(("local_choice",), folder).run(subject)
+
+    def score(question: str, choice: str) -> float:
+        context = subject.tokenizer(question)["input_ids"]
+        ids = torch.tensor([context + subject.tokenizer(" " + choice)["input_ids"]])
+        with torch.inference_mode():
+            logp = subject.model(ids).logits[0].float().log_softmax(-1)
+        return sum(float(logp[i - 1, ids[0, i]]) for i in range(len(context), ids.shape[1]))
+
+    for question, right, right_normed in zip(QUESTIONS, accuracy.items, normed.items, strict=True):
+        choices: list[str] = question["choices"]  # type: ignore[assignment]
+        scores = [score(str(question["question"]), choice) for choice in choices]
+        by_length = [s / len(c) for s, c in zip(scores, choices, strict=True)]
+        assert right == (scores.index(max(scores)) == question["label"])
+        assert right_normed == (by_length.index(max(by_length)) == question["label"])
+
+
+def test_shots_and_limit_belong_to_the_protocol(folder: str) -> None:
+    subject = tiny_subject()
+    plain = TasksSuite(("local_choice",), folder).run(subject)[0]
+    shots = TasksSuite(("local_choice",), folder, shots=2, limit=3).run(subject)[0]
+    assert (shots.protocol["shots"], shots.details["items"]) == (2, 3)
+    with pytest.raises(ProtocolMismatchError, match="limit is None and 3; shots is 0 and 2"):
+        compare_rows(plain, shots)
+    assert compare_rows(plain, plain).difference == 0
+
+
+def test_a_task_that_cannot_run_is_a_row_with_its_reason(folder: str) -> None:
+    rows = TasksSuite(("local_broken", "local_choice", "boolq"), folder).run(tiny_subject())
+    by_name = {row.name: row for row in rows}
+    assert by_name["local_broken"].status == "unavailable"
+    assert by_name["local_choice"].status == "ok"
+    assert by_name["boolq"].status == "unavailable"
+    assert by_name["boolq"].reason
+
+
+def test_groups_resolve_and_report_what_is_lacking() -> None:
+    assert {len(set(tasks)) for tasks in GROUPS.values()} == {7}
+    rows = TasksSuite(("seven-rte", "seven-piqa"), limit=1).run(tiny_subject())
+    assert [row.name for row in rows[-2:]] == ["seven-rte", "seven-piqa"]
+    assert len(rows) == 8 + 2
+    assert "boolq" in rows[-1].reason
+
+
+def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean local_choice"):
+        TasksSuite(("local_choic",), folder).run(tiny_subject())
+    with pytest.raises(UnknownNameError, match="hellaswag"):
+        TasksSuite(("helaswag",)).run(tiny_subject())
+    with pytest.raises(UsageError, match="no folder"):
+        build_suite("tasks:folder=nowhere")
+
+
+def test_broken_model_is_a_result(folder: str) -> None:
+    (row,) = TasksSuite(("local_choice",), folder).run(broken_subject())
+    assert (row.status, row.value) == ("not_finite", None)
