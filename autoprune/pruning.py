@@ -185,10 +185,16 @@ def metric_scores(metric: Metric, statistics: Statistics | None) -> Score:
     """Scores of a built-in metric or expression from stored statistics."""
 
     def score(layer: PrunableLinear) -> Tensor:
+        weight = layer.read()
         stats = statistics.of(layer.name) if statistics is not None else {}
-        return metric.score(layer.read(), stats)
+        return metric.score(weight, beside(weight, stats, metric.needs))
 
     return score
+
+
+def beside(weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]) -> dict[str, Tensor]:
+    """The needed statistics on the weight's device; those that are missing stay missing."""
+    return {name: stats[name].to(weight.device) for name in needs if name in stats}
 
 
 def layer_budgets(plan: PruningPlan, context: ModelContext) -> dict[str, int]:
@@ -296,10 +302,11 @@ def repair_layer(
     weight = layer.read()
     if isinstance(plan.solver, Plain):
         layer.write(torch.where(keep, weight, torch.zeros((), dtype=weight.dtype)))
-        return keep, []
-    result = plan.solver.repair(weight, keep, stats, plan.pattern)
+        return keep.cpu(), []
+    near = beside(weight, stats, plan.solver.needs)
+    result = plan.solver.repair(weight, keep, near, plan.pattern)
     layer.write(result.weight)
-    return result.keep, [f"{layer.name}: {note}" for note in result.notes]
+    return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]
 
 
 def _comparison_groups(

@@ -18,6 +18,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import (
     PruneOutcome,
     PruningPlan,
+    beside,
     layer_budgets,
     masks_from_scores,
     repair_layer,
@@ -105,7 +106,8 @@ def _prune_step(
         return known
 
     def score(layer: PrunableLinear) -> Tensor:
-        return metric.score(layer.read(), stats_of(layer))
+        weight = layer.read()
+        return metric.score(weight, beside(weight, stats_of(layer), metric.needs))
 
     chosen = masks_from_scores(score, step, quotas, plan)
     for layer in step:

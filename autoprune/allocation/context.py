@@ -145,4 +145,5 @@ def numels(ctx: AllocationContext) -> dict[str, int]:
 
 def wanda_scores(ctx: AllocationContext, name: str) -> Tensor:
     """``|W| * x_norm`` of a unit, [o, i]; what OWL and DLP measure layers by."""
-    return ctx.weight(name).abs() * ctx.stats(name)["x_norm"]
+    weight = ctx.weight(name)
+    return weight.abs() * ctx.stats(name)["x_norm"].to(weight.device)
