@@ -1,0 +1,185 @@
+"""Suite ``lm``: perplexity, bits per byte and distance to the dense model, with intervals."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from autoprune.calibration.corpora import Corpus, load_corpus
+from autoprune.calibration.splits import split
+from autoprune.calibration.windows import token_windows
+from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.evaluation.intervals import bootstrap_mean
+from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.models.loading import LoadedModel, load_model
+from autoprune.progress import Report, silent
+
+VERSION = 1
+_ALL_WINDOWS = 1 << 40
+
+
+@SUITES.register("lm")
+@dataclass(frozen=True)
+class LanguageSuite:
+    """Loss on running text, by the standard protocol.
+
+    Documents are joined by an empty line and tokenised once; windows do not overlap, the tail is
+    dropped, every token but the first of a window is scored, the loss is computed in float32.
+
+    Args:
+        corpora: Corpora by name or path.
+        part: The whole corpus, or one of the three parts of :func:`autoprune.calibration.splits`.
+        windows: Windows per corpus; None for all.
+        seqlen: Tokens of a window.
+        batch: Windows computed together; changes time and memory, not the figure.
+        seed: Seed of the bootstrap and of the split.
+        dense: Reference of the dense model, for the distance to it; None for none.
+    """
+
+    corpora: tuple[str, ...] = ("wikipedia-sample",)
+    part: Literal["all", "calibration", "selection", "sealed"] = "all"
+    windows: int | None = None
+    seqlen: int = 512
+    batch: int = 4
+    seed: int = 0
+    dense: str | None = None
+
+    name = "lm"
+
+    def __post_init__(self) -> None:
+        if not self.corpora or (self.windows or 1) < 1 or self.seqlen < 2 or self.batch < 1:
+            raise UsageError(
+                f"corpora {self.corpora}, windows {self.windows}, seqlen {self.seqlen}, batch "
+                f"{self.batch} is not possible; name a corpus, seqlen is at least 2, others 1"
+            )
+
+    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a corpus is unknown, or shorter than one window.
+        """
+        shared = model_protocol(loaded) | {
+            "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
+        }  # fmt: skip
+        context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
+        prepared: dict[str, tuple[Corpus, Tensor]] = {}
+        rows: list[Row] = []
+        for ref in self.corpora:
+            try:
+                corpus = self._corpus(ref)
+            except PrerequisiteError as error:
+                rows.append(context.missing(ref, "perplexity", str(error)))
+                continue
+            count = self.windows or _ALL_WINDOWS
+            prepared[ref] = corpus, token_windows(corpus, loaded.tokenizer, count, self.seqlen)
+        for corpus, windows in prepared.values():
+            rows += self._loss_rows(loaded, corpus, windows, context, report)
+        if self.dense is not None and prepared:
+            rows += self._distance_rows(loaded, prepared, context, report)
+        return rows
+
+    def _corpus(self, ref: str) -> Corpus:
+        corpus = load_corpus(ref)
+        if self.part == "all":
+            return corpus
+        chosen: Corpus = getattr(split(corpus, self.seed), self.part)
+        return chosen
+
+    def _loss_rows(
+        self,
+        loaded: LoadedModel,
+        corpus: Corpus,
+        windows: Tensor,
+        context: RowContext,
+        report: Report,
+    ) -> list[Row]:
+        result = evaluate_windows(loaded.model, windows, report=report, batch=self.batch)
+        mean, interval = bootstrap_mean(result.nll, seed=self.seed)
+        protocol = _data_protocol(corpus, windows)
+        bytes_per_token = _bytes_per_token(loaded.tokenizer, windows)
+        begin = loaded.tokenizer.bos_token_id
+        details = {
+            "tokens": result.tokens, "seconds": result.seconds, "nats_per_token": _finite(mean),
+            "bytes_per_token": bytes_per_token, "item_unit": "nats per token",
+            "starts_with_beginning_token": begin is not None and int(windows[0, 0]) == begin,
+        }  # fmt: skip
+        bits = 1 / (math.log(2) * bytes_per_token)
+        exponentials = (_exp(interval[0]), _exp(interval[1])) if interval else None
+        scaled = (interval[0] * bits, interval[1] * bits) if interval else None
+        return [
+            context.figure(
+                corpus.name, "perplexity", result.perplexity, interval=exponentials,
+                items=result.nll, protocol=protocol, details=details,
+            ),
+            context.figure(
+                corpus.name, "bits_per_byte", mean * bits, unit="bits", interval=scaled,
+                items=tuple(value * bits for value in result.nll), protocol=protocol,
+                details={"bytes_per_token": bytes_per_token, "item_unit": "bits per byte"},
+            ),
+        ]  # fmt: skip
+
+    def _distance_rows(
+        self,
+        loaded: LoadedModel,
+        prepared: Mapping[str, tuple[Corpus, Tensor]],
+        context: RowContext,
+        report: Report,
+    ) -> list[Row]:
+        dense = load_model(str(self.dense), dtype=loaded.model.dtype)
+        if dense.model.config.vocab_size != loaded.model.config.vocab_size:
+            raise UsageError(
+                f"the dense model {self.dense!r} has {dense.model.config.vocab_size} tokens, the "
+                f"measured one {loaded.model.config.vocab_size}; name the model it was made from"
+            )
+        rows = []
+        for corpus, windows in prepared.values():
+            wanted = dense_predictions(dense.model, windows, report=report, batch=self.batch)
+            items = kl_to_dense(loaded.model, wanted, report=report, batch=self.batch)
+            mean, interval = bootstrap_mean(items, seed=self.seed)
+            protocol = _data_protocol(corpus, windows) | {
+                "dense": dense.source.digest, "top": DEFAULT_TOP,
+            }  # fmt: skip
+            rows.append(
+                context.figure(
+                    corpus.name, "kl_to_dense", mean, unit="nats per token", interval=interval,
+                    items=items, protocol=protocol, details={"item_unit": "nats per token"},
+                )
+            )  # fmt: skip
+        return rows
+
+
+def _data_protocol(corpus: Corpus, windows: Tensor) -> dict[str, Any]:
+    return {"corpus": corpus.digest, "windows": len(windows)}
+
+
+def _bytes_per_token(tokenizer: Any, windows: Tensor) -> float:
+    """UTF-8 bytes of the windows' text per token.
+
+    A letter cut between two windows counts as one replacement sign in each: about one byte in a
+    thousand at 512 tokens.
+    """
+    texts = [
+        tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for row in windows.tolist()
+    ]
+    counted = sum(len(text.encode()) for text in texts)
+    special = torch.tensor(sorted(tokenizer.all_special_ids), dtype=windows.dtype)
+    tokens = windows.numel() - int(torch.isin(windows, special).sum())
+    return max(counted, 1) / max(tokens, 1)
+
+
+def _exp(value: float) -> float:
+    # The bound of an interval may overflow where the figure itself does not.
+    return math.exp(min(value, 700.0))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

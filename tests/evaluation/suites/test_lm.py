@@ -1,0 +1,108 @@
+"""Perplexity equals the one computed by hand, and carries its protocol and interval."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_subject import broken_subject, tiny_subject
+
+from autoprune.errors import UsageError
+from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
+from autoprune.evaluation.suites.lm import LanguageSuite
+from autoprune.evaluation.suites.rows import Row
+from autoprune.models.saving import save_model
+
+TEXT = "\n\n".join(f"Paragraph {i}: the quick brown fox jumps over {i} dogs." for i in range(40))
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> str:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+def test_equals_the_figure_computed_by_hand(text_file: str) -> None:
+    subject = tiny_subject()
+    perplexity, bits = LanguageSuite((text_file,), seqlen=32, batch=3).run(subject)
+    ids = subject.tokenizer(TEXT)["input_ids"]
+    losses = []
+    for start in range(0, len(ids) - 31, 32):
+        window = torch.tensor([ids[start : start + 32]])
+        with torch.inference_mode():
+            logp = subject.model(window).logits[0].double().log_softmax(-1)
+        losses += [-float(logp[i, window[0, i + 1]]) for i in range(31)]
+    by_hand = math.exp(sum(losses) / len(losses))
+    assert perplexity.value == pytest.approx(by_hand, rel=1e-6)
+    assert perplexity.protocol["windows"] == len(ids) // 32
+    # One token is one byte here.
+    assert bits.value == pytest.approx(math.log2(by_hand), rel=1e-6)
+    assert perplexity.interval is not None
+    assert perplexity.interval[0] < by_hand < perplexity.interval[1]
+
+
+def test_protocol_is_complete_and_decides_what_is_comparable(text_file: str) -> None:
+    suite = LanguageSuite((text_file,), seqlen=32, windows=5)
+    first, second = suite.run(tiny_subject())[0], suite.run(tiny_subject(seed=1))[0]
+    assert {"seqlen", "windows", "tokenizer", "dtype", "seed", "corpus"} <= first.protocol.keys()
+    assert "seqlen 32" in first.describe()
+    assert Row.from_json(json.loads(json.dumps(first.to_json()))) == first
+    found = compare_rows(first, second)
+    assert found.items == 5
+    assert found.ratio == pytest.approx((second.value or 0) / (first.value or 1))
+    other = LanguageSuite((text_file,), seqlen=16, windows=5).run(tiny_subject())[0]
+    with pytest.raises(ProtocolMismatchError, match="seqlen is 32 and 16"):
+        compare_rows(first, other)
+    without = suite.run(tiny_subject(begin=False))[0]
+    with pytest.raises(ProtocolMismatchError, match="tokenizer"):
+        compare_rows(first, without)
+    half = tiny_subject()
+    half.model.to(torch.bfloat16)
+    with pytest.raises(ProtocolMismatchError, match="dtype is 'float32' and 'bfloat16'"):
+        compare_rows(first, suite.run(half)[0])
+
+
+def test_distance_to_dense_is_zero_for_the_dense_model(text_file: str, tmp_path: Path) -> None:
+    subject = tiny_subject()
+    save_model(subject.model, subject.tokenizer, tmp_path / "dense", {})
+    suite = LanguageSuite((text_file,), seqlen=32, windows=3, dense=str(tmp_path / "dense"))
+    distance = suite.run(subject)[-1]
+    assert distance.metric == "kl_to_dense"
+    assert distance.value == pytest.approx(0, abs=1e-5)
+    other = suite.run(tiny_subject(seed=1))[-1]
+    assert (other.value or 0) > 0.001
+    assert other.protocol["dense"]
+
+
+def test_parts_of_a_corpus_are_disjoint_figures(text_file: str) -> None:
+    rows = [
+        build_suite(f"lm:corpora={text_file},part={part},seqlen=32").run(
+            tiny_subject(), report=lambda progress: None
+        )[0]
+        for part in ("selection", "sealed")
+    ]
+    with pytest.raises(ProtocolMismatchError, match="part is 'selection' and 'sealed'"):
+        compare_rows(*rows)
+
+
+def test_broken_model_is_a_result(text_file: str) -> None:
+    rows = LanguageSuite((text_file,), seqlen=32, windows=2).run(broken_subject())
+    assert [row.status for row in rows] == ["not_finite", "not_finite"]
+    json.dumps([row.to_json() for row in rows], allow_nan=False)
+
+
+def test_corpora_that_cannot_be_had(text_file: str) -> None:
+    with pytest.raises(UsageError, match="shorter than one window"):
+        LanguageSuite((text_file,), seqlen=100_000).run(tiny_subject())
+    with pytest.raises(UsageError, match="did you mean wikitext2"):
+        LanguageSuite(("wikitext",)).run(tiny_subject())
+    with pytest.raises(UsageError, match="seqlen 1"):
+        LanguageSuite(seqlen=1)
+    missing, *rest = LanguageSuite(("wikitext2", text_file), seqlen=32, windows=2).run(
+        tiny_subject()
+    )
+    assert (missing.status, missing.name) == ("unavailable", "wikitext2")
+    assert rest[0].status == "ok"
