@@ -32,6 +32,17 @@ class TextForm:
         """Parameters and their values."""
         return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Parameters that a text may set, with their defaults."""
+        entries = dataclasses.fields(cls)
+        return {e.name: e.default for e in entries if e.default is not dataclasses.MISSING}
+
+    @classmethod
+    def summary(cls) -> str:
+        """First line of the class's documentation."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
     @property
     def text(self) -> str:
         """Canonical text without parameters at their default; :meth:`from_text` reads it."""

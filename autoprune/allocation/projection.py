@@ -69,7 +69,8 @@ def project(
     rates = clipped(high)
     free = [name for name in names if lower < rates[name] < upper]
     if free:
-        fixed = math.fsum(numels[n] * rates[n] for n in names if n not in set(free))
+        inside = set(free)
+        fixed = math.fsum(numels[n] * rates[n] for n in names if n not in inside)
         weight = math.fsum(numels[n] for n in free)
         shift = (goal - fixed - math.fsum(numels[n] * raw[n] for n in free)) / weight
         rates.update({n: min(max(raw[n] + shift, lower), upper) for n in free})

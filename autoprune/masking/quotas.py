@@ -12,7 +12,7 @@ def budget_zeros(target: float, total: int) -> int:
 
     The share is read as the decimal a person wrote, so 0.6 is exactly 3/5.
     """
-    return round(Fraction(repr(target)) * total)
+    return round(Fraction(repr(float(target))) * total)
 
 
 def layer_quotas(

@@ -99,7 +99,9 @@ def test_every_registered_allocator_is_covered_and_documented() -> None:
     names = {name for name, _ in ALLOCATORS.items()}
     assert {text.partition(":")[0] for text in EVERY} == names
     for name, kind in ALLOCATORS.items():
-        assert name == kind.NAME and kind.SOURCE and kind.__doc__
+        assert name == kind.NAME and kind.SOURCE and kind.summary().endswith((".", ")"))
+    assert ALLOCATORS.get("owl").defaults() == {"m": 5.0, "lam": 0.08, "level": "block"}
+    assert ALLOCATORS.get("reversed").defaults() == {}
 
 
 def test_sdsa_equals_its_formula() -> None:
