@@ -192,7 +192,7 @@ def keep_counts(scores: Tensor, kept: Tensor) -> Tensor:
     """
     scores = check_scores(scores)
     keep = torch.empty(scores.shape, dtype=torch.bool, device=scores.device)
-    for count in kept.unique().tolist():
+    for count in torch.unique(kept).tolist():
         rows = (kept == count).nonzero().squeeze(1)
         keep[rows] = _keep_equal_rows(scores[rows], scores.shape[1] - count)
     return keep
