@@ -3,6 +3,7 @@
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ import torch
 import autoprune
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
+
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -42,10 +45,11 @@ def model_provenance(loaded: LoadedModel) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """The hardware that timings depend on."""
-    return {
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
+    found = platform.processor() or platform.machine()
+    if _CPU_INFO.is_file():
+        names = [x for x in _CPU_INFO.read_text().splitlines() if x.startswith("model name")]
+        found = names[0].partition(":")[2].strip() if names else found
+    return {"processor": found, "threads": torch.get_num_threads()}
 
 
 def outputs_are_finite(loaded: LoadedModel, token_ids: list[int]) -> bool:

@@ -1,0 +1,226 @@
+"""Suite ``cost``: size as really written, speed and memory as really measured."""
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from autoprune.checkpoint.compact import read_compact, write_compact
+from autoprune.checkpoint.encodings import bits_equal
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.evaluation.intervals import Interval, bootstrap_mean
+from autoprune.evaluation.suites.latency import Timing, peak_memory, time_once
+from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.masking.packed import PackedMask, pack_mask
+from autoprune.models.loading import LoadedModel
+from autoprune.models.saving import save_model
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+
+VERSION = 1
+# A difference in speed below this share is not worth the name, however sure it is.
+_WORTH = 0.05
+
+
+@SUITES.register("cost")
+@dataclass(frozen=True)
+class CostSuite:
+    """What the model costs on disk and on this machine, and whether its zeros bring speed.
+
+    Bytes are those of files that were written, read back and found equal to the bit. Speed is
+    compared with the same model whose zeros are filled with numbers, in turns, so that both meet
+    the same machine.
+
+    Args:
+        batches: Batch sizes to time.
+        prompt: Tokens of a prompt.
+        new: Tokens generated per sequence.
+        repeats: Timed runs per batch size, after one that is not counted.
+        seed: Seed of the prompts.
+    """
+
+    batches: tuple[int, ...] = (1, 4, 8)
+    prompt: int = 128
+    new: int = 32
+    repeats: int = 5
+    seed: int = 0
+
+    name = "cost"
+
+    def __post_init__(self) -> None:
+        numbers = (*self.batches, self.prompt, self.new, self.repeats)
+        if not self.batches or min(numbers) < 1:
+            raise UsageError(
+                f"batches {self.batches}, prompt {self.prompt}, new {self.new}, repeats "
+                f"{self.repeats} is not possible; all are at least 1"
+            )
+
+    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If prompt and reply do not fit the model's positions.
+            AutopruneError: If a written checkpoint does not come back equal to the bit.
+        """
+        limit = getattr(loaded.model.config, "max_position_embeddings", None)
+        if limit is not None and self.prompt + self.new > limit:
+            raise UsageError(
+                f"prompt {self.prompt} and {self.new} new tokens exceed the model's {limit} "
+                "positions; make them shorter"
+            )
+        protocol = {"version": VERSION, "dtype": model_protocol(loaded)["dtype"]}
+        context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
+        rows = [*self._size_rows(loaded, context, report)]
+        return rows + self._speed_rows(loaded, context, report)
+
+    def _size_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
+        with tempfile.TemporaryDirectory(prefix="autoprune-cost-") as temporary:
+            root = Path(temporary)
+            saved = save_model(loaded.model, None, root / "dense", {})
+            files = sorted((root / "dense").glob("*.safetensors"))
+            dense = sum(path.stat().st_size for path in files)
+            zeros = saved.zeros
+            rows = [
+                context.figure("model", "parameters", zeros.total),
+                context.figure(
+                    "model", "zeros", zeros.zeros,
+                    details={"prunable": zeros.prunable, "sparsity": zeros.sparsity,
+                             "sparsity_of_all": zeros.zeros / zeros.total},
+                ),
+                context.figure("dense", "size", dense, unit="bytes"),
+            ]  # fmt: skip
+            for number, encoding in enumerate(("bitmask", "csr"), 1):
+                target = root / encoding
+                size = write_compact(root / "dense", target, encoding=encoding)
+                _require_equal(files, target)
+                rows.append(
+                    context.figure(
+                        encoding, "size", size.compact_bytes, unit="bytes",
+                        details={**asdict(size), "ratio": size.ratio, "reloaded_equal": True},
+                    )
+                )  # fmt: skip
+                report(Progress("size", number, 2, encoding))
+        return rows
+
+    def _speed_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
+        protocol = {
+            "prompt": self.prompt, "new": self.new, "repeats": self.repeats, "seed": self.seed,
+            "device": str(loaded.model.device), **machine(),
+        }  # fmt: skip
+        linears = prunable_linears(loaded.model)
+        sparse = any(bool((linear.read() == 0).any()) for linear in linears)
+        rows: list[Row] = []
+        for number, batch in enumerate(self.batches, 1):
+            with peak_memory(loaded.model) as peak:
+                # The run that warms up, so that memory is the model's alone.
+                time_once(loaded.model, batch, self.prompt, self.new, self.seed)
+            own, filled = self._time(loaded, batch, linears if sparse else [])
+            name = f"batch {batch}"
+            rows += [
+                context.figure(
+                    name, "latency", own.latency, unit="seconds", protocol=protocol,
+                    items=own.prompt_seconds,
+                    interval=bootstrap_mean(own.prompt_seconds, seed=self.seed)[1],
+                ),
+                context.figure(
+                    name, "throughput", own.tokens_per_second, unit="tokens per second",
+                    protocol=protocol, items=own.rates,
+                    interval=bootstrap_mean(own.rates, seed=self.seed)[1],
+                ),
+                context.figure(name, "peak_memory", peak[0], unit="bytes", protocol=protocol)
+                if peak
+                else context.missing(
+                    name, "peak_memory", "this system does not report it", protocol=protocol
+                ),
+                self._gain_row(name, own, filled, context, protocol),
+            ]  # fmt: skip
+            report(Progress("speed", number, len(self.batches), rows[-1].describe()[:80]))
+        return rows
+
+    def _time(
+        self, loaded: LoadedModel, batch: int, linears: Sequence[PrunableLinear]
+    ) -> tuple[Timing, Timing | None]:
+        """Times of the model, and of the same with its zeros filled where ``linears`` are given."""
+        own: list[tuple[float, float]] = []
+        filled: list[tuple[float, float]] = []
+
+        def once() -> tuple[float, float]:
+            return time_once(loaded.model, batch, self.prompt, self.new, self.seed)
+
+        for _ in range(self.repeats + 1):
+            own.append(once())
+            if linears:
+                with _zeros_filled(linears):
+                    filled.append(once())
+        timings = [self._timing(batch, runs[1:]) for runs in (own, filled) if runs]
+        return timings[0], timings[1] if filled else None
+
+    def _timing(self, batch: int, runs: Sequence[tuple[float, float]]) -> Timing:
+        prompts, decodes = (tuple(run[part] for run in runs) for part in (0, 1))
+        return Timing(prompts, decodes, batch, self.prompt, self.new)
+
+    def _gain_row(
+        self,
+        name: str,
+        own: Timing,
+        filled: Timing | None,
+        context: RowContext,
+        protocol: dict[str, object],
+    ) -> Row:
+        metric = "speedup_from_zeros"
+        if filled is None:
+            return context.missing(name, metric, "the model has no zeros", protocol=protocol)
+        ratios = [b / a for a, b in zip(own.decode_seconds, filled.decode_seconds, strict=True)]
+        interval = bootstrap_mean(ratios, seed=self.seed)[1]
+        return context.figure(
+            name, metric, statistics.median(ratios), unit="x", interval=interval,
+            items=tuple(ratios), protocol=protocol,
+            details={"verdict": _verdict(statistics.median(ratios), interval)},
+        )  # fmt: skip
+
+
+def _verdict(ratio: float, interval: Interval | None) -> str:
+    sure = interval is not None and interval[0] > 1
+    if sure and ratio > 1 + _WORTH:
+        return f"the zeros bring {ratio:.2f} times the speed on this hardware"
+    return (
+        f"the zeros bring no speed on this hardware ({ratio:.2f} times that of the same model "
+        "without zeros): dense kernels multiply zeros like any number; what shrinks is the file"
+    )
+
+
+def _require_equal(dense: Sequence[Path], compact: Path) -> None:
+    original = {name: tensor for path in dense for name, tensor in load_file(path).items()}
+    for name, tensor in read_compact(compact):
+        if not bits_equal(tensor, original.pop(name)):
+            raise AutopruneError(f"{name} did not come back from {compact.name} equal to the bit")
+    if original:
+        raise AutopruneError(f"{', '.join(original)} did not come back from {compact.name}")
+
+
+@contextmanager
+def _zeros_filled(linears: Sequence[PrunableLinear]) -> Iterator[None]:
+    """Fill the zeros of the matrices with small numbers; put them back to the bit at the end."""
+    # The zeros as bits: an eighth of a byte per weight, where a copy would double the model.
+    zeros: list[PackedMask] = []
+    generator = torch.Generator().manual_seed(0)
+    try:
+        for linear in linears:
+            weight = linear.read()
+            # The sign matters: a negative zero is left alone, since it would come back positive.
+            zero = (weight == 0) & ~torch.signbit(weight)
+            zeros.append(pack_mask(zero))
+            noise = torch.rand(weight.shape, generator=generator) * 0.01 + 0.01
+            linear.write(torch.where(zero, noise.to(weight), weight))
+        yield
+    finally:
+        for linear, packed in zip(linears, zeros, strict=False):
+            weight = linear.read()
+            linear.write(weight.masked_fill(packed.unpack().to(weight.device), 0))

@@ -1,0 +1,111 @@
+"""Timing of prompts and of generation, with warm-up and synchronisation; peak memory."""
+
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one batch size.
+
+    Args:
+        prompt_seconds: Each timed pass over the prompts.
+        decode_seconds: Each timed generation, prompt included.
+        batch: Sequences computed together.
+        prompt: Tokens of a prompt.
+        new: Tokens generated per sequence.
+    """
+
+    prompt_seconds: tuple[float, ...]
+    decode_seconds: tuple[float, ...]
+    batch: int
+    prompt: int
+    new: int
+
+    @property
+    def latency(self) -> float:
+        """Median seconds until the first token."""
+        return statistics.median(self.prompt_seconds)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """New tokens per second of each timed generation, all sequences together."""
+        return tuple(self.batch * self.new / seconds for seconds in self.decode_seconds)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Median of :attr:`rates`."""
+        return statistics.median(self.rates)
+
+
+@torch.inference_mode()
+def time_once(
+    model: PreTrainedModel, batch: int, prompt: int, new: int, seed: int
+) -> tuple[float, float]:
+    """Seconds of one pass over the prompts, and of one generation with the prompts.
+
+    Prompts are random tokens: time does not depend on what they say.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, model.config.vocab_size, (batch, prompt), generator=generator)
+    ids = ids.to(model.device)
+    mask = torch.ones_like(ids)
+    # No end token: every sequence is generated to the full length.
+    greedy = GenerationConfig(
+        max_new_tokens=new, min_new_tokens=new, do_sample=False, use_cache=True, pad_token_id=0
+    )
+    begin = _now(model)
+    model(input_ids=ids, attention_mask=mask, use_cache=True)
+    middle = _now(model)
+    model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+    return middle - begin, _now(model) - middle
+
+
+@contextmanager
+def peak_memory(model: PreTrainedModel) -> Iterator[list[float]]:
+    """Collect the peak memory of the block, in bytes, as the only entry of the list.
+
+    On an accelerator, what torch allocated there; else the resident memory of the process. The
+    list stays empty where the system cannot say.
+    """
+    peak: list[float] = []
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+        yield peak
+        peak.append(float(torch.cuda.max_memory_allocated(model.device)))
+        return
+    resettable = sys.platform == "linux" and _reset_resident_peak()
+    yield peak
+    if resettable:
+        peak.append(_resident_peak())
+
+
+def _now(model: PreTrainedModel) -> float:
+    if model.device.type != "cpu":
+        torch.accelerator.synchronize(model.device)
+    return time.perf_counter()
+
+
+def _reset_resident_peak() -> bool:
+    try:
+        # 5 sets the high-water mark back to the present; see proc(5).
+        _CLEAR.write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _resident_peak() -> float:
+    line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM:"))
+    return float(line.split()[1]) * 1024

@@ -1,0 +1,118 @@
+"""Sizes are those of real files, timings leave the model unchanged, verdicts are plain."""
+
+import json
+
+import pytest
+import torch
+from tiny_subject import tiny_subject
+
+from autoprune.errors import UsageError
+from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.cost import CostSuite, _verdict, _zeros_filled
+from autoprune.evaluation.suites.latency import peak_memory, time_once
+from autoprune.evaluation.suites.rows import Row
+from autoprune.models.loading import LoadedModel
+from autoprune.models.structure import prunable_linears
+
+QUICK = CostSuite(batches=(1, 2), prompt=8, new=3, repeats=2)
+
+
+def pruned_subject(share: float) -> LoadedModel:
+    subject = tiny_subject()
+    generator = torch.Generator().manual_seed(0)
+    for linear in prunable_linears(subject.model):
+        weight = linear.read().clone()
+        weight.view(-1)[
+            torch.randperm(weight.numel(), generator=generator)[: round(share * weight.numel())]
+        ] = 0
+        weight.view(-1)[0] = -0.0
+        linear.write(weight)
+    return subject
+
+
+def test_every_figure_of_a_pruned_model() -> None:
+    subject = pruned_subject(0.6)
+    before = {k: v.clone() for k, v in subject.model.state_dict().items()}
+    rows = {(row.name, row.metric): row for row in QUICK.run(subject)}
+    for name, value in subject.model.state_dict().items():
+        assert torch.equal(value.view(torch.int32), before[name].view(torch.int32)), name
+    total = sum(p.numel() for p in subject.model.parameters())
+    assert rows["model", "parameters"].value == total
+    prunable = rows["model", "zeros"].details["prunable"]
+    assert rows["model", "zeros"].value == sum(
+        int((linear.read() == 0).sum()) for linear in prunable_linears(subject.model)
+    )
+    assert prunable == sum(linear.numel for linear in prunable_linears(subject.model))
+    dense = rows["dense", "size"].value
+    assert dense is not None and dense >= total * 4
+    for encoding in ("bitmask", "csr"):
+        row = rows[encoding, "size"]
+        assert row.details["reloaded_equal"] is True
+        assert row.value == row.details["compact_bytes"] < dense
+    for batch in (1, 2):
+        name = f"batch {batch}"
+        rate = rows[name, "throughput"]
+        assert rate.value is not None and rate.value > 0
+        assert len(rate.items) == 2
+        assert rows[name, "latency"].protocol["threads"] >= 1
+        gain = rows[name, "speedup_from_zeros"]
+        assert "on this hardware" in gain.details["verdict"]
+    json.dumps([row.to_json() for row in rows.values()], allow_nan=False)
+    assert Row.from_json(rows["dense", "size"].to_json()) == rows["dense", "size"]
+
+
+def test_a_dense_model_has_no_gain_to_report() -> None:
+    rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
+    gain = rows["batch 1", "speedup_from_zeros"]
+    assert (gain.status, gain.reason) == ("unavailable", "the model has no zeros")
+    assert rows["bitmask", "size"].details["encoded"] == 0
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "words"),
+    [
+        (1.5, (1.3, 1.7), "bring 1.50 times the speed"),
+        (1.02, (1.01, 1.03), "bring no speed"),
+        (1.5, (0.9, 2.0), "bring no speed"),
+        (1.5, None, "bring no speed"),
+        (0.8, (0.7, 0.9), "bring no speed"),
+    ],
+)
+def test_verdict_is_plain(ratio: float, interval: tuple[float, float] | None, words: str) -> None:
+    assert words in _verdict(ratio, interval)
+
+
+def test_zeros_come_back_even_after_a_failure() -> None:
+    linears = prunable_linears(pruned_subject(0.5).model)
+    before = [linear.read().clone() for linear in linears]
+    with pytest.raises(RuntimeError, match="planted"), _zeros_filled(linears):
+        for linear in linears:
+            weight = linear.read()
+            assert int(((weight == 0) & ~torch.signbit(weight)).sum()) == 0
+        raise RuntimeError("planted")
+    for linear, weight in zip(linears, before, strict=True):
+        assert torch.equal(linear.read().view(torch.int32), weight.view(torch.int32))
+
+
+def test_generation_runs_to_its_full_length() -> None:
+    subject = tiny_subject()
+    short, long = (time_once(subject.model, 2, 8, new, 0)[1] for new in (1, 60))
+    assert long > short
+
+
+def test_peak_memory_sees_an_allocation() -> None:
+    subject = tiny_subject()
+    with peak_memory(subject.model) as before:
+        pass
+    with peak_memory(subject.model) as after:
+        torch.ones(50_000_000).sum()
+    if before:
+        assert after[0] - before[0] > 150e6
+
+
+def test_wrong_settings_are_refused() -> None:
+    assert build_suite("cost:batches=1+16").batches == (1, 16)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="repeats 0"):
+        CostSuite(repeats=0)
+    with pytest.raises(UsageError, match="exceed the model's 16 positions"):
+        CostSuite(prompt=20).run(tiny_subject(positions=16))
