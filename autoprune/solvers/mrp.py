@@ -1,15 +1,21 @@
 """MRP: the exact least-squares repair of all kept weights of a row at once."""
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from autoprune.masking.pattern import NM
+from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
 
 # Floats of one batch of row systems: 1 MB in float32 stays in the cache, which halves the time.
 BATCH_FLOATS = 1 << 18
+# 4:8 has 70 choices per group, 8:16 has 12870; beyond this the single-removal score decides.
+MOST_CHOICES = 1000
 
 
 @SOLVERS.register("mrp")
@@ -29,6 +35,9 @@ class Mrp(Solver):
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
         form: ``kept``, ``pruned``, or ``auto`` for the smaller system.
+        select: ``mask`` keeps the given mask. ``own`` chooses anew with the same zeros per row: by
+            the joint loss ``w_P (A_PP)^-1 w_P`` of all choices in an N:M group, otherwise by the
+            single-removal loss ``w_j^2 / A_jj``.
         columns: Widest layer that is solved in one piece, and the size of column blocks above.
         sweeps: Passes over the column blocks of a wide layer.
     """
@@ -39,6 +48,7 @@ class Mrp(Solver):
 
     damp: float = 0.01
     form: Literal["auto", "kept", "pruned"] = "auto"
+    select: Literal["mask", "own"] = "mask"
     columns: int = 2048
     sweeps: int = 2
 
@@ -48,11 +58,13 @@ class Mrp(Solver):
         self._require("sweeps", self.sweeps >= 1, "1 or above")
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Repaired weight on the given mask."""
+        """Repaired weight on the given mask, or on a better one."""
         weight, keep = problem.weight, problem.keep
         matrix, factor = damped_cholesky(problem, self.damp)
-        width = weight.shape[1]
-        if width > self.columns:
+        if self.select == "own":
+            inverse = torch.cholesky_inverse(factor)
+            keep = choose_mask(weight, keep.sum(dim=1), inverse, problem.pattern)
+        if weight.shape[1] > self.columns:
             return self._by_columns(weight, keep, matrix), keep
         kept = int(keep.sum())
         pruned_form = self.form == "pruned" or (self.form == "auto" and 2 * kept > keep.numel())
@@ -71,6 +83,36 @@ class Mrp(Solver):
                 rest = goal[:, part] - current @ matrix[:, part] + current[:, part] @ own
                 current[:, part] = fit_kept(rest, keep[:, part], own)
         return current
+
+
+def choose_mask(weight: Tensor, kept: Tensor, inverse: Tensor, pattern: NM | None) -> Tensor:
+    """Mask that loses least by the inverse Gram matrix A.
+
+    Args:
+        weight: [o, i].
+        kept: Weights that stay per row, int64 [o]; N:M patterns fix them themselves.
+        inverse: A, [i, i].
+        pattern: With one, the joint loss of every choice in a group is compared.
+
+    Returns:
+        Keep mask, bool [o, i].
+    """
+    single = weight.square() / inverse.diagonal()
+    if pattern is None:
+        return keep_counts(single, kept)
+    if math.comb(pattern.of, pattern.zeros) > MOST_CHOICES:
+        return keep_nm(single, pattern)
+    choices = torch.tensor(list(combinations(range(pattern.of), pattern.zeros)))  # [c, n]
+    choices = choices.to(weight.device)
+    keep = torch.ones_like(weight, dtype=torch.bool)
+    for start in range(0, weight.shape[1], pattern.of):
+        group = slice(start, start + pattern.of)
+        part = inverse[group, group]
+        systems = torch.linalg.inv(part[choices.unsqueeze(2), choices.unsqueeze(1)])  # [c, n, n]
+        lost = weight[:, group][:, choices]  # [o, c, n]
+        loss = torch.einsum("ocn,cnm,ocm->oc", lost, systems, lost)
+        keep[:, group].scatter_(1, choices[loss.argmin(dim=1)], False)
+    return keep
 
 
 def fit_kept(goal: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:

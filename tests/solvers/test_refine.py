@@ -9,6 +9,7 @@ from torch import Tensor
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
 from autoprune.solvers import build_solver, output_errors
+from autoprune.solvers.mrp import choose_mask
 
 
 def problem(rows: int, width: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -164,3 +165,40 @@ def test_alps_is_never_worse_than_the_exact_fit_on_the_given_mask(seed: int) -> 
     given = output_errors(mrp.weight - weight, matrix)
     assert bool((errors <= given * (1 + 1e-9)).all())
     assert float(errors.sum()) < 0.95 * float(given.sum())
+
+
+def damped_inverse(gram: Tensor) -> Tensor:
+    identity = torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.inv(gram + 0.01 * gram.diagonal().mean() * identity)
+
+
+@pytest.mark.parametrize("pattern", [NM(2, 4), NM(1, 4), NM(4, 8)])
+def test_mrp_chooses_the_best_mask_of_every_group(pattern: NM) -> None:
+    weight, keep, stats = problem(5, 16, seed=8)
+    inverse = damped_inverse(stats["gram"])
+    found = choose_mask(weight, keep.sum(1), inverse, pattern)
+    for row in range(5):
+        for start in range(0, 16, pattern.of):
+            losses = {}
+            for choice in combinations(range(start, start + pattern.of), pattern.zeros):
+                p, w = list(choice), weight[row, list(choice)]
+                losses[choice] = float(w @ torch.linalg.inv(inverse[p][:, p]) @ w)
+            pruned = (~found[row, start : start + pattern.of]).nonzero().flatten()
+            mine = losses[tuple((start + pruned).tolist())]
+            assert mine == pytest.approx(min(losses.values()), rel=1e-9)
+
+
+def test_mrp_own_mask_is_the_obs_score_with_the_same_zeros_per_row() -> None:
+    weight, keep, stats = problem(20, 24, seed=9)
+    inverse = damped_inverse(stats["gram"])
+    found = choose_mask(weight, keep.sum(1), inverse, None)
+    assert torch.equal(found, keep_rows(weight.square() / inverse.diagonal(), 240))
+    repaired = build_solver("mrp:select=own").repair(weight, keep, stats).keep
+    assert torch.equal(repaired.sum(1), keep.sum(1)) and not torch.equal(repaired, keep)
+
+
+def test_too_many_choices_fall_back_to_the_single_score() -> None:
+    weight, keep, stats = problem(4, 32, seed=10)
+    inverse = damped_inverse(stats["gram"])
+    found = choose_mask(weight, keep.sum(1), inverse, NM(8, 16))
+    assert torch.equal(found, keep_nm(weight.square() / inverse.diagonal(), NM(8, 16)))

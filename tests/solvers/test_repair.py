@@ -11,7 +11,7 @@ from autoprune.masking import NM, keep_nm, keep_rows
 from autoprune.solvers import SOLVERS, build_solver, output_errors
 
 TEXTS = [name for name, _ in SOLVERS.items()]
-CHAINS = ["sparsegpt:select=own", "mrp:columns=5", "mrp:form=pruned"]
+CHAINS = ["sparsegpt:select=own", "mrp:select=own", "mrp:columns=5", "mrp:form=pruned"]
 
 
 def make_problem(
