@@ -142,6 +142,11 @@ class Search:
     # What is known
 
     @property
+    def finished(self) -> DoneReason | None:
+        """Why the search is done; None while it is not. Asking opens no step."""
+        return self._reason
+
+    @property
     def graph(self) -> Graph:
         """The reasoning graph; its ``digest`` is equal for resumed and uninterrupted runs."""
         return self._script.state.graph
