@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
+DRAIN_SECONDS = 5.0
 
 
 def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
@@ -35,7 +36,7 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
         "PREFECT_HOME": str(state.prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-        "PREFECT_LOGGING_LEVEL": "INFO" if verbose else "WARNING",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
@@ -117,8 +118,19 @@ def private_api(state: State) -> Iterator[ApiServer | None]:
     try:
         yield server
     finally:
+        _send_what_waits()
         os.environ.pop("PREFECT_API_URL", None)
         server.stop()
+
+
+def _send_what_waits() -> None:
+    """Let Prefect's background senders finish while there is still somebody to send to."""
+    if "prefect.events.worker" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for sender in (EventsWorker, APILogWorker):
+            sender.drain_all(timeout=DRAIN_SECONDS)
 
 
 def _free_port() -> int:

@@ -36,9 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; what is finished is kept; go on with: {_again(words)}", file=sys.stderr
-        )
+        again = shlex.join(["autoprune", *words])
+        print(f"\ninterrupted; what is finished is kept; go on with: {again}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`); the interpreter must not complain at its own exit.
@@ -77,10 +76,12 @@ def _message(error: Exception) -> str:
 
 def _set_up_logging(verbose: bool) -> None:
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.ERROR,
+        level=logging.WARNING if verbose else logging.ERROR,
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for ours in ("autoprune", "sandbox", "tasks", "flows"):
+        logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -65,8 +65,8 @@ def build_parser() -> Parser:
     return parser
 
 
-def _shared_options() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+def _shared_options() -> Parser:
+    shared = Parser(add_help=False)
     group = shared.add_argument_group("options of every command")
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"

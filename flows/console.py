@@ -14,7 +14,7 @@ from autoprune.progress import Progress
 
 log = logging.getLogger("autoprune.run")
 
-PLAIN_SECONDS = 20.0
+PLAIN_SECONDS = 10.0
 
 
 class Screen:
@@ -71,11 +71,11 @@ class PlainScreen(Screen):
         ended = progress.total > 0 and progress.done >= progress.total
         if ended and stage not in self._finished:
             self._finished.add(stage)
+            self._printed.pop(stage, None)
             if self.seconds[stage] >= 1.0:
                 self.event(f"{stage}: done in {self.seconds[stage]:.0f} s {progress.note}".rstrip())
-        elif not ended and now - self._printed.get(stage, -PLAIN_SECONDS) >= PLAIN_SECONDS:
+        elif not ended and now - self._printed.setdefault(stage, now) >= PLAIN_SECONDS:
             self._printed[stage] = now
-            self._finished.discard(stage)
             of = f" of {progress.total}" if progress.total else ""
             self.event(f"{stage}: {progress.done}{of} {progress.note}".rstrip())
 

@@ -78,11 +78,11 @@ class PruneParams(Params):
     seqlen: int = Field(
         default=512, ge=2, description="Tokens in a window", json_schema_extra=_at(9)
     )
-    one_shot: bool = Field(
-        default=False,
+    statistics: Literal["auto", "sequential", "dense"] = Field(
+        default="auto",
         description=(
-            "Statistics of the dense model in one pass, as in a search; otherwise each block sees "
-            "the pruned blocks before it, as in the Wanda paper"
+            "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
+            "dense: one pass of the dense model, as in a search; auto: sequential where possible"
         ),
         json_schema_extra=_at(10),
     )

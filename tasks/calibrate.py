@@ -43,7 +43,7 @@ def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) 
     from autoprune.calibration.windows import token_windows
 
     bench = find_workbench(bench_id)
-    text = load_corpus(corpus)
+    text = load_corpus(corpus, cache=bench.store)
     windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows
     return {

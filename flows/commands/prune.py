@@ -66,9 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
     )
     parser.add_argument(
-        "--one-shot",
-        action="store_true",
-        help="take statistics of the dense model in one pass instead of block after block",
+        "--statistics",
+        choices=("auto", "sequential", "dense"),
+        default="auto",
+        help="sequential: block after block, as in the Wanda paper; dense: one pass of the dense "
+        "model; auto (default): sequential, dense for .py metrics and the group global",
     )
     parser.add_argument("--out", metavar="DIR", help="save the pruned model here")
 

@@ -21,10 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the sandbox and print its verdict."""
-    from tasks.validate import validate_file
-
     from flows.console import open_screen
     from tasks.state import State
+    from tasks.validate import validate_file
 
     with open_screen(quiet=args.quiet):
         record = validate_file.fn(str(State.open().root), args.file)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+import mlflow
 from filelock import FileLock
 from mlflow.entities import Experiment, Metric, Param, Run, RunStatus, RunTag, ViewType
 from mlflow.tracking import MlflowClient
@@ -49,6 +50,7 @@ class Tracker:
     state: State
     uri: str | None = None
     _children: dict[str, dict[str, Run]] = field(default_factory=dict)
+    _parents: dict[str, str] = field(default_factory=dict)
 
     @property
     def tracking_uri(self) -> str:
@@ -61,6 +63,9 @@ class Tracker:
         self.state.artifacts.mkdir(parents=True, exist_ok=True)
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # The registry resolves `models:/` through the process-wide address, whatever client asks.
+        mlflow.set_tracking_uri(self.tracking_uri)
+        mlflow.set_registry_uri(self.tracking_uri)
         with self._lock:
             client = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             client.search_experiments(max_results=1)
@@ -94,17 +99,22 @@ class Tracker:
             spec: Its specification; scalars become parameters.
             tags: Provenance.
         """
+        if run_id in self._parents:
+            return self._parents[run_id]
         experiment = self.experiment(model)
         query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
         found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
         if found:
             mlflow_id = str(found[0].info.run_id)
-            self.client.update_run(mlflow_id, status="RUNNING")
+            if found[0].info.status != "RUNNING":
+                self.client.update_run(mlflow_id, status="RUNNING")
+            self._parents[run_id] = mlflow_id
             return mlflow_id
         all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
         run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
         mlflow_id = str(run.info.run_id)
         self.client.log_batch(mlflow_id, params=_params(_scalars(spec)))
+        self._parents[run_id] = mlflow_id
         return mlflow_id
 
     def mirror(self, parent_id: str, entries: Iterable[Mapping[str, Any]]) -> int:
@@ -153,8 +163,13 @@ class Tracker:
         self.client.log_batch(parent_id, metrics=metrics, tags=texts)
 
     def end(self, parent_id: str, status: str) -> None:
-        """Close the parent: ``FINISHED``, ``FAILED`` or ``KILLED``."""
+        """Close the parent: ``FINISHED``, ``FAILED`` or ``KILLED``; mirroring opens it again."""
         self.client.set_terminated(parent_id, status)
+        self._parents = {ours: id_ for ours, id_ in self._parents.items() if id_ != parent_id}
+
+    def file(self, parent_id: str, path: Path) -> None:
+        """Copy one file into the run's artifacts."""
+        self.client.log_artifact(parent_id, str(path))
 
     def files(self, parent_id: str, folder: Path, place: str | None = None) -> None:
         """Copy a folder's files into the run's artifacts."""

@@ -1,0 +1,70 @@
+"""The pruning flow: one model, one metric, one budget, one folder."""
+
+import time
+import uuid
+from typing import Any
+
+from prefect import flow
+
+from flows import console
+from flows.params import PruneParams
+from tasks.calibrate import cut_windows, load_model
+from tasks.memory import peak_rss_mb
+from tasks.prune import check_request, prune_model, save_checkpoint
+from tasks.state import State
+from tasks.workbench import Workbench, opened
+
+CALIBRATION = "calibration"
+
+
+@flow(name="prune", flow_run_name="prune-{params.model}", persist_result=False)
+def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Prune a model with one metric and save it."""
+    started = time.monotonic()
+    request = check_request(
+        params.metric,
+        params.group,
+        params.sparsity,
+        params.pattern,
+        params.allocation,
+        params.solver,
+        params.statistics,
+    )
+    bench_id = f"prune-{uuid.uuid4().hex[:12]}"
+    bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
+    plan = {
+        "sparsity": request["sparsity"],
+        "group": request["group"],
+        "pattern": params.pattern,
+        "allocation": params.allocation,
+        "solver": params.solver,
+        "seed": params.seed,
+    }
+    with opened(bench):
+        model = load_model(bench_id, params.model)
+        text = cut_windows(bench_id, CALIBRATION, params.corpus, params.samples, params.seqlen)
+        pruned = prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
+        record = {
+            "model": params.model,
+            "model_digest": model["digest"],
+            "metric": params.metric,
+            "allocation": params.allocation,
+            "group": request["group"],
+            "pattern": params.pattern,
+            "solver": params.solver,
+            "target": request["sparsity"],
+            "corpus": text["corpus"],
+            "corpus_digest": text["digest"],
+            "samples": params.samples,
+            "seqlen": params.seqlen,
+            "seed": params.seed,
+            **pruned,
+            "out": None,
+        }
+        if params.out is not None:
+            record |= save_checkpoint(bench_id, params.out, record)
+    return record | {
+        "seconds_pruning": pruned["seconds"],
+        "seconds": time.monotonic() - started,
+        "peak_rss_mb": peak_rss_mb(),
+    }

@@ -1,0 +1,146 @@
+"""Tasks of the designer: open it, ask it; a dead one stops the search and loses nothing."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import UsageError
+from autoprune.search.spec import DesignerSpec
+from tasks.policies import step
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from autoprune.design.transports import Designer
+
+
+class Drafting:
+    """The designer of a run: started at the first question, stopped at the end.
+
+    A local server is idle while the model is measured, because steps run one after the other: both
+    on the same cores would slow the server down more than twentyfold.
+
+    Args:
+        spec: Who designs.
+        state: Where a joined local model is kept.
+        script: Answers of the scripted designer.
+    """
+
+    def __init__(self, spec: DesignerSpec, state: State, script: Path | None = None) -> None:
+        self.spec = spec
+        self.state = state
+        self.script = script
+        self._server: Any = None
+        self._designer: Designer | None = None
+
+    @property
+    def kind(self) -> str:
+        """What ``auto`` means here."""
+        if self.spec.kind != "auto":
+            return self.spec.kind
+        named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
+        return "openai" if named or os.environ.get("OPENAI_API_KEY") else "local"
+
+    @property
+    def designer(self) -> "Designer":
+        """The designer, started when needed.
+
+        Raises:
+            PrerequisiteError: If it cannot be reached or made; says what to install or set.
+            UsageError: If this kind asks nobody.
+        """
+        if self._designer is None:
+            self._designer = self._open()
+        return self._designer
+
+    def close(self) -> None:
+        """Stop a local server."""
+        server, self._server, self._designer = self._server, None, None
+        if server is not None:
+            server.stop()
+
+    def _open(self) -> "Designer":
+        from autoprune.design import canary, local, transports
+
+        match self.kind:
+            case "openai":
+                remote = transports.OpenAIDesigner(
+                    base_url=self.spec.base_url, model=self.spec.model
+                )
+                canary.probe_server(remote)
+                designer: Designer = remote
+                return designer
+            case "local":
+                path = Path(self.spec.model) if self.spec.model else None
+                model = path or local.join_model(self.state.root / "models")
+                self._server = local.LocalServer(model)
+                self._server.start()
+                served: Designer = self._server.designer()
+                return served
+            case "scripted":
+                return transports.ScriptedDesigner(read_script(self.script))
+            case other:
+                raise UsageError(
+                    f"the designer {other!r} answers no questions here; choose auto, openai, "
+                    "local, scripted, genetic or random"
+                )
+
+
+def read_script(path: Path | None) -> list[str]:
+    """Answers of a scripted designer, one JSON string a line.
+
+    Raises:
+        UsageError: If there is no file or a line is no JSON string.
+    """
+    if path is None or not path.is_file():
+        raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
+    answers = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, str):
+            raise UsageError(f"{path}:{number} is no JSON string; write one answer a line")
+        answers.append(answer)
+    if not answers:
+        raise UsageError(f"{path} holds no answers; write one JSON string a line")
+    return answers
+
+
+_open: dict[str, Drafting] = {}
+
+
+@contextmanager
+def drafting(run_id: str, draft: Drafting) -> Iterator[Drafting]:
+    """Make the designer reachable by the run's id, and stop it at the end."""
+    _open[run_id] = draft
+    try:
+        yield draft
+    finally:
+        del _open[run_id]
+        draft.close()
+
+
+@step("propose", "propose {step_id} ({operator})")
+def propose(run_id: str, step_id: str, operator: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the designer one question.
+
+    Args:
+        run_id: The search.
+        step_id: Which step asks, for the task's name.
+        operator: What kind of change is asked for.
+        request: JSON form of the request.
+
+    Returns:
+        JSON form of the outcome.
+    """
+    from autoprune.design.chat import ChatRequest
+    from autoprune.search.steps import outcome_to_json
+
+    designer = _open[run_id].designer
+    return outcome_to_json(designer.complete(ChatRequest.from_json(request)))

@@ -1,0 +1,65 @@
+"""Where a run came from: versions, machine, code; never keys, never personal paths."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from autoprune import __version__
+
+PACKAGES = ("torch", "transformers", "mlflow", "prefect")
+
+
+def machine() -> dict[str, str]:
+    """What this machine is, by name."""
+    import psutil
+
+    found = {
+        "cpu": f"{os.cpu_count()} cores, {platform.machine()}",
+        "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "autoprune": __version__,
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a parent run."""
+    tags = {f"version.{name}": value for name, value in report["machine"].items()}
+    tags |= {
+        "model": report["model"],
+        "model.digest": report["model_digest"],
+        "designer": report["designer"],
+        "seed": str(report["spec"]["seed"]),
+    }
+    tags |= {f"{split['name']}.digest": split["digest"] for split in report["splits"]}
+    return tags | commit()
+
+
+def commit() -> dict[str, str]:
+    """Commit of the program's own source and whether it was changed; empty when installed."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return {}
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        dirty = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"git.commit": head, "git.dirty": str(bool(dirty)).lower()}
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", *words], cwd=root, capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,209 @@
+"""Tasks that prune the model on a workbench and save it."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from autoprune.errors import NothingPassedError, UsageError
+from autoprune.recipe import Group
+from tasks.policies import step
+from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
+from tasks.validate import read_source
+from tasks.workbench import Workbench, find_workbench
+
+if TYPE_CHECKING:
+    from autoprune.models.saving import SavedModel
+    from autoprune.pruning import PruneOutcome, PruningPlan
+
+FILE_SUFFIX = ".py"
+
+
+@step("check request", "check {metric}")
+def check_request(
+    metric: str,
+    group: str,
+    sparsity: float,
+    pattern: str,
+    allocation: str,
+    solver: str,
+    statistics: str,
+) -> dict[str, Any]:
+    """Read every name of a request before anything heavy happens.
+
+    Returns:
+        The group that will be used, and the statistics needed of the dense model.
+
+    Raises:
+        UsageError: If a part is unknown or parts contradict each other.
+    """
+    from autoprune.metrics import build_metric
+    from autoprune.pruning import PruningPlan
+
+    if metric.endswith(FILE_SUFFIX):
+        read_source(Path(metric))
+        natural: Group = "row"
+    else:
+        natural = build_metric(metric).group
+    chosen: Any = natural if group == "auto" else group
+    if metric.endswith(FILE_SUFFIX) and statistics == "sequential":
+        raise UsageError(
+            "a metric in a file is scored once, in the container, from statistics of the dense "
+            "model; leave out --statistics sequential"
+        )
+    plan = PruningPlan.build(
+        sparsity, group=chosen, pattern=pattern, allocation=allocation, solver=solver
+    )
+    return {"group": chosen, "sparsity": plan.sparsity}
+
+
+@step("prune", "prune with {metric}")
+def prune_model(
+    bench_id: str,
+    metric: str,
+    windows: str,
+    plan: dict[str, Any],
+    statistics: Literal["auto", "sequential", "dense"],
+) -> dict[str, Any]:
+    """Prune the workbench's model in place.
+
+    Args:
+        bench_id: Id of an open workbench.
+        metric: Built-in name, ``expr:`` and a formula, or a path to a Python file.
+        windows: Name of the calibration windows.
+        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        statistics: Whether blocks see pruned or dense blocks before them.
+
+    Raises:
+        NothingPassedError: If the sandbox rejects the metric.
+    """
+    from autoprune.pruning import PruningPlan
+
+    bench = find_workbench(bench_id)
+    built = PruningPlan.build(**plan)
+    in_file = metric.endswith(FILE_SUFFIX)
+    if statistics == "auto":
+        statistics = "dense" if in_file or built.group == "global" else "sequential"
+    if in_file:
+        outcome = _prune_by_file(bench, Path(metric), windows, built)
+    elif statistics == "sequential":
+        outcome = _prune_sequential(bench, metric, windows, built)
+    else:
+        outcome = _prune_dense(bench, metric, windows, built)
+    return {
+        "zeros": outcome.zeros,
+        "prunable": outcome.prunable,
+        "sparsity": outcome.sparsity,
+        "mask_digest": outcome.mask_digest,
+        "layer_sparsity": dict(outcome.layer_sparsity),
+        "statistics": statistics,
+        "notes": list(outcome.notes),
+        "seconds": outcome.seconds,
+    }
+
+
+def _prune_sequential(
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+) -> "PruneOutcome":
+    from autoprune.metrics import build_metric
+    from autoprune.sequential import prune_sequential
+
+    model, tokens = bench.loaded.model, bench.windows[windows]
+    return prune_sequential(model, tokens, build_metric(metric), plan, report=bench.report)
+
+
+def _prune_dense(
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+) -> "PruneOutcome":
+    from autoprune.metrics import build_metric
+    from autoprune.pruning import metric_scores, prune_one_shot
+
+    built = build_metric(metric)
+    needs = built.needs | plan.needs
+    dense = bench.statistics(windows, needs) if needs else None
+    score = metric_scores(built, dense)
+    return prune_one_shot(bench.layers, score, plan, statistics=dense, report=bench.report)
+
+
+def _prune_by_file(
+    bench: Workbench, path: Path, windows: str, plan: "PruningPlan"
+) -> "PruneOutcome":
+    """Prune with scores from the container; the file never runs anywhere else."""
+    from autoprune.calibration.layer_files import write_layer_files
+    from autoprune.pruning import prune_one_shot
+    from sandbox.client import Sandbox
+    from sandbox.outcomes import Rejected
+
+    source = read_source(path)
+    dense = bench.statistics(windows, OFFERED | plan.needs)
+    inputs = bench.state.inputs
+    inputs.mkdir(parents=True, exist_ok=True)
+    with Sandbox(inputs=inputs, run_id="prune") as box:
+        answer = box.probe(source)
+        if isinstance(answer, Rejected):
+            raise _turned_away(path, str(answer.code), answer.detail)
+        written = write_layer_files(bench.layers, dense, inputs, names=sorted(OFFERED))
+        files = {file.layer_name: file for file in written}
+        score = SandboxScores(box, source, {}, files, bench.layers)
+        try:
+            return prune_one_shot(bench.layers, score, plan, statistics=dense, report=bench.report)
+        except CandidateRejected as error:
+            raise _turned_away(path, error.code, error.detail) from error
+
+
+def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:
+    return NothingPassedError(
+        f"the sandbox rejects {path} ({code}: {detail}); nothing was pruned; change the file and "
+        f"try it with `autoprune validate {path}`"
+    )
+
+
+@step("save", "save to {out}")
+def save_checkpoint(bench_id: str, out: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Save the workbench's model with its record, and count the zeros in the written files.
+
+    Args:
+        bench_id: Id of an open workbench.
+        out: Target folder.
+        record: What made the model.
+
+    Raises:
+        UsageError: If the target holds something that is no saved model.
+        AutopruneError: If the disk is full or the folder is not writable.
+    """
+    bench = find_workbench(bench_id)
+    return saved_record(save_bench(bench, Path(out), record))
+
+
+def save_bench(bench: Workbench, folder: Path, record: Mapping[str, Any]) -> "SavedModel":
+    """Save the model as it stands; see :func:`save_checkpoint`."""
+    from autoprune.models.saving import save_model
+
+    check_target(folder)
+    return save_model(bench.loaded.model, bench.loaded.tokenizer, folder, record)
+
+
+def check_target(folder: Path) -> None:
+    """Refuse to replace anything but a saved model.
+
+    Raises:
+        UsageError: If ``folder`` is a file, or a folder that holds something else.
+    """
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; name a folder for the pruned model")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
+        raise UsageError(
+            f"the folder {folder} is not empty and holds no saved model, and saving would replace "
+            "it; name another folder"
+        )
+
+
+def saved_record(saved: "SavedModel") -> dict[str, Any]:
+    """JSON form of what was saved."""
+    counts = dataclasses.asdict(saved.zeros)
+    return {
+        "out": str(saved.folder),
+        **counts,
+        "sparsity": saved.zeros.sparsity,
+        "files": dict(saved.files),
+    }

@@ -1,0 +1,65 @@
+"""Tasks that write a run down: its record, its page, its pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import PrerequisiteError, UsageError
+from tasks.policies import step
+from tasks.run_files import RunFiles
+from tasks.state import State
+
+
+@step("report", "report {run_id}")
+def write_report(root: str, run_id: str, out: str | None = None) -> dict[str, Any]:
+    """Write the HTML report and the pictures of a run from its record.
+
+    Args:
+        root: The state folder.
+        run_id: Name of the run.
+        out: Where the page goes; None: into the run's folder.
+
+    Raises:
+        UsageError: If there is no such run.
+    """
+    from autoprune.report import html, plots
+    from autoprune.report.data import read_report
+    from autoprune.storage import atomic_file
+
+    files = RunFiles.of(State.open(Path(root)), run_id)
+    refresh_record(files, run_id)
+    report = read_report(files.report)
+    page = Path(out) if out is not None else files.page
+    html.write_html(report, page)
+    files.plots.mkdir(exist_ok=True)
+    for name, png in plots.all_png(report).items():
+        with atomic_file(files.plots / f"{name}.png") as temporary:
+            temporary.write_bytes(png)
+    return {
+        "run": run_id,
+        "report": str(page),
+        "plots": sorted(str(path) for path in files.plots.glob("*.png")),
+        "candidates": len(report.candidates),
+    }
+
+
+def refresh_record(files: RunFiles, run_id: str) -> None:
+    """Bring the run's record up to its log; a search that is running keeps it fresh itself.
+
+    Raises:
+        UsageError: If there is no such run.
+    """
+    from autoprune.report import data
+    from autoprune.search.search import Search
+    from tasks.run_report import build_report
+
+    if not files.log.exists():
+        raise UsageError(
+            f"there is no run {run_id!r} in {files.folder.parent}; `autoprune ls candidates` "
+            "without a name shows the latest"
+        )
+    try:
+        with Search.open(files.folder) as search:
+            data.write_report(build_report(search, run_id, files.read_facts()), files.report)
+    except PrerequisiteError:
+        if not files.report.exists():
+            raise

@@ -1,0 +1,90 @@
+"""What a search keeps beside its log: settings, facts that were measured once, report, winner."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import DamagedFileError
+from autoprune.storage import write_json
+from tasks.state import State
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of one run.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, state: State, run_id: str) -> "RunFiles":
+        """Files of the run called ``run_id``."""
+        return cls(state.run(run_id))
+
+    @property
+    def log(self) -> Path:
+        """The search's own log; the only file that cannot be made again."""
+        return self.folder / "search.db"
+
+    @property
+    def params(self) -> Path:
+        """Settings that the search was started with."""
+        return self.folder / "params.json"
+
+    @property
+    def facts(self) -> Path:
+        """Model, text, dense perplexity, machine, times."""
+        return self.folder / "facts.json"
+
+    @property
+    def report(self) -> Path:
+        """The run as data."""
+        return self.folder / "report.json"
+
+    @property
+    def page(self) -> Path:
+        """The report for people."""
+        return self.folder / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """The report's pictures as PNG."""
+        return self.folder / "plots"
+
+    @property
+    def winner(self) -> Path:
+        """The winner's checkpoint."""
+        return self.folder / "winner"
+
+    def read_facts(self) -> dict[str, Any]:
+        """The facts so far; empty at the start.
+
+        Raises:
+            DamagedFileError: If the file is no JSON object.
+        """
+        return read_object(self.facts) if self.facts.exists() else {}
+
+    def add_facts(self, **facts: Any) -> dict[str, Any]:
+        """Add facts and return all of them."""
+        known = self.read_facts() | facts
+        write_json(self.facts, known)
+        return known
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        DamagedFileError: If the content is something else; names the file.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is no JSON ({error}); delete it and run again") from error
+    if not isinstance(value, dict):
+        raise DamagedFileError(f"{path} holds no JSON object; delete it and run again")
+    return value

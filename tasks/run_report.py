@@ -1,0 +1,66 @@
+"""What the record of a run holds beside its search: model, text, machine, times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.report.data import Command, RunReport, Split, Stage
+from autoprune.report.gathering import with_search
+from autoprune.search.search import Search
+from autoprune.search.steps import Done
+
+ENDINGS = {
+    "candidates": "all candidates of the budget were designed",
+    "tokens": "the budget of designer tokens was used up",
+    "seconds": "the time budget was used up",
+    "drift": "the same recipe measured again gave other figures",
+    "no_baseline": "no baseline could be measured",
+}
+
+
+def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunReport:
+    """Everything worth showing of a search, as it stands.
+
+    Args:
+        search: An open search.
+        run_id: Its name.
+        facts: What was measured beside it; see :class:`tasks.run_files.RunFiles`.
+    """
+    spec = search.spec
+    reason = search.finished
+    report = RunReport(
+        run_id=run_id,
+        created=facts.get("created", ""),
+        model=spec.model,
+        corpus=spec.corpus,
+        sparsity=spec.sparsity,
+        dense_perplexity=facts.get("dense_perplexity"),
+        entries=(),
+        dense_sealed_perplexity=facts.get("dense_sealed_perplexity"),
+        model_digest=facts.get("model_digest", ""),
+        pattern=spec.pattern,
+        designer=facts.get("designer", spec.designer.kind),
+        splits=_splits(facts, search.touches),
+        machine=facts.get("machine", {}),
+        command=facts.get("command", ""),
+        stages=tuple(Stage(name, sec) for name, sec in facts.get("stages", {}).items()),
+        ended="still running or interrupted" if reason is None else ENDINGS[reason],
+        layer_numel=facts.get("layer_numel", {}),
+        next_commands=(
+            Command("List the candidates", f"autoprune ls candidates --run {run_id}"),
+            Command("Go on with the search", f"autoprune resume {run_id}"),
+        ),
+    )
+    return with_search(report, search)
+
+
+def _splits(facts: Mapping[str, Any], touches: int) -> tuple[Split, ...]:
+    return tuple(
+        Split(
+            name,
+            part["documents"],
+            part["tokens"],
+            part["digest"],
+            touches if name == "sealed" else None,
+        )
+        for name, part in facts.get("parts", {}).items()
+    )

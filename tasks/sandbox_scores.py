@@ -1,0 +1,96 @@
+"""Scores that come out of the container, fetched several layers at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.calibration.layer_files import LayerFile
+    from autoprune.models.structure import PrunableLinear
+    from sandbox.client import Sandbox
+
+# What designed metrics may read; the costly statistics are for built-in metrics.
+OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
+# Scores of one call; bounds the memory that a large model's scores take at a time.
+CALL_BYTES = 256 << 20
+
+
+class CandidateRejected(Exception):
+    """The sandbox turned a candidate away; becomes a verdict at the task's border.
+
+    Args:
+        code: Why, in one word.
+        detail: Why, in one line.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class SandboxScores:
+    """A function from layer to scores; each layer is asked for once.
+
+    Args:
+        sandbox: An open sandbox.
+        source: Python source that defines ``score``.
+        params: Constants handed to it.
+        files: Layer file by layer name.
+        layers: The layers that will be asked for, in order.
+    """
+
+    def __init__(
+        self,
+        sandbox: "Sandbox",
+        source: str,
+        params: Mapping[str, float],
+        files: "Mapping[str, LayerFile]",
+        layers: "Sequence[PrunableLinear]",
+    ) -> None:
+        self._sandbox = sandbox
+        self._source = source
+        self._params = dict(params)
+        self._files = files
+        self._batches = _batches(layers)
+        self._scores: dict[str, Tensor] = {}
+
+    def __call__(self, layer: "PrunableLinear") -> "Tensor":
+        """Scores of one layer, float32 [out, in].
+
+        Raises:
+            CandidateRejected: If the sandbox turns the code away.
+        """
+        if layer.name not in self._scores:
+            self._fetch(layer.name)
+        return self._scores.pop(layer.name)
+
+    def _fetch(self, name: str) -> None:
+        import torch
+
+        from sandbox.cell import LayerInput
+        from sandbox.outcomes import Rejected
+
+        batch = next(batch for batch in self._batches if name in batch)
+        files = [self._files[member] for member in batch]
+        inputs = [LayerInput(file=file.path, shape=file.shape) for file in files]
+        answer = self._sandbox.score(self._source, inputs, self._params)
+        if isinstance(answer, Rejected):
+            raise CandidateRejected(str(answer.code), answer.detail)
+        self._scores |= {
+            member: torch.from_numpy(scores)
+            for member, scores in zip(batch, answer.scores, strict=True)
+        }
+
+
+def _batches(layers: "Sequence[PrunableLinear]") -> list[list[str]]:
+    batches: list[list[str]] = [[]]
+    filled = 0
+    for layer in layers:
+        if batches[-1] and filled + 4 * layer.numel > CALL_BYTES:
+            batches.append([])
+            filled = 0
+        batches[-1].append(layer.name)
+        filled += 4 * layer.numel
+    return batches

@@ -1,0 +1,157 @@
+"""The workbench of a search: text in three parts, shared statistics, sandbox, dense weights."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import AutopruneError
+from autoprune.search.spec import SearchSpec
+from tasks.sandbox_scores import OFFERED
+from tasks.workbench import Workbench, find_workbench
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.allocation.context import ModelContext
+    from autoprune.calibration.layer_files import LayerFile
+    from autoprune.calibration.splits import Splits
+    from autoprune.calibration.statistics import Statistics
+    from autoprune.pruning import DenseWeights
+    from sandbox.client import Sandbox
+
+CALIBRATION = "calibration"
+SELECTION = "selection"
+SEALED = "sealed"
+# Small layers of the beginning, the middle and the end tell behaviours apart.
+PROBE_LAYERS = 3
+
+
+@dataclass
+class SearchBench(Workbench):
+    """A workbench with everything that the steps of a search need.
+
+    Args:
+        spec: The search's specification.
+        run_id: Name of the search.
+        designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
+    """
+
+    spec: SearchSpec = field(kw_only=True)
+    run_id: str = field(kw_only=True)
+    designs_in: str = field(default="docker", kw_only=True)
+
+    @cached_property
+    def splits(self) -> "Splits":
+        """Calibration, selection and sealed text, disjoint by document."""
+        from autoprune.calibration.corpora import load_corpus
+        from autoprune.calibration.splits import split
+
+        return split(load_corpus(self.spec.corpus, cache=self.store), seed=self.spec.seed)
+
+    def part(self, name: str) -> "Tensor":
+        """Token windows of one part of the text, int64 [windows, seqlen]."""
+        if name not in self.windows:
+            from autoprune.calibration.windows import token_windows
+
+            spec = self.spec
+            counts = {
+                CALIBRATION: spec.calibration_windows,
+                SELECTION: spec.selection_windows,
+                SEALED: spec.sealed_windows,
+            }
+            corpus = getattr(self.splits, name)
+            self.windows[name] = token_windows(
+                corpus, self.loaded.tokenizer, counts[name], spec.seqlen, cache=self.store
+            )
+        return self.windows[name]
+
+    def calibrated(self, needs: Collection[str]) -> "Statistics":
+        """Statistics of the dense model with at least ``needs``."""
+        self.part(CALIBRATION)
+        wanted = OFFERED | set(needs)
+        known = self._statistics
+        if known is None or not wanted <= known[0]:
+            names = wanted if known is None else wanted | known[0]
+            # Weights may be pruned at this moment; statistics are of the dense model.
+            self.dense.restore()
+            self._statistics = (names, self.statistics(CALIBRATION, names))
+        assert self._statistics is not None
+        return self._statistics[1]
+
+    @cached_property
+    def dense(self) -> "DenseWeights":
+        """Copy of the prunable weights, to restore after each candidate."""
+        from autoprune.pruning import DenseWeights
+
+        return DenseWeights(self.layers)
+
+    def context_for(self, statistics: "Statistics") -> "ModelContext":
+        """What allocators look at; kept while the statistics stay the same, since it is costly."""
+        from autoprune.allocation.context import ModelContext
+
+        if self._context is None or self._context.statistics is not statistics:
+            self._context = ModelContext(self.layers, statistics, self.seed)
+        return self._context
+
+    @cached_property
+    def layer_files(self) -> "dict[str, LayerFile]":
+        """Read-only files of weights and offered statistics, by layer name."""
+        from autoprune.calibration.layer_files import write_layer_files
+
+        self.dense.restore()
+        statistics = self.calibrated(OFFERED)
+        written = write_layer_files(
+            self.layers, statistics, self.inputs_folder, names=sorted(OFFERED)
+        )
+        return {file.layer_name: file for file in written}
+
+    @property
+    def inputs_folder(self) -> Path:
+        """Folder that containers of this search may read."""
+        return self.state.inputs
+
+    @cached_property
+    def sandbox(self) -> "Sandbox":
+        """The sandbox, opened at first use."""
+        from sandbox.client import Sandbox
+
+        self.inputs_folder.mkdir(parents=True, exist_ok=True)
+        return Sandbox(inputs=self.inputs_folder, run_id=self.run_id).__enter__()
+
+    @cached_property
+    def probe_names(self) -> list[str]:
+        """A few layers, spread over depth, that stand for all in validation."""
+        by_size = sorted(self.layers, key=lambda layer: (layer.numel, layer.block))
+        smallest = [layer for layer in by_size if layer.numel == by_size[0].numel]
+        last = len(smallest) - 1
+        picks = {round(index * last / (PROBE_LAYERS - 1)) for index in range(PROBE_LAYERS)}
+        return [smallest[index].name for index in sorted(picks)]
+
+    def close(self) -> None:
+        """Stop the sandbox and let the model go."""
+        opened: Any = self.__dict__.pop("sandbox", None)
+        if opened is not None:
+            opened.__exit__(None, None, None)
+        for name in ("dense", "layer_files", "splits"):
+            self.__dict__.pop(name, None)
+        self._context = self._statistics = None
+        super().close()
+
+    _context: "ModelContext | None" = field(default=None, init=False, repr=False)
+    _statistics: "tuple[set[str] | frozenset[str], Statistics] | None" = field(
+        default=None, init=False, repr=False
+    )
+
+
+def find_search_bench(bench_id: str) -> SearchBench:
+    """The open search workbench of this process.
+
+    Raises:
+        AutopruneError: If there is none of this id.
+    """
+    bench = find_workbench(bench_id)
+    if not isinstance(bench, SearchBench):
+        raise AutopruneError(f"workbench {bench_id!r} is not one of a search")
+    return bench

@@ -1,0 +1,157 @@
+"""Checkpoints as MLflow models and registry versions."""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas
+from mlflow.entities import LoggedModelOutput
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+from tasks.state import model_slug
+from tasks.track.runs import Tracker, local_path
+
+CODE = Path(__file__).with_name("served_model.py")
+REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "pandas")
+CHAMPION = "champion"
+PREVIOUS = "previous"
+MASKS_TAG = "autoprune.mask_digest"
+SIGNATURE = ModelSignature(
+    # No name: a list of texts is as good as a frame with one column.
+    inputs=Schema([ColSpec("string")]),
+    outputs=Schema(
+        [
+            ColSpec("string", "text"),
+            ColSpec("string", "continuation"),
+            ColSpec("double", "nll"),
+            ColSpec("double", "perplexity"),
+        ]
+    ),
+    params=ParamSchema([ParamSpec("max_new_tokens", "long", 32)]),
+)
+
+EXAMPLE = pandas.DataFrame({"text": ["Pruning a neural network means"]})
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry.
+
+    Args:
+        name: Registered model.
+        version: Its version.
+        model_uri: What ``mlflow.pyfunc.load_model`` takes.
+    """
+
+    name: str
+    version: str
+    model_uri: str
+
+
+def registry_name(model: str, sparsity: float) -> str:
+    """``autoprune.<model>.s<percent>``."""
+    return f"autoprune.{model_slug(model)}.s{round(sparsity * 100)}"
+
+
+def register_checkpoint(
+    tracker: Tracker,
+    parent_id: str,
+    folder: Path,
+    *,
+    model: str,
+    sparsity: float,
+    masks: str,
+    tags: Mapping[str, str],
+) -> Registered:
+    """Log a saved folder as a model of a run, register it, and make it the champion.
+
+    Doing it again with the same masks of the same run changes nothing.
+
+    Args:
+        tracker: The store.
+        parent_id: MLflow run that made it.
+        folder: A folder that stock transformers opens.
+        model: Reference of the dense model.
+        sparsity: Target share of zeros.
+        masks: Digest of the masks.
+        tags: More tags of the version.
+    """
+    name = registry_name(model, sparsity)
+    client = tracker.client
+    known = _known_version(tracker, name, parent_id, masks)
+    if known is None:
+        model_id = _log_model(tracker, parent_id, folder, tags)
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        known = client.create_model_version(
+            name,
+            f"models:/{model_id}",
+            run_id=parent_id,
+            tags={**tags, MASKS_TAG: masks},
+            model_id=model_id,
+        )
+    _crown(tracker, name, str(known.version))
+    return Registered(name, str(known.version), f"models:/{name}@{CHAMPION}")
+
+
+def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str, str]) -> str:
+    client = tracker.client
+    experiment = client.get_run(parent_id).info.experiment_id
+    logged = client.create_logged_model(
+        experiment, name="pruned", source_run_id=parent_id, tags=dict(tags), model_type="causal-lm"
+    )
+    target = local_path(logged.artifact_location)
+    place = target or tracker.state.root / "upload" / logged.model_id
+    try:
+        with warnings.catch_warnings():
+            # MLflow advises type hints, which would replace the signature given here.
+            warnings.simplefilter("ignore")
+            mlflow.pyfunc.save_model(
+                str(place),
+                python_model=str(CODE),
+                artifacts={"checkpoint": str(folder)},
+                pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+                signature=SIGNATURE,
+                input_example=(EXAMPLE, {"max_new_tokens": 8}),
+                mlflow_model=Model(run_id=parent_id, model_id=logged.model_id),
+            )
+        if target is None:
+            client.log_model_artifacts(logged.model_id, str(place))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(parent_id, [LoggedModelOutput(logged.model_id, step=0)])
+    if target is None:
+        shutil.rmtree(place, ignore_errors=True)
+    return str(logged.model_id)
+
+
+def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> ModelVersion | None:
+    for found in tracker.client.search_model_versions(f"name = '{name}'"):
+        if found.run_id == parent_id and found.tags.get(MASKS_TAG) == masks:
+            return found
+    return None
+
+
+def _crown(tracker: Tracker, name: str, number: str) -> None:
+    client = tracker.client
+    aliases: dict[str, Any] = dict(client.get_registered_model(name).aliases)
+    before = str(aliases.get(CHAMPION, ""))
+    if before == number:
+        return
+    if before:
+        client.set_registered_model_alias(name, PREVIOUS, before)
+    client.set_registered_model_alias(name, CHAMPION, number)

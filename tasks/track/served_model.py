@@ -1,0 +1,73 @@
+"""What MLflow runs when it opens a logged checkpoint (`mlflow.pyfunc.load_model`).
+
+MLflow copies this file into the model and executes it there, without AutoPrune: it may import only
+what the model's requirements name.
+"""
+
+import math
+from typing import Any
+
+import mlflow
+import pandas
+import torch
+from mlflow.pyfunc import PythonModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+LONGEST_TEXT = 2048
+
+
+class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
+    """A pruned causal language model: texts in, continuations and losses out."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the checkpoint folder with stock transformers."""
+        folder = context.artifacts["checkpoint"]
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+
+    # Untyped: MLflow reads hints here as a schema, and ours is the signature it was saved with.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Continue and score each text.
+
+        Args:
+            context: Unused; the model is loaded already.
+            model_input: A data frame whose first column holds texts, or a list of texts.
+            params: ``max_new_tokens``, 0 for scores only.
+
+        Returns:
+            Data frame with ``text``, ``continuation``, ``nll`` (mean nats per token, the first
+            token not scored) and ``perplexity``.
+        """
+        longest = int((params or {}).get("max_new_tokens", 32))
+        framed = hasattr(model_input, "columns")
+        texts = list(model_input.iloc[:, 0]) if framed else list(model_input)
+        rows = []
+        for text in texts:
+            nll = self._nll(str(text))
+            continuation = self._continue(str(text), longest) if longest > 0 else ""
+            rows.append((text, continuation, nll, math.exp(min(nll, 700.0))))
+        return pandas.DataFrame(rows, columns=["text", "continuation", "nll", "perplexity"])
+
+    @torch.no_grad()
+    def _nll(self, text: str) -> float:
+        ids = self.tokenizer(text, return_tensors="pt").input_ids[:, :LONGEST_TEXT]
+        if ids.shape[1] < 2:
+            return math.nan
+        return float(self.model(input_ids=ids, labels=ids).loss)
+
+    @torch.no_grad()
+    def _continue(self, text: str, longest: int) -> str:
+        inputs = self.tokenizer(text, return_tensors="pt")
+        inputs.pop("token_type_ids", None)
+        padding = self.tokenizer.pad_token_id
+        made = self.model.generate(
+            **inputs,
+            max_new_tokens=longest,
+            do_sample=False,
+            pad_token_id=self.tokenizer.eos_token_id if padding is None else padding,
+        )
+        fresh = made[0, inputs["input_ids"].shape[1] :]
+        return str(self.tokenizer.decode(fresh, skip_special_tokens=True))
+
+
+mlflow.models.set_model(PrunedModel())

@@ -1,0 +1,111 @@
+"""Tasks that keep a search's winner: its checkpoint, its place in the registry."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from autoprune.recipe import Recipe
+from tasks.policies import step
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+
+log = logging.getLogger(__name__)
+
+RECORD_FILE = "autoprune.json"
+
+
+@step("keep winner", "keep {alias} of {run_id}")
+def keep_winner(
+    bench_id: str, run_id: str, alias: str, recipe: dict[str, Any], masks: str, seconds: float
+) -> dict[str, Any]:
+    """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
+
+    Args:
+        bench_id: Id of an open search workbench.
+        run_id: The search.
+        alias: The winner's name in it.
+        recipe: JSON form of its recipe.
+        masks: Digest of the masks that were measured; the saved ones must be the same.
+        seconds: What the search took so far, for the record.
+
+    Raises:
+        AutopruneError: If other masks come out than were measured, or the disk is full.
+    """
+    from tasks.measure import pruned
+    from tasks.prune import save_bench, saved_record
+    from tasks.search_bench import find_search_bench
+
+    bench = find_search_bench(bench_id)
+    folder = RunFiles.of(bench.state, run_id).winner
+    record = {
+        "run": run_id,
+        "candidate": alias,
+        "recipe": recipe,
+        "model": bench.model_ref,
+        "model_digest": bench.loaded.source.digest,
+        "target": bench.spec.sparsity,
+        "pattern": bench.spec.pattern,
+        "seed": bench.seed,
+        "mask_digest": masks,
+        "search_seconds": seconds,
+    }
+    known = folder / RECORD_FILE
+    if known.is_file() and read_object(known).get("mask_digest") == masks:
+        return read_object(known)["checkpoint"] | {"out": str(folder)}
+    with pruned(bench, Recipe.from_json(recipe), bench.spec.sparsity) as outcome:
+        if outcome.mask_digest != masks:
+            raise AutopruneError(
+                f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
+                "measured; its metric is not deterministic on this machine; nothing was saved"
+            )
+        return saved_record(save_bench(bench, folder, record))
+
+
+@step("register", "register {run_id}")
+def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any]:
+    """Log the winner's checkpoint to MLflow, register it, and set the alias.
+
+    Args:
+        root: The state folder.
+        run_id: The search.
+        parent: MLflow id of its parent run; None when the store is down.
+
+    Returns:
+        Name, version and address of the registered model, or why there is none.
+    """
+    if parent is None:
+        return {"ok": False, "error": "the run is not in MLflow yet"}
+    from tasks.mirror import tracker_of
+    from tasks.track import register_checkpoint
+
+    state = State.open(Path(root))
+    files = RunFiles.of(state, run_id)
+    record = read_object(files.winner / RECORD_FILE)
+    try:
+        found = register_checkpoint(
+            tracker_of(state),
+            parent,
+            files.winner,
+            model=record["model"],
+            sparsity=record["target"],
+            masks=record["mask_digest"],
+            tags={
+                "autoprune.run": run_id,
+                "autoprune.candidate": record["candidate"],
+                "autoprune.zeros": str(record["checkpoint"]["zeros"]),
+                "autoprune.prunable": str(record["checkpoint"]["prunable"]),
+            },
+        )
+    except Exception as error:
+        # The checkpoint lies in the run's folder; the registry is caught up by the next run.
+        log.info("registering failed", exc_info=True)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"ok": False, "error": reason}
+    return {
+        "ok": True,
+        "error": "",
+        "name": found.name,
+        "version": found.version,
+        "uri": found.model_uri,
+    }
