@@ -1,9 +1,9 @@
 """Evaluation suites: one registry, rows with protocol and provenance."""
 
-from autoprune.evaluation.suites import cost, lm, reasoning, tasks
+from autoprune.evaluation.suites import cost, live, lm, reasoning, tasks
 from autoprune.evaluation.suites.suite import SUITES, Suite, build_suite, build_suites
 
 # Importing a module registers its suite.
-BUILT_IN = (cost, lm, reasoning, tasks)
+BUILT_IN = (cost, live, lm, reasoning, tasks)
 
 __all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites"]

@@ -1,0 +1,179 @@
+"""Dated questions: reading published files, and dates that are only known to the month."""
+
+import calendar
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from autoprune.errors import UsageError
+from autoprune.evaluation.grading.extraction import boxed_answer
+
+# Column names of LiveAoPSBench, its tools, AIME and MATH collections, and live leaderboards.
+_QUESTION = (
+    "question",
+    "rewritten_question",
+    "rewritten_q",
+    "problem",
+    "question_content",
+    "prompt",
+)
+_ANSWER = ("answer", "final_answer", "expected_answer", "boxed_answer")
+_SOLUTION = ("solution", "rewritten_answer", "rewritten_a", "response")
+_DATE = ("date", "post_time", "timestamp", "contest_date", "created", "release_date", "time")
+_ID = ("id", "topic_id", "question_id", "problem_id", "idx")
+_PARTIAL = re.compile(r"(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?)?")
+# Seconds beyond the year 5138 are milliseconds.
+_MILLISECONDS = 1e11
+
+
+@dataclass(frozen=True)
+class DatedItem:
+    """One question and when it became public.
+
+    Args:
+        id: Its name in the file.
+        date: The first day on which it may have been public.
+        question: What is asked.
+        answer: The right answer.
+    """
+
+    id: str
+    date: date
+    question: str
+    answer: str
+
+    @property
+    def year(self) -> float:
+        """The date as a number of years, for a slope."""
+        first = date(self.date.year, 1, 1)
+        days = 366 if calendar.isleap(self.date.year) else 365
+        return self.date.year + (self.date - first).days / days
+
+
+@dataclass(frozen=True)
+class DatedFile:
+    """Items in order of date, and how many rows had no question, answer or date."""
+
+    items: tuple[DatedItem, ...]
+    skipped: int
+
+
+def load_dated_items(path: Path) -> DatedFile:
+    """Read dated questions from a ``.jsonl`` or ``.parquet`` file.
+
+    Columns are found by the names that published collections use. A row without an answer is
+    read for its last ``\\boxed{}``; a row that still lacks something is counted, not used.
+
+    Raises:
+        UsageError: If the file is missing, of another kind, damaged, or holds no usable row.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; pass a .jsonl or .parquet file of dated items")
+    rows = list(_rows(path))
+    items = [item for number, row in enumerate(rows) if (item := _item(row, number)) is not None]
+    if not items:
+        seen = ", ".join(sorted({key for row in rows[:20] for key in row})) or "nothing"
+        raise UsageError(
+            f"{path} holds no item with question, answer and date; its columns are {seen}; "
+            f"dates are read from {', '.join(_DATE)} or year and month"
+        )
+    items.sort(key=lambda item: (item.date, item.id))
+    return DatedFile(tuple(items), len(rows) - len(items))
+
+
+def first_day(value: Any) -> date | None:
+    """The first day that ``value`` can mean; None where it is no date.
+
+    Reads ISO dates and times, ``2024-08``, ``2024``, seconds or milliseconds since 1970, and
+    ``{"year": 2024, "month": 8}``.
+    """
+    if isinstance(value, Mapping):
+        return _day(value.get("year"), value.get("month", 1), value.get("day", 1))
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if 1900 <= value <= 2999:
+            return _day(value, 1, 1)
+        seconds = value / 1000 if abs(value) > _MILLISECONDS else value
+        return datetime.fromtimestamp(seconds, UTC).date() if abs(seconds) < 1e11 else None
+    found = _PARTIAL.match(str(value).strip()) if value is not None else None
+    return _day(found[1], found[2] or 1, found[3] or 1) if found else None
+
+
+def last_day(text: str) -> date:
+    """The last day that a cutoff such as ``2024``, ``2024-03`` or ``2024-03-15`` can mean.
+
+    Raises:
+        UsageError: If it is no date.
+    """
+    found = _PARTIAL.fullmatch(text.strip())
+    month = int(found[2] or 12) if found else 0
+    if found and 1 <= month <= 12:
+        year = int(found[1])
+        day = _day(year, month, found[3] or calendar.monthrange(year, month)[1])
+        if day is not None:
+            return day
+    raise UsageError(f"cutoff {text!r} is no date; write 2024, 2024-03 or 2024-03-15")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        try:
+            yield from pyarrow.parquet.read_table(path).to_pylist()
+        except pyarrow.ArrowInvalid as error:
+            raise UsageError(f"{path} is not a Parquet file ({error})") from error
+    elif path.suffix in (".jsonl", ".jl", ".json"):
+        yield from _json_rows(path)
+    else:
+        raise UsageError(f"{path} is of an unknown kind; pass a .jsonl or .parquet file")
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":
+            rows: Iterable[Any] = json.loads(text)
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise UsageError(f"{path} is not readable JSON ({error})") from error
+    for row in rows:
+        if not isinstance(row, dict):
+            raise UsageError(f"{path} holds {str(row)[:40]!r} where an object is expected")
+        yield row
+
+
+def _item(row: Mapping[str, Any], number: int) -> DatedItem | None:
+    question, answer = _text(row, _QUESTION), _text(row, _ANSWER)
+    solution = _text(row, _SOLUTION)
+    # A bare string that holds a box is a solution; see the audit cited in `boxed_answer`.
+    boxed = boxed_answer(answer or "") or (boxed_answer(solution or "") if not answer else None)
+    answer = boxed or answer
+    day = next((d for key in _DATE if (d := first_day(row.get(key))) is not None), None)
+    day = day or first_day({"year": row.get("year"), "month": row.get("month") or 1})
+    if not question or not answer or day is None:
+        return None
+    return DatedItem(_text(row, _ID) or str(number), day, question, answer)
+
+
+def _text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    found = next((row[name] for name in names if row.get(name) not in (None, "", [])), None)
+    if isinstance(found, list):
+        found = found[0]
+    return str(found).strip() if isinstance(found, str | int | float) else None
+
+
+def _day(year: Any, month: Any, day: Any) -> date | None:
+    try:
+        return date(int(year), int(month), int(day))
+    except (TypeError, ValueError):
+        return None

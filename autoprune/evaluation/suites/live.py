@@ -1,0 +1,212 @@
+r"""Suite ``live``: questions younger than the model, after LiveAoPSBench (arXiv 2501.14275).
+
+A figure counts only on items that became public after the model's declared training cutoff; the
+slope of accuracy against date shows what a model owes to having seen the older ones. No data is
+shipped: the loader reads the published files.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from autoprune.digest import digest_file, digest_json
+from autoprune.errors import UsageError
+from autoprune.evaluation.generation import greedy_replies
+from autoprune.evaluation.grading.grader import Grade, Grader
+from autoprune.evaluation.hygiene import decontaminate
+from autoprune.evaluation.intervals import bootstrap_slope
+from autoprune.evaluation.suites.dated import DatedItem, last_day, load_dated_items
+from autoprune.evaluation.suites.provenance import (
+    model_protocol,
+    model_provenance,
+    outputs_are_finite,
+)
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report, silent
+
+VERSION = 1
+OVERLAP_WORDS = 8
+_TASK = "Solve the problem step by step and write the final answer inside \\boxed{}."
+_SAMPLES = 5
+
+
+@SUITES.register("live")
+@dataclass(frozen=True)
+class LiveSuite:
+    """Accuracy after the cutoff, before it, and the slope over time.
+
+    Args:
+        items: A ``.jsonl`` or ``.parquet`` file of dated questions.
+        cutoff: The last day of the model's training data, ``2024``, ``2024-03`` or a day; without
+            one, ``knowledge_cutoff`` of the model's configuration. A model without a declared
+            cutoff is refused.
+        references: Files whose text the items must not share (calibration, training), by name or
+            path as for any corpus; items with 8 words in common are dropped.
+        limit: The newest items only; None for all.
+        new_tokens: Longest reply in tokens.
+        chat: Whether to use the model's chat template.
+        batch: Prompts computed together.
+        seed: Seed of the bootstrap.
+    """
+
+    items: str = ""
+    cutoff: str | None = None
+    references: tuple[str, ...] = ()
+    limit: int | None = None
+    new_tokens: int = 512
+    chat: bool = False
+    batch: int = 8
+    seed: int = 0
+
+    name = "live"
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise UsageError("the suite 'live' needs a file: live:items=FILE,cutoff=2024-03")
+        if (self.limit or 1) < 1 or self.new_tokens < 1 or self.batch < 1:
+            raise UsageError(
+                f"limit {self.limit}, new_tokens {self.new_tokens}, batch {self.batch} is not "
+                "possible; all are at least 1"
+            )
+        if self.cutoff is not None:
+            last_day(self.cutoff)
+
+    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If the model has no declared cutoff or the file is not usable.
+        """
+        cutoff = self._declared_cutoff(loaded)
+        path = Path(self.items).expanduser()
+        read = load_dated_items(path)
+        items, dropped = self._clean(read.items)
+        items = items[-self.limit :] if self.limit else items
+        with Grader() as grader:
+            protocol: dict[str, Any] = {
+                "version": VERSION, "cutoff": cutoff.isoformat(), "file": digest_file(path),
+                "data": digest_json([[i.id, i.question, i.answer] for i in items]),
+                "overlap_words": OVERLAP_WORDS, "new_tokens": self.new_tokens, "chat": self.chat,
+                "batch": self.batch, "seed": self.seed, **grader.record(),
+            }  # fmt: skip
+            context = RowContext(
+                self.name, model_protocol(loaded) | protocol, model_provenance(loaded), self.seed
+            )
+            notes = {"unusable_rows": read.skipped, "contaminated": dropped}
+            prompts = [self._prompt(loaded, item.question) for item in items]
+            if prompts and not outputs_are_finite(
+                loaded, loaded.tokenizer(prompts[0])["input_ids"]
+            ):
+                reason = "the logits are NaN or infinite: the model computes no usable numbers"
+                return [
+                    context.missing(
+                        "after cutoff", "accuracy", reason, status="not_finite", details=notes
+                    )
+                ]
+            replies = greedy_replies(
+                loaded, prompts, new_tokens=self.new_tokens, batch=self.batch, report=report
+            )
+            grades = [
+                grader.grade_reply(reply, item.answer)
+                for item, reply in zip(items, replies, strict=True)
+            ]
+        return self._rows(items, grades, cutoff, context, notes)
+
+    def _declared_cutoff(self, loaded: LoadedModel) -> date:
+        declared = self.cutoff or getattr(loaded.model.config, "knowledge_cutoff", None)
+        if declared is None:
+            raise UsageError(
+                f"the model {loaded.source.ref!r} has no declared training cutoff, so nobody can "
+                "say which items it may have seen; pass cutoff=YYYY-MM from its model card"
+            )
+        return last_day(str(declared))
+
+    def _clean(self, items: Sequence[DatedItem]) -> tuple[list[DatedItem], int]:
+        if not self.references:
+            return list(items), 0
+        from autoprune.calibration.corpora import load_corpus
+
+        texts = [text for ref in self.references for text in load_corpus(ref).documents]
+        found = decontaminate([item.question for item in items], texts, OVERLAP_WORDS)
+        return [items[index] for index in found.kept], len(found.dropped)
+
+    def _prompt(self, loaded: LoadedModel, question: str) -> str:
+        text = f"{_TASK}\n\nProblem: {question}"
+        if not self.chat:
+            return f"{text}\n\nSolution:"
+        if not loaded.tokenizer.chat_template:
+            raise UsageError(
+                f"the model {loaded.source.ref!r} has no chat template; use chat=false"
+            )
+        prompt: str = loaded.tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+        return prompt
+
+    def _rows(
+        self,
+        items: Sequence[DatedItem],
+        grades: Sequence[Grade],
+        cutoff: date,
+        context: RowContext,
+        notes: dict[str, int],
+    ) -> list[Row]:
+        pairs = list(zip(items, grades, strict=True))
+        newer = [(item, grade) for item, grade in pairs if item.date > cutoff]
+        older = [(item, grade) for item, grade in pairs if item.date <= cutoff]
+        rows = [
+            _part("after cutoff", newer, context, {"headline": True, **notes}),
+            _part(
+                "up to cutoff", older, context,
+                {"headline": False, "note": "the model may have seen these items"},
+            ),
+        ]  # fmt: skip
+        years = [item.year for item in items]
+        if len(set(years)) < 2:
+            reason = "a slope needs items of at least two dates"
+            return [*rows, context.missing("slope", "accuracy_per_year", reason)]
+        scores = [float(grade.correct) for grade in grades]
+        slope, interval = bootstrap_slope(years, scores, seed=self.seed)
+        return [
+            *rows,
+            context.figure(
+                "slope", "accuracy_per_year", slope, unit="per year", interval=interval,
+                details={"items": len(items), "months": _by_month(pairs)},
+            ),
+        ]  # fmt: skip
+
+
+def _part(
+    name: str,
+    pairs: Sequence[tuple[DatedItem, Grade]],
+    context: RowContext,
+    details: dict[str, Any],
+) -> Row:
+    if not pairs:
+        return context.missing(name, "accuracy", f"no items {name}", details=details)
+    dates = {"first": pairs[0][0].date.isoformat(), "last": pairs[-1][0].date.isoformat()}
+    shown = [
+        {"id": item.id, "date": item.date.isoformat(), "answer": item.answer, "code": grade.code,
+         "given": grade.answer}
+        for item, grade in pairs[-_SAMPLES:]
+    ]  # fmt: skip
+    codes = dict(Counter(grade.code for _, grade in pairs))
+    return context.accuracy(
+        name, [grade.correct for _, grade in pairs],
+        details={**details, **dates, "codes": codes, "samples": shown},
+    )  # fmt: skip
+
+
+def _by_month(pairs: Sequence[tuple[DatedItem, Grade]]) -> dict[str, dict[str, float]]:
+    months: dict[str, list[bool]] = defaultdict(list)
+    for item, grade in pairs:
+        months[item.date.strftime("%Y-%m")].append(grade.correct)
+    return {
+        month: {"items": len(values), "accuracy": sum(values) / len(values)}
+        for month, values in sorted(months.items())
+    }

@@ -1,0 +1,158 @@
+"""A headline rests on items after the declared cutoff only, and not on copied ones."""
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_subject import broken_subject, tiny_subject
+
+from autoprune.errors import UsageError
+from autoprune.evaluation.grading.grader import Grade
+from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.dated import DatedItem, first_day, last_day, load_dated_items
+from autoprune.evaluation.suites.live import LiveSuite
+from autoprune.evaluation.suites.rows import Row, RowContext
+
+
+def write_items(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> str:
+    return write_items(
+        tmp_path / "items.jsonl",
+        [
+            {
+                "id": f"q{month}",
+                "question": f"What is {month} plus {month}?",
+                "answer": str(2 * month),
+                "post_time": {"year": 2024, "month": month},
+            }
+            for month in range(1, 13)
+        ],
+    )
+
+
+def test_headline_items_are_after_the_cutoff(items: str) -> None:
+    suite = LiveSuite(items, cutoff="2024-08", new_tokens=3)
+    newer, older, slope = suite.run(tiny_subject())
+    assert (newer.name, newer.details["headline"], len(newer.items)) == ("after cutoff", True, 4)
+    # An item known to the month may be as old as its first day.
+    assert date.fromisoformat(newer.details["first"]) > date(2024, 8, 31)
+    assert (older.details["headline"], len(older.items)) == (False, 8)
+    assert slope.metric == "accuracy_per_year"
+    assert len(slope.details["months"]) == 12
+    assert newer.protocol["cutoff"] == "2024-08-31"
+    for row in (newer, older, slope):
+        assert Row.from_json(json.loads(json.dumps(row.to_json()))) == row
+
+
+def test_model_without_declared_cutoff_is_refused(items: str) -> None:
+    subject = tiny_subject()
+    with pytest.raises(UsageError, match="no declared training cutoff"):
+        LiveSuite(items).run(subject)
+    subject.model.config.knowledge_cutoff = "2023"
+    newer = LiveSuite(items, new_tokens=2, limit=3).run(subject)[0]
+    assert (newer.protocol["cutoff"], len(newer.items)) == ("2023-12-31", 3)
+
+
+def test_no_items_after_the_cutoff_is_no_headline(items: str) -> None:
+    newer, older, _ = LiveSuite(items, cutoff="2025", new_tokens=2).run(tiny_subject())
+    assert (newer.status, newer.value) == ("unavailable", None)
+    assert len(older.items) == 12
+
+
+def test_slope_and_parts_follow_the_grades() -> None:
+    items = [DatedItem(str(y), date(y, 1, 1), "q", "a") for y in range(2015, 2025)]
+    grades = [Grade(item.date.year < 2020, "text") for item in items]
+    suite = LiveSuite("unused", cutoff="2019")
+    newer, older, slope = suite._rows(
+        items, grades, date(2019, 12, 31), RowContext("live", {}, {}), {}
+    )
+    assert (newer.value, older.value) == (0.0, 1.0)
+    assert slope.value is not None and slope.value < -0.1
+    assert slope.interval is not None and slope.interval[1] < 0
+
+
+def test_copied_items_are_dropped(tmp_path: Path) -> None:
+    copied = "one two three four five six seven eight nine ten"
+    rows = [
+        {"question": copied, "answer": "1", "date": "2024-05-01"},
+        {"question": "a quite different question", "answer": "1", "date": "2024-06-01"},
+    ]
+    path = write_items(tmp_path / "items.jsonl", rows)
+    (tmp_path / "train.txt").write_text(f"before {copied} after")
+    suite = LiveSuite(
+        path, cutoff="2024-01", references=(str(tmp_path / "train.txt"),), new_tokens=2
+    )
+    newer = suite.run(tiny_subject())[0]
+    assert (len(newer.items), newer.details["contaminated"]) == (1, 1)
+
+
+def test_published_formats_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"topic_id": 7, "rewritten_question": "A?", "boxed_answer": "1",
+         "post_time": {"year": 2024, "month": 3}},
+        {"problem": "B?", "solution": r"so \boxed{\frac{1}{2}}", "year": 2023, "month": 11},
+        {"question": "C?", "answer": r"therefore \boxed{3}", "timestamp": 1_700_000_000},
+        {"question": "D?", "answer": 4, "contest_date": "2024-01-15T00:00:00"},
+        {"question": "E?", "answer": "", "date": "2024-01-01"},
+        {"question": "no date", "answer": "1"},
+    ]  # fmt: skip
+    read = load_dated_items(Path(write_items(tmp_path / "items.jsonl", rows)))
+    assert [(item.question, item.answer, item.date.isoformat()) for item in read.items] == [
+        ("B?", r"\frac{1}{2}", "2023-11-01"),
+        ("C?", "3", "2023-11-14"),
+        ("D?", "4", "2024-01-15"),
+        ("A?", "1", "2024-03-01"),
+    ]
+    assert read.skipped == 2
+    assert read.items[3].id == "7"
+    table = pyarrow.table({"question": ["A?"], "answer": ["1"], "date": [date(2024, 2, 3)]})
+    pyarrow.parquet.write_table(table, tmp_path / "items.parquet")
+    (item,) = load_dated_items(tmp_path / "items.parquet").items
+    assert item.date == date(2024, 2, 3)
+
+
+@given(st.dates(date(1971, 1, 1), date(2100, 1, 1)))
+def test_dates_read_in_every_form(day: date) -> None:
+    assert first_day(day.isoformat()) == last_day(day.isoformat()) == day
+    assert first_day(day.strftime("%Y-%m")) == day.replace(day=1)
+    assert first_day(day.year) == first_day(str(day.year)) == date(day.year, 1, 1)
+    assert first_day(f"{day.isoformat()}T23:59:00Z") == day
+    assert last_day(str(day.year)) == date(day.year, 12, 31)
+    assert first_day(day.strftime("%Y-%m")) <= day <= last_day(day.strftime("%Y-%m"))
+    assert DatedItem("", day, "", "").year == pytest.approx(day.year + 0.5, abs=0.5)
+
+
+def test_bad_files_and_settings_are_refused(tmp_path: Path, items: str) -> None:
+    with pytest.raises(UsageError, match="needs a file"):
+        build_suite("live")
+    with pytest.raises(UsageError, match="is no date"):
+        LiveSuite(items, cutoff="soon")
+    with pytest.raises(UsageError, match="is no date"):
+        LiveSuite(items, cutoff="2024-13")
+    with pytest.raises(UsageError, match="does not exist"):
+        LiveSuite(str(tmp_path / "none.jsonl"), cutoff="2024").run(tiny_subject())
+    (tmp_path / "bad.jsonl").write_text("{")
+    with pytest.raises(UsageError, match="not readable JSON"):
+        load_dated_items(tmp_path / "bad.jsonl")
+    (tmp_path / "bad.parquet").write_text("{")
+    with pytest.raises(UsageError, match="not a Parquet file"):
+        load_dated_items(tmp_path / "bad.parquet")
+    with pytest.raises(UsageError, match="its columns are colour"):
+        load_dated_items(Path(write_items(tmp_path / "odd.jsonl", [{"colour": 1}])))
+    with pytest.raises(UsageError, match="no chat template"):
+        LiveSuite(items, cutoff="2024", chat=True).run(tiny_subject())
+
+
+def test_broken_model_is_a_result(items: str) -> None:
+    (row,) = LiveSuite(items, cutoff="2024-06", new_tokens=2).run(broken_subject())
+    assert row.status == "not_finite"
