@@ -25,7 +25,10 @@ LONGEST_PAUSE = 30.0
 class Designer(Protocol):
     """Anything that answers a request."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name on record."""
+        ...
 
     def complete(self, request: ChatRequest) -> Reply:
         """Answer one request.
