@@ -170,7 +170,7 @@ class Cell:
         if self._channel is not None:
             self._channel.close()
         gone = self._engine.remove(self.container) if self.container else True
-        self._exchange.close()
+        self._exchange.close(container_gone=gone)
         self._engine.close()
         return gone
 

@@ -22,9 +22,10 @@ from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import this_process
 from sandbox.pool import Pool
 from sandbox.probe_layers import probe_tensors, write_probe_layers
+from sandbox.readout import Readout
 from sandbox.reaper import reap_orphans
 from sandbox.screen import screen
-from sandbox.verdicts import Scores, clean_text, judge_repeat, judge_scores
+from sandbox.verdicts import clean_text
 
 _CONTROL = "def score(W, stats, params):\n    return W.abs()\n"
 
@@ -177,7 +178,7 @@ class Sandbox:
         cell = self._pool.take()
         start = time.perf_counter()
         try:
-            runs = _Runs(order, cell)
+            runs = Readout(order, cell, self._limits.distinct_scores)
             try:
                 ended = cell.run(order, runs.read)
                 lost = None
@@ -203,7 +204,7 @@ class Sandbox:
         return Rejected(code, clean_text(str(lost)), seconds)
 
     def _judge(
-        self, order: Order, runs: "_Runs", ended: Ended, seconds: float
+        self, order: Order, runs: Readout, ended: Ended, seconds: float
     ) -> Accepted | Rejected:
         printed = clean_text(ended.printed, 2000)
         if ended.code != "ok":
@@ -211,7 +212,7 @@ class Sandbox:
             if code in (Code.KILLED, Code.CRASHED, Code.INCOMPLETE):
                 self._require_control(ended.detail)
             return Rejected(code, clean_text(ended.detail), seconds, printed)
-        failure = runs.judge(self._limits.distinct_scores)
+        failure = runs.failure()
         if failure is not None:
             return Rejected(failure[0], clean_text(failure[1]), seconds, printed)
         return Accepted(tuple(runs.scores[0]), seconds, self.image.tag)
@@ -225,7 +226,7 @@ class Sandbox:
         order = Order(_CONTROL, {}, self._probe_layers, ((0, 1, 2),), False, self._limits.probe_s)
         cell = self._pool.take()
         try:
-            runs = _Runs(order, cell)
+            runs = Readout(order, cell, self._limits.distinct_scores)
             ended = cell.run(order, runs.read)
         except CellLost as error:
             raise SandboxBroken(
@@ -247,51 +248,3 @@ class Sandbox:
 class _Vanished:
     detail: str
     seconds: float
-
-
-class _Runs:
-    """Scores of every run, read as the layers are reported."""
-
-    def __init__(self, order: Order, cell: Cell) -> None:
-        self._cell = cell
-        self._order = order
-        shapes = [layer.shape for layer in order.layers]
-        self.scores: list[list[Scores]] = [
-            [np.zeros(shape, np.float32) for shape in shapes] for _ in order.runs
-        ]
-        sizes = [4 * rows * columns for rows, columns in shapes]
-        self._offsets = [sum(sizes[:index]) for index in range(len(sizes))]
-        self._total = sum(sizes)
-        self._seen: list[list[int]] = [[] for _ in order.runs]
-
-    def read(self, run: int, index: int) -> None:
-        """Read one layer; the order must be the one asked for.
-
-        Raises:
-            CellLost: If a layer is reported that was not next.
-        """
-        if not 0 <= run < len(self._seen):
-            raise CellLost("protocol", f"run {run} was never asked for")
-        done = len(self._seen[run])
-        wanted = self._order.runs[run]
-        if done >= len(wanted) or wanted[done] != index:
-            raise CellLost("protocol", f"layer {index} of run {run} came out of turn")
-        self._seen[run].append(index)
-        buffer = memoryview(self.scores[run][index].reshape(-1).data).cast("B")
-        self._cell.read_scores(buffer, run * self._total + self._offsets[index])
-
-    def judge(self, distinct: int) -> tuple[Code, str] | None:
-        """Check all scores."""
-        if any(
-            len(seen) != len(run) for seen, run in zip(self._seen, self._order.runs, strict=True)
-        ):
-            return Code.INCOMPLETE, "not every layer was reported"
-        for index, scores in enumerate(self.scores[0]):
-            failure = judge_scores(scores, index, distinct)
-            if failure is not None:
-                return failure
-        for other in self.scores[1:]:
-            failure = judge_repeat(self.scores[0], other)
-            if failure is not None:
-                return failure
-        return None

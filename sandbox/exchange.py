@@ -12,12 +12,14 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sandbox.errors import SandboxBroken
 
 _SHARED_MEMORY = Path("/dev/shm")
+_REUSED_BYTES = 1 << 30
 OWNER_FILE = "owner"
 
 
@@ -33,9 +35,41 @@ class Workspace:
         self.links = _make_folder(inputs, owner)
         memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
         self.results = _make_folder(memory or Path(tempfile.gettempdir()), owner)
+        self._spare: list[tuple[Path, int]] = []
+        self._lock = threading.Lock()
+
+    def take_result(self) -> tuple[Path, int]:
+        """An all-zero result file and its descriptor; a used one where there is one.
+
+        The descriptor is kept open: what is read later is this file, whatever its path says.
+        """
+        with self._lock:
+            if self._spare:
+                return self._spare.pop()
+        path = self.results / secrets.token_hex(8)
+        return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def return_result(self, path: Path, fd: int, *, used: int, reusable: bool) -> None:
+        """Take a result file back.
+
+        Pages cost more to get than to clear, so files of moderate size are cleared and used
+        again; cleared, because nobody may pass off what another candidate computed.
+        """
+        with contextlib.suppress(OSError):
+            if reusable and os.fstat(fd).st_size <= _REUSED_BYTES:
+                zeros = bytes(1 << 20)
+                for position in range(0, used, len(zeros)):
+                    os.pwrite(fd, zeros[: used - position], position)
+                with self._lock:
+                    self._spare.append((path, fd))
+                return
+        os.close(fd)
+        path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove everything."""
+        for _, fd in self._spare:
+            os.close(fd)
         for folder in (self.links, self.results):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -48,9 +82,9 @@ class Exchange:
         self.inputs = workspace.links / name
         self.inputs.mkdir(mode=0o755)
         self.inputs.chmod(0o755)
-        self.result = workspace.results / name
-        # The descriptor is kept: what is read later is this file, whatever the path says.
-        self._fd = os.open(self.result, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._workspace = workspace
+        self.result, self._fd = workspace.take_result()
+        self._used = 0
         os.fchmod(self._fd, 0o666)
 
     def lock(self) -> None:
@@ -76,8 +110,9 @@ class Exchange:
                 if file not in names:
                     names[file] = secrets.token_hex(16)
                     _show(file, self.inputs / names[file])
-            os.ftruncate(self._fd, 0)
-            os.posix_fallocate(self._fd, 0, result_bytes)
+            self._used = result_bytes
+            if os.fstat(self._fd).st_blocks * 512 < result_bytes:
+                os.posix_fallocate(self._fd, 0, result_bytes)
         except OSError as error:
             raise SandboxBroken(
                 f"could not hand over the layers ({error}); "
@@ -96,11 +131,11 @@ class Exchange:
             position += count
         return True
 
-    def close(self) -> None:
-        """Remove the folder and the file."""
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
-        self.result.unlink(missing_ok=True)
+    def close(self, *, container_gone: bool) -> None:
+        """Remove the folder and give the file back; a container that lives on may still write."""
+        self._workspace.return_result(
+            self.result, self._fd, used=self._used, reusable=container_gone
+        )
         shutil.rmtree(self.inputs, ignore_errors=True)
 
 

@@ -114,6 +114,13 @@ def _score_layer(job: Job, run_index: int, index: int, score: Callable[..., Any]
             f"score returned {type(result).__name__[:60]}; return a plain torch.Tensor of shape "
             f"{list(shape)} (.detach() turns a Parameter into one)",
         )
+    plain = result.layout is torch.strided and result.device.type == "cpu"
+    if not plain or result.is_quantized or result.is_nested:
+        raise Refused(
+            "wrong_type",
+            f"score returned a {result.layout} tensor on {result.device}; return a dense one on "
+            "the device of W",
+        )
     if tuple(result.shape) != shape:
         raise Refused(
             "wrong_shape",

@@ -21,6 +21,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _FILTER_MODE = 2
 _CLONE_THREAD = 0x00010000
+_CLONE3 = 435
 _X32_BIT = 0x40000000
 
 # Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
@@ -46,8 +47,8 @@ _AARCH64 = {
 _COMMON = {"pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426,
            "io_uring_register": 427, "pidfd_open": 434, "pidfd_getfd": 438}  # fmt: skip
 _ARCHITECTURES = {
-    "x86_64": (0xC000003E, _X86_64, 56, 435),
-    "aarch64": (0xC00000B7, _AARCH64, 220, 435),
+    "x86_64": (0xC000003E, _X86_64, 56, 302),
+    "aarch64": (0xC00000B7, _AARCH64, 220, 261),
 }
 
 
@@ -67,21 +68,27 @@ def build_filter(machine: str) -> bytes:
     """
     if machine not in _ARCHITECTURES:
         raise OSError(f"no system-call filter for {machine!r}; known: {sorted(_ARCHITECTURES)}")
-    audit, names, clone, clone3 = _ARCHITECTURES[machine]
+    audit, names, clone, prlimit = _ARCHITECTURES[machine]
     program = [
         _instruction(_BPF_LOAD_WORD, 4),
         _instruction(_BPF_JUMP_EQUAL, audit, 1, 0),
         _instruction(_BPF_RETURN, _KILL_PROCESS),
         _instruction(_BPF_LOAD_WORD, 0),
         _instruction(_BPF_JUMP_ANY_BIT, _X32_BIT, 0, 1),
-        _instruction(_BPF_RETURN, _KILL_PROCESS),
+        _instruction(_BPF_RETURN, _ERROR | errno.ENOSYS),
         # glibc asks clone3 first, whose flags a filter cannot see, and falls back to clone.
-        _instruction(_BPF_JUMP_EQUAL, clone3, 0, 1),
+        _instruction(_BPF_JUMP_EQUAL, _CLONE3, 0, 1),
         _instruction(_BPF_RETURN, _ERROR | errno.ENOSYS),
         # Threads may be made, processes not.
         _instruction(_BPF_JUMP_EQUAL, clone, 0, 4),
         _instruction(_BPF_LOAD_WORD, 16),
         _instruction(_BPF_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1),
+        _instruction(_BPF_RETURN, _ALLOW),
+        _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
+        # Own limits may be lowered; those of the broker and the zygote may not be touched.
+        _instruction(_BPF_JUMP_EQUAL, prlimit, 0, 4),
+        _instruction(_BPF_LOAD_WORD, 16),
+        _instruction(_BPF_JUMP_EQUAL, 0, 0, 1),
         _instruction(_BPF_RETURN, _ALLOW),
         _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
     ]

@@ -1,0 +1,1 @@
+"""Hostile candidates, as data. They run only inside the container."""
