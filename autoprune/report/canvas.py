@@ -192,5 +192,6 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     digits = 0 if abs(value) >= 10 else digits
+    value = round(value, digits + 2) + 0.0  # no minus before a zero
     text = f"{value * 100:+,.{digits}f} %" if sign else f"{value * 100:.{digits}f} %"
     return text.replace("-", "−")

@@ -20,12 +20,17 @@ from autoprune.storage import write_json
 SCHEMA_VERSION = 1
 
 EntryKind = Literal["baseline", "candidate"]
-Verdict = Literal["winner", "accepted", "stopped", "rejected"]
+Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
 class _Part:
     # Read by pydantic: a field it does not know is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; infinities and NaN become strings."""
+        value: dict[str, Any] = _to_json(self)
+        return value
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ class Entry(_Part):
         kind: Hand-made ``baseline`` or designed ``candidate``.
         order: Position in which it was designed, from 1; 0 for baselines.
         rank: Place by perplexity, from 1; None when it has none.
-        verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows.
+        verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows;
+            ``unmeasured`` that the search has not come to it.
         formula: The metric in the metric language where it can be written so, else its name.
         latex: The same for papers.
         source: What ran: expression, Python source or registry name.
@@ -259,11 +265,6 @@ class RunReport(_Part):
         """The measured baseline with this alias, case ignored."""
         found = (e for e in self.ranked if e.kind == "baseline" and e.alias.lower() == name)
         return next(found, None)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; infinities and NaN become strings."""
-        value: dict[str, Any] = _to_json(self)
-        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "RunReport":

@@ -19,6 +19,9 @@ COLUMNS: tuple[tuple[str, frozenset[str]], ...] = (
     ("lesson", frozenset({"critique", "lesson"})),
 )
 MAX_FOCUS = 40
+_ORIGINS = frozenset({"derives_from", "combines"})
+# Results of one candidate at several rungs stand side by side.
+_STACK = 3
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,28 @@ class Layout:
 
 
 def focus_nodes(report: RunReport) -> tuple[Node, ...]:
-    """At most 40 nodes: the winner, what it grew from, then what grew beside it."""
+    """At most 40 nodes: what the winner grew from, then the best that grew beside it."""
     if len(report.nodes) <= MAX_FOCUS:
         return report.nodes
     chosen = _ancestors(report, _winner_nodes(report), MAX_FOCUS)
-    for edge in report.edges:
-        if len(chosen) >= MAX_FOCUS:
-            break
-        if edge.target in chosen:
-            chosen[edge.source] = None
+    owner = {node.id: node.entry for node in report.nodes}
+    path = {owner[name] for name in chosen}
+    beside = {owner.get(edge.source, "") for edge in report.edges if edge.target in chosen}
+    ranks = {entry.id: place for place, entry in enumerate(report.ranked)}
+    lines: dict[str, list[str]] = defaultdict(list)
     for node in report.nodes:
-        if len(chosen) >= MAX_FOCUS:
-            break
-        chosen[node.id] = None
+        lines[node.entry].append(node.id)
+    # Whole lines of thought only: half of one tells nothing.
+    order = sorted(
+        (name for name in lines if name),
+        key=lambda name: (name not in path, name not in beside, ranks.get(name, len(ranks))),
+    )
+    for name in order:
+        more = [node for node in lines[name] if node not in chosen]
+        if len(chosen) + len(more) <= MAX_FOCUS:
+            chosen |= dict.fromkeys(more)
+    if not chosen:
+        return report.nodes[-MAX_FOCUS:]
     return tuple(node for node in report.nodes if node.id in chosen)
 
 
@@ -74,24 +86,55 @@ def lay_out(report: RunReport, nodes: Sequence[Node]) -> Layout:
     """
     drawn = {node.id for node in nodes}
     edges = tuple(e for e in report.edges if e.source in drawn and e.target in drawn)
-    older: Mapping[str, list[str]] = _targets(edges)
+    older = _targets(edges)
     path = _ancestors(report, _winner_nodes(report), len(report.nodes))
-    kinds = sorted({_column(node.kind) for node in nodes})
-    compact = {column: place for place, column in enumerate(kinds)}
-    cells: dict[str, tuple[int, int]] = {}
-    taken: set[tuple[int, int]] = set()
+    cells: dict[str, tuple[int, int, int]] = {}
+    depth: dict[tuple[int, int], int] = defaultdict(int)
     rows = 0
     for node in nodes:
-        column = compact[_column(node.kind)]
-        near = [cells[t] for t in older[node.id] if t in cells and cells[t][0] < column]
-        free = [row for _, row in sorted(near, reverse=True) if (column, row) not in taken]
-        row = free[0] if free else rows
+        column = _column(node.kind)
+        room = _STACK if node.kind == "result" else 1
+        near = sorted((cells[t][:2] for t in older[node.id] if t in cells), reverse=True)
+        fitting = [row for c, row in near if c < column and depth[column, row] < room]
+        row = fitting[0] if fitting else rows
         rows = max(rows, row + 1)
-        cells[node.id] = (column, row)
-        taken.add((column, row))
-    placed = tuple(Placed(node, *cells[node.id], node.id in path) for node in nodes)
-    every = [*(title for title, _ in COLUMNS), "other"]
-    return Layout(placed, edges, tuple(every[column] for column in kinds), rows)
+        cells[node.id] = (column, row, depth[column, row])
+        depth[column, row] += 1
+    starts, titles = _columns(depth)
+    placed = tuple(
+        Placed(node, starts[column] + stacked, row, node.id in path)
+        for node, (column, row, stacked) in ((node, cells[node.id]) for node in nodes)
+    )
+    return Layout(placed, _telling(nodes, edges, path), titles, rows)
+
+
+def _columns(depth: Mapping[tuple[int, int], int]) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Place of the first cell of each used column, and a title for every place."""
+    widths: dict[int, int] = defaultdict(int)
+    for (column, _), count in depth.items():
+        widths[column] = max(widths[column], count)
+    starts: dict[int, int] = {}
+    titles: list[str] = []
+    for column in sorted(column for column, width in widths.items() if width):
+        starts[column] = len(titles)
+        title = COLUMNS[column][0] if column < len(COLUMNS) else "other"
+        titles += [title] + [""] * (widths[column] - 1)
+    return starts, tuple(titles)
+
+
+def _telling(
+    nodes: Sequence[Node], edges: Sequence[Edge], path: Mapping[str, None]
+) -> tuple[Edge, ...]:
+    """Edges worth drawing: all grow from the task, and a step between says the same twice."""
+    tasks = {node.id for node in nodes if node.kind == "task"}
+    older = _targets(edges)
+    told = {(s, far) for s, targets in older.items() for t in targets for far in older.get(t, ())}
+    return tuple(
+        edge
+        for edge in edges
+        if (edge.target not in tasks or edge.source in path)
+        and (edge.kind not in _ORIGINS or (edge.source, edge.target) not in told)
+    )
 
 
 def entry_of(report: RunReport, node: Node) -> Entry | None:

@@ -22,6 +22,8 @@ KIND_COLOURS = {
 }
 _EDGE_STYLES = {"supports": c.GREEN, "improves": c.GREEN, "refutes": c.RED}
 _WIDTH, _HEIGHT = 0.84, 0.62
+# Letters that fit into all cards of a row together.
+_LABEL_ROOM = 114
 
 
 def graph_height(report: RunReport) -> float:
@@ -43,15 +45,15 @@ def draw_graph(report: RunReport, canvas: Canvas) -> str:
     for edge in layout.edges:
         _draw_edge(axes, cells[edge.target], cells[edge.source], edge.kind)
     for item in layout.placed:
-        _draw_node(axes, item, entry_of(report, item.node))
+        _draw_node(axes, item, entry_of(report, item.node), _LABEL_ROOM // len(layout.titles))
     return f"Reasoning graph, {len(layout.placed)} of {len(report.nodes)} nodes."
 
 
-def _draw_node(axes: "Axes", item: Placed, entry: Entry | None) -> None:
+def _draw_node(axes: "Axes", item: Placed, entry: Entry | None, limit: int) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     colour = KIND_COLOURS.get(item.node.kind, c.MUTED)
-    if item.node.kind == "result" and entry is not None and entry.code:
+    if item.node.kind in ("result", "observation") and entry is not None and entry.code:
         colour = c.RED
     left, top = item.column - _WIDTH / 2, item.row - _HEIGHT / 2
     axes.add_patch(
@@ -69,7 +71,7 @@ def _draw_node(axes: "Axes", item: Placed, entry: Entry | None) -> None:
     inside = left + 0.05
     name = plain(caption(item.node), 12)
     axes.text(inside, item.row - 0.1, name, fontsize=7.5, fontweight="bold", zorder=4)
-    axes.text(inside, item.row + 0.18, plain(item.node.label, 23), fontsize=6.5, zorder=4)
+    axes.text(inside, item.row + 0.18, plain(item.node.label, limit), fontsize=6.5, zorder=4)
 
 
 def _draw_edge(axes: "Axes", old: Placed, new: Placed, kind: str) -> None:

@@ -146,7 +146,7 @@ def _card(report: RunReport, item: Placed, index: int) -> Card:
         label=plain(node.label, 20),
         name=plain(f"{node.kind} {caption(node)}: {node.label}", 160),
         on_path=item.on_path,
-        failed=node.kind == "result" and entry is not None and bool(entry.code),
+        failed=node.kind in ("result", "observation") and entry is not None and bool(entry.code),
     )
 
 

@@ -153,7 +153,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         change="reference"
         if entry == report.baseline("wanda")
         else percent(entry.change_vs_wanda, sign=True),
-        interval=words.interval(entry),
+        interval="" if entry == report.baseline("wanda") else words.interval(entry),
         sparsity=percent(entry.sparsity, digits=2),
         reasoning=_fitted(entry.reasoning, limit),
         source=_fitted(entry.source, limit),

@@ -5,9 +5,12 @@ parser. Nothing is evaluated. What is not simple gives None, and is then shown a
 """
 
 import ast
+import re
 from html import escape
 
 _MAX_TEXT = 600
+# A tunable constant of the metric language with its value: ``{a:0.5}``.
+_TUNABLE = re.compile(r"\{\s*([A-Za-z_]\w*)\s*:\s*([-+.\w]+)\s*\}")
 _GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eps": "ε",
     "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ", "lambda": "λ", "lam": "λ", "mu": "μ",
@@ -34,9 +37,12 @@ def to_mathml(text: str) -> str | None:
     text = text.strip()
     if not text.isprintable() or len(text) > _MAX_TEXT:
         return None
+    constants = dict(_TUNABLE.findall(text))
     try:
-        tree = ast.parse(text.replace("^", "**"), mode="eval")
+        tree = ast.parse(_TUNABLE.sub(r"\1", text).replace("^", "**"), mode="eval")
         body, _ = _render(tree.body)
+        for name, value in constants.items():
+            body += f'<mspace width="1.2em"/>{_name(name)}<mo>=</mo><mn>{float(value):g}</mn>'
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     label = escape(text, quote=True)
@@ -47,6 +53,8 @@ def _render(node: ast.expr) -> tuple[str, int]:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return f"<mn>{escape(f'{value:g}')}</mn>", _ATOM
+        case ast.Set(elts=[one]):
+            return _render(one)
         case ast.Name(id=name):
             return _STATISTICS.get(name) or _name(name), _ATOM
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -79,6 +87,11 @@ def _call(name: str, args: list[ast.expr]) -> tuple[str, int]:
             return f"<mrow>{_OPEN}{_row(one)}{_CLOSE}</mrow>", _ATOM
         case "sqrt", [one]:
             return f"<msqrt>{_row(one)}</msqrt>", _ATOM
+        case "log1p", [one]:
+            inner = f"<mn>1</mn><mo>+</mo>{_OPEN}{_row(one)}{_CLOSE}"
+            return f"<mrow><mi>log</mi><mo>(</mo>{inner}<mo>)</mo></mrow>", _ATOM
+        case "sigmoid", [one]:
+            return f"<mrow><mi>σ</mi><mo>(</mo>{_row(one)}<mo>)</mo></mrow>", _ATOM
         case (("square" | "sq"), [one]):
             return f"<msup>{_at_least(one, _ATOM)}<mn>2</mn></msup>", _POWER
         case "exp", [one]:

@@ -37,7 +37,7 @@ TAGS = {
     "caption", "thead", "tbody", "tr", "th", "td", "label", "input", "button", "figure", "details",
     "figcaption", "summary", "blockquote", "script", "svg", "g", "path", "rect", "circle", "text",
     "defs", "use", "clippath", "math", "mrow", "mi", "mn", "mo", "msup", "msub", "msubsup", "mfrac",
-    "msqrt", "mover", "mtext",
+    "msqrt", "mover", "mtext", "mspace",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Formulas become well-formed MathML, or None; never markup of the formula's own."""
 
+import random
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_run import FORMULAS
 
+from autoprune.metrics.language.mutation import random_expression
 from autoprune.report.mathml import to_mathml
 
 
@@ -34,6 +36,16 @@ def test_parentheses_follow_precedence() -> None:
     assert words("(-a) ^ 2") == "(−a)2"
     assert words("(a ** b) ** c") == "(ab)c"
     assert words("abs(W) * row_mean(x_norm)") == "|W|·meanrow(‖x‖)"
+
+
+def test_tunable_constants_are_named_and_valued_at_the_end() -> None:
+    assert words("abs(W) ** {a:0.50} * {b:2}") == "|W|a·ba=0.5b=2"
+
+
+def test_every_random_expression_of_the_language_is_drawn() -> None:
+    for seed in range(200):
+        text = random_expression(random.Random(seed)).text
+        assert to_mathml(text) is not None, text
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,8 @@
       pick(Number(node.dataset.i));
     });
   });
-  const last = all(".dag:not([hidden]) .node.on.k-result", canvas).pop();
+  const on = (kind) => all(`.dag:not([hidden]) .node.on.k-${kind}`, canvas).pop();
+  const last = on("mechanism") || on("code") || on("result");
   if (graphs.length) {
     const fit = (canvas.clientWidth - 4) / graphs[0].viewBox.baseVal.width;
     zoom(Math.min(1, Math.max(0.72, fit)));

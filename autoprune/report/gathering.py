@@ -1,0 +1,159 @@
+"""From a search to its report: entries, reasoning graph, prompts and answers.
+
+Works on a search that is still running too; what is not measured yet says so.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from autoprune.report.canvas import number
+from autoprune.report.data import Edge, Entry, Node, RunReport, Verdict
+from autoprune.search.leaderboard import prediction_text
+
+if TYPE_CHECKING:
+    from autoprune.design.graph import Node as GraphNode
+    from autoprune.search.archive import Entry as Known
+    from autoprune.search.leaderboard import Row
+    from autoprune.search.search import Search
+
+_RUNG_NAMES = {1: "few windows", 2: "all windows"}
+_FULL_RUNG = 2
+_QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)")
+_LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")
+
+
+def with_search(report: RunReport, search: "Search") -> RunReport:
+    """``report`` with all that the search knows.
+
+    Args:
+        report: What the search does not know: run id, model, splits, dense perplexity, machine.
+            Its entries, nodes, edges and specification are replaced.
+        search: Open search.
+    """
+    rows = search.leaderboard()
+    talks = _conversations(search)
+    known = {entry.alias: entry for entry in search.entries}
+    entries = _ranked([_entry(row) for row in rows])
+    graph = search.graph
+    return replace(
+        report,
+        entries=entries,
+        spec=search.spec.to_json(),
+        nodes=tuple(_node(node, known, talks) for node in graph.nodes.values()),
+        edges=tuple(
+            Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind) for e in graph.edges
+        ),
+    )
+
+
+def _entry(row: "Row") -> Entry:
+    found = row.entry
+    recipe, measurement, change = found.recipe, found.measurement, row.change
+    verdict, code, detail = _verdict(row)
+    return Entry(
+        id=found.alias,
+        alias=found.alias,
+        kind="baseline" if found.is_baseline else "candidate",
+        formula=found.formula,
+        order=found.order,
+        verdict=verdict,
+        latex=row.latex,
+        source=recipe.metric.source if recipe else "",
+        language=recipe.metric.kind if recipe else "expression",
+        group=recipe.group if recipe else "",
+        allocation=recipe.allocation if recipe else "",
+        solver=recipe.solver if recipe else "none",
+        operator=found.operator,
+        parents=found.parents,
+        reasoning=found.because,
+        prediction=prediction_text(found),
+        perplexity=row.perplexity,
+        rungs={
+            _RUNG_NAMES.get(rung, str(rung)): item.perplexity
+            for rung, item in sorted(found.results.items())
+        },
+        change_vs_wanda=change.perplexity_change if change else None,
+        # One pair of windows has an unbounded interval, which says nothing.
+        change_interval=(math.expm1(change.low), math.expm1(change.high))
+        if change and change.windows > 1
+        else None,
+        sparsity=measurement.sparsity if measurement else None,
+        layer_sparsity=dict(measurement.layer_sparsity) if measurement else {},
+        sealed_perplexity=found.sealed.perplexity if found.sealed else None,
+        code=code,
+        detail=detail,
+        seconds=found.seconds,
+        tokens=found.tokens,
+    )
+
+
+def _verdict(row: "Row") -> tuple[Verdict, str, str]:
+    """Verdict, rejection code and detail."""
+    entry = row.entry
+    if entry.status == "rejected":
+        return "rejected", entry.code or "rejected", entry.detail
+    if entry.status == "duplicate":
+        return "rejected", "duplicate", f"same as {entry.duplicate_of}"
+    if row.perplexity is None:
+        return "unmeasured", "", ""
+    if row.verdict == "winner":
+        return "winner", "", ""
+    return ("accepted" if entry.rung >= _FULL_RUNG else "stopped"), "", ""
+
+
+def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
+    """Ranks count only entries measured on the same windows."""
+    order = sorted((e for e in entries if e.measured), key=lambda e: e.perplexity or math.inf)
+    places = {entry.id: place for place, entry in enumerate(order, 1)}
+    return tuple(replace(entry, rank=places.get(entry.id)) for entry in entries)
+
+
+def _node(
+    node: "GraphNode", known: Mapping[str, "Known"], talks: Mapping[str, Mapping[str, Any]]
+) -> Node:
+    owner = node.alias if node.alias in known else node.alias.rpartition(".")[0]
+    entry = known.get(owner)
+    body = dict(node.body)
+    cost: dict[str, float] = {}
+    if "seconds" in body:
+        cost["seconds"] = body.pop("seconds")
+    if node.kind in ("hypothesis", "mechanism", "observation") and entry is not None:
+        body |= talks.get(owner, {})
+    if node.alias == owner and entry is not None and entry.tokens:
+        cost |= {"tokens": entry.tokens, "seconds": entry.seconds}
+    return Node(node.id, node.kind, _label(node), node.alias, owner if entry else "", body, cost)
+
+
+def _label(node: "GraphNode") -> str:
+    body = node.body
+    if node.kind == "result" and "perplexity" in body:
+        rung = _RUNG_NAMES.get(body.get("rung", 0), str(body.get("rung", "")))
+        return f"{number(body['perplexity'])}, {rung}"
+    found = (str(body[name]) for name in _LABEL_FIELDS if body.get(name))
+    return next(found, node.kind).strip()
+
+
+def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
+    """Prompt and answer by alias; repairs of a slot are its next entries."""
+    slots: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for entry in sorted(search.entries, key=lambda entry: entry.order):
+        if not entry.is_baseline:
+            slots[entry.generation, entry.slot].append(entry.alias)
+    talks: dict[str, dict[str, Any]] = {}
+    for event in search.history():
+        step, outcome = event["step"], event["outcome"]
+        found = _QUESTION.fullmatch(step["step_id"]) if step["kind"] == "Propose" else None
+        if found is None:
+            continue
+        generation, slot, attempt = (int(group) for group in found.groups())
+        names = slots[generation, slot]
+        if attempt < len(names):
+            messages = step["request"]["messages"]
+            prompt = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in messages)
+            answer = outcome.get("text", outcome.get("detail", ""))
+            talks[names[attempt]] = {"prompt": prompt, "answer": answer}
+    return talks
