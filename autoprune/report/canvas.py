@@ -193,5 +193,5 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
         return "–"
     digits = 0 if abs(value) >= 10 else digits
     value = round(value, digits + 2) + 0.0  # no minus before a zero
-    text = f"{value * 100:+,.{digits}f} %" if sign else f"{value * 100:.{digits}f} %"
+    text = f"{value * 100:+,.{digits}f} %" if sign and value else f"{value * 100:.{digits}f} %"
     return text.replace("-", "−")

@@ -102,5 +102,5 @@ def test_figures_for_people() -> None:
         "–", "2.35", "24.6", "1,388", "4.2e+05", "not finite",
     ]  # fmt: skip
     assert percent(-0.123, sign=True) == "−12.3 %"
-    assert percent(-0.0004, sign=True) == "+0.0 %"
+    assert percent(-0.0004, sign=True) == "0.0 %"
     assert plain("a\x00\n\u202eb" + "x" * 50, 8) == "a   bxx…"

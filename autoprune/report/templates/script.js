@@ -194,7 +194,7 @@
   const last = on("mechanism") || on("code") || on("result");
   if (graphs.length) {
     const fit = (canvas.clientWidth - 4) / graphs[0].viewBox.baseVal.width;
-    zoom(Math.min(1, Math.max(0.72, fit)));
+    zoom(fit < 0.6 ? 0.95 : Math.min(1, Math.max(0.72, fit)));
   }
   if (last) nodes.then(() => show_node(Number(last.dataset.i)), () => {});
 })();
