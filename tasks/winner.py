@@ -52,7 +52,8 @@ def keep_winner(
     }
     known = folder / RECORD_FILE
     if known.is_file() and read_object(known).get("mask_digest") == masks:
-        return read_object(known)["checkpoint"] | {"out": str(folder)}
+        checkpoint: dict[str, Any] = read_object(known)["checkpoint"]
+        return checkpoint | {"out": str(folder)}
     with pruned(bench, Recipe.from_json(recipe), bench.spec.sparsity) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(

@@ -1,7 +1,6 @@
 """Checkpoints as MLflow models and registry versions."""
 
 import shutil
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
-import pandas
 from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.models import Model
 
+from autoprune.models.quiet import quiet_transformers
 from tasks.state import model_slug
 from tasks.track.runs import Tracker, local_path
 
@@ -24,21 +22,7 @@ REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "pandas")
 CHAMPION = "champion"
 PREVIOUS = "previous"
 MASKS_TAG = "autoprune.mask_digest"
-SIGNATURE = ModelSignature(
-    # No name: a list of texts is as good as a frame with one column.
-    inputs=Schema([ColSpec("string")]),
-    outputs=Schema(
-        [
-            ColSpec("string", "text"),
-            ColSpec("string", "continuation"),
-            ColSpec("double", "nll"),
-            ColSpec("double", "perplexity"),
-        ]
-    ),
-    params=ParamSchema([ParamSpec("max_new_tokens", "long", 32)]),
-)
-
-EXAMPLE = pandas.DataFrame({"text": ["Pruning a neural network means"]})
+EXAMPLE = (["Pruning a neural network means"], {"max_new_tokens": 32})
 
 
 @dataclass(frozen=True)
@@ -114,16 +98,14 @@ def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str
     target = local_path(logged.artifact_location)
     place = target or tracker.state.root / "upload" / logged.model_id
     try:
-        with warnings.catch_warnings():
-            # MLflow advises type hints, which would replace the signature given here.
-            warnings.simplefilter("ignore")
+        # MLflow opens the model once to try the example.
+        with quiet_transformers():
             mlflow.pyfunc.save_model(
                 str(place),
                 python_model=str(CODE),
                 artifacts={"checkpoint": str(folder)},
                 pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-                signature=SIGNATURE,
-                input_example=(EXAMPLE, {"max_new_tokens": 8}),
+                input_example=EXAMPLE,
                 mlflow_model=Model(run_id=parent_id, model_id=logged.model_id),
             )
         if target is None:

@@ -44,18 +44,16 @@ class Tracker:
 
     Args:
         state: Where the SQLite file and the artifacts lie.
-        uri: Another tracking server; None: the SQLite file.
     """
 
     state: State
-    uri: str | None = None
     _children: dict[str, dict[str, Run]] = field(default_factory=dict)
     _parents: dict[str, str] = field(default_factory=dict)
 
     @property
     def tracking_uri(self) -> str:
         """Address of the store."""
-        return self.uri or f"sqlite:///{self.state.tracking_database}"
+        return self.state.tracking_uri
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -84,7 +82,7 @@ class Tracker:
             if found is not None:
                 return str(found.experiment_id)
             location = None
-            if self.uri is None:
+            if self.tracking_uri.startswith("sqlite:"):
                 location = (self.state.artifacts / model_slug(model)).as_uri()
             return str(client.create_experiment(name, artifact_location=location))
 

@@ -25,13 +25,15 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
-    # Untyped: MLflow reads hints here as a schema, and ours is the signature it was saved with.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow turns a frame with one column into the list that this hint names.
+    def predict(
+        self, context: Any, model_input: list[str], params: dict[str, Any] | None = None
+    ) -> pandas.DataFrame:
         """Continue and score each text.
 
         Args:
             context: Unused; the model is loaded already.
-            model_input: A data frame whose first column holds texts, or a list of texts.
+            model_input: Texts.
             params: ``max_new_tokens``, 0 for scores only.
 
         Returns:
@@ -39,10 +41,8 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
             token not scored) and ``perplexity``.
         """
         longest = int((params or {}).get("max_new_tokens", 32))
-        framed = hasattr(model_input, "columns")
-        texts = list(model_input.iloc[:, 0]) if framed else list(model_input)
         rows = []
-        for text in texts:
+        for text in model_input:
             nll = self._nll(str(text))
             continuation = self._continue(str(text), longest) if longest > 0 else ""
             rows.append((text, continuation, nll, math.exp(min(nll, 700.0))))

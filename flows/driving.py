@@ -1,0 +1,181 @@
+"""Does what a search asks for, step by step, and shows and mirrors what comes out."""
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoprune.progress import Progress
+from autoprune.report import data
+from autoprune.search.archive import Entry
+from autoprune.search.search import Search
+from autoprune.search.steps import (
+    Measure,
+    Outcome,
+    Propose,
+    Seal,
+    Validate,
+    WorkStep,
+    outcome_from_json,
+)
+from flows import console
+from tasks.design import propose
+from tasks.measure import measure, measure_dense, seal
+from tasks.mirror import mirror
+from tasks.run_files import RunFiles
+from tasks.run_report import build_report
+from tasks.search_bench import SEALED
+from tasks.state import State
+from tasks.validate import validate
+
+
+@dataclass
+class Driver:
+    """Executes the steps of one search through tasks.
+
+    Args:
+        search: The open search.
+        state: Where files are kept.
+        run_id: Its name.
+        bench_id: Its workbench.
+    """
+
+    search: Search
+    state: State
+    run_id: str
+    bench_id: str
+    notes: list[str] = field(default_factory=list)
+    parent: str | None = None
+    _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _mirrored: bool = True
+    _best: str = ""
+
+    @property
+    def files(self) -> RunFiles:
+        """The run's files."""
+        return RunFiles.of(self.state, self.run_id)
+
+    def run(self) -> None:
+        """Work until the search is done."""
+        self._look(aloud=False)
+        while self.search.finished is None:
+            step = self.search.next_step()
+            assert isinstance(step, Propose | Validate | Measure | Seal)
+            started = time.monotonic()
+            outcome = self._execute(step)
+            self.search.record(step, outcome)
+            self._add_time(step, time.monotonic() - started)
+            self._look()
+            self.write_record()
+            self.mirror("RUNNING")
+
+    def write_record(self) -> None:
+        """Write the run's record as it stands."""
+        facts = self.files.read_facts()
+        data.write_report(build_report(self.search, self.run_id, facts), self.files.report)
+
+    def mirror(self, status: str) -> None:
+        """Bring MLflow up to the record; a store that is down is reported once."""
+        root, settled = str(self.state.root), self._settled()
+        # A run that is being stopped should stop: no task run is made for its last words.
+        write = mirror if status in ("RUNNING", "FINISHED") else mirror.fn
+        done = write(root, self.run_id, status, settled)
+        if done["ok"]:
+            self.parent = done["parent"]
+            self._mirrored = True
+        elif self._mirrored:
+            self._mirrored = False
+            console.screen().event(
+                f"MLflow does not take the results ({done['error']}); the search goes on and they "
+                "are written with the next ones"
+            )
+
+    def _execute(self, step: WorkStep) -> Outcome:
+        bench, step_id = self.bench_id, step.step_id
+        match step:
+            case Propose():
+                console.report(self._progress(f"{step.operator}: asking the designer"))
+                answer = propose(self.run_id, step_id, step.operator, step.request.to_json())
+            case Validate():
+                console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
+                answer = validate(bench, step_id, step.recipe.to_json())
+            case Measure():
+                console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
+                recipe = step.recipe.to_json()
+                answer = measure(bench, step_id, recipe, step.windows, step.sparsity)
+            case Seal():
+                console.screen().event(
+                    f"sealed text: {len(step.recipes)} recipes and the dense model, once"
+                )
+                recipes = [(name, recipe.to_json()) for name, recipe in step.recipes]
+                dense = measure_dense(bench, SEALED)
+                self.files.add_facts(dense_sealed_perplexity=dense["perplexity"])
+                answer = seal(bench, step_id, recipes, step.windows, step.sparsity)
+        return outcome_from_json(answer)
+
+    def _progress(self, note: str) -> Progress:
+        budget = self.search.spec.budget.candidates
+        return Progress("search", min(self.search.spent.candidates, budget - 1), budget, note)
+
+    def _settled(self) -> int:
+        finished = self.search.generation
+        orders = [e.order for e in self.search.entries if e.generation <= finished]
+        return max(orders, default=0)
+
+    def _look(self, *, aloud: bool = True) -> None:
+        """Say what changed, and how long it will take."""
+        screen = console.screen()
+        for entry in self.search.entries:
+            now = (entry.status, entry.rung)
+            before = self._seen.get(entry.alias)
+            self._seen[entry.alias] = now
+            line = describe(entry) if now != before else ""
+            if line and aloud:
+                screen.event(line)
+        best = self.search.best
+        if best is not None and best.measurement is not None:
+            change = f" ({best.change.perplexity_change:+.1%} vs Wanda)" if best.change else ""
+            text = f"{best.alias} {best.measurement.perplexity:.2f}{change}"
+            if text != self._best:
+                self._best = text
+                screen.best(text)
+        screen.remaining(seconds_left(self.search))
+
+    def _add_time(self, step: WorkStep, seconds: float) -> None:
+        names = {Propose: "design", Validate: "validation", Measure: "measuring", Seal: "sealed"}
+        name = names[type(step)]
+        stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
+        stages[name] = stages.get(name, 0.0) + seconds
+        self.files.add_facts(stages=stages)
+
+
+def describe(entry: Entry) -> str:
+    """One line on an entry: what it is and what came of it."""
+    what = f"{entry.alias} {entry.formula}".strip()
+    if entry.status == "rejected":
+        return f"{what}: rejected, {entry.code} ({entry.detail})"
+    if entry.status == "duplicate":
+        return f"{what}: same as {entry.duplicate_of}"
+    found = entry.measurement
+    if found is None:
+        return ""
+    change = f", {entry.change.perplexity_change:+.1%} vs Wanda" if entry.change else ""
+    return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
+
+
+def seconds_left(search: Search) -> float | None:
+    """Expected seconds until the end, from the median candidate; None before the first."""
+    spec = search.spec
+    baselines = [e for e in search.entries if e.is_baseline]
+    measured = [e.seconds for e in baselines if e.status == "measured"]
+    if not measured:
+        return None
+    each = statistics.median(measured)
+    designed = [e.seconds for e in search.entries if not e.is_baseline and e.seconds > 0]
+    candidate = statistics.median(designed) if designed else each
+    left = candidate * max(0, spec.budget.candidates - search.spent.candidates)
+    if spec.budget.seconds is not None:
+        left = min(left, max(0.0, spec.budget.seconds - search.spent.seconds))
+    waiting = each * (len(baselines) - len(measured))
+    sealed = each * spec.sealed_windows / spec.selection_windows * (len(baselines) + 2)
+    return waiting + left + (0.0 if search.finished else sealed)

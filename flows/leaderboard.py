@@ -1,0 +1,113 @@
+"""The end of a search on the terminal: the table, where the report lies, what to type next."""
+
+import io
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LONGEST_FORMULA = 44
+ROWS = 20
+
+
+def closing_text(record: Mapping[str, Any]) -> str:
+    """Leaderboard, report and next command as text."""
+    lines = [_headline(record), "", table(record["leaderboard"])]
+    lines += [f" {note}" for note in record["notes"]]
+    lines.append(f" report  {record['report']}")
+    if record["registered"]:
+        lines.append(f" model   {record['registered']['uri']}  (in {record['tracking_uri']})")
+    if record["checkpoint"]:
+        lines.append(f" saved   {record['checkpoint']}")
+    lines.append(f" next    {record['next']}")
+    return "\n".join(lines)
+
+
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The leaderboard as a table; wide terminals get the whole formula."""
+    from rich.console import Console
+    from rich.table import Table
+
+    width = max(80, shutil.get_terminal_size((110, 24)).columns)
+    shown = Table(box=None, pad_edge=True, header_style="bold")
+    shown.add_column("#", justify="right")
+    shown.add_column("candidate", no_wrap=True)
+    shown.add_column("formula", overflow="fold", max_width=max(LONGEST_FORMULA, width - 84))
+    shown.add_column("perplexity", justify="right", no_wrap=True)
+    shown.add_column("vs Wanda", justify="right", no_wrap=True)
+    shown.add_column("sealed", justify="right", no_wrap=True)
+    shown.add_column("sparsity", justify="right", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    for entry in entries[:ROWS]:
+        shown.add_row(*_cells(entry))
+    stream = io.StringIO()
+    plain = "NO_COLOR" in os.environ or not os.isatty(1)
+    Console(file=stream, width=width, force_terminal=not plain, no_color=plain).print(shown)
+    left_out = len(entries) - ROWS
+    more = f" … and {left_out} more in the report\n" if left_out > 0 else ""
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n" + more
+
+
+def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    change = entry["change_vs_wanda"]
+    return (
+        str(entry["rank"] or ""),
+        escape(entry["candidate"]),
+        escape(_clipped(entry["formula"])),
+        _figure(entry["perplexity"]),
+        "–" if change is None else f"{change:+.1%}",
+        _figure(entry["sealed_perplexity"]),
+        "–" if entry["sparsity"] is None else f"{entry['sparsity']:.2%}",
+        escape(entry["verdict"] + (f": {entry['code']}" if entry["code"] else "")),
+    )
+
+
+def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Leaderboard rows out of a run's record, best first, the rejected last."""
+    entries = sorted(
+        report["entries"],
+        key=lambda entry: (entry["rank"] is None, entry["rank"] or 0, entry["order"]),
+    )
+    return [
+        {
+            "rank": entry["rank"],
+            "candidate": entry["alias"],
+            "formula": entry["formula"],
+            "group": entry["group"],
+            "allocation": entry["allocation"],
+            "solver": entry["solver"],
+            "perplexity": _number(entry["perplexity"]),
+            "change_vs_wanda": _number(entry["change_vs_wanda"]),
+            "sealed_perplexity": _number(entry["sealed_perplexity"]),
+            "sparsity": entry["sparsity"],
+            "verdict": "baseline"
+            if entry["kind"] == "baseline" and not entry["code"]
+            else entry["verdict"],
+            "code": entry["code"],
+            "detail": entry["detail"],
+        }
+        for entry in entries
+    ]
+
+
+def _headline(record: Mapping[str, Any]) -> str:
+    dense = _figure(record["dense_perplexity"])
+    return (
+        f" {record['model']}   target {record['sparsity']:.1%}   dense perplexity {dense}   "
+        f"run {record['run']}"
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "–"
+
+
+def _clipped(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else line[:119] + "…"

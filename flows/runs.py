@@ -1,0 +1,48 @@
+"""Which run a command means, and the settings a run was started with."""
+
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.storage import write_json
+from flows.params import SearchParams, checked
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+
+
+def find_run(state: State, name: str | None) -> str:
+    """The named run, or the latest.
+
+    Raises:
+        UnknownNameError: If there is no run of this name; suggests the nearest.
+        UsageError: If there is no run at all.
+    """
+    known = [run for run in state.run_ids() if RunFiles.of(state, run).log.exists()]
+    if name is None:
+        if not known:
+            raise UsageError(
+                f"there is no search in {state.runs} yet; start one with `autoprune demo` or "
+                "`autoprune search`"
+            )
+        return known[0]
+    if name not in known:
+        raise UnknownNameError("run", name, known)
+    return name
+
+
+def save_params(state: State, run_id: str, params: SearchParams) -> None:
+    """Keep the settings of a run, so that ``autoprune resume`` finds them."""
+    write_json(RunFiles.of(state, run_id).params, params.to_json() | {"run": run_id})
+
+
+def saved_params(state: State, run_id: str) -> SearchParams:
+    """The settings a run was started with.
+
+    Raises:
+        UsageError: If the file is missing or of another version.
+    """
+    path = RunFiles.of(state, run_id).params
+    if not path.exists():
+        raise UsageError(
+            f"{path} is missing, so the settings of run {run_id!r} are unknown; type the command "
+            f"that started it again, with --run {run_id}"
+        )
+    params: SearchParams = checked(SearchParams, read_object(path))
+    return params

@@ -1,0 +1,162 @@
+"""The search flow: prepare, drive the search to its end, keep the winner, report."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from autoprune.search.search import Search
+from flows import console
+from flows.driving import Driver
+from flows.leaderboard import rows
+from flows.params import SearchParams
+from flows.runs import save_params
+from tasks.design import Drafting, drafting
+from tasks.measure import measure_dense, prepare
+from tasks.provenance import machine
+from tasks.report import write_report
+from tasks.run_files import RunFiles, read_object
+from tasks.search_bench import SELECTION, SearchBench
+from tasks.state import State
+from tasks.winner import keep_winner, register_winner
+from tasks.workbench import opened
+
+
+@flow(name="search", flow_run_name="search-{params.model}", persist_result=False)
+def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Search for the best way to prune a model; the same parameters go on where it stopped."""
+    state = State.open()
+    run_id = params.run_id()
+    files = RunFiles.of(state, run_id)
+    with Search.open(files.folder, params.spec()) as found:
+        save_params(state, run_id, params)
+        bench = SearchBench(
+            f"search-{run_id}",
+            params.model,
+            state,
+            params.seed,
+            console.report,
+            spec=found.spec,
+            run_id=run_id,
+            designs_in=params.sandbox,
+        )
+        driver = Driver(found, state, run_id, bench.id)
+        try:
+            if found.finished is None or not files.page.exists():
+                _work(driver, bench, params)
+            return _closing(driver, params)
+        except KeyboardInterrupt:
+            driver.write_record()
+            driver.mirror("KILLED")
+            raise
+        except Exception:
+            driver.write_record()
+            driver.mirror("FAILED")
+            raise
+
+
+def _work(driver: Driver, bench: SearchBench, params: SearchParams) -> None:
+    state, run_id, found = driver.state, driver.run_id, driver.search
+    script = None if params.script is None else Path(params.script)
+    with opened(bench), drafting(run_id, Drafting(found.spec.designer, state, script)) as draft:
+        if found.finished is None:
+            _check_early(bench, draft)
+        facts = _prepare(driver, bench, draft)
+        console.screen().event(
+            f"{params.model}: {facts['prunable']:,} prunable weights in {facts['blocks']} blocks, "
+            f"dense perplexity {facts['dense_perplexity']:.2f}"
+        )
+        driver.run()
+        _keep(driver, params)
+
+
+def _check_early(bench: SearchBench, draft: Drafting) -> None:
+    """Find out what is missing before minutes of work, not after."""
+    if bench.designs_in == "docker":
+        bench.sandbox  # noqa: B018 (opening it is the check)
+    draft.check()
+
+
+def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:
+    files = driver.files
+    started = time.monotonic()
+    facts = prepare(bench.id, driver.run_id)
+    known = files.read_facts()
+    if "dense_perplexity" not in known:
+        dense = measure_dense(bench.id, SELECTION)
+        known = files.add_facts(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=machine(),
+            dense_perplexity=dense["perplexity"],
+            stages={"calibration": time.monotonic() - started},
+        )
+    del facts["seconds"]
+    return files.add_facts(**facts, designer=draft.label)
+
+
+def _keep(driver: Driver, params: SearchParams) -> None:
+    """Save and register the winner; report everything."""
+    found, files, root = driver.search, driver.files, str(driver.state.root)
+    best = found.best
+    driver.write_record()
+    if best is not None and best.recipe is not None and best.measurement is not None:
+        kept = keep_winner(
+            driver.bench_id,
+            driver.run_id,
+            best.alias,
+            best.recipe.to_json(),
+            best.measurement.mask_digest,
+            found.spent.seconds,
+        )
+        console.screen().event(
+            f"{best.alias} saved: {kept['zeros']:,} of {kept['prunable']:,} weights are zero "
+            "in the written files"
+        )
+        files.add_facts(checkpoint=kept)
+    write_report(root, driver.run_id, None, False)
+    driver.mirror("FINISHED")
+    if best is not None and params.register_winner:
+        done = register_winner(root, driver.run_id, driver.parent)
+        if done["ok"]:
+            files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
+        else:
+            console.screen().event(
+                f"the winner could not be registered ({done['error']}); its checkpoint lies in "
+                f"{files.winner}; the same command tries again"
+            )
+
+
+def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
+    """What the command prints."""
+    files, facts = driver.files, driver.files.read_facts()
+    report = read_object(files.report)
+    winner = next((e for e in report["entries"] if e["verdict"] == "winner"), None)
+    found = driver.search.best
+    checkpoint = facts.get("checkpoint")
+    saved = None if checkpoint is None else checkpoint["out"]
+    return {
+        "run": driver.run_id,
+        "model": params.model,
+        "corpus": params.corpus,
+        "sparsity": params.sparsity,
+        "passed": found is not None,
+        "ended": report["ended"],
+        "dense_perplexity": report["dense_perplexity"],
+        "dense_sealed_perplexity": report["dense_sealed_perplexity"],
+        "best": None if found is None else found.alias,
+        "beats_wanda": winner is not None,
+        "leaderboard": rows(report),
+        "notes": driver.notes,
+        "report": str(files.page),
+        "checkpoint": saved,
+        "zeros": None if checkpoint is None else checkpoint["zeros"],
+        "prunable": facts.get("prunable"),
+        "registered": facts.get("registered"),
+        "tracking_uri": driver.state.tracking_uri,
+        "seconds": sum(facts.get("stages", {}).values()),
+        "next": f"autoprune evaluate --model {saved} --corpus {params.corpus}"
+        if saved
+        else f"autoprune report {driver.run_id}",
+    }
