@@ -14,9 +14,7 @@ def registry() -> Registry[object]:
 
 
 def test_unknown_name_suggests() -> None:
-    with pytest.raises(
-        UnknownNameError, match="'wnda'; did you mean wanda"
-    ) as found:
+    with pytest.raises(UnknownNameError, match="'wnda'; did you mean wanda") as found:
         registry().get("wnda")
     assert found.value.exit_code == 2
     assert "magnitude" in str(found.value)
