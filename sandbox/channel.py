@@ -82,8 +82,9 @@ class Channel:
 
     @property
     def diagnostics(self) -> str:
-        """The last that the broker wrote to its standard error."""
-        return self._splitter.diagnostics.decode("utf-8", "replace")
+        """The last line that the broker wrote to its standard error."""
+        lines = self._splitter.diagnostics.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:300] if lines else ""
 
     def send(self, data: bytes, deadline: float, reply_budget: int) -> None:
         """Send one frame; ``reply_budget`` bytes may come back for it.

@@ -37,6 +37,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
+    # A tensor's memory is kept for the next layer; getting pages anew costs more than computing.
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, OSError)

@@ -6,6 +6,7 @@ an image of about 1 GB that does not depend on the host's files any more. ``dock
 ``sandbox/Dockerfile`` on any base. The tag carries a digest of all that decides a score.
 """
 
+import contextlib
 import hashlib
 import io
 import sys
@@ -27,6 +28,8 @@ Kind = Literal["auto", "bind", "interpreter", "dockerfile"]
 REPOSITORY = "autoprune-sandbox"
 WORKER = Path(__file__).parent / "worker"
 _LABEL_CONTENTS = f"{LABEL}.contents"
+_LABEL_PYTHON = f"{LABEL}.python"
+_BUILDERS = ("contents.py", "packing.py")
 _FORMAT = "1"
 _COMMIT_CHANGES = ["USER 65534:65534", "WORKDIR /"]
 
@@ -64,6 +67,8 @@ def image_digest(kind: str) -> str:
     digest = hashlib.sha256()
     parts = [_FORMAT, kind, sys.version]
     parts += [f"{name}={metadata.version(name)}" for name in ("torch", "numpy", "safetensors")]
+    if kind == "interpreter":
+        parts += [(WORKER.parent / name).read_text(encoding="utf-8") for name in _BUILDERS]
     if kind == "bind":
         parts += [sys.executable, str(Path(sys.executable).resolve())]
     for path in sorted(WORKER.glob("*.py")):
@@ -137,7 +142,18 @@ def _make_interpreter(engine: Engine) -> None:
             for source, target in (*contents.mounts, (str(WORKER), f"{HOME}/app/worker")):
                 add_tree(archive, Path(source), target)
         data.seek(0)
-        _import(engine, data, _tag("interpreter"), _COMMIT_CHANGES)
+        label = f"LABEL {_LABEL_PYTHON}={sys.executable}"
+        _import(engine, data, _tag("interpreter"), [*_COMMIT_CHANGES, label])
+    _remove_superseded(engine)
+
+
+def _remove_superseded(engine: Engine) -> None:
+    """Remove earlier images of this same interpreter; those in use stay."""
+    label = f"{_LABEL_PYTHON}={sys.executable}"
+    for info in engine.api.images(filters={"label": label}):
+        if _tag("interpreter") not in (info.get("RepoTags") or []):
+            with contextlib.suppress(*ENGINE_ERRORS):
+                engine.api.remove_image(info["Id"])
 
 
 def _make_dockerfile(engine: Engine, base: str | None) -> None:

@@ -21,3 +21,6 @@ class ImageRef:
     id: str
     mounts: tuple[tuple[str, str], ...] = ()
     masked: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.tag

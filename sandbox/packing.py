@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import marshal
+import re
 import tarfile
 from pathlib import Path
 from types import CodeType
@@ -10,10 +11,12 @@ from types import CodeType
 _SKIPPED_FOLDERS = frozenset(
     {
         "__pycache__", "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter",
-        "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "venv", "include", "share", "bin",
+        "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "venv", "include", "share",
     }
 )  # fmt: skip
 _SKIPPED_SUFFIXES = (".pyi", ".a", ".pyc", ".h", ".hpp", ".cuh", ".cmake", ".o")
+# torch looks for its other program when it is imported.
+_SKIPPED_NAMES = re.compile(r"config-.*|protoc(-[0-9.]+)?")
 _UNCHECKED_HASH = (1).to_bytes(4, "little") + bytes(8)
 
 
@@ -31,7 +34,7 @@ def add_tree(archive: tarfile.TarFile, source: Path, target: str) -> None:
     for path in sorted(source.iterdir()):
         if path.is_dir() and path.name in _SKIPPED_FOLDERS:
             continue
-        if path.name.startswith("config-") or path.name.endswith(_SKIPPED_SUFFIXES):
+        if _SKIPPED_NAMES.fullmatch(path.name) or path.name.endswith(_SKIPPED_SUFFIXES):
             continue
         if path.is_dir() or path.is_file():
             add_tree(archive, path, f"{name}/{path.name}")

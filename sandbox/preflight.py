@@ -1,0 +1,193 @@
+"""Does every flag really hold on this machine? Found by trying, not by reading settings."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.client import Sandbox
+from sandbox.codes import Code
+from sandbox.engine import Engine
+from sandbox.errors import SandboxError
+from sandbox.image import Kind, ensure_image
+from sandbox.limits import MIB, Limits
+from sandbox.outcomes import Accepted, Rejected
+
+_HONEST = "def score(W, stats, params):\n    return W.abs()\n"
+_BOMB = """
+import torch
+
+def score(W, stats, params):
+    kept = []
+    while True:
+        kept.append(torch.ones(1 << 22))
+"""
+# Runs inside, without the inner filter: these are facts about Docker's own flags.
+_LOOK = """
+import os, socket, threading, time
+
+def fields():
+    lines = open("/proc/self/status").read().splitlines()
+    return dict(line.split(":\\t", 1) for line in lines if ":\\t" in line)
+
+def writable():
+    for path in ("/x", "/tmp/x", "/dev/shm/x", "/run/x", "/in/x", "/opt/autoprune/x"):
+        try:
+            open(path, "w")
+            return path
+        except OSError:
+            continue
+    return "none"
+
+def ptrace():
+    try:
+        return str(len(os.listdir("/proc/1/fd")))
+    except OSError:
+        return "refused"
+
+def threads():
+    event = threading.Event()
+    try:
+        for number in range(1000):
+            threading.Thread(target=event.wait, daemon=True).start()
+        return number
+    except RuntimeError:
+        return number
+    finally:
+        event.set()
+
+def score(W, stats, params):
+    status = fields()
+    caps = max(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd"))
+    nets = ",".join(name for _, name in socket.if_nameindex())
+    raise ValueError(
+        f"LOOK net={nets} caps={caps} nnp={status['NoNewPrivs']} bpf={status['Seccomp']} "
+        f"uid={os.getuid()} write={writable()} broker={ptrace()} threads={threads()} END"
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the self-check.
+
+    Args:
+        name: What was tried.
+        ok: Whether it holds.
+        detail: What was seen.
+        fix: What to do when it does not hold; empty otherwise.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[Check]:
+    """Try the daemon, the image and every wall of the container; about ten seconds.
+
+    Args:
+        image: Kind of image to check.
+        runtime: OCI runtime to check instead of Docker's default.
+
+    Returns:
+        Checks in order; the first one that fails at the start is the last.
+    """
+    checks: list[Check] = []
+    for check in _steps(image, runtime):
+        checks.append(check)
+    return checks
+
+
+def _steps(image: Kind, runtime: str | None) -> Iterator[Check]:
+    try:
+        engine = Engine()
+    except SandboxError as error:
+        yield Check("docker", False, str(error), "install and start Docker Engine")
+        return
+    try:
+        info = engine.api.info()
+        yield Check(
+            "docker",
+            True,
+            f"Engine {info.get('ServerVersion')}, API {engine.api.api_version}, "
+            f"cgroup v{info.get('CgroupVersion', '?')}, {info.get('OperatingSystem')}",
+        )
+        try:
+            made = ensure_image(image, engine=engine)
+        except SandboxError as error:
+            yield Check("image", False, str(error), "autoprune sandbox build")
+            return
+        yield Check("image", True, str(made))
+    finally:
+        engine.close()
+    limits = Limits(probe_s=20, memory_bytes=384 * MIB, syscall_filter=False, runtime=runtime)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            sandbox = Sandbox(
+                inputs=Path(folder),
+                image=image,
+                limits=limits,
+                run_id="preflight",
+                screening=False,
+            )
+            with sandbox:
+                yield from _inside(sandbox)
+        except SandboxError as error:
+            yield Check("container", False, str(error), "see the message; then run this again")
+
+
+def _inside(sandbox: Sandbox) -> Iterator[Check]:
+    start = time.perf_counter()
+    honest = sandbox.probe(_HONEST)
+    seconds = time.perf_counter() - start
+    good = isinstance(honest, Accepted)
+    said = f"started, scored and judged in {seconds:.1f} s" if good else _said(honest)
+    yield Check("container", good, said, "" if good else "run the same command again")
+    look = sandbox.probe(_LOOK)
+    seen = _parse_look(look)
+    for name, key, holds, meaning, fix in _WALLS:
+        value = seen.get(key)
+        ok = value is not None and holds(value)
+        yield Check(name, ok, f"{meaning}: {value}" if value else _said(look), "" if ok else fix)
+    bomb = sandbox.probe(_BOMB)
+    contained = isinstance(bomb, Rejected) and bomb.code is Code.OOM
+    yield Check(
+        "memory limit",
+        contained,
+        "a memory bomb was ended by the kernel" if contained else _said(bomb),
+        "" if contained else "the kernel needs the memory cgroup controller",
+    )
+
+
+_WALLS: tuple[tuple[str, str, Callable[[str], bool], str, str], ...] = (
+    ("network", "net", lambda v: v == "lo", "interfaces", "Docker must honour --network none"),
+    ("capabilities", "caps", lambda v: v == "0", "largest set", "Docker must honour --cap-drop"),
+    ("privileges", "nnp", lambda v: v == "1", "NoNewPrivs", "Docker must honour no-new-privileges"),
+    ("system calls", "bpf", lambda v: v == "2", "Seccomp", "use a kernel and Docker with seccomp"),
+    ("user", "uid", lambda v: v not in ("0", ""), "user id", "the image must not run as root"),
+    ("disk", "write", lambda v: v == "none", "writable paths", "Docker must honour --read-only"),
+    ("broker", "broker", lambda v: v == "refused", "its descriptors", "/proc must hide them"),
+    (
+        "processes",
+        "threads",
+        lambda v: v.isdigit() and int(v) < 100,
+        "threads that could start",
+        "the kernel needs the pids cgroup controller",
+    ),
+)
+
+
+def _parse_look(outcome: Accepted | Rejected) -> dict[str, str]:
+    if not isinstance(outcome, Rejected) or "LOOK " not in outcome.detail:
+        return {}
+    text = outcome.detail.partition("LOOK ")[2].partition(" END")[0]
+    return dict(part.split("=", 1) for part in text.split() if "=" in part)
+
+
+def _said(outcome: Accepted | Rejected) -> str:
+    if isinstance(outcome, Accepted):
+        return "it was accepted, against expectation"
+    return f"{outcome.code}: {outcome.detail}"
