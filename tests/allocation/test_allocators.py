@@ -64,7 +64,7 @@ EVERY = [
     "uniform",
     "given:0.5/0.6/0.7/0.8/0.4",
     "sdsa",
-    "sdsa:statistic=quantile,level=projection",
+    "sdsa:statistic=skew,level=projection",
     "owl",
     "owl:level=projection",
     "alpha",
@@ -118,7 +118,7 @@ def test_sdsa_equals_its_formula() -> None:
     p = np.exp(z / 0.5) / np.exp(z / 0.5).sum()
     tilt = BLOCKS * p - 1
     tilt /= max(1.0, float(np.abs(tilt).max()))
-    rates = build_allocator("sdsa:strength=0.2,temperature=0.5").rates(ctx, 0.6)
+    rates = build_allocator("sdsa:strength=0.2,temperature=0.5,statistic=skew").rates(ctx, 0.6)
     assert block_rates(rates) == pytest.approx((0.6 - 0.2 * tilt).tolist(), abs=1e-12)
 
 
