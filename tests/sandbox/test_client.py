@@ -1,0 +1,294 @@
+"""The sandbox as its users see it, against real Docker: results, retries, and nothing left over."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sandbox.cell import LayerInput
+from sandbox.client import Sandbox
+from sandbox.codes import Code
+from sandbox.engine import Engine
+from sandbox.errors import SandboxBroken, SandboxError, SandboxUnavailable
+from sandbox.limits import Limits
+from sandbox.outcomes import Accepted, Rejected
+from sandbox.ownership import LABEL_RUN
+from sandbox.reaper import reap_orphans
+
+pytestmark = pytest.mark.docker
+
+RIA = """
+import torch
+
+def score(W, stats, params):
+    m = W.abs()
+    relative = m / m.sum(0, keepdim=True) + m / m.sum(1, keepdim=True)
+    return relative * stats["x_norm"] ** params.get("a", 0.5)
+"""
+SLOW = "import time\ndef score(W, stats, params):\n    time.sleep(1)\n    return W.abs()\n"
+
+
+def on_host(source: str, file: Path, params: dict[str, float]) -> np.ndarray:
+    """The same trusted source in this process."""
+    namespace: dict[str, Callable[..., torch.Tensor]] = {}
+    exec(source, namespace)
+    tensors = load_file(file)
+    return namespace["score"](tensors.pop("W"), tensors, params).numpy()
+
+
+def containers(run_id: str) -> list[str]:
+    engine = Engine()
+    try:
+        return [info["Id"] for info in engine.list(f"{LABEL_RUN}={run_id}")]
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("params", [{}, {"a": 0.3}])
+def test_scores_equal_the_host_to_the_bit(
+    box: Sandbox, layers: list[LayerInput], params: dict[str, float]
+) -> None:
+    outcome = box.score(RIA, layers, params, repeat=True, check_inputs=True)
+    assert isinstance(outcome, Accepted), outcome
+    assert outcome.image == box.image.tag
+    for layer, scores in zip(layers, outcome.scores, strict=True):
+        assert scores.dtype == np.float32
+        np.testing.assert_array_equal(scores, on_host(RIA, layer.file, params))
+
+
+def test_a_layer_alone_scores_as_in_a_batch(box: Sandbox, layers: list[LayerInput]) -> None:
+    batch = box.score(RIA, layers)
+    assert isinstance(batch, Accepted)
+    alone = box.score(RIA, [layers[3]])
+    assert isinstance(alone, Accepted)
+    np.testing.assert_array_equal(alone.scores[0], batch.scores[3])
+
+
+def test_probe_accepts_honest_code(box: Sandbox) -> None:
+    outcome = box.probe(RIA)
+    assert isinstance(outcome, Accepted), outcome
+    assert len(outcome.scores) == 3
+    assert 0 < outcome.seconds < 20
+
+
+def test_refusals_carry_line_and_remedy(box: Sandbox) -> None:
+    refused = box.probe("import torch\n\ndef score(W, stats, params):\n    return W @ W\n")
+    assert isinstance(refused, Rejected)
+    assert refused.code is Code.EXCEPTION
+    assert refused.detail.startswith("line 4: RuntimeError: mat1 and mat2 shapes")
+    refused = box.probe("def score(W, stats, params):\n    return W.double()\n")
+    assert isinstance(refused, Rejected)
+    assert refused.code is Code.WRONG_DTYPE
+    assert "torch.float32" in refused.detail
+
+
+def test_the_screen_answers_without_a_container(box: Sandbox) -> None:
+    refused = box.probe("import os\n" + RIA)
+    assert isinstance(refused, Rejected)
+    assert refused.code is Code.SCREEN_IMPORT
+    assert refused.seconds < 0.1
+
+
+def test_random_scores_pass_once_and_fail_when_repeated(
+    box: Sandbox, layers: list[LayerInput]
+) -> None:
+    source = "import torch\ndef score(W, stats, params):\n    return torch.rand_like(W)\n"
+    assert isinstance(box.score(source, layers[:1]), Accepted)
+    refused = box.score(source, layers[:2], repeat=True)
+    assert isinstance(refused, Rejected)
+    assert refused.code is Code.NONDETERMINISTIC
+
+
+def test_memory_grows_with_the_input(tmp_path: Path) -> None:
+    rows, columns = 6000, 6000
+    file = tmp_path / "big.safetensors"
+    save_file({"W": torch.randn(rows, columns), "x_norm": torch.rand(columns)}, file)
+    file.chmod(0o444)
+    with Sandbox(inputs=tmp_path, image="bind", limits=Limits(warm=1, score_s=60)) as box:
+        outcome = box.score(RIA, [LayerInput(file, (rows, columns))])
+    assert isinstance(outcome, Accepted), outcome
+    np.testing.assert_allclose(outcome.scores[0], on_host(RIA, file, {}), rtol=1e-6)
+
+
+def test_a_missing_layer_file_is_a_broken_sandbox(box: Sandbox, tmp_path: Path) -> None:
+    with pytest.raises(SandboxBroken, match="hand over"):
+        box.score(RIA, [LayerInput(tmp_path / "absent", (2, 2))])
+    assert isinstance(box.probe(RIA), Accepted)
+
+
+def test_jobs_from_many_threads(layer_folder: Path, layers: list[LayerInput]) -> None:
+    limits = Limits(probe_s=30, score_s=30, jobs_at_once=2)
+    with (
+        Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as one,
+        Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as two,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        jobs = [
+            threads.submit(box.score, RIA, layers[i : i + 2])
+            for i in range(3)
+            for box in (one, two)
+        ]
+        outcomes = [job.result() for job in jobs]
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    assert containers("threads") == []
+
+
+@contextmanager
+def open_box(folder: Path, run_id: str) -> Iterator[Sandbox]:
+    limits = Limits(probe_s=30, score_s=30, warm=1)
+    with Sandbox(
+        inputs=folder, image="bind", limits=limits, run_id=run_id, screening=False
+    ) as sandbox:
+        yield sandbox
+
+
+def test_a_container_removed_from_outside_is_replaced(layer_folder: Path) -> None:
+    with open_box(layer_folder, "removed") as box, ThreadPoolExecutor(1) as threads:
+        box.probe(RIA)
+        time.sleep(3)
+        waiting = containers("removed")
+        job = threads.submit(box.probe, SLOW)
+        time.sleep(1)
+        engine = Engine()
+        assert any(engine.remove(container) for container in waiting)
+        engine.close()
+        assert isinstance(job.result(), Accepted)
+
+
+def test_a_machine_that_kills_every_container_is_broken(layer_folder: Path) -> None:
+    stop = threading.Event()
+
+    def reap() -> None:
+        engine = Engine()
+        while not stop.is_set():
+            for info in engine.list(f"{LABEL_RUN}=reaped"):
+                if info["State"] == "running":
+                    engine.remove(info["Id"])
+            time.sleep(0.2)
+        engine.close()
+
+    with open_box(layer_folder, "reaped") as box:
+        thread = threading.Thread(target=reap)
+        thread.start()
+        try:
+            with pytest.raises(SandboxError) as caught:
+                box.probe(SLOW)
+        finally:
+            stop.set()
+            thread.join()
+    assert caught.value.exit_code in (1, 4)
+    assert containers("reaped") == []
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+from sandbox.client import Sandbox
+from sandbox.limits import Limits
+box = Sandbox(
+    inputs=Path(sys.argv[1]), image="bind", run_id="orphan", screening=False, limits=Limits(warm=1)
+)
+with box:
+    box.probe("def score(W, stats, params): return W.abs()")
+    print("ready", flush=True)
+    box.probe("def score(W, stats, params):\\n    while True: pass")
+"""
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) -> None:
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert client.stdout is not None
+    assert client.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    client.send_signal(kill)
+    client.wait(timeout=60)
+    engine = Engine()
+    deadline = time.monotonic() + 20
+    running = [""]
+    while running and time.monotonic() < deadline:
+        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}=orphan") if i["State"] == "running"]
+        time.sleep(0.2)
+    # No reaper has run: the containers ended because their client was gone.
+    assert not running
+    reap_orphans(engine, tmp_path)
+    assert engine.list(f"{LABEL_RUN}=orphan") == []
+    engine.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -> None:
+    engine = Engine()
+    reap_orphans(engine, layer_folder)
+    engine.close()
+    assert isinstance(box.probe(RIA), Accepted)
+
+
+def test_closing_leaves_nothing(tmp_path: Path) -> None:
+    def memory_folders() -> set[str]:
+        return {path.name for path in Path("/dev/shm").glob(".autoprune-cells-*")}
+
+    before = memory_folders()
+    with Sandbox(inputs=tmp_path, image="bind", run_id="closing") as sandbox:
+        sandbox.probe(RIA)
+        assert len(list(tmp_path.iterdir())) == 1
+    sandbox.close()
+    assert containers("closing") == []
+    assert list(tmp_path.iterdir()) == []
+    assert memory_folders() <= before
+
+
+@pytest.mark.parametrize(
+    ("host", "says"),
+    [
+        ("tcp://192.0.2.1:2375", "another machine"),
+        ("unix:///nonexistent/docker.sock", "no Docker Engine answers"),
+    ],
+)
+def test_without_a_local_daemon_the_next_step_is_named(
+    host: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(SandboxUnavailable, match=says) as caught:
+        Sandbox(inputs=tmp_path).__enter__()
+    assert caught.value.exit_code == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_flags_of_a_container(box: Sandbox) -> None:
+    box.probe(RIA)
+    engine = Engine()
+    info = engine.api.inspect_container(containers("tests")[0])
+    engine.close()
+    host = info["HostConfig"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"] and not host["Privileged"] and not host["Devices"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["IpcMode"] == "none"
+    assert host["LogConfig"]["Type"] == "none"
+    assert 0 < host["PidsLimit"] <= 64
+    assert host["Memory"] == host["MemorySwap"] > 0
+    assert info["Config"]["User"] == "65534:65534"
+    writable = [mount["Destination"] for mount in info["Mounts"] if mount["RW"]]
+    assert writable == ["/out/result"]
+    names = {entry.partition("=")[0] for entry in info["Config"]["Env"]}
+    assert not {name for name in names if "PROXY" in name.upper() or "KEY" in name}
+    assert os.environ.get("HOME", "") not in "".join(info["Config"]["Env"])
