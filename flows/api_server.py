@@ -65,9 +65,7 @@ class ApiServer:
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         }
-        command = [sys.executable, "-m", "uvicorn", "--factory"]
-        command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--log-level", "error", "--lifespan", "on"]
+        command = [sys.executable, "-m", "flows.api_process", str(self.port)]
         with self.log_file.open("ab") as stream:
             self.process = subprocess.Popen(
                 command,

@@ -75,13 +75,17 @@ def _message(error: Exception) -> str:
 
 
 def _set_up_logging(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.WARNING if verbose else logging.ERROR,
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    """Our log on stderr; other libraries' only where they are asked for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     for ours in ("autoprune", "sandbox", "tasks", "flows"):
-        logging.getLogger(ours).setLevel(logging.INFO if verbose else logging.ERROR)
+        logger = logging.getLogger(ours)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    if not verbose:
+        # Without any handler, Python itself prints warnings of whatever library.
+        logging.getLogger().addHandler(logging.NullHandler())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from autoprune.progress import Progress
 log = logging.getLogger("autoprune.run")
 
 PLAIN_SECONDS = 10.0
+# Parts of a candidate's measurement; a log has one line for the whole.
+INNER_STAGES = frozenset({"masks", "repair", "evaluation"})
 
 
 class Screen:
@@ -39,6 +41,9 @@ class Screen:
     def remaining(self, seconds: float | None) -> None:
         """Estimated seconds until the command ends; None when unknown."""
 
+    def mute(self, stages: frozenset[str]) -> None:
+        """Leave these stages out where every line counts."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
@@ -61,12 +66,15 @@ class PlainScreen(Screen):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.stream = stream
+        self.muted: frozenset[str] = frozenset()
         self._printed: dict[str, float] = {}
         self._finished: set[str] = set()
 
     def progress(self, progress: Progress) -> None:
         """Print a stage's start and end, and a line now and then in a long one."""
         super().progress(progress)
+        if progress.stage in self.muted:
+            return
         stage, now = progress.stage, time.monotonic()
         ended = progress.total > 0 and progress.done >= progress.total
         if ended and stage not in self._finished:
@@ -82,6 +90,10 @@ class PlainScreen(Screen):
     def event(self, text: str) -> None:
         """Print the line."""
         print(text, file=self.stream, flush=True)
+
+    def mute(self, stages: frozenset[str]) -> None:
+        """Print no lines for these stages."""
+        self.muted = stages
 
     def best(self, text: str) -> None:
         """Print the new best."""

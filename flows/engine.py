@@ -5,9 +5,9 @@ import logging
 import os
 import signal
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from flows.api_server import ApiServer, answers, log_tail, private_api, set_prefect_environment
 from flows.console import Screen, open_screen
@@ -15,20 +15,7 @@ from tasks.state import State
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
-REMOTE_SECONDS = 20.0
-
-
-class Flow(Protocol[P, R]):
-    """A Prefect flow, as much as is needed here."""
-
-    @property
-    def fn(self) -> Callable[P, R]:
-        """The undecorated function."""
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run it as a recorded flow run."""
+RECORD_VARIABLE = "AUTOPRUNE_PREFECT"
 
 
 class Engine:
@@ -38,16 +25,20 @@ class Engine:
         state: Where files are kept.
         screen: Where progress goes.
         server: The private API; None where the user's own is used.
+        recorded: Whether flows are recorded by Prefect at all.
     """
 
-    def __init__(self, state: State, screen: Screen, server: ApiServer | None) -> None:
+    def __init__(
+        self, state: State, screen: Screen, server: ApiServer | None, *, recorded: bool = True
+    ) -> None:
         self.state = state
         self.screen = screen
         self.server = server
+        self.recorded = recorded
 
     def call(self, flow: Any, *args: Any) -> Any:
         """Run ``flow`` with ``args``; what it raises is raised here."""
-        if self._api_ready():
+        if self.recorded and self._api_ready():
             return flow(*args)
         return flow.fn(*args)
 
@@ -71,12 +62,18 @@ class Engine:
 
 @contextmanager
 def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
-    """State, screen and API for one command, closed in the right order."""
+    """State, screen and API for one command, closed in the right order.
+
+    With ``AUTOPRUNE_PREFECT=off`` flows run as plain functions.
+    """
     state = State.open()
     set_prefect_environment(state, verbose=args.verbose)
-    quiet = args.quiet
-    with _interruptible(), private_api(state) as server, open_screen(quiet=quiet) as screen:
-        yield Engine(state, screen, server)
+    recorded = os.environ.get(RECORD_VARIABLE, "on").lower() != "off"
+    with ExitStack() as stack:
+        stack.enter_context(_interruptible())
+        server = stack.enter_context(private_api(state)) if recorded else None
+        screen = stack.enter_context(open_screen(quiet=args.quiet))
+        yield Engine(state, screen, server, recorded=recorded)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def _work(driver: Driver, bench: SearchBench, params: SearchParams) -> None:
             f"{params.model}: {facts['prunable']:,} prunable weights in {facts['blocks']} blocks, "
             f"dense perplexity {facts['dense_perplexity']:.2f}"
         )
+        console.screen().mute(console.INNER_STAGES)
         driver.run()
         _keep(driver, params)
 

@@ -64,6 +64,7 @@ def refresh_record(files: RunFiles, run_id: str) -> None:
     try:
         with Search.open(files.folder) as search:
             data.write_report(build_report(search, run_id, files.read_facts()), files.report)
-    except PrerequisiteError:
+    except (PrerequisiteError, UsageError):
+        # It is running, or was made by another version: what was written last still holds.
         if not files.report.exists():
             raise

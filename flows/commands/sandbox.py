@@ -1,6 +1,7 @@
 """``autoprune sandbox``: build and check the container that designed code runs in."""
 
 import argparse
+import dataclasses
 
 from flows.output import emit, pairs
 
@@ -33,17 +34,20 @@ def _build(args: argparse.Namespace) -> int:
     from sandbox.image import ensure_image
 
     image = ensure_image(args.image)
-    record = {"ok": True, "image": str(image)}
-    emit(args, record, pairs(("image", image), ("next", "autoprune demo")))
+    record = {"ok": True, "image": image.tag}
+    emit(args, record, pairs(("image", image.tag), ("next", "autoprune demo")))
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
+    from flows.checks import check_rows
     from sandbox.preflight import preflight
 
-    from flows.checks import check_rows
-
-    checks = preflight()
+    checks = preflight(args.image)
     ok = all(check.ok for check in checks)
-    emit(args, {"ok": ok, "checks": [vars(check) for check in checks]}, check_rows(checks))
+    emit(
+        args,
+        {"ok": ok, "checks": [dataclasses.asdict(check) for check in checks]},
+        check_rows(checks),
+    )
     return 0 if ok else 4

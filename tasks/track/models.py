@@ -89,6 +89,14 @@ def register_checkpoint(
     return Registered(name, str(known.version), f"models:/{name}@{CHAMPION}")
 
 
+def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
+    """Registered models of ours with their aliases."""
+    return [
+        {"name": found.name, "aliases": {name: str(n) for name, n in found.aliases.items()}}
+        for found in tracker.client.search_registered_models("name LIKE 'autoprune.%'")
+    ]
+
+
 def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str, str]) -> str:
     client = tracker.client
     experiment = client.get_run(parent_id).info.experiment_id

@@ -1,0 +1,164 @@
+"""What ``autoprune doctor`` looks at, each with the mend for what is wrong."""
+
+import importlib.util
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol
+
+from autoprune.errors import AutopruneError
+from tasks.state import State
+
+PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
+FREE_BYTES = 5 * 10**9
+
+
+class Line(Protocol):
+    """One finding, ours or the sandbox's."""
+
+    @property
+    def name(self) -> str:
+        """What was looked at."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it should be."""
+
+    @property
+    def detail(self) -> str:
+        """What was seen."""
+
+    @property
+    def fix(self) -> str:
+        """What to do when it is not."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """See :class:`Line`."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def all_checks(state: State) -> list[Line]:
+    """Every check, in the order in which a newcomer would mend them."""
+    from sandbox.preflight import preflight
+
+    found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus(), _designer()]
+    found += [_accelerator(), _disk(state), _stores(state)]
+    found += preflight()
+    return found
+
+
+def check_rows(checks: Sequence[Line]) -> str:
+    """The findings as aligned lines, the mend under what is wrong."""
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<{width}}  {check.detail}")
+        if not check.ok and check.fix:
+            lines.append(f"      {'':<{width}}  do: {check.fix}")
+    wrong = sum(not check.ok for check in checks)
+    lines.append(f"next  {'autoprune demo' if not wrong else f'mend the {wrong} above'}")
+    return "\n".join(lines)
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= (3, 11)
+    number = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", ok, number, "" if ok else "install Python 3.11 or newer")
+
+
+def _packages() -> Finding:
+    seen, missing = [], []
+    for package in PACKAGES:
+        try:
+            seen.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding("packages", False, f"missing: {', '.join(missing)}", "make install")
+    return Finding("packages", True, ", ".join(seen))
+
+
+def _demo_model() -> Finding:
+    from autoprune.models.reference import DEMO_MODEL, resolve
+
+    return _tried("demo model", lambda: f"{resolve(DEMO_MODEL).digest[:16]}… as recorded")
+
+
+def _demo_corpus() -> Finding:
+    from autoprune.calibration.wikipedia import sample_file
+
+    return _tried("demo text", lambda: f"{sample_file().stat().st_size / 1e6:.1f} MB")
+
+
+def _designer() -> Finding:
+    if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
+        return _tried("designer", _endpoint)
+    return _tried("designer", _local_designer)
+
+
+def _endpoint() -> str:
+    from autoprune.design.canary import probe_server
+    from autoprune.design.transports import OpenAIDesigner
+
+    return str(probe_server(OpenAIDesigner(attempts=1, timeout=20.0)))
+
+
+def _local_designer() -> str:
+    from autoprune.design import local
+
+    parts = local.find_parts()
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise AutopruneError("xllamacpp is not installed; run `make install`")
+    return f"{local.MODEL_NAME}, {len(parts)} parts, served by xllamacpp {version('xllamacpp')}"
+
+
+def _accelerator() -> Finding:
+    import torch
+
+    device = torch.accelerator.current_accelerator(check_available=True)
+    threads = f"{torch.get_num_threads()} threads"
+    return Finding("device", True, threads if device is None else f"{device}, {threads}")
+
+
+def _disk(state: State) -> Finding:
+    free = shutil.disk_usage(state.root).free
+    seen = f"{free / 1e9:.1f} GB free in {state.root}"
+    ok = free >= FREE_BYTES
+    return Finding("disk", ok, seen, "" if ok else "free some space or set AUTOPRUNE_HOME")
+
+
+def _stores(state: State) -> Finding:
+    wrong = []
+    for path in (state.tracking_database, state.prefect / "prefect.db"):
+        if path.exists():
+            try:
+                connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+                try:
+                    answer = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                finally:
+                    connection.close()
+            except sqlite3.DatabaseError as error:
+                answer = str(error)
+            if answer != "ok":
+                wrong.append(f"{path}: {answer}")
+    if wrong:
+        return Finding("stores", False, "; ".join(wrong), "move the named file away; runs are kept")
+    return Finding("stores", True, f"MLflow {state.tracking_uri}, runs {len(state.run_ids())}")
+
+
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except AutopruneError as error:
+        what, _, mend = str(error).partition("; ")
+        return Finding(name, False, what, mend or "see the message")

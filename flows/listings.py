@@ -1,0 +1,117 @@
+"""What ``autoprune ls`` prints."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from flows.leaderboard import rows, table
+from flows.output import pairs
+from flows.runs import find_run
+from tasks.report import refresh_record
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+
+Listing = tuple[dict[str, Any], str]
+
+
+def listing(what: str, run: str | None) -> Listing:
+    """The list as a record and as text.
+
+    Args:
+        what: ``metrics``, ``allocators``, ``solvers``, ``models`` or ``candidates``.
+        run: Search of the candidates; None: the latest.
+    """
+    match what:
+        case "metrics":
+            return _metrics()
+        case "allocators":
+            return _allocators()
+        case "solvers":
+            return _solvers()
+        case "models":
+            return _models(State.open())
+        case _:
+            return _candidates(State.open(), run)
+
+
+def _metrics() -> Listing:
+    from autoprune.metrics import METRICS
+
+    found = [
+        {
+            "name": name,
+            "formula": metric.formula,
+            "group": metric.group,
+            "needs": sorted(metric.needs),
+            "params": dict(metric.params),
+            "source": metric.source,
+        }
+        for name, metric in METRICS.items()
+    ]
+    text = pairs(*((name, metric.formula or metric.source) for name, metric in METRICS.items()))
+    return {"metrics": found}, f"{text}\n\nnext  autoprune prune --metric NAME --model REF"
+
+
+def _allocators() -> Listing:
+    from autoprune.allocation import ALLOCATORS
+
+    return _choices("allocators", ALLOCATORS.items(), "autoprune prune --allocation NAME")
+
+
+def _solvers() -> Listing:
+    from autoprune.solvers import SOLVERS
+
+    return _choices("solvers", SOLVERS.items(), "autoprune prune --solver NAME")
+
+
+def _choices(kind: str, items: Iterable[tuple[str, Any]], follow: str) -> Listing:
+    found = [
+        {
+            "name": name,
+            "summary": choice.summary(),
+            "params": {key: _plain(value) for key, value in choice().params.items()},
+            "needs": sorted(choice().needs),
+            "source": choice.SOURCE,
+        }
+        for name, choice in items
+    ]
+    lines = []
+    for item in found:
+        shown = ",".join(f"{key}={value}" for key, value in item["params"].items())
+        lines.append((item["name"], f"{item['summary']}{f'  [{shown}]' if shown else ''}"))
+    return {kind: found}, f"{pairs(*lines)}\n\nnext  {follow} --model REF"
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON; an allocator inside another is its text."""
+    return getattr(value, "text", list(value) if isinstance(value, tuple) else value)
+
+
+def _models(state: State) -> Listing:
+    from autoprune.models.reference import known_models
+
+    opens = [{"ref": ref, "what": what} for ref, what in known_models().items()]
+    for run in state.run_ids():
+        folder = RunFiles.of(state, run).winner
+        if (folder / "config.json").is_file():
+            opens.append({"ref": str(folder), "what": f"winner of run {run}"})
+    registered: list[dict[str, Any]] = []
+    if state.tracking_database.exists():
+        from tasks.mirror import tracker_of
+        from tasks.track.models import registered_models
+
+        registered = registered_models(tracker_of(state))
+    lines = [(item["ref"], item["what"]) for item in opens]
+    for item in registered:
+        names = ", ".join(f"{alias} = version {n}" for alias, n in item["aliases"].items())
+        lines.append((item["name"], f"registered, {names or 'no alias'}"))
+    text = pairs(*lines) if lines else "no model opens without a download here"
+    return {"models": opens, "registered": registered}, text
+
+
+def _candidates(state: State, run: str | None) -> Listing:
+    run_id = find_run(state, run)
+    files = RunFiles.of(state, run_id)
+    refresh_record(files, run_id)
+    found = rows(read_object(files.report))
+    text = f"{table(found)}\nnext  autoprune report {run_id}"
+    return {"run": run_id, "candidates": found}, text
