@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -57,62 +58,110 @@ def prune_sequential(
             never sees at once, or a part of it makes no sense.
     """
     start = time.perf_counter()
-    if plan.pattern is None and plan.group == "global":
-        raise UsageError(
-            "comparison group 'global' needs the scores of the whole model at once; "
-            "prune one-shot, or compare within 'block', 'matrix' or 'row'"
-        )
+    refuse_global(plan)
     layers = prunable_linears(model)
     statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
     stream = BlockStream(model, windows, batch=max(1, batch_tokens // windows.shape[1]))
-    needs = (metric.needs | plan.solver.needs) - {GRADIENT}
+    pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential)
     masks: dict[str, Tensor] = {}
     notes: list[str] = []
-    for index, block in enumerate(stream.blocks):
-        members = [layer for layer in layers if layer.block == index]
-        seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
-        if members and needs:
-            with BlockRecorder(block, members, needs) as recorder:
-                stream.run()
-            seen = recorder.results()
-        stepwise = true_sequential and bool(needs) and plan.group != "block"
-        for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
-            if number and needs:
-                with BlockRecorder(block, step, needs) as recorder:
-                    stream.run()
-                seen = recorder.results()
-            _prune_step(step, metric, plan, quotas, seen, statistics, masks, notes)
-        stream.advance()
+    for index in range(len(stream.blocks)):
+        kept, said = pruner.prune_next([layer for layer in layers if layer.block == index])
+        masks.update(kept)
+        notes.extend(said)
         report(Progress("pruning", index + 1, len(stream.blocks)))
     ordered = {layer.name: masks[layer.name] for layer in layers}
     return PruneOutcome.of_masks(ordered, time.perf_counter() - start, notes)
 
 
-def _prune_step(
-    step: Sequence[PrunableLinear],
-    metric: Metric,
-    plan: PruningPlan,
-    quotas: Mapping[str, int],
-    seen: Mapping[str, Mapping[str, Tensor]],
-    statistics: Statistics | None,
-    masks: dict[str, Tensor],
-    notes: list[str],
-) -> None:
-    def stats_of(layer: PrunableLinear) -> dict[str, Tensor]:
-        known = dict(seen[layer.name])
-        if GRADIENT in metric.needs and statistics is not None:
-            known[GRADIENT] = statistics.of(layer.name)[GRADIENT]
-        return known
+def refuse_global(plan: PruningPlan) -> None:
+    """Refuse a plan that compares weights of the whole model.
 
-    def score(layer: PrunableLinear) -> Tensor:
-        weight = layer.read()
-        return metric.score(weight, beside(weight, stats_of(layer), metric.needs))
+    Raises:
+        UsageError: If it does.
+    """
+    if plan.pattern is None and plan.group == "global":
+        raise UsageError(
+            "comparison group 'global' needs the scores of the whole model at once; "
+            "prune one-shot, or compare within 'block', 'matrix' or 'row'"
+        )
 
-    chosen = masks_from_scores(score, step, quotas, plan)
-    for layer in step:
-        masks[layer.name], said = repair_layer(layer, chosen[layer.name], stats_of(layer), plan)
-        notes.extend(said)
+
+@dataclass(frozen=True)
+class BlockPruner:
+    """Prunes the blocks of a stream one after the other.
+
+    Args:
+        stream: Hidden states before the first block.
+        metric: Scores the weights.
+        plan: Group, pattern and repair.
+        quotas: Zeros per layer.
+        statistics: Dense statistics, for gradients.
+        true_sequential: See :func:`prune_sequential`.
+    """
+
+    stream: BlockStream
+    metric: Metric
+    plan: PruningPlan
+    quotas: Mapping[str, int]
+    statistics: Statistics | None = None
+    true_sequential: bool = False
+
+    @torch.no_grad()
+    def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune the block that comes next and carry the hidden states through it.
+
+        Args:
+            members: The block's prunable matrices.
+
+        Returns:
+            Keep mask per layer, bool [o, i], and notes on fallbacks.
+        """
+        masks: dict[str, Tensor] = {}
+        notes: list[str] = []
+        needs = (self.metric.needs | self.plan.solver.needs) - {GRADIENT}
+        seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
+        if members and needs:
+            seen = self._record(members, needs)
+        stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
+        for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
+            if number:
+                seen = self._record(step, needs)
+            self._prune_step(step, seen, masks, notes)
+        self.stream.advance()
+        return masks, notes
+
+    def _record(
+        self, members: Sequence[PrunableLinear], needs: frozenset[str]
+    ) -> Mapping[str, Mapping[str, Tensor]]:
+        block = self.stream.blocks[self.stream.position]
+        with BlockRecorder(block, members, needs) as recorder:
+            self.stream.run()
+        return recorder.results()
+
+    def _prune_step(
+        self,
+        step: Sequence[PrunableLinear],
+        seen: Mapping[str, Mapping[str, Tensor]],
+        masks: dict[str, Tensor],
+        notes: list[str],
+    ) -> None:
+        def stats_of(layer: PrunableLinear) -> dict[str, Tensor]:
+            known = dict(seen[layer.name])
+            if GRADIENT in self.metric.needs and self.statistics is not None:
+                known[GRADIENT] = self.statistics.of(layer.name)[GRADIENT]
+            return known
+
+        def score(layer: PrunableLinear) -> Tensor:
+            weight = layer.read()
+            return self.metric.score(weight, beside(weight, stats_of(layer), self.metric.needs))
+
+        chosen = masks_from_scores(score, step, self.quotas, self.plan)
+        for layer in step:
+            keep = chosen[layer.name]
+            masks[layer.name], said = repair_layer(layer, keep, stats_of(layer), self.plan)
+            notes.extend(said)
 
 
 def _steps(

@@ -1,6 +1,6 @@
 """From scores and budgets to exact masks: quotas, comparison groups, N:M, packed bits."""
 
-from autoprune.masking.packed import PackedMask, masks_digest, pack_mask
+from autoprune.masking.packed import PackedMask, joint_digest, masks_digest, pack_mask
 from autoprune.masking.pattern import NM, parse_pattern, resolve_sparsity
 from autoprune.masking.quotas import budget_zeros, layer_quotas, nm_quotas
 from autoprune.masking.select import (
@@ -16,6 +16,7 @@ __all__ = [
     "NM",
     "PackedMask",
     "budget_zeros",
+    "joint_digest",
     "keep_counts",
     "keep_joint",
     "keep_matrix",
