@@ -95,7 +95,7 @@ def _wikipedia_sample(cache: Store | None) -> Corpus:
 
     if cache is None:
         return Corpus.of("wikipedia-sample", sample_articles(source))
-    key = {"kind": "wikipedia-sample", "version": 1, "source": digest_file(source)}
+    key = {"kind": "wikipedia-sample", "version": 2, "source": digest_file(source)}
     path, _ = cache.file(key, ".jsonl", write)
     return Corpus.of("wikipedia-sample", _read_jsonl(path))
 

@@ -29,6 +29,18 @@ _NOT_PROSE = {"ref", "table", "gallery", "math", "timeline", "imagemap", "code",
 _SECTION = re.compile(r"^==(?!=)\s*(.*?)\s*(?<!=)==\s*$", re.MULTILINE)
 _MEDIA = re.compile(r"\s*:?(file|image|category|[a-z]{2,3}|[a-z]+-[a-z-]+)\s*:", re.IGNORECASE)
 _SHORTEST = 1500
+# Markup that was not closed stays text in the parser; brackets are left empty by lost templates.
+_LEFTOVERS = [
+    (re.compile(r"<ref\b[^>]*>.*?(</ref>|\n)", re.DOTALL), " "),
+    (re.compile(r"</?[a-z]+\b[^<>]*>"), " "),
+    (re.compile(r"^\s*(\{\||\||!|\{\{|\}\}).*$", re.MULTILINE), ""),
+    (re.compile(r"\[\[(?:[^\[\]|\n]*\|)?([^\[\]\n]*)\]\]"), r"\1"),
+    (re.compile(r"\{\{.*?(\}\}|\n)"), ""),
+    (re.compile(r"\([\s,;:]*\)|'{2,}"), ""),
+    (re.compile(r"^[*#:;]+\s*", re.MULTILINE), ""),
+    (re.compile(r"[ \t\xa0]+"), " "),
+    (re.compile(r" +([,.;:)])"), r"\1"),
+]
 
 
 def sample_file() -> Path:
@@ -94,9 +106,8 @@ def _without_back_matter(markup: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    text = re.sub(r"\([\s,;:]*\)|'{2,}|^[*#:;]+\s*", "", text, flags=re.MULTILINE)
-    text = re.sub(r"[ \t\xa0]+", " ", text)
-    text = re.sub(r" +([,.;:)])", r"\1", text)
+    for pattern, replacement in _LEFTOVERS:
+        text = pattern.sub(replacement, text)
     lines = (line.strip() for line in text.split("\n"))
     return re.sub(r"\n{2,}", "\n\n", "\n".join(lines)).strip()
 

@@ -6,7 +6,7 @@ records every argument of every block verbatim, and replay passes them on unchan
 full attention blocks of one model receive different masks, so each block keeps its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +66,8 @@ class BlockStream:
         model: In eval mode.
         windows: Token ids, ``[n, s]``.
         batch: Windows of one replay.
+        lengths: See :func:`capture_calls`.
+        hidden: Where the hidden states are kept; a list in memory by default.
 
     Attributes:
         blocks: The model's blocks.
@@ -73,12 +75,21 @@ class BlockStream:
         position: Number of the block that comes next.
     """
 
-    def __init__(self, model: PreTrainedModel, windows: Tensor, *, batch: int = 4) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor,
+        *,
+        batch: int = 4,
+        lengths: Sequence[int] | None = None,
+        hidden: MutableSequence[Tensor] | None = None,
+    ) -> None:
         self.model = model
         self.blocks = find_blocks(model)
         self.position = 0
+        self.hidden: MutableSequence[Tensor] = [] if hidden is None else hidden
         batches = [part.to(model.device) for part in torch.split(windows, batch)]
-        self.hidden, self._calls = capture_calls(model, self.blocks, batches)
+        self._calls = capture_calls(model, self.blocks, batches, self.hidden, lengths)
 
     @torch.no_grad()
     def outputs(self) -> Iterator[Tensor]:
@@ -101,27 +112,33 @@ class BlockStream:
     def step(self, outputs: Sequence[Tensor] | None = None) -> None:
         """Go one block on, with outputs already computed where given."""
         if outputs is not None:
-            self.hidden = list(outputs)
+            self.hidden[:] = outputs
         self._calls[self.position] = []
         self.position += 1
 
 
 @torch.no_grad()
 def capture_calls(
-    model: PreTrainedModel, blocks: nn.ModuleList, batches: Sequence[Tensor]
-) -> tuple[list[Tensor], list[list[BlockCall]]]:
+    model: PreTrainedModel,
+    blocks: nn.ModuleList,
+    batches: Sequence[Tensor],
+    hidden: MutableSequence[Tensor],
+    lengths: Sequence[int] | None = None,
+) -> list[list[BlockCall]]:
     """First-block inputs and all blocks' other arguments, without running any block.
 
     Args:
         model: In eval mode.
         blocks: Its blocks.
         batches: Token ids, ``[b, s]`` each.
+        hidden: Filled with one hidden state per batch.
+        lengths: Length of the tuple each block returns, 0 for a bare tensor; found by running all
+            blocks on two tokens when missing.
 
     Returns:
-        Hidden states per batch, and calls per block and batch.
+        Calls per block and batch.
     """
-    tuples = _returns_tuples(model, blocks, batches[0][:1, :2])
-    hidden: list[Tensor] = []
+    tuples = _returns_tuples(model, blocks, batches[0][:1, :2]) if lengths is None else lengths
     calls: list[list[BlockCall]] = [[] for _ in blocks]
     pool = _TensorPool()
     recorded: list[tuple[Tensor, BlockCall]] = []
@@ -139,7 +156,30 @@ def capture_calls(
                 kwargs = {name: pool.share(value) for name, value in call.kwargs.items()}
                 args = tuple(pool.share(value) for value in call.args)
                 calls[index].append(BlockCall(args, kwargs, call.named))
-    return hidden, calls
+    return calls
+
+
+@torch.no_grad()
+def tuple_length(
+    model: PreTrainedModel, blocks: nn.ModuleList, before: Sequence[int], probe: Tensor
+) -> int:
+    """Length of the tuple that block number ``len(before)`` returns, 0 for a bare tensor.
+
+    Args:
+        model: In eval mode; of its blocks only this one needs weights.
+        blocks: Its blocks.
+        before: Lengths of the blocks before, which are not run.
+        probe: Token ids, ``[1, s]``.
+    """
+    block = blocks[len(before)]
+    lengths: list[int] = []
+    handle = block.register_forward_hook(lambda _, __, result: lengths.append(_length(result)))
+    try:
+        with _replaced_forwards(blocks, before, []):
+            _run_to_last_block(model, blocks[: len(before) + 1], probe)
+    finally:
+        handle.remove()
+    return lengths[0]
 
 
 class _TensorPool:
@@ -173,13 +213,17 @@ def _returns_tuples(model: PreTrainedModel, blocks: nn.ModuleList, probe: Tensor
     lengths: list[int] = []
 
     def note(_: nn.Module, __: Any, result: Any) -> None:
-        lengths.append(len(result) if isinstance(result, tuple) else 0)
+        lengths.append(_length(result))
 
     with ExitStack() as stack:
         for block in blocks:
             stack.callback(block.register_forward_hook(note).remove)
         _run_to_last_block(model, blocks, probe)
     return lengths
+
+
+def _length(result: Any) -> int:
+    return len(result) if isinstance(result, tuple) else 0
 
 
 @contextmanager
@@ -195,7 +239,7 @@ def _replaced_forwards(
         return forward
 
     try:
-        for block, length in zip(blocks, tuples, strict=True):
+        for block, length in zip(blocks, tuples, strict=False):
             # An instance attribute hides the class's method until it is deleted again.
             block.__dict__["forward"] = stand_in(length)
         yield

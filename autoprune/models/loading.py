@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from autoprune.errors import AutopruneError, DamagedFileError
+from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
 
@@ -46,7 +47,7 @@ def load_model(
     source = resolve(ref)
     options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     folder = str(source.folder)
-    with quiet_transformers():
+    with quiet_transformers(), shared_gguf_parsing():
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)

@@ -102,13 +102,22 @@ def test_markup_becomes_prose() -> None:
         assert kept in text, text
 
 
+def test_markup_that_was_never_closed_goes_too() -> None:
+    pytest.importorskip("mwparserfromhell")
+    broken = "A bank.<ref>{{cite web |url=x\nMore [[good|fine]] text.\n| bgcolor=x | [[y|W\nEnd."
+    text = strip_markup(broken)
+    assert not any(mark in text for mark in ("<ref", "{{", "[[", "bgcolor")), text
+    assert text.startswith("A bank.")
+    assert "End." in text
+
+
 @pytest.mark.demo
 def test_the_sample_is_cached_checked_and_never_imports_gensim(tmp_path: Path) -> None:
     store = Store(tmp_path)
     corpus = load_corpus("wikipedia-sample", cache=store)
     assert len(corpus.documents) > 80
     assert 2_000_000 < len(corpus.text) < 3_500_000
-    assert not any(mark in corpus.text for mark in ("[[", "{{", "<ref", "'''"))
+    assert not any(mark in corpus.text for mark in ("[[", "{{", "<ref", "'''", "\n|"))
     assert load_corpus("wikipedia-sample", cache=store) == corpus
     assert "gensim" not in sys.modules
     cached = next(tmp_path.rglob("*.jsonl"))
