@@ -8,6 +8,7 @@ another wrote.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -111,15 +112,26 @@ class Exchange:
                     names[file] = secrets.token_hex(16)
                     _show(file, self.inputs / names[file])
             self._used = result_bytes
-            if os.fstat(self._fd).st_blocks * 512 < result_bytes:
-                os.posix_fallocate(self._fd, 0, result_bytes)
+            _require_room(self.result, result_bytes)
+            self._make_room(result_bytes)
         except OSError as error:
+            os.ftruncate(self._fd, 0)
             raise SandboxBroken(
                 f"could not hand over the layers ({error}); "
-                f"{result_bytes >> 20} MiB of shared memory are needed for the scores; "
-                "free some and run the same command again"
+                f"{result_bytes >> 20} MiB of shared memory hold the scores; free some, or score "
+                "fewer layers at a time, and run the same command again"
             ) from error
         return [names[file] for file in files]
+
+    def _make_room(self, result_bytes: int) -> None:
+        missing = result_bytes - os.fstat(self._fd).st_blocks * 512
+        if missing <= 0:
+            return
+        # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
+        # allocating up to that promise ends with the kernel killing whoever is largest.
+        if missing > _free_bytes(self.result.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.posix_fallocate(self._fd, 0, result_bytes)
 
     def read_into(self, buffer: memoryview, offset: int) -> bool:
         """Fill ``buffer`` from the result file; False when the file has become too short."""
@@ -168,6 +180,34 @@ def _make_folder(root: Path, owner: str) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     (folder / OWNER_FILE).write_text(owner, encoding="utf-8")
     return folder
+
+
+def _require_room(file: Path, needed: int) -> None:
+    """Refuse before a page is taken: memory that is handed out here is taken from everyone.
+
+    Raises:
+        OSError: If less than twice the bytes are free where ``file`` lies, or in memory.
+    """
+    system = os.statvfs(file.parent)
+    free = system.f_bavail * system.f_frsize
+    if file.parent.is_relative_to(_SHARED_MEMORY):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = min(free, int(line.split()[1]) << 10)
+    # Twice: the scores are also read into an array of the same size.
+    if 2 * needed > free:
+        raise OSError(errno.ENOSPC, f"2 x {needed >> 20} MiB wanted, {free >> 20} MiB are free")
+
+
+def _free_bytes(folder: Path) -> int:
+    """Bytes that a file in ``folder`` may take; for a folder in memory, what is free of both."""
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    meminfo = Path("/proc/meminfo")
+    if _SHARED_MEMORY in folder.parents and meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = min(free, int(lines["MemAvailable"].split()[0]) * 1024 * 3 // 4)
+    return free
 
 
 def _show(source: Path, target: Path) -> None:
