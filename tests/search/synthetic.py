@@ -1,4 +1,4 @@
-"""A driver with a cheap evaluator: real formulas on small random layers, no model and no sandbox."""
+"""A driver with a cheap evaluator: real formulas on small random layers, no model."""
 
 import math
 from collections.abc import Callable

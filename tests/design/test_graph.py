@@ -1,0 +1,67 @@
+"""The reasoning graph: append-only, acyclic, digest without timings, credit that decays."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoprune.design.graph import Graph, mermaid, restore_graph
+from autoprune.errors import AutopruneError
+
+
+def chain(length: int) -> Graph:
+    graph = Graph()
+    for number in range(length):
+        graph.add(f"C{number}", "mechanism", {"formula": "abs(W)"})
+        if number:
+            graph.link(f"C{number}", "derives_from", f"C{number - 1}")
+    return graph
+
+
+def test_edges_point_to_older_nodes() -> None:
+    graph = chain(2)
+    for source, target in [("C0", "C1"), ("C1", "C1")]:
+        with pytest.raises(AutopruneError, match="older"):
+            graph.link(source, "improves", target)
+    with pytest.raises(AutopruneError, match="no node C9"):
+        graph.link("C9", "improves", "C0")
+    with pytest.raises(AutopruneError, match="unique"):
+        graph.add("C0", "result", {})
+
+
+def test_timings_do_not_count_and_everything_else_does() -> None:
+    def with_result(**body: object) -> str:
+        graph = chain(1)
+        graph.add("C0.r1", "result", body)
+        return graph.digest
+
+    assert with_result(perplexity=3.5, seconds=1.0) == with_result(perplexity=3.5, seconds=2.0)
+    assert with_result(perplexity=3.5) != with_result(perplexity=3.6)
+
+
+def test_credit_goes_to_ancestors_and_decays() -> None:
+    credit = chain(4).credit({"C3": 1.0, "C1": 0.1, "C2": -5.0})
+    assert credit == pytest.approx({"C3": 1.0, "C2": 0.7, "C1": 0.49, "C0": 0.343})
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
+def test_whatever_is_linked_stays_acyclic_and_round_trips(pairs: list[tuple[int, int]]) -> None:
+    graph = chain(10)
+    for source, target in pairs:
+        if source > target:
+            graph.link(f"C{source}", "combines", f"C{target}")
+    order = {alias: number for number, alias in enumerate(graph.nodes)}
+    assert all(order[edge.target] < order[edge.source] for edge in graph.edges)
+    assert len(set(graph.edges)) == len(graph.edges)
+    restored = restore_graph(graph.to_json())
+    assert restored.digest == graph.digest
+    assert restored.ancestors("C9") == graph.ancestors("C9")
+
+
+def test_mermaid_shows_no_designer_text() -> None:
+    graph = Graph()
+    graph.add("C1", "mechanism", {"formula": 'abs(W)"]; click x "javascript:alert(1)'})
+    graph.add("C1.r1", "result", {})
+    graph.link("C1.r1", "tests", "C1")
+    text = mermaid(graph)
+    assert "javascript" not in text
+    assert "n1 -->|tests| n0" in text

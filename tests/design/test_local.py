@@ -1,0 +1,142 @@
+"""The local designer: joined from packages, checked, served by a child that never outlives us."""
+
+import base64
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autoprune.design import local
+from autoprune.design.canary import probe_server
+from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.grammar import answer_grammar
+from autoprune.design.parsing import AnswerForm, Proposal, read_answer
+from autoprune.errors import DamagedFileError, PrerequisiteError
+from autoprune.metrics.language import gbnf
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three small part packages instead of the real ones."""
+    for number in (1, 2, 3):
+        folder = tmp_path / "packages" / f"tinypart{number}"
+        (folder / "data").mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise RuntimeError('never imported')")
+        (folder / f"data/part{number:02d}.bin").write_bytes(bytes([number]) * 1000)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.setattr(local, "PART_PACKAGE", "tinypart{number}")
+    monkeypatch.setattr(local, "PARTS", range(1, 4))
+    whole = b"".join(bytes([number]) * 1000 for number in (1, 2, 3))
+    monkeypatch.setattr(local, "MODEL_SHA256", hashlib.sha256(whole).hexdigest())
+    return tmp_path / "packages"
+
+
+def test_parts_are_joined_in_order_once(parts: Path, tmp_path: Path) -> None:
+    path = local.join_model(tmp_path / "cache")
+    assert path.stat().st_size == 3000
+    stamp = path.stat().st_mtime_ns
+    assert local.join_model(tmp_path / "cache").stat().st_mtime_ns == stamp
+
+
+def test_damaged_model_is_named(parts: Path, tmp_path: Path) -> None:
+    path = local.join_model(tmp_path / "cache")
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    with pytest.raises(DamagedFileError, match=local.MODEL_FILE):
+        local.join_model(tmp_path / "cache")
+
+
+def test_damaged_part_leaves_nothing(parts: Path, tmp_path: Path) -> None:
+    (parts / "tinypart2/data/part02.bin").write_bytes(b"?" * 1000)
+    with pytest.raises(DamagedFileError, match="do not make"):
+        local.join_model(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_damaged_part_is_named_where_pip_recorded_it(parts: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        part = parts / f"tinypart{number}/data/part{number:02d}.bin"
+        found = base64.urlsafe_b64encode(hashlib.sha256(part.read_bytes()).digest())
+        record = f"tinypart{number}/data/{part.name},sha256={found.rstrip(b'=').decode()},1000\n"
+        info = parts / f"tinypart{number}-0.2.0.dist-info"
+        info.mkdir()
+        (info / "RECORD").write_text(record)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tinypart{number}\n")
+    (parts / "tinypart2/data/part02.bin").write_bytes(b"?" * 1000)
+    with pytest.raises(DamagedFileError, match=r"part02\.bin is damaged"):
+        local.join_model(tmp_path / "cache")
+
+
+def test_missing_package_is_named(parts: Path, tmp_path: Path) -> None:
+    (parts / "tinypart3/data/part03.bin").unlink()
+    with pytest.raises(PrerequisiteError, match="tinypart3 is not installed"):
+        local.join_model(tmp_path / "cache")
+
+
+def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    (tmp_path / "nonsense.gguf").write_bytes(b"nonsense" * 100)
+    server = local.LocalServer(tmp_path / "nonsense.gguf")
+    with pytest.raises(PrerequisiteError, match=r"nonsense\.gguf"):
+        server.start()
+    assert server.address is None
+    assert not [c for c in psutil.Process().children() if "serve" in " ".join(c.cmdline())]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return local.join_model(tmp_path_factory.mktemp("designer"))
+    except PrerequisiteError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.demo
+def test_real_designer_writes_what_can_be_read(model: Path) -> None:
+    groups, allocations, aliases = ("row", "matrix"), ("uniform", "sdsa"), ("wanda",)
+    grammar = answer_grammar(gbnf(), aliases=aliases, groups=groups, allocations=allocations)
+    question = "Write a formula that scores the weights of a network, better than abs(W) * x_norm."
+    with local.LocalServer(model) as server:
+        designer = server.designer()
+        seen = probe_server(designer)
+        assert (seen.enforcement, seen.stop_reason) == ("grammar", True)
+        for seed in (1, 2):
+            request = ChatRequest((Message("user", question),), 120, 0.8, seed, grammar)
+            reply = designer.complete(request)
+            assert reply.usage.total > 0
+            found = read_answer(reply, AnswerForm("expression", groups, allocations, aliases))
+            assert isinstance(found, Proposal), reply
+    assert server.address is None
+
+
+PARENT = """
+    import sys, time
+    from pathlib import Path
+    from autoprune.design.local import LocalServer
+    server = LocalServer(Path(sys.argv[1]))
+    server.start()
+    print(server._child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.demo
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_server_dies_with_its_parent(model: Path, how: signal.Signals) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(model)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(parent.pid, how)
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 15
+    while psutil.pid_exists(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not psutil.pid_exists(child)

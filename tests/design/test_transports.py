@@ -1,0 +1,148 @@
+"""One transport, one place that retries, and no key in any message."""
+
+import time
+
+import pytest
+from chat_server import Answer, completion, obedient, serving
+
+from autoprune.design.canary import probe_server
+from autoprune.design.chat import ChatRequest, Message, Reply, Usage
+from autoprune.design.transports import OpenAIDesigner
+from autoprune.errors import AutopruneError, PrerequisiteError
+
+KEY = "sk-secret-0123456789"
+REQUEST = ChatRequest((Message("user", "hello"),), 20, 0.7, 5, grammar='root ::= "a"')
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def designer(url: str, **options: object) -> OpenAIDesigner:
+    pauses: list[float] = []
+    made = OpenAIDesigner(url, "m", KEY, sleep=pauses.append, **options)  # type: ignore[arg-type]
+    made.pauses = pauses  # type: ignore[attr-defined]
+    return made
+
+
+def test_answer_with_usage_and_grammar() -> None:
+    with serving(lambda body: completion("ok", prompt_tokens=7, completion_tokens=2)) as chat:
+        reply = designer(chat.url, enforcement="grammar").complete(REQUEST)
+        body = chat.bodies[0]
+    assert (reply.text, reply.finish_reason, reply.usage) == ("ok", "stop", Usage(7, 2))
+    assert body["grammar"] == REQUEST.grammar
+    assert (body["seed"], body["max_tokens"], body["temperature"]) == (5, 20, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("enforcement", "sent"),
+    [("none", {}), ("structured_outputs", {"structured_outputs": {"grammar": 'root ::= "a"'}})],
+)
+def test_grammar_is_sent_as_the_canary_found(enforcement: str, sent: dict[str, object]) -> None:
+    with serving(lambda body: completion("ok")) as chat:
+        designer(chat.url, enforcement=enforcement).complete(REQUEST)
+        extra = {k: v for k, v in chat.bodies[0].items() if k in ("grammar", "structured_outputs")}
+    assert extra == sent
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (completion("cut", "length"), Reply("cut", finish_reason="length")),
+        (completion(None, "content_filter"), Reply("", finish_reason="error")),
+        ((200, {"choices": []}, {}), Reply("", finish_reason="error")),
+        ((200, {}, {}), Reply("", finish_reason="error")),
+    ],
+)
+def test_odd_answers_are_replies(answer: Answer, expected: Reply) -> None:
+    with serving(lambda body: answer) as chat:
+        reply = designer(chat.url).complete(REQUEST)
+    assert (reply.text, reply.finish_reason) == (expected.text, expected.finish_reason)
+
+
+def test_busy_server_is_asked_again_when_it_says() -> None:
+    answers = [(429, {}, {"Retry-After": "7"}), (503, {}, {}), completion("late")]
+    with serving(lambda body: answers.pop(0)) as chat:
+        made = designer(chat.url)
+        assert made.complete(REQUEST).text == "late"
+        assert len(chat.bodies) == 3
+    assert made.pauses == [7.0, 2.0]  # type: ignore[attr-defined]
+
+
+def test_attempts_and_time_are_limited() -> None:
+    with serving(lambda body: (500, {}, {})) as chat:
+        with pytest.raises(PrerequisiteError, match="after 3 attempts"):
+            designer(chat.url, attempts=3).complete(REQUEST)
+        assert len(chat.bodies) == 3
+        with pytest.raises(PrerequisiteError, match="after 1 attempts"):
+            designer(chat.url, patience=0.5).complete(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "advice"),
+    [
+        (401, PrerequisiteError, "OPENAI_API_KEY"),
+        (404, AutopruneError, "model's name"),
+        (400, AutopruneError, "refuses the request"),
+        (500, PrerequisiteError, "OPENAI_BASE_URL"),
+    ],
+)
+def test_errors_say_what_to_do_and_hold_no_key(
+    status: int, kind: type[AutopruneError], advice: str
+) -> None:
+    answer = (status, {"error": {"message": f"bad key {KEY}"}}, {})
+    with serving(lambda body: answer) as chat:
+        made = designer(chat.url, attempts=1)
+        with pytest.raises(kind, match=advice) as caught:
+            made.complete(REQUEST)
+    assert KEY not in str(caught.value) and KEY not in repr(made)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["<html>hello</html>", "", "[1, 2]", '"text"'])
+def test_what_is_no_protocol_is_an_error_or_an_empty_reply(body: str) -> None:
+    with serving(lambda _: (200, body, {})) as chat:
+        try:
+            assert designer(chat.url).complete(REQUEST).finish_reason == "error"
+        except AutopruneError as error:
+            assert "/v1" in str(error)
+
+
+def test_dead_endpoint_is_a_missing_prerequisite() -> None:
+    started = time.monotonic()
+    with pytest.raises(PrerequisiteError, match="does not answer"):
+        designer("http://127.0.0.1:9/v1", attempts=2).complete(REQUEST)
+    assert time.monotonic() - started < 20
+
+
+def test_first_listed_model_is_taken() -> None:
+    with serving(lambda body: completion("ok")) as chat:
+        made = OpenAIDesigner(chat.url)
+        made.complete(REQUEST)
+        assert (made.name, chat.bodies[0]["model"]) == ("first", "first")
+
+
+def test_canary_sees_what_is_enforced() -> None:
+    with serving(obedient) as chat:
+        made = designer(chat.url)
+        seen = probe_server(made)
+    assert (seen.enforcement, seen.json_schema, seen.stop_reason) == ("grammar", True, True)
+    assert made.enforcement == "grammar"
+
+
+def test_canary_believes_nothing() -> None:
+    with serving(lambda body: completion("Red.")) as chat:
+        seen = probe_server(designer(chat.url, enforcement="grammar"))
+    assert (seen.enforcement, seen.json_schema, seen.stop_reason) == ("none", False, False)
+
+
+def test_canary_takes_a_refusal_for_no() -> None:
+    def strict(body: dict[str, object]) -> Answer:
+        known = {"model", "messages", "temperature", "max_tokens"}
+        return obedient(body) if body.keys() <= known else (400, {"error": "unknown field"}, {})
+
+    with serving(strict) as chat:
+        seen = probe_server(designer(chat.url))
+    assert (seen.enforcement, seen.json_schema, seen.stop_reason) == ("none", False, True)
