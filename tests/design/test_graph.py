@@ -1,7 +1,7 @@
 """The reasoning graph: append-only, acyclic, digest without timings, credit that decays."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.design.graph import Graph, mermaid, restore_graph
@@ -43,6 +43,7 @@ def test_credit_goes_to_ancestors_and_decays() -> None:
     assert credit == pytest.approx({"C3": 1.0, "C2": 0.7, "C1": 0.49, "C0": 0.343})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
 def test_whatever_is_linked_stays_acyclic_and_round_trips(pairs: list[tuple[int, int]]) -> None:
     graph = chain(10)
