@@ -67,10 +67,14 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         self._engine = Engine()
-        self.image = ensure_image(self._kind, engine=self._engine)
         self._owner = this_process()
-        reap_orphans(self._engine, self._inputs)
-        self._workspace = Workspace(self._inputs, self._owner)
+        try:
+            self.image = ensure_image(self._kind, engine=self._engine)
+            reap_orphans(self._engine, self._inputs)
+            self._workspace = Workspace(self._inputs, self._owner)
+        except BaseException:
+            self._engine.close()
+            raise
         probe_folder = self._workspace.links / "probe"
         probe_folder.mkdir()
         self._probe_layers = write_probe_layers(probe_folder)

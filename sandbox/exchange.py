@@ -58,9 +58,11 @@ class Workspace:
         """
         with contextlib.suppress(OSError):
             if reusable and os.fstat(fd).st_size <= _REUSED_BYTES:
+                # Never beyond what is there: clearing must not take memory of its own.
+                end = min(used, os.fstat(fd).st_size)
                 zeros = bytes(1 << 20)
-                for position in range(0, used, len(zeros)):
-                    os.pwrite(fd, zeros[: used - position], position)
+                for position in range(0, end, len(zeros)):
+                    os.pwrite(fd, zeros[: end - position], position)
                 with self._lock:
                     self._spare.append((path, fd))
                 return
@@ -111,9 +113,8 @@ class Exchange:
                 if file not in names:
                     names[file] = secrets.token_hex(16)
                     _show(file, self.inputs / names[file])
-            self._used = result_bytes
-            _require_room(self.result, result_bytes)
             self._make_room(result_bytes)
+            self._used = result_bytes
         except OSError as error:
             os.ftruncate(self._fd, 0)
             raise SandboxBroken(
@@ -130,7 +131,7 @@ class Exchange:
         # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
         # allocating up to that promise ends with the kernel killing whoever is largest.
         if missing > _free_bytes(self.result.parent):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(errno.ENOSPC, f"{missing >> 20} MiB are more than the machine has free")
         os.posix_fallocate(self._fd, 0, result_bytes)
 
     def read_into(self, buffer: memoryview, offset: int) -> bool:
@@ -180,23 +181,6 @@ def _make_folder(root: Path, owner: str) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     (folder / OWNER_FILE).write_text(owner, encoding="utf-8")
     return folder
-
-
-def _require_room(file: Path, needed: int) -> None:
-    """Refuse before a page is taken: memory that is handed out here is taken from everyone.
-
-    Raises:
-        OSError: If less than twice the bytes are free where ``file`` lies, or in memory.
-    """
-    system = os.statvfs(file.parent)
-    free = system.f_bavail * system.f_frsize
-    if file.parent.is_relative_to(_SHARED_MEMORY):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                free = min(free, int(line.split()[1]) << 10)
-    # Twice: the scores are also read into an array of the same size.
-    if 2 * needed > free:
-        raise OSError(errno.ENOSPC, f"2 x {needed >> 20} MiB wanted, {free >> 20} MiB are free")
 
 
 def _free_bytes(folder: Path) -> int:

@@ -21,8 +21,8 @@ from sandbox.probe_layers import SHAPES, probe_tensors
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 SECRET = "s3ntinel-" + hashlib.sha256(b"planted").hexdigest()[:20]
-# Short limits: a machine that is busy with other tests still has to finish the honest ones.
-LIMITS = Limits(probe_s=8, memory_bytes=512 << 20)
+# Patient: a machine that is busy with other tests still has to finish the honest jobs.
+LIMITS = Limits(probe_s=20, memory_bytes=512 << 20)
 
 
 def _attempts_source(prefixes: str, secret_file: Path, inputs: Path) -> str:
@@ -84,7 +84,7 @@ def boxes(layer_folder: Path, secret_file: Path) -> Iterator[dict[str, Sandbox]]
 
     with (
         make(warm=2) as filtered,
-        make(syscall_filter=False, warm=1) as bare,
+        make(syscall_filter=False, probe_s=15.0, warm=1) as bare,
         make(probe_s=2.0, warm=1) as impatient,
     ):
         yield {"filtered": filtered, "bare": bare, "impatient": impatient}

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox.codes import Code
+from sandbox.errors import SandboxBroken
 from sandbox.exchange import Exchange, Workspace, remove_abandoned
 from sandbox.limits import Limits
 from sandbox.ownership import is_orphan, owner_is_gone, this_process
@@ -152,6 +153,21 @@ def test_a_result_file_is_cleared_before_it_is_used_again(tmp_path: Path) -> Non
     # A container that could not be removed may still write: its file is never used again.
     second.close(container_gone=False)
     assert Exchange(workspace).result != path
+    workspace.close()
+
+
+def test_no_room_for_the_scores_is_refused_before_any_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: int) -> None:
+        raise AssertionError("memory was taken before the free room was looked at")
+
+    monkeypatch.setattr(os, "posix_fallocate", taken)
+    workspace = Workspace(tmp_path, this_process())
+    exchange = Exchange(workspace)
+    with pytest.raises(SandboxBroken, match="free some"):
+        exchange.prepare([], 1 << 50)
+    exchange.close(container_gone=True)
     workspace.close()
 
 
