@@ -1,0 +1,204 @@
+"""What a streamed run will cost, before it starts: memory from a formula, time from one block.
+
+The rehearsal prunes the first block for real, on one batch, and throws the result away. It costs
+about one part in the number of blocks of the run, and knows this machine, this metric and this
+solver better than any table.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from autoprune.allocation import ModelContext, Uniform
+from autoprune.calibration.accumulator import FROM_GRAM
+from autoprune.calibration.recorder import BlockRecorder
+from autoprune.masking import layer_quotas, nm_quotas, pack_mask
+from autoprune.sequential import BlockPruner
+from autoprune.solvers import Plain
+from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
+from autoprune.streaming.prune import disk_needed
+from autoprune.streaming.shards import raw_bytes, write_all
+
+# Libraries keep some of what they have used: allocator arenas, packed panels of matrix products.
+_KEPT_BY_LIBRARIES = 60e6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a streamed run.
+
+    Args:
+        memory_bytes: Peak resident memory of the process.
+        disk_bytes: Written to disk; the target and, for the run, the hidden states.
+        seconds: Wall-clock time.
+        parts: Where the memory goes, in bytes.
+    """
+
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    parts: Mapping[str, int]
+
+
+def estimate(job: StreamJob, scratch: Path) -> Estimate:
+    """Estimate a run of :func:`autoprune.streaming.prune.prune_streamed`; nothing is kept.
+
+    Args:
+        job: What would be pruned.
+        scratch: An existing folder on the disk of the target.
+
+    Raises:
+        UsageError: If the job cannot be streamed.
+    """
+    opened = job.open()
+    parts = memory_parts(opened)
+    seconds = _Rehearsal(opened, scratch).seconds()
+    return Estimate(sum(parts.values()), disk_needed(opened), seconds, parts)
+
+
+def memory_parts(opened: OpenJob) -> dict[str, int]:
+    """Peak memory by cause: libraries, one block, its statistics and masks, states, workspace."""
+    job, skeleton = opened.job, opened.skeleton
+    largest = max(range(opened.blocks), key=lambda index: _weights(opened, index))
+    members = opened.members(largest)
+    item = job.dtype.itemsize
+    matrix = max((layer.numel for layer in members), default=0)
+    tokens = min(job.windows.numel(), job.batch * job.windows.shape[1])
+    config = skeleton.model.config.get_text_config(decoder=True)
+    features = {layer.shape[1] for layer in members}
+    needs = job.metric.needs | job.plan.solver.needs
+    # Matrices of one input width nearly always share inputs in twos or threes, so about two
+    # distinct inputs of each width exist at most: before attention, before the feed-forward map.
+    grams = 0 if FROM_GRAM.isdisjoint(needs) else sum(2 * width**2 * 4 for width in features)
+    widest = max((max(layer.shape) for layer in members), default=0)
+    # A gated feed-forward map holds gate, activation and product at once; the recorder a copy.
+    running = tokens * (4 * widest + 6 * config.hidden_size) * item
+    # Weight as float32, score, the partition's copy, and the mask being compared.
+    scoring = matrix * (3 * 4 + 2)
+    if job.plan.group == "block" and job.plan.pattern is None:
+        scoring = sum(layer.numel for layer in members) * (3 * 4 + 2)
+    repairing = 0
+    if not isinstance(job.plan.solver, Plain):
+        repairing = matrix * 4 * 5 + max(features, default=0) ** 2 * 4 * 4
+    reading = matrix * 4
+    states = opened.hidden_size
+    if opened.offloads:
+        states = 2 * tokens * config.hidden_size * item
+    return {
+        "libraries": psutil.Process().memory_info().rss + int(_KEPT_BY_LIBRARIES),
+        "block weights": _weights(opened, largest) * item,
+        "masks of the block": sum(layer.numel for layer in members),
+        "statistics": grams,
+        "hidden states": states,
+        "workspace": max(running, scoring, repairing, reading),
+    }
+
+
+def _weights(opened: OpenJob, index: int) -> int:
+    parameters = opened.skeleton.block_parameters(index)
+    return sum(opened.skeleton.model.get_parameter(name).numel() for name in parameters)
+
+
+class _Rehearsal:
+    """Times each step on the first block and one batch."""
+
+    def __init__(self, opened: OpenJob, scratch: Path) -> None:
+        self._opened = opened
+        self._scratch = scratch
+        self._batches = -(-len(opened.job.windows) // opened.job.batch)
+        total = sum(_weights(opened, index) for index in range(opened.blocks))
+        # Blocks like the first that the model amounts to; blocks may differ in size.
+        self._blocks = total / max(_weights(opened, 0), 1)
+
+    @torch.no_grad()
+    def seconds(self) -> float:
+        opened, job = self._opened, self._opened.job
+        windows = job.windows[: job.batch]
+        begin = time.perf_counter()
+        with opened.stream(windows, self._scratch) as stream:
+            capture = time.perf_counter() - begin
+            members = opened.members(0)
+            needs = job.metric.needs | job.plan.solver.needs
+            begin = time.perf_counter()
+            with opened.skeleton.filled_block(0) as block:
+                fill = time.perf_counter() - begin
+
+                def recorded() -> None:
+                    with BlockRecorder(block, members, needs):
+                        stream.run()
+
+                recorded()  # the first run of any shape is slower than all others
+                record = _timed(recorded)
+                forward = _timed(stream.run)
+                pruner = BlockPruner(
+                    stream,
+                    job.metric,
+                    job.plan,
+                    self._quotas(),
+                    true_sequential=job.true_sequential,
+                )
+                begin = time.perf_counter()
+                masks, _ = pruner.prune_next(members)
+                for keep in masks.values():
+                    _ = pack_mask(keep).digest
+                prune = time.perf_counter() - begin
+                write = _timed(self._write_and_check)
+        block_seconds = fill + prune + write + (self._batches - 1) * (record + forward)
+        copied = opened.checkpoint.nbytes - self._bytes(range(opened.blocks))
+        rate = write / max(self._bytes([0]), 1)
+        return (
+            capture
+            + self._blocks * block_seconds
+            + copied * rate
+            + self._allocation(fill + self._batches * record)
+        )
+
+    def _quotas(self) -> dict[str, int]:
+        job = self._opened.job
+        numels = {layer.name: layer.numel for layer in self._opened.members(0)}
+        if job.plan.pattern is not None:
+            return nm_quotas(numels, job.plan.pattern)
+        return layer_quotas(dict.fromkeys(numels, job.plan.sparsity), numels, job.plan.sparsity)
+
+    def _bytes(self, blocks: range | list[int]) -> int:
+        names = [name for index in blocks for name in self._opened.parameters(index)]
+        entries = self._opened.checkpoint.entries
+        return sum(entries[key].nbytes for key in self._opened.skeleton.sources(names))
+
+    def _write_and_check(self) -> None:
+        """What happens to a block's bytes: written, read to count zeros, read to digest."""
+        skeleton = self._opened.skeleton
+        with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as stream:
+            for name in self._opened.parameters(0):
+                value = skeleton.model.get_parameter(name).detach()
+                for key, tensor in skeleton.to_checkpoint({name: value}).items():
+                    kind = self._opened.checkpoint.entries[key].dtype
+                    stored = tensor.to("cpu", kind).contiguous()
+                    write_all(stream, raw_bytes(stored))
+                    torch.count_nonzero(stored)
+                    hashlib.sha256(raw_bytes(stored)).digest()
+
+    def _allocation(self, dense_block: float) -> float:
+        """Seconds that the allocator takes: its look at the weights, and its dense pass."""
+        job = self._opened.job
+        if isinstance(job.plan.allocation, Uniform):
+            return 0.0
+        if job.plan.allocation.needs:
+            # Their arithmetic on weights is small beside the pass.
+            return self._blocks * dense_block
+        units = [ShardLayer(self._opened.skeleton, layer) for layer in self._opened.members(0)]
+        context = ModelContext(units, None, job.plan.seed)
+        target = job.plan.sparsity
+        return self._blocks * _timed(lambda: job.plan.allocation.rates(context, target))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin

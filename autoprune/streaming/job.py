@@ -1,0 +1,190 @@
+"""What streaming was asked to do, and the steps that pruning and its estimate share."""
+
+from collections.abc import Iterator, Mapping, MutableSequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from autoprune.allocation import ModelContext
+from autoprune.calibration.recorder import BlockRecorder
+from autoprune.calibration.statistics import GRADIENT, Statistics
+from autoprune.errors import UsageError
+from autoprune.metrics.metric import Metric
+from autoprune.models.capture import BlockStream
+from autoprune.models.loading import default_device
+from autoprune.models.structure import PrunableLinear
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning import PruningPlan
+from autoprune.sequential import refuse_global
+from autoprune.streaming.hidden import HiddenFile
+from autoprune.streaming.shards import Checkpoint
+from autoprune.streaming.skeleton import Skeleton
+
+_GIGABYTE = 1 << 30
+_MANTISSA = {torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+
+
+@dataclass(frozen=True)
+class StreamJob:
+    """A model to prune block by block from its shards.
+
+    Args:
+        source: Folder of a safetensors checkpoint.
+        windows: Calibration token ids, int64 [n, s].
+        metric: Scores the weights.
+        plan: Budget, group, allocation and repair.
+        dtype: Type to compute in; as precise as the checkpoint's at least.
+        device: A torch device; the accelerator where there is one when None.
+        batch_tokens: Tokens per forward pass of a block.
+        hidden_bytes: Hidden states of more bytes than this go to disk.
+        true_sequential: See :func:`autoprune.sequential.prune_sequential`.
+    """
+
+    source: Path
+    windows: Tensor
+    metric: Metric
+    plan: PruningPlan
+    dtype: torch.dtype = torch.float32
+    device: str | None = None
+    batch_tokens: int = 2048
+    hidden_bytes: int = _GIGABYTE
+    true_sequential: bool = False
+
+    def open(self) -> "OpenJob":
+        """Build the skeleton and refuse what cannot be streamed.
+
+        Raises:
+            UsageError: If the metric needs gradients, the group is global, or the compute type
+                is coarser than the checkpoint's.
+        """
+        refuse_global(self.plan)
+        if GRADIENT in self.metric.needs | self.plan.needs:
+            raise UsageError(
+                f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "
+                "never holds; take a metric of weights and activations, or prune in memory"
+            )
+        checkpoint = Checkpoint(self.source)
+        device = torch.device(self.device or default_device())
+        skeleton = Skeleton(checkpoint, self.dtype, device)
+        for name in skeleton.sources([x.parameter for x in skeleton.linears]):
+            stored = checkpoint.entries[name].dtype
+            if _MANTISSA.get(stored, 53) > _MANTISSA[self.dtype]:
+                raise UsageError(
+                    f"{name} is stored as {stored}, and computing in {self.dtype} would round the "
+                    "weights that stay; compute in float32"
+                )
+        return OpenJob(self, checkpoint, skeleton)
+
+    @property
+    def batch(self) -> int:
+        """Windows per forward pass."""
+        return max(1, self.batch_tokens // self.windows.shape[1])
+
+
+@dataclass
+class OpenJob:
+    """A job with its skeleton; see :meth:`StreamJob.open`."""
+
+    job: StreamJob
+    checkpoint: Checkpoint
+    skeleton: Skeleton
+    _lengths: list[int] | None = field(default=None, repr=False)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.skeleton.blocks)
+
+    def members(self, index: int) -> list[PrunableLinear]:
+        """Prunable matrices of a block."""
+        return [layer for layer in self.skeleton.linears if layer.block == index]
+
+    def parameters(self, index: int) -> list[str]:
+        """Parameters of a block that hold prunable matrices."""
+        return list(dict.fromkeys(layer.parameter for layer in self.members(index)))
+
+    @property
+    def hidden_size(self) -> int:
+        """Bytes of the hidden states of all windows."""
+        config = self.skeleton.model.config.get_text_config(decoder=True)
+        return int(self.job.windows.numel() * config.hidden_size * self.job.dtype.itemsize)
+
+    @property
+    def offloads(self) -> bool:
+        """Whether hidden states go to disk."""
+        return self.hidden_size > self.job.hidden_bytes
+
+    @contextmanager
+    def stream(self, windows: Tensor, folder: Path) -> Iterator[BlockStream]:
+        """Hidden states before the first block, with their file in ``folder`` where they need one.
+
+        Args:
+            windows: Token ids, [n, s].
+            folder: Where disk is free.
+        """
+        skeleton = self.skeleton
+        hidden: MutableSequence[Tensor] = []
+        if self.offloads:
+            hidden = HiddenFile(folder, skeleton.device)
+        skeleton.fill_outside(windows)
+        if self._lengths is None:
+            self._lengths = skeleton.tuple_lengths(windows[:1, :2].to(skeleton.device))
+        try:
+            yield BlockStream(
+                skeleton.model, windows, batch=self.job.batch, lengths=self._lengths, hidden=hidden
+            )
+        finally:
+            if isinstance(hidden, HiddenFile):
+                hidden.close()
+
+    def context(self, folder: Path, report: Report = silent) -> ModelContext:
+        """What the allocator sees: weights from the shards, statistics from a dense pass.
+
+        The pass is made only for an allocator that reads statistics.
+        """
+        needs = self.job.plan.allocation.needs
+        statistics = self._dense(needs, folder, report) if needs else None
+        units = [ShardLayer(self.skeleton, layer) for layer in self.skeleton.linears]
+        return ModelContext(units, statistics, self.job.plan.seed)
+
+    @torch.no_grad()
+    def _dense(self, needs: frozenset[str], folder: Path, report: Report) -> Statistics:
+        layers: dict[str, Mapping[str, Tensor]] = {}
+        with self.stream(self.job.windows, folder) as stream:
+            for index in range(self.blocks):
+                with self.skeleton.filled_block(index) as block:
+                    with BlockRecorder(block, self.members(index), needs) as recorder:
+                        stream.advance()
+                    layers.update(recorder.results())
+                report(Progress("dense statistics", index + 1, self.blocks))
+        return Statistics(self.job.windows.numel(), "", layers)
+
+
+@dataclass(frozen=True)
+class ShardLayer:
+    """A prunable matrix that is read from its shard whenever it is asked for."""
+
+    skeleton: Skeleton = field(repr=False)
+    linear: PrunableLinear
+
+    @property
+    def name(self) -> str:
+        """Name of the matrix."""
+        return self.linear.name
+
+    @property
+    def block(self) -> int:
+        """Number of its block."""
+        return self.linear.block
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return self.linear.numel
+
+    def read(self) -> Tensor:
+        """The weight, [o, i], in the checkpoint's type."""
+        return self.linear.orient(self.skeleton.value(self.linear.parameter))

@@ -1,0 +1,219 @@
+"""Streaming from shards to shards gives, bit by bit, what pruning the loaded model gives."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_models import FAMILIES, random_windows, tiny_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from autoprune.errors import AutopruneError, DamagedFileError, UsageError
+from autoprune.masking import budget_zeros
+from autoprune.metrics import build_metric
+from autoprune.models.saving import count_zeros as count_written
+from autoprune.pruning import PruneOutcome, PruningPlan
+from autoprune.sequential import prune_sequential
+from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
+from autoprune.streaming.shards import Checkpoint
+
+BATCH_TOKENS = 48
+
+
+def saved(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> Path:
+    """A tiny model in several shards."""
+    tiny_model(family).to(dtype).save_pretrained(folder, max_shard_size="5kB")
+    return folder
+
+
+def opened(folder: Path) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.config.use_cache = False
+    return model.eval()
+
+
+def both(
+    tmp_path: Path,
+    source: Path,
+    plan: PruningPlan,
+    *,
+    metric: str = "wanda",
+    true_sequential: bool = False,
+    hidden_bytes: int = 1 << 30,
+) -> tuple[PruneOutcome, StreamedModel, PreTrainedModel]:
+    windows = random_windows(6, 24)
+    model = opened(source)
+    in_memory = prune_sequential(
+        model,
+        windows,
+        build_metric(metric),
+        plan,
+        true_sequential=true_sequential,
+        batch_tokens=BATCH_TOKENS,
+    )
+    job = StreamJob(
+        source,
+        windows,
+        build_metric(metric),
+        plan,
+        device="cpu",
+        batch_tokens=BATCH_TOKENS,
+        hidden_bytes=hidden_bytes,
+        true_sequential=true_sequential,
+    )
+    return in_memory, prune_streamed(job, tmp_path / "out"), model
+
+
+def tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    return dict(model.state_dict())
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_equals_pruning_in_memory(family: str, tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", family)
+    plan = PruningPlan.build(0.55, group="matrix", allocation="owl", solver="mrp")
+    in_memory, streamed, model = both(tmp_path, source, plan, hidden_bytes=0)
+    assert streamed.mask_digest == in_memory.mask_digest
+    assert streamed.zeros == in_memory.zeros == budget_zeros(0.55, in_memory.prunable)
+    assert streamed.saved.zeros.zeros == streamed.zeros
+    assert streamed.saved.zeros == count_written(tmp_path / "out")
+    assert dict(streamed.layer_sparsity) == dict(in_memory.layer_sparsity)
+    for (name, left), right in zip(
+        tensors(model).items(), tensors(opened(tmp_path / "out")).values(), strict=True
+    ):
+        assert torch.equal(left, right), name
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+@pytest.mark.parametrize("allocation", ["uniform", "sdsa", "alpha:fit=mid", "dlp", "reversed:sdsa"])
+def test_budgets_from_shards_equal_budgets_from_memory(
+    family: str, allocation: str, tmp_path: Path
+) -> None:
+    source = saved(tmp_path / "in", family, torch.bfloat16)
+    plan = PruningPlan.build(0.6, allocation=allocation)
+    in_memory, streamed, _ = both(tmp_path, source, plan)
+    assert streamed.mask_digest == in_memory.mask_digest
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"group": "block"},
+        {"pattern": "2:4", "sparsity": None},
+        {"solver": "sparsegpt:select=own", "group": "matrix"},
+    ],
+)
+def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "gpt2", torch.bfloat16)
+    plan = PruningPlan.build(**{"sparsity": 0.5, **options})  # type: ignore[arg-type]
+    in_memory, streamed, _ = both(tmp_path, source, plan, true_sequential=True)
+    assert streamed.mask_digest == in_memory.mask_digest
+    assert streamed.notes == in_memory.notes
+
+
+def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama", torch.bfloat16)
+    (source / "tokenizer.json").write_text('{"kept": true}')
+    (source / "pytorch_model.bin").write_bytes(b"old weights")
+    both(tmp_path, source, PruningPlan.build(0.5))
+    before, after = Checkpoint(source), Checkpoint(tmp_path / "out")
+    assert len(before.files) > 2
+    assert before.entries == after.entries
+    for name in before.entries:
+        old, new = before.read(name), after.read(name)
+        pruned = "_proj" in name
+        kept = new != 0 if pruned else torch.ones_like(old, dtype=torch.bool)
+        assert torch.equal(old[kept], new[kept]), name
+        assert pruned == (not torch.equal(old, new)), name
+    for file in before.files:
+        length = 8 + int.from_bytes((source / file).read_bytes()[:8], "little")
+        head = (source / file).read_bytes()[:length]
+        assert (tmp_path / "out" / file).read_bytes()[:length] == head
+    assert (tmp_path / "out" / "tokenizer.json").read_text() == '{"kept": true}'
+    assert not (tmp_path / "out" / "pytorch_model.bin").exists()
+    record = json.loads((tmp_path / "out" / "autoprune.json").read_text())
+    assert record["checkpoint"]["zeros"] * 2 == record["checkpoint"]["prunable"]
+
+
+def job_of(source: Path, metric: str = "wanda", **plan: str) -> StreamJob:
+    built = PruningPlan.build(0.5, **plan)  # type: ignore[arg-type]
+    return StreamJob(source, random_windows(2, 8), build_metric(metric), built, device="cpu")
+
+
+def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="needs gradients"):
+        prune_streamed(job_of(source, "gblm"), out)
+    with pytest.raises(UsageError, match="whole model at once"):
+        prune_streamed(job_of(source, group="global"), out)
+    with pytest.raises(UsageError, match="is the source itself"):
+        prune_streamed(job_of(source), source)
+    coarse = StreamJob(
+        source, random_windows(), build_metric("wanda"), PruningPlan(0.5), torch.bfloat16, "cpu"
+    )
+    with pytest.raises(UsageError, match="would round"):
+        prune_streamed(coarse, out)
+    assert not out.exists()
+
+
+def test_a_quantised_checkpoint_is_refused(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="quantised"):
+        prune_streamed(job_of(source), tmp_path / "out")
+
+
+def test_a_missing_tensor_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    index = source / "model.safetensors.index.json"
+    places = json.loads(index.read_text())
+    entry = Checkpoint(source).entries["model.layers.2.mlp.down_proj.weight"]
+    gone = [name for name, file in places["weight_map"].items() if file == entry.file]
+    places["weight_map"] = {n: f for n, f in places["weight_map"].items() if n not in gone}
+    index.write_text(json.dumps(places))
+    with pytest.raises(UsageError, match=r"holds no tensor for model\.layers\.2"):
+        prune_streamed(job_of(source), tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
+
+
+def test_a_cut_shard_is_damaged(tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    shard = source / Checkpoint(source).files[1]
+    shard.write_bytes(shard.read_bytes()[:-5])
+    with pytest.raises(DamagedFileError, match="past the end"):
+        prune_streamed(job_of(source), tmp_path / "out")
+    shard.unlink()
+    with pytest.raises(DamagedFileError, match="lacks the shard"):
+        prune_streamed(job_of(source), tmp_path / "out")
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UsageError, match="reads safetensors shards"):
+        prune_streamed(job_of(tmp_path / "in"), tmp_path / "out")
+
+
+def test_a_full_disk_is_seen_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(tmp_path / "in", "llama")
+    full = SimpleNamespace(total=1000, used=900, free=100)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    with pytest.raises(AutopruneError, match="free some space"):
+        prune_streamed(job_of(source), tmp_path / "out")
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "sdsa", "owl"])
+def test_the_estimate_leaves_nothing_and_adds_up(allocation: str, tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "qwen3_moe", torch.bfloat16)
+    job = job_of(source, allocation=allocation, solver="mrp")
+    cost = estimate(job, tmp_path)
+    assert cost.memory_bytes == sum(cost.parts.values())
+    assert cost.disk_bytes == Checkpoint(source).nbytes
+    assert cost.seconds > 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
