@@ -2,25 +2,139 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import Any
+
+from flows.cli_types import positive_number
+from flows.output import emit
 
 NAME = "promote"
-HELP = "compare a challenger with the champion and move the alias (not there yet)"
+HELP = "make a challenger champion when it passes the gate"
 DESCRIPTION = (
-    "Measure champion and challenger on the same text and move the registry's alias only when the "
-    "gate passes. Not there yet: exits with 2."
+    "Measure champion and challenger on the same windows in the same run, count the challenger's "
+    "zeros again, open it as a user would, and move the alias 'champion' in the MLflow registry "
+    "only when the gate passes; the champion before it becomes 'previous'. The reason is written "
+    "on the version either way. Exits with 3 when the gate refuses."
 )
 EXAMPLE = "autoprune promote --dry-run"
+NOTHING_PASSED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--dry-run", action="store_true", help="show the gate, move nothing")
+    parser.add_argument("--name", help="registered model (default: the only one with a challenger)")
+    parser.add_argument("--version", help="challenger's version (default: alias 'challenger')")
+    parser.add_argument(
+        "--corpus",
+        metavar="REF",
+        default="wikipedia-sample",
+        help="c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("sealed", "selection", "whole"),
+        default="sealed",
+        help="part of the text (default sealed, which no search chooses by)",
+    )
+    parser.add_argument("--windows", type=positive_number, default=20, help="windows (default 20)")
+    parser.add_argument(
+        "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
+    )
+    parser.add_argument(
+        "--accept-tie",
+        action="store_true",
+        help="promote also when the interval of the difference contains zero",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the gate, write nothing")
+    parser.add_argument(
+        "--rollback", action="store_true", help="make the previous champion champion again"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask on a terminal before the alias is moved"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say that the command is not there yet."""
-    print(
-        "autoprune: promote is not there yet; a search registers its winner as champion by itself",
-        file=sys.stderr,
-    )
-    return 2
+    """Measure, show the table, move the alias; 3 when the gate refuses."""
+    from flows.engine import open_engine
+    from flows.params import checked
+    from flows.stage_params import PromoteParams
+
+    names = PromoteParams.model_fields
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    params = checked(PromoteParams, given)
+    asks = not (args.yes or args.dry_run or args.json) and _at_terminal()
+    with open_engine(args) as engine:
+        from flows.promote import promote
+
+        looked = params.model_copy(update={"dry_run": True}) if asks else params
+        record = engine.call(promote, looked)
+    if asks:
+        record = _ask_and_settle(record, params)
+    emit(args, record, _text(record))
+    return 0 if record["passed"] else NOTHING_PASSED
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
+    """Show the table, ask, and do what was measured; the question costs no second measurement."""
+    from tasks.promotion import roll_back, settle
+    from tasks.state import State
+
+    root = str(State.open().root)
+    rollback = record["rollback"]
+    # A refusal is written without a question: it moves nothing.
+    agreed = True
+    if record["passed"]:
+        print(_text(record), file=sys.stderr)
+        new = record["champion"] if rollback else record["challenger"]
+        print(f"make version {new} of {record['name']} champion? [y/N] ", end="", file=sys.stderr)
+        agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
+    if not agreed:
+        return record
+    if rollback:
+        done = roll_back(root, params.name, False)
+    else:
+        verdict = {key: record[key] for key in ("passed", "reason", "checks")}
+        moved = settle(root, record["name"], record["challenger"], record["champion"], verdict)
+        done = {"moved": moved["moved"]}
+    return record | done | {"dry_run": False}
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    if record["rollback"]:
+        did = "is champion again" if record["moved"] else "would be champion again"
+        return (
+            f"version {record['champion']} of {record['name']} {did}; version "
+            f"{record['previous']} is previous\nnext  autoprune ls models"
+        )
+    return f"{gate_table(record)}\n{_outcome(record)}"
+
+
+def gate_table(record: Mapping[str, Any]) -> str:
+    """The gate's checks as aligned lines."""
+    rows = [("check", "", "champion", "challenger", "")]
+    rows += [
+        (c["name"], "pass" if c["ok"] else "FAIL", c["champion"], c["challenger"], c["detail"])
+        for c in record["checks"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[4]]).rstrip())
+    head = f"{record['name']}: version {record['challenger']} against "
+    head += "no champion" if record["champion"] is None else f"version {record['champion']}"
+    return "\n".join([head, *lines])
+
+
+def _outcome(record: Mapping[str, Any]) -> str:
+    name, new = record["name"], record["challenger"]
+    if record["moved"]:
+        return f"version {new} is champion now\nnext  autoprune promote --name {name} --rollback"
+    if record["passed"]:
+        return f"the gate passes; nothing was moved\nnext  autoprune promote --name {name} --yes"
+    return "the gate refuses; the champion stays\nnext  autoprune report"

@@ -15,12 +15,11 @@ from mlflow.models import Model
 
 from autoprune.models.quiet import quiet_transformers
 from tasks.state import model_slug
+from tasks.track.registry import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, registry_lock
 from tasks.track.runs import Tracker, local_path
 
 CODE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "pandas")
-CHAMPION = "champion"
-PREVIOUS = "previous"
 MASKS_TAG = "autoprune.mask_digest"
 EXAMPLE = (["Pruning a neural network means"], {"max_new_tokens": 32})
 
@@ -55,7 +54,9 @@ def register_checkpoint(
     masks: str,
     tags: Mapping[str, str],
 ) -> Registered:
-    """Log a saved folder as a model of a run, register it, and make it the champion.
+    """Log a saved folder as a model of a run, register it, and set its alias.
+
+    The first version of a name is its champion; later ones are challengers.
 
     Doing it again with the same masks of the same run changes nothing.
 
@@ -85,8 +86,8 @@ def register_checkpoint(
             tags={**tags, MASKS_TAG: masks},
             model_id=model_id,
         )
-    _crown(tracker, name, str(known.version))
-    return Registered(name, str(known.version), f"models:/{name}@{CHAMPION}")
+    alias = _present(tracker, name, str(known.version))
+    return Registered(name, str(known.version), f"models:/{name}@{alias}")
 
 
 def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
@@ -136,12 +137,14 @@ def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> M
     return None
 
 
-def _crown(tracker: Tracker, name: str, number: str) -> None:
+def _present(tracker: Tracker, name: str, number: str) -> str:
+    """Champion where there is none yet, else challenger: only a promotion moves a champion."""
     client = tracker.client
-    aliases: dict[str, Any] = dict(client.get_registered_model(name).aliases)
-    before = str(aliases.get(CHAMPION, ""))
-    if before == number:
-        return
-    if before:
-        client.set_registered_model_alias(name, PREVIOUS, before)
-    client.set_registered_model_alias(name, CHAMPION, number)
+    with registry_lock(tracker, name):
+        aliases = aliases_of(tracker, name)
+        if number in (aliases.get(CHAMPION), aliases.get(PREVIOUS)):
+            # Registered and settled before; the same search again changes nothing.
+            return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
+        alias = CHALLENGER if CHAMPION in aliases else CHAMPION
+        client.set_registered_model_alias(name, alias, number)
+    return alias

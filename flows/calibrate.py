@@ -1,0 +1,38 @@
+"""The calibration flow: the dense model's statistics, kept in the store for later runs."""
+
+import uuid
+from typing import Any
+
+from prefect import flow
+
+from flows import console
+from flows.stage_params import CalibrateParams
+from tasks.calibrate import collect_statistics, cut_windows, load_model
+from tasks.state import State
+from tasks.workbench import Workbench, opened
+
+CALIBRATION = "calibration"
+BASIC = ["x_norm", "x_mean", "x_var", "x_max"]
+
+
+@flow(name="calibrate", flow_run_name="calibrate-{params.model}", persist_result=False)
+def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Collect statistics of a model on a text; the same settings find them again."""
+    bench_id = f"calibrate-{uuid.uuid4().hex[:12]}"
+    bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
+    needs = [*BASIC, "hessian_diag"] if params.curvature else BASIC
+    with opened(bench):
+        model = load_model(bench_id, params.model)
+        text = cut_windows(bench_id, CALIBRATION, params.corpus, params.samples, params.seqlen)
+        found = collect_statistics(bench_id, CALIBRATION, needs)
+    return {
+        "model": params.model,
+        "model_digest": model["digest"],
+        "corpus_digest": text["digest"],
+        "windows": text["windows"],
+        "seqlen": params.seqlen,
+        "statistics": found["needs"],
+        "statistics_digest": found["digest"],
+        "tokens": found["tokens"],
+        "seconds": found["seconds"],
+    }

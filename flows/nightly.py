@@ -1,0 +1,82 @@
+"""The nightly flow: search, evaluate the winner, ask the gate."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows import console
+from flows.evaluate import evaluate
+from flows.params import EvaluateParams, SearchParams
+from flows.promote import promote
+from flows.search import search
+from flows.stage_params import NightlyParams
+from tasks.mirror import tracker_of
+from tasks.state import State, model_slug
+
+
+@flow(name="nightly", flow_run_name="nightly-{params.search.model}", persist_result=False)
+def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
+    """Search for a better way to prune, measure what was found, promote it if it is better."""
+    tonight = dated(params.search, _started())
+    found = search(tonight)
+    record: dict[str, Any] = {
+        "run": found["run"],
+        "passed": found["passed"],
+        "best": found["best"],
+        "report": found["report"],
+        "registered": found["registered"],
+        "evaluation": None,
+        "promotion": None,
+    }
+    if found["checkpoint"] is not None:
+        record["evaluation"] = evaluate(
+            EvaluateParams(
+                model=found["checkpoint"],
+                corpus=tonight.corpus,
+                windows=params.evaluate_windows,
+                seqlen=tonight.seqlen,
+                seed=tonight.seed,
+            )
+        )
+    if params.promote_winner and found["registered"] is not None:
+        record["promotion"] = _promotion(params, tonight, found["registered"])
+    return record
+
+
+def dated(search_params: SearchParams, started: datetime) -> SearchParams:
+    """The search of one night: a new run each night, the same one when it is rerun.
+
+    The date is that of the scheduled start, so a retry on the next morning goes on with the
+    night's own run.
+    """
+    if search_params.run is not None:
+        return search_params
+    slug = model_slug(search_params.model)[:40]
+    night = started.strftime("%Y%m%d-%H%M")
+    name = f"{slug}-s{round(100 * search_params.sparsity)}-{night}"
+    return search_params.model_copy(update={"run": name})
+
+
+def _started() -> datetime:
+    scheduled: datetime | None = flow_run.scheduled_start_time
+    return datetime.now(UTC) if scheduled is None else scheduled
+
+
+def _promotion(
+    params: NightlyParams, tonight: SearchParams, registered: dict[str, Any]
+) -> dict[str, Any]:
+    from tasks.track.registry import CHAMPION, aliases_of
+
+    name, version = registered["name"], str(registered["version"])
+    if aliases_of(tracker_of(State.open()), name).get(CHAMPION) == version:
+        console.screen().event(f"version {version} of {name} is champion: it is the first")
+        return {"name": name, "champion": version, "moved": False, "passed": True}
+    given = params.promote.model_fields_set
+    update: dict[str, Any] = {"name": name, "version": version}
+    for field in ("corpus", "seqlen", "seed"):
+        if field not in given:
+            update[field] = getattr(tonight, field)
+    done: dict[str, Any] = promote(params.promote.model_copy(update=update))
+    return done

@@ -1,0 +1,145 @@
+"""The gate of a promotion: what a challenger must show to become champion. Pure arithmetic."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoprune.masking.quotas import budget_zeros
+from autoprune.search.paired import paired_difference
+
+UNSTRUCTURED = "unstructured"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the gate table.
+
+    Args:
+        name: What is checked.
+        ok: Whether it passes.
+        champion: The champion's figure, for people; a dash where there is none.
+        challenger: The challenger's figure.
+        detail: Why it passes or not.
+    """
+
+    name: str
+    ok: bool
+    champion: str
+    challenger: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks and what follows.
+
+    Args:
+        passed: Every check passes.
+        reason: One sentence for the version's tag.
+        checks: The table.
+    """
+
+    passed: bool
+    reason: str
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return asdict(self) | {"checks": [asdict(check) for check in self.checks]}
+
+
+def judge(
+    champion: Mapping[str, Any] | None,
+    challenger: Mapping[str, Any],
+    *,
+    accept_tie: bool,
+    larger_by: float,
+) -> Verdict:
+    """Judge a challenger.
+
+    Args:
+        champion: Its measurement (``nll`` per window in nats per token, ``perplexity``, ``bytes``),
+            None where there is no champion yet.
+        challenger: Its measurement, with ``recount``, ``recorded`` and ``reload``.
+        accept_tie: Let an interval that contains zero pass.
+        larger_by: Share by which its weight files may be larger than the champion's.
+    """
+    checks = (
+        _perplexity(champion, challenger, accept_tie),
+        _sparsity(challenger),
+        _reload(challenger),
+        _size(champion, challenger, larger_by),
+    )
+    failed = [check for check in checks if not check.ok]
+    if failed:
+        return Verdict(False, "; ".join(f"{c.name}: {c.detail}" for c in failed), checks)
+    return Verdict(True, f"{checks[0].name}: {checks[0].detail}", checks)
+
+
+def _perplexity(
+    champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], accept_tie: bool
+) -> Check:
+    shown = f"{challenger['perplexity']:.3f}"
+    if champion is None:
+        detail = "there is no champion to compare with"
+        finite = _finite(challenger["nll"])
+        return Check("perplexity", finite, "-", shown, detail if finite else "it is not finite")
+    before = f"{champion['perplexity']:.3f}"
+    if not _finite(challenger["nll"]):
+        return Check("perplexity", False, before, shown, "the challenger's is not finite")
+    if not _finite(champion["nll"]):
+        return Check("perplexity", True, before, shown, "the champion's is not finite")
+    found = paired_difference(challenger["nll"], champion["nll"])
+    figures = (
+        f"{100 * found.perplexity_change:+.2f} % on {found.windows} windows, 95 % interval of the "
+        f"paired difference {found.low:+.4f} to {found.high:+.4f} nats per token"
+    )
+    if found.better:
+        return Check("perplexity", True, before, shown, figures)
+    if found.worse:
+        return Check("perplexity", False, before, shown, f"worse: {figures}")
+    says = "a tie, accepted" if accept_tie else "a tie (--accept-tie lets it pass)"
+    return Check("perplexity", accept_tie, before, shown, f"{says}: {figures}")
+
+
+def _sparsity(challenger: Mapping[str, Any]) -> Check:
+    recount, recorded = challenger["recount"], challenger["recorded"]
+    zeros, prunable = recount["zeros"], recount["prunable"]
+    shown = f"{zeros:,} of {prunable:,}"
+    if recorded is None:
+        detail = "the checkpoint has no autoprune.json that says what was asked"
+        return Check("sparsity", False, "-", shown, detail)
+    if (zeros, prunable) != (recorded["zeros"], recorded["prunable"]):
+        detail = (
+            f"the written files hold {zeros:,} zeros of {prunable:,} and the record says "
+            f"{recorded['zeros']:,} of {recorded['prunable']:,}"
+        )
+        return Check("sparsity", False, "-", shown, detail)
+    asked = budget_zeros(recorded["target"], prunable)
+    # A kept weight may be zero by itself, so there can be more, never fewer.
+    if recorded["pattern"] == UNSTRUCTURED and zeros < asked:
+        return Check("sparsity", False, "-", shown, f"{asked:,} zeros were asked")
+    return Check("sparsity", True, "-", shown, f"counted again in the files; asked {asked:,}")
+
+
+def _reload(challenger: Mapping[str, Any]) -> Check:
+    tried = challenger["reload"]
+    return Check("reload", tried["ok"], "-", "opens" if tried["ok"] else "fails", tried["detail"])
+
+
+def _size(
+    champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
+) -> Check:
+    mine = challenger["bytes"]
+    shown = f"{mine / 1e6:.2f} MB"
+    if champion is None:
+        return Check("size", True, "-", shown, "there is no champion to compare with")
+    limit = champion["bytes"] * (1.0 + larger_by)
+    before = f"{champion['bytes'] / 1e6:.2f} MB"
+    detail = f"at most {100 * larger_by:g} % larger is allowed"
+    return Check("size", mine <= limit, before, shown, detail)
+
+
+def _finite(nll: Sequence[float | None]) -> bool:
+    # JSON has no infinity that every reader takes; a window without a number is None there.
+    return bool(nll) and all(value is not None and abs(value) < float("inf") for value in nll)

@@ -1,0 +1,260 @@
+"""Tasks of a promotion: find both versions, measure them alike, judge, and move the alias."""
+
+import gc
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autoprune.digest import digest_json, verify_file
+from autoprune.errors import AutopruneError, UsageError
+from tasks.gate import judge
+from tasks.policies import step
+from tasks.run_files import read_object
+from tasks.state import State
+from tasks.workbench import find_workbench
+
+log = logging.getLogger(__name__)
+
+RECORD_FILE = "autoprune.json"
+TRY_TEXT = "Pruning a neural network means"
+TRY_TOKENS = 8
+DECISION = "autoprune.decision"
+REASON = "autoprune.reason"
+
+
+@step("find contenders", "find champion and challenger")
+def find_contenders(root: str, name: str | None, version: str | None) -> dict[str, Any]:
+    """Look up the champion and the challenger.
+
+    Args:
+        root: The state folder.
+        name: Registered model; None: the only one with a challenger.
+        version: Challenger's version; None: the alias ``challenger``.
+
+    Returns:
+        ``name``, ``champion`` (None where there is none) and ``challenger``, each with version,
+        folder, source and tags.
+
+    Raises:
+        UsageError: If no challenger is set, or it is the champion already.
+        AutopruneError: If the registry names something that is gone.
+    """
+    from tasks.track import registry
+
+    tracker = _tracker(root)
+    chosen = registry.choose_model(tracker, name)
+    aliases = registry.aliases_of(tracker, chosen)
+    number = version or aliases.get(registry.CHALLENGER)
+    champion = aliases.get(registry.CHAMPION)
+    if number is None:
+        raise UsageError(
+            f"{chosen} has no alias {registry.CHALLENGER!r} (champion: {champion or 'none'}); a "
+            "search that finds a new winner sets it; or name a version with --version"
+        )
+    if number == champion:
+        raise UsageError(
+            f"version {number} of {chosen} is the champion already; name another with --version"
+        )
+    found = {registry.CHALLENGER: number, registry.CHAMPION: champion}
+    places = {
+        role: None if at is None else _plain(registry.find_version(tracker, chosen, at, role))
+        for role, at in found.items()
+    }
+    return {"name": chosen, **places}
+
+
+@step("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
+def cut_part(
+    bench_id: str, name: str, corpus: str, part: str, count: int, seqlen: int, seed: int
+) -> dict[str, Any]:
+    """Cut token windows from one part of a text.
+
+    Args:
+        bench_id: Id of an open workbench.
+        name: How later tasks call these windows.
+        corpus: Reference of the text.
+        part: ``sealed``, ``selection`` or ``whole``.
+        count: Number of windows.
+        seqlen: Tokens in a window.
+        seed: Seed of the split.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.calibration.windows import token_windows
+
+    bench = find_workbench(bench_id)
+    text = load_corpus(corpus, cache=bench.store)
+    if part != "whole":
+        text = getattr(split(text, seed=seed), part)
+    windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+    bench.windows[name] = windows
+    return {"windows": len(windows), "digest": digest_json(windows.tolist())}
+
+
+@step("inspect checkpoint", "count zeros of {folder}")
+def inspect_checkpoint(folder: str) -> dict[str, Any]:
+    """Zeros and bytes of the written files, and what their record says.
+
+    Returns:
+        ``recount`` (zeros, prunable), ``recorded`` (the same with target and pattern, None without
+        a record) and ``bytes`` of the weight files.
+    """
+    from autoprune.models.saving import count_zeros
+
+    place = Path(folder)
+    counted = count_zeros(place)
+    gc.collect()
+    recorded = None
+    if (place / RECORD_FILE).is_file():
+        record = read_object(place / RECORD_FILE)
+        checkpoint = record.get("checkpoint", {})
+        if "target" in record and "zeros" in checkpoint and "prunable" in checkpoint:
+            recorded = {key: checkpoint[key] for key in ("zeros", "prunable")}
+            recorded |= {"target": record["target"]}
+            recorded |= {"pattern": record.get("pattern", "unstructured")}
+    return {
+        "recount": {"zeros": counted.zeros, "prunable": counted.prunable},
+        "recorded": recorded,
+        "bytes": sum(file.stat().st_size for file in sorted(place.glob("*.safetensors"))),
+    }
+
+
+@step("reload", "open {name} version {version} as a user would")
+def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any]:
+    """Check the files' digests, open the version with MLflow and let it continue a text."""
+    from tasks.track import registry
+
+    try:
+        _verify_files(Path(folder))
+        nll, said = registry.continue_text(_tracker(root), name, version, TRY_TEXT, TRY_TOKENS)
+    except Exception as error:
+        # Whatever a damaged checkpoint raises is the finding, not a fault of the promotion.
+        log.info("reload failed", exc_info=True)
+        return {"ok": False, "detail": f"{type(error).__name__}: {_line(error)}"}
+    finite = nll < float("inf")
+    detail = f"continues a text with {said[:40]!r}" if finite else "its loss is not a number"
+    return {"ok": finite, "detail": detail}
+
+
+@step("judge", "gate of {name}")
+def judge_contenders(
+    name: str,
+    champion: dict[str, Any] | None,
+    challenger: dict[str, Any],
+    accept_tie: bool,
+    larger_by: float,
+) -> dict[str, Any]:
+    """The gate table; see :func:`tasks.gate.judge`."""
+    verdict = judge(champion, challenger, accept_tie=accept_tie, larger_by=larger_by)
+    return verdict.to_json()
+
+
+@step("settle", "settle {name} version {version}")
+def settle(
+    root: str, name: str, version: str, champion: str | None, verdict: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the reason on the version and, where the gate passed, move the champion.
+
+    Args:
+        root: The state folder.
+        name: Registered model.
+        version: The challenger.
+        champion: Version it was measured against; None: none.
+        verdict: What :func:`judge_contenders` gave.
+
+    Raises:
+        AutopruneError: If the champion changed in the meantime; nothing is moved then.
+    """
+    from tasks.track import registry
+
+    tracker = _tracker(root)
+    passed = bool(verdict["passed"])
+    tags = {f"gate.{c['name']}": "pass" if c["ok"] else "fail" for c in verdict["checks"]}
+    tags |= {
+        DECISION: "promoted" if passed else "refused",
+        REASON: verdict["reason"],
+        "autoprune.decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "autoprune.compared_with": champion or "none",
+    }
+    with registry.registry_lock(tracker, name):
+        if not passed:
+            registry.write_tags(tracker, name, version, tags)
+            return {"moved": False, "champion": champion}
+        try:
+            # The outer restore also covers a version whose reason cannot be written.
+            with registry.aliases_restored(tracker, name):
+                registry.move_champion(tracker, name, version, champion)
+                registry.write_tags(tracker, name, version, tags)
+        except Exception as error:
+            reason = f"rolled back: {_line(error)}"
+            _try_tags(root, name, version, {DECISION: "rolled back", REASON: reason})
+            raise
+    return {"moved": True, "champion": version, "previous": champion}
+
+
+@step("roll back", "roll back the champion")
+def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
+    """Make ``previous`` champion again; the champion becomes ``previous``.
+
+    Raises:
+        UsageError: If there is no previous version.
+    """
+    from tasks.track import registry
+
+    tracker = _tracker(root)
+    chosen = registry.choose_model(tracker, name)
+    with registry.registry_lock(tracker, chosen):
+        aliases = registry.aliases_of(tracker, chosen)
+        back, now = aliases.get(registry.PREVIOUS), aliases.get(registry.CHAMPION)
+        if back is None or back == now:
+            raise UsageError(
+                f"{chosen} has no previous champion to go back to (champion: {now or 'none'}); "
+                "name a version with --version and promote it instead"
+            )
+        registry.find_version(tracker, chosen, back, registry.PREVIOUS)
+        if not dry_run:
+            registry.move_champion(tracker, chosen, back, now)
+            stamp = datetime.now(UTC).isoformat(timespec="seconds")
+            reason = f"rolled back from version {now} at {stamp}"
+            registry.write_tags(tracker, chosen, back, {DECISION: "restored", REASON: reason})
+    return {"name": chosen, "champion": back, "previous": now, "moved": not dry_run}
+
+
+def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
+    from tasks.track import registry
+
+    try:
+        registry.write_tags(_tracker(root), name, version, tags)
+    except Exception:
+        # The store is failing, which is why this is called; what failed first is raised.
+        log.warning("the reason could not be written on %s version %s", name, version)
+
+
+def _verify_files(folder: Path) -> None:
+    if not (folder / RECORD_FILE).is_file():
+        return
+    files = read_object(folder / RECORD_FILE).get("checkpoint", {}).get("files", {})
+    for name, digest in files.items():
+        if not (folder / name).is_file():
+            raise AutopruneError(f"{name} is missing")
+        verify_file(folder / name, digest)
+
+
+def _plain(place: Any) -> dict[str, Any]:
+    return {
+        "version": place.version,
+        "folder": str(place.folder),
+        "source": place.source,
+        "tags": dict(place.tags),
+    }
+
+
+def _tracker(root: str) -> Any:
+    from tasks.mirror import tracker_of
+
+    return tracker_of(State.open(Path(root)))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

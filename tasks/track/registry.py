@@ -1,0 +1,247 @@
+"""Aliases of the registry: who is champion, who challenges, and moving them without halves.
+
+One registered model per base model and sparsity; its aliases are ``champion``, ``challenger`` and
+``previous``.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.quiet import quiet_transformers
+from tasks.track.runs import LONGEST_TAG, Tracker, local_path
+
+log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """One version of a registered model, found by alias or number.
+
+    Args:
+        name: Registered model.
+        version: Its number.
+        source: ``models:/m-...`` address of the logged model.
+        folder: The checkpoint that it serves.
+        tags: Tags of the version.
+    """
+
+    name: str
+    version: str
+    source: str
+    folder: Path
+    tags: Mapping[str, str]
+
+
+def choose_model(tracker: Tracker, name: str | None) -> str:
+    """The registered model that is meant: the named one, else the only one with a challenger.
+
+    Raises:
+        UsageError: If it does not exist, or if more than one could be meant.
+    """
+    found: list[RegisteredModel] = list(
+        tracker.client.search_registered_models("name LIKE 'autoprune.%'")
+    )
+    names = sorted(model.name for model in found)
+    if name is not None:
+        if name in names:
+            return name
+        raise UsageError(
+            f"no registered model {name!r} in {tracker.tracking_uri}; there are: "
+            f"{', '.join(names) or 'none'}; name one of them or run `autoprune search` first"
+        )
+    if not found:
+        raise UsageError(
+            f"no model of AutoPrune is registered in {tracker.tracking_uri}; a search registers "
+            "its winner; run `autoprune search` first"
+        )
+    waiting = [model.name for model in found if CHALLENGER in model.aliases] or names
+    if len(waiting) > 1:
+        raise UsageError(
+            f"{len(waiting)} registered models could be meant: {', '.join(sorted(waiting))}; "
+            "choose one with --name"
+        )
+    return str(waiting[0])
+
+
+def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
+    """Version numbers by alias."""
+    model = tracker.client.get_registered_model(name)
+    return {alias: str(number) for alias, number in dict(model.aliases).items()}
+
+
+def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
+    """The version and the folder that it serves.
+
+    Args:
+        tracker: The store.
+        name: Registered model.
+        number: Version.
+        role: What it is wanted as, for messages.
+
+    Raises:
+        AutopruneError: If somebody deleted the version, its model or its files.
+    """
+    try:
+        found: ModelVersion = tracker.client.get_model_version(name, number)
+    except MlflowException as error:
+        known = sorted(
+            int(version.version)
+            for version in tracker.client.search_model_versions(f"name = '{name}'")
+        )
+        there = ", ".join(map(str, known)) or "none"
+        raise UsageError(
+            f"{name} has no version {number!r}, which is wanted as {role}; there are: {there}; set "
+            f"the alias {role!r} to one of them in the MLflow UI, or name one with --version"
+        ) from error
+    return Place(
+        name, str(found.version), str(found.source), _folder(tracker, found, role), found.tags
+    )
+
+
+def continue_text(
+    tracker: Tracker, name: str, number: str, text: str, tokens: int
+) -> tuple[float, str]:
+    """Open a version as a user would; loss (nats per token) of ``text`` and its continuation."""
+    import mlflow.pyfunc
+
+    # Makes the store's address that of the process, which `models:/` is resolved by.
+    tracker.client.get_model_version(name, number)
+    with quiet_transformers():
+        model = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
+        answer = model.predict([text], params={"max_new_tokens": tokens}).iloc[0]
+    return float(answer["nll"]), str(answer["continuation"])
+
+
+def write_tags(tracker: Tracker, name: str, number: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version."""
+    for key, value in tags.items():
+        tracker.client.set_model_version_tag(name, number, key, value[:LONGEST_TAG])
+
+
+@contextmanager
+def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
+    """Keep other promotions of this model on this machine out.
+
+    Raises:
+        AutopruneError: If another one holds the lock for too long.
+    """
+    folder = tracker.state.root / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / f"promote-{name}.lock"))
+    try:
+        with lock.acquire(timeout=LOCK_SECONDS):
+            yield
+    except LockTimeout as error:
+        raise AutopruneError(
+            f"another promotion of {name} holds {lock.lock_file} for more than "
+            f"{LOCK_SECONDS:.0f} s; wait for it, then type the same command again"
+        ) from error
+
+
+@contextmanager
+def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
+    """Put the aliases back as they were when the body fails, then raise what it raised."""
+    before = aliases_of(tracker, name)
+    try:
+        yield
+    except BaseException:
+        _restore(tracker, name, before)
+        raise
+
+
+def move_champion(tracker: Tracker, name: str, number: str, expected: str | None) -> None:
+    """Make ``number`` the champion and the champion before it ``previous``, or change nothing.
+
+    Args:
+        tracker: The store.
+        name: Registered model.
+        number: The new champion.
+        expected: Champion that was measured against; None: there was none.
+
+    Raises:
+        AutopruneError: If somebody moved the champion in the meantime.
+    """
+    aliases = aliases_of(tracker, name)
+    if aliases.get(CHAMPION) != expected:
+        now = aliases.get(CHAMPION)
+        raise AutopruneError(
+            f"the champion of {name} changed while it was measured (was "
+            f"{_version(expected)}, is {_version(now)}); nothing was moved; "
+            "type the same command again to measure against the new one"
+        )
+    with aliases_restored(tracker, name):
+        if expected is not None:
+            tracker.client.set_registered_model_alias(name, PREVIOUS, expected)
+        tracker.client.set_registered_model_alias(name, CHAMPION, number)
+        if aliases.get(CHALLENGER) == number:
+            tracker.client.delete_registered_model_alias(name, CHALLENGER)
+        after = aliases_of(tracker, name)
+        if after.get(CHAMPION) != number:
+            raise AutopruneError(
+                f"{tracker.tracking_uri} says that the champion of {name} is "
+                f"{_version(after.get(CHAMPION))} right after it was set to version {number}; "
+                "the aliases were put back; see who else writes there, then try again"
+            )
+
+
+def _version(number: str | None) -> str:
+    return "none" if number is None else f"version {number}"
+
+
+def _restore(tracker: Tracker, name: str, before: Mapping[str, str]) -> None:
+    now = aliases_of(tracker, name)
+    for alias in (CHAMPION, CHALLENGER, PREVIOUS):
+        wanted = before.get(alias)
+        if now.get(alias) == wanted:
+            continue
+        if wanted is None:
+            tracker.client.delete_registered_model_alias(name, alias)
+        else:
+            tracker.client.set_registered_model_alias(name, alias, wanted)
+    log.warning("the aliases of %s were put back: %s", name, dict(before))
+
+
+def _folder(tracker: Tracker, found: ModelVersion, role: str) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    gone = (
+        f"the files of {found.name} version {found.version} ({role}) are gone from "
+        f"{found.source}; set the alias {role!r} to a version whose files are there, or register "
+        "the checkpoint again with `autoprune search`"
+    )
+    try:
+        place = _artifacts(tracker, found)
+        base = local_path(place) or Path(
+            download_artifacts(artifact_uri=place, tracking_uri=tracker.tracking_uri)
+        )
+    except (MlflowException, OSError) as error:
+        raise AutopruneError(f"{gone} ({' '.join(str(error).split())[:160]})") from error
+    configs = sorted(base.glob("artifacts/**/config.json"))
+    if not configs:
+        raise AutopruneError(gone)
+    return configs[0].parent
+
+
+def _artifacts(tracker: Tracker, found: ModelVersion) -> str:
+    source: Any = found.source
+    prefix = "models:/m-"
+    if str(source).startswith(prefix):
+        return str(
+            tracker.client.get_logged_model(str(source).removeprefix("models:/")).artifact_location
+        )
+    return str(source)

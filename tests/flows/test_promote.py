@@ -1,0 +1,268 @@
+"""Promotion on a real registry: tiny checkpoints, a SQLite MLflow, the command line."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_subject import tiny_subject
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.masking.quotas import budget_zeros
+from autoprune.models.saving import save_model
+from autoprune.models.structure import prunable_linears
+from flows.cli import main
+from flows.promote import promote
+from flows.stage_params import PromoteParams
+from tasks import promotion
+from tasks.mirror import tracker_of
+from tasks.state import State
+from tasks.track import Tracker, register_checkpoint
+from tasks.track.registry import aliases_of, move_champion
+
+NAME = "autoprune.tiny.s50"
+TARGET = 0.5
+TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "text.txt").write_text(TEXT)
+    return State.open()
+
+
+@pytest.fixture
+def tracker(state: State) -> Tracker:
+    return tracker_of(state)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Pruned checkpoints of one base model; ``good`` has seen the text, ``poor`` has not."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    yield {kind: _checkpoint(root / kind, kind) for kind in ("poor", "good", "dense")}
+
+
+def _checkpoint(folder: Path, kind: str) -> Path:
+    subject = tiny_subject()
+    if kind == "good":
+        _teach(subject)
+    linears = prunable_linears(subject.model)
+    wanted = 0 if kind == "dense" else budget_zeros(TARGET, sum(one.numel for one in linears))
+    left = wanted
+    for linear in linears:
+        weight = linear.read().clone()
+        zeros = min(left, weight.numel() // 2)
+        weight.view(-1)[weight.abs().view(-1).argsort()[:zeros]] = 0.0
+        linear.write(weight)
+        left -= zeros
+    assert left == 0
+    record = {"target": TARGET, "pattern": "unstructured", "mask_digest": kind}
+    save_model(subject.model, subject.tokenizer, folder, record)
+    return folder
+
+
+def _teach(subject: Any) -> None:
+    ids = subject.tokenizer(TEXT[:256], return_tensors="pt").input_ids
+    optimiser = torch.optim.Adam(subject.model.parameters(), lr=1e-2)
+    for _ in range(30):
+        optimiser.zero_grad()
+        subject.model(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+
+
+def _register(tracker: Tracker, folder: Path, run: str) -> str:
+    parent = tracker.parent("tiny", run, {"model": "tiny"}, {})
+    found = register_checkpoint(
+        tracker, parent, folder, model="tiny", sparsity=TARGET, masks=run, tags={}
+    )
+    assert found.name == NAME
+    return found.version
+
+
+def _params(state: State, **changes: Any) -> PromoteParams:
+    text = str(state.root.parent / "text.txt")
+    values = {"corpus": text, "part": "whole", "windows": 6, "seqlen": 64, **changes}
+    return PromoteParams.model_validate(values)
+
+
+def _promote(state: State, **changes: Any) -> dict[str, Any]:
+    record: dict[str, Any] = promote.fn(_params(state, **changes))
+    return record
+
+
+def _tags(tracker: Tracker, version: str) -> dict[str, str]:
+    return dict(tracker.client.get_model_version(NAME, version).tags)
+
+
+def test_a_better_challenger_is_promoted_and_rolled_back(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    poor = _register(tracker, folders["poor"], "first")
+    good = _register(tracker, folders["good"], "second")
+    assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
+
+    shown = _promote(state, dry_run=True)
+    assert shown["passed"] and not shown["moved"]
+    assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
+    assert "autoprune.decision" not in _tags(tracker, good)
+
+    done = _promote(state)
+    assert done["moved"]
+    assert [check["ok"] for check in done["checks"]] == [True] * 4
+    assert aliases_of(tracker, NAME) == {"champion": good, "previous": poor}
+    tags = _tags(tracker, good)
+    assert tags["autoprune.decision"] == "promoted"
+    assert tags["gate.perplexity"] == tags["gate.reload"] == tags["gate.sparsity"] == "pass"
+    assert "95 % interval" in tags["autoprune.reason"]
+
+    back = _promote(state, rollback=True)
+    assert back["moved"]
+    assert aliases_of(tracker, NAME) == {"champion": poor, "previous": good}
+    assert _tags(tracker, poor)["autoprune.decision"] == "restored"
+
+
+def test_a_worse_challenger_is_refused_with_code_3(
+    state: State,
+    tracker: Tracker,
+    folders: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = _register(tracker, folders["good"], "first")
+    poor = _register(tracker, folders["poor"], "second")
+    words = ["promote", "--corpus", str(state.root.parent / "text.txt"), "--part", "whole"]
+    words += ["--windows", "6", "--seqlen", "64", "--json", "-q"]
+    assert main(words) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert not record["passed"] and not record["moved"]
+    assert aliases_of(tracker, NAME) == {"champion": good, "challenger": poor}
+    assert _tags(tracker, poor)["autoprune.decision"] == "refused"
+    assert _tags(tracker, poor)["gate.perplexity"] == "fail"
+    assert _tags(tracker, poor)["autoprune.reason"].startswith("perplexity: worse")
+
+
+def test_a_tie_passes_only_when_accepted(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    _register(tracker, folders["poor"], "first")
+    twin = _register(tracker, folders["poor"], "second")
+    refused = _promote(state)
+    assert not refused["passed"] and "a tie" in refused["reason"]
+    accepted = _promote(state, accept_tie=True)
+    assert accepted["moved"]
+    assert aliases_of(tracker, NAME)["champion"] == twin
+
+
+def test_missing_zeros_are_counted(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    first = _register(tracker, folders["poor"], "first")
+    _register(tracker, folders["dense"], "second")
+    record = _promote(state, accept_tie=True)
+    checks = {check["name"]: check for check in record["checks"]}
+    assert not checks["sparsity"]["ok"]
+    assert "zeros were asked" in checks["sparsity"]["detail"]
+    assert aliases_of(tracker, NAME)["champion"] == first
+
+
+def test_a_damaged_file_fails_the_reload_check(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    _register(tracker, folders["poor"], "first")
+    good = _register(tracker, folders["good"], "second")
+    found = promotion.find_contenders(str(state.root), None, None)
+    weights = Path(found["challenger"]["folder"]) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 0x01
+    weights.write_bytes(bytes(content))
+    record = _promote(state)
+    assert not record["passed"] and "reload" in record["reason"]
+    assert _tags(tracker, good)["gate.reload"] == "fail"
+
+
+def test_two_promotions_at_once_cannot_both_win(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    first = _register(tracker, folders["poor"], "first")
+    second = _register(tracker, folders["good"], "second")
+    third = _register(tracker, folders["good"], "third")
+    verdict = {"passed": True, "reason": "both measured against the first", "checks": []}
+    root = str(state.root)
+    assert promotion.settle(root, NAME, second, first, verdict)["moved"]
+    with pytest.raises(AutopruneError, match="changed while it was measured"):
+        promotion.settle(root, NAME, third, first, verdict)
+    assert aliases_of(tracker, NAME)["champion"] == second
+    assert aliases_of(tracker, NAME)["previous"] == first
+
+
+@pytest.mark.parametrize("fails_at", ["champion", "tags"])
+def test_a_store_that_fails_in_the_middle_is_put_back(
+    state: State,
+    tracker: Tracker,
+    folders: dict[str, Path],
+    fails_at: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = _register(tracker, folders["poor"], "first")
+    second = _register(tracker, folders["good"], "second")
+    before = aliases_of(tracker, NAME)
+    client, real = tracker.client, tracker.client.set_registered_model_alias
+
+    def alias(name: str, which: str, version: str) -> None:
+        if which == "champion" and version == second:
+            raise OSError("disk full")
+        real(name, which, version)
+
+    def tag(*_args: object) -> None:
+        raise OSError("disk full")
+
+    method = "set_registered_model_alias" if fails_at == "champion" else "set_model_version_tag"
+    monkeypatch.setattr(client, method, alias if fails_at == "champion" else tag)
+    verdict = {"passed": True, "reason": "better", "checks": []}
+    with pytest.raises(OSError, match="disk full"):
+        promotion.settle(str(state.root), NAME, second, first, verdict)
+    assert aliases_of(tracker, NAME) == before
+
+
+def test_a_registry_edited_by_hand_gives_clear_words(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    with pytest.raises(UsageError, match="run `autoprune search` first"):
+        _promote(state)
+    first = _register(tracker, folders["poor"], "first")
+    with pytest.raises(UsageError, match="no alias 'challenger'"):
+        _promote(state)
+    with pytest.raises(UsageError, match="no previous champion"):
+        _promote(state, rollback=True)
+    with pytest.raises(UsageError, match=r"no version '7'.*there are: 1"):
+        _promote(state, version="7")
+    with pytest.raises(UsageError, match="no registered model 'other'"):
+        _promote(state, name="other")
+    with pytest.raises(UsageError, match="champion already"):
+        _promote(state, version=first)
+    second = _register(tracker, folders["good"], "second")
+    tracker.client.delete_model_version(NAME, first)
+    # MLflow takes the aliases of a deleted version with it.
+    assert aliases_of(tracker, NAME) == {"challenger": second}
+    record = _promote(state)
+    assert record["moved"] and record["champion"] is None
+    assert aliases_of(tracker, NAME) == {"champion": second}
+    third = _register(tracker, folders["good"], "third")
+    shutil.rmtree(promotion.find_contenders(str(state.root), NAME, third)["challenger"]["folder"])
+    with pytest.raises(AutopruneError, match=r"files of .* are gone"):
+        _promote(state)
+
+
+def test_moving_to_a_version_that_is_not_there_moves_nothing(
+    state: State, tracker: Tracker, folders: dict[str, Path]
+) -> None:
+    first = _register(tracker, folders["poor"], "first")
+    with pytest.raises(Exception, match="99"):
+        move_champion(tracker, NAME, "99", first)
+    assert aliases_of(tracker, NAME) == {"champion": first}
