@@ -1,6 +1,7 @@
 """Real Docker for every test marked ``docker``; skipped with a reason where there is none."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "docker" in item.keywords:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_files() -> Iterator[None]:
+    """No test here may fill the machine: result files lie in memory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     monkeypatch.setenv("DOCKER_HOST", relay.url)
     yield relay
     relay.cut()
-    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
     engine = Engine()
     remove_own(engine)
     engine.close()
