@@ -23,9 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render and print where the report lies."""
-    from tasks.report import write_report
-
     from flows.runs import find_run
+    from tasks.report import write_report
     from tasks.state import State
 
     state = State.open()
