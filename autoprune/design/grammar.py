@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 # Enough for a reason; a small model left alone goes on until the limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
-REASON = f"[a-zA-Z0-9 ,*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
+REASON = f"[a-zA-Z0-9 .,%*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
 
 
 def answer_grammar(

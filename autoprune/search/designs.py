@@ -93,11 +93,19 @@ class Designs:
             else:
                 assert slot.entry is not None
                 error = slot.entry.detail or slot.entry.code
-                slot.asked = self._requests.repair(slot.request, slot.answer, error, attempt)
+                slot.asked = self._second(generation, slot, slot.request, error, attempt)
                 operator = "repair"
             step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
             steps.append(Propose(step_id, generation, slot.plan.slot, operator, slot.asked))
         return steps
+
+    def _second(
+        self, generation: int, slot: Slot, first: ChatRequest, error: str, attempt: int
+    ) -> ChatRequest:
+        assert slot.entry is not None
+        if slot.entry.code == "duplicate":
+            return self._requests.again(generation, slot.plan, first, error)
+        return self._requests.repair(first, slot.answer, error, attempt)
 
     def _enter(
         self, generation: int, slot: Slot, outcome: Outcome | None, form: AnswerForm

@@ -18,6 +18,8 @@ from autoprune.search.tuning import suggest, tunables
 
 CHANCE_OF_OTHER_PART = 0.25
 ATTEMPTS = 8
+# Characters of a formula below which there is nothing to leave out.
+WORTH_SIMPLIFYING = 24
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,21 @@ class _Planner:
         hint = self.hints[rng.randrange(len(self.hints))] if self.hints else ""
         if operator in ("seed", "explore", "paradigm"):
             return Plan(slot, operator, (), hint)
-        first = self._parent(rng)
+        pool = self.ranked
+        if operator == "simplify":
+            pool = [e for e in self.formulas if len(e.formula) >= WORTH_SIMPLIFYING]
+            if not pool:
+                return None
+        first = self._parent(rng, pool)
         if operator != "combine":
             return Plan(slot, operator, (first.alias,), hint)
         others = [e for e in self.ranked if e.formula != first.formula] or self.ranked
         second = self._parent(rng, others)
         return Plan(slot, operator, (first.alias, second.alias), hint)
 
-    def _parent(self, rng: Random, entries: Sequence[Entry] | None = None) -> Entry:
+    def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
         """A measured entry, the better the likelier: probability falls as one over the rank."""
-        pool = (self.ranked if entries is None else entries)[:8]
+        pool = entries[:8]
         weights = [1.0 / (rank + 1) for rank in range(len(pool))]
         return rng.choices(pool, weights)[0]
 

@@ -11,11 +11,13 @@ from autoprune.design.render import Scene, render_prompt
 from autoprune.metrics.language import gbnf
 from autoprune.search.archive import Entry
 from autoprune.search.planning import Plan
-from autoprune.search.randomness import stream_seed
+from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
 
 PREDICTABLE = 6
 LESSON_TOKENS = 48
+# Added to the temperature of a designer that repeats what is known.
+WARMER = 0.3
 
 
 class Requests:
@@ -59,6 +61,19 @@ class Requests:
         shown = answer[:600].encode("utf-8", "replace").decode()
         turns = (Message("assistant", shown or "(nothing)"), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
+
+    def again(self, generation: int, plan: Plan, first: ChatRequest, error: str) -> ChatRequest:
+        """The first request with a warning and another idea.
+
+        A small model that is shown its own answer repeats it, so the answer is left out.
+        """
+        rng = stream(self.spec.seed, generation, plan.slot, "again")
+        hint = self.hints[rng.randrange(len(self.hints))] if self.hints else ""
+        warning = self.prompts.render("operators/again", error=error[:400], hint=hint)
+        *before, last = first.messages
+        told = Message(last.role, f"{last.content}\n{warning}")
+        warmer = min(2.0, first.temperature + WARMER)
+        return replace(first, messages=(*before, told), seed=first.seed + 1, temperature=warmer)
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:
         """The request for one lesson out of a pair."""

@@ -134,7 +134,10 @@ class Trials:
         entry.duplicate_of = owner.alias
         entry.results, entry.change = dict(owner.results), owner.change
         known = f"{100 * owner.change.perplexity_change:+.1f} %" if owner.change else owner.code
-        entry.detail = f"this is {owner.alias} ({known or 'being measured'}); write another formula"
+        entry.detail = (
+            f"{entry.formula} is known as {owner.alias} ({known or 'not measured yet'}); "
+            "write another formula"
+        )
         chronicle.note_duplicate(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
