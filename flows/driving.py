@@ -74,7 +74,7 @@ class Driver:
         facts = self.files.read_facts()
         data.write_report(build_report(self.search, self.run_id, facts), self.files.report)
 
-    def mirror(self, status: str) -> None:
+    def mirror(self, status: str) -> bool:
         """Bring MLflow up to the record; a store that is down is reported once."""
         root, settled = str(self.state.root), self._settled()
         # A run that is being stopped should stop: no task run is made for its last words.
@@ -89,6 +89,7 @@ class Driver:
                 f"MLflow does not take the results ({done['error']}); the search goes on and they "
                 "are written with the next ones"
             )
+        return self._mirrored
 
     def _execute(self, step: WorkStep) -> Outcome:
         bench, step_id = self.bench_id, step.step_id

@@ -45,7 +45,9 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
         driver = Driver(found, state, run_id, bench.id)
         try:
             if found.finished is None or not files.page.exists():
-                _work(driver, bench, params)
+                script = None if params.script is None else Path(params.script)
+                _work(driver, bench, Drafting(found.spec.designer, state, script))
+            _publish(driver, params)
             return _closing(driver, params)
         except KeyboardInterrupt:
             driver.write_record()
@@ -57,20 +59,19 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
             raise
 
 
-def _work(driver: Driver, bench: SearchBench, params: SearchParams) -> None:
-    state, run_id, found = driver.state, driver.run_id, driver.search
-    script = None if params.script is None else Path(params.script)
-    with opened(bench), drafting(run_id, Drafting(found.spec.designer, state, script)) as draft:
+def _work(driver: Driver, bench: SearchBench, draft: Drafting) -> None:
+    found = driver.search
+    with opened(bench), drafting(driver.run_id, draft):
         if found.finished is None:
             _check_early(bench, draft)
         facts = _prepare(driver, bench, draft)
         console.screen().event(
-            f"{params.model}: {facts['prunable']:,} prunable weights in {facts['blocks']} blocks, "
-            f"dense perplexity {facts['dense_perplexity']:.2f}"
+            f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
+            f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
         console.screen().mute(console.INNER_STAGES)
         driver.run()
-        _keep(driver, params)
+        _keep(driver)
 
 
 def _check_early(bench: SearchBench, draft: Drafting) -> None:
@@ -97,11 +98,11 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
     return files.add_facts(**facts, designer=draft.label)
 
 
-def _keep(driver: Driver, params: SearchParams) -> None:
-    """Save and register the winner; report everything."""
-    found, files, root = driver.search, driver.files, str(driver.state.root)
-    best = found.best
+def _keep(driver: Driver) -> None:
+    """Save the winner's checkpoint and write the report."""
+    found, files = driver.search, driver.files
     driver.write_record()
+    best = found.best
     if best is not None and best.recipe is not None and best.measurement is not None:
         kept = keep_winner(
             driver.bench_id,
@@ -116,17 +117,28 @@ def _keep(driver: Driver, params: SearchParams) -> None:
             "in the written files"
         )
         files.add_facts(checkpoint=kept)
-    write_report(root, driver.run_id, None, False)
-    driver.mirror("FINISHED")
-    if best is not None and params.register_winner:
-        done = register_winner(root, driver.run_id, driver.parent)
-        if done["ok"]:
-            files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
-        else:
-            console.screen().event(
-                f"the winner could not be registered ({done['error']}); its checkpoint lies in "
-                f"{files.winner}; the same command tries again"
-            )
+    write_report(str(driver.state.root), driver.run_id, None, False)
+
+
+def _publish(driver: Driver, params: SearchParams) -> None:
+    """Bring MLflow up to the record and register the winner; what is there stays as it is."""
+    files = driver.files
+    facts = files.read_facts()
+    wanted = params.register_winner and "checkpoint" in facts and "registered" not in facts
+    if facts.get("mirrored") and not wanted:
+        return
+    if driver.mirror("FINISHED"):
+        files.add_facts(mirrored=True)
+    if not wanted:
+        return
+    done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
+    if done["ok"]:
+        files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
+    else:
+        console.screen().event(
+            f"the winner could not be registered ({done['error']}); its checkpoint lies in "
+            f"{files.winner}; the same command tries again"
+        )
 
 
 def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where a run came from: versions, machine, code; never keys, never personal paths."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -45,6 +46,7 @@ def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
     return tags | commit()
 
 
+@functools.cache
 def commit() -> dict[str, str]:
     """Commit of the program's own source and whether it was changed; empty when installed."""
     root = Path(__file__).parent.parent

@@ -1,10 +1,14 @@
 """A tiny model in a folder, a text file, and a state folder of the test's own."""
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny_subject import tiny_subject
+
+from tasks.state import State
+from tasks.track import Tracker
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +32,20 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database; making one takes seconds, copying it none."""
+    state = State.open(tmp_path_factory.mktemp("store"))
+    Tracker(state).client.search_experiments()
+    return state.tracking_database
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty state folder; flows run as plain functions, no endpoint is set."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
+    """A state folder without runs; flows run as plain functions, no endpoint is set."""
     folder = tmp_path / "state"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / empty_store.name)
     monkeypatch.setenv("AUTOPRUNE_HOME", str(folder))
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
