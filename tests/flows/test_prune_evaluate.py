@@ -1,0 +1,187 @@
+"""Pruning and evaluation flows against straight-line code on a tiny model, and the saved folder."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from flows.cli import main
+from flows.evaluate import evaluate
+from flows.params import EvaluateParams, PruneParams
+from flows.prune import prune
+
+SEQLEN = 48
+SAMPLES = 6
+
+
+def windows_of(folder: Path, text: Path, count: int) -> torch.Tensor:
+    ids = AutoTokenizer.from_pretrained(folder)(text.read_text())["input_ids"]
+    return torch.tensor(ids[: count * SEQLEN]).view(count, SEQLEN)
+
+
+@torch.no_grad()
+def straight_perplexity(folder: Path, text: Path, count: int) -> float:
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    total = scored = 0.0
+    for window in windows_of(folder, text, count):
+        logits = model(window[None]).logits[0, :-1].double().log_softmax(-1)
+        total -= float(logits.gather(1, window[1:, None]).sum())
+        scored += len(window) - 1
+    return math.exp(total / scored)
+
+
+def squares_into(sums: dict[str, torch.Tensor], name: str) -> Any:
+    def note(_: Any, args: Any, __: Any) -> None:
+        seen = args[0].reshape(-1, args[0].shape[-1]).double().square().sum(0)
+        sums[name] = sums.get(name, 0) + seen
+
+    return note
+
+
+@torch.no_grad()
+def straight_wanda(folder: Path, text: Path, sparsity: float) -> dict[str, torch.Tensor]:
+    """Zero the weights with the lowest |W| * ||x|| in each row, block after block.
+
+    Written out from Sun et al., arXiv 2306.11695, section 3, and sharing nothing with the library.
+    """
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    windows = windows_of(folder, text, SAMPLES)
+    zeroed: dict[str, torch.Tensor] = {}
+    for number, block in enumerate(model.model.layers):
+        squares: dict[str, torch.Tensor] = {}
+        hooks = []
+        for name, module in block.named_modules():
+            if isinstance(module, torch.nn.Linear):
+                hooks.append(module.register_forward_hook(squares_into(squares, name)))
+        model(windows)
+        for hook in hooks:
+            hook.remove()
+        for name, module in block.named_modules():
+            if isinstance(module, torch.nn.Linear):
+                scores = module.weight.double().abs() * squares[name].sqrt()
+                order = scores.argsort(dim=1)
+                mask = torch.zeros_like(scores, dtype=torch.bool)
+                count = round(sparsity * scores.shape[1])
+                mask.scatter_(1, order[:, :count], True)
+                module.weight[mask] = 0
+                zeroed[f"model.layers.{number}.{name}.weight"] = mask
+    return zeroed
+
+
+def pruned(folder: Path, text: Path, **changes: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "model": str(folder),
+        "corpus": str(text),
+        "samples": SAMPLES,
+        "seqlen": SEQLEN,
+        "sparsity": 0.5,
+    }
+    return prune.fn(PruneParams(**(fields | changes)))
+
+
+def test_perplexity_is_the_straight_line_one(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    params = EvaluateParams(model=str(tiny_folder), corpus=str(text_file), windows=5, seqlen=SEQLEN)
+    found = evaluate.fn(params)
+    assert found["perplexity"] == pytest.approx(straight_perplexity(tiny_folder, text_file, 5))
+    assert found["tokens"] == 5 * (SEQLEN - 1)
+
+
+def test_wanda_masks_are_the_straight_line_ones(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    record = pruned(tiny_folder, text_file, metric="wanda", out=str(out))
+    dense, sparse = (
+        load_file(tiny_folder / "model.safetensors"),
+        load_file(out / "model.safetensors"),
+    )
+    expected = straight_wanda(tiny_folder, text_file, 0.5)
+    # Half of every row of 32 or 64: no remainder, so the rule needs no tie-breaking.
+    for name, mask in expected.items():
+        assert torch.equal(sparse[name] == 0, mask), name
+        assert torch.equal(sparse[name][~mask], dense[name][~mask]), name
+    assert record["zeros"] == sum(int(mask.sum()) for mask in expected.values())
+
+
+def test_record_and_saved_folder(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    record = pruned(tiny_folder, text_file, sparsity=0.6, allocation="ramp", out=str(out))
+    assert record["zeros"] == round(0.6 * record["prunable"])
+    assert record["sparsity"] == record["zeros"] / record["prunable"]
+    assert record["peak_rss_mb"] > 0 and record["seconds"] > 0
+    model = AutoModelForCausalLM.from_pretrained(out)
+    linears = [m for m in model.model.layers.modules() if isinstance(m, torch.nn.Linear)]
+    assert sum(int((m.weight == 0).sum()) for m in linears) == record["zeros"]
+    kept = json.loads((out / "autoprune.json").read_text())
+    assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == record["zeros"]
+    AutoTokenizer.from_pretrained(out)
+
+
+def test_a_formula_is_the_builtin_it_spells(tiny_folder: Path, text_file: Path, home: Path) -> None:
+    by_name = pruned(tiny_folder, text_file, metric="wanda")
+    by_formula = pruned(tiny_folder, text_file, metric="expr:x_norm * abs(W)")
+    assert by_name["mask_digest"] == by_formula["mask_digest"]
+
+
+def test_statistics_of_the_dense_model_differ(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    sequential = pruned(tiny_folder, text_file, statistics="sequential")
+    dense = pruned(tiny_folder, text_file, statistics="dense")
+    assert sequential["mask_digest"] != dense["mask_digest"]
+    assert sequential["zeros"] == dense["zeros"]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.999])
+def test_extreme_budgets_are_exact(
+    tiny_folder: Path, text_file: Path, home: Path, sparsity: float
+) -> None:
+    record = pruned(tiny_folder, text_file, metric="magnitude", sparsity=sparsity)
+    assert record["zeros"] == round(sparsity * record["prunable"])
+
+
+def test_n_m_pattern(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pruned(tiny_folder, text_file, pattern="2:4", out=str(out))
+    weight = load_file(out / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
+    assert ((weight.view(-1, 4) == 0).sum(1) == 2).all()
+
+
+@pytest.mark.docker
+def test_a_metric_in_a_file_runs_in_the_container(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    code = tmp_path / "metric.py"
+    code.write_text('def score(W, stats, params):\n    return W.abs() * stats["x_norm"]\n')
+    by_file = pruned(tiny_folder, text_file, metric=str(code))
+    by_name = pruned(tiny_folder, text_file, metric="wanda", statistics="dense")
+    assert by_file["mask_digest"] == by_name["mask_digest"]
+
+
+@pytest.mark.docker
+def test_a_rejected_file_prunes_nothing(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    marker = tmp_path / "escaped"
+    code = tmp_path / "metric.py"
+    code.write_text(
+        f"open({str(marker)!r}, 'w').write('x')\n\ndef score(W, stats, params):\n    return W\n"
+    )
+    words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
+    words += ["--samples", "2", "--seqlen", "16", "--out", str(tmp_path / "out")]
+    assert main([*words, "--metric", str(code)]) == 3
+    assert "the sandbox rejects" in capsys.readouterr().err
+    assert not marker.exists() and not (tmp_path / "out").exists()

@@ -1,0 +1,243 @@
+"""Whole searches on a tiny model: record, checkpoint, MLflow, resume, sandbox."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas
+import pytest
+from safetensors.torch import load_file
+
+from autoprune.errors import UsageError
+from autoprune.search.search import Search
+from flows import driving
+from flows.cli import main
+from flows.params import SearchParams
+from flows.search import search
+from tasks.mirror import tracker_of
+from tasks.run_files import RunFiles
+from tasks.state import State
+
+Make = Callable[..., SearchParams]
+
+EXPRESSIONS = [
+    "because: roots\nexpect: better than wanda\nmetric: abs(W) * x_norm ** 0.5\ngroup: row\n"
+    "allocation: uniform\n",
+    "because: squares\nexpect: worse than wanda\nmetric: sq(W) * x_max\ngroup: matrix\n"
+    "allocation: ramp\n",
+    "because: this answer holds no metric",
+]
+PROGRAMS = [
+    "because: it is wanda\nexpect: worse than ria\ngroup: row\nallocation: uniform\n"
+    '```python\ndef score(W, stats, params):\n    return W.abs() * stats["x_norm"].sqrt()\n```\n',
+    "because: why not\nexpect: better than wanda\ngroup: row\nallocation: uniform\n"
+    "```python\nimport os\n\ndef score(W, stats, params):\n"
+    "    os.system('id')\n    return W.abs()\n```\n",
+    "because: divide\nexpect: better than wanda\ngroup: row\nallocation: uniform\n"
+    "```python\ndef score(W, stats, params):\n    return W / (W - W)\n```\n",
+]
+
+
+@pytest.fixture
+def make(tiny_folder: Path, text_file: Path, home: Path) -> Make:
+    """Parameters of a search of seconds."""
+
+    def params(**changes: Any) -> SearchParams:
+        fields: dict[str, Any] = {
+            "model": str(tiny_folder),
+            "corpus": str(text_file),
+            "designer": "random",
+            "sandbox": "off",
+            "samples": 4,
+            "seqlen": 48,
+            "rung_windows": 2,
+            "windows": 4,
+            "sealed_windows": 3,
+            "candidates": 4,
+            "slots": 2,
+            "run": "tiny",
+        }
+        return SearchParams(**(fields | changes))
+
+    return params
+
+
+def script(folder: Path, answers: list[str]) -> str:
+    path = folder / "answers.jsonl"
+    path.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    return str(path)
+
+
+def children(run: str) -> dict[str, Any]:
+    tracker = tracker_of(State.open())
+    client = tracker.client
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    query = f"tags.`autoprune.run` = '{run}'"
+    (parent,) = client.search_runs(experiments, query)
+    found = client.search_runs(
+        experiments, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", max_results=1000
+    )
+    assert len(found) == len({child.data.tags["autoprune.entry"] for child in found})
+    return {child.data.tags["autoprune.entry"]: child for child in found} | {"": parent}
+
+
+def test_a_search_ends_with_everything_in_place(make: Make) -> None:
+    record = search.fn(make())
+    assert record["passed"] and record["best"].startswith("C")
+    files = RunFiles.of(State.open(), "tiny")
+    page = files.page.read_text()
+    assert page.startswith("<!") and record["best"] in page
+    assert list(files.plots.glob("*.png"))
+
+    names = {row["candidate"] for row in record["leaderboard"]}
+    assert {"magnitude", "wanda", "ria", "wanda+sdsa", "C1", "C4"} <= names
+    sealed = [row for row in record["leaderboard"] if row["sealed_perplexity"] is not None]
+    assert {"wanda", record["best"]} <= {row["candidate"] for row in sealed}
+    measured = [row["sparsity"] for row in record["leaderboard"] if row["sparsity"]]
+    assert measured and all(share == pytest.approx(0.6, abs=1e-4) for share in measured)
+
+    weights = load_file(files.winner / "model.safetensors")
+    linears = [w for name, w in weights.items() if ".layers." in name and w.ndim == 2]
+    assert sum(int((weight == 0).sum()) for weight in linears) == record["zeros"]
+
+
+def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
+    record = search.fn(make())
+    found = children("tiny")
+    parent = found.pop("")
+    assert set(found) == {row["candidate"] for row in record["leaderboard"]}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["candidates_total"] == 4
+    for row in record["leaderboard"]:
+        child = found[row["candidate"]]
+        assert child.data.tags["autoprune.source"]
+        if row["perplexity"] is not None:
+            assert child.data.metrics["perplexity"] == row["perplexity"]
+
+    registered = record["registered"]
+    assert registered["name"] == "autoprune.tiny.s60"
+    mlflow.set_tracking_uri(record["tracking_uri"])
+    model = mlflow.pyfunc.load_model(registered["uri"])
+    answers = model.predict(pandas.DataFrame({"text": ["abc def", "x"]}))
+    assert list(answers["text"]) == ["abc def", "x"]
+    assert all(isinstance(text, str) for text in answers["continuation"])
+    assert answers["nll"][0] > 0
+
+
+def test_the_same_command_does_nothing_twice(make: Make) -> None:
+    first = search.fn(make())
+    before = {name: child.info.run_id for name, child in children("tiny").items()}
+    again = search.fn(make())
+    assert again["leaderboard"] == first["leaderboard"]
+    assert again["registered"] == first["registered"]
+    assert {name: child.info.run_id for name, child in children("tiny").items()} == before
+
+
+@pytest.mark.parametrize("after", [1, 7])
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    make = partial(make, register_winner=False)
+    whole = search.fn(make(run="whole"))
+    done = 0
+    measure = driving.measure
+
+    def interrupted(*args: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == after:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(driving, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.fn(make(run="cut"))
+    assert children("cut")[""].info.status == "KILLED"
+    cut = search.fn(make(run="cut"))
+    assert cut["leaderboard"] == whole["leaderboard"]
+    assert children("cut").keys() == children("whole").keys()
+    assert children("cut")[""].info.status == "FINISHED"
+    state = State.open()
+    with Search.open(state.run("cut")) as first, Search.open(state.run("whole")) as second:
+        assert first.graph.digest == second.graph.digest
+
+
+def test_other_settings_in_the_same_run_are_refused(make: Make) -> None:
+    search.fn(make(candidates=0))
+    with pytest.raises(UsageError, match="other settings"):
+        search.fn(make(candidates=2))
+
+
+def test_answers_without_a_metric_leave_nothing_to_keep(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = make()
+    words = ["search", "--model", params.model, "--corpus", params.corpus, "--run", "empty", "-q"]
+    words += ["--designer", "scripted", "--script", script(tmp_path, ["I cannot help with that."])]
+    words += ["--sandbox", "off", "--samples", "4", "--seqlen", "48", "--windows", "4"]
+    words += ["--rung-windows", "2", "--sealed-windows", "3", "--candidates", "3", "--json"]
+    assert main(words) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert record["passed"] is False and record["checkpoint"] is None
+    designed = [row for row in record["leaderboard"] if row["candidate"].startswith("C")]
+    assert designed and {row["verdict"] for row in designed} == {"rejected"}
+    assert {child.data.tags["autoprune.status"] for name, child in children("empty").items()
+            if name.startswith("C")} == {"rejected"}  # fmt: skip
+
+
+def test_a_store_that_is_down_does_not_stop_the_search(make: Make, empty_store: Path) -> None:
+    state = State.open()
+    state.tracking_database.write_text("this is no database")
+    record = search.fn(make(run="blind"))
+    assert record["passed"] and record["registered"] is None
+    state.tracking_database.write_bytes(empty_store.read_bytes())
+    again = search.fn(make(run="blind"))
+    assert again["leaderboard"] == record["leaderboard"]
+    assert again["registered"]["name"] == "autoprune.tiny.s60"
+    assert set(children("blind")) == {row["candidate"] for row in record["leaderboard"]} | {""}
+
+
+@pytest.mark.docker
+def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
+    answers = script(tmp_path, EXPRESSIONS)
+    inside = search.fn(
+        make(
+            designer="scripted",
+            script=answers,
+            sandbox="docker",
+            run="inside",
+            register_winner=False,
+        )
+    )
+    outside = search.fn(
+        make(
+            designer="scripted", script=answers, sandbox="off", run="outside", register_winner=False
+        )
+    )
+    assert inside["leaderboard"] == outside["leaderboard"]
+
+
+@pytest.mark.docker
+def test_programs_run_in_the_container_or_are_rejected_with_a_code(
+    make: Make, tmp_path: Path
+) -> None:
+    answers = script(tmp_path, PROGRAMS)
+    record = search.fn(
+        make(
+            designer="scripted",
+            script=answers,
+            sandbox="docker",
+            language="python",
+            candidates=8,
+        )
+    )
+    codes = {row["code"] for row in record["leaderboard"] if row["code"]}
+    assert record["passed"]
+    assert codes & {"screen_import", "nan_scores"}
+    files = RunFiles.of(State.open(), "tiny")
+    assert json.loads((files.winner / "autoprune.json").read_text())["recipe"]["metric"][
+        "kind"
+    ] == ("python")
