@@ -1,0 +1,28 @@
+"""The manual says what the code does: codes, limits, and how many attacks there are."""
+
+from pathlib import Path
+
+from attacks import attempts
+from attacks.table import ATTACKS
+
+from sandbox.codes import MEANINGS
+from sandbox.limits import Limits
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+
+
+def test_every_code_is_listed_with_its_meaning() -> None:
+    for code, meaning in MEANINGS.items():
+        assert f"| `{code}` | {meaning} |" in MANUAL
+
+
+def test_every_limit_is_listed_with_its_default() -> None:
+    for name, field in Limits.model_fields.items():
+        assert f"| `{name}` | {field.default} | {field.description} |" in MANUAL
+
+
+def test_every_attack_is_listed_and_counted() -> None:
+    names = [name for name in vars(attempts) if name[:1] in "af" and name[1:4].isdigit()]
+    assert f"runs {len(names) + len(ATTACKS)} hostile candidates" in MANUAL
+    for title in [name[5:] for name in names] + [attack.name[4:] for attack in ATTACKS]:
+        assert title.replace("_", " ") in MANUAL
