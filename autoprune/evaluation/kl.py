@@ -39,7 +39,7 @@ def dense_predictions(
     *,
     top: int = DEFAULT_TOP,
     report: Report = silent,
-    batch: int = 4,
+    batch: int = 2,
 ) -> DensePredictions:
     """Run the dense model once and keep its ``top`` predictions per position.
 
@@ -72,7 +72,7 @@ def kl_to_dense(
     *,
     windows: int | None = None,
     report: Report = silent,
-    batch: int = 4,
+    batch: int = 2,
 ) -> tuple[float, ...]:
     """Mean KL(dense || model) of each window, nats per token.
 

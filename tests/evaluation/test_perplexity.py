@@ -36,6 +36,15 @@ def test_batch_size_changes_nothing(batch: int) -> None:
     assert found.perplexity == pytest.approx(reference.perplexity, rel=1e-5)
 
 
+def test_autocast_stays_near_and_leaves_the_model_in_float32() -> None:
+    model, windows = tiny_model("llama"), random_windows(4, 16)
+    exact = evaluate_windows(model, windows)
+    near = evaluate_windows(model, windows, autocast=torch.bfloat16)
+    assert near.nll != exact.nll
+    assert near.nll == pytest.approx(exact.nll, rel=0.05)
+    assert evaluate_windows(model, windows).nll == exact.nll
+
+
 def test_progress_counts_windows() -> None:
     seen: list[Progress] = []
     evaluate_windows(tiny_model("llama"), random_windows(5), report=seen.append, batch=2)
