@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.search.spec import SearchSpec
 from tasks.sandbox_scores import OFFERED
 from tasks.workbench import Workbench, find_workbench
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CALIBRATION = "calibration"
 SELECTION = "selection"
 SEALED = "sealed"
+# Options of the command line that set the number of windows.
+OPTIONS = {CALIBRATION: "--samples", SELECTION: "--windows", SEALED: "--sealed-windows"}
 # Small layers of the beginning, the middle and the end tell behaviours apart.
 PROBE_LAYERS = 3
 
@@ -51,7 +53,11 @@ class SearchBench(Workbench):
         return split(load_corpus(self.spec.corpus, cache=self.store), seed=self.spec.seed)
 
     def part(self, name: str) -> "Tensor":
-        """Token windows of one part of the text, int64 [windows, seqlen]."""
+        """Token windows of one part of the text, int64 [windows, seqlen].
+
+        Raises:
+            UsageError: If the part is too short for the windows that were asked for.
+        """
         if name not in self.windows:
             from autoprune.calibration.windows import token_windows
 
@@ -62,9 +68,16 @@ class SearchBench(Workbench):
                 SEALED: spec.sealed_windows,
             }
             corpus = getattr(self.splits, name)
-            self.windows[name] = token_windows(
+            found = token_windows(
                 corpus, self.loaded.tokenizer, counts[name], spec.seqlen, cache=self.store
             )
+            if len(found) < counts[name]:
+                raise UsageError(
+                    f"the {name} part of {spec.corpus} holds {len(found)} windows of "
+                    f"{spec.seqlen} tokens, and {counts[name]} are asked for; lower "
+                    f"{OPTIONS[name]} or --seqlen, or take a longer text"
+                )
+            self.windows[name] = found
         return self.windows[name]
 
     def calibrated(self, needs: Collection[str]) -> "Statistics":
