@@ -1,0 +1,123 @@
+"""Commands with Prefect's record: states in its database, nothing of it on the screen."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.Popen[str]"]
+NOISE = ("Traceback", "prefect", "Prefect", "ERROR", "WARNING", "Warning", "httpx")
+
+
+@pytest.fixture
+def start(home: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Start a command of its own session, as a terminal does."""
+    monkeypatch.delenv("AUTOPRUNE_PREFECT")
+    names = [name for name in os.environ if name.startswith("PREFECT_")]
+    for name in names:
+        monkeypatch.delenv(name)
+
+    def run(*words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return run
+
+
+def recorded(home: Path, table: str) -> list[tuple[str, str]]:
+    """Name and state of every run in Prefect's database."""
+    connection = sqlite3.connect(home / "prefect" / "prefect.db")
+    try:
+        return connection.execute(f"SELECT name, state_type FROM {table}").fetchall()
+    finally:
+        connection.close()
+
+
+def servers_of(home: Path) -> list[str]:
+    """Processes that serve the private API of this state folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if "flows.api_process" in command and str(home) in (
+                (process / "environ").read_bytes().decode(errors="replace")
+            ):
+                found.append(command)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_flow_and_its_tasks_are_recorded(
+    start: Command, tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
+    process = start(*words, "--windows", "3", "--seqlen", "32")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert out.startswith("perplexity")
+    assert not any(word in err for word in NOISE), err
+    ((name, state),) = recorded(home, "flow_run")
+    assert name == f"evaluate-{tiny_folder}" and state == "COMPLETED"
+    tasks = dict(recorded(home, "task_run"))
+    assert set(tasks.values()) == {"COMPLETED"}
+    assert {"perplexity on text", f"load {tiny_folder}"} <= set(tasks)
+    assert servers_of(home) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
+    start: Command, tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    words = ["search", "--model", str(tiny_folder), "--corpus", str(text_file), "--run", "cut"]
+    words += ["--designer", "random", "--sandbox", "off", "--samples", "4", "--seqlen", "48"]
+    words += ["--windows", "4", "--rung-windows", "2", "--sealed-windows", "3"]
+    words += ["--candidates", "8", "--no-register"]
+    process = start(*words)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("wanda "):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    stopped = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - stopped < 30
+    assert out == "" and "Traceback" not in err
+    assert err.strip().splitlines()[-1].endswith(" ".join(["autoprune", *words]))
+    ((_, state),) = recorded(home, "flow_run")
+    assert state == "CRASHED"
+    assert servers_of(home) == []
+
+    process = start(*words)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "magnitude abs(W)" not in err, "measured again what was on record"
+    assert "winner" in out or "accepted" in out
+
+
+def test_a_prefect_server_that_is_down_stops_nothing(
+    start: Command,
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
+    process = start(*words, "--windows", "3", "--seqlen", "32")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "no Prefect API answers at http://127.0.0.1:9/api" in err
+    assert out.startswith("perplexity")
