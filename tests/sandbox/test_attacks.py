@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attacks import attempts
+from attacks import attempt_names, attempts_text
 from attacks.table import ATTACKS, HONEST, Attack
 
 from sandbox.client import Sandbox
@@ -26,7 +26,7 @@ LIMITS = Limits(probe_s=20, memory_bytes=512 << 20)
 
 
 def _attempts_source(prefixes: str, secret_file: Path, inputs: Path) -> str:
-    text = Path(attempts.__file__).read_text(encoding="utf-8")
+    text = attempts_text()
     text = text.replace("@SECRET_FILE@", str(secret_file)).replace("@INPUTS@", str(inputs))
     # Split, so that the candidate's own source does not hold the mark it looks for.
     text = text.replace('b"@SECRET_MARK@"', f'b"".join([b"{SECRET[:9]}", b"{SECRET[9:]}"])')
@@ -158,6 +158,5 @@ def test_attempts_succeed_where_nothing_holds_them(secret_file: Path) -> None:
 
 
 def test_at_least_a_hundred_attacks() -> None:
-    names = [name for name in vars(attempts) if name[:1] in "af" and name[1:4].isdigit()]
-    assert len(names) + len(ATTACKS) >= 100
+    assert len(attempt_names()) + len(ATTACKS) >= 100
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)

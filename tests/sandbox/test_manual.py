@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from attacks import attempts
+from attacks import attempt_names
 from attacks.table import ATTACKS
 
 from sandbox.codes import MEANINGS
@@ -22,7 +22,7 @@ def test_every_limit_is_listed_with_its_default() -> None:
 
 
 def test_every_attack_is_listed_and_counted() -> None:
-    names = [name for name in vars(attempts) if name[:1] in "af" and name[1:4].isdigit()]
+    names = attempt_names()
     assert f"runs {len(names) + len(ATTACKS)} hostile candidates" in MANUAL
     for title in [name[5:] for name in names] + [attack.name[4:] for attack in ATTACKS]:
         assert title.replace("_", " ") in MANUAL
