@@ -1,0 +1,73 @@
+"""One run of AutoPrune in a fresh process; see :mod:`benchmarks.peer`."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autoprune.calibration.statistics import collect_statistics
+from autoprune.metrics import build_metric
+from autoprune.models.loading import load_model
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.sequential import prune_sequential
+from autoprune.streaming import StreamJob, prune_streamed
+from benchmarks.measured import report
+
+SPARSEGPT = "sparsegpt:select=own"
+
+
+def main() -> None:
+    """Prune and report."""
+    method, folder, tokens_file, share = sys.argv[1:]
+    tokens = torch.from_numpy(np.load(tokens_file))
+    if method.endswith("-streamed"):
+        report(**streamed(method.removesuffix("-streamed"), Path(folder), tokens, float(share)))
+    else:
+        report(**in_memory(method, folder, tokens, float(share)))
+
+
+def plan_of(method: str, share: float) -> tuple[Any, PruningPlan]:
+    """Metric and plan; SparseGPT chooses its mask inside the sweep, as the peer does."""
+    if method == "sparsegpt":
+        return build_metric("magnitude"), PruningPlan.build(share, group="matrix", solver=SPARSEGPT)
+    return build_metric("wanda"), PruningPlan.build(share)
+
+
+def in_memory(method: str, folder: str, tokens: Tensor, share: float) -> dict[str, float]:
+    """One-shot or block-sequential on the loaded model."""
+    start = time.perf_counter()
+    model = load_model(folder).model
+    loaded = time.perf_counter()
+    metric, plan = plan_of(method, share)
+    if method == "one-shot":
+        layers = prunable_linears(model)
+        statistics = collect_statistics(model, tokens, needs=metric.needs)
+        outcome = prune_one_shot(layers, metric_scores(metric, statistics), plan)
+    else:
+        outcome = prune_sequential(model, tokens, metric, plan)
+    pruned = time.perf_counter()
+    return {
+        "load_s": loaded - start,
+        "prune_s": pruned - loaded,
+        "sparsity": outcome.sparsity,
+    }
+
+
+def streamed(method: str, folder: Path, tokens: Tensor, share: float) -> dict[str, float]:
+    """From folder to folder; reading and writing are part of it."""
+    metric, plan = plan_of(method, share)
+    with tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        made = prune_streamed(StreamJob(folder, tokens, metric, plan), Path(scratch) / "pruned")
+        seconds = time.perf_counter() - start
+    return {"load_s": 0.0, "prune_s": seconds, "sparsity": made.saved.zeros.sparsity}
+
+
+if __name__ == "__main__":
+    main()

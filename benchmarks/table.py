@@ -1,0 +1,97 @@
+"""A benchmark's result: a small table with machine, date and command, and the same as JSON."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measured import OUT
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure and the bound it has to keep.
+
+    Args:
+        what: What is bounded.
+        value: What was measured.
+        limit: At most this much.
+    """
+
+    what: str
+    value: float
+    limit: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the bound holds."""
+        return self.value <= self.limit
+
+
+def publish(
+    name: str,
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    goals: Sequence[Goal] = (),
+    **details: Any,
+) -> None:
+    """Print a result and write it to ``benchmarks/out/NAME.json``."""
+    command = f"python -m benchmarks {name} {shlex.join(sys.argv[1:])}".strip()
+    where = {
+        "machine": machine(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": command,
+        "versions": {p: version(p) for p in ("torch", "transformers")},
+    }
+    print(f"\n{title}\n{where['machine']}; {where['date']}; {command}\n")
+    print(_layout(rows))
+    for goal in goals:
+        verdict = "met" if goal.met else "MISSED"
+        print(f"  {verdict:7}{goal.what}: {goal.value:.3g} (at most {goal.limit:g})")
+    record = {
+        **where,
+        "title": title,
+        "rows": list(rows),
+        "goals": [{**vars(goal), "met": goal.met} for goal in goals],
+        **details,
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def machine() -> str:
+    """Processor, cores and memory in words."""
+    info = Path("/proc/cpuinfo")
+    models = [
+        line.split(":", 1)[1].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB"
+
+
+def _layout(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    lines = []
+    for line in cells:
+        first, *rest = zip(line, widths, strict=True)
+        right = "".join(f"  {text:>{width}}" for text, width in rest)
+        lines.append(f"  {first[0]:<{first[1]}}{right}")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(value)
