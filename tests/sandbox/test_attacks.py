@@ -21,6 +21,7 @@ from sandbox.probe_layers import SHAPES, probe_tensors
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 SECRET = "s3ntinel-" + hashlib.sha256(b"planted").hexdigest()[:20]
+SOCKET = f"autoprune-attacks-{os.getpid()}"
 # Patient: a machine that is busy with other tests still has to finish the honest jobs.
 LIMITS = Limits(probe_s=20, memory_bytes=512 << 20)
 
@@ -28,6 +29,7 @@ LIMITS = Limits(probe_s=20, memory_bytes=512 << 20)
 def _attempts_source(prefixes: str, secret_file: Path, inputs: Path) -> str:
     text = attempts_text()
     text = text.replace("@SECRET_FILE@", str(secret_file)).replace("@INPUTS@", str(inputs))
+    text = text.replace("@SOCKET@", SOCKET)
     # Split, so that the candidate's own source does not hold the mark it looks for.
     text = text.replace('b"@SECRET_MARK@"', f'b"".join([b"{SECRET[:9]}", b"{SECRET[9:]}"])')
     return text + (
@@ -58,7 +60,7 @@ def secret_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     old = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, f"http://user:{SECRET}@192.0.2.7:3128"))
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind("\0autoprune-attack-suite")
+    listener.bind("\0" + SOCKET)
     listener.listen()
     yield path
     listener.close()
