@@ -129,14 +129,17 @@ class BlockPruner:
             if number:
                 seen = self._record(step, needs)
             self._prune_step(step, seen, masks, notes)
-        self.stream.advance()
+        if self.stream.position + 1 < len(self.stream.blocks):
+            self.stream.advance()
+        else:
+            self.stream.step()  # nobody reads what the last block makes
         return masks, notes
 
     def _record(
         self, members: Sequence[PrunableLinear], needs: frozenset[str]
     ) -> Mapping[str, Mapping[str, Tensor]]:
         block = self.stream.blocks[self.stream.position]
-        with BlockRecorder(block, members, needs) as recorder:
+        with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
             self.stream.run()
         return recorder.results()
 

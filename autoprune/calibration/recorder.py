@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from autoprune.calibration.accumulator import FROM_GRAM, InputAccumulator
+from autoprune.calibration.accumulator import InputAccumulator
 from autoprune.errors import AutopruneError
+from autoprune.models.capture import EnoughSeen
 from autoprune.models.structure import PrunableLinear
 
 _Key = tuple[int, int, int, int]
@@ -39,10 +40,18 @@ class BlockRecorder:
         block: The block.
         linears: Its prunable matrices.
         needs: Names of the statistics wanted.
+        inputs_only: Whether nobody needs the block's output; then a pass ends, by
+            :class:`EnoughSeen`, at the matrix whose input was recorded last. Its product, and what
+            follows, is a quarter of a llama's block.
     """
 
     def __init__(
-        self, block: nn.Module, linears: Sequence[PrunableLinear], needs: Collection[str]
+        self,
+        block: nn.Module,
+        linears: Sequence[PrunableLinear],
+        needs: Collection[str],
+        *,
+        inputs_only: bool = False,
     ) -> None:
         self._block = block
         self._linears = linears
@@ -51,6 +60,9 @@ class BlockRecorder:
         self._leader: dict[str, str] = {}
         self._inputs: dict[_Key, tuple[Tensor, str]] = {}
         self._silent_experts: set[str] = set()
+        self._inputs_only = inputs_only
+        self._order: list[str] = []
+        self._last: str | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "BlockRecorder":
@@ -64,7 +76,7 @@ class BlockRecorder:
         for owner, members in fused.values():
             self._stack.enter_context(self._watch_experts(owner, members))
         # References are held while the block runs, so that no address is used twice.
-        handle = self._block.register_forward_hook(lambda *_: self._inputs.clear())
+        handle = self._block.register_forward_hook(self._end_pass)
         self._stack.callback(handle.remove)
         return self
 
@@ -86,13 +98,13 @@ class BlockRecorder:
                 "its forward multiplies by something else than slices of its weight; this family "
                 "of experts is not supported"
             )
-        shared = {name: acc.result(self._needs) for name, acc in self._accumulators.items()}
+        shared = {name: acc.result() for name, acc in self._accumulators.items()}
         out: dict[str, dict[str, Tensor]] = {}
         for linear in self._linears:
             leader = self._leader.get(linear.name)
             if leader is None:
                 leader = linear.name
-                shared[leader] = self._new_accumulator(linear).result(self._needs)
+                shared[leader] = self._new_accumulator(linear).result()
             out[linear.name] = shared[leader]
         return out
 
@@ -105,8 +117,21 @@ class BlockRecorder:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = args[0] if args else next(iter(kwargs.values()))
             self._record(linear, x)
+            self._order.append(linear.name)
+            if linear.name == self._last:
+                self._inputs.clear()
+                raise EnoughSeen
 
         return hook
+
+    def _end_pass(self, *_: object) -> None:
+        self._inputs.clear()
+        # Only where the first pass reached every matrix once is the last one known to be the last:
+        # experts are reached or not as the data has it.
+        once = sorted(self._order) == sorted(linear.name for linear in self._linears)
+        if self._inputs_only and once:
+            self._last = self._order[-1]
+        self._order.clear()
 
     def _record(self, linear: PrunableLinear, x: Tensor) -> None:
         key = (x.data_ptr(), x.numel(), x.shape[-1], x._version)
@@ -128,9 +153,7 @@ class BlockRecorder:
         self._accumulators[leader].add(x)
 
     def _new_accumulator(self, linear: PrunableLinear) -> InputAccumulator:
-        gram = not FROM_GRAM.isdisjoint(self._needs)
-        device = linear.read().device
-        return InputAccumulator(linear.shape[1], gram=gram, device=device)
+        return InputAccumulator(linear.shape[1], self._needs, linear.read().device)
 
     @contextmanager
     def _watch_experts(self, owner: nn.Module, members: list[PrunableLinear]) -> Iterator[None]:

@@ -7,7 +7,7 @@ full attention blocks of one model receive different masks, so each block keeps 
 """
 
 from collections.abc import Iterator, MutableSequence, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,10 @@ from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks
 
 _HIDDEN = "hidden_states"
+
+
+class EnoughSeen(Exception):
+    """Raised by a hook that has seen what it came for; ends a block's pass in ``run``."""
 
 
 class _LastBlockReached(Exception):
@@ -98,10 +102,16 @@ class BlockStream:
         for hidden, call in zip(self.hidden, calls, strict=True):
             yield call.replay(block, hidden)
 
+    @torch.no_grad()
     def run(self) -> None:
-        """Run the next block on every batch and drop the outputs; for hooks inside it."""
-        for _ in self.outputs():
-            pass
+        """Run the next block on every batch and drop the outputs; for hooks inside it.
+
+        A hook may raise :class:`EnoughSeen` to go on with the next batch.
+        """
+        block, calls = self.blocks[self.position], self._calls[self.position]
+        for hidden, call in zip(self.hidden, calls, strict=True):
+            with suppress(EnoughSeen):
+                call.replay(block, hidden)
 
     def advance(self) -> None:
         """Replace the hidden states by the next block's outputs and go one block on."""

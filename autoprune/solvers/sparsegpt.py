@@ -1,6 +1,6 @@
 """SparseGPT: optimal brain surgeon, column by column, each column's error pushed to the right."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -41,8 +41,7 @@ class SparseGpt(Solver):
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Swept weight, and the mask it was swept with."""
-        _, factor = damped_cholesky(problem, self.damp)
-        upper = torch.linalg.cholesky(torch.cholesky_inverse(factor), upper=True)
+        upper = inverse_factor(problem, self.damp)
         weight, keep = problem.weight.clone(), problem.keep.clone()
         rows, width = weight.shape
         size = self._block_size(problem)
@@ -64,15 +63,39 @@ class SparseGpt(Solver):
         return max(self.columns // of, 1) * of
 
     def _sweep(self, weight: Tensor, keep: Tensor, upper: Tensor, problem: Problem) -> Tensor:
-        """Sweep one block in place: weight and keep [o, c], upper [c, c] -> errors [o, c]."""
-        errors = torch.zeros_like(weight)
+        """Sweep one block in place: weight and keep [o, c], upper [c, c] -> errors [o, c].
+
+        A column takes what the columns before it left over in one matrix-vector product when its
+        turn comes, instead of every column writing to all behind it: half the memory traffic. The
+        work is done on the transpose, where a column is contiguous.
+        """
+        current = weight.t().contiguous()
+        errors = torch.zeros_like(current)
+        diagonal = upper.diagonal().unsqueeze(1)
+        shares = (~keep).t() / diagonal
         pattern = problem.pattern if self.select == "own" else None
-        for column in range(weight.shape[1]):
+        for column in range(len(current)):
             if pattern is not None and column % pattern.of == 0:
                 group = slice(column, column + pattern.of)
-                saliency = (weight[:, group] / upper.diagonal()[group]).square()
-                keep[:, group] = keep_nm(saliency, pattern)
-            error = weight[:, column] * ~keep[:, column] / upper[column, column]
-            weight[:, column:] -= error.unsqueeze(1) * upper[column, column:]
-            errors[:, column] = error
-        return errors
+                ready = current[group] - upper[:column, group].t() @ errors[:column]
+                keep[:, group] = keep_nm((ready / diagonal[group]).square().t(), pattern)
+                shares[group] = (~keep[:, group]).t() / diagonal[group]
+            if column:
+                before = errors[:column].t()
+                current[column].addmv_(before, upper[:column, column], alpha=-1.0)
+            torch.mul(current[column], shares[column], out=errors[column])
+        weight.copy_(current.t() * keep)
+        return errors.t()
+
+
+def inverse_factor(problem: Problem, damp: float) -> Tensor:
+    """Upper U with ``U^T U`` the inverse of the damped Gram matrix, [i, i].
+
+    With rows and columns in reverse order the Gram matrix has a lower factor M; turned back, its
+    inverse is U. One factorisation and one triangular solve, and the inverse is never formed.
+    """
+    turned = {**problem.stats, "gram": problem.gram.flip(0, 1)}
+    _, factor = damped_cholesky(replace(problem, stats=turned), damp)
+    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse.flip(0, 1)

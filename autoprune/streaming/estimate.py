@@ -130,7 +130,7 @@ class _Rehearsal:
                 fill = time.perf_counter() - begin
 
                 def recorded() -> None:
-                    with BlockRecorder(block, members, needs):
+                    with BlockRecorder(block, members, needs, inputs_only=True):
                         stream.run()
 
                 recorded()  # the first run of any shape is slower than all others
