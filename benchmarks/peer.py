@@ -25,18 +25,20 @@ def main() -> None:
     """Measure all, print ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=1, help="runs of each, the best counts")
+    parser.add_argument("--only", choices=THEIRS, help="one method instead of both")
     args = parser.parse_args()
     model, tokens = prepare()
     python = peer_python()
-    theirs: dict[str, list[dict[str, Any]]] = {name: [] for name in THEIRS}
-    ours: dict[str, list[dict[str, Any]]] = {name: [] for name in OURS}
+    methods = [args.only] if args.only else list(THEIRS)
+    theirs: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
+    ours: dict[str, list[dict[str, Any]]] = {name: [] for name in OURS if _peer_of(name) in theirs}
     for _ in range(args.repeat):
-        for name in THEIRS:
+        for name in methods:
             arguments = (name, str(model), str(tokens), SHARE)
             theirs[name].append(
                 run_fresh("benchmarks.peer_llmcompressor", *arguments, python=python)
             )
-            for own in (own for own in OURS if _peer_of(own) == name):
+            for own in (own for own in ours if _peer_of(own) == name):
                 arguments = (own, str(model), str(tokens), SHARE)
                 ours[own].append(run_fresh("benchmarks.peer_autoprune", *arguments))
     best_theirs = {name: best_of(runs, "prune_s") for name, runs in theirs.items()}
@@ -54,13 +56,16 @@ def _publish(
     def ratio(name: str, column: str) -> float:
         return float(ratios[f"autoprune {name}"][column])
 
-    leanest = min(ratio("wanda", "x memory"), ratio("wanda-streamed", "x memory"))
-    goals = [
-        Goal("sequential Wanda, time", ratio("wanda", "x time"), 0.8),
-        Goal("sequential Wanda, memory (streamed or not)", leanest, 0.7),
-        Goal("one-shot statistics and masks, time", ratio("one-shot", "x time"), 0.45),
-        Goal("SparseGPT, time", ratio("sparsegpt", "x time"), 0.6),
-    ]
+    goals = []
+    if "wanda" in theirs:
+        leanest = min(ratio("wanda", "x memory"), ratio("wanda-streamed", "x memory"))
+        goals += [
+            Goal("sequential Wanda, time", ratio("wanda", "x time"), 0.8),
+            Goal("sequential Wanda, memory (streamed or not)", leanest, 0.7),
+            Goal("one-shot statistics and masks, time", ratio("one-shot", "x time"), 0.45),
+        ]
+    if "sparsegpt" in theirs:
+        goals.append(Goal("SparseGPT, time", ratio("sparsegpt", "x time"), 0.6))
     title = "Pruning SmolLM2-135M to 60 %, 16 x 512 calibration tokens, float32"
     publish("peer", title, rows, goals, runs=runs)
 

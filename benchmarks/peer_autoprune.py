@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoprune.calibration.statistics import collect_statistics
+from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
@@ -47,7 +47,7 @@ def in_memory(method: str, folder: str, tokens: Tensor, share: float) -> dict[st
     metric, plan = plan_of(method, share)
     if method == "one-shot":
         layers = prunable_linears(model)
-        statistics = collect_statistics(model, tokens, needs=metric.needs)
+        statistics = collect_statistics(model, tokens, needs=BASIC)
         outcome = prune_one_shot(layers, metric_scores(metric, statistics), plan)
     else:
         outcome = prune_sequential(model, tokens, metric, plan)
