@@ -62,6 +62,15 @@ def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> li
     raise ValueError(f"generator {name!r} made {len(items)} different items, {count} were asked")
 
 
+@GENERATORS.register("digits")
+def digits(rng: random.Random) -> Item:
+    """Sum or difference of two single digits, which models of 100M parameters partly know."""
+    a, b = rng.randint(1, 9), rng.randint(1, 9)
+    if rng.random() < 0.5:
+        return Item(f"What is {a} + {b}?", "", str(a + b), 1)
+    return Item(f"What is {a + b} - {b}?", "", str(a), 1)
+
+
 @GENERATORS.register("addition")
 def addition(rng: random.Random) -> Item:
     """Sum of two numbers of one or two digits."""
