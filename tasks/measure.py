@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from tasks.policies import step
@@ -136,21 +137,30 @@ def pruned(bench: SearchBench, recipe: Recipe, sparsity: float) -> Iterator["Pru
         CandidateRejected: If the sandbox turns the metric away.
         UsageError: If the recipe or its scores make no sense.
     """
+    key = digest_json([recipe.to_json(), sparsity])
+    with bench.dense:
+        outcome = bench.masks.apply(key, bench.layers)
+        yield outcome if outcome is not None else _prune(bench, recipe, sparsity, key)
+
+
+def _prune(bench: SearchBench, recipe: Recipe, sparsity: float, key: str) -> "PruneOutcome":
     from autoprune.pruning import PruningPlan, prune_one_shot
+    from autoprune.solvers import Plain
     from tasks.scoring import score_function
 
     plan = PruningPlan.of_recipe(recipe, sparsity, pattern=bench.spec.pattern, seed=bench.seed)
     statistics = bench.calibrated(plan.needs)
-    score = score_function(bench, recipe.metric, bench.layers)
-    with bench.dense:
-        yield prune_one_shot(
-            bench.layers,
-            score,
-            plan,
-            statistics=statistics,
-            context=bench.context_for(statistics),
-            report=bench.report,
-        )
+    outcome = prune_one_shot(
+        bench.layers,
+        score_function(bench, recipe.metric, bench.layers),
+        plan,
+        statistics=statistics,
+        context=bench.context_for(statistics),
+        report=bench.report,
+    )
+    if isinstance(plan.solver, Plain):
+        bench.masks.keep(key, outcome)
+    return outcome
 
 
 def _measurement(

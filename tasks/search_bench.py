@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.search.spec import SearchSpec
+from tasks.mask_memory import MaskMemory
 from tasks.sandbox_scores import OFFERED
 from tasks.workbench import Workbench, find_workbench
 
@@ -38,11 +39,13 @@ class SearchBench(Workbench):
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
+        masks: Masks that may be asked for again.
     """
 
     spec: SearchSpec = field(kw_only=True)
     run_id: str = field(kw_only=True)
     designs_in: str = field(default="docker", kw_only=True)
+    masks: MaskMemory = field(default_factory=MaskMemory, kw_only=True)
 
     @cached_property
     def splits(self) -> "Splits":
@@ -150,6 +153,7 @@ class SearchBench(Workbench):
         for name in ("dense", "layer_files", "splits"):
             self.__dict__.pop(name, None)
         self._context = self._statistics = None
+        self.masks = MaskMemory()
         super().close()
 
     _context: "ModelContext | None" = field(default=None, init=False, repr=False)

@@ -17,7 +17,8 @@ def reason_to_stop(state: State) -> DoneReason | None:
         return "candidates"
     if budget.tokens is not None and spent.tokens + _expected_tokens(state) > budget.tokens:
         return "tokens"
-    if budget.seconds is not None:
+    # The first generation always starts: on a slow machine too, a search designs something.
+    if budget.seconds is not None and state.generation > 0:
         needed = spent.seconds + _expected_seconds(state) + reserve_seconds(state)
         if needed > budget.seconds:
             return "seconds"

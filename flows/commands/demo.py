@@ -20,8 +20,8 @@ DEFAULTS = {
     "candidates": 12,
     "rung_windows": 2,
     "windows": 6,
-    "sealed_windows": 10,
-    "minutes": 5.0,
+    "sealed_windows": 8,
+    "minutes": 6.0,
 }
 
 

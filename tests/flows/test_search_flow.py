@@ -17,6 +17,7 @@ from flows import driving
 from flows.cli import main
 from flows.params import SearchParams
 from flows.search import search
+from tasks.mask_memory import MaskMemory
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
 from tasks.state import State
@@ -163,6 +164,19 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     state = State.open()
     with Search.open(state.run("cut")) as first, Search.open(state.run("whole")) as second:
         assert first.graph.digest == second.graph.digest
+
+
+def test_a_tiny_time_budget_still_designs_one_generation(make: Make) -> None:
+    record = search.fn(make(minutes=1e-6, candidates=8, slots=2, register_winner=False))
+    designed = [row for row in record["leaderboard"] if row["candidate"].startswith("C")]
+    assert len(designed) == 2 and record["ended"] == "the time budget was used up"
+
+
+def test_remembered_masks_are_the_same_pruning(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = search.fn(make(run="with", register_winner=False))
+    monkeypatch.setattr(MaskMemory, "apply", lambda *_: None)
+    forgotten = search.fn(make(run="without", register_winner=False))
+    assert remembered["leaderboard"] == forgotten["leaderboard"]
 
 
 def test_other_settings_in_the_same_run_are_refused(make: Make) -> None:
