@@ -116,7 +116,9 @@ def test_real_designer_writes_what_can_be_read(model: Path) -> None:
 
 
 PARENT = """
-    import sys, time
+    import signal, sys, time
+    # A shell's background jobs inherit an ignored SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from pathlib import Path
     from autoprune.design.local import LocalServer
     server = LocalServer(Path(sys.argv[1]))
@@ -134,7 +136,7 @@ def test_server_dies_with_its_parent(model: Path, how: signal.Signals) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     os.kill(parent.pid, how)
-    parent.wait()
+    parent.wait(timeout=30)
     parent.stdout.close()
     deadline = time.monotonic() + 15
     while psutil.pid_exists(child) and time.monotonic() < deadline:
