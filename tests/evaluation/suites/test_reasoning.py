@@ -37,7 +37,9 @@ def test_items_are_seeded_distinct_and_stable(name: str) -> None:
                 ] == int(right)
 
 
-@pytest.mark.parametrize("name", ["digits", "addition", "subtraction", "multiplication", "fractions"])
+@pytest.mark.parametrize(
+    "name", ["digits", "addition", "subtraction", "multiplication", "fractions"]
+)
 def test_single_step_answers_are_right(name: str) -> None:
     for item in draw_items(name, 40, seed=0):
         a, sign, b = re.fullmatch(r"What is (\S+) (\S) (\S+)\?", item.question).groups()  # type: ignore[union-attr]
