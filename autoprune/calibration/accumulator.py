@@ -13,6 +13,7 @@ from autoprune.errors import AutopruneError
 BASIC = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 MOMENTS = frozenset({"x_norm", "x_mean", "x_var"})
 FROM_GRAM = frozenset({"gram", "hessian_diag"})
+GRAM_STRIPS = 4
 DAMPING = 0.01
 MAX_DAMPING = 1.0
 
@@ -53,7 +54,7 @@ class InputAccumulator:
             largest = torch.maximum(x.amax(0), -x.amin(0))
             self._largest = torch.maximum(self._largest, largest.cpu())
         if self._gram is not None:
-            self._gram.addmm_(x.T, x)
+            add_gram(self._gram, x)
         self.tokens += count
 
     def _add_moments(self, x: Tensor, count: int) -> None:
@@ -82,7 +83,7 @@ class InputAccumulator:
             "x_max": self._largest,
         }
         chosen = {name: value.float() for name, value in values.items() if name in self._needs}
-        gram = None if self._gram is None else (self._gram / count).cpu()
+        gram = None if self._gram is None else mirrored(self._gram / count).cpu()
         checked = [*chosen.values(), *([] if gram is None else [gram.diagonal()])]
         if not all(bool(torch.isfinite(value).all()) for value in checked):
             raise AutopruneError(
@@ -94,6 +95,29 @@ class InputAccumulator:
         if gram is not None and "hessian_diag" in self._needs:
             chosen["hessian_diag"] = hessian_diagonal(gram)
         return chosen
+
+
+def add_gram(total: Tensor, x: Tensor) -> None:
+    """Add ``x^T x`` to the lower triangle of ``total``, [i, i], strip by strip.
+
+    The matrix is symmetric, so with four strips three eighths of the work need not be done; what
+    lies above the diagonal is worthless until :func:`mirrored`.
+
+    Args:
+        total: Changed in place.
+        x: Inputs, [n, i].
+    """
+    features = x.shape[1]
+    width = -(-features // GRAM_STRIPS)
+    for start in range(0, features, width):
+        stop = min(start + width, features)
+        total[start:stop, :stop].addmm_(x[:, start:stop].T, x[:, :stop])
+
+
+def mirrored(total: Tensor) -> Tensor:
+    """The symmetric matrix whose lower triangle ``total`` holds."""
+    lower = total.tril()
+    return lower + lower.tril(-1).T
 
 
 def hessian_diagonal(gram: Tensor, damping: float = DAMPING) -> Tensor:

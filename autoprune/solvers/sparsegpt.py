@@ -1,5 +1,7 @@
 """SparseGPT: optimal brain surgeon, column by column, each column's error pushed to the right."""
 
+import threading
+import weakref
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -93,9 +95,42 @@ def inverse_factor(problem: Problem, damp: float) -> Tensor:
 
     With rows and columns in reverse order the Gram matrix has a lower factor M; turned back, its
     inverse is U. One factorisation and one triangular solve, and the inverse is never formed.
+    Layers with a common input (q, k and v; gate and up) come one after the other and share it.
     """
-    turned = {**problem.stats, "gram": problem.gram.flip(0, 1)}
-    _, factor = damped_cholesky(replace(problem, stats=turned), damp)
-    identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
-    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return inverse.flip(0, 1)
+    gram, first = problem.gram, len(problem.notes)
+    known = _latest.get(gram, damp)
+    if known is None:
+        turned = {**problem.stats, "gram": gram.flip(0, 1)}
+        _, factor = damped_cholesky(replace(problem, stats=turned), damp)
+        identity = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+        upper = torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
+        known = _Factor(weakref.ref(gram), gram._version, damp, upper, problem.notes[first:])
+        _latest.factor = known
+    else:
+        problem.notes.extend(known.notes)
+    return known.upper
+
+
+@dataclass(frozen=True)
+class _Factor:
+    gram: "weakref.ref[Tensor]"
+    version: int
+    damp: float
+    upper: Tensor
+    notes: list[str]
+
+
+class _Latest(threading.local):
+    """The factor computed last, known by the very tensor it was computed from."""
+
+    factor: _Factor | None = None
+
+    def get(self, gram: Tensor, damp: float) -> _Factor | None:
+        known = self.factor
+        if known is None or known.gram() is not gram or known.version != gram._version:
+            self.factor = None  # another matrix follows, so its memory can go
+            return None
+        return known if known.damp == damp else None
+
+
+_latest = _Latest()

@@ -6,8 +6,10 @@ from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor, nn
 from torch.nn.functional import linear as apply
 
+from autoprune.calibration.recorder import BlockRecorder
 from autoprune.calibration.statistics import ALL, BASIC, collect_statistics
 from autoprune.errors import AutopruneError, UnknownNameError
+from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 
 
@@ -202,3 +204,39 @@ def test_bad_requests_are_refused() -> None:
     model.model.embed_tokens.weight.data.fill_(float("inf"))
     with pytest.raises(AutopruneError, match="not a number"):
         collect_statistics(model, random_windows())
+
+
+@pytest.mark.parametrize("features", [1, 3, 4, 7, 64])
+def test_the_gram_matrix_is_whole_and_symmetric(features: int) -> None:
+    from autoprune.calibration.accumulator import InputAccumulator
+
+    x = torch.randn(96, features, generator=torch.Generator().manual_seed(features))
+    accumulator = InputAccumulator(features, {"gram"}, x.device)
+    for part in x.split(40):
+        accumulator.add(part)
+    gram = accumulator.result()["gram"]
+    torch.testing.assert_close(gram, (x.double().T @ x.double() / 96).float())
+    assert torch.equal(gram, gram.T)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "qwen3_moe"])
+def test_ending_at_the_last_input_loses_nothing(family: str) -> None:
+    model = tiny_model(family)
+    whole, ended = (BlockStream(model, random_windows(6, 12), batch=2) for _ in range(2))
+    linears = prunable_linears(model)
+    outputs: list[Tensor] = []
+    for index, block in enumerate(whole.blocks):
+        members = [x for x in linears if x.block == index]
+        with BlockRecorder(block, members, ALL - {"grad_norm"}) as all_of_it:
+            whole.run()
+        handle = block.register_forward_hook(lambda _, __, out: outputs.append(out))
+        with BlockRecorder(block, members, ALL - {"grad_norm"}, inputs_only=True) as inputs_only:
+            ended.run()
+        handle.remove()
+        for name, values in all_of_it.results().items():
+            for stat, value in inputs_only.results()[name].items():
+                assert torch.equal(value, values[stat]), (name, stat)
+        whole.advance()
+        ended.advance()
+    # Experts are reached as the data has it, so only blocks without them may be cut short.
+    assert len(outputs) == (7 if family == "qwen3_moe" else 3)

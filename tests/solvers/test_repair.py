@@ -188,3 +188,21 @@ def test_solver_texts() -> None:
         build_solver("mrp+")
     for name, kind in SOLVERS.items():
         assert name == kind.NAME and kind.SOURCE and kind.__doc__
+
+
+def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
+    weight, keep, stats = make_problem(5, 12, 0.5, seed=7)
+    other = make_problem(5, 12, 0.5, seed=8)[2]
+    solver, harder = build_solver("sparsegpt"), build_solver("sparsegpt:damp=1")
+    alone = [
+        build_solver("sparsegpt").repair(weight, keep, {"gram": gram.clone()}).weight
+        for gram in (stats["gram"], other["gram"])
+    ]
+    for _ in range(2):
+        for gram, expected in zip((stats["gram"], other["gram"]), alone, strict=True):
+            first = solver.repair(weight, keep, {"gram": gram}).weight
+            assert torch.equal(first, expected)
+            assert torch.equal(solver.repair(weight, keep, {"gram": gram}).weight, expected)
+            assert not torch.equal(harder.repair(weight, keep, {"gram": gram}).weight, expected)
+    stats["gram"].add_(torch.eye(12, dtype=torch.float64) * stats["gram"].diagonal().mean())
+    assert not torch.equal(solver.repair(weight, keep, stats).weight, alone[0])
