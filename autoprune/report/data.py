@@ -257,9 +257,10 @@ class RunReport(_Part):
 
     @property
     def winner(self) -> Entry | None:
-        """The candidate named winner, else the best measured one."""
+        """The entry named winner, made by hand or designed, else the best designed one."""
         best = [e for e in self.ranked if e.kind == "candidate"]
-        return next((e for e in best if e.verdict == "winner"), best[0] if best else None)
+        named = (e for e in self.ranked if e.verdict == "winner")
+        return next(named, best[0] if best else None)
 
     def baseline(self, name: str) -> Entry | None:
         """The measured baseline with this alias, case ignored."""

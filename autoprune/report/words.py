@@ -84,7 +84,8 @@ def _verdict(report: RunReport, winner: Entry) -> str:
     if gain >= 0:
         how = "equal to" if gain == 0 else f"{percent(gain)} above"
         return f"None beat Wanda. The best, {value} on the selection split, {how} Wanda{unpruned}."
-    text = f"The best, {value} on the selection split, {percent(-gain)} below Wanda{unpruned}."
+    whose = "The best" if winner.kind == "candidate" else "No designed recipe won. The best"
+    text = f"{whose}, {value} on the selection split, {percent(-gain)} below Wanda{unpruned}."
     if winner.change_interval is not None and winner.change_interval[1] >= 0:
         text += " The 95 % interval of that difference includes zero: it may be chance."
     return text

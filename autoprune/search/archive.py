@@ -137,6 +137,14 @@ class Archive:
         found = (e for e in self.measured() if e.rung >= 2)
         return next((e for e in found if not (designed and e.is_baseline)), None)
 
+    def winner(self) -> Entry | None:
+        """What a search ends with: the best recipe that beats the reference, whoever wrote it.
+
+        A hand-made combination may win; then no designed recipe is worth shipping.
+        """
+        best = self.best()
+        return best if best is not None and best.change and best.change.mean < 0 else None
+
     def claim(self, space: str, key: str, entry: Entry) -> Entry | None:
         """The older entry that owns ``key``; when there is none, ``entry`` owns it from now on.
 

@@ -80,7 +80,7 @@ def prediction_text(entry: Entry) -> str:
 
 def leaderboard(archive: Archive) -> list[Row]:
     """All entries, best first; what has no result of its own comes last, in order of design."""
-    winner = archive.best(designed=True)
+    winner = archive.winner()
     measured = archive.measured()
     rows = [_row(entry, rank, entry is winner) for rank, entry in enumerate(measured, 1)]
     ranked = {entry.alias for entry in measured}
@@ -106,8 +106,8 @@ def _row(entry: Entry, rank: int | None, is_winner: bool) -> Row:
 def _verdict(entry: Entry, is_winner: bool) -> str:
     if entry.status in ("rejected", "duplicate"):
         return entry.status
+    if is_winner:
+        return "winner"
     if entry.is_baseline and entry.status == "measured":
         return "baseline"
-    if is_winner and entry.change is not None and entry.change.mean < 0:
-        return "winner"
     return entry.change.verdict if entry.change else "unmeasured"

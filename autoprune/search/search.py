@@ -153,8 +153,8 @@ class Search:
 
     @property
     def best(self) -> Entry | None:
-        """The best designed entry on all selection windows."""
-        return self._script.archive.best(designed=True)
+        """The best entry on all selection windows that beats the reference, whoever wrote it."""
+        return self._script.archive.winner()
 
     @property
     def entries(self) -> list[Entry]:
