@@ -98,6 +98,22 @@ class PruneParams(Params):
         json_schema_extra=_at(11),
     )
     seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(12))
+    stream: bool = Field(
+        default=False,
+        description="Prune from safetensors shards to new shards, one block in memory at a time",
+        json_schema_extra=_at(13),
+    )
+    dry_run: bool = Field(
+        default=False,
+        description="Only say what memory, disk and time a streamed run would take",
+        json_schema_extra=_at(14),
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "PruneParams":
+        if self.stream and not self.dry_run and self.out is None:
+            raise ValueError("a streamed model goes straight to its folder; give --out")
+        return self
 
 
 class EvaluateParams(Params):

@@ -12,6 +12,7 @@ from tasks.calibrate import cut_windows, load_model
 from tasks.memory import peak_rss_mb
 from tasks.prune import check_request, prune_model, save_checkpoint
 from tasks.state import State
+from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
@@ -41,9 +42,12 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         "seed": params.seed,
     }
     with opened(bench):
-        model = load_model(bench_id, params.model)
+        streams = params.stream or params.dry_run
+        if streams:
+            model = open_source(bench_id, params.model, params.metric, params.statistics)
+        else:
+            model = load_model(bench_id, params.model)
         text = cut_windows(bench_id, CALIBRATION, params.corpus, params.samples, params.seqlen)
-        pruned = prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
         record = {
             "model": params.model,
             "model_digest": model["digest"],
@@ -58,13 +62,20 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "samples": params.samples,
             "seqlen": params.seqlen,
             "seed": params.seed,
-            **pruned,
             "out": None,
         }
-        if params.out is not None:
-            record |= save_checkpoint(bench_id, params.out, record)
+        if params.dry_run:
+            cost = estimate_stream(bench_id, params.metric, CALIBRATION, plan, params.out)
+            return record | {"estimate": cost}
+        if streams:
+            out = str(params.out)
+            record |= prune_stream(bench_id, params.metric, CALIBRATION, plan, out, record)
+        else:
+            record |= prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
+            record["seconds_pruning"] = record["seconds"]
+            if params.out is not None:
+                record |= save_checkpoint(bench_id, params.out, record)
     return record | {
-        "seconds_pruning": pruned["seconds"],
         "seconds": time.monotonic() - started,
         "peak_rss_mb": peak_rss_mb(),
     }

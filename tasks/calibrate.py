@@ -44,7 +44,7 @@ def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) 
 
     bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store)
-    windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+    windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows
     return {
         "corpus": text.name,

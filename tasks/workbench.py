@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autoprune.calibration.statistics import Statistics
     from autoprune.calibration.store import Store
     from autoprune.models.loading import LoadedModel
+    from autoprune.models.reference import ModelSource
     from autoprune.models.structure import PrunableLinear
 
 
@@ -49,6 +50,25 @@ class Workbench:
         from autoprune.models.loading import load_model
 
         return load_model(self.model_ref)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; of a model that is streamed it is loaded without the weights."""
+        return self.loaded.tokenizer if "loaded" in vars(self) else self.source_tokenizer
+
+    @cached_property
+    def source(self) -> "ModelSource":
+        """Where the model lies."""
+        from autoprune.models.reference import resolve
+
+        return resolve(self.model_ref)
+
+    @cached_property
+    def source_tokenizer(self) -> Any:
+        """The tokenizer alone."""
+        from autoprune.models.loading import load_tokenizer
+
+        return load_tokenizer(self.source)
 
     @cached_property
     def layers(self) -> "list[PrunableLinear]":
@@ -80,7 +100,7 @@ class Workbench:
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""
         self.windows.clear()
-        for name in ("loaded", "layers"):
+        for name in ("loaded", "layers", "source_tokenizer"):
             self.__dict__.pop(name, None)
 
 

@@ -59,6 +59,20 @@ def load_model(
     return LoadedModel(model, tokenizer, source)
 
 
+def load_tokenizer(source: ModelSource) -> Any:
+    """The tokenizer alone, for a model whose weights are streamed.
+
+    Raises:
+        DamagedFileError: If it cannot be read.
+    """
+    options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    with quiet_transformers(), shared_gguf_parsing():
+        try:
+            return AutoTokenizer.from_pretrained(str(source.folder), **options)
+        except Exception as error:
+            raise _load_error(source, error) from error
+
+
 def default_device() -> str:
     """Name of the accelerator torch sees, else of the processor."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)

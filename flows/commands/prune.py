@@ -1,6 +1,8 @@
 """``autoprune prune``: one model, one metric, one budget."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from flows.cli_types import positive_number, share
 from flows.output import emit, pairs
@@ -73,6 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model; auto (default): sequential, dense for .py metrics and the group global",
     )
     parser.add_argument("--out", metavar="DIR", help="save the pruned model here")
+    parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="prune from the model's safetensors shards to new ones in --out, one block in memory "
+        "at a time; same masks as --statistics sequential",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="prune nothing: say what memory, disk and time --stream would take, from one block",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
         from flows.prune import prune
 
         record = engine.call(prune, params)
+    if args.dry_run:
+        emit(args, record, _cost(record["estimate"]))
+        return 0
     lines = [
         ("zeros", f"{record['zeros']:,} of {record['prunable']:,} prunable weights"),
         ("sparsity", f"{record['sparsity']:.4%}"),
@@ -98,3 +114,13 @@ def run(args: argparse.Namespace) -> int:
         lines.append(("next", "add --out DIR to keep the pruned model"))
     emit(args, record, pairs(*lines))
     return 0
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    parts = (f"{name} {size:,.0f}" for name, size in cost["memory_parts_mb"].items())
+    return pairs(
+        ("memory", f"{cost['memory_mb']:,.0f} MB at most: {', '.join(parts)}"),
+        ("disk", f"{cost['disk_mb']:,.0f} MB written"),
+        ("time", f"{cost['seconds']:,.0f} s"),
+        ("next", "the same command with --stream and --out DIR instead of --dry-run"),
+    )

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from autoprune.errors import UsageError
 from flows.cli import main
 from flows.evaluate import evaluate
 from flows.params import EvaluateParams, PruneParams
@@ -185,3 +187,52 @@ def test_a_rejected_file_prunes_nothing(
     assert main([*words, "--metric", str(code)]) == 3
     assert "the sandbox rejects" in capsys.readouterr().err
     assert not marker.exists() and not (tmp_path / "out").exists()
+
+
+def test_a_streamed_model_is_the_sequential_one(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    in_memory = pruned(tiny_folder, text_file, out=str(tmp_path / "in-memory"))
+    streamed = pruned(tiny_folder, text_file, stream=True, out=str(tmp_path / "streamed"))
+    assert streamed["mask_digest"] == in_memory["mask_digest"]
+    assert streamed["zeros"] == in_memory["zeros"]
+    left, right = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("in-memory", "streamed")
+    )
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    kept = json.loads((tmp_path / "streamed" / "autoprune.json").read_text())
+    assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == streamed["zeros"]
+    AutoTokenizer.from_pretrained(tmp_path / "streamed")
+
+
+def test_a_dry_run_states_the_cost_and_leaves_nothing(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    record = pruned(tiny_folder, text_file, dry_run=True, out=str(tmp_path / "out"))
+    cost = record["estimate"]
+    assert cost["memory_mb"] == pytest.approx(sum(cost["memory_parts_mb"].values()))
+    assert cost["disk_mb"] > 0 and cost["seconds"] > 0
+    assert not (tmp_path / "out").exists() and record["out"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"statistics": "dense"}, "leave out --stream or --statistics dense"),
+        ({"metric": "gblm"}, "gradients of the whole model"),
+        ({"group": "global"}, "whole model at once"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pruned(tiny_folder, text_file, stream=True, out=str(tmp_path / "out"), **changes)
+    with pytest.raises(ValidationError, match="give --out"):
+        pruned(tiny_folder, text_file, stream=True)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,119 @@
+"""Tasks that prune a model from its shards to new shards, and say before what it will cost."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import UsageError
+from tasks.policies import step
+from tasks.prune import FILE_SUFFIX, check_target, saved_record
+from tasks.workbench import Workbench, find_workbench
+
+if TYPE_CHECKING:
+    from autoprune.streaming import StreamJob
+
+
+@step("open source", "open {model}")
+def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict[str, Any]:
+    """Find the workbench's model without loading it, and refuse what cannot be streamed.
+
+    Args:
+        bench_id: Id of an open workbench.
+        model: Its reference, for the task's name.
+        metric: Built-in name or formula.
+        statistics: What the user asked for.
+
+    Raises:
+        UsageError: If the metric lies in a file, dense statistics are asked for, or the model is
+            no folder of safetensors shards.
+    """
+    if metric.endswith(FILE_SUFFIX):
+        raise UsageError(
+            f"{metric} is scored in the container from statistics of the whole dense model, and "
+            "streaming never holds them; use a built-in metric or a formula, or leave out --stream"
+        )
+    if statistics == "dense":
+        raise UsageError(
+            "streaming prunes block after block; leave out --stream or --statistics dense"
+        )
+    source = find_workbench(bench_id).source
+    if source.gguf_file is not None:
+        raise UsageError(
+            f"{model} is a GGUF file; streaming reads safetensors shards: prune it without "
+            "--stream, or save it with save_pretrained first"
+        )
+    return {"model": model, "digest": source.digest}
+
+
+@step("estimate", "estimate streaming with {metric}")
+def estimate_stream(
+    bench_id: str, metric: str, windows: str, plan: dict[str, Any], out: str | None
+) -> dict[str, Any]:
+    """Memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
+
+    Args:
+        bench_id: Id of an open workbench.
+        metric: Built-in name or formula.
+        windows: Name of the calibration windows.
+        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        out: Target folder, whose disk is measured; the temporary folder's where it is None.
+    """
+    from autoprune.streaming import estimate
+
+    bench = find_workbench(bench_id)
+    base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
+    existing = base if base.exists() else next(p for p in base.parents if p.exists())
+    cost = estimate(_job(bench, metric, windows, plan), existing)
+    return {
+        "memory_mb": cost.memory_bytes / 1e6,
+        "disk_mb": cost.disk_bytes / 1e6,
+        "seconds": cost.seconds,
+        "memory_parts_mb": {name: size / 1e6 for name, size in cost.parts.items()},
+    }
+
+
+@step("stream", "stream with {metric} to {out}")
+def prune_stream(
+    bench_id: str,
+    metric: str,
+    windows: str,
+    plan: dict[str, Any],
+    out: str,
+    record: dict[str, Any],
+) -> dict[str, Any]:
+    """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`.
+
+    Args:
+        bench_id: Id of an open workbench.
+        metric: Built-in name or formula.
+        windows: Name of the calibration windows.
+        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        out: Target folder.
+        record: What makes the model.
+
+    Raises:
+        UsageError: If the target holds something that is no saved model.
+    """
+    from autoprune.streaming import prune_streamed
+
+    bench = find_workbench(bench_id)
+    check_target(Path(out))
+    job = _job(bench, metric, windows, plan)
+    made = prune_streamed(job, Path(out), record=record, report=bench.report)
+    return {
+        **saved_record(made.saved),
+        "mask_digest": made.mask_digest,
+        "layer_sparsity": dict(made.layer_sparsity),
+        "statistics": "streamed",
+        "notes": list(made.notes),
+        "seconds_pruning": made.seconds,
+    }
+
+
+def _job(bench: Workbench, metric: str, windows: str, plan: dict[str, Any]) -> "StreamJob":
+    from autoprune.metrics import build_metric
+    from autoprune.pruning import PruningPlan
+    from autoprune.streaming import StreamJob
+
+    tokens = bench.windows[windows]
+    return StreamJob(bench.source.folder, tokens, build_metric(metric), PruningPlan.build(**plan))
