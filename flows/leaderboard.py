@@ -55,7 +55,7 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         str(entry["rank"] or ""),
         escape(entry["candidate"]),
-        escape(_clipped(entry["formula"])),
+        escape(_recipe(entry)),
         _figure(entry["perplexity"]),
         "–" if change is None else f"{change:+.1%}",
         _figure(entry["sealed_perplexity"]),
@@ -82,14 +82,26 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "change_vs_wanda": _number(entry["change_vs_wanda"]),
             "sealed_perplexity": _number(entry["sealed_perplexity"]),
             "sparsity": entry["sparsity"],
-            "verdict": "baseline"
-            if entry["kind"] == "baseline" and not entry["code"]
-            else entry["verdict"],
+            "verdict": _verdict(entry),
             "code": entry["code"],
             "detail": entry["detail"],
         }
         for entry in entries
     ]
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    by_hand = entry["kind"] == "baseline" and not entry["code"] and entry["verdict"] != "winner"
+    return "baseline" if by_hand else str(entry["verdict"])
+
+
+def _recipe(entry: Mapping[str, Any]) -> str:
+    """The formula and whatever is not the plain choice; two recipes may share a formula."""
+    parts = [_clipped(entry["formula"])]
+    parts += [entry["allocation"]] if entry["allocation"] not in ("", "uniform") else []
+    parts += [f"by {entry['group']}"] if entry["group"] not in ("", "row") else []
+    parts += [entry["solver"]] if entry["solver"] not in ("", "none") else []
+    return " · ".join(parts)
 
 
 def _headline(record: Mapping[str, Any]) -> str:
