@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def search_with(args: argparse.Namespace, params: Any) -> int:
-    """Run the search flow and print what came out; 3 when no candidate passed."""
+    """Run the search flow and print what came out; 3 when no design could be measured."""
     from flows.engine import open_engine
     from flows.leaderboard import closing_text
 
