@@ -30,6 +30,8 @@ def start(home: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # A shell's background jobs inherit an ignored SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return run
