@@ -13,18 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoprune.memory import peak_rss_mb
+
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "out"
-
-
-def peak_rss_mb() -> float:
-    """Peak resident memory of this process in MB (10^6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike ru_maxrss this starts anew with the program, not with its parent's size.
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def report(**figures: Any) -> None:

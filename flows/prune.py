@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.memory import peak_rss_mb
 from flows import console
 from flows.params import PruneParams
 from tasks.calibrate import cut_windows, load_model
-from tasks.memory import peak_rss_mb
 from tasks.prune import check_request, prune_model, save_checkpoint
 from tasks.state import State
 from tasks.stream import estimate_stream, open_source, prune_stream
@@ -77,5 +77,5 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
                 record |= save_checkpoint(bench_id, params.out, record)
     return record | {
         "seconds": time.monotonic() - started,
-        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
     }

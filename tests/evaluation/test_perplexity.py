@@ -9,7 +9,7 @@ from tiny_models import random_windows, tiny_model
 from autoprune.errors import UsageError
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
-from autoprune.evaluation.speed import measure_speed, peak_rss_mb
+from autoprune.memory import peak_rss_mb
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress
 
@@ -87,7 +87,5 @@ def test_kl_to_itself_is_zero() -> None:
     )
 
 
-def test_speed_is_positive() -> None:
-    speed = measure_speed(tiny_model("llama"), random_windows(), repeats=2)
-    assert speed.tokens_per_second > 0
+def test_peak_memory_counts_this_process() -> None:
     assert peak_rss_mb() > 50
