@@ -7,7 +7,6 @@ number of candidates. :mod:`autoprune.sequential` prunes block by block instead.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -112,12 +111,11 @@ class PruningPlan:
         return self.allocation.needs | self.solver.needs
 
 
-@dataclass(frozen=True)
-class PruneOutcome:
-    """What was pruned.
+@dataclass(frozen=True, kw_only=True)
+class PruneFigures:
+    """What any way of pruning reports.
 
     Args:
-        keep: Mask per layer, bool [o, i].
         layer_sparsity: Share of zeros per layer.
         zeros: Pruned weights.
         prunable: All prunable weights.
@@ -126,7 +124,6 @@ class PruneOutcome:
         notes: Fallbacks that happened, each with its layer.
     """
 
-    keep: Mapping[str, Tensor]
     layer_sparsity: Mapping[str, float]
     zeros: int
     prunable: int
@@ -139,16 +136,32 @@ class PruneOutcome:
         """Share of pruned weights among the prunable ones."""
         return self.zeros / self.prunable if self.prunable else 0.0
 
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOutcome(PruneFigures):
+    """Masks of a model in memory and their figures.
+
+    Args:
+        keep: Mask per layer, bool [o, i].
+    """
+
+    keep: Mapping[str, Tensor]
+
     @classmethod
     def of_masks(
         cls, keep: Mapping[str, Tensor], seconds: float, notes: Sequence[str] = ()
     ) -> "PruneOutcome":
         """Count the masks and name them."""
         zeros = {name: mask.numel() - int(mask.sum()) for name, mask in keep.items()}
-        shares = {name: zeros[name] / mask.numel() for name, mask in keep.items()}
-        prunable = sum(mask.numel() for mask in keep.values())
-        total = sum(zeros.values())
-        return cls(keep, shares, total, prunable, masks_digest(keep), seconds, tuple(notes))
+        return cls(
+            keep=keep,
+            layer_sparsity={name: zeros[name] / mask.numel() for name, mask in keep.items()},
+            zeros=sum(zeros.values()),
+            prunable=sum(mask.numel() for mask in keep.values()),
+            mask_digest=masks_digest(keep),
+            seconds=seconds,
+            notes=tuple(notes),
+        )
 
 
 class DenseWeights:
@@ -172,12 +185,7 @@ class DenseWeights:
     def __enter__(self) -> "DenseWeights":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.restore()
 
 

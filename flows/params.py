@@ -17,7 +17,8 @@ PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 PATTERN = r"^(unstructured|\d+:\d+)$"
 
 
-def _at(position: int) -> dict[str, Any]:
+def at(position: int) -> dict[str, Any]:
+    """Where a field stands in the form."""
     # The form sorts fields by name unless told.
     return {"position": position}
 
@@ -38,51 +39,51 @@ class PruneParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=_at(0),
+        json_schema_extra=at(0),
     )
     metric: str = Field(
         default="wanda",
         description="Metric: a built-in name, a path to FILE.py, or 'expr:' and a formula",
-        json_schema_extra=_at(1),
+        json_schema_extra=at(1),
     )
     allocation: str = Field(
         default="uniform",
         description="How the budget is spread over the layers, with parameters as name:key=value",
-        json_schema_extra=_at(2),
+        json_schema_extra=at(2),
     )
     sparsity: float = Field(
         default=0.6,
         ge=0.0,
         lt=1.0,
         description="Share of weights set to zero, 0 to 1",
-        json_schema_extra=_at(3),
+        json_schema_extra=at(3),
     )
     pattern: str = Field(
         default="unstructured",
         pattern=PATTERN,
         description="'unstructured', or N:M such as 2:4 (M-N zeros in every M weights)",
-        json_schema_extra=_at(4),
+        json_schema_extra=at(4),
     )
     group: Literal["auto", "row", "matrix", "block", "global"] = Field(
         default="auto",
         description="Weights that compete with each other; auto takes the metric's own",
-        json_schema_extra=_at(5),
+        json_schema_extra=at(5),
     )
     solver: str = Field(
         default="none",
         description="Repair of the weights that stay",
-        json_schema_extra=_at(6),
+        json_schema_extra=at(6),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Calibration text: a known name or a .txt, .jsonl or .parquet file",
-        json_schema_extra=_at(7),
+        json_schema_extra=at(7),
     )
     samples: int = Field(
-        default=16, ge=1, description="Calibration windows", json_schema_extra=_at(8)
+        default=16, ge=1, description="Calibration windows", json_schema_extra=at(8)
     )
     seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra=_at(9)
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(9)
     )
     statistics: Literal["auto", "sequential", "dense"] = Field(
         default="auto",
@@ -90,23 +91,23 @@ class PruneParams(Params):
             "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
             "dense: one pass of the dense model, as in a search; auto: sequential where possible"
         ),
-        json_schema_extra=_at(10),
+        json_schema_extra=at(10),
     )
     out: str | None = Field(
         default=None,
         description="Folder for the pruned model; empty: nothing is saved",
-        json_schema_extra=_at(11),
+        json_schema_extra=at(11),
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(12))
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(12))
     stream: bool = Field(
         default=False,
         description="Prune from safetensors shards to new shards, one block in memory at a time",
-        json_schema_extra=_at(13),
+        json_schema_extra=at(13),
     )
     dry_run: bool = Field(
         default=False,
         description="Only say what memory, disk and time a streamed run would take",
-        json_schema_extra=_at(14),
+        json_schema_extra=at(14),
     )
 
     @model_validator(mode="after")
@@ -122,23 +123,23 @@ class EvaluateParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=_at(0),
+        json_schema_extra=at(0),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text: a known name or a .txt, .jsonl or .parquet file",
-        json_schema_extra=_at(1),
+        json_schema_extra=at(1),
     )
     windows: int = Field(
         default=20,
         ge=1,
         description="Windows, consecutive from the start of the text",
-        json_schema_extra=_at(2),
+        json_schema_extra=at(2),
     )
     seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra=_at(3)
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(3)
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(4))
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(4))
 
 
 class SearchParams(Params):
@@ -147,25 +148,25 @@ class SearchParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=_at(0),
+        json_schema_extra=at(0),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text, split into calibration, selection and sealed parts",
-        json_schema_extra=_at(1),
+        json_schema_extra=at(1),
     )
     sparsity: float = Field(
         default=0.6,
         ge=0.0,
         lt=1.0,
         description="Share of weights set to zero, 0 to 1",
-        json_schema_extra=_at(2),
+        json_schema_extra=at(2),
     )
     pattern: str = Field(
         default="unstructured",
         pattern=PATTERN,
         description="'unstructured', or N:M such as 2:4",
-        json_schema_extra=_at(3),
+        json_schema_extra=at(3),
     )
     designer: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = Field(
         default="auto",
@@ -173,87 +174,87 @@ class SearchParams(Params):
             "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
             "set, else the local model"
         ),
-        json_schema_extra=_at(4),
+        json_schema_extra=at(4),
     )
     base_url: str | None = Field(
         default=None,
         description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
-        json_schema_extra=_at(5),
+        json_schema_extra=at(5),
     )
     designer_model: str | None = Field(
-        default=None, description="Model name at the endpoint", json_schema_extra=_at(6)
+        default=None, description="Model name at the endpoint", json_schema_extra=at(6)
     )
     temperature: float = Field(
-        default=0.8, ge=0.0, le=2.0, description="Sampling temperature", json_schema_extra=_at(7)
+        default=0.8, ge=0.0, le=2.0, description="Sampling temperature", json_schema_extra=at(7)
     )
     language: Literal["expression", "python", "both"] = Field(
         default="expression",
         description="Candidates as formulas of the metric language, Python code, or both",
-        json_schema_extra=_at(8),
+        json_schema_extra=at(8),
     )
     candidates: int = Field(
         default=24,
         ge=0,
         description="Designed candidates, rejected ones included",
-        json_schema_extra=_at(9),
+        json_schema_extra=at(9),
     )
     minutes: float | None = Field(
-        default=None, gt=0, description="Time limit in minutes of work", json_schema_extra=_at(10)
+        default=None, gt=0, description="Time limit in minutes of work", json_schema_extra=at(10)
     )
     tokens: int | None = Field(
-        default=None, ge=1, description="Limit of designer tokens", json_schema_extra=_at(11)
+        default=None, ge=1, description="Limit of designer tokens", json_schema_extra=at(11)
     )
     samples: int = Field(
-        default=16, ge=1, description="Calibration windows", json_schema_extra=_at(12)
+        default=16, ge=1, description="Calibration windows", json_schema_extra=at(12)
     )
     seqlen: int = Field(
-        default=512, ge=8, description="Tokens in a window", json_schema_extra=_at(13)
+        default=512, ge=8, description="Tokens in a window", json_schema_extra=at(13)
     )
     rung_windows: int = Field(
         default=4,
         ge=2,
         description="Selection windows of the first, cheap measurement",
-        json_schema_extra=_at(14),
+        json_schema_extra=at(14),
     )
     windows: int = Field(
         default=12,
         ge=2,
         description="Selection windows that decide the ranking",
-        json_schema_extra=_at(15),
+        json_schema_extra=at(15),
     )
     sealed_windows: int = Field(
         default=20,
         ge=1,
         description="Sealed windows, read once at the end",
-        json_schema_extra=_at(16),
+        json_schema_extra=at(16),
     )
     slots: int = Field(
-        default=4, ge=1, le=64, description="Candidates per generation", json_schema_extra=_at(17)
+        default=4, ge=1, le=64, description="Candidates per generation", json_schema_extra=at(17)
     )
     solver: str = Field(
-        default="none", description="Repair of the weights that stay", json_schema_extra=_at(18)
+        default="none", description="Repair of the weights that stay", json_schema_extra=at(18)
     )
     sandbox: Literal["docker", "off"] = Field(
         default="docker",
         description="Where designed metrics run; off: formulas only, no Docker needed",
-        json_schema_extra=_at(19),
+        json_schema_extra=at(19),
     )
     script: str | None = Field(
         default=None,
         description="File of answers for the scripted designer, one JSON string a line",
-        json_schema_extra=_at(20),
+        json_schema_extra=at(20),
     )
     register_winner: bool = Field(
         default=True,
         description="Log the winner's checkpoint to MLflow and register it",
-        json_schema_extra=_at(21),
+        json_schema_extra=at(21),
     )
     run: str | None = Field(
         default=None,
         description="Name of the run; empty: made from the settings, so the same go on",
-        json_schema_extra=_at(22),
+        json_schema_extra=at(22),
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=_at(23))
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(23))
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":

@@ -145,7 +145,6 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
     """What the command prints."""
     files, facts = driver.files, driver.files.read_facts()
     report = read_object(files.report)
-    winner = next((e for e in report["entries"] if e["verdict"] == "winner"), None)
     found = driver.search.best
     checkpoint = facts.get("checkpoint")
     saved = None if checkpoint is None else checkpoint["out"]
@@ -159,7 +158,6 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "dense_perplexity": report["dense_perplexity"],
         "dense_sealed_perplexity": report["dense_sealed_perplexity"],
         "best": None if found is None else found.alias,
-        "beats_wanda": winner is not None,
         "leaderboard": rows(report),
         "notes": driver.notes,
         "report": str(files.page),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, SearchParams
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, SearchParams, at
 
 
 class CalibrateParams(Params):
@@ -13,25 +13,25 @@ class CalibrateParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text: a known name or a .txt, .jsonl or .parquet file",
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1),
     )
     samples: int = Field(
-        default=16, ge=1, description="Calibration windows", json_schema_extra={"position": 2}
+        default=16, ge=1, description="Calibration windows", json_schema_extra=at(2)
     )
     seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra={"position": 3}
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(3)
     )
     curvature: bool = Field(
         default=False,
         description="Also the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
-        json_schema_extra={"position": 4},
+        json_schema_extra=at(4),
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra={"position": 5})
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(5))
 
 
 class PromoteParams(Params):
@@ -40,57 +40,57 @@ class PromoteParams(Params):
     name: str | None = Field(
         default=None,
         description="Registered model; empty: the only one with a challenger",
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0),
     )
     version: str | None = Field(
         default=None,
         pattern=r"^[1-9]\d*$",
         description="Challenger's version; empty: the alias 'challenger'",
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text on which both are measured",
-        json_schema_extra={"position": 2},
+        json_schema_extra=at(2),
     )
     part: Literal["sealed", "selection", "whole"] = Field(
         default="sealed",
         description="Part of the text; sealed: the one that no search chooses by",
-        json_schema_extra={"position": 3},
+        json_schema_extra=at(3),
     )
     windows: int = Field(
         default=20,
         ge=2,
         description="Windows, the same for both",
-        json_schema_extra={"position": 4},
+        json_schema_extra=at(4),
     )
     seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra={"position": 5}
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(5)
     )
     accept_tie: bool = Field(
         default=False,
         description="Also promote when the interval of the difference contains zero",
-        json_schema_extra={"position": 6},
+        json_schema_extra=at(6),
     )
     larger_by: float = Field(
         default=0.02,
         ge=0.0,
         le=10.0,
         description="Share by which the challenger's files may be larger than the champion's",
-        json_schema_extra={"position": 7},
+        json_schema_extra=at(7),
     )
     dry_run: bool = Field(
         default=False,
         description="Only show the gate table; write nothing",
-        json_schema_extra={"position": 8},
+        json_schema_extra=at(8),
     )
     rollback: bool = Field(
         default=False,
         description="Measure nothing; make the previous champion champion again",
-        json_schema_extra={"position": 9},
+        json_schema_extra=at(9),
     )
     seed: int = Field(
-        default=0, ge=0, description="Seed of the text's split", json_schema_extra={"position": 10}
+        default=0, ge=0, description="Seed of the text's split", json_schema_extra=at(10)
     )
 
     @model_validator(mode="after")
@@ -106,23 +106,23 @@ class NightlyParams(Params):
     search: SearchParams = Field(
         default=SearchParams(),
         description="The search; without a name of the run each night is a new one",
-        json_schema_extra={"position": 0},
+        json_schema_extra=at(0),
     )
     evaluate_windows: int = Field(
         default=20,
         ge=1,
         description="Windows, from the start of the text, of the winner's reported perplexity",
-        json_schema_extra={"position": 1},
+        json_schema_extra=at(1),
     )
     promote: PromoteParams = Field(
         default=PromoteParams(),
         description="The gate; model and text are the search's unless they are given",
-        json_schema_extra={"position": 2},
+        json_schema_extra=at(2),
     )
     promote_winner: bool = Field(
         default=True,
         description="Ask the gate at the end; off: the winner stays challenger",
-        json_schema_extra={"position": 3},
+        json_schema_extra=at(3),
     )
 
     @model_validator(mode="after")

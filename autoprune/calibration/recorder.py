@@ -108,11 +108,6 @@ class BlockRecorder:
             out[linear.name] = shared[leader]
         return out
 
-    def tokens_of(self, name: str) -> int:
-        """Tokens that reached a matrix."""
-        leader = self._leader.get(name)
-        return self._accumulators[leader].tokens if leader else 0
-
     def _hook(self, linear: PrunableLinear) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = args[0] if args else next(iter(kwargs.values()))

@@ -13,7 +13,6 @@ import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from autoprune.design.transports import OpenAIDesigner
@@ -141,12 +140,7 @@ class LocalServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:

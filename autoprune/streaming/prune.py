@@ -15,7 +15,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.saving import RECORD_FILE, SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import layer_budgets
+from autoprune.pruning import PruneFigures, layer_budgets
 from autoprune.sequential import BlockPruner
 from autoprune.storage import atomic_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
@@ -24,32 +24,15 @@ from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
 
-@dataclass(frozen=True)
-class StreamedModel:
+@dataclass(frozen=True, kw_only=True)
+class StreamedModel(PruneFigures):
     """What was pruned and where it lies.
 
     Args:
         saved: Folder, zeros counted in the written shards, digests of the shards.
-        layer_sparsity: Share of zeros per layer.
-        zeros: Pruned weights.
-        prunable: All prunable weights.
-        mask_digest: SHA-256 that names the masks, as :class:`autoprune.pruning.PruneOutcome` has.
-        seconds: Wall-clock time.
-        notes: Fallbacks that happened, each with its layer.
     """
 
     saved: SavedModel
-    layer_sparsity: Mapping[str, float]
-    zeros: int
-    prunable: int
-    mask_digest: str
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def sparsity(self) -> float:
-        """Share of pruned weights among the prunable ones."""
-        return self.zeros / self.prunable if self.prunable else 0.0
 
 
 @torch.no_grad()
@@ -94,13 +77,13 @@ def prune_streamed(
         write_json(folder / RECORD_FILE, {**(record or {}), "checkpoint": counted})
     numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
     return StreamedModel(
-        SavedModel(target, count, files),
-        {name: zeros[name] / numel for name, numel in numels.items()},
-        sum(zeros.values()),
-        sum(numels.values()),
-        joint_digest(digests),
-        time.perf_counter() - start,
-        tuple(notes),
+        saved=SavedModel(target, count, files),
+        layer_sparsity={name: zeros[name] / numel for name, numel in numels.items()},
+        zeros=sum(zeros.values()),
+        prunable=sum(numels.values()),
+        mask_digest=joint_digest(digests),
+        seconds=time.perf_counter() - start,
+        notes=tuple(notes),
     )
 
 

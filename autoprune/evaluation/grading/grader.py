@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from types import TracebackType
 from typing import Any
 
 from autoprune.evaluation.grading.extraction import boxed_answer, last_number, marked_answer
@@ -69,12 +68,7 @@ class Grader:
     def __enter__(self) -> "Grader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from autoprune.errors import PrerequisiteError
 from autoprune.evaluation.grading.syntax import Node
@@ -52,12 +51,7 @@ class SymbolicChecker:
     def __enter__(self) -> "SymbolicChecker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def equal(self, first: Node, second: Node) -> SymbolicResult:

@@ -1,7 +1,7 @@
 """Rows: one figure each, with what is needed to trust it and to compare it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -150,11 +150,6 @@ class RowContext:
             "protocol": {**self.protocol, **(protocol or {})},
             "provenance": dict(self.provenance),
         }  # fmt: skip
-
-
-def describe_rows(rows: Iterable[Row]) -> str:
-    """All rows as lines of text."""
-    return "\n".join(row.describe() for row in rows)
 
 
 def _short(value: Any) -> str:
