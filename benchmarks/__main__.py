@@ -5,6 +5,7 @@ import sys
 
 CATALOGUE = {
     "peer": "Wanda and SparseGPT against llm-compressor 0.14: seconds and peak memory",
+    "recipes": "perplexity of metrics, allocations and repairs by hand",
     "masking": "score and mask all weights for a new metric from stored statistics",
     "scaling": "cost against parameters and against tokens, over three sizes of each",
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
