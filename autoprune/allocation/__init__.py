@@ -3,6 +3,7 @@
 from autoprune.allocation.allocator import ALLOCATORS, Allocator, allocate, build_allocator
 from autoprune.allocation.context import AllocationContext, ModelContext, Unit
 from autoprune.allocation.controls import MatchedRamp, Reversed, Shuffled
+from autoprune.allocation.formula import Formula
 from autoprune.allocation.outlier import Dlp, Owl
 from autoprune.allocation.projection import project
 from autoprune.allocation.ramp import Ramp
@@ -18,6 +19,7 @@ __all__ = [
     "Alpha",
     "Choice",
     "Dlp",
+    "Formula",
     "Given",
     "MatchedRamp",
     "ModelContext",

@@ -78,6 +78,8 @@ EVERY = [
     "shuffled:owl",
     "matched-ramp:alpha",
     "reversed:shuffled:dlp",
+    "formula:0.1 * depth - 0.05 * soft(tail) + 0.02 * size - 0.01 * skew * last",
+    "formula:abs(score) * 0.1 - first * outliers",
 ]
 
 
@@ -242,3 +244,35 @@ def test_auto_lets_uniform_compete_and_never_takes_nan() -> None:
     assert choice.best == "ramp:half_width=0.2"
     assert [name for name, _ in choice.losses] == ["uniform", "sdsa", "ramp:half_width=0.2", "owl"]
     assert choose_allocator(["sdsa"], lambda _: 1.0).best == "uniform"
+
+
+def test_formula_holds_ramp_and_sdsa_as_special_cases() -> None:
+    ctx = make_context()
+    for formula, known in [("0.1*depth", "ramp"), ("-0.15*soft(tail)", "sdsa")]:
+        own = build_allocator(f"formula:{formula}").rates(ctx, 0.6)
+        assert own == pytest.approx(build_allocator(known).rates(ctx, 0.6), abs=1e-12)
+
+
+def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> None:
+    ctx = make_context()
+    allocator = build_allocator("formula: 0.1*depth + .05*size -(0.02 * outliers- 0.01*last)")
+    assert allocator.text == "formula:0.1 * depth + 0.05 * size - (0.02 * outliers - 0.01 * last)"
+    assert build_allocator(allocator.text) == allocator
+    assert allocator.needs == {"x_norm"}
+    rates = allocate(allocator, ctx, 0.6)
+    assert rates["b.0.k"] < rates["b.0.up"]
+    total = sum(unit.numel for unit in ctx.units)
+    share = sum(unit.numel * rates[unit.name] for unit in ctx.units) / total
+    assert share == pytest.approx(0.6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("depth / 2", "weight", "__import__('os')", "depth ** 2", "0.1 if depth else 0", "True"),
+        *("1j", "abs(depth, 1)", "(" * 99 + "1" + ")" * 99, "depth[0]", "1e300 * depth", "x" * 300),
+    ],
+)
+def test_formula_refuses_everything_else(text: str) -> None:
+    with pytest.raises(UsageError, match="is not understood"):
+        build_allocator(f"formula:{text}")
