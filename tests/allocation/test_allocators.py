@@ -270,7 +270,14 @@ def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> Non
     "text",
     [
         *("depth / 2", "weight", "__import__('os')", "depth ** 2", "0.1 if depth else 0", "True"),
-        *("1j", "abs(depth, 1)", "(" * 99 + "1" + ")" * 99, "depth[0]", "1e300 * depth", "x" * 300),
+        *(
+            "1j",
+            "abs(depth, 1)",
+            "(" * 150 + "1" + ")" * 150,
+            "depth[0]",
+            "1e300 * depth",
+            "x" * 300,
+        ),
     ],
 )
 def test_formula_refuses_everything_else(text: str) -> None:
