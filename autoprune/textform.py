@@ -96,6 +96,8 @@ def _parse(title: str, key: str, text: str, hint: Any) -> Any:
         if text in choices:
             return text
         wanted = " or ".join(choices)
+    elif hint is str:
+        return text
     elif hint is bool:
         if text.lower() in ("true", "false", "1", "0"):
             return text.lower() in ("true", "1")

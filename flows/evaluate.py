@@ -20,7 +20,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
     with opened(bench):
         model = load_model(bench_id, params.model)
-        text = cut_windows(bench_id, "text", params.corpus, params.windows, params.seqlen)
+        text = cut_windows(bench_id, "text", params.corpus, params.windows, params.seqlen, True)
         figure = evaluate_model(bench_id, "text")
     return {
         "model": params.model,

@@ -84,7 +84,7 @@ def cut_part(
     from autoprune.calibration.windows import token_windows
 
     bench = find_workbench(bench_id)
-    text = load_corpus(corpus, cache=bench.store)
+    text = load_corpus(corpus, cache=bench.store).measures()
     if part != "whole":
         text = getattr(split(text, seed=seed), part)
     windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.progress import Report, silent
 from tasks.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from autoprune.calibration.generated import Author
     from autoprune.calibration.statistics import Statistics
     from autoprune.calibration.store import Store
     from autoprune.models.loading import LoadedModel
@@ -96,6 +97,28 @@ class Workbench:
         return stored_statistics(
             self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
         )
+
+    def author(self, tokens: int) -> "Author":
+        """The model as the writer of its own calibration text.
+
+        Args:
+            tokens: Tokens that will be read.
+        """
+        from autoprune.calibration.generated import Author
+
+        in_memory = "loaded" in vars(self)
+        source = self.loaded.source if in_memory else self.source
+
+        def load() -> "LoadedModel":
+            if in_memory:
+                return self.loaded
+            raise UsageError(
+                "self-generated text is written by the whole model in memory, which streaming "
+                "avoids; run once without --stream (the text is kept), or name a smaller writer: "
+                "--corpus self-generated:model=REF"
+            )
+
+        return Author(load, source.digest, tokens)
 
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""

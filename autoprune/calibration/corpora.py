@@ -2,62 +2,36 @@
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 
+from autoprune.calibration.corpus import JOINT, Corpus
+from autoprune.calibration.generated import GENERATED, Author, generated_corpus, is_generated
 from autoprune.calibration.store import Store
 from autoprune.calibration.wikipedia import sample_articles, sample_file
-from autoprune.digest import digest_file, digest_json
+from autoprune.digest import digest_file
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.registry import Registry
 
-JOINT = "\n\n"
+__all__ = ["CORPORA", "JOINT", "Author", "Corpus", "load_corpus"]
+
 TEXT_COLUMN = "text"
 _C4_DOCUMENTS = 4000
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Documents in a fixed order.
-
-    Args:
-        name: For records.
-        documents: The texts.
-        digest: SHA-256 over the documents in order.
-        ordered: Whether the documents are consecutive parts of one text, which a split cuts into
-            stretches; otherwise they are independent, and a split shuffles them.
-    """
-
-    name: str
-    documents: tuple[str, ...]
-    digest: str
-    ordered: bool = False
-
-    @classmethod
-    def of(cls, name: str, documents: Iterable[str], *, ordered: bool = False) -> "Corpus":
-        """A corpus of ``documents`` with its digest computed."""
-        texts = tuple(documents)
-        return cls(name, texts, digest_json(list(texts)), ordered)
-
-    @property
-    def text(self) -> str:
-        """All documents, joined by an empty line."""
-        return JOINT.join(self.documents)
 
 
 CORPORA: Registry[Callable[[Store | None], Corpus]] = Registry("corpus", "autoprune.corpora")
 
 
-def load_corpus(ref: str, *, cache: Store | None = None) -> Corpus:
+def load_corpus(ref: str, *, cache: Store | None = None, author: Author | None = None) -> Corpus:
     """Load a corpus by name or from a ``.txt``, ``.jsonl`` or ``.parquet`` file.
 
     Args:
         ref: A registered name or a path. JSONL and Parquet hold their text in ``text``.
-        cache: Keeps text that is slow to clean.
+        cache: Keeps text that is slow to clean or to write.
+        author: The model that writes ``self-generated`` text, unless ``ref`` names one.
 
     Raises:
         UsageError: If nothing of this name exists, or a file holds no text.
@@ -70,6 +44,8 @@ def load_corpus(ref: str, *, cache: Store | None = None) -> Corpus:
         if not path.is_file():
             raise UsageError(f"the corpus file {ref!r} does not exist; check the path")
         corpus = Corpus.of(path.name, _READERS[suffix](path), ordered=suffix == ".txt")
+    elif is_generated(ref):
+        corpus = generated_corpus(ref, author, cache)
     elif ref in CORPORA:
         corpus = CORPORA.get(ref)(cache)
     else:
@@ -111,6 +87,12 @@ def _c4(cache: Store | None) -> Corpus:
     files = {"train": "en/c4-train.00000-of-01024.json.gz"}
     rows = _from_hub("c4", "allenai/c4", data_files=files, split=f"train[:{_C4_DOCUMENTS}]")
     return Corpus.of("c4", (row[TEXT_COLUMN] for row in rows))
+
+
+@CORPORA.register(GENERATED)
+def _self_generated(cache: Store | None) -> Corpus:
+    # Without a model this says what to write instead.
+    return generated_corpus(GENERATED, None, cache)
 
 
 def _from_hub(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -53,7 +53,7 @@ class Splits:
     shared: tuple[Shared, ...]
 
 
-def split(corpus: Corpus, seed: int = 0) -> Splits:
+def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) -> Splits:
     """Draw the three parts, by document, and check that they share no text.
 
     A document's place follows from the seed and its own text, so it does not depend on the order
@@ -65,9 +65,16 @@ def split(corpus: Corpus, seed: int = 0) -> Splits:
     dropped, and those of the calibration part with as much in either of the others (13-grams as
     in GPT-3, arXiv 2005.14165, appendix C).
 
+    Args:
+        corpus: Real text.
+        seed: Of the draw.
+        calibrate_on: Text to calibrate on instead of the corpus's own part, for example one that
+            the model wrote; what it shares with the other parts is dropped all the same.
+
     Raises:
-        UsageError: If the corpus has too few documents for three parts.
+        UsageError: If the corpus has too few documents for three parts, or a model wrote it.
     """
+    corpus.measures()
     documents = [text for text in corpus.documents if corpus.ordered or text.strip()]
     if len(documents) < len(NAMES):
         raise UsageError(
@@ -77,12 +84,15 @@ def split(corpus: Corpus, seed: int = 0) -> Splits:
     if not corpus.ordered:
         documents.sort(key=lambda text: digest_json([seed, text]))
     calibration, selection, sealed = _by_share(documents)
+    if calibrate_on is not None:
+        calibration = list(calibrate_on.documents)
     shared: list[Shared] = []
     selection = _without_overlap("selection", selection, {"sealed": sealed}, shared)
     others = {"selection": selection, "sealed": sealed}
     calibration = _without_overlap("calibration", calibration, others, shared)
     drawn = (calibration, selection, sealed)
-    parts = [_part(corpus, name, texts) for name, texts in zip(NAMES, drawn, strict=True)]
+    sources = (calibrate_on or corpus, corpus, corpus)
+    parts = [_part(*entry) for entry in zip(sources, NAMES, drawn, strict=True)]
     shared.sort(key=lambda entry: (not entry.dropped, -entry.ratio))
     digest = digest_json([part.digest for part in parts])
     return Splits(parts[0], parts[1], parts[2], digest, tuple(shared))
@@ -90,7 +100,8 @@ def split(corpus: Corpus, seed: int = 0) -> Splits:
 
 def _part(corpus: Corpus, name: str, texts: list[str]) -> Corpus:
     passages = texts if corpus.ordered else _interleaved(texts)
-    return Corpus.of(f"{corpus.name}/{name}", passages, ordered=corpus.ordered)
+    whole = f"{corpus.name}/{name}"
+    return Corpus.of(whole, passages, ordered=corpus.ordered, generated=corpus.generated)
 
 
 def _by_share(documents: Sequence[str]) -> list[list[str]]:

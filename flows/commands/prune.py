@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="calibration text: c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file",
+        help="calibration text: c4, wikitext2, wikipedia-sample, self-generated (the model's own "
+        "samples) or a .txt, .jsonl, .parquet file",
     )
     parser.add_argument(
         "--samples", type=positive_number, default=16, help="calibration windows (default 16)"

@@ -87,7 +87,7 @@ class LanguageSuite:
         return rows
 
     def _corpus(self, ref: str) -> Corpus:
-        corpus = load_corpus(ref)
+        corpus = load_corpus(ref).measures()
         if self.part == "all":
             return corpus
         chosen: Corpus = getattr(split(corpus, self.seed), self.part)

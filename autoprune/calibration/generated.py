@@ -1,0 +1,190 @@
+"""Calibration text that the model writes itself: for models whose training text nobody has.
+
+Documents are sampled at temperature 1 from the beginning-of-text tokens and one random word, so
+that they differ (LLM-QAT, arXiv 2305.17888, section 2.1, starts from a random token; Williams and
+others, arXiv 2410.17170, compare such text with real text for pruning). It calibrates only:
+:meth:`autoprune.calibration.corpus.Corpus.measures` refuses it.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import GenerationConfig
+
+from autoprune.calibration.corpus import Corpus
+from autoprune.calibration.store import Store
+from autoprune.errors import UsageError
+from autoprune.models.loading import LoadedModel, load_model
+from autoprune.textform import TextForm
+
+GENERATED = "self-generated"
+BATCH = 16
+LONGEST = 512
+SHORTEST = 32
+# A text is cut into windows after it is tokenised anew, and the last window must be full.
+MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class Author:
+    """The model that writes, and how much is wanted of it.
+
+    Args:
+        load: Gives the loaded model; called only when nothing is stored.
+        digest: SHA-256 of the model's weights.
+        tokens: Tokens that will be read.
+    """
+
+    load: Callable[[], LoadedModel]
+    digest: str
+    tokens: int = 16 * 512
+
+
+@dataclass(frozen=True)
+class Generated(TextForm):
+    """A corpus written by a model: ``self-generated:seed=1,tokens=20000,model=REF``.
+
+    Args:
+        seed: Of the sampling.
+        tokens: At least so many tokens are written; 0: as many as will be read.
+        temperature: Of the sampling.
+        model: Reference of the model that writes; empty: the one that is pruned.
+    """
+
+    KIND: ClassVar[str] = "corpus"
+    NAME: ClassVar[str] = GENERATED
+    SOURCE: ClassVar[str] = "LLM-QAT, arXiv 2305.17888; arXiv 2410.17170"
+
+    seed: int = 0
+    tokens: int = 0
+    temperature: float = 1.0
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        self._require("seed", self.seed >= 0, "0 or above")
+        self._require("tokens", self.tokens >= 0, "0 or above")
+        self._require("temperature", self.temperature > 0.0, "above 0")
+
+    def corpus(self, author: Author | None, cache: Store | None) -> Corpus:
+        """The text, from the cache where it was written before.
+
+        Args:
+            author: The model that is being pruned; None where the caller has none.
+            cache: Keeps the text.
+
+        Raises:
+            UsageError: If there is no model to write it.
+        """
+        if self.model:
+            wanted = author.tokens if author else Author.tokens
+            author = _other_author(self.model, wanted)
+        if author is None:
+            raise UsageError(
+                f"the corpus {self.text!r} is written by a model, and none is at hand here; name "
+                f"one: {GENERATED}:model=REF"
+            )
+        tokens = self.tokens or int(MARGIN * author.tokens)
+        name = f"{GENERATED}/{author.digest[:12]}"
+        if cache is None:
+            return Corpus.of(name, self._write(author.load(), tokens), generated=True)
+        key = {
+            "kind": GENERATED,
+            "version": 1,
+            "model": author.digest,
+            "seed": self.seed,
+            "tokens": tokens,
+            "temperature": self.temperature,
+        }
+
+        def write(path: Path) -> None:
+            lines = (json.dumps(d, ensure_ascii=False) for d in self._write(author.load(), tokens))
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+        path, _ = cache.file(key, ".jsonl", write)
+        documents = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return Corpus.of(name, documents, generated=True)
+
+    def _write(self, loaded: LoadedModel, tokens: int) -> Iterator[str]:
+        generator = torch.Generator().manual_seed(self.seed)
+        words = _first_words(loaded)
+        written = 0
+        while written < tokens:
+            picked = torch.randint(len(words), (BATCH,), generator=generator).tolist()
+            seed = int(torch.randint(2**31, (1,), generator=generator))
+            rows = self._sample(loaded, [words[index] for index in picked], seed)
+            for row in rows:
+                written += len(row)
+                text = loaded.tokenizer.decode(row, skip_special_tokens=True).strip()
+                if text:
+                    yield text
+                if written >= tokens:
+                    return
+
+    @torch.no_grad()
+    def _sample(self, loaded: LoadedModel, words: list[int], seed: int) -> list[list[int]]:
+        device, tokenizer = loaded.model.device, loaded.tokenizer
+        start = list(tokenizer("")["input_ids"])
+        if start and start[-1] == tokenizer.eos_token_id:
+            start.pop()  # some tokenizers close what they encode
+        prompts = torch.tensor([[*start, word] for word in words], device=device)
+        end = tokenizer.eos_token_id
+        limit = getattr(loaded.model.config, "max_position_embeddings", None) or LONGEST
+        longest = max(min(LONGEST, limit - prompts.shape[1]), 1)
+        pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            output = loaded.model.generate(
+                input_ids=prompts,
+                attention_mask=torch.ones_like(prompts),
+                generation_config=GenerationConfig(
+                    max_new_tokens=longest,
+                    min_new_tokens=min(SHORTEST, longest),
+                    do_sample=True,
+                    temperature=self.temperature,
+                    top_k=0,
+                    pad_token_id=pad,
+                    eos_token_id=end,
+                    use_cache=True,
+                ),
+            )
+        return [_until(row, end) for row in output[:, len(start) :].tolist()]
+
+
+def is_generated(ref: str) -> bool:
+    """Whether a corpus reference names self-generated text."""
+    return ref.partition(":")[0] == GENERATED
+
+
+def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Corpus:
+    """The corpus of a reference for which :func:`is_generated` holds.
+
+    Raises:
+        UsageError: If a setting is wrong or no model is at hand.
+    """
+    return Generated.from_text(ref.partition(":")[2]).corpus(author, cache)
+
+
+def _other_author(ref: str, tokens: int) -> Author:
+    from autoprune.models.reference import resolve
+
+    return Author(lambda: load_model(ref), resolve(ref).digest, tokens)
+
+
+def _until(row: list[int], end: Any) -> list[int]:
+    """The tokens before the end token; behind it there is only padding."""
+    return row[: row.index(end, 1)] if end in row[1:] else row
+
+
+def _first_words(loaded: LoadedModel) -> list[int]:
+    """Tokens that begin a word, special ones left out; all ordinary tokens where none does."""
+    tokenizer = loaded.tokenizer
+    special = set(tokenizer.all_special_ids)
+    rows = loaded.model.get_input_embeddings().num_embeddings
+    ordinary = [index for index in range(min(len(tokenizer), rows)) if index not in special]
+    words = [index for index in ordinary if tokenizer.decode([index]).strip().isalpha()]
+    return words or ordinary

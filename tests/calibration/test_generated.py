@@ -1,0 +1,128 @@
+"""Self-generated text: the model's own samples, seeded, kept, and never measured on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_subject import tiny_subject
+
+from autoprune.calibration.corpora import CORPORA, Author, Corpus, load_corpus
+from autoprune.calibration.splits import split
+from autoprune.calibration.store import Store
+from autoprune.calibration.windows import token_windows
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.models.loading import LoadedModel
+
+REF = "self-generated:tokens=700,seed=3"
+
+
+@pytest.fixture(scope="module")
+def subject() -> LoadedModel:
+    return tiny_subject(positions=96)
+
+
+def author_of(subject: LoadedModel) -> Author:
+    return Author(lambda: subject, subject.source.digest)
+
+
+def never() -> LoadedModel:
+    raise AssertionError("the model was asked again")
+
+
+def test_the_model_writes_as_much_as_is_read_and_leaves_the_generator_alone(
+    subject: LoadedModel,
+) -> None:
+    before = torch.random.get_rng_state()
+    author = Author(lambda: subject, subject.source.digest, tokens=500)
+    corpus = load_corpus("self-generated", author=author)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert corpus.generated and not corpus.ordered
+    assert len(set(corpus.documents)) == len(corpus.documents) > 3
+    assert token_windows(corpus, subject.tokenizer, 10, 50).shape == (10, 50)
+
+
+def test_samples_follow_the_models_own_distribution() -> None:
+    # A model that knows one byte only must write that byte, after the random first word.
+    subject = tiny_subject()
+    letter = subject.tokenizer("x")["input_ids"][-1]
+    with torch.no_grad():
+        subject.model.lm_head.weight.zero_()
+        subject.model.model.norm.weight.fill_(1.0)
+        subject.model.model.embed_tokens.weight[:, 0] = 50.0
+        subject.model.lm_head.weight[letter, 0] = 50.0
+    corpus = load_corpus(REF, author=author_of(subject))
+    assert all(set(document[1:]) <= {"x"} for document in corpus.documents)
+    assert len({document[0] for document in corpus.documents}) > 1
+
+
+@pytest.mark.parametrize("changed", [REF.replace("seed=3", "seed=4"), f"{REF},temperature=0.5"])
+def test_the_same_settings_write_the_same_text_and_others_another(
+    subject: LoadedModel, changed: str
+) -> None:
+    author = author_of(subject)
+    first = load_corpus(REF, author=author)
+    assert load_corpus(REF, author=author).digest == first.digest
+    assert load_corpus(changed, author=author).digest != first.digest
+
+
+def test_the_text_is_kept_by_the_models_digest(subject: LoadedModel, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = load_corpus(REF, cache=store, author=author_of(subject))
+    again = load_corpus(REF, cache=store, author=Author(never, subject.source.digest))
+    assert again == first
+    with pytest.raises(AssertionError, match="asked again"):
+        load_corpus(REF, cache=store, author=Author(never, "f" * 64))
+    kept = next(tmp_path.rglob("*.jsonl"))
+    kept.write_text('"tampered"\n')
+    with pytest.raises(DamagedFileError, match=kept.name):
+        load_corpus(REF, cache=store, author=author_of(subject))
+
+
+def test_another_model_may_write(subject: LoadedModel, tmp_path: Path) -> None:
+    subject.model.save_pretrained(tmp_path)
+    subject.tokenizer.save_pretrained(tmp_path)
+    corpus = load_corpus(f"{REF},model={tmp_path}", author=Author(never, "f" * 64))
+    assert corpus.documents == load_corpus(REF, author=author_of(subject)).documents
+
+
+def test_without_a_model_the_error_says_how_to_name_one() -> None:
+    assert "self-generated" in CORPORA
+    calls: list[Callable[[], Corpus]] = [
+        lambda: load_corpus("self-generated"),
+        lambda: CORPORA.get("self-generated")(None),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="self-generated:model=REF"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        ("self-generated:seed=-1", "0 or above"),
+        ("self-generated:temperature=0", "above 0"),
+        ("self-generated:words=3", "no parameter 'words'"),
+        ("self-generate", "did you mean self-generated"),
+    ],
+)
+def test_a_wrong_setting_is_named(subject: LoadedModel, ref: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_corpus(ref, author=author_of(subject))
+
+
+def test_it_calibrates_and_never_measures(subject: LoadedModel) -> None:
+    written = load_corpus(REF, author=author_of(subject))
+    with pytest.raises(UsageError, match="never measure"):
+        split(written)
+    copied = "the hare and the fox ran over the hill and far away from the old mill at dawn"
+    real = Corpus.of("real", [copied, *(f"{copied[::-1]} number {n}" for n in range(20))])
+    mixed = Corpus.of("mixed", [*written.documents, copied, *real.documents], generated=True)
+    parts = split(real, calibrate_on=mixed)
+    plain = split(real)
+    assert parts.selection == plain.selection and parts.sealed == plain.sealed
+    assert parts.calibration.generated and not parts.sealed.generated
+    # What the model recites from the measured parts is left out.
+    measured = {*parts.selection.documents, *parts.sealed.documents}
+    assert measured.isdisjoint(parts.calibration.documents)
+    assert set(written.documents) <= set(parts.calibration.documents)
