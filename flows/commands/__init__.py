@@ -9,6 +9,7 @@ from typing import Protocol
 from flows.commands import (
     demo,
     doctor,
+    down,
     evaluate,
     ls,
     promote,
@@ -47,6 +48,7 @@ ALL: tuple[Command, ...] = (
     report,
     doctor,
     up,
+    down,
     resume,
     ls,
     sandbox,

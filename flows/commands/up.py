@@ -1,26 +1,116 @@
 """``autoprune up``: servers, worker and deployments."""
 
 import argparse
+import signal
 import sys
+import time
+import types
+from collections.abc import Callable
+
+from flows.cli_types import positive_number
+from flows.output import emit, pairs
 
 NAME = "up"
-HELP = "start the Prefect and MLflow servers and a worker (not there yet)"
+HELP = "start or reuse Prefect server, MLflow server and a worker, and deploy all flows"
 DESCRIPTION = (
-    "Start or reuse the Prefect server, the MLflow server and a worker, and deploy all flows. "
-    "Not there yet: exits with 2."
+    "Start or reuse the Prefect server, the MLflow server and a worker; create the work pool, the "
+    "concurrency limits, the experiment and the automation that finds killed runs; deploy all "
+    "flows. Running it again changes nothing. Ctrl-C stops what this command started; with "
+    "--detach it all stays and `autoprune down` stops it. PREFECT_API_URL and MLFLOW_TRACKING_URI "
+    "are used instead of servers of our own when set."
 )
-EXAMPLE = "autoprune up"
+EXAMPLE = "autoprune up --detach"
+WATCH_SECONDS = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no options of its own."""
+    """Options of the command."""
+    parser.add_argument("--detach", action="store_true", help="leave it running and return")
+    parser.add_argument(
+        "--prefect-port", type=_port, default=4200, help="port of the Prefect server (default 4200)"
+    )
+    parser.add_argument(
+        "--mlflow-port", type=_port, default=5000, help="port of the MLflow server (default 5000)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=positive_number,
+        default=4,
+        help="runs that the worker holds at once; heavy stages take turns (default 4)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say that the command is not there yet."""
-    print(
-        "autoprune: up is not there yet; start `prefect server start` and "
-        "`prefect --no-prompt deploy --all` by hand",
-        file=sys.stderr,
+    """Bring everything up, say where it is, and stay until Ctrl-C."""
+    from flows.api_server import set_prefect_environment
+    from flows.platform.launch import Platform
+    from tasks.state import State
+
+    state = State.open()
+    # A terminate signal is as clean as Ctrl-C; from here on nothing started may be left behind.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    platform = Platform(state, _quiet if args.quiet else _say)
+    try:
+        set_prefect_environment(state, verbose=args.verbose)
+        platform.up(args.prefect_port, args.mlflow_port, args.runs)
+        started = list(platform.started)
+        record = {
+            "prefect": platform.api.removesuffix("/api"),
+            "prefect_api": platform.api,
+            "mlflow": platform.mlflow,
+            "started": started,
+            "state": str(state.root),
+        }
+        emit(args, record, _closing(platform.api, platform.mlflow, bool(started), args.detach))
+        sys.stdout.flush()
+        if args.detach or not started:
+            return 0
+        died = _watch(platform.died)
+        platform.stop_started()
+        print(f"autoprune: {died}; the rest was stopped; run `autoprune up` again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not leave half of it running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _say("stopping what was started here")
+        platform.stop_started()
+        _say("stopped; a run that was interrupted goes on: `autoprune up`, then Retry in the UI")
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _watch(died: Callable[[], str]) -> str:
+    while not (words := died()):
+        time.sleep(WATCH_SECONDS)
+    return words
+
+
+def _closing(api: str, mlflow: str, started: bool, detach: bool) -> str:
+    page = api.removesuffix("/api")
+    stop = "autoprune down" if detach or not started else "Ctrl-C here"
+    return "\n".join(
+        (
+            pairs(("Prefect", page), ("MLflow", mlflow), ("stop", stop)),
+            f"next  open {page}/deployments and run search/manual, or: autoprune search",
+        )
     )
-    return 2
+
+
+def _port(text: str) -> int:
+    number = positive_number(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"port {text} is above 65535")
+    return number
+
+
+def _interrupt(_number: int, _frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quiet(_text: str) -> None:
+    """Say nothing."""

@@ -1,0 +1,227 @@
+"""Bring the platform up, or find that it is up; end only what this command started."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from flows.api_server import log_tail
+from flows.platform import orders, processes, services
+from flows.platform.processes import Register, Running
+from flows.platform.services import Service
+from tasks.state import State
+
+START_SECONDS = 180.0
+POLL_SECONDS = 0.3
+Say = Callable[[str], None]
+
+
+@dataclass
+class Platform:
+    """Servers and worker of one state folder.
+
+    Args:
+        state: The state folder.
+        say: Where progress goes, one line at a time.
+    """
+
+    state: State
+    say: Say
+    api: str = ""
+    mlflow: str = ""
+    started: dict[str, Running] = field(default_factory=dict)
+
+    @property
+    def register(self) -> Register:
+        """What this state folder's commands started."""
+        return Register(services.folder(self.state) / "services.json")
+
+    def up(self, prefect_port: int, mlflow_port: int, runs: int) -> None:
+        """Start what is missing, prepare the server, deploy.
+
+        Args:
+            prefect_port: Port of a Prefect server that has to be started.
+            mlflow_port: Port of an MLflow server that has to be started.
+            runs: Runs that the worker may hold at once.
+
+        Raises:
+            UsageError: If a port is taken by something else.
+            PrerequisiteError: If a server does not start; what was started is ended again.
+        """
+        lock = FileLock(str(services.folder(self.state) / "up.lock"))
+        services.folder(self.state).mkdir(parents=True, exist_ok=True)
+        try:
+            with lock.acquire(timeout=0):
+                self._up(prefect_port, mlflow_port, runs)
+        except Timeout as error:
+            raise AutopruneError(
+                f"another `autoprune up` is starting in {self.state.root}; wait until it is done, "
+                "then run this again"
+            ) from error
+        except BaseException:
+            self.stop_started()
+            raise
+
+    def _up(self, prefect_port: int, mlflow_port: int, runs: int) -> None:
+        alive = self.register.read()
+        waiting = [
+            self._prefect(alive.get("prefect"), prefect_port),
+            self._mlflow(alive.get("mlflow"), mlflow_port),
+        ]
+        for service in waiting:
+            if service is not None:
+                self._await(service)
+        made = orders.prepare_server(self.api, Path.cwd())
+        for line in made.made:
+            self.say(f"made: {line}")
+        count, fresh = orders.deploy_all(self.api)
+        self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
+        self._worker(alive.get("worker"), runs)
+
+    def stop_started(self) -> None:
+        """End what this object started, the worker first."""
+        for name in sorted(self.started, key=lambda name: name != "worker"):
+            processes.stop(self.started[name])
+        self.register.remove(self.started)
+        self.started.clear()
+
+    def died(self) -> str:
+        """Which started service ended by itself, in words; empty while all are well."""
+        for name, running in self.started.items():
+            if running.process() is None:
+                return f"{name} ended by itself ({_last_words(running)})"
+        return ""
+
+    def _prefect(self, known: Running | None, port: int) -> Service | None:
+        own = os.environ.get("PREFECT_API_URL")
+        if own:
+            if not services.prefect_answers(own):
+                raise PrerequisiteError(
+                    f"PREFECT_API_URL is {own}, but no Prefect server answers there; start it, or "
+                    "unset the variable to have one started here"
+                )
+            self.say(f"Prefect server: {own} of PREFECT_API_URL is used")
+            self.api = own
+            return None
+        if known is not None and services.prefect_answers(known.url):
+            self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
+            self.api = known.url
+            return None
+        service = services.prefect_server(self.state, port)
+        self._start(service, port, "--prefect-port", services.prefect_answers(service.url))
+        self.api = service.url
+        return service
+
+    def _mlflow(self, known: Running | None, port: int) -> Service | None:
+        own = self.state.tracking_uri
+        if own.startswith(("http://", "https://")):
+            if not services.mlflow_answers(own):
+                raise PrerequisiteError(
+                    f"MLFLOW_TRACKING_URI is {own}, but no MLflow server answers there; start it, "
+                    "or unset the variable to have one started here"
+                )
+            self.say(f"MLflow server: {own} of MLFLOW_TRACKING_URI is used")
+            self.mlflow = own
+            return None
+        if known is not None and services.mlflow_answers(known.url):
+            self.say(f"MLflow server: runs already at {known.url}")
+            self.mlflow = known.url
+            return None
+        service = services.mlflow_server(self.state, port)
+        # Two creators of one database collide, so it is made before the server opens it.
+        self._experiment()
+        self._start(service, port, "--mlflow-port", services.mlflow_answers(service.url))
+        self.mlflow = service.url
+        return service
+
+    def _experiment(self) -> None:
+        from flows.params import DEMO_MODEL
+        from tasks.mirror import tracker_of
+
+        tracker_of(self.state).experiment(DEMO_MODEL)
+
+    def _worker(self, known: Running | None, runs: int) -> None:
+        if known is not None:
+            self.say("worker: runs already")
+            return
+        begun = time.time()
+        service = services.worker(self.state, self.api, runs)
+        self._launch(service)
+        self._until(service, lambda: self._worker_seen(begun))
+
+    def _worker_seen(self, since: float) -> bool:
+        with orders.client_of(self.api) as client:
+            found = client.read_workers_for_work_pool(services.POOL)
+        beats = [w.last_heartbeat_time for w in found if w.name == services.worker_name()]
+        return any(beat is not None and beat.timestamp() >= since - 1.0 for beat in beats)
+
+    def _start(self, service: Service, port: int, option: str, answers: bool) -> None:
+        from flows.platform.ports import port_taken
+
+        if port_taken(port):
+            holder = processes.port_holder(port)
+            what = f"another {service.title}" if answers else "another program"
+            variable = "PREFECT_API_URL" if service.name == "prefect" else "MLFLOW_TRACKING_URI"
+            use = f"; to use that one set {variable}={service.url}" if answers else ""
+            raise UsageError(
+                f"port {port} is taken by {what}{f' ({holder})' if holder else ''}, which was not "
+                f"started from {self.state.root}; choose a free port with {option} NUMBER{use}"
+            )
+        self._launch(service)
+
+    def _launch(self, service: Service) -> None:
+        log = services.folder(self.state) / f"{service.name}.log"
+        self.say(f"{service.title}: starting (log: {log})")
+        running = processes.start(
+            service.command, service.environment, Path.cwd(), log, service.url
+        )
+        self.started[service.name] = running
+        self.register.add(service.name, running)
+
+    def _await(self, service: Service) -> None:
+        ready = {"prefect": services.prefect_answers, "mlflow": services.mlflow_answers}
+        self._until(service, lambda: ready[service.name](service.url))
+
+    def _until(self, service: Service, ready: Callable[[], bool]) -> None:
+        running = self.started[service.name]
+        begun = told = time.monotonic()
+        while not ready():
+            now = time.monotonic()
+            if running.process() is None:
+                raise PrerequisiteError(
+                    f"the {service.title} ended while starting: {_last_words(running)}; see "
+                    f"{running.log}"
+                )
+            if now - begun > START_SECONDS:
+                raise PrerequisiteError(
+                    f"the {service.title} gave no answer in {START_SECONDS:.0f} s; see "
+                    f"{running.log}, then run `autoprune up` again"
+                )
+            if now - told >= 10.0:
+                told = now
+                self.say(f"{service.title}: starting, {now - begun:.0f} s")
+            time.sleep(POLL_SECONDS)
+        where = f" at {service.page}" if service.page else ""
+        self.say(f"{service.title}: ready{where} after {time.monotonic() - begun:.0f} s")
+
+
+def bring_down(state: State, say: Say) -> list[str]:
+    """End everything that commands of this state folder started; their names.
+
+    Runs that the worker holds are ended with it; their searches go on when they are rerun.
+    """
+    register = Register(services.folder(state) / "services.json")
+    alive = register.read()
+    for name in sorted(alive, key=lambda name: name != "worker"):
+        processes.stop(alive[name])
+        say(f"{name}: stopped")
+    register.remove(alive)
+    return list(alive)
+
+
+def _last_words(running: Running) -> str:
+    return log_tail(Path(running.log)).strip()[-300:] or "it left no words in its log"

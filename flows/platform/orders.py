@@ -1,0 +1,224 @@
+"""What the Prefect server must hold before a run: pool, limits, zombie rule, deployments."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError, PrerequisiteError
+from flows.platform.services import POOL
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+# Runs of one machine share its memory and processors, so stages take turns.
+LIMITS = {"gpu": 1, "llm": 4, "cpu": 1}
+ZOMBIE_RULE = "autoprune-zombies"
+ZOMBIE_SECONDS = 150
+DEPLOYED = "autoprune_deployed"
+DEPLOY_SECONDS = 180.0
+
+
+@dataclass
+class Orders:
+    """What was made and what was there already.
+
+    Args:
+        made: New things, in words.
+        kept: Names of what was found as it is.
+    """
+
+    made: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+    def note(self, name: str, *, made: bool) -> None:
+        """Add one line."""
+        (self.made if made else self.kept).append(name)
+
+
+@contextmanager
+def client_of(api: str) -> "Iterator[SyncPrefectClient]":
+    """A client of the API at this address, whatever this process was told before."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        yield client
+
+
+def prepare_server(api: str, folder: Path) -> Orders:
+    """Create what is missing; what a user changed stays changed.
+
+    Args:
+        api: Address of the Prefect API.
+        folder: Working folder of runs, to which relative paths in a form refer.
+
+    Raises:
+        PrerequisiteError: If the pool is there but paused.
+    """
+    orders = Orders()
+    with client_of(api) as client:
+        orders.note(f"work pool {POOL}", made=_pool(client, folder))
+        for name, limit in LIMITS.items():
+            orders.note(f"concurrency limit {name}", made=_limit(client, name, limit))
+        orders.note("zombie automation", made=_zombie_rule(client))
+    return orders
+
+
+def _pool(client: "SyncPrefectClient", folder: Path) -> bool:
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        found = client.read_work_pool(POOL)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        template["variables"]["properties"]["working_dir"]["default"] = str(folder)
+        client.create_work_pool(
+            WorkPoolCreate(
+                name=POOL,
+                type="process",
+                base_job_template=template,
+                description="Made by `autoprune up`: one process a run, on the worker's machine",
+            )
+        )
+        return True
+    if found.is_paused:
+        raise PrerequisiteError(
+            f"the work pool {POOL!r} is paused, so no run would start; resume it with "
+            f"`prefect work-pool resume {POOL}` or in the UI, then run `autoprune up` again"
+        )
+    if found.type != "process":
+        return False
+    template = dict(found.base_job_template)
+    working = template.get("variables", {}).get("properties", {}).get("working_dir", {})
+    if working.get("default") != str(folder):
+        working["default"] = str(folder)
+        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+    return False
+
+
+def _limit(client: "SyncPrefectClient", name: str, limit: int) -> bool:
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
+        return True
+    return False
+
+
+def _zombie_rule(client: "SyncPrefectClient") -> bool:
+    """A run whose process was killed says nothing any more; without this it is Running for ever."""
+    if client.read_automations_by_name(ZOMBIE_RULE):
+        return False
+    from prefect.automations import AutomationCore, EventTrigger, Posture
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+
+    beat = "prefect.flow-run.heartbeat"
+    ends = ("Completed", "Failed", "Cancelled", "Crashed")
+    trigger = EventTrigger(
+        after={beat},
+        expect={beat, *(f"prefect.flow-run.{state}" for state in ends)},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=ZOMBIE_SECONDS),
+    )
+    crash = ChangeFlowRunState(
+        name="Crashed",
+        state=StateType.CRASHED,
+        force=False,
+        message=(
+            f"no sign of life for {ZOMBIE_SECONDS} s: its process was killed or its machine is "
+            "gone; press Retry here or run `autoprune resume`, finished work is not done again"
+        ),
+    )
+    client.create_automation(
+        AutomationCore(
+            name=ZOMBIE_RULE,
+            description="Mark runs whose heartbeat stopped as crashed, so that they can be retried",
+            enabled=True,
+            trigger=trigger,
+            actions=[crash],
+        )
+    )
+    return True
+
+
+def deployments_file() -> Path:
+    """``prefect.yaml``: beside the packages in a checkout, inside them in a wheel.
+
+    Raises:
+        PrerequisiteError: If it is in neither place.
+    """
+    package = Path(__file__).parent.parent
+    for place in (package.parent / "prefect.yaml", package / "prefect.yaml"):
+        if place.is_file():
+            return place
+    raise PrerequisiteError(
+        f"prefect.yaml is missing beside {package}; reinstall AutoPrune or run from its checkout"
+    )
+
+
+def deploy_all(api: str) -> tuple[int, bool]:
+    """Deploy every flow of ``prefect.yaml`` unless the server has this very file already.
+
+    Returns:
+        Number of deployments, and whether they were written now.
+
+    Raises:
+        AutopruneError: With Prefect's own last words.
+    """
+    file = deployments_file()
+    text = file.read_text(encoding="utf-8")
+    digest = digest_json({"file": text})[:16]
+    count = text.count("entrypoint:")
+    with client_of(api) as client:
+        known = client.read_variable_by_name(DEPLOYED)
+        if known is not None and known.value == digest and _deployed(client) >= count:
+            return count, False
+    command = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
+    done = subprocess.run(
+        (*command, "--prefect-file", str(file)),
+        env=os.environ | {"PREFECT_API_URL": api, "NO_COLOR": "1", "PREFECT_CLI_WRAP_LINES": "0"},
+        cwd=file.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEPLOY_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = " ".join((done.stderr or done.stdout).split())[-600:]
+        raise AutopruneError(
+            f"`prefect deploy --all` ended with {done.returncode}: {words}; mend {file} and run "
+            "`autoprune up` again"
+        )
+    with client_of(api) as client:
+        _remember(client, digest)
+    return count, True
+
+
+def _deployed(client: "SyncPrefectClient") -> int:
+    found: list[Any] = client.read_deployments(limit=200)
+    return sum("autoprune" in deployment.tags for deployment in found)
+
+
+def _remember(client: "SyncPrefectClient", digest: str) -> None:
+    from prefect.client.schemas.actions import VariableCreate, VariableUpdate
+
+    if client.read_variable_by_name(DEPLOYED) is None:
+        client.create_variable(VariableCreate(name=DEPLOYED, value=digest, tags=["autoprune"]))
+    else:
+        client.update_variable(VariableUpdate(name=DEPLOYED, value=digest))

@@ -1,0 +1,149 @@
+"""Processes of their own session that outlive a command, found again by pid and start time."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from autoprune.storage import write_json
+from tasks.run_files import read_object
+
+# A pid is used again after a while; the start time tells two processes of one pid apart.
+SAME_START_SECONDS = 1.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """One process that ``autoprune up`` started.
+
+    Args:
+        pid: Its number.
+        created: When it started, seconds since 1970.
+        url: Where it answers; empty for the worker.
+        log: Its log file.
+    """
+
+    pid: int
+    created: float
+    url: str
+    log: str
+
+    def process(self) -> psutil.Process | None:
+        """The process; None when it is gone."""
+        try:
+            found = psutil.Process(self.pid)
+            same = abs(found.create_time() - self.created) < SAME_START_SECONDS
+            return found if same and found.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.Error:
+            return None
+
+
+@dataclass(frozen=True)
+class Register:
+    """The file that says what was started, so that another command can reuse or stop it.
+
+    Args:
+        file: The JSON file.
+    """
+
+    file: Path
+
+    def read(self) -> dict[str, Running]:
+        """What is written and still alive, by service."""
+        if not self.file.exists():
+            return {}
+        found = {name: Running(**record) for name, record in read_object(self.file).items()}
+        return {name: running for name, running in found.items() if running.process()}
+
+    def add(self, name: str, running: Running) -> None:
+        """Note a started service."""
+        self._write(self.read() | {name: running})
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Forget services."""
+        gone = set(names)
+        self._write({name: one for name, one in self.read().items() if name not in gone})
+
+    def _write(self, services: Mapping[str, Running]) -> None:
+        records: dict[str, Any] = {name: asdict(running) for name, running in services.items()}
+        if records:
+            write_json(self.file, records)
+        else:
+            self.file.unlink(missing_ok=True)
+
+
+def start(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path, url: str
+) -> Running:
+    """Start a process that a Ctrl-C in the terminal does not reach.
+
+    Args:
+        command: Program and arguments.
+        environment: Its whole environment.
+        folder: Its working folder.
+        log: Where its output is added.
+        url: Where it will answer.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    return Running(process.pid, psutil.Process(process.pid).create_time(), url, str(log))
+
+
+def stop(running: Running, seconds: float = STOP_SECONDS) -> None:
+    """End a process and everything below it: asked first, forced after ``seconds``."""
+    process = running.process()
+    if process is None:
+        return
+    family = [process]
+    with suppress(psutil.Error):
+        family += process.children(recursive=True)
+    _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs([process], timeout=seconds)
+    # What the parent did not end itself, such as a run of a killed worker.
+    rest = [member for member in family if member.is_running() and member not in alive]
+    for member in rest:
+        _signal(member, signal.SIGTERM)
+    _, left = psutil.wait_procs(rest, timeout=seconds / 4)
+    for member in {*alive, *left}:
+        _signal(member, signal.SIGKILL)
+    psutil.wait_procs([*alive, *left], timeout=seconds / 4)
+    with suppress(ChildProcessError):
+        os.waitpid(running.pid, os.WNOHANG)
+
+
+def port_holder(port: int) -> str:
+    """Who listens on a port of this machine, for messages; empty when nobody may be named."""
+    try:
+        listening = [
+            connection
+            for connection in psutil.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:2] == (port,)
+        ]
+        if listening and listening[0].pid:
+            process = psutil.Process(listening[0].pid)
+            return f"process {process.pid}, {process.name()}"
+    except psutil.Error:
+        # Other users' processes cannot be looked into.
+        return ""
+    return ""
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with suppress(psutil.Error):
+        process.send_signal(number)
