@@ -1,6 +1,7 @@
 """Does what a search asks for, step by step, and shows and mirrors what comes out."""
 
 import statistics
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +20,19 @@ from autoprune.search.steps import (
     outcome_from_json,
 )
 from flows import console
+from flows.leaderboard import rows
 from tasks.design import propose
 from tasks.measure import measure, measure_dense, seal
 from tasks.mirror import mirror
-from tasks.run_files import RunFiles
+from tasks.publish import Publisher
+from tasks.run_files import RunFiles, read_object
 from tasks.run_report import build_report
 from tasks.search_bench import SEALED
 from tasks.state import State
 from tasks.validate import validate
+
+# A run that is stopped has this long for its last words to MLflow; the log has all of them anyway.
+STOP_SECONDS = 4.0
 
 
 @dataclass
@@ -46,9 +52,12 @@ class Driver:
     bench_id: str
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
+    place: str = ""
     _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
     _mirrored: bool = True
     _best: str = ""
+    _shown: Publisher | None = None
+    _settled_before: int = -1
 
     @property
     def files(self) -> RunFiles:
@@ -68,20 +77,46 @@ class Driver:
             self._look()
             self.write_record()
             self.mirror("RUNNING")
+            self.publish()
 
     def write_record(self) -> None:
         """Write the run's record as it stands."""
         facts = self.files.read_facts()
         data.write_report(build_report(self.search, self.run_id, facts), self.files.report)
 
+    @property
+    def shown(self) -> Publisher:
+        """The run in Prefect's UI."""
+        if self._shown is None:
+            self._shown = Publisher(self.search.spec.model, self.search.spec.sparsity)
+        return self._shown
+
+    def stop(self, status: str) -> None:
+        """Write the last record and tell MLflow, in seconds; no task run is made for it."""
+        self.write_record()
+        words = (str(self.state.root), self.run_id, status, self._settled())
+        last = threading.Thread(target=mirror.fn, args=words, daemon=True)
+        last.start()
+        last.join(STOP_SECONDS)
+
+    def publish(self) -> None:
+        """Bring Prefect's UI up to the record: progress always, the table when it grew."""
+        note, left = self._standing(), seconds_left(self.search)
+        spent = self.search.spent.seconds
+        if self.search.finished is not None:
+            self.shown.progress(1, 1, note)
+        elif left is not None:
+            self.shown.progress(spent, spent + left, note)
+        settled = self._settled()
+        if settled != self._settled_before or self.search.finished is not None:
+            self._settled_before = settled
+            self.shown.leaderboard(rows(read_object(self.files.report)), note)
+
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to the record; a store that is down is reported once."""
-        root, settled = str(self.state.root), self._settled()
-        # A run that is being stopped should stop: no task run is made for its last words.
-        write = mirror if status in ("RUNNING", "FINISHED") else mirror.fn
-        done = write(root, self.run_id, status, settled)
+        done = mirror(str(self.state.root), self.run_id, status, self._settled())
         if done["ok"]:
-            self.parent = done["parent"]
+            self.parent, self.place = done["parent"], done["place"]
             self._mirrored = True
         elif self._mirrored:
             self._mirrored = False
@@ -141,6 +176,16 @@ class Driver:
                 self._best = text
                 screen.best(text)
         screen.remaining(seconds_left(self.search))
+
+    def _standing(self) -> str:
+        """One line: how many, how good, how long still."""
+        spec, left = self.search.spec, seconds_left(self.search)
+        parts = [f"{self.search.spent.candidates} of {spec.budget.candidates} designed"]
+        if self._best:
+            parts.append(f"best {self._best}")
+        if left is not None and self.search.finished is None:
+            parts.append(f"about {console.clock(left)} left")
+        return "; ".join(parts)
 
     def _add_time(self, step: WorkStep, seconds: float) -> None:
         names = {Propose: "design", Validate: "validation", Measure: "measuring", Seal: "sealed"}

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import TerminationSignal
 
+from autoprune.report.data import read_report
 from autoprune.search.search import Search
 from flows import console
 from flows.driving import Driver
@@ -18,6 +20,7 @@ from tasks.measure import measure_dense, prepare
 from tasks.provenance import machine
 from tasks.report import write_report
 from tasks.run_files import RunFiles, read_object
+from tasks.run_markdown import run_markdown
 from tasks.search_bench import SELECTION, SearchBench
 from tasks.state import State
 from tasks.winner import keep_winner, register_winner
@@ -49,13 +52,12 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
                 _work(driver, bench, Drafting(found.spec.designer, state, script))
             _publish(driver, params)
             return _closing(driver, params)
-        except KeyboardInterrupt:
-            driver.write_record()
-            driver.mirror("KILLED")
+        except (KeyboardInterrupt, TerminationSignal):
+            # The second is Prefect's: the run was cancelled, or its worker was told to end.
+            driver.stop("KILLED")
             raise
         except Exception:
-            driver.write_record()
-            driver.mirror("FAILED")
+            driver.stop("FAILED")
             raise
 
 
@@ -125,12 +127,26 @@ def _publish(driver: Driver, params: SearchParams) -> None:
     files = driver.files
     facts = files.read_facts()
     wanted = params.register_winner and "checkpoint" in facts and "registered" not in facts
-    if facts.get("mirrored") and not wanted:
-        return
-    if driver.mirror("FINISHED"):
-        files.add_facts(mirrored=True)
-    if not wanted:
-        return
+    if not facts.get("mirrored") or wanted:
+        if driver.mirror("FINISHED"):
+            files.add_facts(mirrored=True, mlflow_place=driver.place)
+        if wanted:
+            _register(driver)
+    _show(driver)
+
+
+def _show(driver: Driver) -> None:
+    """Bring the flow run's page in Prefect up to the end of the run."""
+    files = driver.files
+    driver.publish()
+    place = driver.place or files.read_facts().get("mlflow_place", "")
+    if place:
+        driver.shown.mlflow(place)
+    driver.shown.report(run_markdown(read_report(files.report), files, place))
+
+
+def _register(driver: Driver) -> None:
+    files = driver.files
     done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
     if done["ok"]:
         files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})

@@ -1,10 +1,14 @@
 """Tasks that mirror a run into MLflow; a store that is down never stops a search."""
 
 import logging
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.errors import PrerequisiteError
 from tasks.policies import step
 from tasks.provenance import run_tags
 from tasks.run_files import RunFiles, read_object
@@ -16,6 +20,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _trackers: dict[str, "Tracker"] = {}
+_silent_until: dict[str, float] = {}
+
+# MLflow's client tries for minutes; a search asks first and leaves a dead server alone.
+ANSWER_SECONDS = 2.0
+PAUSE_SECONDS = 30.0
+LAST_WORDS = ("FINISHED", "FAILED", "KILLED")
 
 
 def tracker_of(state: State) -> "Tracker":
@@ -36,16 +46,56 @@ def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
         settled: Number of the last candidate whose generation is finished; curves end there.
 
     Returns:
-        The parent's MLflow id, or why there is none; what is missing is caught up by the next call.
+        The parent's MLflow id and where it is seen, as markdown; or why there is none. What is
+        missing is caught up by the next call.
     """
     state = State.open(Path(root))
     try:
-        return {"ok": True, "parent": _mirror(state, run_id, status, settled), "error": ""}
+        _require_answer(state.tracking_uri, patient=status in LAST_WORDS)
+        parent = _mirror(state, run_id, status, settled)
+        place = _place(state, parent, run_id)
+        return {"ok": True, "parent": parent, "place": place, "error": ""}
     except Exception as error:
         # The search's own log is the truth: whatever the store's trouble is, work goes on.
         log.info("mirroring failed", exc_info=True)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        return {"ok": False, "parent": None, "error": reason}
+        return {"ok": False, "parent": None, "place": "", "error": reason}
+
+
+def _require_answer(address: str, *, patient: bool) -> None:
+    """Ask a server whether it is there; files need no asking.
+
+    Raises:
+        PrerequisiteError: If it does not answer, or did not a moment ago.
+    """
+    if not address.startswith(("http://", "https://")):
+        return
+    gone = PrerequisiteError(f"no MLflow server answers at {address}")
+    if time.monotonic() < _silent_until.get(address, 0.0) and not patient:
+        raise gone
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
+            _silent_until.pop(address, None)
+    except urllib.error.HTTPError:
+        # It answers, if only to ask for a password; the client has that.
+        return
+    except OSError as error:
+        _silent_until[address] = time.monotonic() + PAUSE_SECONDS
+        raise gone from error
+
+
+def _place(state: State, parent: str, run_id: str) -> str:
+    """Where people find a run in MLflow: a link where there is a server, else what to type."""
+    experiment = tracker_of(state).experiment_of(parent)
+    page = f"#/experiments/{experiment}/runs/{parent}"
+    address = state.mlflow_page
+    if address:
+        return f"[{run_id} in MLflow]({address}/{page})"
+    return (
+        f"MLflow run `{parent}` of {run_id}; to look at it, type "
+        f"`mlflow ui --backend-store-uri {state.tracking_uri}`, then open "
+        f"`http://127.0.0.1:5000/{page}`"
+    )
 
 
 def _mirror(state: State, run_id: str, status: str, settled: int) -> str:

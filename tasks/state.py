@@ -8,6 +8,7 @@ from pathlib import Path
 from autoprune.errors import UsageError
 
 HOME_VARIABLE = "AUTOPRUNE_HOME"
+PAGE_VARIABLE = "AUTOPRUNE_MLFLOW_PAGE"
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
@@ -50,6 +51,11 @@ class State:
         return self.root / "runs"
 
     @property
+    def comparison(self) -> Path:
+        """Measured cells of all comparisons, and their tables."""
+        return self.root / "comparison"
+
+    @property
     def inputs(self) -> Path:
         """Layer files that the sandbox may read."""
         return self.root / "inputs"
@@ -68,6 +74,16 @@ class State:
     def tracking_uri(self) -> str:
         """Address of MLflow: ``$MLFLOW_TRACKING_URI``, else the SQLite file."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.tracking_database}"
+
+    @property
+    def mlflow_page(self) -> str:
+        """Address of MLflow's pages for people, without a slash; empty when no server is known.
+
+        ``$AUTOPRUNE_MLFLOW_PAGE``, else the tracking server where one is used.
+        """
+        uri = self.tracking_uri
+        server = uri if uri.startswith(("http://", "https://")) else ""
+        return (os.environ.get(PAGE_VARIABLE) or server).rstrip("/")
 
     @property
     def artifacts(self) -> Path:

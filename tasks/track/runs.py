@@ -197,7 +197,7 @@ class Tracker:
     ) -> Run:
         tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
         if known is None:
-            experiment = self._experiment_of(parent_id)
+            experiment = self.experiment_of(parent_id)
             known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
         run_id = known.info.run_id
         now = _milliseconds()
@@ -214,7 +214,8 @@ class Tracker:
         known.data.tags.update(done)
         return known
 
-    def _experiment_of(self, parent_id: str) -> str:
+    def experiment_of(self, parent_id: str) -> str:
+        """Id of the experiment that a run belongs to."""
         for run in self._children.get(parent_id, {}).values():
             return str(run.info.experiment_id)
         return str(self.client.get_run(parent_id).info.experiment_id)

@@ -1,0 +1,160 @@
+"""What Prefect's UI shows of a search: progress, leaderboard, report, a link to MLflow.
+
+Artifacts have one key for each model and sparsity, so the history of a key is one line a night. In
+a flow run each exists once and is changed in place, however often the run is retried. Outside a
+flow run nothing is written, and an API that does not answer costs the search one short try.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.state import model_slug
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+PROGRESS = "progress"
+LEADERBOARD = "leaderboard"
+REPORT = "report"
+MLFLOW = "mlflow"
+TYPES = {PROGRESS: "progress", LEADERBOARD: "table", REPORT: "markdown", MLFLOW: "markdown"}
+# A key is part of an address; Prefect allows lower-case letters, digits and dashes.
+LONGEST_SLUG = 40
+# After a failure the search is left alone for a while.
+PAUSE_SECONDS = 30.0
+CELL = 120
+
+
+class Publisher:
+    """Artifacts of one search.
+
+    Args:
+        model: Reference of the model.
+        sparsity: Target share of zeros.
+    """
+
+    def __init__(self, model: str, sparsity: float) -> None:
+        slug = model_slug(model)[:LONGEST_SLUG].rstrip("-")
+        self._subject = f"{slug}-s{round(100 * sparsity)}"
+        self._known: dict[str, UUID] = {}
+        self._written: dict[str, str] = {}
+        self._highest = 0.0
+        self._silent_until = 0.0
+
+    def key(self, what: str) -> str:
+        """Key of one artifact, for example ``search-leaderboard-smollm2-135m-instruct-s60``."""
+        return f"search-{what}-{self._subject}"
+
+    def progress(self, done: float, total: float, note: str) -> bool:
+        """Show how far the search is; it never goes back.
+
+        Args:
+            done: Seconds (or units) done.
+            total: Seconds (or units) in all, as far as is known.
+            note: One line beside the bar.
+        """
+        share = 100.0 * done / total if total > 0 else 0.0
+        self._highest = max(self._highest, min(100.0, round(share, 1)))
+        return self._put(PROGRESS, self._highest, note)
+
+    def leaderboard(self, rows: Sequence[Mapping[str, Any]], note: str) -> bool:
+        """Show the leaderboard as a table of texts, best first."""
+        return self._put(LEADERBOARD, json.dumps([table_row(row) for row in rows]), note)
+
+    def report(self, markdown: str) -> bool:
+        """Show the report for people."""
+        return self._put(REPORT, markdown, "What the search found, with pictures")
+
+    def mlflow(self, markdown: str) -> bool:
+        """Say where the run lies in MLflow."""
+        return self._put(MLFLOW, markdown, "The same run in MLflow, candidate by candidate")
+
+    def _put(self, what: str, data: Any, note: str) -> bool:
+        """Write one artifact of the flow run, or change the one that is there."""
+        from prefect.context import FlowRunContext
+
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None or time.monotonic() < self._silent_until:
+            return False
+        content = json.dumps([data, note])
+        if self._written.get(what) == content:
+            return True
+        try:
+            self._write(what, data, note, context.flow_run.id)
+        except Exception as error:
+            # Artifacts are a mirror; whatever the API's trouble is, the search goes on.
+            log.info("the artifact %s was not written: %s", self.key(what), error, exc_info=True)
+            self._silent_until = time.monotonic() + PAUSE_SECONDS
+            return False
+        self._written[what] = content
+        return True
+
+    def _write(self, what: str, data: Any, note: str, flow_run: "UUID") -> None:
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.actions import ArtifactCreate
+
+        with get_client(sync_client=True) as client:
+            if what not in self._known:
+                found = _find(client, self.key(what), flow_run)
+                if found is None:
+                    made = client.create_artifact(
+                        ArtifactCreate(
+                            key=self.key(what),
+                            type=TYPES[what],
+                            data=data,
+                            description=note,
+                            flow_run_id=flow_run,
+                        )
+                    )
+                    self._known[what] = made.id
+                    return
+                self._known[what] = found
+            # Not `update_artifact`: it puts the whole content into an event row each time.
+            client.request(
+                "PATCH",
+                "/artifacts/{id}",
+                path_params={"id": self._known[what]},
+                json={"data": data, "description": note},
+            )
+
+
+def _find(client: Any, key: str, flow_run: "UUID") -> "UUID | None":
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+    from prefect.client.schemas.filters import ArtifactFilterKey as Key
+
+    wanted = ArtifactFilter(
+        key=Key(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run])
+    )
+    found = client.read_artifacts(artifact_filter=wanted)
+    return found[0].id if found else None
+
+
+def table_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """A leaderboard row as the UI's table shows it: texts, none of them long."""
+    change = row["change_vs_wanda"]
+    rank = row["rank"]
+    return {
+        "#": "" if rank is None else str(rank),
+        "candidate": row["candidate"],
+        "perplexity": _figure(row["perplexity"]),
+        "vs Wanda": "" if change is None else f"{change:+.1%}",
+        "sealed": _figure(row["sealed_perplexity"]),
+        "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
+        "verdict": row["verdict"] + (f": {row['code']}" if row["code"] else ""),
+        "formula": _short(row["formula"]),
+        "allocation": row["allocation"],
+    }
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= CELL else line[: CELL - 1] + "…"
