@@ -46,8 +46,9 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     if turned_away:
         counts = ", ".join(f"{count} × `{code}`" for code, count, _ in turned_away)
         parts.append(f"Rejected: {counts}.")
-    parts.append(f"## Who was made from whom\n\n```mermaid\n{reasoning_mermaid(report)}\n```")
-    tail = ["## Where it lies", f"Full report: `{files.page}`"]
+    # Prefect's older pages show the graph as its source, so it comes after the pictures.
+    graph = f"## Who was made from whom\n\n```mermaid\n{reasoning_mermaid(report)}\n```"
+    tail = [graph, "## Where it lies", f"Full report: `{files.page}`"]
     if mlflow_place:
         tail.append(mlflow_place)
     tail += [f"{command.label}: `{command.text}`" for command in report.next_commands]
@@ -76,20 +77,18 @@ def picture_markdown(path: Path, title: str) -> str:
 
 def _table(report: "RunReport") -> str:
     from autoprune.report.canvas import number, percent
-    from autoprune.report.words import change
 
     lines = [
-        "| # | candidate | perplexity | vs Wanda | sealed | sparsity | formula |",
-        "|--:|---|--:|--:|--:|--:|---|",
+        "| # | candidate | perplexity | vs Wanda | sealed | formula |",
+        "|--:|---|--:|--:|--:|---|",
     ]
     for entry in report.ranked[:ROWS]:
         cells = (
             str(entry.rank or ""),
             _plain(entry.alias),
             number(entry.perplexity),
-            change(entry),
+            percent(entry.change_vs_wanda, sign=True),
             number(entry.sealed_perplexity),
-            percent(entry.sparsity, digits=2),
             f"`{_plain(entry.formula)}` {_plain(entry.allocation)}",
         )
         lines.append("| " + " | ".join(cells) + " |")

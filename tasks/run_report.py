@@ -44,12 +44,24 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         stages=tuple(Stage(name, sec) for name, sec in facts.get("stages", {}).items()),
         ended="still running or interrupted" if reason is None else ENDINGS[reason],
         layer_numel=facts.get("layer_numel", {}),
-        next_commands=(
-            Command("List the candidates", f"autoprune ls candidates --run {run_id}"),
-            Command("Go on with the search", f"autoprune resume {run_id}"),
-        ),
+        next_commands=_next_commands(search, run_id, facts),
     )
     return with_search(report, search)
+
+
+def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tuple[Command, ...]:
+    listed = Command("List the candidates", f"autoprune ls candidates --run {run_id}")
+    if search.finished is None:
+        return (listed, Command("Go on with the search", f"autoprune resume {run_id}"))
+    checkpoint = facts.get("checkpoint")
+    if checkpoint is None:
+        return (listed,)
+    measure = f"autoprune evaluate --model {checkpoint['out']} --corpus {search.spec.corpus}"
+    return (
+        listed,
+        Command("Measure the winner again", measure),
+        Command("Ask whether it may become champion", "autoprune promote --dry-run"),
+    )
 
 
 def _splits(facts: Mapping[str, Any], touches: int) -> tuple[Split, ...]:

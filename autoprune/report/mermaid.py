@@ -23,7 +23,7 @@ _STYLES = {
 
 
 def reasoning_mermaid(report: RunReport, limit: int = MAX_NODES) -> str:
-    """A mermaid ``graph TD`` of at most ``limit`` recipes.
+    """A mermaid ``graph LR`` of at most ``limit`` recipes.
 
     The winner's line comes first, then what was measured best; the rest is counted in one node.
 
@@ -33,7 +33,7 @@ def reasoning_mermaid(report: RunReport, limit: int = MAX_NODES) -> str:
     """
     chosen = _chosen(report, limit)
     places = {entry.id: f"n{index}" for index, entry in enumerate(chosen)}
-    lines = ["graph TD"]
+    lines = ["graph LR"]
     lines += [f'  {places[e.id]}["{_label(e)}"]:::{_style(e)}' for e in chosen]
     for entry in chosen:
         for parent in entry.parents:
