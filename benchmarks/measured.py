@@ -6,6 +6,7 @@ Standard library only, because the process of another environment imports it as 
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -43,9 +44,80 @@ def run_fresh(module: str, *arguments: str, python: str = sys.executable) -> dic
     return {**figures, "process_s": wall, "cpu_s": cpu, "others": others}
 
 
-def best_of(runs: Sequence[dict[str, Any]], key: str) -> dict[str, Any]:
-    """The run with the smallest figure: the one least disturbed."""
-    return min(runs, key=lambda run: float(run[key]))
+class Rounds:
+    """Interleaved runs of several subjects, each told when it ends and kept in a file.
+
+    A benchmark that was cut off goes on with ``resume``: rounds of the same commit and options are
+    read from the file instead of measured again.
+
+    Args:
+        name: Of the benchmark; the file is ``benchmarks/out/NAME.runs.jsonl``.
+        options: What else a run depends on.
+        resume: Whether to use runs that are already in the file.
+    """
+
+    def __init__(self, name: str, options: Sequence[str] = (), *, resume: bool = False) -> None:
+        self._path = OUT / f"{name}.runs.jsonl"
+        self._key = [commit(), *options]
+        self.runs: dict[str, list[dict[str, Any]]] = {}
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        OUT.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            self._path.unlink(missing_ok=True)
+        elif self._path.exists():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                if entry["key"] == self._key:
+                    self._known.setdefault(entry["subject"], []).append(entry["figures"])
+
+    def run(
+        self, subject: str, seconds: str, module: str, *arguments: str, python: str = sys.executable
+    ) -> None:
+        """One run of one subject; its round is the number of its runs so far.
+
+        Args:
+            subject: Its name.
+            seconds: The figure to tell a waiting person.
+            module: See :func:`run_fresh`; so are the others.
+        """
+        runs = self.runs.setdefault(subject, [])
+        known = self._known.get(subject, [])
+        if len(runs) < len(known):
+            figures = known[len(runs)]
+        else:
+            figures = run_fresh(module, *arguments, python=python)
+            entry = {"key": self._key, "subject": subject, "figures": figures}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        runs.append(figures)
+        print(
+            f"{subject}, round {len(runs)}: {figures[seconds]:.2f} s, {figures['peak_mb']:.0f} MB, "
+            f"others used {figures['others']:.0%}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def median(self, subject: str, figure: str) -> float:
+        """Median of a figure over the rounds."""
+        return statistics.median(float(run[figure]) for run in self.runs[subject])
+
+    def ratio(self, subject: str, to: str, figure: str) -> float:
+        """Median over rounds of the quotient within a round, which load on the machine cancels."""
+        pairs = zip(self.runs[subject], self.runs[to], strict=True)
+        return statistics.median(float(run[figure]) / float(other[figure]) for run, other in pairs)
+
+
+def commit() -> str:
+    """Short hash of the checkout, with a plus where tracked files differ from it."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def _children() -> float:

@@ -1,89 +1,104 @@
 """Against llm-compressor 0.14: the same model, tokens and sparsity, every run in a fresh process.
 
 llm-compressor lives in an environment of its own, made here with pip when it is missing. Times are
-from loaded model to pruned model; the streamed run also reads and writes the checkpoint. Runs
-alternate and the best of ``--repeat`` counts, because other work on the machine only ever slows.
+from loaded model to pruned model; the streamed runs also read and write the checkpoint. Within a
+round every run of ours follows the peer's at once; ratios are taken within a round, and the median
+over ``--rounds`` counts. On a machine that others use, compare processor seconds with ``--threads
+1``: threads that wait for each other spin, and that counts. A run that was cut off goes on with
+``--resume``.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from typing import Any
 
-from benchmarks.measured import ROOT, best_of, run_fresh
+from benchmarks.measured import ROOT, Rounds
 from benchmarks.subject import prepare
 from benchmarks.table import Goal, publish
 
 ENVIRONMENT = ROOT / "benchmarks" / ".env-llmcompressor"
 PACKAGE = "llmcompressor==0.14.*"
 SHARE = "0.6"
-THEIRS = ("wanda", "sparsegpt")
-OURS = ("wanda", "wanda-streamed", "one-shot", "sparsegpt", "sparsegpt-streamed")
+OURS = {
+    "wanda": ("wanda", "wanda-streamed", "one-shot"),
+    "sparsegpt": ("sparsegpt", "sparsegpt-streamed"),
+}
 
 
 def main() -> None:
     """Measure all, print ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each, the best counts")
-    parser.add_argument("--only", choices=THEIRS, help="one method instead of both")
+    parser.add_argument("--rounds", type=int, default=1, help="runs of each, the median counts")
+    parser.add_argument("--only", choices=sorted(OURS), help="one method instead of both")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
+    parser.add_argument("--threads", type=int, help="of every process; all cores by default")
     args = parser.parse_args()
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
     model, tokens = prepare()
     python = peer_python()
-    methods = [args.only] if args.only else list(THEIRS)
-    theirs: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
-    ours: dict[str, list[dict[str, Any]]] = {name: [] for name in OURS if _peer_of(name) in theirs}
-    for _ in range(args.repeat):
-        for name in methods:
-            arguments = (name, str(model), str(tokens), SHARE)
-            theirs[name].append(
-                run_fresh("benchmarks.peer_llmcompressor", *arguments, python=python)
-            )
-            for own in (own for own in ours if _peer_of(own) == name):
-                arguments = (own, str(model), str(tokens), SHARE)
-                ours[own].append(run_fresh("benchmarks.peer_autoprune", *arguments))
-    best_theirs = {name: best_of(runs, "prune_s") for name, runs in theirs.items()}
-    best_ours = {name: best_of(runs, "prune_s") for name, runs in ours.items()}
-    _publish(best_theirs, best_ours, {"theirs": theirs, "ours": ours})
+    methods = [args.only] if args.only else list(OURS)
+    rounds = Rounds("peer", [SHARE, f"threads={args.threads}"], resume=args.resume)
+    arguments = (str(model), str(tokens), SHARE)
+    for _ in range(args.rounds):
+        for method in methods:
+            peer = ("benchmarks.peer_llmcompressor", method, *arguments)
+            rounds.run(_theirs(method), "prune_s", *peer, python=python)
+            for own in OURS[method]:
+                rounds.run(_ours(own), "prune_s", "benchmarks.peer_autoprune", own, *arguments)
+    _publish(rounds, methods, args.rounds)
 
 
-def _publish(
-    theirs: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]], runs: dict[str, Any]
-) -> None:
-    rows = [_row(f"llm-compressor {name}", run, run) for name, run in theirs.items()]
-    rows += [_row(f"autoprune {name}", run, theirs[_peer_of(name)]) for name, run in ours.items()]
-    ratios = {row["run"]: row for row in rows}
+def _publish(rounds: Rounds, methods: list[str], count: int) -> None:
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        subjects = (_theirs(method), *map(_ours, OURS[method]))
+        rows += [_row(rounds, subject, _theirs(method)) for subject in subjects]
+    by_run = {row["run"]: row for row in rows}
 
     def ratio(name: str, column: str) -> float:
-        return float(ratios[f"autoprune {name}"][column])
+        return float(by_run[_ours(name)][column])
 
     goals = []
-    if "wanda" in theirs:
+    if "wanda" in methods:
         leanest = min(ratio("wanda", "x memory"), ratio("wanda-streamed", "x memory"))
         goals += [
             Goal("sequential Wanda, time", ratio("wanda", "x time"), 0.8),
             Goal("sequential Wanda, memory (streamed or not)", leanest, 0.7),
             Goal("one-shot statistics and masks, time", ratio("one-shot", "x time"), 0.45),
         ]
-    if "sparsegpt" in theirs:
+    if "sparsegpt" in methods:
         goals.append(Goal("SparseGPT, time", ratio("sparsegpt", "x time"), 0.6))
-    title = "Pruning SmolLM2-135M to 60 %, 16 x 512 calibration tokens, float32"
-    publish("peer", title, rows, goals, runs=runs)
+    title = (
+        "Pruning SmolLM2-135M to 60 %, 16 x 512 calibration tokens, float32; "
+        f"median of {count} interleaved rounds"
+    )
+    versions = rounds.runs[_theirs(methods[0])][0]["versions"]
+    named = {f"{package} (peer)": number for package, number in versions.items()}
+    publish("peer", title, rows, goals, versions=named, runs=rounds.runs)
 
 
-def _peer_of(name: str) -> str:
-    return "sparsegpt" if name.startswith("sparsegpt") else "wanda"
+def _theirs(method: str) -> str:
+    return f"llm-compressor {method}"
 
 
-def _row(name: str, run: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
+def _ours(method: str) -> str:
+    return f"autoprune {method}"
+
+
+def _row(rounds: Rounds, subject: str, peer: str) -> dict[str, Any]:
     return {
-        "run": name,
-        "seconds": run["prune_s"],
-        "peak MB": run["peak_mb"],
-        "zeros %": 100 * run["sparsity"],
-        "x time": run["prune_s"] / peer["prune_s"],
-        "x memory": run["peak_mb"] / peer["peak_mb"],
-        "CPU s": run["cpu_s"],
-        "others": f"{run['others']:.0%}",
+        "run": subject,
+        "seconds": rounds.median(subject, "prune_s"),
+        "CPU s": rounds.median(subject, "prune_cpu_s"),
+        "peak MB": rounds.median(subject, "peak_mb"),
+        "zeros %": 100 * rounds.median(subject, "sparsity"),
+        "x time": rounds.ratio(subject, peer, "prune_s"),
+        "x CPU": rounds.ratio(subject, peer, "prune_cpu_s"),
+        "x memory": rounds.ratio(subject, peer, "peak_mb"),
+        "others": f"{rounds.median(subject, 'others'):.0%}",
     }
 
 

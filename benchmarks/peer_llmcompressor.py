@@ -2,6 +2,7 @@
 
 import sys
 import time
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ def main() -> None:
     start = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    loaded = time.perf_counter()
+    loaded, used = time.perf_counter(), time.process_time()
     columns = {"input_ids": tokens.tolist(), "attention_mask": np.ones_like(tokens).tolist()}
     modifier = MODIFIERS[method](sparsity=float(share), targets=["Linear"], ignore=["re:.*lm_head"])
     oneshot(
@@ -34,13 +35,15 @@ def main() -> None:
         max_seq_length=tokens.shape[1],
         shuffle_calibration_samples=False,
     )
-    pruned = time.perf_counter()
+    pruned, cpu = time.perf_counter(), time.process_time() - used
     maps = [m.weight for m in model.model.layers.modules() if isinstance(m, torch.nn.Linear)]
     zeros = sum(int((weight == 0).sum()) for weight in maps)
     report(
         load_s=loaded - start,
         prune_s=pruned - loaded,
+        prune_cpu_s=cpu,
         sparsity=zeros / sum(weight.numel() for weight in maps),
+        versions={name: version(name) for name in ("llmcompressor", "torch", "transformers")},
     )
 
 

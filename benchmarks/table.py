@@ -1,4 +1,4 @@
-"""A benchmark's result: a small table with machine, date and command, and the same as JSON."""
+"""A benchmark's result: a Markdown table with what it was measured on, and the same as JSON."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measured import OUT
+from benchmarks.measured import OUT, commit
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,34 @@ def publish(
     title: str,
     rows: Sequence[Mapping[str, Any]],
     goals: Sequence[Goal] = (),
+    *,
+    versions: Mapping[str, str] | None = None,
     **details: Any,
 ) -> None:
-    """Print a result and write it to ``benchmarks/out/NAME.json``."""
+    """Print a result as Markdown; write it to ``benchmarks/out/NAME.md`` and ``NAME.json``.
+
+    Args:
+        name: Of the benchmark.
+        title: What was measured.
+        rows: The table.
+        goals: Bounds that figures have to keep.
+        versions: Of packages beyond our own environment's.
+        **details: Further parts of the JSON record, such as all single runs.
+    """
     command = f"python -m benchmarks {name} {shlex.join(sys.argv[1:])}".strip()
     where = {
         "machine": machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": commit(),
         "command": command,
-        "versions": {p: version(p) for p in ("torch", "transformers")},
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "transformers")},
+            **(versions or {}),
+        },
     }
-    print(f"\n{title}\n{where['machine']}; {where['date']}; {command}\n")
-    print(_layout(rows))
-    for goal in goals:
-        verdict = "met" if goal.met else "MISSED"
-        print(f"  {verdict:7}{goal.what}: {goal.value:.3g} (at most {goal.limit:g})")
+    text = _markdown(title, where, rows, goals)
+    print(f"\n{text}", end="")
     record = {
         **where,
         "title": title,
@@ -64,6 +77,7 @@ def publish(
     }
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (OUT / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def machine() -> str:
@@ -79,16 +93,39 @@ def machine() -> str:
     return f"{processor}, {os.cpu_count()} cores, {memory:.0f} GB"
 
 
-def _layout(rows: Sequence[Mapping[str, Any]]) -> str:
+def _markdown(
+    title: str, where: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], goals: Sequence[Goal]
+) -> str:
+    versions = ", ".join(f"{package} {number}" for package, number in where["versions"].items())
+    lines = [
+        f"**{title}**",
+        "",
+        f"{where['machine']}; {where['date']}; commit {where['commit']}; {versions}; "
+        f"`{where['command']}`",
+        "",
+        *_layout(rows),
+    ]
+    if goals:
+        lines += ["", *(f"- {_verdict(goal)}" for goal in goals)]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(goal: Goal) -> str:
+    verdict = "met" if goal.met else "**missed**"
+    return f"{goal.what}: {goal.value:.3g}, at most {goal.limit:g}: {verdict}"
+
+
+def _layout(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     names = list(rows[0])
     cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
+    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(names))]
     lines = []
     for line in cells:
         first, *rest = zip(line, widths, strict=True)
-        right = "".join(f"  {text:>{width}}" for text, width in rest)
-        lines.append(f"  {first[0]:<{first[1]}}{right}")
-    return "\n".join(lines)
+        right = "".join(f" {text:>{width}} |" for text, width in rest)
+        lines.append(f"| {first[0]:<{first[1]}} |{right}")
+    rule = "".join(f" {'-' * (width - 1)}: |" for width in widths[1:])
+    return [lines[0], f"| {'-' * widths[0]} |{rule}", *lines[1:]]
 
 
 def _cell(value: Any) -> str:
