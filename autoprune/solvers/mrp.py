@@ -11,9 +11,8 @@ from torch import Tensor
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
+from autoprune.solvers.subsets import solve_subsets
 
-# Floats of one batch of row systems: 1 MB in float32 stays in the cache, which halves the time.
-BATCH_FLOATS = 1 << 18
 # 4:8 has 70 choices per group, 8:16 has 12870; beyond this the single-removal score decides.
 MOST_CHOICES = 1000
 
@@ -126,38 +125,10 @@ def fit_kept(goal: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:
     Returns:
         w', [o, i], zero outside the mask.
     """
-    return _solve_subsets(goal, keep, matrix)
+    return solve_subsets(goal, keep, matrix)
 
 
 def remove_exactly(weight: Tensor, keep: Tensor, inverse: Tensor) -> Tensor:
     """``w - w_P (A_PP)^-1 A_P,:`` for every row, with A the inverse of H: [o, i] -> [o, i]."""
-    multipliers = _solve_subsets(weight, ~keep, inverse)
+    multipliers = solve_subsets(weight, ~keep, inverse)
     return (weight - multipliers @ inverse) * keep
-
-
-def _solve_subsets(rhs: Tensor, members: Tensor, matrix: Tensor) -> Tensor:
-    """Solve ``x_S M_SS = rhs_S`` per row with S the row's members; x is 0 elsewhere."""
-    counts = members.sum(dim=1)
-    result = torch.zeros_like(rhs)
-    # Rows of similar size share a batch, so that padding stays small.
-    order = counts.argsort(stable=True)
-    start = 0
-    while start < len(order):
-        largest = max(int(counts[order[-1]]), 1)
-        rows = order[start : start + max(1, BATCH_FLOATS // largest**2)]
-        start += len(rows)
-        size = int(counts[rows[-1]])
-        if size == 0:
-            continue
-        index = members[rows].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :size]
-        valid = torch.arange(size, device=rhs.device) < counts[rows].unsqueeze(1)
-        # Twice as fast as one gather with both indices.
-        system = torch.stack([matrix.index_select(0, s).index_select(1, s) for s in index])
-        if not bool(valid.all()):
-            system *= valid.unsqueeze(2) & valid.unsqueeze(1)
-            system.diagonal(dim1=1, dim2=2).masked_fill_(~valid, 1.0)
-        right = (rhs[rows].gather(1, index) * valid).unsqueeze(2)
-        factor = torch.linalg.cholesky_ex(system).L
-        solution = torch.cholesky_solve(right, factor).squeeze(2) * valid
-        result[rows] = result[rows].scatter_add(1, index, solution)
-    return result
