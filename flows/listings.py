@@ -17,7 +17,7 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``solvers``, ``models`` or ``candidates``.
+        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``models`` or ``candidates``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -27,6 +27,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _allocators()
         case "solvers":
             return _solvers()
+        case "suites":
+            return _suites()
         case "models":
             return _models(State.open())
         case _:
@@ -61,6 +63,30 @@ def _solvers() -> Listing:
     from autoprune.solvers import SOLVERS
 
     return _choices("solvers", SOLVERS.items(), "autoprune prune --solver NAME")
+
+
+def _suites() -> Listing:
+    import dataclasses
+
+    from autoprune.evaluation.suites import SUITES
+
+    found: list[dict[str, Any]] = []
+    for name, kind in SUITES.items():
+        known: Any = kind
+        entries = dataclasses.fields(known) if dataclasses.is_dataclass(known) else ()
+        first = (kind.__doc__ or "").strip().splitlines()[:1]
+        settings = {entry.name: _plain(entry.default) for entry in entries if entry.init}
+        found.append({"name": name, "summary": "".join(first), "settings": settings})
+    lines = []
+    for item in found:
+        shown = ",".join(f"{key}={_written(value)}" for key, value in item["settings"].items())
+        lines.append((item["name"], f"{item['summary']}  [{shown}]"))
+    return {"suites": found}, f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite NAME"
+
+
+def _written(value: Any) -> str:
+    """A setting as the command line takes it."""
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower()
 
 
 def _choices(kind: str, items: Iterable[tuple[str, Any]], follow: str) -> Listing:

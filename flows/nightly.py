@@ -8,7 +8,8 @@ from prefect.runtime import flow_run
 
 from flows import console
 from flows.evaluate import evaluate
-from flows.params import EvaluateParams, SearchParams
+from flows.evaluate_params import EvaluateParams
+from flows.params import SearchParams
 from flows.promote import promote
 from flows.search import search
 from flows.stage_params import NightlyParams

@@ -117,31 +117,6 @@ class PruneParams(Params):
         return self
 
 
-class EvaluateParams(Params):
-    """Measure the perplexity of one model."""
-
-    model: str = Field(
-        default=DEMO_MODEL,
-        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=at(0),
-    )
-    corpus: str = Field(
-        default=DEMO_CORPUS,
-        description="Text: a known name or a .txt, .jsonl or .parquet file",
-        json_schema_extra=at(1),
-    )
-    windows: int = Field(
-        default=20,
-        ge=1,
-        description="Windows, consecutive from the start of the text",
-        json_schema_extra=at(2),
-    )
-    seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(3)
-    )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(4))
-
-
 class SearchParams(Params):
     """Search for the best way to prune one model."""
 

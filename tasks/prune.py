@@ -9,6 +9,7 @@ from autoprune.errors import NothingPassedError, UsageError
 from autoprune.recipe import Group
 from tasks.policies import step
 from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
+from tasks.seen import write_seen
 from tasks.validate import read_source
 from tasks.workbench import Workbench, find_workbench
 
@@ -180,7 +181,9 @@ def save_bench(bench: Workbench, folder: Path, record: Mapping[str, Any]) -> "Sa
     from autoprune.models.saving import save_model
 
     check_target(folder)
-    return save_model(bench.loaded.model, bench.loaded.tokenizer, folder, record)
+    saved = save_model(bench.loaded.model, bench.loaded.tokenizer, folder, record)
+    write_seen(bench, folder)
+    return saved
 
 
 def check_target(folder: Path) -> None:

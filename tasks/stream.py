@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.errors import UsageError
 from tasks.policies import step
 from tasks.prune import FILE_SUFFIX, check_target, saved_record
+from tasks.seen import write_seen
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def prune_stream(
     check_target(Path(out))
     job = _job(bench, metric, windows, plan)
     made = prune_streamed(job, Path(out), record=record, report=bench.report)
+    write_seen(bench, Path(out))
     return {
         **saved_record(made.saved),
         "mask_digest": made.mask_digest,

@@ -36,6 +36,7 @@ class Workbench:
         seed: Seed of the run.
         report: Where the library reports progress.
         windows: Token windows by name, int64 [windows, seqlen].
+        dtype: Type of the weights in memory, by torch's name.
     """
 
     id: str
@@ -44,13 +45,16 @@ class Workbench:
     seed: int = 0
     report: Report = silent
     windows: dict[str, "Tensor"] = field(default_factory=dict)
+    dtype: str = "float32"
 
     @cached_property
     def loaded(self) -> "LoadedModel":
         """The model, loaded at first use."""
+        import torch
+
         from autoprune.models.loading import load_model
 
-        return load_model(self.model_ref)
+        return load_model(self.model_ref, dtype=getattr(torch, self.dtype))
 
     @property
     def tokenizer(self) -> Any:

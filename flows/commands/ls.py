@@ -5,7 +5,7 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list metrics, allocators, solvers, models or candidates"
+HELP = "list metrics, allocators, solvers, suites, models or candidates"
 DESCRIPTION = (
     "List the names that other commands take. candidates: the leaderboard of a search; models: "
     "what opens without a download, and what the registry holds."
@@ -16,7 +16,7 @@ EXAMPLE = "autoprune ls metrics"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "what", choices=("metrics", "allocators", "solvers", "models", "candidates")
+        "what", choices=("metrics", "allocators", "solvers", "suites", "models", "candidates")
     )
     parser.add_argument(
         "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"

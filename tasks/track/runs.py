@@ -276,7 +276,7 @@ def _entry_metrics(entry: Mapping[str, Any]) -> dict[str, float]:
     }
     values |= {f"perplexity_{rung}": value for rung, value in entry["rungs"].items()}
     return {
-        _metric_name(name): float(value)
+        metric_name(name): float(value)
         for name, value in values.items()
         if isinstance(value, int | float) or value in ("Infinity", "-Infinity", "NaN")
     }
@@ -287,7 +287,8 @@ def _entry_params(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in names if entry[name]}
 
 
-def _metric_name(name: str) -> str:
+def metric_name(name: str) -> str:
+    """The name with what MLflow does not allow in it replaced."""
     return "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in name)
 
 

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from autoprune.errors import UsageError
 from flows.cli import main
 from flows.evaluate import evaluate
-from flows.params import EvaluateParams, PruneParams
+from flows.evaluate_params import EvaluateParams
+from flows.params import PruneParams
 from flows.prune import prune
 
 SEQLEN = 48

@@ -74,7 +74,7 @@ def test_a_flow_and_its_tasks_are_recorded(
     assert name == f"evaluate-{tiny_folder}" and state == "COMPLETED"
     tasks = dict(recorded(home, "task_run"))
     assert set(tasks.values()) == {"COMPLETED"}
-    assert {"perplexity on text", f"load {tiny_folder}"} <= set(tasks)
+    assert {f"lm of {tiny_folder}", f"load {tiny_folder}"} <= set(tasks)
     assert servers_of(home) == []
 
 

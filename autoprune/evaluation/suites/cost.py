@@ -14,6 +14,7 @@ from autoprune.checkpoint.compact import read_compact, write_compact
 from autoprune.checkpoint.encodings import bits_equal
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_mean
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.latency import Timing, peak_memory, time_once
 from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
@@ -64,7 +65,9 @@ class CostSuite:
                 f"{self.repeats} is not possible; all are at least 1"
             )
 
-    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:

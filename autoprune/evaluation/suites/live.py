@@ -18,6 +18,7 @@ from autoprune.evaluation.generation import greedy_replies
 from autoprune.evaluation.grading.grader import Grade, Grader
 from autoprune.evaluation.hygiene import decontaminate
 from autoprune.evaluation.intervals import bootstrap_slope
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
 from autoprune.evaluation.suites.dated import DatedItem, last_day, load_dated_items
 from autoprune.evaluation.suites.provenance import (
     model_protocol,
@@ -76,7 +77,9 @@ class LiveSuite:
         if self.cutoff is not None:
             last_day(self.cutoff)
 
-    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -85,7 +88,7 @@ class LiveSuite:
         cutoff = self._declared_cutoff(loaded)
         path = Path(self.items).expanduser()
         read = load_dated_items(path)
-        items, dropped = self._clean(read.items)
+        items, notes = self._clean(read.items, around)
         items = items[-self.limit :] if self.limit else items
         with Grader() as grader:
             protocol: dict[str, Any] = {
@@ -97,7 +100,7 @@ class LiveSuite:
             context = RowContext(
                 self.name, model_protocol(loaded) | protocol, model_provenance(loaded), self.seed
             )
-            notes = {"unusable_rows": read.skipped, "contaminated": dropped}
+            notes |= {"unusable_rows": read.skipped}
             prompts = [self._prompt(loaded, item.question) for item in items]
             if prompts and not outputs_are_finite(
                 loaded, loaded.tokenizer(prompts[0])["input_ids"]
@@ -126,14 +129,21 @@ class LiveSuite:
             )
         return last_day(str(declared))
 
-    def _clean(self, items: Sequence[DatedItem]) -> tuple[list[DatedItem], int]:
+    def _clean(
+        self, items: Sequence[DatedItem], around: Surroundings
+    ) -> tuple[list[DatedItem], dict[str, Any]]:
+        found = clean([i.question for i in items], around, what="the dated items", items=True)
+        left = [items[index] for index in found.kept]
+        notes = {"overlap": found.report, "contaminated": found.dropped}
         if not self.references:
-            return list(items), 0
+            return left, notes
         from autoprune.calibration.corpora import load_corpus
 
-        texts = [text for ref in self.references for text in load_corpus(ref).documents]
-        found = decontaminate([item.question for item in items], texts, OVERLAP_WORDS)
-        return [items[index] for index in found.kept], len(found.dropped)
+        loaded = [load_corpus(ref, cache=around.cache) for ref in self.references]
+        texts = [text for corpus in loaded for text in corpus.documents]
+        known = decontaminate([item.question for item in left], texts, OVERLAP_WORDS)
+        notes["contaminated"] = found.dropped + len(known.dropped)
+        return [left[index] for index in known.kept], notes
 
     def _prompt(self, loaded: LoadedModel, question: str) -> str:
         text = f"{_TASK}\n\nProblem: {question}"
@@ -154,7 +164,7 @@ class LiveSuite:
         grades: Sequence[Grade],
         cutoff: date,
         context: RowContext,
-        notes: dict[str, int],
+        notes: dict[str, Any],
     ) -> list[Row]:
         pairs = list(zip(items, grades, strict=True))
         newer = [(item, grade) for item, grade in pairs if item.date > cutoff]

@@ -12,9 +12,11 @@ from autoprune.calibration.corpora import Corpus, load_corpus
 from autoprune.calibration.splits import split
 from autoprune.calibration.windows import token_windows
 from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.intervals import bootstrap_mean
 from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
 from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites.cleaning import ALONE, Cleaned, Surroundings, clean
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -23,6 +25,23 @@ from autoprune.progress import Report, silent
 
 VERSION = 1
 _ALL_WINDOWS = 1 << 40
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A text ready to be measured on.
+
+    Args:
+        corpus: What is left of it.
+        windows: Token ids ``[windows, seqlen]``.
+        cleaned: What was found and dropped.
+        digest: SHA-256 of the text before anything was dropped.
+    """
+
+    corpus: Corpus
+    windows: Tensor
+    cleaned: Cleaned
+    digest: str
 
 
 @SUITES.register("lm")
@@ -60,7 +79,9 @@ class LanguageSuite:
                 f"{self.batch} is not possible; name a corpus, seqlen is at least 2, others 1"
             )
 
-    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -70,37 +91,48 @@ class LanguageSuite:
             "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
         }  # fmt: skip
         context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
-        prepared: dict[str, tuple[Corpus, Tensor]] = {}
+        prepared: dict[str, Prepared] = {}
         rows: list[Row] = []
         for ref in self.corpora:
             try:
-                corpus = self._corpus(ref)
+                prepared[ref] = self._prepare(loaded, ref, around)
             except PrerequisiteError as error:
                 rows.append(context.missing(ref, "perplexity", str(error)))
-                continue
-            count = self.windows or _ALL_WINDOWS
-            prepared[ref] = corpus, token_windows(corpus, loaded.tokenizer, count, self.seqlen)
-        for corpus, windows in prepared.values():
-            rows += self._loss_rows(loaded, corpus, windows, context, report)
+        for text in prepared.values():
+            rows += self._loss_rows(loaded, text, context, report)
         if self.dense is not None and prepared:
             rows += self._distance_rows(loaded, prepared, context, report)
         return rows
 
-    def _corpus(self, ref: str) -> Corpus:
-        corpus = load_corpus(ref).measures()
-        if self.part == "all":
-            return corpus
-        chosen: Corpus = getattr(split(corpus, self.seed), self.part)
-        return chosen
+    def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
+        corpus = load_corpus(ref, cache=around.cache).measures()
+        if self.part != "all":
+            corpus = getattr(split(corpus, self.seed), self.part)
+        found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
+        used = corpus
+        if found.dropped:
+            left = [corpus.documents[index] for index in found.kept]
+            used = Corpus.of(corpus.name, left, ordered=corpus.ordered)
+        count = self.windows or _ALL_WINDOWS
+        try:
+            windows = token_windows(used, loaded.tokenizer, count, self.seqlen, cache=around.cache)
+        except UsageError as error:
+            if not found.dropped:
+                raise
+            raise ContaminationError(
+                f"{found.dropped} of {len(corpus.documents)} parts of {corpus.name!r} are text the "
+                f"model was calibrated on, and without them {error}"
+            ) from error
+        return Prepared(used, windows, found, corpus.digest)
 
     def _loss_rows(
         self,
         loaded: LoadedModel,
-        corpus: Corpus,
-        windows: Tensor,
+        text: "Prepared",
         context: RowContext,
         report: Report,
     ) -> list[Row]:
+        corpus, windows = text.corpus, text.windows
         result = evaluate_windows(loaded.model, windows, report=report, batch=self.batch)
         mean, interval = bootstrap_mean(result.nll, seed=self.seed)
         protocol = _data_protocol(corpus, windows)
@@ -110,6 +142,7 @@ class LanguageSuite:
             "tokens": result.tokens, "seconds": result.seconds, "nats_per_token": _finite(mean),
             "bytes_per_token": bytes_per_token, "item_unit": "nats per token",
             "starts_with_beginning_token": begin is not None and int(windows[0, 0]) == begin,
+            "overlap": text.cleaned.report, "text": text.digest,
         }  # fmt: skip
         bits = 1 / (math.log(2) * bytes_per_token)
         exponentials = (_exp(interval[0]), _exp(interval[1])) if interval else None
@@ -129,7 +162,7 @@ class LanguageSuite:
     def _distance_rows(
         self,
         loaded: LoadedModel,
-        prepared: Mapping[str, tuple[Corpus, Tensor]],
+        prepared: Mapping[str, "Prepared"],
         context: RowContext,
         report: Report,
     ) -> list[Row]:
@@ -140,7 +173,8 @@ class LanguageSuite:
                 f"measured one {loaded.model.config.vocab_size}; name the model it was made from"
             )
         rows = []
-        for corpus, windows in prepared.values():
+        for text in prepared.values():
+            corpus, windows = text.corpus, text.windows
             wanted = dense_predictions(dense.model, windows, report=report, batch=self.batch)
             items = kl_to_dense(loaded.model, wanted, report=report, batch=self.batch)
             mean, interval = bootstrap_mean(items, seed=self.seed)

@@ -7,6 +7,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.generation import greedy_replies
 from autoprune.evaluation.grading.grader import Grader
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
 from autoprune.evaluation.suites.provenance import (
     model_protocol,
@@ -56,7 +57,9 @@ class ReasoningSuite:
         for generator in self.generators:
             GENERATORS.get(generator)
 
-    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         names = self.generators or tuple(name for name, _ in GENERATORS.items())
         with Grader() as grader:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
@@ -19,8 +20,15 @@ class Suite(Protocol):
     def name(self) -> str:
         """Its name in the registry."""
 
-    def run(self, loaded: LoadedModel, *, report: Report) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure the model and leave it unchanged.
+
+        Args:
+            loaded: The model.
+            report: Told about progress.
+            around: Cache, what the model has seen, and what to do about it.
 
         Returns:
             Rows with protocol and provenance; what could not be measured is a row with the reason.
@@ -56,10 +64,14 @@ def build_suite(text: str, **settings: Any) -> Suite:
     return factory(**values)
 
 
-def build_suites(text: str) -> list[Suite]:
+def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Suite]:
     """Suites from a list such as ``lm,tasks:names=boolq,limit=100,cost``.
 
     A part ``key=value`` belongs to the suite before it.
+
+    Args:
+        text: The list.
+        defaults: Settings by suite, for those that the text does not give.
 
     Raises:
         UsageError: As :func:`build_suite`, and for an empty list.
@@ -73,7 +85,13 @@ def build_suites(text: str) -> list[Suite]:
             parts.append(part)
     if not parts:
         raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
-    return [build_suite(part) for part in parts]
+    built = []
+    for part in parts:
+        name, _, rest = part.partition(":")
+        given = {piece.partition("=")[0].strip() for piece in rest.split(",")}
+        wanted = (defaults or {}).get(name.strip(), {})
+        built.append(build_suite(part, **{k: v for k, v in wanted.items() if k not in given}))
+    return built
 
 
 def _read_settings(name: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
 from autoprune.evaluation.suites.provenance import (
     model_protocol,
     model_provenance,
@@ -70,7 +71,9 @@ class TasksSuite:
         if self.folder is not None and not Path(self.folder).is_dir():
             raise UsageError(f"{self.folder!r} is no folder; pass one with lm-eval task files")
 
-    def run(self, loaded: LoadedModel, *, report: Report = silent) -> list[Row]:
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
@@ -95,7 +98,7 @@ class TasksSuite:
             model = _wrap(loaded, self.batch)
             rows: list[Row] = []
             for number, task in enumerate(wanted, 1):
-                rows += self._measure(task, model, manager, context)
+                rows += self._measure(task, model, manager, context, around)
                 report(Progress(self.name, number, len(wanted), task))
         return rows + [_group_mean(name, rows, context) for name in self.names if name in GROUPS]
 
@@ -114,7 +117,9 @@ class TasksSuite:
                 raise UnknownNameError("task", name, {*near, *GROUPS})
         return list(dict.fromkeys(names))
 
-    def _measure(self, task: str, model: Any, manager: Any, context: RowContext) -> list[Row]:
+    def _measure(
+        self, task: str, model: Any, manager: Any, context: RowContext, around: Surroundings
+    ) -> list[Row]:
         from lm_eval import evaluate
 
         try:
@@ -132,14 +137,21 @@ class TasksSuite:
         return [
             row
             for name, figures in results["results"].items()
-            for row in _task_rows(name, figures, results, context)
+            for row in _task_rows(name, figures, results, context, around)
         ]
 
 
 def _task_rows(
-    name: str, figures: Mapping[str, Any], results: Mapping[str, Any], context: RowContext
+    name: str,
+    figures: Mapping[str, Any],
+    results: Mapping[str, Any],
+    context: RowContext,
+    around: Surroundings,
 ) -> list[Row]:
-    samples = results["samples"].get(name, [])
+    measured = results["samples"].get(name, [])
+    texts = [_text_of(sample["doc"]) for sample in measured]
+    found = clean(texts, around, what=f"the task {name!r}", items=True)
+    samples = [measured[index] for index in found.kept]
     protocol = {
         "shots": results["n-shot"].get(name), "task_version": results["versions"].get(name),
         "data": digest_json([[s["doc_hash"], s["prompt_hash"], s["target_hash"]] for s in samples]),
@@ -151,19 +163,29 @@ def _task_rows(
             continue
         if not isinstance(value, int | float):
             continue
-        scores = [s[metric] for s in samples if s["filter"] == chosen and metric in s]
-        single = [float(score) for score in scores if isinstance(score, int | float)]
+        every, scores = (
+            [s[metric] for s in part if s["filter"] == chosen and metric in s]
+            for part in (measured, samples)
+        )
+        all_single, single = (
+            [float(score) for score in part if isinstance(score, int | float)]
+            for part in (every, scores)
+        )
         more = {"filter": chosen} if chosen != "none" else {}
         details = {
             "items": len(scores),
+            "overlap": found.report,
             "higher_is_better": results["higher_is_better"].get(name, {}).get(metric),
         }
-        if single and abs(sum(single) / len(single) - value) < 1e-9:
+        if all_single and abs(sum(all_single) / len(all_single) - value) < 1e-9:
             rows.append(
                 context.accuracy(
                     name, single, metric=metric, protocol=protocol | more, details=details
                 )
             )
+        elif found.dropped:
+            reason = f"{found.dropped} items were seen before, and this metric needs all of them"
+            rows.append(context.missing(name, metric, reason, protocol=protocol, details=details))
         else:
             # Corpus-level metrics (F1, perplexity) are no mean of their items: nothing to pair.
             rows.append(
@@ -172,6 +194,17 @@ def _task_rows(
                 )
             )
     return rows
+
+
+def _text_of(doc: Any) -> str:
+    """All text of one item, whatever its fields are called."""
+    if isinstance(doc, str):
+        return doc
+    if isinstance(doc, Mapping):
+        return "\n".join(_text_of(value) for value in doc.values())
+    if isinstance(doc, list | tuple):
+        return "\n".join(_text_of(value) for value in doc)
+    return ""
 
 
 def _group_mean(group: str, rows: list[Row], context: RowContext) -> Row:

@@ -1,0 +1,110 @@
+"""A fingerprint of the text a model was made with, kept beside its weights.
+
+Whoever measures the model can then tell which test text it has seen, without having that text: the
+fingerprint holds the hashes of its word n-grams, eight bytes each, and nothing that can be read.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from autoprune.digest import digest_bytes
+from autoprune.errors import DamagedFileError
+from autoprune.evaluation.hygiene import SIZES, words
+from autoprune.storage import atomic_file
+
+FILE = "seen_text.npz"
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class SeenText:
+    """Sorted 64-bit hashes of all word n-grams, by length of the n-gram.
+
+    Two different n-grams have one hash with a chance below 1e-9 for a million n-grams against a
+    million, so a hit counts as the same words.
+    """
+
+    grams: dict[int, Hashes]
+
+    @classmethod
+    def of(cls, texts: Iterable[str], sizes: Sequence[int] = SIZES) -> "SeenText":
+        """The fingerprint of ``texts``; no n-gram goes across two of them."""
+        known: dict[str, int] = {}
+        documents = [_word_hashes(text, known) for text in texts]
+        found = {n: [_gram_hashes(ids, n) for ids in documents if len(ids) >= n] for n in sizes}
+        empty = [np.empty(0, np.uint64)]
+        return cls({n: np.unique(np.concatenate(parts or empty)) for n, parts in found.items()})
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the hashes."""
+        return digest_bytes(b"".join(self.grams[n].tobytes() for n in sorted(self.grams)))
+
+    def __or__(self, other: "SeenText") -> "SeenText":
+        sizes = self.grams.keys() & other.grams.keys()
+        return SeenText({n: np.union1d(self.grams[n], other.grams[n]) for n in sorted(sizes)})
+
+    def shared(self, texts: Sequence[str], n: int) -> list[tuple[int, int]]:
+        """For each text, how many of its n-grams were seen, and how many it has.
+
+        Raises:
+            ValueError: If the fingerprint holds no n-grams of this length.
+        """
+        if n not in self.grams:
+            raise ValueError(f"no n-grams of {n} words here; there are {sorted(self.grams)}")
+        known: dict[str, int] = {}
+        counts = []
+        for text in texts:
+            ids = _word_hashes(text, known)
+            grams = _gram_hashes(ids, n) if len(ids) >= n else np.empty(0, np.uint64)
+            counts.append((int(np.isin(grams, self.grams[n]).sum()), len(grams)))
+        return counts
+
+    def save(self, path: Path) -> None:
+        """Write it as ``.npz``, atomically."""
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **{str(n): v for n, v in self.grams.items()})
+
+    @classmethod
+    def load(cls, path: Path) -> "SeenText":
+        """Inverse of :meth:`save`.
+
+        Raises:
+            DamagedFileError: If the file is not readable.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls({int(name): arrays[name].astype(np.uint64) for name in arrays.files})
+        except (ValueError, BadZipFile, OSError, EOFError) as error:
+            raise DamagedFileError(
+                f"{path} is no readable fingerprint of seen text ({error}); prune the model again, "
+                "or delete the file if you know what the model was calibrated on"
+            ) from error
+
+
+def _word_hashes(text: str, known: dict[str, int]) -> Hashes:
+    for word in (found := words(text)):
+        if word not in known:
+            digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
+            known[word] = int.from_bytes(digest, "little")
+    return np.array([known[word] for word in found], np.uint64)
+
+
+def _gram_hashes(ids: Hashes, n: int) -> Hashes:
+    # Odd factors from a fixed seed: the same on every machine, and the order of words counts.
+    factors = np.random.default_rng(n).integers(1, 2**63, n, dtype=np.uint64) | np.uint64(1)
+    grams = sliding_window_view(ids, n)
+    hashes = np.zeros(len(grams), np.uint64)
+    for column, factor in enumerate(factors):
+        # A round of mixing, so that sums of products do not cancel.
+        part = grams[:, column] * factor
+        hashes += part ^ (part >> np.uint64(29))
+    return hashes

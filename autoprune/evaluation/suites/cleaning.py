@@ -1,0 +1,103 @@
+"""Leaving out what the model has seen: test text and test items against its fingerprint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from autoprune.evaluation.hygiene import SIZES, ContaminationError
+from autoprune.evaluation.seen_text import SeenText
+
+if TYPE_CHECKING:
+    from autoprune.calibration.store import Store
+
+Policy = Literal["drop", "refuse", "report"]
+POLICIES: tuple[Policy, ...] = ("drop", "refuse", "report")
+ITEM_WORDS, TEXT_WORDS = SIZES
+# Any two long texts share a phrase somewhere. Running text counts as seen when more than one in a
+# hundred of a document's n-grams were, and at least a run of twelve words.
+_TEXT_SHARE = 0.01
+_TEXT_LEAST = 3
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a suite may use besides the model.
+
+    Args:
+        cache: Keeps windows and cleaned text.
+        seen: Fingerprint of the text the model was made with; None when nothing is known.
+        overlap: What happens to test text that was seen: left out, or the run is refused at the
+            first shared 10 words (8 for items), or it is only reported.
+    """
+
+    cache: "Store | None" = None
+    seen: SeenText | None = None
+    overlap: Policy = "drop"
+
+
+ALONE = Surroundings()
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What is left and what was found.
+
+    Args:
+        kept: Indices of the texts to use, in order.
+        report: For the record: texts checked, those that share 8 and 10 words, those dropped.
+    """
+
+    kept: tuple[int, ...]
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Number of texts left out."""
+        return int(self.report.get("dropped", 0))
+
+
+def clean(texts: Sequence[str], around: Surroundings, *, what: str, items: bool = False) -> Cleaned:
+    """Check test texts against what the model has seen.
+
+    Args:
+        texts: Documents of running text, or test items.
+        around: Fingerprint and policy.
+        what: What the texts are, for messages.
+        items: Whether each text is one test item: then 8 shared words are enough.
+
+    Raises:
+        ContaminationError: With the policy ``refuse`` at the first overlap, and with ``drop`` when
+            nothing would be left.
+    """
+    everything = tuple(range(len(texts)))
+    if around.seen is None:
+        return Cleaned(everything, {"checked": 0, "note": "no record of the calibration text"})
+    counts = {n: around.seen.shared(texts, n) for n in SIZES}
+    deciding = counts[ITEM_WORDS if items else TEXT_WORDS]
+    touched = [number for number, (hits, _) in enumerate(deciding) if hits]
+    seen = {number for number in touched if items or _is_seen(*deciding[number])}
+    report: dict[str, Any] = {
+        "checked": len(texts),
+        **{f"shared_{n}": sum(hits > 0 for hits, _ in found) for n, found in counts.items()},
+        "contaminated": len(seen),
+        "dropped": len(seen) if around.overlap == "drop" else 0,
+        "policy": around.overlap,
+    }
+    if around.overlap == "refuse" and touched:
+        raise ContaminationError(
+            f"{len(touched)} of {len(texts)} parts of {what} share "
+            f"{ITEM_WORDS if items else TEXT_WORDS} words or more with the text the model was "
+            "calibrated on; measure on other text, or use --overlap drop to leave them out"
+        )
+    if around.overlap != "drop":
+        return Cleaned(everything, report)
+    if texts and len(seen) == len(texts):
+        raise ContaminationError(
+            f"all {len(texts)} parts of {what} are text the model was calibrated on, so a figure "
+            "on them says nothing; measure on other text, or use --overlap report to see it anyway"
+        )
+    return Cleaned(tuple(number for number in everything if number not in seen), report)
+
+
+def _is_seen(hits: int, grams: int) -> bool:
+    return hits >= _TEXT_LEAST and hits > _TEXT_SHARE * grams

@@ -1,0 +1,61 @@
+"""Rows as a table: one Parquet file that any tool reads."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from autoprune.evaluation.suites.rows import Row
+from autoprune.storage import atomic_file
+
+_TEXT = pyarrow.string()
+_COLUMNS = [
+    ("suite", _TEXT), ("name", _TEXT), ("metric", _TEXT), ("value", pyarrow.float64()),
+    ("unit", _TEXT), ("status", _TEXT), ("reason", _TEXT), ("low", pyarrow.float64()),
+    ("high", pyarrow.float64()), ("items", pyarrow.list_(pyarrow.float64())),
+    ("protocol", _TEXT), ("provenance", _TEXT), ("details", _TEXT),
+]  # fmt: skip
+
+
+def write_rows(
+    rows: Sequence[Row], path: Path, labels: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Write rows as Parquet; protocol, provenance and details as JSON text.
+
+    Args:
+        rows: The rows.
+        path: File to write, atomically.
+        labels: One mapping per row of further columns that stand first, all with the same keys.
+    """
+    first = labels or [{}] * len(rows)
+    flat = [{**label, **_flat(row)} for label, row in zip(first, rows, strict=True)]
+    names = list(first[0]) if rows else []
+    columns = {name: pyarrow.array([entry[name] for entry in flat]) for name in names}
+    columns |= {n: pyarrow.array([entry[n] for entry in flat], kind) for n, kind in _COLUMNS}
+    with atomic_file(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Inverse of :func:`write_rows`, without the further columns."""
+    names = [name for name, _ in _COLUMNS]
+    return [_row(entry) for entry in pyarrow.parquet.read_table(path, columns=names).to_pylist()]
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    value = row.to_json()
+    low, high = row.interval or (None, None)
+    texts = {key: json.dumps(value[key], ensure_ascii=False) for key in _MAPPINGS}
+    return {**value, **texts, "low": low, "high": high, "items": list(row.items)}
+
+
+def _row(entry: dict[str, Any]) -> Row:
+    low, high = entry.pop("low"), entry.pop("high")
+    mappings = {key: json.loads(entry[key]) for key in _MAPPINGS}
+    return Row.from_json({**entry, **mappings, "interval": None if low is None else (low, high)})
+
+
+_MAPPINGS = ("protocol", "provenance", "details")

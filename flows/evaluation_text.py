@@ -1,0 +1,123 @@
+"""An evaluation as text for people: figures, their intervals, and the protocol of each."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 100
+_DIGEST = 64
+
+
+def evaluation_text(record: Mapping[str, Any]) -> str:
+    """Every figure with its protocol, the comparison, and what to know about them."""
+    compared = {(c["suite"], c["name"], c["metric"]): c for c in record["comparison"]}
+    blocks = [_block(rows, compared, record["against"]) for rows in _by_protocol(record["rows"])]
+    lines = ["\n\n".join(blocks)]
+    lines += [f"note  {text}" for text in record["notes"]]
+    for text, times in record["sealed_touches"].items():
+        lines.append(f"note  the sealed text {text[:12]}… was measured on {times} times so far")
+    if record["against"] is not None:
+        lone = [r for r in record["rows"] if (r["suite"], r["name"], r["metric"]) not in compared]
+        if lone:
+            names = ", ".join(dict.fromkeys(f"{r['suite']} {r['name']}" for r in lone))
+            lines.append(f"note  nothing to compare with for {names}")
+    lines.append(f"saved {record['folder']}")
+    lines.append(_next(record))
+    return "\n".join(lines)
+
+
+def protocol_text(row: Mapping[str, Any]) -> str:
+    """The protocol of a row on one line; digests shortened."""
+    points = (f"{key} {_short(value)}" for key, value in row["protocol"].items())
+    return f"{row['suite']}: {', '.join(points)}"
+
+
+def figure_text(row: Mapping[str, Any]) -> str:
+    """Value, interval and unit, or why there is none."""
+    if row["value"] is None:
+        return f"{row['status'].replace('_', ' ')}: {row['reason']}"
+    text = number(row["value"])
+    if row["interval"]:
+        text += f" [{number(row['interval'][0])}, {number(row['interval'][1])}]"
+    return f"{text} {row['unit']}".strip()
+
+
+def number(value: float) -> str:
+    """Four digits, and no exponent for what people count."""
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _by_protocol(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Consecutive rows of one protocol together."""
+    groups: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        if groups and _same(groups[-1][-1], row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return bool(first["suite"] == second["suite"] and first["protocol"] == second["protocol"])
+
+
+def _block(
+    rows: Sequence[Mapping[str, Any]],
+    compared: Mapping[tuple[str, str, str], Mapping[str, Any]],
+    against: str | None,
+) -> str:
+    widths = [max(len(str(row[key])) for row in rows) for key in ("metric", "name")]
+    lines = []
+    for row in rows:
+        shown = f"{row['metric']:<{widths[0]}}  {row['name']:<{widths[1]}}  {figure_text(row)}"
+        other = compared.get((row["suite"], row["name"], row["metric"]))
+        if other is not None:
+            shown += f"; {_difference(other)}"
+        lines += textwrap.wrap(shown, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+        if row["details"].get("verdict"):
+            verdict = str(row["details"]["verdict"])
+            lines += textwrap.wrap(verdict, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    protocol = protocol_text(rows[-1])
+    return "\n".join(
+        lines
+        + textwrap.wrap(
+            protocol,
+            WIDTH,
+            initial_indent="    ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+    )
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    if found["other"] is None or found["value"] is None:
+        return "no figure to compare"
+    text = f"was {number(found['other'])}"
+    paired = found["paired"]
+    if paired is None:
+        return text + (f", {found['value'] / found['other']:.3g} times" if found["other"] else "")
+    if paired["ratio"] is not None:
+        text += f", {paired['ratio']:.3g} times"
+    else:
+        text += f", {paired['difference']:+.3g}"
+    sure = "distinguishable" if paired["distinguishable"] else "not distinguishable"
+    return f"{text}, {sure} over {paired['items']} pairs"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} {_short(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return " ".join(_short(item) for item in value)
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == _DIGEST and " " not in text else text
+
+
+def _next(record: Mapping[str, Any]) -> str:
+    if record["against"] is not None:
+        return "next  autoprune ls suites"
+    return f"next  autoprune evaluate {record['model']} --suite lm,reasoning --against DENSE-MODEL"

@@ -1,0 +1,80 @@
+"""Task that keeps an evaluation: record and rows as files, and a run in MLflow."""
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from tasks.policies import step
+from tasks.provenance import commit, machine
+from tasks.state import State
+
+log = logging.getLogger(__name__)
+
+
+@step("keep", "keep {run}")
+def keep_evaluation(
+    root: str, run: str, model: str, params: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any]:
+    """Write ``record.json`` and ``rows.parquet``, and mirror them into MLflow.
+
+    Args:
+        root: The state folder.
+        run: Name of the run.
+        model: Reference of the model.
+        params: Settings of the run.
+        record: What came out, with its rows.
+
+    Returns:
+        Folder of the files, and MLflow's run id or why there is none.
+    """
+    from autoprune.evaluation.suites.rows import Row
+    from autoprune.evaluation.suites.table import write_rows
+    from autoprune.storage import write_json
+
+    state = State.open(Path(root))
+    folder = state.root / "evaluations" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
+    write_json(folder / "record.json", record)
+    try:
+        from tasks.mirror import tracker_of
+        from tasks.track.stages import log_stage
+
+        tags = {f"version.{name}": value for name, value in machine().items()} | commit()
+        tags |= {"model": model, "model.digest": record["model_digest"]}
+        tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
+        mlflow_run = log_stage(
+            tracker_of(state), "evaluation", model, run,
+            params=params, metrics=figures(record["rows"]), tags=tags, folder=folder,
+        )  # fmt: skip
+    except Exception as error:
+        # The files are the record: whatever the store's trouble is, the figures stand.
+        log.info("mirroring failed", exc_info=True)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"folder": str(folder), "mlflow_run": None, "error": reason}
+    return {"folder": str(folder), "mlflow_run": mlflow_run, "error": ""}
+
+
+def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Figures by ``suite/name/metric``, with the bounds of their intervals."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if row["value"] is None or not math.isfinite(row["value"]):
+            continue
+        key = f"{row['suite']}/{row['name']}/{row['metric']}"
+        if row["protocol"].get("filter"):
+            key += f" ({row['protocol']['filter']})"
+        found[key] = float(row["value"])
+        if row["interval"]:
+            found |= {f"{key} {end}": float(v) for end, v in zip(("low", "high"), row["interval"],
+                                                                 strict=True)}  # fmt: skip
+    return found
+
+
+def run_name(params: dict[str, Any], model_digest: str, slug: str) -> str:
+    """Name of an evaluation: the same settings and the same weights give the same."""
+    from autoprune.digest import digest_json
+
+    return f"{slug[:40]}-{digest_json([json.loads(json.dumps(params)), model_digest])[:8]}"

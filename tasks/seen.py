@@ -1,0 +1,50 @@
+"""What a model has seen: a fingerprint beside its weights, written when it is made."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoprune.calibration.store import Store
+from tasks.workbench import Workbench
+
+if TYPE_CHECKING:
+    from autoprune.evaluation.seen_text import SeenText
+
+# Windows by which masks are made or chosen; sealed ones are neither.
+_DECIDING = ("calibration", "selection")
+
+
+def write_seen(bench: Workbench, folder: Path) -> None:
+    """Put the fingerprint of the text that decided about this model beside its weights."""
+    from autoprune.evaluation.seen_text import FILE, SeenText
+
+    decode = bench.tokenizer.decode
+    texts = [
+        decode(bench.windows[name].flatten().tolist(), skip_special_tokens=True)
+        for name in _DECIDING
+        if name in bench.windows
+    ]
+    if texts:
+        SeenText.of(texts).save(folder / FILE)
+
+
+def known_text(models: Iterable[str]) -> "SeenText | None":
+    """What is known of the text that models were made with; None where none of them says."""
+    from autoprune.evaluation.seen_text import FILE, SeenText
+
+    found = None
+    for model in models:
+        path = Path(model).expanduser() / FILE
+        if path.is_file():
+            seen = SeenText.load(path)
+            found = seen if found is None else found | seen
+    return found
+
+
+def referenced_text(refs: Iterable[str], store: Store) -> "SeenText":
+    """Fingerprint of named texts."""
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.evaluation.seen_text import SeenText
+
+    corpora = [load_corpus(ref, cache=store) for ref in refs]
+    return SeenText.of([text for corpus in corpora for text in corpus.documents])
