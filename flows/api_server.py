@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 DRAIN_SECONDS = 5.0
+WATCH_SECONDS = 1.0
+RESTARTS = 3
 
 
 def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
@@ -40,6 +43,8 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        # Its background senders complain on the screen when the server dies; the run goes on.
+        "PREFECT_INTERNAL_LOGGING_LEVEL": "ERROR" if verbose else "CRITICAL",
         "PREFECT_CLI_WRAP_LINES": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -51,23 +56,34 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
 
 
 class ApiServer:
-    """The server process; starts at once, is awaited later, so that it boots beside other work."""
+    """The server process; starts at once, is awaited later, so that it boots beside other work.
+
+    When it dies, it is started again at the same address, so that the run's record goes on.
+    """
 
     def __init__(self, state: State) -> None:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         state.prefect.mkdir(parents=True, exist_ok=True)
+        self.home = state.prefect
         self.log_file = state.prefect / "server.log"
+        self.process = self._launch()
+        self._answered = False
+        self._ending = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _launch(self) -> "subprocess.Popen[bytes]":
         environment = os.environ | {
-            "PREFECT_HOME": str(state.prefect),
+            "PREFECT_HOME": str(self.home),
             "PREFECT_UI_ENABLED": "0",
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         }
+        environment.pop("PREFECT_API_URL", None)
         command = [sys.executable, "-m", "flows.api_process", str(self.port)]
         with self.log_file.open("ab") as stream:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -76,17 +92,29 @@ class ApiServer:
                 start_new_session=True,
             )
 
+    def _watch(self) -> None:
+        for _ in range(RESTARTS):
+            while self.process.poll() is None:
+                if self._ending.wait(WATCH_SECONDS):
+                    return
+            # One that never answered has a reason of its own, and would die of it again.
+            if not self._ending.is_set() and self._answered:
+                log.info("the private Prefect API ended with %s", self.process.returncode)
+                self.process = self._launch()
+
     def wait(self, seconds: float = START_SECONDS) -> bool:
         """Wait until the API answers; False if it died or took too long."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             if answers(self.url):
+                self._answered = True
                 return True
             time.sleep(0.1)
         return False
 
     def stop(self) -> None:
         """End the process and its children."""
+        self._ending.set()
         for sig, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             if self.process.poll() is not None:
                 return
@@ -108,18 +136,51 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def private_api(state: State) -> Iterator[ApiServer | None]:
-    """Start an API for this process; None where the user's ``PREFECT_API_URL`` is used instead."""
+    """Start an API for this process.
+
+    None where another one is used: that of the user's ``PREFECT_API_URL``, or the one that
+    ``autoprune up`` started over the same database.
+    """
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
-    server = ApiServer(state)
-    os.environ["PREFECT_API_URL"] = server.url
+    shared = running_api(state)
+    server = None if shared else ApiServer(state)
+    with _address(shared if server is None else server.url):
+        try:
+            yield server
+        finally:
+            _send_what_waits()
+            if server is not None:
+                server.stop()
+
+
+def running_api(state: State) -> str:
+    """Address of the healthy server that ``autoprune up`` started; empty when there is none."""
+    from flows.platform.processes import Register
+    from flows.platform.services import register_file
+
+    known = Register(register_file(state)).read().get("prefect")
+    return known.url if known is not None and answers(known.url) else ""
+
+
+@contextmanager
+def _address(url: str) -> Iterator[None]:
+    """Make ``url`` this process's API, also where Prefect has read its settings already."""
+    os.environ["PREFECT_API_URL"] = url
+    _read_settings_again()
     try:
-        yield server
+        yield
     finally:
-        _send_what_waits()
         os.environ.pop("PREFECT_API_URL", None)
-        server.stop()
+        _read_settings_again()
+
+
+def _read_settings_again() -> None:
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 def _send_what_waits() -> None:

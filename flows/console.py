@@ -51,6 +51,13 @@ class Screen:
 class LogScreen(Screen):
     """For runs without a terminal of their own, such as a Prefect worker: the log."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # PREFECT_LOGGING_EXTRA_LOGGERS sends our log to the run's page, but leaves its level.
+        logger = logging.getLogger("autoprune")
+        if logger.level == logging.NOTSET or logger.level == logging.WARNING:
+            logger.setLevel(logging.INFO)
+
     def event(self, text: str) -> None:
         """Log the line."""
         log.info("%s", text)

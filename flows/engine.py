@@ -1,6 +1,7 @@
 """Runs a flow in this process, recorded by Prefect when its API answers, unrecorded when not."""
 
 import argparse
+import functools
 import logging
 import os
 import signal
@@ -39,8 +40,32 @@ class Engine:
     def call(self, flow: Any, *args: Any) -> Any:
         """Run ``flow`` with ``args``; what it raises is raised here."""
         if self.recorded and self._api_ready():
-            return flow(*args)
+            return self._recorded(flow, *args)
         return flow.fn(*args)
+
+    def _recorded(self, flow: Any, *args: Any) -> Any:
+        """Run a flow under Prefect; its result counts even when its end cannot be recorded."""
+        results: list[Any] = []
+        body = flow.fn
+
+        @functools.wraps(body)
+        def keeping(*given: Any, **named: Any) -> Any:
+            results.append(body(*given, **named))
+            return results[-1]
+
+        watched = flow.with_options()
+        watched.fn = keeping
+        try:
+            return watched(*args)
+        except Exception as error:
+            if not results:
+                raise
+            log.info("the end of the run was not recorded", exc_info=True)
+            self.screen.event(
+                f"Prefect's API does not answer any more ({type(error).__name__}); the run is "
+                "complete, only its record there is not"
+            )
+            return results[-1]
 
     def _api_ready(self) -> bool:
         if self.server is None:

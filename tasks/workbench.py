@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.progress import Report, silent
 from tasks.state import State
+from tasks.turns import turn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,6 +154,8 @@ def find_workbench(workbench_id: str) -> Workbench:
 def opened(bench: Workbench) -> Iterator[Workbench]:
     """Make ``bench`` reachable by its id, and close it at the end whatever happens.
 
+    Under a server with the machine's concurrency limit, waits until no other run has a bench open.
+
     Raises:
         AutopruneError: If the id is in use in this process.
     """
@@ -162,7 +165,8 @@ def opened(bench: Workbench) -> Iterator[Workbench]:
         )
     _open[bench.id] = bench
     try:
-        yield bench
+        with turn():
+            yield bench
     finally:
         del _open[bench.id]
         bench.close()

@@ -38,7 +38,7 @@ class Platform:
     @property
     def register(self) -> Register:
         """What this state folder's commands started."""
-        return Register(services.folder(self.state) / "services.json")
+        return Register(services.register_file(self.state))
 
     def up(self, prefect_port: int, mlflow_port: int, runs: int) -> None:
         """Start what is missing, prepare the server, deploy.
@@ -214,7 +214,7 @@ def bring_down(state: State, say: Say) -> list[str]:
 
     Runs that the worker holds are ended with it; their searches go on when they are rerun.
     """
-    register = Register(services.folder(state) / "services.json")
+    register = Register(services.register_file(state))
     alive = register.read()
     for name in sorted(alive, key=lambda name: name != "worker"):
         processes.stop(alive[name])

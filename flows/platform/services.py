@@ -56,6 +56,11 @@ def folder(state: State) -> Path:
     return state.root / "platform"
 
 
+def register_file(state: State) -> Path:
+    """The file that names what was started."""
+    return folder(state) / "services.json"
+
+
 def prefect_server(state: State, port: int) -> Service:
     """The Prefect server on this machine, with its database in the state folder."""
     url = f"http://127.0.0.1:{port}/api"
