@@ -1,8 +1,14 @@
-"""A cost-aware bandit over operators: what pays, per token and second."""
+"""A cost-aware bandit over operators: what gains most nats per token in a second."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+# An operator that was never tried is taken for its source's average, worth so many pulls.
+PRIOR_PULLS = 1.0
+# How much of what the source's other operators showed counts as knowledge of this one.
+KINSHIP = 0.25
+CHEAPEST, DEAREST = 0.25, 8.0
 
 
 @dataclass
@@ -15,24 +21,27 @@ class Arm:
         cost: Sum of seconds.
     """
 
-    pulls: int = 0
+    pulls: float = 0.0
     reward: float = 0.0
     cost: float = 0.0
 
 
 @dataclass
 class Bandit:
-    """UCB1 on gains scaled by the best gain seen, with a price for slow arms.
+    """Upper confidence bound of an arm's gain, divided by what a pull of it costs.
+
+    Arms of one source (the designer, or moves without it) lend each other their averages, so that
+    a weak designer loses all its operators' slots after a few pulls and not after one of each.
 
     Args:
-        arms: Names, in the order in which they are tried first.
-        exploration: Weight of the uncertainty term.
-        price: Share of an arm's value lost when its pulls cost twice the average.
+        arms: Names, in the order in which equals are tried.
+        sources: Source of each arm; an arm without one stands alone.
+        exploration: Weight of the uncertainty, in units of the best gain seen.
     """
 
     arms: Sequence[str]
-    exploration: float = 0.5
-    price: float = 0.1
+    sources: Mapping[str, str] = field(default_factory=dict)
+    exploration: float = 0.3
     known: dict[str, Arm] = field(default_factory=dict)
     largest: float = 0.0
 
@@ -44,19 +53,14 @@ class Bandit:
             planned: Pulls already planned in this generation, whose reward is not known yet.
         """
         order = [arm for arm in self.arms if arm in available] or list(available)
-        pulls = {arm: self.known.get(arm, Arm()).pulls + planned.get(arm, 0) for arm in order}
-        untried = [arm for arm in order if pulls[arm] == 0]
-        if untried:
-            return untried[0]
-        total = sum(pulls.values())
-        return max(order, key=lambda arm: (self._value(arm, pulls[arm], total), -order.index(arm)))
+        return max(order, key=lambda arm: (self.index(arm, planned), -order.index(arm)))
 
     def update(self, arm: str, gain: float, cost: float) -> None:
         """Report the outcome of one pull.
 
         Args:
-            gain: Nats per token gained over the better of parent and reference; losses count 0.
-            cost: Seconds spent on it.
+            gain: Nats per token gained over the best so far; losses count 0.
+            cost: Seconds spent on it, the designer's and the measurement's.
         """
         entry = self.known.setdefault(arm, Arm())
         entry.pulls += 1
@@ -64,16 +68,39 @@ class Bandit:
         entry.cost += cost
         self.largest = max(self.largest, gain)
 
-    def _value(self, arm: str, pulls: int, total: int) -> float:
-        entry = self.known.get(arm, Arm())
-        scale = self.largest or 1.0
-        mean = entry.reward / scale / pulls
-        bonus = self.exploration * math.sqrt(2 * math.log(total) / pulls)
-        return mean + bonus - self.price * (self._relative_cost(entry) - 1.0)
+    def index(self, arm: str, planned: Mapping[str, int]) -> float:
+        """What a pull promises, per average pull's cost."""
+        own, kin, everything = self.known.get(arm, Arm()), self._kin(arm), self._sum(self.known)
+        weight = own.pulls + PRIOR_PULLS
+        reward = (own.reward + PRIOR_PULLS * _mean(kin.reward, kin)) / weight
+        waiting = planned.get(arm, 0)
+        others = sum(planned.get(name, 0) for name in self._family(arm)) - waiting
+        seen = own.pulls + waiting + KINSHIP * (kin.pulls - own.pulls + others)
+        total = everything.pulls + sum(planned.values())
+        bonus = self.exploration * math.sqrt(math.log(total + 2.0) / (seen + 1.0))
+        return (reward / (self.largest or 1.0) + bonus) / self._relative_cost(own, kin, everything)
 
-    def _relative_cost(self, entry: Arm) -> float:
-        spent = sum(arm.cost for arm in self.known.values())
-        pulls = sum(arm.pulls for arm in self.known.values())
-        if not spent or not entry.pulls:
+    def _relative_cost(self, own: Arm, kin: Arm, everything: Arm) -> float:
+        average = _mean(everything.cost, everything)
+        if average <= 0.0:
             return 1.0
-        return min(4.0, (entry.cost / entry.pulls) / (spent / pulls))
+        prior = _mean(kin.cost, kin) if kin.pulls else average
+        expected = (own.cost + PRIOR_PULLS * prior) / (own.pulls + PRIOR_PULLS)
+        return min(DEAREST, max(CHEAPEST, expected / average))
+
+    def _family(self, arm: str) -> list[str]:
+        source = self.sources.get(arm, arm)
+        return [name for name in self.arms if self.sources.get(name, name) == source] or [arm]
+
+    def _kin(self, arm: str) -> Arm:
+        return self._sum(self._family(arm))
+
+    def _sum(self, names: Mapping[str, Arm] | Sequence[str]) -> Arm:
+        found = [self.known[name] for name in names if name in self.known]
+        return Arm(
+            sum(a.pulls for a in found), sum(a.reward for a in found), sum(a.cost for a in found)
+        )
+
+
+def _mean(value: float, arm: Arm) -> float:
+    return value / arm.pulls if arm.pulls else 0.0

@@ -15,6 +15,10 @@ from autoprune.metrics.language import (
     random_expression,
     term_ablations,
 )
+from autoprune.metrics.language.nodes import Call, Constant, Node, Path, Shape, Terminal, walk
+from autoprune.metrics.language.nodes import replace as put
+from autoprune.metrics.language.printing import to_text
+from autoprune.metrics.language.vocabulary import TERMINALS, shape_of
 from autoprune.recipe import Candidate
 
 
@@ -67,6 +71,73 @@ def crossed(first: Candidate, second: Candidate, rng: Random) -> Candidate | Non
 def invented(rng: Random, terminals: Collection[str]) -> Candidate:
     """A random formula."""
     return to_candidate(random_expression(rng, terminals=terminals))
+
+
+def lifted(candidate: Candidate) -> Candidate:
+    """The candidate with an exponent to tune on its first statistic, where it has no constants.
+
+    The exponent is 1, so the scores stay the same. What is no formula stays as it is.
+    """
+    expression = expression_of(candidate)
+    if expression is None or expression.constants:
+        return candidate
+    for path, node in walk(expression.tree):
+        inside = path and path[:-1]
+        parent = _at(expression.tree, inside) if path else None
+        powered = isinstance(parent, Call) and parent.name == "pow"
+        if isinstance(node, Terminal) and TERMINALS[node.name].nonnegative and not powered:
+            power = Call("pow", (node, Constant("a", 1.0)))
+            return to_candidate(Expression.from_tree(put(expression.tree, path, power)))
+    return candidate
+
+
+BLANK = "____"
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A formula with one place to fill.
+
+    Args:
+        before: Text up to the place.
+        after: Text behind it; empty where the formula only goes on.
+    """
+
+    before: str
+    after: str
+
+    @property
+    def shown(self) -> str:
+        """The formula with a blank, for people and prompts."""
+        return f"{self.before}{BLANK}{self.after}" if self.after else f"{self.before} {BLANK}"
+
+
+def blanked(candidate: Candidate, rng: Random) -> Blank | None:
+    """A place to fill: behind the whole formula, or where a value of the inputs stands.
+
+    None when the candidate is no formula.
+    """
+    expression = expression_of(candidate)
+    if expression is None:
+        return None
+    places = [
+        path
+        for path, node in walk(expression.tree)
+        if shape_of(node) == Shape.IN and not isinstance(node, Constant)
+    ]
+    if places and rng.random() < 0.5:
+        marked = to_text(put(expression.tree, rng.choice(places), Terminal(BLANK)))
+        before, _, after = marked.partition(BLANK)
+        return Blank(f"{before}(", f"){after}")
+    sum_of_terms = isinstance(expression.tree, Call) and expression.tree.name in ("add", "sub")
+    return Blank(f"({expression.text})" if sum_of_terms else expression.text, "")
+
+
+def _at(tree: Node, path: Path) -> Node:
+    for index in path:
+        assert isinstance(tree, Call)
+        tree = tree.args[index]
+    return tree
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,66 @@
-"""GBNF grammar of a whole answer: reasoning, prediction and recipe in five short lines."""
+"""GBNF grammar of an answer: reasoning, prediction, and a recipe or one part of it."""
 
 import re
 from collections.abc import Sequence
 
+from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.design.formulas import Blank
+from autoprune.design.parts import FORMULA, Choices, family
+
 # Enough for a reason; a small model left alone goes on until the limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
 REASON = f"[a-zA-Z0-9 .,%*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
+LINES = {
+    "metric": "metric",
+    "group": "group",
+    "allocation": "allocation",
+    "solver": "repair",
+}
 
 
 def answer_grammar(
-    formula: str, *, aliases: Sequence[str], groups: Sequence[str], allocations: Sequence[str]
+    formula: str,
+    choices: Choices,
+    aliases: Sequence[str],
+    *,
+    part: str | None = None,
+    blank: Blank | None = None,
+    now: str = "",
 ) -> str:
     """Grammar of an answer that :func:`autoprune.design.parsing.read_answer` always reads.
 
     Args:
         formula: GBNF grammar of a formula, with the start rule ``root``.
+        choices: What the parts may be.
         aliases: Entries that a prediction may name.
-        groups: Comparison groups to choose from.
-        allocations: Allocations to choose from.
+        part: The only part that may be written; None: all of them.
+        blank: Place in a formula that is filled instead of writing a whole one.
+        now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
-    rules = re.sub(r"(?<![\w-])root(?![\w-])", "formula", formula.strip())
+    parts = [part] if part else list(LINES)
+    lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
-        'root ::= "because: " reason "\\nexpect: " verdict " than " alias "\\nmetric: " formula'
-        ' "\\ngroup: " group "\\nallocation: " allocation "\\n"',
+        f'root ::= "because: " reason "\\nexpect: " verdict " than " alias{lines} "\\n"',
         f"reason ::= {REASON}",
         'verdict ::= "better" | "worse"',
         f"alias ::= {_choice(aliases)}",
-        f"group ::= {_choice(groups)}",
-        f"allocation ::= {_choice(allocations)}",
     ]
-    return "\n".join([*answer, rules]) + "\n"
+    rules = {
+        "metric": "metric ::= formula",
+        "group": f"group ::= {_choice(_without(choices.groups, now))}",
+        "allocation": f"allocation ::= {_allocations(choices)}",
+        "solver": f"solver ::= {_choice(_without(choices.solvers, now))}",
+    }
+    if blank is not None:
+        more = "e1" if blank.after else '" * " f1 | " / " f1 | " + " t1 | " - " t1'
+        end = f" {_quoted(blank.after)}" if blank.after else ""
+        rules["metric"] = f"metric ::= {_quoted(blank.before)} ({more}){end}"
+    answer += [rules[name] for name in parts]
+    if "allocation" in parts:
+        answer += _STRENGTHS
+    if "metric" in parts:
+        answer.append(re.sub(r"(?<![\w-])root(?![\w-])", "formula", formula.strip()))
+    return "\n".join(answer) + "\n"
 
 
 def lesson_grammar() -> str:
@@ -37,5 +68,34 @@ def lesson_grammar() -> str:
     return f'root ::= "lesson: " reason "\\n"\nreason ::= {REASON}\n'
 
 
+_STRENGTHS = [
+    'strength ::= "0.0" [1-9] | "0.1" [0-9]? | "0.2" [0-9]?',
+    'term ::= strength " * " descriptor',
+    f"descriptor ::= {' | '.join(chr(34) + name + chr(34) for name in DESCRIPTORS)}",
+]
+
+
+def _allocations(choices: Choices) -> str:
+    """Each family with its first parameter, formulas of one to three terms."""
+    forms = []
+    for name in choices.allocations:
+        parameter = next(iter(choices.ranges.get(family(name), {})), None)
+        if name == FORMULA:
+            forms.append('"formula:" "-"? term ((" + " | " - ") term)? ((" + " | " - ") term)?')
+        elif parameter is None or name != family(name):
+            forms.append(_quoted(name))
+        else:
+            forms.append(f'"{name}:{parameter}=" strength')
+    return " | ".join(forms)
+
+
+def _without(words: Sequence[str], now: str) -> list[str]:
+    return [word for word in words if word != now] or list(words)
+
+
 def _choice(words: Sequence[str]) -> str:
-    return " | ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
+    return " | ".join(_quoted(word) for word in words)
+
+
+def _quoted(word: str) -> str:
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from autoprune.design.chat import Reply
+from autoprune.design.parts import canonical_allocation, canonical_solver, family
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
-from autoprune.recipe import Candidate, Group
+from autoprune.recipe import Candidate, Group, Recipe
 
 LONGEST_ANSWER = 20_000
 LONGEST_SOURCE = 8_000
@@ -18,7 +19,7 @@ LONGEST_LINE = 200
 LONGEST_DETAIL = 400
 
 FIELD = re.compile(
-    r"^[\s>*_#`-]*(because|expect|metric|group|allocation|lesson)[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$",
+    r"^[\s>*_#`-]*(because|expect|metric|group|allocation|repair|solver|lesson)[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$",
     re.IGNORECASE,
 )
 EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
@@ -49,6 +50,12 @@ class Proposal:
     candidate: Candidate
     group: Group
     allocation: str
+    solver: str = "none"
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was proposed."""
+        return Recipe(self.candidate, self.group, self.allocation, self.solver)
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,12 @@ class AnswerForm:
     Args:
         language: Formulas, Python, or both.
         groups: Allowed comparison groups; the first is the default.
-        allocations: Allowed allocations; the first is the default.
+        allocations: Allowed families of allocations; the first is the default.
         aliases: Entries that a prediction may name.
         terminals: Values that a formula may use.
+        solvers: Allowed repairs; the first is the default.
+        base: Recipe whose parts stand where the answer names none.
+        part: The only part that is read; the others are the base's. None: all are read.
     """
 
     language: Language
@@ -84,6 +94,9 @@ class AnswerForm:
     allocations: Sequence[str]
     aliases: Sequence[str] = ()
     terminals: Collection[str] = BASIC_TERMINALS
+    solvers: Sequence[str] = ("none",)
+    base: Recipe | None = None
+    part: str | None = None
 
 
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
@@ -102,16 +115,12 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     if not text.strip():
         code = "refused" if reply.finish_reason == "error" else "empty"
         return Unreadable(code, "the answer is empty; write the lines asked for")
-    found = _candidate(text, fields, form)
+    found = _recipe(text, fields, form)
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
-    group = _choice("group", fields, form.groups)
-    allocation = _choice("allocation", fields, form.allocations)
-    for choice in (group, allocation):
-        if isinstance(choice, Unreadable):
-            return Unreadable(choice.code, choice.detail, because)
     prediction = _prediction(fields.get("expect", ""), form.aliases)
-    return Proposal(because, prediction, found, cast(Group, group), cast(str, allocation))
+    parts = (found.metric, found.group, found.allocation, found.solver)
+    return Proposal(because, prediction, *parts)
 
 
 def read_lesson(reply: Reply) -> str | None:
@@ -154,6 +163,24 @@ def normalised(candidate: Candidate) -> str:
     return candidate.source
 
 
+def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unreadable:
+    base = form.base
+    metric: Candidate | Unreadable
+    if base is not None and form.part not in (None, "metric"):
+        metric = base.metric
+    else:
+        metric = _candidate(text, fields, form)
+    group = _choice("group", fields, form, form.groups, base.group if base else None)
+    allocation = _allocation(fields, form)
+    solver = _solver(fields, form)
+    for part in (metric, group, allocation, solver):
+        if isinstance(part, Unreadable):
+            return part
+    return Recipe(
+        cast(Candidate, metric), cast(Group, group), cast(str, allocation), cast(str, solver)
+    )
+
+
 def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate | Unreadable:
     blocks = FENCE.findall(text) if form.language != "expression" else []
     if blocks:
@@ -181,13 +208,44 @@ def _fields(text: str) -> dict[str, str]:
     return found
 
 
-def _choice(name: str, fields: dict[str, str], allowed: Sequence[str]) -> str | Unreadable:
-    if name not in fields:
-        return allowed[0]
+def _choice(
+    name: str, fields: dict[str, str], form: AnswerForm, allowed: Sequence[str], now: str | None
+) -> str | Unreadable:
+    given = name in fields and form.part in (None, name)
+    if not given:
+        missing = form.part == name
+        if missing:
+            return Unreadable("bad_choice", f"the line '{name}: ...' is missing")
+        return now if now is not None else allowed[0]
     wanted = fields[name].lower().rstrip(".")
     if wanted in allowed:
         return wanted
     return Unreadable("bad_choice", f"{name} is one of: {', '.join(allowed)}")
+
+
+def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
+    """Any allocation of an allowed family, with parameters or a formula of its own."""
+    wanted = fields.get("allocation", "").lower().rstrip(".")
+    if form.part not in (None, "allocation") or "allocation" not in fields:
+        now = form.base.allocation if form.base else None
+        return _choice("allocation", {}, form, form.allocations, now)
+    families = [family(text) for text in form.allocations]
+    if family(wanted) not in families:
+        return Unreadable("bad_choice", f"allocation is one of: {', '.join(form.allocations)}")
+    try:
+        return canonical_allocation(wanted)
+    except UsageError as error:
+        return Unreadable("bad_choice", str(error))
+
+
+def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
+    named = fields.get("repair", fields.get("solver"))
+    own = {} if named is None else {"solver": named}
+    now = form.base.solver if form.base else None
+    found = _choice("solver", own, form, form.solvers, now)
+    if isinstance(found, Unreadable):
+        return Unreadable(found.code, found.detail.replace("solver", "repair"))
+    return canonical_solver(found)
 
 
 def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.chat import Message
 from autoprune.design.graph import Graph, Node
 from autoprune.design.parsing import Language
+from autoprune.design.parts import FORMULA
 from autoprune.design.prompts import Prompts
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 
@@ -21,7 +23,17 @@ Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
 
 # Shares of what the system prompt and the instruction leave; the rest is the table's.
-FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE = 0.16, 0.12, 0.12
+FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE, KNOWN_SHARE = 0.14, 0.1, 0.1, 0.14
+# Rows of the table below which formulas are only named, so that they are not written again.
+TABLE_ROWS = 6
+# Neighbours of a recipe that an exploit is shown, best last.
+NEIGHBOURS = 6
+PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
+ALLOCATION_FORMS = {
+    "ramp": "ramp:half_width=0.15",
+    "sdsa": "sdsa:strength=0.15",
+    FORMULA: "formula:0.1 * depth - 0.05 * tail",
+}
 PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]")
 LETTERS_PER_TOKEN = 6
 
@@ -34,7 +46,8 @@ class Scene:
         language: What may be written.
         statistics: Names of the values beside ``W``.
         groups: Comparison groups to choose from.
-        allocations: Allocations to choose from.
+        allocations: Families of allocations to choose from.
+        solvers: Repairs to choose from.
         reference: Alias of the entry that changes are counted from.
         percent: Target sparsity in percent.
         budget: Tokens of a whole prompt.
@@ -44,6 +57,7 @@ class Scene:
     statistics: Sequence[str]
     groups: Sequence[str]
     allocations: Sequence[str]
+    solvers: Sequence[str]
     reference: str
     percent: float
     budget: int
@@ -69,7 +83,10 @@ def render_prompt(
     *,
     focus: Sequence[str] = (),
     hint: str = "",
+    part: str | None = None,
+    blank: str = "",
     retired: Collection[str] = (),
+    reasons: bool = True,
     count: TokenCounter = estimate_tokens,
 ) -> tuple[Message, ...]:
     """The messages of one request.
@@ -78,21 +95,34 @@ def render_prompt(
         operator: Name of a template in ``operators/``.
         focus: Aliases of the mechanisms that the operator works on.
         hint: One idea to try.
+        part: The one part of a recipe that is asked for.
+        blank: Its formula with a place to fill.
         retired: Aliases of lessons that are not shown any more.
+        reasons: Show facts, failures and lessons beside the results.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
     shown = [describe(graph, alias, "full") for alias in focus]
     instruction = prompts.render(
-        f"operators/{operator}", focus=shown, hint=hint, reference=scene.reference
+        f"operators/{operator}",
+        focus=shown,
+        hint=hint,
+        reference=scene.reference,
+        part=part or "",
+        blank=blank,
+        neighbours=neighbours(graph, focus[0], part) if part and focus else [],
     )
     left = max(0, scene.budget - count(system) - count(instruction) - 40)
-    facts = _fill_lines(_facts(graph), int(left * FACTS_SHARE), count)
-    failures = _fill_lines(_failures(graph), int(left * FAILURES_SHARE), count)
-    lessons = _fill_lines(_lessons(graph, retired), int(left * LESSONS_SHARE), count)
+    lines = left if reasons else 0
+    facts = _fill_lines(_facts(graph), int(lines * FACTS_SHARE), count)
+    failures = _fill_lines(_failures(graph), int(lines * FAILURES_SHARE), count)
+    lessons = _fill_lines(_lessons(graph, retired), int(lines * LESSONS_SHARE), count)
+    ranked = _ranked(graph)
+    rest = [alias for alias in ranked if alias not in ranked[:TABLE_ROWS]]
+    known = _fill_lines(_formulas(graph, rest), int(left * KNOWN_SHARE), count)
     # The table gets what the others leave.
-    left -= sum(count(line) + 2 for line in (*facts, *failures, *lessons))
-    table = _fill(_ranked(graph), graph, left, count)
+    left -= sum(count(line) + 2 for line in (*facts, *failures, *lessons, *known))
+    table = _fill(ranked, graph, left, count)
     table.reverse()
     user = prompts.render(
         "user",
@@ -102,6 +132,7 @@ def render_prompt(
         facts=facts,
         failures=failures,
         lessons=lessons,
+        known=known,
         instruction=instruction,
     )
     return (Message("system", system), Message("user", user))
@@ -116,9 +147,34 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         values=values,
         functions=FUNCTIONS,
         groups=scene.groups,
-        allocations=scene.allocations,
+        allocations=[(name, ALLOCATION_FORMS.get(name, name)) for name in scene.allocations],
+        descriptors=DESCRIPTORS if FORMULA in scene.allocations else {},
+        solvers=scene.solvers,
         reference=scene.reference,
     )
+
+
+def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
+    """What is known of a recipe that differs in one part only: that part and its result.
+
+    Args:
+        graph: The reasoning graph.
+        alias: The recipe.
+        part: ``metric``, ``group``, ``allocation`` or ``solver``.
+
+    Returns:
+        At most six lines, best last, the recipe's own among them.
+    """
+    key = PARTS[part]
+    own = graph.nodes[alias].body
+    found: list[tuple[float, str]] = []
+    for node in graph.of_kind("mechanism"):
+        alike = all(node.body[other] == own[other] for other in PARTS.values() if other != key)
+        result = latest_result(graph, node.alias) if alike else None
+        if result is not None and result.get("change") is not None:
+            found.append((float(result["change"]), f"{node.body[key]}: {_change(result)}"))
+    best = sorted(found)[:NEIGHBOURS]
+    return [line for _, line in reversed(best)]
 
 
 def describe(graph: Graph, alias: str, level: Level) -> str:
@@ -129,6 +185,8 @@ def describe(graph: Graph, alias: str, level: Level) -> str:
     if level == "alias":
         return f"{alias}: {change}"
     parts = [str(body["formula"]), str(body["group"]), str(body["allocation"])]
+    if body.get("solver", "none") != "none":
+        parts.append(str(body["solver"]))
     line = f"{alias}: {' | '.join(parts)}: {change}"
     if level == "line":
         return line
@@ -185,6 +243,12 @@ def _fill_lines(lines: Iterable[str], budget: int, count: TokenCounter) -> list[
         chosen.append(line)
         budget -= cost
     return chosen
+
+
+def _formulas(graph: Graph, aliases: Iterable[str]) -> list[str]:
+    """Formulas of entries that are not in the table, each once."""
+    texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
+    return list(dict.fromkeys(texts))
 
 
 def _newest(nodes: Iterable[Node]) -> list[Node]:

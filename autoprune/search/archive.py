@@ -1,14 +1,16 @@
 """What the search knows of each candidate, folded from recorded outcomes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from autoprune.design.parsing import Prediction
 from autoprune.recipe import Recipe
+from autoprune.search.moves import mask_key
 from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
 
+Fitness = Literal["perplexity", "kl", "both"]
 Status = Literal["proposed", "valid", "measured", "duplicate", "rejected"]
 
 
@@ -26,8 +28,12 @@ class Entry:
         duplicate_of: Alias of the older entry whose result it shares.
         code: Why it was rejected or is a duplicate; empty otherwise.
         results: Measurements by rung; a duplicate holds the other's.
+        proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
+        elsewhere: Measurements at other sparsities.
+        draws: Measurements with other draws of calibration text.
         sealed: Measurement on the sealed split.
-        change: Paired difference to the reference at the highest rung.
+        change: Paired difference to the reference at the highest rung, in loss.
+        ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
     """
 
     alias: str
@@ -47,8 +53,12 @@ class Entry:
     duplicate_of: str | None = None
     validation: Validation | None = None
     results: dict[int, Measurement] = field(default_factory=dict)
+    proxied: bool = False
+    elsewhere: dict[float, Measurement] = field(default_factory=dict)
+    draws: dict[int, Measurement] = field(default_factory=dict)
     sealed: Measurement | None = None
     change: Difference | None = None
+    ranked: Difference | None = None
     seconds: float = 0.0
     tokens: int = 0
 
@@ -67,6 +77,22 @@ class Entry:
         """Measurement at the highest rung."""
         return self.results.get(self.rung)
 
+    @property
+    def score(self) -> float:
+        """What ranks the entry: mean difference of fitness to the reference; lower is better."""
+        found = self.ranked or self.change
+        return found.mean if found is not None else 0.0
+
+    @property
+    def whole(self) -> Measurement | None:
+        """Measurement of the recipe as it is, repair included."""
+        return self.results.get(2) or (None if self.proxied else self.results.get(1))
+
+    def share(self, owner: "Entry") -> None:
+        """Take over the results of an older entry."""
+        self.results, self.change, self.ranked = dict(owner.results), owner.change, owner.ranked
+        self.proxied = owner.proxied
+
     def reject(self, code: str, detail: str) -> None:
         """Put a verdict on record; it never becomes a number."""
         self.status, self.code, self.detail = "rejected", code, detail
@@ -75,8 +101,13 @@ class Entry:
 class Archive:
     """All entries, in the order in which they were made."""
 
-    def __init__(self, reference: str) -> None:
+    def __init__(
+        self, reference: str, proxy: str = "none", fitness: Fitness = "perplexity"
+    ) -> None:
         self.reference = reference
+        self.proxy = proxy
+        self.fitness = fitness
+        self._cheap: dict[str, Measurement] = {}
         self._entries: dict[str, Entry] = {}
         self._owners: dict[tuple[str, str], str] = {}
 
@@ -116,21 +147,54 @@ class Archive:
                 return entry
         return None
 
-    def compare(self, entry: Entry, other: Entry) -> Difference | None:
-        """Paired difference ``entry - other`` on the windows both have."""
-        first, second = entry.measurement, other.measurement
+    def compare(
+        self, entry: Entry, other: Entry, *, fitness: Fitness | None = None
+    ) -> Difference | None:
+        """Paired difference ``entry - other`` on the windows both have.
+
+        Two recipes are compared as they are where both were measured so; otherwise both by their
+        masks with the proxy's repair, so that a repair is never credited to a metric.
+
+        Args:
+            fitness: None: what ranks entries.
+        """
+        first, second = entry.whole, other.whole
+        if first is None or second is None:
+            first, second = self.cheap(entry), self.cheap(other)
         if first is None or second is None:
             return None
-        return paired_difference(first.nll, second.nll)
+        kind = fitness or self.fitness
+        return paired_difference(fitness_of(first, kind), fitness_of(second, kind))
+
+    def cheap(self, entry: Entry) -> Measurement | None:
+        """Measurement of an entry's masks with the proxy's repair."""
+        if entry.recipe is None:
+            return None
+        return self._cheap.get(mask_key(entry.recipe))
+
+    def cheap_score(self, entry: Entry) -> float | None:
+        """Difference of fitness to the reference of an entry's masks with the proxy's repair."""
+        reference = self.reference_entry()
+        first, second = self.cheap(entry), self.cheap(reference) if reference else None
+        if first is None or second is None:
+            return None
+        pair = (fitness_of(first, self.fitness), fitness_of(second, self.fitness))
+        return paired_difference(*pair).mean
+
+    def note_cheap(self, entry: Entry, measurement: Measurement) -> None:
+        """Remember what masks give with the proxy's repair; more windows replace fewer."""
+        assert entry.recipe is not None
+        known = self._cheap.get(mask_key(entry.recipe))
+        if known is None or len(known.nll) < len(measurement.nll):
+            self._cheap[mask_key(entry.recipe)] = measurement
 
     def measured(self) -> list[Entry]:
-        """Entries with a result of their own, best first.
+        """Entries with a result of their own, best first; ties keep the older entry first.
 
-        The paired change to the reference orders entries of different rungs fairly; ties keep the
-        older entry first.
+        The paired difference to the reference orders entries of different rungs fairly.
         """
         found = [e for e in self if e.status == "measured" and e.change is not None]
-        return sorted(found, key=lambda e: e.change.mean if e.change else 0.0)
+        return sorted(found, key=lambda e: e.score)
 
     def best(self, *, designed: bool = False) -> Entry | None:
         """Best entry measured on all selection windows; ``designed``: without baselines."""
@@ -140,10 +204,25 @@ class Archive:
     def winner(self) -> Entry | None:
         """What a search ends with: the best recipe that beats the reference, whoever wrote it.
 
-        A hand-made combination may win; then no designed recipe is worth shipping.
+        A hand-made combination may win; then no designed recipe is worth shipping. Where entries
+        were measured at other sparsities too, the mean over all of them decides.
         """
         best = self.best()
-        return best if best is not None and best.change and best.change.mean < 0 else None
+        if best is not None and best.elsewhere:
+            spread = [e for e in self.measured() if e.elsewhere.keys() == best.elsewhere.keys()]
+            best = min(spread, key=self.robust_score)
+        return best if best is not None and best.score < 0 else None
+
+    def robust_score(self, entry: Entry) -> float:
+        """Mean of the score and of the differences to the reference at other sparsities."""
+        reference = self.reference_entry()
+        assert reference is not None
+        scores = [entry.score]
+        for share, measurement in entry.elsewhere.items():
+            base = reference.elsewhere[share]
+            pair = (fitness_of(m, self.fitness) for m in (measurement, base))
+            scores.append(paired_difference(*pair).mean)
+        return sum(scores) / len(scores)
 
     def claim(self, space: str, key: str, entry: Entry) -> Entry | None:
         """The older entry that owns ``key``; when there is none, ``entry`` owns it from now on.
@@ -154,3 +233,12 @@ class Archive:
         """
         owner = self._owners.setdefault((space, key), entry.alias)
         return None if owner == entry.alias else self._entries[owner]
+
+
+def fitness_of(measurement: Measurement, kind: Fitness) -> Sequence[float]:
+    """Fitness of each window in nats per token; the loss where no distance was measured."""
+    if kind == "perplexity" or not measurement.kl:
+        return measurement.nll
+    if kind == "kl":
+        return measurement.kl
+    return [a + b for a, b in zip(measurement.nll, measurement.kl, strict=True)]

@@ -8,6 +8,10 @@ from autoprune.search.steps import DoneReason
 # What one answer of a designer takes before any was measured, in seconds.
 ASSUMED_ANSWER_SECONDS = 5.0
 SEALED_DESIGNS = 1
+# A quoted answer and the complaint about it, at most.
+REPAIR_TOKENS = 350
+# A draw of calibration text costs its statistics and the reference as well.
+DRAW_WHOLES = 3.0
 
 
 def reason_to_stop(state: State) -> DoneReason | None:
@@ -15,7 +19,7 @@ def reason_to_stop(state: State) -> DoneReason | None:
     budget, spent = state.spec.budget, state.spent
     if spent.candidates >= budget.candidates:
         return "candidates"
-    if budget.tokens is not None and spent.tokens + _expected_tokens(state) > budget.tokens:
+    if state.uses_designer and answers_left(state) < 1:
         return "tokens"
     # The first generation always starts: on a slow machine too, a search designs something.
     if budget.seconds is not None and state.generation > 0:
@@ -26,35 +30,39 @@ def reason_to_stop(state: State) -> DoneReason | None:
 
 
 def reserve_seconds(state: State) -> float:
-    """What the sealed measurement at the end is expected to take."""
-    spec = state.spec
-    factor = max(1.0, spec.sealed_windows / spec.selection_windows)
-    measured = sum(1 for e in state.archive if e.is_baseline and e.status == "measured")
-    return _baseline_seconds(state) * factor * (measured + SEALED_DESIGNS)
+    """What the end is expected to take: the sealed measurement and the draws of calibration."""
+    made = [e for e in state.archive if e.is_baseline and e.status == "measured"]
+    recipes = [e.recipe for e in made if e.recipe is not None]
+    best = state.archive.best()
+    winner = best.recipe if best is not None else None
+    recipes += [winner] * SEALED_DESIGNS if winner is not None else []
+    costs = state.costs
+    total = sum(costs.sealed(recipe) for recipe in recipes)
+    if winner is not None:
+        draws = state.spec.calibration_draws - 1
+        total += draws * (costs.whole(winner) + DRAW_WHOLES * costs.plain())
+    return total
 
 
-def _expected_tokens(state: State) -> float:
-    if not state.uses_designer:
-        return 0.0
-    if state.per_generation:
-        recent = state.per_generation[-3:]
-        return sum(spent.tokens for spent in recent) / len(recent)
-    designer = state.spec.designer
-    return float(state.spec.slots * (designer.prompt_tokens + designer.max_tokens))
+def answers_left(state: State, *, repair: bool = False) -> float:
+    """How many answers the token budget still pays for, at their largest; infinite without one.
+
+    Args:
+        state: What is spent.
+        repair: The answers are to prompts that quote a failed one.
+    """
+    limit, designer = state.spec.budget.tokens, state.spec.designer
+    if limit is None:
+        return math.inf
+    largest = designer.prompt_tokens + designer.max_tokens + repair * REPAIR_TOKENS
+    return (limit - state.spent.tokens) // largest
 
 
 def _expected_seconds(state: State) -> float:
     if state.per_generation:
         recent = state.per_generation[-3:]
         return sum(spent.seconds for spent in recent) / len(recent)
-    spec = state.spec
-    whole = _baseline_seconds(state)
-    few = whole * spec.rung_windows / spec.selection_windows
+    spec, costs = state.spec, state.costs
     answers = ASSUMED_ANSWER_SECONDS * spec.slots if state.uses_designer else 0.0
-    return answers + spec.slots * few + math.ceil(spec.slots * spec.promote) * whole
-
-
-def _baseline_seconds(state: State) -> float:
-    """Mean seconds of one recipe on all selection windows."""
-    seconds = [e.results[2].seconds for e in state.archive if e.is_baseline and 2 in e.results]
-    return sum(seconds) / len(seconds) if seconds else 0.0
+    few = spec.slots * costs.cheap(spec.rung_windows)
+    return answers + few + math.ceil(spec.slots * spec.promote) * costs.plain()

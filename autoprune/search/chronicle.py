@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.search.archive import Entry
+from autoprune.search.paired import paired_difference
 from autoprune.search.state import Lesson, State
 from autoprune.search.steps import Measurement
 
@@ -142,6 +143,28 @@ def note_ablation(state: State, entry: Entry) -> None:
     node = f"{entry.alias}.o"
     state.graph.add(node, "observation", {"text": text, "verdict": difference.verdict})
     state.graph.link(node, "derives_from", entry.alias)
+
+
+def note_elsewhere(state: State, entry: Entry) -> None:
+    """What the best recipe does to perplexity at other sparsities, as a fact."""
+    reference = state.reference()
+    changes = []
+    for share, found in sorted(entry.elsewhere.items()):
+        difference = paired_difference(found.nll, reference.elsewhere[share].nll)
+        changes.append(f"{100 * difference.perplexity_change:+.1f} % at {100 * share:g} %")
+    node = f"{entry.alias}.elsewhere"
+    state.graph.add(node, "observation", {"text": f"{entry.alias}: {', '.join(changes)}"})
+    state.graph.link(node, "derives_from", entry.alias)
+
+
+def note_draws(state: State, entry: Entry) -> None:
+    """How much the winner depends on the draw of calibration text; the reference beside it."""
+    body: dict[str, Any] = {"subject": entry.alias, "draws": 1 + len(entry.draws)}
+    for name, shown in (("perplexities", entry), ("reference", state.reference())):
+        found = [shown.results[2], *(m for _, m in sorted(shown.draws.items()))]
+        body[name] = [measurement.perplexity for measurement in found]
+    state.graph.add(f"{entry.alias}.draws", "observation", body)
+    state.graph.link(f"{entry.alias}.draws", "derives_from", entry.alias)
 
 
 def note_lesson(state: State, text: str, better: str, worse: str) -> None:

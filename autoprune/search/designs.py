@@ -12,10 +12,11 @@ from autoprune.design.parsing import (
     read_answer,
     read_lesson,
 )
-from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
-from autoprune.search.planning import Plan, recipe_key
+from autoprune.search.budget import answers_left
+from autoprune.search.moves import recipe_key
+from autoprune.search.planning import Plan, spare_recipe
 from autoprune.search.requests import Requests
 from autoprune.search.steps import Course, Failed, Outcome, Propose, WorkStep
 from autoprune.search.trials import Trials
@@ -24,8 +25,10 @@ REFLECT_EVERY = 3
 # A repeated, foreseeable failure teaches nothing; these are worth one more call.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
-    | {"duplicate", "nan_scores", "non_finite", "wrong_shape", "constant_scores", "exception"}
+    | {"nan_scores", "non_finite", "wrong_shape", "constant_scores", "exception"}
 )
+# What stands in for a duplicate; a mutation, but not one that the bandit chose.
+SPARE = "spare"
 
 
 @dataclass
@@ -37,6 +40,8 @@ class Slot:
     asked: ChatRequest | None = None
     answer: str = ""
     entry: Entry | None = None
+    repaired: int = 0
+    spared: bool = False
 
 
 class Designs:
@@ -59,28 +64,57 @@ class Designs:
     def design(self, generation: int, slots: Sequence[Slot]) -> Course:
         """Propose, read and validate, with repairs, until each slot has what it can have."""
         active = list(slots)
-        for attempt in range(self.spec.repairs + 1):
-            pair = self._pair(generation) if attempt == 0 else None
+        # One attempt more than repairs, since a duplicate is replaced without asking again.
+        for attempt in range(self.spec.repairs + 2):
+            active, room = self._within_tokens(generation, active, attempt)
             steps = self._questions(generation, active, attempt)
+            pair = self._pair(generation) if attempt == 0 and room >= 1 else None
             if pair is not None:
                 request = self._requests.lesson(generation, *pair)
                 steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
             outcomes = (yield steps) if steps else {}
             self.state.charge(outcomes.values())
-            # Aliases may be rendered into answers only as they stood when the slots were planned.
-            form = self._requests.form()
-            for slot in active:
+            # Forms as they stood when the slots were planned, whatever is entered meanwhile.
+            forms = [self._requests.form(slot.plan) for slot in active]
+            for slot, form in zip(active, forms, strict=True):
                 step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
                 self._enter(generation, slot, outcomes.get(step_id), form)
             if pair is not None:
                 self._keep_lesson(outcomes[f"g{generation}.lesson"], *pair)
             fresh = [s.entry for s in active if s.entry and s.entry.status == "proposed"]
             yield from self.trials.validate(fresh)
-            active = [slot for slot in active if self._may_repair(slot)]
-            room = self.spec.budget.candidates - self.state.spent.candidates
-            active = active[: max(0, room)]
+            active = [slot for slot in active if self._may_go_on(generation, slot)]
+            active = self._affordable(active)
             if not active:
                 return
+
+    def _within_tokens(
+        self, generation: int, slots: Sequence[Slot], attempt: int
+    ) -> tuple[list[Slot], float]:
+        """Slots whose answers the budget pays for; in place of a first answer stands a mutation.
+
+        Also the number of answers that are left beyond them.
+        """
+        room = answers_left(self.state, repair=attempt > 0)
+        kept = []
+        for slot in slots:
+            if slot.plan.recipe is None:
+                room -= 1
+                if room < 0 and not self._replace(generation, slot):
+                    continue
+            kept.append(slot)
+        return kept, room
+
+    def _replace(self, generation: int, slot: Slot) -> bool:
+        """Give a slot a mutation of the best instead of a question; only before its first."""
+        best = self.archive.best() or self.state.reference()
+        if slot.entry is not None or best.recipe is None:
+            return False
+        place = slot.plan.slot
+        found = spare_recipe(self.state, generation, place, best.recipe, self._taken)
+        if found is not None:
+            slot.plan = Plan(place, "mutate", (best.alias,), recipe=found)
+        return found is not None
 
     def _questions(self, generation: int, slots: Sequence[Slot], attempt: int) -> list[WorkStep]:
         steps: list[WorkStep] = []
@@ -93,28 +127,21 @@ class Designs:
             else:
                 assert slot.entry is not None
                 error = slot.entry.detail or slot.entry.code
-                slot.asked = self._second(generation, slot, slot.request, error, attempt)
+                slot.asked = self._requests.repair(slot.request, slot.answer, error, attempt)
                 operator = "repair"
             step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
             steps.append(Propose(step_id, generation, slot.plan.slot, operator, slot.asked))
         return steps
-
-    def _second(
-        self, generation: int, slot: Slot, first: ChatRequest, error: str, attempt: int
-    ) -> ChatRequest:
-        assert slot.entry is not None
-        if slot.entry.code == "duplicate":
-            return self._requests.again(generation, slot.plan, first, error)
-        return self._requests.repair(first, slot.answer, error, attempt)
 
     def _enter(
         self, generation: int, slot: Slot, outcome: Outcome | None, form: AnswerForm
     ) -> None:
         """Put the attempt of a slot on record."""
         repaired = slot.entry.alias if slot.entry else None
-        self.state.spent.candidates += 1
-        order = self.state.spent.candidates
         plan = slot.plan
+        # What stands in for a duplicate has the place that the duplicate took.
+        self.state.spent.candidates += plan.operator != SPARE
+        order = len(self.archive.designed()) + 1
         entry = Entry(f"C{order}", order, plan.operator, plan.recipe)
         entry.generation, entry.slot, entry.parents = generation, plan.slot, plan.parents
         entry.repaired = repaired
@@ -144,15 +171,40 @@ class Designs:
 
     def _fill(self, entry: Entry, proposal: Proposal) -> None:
         entry.prediction = proposal.prediction
-        entry.recipe = Recipe(
-            proposal.candidate, proposal.group, proposal.allocation, self.spec.solver
-        )
+        entry.recipe = proposal.recipe
 
-    def _may_repair(self, slot: Slot) -> bool:
+    def _affordable(self, slots: Sequence[Slot]) -> list[Slot]:
+        room = self.spec.budget.candidates - self.state.spent.candidates
+        chosen = []
+        for slot in slots:
+            costs = slot.plan.operator != SPARE
+            if room >= costs:
+                room -= costs
+                chosen.append(slot)
+        return chosen
+
+    def _may_go_on(self, generation: int, slot: Slot) -> bool:
+        """Whether a failed slot gets one more attempt: a mutation for a duplicate, else a repair.
+
+        A small model that repeats what is known repeats it when told so, and each answer takes
+        seconds; a mutation near what it meant takes none.
+        """
         entry = slot.entry
-        if entry is None or slot.plan.recipe is not None:
+        if entry is None or entry.status not in ("rejected", "duplicate"):
             return False
-        return entry.status in ("rejected", "duplicate") and entry.code in REPAIRABLE
+        if entry.status == "duplicate":
+            if slot.spared or entry.recipe is None:
+                return False
+            found = spare_recipe(self.state, generation, slot.plan.slot, entry.recipe, self._taken)
+            if found is None:
+                return False
+            slot.spared = True
+            slot.plan = Plan(slot.plan.slot, SPARE, (str(entry.duplicate_of),), recipe=found)
+            return True
+        if slot.plan.recipe is not None or slot.repaired >= self.spec.repairs:
+            return False
+        slot.repaired += 1
+        return entry.code in REPAIRABLE
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
         """A clearly better and a clearly worse entry to learn from, now and then."""

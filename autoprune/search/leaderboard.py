@@ -19,6 +19,7 @@ class Row:
         latex: The formula for papers, empty where there is none.
         perplexity: At the highest rung reached.
         windows: Selection windows behind ``perplexity``.
+        promised: Only the masks were measured, with the proxy's repair instead of the recipe's.
         change: Paired difference to the reference on common windows.
         verdict: ``winner``, ``baseline``, ``better``, ``worse``, ``unclear``, ``duplicate`` or
             ``rejected``; compared with the reference.
@@ -29,6 +30,7 @@ class Row:
     latex: str
     perplexity: float | None
     windows: int
+    promised: bool
     change: Difference | None
     verdict: str
 
@@ -51,6 +53,7 @@ class Row:
             "prediction": prediction_text(entry),
             "perplexity": self.perplexity,
             "windows": self.windows,
+            "promised": self.promised,
             "rung": entry.rung,
             "rungs": {str(rung): m.perplexity for rung, m in sorted(entry.results.items())},
             "change": change.perplexity_change if change else None,
@@ -63,6 +66,11 @@ class Row:
             "duplicate_of": entry.duplicate_of,
             "sparsity": measurement.sparsity if measurement else None,
             "layer_sparsity": dict(measurement.layer_sparsity) if measurement else {},
+            "kl": sum(measurement.kl) / len(measurement.kl)
+            if measurement and measurement.kl
+            else None,
+            "elsewhere": {f"{s:g}": m.perplexity for s, m in sorted(entry.elsewhere.items())},
+            "draws": [m.perplexity for _, m in sorted(entry.draws.items())],
             "sealed_perplexity": entry.sealed.perplexity if entry.sealed else None,
             "reconstruction_error": entry.validation.reconstruction_error
             if entry.validation
@@ -98,6 +106,7 @@ def _row(entry: Entry, rank: int | None, is_winner: bool) -> Row:
         latex=expression.to_latex() if expression else "",
         perplexity=measurement.perplexity if measurement else None,
         windows=len(measurement.nll) if measurement else 0,
+        promised=measurement is not None and entry.whole is None,
         change=entry.change,
         verdict=_verdict(entry, is_winner),
     )

@@ -4,9 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from autoprune.design.formulas import crossed, expression_of, invented, mutated, reduced, text_key
-from autoprune.recipe import Candidate, Group, Recipe
+from autoprune.design.formulas import expression_of, reduced
+from autoprune.design.parts import family
+from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
+from autoprune.search.moves import (
+    crossed_recipe,
+    mutated_metric,
+    mutated_recipe,
+    random_recipe,
+    recipe_key,
+    recombined,
+)
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import (
     DESIGN_OPERATORS,
@@ -14,12 +23,14 @@ from autoprune.search.state import (
     STALE_GENERATIONS,
     State,
 )
-from autoprune.search.tuning import suggest, tunables
+from autoprune.search.tuning import numbers, suggest, tunable_form
 
-CHANCE_OF_OTHER_PART = 0.25
-ATTEMPTS = 8
+ATTEMPTS = 12
 # Characters of a formula below which there is nothing to leave out.
 WORTH_SIMPLIFYING = 24
+POOL = 8
+# Which part an exploit asks for, in turn: the metric twice, since it is the richest.
+EXPLOITED = ("metric", "allocation", "metric", "solver", "allocation", "group")
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Plan:
         hint: One idea for the designer.
         recipe: Set when no LLM is needed.
         dropped: Term that an ablation leaves out.
+        part: The one part that the designer may write; the rest is the first parent's.
     """
 
     slot: int
@@ -39,12 +51,7 @@ class Plan:
     hint: str = ""
     recipe: Recipe | None = None
     dropped: str | None = None
-
-
-def recipe_key(recipe: Recipe) -> str:
-    """Equal for recipes that are the same up to writing."""
-    parts = (text_key(recipe.metric), recipe.group, recipe.allocation, recipe.solver)
-    return "\n".join(parts)
+    part: str | None = None
 
 
 def plan_generation(
@@ -58,7 +65,29 @@ def plan_generation(
         taken: Keys of recipes on record; what is planned without an LLM is added.
     """
     planner = _Planner(state, generation, hints, taken)
-    return [planner.plan(slot, count) for slot in range(count)]
+    return [planner.plan(slot) for slot in range(count)]
+
+
+def spare_recipe(
+    state: State, generation: int, slot: int, near: Recipe, taken: set[str]
+) -> Recipe | None:
+    """A recipe in the place of one that is known already: a mutation of it or of the best."""
+    rng = stream(state.spec.seed, generation, slot, "spare")
+    best = state.archive.best()
+    homes = [near] if best is None or best.recipe is None else [near, best.recipe]
+    for attempt in range(ATTEMPTS):
+        found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
+        if _take(found, taken):
+            return found
+    return None
+
+
+def _take(recipe: Recipe, taken: set[str]) -> bool:
+    key = recipe_key(recipe)
+    if key in taken:
+        return False
+    taken.add(key)
+    return True
 
 
 class _Planner:
@@ -67,6 +96,7 @@ class _Planner:
     ) -> None:
         self.state = state
         self.spec = state.spec
+        self.choices = state.spec.choices
         self.generation = generation
         self.hints = hints
         self.taken = taken
@@ -76,23 +106,23 @@ class _Planner:
             e for e in self.ranked if e.recipe and expression_of(e.recipe.metric) is not None
         ]
 
-    def plan(self, slot: int, count: int) -> Plan:
+    def plan(self, slot: int) -> Plan:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
         if self.spec.designer.kind == "random":
             return self._random(slot, rng)
         if self.spec.designer.kind == "genetic":
             return self._mutate(slot, rng) or self._random(slot, rng)
-        free = sum(self.planned.get(name, 0) for name in FREE_OPERATORS)
-        available = self._design_operators()
-        if 2 * (free + 1) <= count:
-            available += FREE_OPERATORS
-        while True:
+        if self.spec.designer.context == "list":
+            return Plan(slot, "list", (), self._hint(rng))
+        available = (*self._design_operators(), *FREE_OPERATORS)
+        while available:
             operator = self.state.bandit.choose(available, self.planned)
             plan = self._make(slot, operator, rng)
             if plan is not None:
                 self.planned[operator] = self.planned.get(operator, 0) + 1
                 return plan
             available = tuple(name for name in available if name != operator)
+        return self._random(slot, rng)
 
     def _design_operators(self) -> tuple[str, ...]:
         left_out = {"seed"} if self.generation > 1 else set()
@@ -106,13 +136,17 @@ class _Planner:
         match operator:
             case "mutate":
                 return self._mutate(slot, rng)
+            case "recombine":
+                return self._recombine(slot)
             case "ablate":
                 return self._ablate(slot)
             case "tune":
                 return self._tune(slot)
-        hint = self.hints[rng.randrange(len(self.hints))] if self.hints else ""
+        hint = self._hint(rng)
         if operator in ("seed", "explore", "paradigm"):
             return Plan(slot, operator, (), hint)
+        if operator == "exploit":
+            return self._exploit(slot, hint)
         pool = self.ranked
         if operator == "simplify":
             pool = [e for e in self.formulas if len(e.formula) >= WORTH_SIMPLIFYING]
@@ -125,80 +159,122 @@ class _Planner:
         second = self._parent(rng, others)
         return Plan(slot, operator, (first.alias, second.alias), hint)
 
+    def _hint(self, rng: Random) -> str:
+        return self.hints[rng.randrange(len(self.hints))] if self.hints else ""
+
+    def _exploit(self, slot: int, hint: str) -> Plan | None:
+        """The best recipe, one part at a time; parts without a choice are passed over."""
+        done = self.state.exploited + self.planned.get("exploit", 0)
+        best = self.state.archive.best() or self.ranked[0]
+        recipe = best.recipe
+        assert recipe is not None
+        for turn in range(len(EXPLOITED)):
+            part = EXPLOITED[(done + turn) % len(EXPLOITED)]
+            formula = expression_of(recipe.metric) is not None
+            if part == "metric" and not formula and self.spec.language == "expression":
+                continue
+            choices = {"allocation": self.choices.allocations, "solver": self.choices.solvers}
+            if part == "group" and len(self.choices.groups) < 2:
+                continue
+            if part in choices and len(choices[part]) < 2:
+                continue
+            if part == "metric" and self.spec.language != "expression":
+                # Code is written as a whole; a line of it cannot be blanked out.
+                return Plan(slot, "exploit", (best.alias,), hint)
+            return Plan(slot, "exploit", (best.alias,), hint, part=part)
+        return None
+
     def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
         """A measured entry, the better the likelier: probability falls as one over the rank."""
-        pool = entries[:8]
+        pool = entries[:POOL]
         weights = [1.0 / (rank + 1) for rank in range(len(pool))]
         return rng.choices(pool, weights)[0]
 
-    def _parts(self, parent: Recipe | None, rng: Random) -> tuple[Group, str]:
-        """Comparison group and allocation, mostly the parent's."""
-        if parent is None:
-            return rng.choice(self.spec.groups), rng.choice(self.spec.allocations)
-        group, allocation = parent.group, parent.allocation
-        if rng.random() < CHANCE_OF_OTHER_PART:
-            group = rng.choice(self.spec.groups)
-        if rng.random() < CHANCE_OF_OTHER_PART:
-            allocation = rng.choice(self.spec.allocations)
-        return group, allocation
-
-    def _take(self, recipe: Recipe) -> bool:
-        key = recipe_key(recipe)
-        if key in self.taken:
-            return False
-        self.taken.add(key)
-        return True
-
-    def _recipe(self, metric: Candidate, group: Group, allocation: str) -> Recipe:
-        return Recipe(metric, group, allocation, self.spec.solver)
-
     def _random(self, slot: int, rng: Random) -> Plan:
         while True:
-            group, allocation = self._parts(None, rng)
-            recipe = self._recipe(invented(rng, self.spec.statistics), group, allocation)
-            if self._take(recipe):
+            recipe = random_recipe(rng, self.choices)
+            if _take(recipe, self.taken):
                 return Plan(slot, "random", (), recipe=recipe)
 
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
-        if not self.formulas:
-            return None
         for _ in range(ATTEMPTS):
-            first = self._parent(rng, self.formulas)
-            second = self._parent(rng, self.formulas)
+            first, second = (self._parent(rng, self.ranked) for _ in range(2))
             assert first.recipe is not None and second.recipe is not None
             parents: tuple[str, ...] = (first.alias,)
-            metric = None
-            if first.alias != second.alias and rng.random() < 0.5:
-                metric = crossed(first.recipe.metric, second.recipe.metric, rng)
+            if first.alias != second.alias and rng.random() < 0.3:
+                recipe = crossed_recipe(first.recipe, second.recipe, rng)
                 parents = (first.alias, second.alias)
-            if metric is None:
-                metric = mutated(first.recipe.metric, rng, self.spec.statistics)
-                parents = (first.alias,)
-            assert metric is not None
-            recipe = self._recipe(metric, *self._parts(first.recipe, rng))
-            if self._take(recipe):
+            else:
+                recipe = mutated_recipe(first.recipe, rng, self.choices)
+            if _take(recipe, self.taken):
                 return Plan(slot, "mutate", parents, recipe=recipe)
+        for _ in range(ATTEMPTS):
+            # Few entries may have no unknown neighbour but in their formula.
+            best = self.ranked[0]
+            assert best.recipe is not None
+            recipe = mutated_metric(best.recipe, rng, self.choices)
+            if _take(recipe, self.taken):
+                return Plan(slot, "mutate", (best.alias,), recipe=recipe)
+        return None
+
+    def _recombine(self, slot: int) -> Plan | None:
+        """The best pair that was not tried: metric of one, allocation and repair of another."""
+        pairs = [
+            (one, other, i + j)
+            for i, one in enumerate(self.ranked[:POOL])
+            for j, other in enumerate(self.ranked[:POOL])
+            if i != j
+        ]
+        for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
+            assert one.recipe is not None and other.recipe is not None
+            recipe = recombined(one.recipe, other.recipe)
+            if _take(recipe, self.taken):
+                return Plan(slot, "recombine", (one.alias, other.alias), recipe=recipe)
         return None
 
     def _ablate(self, slot: int) -> Plan | None:
+        """Terms of the best recipe, then of the next ones."""
         for entry in self.formulas[:3]:
             assert entry.recipe is not None
             for smaller in reduced(entry.recipe.metric):
                 recipe = replace(entry.recipe, metric=smaller.candidate)
-                if self._take(recipe):
+                if _take(recipe, self.taken):
                     parents = (entry.alias,)
                     return Plan(slot, "ablate", parents, recipe=recipe, dropped=smaller.dropped)
         return None
 
     def _tune(self, slot: int) -> Plan | None:
-        for entry in self.ranked[:3]:
+        """All numbers of the best recipe that has any, whole results before promised ones."""
+        best = self.state.archive.best()
+        order = sorted(self.ranked, key=lambda e: (e is not best, e.score))
+        losses = _losses(self.state, self.ranked)
+        for entry in order[:3]:
             assert entry.recipe is not None
-            ranges = tunables(entry.recipe, self.spec.tunable)
-            if not ranges:
+            form = tunable_form(entry.recipe)
+            if not numbers(form, self.choices):
                 continue
             for attempt in range(ATTEMPTS):
                 seed = stream_seed(self.spec.seed, self.generation, slot, f"tune {attempt}")
-                recipe = suggest(entry.recipe, ranges, self.ranked, seed)
-                if self._take(recipe):
+                recipe = suggest(form, self.choices, losses, seed)
+                if _take(recipe, self.taken):
                     return Plan(slot, "tune", (entry.alias,), recipe=recipe)
         return None
+
+
+def _losses(state: State, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
+    """Loss of each entry; where only its masks were measured, less what its repair usually gains.
+
+    Without this, promises and results of one structure would teach the estimator two landscapes.
+    """
+    gains: dict[str, list[float]] = {}
+    for entry in entries:
+        promise = state.archive.cheap_score(entry)
+        if entry.recipe is not None and 2 in entry.results and promise is not None:
+            gains.setdefault(family(entry.recipe.solver), []).append(promise - entry.score)
+    found = []
+    for entry in entries:
+        known = gains.get(family(entry.recipe.solver), []) if entry.recipe else []
+        promised = entry.proxied and 2 not in entry.results
+        gain = sum(known) / len(known) if known and promised else 0.0
+        found.append((entry, entry.score - gain))
+    return found

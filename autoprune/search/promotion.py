@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from autoprune.design.parts import family
 from autoprune.search.archive import Entry
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
@@ -11,23 +12,53 @@ from autoprune.search.state import State
 RANDOM_SHARE = 0.1
 
 
-def promoted(state: State, entries: Sequence[Entry], generation: int) -> list[Entry]:
+def promoted(
+    state: State, entries: Sequence[Entry], generation: int, seconds: float = math.inf
+) -> list[Entry]:
     """The entries that are measured on all selection windows, in the order given.
 
     The best share rises, unless its paired interval already excludes that it beats the incumbent.
-    A few others rise by lot.
+    Also the best of a kind of recipe of which none has risen yet, and a few others by lot.
+
+    Args:
+        state: What is known.
+        entries: Measured on few windows.
+        generation: Seeds the lot.
+        seconds: What they may take together; the most promising come first.
     """
     if not entries:
         return []
-    ranked = sorted(entries, key=lambda e: (e.change.mean if e.change else math.inf, e.order))
+    ranked = sorted(entries, key=lambda e: (e.score, e.order))
     incumbent = state.archive.best()
-    rising: set[str] = set()
+    hopeful = []
     for entry in ranked[: math.ceil(state.spec.promote * len(ranked))]:
         difference = state.archive.compare(entry, incumbent) if incumbent else None
         if difference is None or not difference.worse:
-            rising.add(entry.alias)
+            hopeful.append(entry)
+    chosen = {entry.alias: entry for entry in hopeful}
+    chosen |= {entry.alias: entry for entry in _new_kinds(state, ranked)[:1]}
     for entry in ranked:
         chance = stream(state.spec.seed, generation, entry.slot, "promotion").random()
         if chance < RANDOM_SHARE:
-            rising.add(entry.alias)
+            chosen.setdefault(entry.alias, entry)
+    rising = set()
+    for alias, entry in chosen.items():
+        assert entry.recipe is not None
+        cost = state.costs.whole(entry.recipe)
+        if cost <= seconds:
+            rising.add(alias)
+            seconds -= cost
     return [entry for entry in entries if entry.alias in rising]
+
+
+def kind_of(entry: Entry) -> tuple[str, ...]:
+    """Comparison group, family of allocation and of repair: the cell that an entry falls into."""
+    assert entry.recipe is not None
+    recipe = entry.recipe
+    return recipe.group, family(recipe.allocation), family(recipe.solver)
+
+
+def _new_kinds(state: State, ranked: Sequence[Entry]) -> list[Entry]:
+    """Entries, best first, of kinds that nothing on all windows has; better than the reference."""
+    known = {kind_of(e) for e in state.archive.measured() if e.rung >= 2}
+    return [e for e in ranked if kind_of(e) not in known and e.score < 0]

@@ -13,9 +13,10 @@ from autoprune.design.prompts import Prompts
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import reason_to_stop
-from autoprune.search.designs import Designs, Slot
+from autoprune.search.designs import SPARE, Designs, Slot
+from autoprune.search.moves import recipe_key
 from autoprune.search.paired import paired_difference
-from autoprune.search.planning import plan_generation, recipe_key
+from autoprune.search.planning import plan_generation
 from autoprune.search.requests import Requests
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Spent, State
@@ -44,7 +45,7 @@ class Script:
 
     def __init__(self, spec: SearchSpec, prompts: Prompts) -> None:
         self.spec = spec
-        self.state = State(spec, Archive(spec.reference))
+        self.state = State(spec, Archive(spec.reference, spec.proxy, spec.fitness))
         self.archive = self.state.archive
         self._prompts = prompts
         self.trials = Trials(self.state)
@@ -65,6 +66,7 @@ class Script:
                 break
             yield from self._generation(generation)
         if reason != "drift":
+            yield from self.trials.draw_again()
             yield from self._seal()
         return reason
 
@@ -92,10 +94,11 @@ class Script:
 
     def _hand_made(self) -> list[Entry]:
         entries: dict[str, Entry] = {}
-        for spec in self.spec.baselines:
+        for spec in self.spec.hand_made():
             recipe = spec.recipe(self.spec.solver)
             parts = [recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
+            parts += [recipe.solver] if spec.solver not in (None, "none") else []
             alias = "+".join(parts).replace(" ", "")
             while alias in entries:
                 alias += f"+{recipe.group}" if not alias.endswith(recipe.group) else "+again"
@@ -116,7 +119,8 @@ class Script:
         yield from self.trials.race([e for e in made if e.status == "valid"], generation)
         for entry in made:
             self.trials.refresh(entry)
-        self._learn(made, shown)
+        self._learn(made, best, shown)
+        yield from self.trials.hold_elsewhere()
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
@@ -131,17 +135,19 @@ class Script:
 
     # Learning
 
-    def _learn(self, made: Sequence[Entry], shown: Iterable[str]) -> None:
-        """Credit operators and lessons with what the generation gained."""
+    def _learn(self, made: Sequence[Entry], best: Entry | None, shown: Iterable[str]) -> None:
+        """Credit operators and lessons with what the generation gained over the best before it."""
+        before = best or self.state.reference()
         improved = False
         for entry in made:
             gain = 0.0
-            if entry.status == "measured":
-                parents = [self.archive[p] for p in entry.parents] or [self.state.reference()]
-                found = [self.archive.compare(entry, parent) for parent in parents]
-                gain = min((-d.mean for d in found if d is not None), default=0.0)
+            if entry.status == "measured" and entry.rung >= 2:
+                difference = self.archive.compare(entry, before)
+                gain = -difference.mean if difference is not None else 0.0
             improved = improved or gain > 0
-            self.state.bandit.update(entry.operator, gain, entry.seconds)
+            self.state.exploited += entry.operator == "exploit"
+            if entry.operator != SPARE:
+                self.state.bandit.update(entry.operator, gain, entry.seconds)
         for alias in shown:
             lesson = self.state.lessons[alias]
             lesson.helpful += improved
@@ -155,9 +161,13 @@ class Script:
         if not every or generation % every:
             return False
         reference = self.state.reference()
-        step = self.trials.measure_step(reference, 1)
+        step = self.trials.measure_step(reference, 2, role="sentinel")
         sentinel = replace(
-            step, step_id=f"g{generation}.sentinel", generation=generation, role="sentinel"
+            step,
+            step_id=f"g{generation}.sentinel",
+            generation=generation,
+            rung=1,
+            windows=self.spec.rung_windows,
         )
         outcomes = yield [sentinel]
         self.state.charge(outcomes.values())
@@ -167,8 +177,8 @@ class Script:
         return abs(paired_difference(outcome.nll, reference.results[2].nll).mean) > DRIFT
 
     def _seal(self) -> Course:
-        """The sealed split, once: the best designed, the best of all, the baselines."""
-        wanted = [self.archive.best(designed=True), self.archive.best()]
+        """The sealed split, once: the winner, the best designed, the baselines."""
+        wanted = [self.archive.winner(), self.archive.best(designed=True), self.archive.best()]
         wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
         chosen = {e.alias: e for e in wanted if e is not None}
         recipes = tuple((e.alias, e.recipe) for e in chosen.values() if e.recipe is not None)

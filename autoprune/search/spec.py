@@ -2,8 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
 from autoprune.recipe import Candidate, Group, Recipe
 
@@ -24,7 +25,11 @@ class DesignerSpec(_Frozen):
     model: str | None = None
     temperature: float = Field(default=0.8, ge=0.0, le=2.0)
     max_tokens: int = Field(default=96, ge=16, le=8192)
-    prompt_tokens: int = Field(default=560, ge=200, le=32768, description="budget of one prompt")
+    prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
+    context: Literal["graph", "list"] = Field(
+        default="graph",
+        description="graph: the reasoning graph and all operators; list: past results only",
+    )
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )
@@ -70,7 +75,19 @@ BASELINES = (
     RecipeSpec(metric="ria"),
     RecipeSpec(metric="wanda", allocation="sdsa"),
     RecipeSpec(metric="wanda", allocation="ramp"),
+    RecipeSpec(metric="wanda", allocation="ramp", solver="sparsegpt"),
 )
+
+UNIFORM = "uniform"
+TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
+    "sdsa": {"strength": (0.0, 0.5)},
+    "ramp": {"half_width": (0.0, 0.3), "relax_last": (0.0, 1.0)},
+    "owl": {"lam": (0.0, 0.3)},
+    "dlp": {"alpha": (0.0, 0.3)},
+    "alpha": {"eps": (0.0, 0.6)},
+    "mrp": {"damp": (0.001, 0.1)},
+    "sparsegpt": {"damp": (0.001, 0.1)},
+}
 
 
 class SearchSpec(_Frozen):
@@ -93,7 +110,27 @@ class SearchSpec(_Frozen):
     selection_windows: int = Field(default=12, ge=2, description="windows that decide the ranking")
     sealed_windows: int = Field(default=20, ge=1, description="windows read once, at the end")
 
-    solver: str = "none"
+    solver: str = Field(default="none", description="repair of hand-made recipes that name none")
+    solvers: tuple[str, ...] = Field(
+        default=("none", "sparsegpt", "mrp"), min_length=1, description="repairs to choose from"
+    )
+    proxy: str = Field(
+        default="none",
+        description="repair on the first rung, where the recipe's own is only promised",
+    )
+    fitness: Literal["perplexity", "kl", "both"] = Field(
+        default="perplexity",
+        description="what ranks recipes: loss, distance to the dense model, or their sum, in nats",
+    )
+    also_sparsities: tuple[float, ...] = Field(
+        default=(), description="other shares of zeros at which the best have to hold too"
+    )
+    calibration_draws: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="draws of calibration text that the winner is pruned with",
+    )
     language: Literal["expression", "python", "both"] = "expression"
     slots: int = Field(default=4, ge=1, le=64, description="candidates of one generation")
     promote: float = Field(
@@ -101,22 +138,53 @@ class SearchSpec(_Frozen):
     )
     repairs: int = Field(default=1, ge=0, le=2, description="repair calls for one candidate")
     sentinel_every: int = Field(
-        default=0, ge=0, description="generations between drift checks, 0: never"
+        default=4, ge=0, description="generations between drift checks, 0: never"
     )
     statistics: tuple[str, ...] = Field(
         default=("x_norm", "x_mean", "x_var", "x_max"),
         description="values beside W that formulas may use; they must be collected",
     )
     groups: tuple[Group, ...] = ("row", "matrix")
-    allocations: tuple[str, ...] = ("uniform", "sdsa", "ramp")
+    allocations: tuple[str, ...] = Field(
+        default=(UNIFORM, "ramp", "sdsa", "formula"), description="families to choose from"
+    )
     tunable: dict[str, dict[str, tuple[float, float]]] = Field(
-        default={"sdsa": {"strength": (0.0, 0.5)}, "ramp": {"half_width": (0.0, 0.3)}},
-        description="ranges of allocation parameters that the tuner may change",
+        default=TUNABLE, description="ranges of parameters that may be tuned"
     )
     baselines: tuple[RecipeSpec, ...] = BASELINES
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"
     )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "SearchSpec":
+        if any(not 0.0 <= share < 1.0 for share in self.also_sparsities):
+            raise ValueError("also_sparsities are shares of zeros, 0 up to 1, not percentages")
+        return self
+
+    @property
+    def choices(self) -> Choices:
+        """What the parts of a recipe may be; a pattern N:M fixes every layer's budget."""
+        free = self.pattern == "unstructured"
+        solvers = dict.fromkeys((self.solver, *self.solvers)) if self.solvers else ()
+        return Choices(
+            groups=self.groups,
+            allocations=self.allocations if free else (UNIFORM,),
+            solvers=tuple(solvers),
+            ranges=self.tunable,
+            statistics=self.statistics,
+        )
+
+    def hand_made(self) -> list[RecipeSpec]:
+        """Baselines that this search can measure, those with a repair of its choice included."""
+        choices = self.choices
+        solvers = {family(solver) for solver in choices.solvers}
+        return [
+            made
+            for made in self.baselines
+            if (made.solver is None or family(made.solver) in solvers)
+            and (self.pattern == "unstructured" or made.allocation == UNIFORM)
+        ]
 
     @property
     def digest(self) -> str:

@@ -7,13 +7,22 @@ from autoprune.design.bandit import Bandit
 from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.paired import rank_correlation
+from autoprune.search.costs import Costs
+from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Outcome
 
-# With an LLM: in this order until each has been tried once, then by what they gained.
-DESIGN_OPERATORS = ("seed", "exploit", "combine", "explore", "simplify", "critique", "paradigm")
-FREE_OPERATORS = ("tune", "ablate", "mutate")
+DESIGN_OPERATORS = ("exploit", "seed", "combine", "explore", "simplify", "critique", "paradigm")
+FREE_OPERATORS = ("tune", "mutate", "recombine", "ablate")
+# The order in which operators are tried first: with and without an LLM in turn.
+OPERATORS = (
+    *("seed", "tune", "exploit", "mutate", "explore", "recombine", "combine", "ablate"),
+    *("simplify", "critique", "paradigm"),
+)
+SOURCES = dict.fromkeys(DESIGN_OPERATORS, "designer") | dict.fromkeys(FREE_OPERATORS, "free")
+# Below this rank correlation the first rung gets more windows.
+CORRELATION_WANTED = 0.6
+PAIRS_NEEDED = 6
 STALE_GENERATIONS = 3
 RETIRE_AFTER = 3
 
@@ -47,17 +56,19 @@ class State:
     Args:
         generation: Generations finished.
         stale: Generations in a row without a new best.
+        exploited: How many exploits have reported.
         per_generation: What each finished generation used.
     """
 
     spec: SearchSpec
     archive: Archive
     graph: Graph = field(default_factory=Graph)
-    bandit: Bandit = field(default_factory=lambda: Bandit((*DESIGN_OPERATORS, *FREE_OPERATORS)))
+    bandit: Bandit = field(default_factory=lambda: Bandit(OPERATORS, SOURCES))
     spent: Spent = field(default_factory=Spent)
     lessons: dict[str, Lesson] = field(default_factory=dict)
     generation: int = 0
     stale: int = 0
+    exploited: int = 0
     per_generation: list[Spent] = field(default_factory=list)
     dropped_terms: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +89,21 @@ class State:
             if isinstance(outcome, Reply):
                 self.spent.tokens += outcome.usage.total
 
+    @property
+    def costs(self) -> Costs:
+        """What measurements are expected to take."""
+        return Costs(self.spec, self.archive)
+
+    @property
+    def rung_windows(self) -> int:
+        """Windows of the first rung: twice the specification's where it ranks badly."""
+        wanted, whole = self.spec.rung_windows, self.spec.selection_windows
+        pairs = sum(1 for e in self.archive.measured() if {1, 2} <= e.results.keys())
+        correlation = self.rung_correlation()
+        if pairs >= PAIRS_NEEDED and correlation is not None and correlation < CORRELATION_WANTED:
+            wanted *= 2
+        return min(wanted, whole)
+
     def reference(self) -> Entry:
         """The entry that changes are counted from; measured before any design."""
         entry = self.archive.reference_entry()
@@ -87,6 +113,8 @@ class State:
     def rung_correlation(self) -> float | None:
         """Spearman's correlation of rung 1 and rung 2 over candidates with both."""
         both = [e for e in self.archive.measured() if {1, 2} <= e.results.keys()]
-        first = [sum(e.results[1].nll) / len(e.results[1].nll) for e in both]
-        second = [sum(e.results[2].nll) / len(e.results[2].nll) for e in both]
+        # Each rung against the reference on its own windows, since rung 1 may have changed size.
+        base = self.reference().results[2].nll
+        first = [paired_difference(e.results[1].nll, base).mean for e in both]
+        second = [paired_difference(e.results[2].nll, base).mean for e in both]
         return rank_correlation(first, second)

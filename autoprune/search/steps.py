@@ -13,6 +13,7 @@ from typing import Any, Literal
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.recipe import Recipe
 
+Role = Literal["candidate", "baseline", "sentinel", "spread"]
 DoneReason = Literal["candidates", "tokens", "seconds", "drift", "no_baseline"]
 
 
@@ -50,7 +51,10 @@ class Measure:
         rung: 1 few windows, 2 all selection windows.
         windows: Use the first ``windows`` of the selection split, always in the same order.
         sparsity: Share of zeros.
-        role: ``candidate``, ``baseline``, or ``sentinel`` (measured again to detect drift).
+        role: ``candidate``, ``baseline``, ``sentinel`` (measured again to detect drift), or
+            ``spread`` (the same recipe under other conditions).
+        draw: Which draw of calibration text the statistics come from.
+        kl: Also measure the distance to the dense model.
     """
 
     step_id: str
@@ -61,7 +65,9 @@ class Measure:
     rung: int
     windows: int
     sparsity: float
-    role: Literal["candidate", "baseline", "sentinel"] = "candidate"
+    role: Role = "candidate"
+    draw: int = 0
+    kl: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class Measurement:
         layer_sparsity: Share of zeros of each linear.
         mask_digest: Digest of the whole mask.
         sparsity: Share of zeros over all prunable weights, as counted.
+        kl: Mean distance to the dense model of each window, nats per token; empty: not measured.
     """
 
     nll: tuple[float, ...]
@@ -130,6 +137,7 @@ class Measurement:
     mask_digest: str = ""
     sparsity: float = 0.0
     seconds: float = 0.0
+    kl: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ Course = Generator[Batch, Outcomes, None]
 
 def is_finite(measurement: Measurement) -> bool:
     """Whether every figure of the measurement is a finite number."""
-    figures = (measurement.perplexity, measurement.sparsity, *measurement.nll)
+    figures = (measurement.perplexity, measurement.sparsity, *measurement.nll, *measurement.kl)
     return bool(measurement.nll) and all(math.isfinite(figure) for figure in figures)
 
 
@@ -188,7 +196,8 @@ def outcome_from_json(value: Mapping[str, Any]) -> Outcome:
 
 
 def _measurement(body: Mapping[str, Any]) -> Measurement:
-    return Measurement(**{**body, "nll": tuple(body["nll"])})
+    lists = {"nll": tuple(body["nll"]), "kl": tuple(body.get("kl", ()))}
+    return Measurement(**{**body, **lists})
 
 
 def step_to_json(step: WorkStep) -> dict[str, Any]:
@@ -202,7 +211,7 @@ def step_to_json(step: WorkStep) -> dict[str, Any]:
         case Measure():
             body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
             body |= {"rung": step.rung, "windows": step.windows, "sparsity": step.sparsity}
-            body |= {"role": step.role}
+            body |= {"role": step.role, "draw": step.draw, "kl": step.kl}
         case Seal():
             body |= {"recipe_ids": [recipe_id for recipe_id, _ in step.recipes]}
             body |= {"windows": step.windows, "sparsity": step.sparsity}

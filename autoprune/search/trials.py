@@ -1,12 +1,14 @@
 """What happens to a readable entry: sandbox verdict, races over windows, shared results."""
 
+import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
 
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.budget import reserve_seconds
+from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
 from autoprune.search.state import State
 from autoprune.search.steps import (
@@ -15,11 +17,10 @@ from autoprune.search.steps import (
     Measure,
     Measurement,
     Outcome,
+    Role,
     Validate,
     Validation,
 )
-
-Role = Literal["candidate", "baseline", "sentinel"]
 
 
 class Trials:
@@ -69,16 +70,12 @@ class Trials:
             self.share(entry, owner)
 
     def race(self, entries: Sequence[Entry], generation: int) -> Course:
-        """Few windows for all, all windows for the promoted."""
-        if entries and not self._out_of_time():
-            outcomes = yield [self.measure_step(e, 1) for e in entries]
-            self.state.charge(outcomes.values())
-            for entry in entries:
-                self.accept(entry, 1, outcomes[f"{entry.alias}.rung1"])
-                if entry.status == "measured":
-                    self.note(entry, 1)
-        rising = promoted(self.state, [e for e in entries if e.status == "measured"], generation)
-        if rising and not self._out_of_time():
+        """Few windows for all, with the proxy's repair; all windows, as it is, for the promoted."""
+        if entries and self.seconds_left() > 0:
+            yield from self._cheap_rung(entries)
+        hopeful = [e for e in entries if e.status == "measured"]
+        rising = promoted(self.state, hopeful, generation, self.seconds_left())
+        if rising:
             outcomes = yield [self.measure_step(e, 2) for e in rising]
             self.state.charge(outcomes.values())
             for entry in rising:
@@ -86,22 +83,109 @@ class Trials:
                 if entry.status == "measured":
                     self.note(entry, 2)
 
+    def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
+        """Recipes that differ in their repair only share one measurement of their masks."""
+        windows = self.state.rung_windows
+        steps: dict[str, Measure] = {}
+        for entry in entries:
+            assert entry.recipe is not None
+            entry.proxied = entry.recipe.solver != self.spec.proxy
+            known, key = self.archive.cheap(entry), mask_key(entry.recipe)
+            if (known is None or len(known.nll) < windows) and key not in steps:
+                steps[key] = self.measure_step(entry, 1)
+        outcomes = (yield list(steps.values())) if steps else {}
+        self.state.charge(outcomes.values())
+        for entry in entries:
+            assert entry.recipe is not None
+            step = steps.get(mask_key(entry.recipe))
+            outcome: Outcome | None = self.archive.cheap(entry)
+            if step is not None:
+                outcome = outcomes[step.step_id]
+                if step.recipe_id != entry.alias:
+                    outcome = replace(outcome, seconds=0.0)
+            elif isinstance(outcome, Measurement):
+                outcome = replace(outcome, seconds=0.0)
+            assert outcome is not None
+            self.accept(entry, 1, outcome)
+            if entry.status == "measured":
+                self.note(entry, 1)
+
+    def hold_elsewhere(self) -> Course:
+        """Measure the best recipe and the reference at the other sparsities, if any."""
+        best = self.archive.best()
+        if best is None or not self.spec.also_sparsities or best.elsewhere:
+            return
+        reference = self.state.reference()
+        entries = [reference, best] if not reference.elsewhere else [best]
+        entries = list({entry.alias: entry for entry in entries}.values())
+        costs = self.state.costs
+        needed = sum(costs.whole(e.recipe) for e in entries if e.recipe is not None)
+        if needed * len(self.spec.also_sparsities) > self.seconds_left():
+            return
+        steps = {
+            (entry.alias, share): replace(
+                self.measure_step(entry, 2, role="spread"),
+                step_id=f"{entry.alias}.s{1000 * share:.0f}",
+                rung=3,
+                sparsity=share,
+            )
+            for entry in entries
+            for share in self.spec.also_sparsities
+        }
+        outcomes = yield list(steps.values())
+        self.state.charge(outcomes.values())
+        for entry in entries:
+            shares = self.spec.also_sparsities
+            found = {share: outcomes[steps[entry.alias, share].step_id] for share in shares}
+            kept = {share: m for share, m in found.items() if isinstance(m, Measurement)}
+            # Half a spread compares with nothing.
+            entry.elsewhere = kept if len(kept) == len(shares) else {}
+        if reference.elsewhere and best.elsewhere:
+            chronicle.note_elsewhere(self.state, best)
+
+    def draw_again(self) -> Course:
+        """Prune by the winner and the reference from other draws of calibration text."""
+        winner = self.archive.winner()
+        draws = range(1, self.spec.calibration_draws)
+        if winner is None or not draws:
+            return
+        entries = {e.alias: e for e in (winner, self.state.reference())}
+        steps = {
+            (alias, draw): replace(
+                self.measure_step(entry, 2, role="spread"),
+                step_id=f"{alias}.draw{draw}",
+                draw=draw,
+            )
+            for draw in draws
+            for alias, entry in entries.items()
+        }
+        outcomes = yield list(steps.values())
+        self.state.charge(outcomes.values())
+        for (alias, draw), step in steps.items():
+            outcome = outcomes[step.step_id]
+            if isinstance(outcome, Measurement):
+                entries[alias].draws[draw] = outcome
+        chronicle.note_draws(self.state, winner)
+
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
+        """Measure an entry: on the first rung its masks with the proxy's repair."""
         assert entry.recipe is not None
-        windows = self.spec.rung_windows if rung == 1 else self.spec.selection_windows
+        whole = rung > 1
         return Measure(
             f"{entry.alias}.rung{rung}",
             entry.generation,
             entry.slot,
             entry.alias,
-            entry.recipe,
+            entry.recipe if whole else replace(entry.recipe, solver=self.spec.proxy),
             rung,
-            min(windows, self.spec.selection_windows),
+            self.spec.selection_windows if whole else self.state.rung_windows,
             self.spec.sparsity,
             role,
+            kl=self.spec.fitness != "perplexity",
         )
 
     def accept(self, entry: Entry, rung: int, outcome: Outcome) -> None:
+        """Keep a measurement, or reject the entry for good."""
         entry.seconds += outcome.seconds
         if not isinstance(outcome, Measurement):
             assert isinstance(outcome, Failed)
@@ -109,17 +193,23 @@ class Trials:
             entry.reject(outcome.code, outcome.detail)
             chronicle.note_rejection(self.state, entry)
             return
+        assert entry.recipe is not None
         entry.results[rung] = outcome
         entry.status = "measured"
-        if rung == 1 and outcome.mask_digest:
-            solver = entry.recipe.solver if entry.recipe else ""
-            owner = self.archive.claim("mask", f"{outcome.mask_digest}\n{solver}", entry)
+        if rung == 1 or entry.recipe.solver == self.spec.proxy:
+            self.archive.note_cheap(entry, outcome)
+        if not outcome.mask_digest or (rung > 1 and entry.proxied):
+            return
+        key = f"{outcome.mask_digest}\n{entry.recipe.solver}"
+        owner = self.archive.claim("mask", key, entry)
+        if rung == 1:
             self.share(entry, owner)
-        elif outcome.mask_digest and entry.recipe:
-            self.archive.claim("mask", f"{outcome.mask_digest}\n{entry.recipe.solver}", entry)
 
     def note(self, entry: Entry, rung: int) -> None:
-        entry.change = self.archive.compare(entry, self.state.reference())
+        """Compare with the reference and put the result into the graph."""
+        reference = self.state.reference()
+        entry.change = self.archive.compare(entry, reference, fitness="perplexity")
+        entry.ranked = self.archive.compare(entry, reference)
         chronicle.note_result(self.state, entry, rung, entry.results[rung])
         if rung == 1:
             chronicle.note_ablation(self.state, entry)
@@ -132,7 +222,7 @@ class Trials:
             owner = self.archive[owner.duplicate_of]
         entry.status, entry.code = "duplicate", "duplicate"
         entry.duplicate_of = owner.alias
-        entry.results, entry.change = dict(owner.results), owner.change
+        entry.share(owner)
         known = f"{100 * owner.change.perplexity_change:+.1f} %" if owner.change else owner.code
         entry.detail = (
             f"{entry.formula} is known as {owner.alias} ({known or 'not measured yet'}); "
@@ -146,11 +236,14 @@ class Trials:
         while owner.duplicate_of is not None:
             owner = self.archive[owner.duplicate_of]
         if owner is not entry:
-            entry.results, entry.change = dict(owner.results), owner.change
+            entry.share(owner)
 
-    def _out_of_time(self) -> bool:
+    def seconds_left(self) -> float:
+        """Seconds until the time is needed for the end; infinite without a limit."""
         limit = self.spec.budget.seconds
-        return limit is not None and self.state.spent.seconds + reserve_seconds(self.state) > limit
+        if limit is None:
+            return math.inf
+        return limit - self.state.spent.seconds - reserve_seconds(self.state)
 
 
 def _validation_key(entry: Entry) -> str:

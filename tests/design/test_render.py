@@ -8,20 +8,32 @@ from hypothesis import strategies as st
 
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
-from autoprune.design.render import Scene, estimate_tokens, render_prompt
+from autoprune.design.render import Scene, estimate_tokens, neighbours, render_prompt
 from autoprune.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 PROMPTS = Prompts()
-OPERATORS = ("seed", "explore", "exploit", "simplify", "combine", "critique", "paradigm", "reflect")
+OPERATORS = (
+    "seed",
+    "explore",
+    "exploit",
+    "simplify",
+    "combine",
+    "critique",
+    "paradigm",
+    "reflect",
+    "list",
+)
+PARTS = ("metric", "allocation", "solver", "group")
 
 
-def scene(budget: int = 480, **changes: object) -> Scene:
+def scene(budget: int = 560, **changes: object) -> Scene:
     values: dict[str, object] = {
         "language": "expression",
         "statistics": ("x_norm", "x_max"),
         "groups": ("row", "matrix"),
-        "allocations": ("uniform", "sdsa"),
+        "allocations": ("uniform", "sdsa", "formula"),
+        "solvers": ("none", "mrp"),
         "reference": "wanda",
         "percent": 60.0,
         "budget": budget,
@@ -37,11 +49,16 @@ def story(count: int = 6) -> Graph:
         alias = "wanda" if number == 1 else f"C{number}"
         because = "inputs differ in size" if number > 1 else ""
         body = {"formula": formulas[number % 4], "group": "row", "allocation": "uniform"}
+        body |= {"solver": "mrp"} if number == 5 else {"solver": "none"}
         graph.add(alias, "mechanism", {**body, "because": because})
         result = {"status": "measured", "rung": 1, "change": 0.3 - 0.1 * number, "seconds": 1.0}
         graph.add(f"{alias}.r1", "result", result)
         graph.link(f"{alias}.r1", "tests", alias)
-    graph.add("C90", "mechanism", {"formula": "W / x_max", "group": "row", "allocation": "sdsa"})
+    graph.add(
+        "C90",
+        "mechanism",
+        {"formula": "W / x_max", "group": "row", "allocation": "sdsa", "solver": "none"},
+    )
     graph.add("C90.x", "result", {"status": "rejected", "code": "nan_scores"})
     graph.link("C90.x", "tests", "C90")
     graph.add("O1", "observation", {"text": "abs(W) * x_norm without x_norm: +30.0 %"})
@@ -61,6 +78,35 @@ def test_golden_prompts(operator: str) -> None:
     assert text == (GOLDEN / f"{operator}.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_golden_prompts_for_one_part(part: str) -> None:
+    blank = "abs(W) * ____" if part == "metric" else ""
+    messages = render_prompt(
+        PROMPTS,
+        scene(),
+        story(),
+        "exploit",
+        focus=("C4",),
+        hint="use x_max",
+        part=part,
+        blank=blank,
+    )
+    text = messages[1].content + "\n"
+    assert text == (GOLDEN / f"exploit-{part}.txt").read_text(encoding="utf-8")
+
+
+def test_an_exploit_is_shown_what_is_known_of_its_part() -> None:
+    graph = story()
+    alike = {"formula": "abs(W)", "group": "row", "solver": "none"}
+    for number, allocation in enumerate(("sdsa", "formula:0.1 * depth")):
+        graph.add(f"N{number}", "mechanism", {**alike, "allocation": allocation})
+        graph.add(f"N{number}.r", "result", {"status": "measured", "change": -0.1 * number})
+        graph.link(f"N{number}.r", "tests", f"N{number}")
+    assert neighbours(graph, "C0", "allocation") == [
+        *("uniform: +30.0 %", "sdsa: +0.0 %", "formula:0.1 * depth: -10.0 %", "uniform: -10.0 %")
+    ]
+
+
 def test_golden_prompt_for_python() -> None:
     text = written("exploit", story(), scene(900, language="both"))
     assert text == (GOLDEN / "python.txt").read_text(encoding="utf-8")
@@ -73,7 +119,7 @@ def test_beginning_is_shared_by_the_slots_of_a_generation() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(300, 900), st.integers(4, 40))
+@given(st.integers(430, 900), st.integers(4, 40))
 def test_budget_is_kept_and_the_best_comes_last(budget: int, count: int) -> None:
     graph = story(count)
     text = written("explore", graph, scene(budget))

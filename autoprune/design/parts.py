@@ -1,0 +1,175 @@
+"""The parts of a recipe beside the metric: layer budgets and repair, as text and as numbers."""
+
+import ast
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from random import Random
+
+from autoprune.allocation import Formula, build_allocator
+from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
+from autoprune.errors import UsageError
+from autoprune.recipe import Group
+from autoprune.solvers import Chain, build_solver
+from autoprune.textform import TextForm
+
+Range = tuple[float, float]
+FORMULA = "formula"
+FORMULA_RANGE: Range = (0.0, 0.3)
+MOST_TERMS = 4
+# Strengths that random allocations start from; all of them spread layers by 5 to 20 points.
+STRENGTHS = (0.05, 0.1, 0.15, 0.2)
+NUDGES = (0.02, 0.04, 0.08)
+# How the families of one strength are written as formulas, so that terms can be added to them.
+AS_FORMULA = {"ramp": ("half_width", "depth"), "sdsa": ("strength", "-soft(tail)")}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the parts of a recipe may be.
+
+    Args:
+        groups: Comparison groups.
+        allocations: Allocator families.
+        solvers: Repairs, as text.
+        ranges: Ranges of parameters that may be tuned, by allocator or solver, then parameter.
+        statistics: Values beside ``W`` that formulas may use.
+    """
+
+    groups: Sequence[Group]
+    allocations: Sequence[str]
+    solvers: Sequence[str]
+    ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+    statistics: Sequence[str] = ()
+
+
+def family(text: str) -> str:
+    """Name of an allocator or solver without its parameters."""
+    return text.partition(":")[0].strip()
+
+
+@lru_cache(maxsize=4096)
+def canonical_allocation(text: str) -> str:
+    """The one way to write an allocation.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    return build_allocator(text).text
+
+
+@lru_cache(maxsize=1024)
+def canonical_solver(text: str) -> str:
+    """The one way to write a repair.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    return build_solver(text).text
+
+
+def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
+    """Tunable numbers of an allocation with their ranges, by name, defaults included."""
+    allocator = build_allocator(text)
+    if isinstance(allocator, Formula):
+        values = numbers_of(allocator.formula)
+        return {f"c{index}": (value, FORMULA_RANGE) for index, value in enumerate(values)}
+    return _numbers(allocator, choices)
+
+
+def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
+    """Tunable numbers of a repair with their ranges; none for chains of repairs."""
+    solver = build_solver(text)
+    return {} if isinstance(solver, Chain) else _numbers(solver, choices)
+
+
+def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
+    """The allocation with other numbers."""
+    allocator = build_allocator(text)
+    if isinstance(allocator, Formula):
+        old = numbers_of(allocator.formula)
+        new = [values.get(f"c{index}", value) for index, value in enumerate(old)]
+        return canonical_allocation(f"{FORMULA}:{with_numbers(allocator.formula, new)}")
+    return dataclasses.replace(allocator, **values).text
+
+
+def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
+    """The repair with other numbers."""
+    solver = build_solver(text)
+    return dataclasses.replace(solver, **values).text if values else solver.text
+
+
+def random_allocation(rng: Random, choices: Choices) -> str:
+    """A random family at a random strength."""
+    return _of_family(rng.choice(list(choices.allocations)), rng, choices)
+
+
+def mutated_allocation(text: str, rng: Random, choices: Choices) -> str:
+    """One change: a strength, a term of a formula, or another family."""
+    numbers = allocation_numbers(text, choices)
+    roll = rng.random()
+    if numbers and roll < 0.45:
+        name = rng.choice(list(numbers))
+        value, (low, high) = numbers[name]
+        scaled = (value or 0.02) * math.exp(rng.gauss(0.0, 0.5))
+        return with_allocation_numbers(text, {name: _round(min(high, max(low, scaled)))})
+    if FORMULA in choices.allocations and roll < 0.85:
+        return _mutated_formula(_as_formula(text), rng)
+    others = [name for name in choices.allocations if name != family(text)]
+    return _of_family(rng.choice(others or list(choices.allocations)), rng, choices)
+
+
+def _of_family(name: str, rng: Random, choices: Choices) -> str:
+    strength = rng.choice(STRENGTHS)
+    if name == FORMULA:
+        sign, word = rng.choice(("", "-")), rng.choice(list(DESCRIPTORS))
+        base = f"{strength} * depth"
+        return canonical_allocation(f"{FORMULA}:{base} + {sign}{rng.choice(NUDGES)} * {word}")
+    ranges = choices.ranges.get(name, {})
+    values = {key: min(high, max(low, strength)) for key, (low, high) in list(ranges.items())[:1]}
+    return dataclasses.replace(build_allocator(name), **values).text
+
+
+def _as_formula(text: str) -> str:
+    allocator = build_allocator(text)
+    if isinstance(allocator, Formula):
+        return allocator.formula
+    known = AS_FORMULA.get(allocator.NAME)
+    if known is None:
+        return "0.05 * depth"
+    return f"{allocator.params[known[0]]:g} * {known[1]}"
+
+
+def _mutated_formula(formula: str, rng: Random) -> str:
+    """A term more, a term less, or another descriptor."""
+    tree = parse_allocation(formula)
+    roll = rng.random()
+    found = formula
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub) and roll < 0.2:
+        found = ast.unparse(rng.choice((tree.left, tree.right)))
+    elif roll < 0.4:
+        names = list(re.finditer("|".join(DESCRIPTORS), formula))
+        if names:
+            place = rng.choice(names)
+            word = rng.choice([name for name in DESCRIPTORS if name != place[0]])
+            found = formula[: place.start()] + word + formula[place.end() :]
+    elif len(numbers_of(formula)) < MOST_TERMS:
+        sign, word = rng.choice(("+", "-")), rng.choice(list(DESCRIPTORS))
+        found = f"{formula} {sign} {rng.choice(NUDGES)} * {word}"
+    try:
+        return canonical_allocation(f"{FORMULA}:{found}")
+    except UsageError:
+        return canonical_allocation(f"{FORMULA}:{formula}")
+
+
+def _numbers(part: TextForm, choices: Choices) -> dict[str, tuple[float, Range]]:
+    ranges = choices.ranges.get(part.NAME, {})
+    values = part.params
+    return {name: (float(values[name]), ranges[name]) for name in ranges if name in values}
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")

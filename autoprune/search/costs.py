@@ -1,0 +1,71 @@
+"""What a measurement is expected to take, from those on record."""
+
+from collections.abc import Iterable
+from statistics import fmean
+
+from autoprune.design.parts import family
+from autoprune.recipe import Recipe
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.spec import SearchSpec
+
+# A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
+ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0}
+ASSUMED_OTHER = 6.0
+
+
+class Costs:
+    """Expected seconds of measurements.
+
+    Args:
+        spec: Windows of the rungs.
+        archive: Read, never changed.
+    """
+
+    def __init__(self, spec: SearchSpec, archive: Archive) -> None:
+        self.spec = spec
+        self.archive = archive
+
+    def whole(self, recipe: Recipe) -> float:
+        """Seconds to prune, repair and measure on all selection windows."""
+        return self.plain() + self.repair(recipe.solver)
+
+    def cheap(self, windows: int) -> float:
+        """Seconds of the first rung, on so many windows."""
+        return self.plain() * min(1.0, windows / self.spec.selection_windows)
+
+    def sealed(self, recipe: Recipe) -> float:
+        """Seconds of a recipe on the sealed windows."""
+        factor = max(1.0, self.spec.sealed_windows / self.spec.selection_windows)
+        return self.plain() * factor + self.repair(recipe.solver)
+
+    def plain(self) -> float:
+        """Mean seconds on all selection windows without repair."""
+        return _mean(self._seconds(self.spec.proxy)) or _mean(
+            e.results[2].seconds for e in self.archive if 2 in e.results
+        )
+
+    def repair(self, solver: str) -> float:
+        """Seconds that a repair adds."""
+        if solver == self.spec.proxy:
+            return 0.0
+        name = family(solver)
+        known = self._seconds(name)
+        if not known:
+            return self.plain() * ASSUMED_REPAIR.get(name, ASSUMED_OTHER)
+        return max(0.0, _mean(known) - self.plain())
+
+    def _seconds(self, name: str) -> list[float]:
+        """Seconds of whole measurements with a repair of this family."""
+        return [e.results[2].seconds for e in self.archive if _measured_with(e, name)]
+
+
+def _measured_with(entry: Entry, name: str) -> bool:
+    recipe = entry.recipe
+    # A duplicate holds its owner's figures; they would count twice.
+    own = entry.duplicate_of is None and 2 in entry.results
+    return own and recipe is not None and family(recipe.solver) == name
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return fmean(found) if found else 0.0

@@ -1,0 +1,84 @@
+"""Changes to whole recipes without an LLM: mutate any part, cross, recombine, invent."""
+
+from dataclasses import replace
+from random import Random
+
+from autoprune.design.formulas import crossed, expression_of, invented, mutated, text_key
+from autoprune.design.parts import (
+    Choices,
+    canonical_allocation,
+    canonical_solver,
+    mutated_allocation,
+    random_allocation,
+)
+from autoprune.recipe import Candidate, Recipe
+
+# How often each part changes: what moves perplexity most is tried most.
+PARTS = ("metric", "allocation", "solver", "group")
+WEIGHTS = (0.4, 0.4, 0.12, 0.08)
+
+
+def recipe_key(recipe: Recipe) -> str:
+    """Equal for recipes that are the same up to writing."""
+    return "\n".join((mask_key(recipe), canonical_solver(recipe.solver)))
+
+
+def mask_key(recipe: Recipe) -> str:
+    """Equal for recipes that are the same up to writing and repair."""
+    metric = text_key(recipe.metric)
+    return "\n".join((metric, recipe.group, canonical_allocation(recipe.allocation)))
+
+
+def recipe_text(recipe: Recipe, formula: str) -> str:
+    """A recipe on one line: metric, group, allocation, repair."""
+    parts = [formula, recipe.group, recipe.allocation]
+    return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
+
+
+def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
+    """One part changed; the same recipe where that part has no other value."""
+    part = rng.choices(PARTS, WEIGHTS)[0]
+    if part == "metric":
+        return mutated_metric(recipe, rng, choices)
+    if part == "allocation":
+        return replace(recipe, allocation=mutated_allocation(recipe.allocation, rng, choices))
+    if part == "solver":
+        others = [text for text in choices.solvers if text != recipe.solver]
+        return replace(recipe, solver=rng.choice(others)) if others else recipe
+    groups = [group for group in choices.groups if group != recipe.group]
+    return replace(recipe, group=rng.choice(groups)) if groups else recipe
+
+
+def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
+    """Another formula, or a random one where the metric is none; the other parts stay."""
+    metric = mutated(recipe.metric, rng, choices.statistics)
+    return replace(recipe, metric=metric or invented(rng, choices.statistics))
+
+
+def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
+    """Every part from one parent or the other; two formulas may also exchange a subtree."""
+    metric: Candidate = rng.choice((first, second)).metric
+    both = expression_of(first.metric) and expression_of(second.metric)
+    if both and rng.random() < 0.5:
+        metric = crossed(first.metric, second.metric, rng) or metric
+    return Recipe(
+        metric,
+        rng.choice((first, second)).group,
+        rng.choice((first, second)).allocation,
+        rng.choice((first, second)).solver,
+    )
+
+
+def recombined(first: Recipe, second: Recipe) -> Recipe:
+    """Metric and group of the first, allocation and repair of the second."""
+    return replace(second, metric=first.metric, group=first.group)
+
+
+def random_recipe(rng: Random, choices: Choices) -> Recipe:
+    """Every part at random."""
+    return Recipe(
+        invented(rng, choices.statistics),
+        rng.choice(list(choices.groups)),
+        random_allocation(rng, choices),
+        rng.choice(list(choices.solvers)),
+    )
