@@ -7,6 +7,7 @@ import argparse
 from typing import Protocol
 
 from flows.commands import (
+    compare,
     demo,
     doctor,
     down,
@@ -43,6 +44,7 @@ ALL: tuple[Command, ...] = (
     search,
     prune,
     evaluate,
+    compare,
     validate,
     promote,
     report,

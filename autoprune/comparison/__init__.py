@@ -1,0 +1,1 @@
+"""Many methods, several budgets, several calibration draws: plan, cells, table, picture, advice."""

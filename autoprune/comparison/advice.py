@@ -1,0 +1,120 @@
+"""Which method to take, in plain words: chosen on selection windows, reported on sealed ones."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoprune.comparison.rows import OK, Measured, Row, relative_change
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The recommendation at one budget.
+
+    Args:
+        target: The budget's label.
+        method: The method with the lowest mean selection perplexity; None when nothing is usable.
+        text: The reason.
+        ties: Methods that the sealed windows cannot tell apart from it, cheapest first.
+    """
+
+    target: str
+    method: str | None
+    text: str
+    ties: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return asdict(self)
+
+
+def advise(
+    rows: Sequence[Row], measured: Sequence[Measured], baseline: str, dense: float | None
+) -> tuple[Advice, ...]:
+    """One recommendation per budget.
+
+    Args:
+        rows: All rows.
+        measured: Their cells.
+        baseline: What the rows' changes are against.
+        dense: Sealed perplexity of the dense model.
+    """
+    labels = list(dict.fromkeys(row.target for row in rows))
+    cells = {(entry.method, entry.target["label"]): entry for entry in measured}
+    return tuple(
+        _advise_one(label, [r for r in rows if r.target == label], cells, baseline, dense)
+        for label in labels
+    )
+
+
+def _advise_one(
+    label: str,
+    rows: Sequence[Row],
+    cells: dict[tuple[str, str], Measured],
+    baseline: str,
+    dense: float | None,
+) -> Advice:
+    usable = [
+        row
+        for row in rows
+        if row.status == OK
+        and row.selection is not None
+        and row.perplexity is not None
+        and math.isfinite(row.selection)
+        and math.isfinite(row.perplexity)
+    ]
+    if not usable:
+        return Advice(label, None, f"At {label} no method has a finite perplexity.")
+    best = min(usable, key=lambda row: row.selection or math.inf)
+    own = cells[(best.method, label)].losses()
+    ties, better = [], []
+    for row in usable:
+        if row is best:
+            continue
+        change, interval = relative_change(cells[(row.method, label)].losses(), own)
+        if interval is None or interval[0] <= 0 <= interval[1]:
+            ties.append(row)
+        elif change is not None and change < 0:
+            better.append(row)
+    ties.sort(key=lambda row: row.prune_seconds or 0.0)
+    text = _reason(label, best, baseline, dense, len(usable))
+    if better:
+        names = ", ".join(row.method for row in better)
+        text += (
+            f" On the sealed windows {names} is lower, but choosing by them now would spend the "
+            "seal; take more selection windows to settle it."
+        )
+    if ties:
+        text += _about_ties(best, ties)
+    elif len(usable) > 1 and not better:
+        text += " Its interval against every other method excludes zero."
+    return Advice(label, best.method, text, tuple(row.method for row in ties))
+
+
+def _reason(label: str, best: Row, baseline: str, dense: float | None, count: int) -> str:
+    strength = f" (as {best.measured_as})" if best.measured_as != best.method else ""
+    spread = f" ± {best.deviation:.2f}" if best.deviation is not None else ""
+    text = (
+        f"At {label} take {best.method}{strength}: lowest perplexity on the selection windows of "
+        f"{count} methods ({best.selection:.2f}); sealed {best.perplexity:.2f}{spread}"
+    )
+    if dense is not None:
+        text += f", dense {dense:.2f}"
+    if best.method != baseline and best.change is not None:
+        text += f"; {100 * best.change:+.1f} % against {baseline}"
+        if best.interval is not None:
+            low, high = (100 * value for value in best.interval)
+            text += f" [{low:+.1f}, {high:+.1f}]"
+    return text + "."
+
+
+def _about_ties(best: Row, ties: Sequence[Row]) -> str:
+    names = ", ".join(row.method for row in ties[:3])
+    more = f" and {len(ties) - 3} more" if len(ties) > 3 else ""
+    text = f" The intervals overlap: sealed windows do not tell it apart from {names}{more}"
+    cheapest = ties[0]
+    seconds, own = cheapest.prune_seconds or 0.0, best.prune_seconds or 0.0
+    if own > 1.5 * seconds:
+        text += f"; {cheapest.method} is the cheaper one ({seconds:.1f} s for {own:.1f} s)"
+    return text + "."

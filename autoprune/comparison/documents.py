@@ -1,0 +1,155 @@
+"""The table as Markdown and LaTeX."""
+
+from autoprune.comparison.result import Comparison
+from autoprune.comparison.rows import OK
+from autoprune.comparison.words import (
+    change,
+    exact_zeros,
+    figure,
+    protocol_lines,
+    seconds,
+    short_change,
+    unavailable,
+    with_deviation,
+)
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
+    "–": "--",
+}
+DETAILS = (
+    "method",
+    "sealed perplexity",
+    "change and interval",
+    "selection",
+    "zeros",
+    "seconds",
+    "trials",
+    "measured as",
+)
+
+
+def overview(result: Comparison) -> list[list[str]]:
+    """Method by budget: perplexity, deviation and change against the baseline; dense first."""
+    lines = [["dense", *[figure(result.dense)] * len(result.targets)]]
+    for method in result.methods:
+        cells = []
+        for target in result.targets:
+            row = result.row(method, target)
+            found = [with_deviation(row), short_change(row, result.baseline)] if row else ["–"]
+            cells.append(" ".join(filter(None, found)))
+        lines.append([method, *cells])
+    return lines
+
+
+def details(result: Comparison, target: str) -> list[list[str]]:
+    """All figures of one budget, the lowest sealed perplexity first."""
+    rows = [row for row in result.rows if row.target == target]
+    rows.sort(key=lambda row: float("inf") if row.perplexity is None else row.perplexity)
+    return [
+        [
+            row.method,
+            with_deviation(row),
+            change(row) if row.method != result.baseline else "baseline",
+            figure(row.selection),
+            exact_zeros(row),
+            seconds(row.prune_seconds),
+            str(row.trials),
+            row.measured_as or "",
+        ]
+        for row in rows
+        if row.status == OK
+    ]
+
+
+def markdown(result: Comparison) -> str:
+    """The whole comparison as Markdown."""
+    parts = [f"# Comparison of pruning methods: {result.model}", ""]
+    parts += [
+        f"Sealed perplexity, lower is better; in brackets the change against "
+        f"{result.baseline}, ≈ where its interval holds zero.",
+        "",
+    ]
+    head = ["method", *result.targets]
+    body = [
+        [
+            line[0],
+            *(
+                _bold(text, result, line[0], t)
+                for text, t in zip(line[1:], result.targets, strict=True)
+            ),
+        ]
+        for line in overview(result)
+    ]
+    parts += [*_table(head, body), "", "## Recommendation", ""]
+    parts += [f"- {entry.text}" for entry in result.advice]
+    for target in result.targets:
+        parts += ["", f"## {target}", "", *_table(list(DETAILS), details(result, target))]
+    missing = unavailable(result)
+    if missing:
+        parts += ["", "## Without a figure", "", *(f"- {line}" for line in missing)]
+    parts += ["", "## Protocol", ""]
+    parts += [f"- {name}: {value}" for name, value in protocol_lines(result)]
+    return "\n".join(parts) + "\n"
+
+
+def latex(result: Comparison) -> str:
+    """The overview as a LaTeX table; needs the package booktabs."""
+    columns = "l" + "r" * len(result.targets)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_caption(result)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(escape(text) for text in ("method", *result.targets)) + r" \\",
+        r"\midrule",
+    ]
+    for line in overview(result):
+        cells = [escape(line[0])]
+        for text, target in zip(line[1:], result.targets, strict=True):
+            best = result.best(target) == line[0]
+            cells.append(rf"\textbf{{{escape(text)}}}" if best else escape(text))
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text for LaTeX."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def _caption(result: Comparison) -> str:
+    p = result.protocol
+    return escape(
+        f"Sealed perplexity of {result.model}: {p['sealed_windows']} windows of {p['seqlen']} "
+        f"tokens of {p['corpus']}, {p['seeds']} calibration draws of {p['calibration_windows']} "
+        f"windows; in brackets the change against {result.baseline}, ≈ where the paired interval "
+        "holds zero; bold: lowest on the selection windows."
+    )
+
+
+def _bold(text: str, result: Comparison, method: str, target: str) -> str:
+    return f"**{text}**" if result.best(target) == method else text
+
+
+def _table(head: list[str], body: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join("---" if i == 0 else "---:" for i in range(len(head))) + "|"
+    return [line(head), rule, *(line(cells) for cells in body)]

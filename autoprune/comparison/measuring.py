@@ -1,0 +1,166 @@
+"""One cell: prune a model in place by a method, and check that the zeros are where they belong."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autoprune.allocation import ModelContext
+from autoprune.calibration.statistics import GRADIENT
+from autoprune.comparison.methods import Method, seeded_metric
+from autoprune.comparison.plan import Target
+from autoprune.comparison.shared import SharedStatistics
+from autoprune.errors import AutopruneError
+from autoprune.evaluation.perplexity import Evaluation
+from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
+from autoprune.models.loading import LoadedModel
+from autoprune.models.structure import PrunableLinear
+from autoprune.progress import Report, silent
+from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores, prune_one_shot
+from autoprune.sequential import prune_sequential
+
+
+def plan_of(method: Method, target: Target, seed: int) -> PruningPlan:
+    """The pruning plan of a cell.
+
+    Raises:
+        UsageError: If method and budget contradict each other.
+    """
+    return PruningPlan.build(
+        target.sparsity,
+        group=method.group,
+        pattern=target.pattern,
+        allocation=method.allocation,
+        solver=method.solver,
+        seed=seed,
+    )
+
+
+def needs_of(method: Method) -> frozenset[str]:
+    """Statistics of the dense model that a method reads."""
+    if method.peer is not None:
+        return frozenset()
+    metric = seeded_metric(method, 0)
+    plan = plan_of(method, Target(0.5), 0)
+    if method.statistics == "sequential":
+        return plan.allocation.needs | (metric.needs & {GRADIENT})
+    return metric.needs | plan.needs
+
+
+def reads_text(method: Method) -> bool:
+    """Whether the calibration draw can change the method's result."""
+    if method.peer is not None or needs_of(method):
+        return True
+    plan = plan_of(method, Target(0.5), 0)
+    return bool(seeded_metric(method, 0).needs | plan.solver.needs)
+
+
+def prune_by(
+    method: Method,
+    target: Target,
+    seed: int,
+    *,
+    loaded: LoadedModel,
+    layers: Sequence[PrunableLinear],
+    windows: Tensor,
+    shared: SharedStatistics,
+    context: ModelContext,
+    report: Report = silent,
+) -> PruneOutcome:
+    """Prune the dense model in place.
+
+    Args:
+        method: What decides masks and repair.
+        target: The budget.
+        seed: Number of the calibration draw.
+        loaded: The model.
+        layers: Its prunable layers.
+        windows: The draw, int64 [n, s].
+        shared: The draw's statistics.
+        context: What allocators look at, over ``shared``.
+        report: Told about progress.
+
+    Raises:
+        UsageError: If method and budget contradict each other.
+        AutopruneError: If the weights do not have the promised zeros afterwards.
+    """
+    plan = plan_of(method, target, seed)
+    metric = seeded_metric(method, seed)
+    needs = needs_of(method)
+    statistics = shared.require(needs) if needs else None
+    if method.statistics == "sequential":
+        outcome = prune_sequential(
+            loaded.model, windows, metric, plan, statistics=statistics, report=report
+        )
+    else:
+        outcome = prune_one_shot(
+            layers,
+            metric_scores(metric, statistics),
+            plan,
+            statistics=statistics,
+            context=context,
+            report=report,
+        )
+    check_zeros(layers, outcome.keep, target)
+    return outcome
+
+
+@torch.no_grad()
+def check_zeros(
+    layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor], target: Target
+) -> None:
+    """Look at the weights themselves: the budget to one weight, N:M in every group.
+
+    Raises:
+        AutopruneError: If a pruned weight is not zero, their number is not the budget's, or a
+            group has another number of zeros than the pattern says.
+    """
+    pattern = parse_pattern(target.pattern)
+    zeros = 0
+    for layer in layers:
+        mask = keep[layer.name]
+        weight = layer.read()
+        pruned = ~mask.to(weight.device)
+        left = int(torch.count_nonzero(weight * pruned))
+        if left:
+            raise AutopruneError(f"{layer.name} keeps {left} weights that its mask removes")
+        zeros += int(pruned.sum())
+        if pattern is not None:
+            _check_groups(layer, pruned, pattern)
+    numels = {layer.name: layer.numel for layer in layers}
+    if pattern is not None:
+        wanted = sum(nm_quotas(numels, pattern).values())
+    else:
+        wanted = budget_zeros(target.sparsity, sum(numels.values()))
+    if zeros != wanted:
+        raise AutopruneError(f"{zeros} weights are pruned, {target.label} means {wanted}")
+
+
+def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target]) -> None:
+    """Refuse N:M patterns that do not divide every layer, before anything is measured.
+
+    Raises:
+        UsageError: Names the first layer that is not divided.
+    """
+    for target in targets:
+        pattern = parse_pattern(target.pattern)
+        if pattern is not None:
+            for layer in layers:
+                pattern.check(layer.name, layer.shape[1])
+
+
+def evaluation_json(found: Evaluation) -> dict[str, Any]:
+    """A measurement as plain JSON."""
+    return {
+        "nll": list(found.nll),
+        "tokens": found.tokens,
+        "perplexity": found.perplexity,
+        "seconds": found.seconds,
+    }
+
+
+def _check_groups(layer: PrunableLinear, pruned: Tensor, pattern: NM) -> None:
+    counts = pruned.reshape(pruned.shape[0], -1, pattern.of).sum(dim=2)
+    if not bool((counts == pattern.zeros).all()):
+        raise AutopruneError(f"{layer.name} has groups that do not follow the pattern {pattern}")

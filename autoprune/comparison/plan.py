@@ -1,0 +1,100 @@
+"""Which cells a comparison has: methods x budgets x calibration draws."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autoprune.comparison.methods import Method
+from autoprune.errors import UsageError
+from autoprune.masking import parse_pattern, resolve_sparsity
+from autoprune.masking.pattern import UNSTRUCTURED
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget.
+
+    Args:
+        sparsity: Share of the prunable weights to zero.
+        pattern: ``unstructured`` or N:M.
+    """
+
+    sparsity: float
+    pattern: str = UNSTRUCTURED
+
+    @property
+    def label(self) -> str:
+        """``50 %`` or ``2:4``."""
+        return f"{100 * self.sparsity:g} %" if self.pattern == UNSTRUCTURED else self.pattern
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: prune, measure, restore.
+
+    Args:
+        method: What prunes; None is the dense model.
+        target: The budget; None with the dense model.
+        seed: Number of the calibration draw.
+        sealed: Whether the sealed part is measured too; a tuning trial never sees it.
+    """
+
+    method: Method | None
+    target: Target | None
+    seed: int = 0
+    sealed: bool = True
+
+    @property
+    def title(self) -> str:
+        """For progress: ``wanda at 50 %, seed 0``."""
+        if self.method is None or self.target is None:
+            return DENSE
+        trial = "" if self.sealed else " (trial)"
+        return f"{self.method.name} at {self.target.label}, seed {self.seed}{trial}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; :meth:`from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Cell":
+        """Inverse of :meth:`to_json`."""
+        method, target = value["method"], value["target"]
+        return cls(
+            None if method is None else Method.from_json(method),
+            None if target is None else Target(**target),
+            value["seed"],
+            value["sealed"],
+        )
+
+
+def parse_targets(sparsities: Sequence[float], patterns: Sequence[str]) -> tuple[Target, ...]:
+    """Budgets of a comparison, unstructured ones first, each once.
+
+    Raises:
+        UsageError: If a share is outside [0, 1), a pattern makes no sense or nothing is given.
+    """
+    found = [Target(resolve_sparsity(float(share), None)) for share in sparsities]
+    for text in patterns:
+        pattern = parse_pattern(text.strip())
+        if pattern is not None:
+            found.append(Target(pattern.share, str(pattern)))
+    if not found:
+        raise UsageError("no budget to compare at; give --sparsity 0.5,0.6 or --pattern 2:4")
+    return tuple(dict.fromkeys(found))
+
+
+def cells_in_order(
+    methods: Sequence[Method], targets: Sequence[Target], seeds: int
+) -> Iterator[Cell]:
+    """The cells of a comparison: one draw after the other, since a draw's statistics are shared."""
+    for seed in range(seeds):
+        for target in targets:
+            for method in methods:
+                yield Cell(method, target, seed)

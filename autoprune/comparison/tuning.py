@@ -1,0 +1,54 @@
+"""Equal tuning: every allocator's strength gets the same few trials on the selection split."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from autoprune.allocation import build_allocator
+from autoprune.comparison.methods import Method, with_allocation
+from autoprune.comparison.plan import Target
+from autoprune.masking.pattern import UNSTRUCTURED
+
+# Half of the range of rates, by allocator; the order makes a few trials cover the range.
+WIDTHS = (0.15, 0.05, 0.21, 0.1, 0.3, 0.025)
+STRENGTHS = {"ramp": "half_width", "sdsa": "strength", "owl": "lam", "dlp": "alpha"}
+# A share of the target instead of a difference to it.
+RELATIVE = {"alpha": "eps"}
+MOST_TRIALS = len(WIDTHS)
+
+
+def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
+    """The method with the first ``trials`` strengths; empty where there is nothing to tune.
+
+    A strength that the method's text sets is not touched, and N:M leaves no room for one.
+    """
+    allocator: Any = build_allocator(method.allocation)
+    name = STRENGTHS.get(allocator.NAME) or RELATIVE.get(allocator.NAME)
+    if name is None or trials < 1 or target.pattern != UNSTRUCTURED or method.peer is not None:
+        return ()
+    chosen = getattr(allocator, name) != allocator.defaults()[name]
+    if chosen or getattr(allocator, "beta", None) is not None:
+        return ()
+    scale = 1.0 if allocator.NAME in STRENGTHS else 1.0 / max(target.sparsity, 1e-9)
+    widths = [round(min(width * scale, 0.95), 4) for width in WIDTHS[:trials]]
+    made = (replace(allocator, **{name: width}) for width in widths)
+    return tuple(with_allocation(method, one.text) for one in made)
+
+
+def best_variant(
+    candidates: Sequence[Method], losses: Sequence[float | None], default: Method
+) -> Method:
+    """The variant with the lowest selection loss; the first of equals.
+
+    Args:
+        candidates: The variants tried.
+        losses: Mean loss of each; None where it could not be measured.
+        default: What to take when none has a finite loss.
+    """
+    finite = [
+        (loss, index)
+        for index, loss in enumerate(losses)
+        if loss is not None and math.isfinite(loss)
+    ]
+    return candidates[min(finite)[1]] if finite else default

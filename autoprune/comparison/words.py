@@ -1,0 +1,108 @@
+"""Figures and protocol as short texts, the same in every form of the table."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.comparison.result import Comparison
+from autoprune.comparison.rows import OK, Row
+
+
+def figure(value: float | None) -> str:
+    """A perplexity: two decimals, fewer when large."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "∞"
+    if value >= 1e6:
+        return f"{value:.1e}"
+    return f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
+
+
+def with_deviation(row: Row) -> str:
+    """``45.31 ± 0.42``; ``unavailable`` without a figure."""
+    if row.status != OK:
+        return "unavailable"
+    spread = f" ± {figure(row.deviation)}" if row.deviation is not None else ""
+    return figure(row.perplexity) + spread
+
+
+def percent(value: float | None) -> str:
+    """``+1.2 %`` with a true minus."""
+    if value is None:
+        return "–"
+    if abs(value) > 99:
+        return f"x {value + 1:,.0f}" if math.isfinite(value) else "∞"
+    return f"{100 * value:+.1f} %".replace("-", "−")
+
+
+def change(row: Row) -> str:
+    """``−12.1 % [−14.0, −10.3]``."""
+    text = percent(row.change)
+    if row.interval is None or row.change is None:
+        return text
+    low, high = (percent(value).removesuffix(" %") for value in row.interval)
+    return f"{text} [{low}, {high}]"
+
+
+def short_change(row: Row, baseline: str) -> str:
+    """``(−12.1 %)``, with ``≈`` where the interval holds zero; empty for the baseline itself."""
+    if row.change is None or row.method == baseline:
+        return ""
+    return f"({'' if row.distinguishable else '≈ '}{percent(row.change)})"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with one decimal."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def exact_zeros(row: Row) -> str:
+    """``63,700,992 of 106,168,320``."""
+    return "–" if row.zeros is None else f"{row.zeros:,} of {row.prunable:,}"
+
+
+def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
+    """What the figures depend on, as names and values."""
+    p: Mapping[str, Any] = result.protocol
+    draws = ", ".join(f"{n} {d[:12]}" for n, d in enumerate(p["draw_digests"]))
+    tuned = (
+        f"{result.tune} selection trials for every allocator whose strength was left open"
+        if result.tune
+        else "none; every method at its defaults"
+    )
+    return [
+        ("model", f"{result.model} ({p['model_digest'][:12]}), {p['prunable']:,} prunable weights"),
+        ("dense", f"perplexity {figure(result.dense)}"),
+        ("text", f"{p['corpus']}, split seed {p['split_seed']}, splits {p['splits_digest'][:12]}"),
+        (
+            "windows",
+            f"{p['seqlen']} tokens: {p['calibration_windows']} calibration from a pool of "
+            f"{p['calibration_pool']}, {p['selection_windows']} selection, "
+            f"{p['sealed_windows']} sealed ({p['sealed_digest'][:12]})",
+        ),
+        ("draws", f"{p['seeds']}: {draws}"),
+        ("tuning", tuned),
+        ("sealed", f"read {p['sealed_touches']} times so far, once per measured cell"),
+        ("numbers", f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}"),
+        (
+            "made",
+            f"{p['date']}, autoprune {p['versions']['autoprune']}, torch {p['versions']['torch']}, "
+            f"{p['machine']['processor']}, {p['machine']['threads']} threads",
+        ),
+        (
+            "intervals",
+            f"95 %, bootstrap over windows of the paired difference to {result.baseline}, losses "
+            "averaged over draws; ± is the sample deviation over draws",
+        ),
+        ("seconds", "scores, masks and repair; not the statistics that a draw's methods share"),
+    ]
+
+
+def unavailable(result: Comparison) -> list[str]:
+    """``method at budget: reason`` for all rows without a figure."""
+    return [
+        f"{row.method} at {row.target}: unavailable: {row.reason}"
+        for row in result.rows
+        if row.status != OK
+    ]

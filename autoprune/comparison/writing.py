@@ -1,0 +1,72 @@
+"""All forms of a comparison in one folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from autoprune.comparison.documents import latex, markdown, overview
+from autoprune.comparison.picture import pareto_png
+from autoprune.comparison.result import Comparison, gather
+from autoprune.comparison.words import protocol_lines, unavailable
+from autoprune.storage import atomic_file, write_json, write_text
+
+JSON_FILE = "comparison.json"
+FILES = ("comparison.md", "comparison.tex", "comparison.parquet", JSON_FILE, "pareto.png")
+# What is constant over a table, repeated in every row so that tables can be put together.
+REPEATED = (
+    "model_digest",
+    "corpus",
+    "splits_digest",
+    "sealed_digest",
+    "selection_digest",
+    "seqlen",
+    "calibration_windows",
+    "selection_windows",
+    "sealed_windows",
+    "tokenizer",
+    "dtype",
+    "date",
+)
+
+
+def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Write table, picture and data.
+
+    Args:
+        folder: Made when missing.
+        body: See :func:`autoprune.comparison.result.gather`.
+
+    Returns:
+        The comparison as JSON with the names of the files.
+    """
+    result = gather(body)
+    record = result.to_json() | {
+        "overview": overview(result),
+        "missing": unavailable(result),
+        "protocol_lines": [list(pair) for pair in protocol_lines(result)],
+        "folder": str(folder),
+        "files": list(FILES),
+    }
+    write_text(folder / "comparison.md", markdown(result))
+    write_text(folder / "comparison.tex", latex(result))
+    write_parquet(folder / "comparison.parquet", result)
+    write_json(folder / JSON_FILE, record | {"cells": body["cells"], "dense": body["dense"]})
+    with atomic_file(folder / "pareto.png") as temporary:
+        temporary.write_bytes(pareto_png(result))
+    return record
+
+
+def write_parquet(path: Path, result: Comparison) -> None:
+    """One row per method and budget, protocol columns repeated."""
+    constant = {name: result.protocol[name] for name in REPEATED} | {"model": result.model}
+    rows = []
+    for row in result.rows:
+        values = row.to_json()
+        low, high = values.pop("interval") or (None, None)
+        values |= {"interval_low": low, "interval_high": high, "baseline": result.baseline}
+        rows.append(values | constant)
+    with atomic_file(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary, compression="zstd")

@@ -1,0 +1,115 @@
+"""``autoprune compare``: many methods, one model, one fair table and a recommendation."""
+
+import argparse
+from typing import Any
+
+from flows.cli_types import positive_number, share, whole_number
+from flows.output import emit
+
+NAME = "compare"
+HELP = "compare pruning methods on a model and say which to take"
+DESCRIPTION = (
+    "Compare pruning methods at several budgets over several calibration draws: strengths and the "
+    "recommendation are chosen on selection windows, figures are measured on sealed ones, with "
+    "paired intervals. A method is METRIC+PART+..., with the words of `autoprune prune`: an "
+    "allocation, solvers, a comparison group, `sequential`. Finished cells are kept: the same "
+    "command goes on, and one more method costs only that method."
+)
+EXAMPLE = (
+    "autoprune compare ./my-model --methods wanda,wanda+ramp,wanda+sdsa+mrp,sparsegpt "
+    "--sparsity 0.5,0.6 --pattern 2:4 --seeds 3 --output comparison"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="hub id, folder, .gguf file or package:module/file.gguf"
+    )
+    which = parser.add_argument_group("what is compared")
+    which.add_argument(
+        "--methods",
+        metavar="LIST",
+        help="methods with commas between: wanda,ria,wanda+sdsa:strength=0.2+mrp,sparsegpt",
+    )
+    which.add_argument(
+        "--preset", choices=("quick", "paper"), help="methods and budgets by name (default quick)"
+    )
+    which.add_argument("--metrics", metavar="LIST", help="cross product: metrics")
+    which.add_argument("--allocations", metavar="LIST", help="cross product: allocations")
+    which.add_argument("--solvers", metavar="LIST", help="cross product: solvers")
+    which.add_argument(
+        "--sparsity", metavar="LIST", type=shares, help="shares of zeros, such as 0.5,0.6,0.7"
+    )
+    which.add_argument(
+        "--pattern", metavar="LIST", type=_words, help="N:M patterns, such as 2:4,4:8"
+    )
+    which.add_argument(
+        "--statistics",
+        choices=("dense", "sequential"),
+        default="dense",
+        help="of methods that do not say: dense (default, one pass shared by all) or sequential",
+    )
+    which.add_argument(
+        "--peer",
+        metavar="PYTHON",
+        help="also run llm-compressor's Wanda and SparseGPT with this interpreter",
+    )
+    how = parser.add_argument_group("how it is measured")
+    how.add_argument("--seeds", type=positive_number, help="calibration draws (default 3)")
+    how.add_argument(
+        "--tune",
+        type=whole_number,
+        metavar="N",
+        help="selection trials for every allocation whose strength is left open (default 0)",
+    )
+    how.add_argument(
+        "--corpus",
+        metavar="REF",
+        default="wikipedia-sample",
+        help="c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file; split in three",
+    )
+    how.add_argument(
+        "--samples", type=positive_number, default=16, help="calibration windows (default 16)"
+    )
+    how.add_argument(
+        "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
+    )
+    how.add_argument(
+        "--selection-windows", type=positive_number, default=8, help="selection windows (default 8)"
+    )
+    how.add_argument(
+        "--windows", type=positive_number, default=20, help="sealed windows (default 20)"
+    )
+    how.add_argument("--output", metavar="DIR", help="folder for tables, data and picture")
+
+
+def shares(text: str) -> list[float]:
+    """Sparsities with commas between."""
+    return [share(word) for word in _words(text)]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print the table."""
+    from flows.compare_params import CompareParams
+    from flows.engine import open_engine
+    from flows.params import checked
+
+    fields = CompareParams.model_fields
+    params = checked(CompareParams, {name: getattr(args, name) for name in fields})
+    with open_engine(args) as engine:
+        from flows.compare import compare
+
+        record = engine.call(compare, params)
+    emit(args, record, "" if args.json else _text(record))
+    return 0
+
+
+def _text(record: dict[str, Any]) -> str:
+    from flows.compare_table import rendered
+
+    return rendered(record)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]

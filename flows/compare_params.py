@@ -1,0 +1,168 @@
+"""Parameters of the comparison flow."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from autoprune.digest import digest_json
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
+from tasks.state import model_slug
+
+USUAL_SEEDS = 3
+MOST_TRIALS = 6
+
+
+class CompareParams(Params):
+    """Compare pruning methods on one model, fairly, and say which to take."""
+
+    model: str = Field(
+        default=DEMO_MODEL,
+        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+        json_schema_extra=at(0),
+    )
+    methods: str | None = Field(
+        default=None,
+        description=(
+            "Methods with commas between, each METRIC+PART+..., for example "
+            "wanda,wanda+ramp,wanda+sdsa+mrp; empty: those of the preset"
+        ),
+        json_schema_extra=at(1),
+    )
+    preset: Literal["quick", "paper"] | None = Field(
+        default=None,
+        description="Methods and budgets by name; empty, and no methods: quick",
+        json_schema_extra=at(2),
+    )
+    metrics: str | None = Field(
+        default=None,
+        description="Metrics of a cross product, with commas between",
+        json_schema_extra=at(3),
+    )
+    allocations: str | None = Field(
+        default=None,
+        description="Allocations of the cross product; empty: uniform",
+        json_schema_extra=at(4),
+    )
+    solvers: str | None = Field(
+        default=None,
+        description="Solvers of the cross product; empty: the metric's own",
+        json_schema_extra=at(5),
+    )
+    sparsity: list[float] | None = Field(
+        default=None, description="Unstructured budgets, shares of zeros", json_schema_extra=at(6)
+    )
+    pattern: list[str] | None = Field(
+        default=None, description="N:M budgets, such as 2:4", json_schema_extra=at(7)
+    )
+    seeds: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Calibration draws; empty: the preset's, else 3",
+        json_schema_extra=at(8),
+    )
+    tune: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_TRIALS,
+        description="Selection trials for every allocator's strength; empty: the preset's, else 0",
+        json_schema_extra=at(9),
+    )
+    statistics: Literal["dense", "sequential"] = Field(
+        default="dense",
+        description="What holds for methods that name neither dense nor sequential",
+        json_schema_extra=at(10),
+    )
+    corpus: str = Field(
+        default=DEMO_CORPUS,
+        description="Text, split into calibration, selection and sealed parts",
+        json_schema_extra=at(11),
+    )
+    samples: int = Field(
+        default=16, ge=1, description="Calibration windows of a draw", json_schema_extra=at(12)
+    )
+    seqlen: int = Field(
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(13)
+    )
+    selection_windows: int = Field(
+        default=8,
+        ge=1,
+        description="Selection windows, which choose strengths and the recommendation",
+        json_schema_extra=at(14),
+    )
+    windows: int = Field(
+        default=20,
+        ge=1,
+        description="Sealed windows, which the figures are measured on",
+        json_schema_extra=at(15),
+    )
+    peer: str | None = Field(
+        default=None,
+        description=(
+            "Also run llm-compressor's Wanda and SparseGPT: path of the Python of its environment"
+        ),
+        json_schema_extra=at(16),
+    )
+    output: str | None = Field(
+        default=None,
+        description="Folder for tables and picture; empty: one in the state folder",
+        json_schema_extra=at(17),
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the text's split", json_schema_extra=at(18)
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "CompareParams":
+        if self.methods is not None and self.preset is not None:
+            raise ValueError("give methods or a preset, not both")
+        if (self.allocations or self.solvers) and not self.metrics:
+            raise ValueError("a cross product needs --metrics")
+        return self
+
+    def method_texts(self) -> list[str]:
+        """Texts of the methods, peers last."""
+        from autoprune.comparison.methods import PEER, PEER_METHODS, crossed
+        from autoprune.comparison.presets import preset
+        from autoprune.comparison.spelling import split_list
+
+        texts = [] if self.methods is None else split_list(self.methods)
+        if self.metrics:
+            parts = (self.metrics, self.allocations or "", self.solvers or "")
+            texts += crossed(*map(split_list, parts))
+        if self.preset is not None or (self.methods is None and not self.metrics):
+            texts = [*preset(self.preset or "quick").methods, *texts]
+        if self.peer is not None:
+            texts += [f"{PEER}:{name}" for name in PEER_METHODS]
+        return texts
+
+    def budgets(self) -> tuple[list[float], list[str]]:
+        """Sparsities and patterns; those of the preset where neither is given."""
+        from autoprune.comparison.presets import preset
+
+        if self.sparsity is None and self.pattern is None:
+            usual = preset(self.preset or "quick")
+            return list(usual.sparsities), list(usual.patterns)
+        return list(self.sparsity or ()), list(self.pattern or ())
+
+    def draws(self) -> int:
+        """Calibration draws."""
+        from autoprune.comparison.presets import preset
+
+        if self.seeds is not None:
+            return self.seeds
+        own = self.methods is not None or self.metrics is not None
+        return preset(self.preset or "quick").seeds if self.preset or not own else USUAL_SEEDS
+
+    def trials(self) -> int:
+        """Selection trials per strength."""
+        from autoprune.comparison.presets import preset
+
+        if self.tune is not None:
+            return self.tune
+        return preset(self.preset).tune if self.preset else 0
+
+    def folder_name(self) -> str:
+        """Name of the folder in the state folder; the same settings give the same."""
+        body = self.to_json() | {"output": None}
+        return f"{model_slug(self.model)}-{digest_json(body)[:8]}"

@@ -1,0 +1,159 @@
+"""The workbench of a comparison: three parts of a text, calibration draws, shared statistics."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from autoprune.digest import digest_bytes
+from autoprune.errors import AutopruneError, UsageError
+from tasks.workbench import Workbench, find_workbench
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.allocation.context import ModelContext
+    from autoprune.calibration.splits import Splits
+    from autoprune.comparison.cells import CellStore
+    from autoprune.comparison.shared import SharedStatistics
+    from autoprune.pruning import DenseWeights
+
+# Options of the command line that set the number of windows.
+OPTIONS = {"selection": "--selection-windows", "sealed": "--windows"}
+
+
+@dataclass
+class Draw:
+    """What all methods of one calibration draw share."""
+
+    seed: int
+    windows: "Tensor"
+    shared: "SharedStatistics"
+    context: "ModelContext"
+
+
+@dataclass
+class CompareBench(Workbench):
+    """A workbench with everything that the cells of a comparison need.
+
+    Args:
+        corpus: Reference of the text.
+        samples: Calibration windows of a draw.
+        seqlen: Tokens in a window.
+        counts: Selection and sealed windows.
+        expected: Statistics that the methods of the comparison need.
+        peers: Interpreter by peer tool.
+        records: Full records of the run's cells, by the digest of the cell.
+    """
+
+    corpus: str = field(kw_only=True)
+    samples: int = field(kw_only=True)
+    seqlen: int = field(kw_only=True)
+    counts: dict[str, int] = field(kw_only=True)
+    expected: frozenset[str] = field(default=frozenset(), kw_only=True)
+    peers: dict[str, str] = field(default_factory=dict, kw_only=True)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
+
+    @cached_property
+    def splits(self) -> "Splits":
+        """Calibration, selection and sealed text, disjoint by document."""
+        from autoprune.calibration.corpora import load_corpus
+        from autoprune.calibration.splits import split
+
+        return split(load_corpus(self.corpus, cache=self.store), seed=self.seed)
+
+    @cached_property
+    def cells(self) -> "CellStore":
+        """Finished cells of all comparisons in this state folder."""
+        from autoprune.comparison.cells import CellStore
+
+        return CellStore(self.state.comparison)
+
+    @cached_property
+    def dense(self) -> "DenseWeights":
+        """Copy of the prunable weights, to restore after each cell."""
+        from autoprune.pruning import DenseWeights
+
+        return DenseWeights(self.layers)
+
+    def part(self, name: str) -> "Tensor":
+        """Windows of the selection or the sealed part, int64 [windows, seqlen].
+
+        Raises:
+            UsageError: If the part is too short for the windows that were asked for.
+        """
+        if name not in self.windows:
+            from autoprune.calibration.windows import token_windows
+
+            corpus, count = getattr(self.splits, name), self.counts[name]
+            found = token_windows(corpus, self.tokenizer, count, self.seqlen, cache=self.store)
+            if len(found) < count:
+                raise UsageError(
+                    f"the {name} part of {self.corpus} holds {len(found)} windows of {self.seqlen} "
+                    f"tokens and {count} are asked for; lower {OPTIONS[name]} or --seqlen, or take "
+                    "a longer text"
+                )
+            self.windows[name] = found
+        return self.windows[name]
+
+    @cached_property
+    def pool(self) -> "Tensor":
+        """Windows from which calibration draws are taken, int64 [windows, seqlen]."""
+        from autoprune.calibration.windows import token_windows
+        from autoprune.comparison.draws import POOL_DRAWS
+
+        count = POOL_DRAWS * self.samples
+        corpus = self.splits.calibration
+        return token_windows(corpus, self.tokenizer, count, self.seqlen, cache=self.store)
+
+    def drawn(self, seed: int) -> "Tensor":
+        """Windows of one draw."""
+        from autoprune.comparison.draws import draw_windows
+
+        return draw_windows(self.pool, self.samples, seed)
+
+    def draw(self, seed: int) -> Draw:
+        """The draw with its shared statistics; the one before it is let go."""
+        if self._draw is None or self._draw.seed != seed:
+            from autoprune.allocation.context import ModelContext
+            from autoprune.comparison.shared import SharedStatistics
+
+            self._draw = None
+            windows = self.drawn(seed)
+            shared = SharedStatistics(
+                self.loaded, self.store, windows, expected=self.expected, report=self.report
+            )
+            context = ModelContext(self.layers, shared.require(()), seed)
+            self._draw = Draw(seed, windows, shared, context)
+        return self._draw
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a part's windows."""
+        return windows_digest(self.part(name))
+
+    def close(self) -> None:
+        """Let the model and everything that hangs on it go."""
+        for name in ("dense", "splits", "pool"):
+            self.__dict__.pop(name, None)
+        self._draw = None
+        super().close()
+
+    _draw: "Draw | None" = field(default=None, init=False, repr=False)
+
+
+def windows_digest(windows: Any) -> str:
+    """SHA-256 of token windows, shape included."""
+    return digest_bytes(
+        repr(tuple(windows.shape)).encode() + windows.contiguous().numpy().tobytes()
+    )
+
+
+def find_compare_bench(bench_id: str) -> CompareBench:
+    """The open comparison workbench of this process.
+
+    Raises:
+        AutopruneError: If there is none of this id.
+    """
+    bench = find_workbench(bench_id)
+    if not isinstance(bench, CompareBench):
+        raise AutopruneError(f"workbench {bench_id!r} is not one of a comparison")
+    return bench
