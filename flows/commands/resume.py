@@ -1,14 +1,23 @@
 """``autoprune resume``: go on with a search that was interrupted."""
 
 import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flows.commands.search import search_with
+from flows.output import emit
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 NAME = "resume"
 HELP = "go on with an interrupted search"
 DESCRIPTION = (
     "Go on with a search from its own record, with the settings it was started with; nothing that "
-    "is finished is done again."
+    "is finished is done again. A run that Prefect still calls running although its process was "
+    "killed is marked as crashed first. With --submit the worker of `autoprune up` goes on with "
+    "that very run, as the Retry button of the UI does."
 )
 EXAMPLE = "autoprune resume demo"
 
@@ -18,12 +27,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
     )
+    parser.add_argument(
+        "--submit", action="store_true", help="let the worker go on instead of this command"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the run's settings and search on."""
+    """Mend the record, then search on here or through the worker."""
+    from flows.api_server import running_api, set_prefect_environment
     from flows.runs import find_run, saved_params
     from tasks.state import State
 
     state = State.open()
-    return search_with(args, saved_params(state, find_run(state, args.run_name)))
+    run_id = find_run(state, args.run_name)
+    params = saved_params(state, run_id)
+    set_prefect_environment(state, verbose=args.verbose)
+    api = running_api(state)
+    if api:
+        from flows.platform.zombies import settle
+
+        known = settle(state, api, run_id)
+        lost = [one for one in known if one.state is not None and one.state.is_running()]
+        if lost:
+            print(f"marked as crashed: {', '.join(one.name for one in lost)}", file=sys.stderr)
+        if args.submit:
+            return _submit(args, api, run_id, known)
+    elif args.submit:
+        return _nobody()
+    return search_with(args, params)
+
+
+def _submit(args: argparse.Namespace, api: str, run_id: str, known: "Sequence[FlowRun]") -> int:
+    from autoprune.errors import UsageError
+    from flows.platform.zombies import retry
+
+    if not known:
+        raise UsageError(
+            f"Prefect knows no run of the search {run_id!r}; run `autoprune resume {run_id}` "
+            "without --submit"
+        )
+    name, number = retry(api, known[0])
+    page = f"{api.removesuffix('/api')}/v2/runs/flow-run/{number}"
+    emit(
+        args,
+        {"run": run_id, "flow_run": number, "page": page},
+        f"the worker goes on with {name}\nnext  open {page}",
+    )
+    return 0
+
+
+def _nobody() -> int:
+    from autoprune.errors import PrerequisiteError
+
+    raise PrerequisiteError(
+        "no server of `autoprune up` runs in this state folder; start it, or run `autoprune "
+        "resume` without --submit"
+    )

@@ -15,7 +15,8 @@ HELP = "start or reuse Prefect server, MLflow server and a worker, and deploy al
 DESCRIPTION = (
     "Start or reuse the Prefect server, the MLflow server and a worker; create the work pool, the "
     "concurrency limits, the experiment and the automation that finds killed runs; deploy all "
-    "flows. Running it again changes nothing. Ctrl-C stops what this command started; with "
+    "flows. Running it again changes nothing. What ends by itself is started again. Ctrl-C stops "
+    "what this command started; with "
     "--detach it all stays and `autoprune down` stops it. PREFECT_API_URL and MLFLOW_TRACKING_URI "
     "are used instead of servers of our own when set."
 )
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         if args.detach or not started:
             return 0
-        died = _watch(platform.died)
+        died = _watch(platform.mend)
         platform.stop_started()
         print(f"autoprune: {died}; the rest was stopped; run `autoprune up` again", file=sys.stderr)
         return 1
@@ -80,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(died: Callable[[], str]) -> str:
-    while not (words := died()):
+def _watch(mend: Callable[[], str]) -> str:
+    while not (words := mend()):
         time.sleep(WATCH_SECONDS)
     return words
 
@@ -92,7 +93,7 @@ def _closing(api: str, mlflow: str, started: bool, detach: bool) -> str:
     return "\n".join(
         (
             pairs(("Prefect", page), ("MLflow", mlflow), ("stop", stop)),
-            f"next  open {page}/deployments and run search/manual, or: autoprune search",
+            f"next  open {page}/v2/deployments and run search/manual, or: autoprune search",
         )
     )
 

@@ -17,6 +17,7 @@ from tasks.state import State
 
 START_SECONDS = 180.0
 POLL_SECONDS = 0.3
+RESTARTS = 10
 Say = Callable[[str], None]
 
 
@@ -34,6 +35,8 @@ class Platform:
     api: str = ""
     mlflow: str = ""
     started: dict[str, Running] = field(default_factory=dict)
+    _services: dict[str, Service] = field(default_factory=dict)
+    _restarts: int = 0
 
     @property
     def register(self) -> Register:
@@ -89,11 +92,17 @@ class Platform:
         self.register.remove(self.started)
         self.started.clear()
 
-    def died(self) -> str:
-        """Which started service ended by itself, in words; empty while all are well."""
-        for name, running in self.started.items():
-            if running.process() is None:
-                return f"{name} ended by itself ({_last_words(running)})"
+    def mend(self) -> str:
+        """Start again what ended by itself; why not, in words, when that has happened too often."""
+        for name, running in list(self.started.items()):
+            if running.process() is not None:
+                continue
+            words = f"the {self._services[name].title} ended by itself ({_last_words(running)})"
+            if self._restarts >= RESTARTS:
+                return words
+            self._restarts += 1
+            self.say(f"{words}; it is started again")
+            self._launch(self._services[name])
         return ""
 
     def _prefect(self, known: Running | None, port: int) -> Service | None:
@@ -180,6 +189,7 @@ class Platform:
             service.command, service.environment, Path.cwd(), log, service.url
         )
         self.started[service.name] = running
+        self._services[service.name] = service
         self.register.add(service.name, running)
 
     def _await(self, service: Service) -> None:

@@ -1,0 +1,119 @@
+"""Runs that Prefect still calls running although their process is gone."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from filelock import FileLock, Timeout
+
+from autoprune.errors import AutopruneError
+from flows.params import SearchParams, checked
+from flows.platform.orders import client_of
+from tasks.run_files import RunFiles
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+GONE = "its process is gone; found by `autoprune resume`, finished work is not done again"
+# A page of runs; the run that is looked for is among the latest.
+LATEST = 200
+
+
+def at_work(state: State, run_id: str) -> bool:
+    """Whether some process holds the search's log right now."""
+    lock = FileLock(f"{RunFiles.of(state, run_id).log}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
+    """Mark the search's flow runs whose process is gone as crashed.
+
+    Args:
+        state: The state folder.
+        api: Address of the Prefect API.
+        run_id: Name of the search.
+
+    Returns:
+        The search's flow runs, the latest first, each with its state from before.
+
+    Raises:
+        AutopruneError: If a process is at work on this search.
+    """
+    if at_work(state, run_id):
+        raise AutopruneError(
+            f"the search {run_id!r} is being worked on by another process; watch it in the Prefect "
+            "UI or wait, then run this again"
+        )
+    with client_of(api) as client:
+        found = _flow_runs(client, run_id)
+        for flow_run in found:
+            _crash(client, flow_run)
+            parent = _parent(client, flow_run)
+            if parent is not None:
+                _crash(client, parent)
+    return found
+
+
+def retry(api: str, flow_run: "FlowRun") -> tuple[str, str]:
+    """Hand a finished flow run, or the nightly run around it, back to its worker.
+
+    Returns:
+        Name and id of the run that will start.
+
+    Raises:
+        AutopruneError: If it was not started from a deployment, so no worker would take it.
+    """
+    from prefect.states import AwaitingRetry
+
+    with client_of(api) as client:
+        outer = _parent(client, flow_run) or flow_run
+        if outer.deployment_id is None:
+            raise AutopruneError(
+                f"the run {outer.name!r} was started by a command, not from a deployment, so no "
+                "worker takes it; run `autoprune resume` without --submit"
+            )
+        client.set_flow_run_state(outer.id, AwaitingRetry(), force=True)
+    return str(outer.name), str(outer.id)
+
+
+def _flow_runs(client: "SyncPrefectClient", run_id: str) -> "list[FlowRun]":
+    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    runs = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=["search"])),
+        sort=FlowRunSort.START_TIME_DESC,
+        limit=LATEST,
+    )
+    return [run for run in runs if _searches(run.parameters.get("params"), run_id)]
+
+
+def _searches(params: Any, run_id: str) -> bool:
+    if not isinstance(params, dict):
+        return False
+    with suppress(AutopruneError):
+        return bool(checked(SearchParams, params).run_id() == run_id)
+    return False
+
+
+def _crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
+    from prefect.states import Crashed
+
+    running = flow_run.state is not None and (
+        flow_run.state.is_running() or flow_run.state.is_pending()
+    )
+    if running:
+        client.set_flow_run_state(flow_run.id, Crashed(message=GONE), force=True)
+
+
+def _parent(client: "SyncPrefectClient", flow_run: "FlowRun") -> "FlowRun | None":
+    if flow_run.parent_task_run_id is None:
+        return None
+    outer: UUID | None = client.read_task_run(flow_run.parent_task_run_id).flow_run_id
+    return None if outer is None else client.read_flow_run(outer)
