@@ -3,7 +3,7 @@
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,18 @@ from sandbox.channel import Channel, DeadlinePassed, StreamEnded
 from sandbox.engine import ENGINE_ERRORS, Engine, State
 from sandbox.errors import SandboxBroken, SandboxUnavailable
 from sandbox.exchange import Exchange, Workspace
+from sandbox.first_process import FirstProcess
 from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
 from sandbox.ownership import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN
+from sandbox.verdicts import Scores
 from sandbox.worker.protocol import Job, JobLayer, ProtocolError, check_reply, encode
+
+# Results from this size on are mapped instead of copied; below, ending the container costs more.
+MAPPED_BYTES = 32 << 20
+# The base memory has room for inputs up to this size.
+_SMALL_INPUT = 16 << 20
+_END_S = 5
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Order:
         runs: Orders of layer indices, one forked child each.
         check_inputs: Report inputs that were changed in place.
         wall_s: Time limit, seconds.
+        contract: The layers are those of the probe with their variants; judge these too.
     """
 
     source: str
@@ -49,6 +58,7 @@ class Order:
     runs: tuple[tuple[int, ...], ...]
     check_inputs: bool
     wall_s: float
+    contract: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,7 @@ class Cell:
         self._engine = Engine()
         self._exchange = Exchange(workspace)
         self._channel: Channel | None = None
+        self._process: FirstProcess | None = None
         self.container = ""
         self.expires = time.monotonic() + limits.lifetime_s
         labels = {
@@ -114,12 +125,11 @@ class Cell:
             self.close()
             raise
 
-    def run(self, order: Order, on_layer: Callable[[int, int], None]) -> Ended:
+    def run(self, order: Order) -> Ended:
         """Run one job; the cell must be closed after it.
 
         Args:
             order: What to do.
-            on_layer: Called with (run, layer index) whenever scores can be read.
 
         Raises:
             CellLost: If the container ended, was late, or sent something else than replies.
@@ -129,16 +139,13 @@ class Cell:
         assert self._channel is not None
         identity = {"job": secrets.token_hex(8), "nonce": secrets.token_hex(16)}
         deadline = time.monotonic() + order.wall_s + self._limits.grace_s
-        budget = (1 << 16) + 512 * len(job.layers) * len(job.runs)
+        budget = 1 << 16
         frame = encode({"kind": "job", **identity}, job.to_bytes())
         try:
             self._channel.send(frame, deadline, budget)
             for reply in self._channel.frames(deadline):
                 kind = check_reply(reply)
                 _check_identity(reply.header, identity)
-                if kind == "layer":
-                    on_layer(int(reply.header["run"]), int(reply.header["index"]))
-                    continue
                 if kind != "done":
                     raise ProtocolError(f"reply {kind!r} in the middle of a job")
                 text = reply.payload.decode("utf-8", "replace")
@@ -152,14 +159,32 @@ class Cell:
             raise CellLost("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
-    def read_scores(self, buffer: memoryview, offset: int) -> None:
-        """Read raw scores of the running job.
+    def take_scores(self, count: int) -> Scores:
+        """Raw scores of the job that has ended, all layers of all runs in one row.
+
+        Many are not copied: the caller gets the pages that the candidate wrote. That is safe only
+        when nobody can write or cut them any more, so the container is ended first.
 
         Raises:
             CellLost: If the result file has become shorter than it was made.
         """
-        if not self._exchange.read_into(buffer, offset):
+        mapped = 4 * count >= MAPPED_BYTES and self._end()
+        take = self._exchange.map_result if mapped else self._exchange.read_result
+        scores = take(count)
+        if scores is None:
             raise CellLost("protocol", "the result file was cut")
+        return scores
+
+    def _end(self) -> bool:
+        """Let the broker leave; True once no process of the container is left.
+
+        The first process of a process namespace is gone only after all others are.
+        """
+        if self._process is None:
+            return False
+        assert self._channel is not None
+        self._channel.hang_up()
+        return self._process.wait(_END_S)
 
     def state(self) -> State:
         """Ask the daemon how the container is."""
@@ -169,6 +194,8 @@ class Cell:
         """Kill and remove the container and its files; False when the daemon kept it."""
         if self._channel is not None:
             self._channel.close()
+        if self._process is not None:
+            self._process.close()
         gone = self._engine.remove(self.container) if self.container else True
         self._exchange.close(container_gone=gone)
         self._engine.close()
@@ -209,6 +236,7 @@ class Cell:
             text = reply.payload.decode("utf-8", "replace")[:300]
             raise SandboxUnavailable(f"torch did not load in the container: {text}")
         self._exchange.lock()
+        self._process = FirstProcess.of(self.container, self.state().pid)
 
     def _prepare(self, order: Order) -> Job:
         total = 4 * sum(layer.shape[0] * layer.shape[1] for layer in order.layers)
@@ -217,7 +245,7 @@ class Cell:
         )
         largest = max((layer.file.stat().st_size for layer in order.layers), default=0)
         memory = self._limits.memory_bytes + int(self._limits.memory_per_input * largest)
-        if memory > self._memory:
+        if largest > _SMALL_INPUT and memory > self._memory:
             try:
                 self._engine.raise_memory(self.container, memory)
             except ENGINE_ERRORS as error:

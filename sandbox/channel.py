@@ -122,6 +122,11 @@ class Channel:
                 raise StreamEnded("the container closed its end")
             yield from self._splitter.feed(data)
 
+    def hang_up(self) -> None:
+        """Close only the sending side: a broker that reads its end leaves."""
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(1)
+
     def close(self) -> None:
         """Close at once; must come before the kill, or an unread stream blocks it."""
         with contextlib.suppress(OSError):

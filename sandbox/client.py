@@ -10,8 +10,10 @@ from typing import Self
 
 import numpy as np
 
-from sandbox.cell import Cell, CellLost, Ended, LayerInput, Order
+from sandbox.attempt import Attempt, attempt
+from sandbox.cell import Cell, CellLost, LayerInput, Order
 from sandbox.codes import Code
+from sandbox.contract import VARIANTS
 from sandbox.engine import Engine
 from sandbox.errors import SandboxBroken
 from sandbox.exchange import Workspace
@@ -20,8 +22,7 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import this_process
 from sandbox.pool import Pool
-from sandbox.probe_layers import probe_tensors, write_probe_layers
-from sandbox.readout import Readout
+from sandbox.probe_layers import SHAPES, probe_tensors, write_probe_layers
 from sandbox.reaper import reap_orphans
 from sandbox.screen import screen
 from sandbox.verdicts import clean_text
@@ -76,7 +77,9 @@ class Sandbox:
             raise
         probe_folder = self._workspace.links / "probe"
         probe_folder.mkdir()
-        self._probe_layers = write_probe_layers(probe_folder)
+        self._probe_layers = write_probe_layers(
+            probe_folder, [variant.tensors() for variant in VARIANTS]
+        )
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_cell, self._limits.warm, longest)
         self._open = True
@@ -97,7 +100,9 @@ class Sandbox:
         self._engine.close()
 
     def probe(self, source: str, params: Mapping[str, float] | None = None) -> Accepted | Rejected:
-        """Check the contract on small synthetic layers, twice, in different orders.
+        """Check the contract on small synthetic layers and variants of them, twice.
+
+        The second time in another process and in reverse order.
 
         Args:
             source: Python source that defines ``score(W, stats, params)``.
@@ -116,6 +121,7 @@ class Sandbox:
                 runs=(order, order[::-1]),
                 check_inputs=True,
                 wall_s=self._limits.probe_s,
+                contract=True,
             )
         )
 
@@ -162,37 +168,47 @@ class Sandbox:
         if refusal is not None:
             return replace(refusal, seconds=time.perf_counter() - start)
         with self._slots:
+            outcome = self._settled(order)
+            if isinstance(outcome, Rejected) and outcome.code is Code.NONDETERMINISTIC:
+                outcome = self._named_cause(order, outcome)
+            return outcome
+
+    def _settled(self, order: Order) -> Accepted | Rejected:
+        outcome = self._attempt(order)
+        if isinstance(outcome, _Vanished):
+            # Nothing inside can end PID 1, so this was most likely someone outside: once more.
             outcome = self._attempt(order)
-            if isinstance(outcome, _Vanished):
-                # Nothing inside can end PID 1, so this was most likely someone outside: once more.
-                outcome = self._attempt(order)
-            if not isinstance(outcome, _Vanished):
-                return outcome
-            self._require_control(outcome.detail)
-            return Rejected(Code.KILLED, clean_text(outcome.detail), outcome.seconds)
+        if not isinstance(outcome, _Vanished):
+            return outcome
+        self._require_control(outcome.detail)
+        return Rejected(Code.KILLED, clean_text(outcome.detail), outcome.seconds)
+
+    def _named_cause(self, order: Order, refusal: Rejected) -> Rejected:
+        """Chance, or what was scored before? Runs in one and the same order tell them apart."""
+        again = self._settled(replace(order, runs=(order.runs[0],) * 2))
+        if isinstance(again, Rejected) and again.code is Code.NONDETERMINISTIC:
+            return refusal
+        detail = refusal.detail.partition(";")[0]
+        return replace(
+            refusal,
+            code=Code.DEPENDS_ON_BATCH,
+            detail=f"{detail}, and in the same order they do not; keep nothing between calls",
+            seconds=refusal.seconds + again.seconds,
+        )
 
     def _attempt(self, order: Order) -> "Accepted | Rejected | _Vanished":
         """Run once; ``_Vanished`` when the container went away for no reason of its own."""
         cell = self._pool.take()
-        start = time.perf_counter()
         try:
-            runs = Readout(order, cell, self._limits.distinct_scores)
-            try:
-                ended = cell.run(order, runs.read)
-                lost = None
-            except CellLost as error:
-                ended, lost = None, error
-            state = cell.state()
-            seconds = time.perf_counter() - start
+            tried = attempt(cell, order, self._limits.distinct_scores)
         finally:
             self._pool.discard(cell)
-        if state.oom:
+        if tried.oom:
             detail = f"more memory than the limit was used; {len(order.layers)} layers"
-            return Rejected(Code.OOM, detail, seconds)
-        if lost is not None:
-            return self._explain(lost, seconds)
-        assert ended is not None
-        return self._judge(order, runs, ended, seconds)
+            return Rejected(Code.OOM, detail, tried.seconds)
+        if tried.lost is not None:
+            return self._explain(tried.lost, tried.seconds)
+        return self._judge(tried)
 
     def _explain(self, lost: CellLost, seconds: float) -> "Rejected | _Vanished":
         if lost.kind == "ended":
@@ -201,19 +217,19 @@ class Sandbox:
         code = Code.TIMEOUT if lost.kind == "late" else Code.PROTOCOL
         return Rejected(code, clean_text(str(lost)), seconds)
 
-    def _judge(
-        self, order: Order, runs: Readout, ended: Ended, seconds: float
-    ) -> Accepted | Rejected:
-        printed = clean_text(ended.printed, 2000)
-        if ended.code != "ok":
-            code = Code(ended.code) if ended.code in set(Code) else Code.PROTOCOL
+    def _judge(self, tried: Attempt) -> Accepted | Rejected:
+        assert tried.ended is not None
+        printed = clean_text(tried.ended.printed, 2000)
+        if tried.runs is None:
+            said = tried.ended.code
+            code = Code(said) if said in set(Code) else Code.PROTOCOL
             if code in (Code.KILLED, Code.CRASHED, Code.INCOMPLETE):
-                self._require_control(ended.detail)
-            return Rejected(code, clean_text(ended.detail), seconds, printed)
-        failure = runs.failure()
-        if failure is not None:
-            return Rejected(failure[0], clean_text(failure[1]), seconds, printed)
-        return Accepted(tuple(runs.scores[0]), seconds, self.image.tag)
+                self._require_control(tried.ended.detail)
+            return Rejected(code, clean_text(tried.ended.detail), tried.seconds, printed)
+        if tried.failure is not None:
+            code, detail = tried.failure
+            return Rejected(code, clean_text(detail), tried.seconds, printed)
+        return Accepted(tuple(tried.runs.layers), tried.seconds, self.image.tag)
 
     def _require_control(self, seen: str) -> None:
         """After an anomaly: does a fresh container still give the known answer?
@@ -221,24 +237,26 @@ class Sandbox:
         Raises:
             SandboxBroken: If it does not.
         """
-        order = Order(_CONTROL, {}, self._probe_layers, ((0, 1, 2),), False, self._limits.probe_s)
+        layers = self._probe_layers[: len(SHAPES)]
+        order = Order(
+            _CONTROL, {}, layers, (tuple(range(len(layers))),), False, self._limits.probe_s
+        )
         cell = self._pool.take()
         try:
-            runs = Readout(order, cell, self._limits.distinct_scores)
-            ended = cell.run(order, runs.read)
-        except CellLost as error:
-            raise SandboxBroken(
-                f"a known-good job failed in a fresh container ({error}) after: {seen[:200]}; "
-                "run: autoprune sandbox check"
-            ) from error
+            tried = attempt(cell, order, self._limits.distinct_scores)
         finally:
             self._pool.discard(cell)
-        expected = [np.abs(probe_tensors(index)["W"]) for index in range(len(runs.scores[0]))]
-        right = all(map(np.array_equal, runs.scores[0], expected))
-        if ended.code != "ok" or not right:
+        if tried.runs is None:
+            said = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
             raise SandboxBroken(
-                f"a known-good job gave {ended.code} ({clean_text(ended.detail, 200)}) after: "
-                f"{seen[:200]}; run: autoprune sandbox check"
+                f"a known-good job failed in a fresh container ({clean_text(str(said), 200)}) "
+                f"after: {seen[:200]}; run: autoprune sandbox check"
+            )
+        expected = [np.abs(probe_tensors(index)["W"]) for index in range(len(layers))]
+        if not all(map(np.array_equal, tried.runs.scores[0], expected)):
+            raise SandboxBroken(
+                f"a known-good job gave other numbers than it must after: {seen[:200]}; "
+                "run: autoprune sandbox check"
             )
 
 

@@ -18,7 +18,10 @@ class Code(StrEnum):
     WRONG_DTYPE = "wrong_dtype"
     NAN_SCORES = "nan_scores"
     CONSTANT_SCORES = "constant_scores"
+    SCALE_UNSTABLE = "scale_unstable"
     NONDETERMINISTIC = "nondeterministic"
+    DEPENDS_ON_BATCH = "depends_on_batch"
+    NOT_EQUIVARIANT = "not_equivariant"
     MUTATED_INPUT = "mutated_input"
     EXCEPTION = "exception"
     TIMEOUT = "timeout"
@@ -44,7 +47,10 @@ MEANINGS: dict[Code, str] = {
     Code.WRONG_DTYPE: "the scores are not float32",
     Code.NAN_SCORES: "a score is NaN or infinite",
     Code.CONSTANT_SCORES: "too few distinct scores to rank the weights of a layer",
-    Code.NONDETERMINISTIC: "the same input scored twice, or in another order, gave other scores",
+    Code.SCALE_UNSTABLE: "on a quieter or louder layer the scores overflow or collapse",
+    Code.NONDETERMINISTIC: "the same input scored twice gave other scores",
+    Code.DEPENDS_ON_BATCH: "the scores of a layer depend on which layers were scored before it",
+    Code.NOT_EQUIVARIANT: "rows or columns in another order gave other scores, not reordered ones",
     Code.MUTATED_INPUT: "score changed W or a statistic in place",
     Code.EXCEPTION: "score raised; the detail is the last line of the traceback",
     Code.TIMEOUT: "the time limit passed before all layers were scored",

@@ -1,5 +1,6 @@
 """Small synthetic layers with the traits of real ones: outlier columns, skew, two aspect ratios."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,15 @@ def probe_tensors(index: int) -> dict[str, NDArray[np.float32]]:
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
 
 
-def write_probe_layers(folder: Path) -> list[LayerInput]:
-    """Write all probe layers into ``folder``."""
+def write_probe_layers(
+    folder: Path, more: Iterable[Mapping[str, NDArray[np.float32]]] = ()
+) -> list[LayerInput]:
+    """Write all probe layers into ``folder``, and after them ``more``."""
     layers = []
-    for index, shape in enumerate(SHAPES):
+    for index, tensors in enumerate([*map(probe_tensors, range(len(SHAPES))), *more]):
         path = folder / f"{index}.safetensors"
-        save_file(probe_tensors(index), path)
+        save_file(dict(tensors), path)
         path.chmod(0o444)
-        layers.append(LayerInput(path, shape))
+        rows, columns = tensors["W"].shape
+        layers.append(LayerInput(path, (rows, columns)))
     return layers

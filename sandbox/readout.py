@@ -1,70 +1,70 @@
-"""Reads and judges scores while the container is still computing the next layer."""
+"""Cuts the raw block of a finished job into one array per layer and run, and judges them."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from sandbox.cell import Cell, CellLost, Order
+from sandbox.cell import Cell, Order
 from sandbox.codes import Code
+from sandbox.contract import judge_contract, uses_position
+from sandbox.probe_layers import SHAPES
 from sandbox.verdicts import Scores, judge_repeat, judge_scores
+
+_LARGE = 32 << 20
 
 
 class Readout:
-    """Scores of every run of one job.
+    """Scores of every run of one job that has ended well.
 
     Args:
         order: The job.
-        cell: Where it runs.
+        cell: Where it ran.
         distinct: Distinct scores wanted per layer.
+
+    Raises:
+        CellLost: If the result is shorter than it was made.
     """
 
     def __init__(self, order: Order, cell: Cell, distinct: int) -> None:
         self._order = order
-        self._cell = cell
         self._distinct = distinct
-        self._failures: dict[int, tuple[Code, str]] = {}
         shapes = [layer.shape for layer in order.layers]
-        self._offsets = np.cumsum([0, *(4 * rows * columns for rows, columns in shapes)])
-        self._total = int(self._offsets[-1])
-        self.scores: list[list[Scores]] = []
-        for _ in order.runs:
-            # One block, so that the system backs it with large pages; many small ones fault more.
-            block = np.empty(self._total // 4, np.float32)
-            parts = np.split(block, self._offsets[1:-1] // 4)
-            self.scores.append(
-                [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-            )
-        self._seen: list[list[int]] = [[] for _ in order.runs]
+        sizes = [rows * columns for rows, columns in shapes] * len(order.runs)
+        parts = np.split(cell.take_scores(sum(sizes)), np.cumsum(sizes)[:-1])
+        arrays = [
+            part.reshape(shape) for part, shape in zip(parts, shapes * len(order.runs), strict=True)
+        ]
+        self.scores: list[list[Scores]] = [
+            arrays[start : start + len(shapes)] for start in range(0, len(arrays), len(shapes))
+        ]
 
-    def read(self, run: int, index: int) -> None:
-        """Read and judge one layer; the order must be the one asked for.
-
-        Raises:
-            CellLost: If a layer is reported that was not next.
-        """
-        if not 0 <= run < len(self._seen):
-            raise CellLost("protocol", f"run {run} was never asked for")
-        done = len(self._seen[run])
-        wanted = self._order.runs[run]
-        if done >= len(wanted) or wanted[done] != index:
-            raise CellLost("protocol", f"layer {index} of run {run} came out of turn")
-        self._seen[run].append(index)
-        scores = self.scores[run][index]
-        offset = run * self._total + int(self._offsets[index])
-        self._cell.read_scores(memoryview(scores.reshape(-1).data).cast("B"), offset)
-        if run == 0:
-            failure = judge_scores(scores, index, self._distinct)
-            if failure is not None:
-                self._failures[index] = failure
+    @property
+    def layers(self) -> list[Scores]:
+        """Scores of the layers that were asked for, without the variants of the probe."""
+        return self.scores[0][: len(SHAPES)] if self._order.contract else self.scores[0]
 
     def failure(self) -> tuple[Code, str] | None:
         """The first thing wrong with the numbers, None when nothing is."""
-        if any(
-            len(seen) != len(run) for seen, run in zip(self._seen, self._order.runs, strict=True)
-        ):
-            return Code.INCOMPLETE, "not every layer was reported"
-        if self._failures:
-            return self._failures[min(self._failures)]
+        for failure in self._judged():
+            if failure is not None:
+                return failure
         for other in self.scores[1:]:
             failure = judge_repeat(self.scores[0], other)
             if failure is not None:
                 return failure
-        return None
+        if not self._order.contract:
+            return None
+        positional = uses_position(self._order.source)
+        return judge_contract(self.scores[0], positional=positional, distinct=self._distinct)
+
+    def _judged(self) -> Iterator[tuple[Code, str] | None]:
+        layers = self.layers
+        arguments = (layers, range(len(layers)), [self._distinct] * len(layers))
+        if sum(scores.nbytes for scores in layers) < _LARGE:
+            yield from map(judge_scores, *arguments)
+            return
+        # Getting at the pages costs as much as looking at them; the loops run without the lock.
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+            yield from threads.map(judge_scores, *arguments)

@@ -50,10 +50,12 @@ def judge_repeat(first: list[Scores], second: list[Scores]) -> tuple[Code, str] 
     for index, (one, two) in enumerate(zip(first, second, strict=True)):
         different = one.view(np.uint32) != two.view(np.uint32)
         if different.any():
+            row, column = (int(part[0]) for part in np.nonzero(different))
             return Code.NONDETERMINISTIC, (
                 f"layer {index}: {int(different.sum())} of {one.size} scores differ when the same "
-                "layers are scored again in another order; use no random numbers, clock or state "
-                "kept between calls"
+                f"layers are scored again in another order (expected {one[row, column]:.6g}, got "
+                f"{two[row, column]:.6g} at [{row}, {column}]); use no random numbers, clock or "
+                "state kept between calls"
             )
     return None
 

@@ -90,7 +90,7 @@ class Broker:
         deadline = min(time.monotonic() + job.wall_s, self._end)
         verdict = Verdict("ok")
         for index in range(len(job.runs)):
-            verdict = self._run(job, index, deadline, identity)
+            verdict = self._run(job, index, deadline)
             if verdict.code == "ok":
                 verdict = self._clean(verdict)
             if verdict.code != "ok":
@@ -99,7 +99,7 @@ class Broker:
         payload = f"{verdict.detail}\n\0{tail}".encode("utf-8", "replace")
         self._send(encode({"kind": "done", **identity, "code": verdict.code}, payload))
 
-    def _run(self, job: Job, index: int, deadline: float, identity: dict[str, str]) -> Verdict:
+    def _run(self, job: Job, index: int, deadline: float) -> Verdict:
         capture, capture_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         control, control_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for fd in (capture_in, control_in):
@@ -110,7 +110,7 @@ class Broker:
             os.close(capture_in)
             os.close(control_in)
         try:
-            return self._watch(job, index, deadline, identity, (capture, control))
+            return self._watch(job, index, deadline, (capture, control))
         finally:
             os.close(capture)
             os.close(control)
@@ -121,14 +121,7 @@ class Broker:
         socket.send_fds(self._zygote, [prefix], fds)
         self._zygote.sendall(data)
 
-    def _watch(
-        self,
-        job: Job,
-        index: int,
-        deadline: float,
-        identity: dict[str, str],
-        pipes: tuple[int, int],
-    ) -> Verdict:
+    def _watch(self, job: Job, index: int, deadline: float, pipes: tuple[int, int]) -> Verdict:
         capture, control = pipes
         reader = ControlReader(job.runs[index])
         verdict = Verdict("ok")
@@ -156,28 +149,17 @@ class Broker:
                         verdict.code = "output_flood"
                         verdict.detail = f"printed more than {job.output_bytes} bytes"
                         return verdict
-                if control in ready and not self._relay(control, reader, index, identity):
+                if control in ready and not _relay(control, reader):
                     selector.unregister(control)
                 if reader.broken:
                     verdict.code, verdict.detail = "protocol", reader.broken
                     return verdict
                 if self._zygote.fileno() in ready:
                     status = self._zygote.recv(zygote.STATUS.size)
-                    while self._relay(control, reader, index, identity):
+                    while _relay(control, reader):
                         continue
                     verdict.tail = (verdict.tail + _rest(capture))[-TAIL:]
                     return _judge(status, reader, verdict)
-
-    def _relay(
-        self, control: int, reader: ControlReader, run: int, identity: dict[str, str]
-    ) -> bool:
-        try:
-            data = os.read(control, 1 << 14)
-        except BlockingIOError:
-            return False
-        for layer in reader.feed(data):
-            self._send(encode({"kind": "layer", **identity, "run": run, "index": layer}))
-        return bool(data)
 
     def _clean(self, verdict: Verdict) -> Verdict:
         # Orphans of the child belong to PID 1 now; what still runs was left on purpose.
@@ -220,6 +202,16 @@ class Broker:
         view = memoryview(data)
         while view:
             view = view[os.write(1, view) :]
+
+
+def _relay(control: int, reader: ControlReader) -> bool:
+    """Hand what the child reported to the reader; False when there is no more for now."""
+    try:
+        data = os.read(control, 1 << 14)
+    except BlockingIOError:
+        return False
+    reader.feed(data)
+    return bool(data)
 
 
 def _rest(fd: int) -> bytes:

@@ -22,7 +22,6 @@ MAX_INTEGER = 1 << 62
 REPLY_KEYS = {
     "ready": {"kind", "python", "torch", "filter"},
     "failed": {"kind"},
-    "layer": {"kind", "job", "nonce", "run", "index"},
     "done": {"kind", "job", "nonce", "code"},
 }
 
@@ -120,10 +119,9 @@ def check_reply(frame: Frame) -> str:
     if set(frame.header) != REPLY_KEYS[kind]:
         raise ProtocolError(f"reply {kind!r} has the keys {sorted(frame.header)!r}"[:300])
     for key, value in frame.header.items():
-        wanted = int if key in ("run", "index") else str
-        if type(value) is not wanted:
-            raise ProtocolError(f"reply {kind!r}: {key} is not of type {wanted.__name__}")
-    if kind in ("ready", "layer") and frame.payload:
+        if type(value) is not str:
+            raise ProtocolError(f"reply {kind!r}: {key} is not of type str")
+    if kind == "ready" and frame.payload:
         raise ProtocolError(f"reply {kind!r} carries {len(frame.payload)} bytes; none are allowed")
     return kind
 

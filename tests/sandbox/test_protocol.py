@@ -28,8 +28,8 @@ from sandbox.worker.protocol import (
 IDENTITY = {"job": "0123456789abcdef", "nonce": "f" * 32}
 REPLIES: list[tuple[Mapping[str, str | int], bytes]] = [
     ({"kind": "ready", "python": "3.11.7", "torch": "2.13.0", "filter": "on"}, b""),
-    ({"kind": "layer", **IDENTITY, "run": 0, "index": 1}, b""),
-    ({"kind": "layer", **IDENTITY, "run": 1, "index": 0}, b""),
+    ({"kind": "failed"}, b"ImportError: torch"),
+    ({"kind": "done", **IDENTITY, "code": "wrong_shape"}, b"line 3: W\n\0"),
     ({"kind": "done", **IDENTITY, "code": "ok"}, b"\n\0printed"),
 ]
 STREAM = b"".join(encode(header, payload) for header, payload in REPLIES)
@@ -105,7 +105,7 @@ def test_no_mutated_reply_crashes_or_passes_for_another() -> None:
             refused += 1
             continue
         for frame in frames:
-            # A bit inside a free text or a layer number may change; identity and keys may not.
+            # A bit inside a free text may change; identity and keys may not.
             twin = next(e for e in EXPECTED if e.header["kind"] == frame.header["kind"])
             assert set(frame.header) == set(twin.header)
             assert {k: frame.header.get(k) for k in IDENTITY} in (IDENTITY, dict.fromkeys(IDENTITY))
@@ -195,8 +195,8 @@ def test_a_damaged_stream_stays_damaged() -> None:
         {"kind": "done", **IDENTITY},
         {"kind": "done", **IDENTITY, "code": "ok", "extra": "1"},
         {"kind": "done", **IDENTITY, "code": 0},
-        {"kind": "layer", **IDENTITY, "run": "0", "index": 1},
-        {"kind": "layer", "job": 1, "nonce": "f", "run": 0, "index": 1},
+        {"kind": "done", "job": 1, "nonce": "f", "code": "ok"},
+        {"kind": "layer", **IDENTITY, "run": 0, "index": 1},
     ],
 )
 def test_replies_have_exactly_their_keys_and_types(header: dict[str, str | int]) -> None:
@@ -204,9 +204,9 @@ def test_replies_have_exactly_their_keys_and_types(header: dict[str, str | int])
         check_reply(Frame(header))
 
 
-def test_a_layer_reply_carries_nothing() -> None:
+def test_a_greeting_carries_nothing() -> None:
     with pytest.raises(ProtocolError, match="none are allowed"):
-        check_reply(Frame({"kind": "layer", **IDENTITY, "run": 0, "index": 0}, b"scores"))
+        check_reply(Frame(REPLIES[0][0], b"scores"))
 
 
 def test_the_byte_budget_holds() -> None:

@@ -191,7 +191,8 @@ def a028_files_beyond_the_image():
 
 
 def a029_other_layers():
-    return len(os.listdir("/in")) != 3 and os.listdir("/in")
+    # Three layers and four variants of them: the probe's own.
+    return len(os.listdir("/in")) != 7 and os.listdir("/in")
 
 
 def a030_other_cells():

@@ -158,7 +158,7 @@ LIE = [
         "141_forged_layer_records",
         "protocol",
         "import struct",
-        "for i in range(3): os.write(3, struct.pack('<4sII', b'LAYR', i, 0))",
+        "for i in range(7): os.write(3, struct.pack('<4sII', b'LAYR', i, 0))",
         "os._exit(0)",
     ),
     does(
@@ -279,13 +279,13 @@ CHEAT = [
             "W.abs() + int.from_bytes(os.urandom(4)) / 2**32"),
     Attack(
         "195_call_counter",
-        ("nondeterministic",),
+        ("depends_on_batch",),
         "calls = []\ndef score(W, stats, params):\n    calls.append(1)\n"
         "    return W.abs() * len(calls)\n",
     ),
     Attack(
         "196_first_layer_remembered",
-        ("nondeterministic",),
+        ("depends_on_batch",),
         "seen = {}\ndef score(W, stats, params):\n    first = seen.setdefault('W', W)\n"
         "    return W.abs() + first.abs().mean()\n",
     ),

@@ -1,0 +1,43 @@
+"""The first process of a container, seen from the host: to know for sure when it is gone."""
+
+import contextlib
+import os
+import select
+from pathlib import Path
+
+
+class FirstProcess:
+    """A handle that no other process can take over, whatever becomes of the number.
+
+    Args:
+        pidfd: Descriptor of the process; closed by :meth:`close`.
+    """
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+
+    @classmethod
+    def of(cls, container: str, pid: int) -> "FirstProcess | None":
+        """The process ``pid`` if it is seen here and belongs to ``container``, else None.
+
+        A client that itself runs in a container sees other numbers than the daemon does.
+        """
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (OSError, AttributeError):
+            return None
+        with contextlib.suppress(OSError):
+            if container in Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8"):
+                return cls(pidfd)
+        os.close(pidfd)
+        return None
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; False when it lives on."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(int(seconds * 1000)))
+
+    def close(self) -> None:
+        """Give the handle up."""
+        os.close(self._pidfd)

@@ -1,0 +1,169 @@
+"""Files that scores are written to: made ahead, handed to one container, used again when cleared.
+
+They lie in memory (``/dev/shm`` where there is one) and belong to the host; a container holds one
+open for writing only. Many scores are not copied out: the host maps the file once every process
+that could write to it is gone. Before that a mapping would be no good at all, since whoever cuts
+a mapped file ends the process that reads it.
+"""
+
+import contextlib
+import errno
+import mmap
+import os
+import secrets
+import weakref
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from sandbox.verdicts import Scores
+
+SHARED_MEMORY = Path("/dev/shm")
+_REUSED_BYTES = 1 << 30
+
+
+class ResultFile:
+    """One file; its descriptor is kept open, so that what is read is this file and no other.
+
+    Args:
+        path: Where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._used = 0
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+
+    def open_to_all(self) -> None:
+        """Let the broker open it; see :meth:`lock`."""
+        os.fchmod(self._fd, 0o666)
+
+    def lock(self) -> None:
+        """Shut it to everyone who does not hold it open."""
+        os.fchmod(self._fd, 0o600)
+
+    def make_room(self, size: int) -> None:
+        """Take the memory for ``size`` bytes.
+
+        Raises:
+            OSError: If there is not so much.
+        """
+        missing = size - os.fstat(self._fd).st_blocks * 512
+        if missing > 0:
+            # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
+            # allocating up to that promise ends with the kernel killing whoever is largest.
+            if missing > free_bytes(self.path.parent):
+                text = f"{missing >> 20} MiB are more than the machine has free"
+                raise OSError(errno.ENOSPC, text)
+            try:
+                os.posix_fallocate(self._fd, 0, size)
+            except OSError:
+                os.ftruncate(self._fd, 0)
+                raise
+        self._used = max(self._used, size)
+
+    def read(self, count: int) -> Scores | None:
+        """A copy of the first scores; None when the file has become too short."""
+        scores = np.empty(count, np.float32)
+        buffer = memoryview(scores.data).cast("B")
+        position = 0
+        while position < len(buffer):
+            got = os.preadv(self._fd, [buffer[position:]], position)
+            if got == 0:
+                return None
+            position += got
+        return scores
+
+    def map(self, count: int) -> tuple[Scores, mmap.mmap] | None:
+        """The first scores in place, as private pages: changing them does not change the file.
+
+        Only when nobody else can write to the file or cut it. None when it is too short.
+        """
+        if os.fstat(self._fd).st_size < 4 * count:
+            return None
+        pages = mmap.mmap(self._fd, 4 * count, access=mmap.ACCESS_COPY)
+        return np.frombuffer(pages, np.float32), pages
+
+    def clear(self) -> bool:
+        """Fill with zeros; False when it is too large to be worth it."""
+        end = min(self._used, os.fstat(self._fd).st_size)
+        if end > _REUSED_BYTES:
+            return False
+        zeros = bytes(1 << 20)
+        for position in range(0, end, len(zeros)):
+            os.pwrite(self._fd, zeros[: end - position], position)
+        self._used = 0
+        return True
+
+    def discard(self) -> None:
+        """Close and remove."""
+        os.close(self._fd)
+        self.path.unlink(missing_ok=True)
+
+
+class ResultFiles:
+    """All result files of one sandbox.
+
+    Pages cost more to get than to clear, so files are used again; cleared, because nobody may
+    pass off what another candidate computed.
+
+    Args:
+        folder: Where they lie; removed by its owner.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Without a lock: mappings end wherever their last array does, also in the middle of this.
+        self._returned: deque[ResultFile] = deque()
+        self._closed = False
+        self._usual = 0
+
+    def take(self) -> ResultFile:
+        """A file of zeros, with room for as much as the last job needed."""
+        file = self._used_one() or ResultFile(self._folder / secrets.token_hex(8))
+        with contextlib.suppress(OSError):
+            file.make_room(self._usual)
+        return file
+
+    def expect(self, size: int) -> None:
+        """Have room for so many bytes ready from now on."""
+        self._usual = size
+
+    def give_back(self, file: ResultFile, *, reusable: bool) -> None:
+        """Take a file back; not reusable when someone may still write to it."""
+        if reusable and not self._closed:
+            self._returned.append(file)
+        else:
+            file.discard()
+
+    def lend(self, file: ResultFile, pages: mmap.mmap) -> None:
+        """The file comes back by itself when the last array on ``pages`` is gone."""
+        weakref.finalize(pages, self.give_back, file, reusable=True).atexit = False
+
+    def close(self) -> None:
+        """Close what is here; what is lent stays readable for whoever holds it."""
+        self._closed = True
+        while self._returned:
+            self._returned.pop().discard()
+
+    def _used_one(self) -> ResultFile | None:
+        with contextlib.suppress(IndexError):
+            file = self._returned.pop()
+            with contextlib.suppress(OSError):
+                if file.clear():
+                    return file
+            file.discard()
+        return None
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that a file in ``folder`` may take; for a folder in memory, what is free of both."""
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    meminfo = Path("/proc/meminfo")
+    if SHARED_MEMORY in folder.parents and meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = min(free, int(lines["MemAvailable"].split()[0]) * 1024 * 3 // 4)
+    return free
