@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from autoprune.checkpoint.encodings import ENCODINGS, Encoding
+from autoprune.checkpoint.encodings import ENCODINGS, Encoding, bits_equal
 from autoprune.digest import digest_file, verify_file
-from autoprune.errors import DamagedFileError, UsageError
+from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.progress import Progress, Report, silent
 from autoprune.storage import atomic_folder, write_json
 
@@ -112,6 +112,38 @@ def read_compact(folder: Path) -> Iterator[tuple[str, Tensor]]:
     for name, digest in sorted(record["files"].items()):
         verify_file(folder / _plain_name(name), digest)
         yield from _decode_shard(folder / name)
+
+
+def require_equal(dense: Path, compact: Path) -> int:
+    """Check that a compact checkpoint gives back every tensor of a dense folder, bit for bit.
+
+    Args:
+        dense: Folder with the safetensors files that were encoded.
+        compact: The compact checkpoint.
+
+    Returns:
+        Number of tensors that were compared.
+
+    Raises:
+        AutopruneError: If a tensor is missing or differs in one bit.
+        DamagedFileError: If a file differs from its digest or cannot be decoded.
+    """
+    compared = 0
+    for shard in _dense_shards(dense):
+        written = compact / shard.name.replace(_DENSE_SUFFIX, _SUFFIX)
+        with safe_open(shard, "pt") as source:
+            left = set(source.keys())
+            for name, tensor in _decode_shard(written):
+                if name not in left or not bits_equal(tensor, source.get_tensor(name)):
+                    raise AutopruneError(
+                        f"{name} did not come back from {compact} equal to the bit; keep the "
+                        "dense folder and report this as a fault of AutoPrune"
+                    )
+                left.remove(name)
+                compared += 1
+        if left:
+            raise AutopruneError(f"{', '.join(sorted(left))} did not come back from {compact}")
+    return compared
 
 
 def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Path:

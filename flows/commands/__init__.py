@@ -7,6 +7,7 @@ import argparse
 from typing import Protocol
 
 from flows.commands import (
+    compact,
     compare,
     demo,
     doctor,
@@ -45,6 +46,7 @@ ALL: tuple[Command, ...] = (
     prune,
     evaluate,
     compare,
+    compact,
     validate,
     promote,
     report,

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from autoprune.checkpoint.compact import read_compact, write_compact
-from autoprune.checkpoint.encodings import bits_equal
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.checkpoint.compact import require_equal, write_compact
+from autoprune.errors import UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_mean
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.latency import Timing, peak_memory, time_once
@@ -104,7 +102,7 @@ class CostSuite:
             for number, encoding in enumerate(("bitmask", "csr"), 1):
                 target = root / encoding
                 size = write_compact(root / "dense", target, encoding=encoding)
-                _require_equal(files, target)
+                require_equal(root / "dense", target)
                 rows.append(
                     context.figure(
                         encoding, "size", size.compact_bytes, unit="bytes",
@@ -213,15 +211,6 @@ def _verdict(ratio: float, interval: Interval | None) -> str:
         f"the zeros bring no speed on this hardware ({ratio:.2f} times that of the same model "
         f"without zeros): {plain}"
     )
-
-
-def _require_equal(dense: Sequence[Path], compact: Path) -> None:
-    original = {name: tensor for path in dense for name, tensor in load_file(path).items()}
-    for name, tensor in read_compact(compact):
-        if not bits_equal(tensor, original.pop(name)):
-            raise AutopruneError(f"{name} did not come back from {compact.name} equal to the bit")
-    if original:
-        raise AutopruneError(f"{', '.join(original)} did not come back from {compact.name}")
 
 
 @contextmanager

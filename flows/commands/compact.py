@@ -1,0 +1,118 @@
+"""``autoprune compact``: a pruned folder without its zeros, and back."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from flows.output import emit, pairs
+
+NAME = "compact"
+HELP = "store a pruned model without its zeros, lossless, and back"
+DESCRIPTION = (
+    "Write a pruned model's folder without its zeros, read it back and compare every bit. A folder "
+    "that is compact already is turned back into the one that `from_pretrained` opens, byte for "
+    "byte. Tensors that are not sparse stay as they are."
+)
+EXAMPLE = "autoprune compact pruned pruned-compact"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "source", metavar="MODEL", help="folder of a saved model, or of a compact one"
+    )
+    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--encoding",
+        choices=("bitmask", "csr"),
+        default="bitmask",
+        help="a bit per weight (default), or rows and columns, smaller above about 94 %% zeros",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Encode or decode, check, and print the sizes."""
+    from autoprune.checkpoint.compact import is_compact
+    from tasks.prune import check_target
+
+    source, out = Path(args.source).expanduser(), Path(args.out).expanduser()
+    _check_folder(source)
+    check_target(out)
+    record = _expand(source, out) if is_compact(source) else _write(source, out, args.encoding)
+    emit(args, record, _text(record))
+    return 0
+
+
+def _check_folder(source: Path) -> None:
+    from autoprune.errors import UsageError
+
+    if not source.is_dir():
+        raise UsageError(
+            f"{str(source)!r} is no folder; give one that `autoprune prune --out` or "
+            "`save_pretrained` wrote (a GGUF or hub model is pruned first)"
+        )
+
+
+def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:
+    from autoprune.checkpoint.compact import require_equal, write_compact
+
+    size = write_compact(source, out, encoding=encoding)
+    started = time.perf_counter()
+    compared = require_equal(source, out)
+    return {
+        "source": str(source),
+        "out": str(out),
+        "direction": "compact",
+        "encoding": size.encoding,
+        "dense_bytes": size.dense_bytes,
+        "compact_bytes": size.compact_bytes,
+        "ratio": size.ratio,
+        "encoded": size.encoded,
+        "tensors": size.tensors,
+        "equal": compared == size.tensors,
+        "seconds": size.seconds,
+        "seconds_checking": time.perf_counter() - started,
+    }
+
+
+def _expand(source: Path, out: Path) -> dict[str, Any]:
+    from autoprune.checkpoint.compact import expand_compact, require_equal
+
+    started = time.perf_counter()
+    expand_compact(source, out)
+    seconds = time.perf_counter() - started
+    compared = require_equal(out, source)
+    sizes = [sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+             for folder in (out, source)]  # fmt: skip
+    return {
+        "source": str(source),
+        "out": str(out),
+        "direction": "expand",
+        "dense_bytes": sizes[0],
+        "compact_bytes": sizes[1],
+        "ratio": sizes[1] / sizes[0],
+        "tensors": compared,
+        "equal": True,
+        "seconds": seconds,
+    }
+
+
+def _text(record: dict[str, Any]) -> str:
+    dense, compact = (f"{record[key]:,} bytes" for key in ("dense_bytes", "compact_bytes"))
+    back = record["direction"] == "expand"
+    lines = [
+        ("dense", dense),
+        ("compact", f"{compact}, {record['ratio']:.1%} of it"),
+        ("equal", f"all {record['tensors']} tensors came back equal to the bit"),
+        ("time", f"{record['seconds']:.2f} s"),
+        ("saved", record["out"]),
+    ]
+    if not back and not record["encoded"]:
+        lines.append(("note", "no tensor is sparse enough to gain; was this model pruned?"))
+    follow = (
+        f"autoprune evaluate {record['out']}"
+        if back
+        else f"autoprune compact {record['out']} {record['out']}-dense"
+    )
+    return pairs(*lines, ("next", follow))
