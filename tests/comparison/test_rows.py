@@ -1,0 +1,172 @@
+"""Rows, advice and all forms of the table from records that are known to the last digit."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from autoprune.comparison.documents import escape, latex, markdown
+from autoprune.comparison.result import Comparison, gather
+from autoprune.comparison.rows import relative_change
+from autoprune.comparison.writing import FILES, write_all
+
+PROTOCOL: dict[str, Any] = {
+    "model_digest": "ab" * 32,
+    "prunable": 1000,
+    "corpus": "text",
+    "split_seed": 0,
+    "splits_digest": "cd" * 32,
+    "seqlen": 8,
+    "calibration_windows": 4,
+    "calibration_pool": 48,
+    "selection_windows": 4,
+    "sealed_windows": 6,
+    "selection_digest": "ef" * 32,
+    "sealed_digest": "01" * 32,
+    "seeds": 2,
+    "draw_digests": ["23" * 32, "45" * 32],
+    "sealed_touches": 7,
+    "dtype": "float32",
+    "device": "cpu",
+    "tokenizer": "67" * 32,
+    "date": "2026-01-01T00:00:00+00:00",
+    "versions": {"autoprune": "0", "torch": "2"},
+    "machine": {"processor": "a machine", "threads": 1},
+}
+BASE = [1.0, 1.2, 0.9, 1.1, 1.3, 0.8]
+
+
+def record(sealed: list[float], selection: float, seconds: float = 1.0) -> dict[str, Any]:
+    def part(nll: list[float]) -> dict[str, Any]:
+        mean = math.exp(math.fsum(nll) / len(nll))
+        return {"nll": nll, "tokens": 42, "perplexity": mean, "seconds": 0.5}
+
+    return {
+        "status": "ok",
+        "zeros": 500,
+        "prunable": 1000,
+        "prune_seconds": seconds,
+        "note_count": 1,
+        "sealed": part(sealed),
+        "selection": part([selection] * 4),
+    }
+
+
+def cell(method: str, made: dict[str, Any], seed: int = 0, **changes: Any) -> dict[str, Any]:
+    target = {"sparsity": 0.5, "pattern": "unstructured"}
+    body = {"method": method, "measured_as": method, "target": target, "seed": seed, "trials": 0}
+    return body | {"record": made} | changes
+
+
+def moved(by: float) -> list[float]:
+    return [value + by for value in BASE]
+
+
+def body(*cells: dict[str, Any]) -> dict[str, Any]:
+    dense = record(moved(-0.5), 0.5)
+    return {"model": "m", "tune": 2, "protocol": PROTOCOL, "dense": dense, "cells": list(cells)}
+
+
+@pytest.fixture
+def known() -> Comparison:
+    return gather(
+        body(
+            cell("wanda", record(moved(0.0), 1.0)),
+            cell("wanda+ramp", record(moved(-0.2), 0.8), trials=2, measured_as="wanda+ramp:x"),
+            cell("ria", record(moved(-0.1), 0.9)),
+            cell("wanda", record(moved(0.1), 1.1), 1),
+            cell("wanda+ramp", record(moved(-0.1), 0.9), 1, trials=2, measured_as="wanda+ramp:x"),
+            cell("ria", {"status": "unavailable", "reason": "no room | left"}, 1),
+        )
+    )
+
+
+def test_mean_deviation_and_change_are_exact(known: Comparison) -> None:
+    mean = math.fsum(BASE) / 6
+    row = known.row("wanda+ramp", "50 %")
+    assert row is not None and row.seeds == 2 and row.zeros == 500 and row.notes == 2
+    per_draw = [math.exp(mean - 0.2), math.exp(mean - 0.1)]
+    assert row.perplexity == pytest.approx(statistics.fmean(per_draw), rel=1e-12)
+    assert row.deviation == pytest.approx(statistics.stdev(per_draw), rel=1e-12)
+    # Losses averaged over draws differ by exactly 0.2 in every window.
+    assert row.change == pytest.approx(math.expm1(-0.2), rel=1e-9)
+    assert row.interval == pytest.approx((math.expm1(-0.2),) * 2, rel=1e-9)
+    assert row.distinguishable
+    assert known.baseline == "wanda" and known.dense == pytest.approx(math.exp(mean - 0.5))
+
+
+def test_a_missing_draw_makes_the_row_unavailable(known: Comparison) -> None:
+    row = known.row("ria", "50 %")
+    assert row is not None
+    assert (row.status, row.reason, row.perplexity) == ("unavailable", "no room | left", None)
+
+
+def test_without_wanda_rows_are_against_dense() -> None:
+    found = gather(body(cell("ria", record(moved(0.25), 1.0))))
+    assert found.baseline == "dense"
+    assert found.rows[0].change == pytest.approx(math.expm1(0.75))
+    assert found.rows[0].deviation is None
+
+
+def test_advice_is_chosen_on_selection_and_says_what_the_seal_shows(known: Comparison) -> None:
+    (advice,) = known.advice
+    assert advice.method == "wanda+ramp" and advice.ties == ()
+    assert "as wanda+ramp:x" in advice.text and "excludes zero" in advice.text
+
+
+def test_advice_names_ties_and_the_cheaper_one() -> None:
+    noise = [value + (0.3 if index % 2 else -0.3) for index, value in enumerate(BASE)]
+    found = gather(
+        body(cell("wanda", record(BASE, 1.0, 1.0)), cell("wanda+mrp", record(noise, 0.9, 20.0)))
+    )
+    (advice,) = found.advice
+    assert advice.method == "wanda+mrp" and advice.ties == ("wanda",)
+    assert "intervals overlap" in advice.text and "wanda is the cheaper one" in advice.text
+
+
+def test_advice_does_not_choose_by_the_seal() -> None:
+    found = gather(body(cell("wanda", record(BASE, 0.9)), cell("ria", record(moved(-0.3), 1.0))))
+    (advice,) = found.advice
+    assert advice.method == "wanda" and "would spend the seal" in advice.text
+
+
+def test_destroyed_models_are_figures_and_never_recommended() -> None:
+    broken = record([*BASE[:5], math.inf], math.inf)
+    found = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", broken)))
+    row = found.row("ria", "50 %")
+    assert row is not None and row.perplexity == math.inf and row.interval is None
+    assert found.best("50 %") == "wanda"
+    alone = gather(body(cell("ria", broken)))
+    assert alone.advice[0].method is None
+    assert "∞" in markdown(alone)
+
+
+def test_one_window_has_no_interval() -> None:
+    assert relative_change([1.0], [0.5]) == (pytest.approx(math.expm1(0.5)), None)
+
+
+def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> None:
+    raw = body(cell("wanda", record(BASE, 1.0)), cell("ria", record(moved(-0.1), 0.9)))
+    kept = write_all(tmp_path / "out", raw)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    table = pyarrow.parquet.read_table(tmp_path / "out" / "comparison.parquet").to_pylist()
+    stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    for row, again, third in zip(table, stored["rows"], kept["rows"], strict=True):
+        assert row["perplexity"] == again["perplexity"] == third["perplexity"]
+        assert [row["interval_low"], row["interval_high"]] == list(again["interval"] or [None] * 2)
+        assert row["sealed_digest"] == PROTOCOL["sealed_digest"]
+    assert stored["cells"] == raw["cells"]
+    text = markdown(known)
+    assert "unavailable: no room | left" in text and "500 of 1,000" in text
+    assert "read 7 times" in text and "| **" in text
+    made = latex(known)
+    assert made.count(r"\\") == 5 and "\\textbf{" in made and "50 \\%" in made
+    assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_latex_escapes_everything_special() -> None:
+    assert escape("a_b & 5 % {x} ± −") == r"a\_b \& 5 \% \{x\} $\pm$ $-$"

@@ -1,0 +1,292 @@
+"""``autoprune compare`` on a tiny random Llama: nothing twice, exact zeros, clear refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from autoprune.comparison.measuring import check_zeros
+from autoprune.comparison.plan import Target
+from autoprune.errors import AutopruneError
+from autoprune.models.loading import load_model
+from autoprune.models.structure import prunable_linears
+from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from tasks.compare_bench import windows_digest
+
+SMALL: dict[str, Any] = {
+    "samples": 4,
+    "seqlen": 32,
+    "selection_windows": 3,
+    "windows": 4,
+    "sparsity": [0.5],
+    "seeds": 2,
+}
+
+
+def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result
+
+
+def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, Any]:
+    (found,) = [r for r in result["rows"] if (r["method"], r["target"]) == (method, target)]
+    return dict(found)
+
+
+def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    first = compared(tiny_folder, text_file, "wanda,wanda+mrp")
+    assert (first["measured"], first["cached"]) == (5, 0)
+    again = compared(tiny_folder, text_file, "wanda,wanda+mrp")
+    assert (again["measured"], again["cached"]) == (0, 5)
+    assert again["rows"] == first["rows"]
+    more = compared(tiny_folder, text_file, "ria,wanda,wanda+mrp")
+    assert (more["measured"], more["cached"]) == (2, 5)
+    assert row(more, "wanda+mrp")["perplexity"] == row(first, "wanda+mrp")["perplexity"]
+    # A third draw adds its own cells and leaves the others alone.
+    third = compared(tiny_folder, text_file, "wanda", seeds=3)
+    assert (third["measured"], third["cached"]) == (1, 3)
+    # Other sealed windows are another measurement.
+    other = compared(tiny_folder, text_file, "wanda", windows=5)
+    assert other["cached"] == 0
+    assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
+
+
+def test_figures_do_not_depend_on_what_else_is_compared(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = "magnitude,gblm,sparsegpt,wanda+sdsa+mrp,wanda+sequential,wanda+owl,random"
+    together = compared(tiny_folder, text_file, methods)
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "fresh"))
+    for method in ("sparsegpt", "wanda+sdsa+mrp", "wanda+sequential", "wanda+owl", "random"):
+        alone = row(compared(tiny_folder, text_file, method), method)
+        assert alone["perplexity"] == row(together, method)["perplexity"]
+        assert alone["selection"] == row(together, method)["selection"]
+    # Nothing of a magnitude mask depends on the draw; a random mask does.
+    assert row(together, "magnitude")["deviation"] == 0
+    assert row(together, "random")["deviation"] > 0
+    assert row(together, "wanda+owl")["deviation"] > 0
+
+
+def test_zeros_are_exact_for_shares_and_patterns(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    result = compared(
+        tiny_folder,
+        text_file,
+        "wanda,wanda+ramp,wanda+mrp,sparsegpt,wanda+sequential",
+        sparsity=[0.333, 0.7],
+        pattern=["2:4", "1:4"],
+        seeds=1,
+    )
+    total = result["protocol"]["prunable"]
+    for found in result["rows"]:
+        if found["pattern"] == "unstructured" or found["status"] == "ok":
+            assert found["zeros"] == round(found["sparsity"] * total)
+        else:
+            assert found["method"] == "wanda+ramp" and "fixes the zeros" in found["reason"]
+    assert {found["status"] for found in result["rows"]} == {"ok", "unavailable"}
+
+
+def test_the_zero_check_looks_at_the_weights(tiny_folder: Path) -> None:
+    layers = prunable_linears(load_model(str(tiny_folder)).model)
+    keep = {}
+    for layer in layers:
+        mask = torch.ones(layer.shape, dtype=torch.bool)
+        mask[:, ::2] = False
+        layer.write(layer.read() * mask)
+        keep[layer.name] = mask
+    check_zeros(layers, keep, Target(0.5))
+    check_zeros(layers, keep, Target(0.5, "2:4"))
+    with pytest.raises(AutopruneError, match="are pruned, 60 % means"):
+        check_zeros(layers, keep, Target(0.6))
+    layers[0].read()[0, 0] = 1.0
+    with pytest.raises(AutopruneError, match="keeps 1 weights that its mask removes"):
+        check_zeros(layers, keep, Target(0.5))
+    layers[0].read()[0, 0] = 0.0
+    keep[layers[0].name][0, :2] = torch.tensor([True, False])
+    keep[layers[0].name][0, 2:4] = torch.tensor([False, False])
+    with pytest.raises(AutopruneError):
+        check_zeros(layers, keep, Target(0.5, "2:4"))
+
+
+def test_tuning_never_sees_the_seal_and_counts_its_trials(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,wanda+sdsa", seeds=1, tune=3)
+    # Dense, three methods; three trials each for the two strengths.
+    assert result["measured"] == 4 + 6
+    assert result["protocol"]["sealed_touches"] == 4
+    assert [row(result, name)["trials"] for name in ("wanda", "wanda+ramp", "wanda+sdsa")] == [
+        0,
+        3,
+        3,
+    ]
+    own = row(result, "wanda+ramp")
+    fixed = compared(tiny_folder, text_file, own["measured_as"], seeds=1)
+    assert fixed["measured"] == 0
+    assert fixed["rows"][0]["perplexity"] == own["perplexity"]
+
+
+def test_draws_differ_and_a_damaged_cell_is_named(
+    tiny_folder: Path, text_file: Path, home: Path
+) -> None:
+    result = compared(tiny_folder, text_file, "wanda", seeds=3)
+    assert len(set(result["protocol"]["draw_digests"])) == 3
+    (first, *_) = sorted((home / "comparison" / "cells").glob("*/*.json"))
+    body = json.loads(first.read_text())
+    body["record"]["zeros"] += 1
+    first.write_text(json.dumps(body))
+    again = compared(tiny_folder, text_file, "wanda", seeds=3)
+    assert again["cached"] == 3
+    text = json.dumps(again["rows"]) + json.dumps(again["overview"])
+    assert "is damaged" in text or again["dense_perplexity"] is None
+
+
+def test_windows_of_other_shapes_have_other_digests() -> None:
+    tokens = torch.arange(12)
+    assert windows_digest(tokens.reshape(3, 4)) != windows_digest(tokens.reshape(4, 3))
+
+
+def words(model: Path, text: Path, *more: str) -> list[str]:
+    small = ["--samples", "4", "--seqlen", "32", "--windows", "4", "--selection-windows", "3"]
+    return ["compare", str(model), "--corpus", str(text), "--seeds", "1", "-q", *small, *more]
+
+
+def test_the_command_prints_the_table_and_writes_every_form(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    choice = ["--metrics", "wanda,ria", "--allocations", "uniform,ramp", "--sparsity", "0.5,0.6"]
+    assert main(words(tiny_folder, text_file, *choice, "--output", str(out))) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("wanda+ramp", "ria+ramp", "60 %", "At 50 % take"))
+    assert sorted(path.suffix for path in out.iterdir()) == [
+        ".json",
+        ".md",
+        ".parquet",
+        ".png",
+        ".tex",
+    ]
+    assert main(words(tiny_folder, text_file, *choice, "--json")) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["measured"] == 0 and len(record["rows"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--methods", "wanda,wandaa"], "did you mean wanda"),
+        (["--methods", "wanda+rampe"], "did you mean ramp"),
+        (["--methods", "wanda", "--sparsity", "0.5,1.5"], "outside 0 ≤ s < 1"),
+        (["--methods", "wanda", "--sparsity", "50"], "0.5 for 50 %"),
+        (["--methods", "wanda", "--pattern", "2:5"], "not a multiple of 5"),
+        (["--methods", "wanda", "--pattern", "4:2"], "is not possible"),
+        (["--methods", "wanda", "--preset", "paper"], "not both"),
+        (["--allocations", "ramp"], "needs --metrics"),
+        (["--methods", "wanda", "--tune", "99"], "less than or equal to 6"),
+        (["--methods", "wanda", "--windows", "4000"], "lower --windows or --seqlen"),
+        (["--methods", "wanda", "--samples", "9000"], "lower --samples or --seqlen"),
+        (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),
+        (["--methods", "wanda", "--corpus", "wikipeda-sample"], "did you mean wikipedia-sample"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_measured(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    said: str,
+) -> None:
+    assert main(words(tiny_folder, text_file, *more)) == 2
+    assert said in capsys.readouterr().err
+    assert not (home / "comparison").exists()
+
+
+def test_a_model_without_blocks_is_refused(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
+
+    folder = tmp_path / "blockless"
+    config = MambaConfig(
+        vocab_size=258, hidden_size=16, state_size=4, num_hidden_layers=0, intermediate_size=32
+    )
+    MambaForCausalLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)
+    assert main(words(folder, text_file, "--methods", "wanda")) == 2
+    assert "no list of blocks" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = ["--methods", "wanda,ria,wanda+mrp,sparsegpt,wanda+sequential", "--seeds", "3"]
+    line = words(tiny_folder, text_file, *choice)
+    program = [sys.executable, "-m", "flows.cli", *line]
+    run = subprocess.Popen(program, env=dict(os.environ), stderr=subprocess.DEVNULL)
+    cells = home / "comparison" / "cells"
+    deadline = time.monotonic() + 120
+    while run.poll() is None and len(list(cells.glob("*/[0-9a-f]*.json"))) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    before = len(list(cells.glob("*/[0-9a-f]*.json")))
+    assert main([*line, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["cached"] == before and record["measured"] == 16 - before
+
+
+def test_an_interrupt_leaves_a_table_of_what_is_finished(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.compare as cells
+
+    out, real, seen = tmp_path / "out", cells._prune, []
+
+    def interrupted(*args: Any) -> Any:
+        seen.append(args)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(cells, "_prune", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
+    kept = json.loads((out / "comparison.json").read_text())
+    assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
+    monkeypatch.setattr(cells, "_prune", real)
+    result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
+    assert (result["measured"], result["cached"]) == (1, 3)
+
+
+@pytest.mark.demo
+def test_on_the_real_model_wanda_beats_magnitude(home: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"methods": "magnitude,wanda", "sparsity": [0.5], "seeds": 1}
+    small = {"samples": 4, "seqlen": 256, "selection_windows": 2, "windows": 3}
+    result = compare.fn(CompareParams(**changes, **small, output=str(tmp_path / "out")))
+    wanda, magnitude = row(result, "wanda"), row(result, "magnitude")
+    assert result["dense_perplexity"] < wanda["perplexity"] < magnitude["perplexity"]
+    assert wanda["zeros"] == magnitude["zeros"] == 53_084_160
+    assert result["recommendation"][0]["method"] == "wanda"
