@@ -1,17 +1,38 @@
 """Runs of one machine take turns: a slot of a Prefect concurrency limit around the heavy part.
 
-`autoprune up` makes the limits; on a server without them nobody waits. A slot is a lease of
-five minutes that is renewed, so one that a killed process held comes back by itself.
+`autoprune up` makes the limits; on a server without them nobody waits. A slot is a lease of a
+minute that is renewed. Its number is also kept in the state folder together with the process that
+holds it, so that a slot of a killed process is given back by the next one that wants it.
 """
 
 import logging
+import os
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
 
+import psutil
 from prefect.context import FlowRunContext
+
+from autoprune.storage import write_json
+from tasks.run_files import read_object
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 # The name under which the worker's log shows progress.
 log = logging.getLogger("autoprune.run")
+
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = 20.0
+POLL_SECONDS = 2.0
+LOCKED = 423
 
 
 def machine() -> str:
@@ -22,39 +43,117 @@ def machine() -> str:
 
 
 @contextmanager
-def turn(limit: str | None = None) -> Iterator[None]:
+def turn(state: State, limit: str | None = None) -> Iterator[None]:
     """Hold a slot of ``limit`` (default: the machine's) while the body runs.
 
     Outside a recorded flow run, and where the limit does not exist, nothing is waited for.
     """
-    name = limit or (machine() if FlowRunContext.get() is not None else "")
-    if not name or FlowRunContext.get() is None or not _exists(name):
+    if FlowRunContext.get() is None:
         yield
         return
-    from prefect.concurrency.sync import concurrency
-
-    with ExitStack() as stack:
-        stack.enter_context(concurrency(name, strict=True, raise_on_lease_renewal_failure=False))
-        try:
-            yield
-        finally:
-            slot = stack.pop_all()
-            try:
-                slot.close()
-            except Exception as error:
-                # The work is done; a server that is down must not make it fail.
-                log.warning("slot of %r not given back (%s); its lease ends by itself", name, error)
-
-
-def _exists(name: str) -> bool:
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound
-
+    lease = _acquire(state, limit or machine())
+    if lease is None:
+        yield
+        return
+    ended = threading.Event()
+    keeper = threading.Thread(target=_renew, args=(lease, ended), daemon=True)
+    keeper.start()
     try:
-        with get_client(sync_client=True) as client:
-            found = client.read_global_concurrency_limit_by_name(name)
-    except ObjectNotFound:
+        yield
+    finally:
+        ended.set()
+        try:
+            _release(state, lease)
+        except Exception as error:
+            # The work is done; a server that is down must not make it fail.
+            log.warning("a slot was not given back (%s); its lease ends by itself", error)
+
+
+def release_dead(state: State, client: "SyncPrefectClient") -> int:
+    """Give back the slots that processes of this machine held when they were killed."""
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+    released = 0
+    for file in _folder(state).glob("*.json"):
+        record = read_object(file)
+        if record["host"] != socket.gethostname() or _alive(record["pid"], record["created"]):
+            continue
+        try:
+            client.release_concurrency_slots_with_lease(UUID(file.stem))
+            released += 1
+        except (ObjectNotFound, PrefectHTTPStatusError):
+            log.info("lease %s had ended before", file.stem)
+        file.unlink(missing_ok=True)
+    return released
+
+
+def _acquire(state: State, name: str) -> UUID | None:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+    told = False
+    with get_client(sync_client=True) as client:
+        try:
+            if not client.read_global_concurrency_limit_by_name(name).active:
+                return None
+        except ObjectNotFound:
+            return None
+        while True:
+            try:
+                answer = client.increment_concurrency_slots_with_lease(
+                    [name], 1, "concurrency", LEASE_SECONDS
+                )
+            except PrefectHTTPStatusError as error:
+                if error.response.status_code != LOCKED:
+                    raise
+            else:
+                lease = UUID(answer.json()["lease_id"])
+                me = psutil.Process()
+                record = {"pid": me.pid, "created": me.create_time(), "limit": name}
+                _folder(state).mkdir(parents=True, exist_ok=True)
+                write_json(_file(state, lease), record | {"host": socket.gethostname()})
+                return lease
+            if release_dead(state, client) == 0:
+                if not told:
+                    log.info("waiting: another run holds the slot of the limit %r", name)
+                    told = True
+                time.sleep(POLL_SECONDS)
+
+
+def _renew(lease: UUID, ended: threading.Event) -> None:
+    from prefect.client.orchestration import get_client
+
+    while not ended.wait(RENEW_SECONDS):
+        try:
+            with get_client(sync_client=True) as client:
+                client.renew_concurrency_lease(lease, LEASE_SECONDS)
+        except Exception as error:
+            # The work goes on: at worst another run starts beside it.
+            log.info("the slot's lease was not renewed: %s", error)
+
+
+def _release(state: State, lease: UUID) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.release_concurrency_slots_with_lease(lease)
+    _file(state, lease).unlink(missing_ok=True)
+
+
+def _folder(state: State) -> Path:
+    return state.root / "turns"
+
+
+def _file(state: State, lease: UUID) -> Path:
+    return _folder(state) / f"{lease}.json"
+
+
+def _alive(pid: int, created: float) -> bool:
+    if pid == os.getpid():
+        return True
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < 1.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
-    if found.active and found.active_slots >= found.limit:
-        log.info("waiting: another run holds the slot of %r; `autoprune doctor` shows it", name)
-    return bool(found.active)

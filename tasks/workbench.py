@@ -165,7 +165,7 @@ def opened(bench: Workbench) -> Iterator[Workbench]:
         )
     _open[bench.id] = bench
     try:
-        with turn():
+        with turn(bench.state):
             yield bench
     finally:
         del _open[bench.id]

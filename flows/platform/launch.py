@@ -36,6 +36,7 @@ class Platform:
     mlflow: str = ""
     started: dict[str, Running] = field(default_factory=dict)
     _services: dict[str, Service] = field(default_factory=dict)
+    _begun: dict[str, float] = field(default_factory=dict)
     _restarts: int = 0
 
     @property
@@ -185,6 +186,7 @@ class Platform:
     def _launch(self, service: Service) -> None:
         log = services.folder(self.state) / f"{service.name}.log"
         self.say(f"{service.title}: starting (log: {log})")
+        self._begun[service.name] = time.monotonic()
         running = processes.start(
             service.command, service.environment, Path.cwd(), log, service.url
         )
@@ -197,8 +199,8 @@ class Platform:
         self._until(service, lambda: ready[service.name](service.url))
 
     def _until(self, service: Service, ready: Callable[[], bool]) -> None:
-        running = self.started[service.name]
-        begun = told = time.monotonic()
+        running, begun = self.started[service.name], self._begun[service.name]
+        told = begun
         while not ready():
             now = time.monotonic()
             if running.process() is None:

@@ -68,6 +68,10 @@ def prefect_server(state: State, port: int) -> Service:
         # A UI on another port than 4200 asks 4200 unless it is told.
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+        # In memory, as is the default, a restart forgets who holds a slot, and it is held for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+            "prefect.server.concurrency.lease_storage.filesystem"
+        ),
     }
     environment.pop("PREFECT_API_URL", None)
     words = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
