@@ -1,5 +1,6 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -48,7 +49,10 @@ class PruneParams(Params):
     )
     allocation: str = Field(
         default="uniform",
-        description="How the budget is spread over the layers, with parameters as name:key=value",
+        description=(
+            "How the budget is spread over the layers, with parameters as name:key=value; auto "
+            "measures several and takes the best"
+        ),
         json_schema_extra=at(2),
     )
     sparsity: float = Field(
@@ -207,7 +211,31 @@ class SearchParams(Params):
         default=4, ge=1, le=64, description="Candidates per generation", json_schema_extra=at(17)
     )
     solver: str = Field(
-        default="none", description="Repair of the weights that stay", json_schema_extra=at(18)
+        default="auto",
+        description="Repair of the weights that stay; auto: the search chooses",
+        json_schema_extra=at(18),
+    )
+    fitness: Literal["perplexity", "kl", "both"] = Field(
+        default="perplexity",
+        description="What ranks recipes: loss, distance to the dense model, or both",
+        json_schema_extra=at(18),
+    )
+    also_sparsities: tuple[float, ...] = Field(
+        default=(),
+        description="Other shares of zeros at which the best have to hold too",
+        json_schema_extra=at(18),
+    )
+    draws: int = Field(
+        default=3,
+        ge=1,
+        le=8,
+        description="Draws of calibration text that the winner is pruned with",
+        json_schema_extra=at(18),
+    )
+    prompts: str | None = Field(
+        default=None,
+        description="Folder of prompt templates that replace ours of the same name",
+        json_schema_extra=at(18),
     )
     sandbox: Literal["docker", "off"] = Field(
         default="docker",
@@ -253,6 +281,9 @@ class SearchParams(Params):
             **PYTHON_ANSWERS if self.language != "expression" else {},
         )
         seconds = None if self.minutes is None else 60.0 * self.minutes
+        repairs: dict[str, Any] = {}
+        if self.solver != "auto":
+            repairs = {"solver": self.solver, "solvers": (self.solver,)}
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,
@@ -266,10 +297,18 @@ class SearchParams(Params):
             rung_windows=self.rung_windows,
             selection_windows=self.windows,
             sealed_windows=self.sealed_windows,
-            solver=self.solver,
             language=self.language,
             slots=self.slots,
+            fitness=self.fitness,
+            also_sparsities=self.also_sparsities,
+            calibration_draws=self.draws,
+            **repairs,
         )
+
+    @property
+    def prompt_folder(self) -> Path | None:
+        """Templates of the user's own."""
+        return None if self.prompts is None else Path(self.prompts).expanduser()
 
     def run_id(self) -> str:
         """Name of the run: as given, else made from the settings."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
 from flows import console
 from flows.params import PruneParams
+from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.prune import check_request, prune_model, save_checkpoint
 from tasks.state import State
@@ -43,16 +45,28 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     }
     with opened(bench):
         streams = params.stream or params.dry_run
+        if streams and request["grid"]:
+            raise UsageError(
+                "allocation 'auto' measures the whole model, which streaming never holds; choose "
+                "once without --stream, then name the allocation it found"
+            )
         if streams:
             model = open_source(bench_id, params.model, params.metric, params.statistics)
         else:
             model = load_model(bench_id, params.model)
-        text = cut_windows(bench_id, CALIBRATION, params.corpus, params.samples, params.seqlen)
-        record = {
+        cut = params.corpus, params.samples, params.seqlen
+        if request["grid"]:
+            text = split_windows(bench_id, *cut, params.seed)
+            choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
+            plan["allocation"] = choice["best"]
+            chosen = {"allocation_choice": choice | {"selection": text["selection"]}}
+        else:
+            text, chosen = cut_windows(bench_id, CALIBRATION, *cut), {}
+        record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
             "metric": params.metric,
-            "allocation": params.allocation,
+            "allocation": plan["allocation"],
             "group": request["group"],
             "pattern": params.pattern,
             "solver": params.solver,

@@ -29,9 +29,7 @@ def load_model(bench_id: str, model: str) -> dict[str, Any]:
 
 
 @step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")
-def cut_windows(
-    bench_id: str, name: str, corpus: str, count: int, seqlen: int, measures: bool = False
-) -> dict[str, Any]:
+def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) -> dict[str, Any]:
     """Cut consecutive token windows from the start of a text.
 
     Args:
@@ -40,18 +38,15 @@ def cut_windows(
         corpus: Reference of the text.
         count: Number of windows.
         seqlen: Tokens in a window.
-        measures: Whether figures will be measured on them, which rules out generated text.
 
     Raises:
-        UsageError: If the text does not exist, is too short, or must not measure.
+        UsageError: If the text does not exist or is too short.
     """
     from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.windows import token_windows
 
     bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store, author=bench.author(count * seqlen))
-    if measures:
-        text = text.measures()
     windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows
     return {

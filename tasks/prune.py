@@ -38,9 +38,16 @@ def check_request(
     Raises:
         UsageError: If a part is unknown or parts contradict each other.
     """
+    from autoprune.allocation import auto_grid
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
 
+    grid = auto_grid(allocation)
+    if grid is not None and metric.endswith(FILE_SUFFIX):
+        raise UsageError(
+            f"{metric} is scored once, in the container, and allocation 'auto' prunes with it many "
+            "times; name an allocation, or write the metric as a formula (expr:...)"
+        )
     if metric.endswith(FILE_SUFFIX):
         read_source(Path(metric))
         natural: Group = "row"
@@ -52,10 +59,12 @@ def check_request(
             "a metric in a file is scored once, in the container, from statistics of the dense "
             "model; leave out --statistics sequential"
         )
+    # One that is not uniform stands for those still to be tried: with N:M there is no choice.
+    stands_for = allocation if grid is None else grid[-1]
     plan = PruningPlan.build(
-        sparsity, group=chosen, pattern=pattern, allocation=allocation, solver=solver
+        sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
     )
-    return {"group": chosen, "sparsity": plan.sparsity}
+    return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
 
 @step("prune", "prune with {metric}")

@@ -8,12 +8,13 @@ from autoprune.allocation.outlier import Dlp, Owl
 from autoprune.allocation.projection import project
 from autoprune.allocation.ramp import Ramp
 from autoprune.allocation.sdsa import Sdsa
-from autoprune.allocation.selection import Choice, choose_allocator
+from autoprune.allocation.selection import GRID, Choice, auto_grid, choose_allocator
 from autoprune.allocation.spectral import Alpha
 from autoprune.allocation.uniform import Given, Uniform
 
 __all__ = [
     "ALLOCATORS",
+    "GRID",
     "AllocationContext",
     "Allocator",
     "Alpha",
@@ -31,6 +32,7 @@ __all__ = [
     "Uniform",
     "Unit",
     "allocate",
+    "auto_grid",
     "build_allocator",
     "choose_allocator",
     "project",

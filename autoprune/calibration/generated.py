@@ -84,8 +84,8 @@ class Generated(TextForm):
             author = _other_author(self.model, wanted)
         if author is None:
             raise UsageError(
-                f"the corpus {self.text!r} is written by a model, and none is at hand here; name "
-                f"one: {GENERATED}:model=REF"
+                f"the corpus {self.text!r} is written by a model, and none is at hand here; it "
+                f"calibrates, with its writer named ({GENERATED}:model=REF), and can never measure"
             )
         tokens = self.tokens or int(MARGIN * author.tokens)
         name = f"{GENERATED}/{author.digest[:12]}"

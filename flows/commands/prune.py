@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allocation",
         metavar="NAME",
         default="uniform",
-        help="budget per layer (`autoprune ls allocators`; default uniform)",
+        help="budget per layer (`autoprune ls allocators`; default uniform); auto measures several "
+        "on a selection part of the text and takes the best, auto:ramp+sdsa only these",
     )
     parser.add_argument(
         "--sparsity", type=share, default=0.6, help="share of zeros, 0 ≤ s < 1 (default 0.6)"
@@ -108,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
         ("sparsity", f"{record['sparsity']:.4%}"),
         ("time", f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"),
     ]
+    if "allocation_choice" in record:
+        tried = record["allocation_choice"]["tried"]
+        uniform = next(item["loss"] for item in tried if item["allocation"] == "uniform")
+        best = min(item["loss"] for item in tried if item["loss"] == item["loss"])
+        said = f"{record['allocation']}, best of {len(tried)}: {best:.4f} nats per token"
+        lines.append(("allocation", f"{said} on the selection part, uniform {uniform:.4f}"))
     if record["out"]:
         lines.append(("saved", record["out"]))
         lines.append(("next", f"autoprune evaluate --model {record['out']} --corpus {args.corpus}"))

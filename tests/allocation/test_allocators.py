@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
-from autoprune.allocation.selection import choose_allocator
+from autoprune.allocation.selection import auto_grid, choose_allocator
 from autoprune.errors import UnknownNameError, UsageError
 
 SHAPES = {"q": (12, 16), "k": (4, 16), "up": (24, 16), "down": (16, 24)}
@@ -283,3 +283,13 @@ def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> Non
 def test_formula_refuses_everything_else(text: str) -> None:
     with pytest.raises(UsageError, match="is not understood"):
         build_allocator(f"formula:{text}")
+
+
+def test_the_grid_of_auto_is_canonical_and_starts_with_uniform() -> None:
+    grid = auto_grid("auto")
+    assert grid is not None and grid[0] == "uniform" and len(grid) == len(set(grid)) > 10
+    assert [build_allocator(text).text for text in grid] == list(grid)
+    assert auto_grid("auto:owl+ramp:half_width=0.1+uniform") == ("uniform", "owl", "ramp")
+    assert auto_grid("ramp") is None
+    with pytest.raises(UnknownNameError):
+        auto_grid("auto:nosuch")

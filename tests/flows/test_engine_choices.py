@@ -1,10 +1,21 @@
-"""Choices of the engine through the command line: generated text, streamed or not."""
+"""Choices of the engine through the command line: generated text, allocations by measurement."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.splits import split
+from autoprune.calibration.statistics import collect_statistics
+from autoprune.calibration.windows import token_windows
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.metrics import build_metric
+from autoprune.models.loading import load_model
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
 from flows.cli import main
 
 SMALL = ["--samples", "4", "--seqlen", "48", "--json"]
@@ -37,3 +48,86 @@ def test_nothing_is_measured_on_generated_text(
 ) -> None:
     code = main(["evaluate", "--model", str(tiny_folder), "--corpus", "self-generated", *SMALL[2:]])
     assert code == 2 and "never measure" in capsys.readouterr().err
+
+
+AUTO = ["--allocation", "auto:ramp:half_width=0.3+sdsa", "--sparsity", "0.5"]
+
+
+def test_auto_measures_on_the_selection_part_and_says_what_it_tried(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = ["--model", str(tiny_folder)]
+    out = tmp_path / "out"
+    code, record = pruned(capsys, *model, "--corpus", str(text_file), *AUTO, "--out", str(out))
+    assert code == 0
+    choice: Any = record["allocation_choice"]
+    losses = {item["allocation"]: item["loss"] for item in choice["tried"]}
+    assert list(losses) == ["uniform", "ramp:half_width=0.3", "sdsa"]
+    assert record["allocation"] == choice["best"] == min(losses, key=lambda text: losses[text])
+    assert choice["selection"]["corpus"].endswith("/selection")
+    saved = json.loads((out / "autoprune.json").read_text())
+    assert saved["allocation_choice"]["tried"] == choice["tried"]
+    # Straight-line: the dense model pruned uniformly, measured on the selection part.
+    parts = split(load_corpus(str(text_file)))
+    loaded = load_model(str(tiny_folder))
+    seen, unseen = (
+        token_windows(text, loaded.tokenizer, count, 48)
+        for text, count in ((parts.calibration, 4), (parts.selection, 8))
+    )
+    statistics = collect_statistics(loaded.model, seen)
+    score = metric_scores(build_metric("wanda"), statistics)
+    prune_one_shot(prunable_linears(loaded.model), score, PruningPlan(0.5))
+    loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
+    assert losses["uniform"] == pytest.approx(loss, abs=1e-5)
+
+
+def test_auto_never_touches_the_sealed_part(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sealed = split(load_corpus(str(text_file))).sealed
+    text = text_file.read_text(encoding="utf-8")
+    assert text.endswith(sealed.text)
+    changed = tmp_path / "changed.txt"
+    # Same length, other letters: the parts are cut in the same places.
+    changed.write_text(text[: -len(sealed.text)] + sealed.text.translate(OTHER), encoding="utf-8")
+    model = ["--model", str(tiny_folder)]
+    records = [
+        pruned(capsys, *model, "--corpus", str(path), *AUTO)[1] for path in (text_file, changed)
+    ]
+    choices: list[Any] = [record["allocation_choice"] for record in records]
+    assert choices[0]["tried"] == choices[1]["tried"]
+    assert records[0]["mask_digest"] == records[1]["mask_digest"]
+
+
+OTHER = str.maketrans("abcdefghij", "jihgfedcba")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--allocation", "auto:ramp+rampe"], "did you mean ramp"),
+        (["--allocation", "auto:ramp++owl"], "is not understood"),
+        (["--allocation", "auto", "--pattern", "2:4", "--sparsity", "0.5"], "can change nothing"),
+        (["--allocation", "auto", "--stream", "--out", "new"], "never holds"),
+        (["--allocation", "auto", "--metric", "metric.py"], "many times"),
+        (["--allocation", "auto", "--corpus", "self-generated"], "never measure"),
+    ],
+)
+def test_auto_says_what_it_cannot_do(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    code, record = pruned(capsys, "--model", str(tiny_folder), "--corpus", str(text_file), *words)
+    assert code == 2 and message in str(record)

@@ -1,0 +1,94 @@
+"""Tasks behind ``--allocation auto``: split the text, measure every allocator, name the best."""
+
+import time
+from typing import Any
+
+from tasks.policies import step
+from tasks.workbench import find_workbench
+
+CALIBRATION, SELECTION = "calibration", "selection"
+WINDOWS = 8
+
+
+@step("split text", "split {corpus}")
+def split_windows(
+    bench_id: str, corpus: str, samples: int, seqlen: int, seed: int
+) -> dict[str, Any]:
+    """Cut windows of the calibration and the selection part; the sealed part is not touched.
+
+    Args:
+        bench_id: Id of an open workbench.
+        corpus: Reference of a real text.
+        samples: Calibration windows.
+        seqlen: Tokens in a window.
+        seed: Of the split.
+
+    Returns:
+        What :func:`tasks.calibrate.cut_windows` returns for the calibration part, and the same for
+        the selection part under ``selection``.
+
+    Raises:
+        UsageError: If the text is too short, or written by the model.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.calibration.windows import token_windows
+
+    bench = find_workbench(bench_id)
+    author = bench.author(samples * seqlen)
+    parts = split(load_corpus(corpus, cache=bench.store, author=author), seed)
+    found: dict[str, dict[str, Any]] = {}
+    wanted = ((CALIBRATION, parts.calibration, samples), (SELECTION, parts.selection, WINDOWS))
+    for name, text, count in wanted:
+        windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
+        bench.windows[name] = windows
+        found[name] = {
+            "corpus": text.name,
+            "digest": text.digest,
+            "windows": len(windows),
+            "seqlen": seqlen,
+            "tokens": windows.numel(),
+        }
+    return {**found[CALIBRATION], SELECTION: found[SELECTION]}
+
+
+@step("choose allocation", "compare {grid} with {metric}")
+def choose_allocation(
+    bench_id: str, metric: str, plan: dict[str, Any], grid: list[str]
+) -> dict[str, Any]:
+    """Measure every allocator on the selection windows; see :mod:`autoprune.auto_allocation`.
+
+    Args:
+        bench_id: Id of an open workbench with the windows of :func:`split_windows`.
+        metric: Built-in name or formula.
+        plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        grid: Allocators to compare.
+
+    Returns:
+        ``best``, and ``tried``: every allocator with its loss in nats per token.
+    """
+    from autoprune.auto_allocation import choice_needs
+    from autoprune.auto_allocation import choose_allocation as choose
+    from autoprune.metrics import build_metric
+    from autoprune.pruning import PruningPlan
+
+    bench = find_workbench(bench_id)
+    started = time.monotonic()
+    built = build_metric(metric)
+    needs = choice_needs(grid, built)
+    statistics = bench.statistics(CALIBRATION, needs) if needs else None
+    choice = choose(
+        bench.loaded.model,
+        built,
+        PruningPlan.build(**{**plan, "allocation": "uniform"}),
+        grid,
+        statistics,
+        bench.windows[SELECTION],
+        report=bench.report,
+    )
+    return {
+        "best": choice.best,
+        "tried": [{"allocation": text, "loss": loss} for text, loss in choice.losses],
+        "measured": "one-shot from dense statistics, without repair, on the selection part",
+        "seconds": time.monotonic() - started,
+    }
