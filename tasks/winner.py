@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError
 from autoprune.recipe import Recipe
+from tasks.mask_memory import MaskMemory
 from tasks.policies import step
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -20,6 +21,9 @@ def keep_winner(
     bench_id: str, run_id: str, alias: str, recipe: dict[str, Any], masks: str, seconds: float
 ) -> dict[str, Any]:
     """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
+
+    A designed metric is scored again, in a container that has run nothing else: masks remembered
+    from the measurement do not count. Only when the same masks come out is the winner kept.
 
     Args:
         bench_id: Id of an open search workbench.
@@ -54,7 +58,11 @@ def keep_winner(
     if known.is_file() and read_object(known).get("mask_digest") == masks:
         checkpoint: dict[str, Any] = read_object(known)["checkpoint"]
         return checkpoint | {"out": str(folder)}
-    with pruned(bench, Recipe.from_json(recipe), bench.spec.sparsity) as outcome:
+    winner = Recipe.from_json(recipe)
+    if winner.metric.kind != "builtin" and bench.designs_in == "docker":
+        bench.masks = MaskMemory()
+        record["scored_again_in"] = bench.sandbox.image.tag
+    with pruned(bench, winner, bench.spec.sparsity) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(
                 f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
