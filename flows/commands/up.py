@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     state = State.open()
     # A terminate signal is as clean as Ctrl-C; from here on nothing started may be left behind.
     before = signal.signal(signal.SIGTERM, _interrupt)
+    # A shell's background job starts with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     platform = Platform(state, _quiet if args.quiet else _say)
     try:
         set_prefect_environment(state, verbose=args.verbose)

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,16 +57,9 @@ class Platform:
             UsageError: If a port is taken by something else.
             PrerequisiteError: If a server does not start; what was started is ended again.
         """
-        lock = FileLock(str(services.folder(self.state) / "up.lock"))
-        services.folder(self.state).mkdir(parents=True, exist_ok=True)
         try:
-            with lock.acquire(timeout=0):
+            with changing(self.state):
                 self._up(prefect_port, mlflow_port, runs)
-        except Timeout as error:
-            raise AutopruneError(
-                f"another `autoprune up` is starting in {self.state.root}; wait until it is done, "
-                "then run this again"
-            ) from error
         except BaseException:
             self.stop_started()
             raise
@@ -88,10 +82,13 @@ class Platform:
 
     def stop_started(self) -> None:
         """End what this object started, the worker first."""
-        for name in sorted(self.started, key=lambda name: name != "worker"):
-            processes.stop(self.started[name])
-        self.register.remove(self.started)
-        self.started.clear()
+        if not self.started:
+            return
+        with changing(self.state):
+            for name in sorted(self.started, key=lambda name: name != "worker"):
+                processes.stop(self.started[name])
+            self.register.remove(self.started)
+            self.started.clear()
 
     def mend(self) -> str:
         """Start again what ended by itself; why not, in words, when that has happened too often."""
@@ -227,12 +224,33 @@ def bring_down(state: State, say: Say) -> list[str]:
     Runs that the worker holds are ended with it; their searches go on when they are rerun.
     """
     register = Register(services.register_file(state))
-    alive = register.read()
-    for name in sorted(alive, key=lambda name: name != "worker"):
-        processes.stop(alive[name])
-        say(f"{name}: stopped")
-    register.remove(alive)
+    with changing(state):
+        alive = register.read()
+        for name in sorted(alive, key=lambda name: name != "worker"):
+            processes.stop(alive[name])
+            say(f"{name}: stopped")
+        register.remove(alive)
     return list(alive)
+
+
+@contextmanager
+def changing(state: State) -> Iterator[None]:
+    """Let one command at a time start or stop things.
+
+    Raises:
+        AutopruneError: If another one takes too long.
+    """
+    place = services.folder(state)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(place / "up.lock"))
+    try:
+        with lock.acquire(timeout=START_SECONDS):
+            yield
+    except Timeout as error:
+        raise AutopruneError(
+            f"another `autoprune up` or `down` is at work in {state.root} for more than "
+            f"{START_SECONDS:.0f} s; wait until it is done, then run this again"
+        ) from error
 
 
 def _last_words(running: Running) -> str:
