@@ -13,9 +13,12 @@ from benchmarks.measured import OUT
 CATALOGUE = {
     "peer": "Wanda and SparseGPT against llm-compressor 0.14: seconds and peak memory",
     "recipes": "perplexity of metrics, allocations and repairs by hand",
+    "repairs": "every repair after one mask: perplexity, seconds, layer errors",
     "masking": "score and mask all weights for a new metric from stored statistics",
     "scaling": "cost against parameters and against tokens, over three sizes of each",
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
+    "compact": "bytes and seconds of a compact checkpoint, 60 % zeros in bfloat16, against gzip",
+    "published": "published perplexities, reproduced within 1 %; needs the model hub",
     "sandbox_cost": "what the container costs: start, validation, scoring a whole model",
 }
 JSON = "--json"
