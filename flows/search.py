@@ -1,189 +1,25 @@
-"""The search flow: prepare, drive the search to its end, keep the winner, report."""
+"""The search flow: its form, its name; the work is in :mod:`flows.searching`."""
 
-import time
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
 
-from autoprune.report.data import read_report
-from autoprune.search.search import Search
-from flows import console
-from flows.driving import Driver
-from flows.leaderboard import rows
 from flows.params import SearchParams
-from flows.runs import save_params
-from tasks.design import Drafting, drafting
-from tasks.measure import measure_dense, prepare
-from tasks.provenance import machine
-from tasks.report import write_report
-from tasks.run_files import RunFiles, read_object
-from tasks.run_markdown import run_markdown
-from tasks.search_bench import SELECTION, SearchBench
-from tasks.state import State
-from tasks.winner import keep_winner, register_winner
-from tasks.workbench import opened
 
 
-@flow(name="search", flow_run_name="search-{params.model}", persist_result=False)
+def _name() -> str:
+    """Name of the flow run: the model's short name, never a path."""
+    params = flow_run.parameters["params"]
+    wanted = params if isinstance(params, SearchParams) else SearchParams.model_validate(params)
+    return f"search-{wanted.run_id()}"
+
+
+@flow(name="search", flow_run_name=_name, persist_result=False)
 def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Search for the best way to prune a model; the same parameters go on where it stopped."""
-    state = State.open()
-    run_id = params.run_id()
-    files = RunFiles.of(state, run_id)
-    with Search.open(files.folder, params.spec()) as found:
-        save_params(state, run_id, params)
-        bench = SearchBench(
-            f"search-{run_id}",
-            params.model,
-            state,
-            params.seed,
-            console.report,
-            spec=found.spec,
-            run_id=run_id,
-            designs_in=params.sandbox,
-        )
-        driver = Driver(found, state, run_id, bench.id)
-        try:
-            if found.finished is None or not files.page.exists():
-                script = None if params.script is None else Path(params.script)
-                _work(driver, bench, Drafting(found.spec.designer, state, script))
-            _publish(driver, params)
-            return _closing(driver, params)
-        except (KeyboardInterrupt, TerminationSignal):
-            # The second is Prefect's: the run was cancelled, or its worker was told to end.
-            driver.stop("KILLED")
-            raise
-        except Exception:
-            driver.stop("FAILED")
-            raise
+    # A worker imports flows to look for their hooks, also while a run is being cancelled; torch
+    # stays out of that.
+    from flows.searching import run_search
 
-
-def _work(driver: Driver, bench: SearchBench, draft: Drafting) -> None:
-    found = driver.search
-    with opened(bench), drafting(driver.run_id, draft):
-        if found.finished is None:
-            _check_early(bench, draft)
-        facts = _prepare(driver, bench, draft)
-        console.screen().event(
-            f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
-            f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
-        )
-        console.screen().mute(console.INNER_STAGES)
-        driver.run()
-        _keep(driver)
-
-
-def _check_early(bench: SearchBench, draft: Drafting) -> None:
-    """Find out what is missing before minutes of work, not after."""
-    if bench.designs_in == "docker":
-        bench.sandbox  # noqa: B018 (opening it is the check)
-    draft.check()
-
-
-def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:
-    files = driver.files
-    started = time.monotonic()
-    facts = prepare(bench.id, driver.run_id)
-    known = files.read_facts()
-    if "dense_perplexity" not in known:
-        dense = measure_dense(bench.id, SELECTION)
-        known = files.add_facts(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            machine=machine(),
-            dense_perplexity=dense["perplexity"],
-            stages={"calibration": time.monotonic() - started},
-        )
-    del facts["seconds"]
-    return files.add_facts(**facts, designer=draft.label)
-
-
-def _keep(driver: Driver) -> None:
-    """Save the winner's checkpoint and write the report."""
-    found, files = driver.search, driver.files
-    driver.write_record()
-    best = found.best
-    if best is not None and best.recipe is not None and best.measurement is not None:
-        kept = keep_winner(
-            driver.bench_id,
-            driver.run_id,
-            best.alias,
-            best.recipe.to_json(),
-            best.measurement.mask_digest,
-            found.spent.seconds,
-        )
-        console.screen().event(
-            f"{best.alias} saved: {kept['zeros']:,} of {kept['prunable']:,} weights are zero "
-            "in the written files"
-        )
-        files.add_facts(checkpoint=kept)
-    write_report(str(driver.state.root), driver.run_id, None, False)
-
-
-def _publish(driver: Driver, params: SearchParams) -> None:
-    """Bring MLflow up to the record and register the winner; what is there stays as it is."""
-    files = driver.files
-    facts = files.read_facts()
-    wanted = params.register_winner and "checkpoint" in facts and "registered" not in facts
-    if not facts.get("mirrored") or wanted:
-        if driver.mirror("FINISHED"):
-            files.add_facts(mirrored=True, mlflow_place=driver.place)
-        if wanted:
-            _register(driver)
-    _show(driver)
-
-
-def _show(driver: Driver) -> None:
-    """Bring the flow run's page in Prefect up to the end of the run."""
-    files = driver.files
-    driver.publish()
-    place = driver.place or files.read_facts().get("mlflow_place", "")
-    if place:
-        driver.shown.mlflow(place)
-    driver.shown.report(run_markdown(read_report(files.report), files, place))
-
-
-def _register(driver: Driver) -> None:
-    files = driver.files
-    done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
-    if done["ok"]:
-        files.add_facts(registered={key: done[key] for key in ("name", "version", "uri")})
-    else:
-        console.screen().event(
-            f"the winner could not be registered ({done['error']}); its checkpoint lies in "
-            f"{files.winner}; the same command tries again"
-        )
-
-
-def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
-    """What the command prints."""
-    files, facts = driver.files, driver.files.read_facts()
-    report = read_object(files.report)
-    found = driver.search.best
-    checkpoint = facts.get("checkpoint")
-    saved = None if checkpoint is None else checkpoint["out"]
-    return {
-        "run": driver.run_id,
-        "model": params.model,
-        "corpus": params.corpus,
-        "sparsity": params.sparsity,
-        "passed": any(e.status == "measured" for e in driver.search.entries if not e.is_baseline),
-        "ended": report["ended"],
-        "dense_perplexity": report["dense_perplexity"],
-        "dense_sealed_perplexity": report["dense_sealed_perplexity"],
-        "best": None if found is None else found.alias,
-        "leaderboard": rows(report),
-        "notes": driver.notes,
-        "report": str(files.page),
-        "checkpoint": saved,
-        "zeros": None if checkpoint is None else checkpoint["zeros"],
-        "prunable": facts.get("prunable"),
-        "registered": facts.get("registered"),
-        "tracking_uri": driver.state.tracking_uri,
-        "seconds": sum(facts.get("stages", {}).values()),
-        "next": f"autoprune evaluate --model {saved} --corpus {params.corpus}"
-        if saved
-        else f"autoprune report {driver.run_id}",
-    }
+    return run_search(params)

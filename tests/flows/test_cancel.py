@@ -1,0 +1,115 @@
+"""A search that is cancelled in Prefect's UI: ended in seconds, nothing left, nothing lost."""
+
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterName,
+)
+from prefect.states import Cancelling
+from prefect_stack import POOL, prefect_stack, until
+
+from autoprune.search.search import Search
+from flows.params import SearchParams
+from flows.search import search
+from sandbox.ownership import LABEL_RUN
+from tasks.run_files import RunFiles
+from tasks.state import State
+from tasks.track import Tracker
+
+LIMIT_SECONDS = 10.0
+RUN = "cancelled"
+
+
+@pytest.fixture
+def stack(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
+    with (
+        prefect_stack(tmp_path, {"AUTOPRUNE_HOME": str(home)}) as environment,
+        SyncPrefectClient(environment["PREFECT_API_URL"]) as client,
+    ):
+        yield client
+
+
+def deploy(client: SyncPrefectClient) -> Any:
+    """What `prefect deploy` would make of the search flow."""
+    flow = client.create_flow_from_name(search.name)
+    return client.create_deployment(
+        flow,
+        "manual",
+        entrypoint="flows.search.search",
+        pull_steps=[],
+        work_pool_name=POOL,
+        enforce_parameter_schema=False,
+    )
+
+
+def containers(run: str) -> list[str]:
+    """Ids of the containers of a run."""
+    words = ["docker", "ps", "-aq", "--no-trunc", "--filter", f"label={LABEL_RUN}={run}"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_cancelled_from_the_ui(stack: Any, tiny_folder: Path, tmp_path: Path, home: Path) -> None:
+    text = tmp_path / "long.txt"
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(500)]
+    text.write_text("\n\n".join(" ".join(rng.choices(words, k=800)) for _ in range(200)))
+    params = SearchParams(
+        model=str(tiny_folder), corpus=str(text), designer="random", samples=2, seqlen=512,
+        rung_windows=2, windows=100, sealed_windows=2, candidates=2, slots=2, run=RUN,
+        register_winner=False,
+    )  # fmt: skip
+    until(lambda: [p for p in stack.read_work_pools() if p.name == POOL], 60, "work pool")
+    run = stack.create_flow_run_from_deployment(
+        deploy(stack), parameters={"params": params.to_json()}
+    )
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    measuring = TaskRunFilter(name=TaskRunFilterName(like_="measure "))
+
+    def measures() -> Any:
+        state = stack.read_flow_run(run.id).state
+        assert not state.is_final(), f"{state}; {(tmp_path / 'worker.log').read_text()[-3000:]}"
+        found = stack.read_task_runs(flow_run_filter=mine, task_run_filter=measuring)
+        return containers(RUN) and any(task.state.is_running() for task in found)
+
+    until(measures, 120, "measurement")
+    seen = containers(RUN)
+    state = State.open(home)
+    asked = time.monotonic()
+    stack.set_flow_run_state(run.id, Cancelling())
+    # The log is let go of when the evaluation has ended and the last figures are written.
+    with FileLock(f"{RunFiles.of(state, RUN).log}.lock").acquire(timeout=LIMIT_SECONDS):
+        until(lambda: not containers(RUN), LIMIT_SECONDS, "end of the containers")
+    took = time.monotonic() - asked
+    assert seen and took < LIMIT_SECONDS, f"{took:.1f} s"
+    until(lambda: stack.read_flow_run(run.id).state.is_cancelled(), 2 * LIMIT_SECONDS, "Cancelled")
+    print(f"work ended after {took:.1f} s, Cancelled after {time.monotonic() - asked:.1f} s")
+
+    with Search.open(state.run(RUN)) as stopped:
+        before = [body["step"]["step_id"] for body in stopped.history()]
+        assert stopped.finished is None and before
+    tracker = Tracker(state)
+    (experiment,) = tracker.client.search_experiments(filter_string="name LIKE 'autoprune/%'")
+    (parent,) = tracker.client.search_runs(
+        [experiment.experiment_id], "tags.`autoprune.kind` = 'search'"
+    )
+    assert parent.info.status == "KILLED"
+
+    search.fn(params)
+    with Search.open(state.run(RUN)) as whole:
+        after = [body["step"]["step_id"] for body in whole.history()]
+    assert after[: len(before)] == before and set(Counter(after).values()) == {1}
