@@ -292,7 +292,7 @@ def prune_one_shot(
     context = context or ModelContext(layers, statistics, plan.seed)
     quotas = layer_budgets(plan, context)
     masks = masks_from_scores(score, layers, quotas, plan, report=report)
-    notes: list[str] = []
+    notes: list[str] = list(statistics.notes) if statistics is not None else []
     for done, layer in enumerate(layers, 1):
         stats = statistics.of(layer.name) if statistics is not None and plan.solver.needs else {}
         masks[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
@@ -307,10 +307,10 @@ def repair_layer(
     layer: PrunableLinear, keep: Tensor, stats: Mapping[str, Tensor], plan: PruningPlan
 ) -> tuple[Tensor, list[str]]:
     """Repair one layer and write it; returns the final mask and notes that name the layer."""
-    weight = layer.read()
     if isinstance(plan.solver, Plain):
-        layer.write(torch.where(keep, weight, torch.zeros((), dtype=weight.dtype)))
+        layer.zero(keep)
         return keep.cpu(), []
+    weight = layer.read()
     near = beside(weight, stats, plan.solver.needs)
     result = plan.solver.repair(weight, keep, near, plan.pattern)
     layer.write(result.weight)

@@ -47,8 +47,8 @@ def run_fresh(module: str, *arguments: str, python: str = sys.executable) -> dic
 class Rounds:
     """Interleaved runs of several subjects, each told when it ends and kept in a file.
 
-    A benchmark that was cut off goes on with ``resume``: rounds of the same commit and options are
-    read from the file instead of measured again.
+    A benchmark that was cut off goes on with ``resume``: rounds of the same options, and where our
+    code ran of the same commit, are read from the file instead of measured again.
 
     Args:
         name: Of the benchmark; the file is ``benchmarks/out/NAME.runs.jsonl``.
@@ -58,7 +58,8 @@ class Rounds:
 
     def __init__(self, name: str, options: Sequence[str] = (), *, resume: bool = False) -> None:
         self._path = OUT / f"{name}.runs.jsonl"
-        self._key = [commit(), *options]
+        self._options = list(options)
+        self._commit = commit()
         self.runs: dict[str, list[dict[str, Any]]] = {}
         self._known: dict[str, list[dict[str, Any]]] = {}
         OUT.mkdir(parents=True, exist_ok=True)
@@ -67,18 +68,26 @@ class Rounds:
         elif self._path.exists():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 entry = json.loads(line)
-                if entry["key"] == self._key:
+                own = entry["commit"] in ("", self._commit)
+                if own and entry["options"] == self._options:
                     self._known.setdefault(entry["subject"], []).append(entry["figures"])
 
     def run(
-        self, subject: str, seconds: str, module: str, *arguments: str, python: str = sys.executable
+        self,
+        subject: str,
+        seconds: str,
+        module: str,
+        *arguments: str,
+        python: str = sys.executable,
+        foreign: bool = False,
     ) -> None:
         """One run of one subject; its round is the number of its runs so far.
 
         Args:
             subject: Its name.
             seconds: The figure to tell a waiting person.
-            module: See :func:`run_fresh`; so are the others.
+            module: See :func:`run_fresh`, also for the arguments and ``python``.
+            foreign: Whether what is measured does not depend on our commit.
         """
         runs = self.runs.setdefault(subject, [])
         known = self._known.get(subject, [])
@@ -86,7 +95,12 @@ class Rounds:
             figures = known[len(runs)]
         else:
             figures = run_fresh(module, *arguments, python=python)
-            entry = {"key": self._key, "subject": subject, "figures": figures}
+            entry = {
+                "commit": "" if foreign else self._commit,
+                "options": self._options,
+                "subject": subject,
+                "figures": figures,
+            }
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         runs.append(figures)

@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from benchmarks.measured import ROOT, Rounds
-from benchmarks.subject import prepare
+from benchmarks.subject import SAMPLES, SEQLEN, prepare
 from benchmarks.table import Goal, publish
 
 ENVIRONMENT = ROOT / "benchmarks" / ".env-llmcompressor"
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="runs of each, the median counts")
     parser.add_argument("--only", choices=sorted(OURS), help="one method instead of both")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="windows of 512 tokens")
     parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
     parser.add_argument("--threads", type=int, help="of every process; all cores by default")
     args = parser.parse_args()
@@ -40,18 +41,23 @@ def main() -> None:
     model, tokens = prepare()
     python = peer_python()
     methods = [args.only] if args.only else list(OURS)
-    rounds = Rounds("peer", [SHARE, f"threads={args.threads}"], resume=args.resume)
-    arguments = (str(model), str(tokens), SHARE)
+    options = [SHARE, f"threads={args.threads}", f"samples={args.samples}"]
+    rounds = Rounds("peer", options, resume=args.resume)
+    arguments = (str(model), str(tokens), SHARE, str(args.samples))
     for _ in range(args.rounds):
         for method in methods:
             peer = ("benchmarks.peer_llmcompressor", method, *arguments)
-            rounds.run(_theirs(method), "prune_s", *peer, python=python)
+            rounds.run(_theirs(method), "prune_s", *peer, python=python, foreign=True)
             for own in OURS[method]:
                 rounds.run(_ours(own), "prune_s", "benchmarks.peer_autoprune", own, *arguments)
-    _publish(rounds, methods, args.rounds)
+    title = (
+        f"Pruning SmolLM2-135M to 60 %, {args.samples} x {SEQLEN} calibration tokens, float32; "
+        f"median of {args.rounds} interleaved rounds"
+    )
+    _publish(rounds, methods, title)
 
 
-def _publish(rounds: Rounds, methods: list[str], count: int) -> None:
+def _publish(rounds: Rounds, methods: list[str], title: str) -> None:
     rows: list[dict[str, Any]] = []
     for method in methods:
         subjects = (_theirs(method), *map(_ours, OURS[method]))
@@ -71,10 +77,6 @@ def _publish(rounds: Rounds, methods: list[str], count: int) -> None:
         ]
     if "sparsegpt" in methods:
         goals.append(Goal("SparseGPT, time", ratio("sparsegpt", "x time"), 0.6))
-    title = (
-        "Pruning SmolLM2-135M to 60 %, 16 x 512 calibration tokens, float32; "
-        f"median of {count} interleaved rounds"
-    )
     versions = rounds.runs[_theirs(methods[0])][0]["versions"]
     named = {f"{package} (peer)": number for package, number in versions.items()}
     publish("peer", title, rows, goals, versions=named, runs=rounds.runs)

@@ -24,8 +24,8 @@ SPARSEGPT = "sparsegpt:select=own"
 
 def main() -> None:
     """Prune and report."""
-    method, folder, tokens_file, share = sys.argv[1:]
-    tokens = torch.from_numpy(np.load(tokens_file))
+    method, folder, tokens_file, share, samples = sys.argv[1:]
+    tokens = torch.from_numpy(np.load(tokens_file)[: int(samples)])
     if method.endswith("-streamed"):
         report(**streamed(method.removesuffix("-streamed"), Path(folder), tokens, float(share)))
     else:

@@ -18,8 +18,8 @@ MODIFIERS = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}
 
 def main() -> None:
     """Prune and report."""
-    method, folder, tokens_file, share = sys.argv[1:]
-    tokens = np.load(tokens_file)
+    method, folder, tokens_file, share, samples = sys.argv[1:]
+    tokens = np.load(tokens_file)[: int(samples)]
     start = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)

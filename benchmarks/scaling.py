@@ -1,12 +1,14 @@
 """Cost against size: three models at equal tokens, three amounts of tokens at one model.
 
 A method whose cost is linear has an exponent of 1 in a log-log fit. Small matrices use a processor
-less well than large ones, so exponents below 1 are usual.
+less well than large ones, so exponents below 1 are usual. On a machine that others use, take
+``--threads 1 --clock "CPU s"``.
 """
 
 import argparse
 import json
 import math
+import os
 import time
 from typing import Any
 
@@ -17,7 +19,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import PruningPlan
 from autoprune.sequential import prune_sequential
-from benchmarks.measured import report, run_fresh
+from benchmarks.measured import Rounds, report
 from benchmarks.table import Goal, publish
 
 # Hidden size and blocks; the feed-forward map is 2.75 times as wide.
@@ -25,42 +27,62 @@ SIZES = ((512, 8), (768, 12), (1024, 20))
 TOKENS = (2048, 4096, 8192)
 SEQLEN = 256
 WIDEST_EXPONENT = 1.15
+CLOCKS = ("seconds", "CPU s")
 
 
 def main() -> None:
     """Measure and print; with ``--one`` be the process that is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=2, help="runs of each, the best counts")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, the median counts")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
+    parser.add_argument("--threads", type=int, help="of every process; all cores by default")
+    parser.add_argument("--clock", choices=CLOCKS, default="seconds", help="what is fitted")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         report(**one(*args.one))
         return
-    by_size = [measure(size, TOKENS[0], args.repeat) for size in SIZES]
-    by_tokens = [measure(SIZES[0], tokens, args.repeat) for tokens in TOKENS]
-    rows = [{"series": "parameters", **run} for run in by_size]
-    rows += [{"series": "tokens", **run} for run in by_tokens]
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    by_size = [(*size, TOKENS[0]) for size in SIZES]
+    by_tokens = [(*SIZES[0], tokens) for tokens in TOKENS]
+    settings = list(dict.fromkeys([*by_size, *by_tokens]))
+    rounds = Rounds("scaling", [f"threads={args.threads}"], resume=args.resume)
+    for _ in range(args.rounds):
+        for setting in settings:
+            argument = json.dumps(setting)
+            rounds.run(argument, "seconds", "benchmarks.scaling", "--one", argument)
+    series = {
+        "parameters": [_row(rounds, setting) for setting in by_size],
+        "tokens": [_row(rounds, setting) for setting in by_tokens],
+    }
+    found = {
+        "parameters": exponent(series["parameters"], "M weights", args.clock),
+        "tokens": exponent(series["tokens"], "tokens", args.clock),
+    }
+    rows = [{"series": name, **row} for name, members in series.items() for row in members]
     goals = [
-        Goal("exponent over parameters", exponent(by_size, "M weights"), WIDEST_EXPONENT),
-        Goal("exponent over tokens", exponent(by_tokens, "tokens"), WIDEST_EXPONENT),
+        Goal(f"exponent of {args.clock} over {name}", value, WIDEST_EXPONENT)
+        for name, value in found.items()
     ]
-    publish("scaling", "Sequential Wanda at 60 % on random llamas", rows, goals)
+    title = f"Sequential Wanda at 60 % on random llamas, median of {args.rounds} interleaved rounds"
+    publish("scaling", title, rows, goals, runs=rounds.runs)
 
 
-def measure(size: tuple[int, int], tokens: int, repeat: int) -> dict[str, Any]:
-    """The best run of one setting."""
-    argument = json.dumps([*size, tokens])
-    runs = [run_fresh("benchmarks.scaling", "--one", argument) for _ in range(repeat)]
-    best = min(runs, key=lambda run: float(run["seconds"]))
+def _row(rounds: Rounds, setting: tuple[int, int, int]) -> dict[str, Any]:
+    hidden, blocks, tokens = setting
+    name = json.dumps(setting)
+    weights, seconds = rounds.median(name, "weights"), rounds.median(name, "seconds")
     return {
-        "hidden": size[0],
-        "blocks": size[1],
-        "M weights": best["weights"] / 1e6,
+        "hidden": hidden,
+        "blocks": blocks,
+        "M weights": weights / 1e6,
         "tokens": tokens,
-        "seconds": best["seconds"],
-        "ns per weight and token": best["seconds"] * 1e9 / best["weights"] / tokens,
-        "peak MB": best["peak_mb"],
-        "others": f"{best['others']:.0%}",
+        "seconds": seconds,
+        "CPU s": rounds.median(name, "used_s"),
+        "ns per weight and token": seconds * 1e9 / weights / tokens,
+        "peak MB": rounds.median(name, "peak_mb"),
+        "others": f"{rounds.median(name, 'others'):.0%}",
     }
 
 
@@ -77,16 +99,17 @@ def one(hidden: int, blocks: int, tokens: int) -> dict[str, float]:
     )
     model = LlamaForCausalLM(config).eval()
     windows = torch.randint(1024, (tokens // SEQLEN, SEQLEN))
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     prune_sequential(model, windows, build_metric("wanda"), PruningPlan.build(0.6))
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "weights": sum(x.numel for x in prunable_linears(model))}
+    seconds, cpu = time.perf_counter() - start, time.process_time() - used
+    weights = sum(x.numel for x in prunable_linears(model))
+    return {"seconds": seconds, "used_s": cpu, "weights": weights}
 
 
-def exponent(runs: list[dict[str, Any]], key: str) -> float:
-    """Slope of log seconds over log of the key, by least squares."""
+def exponent(runs: list[dict[str, Any]], key: str, clock: str) -> float:
+    """Slope of the log of a clock over the log of the key, by least squares."""
     xs = [math.log(run[key]) for run in runs]
-    ys = [math.log(run["seconds"]) for run in runs]
+    ys = [math.log(run[clock]) for run in runs]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - mean_x) ** 2 for x in xs)
     return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / spread

@@ -183,6 +183,22 @@ def test_a_large_offset_keeps_its_variance() -> None:
     torch.testing.assert_close(accumulator.result()["x_var"], expected, rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("tokens", [1, 300, 1000])
+def test_inputs_larger_than_a_cache_are_seen_to_their_last_row(tokens: int) -> None:
+    from autoprune.calibration.accumulator import CACHED, InputAccumulator
+
+    features = CACHED // 256
+    x = torch.randn(tokens, features, generator=torch.Generator().manual_seed(0))
+    x[-1, 0], x[0, 1] = -50.0, 60.0
+    accumulator = InputAccumulator(features, BASIC, x.device)
+    accumulator.add(x)
+    found, exact = accumulator.result(), x.double()
+    assert torch.equal(found["x_max"], x.abs().amax(0))
+    torch.testing.assert_close(found["x_norm"], exact.square().mean(0).sqrt().float())
+    torch.testing.assert_close(found["x_mean"], exact.mean(0).float())
+    torch.testing.assert_close(found["x_var"], exact.var(0, correction=0).float())
+
+
 def test_the_model_is_left_as_it_was() -> None:
     for family in ("llama", *sorted(FUSED_EXPERTS)):
         model, windows = tiny_model(family), random_windows()

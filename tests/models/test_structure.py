@@ -58,6 +58,25 @@ def test_read_and_write_are_inverse_and_hit_only_their_own_weights(family: str) 
         chosen.write(torch.zeros(1, 1))
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", *FUSED_EXPERTS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_zeroing_keeps_every_other_bit(family: str, dtype: torch.dtype) -> None:
+    linears = prunable_linears(tiny_model(family).to(dtype))
+    chosen = linears[len(linears) // 2]
+    strange = torch.tensor([float("inf"), float("-inf"), float("nan"), -0.0, -1.0, 1.0])
+    chosen.write(strange.repeat(-(-chosen.numel // 6))[: chosen.numel].view(chosen.shape))
+    before = chosen.read().clone()
+    keep = torch.arange(chosen.numel).view(chosen.shape) % 4 > 1
+    chosen.zero(keep)
+    zeroed = chosen.read()[~keep]
+    assert torch.equal(zeroed, torch.zeros_like(zeroed))
+    assert not bool(torch.signbit(zeroed).any())
+    kept, expected = chosen.read()[keep].double(), before[keep].double()
+    assert torch.equal(kept.isnan(), expected.isnan())
+    assert torch.equal(kept.nan_to_num(nan=7.0), expected.nan_to_num(nan=7.0))
+    assert torch.equal(kept.signbit(), expected.signbit())
+
+
 def test_orientation_is_output_by_input() -> None:
     conv = next(x for x in prunable_linears(tiny_model("gpt2")) if x.projection == "c_fc")
     assert isinstance(conv.owner, Conv1D)
