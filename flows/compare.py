@@ -36,7 +36,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         samples=params.samples,
         seqlen=params.seqlen,
         counts={"selection": params.selection_windows, "sealed": params.windows},
-        peers={} if params.peer is None else {"llm-compressor": params.peer},
+        peers=params.peers(),
     )
     folder = Path(params.output or state.comparison / params.folder_name()).absolute()
     with opened(bench):
@@ -55,10 +55,12 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
                     "tune": params.trials(),
                     "protocol": protocol,
                     "dense": run.dense,
+                    "planned": len(run.plan),
                     "cells": run.cells,
                 }
                 result = write_comparison(bench_id, str(folder), outline)
-    return result | {"measured": run.measured, "cached": run.cached}
+    counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
+    return result | counts
 
 
 class _Run:
@@ -80,7 +82,7 @@ class _Run:
         self.trials = trials
         self.cells: list[dict[str, Any]] = []
         self.dense: str | None = None
-        self.measured = self.cached = 0
+        self.measured = self.cached = self.failed = 0
         methods = [parse_method(name) for name in request["methods"]]
         targets = [Target(**target) for target in request["targets"]]
         self.plan = list(cells_in_order(methods, targets, seeds))
@@ -126,11 +128,12 @@ class _Run:
     def _measure(self, cell: "Cell") -> dict[str, Any]:
         found = measure_cell(self.bench_id, cell.title, cell.to_json())
         self.cached += found["cached"]
-        self.measured += not found["cached"]
+        self.failed += found["status"] != "ok"
+        self.measured += found["status"] == "ok" and not found["cached"]
         name = "dense" if cell.method is None else cell.method.name
         if not found["cached"]:
             self.spent.setdefault(name, []).append(found["seconds"])
-        done = self.cached + self.measured
+        done = self.cached + self.measured + self.failed
         left = self._seconds_left(self.total - done)
         figure = found["sealed"] if cell.sealed else found["selection"]
         said = found["reason"] if figure is None else f"perplexity {figure:.2f}"

@@ -99,7 +99,7 @@ class CompareParams(Params):
     peer: str | None = Field(
         default=None,
         description=(
-            "Also run llm-compressor's Wanda and SparseGPT: path of the Python of its environment"
+            "Also run llm-compressor's Wanda and SparseGPT: the Python of its environment"
         ),
         json_schema_extra=at(16),
     )
@@ -144,6 +144,13 @@ class CompareParams(Params):
             usual = preset(self.preset or "quick")
             return list(usual.sparsities), list(usual.patterns)
         return list(self.sparsity or ()), list(self.pattern or ())
+
+    def peers(self) -> dict[str, str]:
+        """Interpreter by peer tool."""
+        from autoprune.comparison.methods import PEER
+        from autoprune.comparison.peer import interpreter_of
+
+        return {} if self.peer is None else {PEER: interpreter_of(self.peer)}
 
     def draws(self) -> int:
         """Calibration draws."""

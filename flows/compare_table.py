@@ -40,6 +40,8 @@ def rendered(record: dict[str, Any]) -> str:
     if record["missing"]:
         lines += ["", *record["missing"]]
     lines += ["", *(f"{name:<9}  {value}" for name, value in record["protocol_lines"])]
-    lines.append(f"{'cells':<9}  {record['measured']} measured, {record['cached']} found")
+    failed = f", {record['failed']} without a figure" if record["failed"] else ""
+    counts = f"{record['measured']} measured, {record['cached']} found{failed}"
+    lines.append(f"{'cells':<9}  {counts}")
     lines.append(f"{'files':<9}  {record['folder']}: {', '.join(record['files'])}")
     return "\n".join(lines)

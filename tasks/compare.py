@@ -185,11 +185,14 @@ def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 
     import autoprune
     from autoprune.comparison.measuring import plan_of, reads_text
+    from autoprune.comparison.peer import peer_version
 
-    draw = seed = None
+    draw = seed = peer = None
     if cell.method is not None and cell.target is not None:
         if cell.method.peer is None:
             plan_of(cell.method, cell.target, cell.seed)
+        else:
+            peer = peer_version(bench.peers.get(cell.method.peer))
         if reads_text(cell.method):
             draw = windows_digest(bench.drawn(cell.seed))
         seed = cell.seed if cell.method.stochastic else None
@@ -203,6 +206,7 @@ def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "device": bench.loaded.model.device.type,
         "method": None if cell.method is None else cell.method.to_json(),
         "target": None if cell.target is None else cell.target.to_json(),
+        "peer": peer,
         "draw": draw,
         "seed": seed,
         "selection": bench.digest("selection"),
@@ -240,21 +244,32 @@ def _measure(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 
 def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     from autoprune.comparison.measuring import prune_by
+    from autoprune.comparison.peer import prune_by_peer
 
     method, target = cell.method, cell.target
     assert method is not None and target is not None
-    draw = bench.draw(cell.seed)
-    outcome = prune_by(
-        method,
-        target,
-        cell.seed,
-        loaded=bench.loaded,
-        layers=bench.layers,
-        windows=draw.windows,
-        shared=draw.shared,
-        context=draw.context,
-        report=bench.report,
-    )
+    if method.peer is not None:
+        outcome = prune_by_peer(
+            method,
+            target,
+            python=bench.peers[method.peer],
+            copy=bench.peer_model,
+            layers=bench.layers,
+            windows=bench.drawn(cell.seed),
+        )
+    else:
+        draw = bench.draw(cell.seed)
+        outcome = prune_by(
+            method,
+            target,
+            cell.seed,
+            loaded=bench.loaded,
+            layers=bench.layers,
+            windows=draw.windows,
+            shared=draw.shared,
+            context=draw.context,
+            report=bench.report,
+        )
     return {
         "zeros": outcome.zeros,
         "prune_seconds": outcome.seconds,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autoprune.allocation.context import ModelContext
     from autoprune.calibration.splits import Splits
     from autoprune.comparison.cells import CellStore
+    from autoprune.comparison.peer import PeerModel
     from autoprune.comparison.shared import SharedStatistics
     from autoprune.pruning import DenseWeights
 
@@ -75,6 +76,13 @@ class CompareBench(Workbench):
 
         return DenseWeights(self.layers)
 
+    @cached_property
+    def peer_model(self) -> "PeerModel":
+        """The dense model on disk, for tools in environments of their own."""
+        from autoprune.comparison.peer import PeerModel
+
+        return PeerModel(self.loaded, self.state.comparison)
+
     def part(self, name: str) -> "Tensor":
         """Windows of the selection or the sealed part, int64 [windows, seqlen].
 
@@ -132,6 +140,9 @@ class CompareBench(Workbench):
 
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""
+        copy: Any = self.__dict__.pop("peer_model", None)
+        if copy is not None:
+            copy.close()
         for name in ("dense", "splits", "pool"):
             self.__dict__.pop(name, None)
         self._draw = None

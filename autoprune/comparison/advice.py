@@ -95,9 +95,13 @@ def _advise_one(
 def _reason(label: str, best: Row, baseline: str, dense: float | None, count: int) -> str:
     strength = f" (as {best.measured_as})" if best.measured_as != best.method else ""
     spread = f" ± {best.deviation:.2f}" if best.deviation is not None else ""
+    why = (
+        "lowest perplexity on the selection windows" if count > 1 else "the only one with a figure"
+    )
+    among = f" of {count} methods" if count > 1 else ""
     text = (
-        f"At {label} take {best.method}{strength}: lowest perplexity on the selection windows of "
-        f"{count} methods ({best.selection:.2f}); sealed {best.perplexity:.2f}{spread}"
+        f"At {label} take {best.method}{strength}: {why}{among} ({best.selection:.2f}); "
+        f"sealed {best.perplexity:.2f}{spread}"
     )
     if dense is not None:
         text += f", dense {dense:.2f}"

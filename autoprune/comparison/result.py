@@ -21,6 +21,8 @@ class Comparison:
         dense: Sealed perplexity of the dense model; None when it could not be measured.
         protocol: All that the figures depend on.
         tune: Trials that every tunable strength had.
+        finished: Cells that were tried.
+        planned: Cells in all; more than ``finished`` where the run was interrupted.
     """
 
     model: str
@@ -30,6 +32,8 @@ class Comparison:
     dense: float | None
     protocol: Mapping[str, Any]
     tune: int = 0
+    finished: int = 0
+    planned: int = 0
 
     @property
     def methods(self) -> list[str]:
@@ -57,6 +61,8 @@ class Comparison:
             "baseline": self.baseline,
             "dense_perplexity": self.dense,
             "tune": self.tune,
+            "finished": self.finished,
+            "planned": self.planned,
             "protocol": dict(self.protocol),
             "rows": [row.to_json() for row in self.rows],
             "recommendation": [entry.to_json() for entry in self.advice],
@@ -67,9 +73,9 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     """Make rows and advice from records.
 
     Args:
-        body: ``model``, ``protocol``, ``tune``, ``dense`` (a record) and ``cells``: one object per
-            method, budget and draw with ``method``, ``measured_as``, ``target``, ``trials`` and
-            ``record``.
+        body: ``model``, ``protocol``, ``tune``, ``planned`` (how many cells there are in all),
+            ``dense`` (a record) and ``cells``: one object per method, budget and draw with
+            ``method``, ``measured_as``, ``target``, ``trials`` and ``record``.
     """
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in body["cells"]:
@@ -97,4 +103,6 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         dense=dense,
         protocol=body["protocol"],
         tune=body["tune"],
+        finished=len(body["cells"]),
+        planned=body["planned"],
     )

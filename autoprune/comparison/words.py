@@ -7,6 +7,9 @@ from typing import Any
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import OK, Row
 
+# Above ten times as bad, a factor reads better.
+MOST_PERCENT = 9.0
+
 
 def figure(value: float | None) -> str:
     """A perplexity: two decimals, fewer when large."""
@@ -28,11 +31,11 @@ def with_deviation(row: Row) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``+1.2 %`` with a true minus."""
+    """``+1.2 %`` with a true minus; ``x 21.3`` for what is many times worse."""
     if value is None:
         return "–"
-    if abs(value) > 99:
-        return f"x {value + 1:,.0f}" if math.isfinite(value) else "∞"
+    if value > MOST_PERCENT:
+        return f"x {value + 1:,.1f}" if math.isfinite(value) else "∞"
     return f"{100 * value:+.1f} %".replace("-", "−")
 
 
@@ -71,7 +74,9 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         if result.tune
         else "none; every method at its defaults"
     )
+    cut = f"interrupted: {result.finished} of {result.planned} cells; run the same command to go on"
     return [
+        *([("unfinished", cut)] if result.finished < result.planned else []),
         ("model", f"{result.model} ({p['model_digest'][:12]}), {p['prunable']:,} prunable weights"),
         ("dense", f"perplexity {figure(result.dense)}"),
         ("text", f"{p['corpus']}, split seed {p['split_seed']}, splits {p['splits_digest'][:12]}"),

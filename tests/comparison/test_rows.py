@@ -68,7 +68,8 @@ def moved(by: float) -> list[float]:
 
 def body(*cells: dict[str, Any]) -> dict[str, Any]:
     dense = record(moved(-0.5), 0.5)
-    return {"model": "m", "tune": 2, "protocol": PROTOCOL, "dense": dense, "cells": list(cells)}
+    base = {"model": "m", "tune": 2, "protocol": PROTOCOL, "dense": dense}
+    return base | {"cells": list(cells), "planned": len(cells)}
 
 
 @pytest.fixture
@@ -166,6 +167,13 @@ def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> N
     made = latex(known)
     assert made.count(r"\\") == 5 and "\\textbf{" in made and "50 \\%" in made
     assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_run_says_so(known: Comparison) -> None:
+    assert "interrupted" not in markdown(known)
+    cut = gather(body(cell("wanda", record(BASE, 1.0))) | {"planned": 5})
+    assert "interrupted: 1 of 5 cells" in markdown(cut)
+    assert "the only one with a figure" in cut.advice[0].text
 
 
 def test_latex_escapes_everything_special() -> None:

@@ -242,6 +242,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choice = ["--methods", "wanda,ria,wanda+mrp,sparsegpt,wanda+sequential", "--seeds", "3"]
+    choice += ["--sparsity", "0.5"]
     line = words(tiny_folder, text_file, *choice)
     program = [sys.executable, "-m", "flows.cli", *line]
     run = subprocess.Popen(program, env=dict(os.environ), stderr=subprocess.DEVNULL)
@@ -279,6 +280,25 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     monkeypatch.setattr(cells, "_prune", real)
     result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        ("llm-compressor", "runs in an environment of its own"),
+        ("nowhere/bin/python", "there is no interpreter nowhere/bin/python"),
+        (f"llm-compressor={sys.executable}", "has no llm-compressor"),
+    ],
+)
+def test_a_missing_peer_is_a_row_with_the_install_command(
+    tiny_folder: Path, text_file: Path, home: Path, peer: str, said: str
+) -> None:
+    result = compared(tiny_folder, text_file, "wanda", seeds=1, peer=peer)
+    for name in ("llm-compressor:wanda", "llm-compressor:sparsegpt"):
+        found = row(result, name)
+        assert found["status"] == "unavailable" and said in found["reason"]
+        assert "-m pip install 'llmcompressor==0.14.*'" in found["reason"]
+    assert row(result, "wanda")["status"] == "ok"
 
 
 @pytest.mark.demo

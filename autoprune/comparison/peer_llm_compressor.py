@@ -1,0 +1,55 @@
+"""One run of llm-compressor, in its own environment; :mod:`autoprune.comparison.peer` starts it.
+
+Reads a JSON request (its path is the only argument) and writes the pruned weights and an answer.
+It imports nothing of AutoPrune, which is not installed there.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from llmcompressor import oneshot
+from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+MODIFIERS = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}
+UNSTRUCTURED = "0:0"
+
+
+def main() -> None:
+    """Prune as the request says."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    tokens = np.load(request["tokens"])
+    dtype = getattr(torch, request["dtype"])
+    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=dtype)
+    modifier = MODIFIERS[request["method"]](
+        sparsity=request["sparsity"],
+        mask_structure=request["pattern"] or UNSTRUCTURED,
+        targets=["Linear"],
+        ignore=["re:.*lm_head"],
+    )
+    columns = {"input_ids": tokens.tolist(), "attention_mask": np.ones_like(tokens).tolist()}
+    started = time.perf_counter()
+    oneshot(
+        model=model,
+        tokenizer=AutoTokenizer.from_pretrained(request["model"]),
+        dataset=Dataset.from_dict(columns),
+        recipe=modifier,
+        num_calibration_samples=tokens.shape[0],
+        max_seq_length=tokens.shape[1],
+        shuffle_calibration_samples=False,
+    )
+    seconds = time.perf_counter() - started
+    found = dict(model.named_parameters())
+    weights = {name: found[name].detach().cpu().contiguous() for name in request["parameters"]}
+    save_file(weights, request["weights"])
+    Path(request["answer"]).write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
