@@ -123,11 +123,11 @@ class BlockPruner:
         needs = (self.metric.needs | self.plan.solver.needs) - {GRADIENT}
         seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
         if members and needs:
-            seen = self._record(members, needs)
+            seen = self._record(members, needs, notes)
         stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
         for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
             if number:
-                seen = self._record(step, needs)
+                seen = self._record(step, needs, [])
             self._prune_step(step, seen, masks, notes)
         if self.stream.position + 1 < len(self.stream.blocks):
             self.stream.advance()
@@ -136,11 +136,12 @@ class BlockPruner:
         return masks, notes
 
     def _record(
-        self, members: Sequence[PrunableLinear], needs: frozenset[str]
+        self, members: Sequence[PrunableLinear], needs: frozenset[str], notes: list[str]
     ) -> Mapping[str, Mapping[str, Tensor]]:
         block = self.stream.blocks[self.stream.position]
         with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
             self.stream.run()
+        notes.extend(recorder.notes)
         return recorder.results()
 
     def _prune_step(

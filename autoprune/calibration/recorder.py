@@ -87,7 +87,8 @@ class BlockRecorder:
     def results(self) -> dict[str, dict[str, Tensor]]:
         """Statistics by matrix name; matrices with a common input share their tensors.
 
-        A matrix that no token reached (an expert never chosen) gets zeros.
+        An expert that no token reached gets the pooled statistics of the reached ones beside it;
+        where there are none, statistics that prefer no feature. :attr:`notes` says so.
 
         Raises:
             AutopruneError: If experts computed in a way that could not be followed.
@@ -99,14 +100,46 @@ class BlockRecorder:
                 "of experts is not supported"
             )
         shared = {name: acc.result() for name, acc in self._accumulators.items()}
+        stand_ins: dict[str, dict[str, Tensor]] = {}
         out: dict[str, dict[str, Tensor]] = {}
         for linear in self._linears:
             leader = self._leader.get(linear.name)
-            if leader is None:
-                leader = linear.name
-                shared[leader] = self._new_accumulator(linear).result()
-            out[linear.name] = shared[leader]
+            if leader is not None:
+                out[linear.name] = shared[leader]
+                continue
+            kind = kind_of(linear)
+            if kind not in stand_ins:
+                stand_ins[kind] = self._stand_in(kind)
+            out[linear.name] = stand_ins[kind]
         return out
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence for each kind of matrix that no token reached."""
+        missed: dict[str, list[PrunableLinear]] = {}
+        for linear in self._linears:
+            if linear.name not in self._leader:
+                missed.setdefault(kind_of(linear), []).append(linear)
+        return [self._note(kind, members) for kind, members in missed.items()]
+
+    def _note(self, kind: str, members: list[PrunableLinear]) -> str:
+        total = sum(kind_of(linear) == kind for linear in self._linears)
+        what = "the pooled statistics of the others"
+        if len(members) == total:
+            what = "their weights alone, as no other like them was reached"
+        return (
+            f"{kind}: no calibration token reached {len(members)} of {total}; they are scored by "
+            f"{what}; more calibration text may reach them"
+        )
+
+    def _stand_in(self, kind: str) -> dict[str, Tensor]:
+        members = [linear for linear in self._linears if kind_of(linear) == kind]
+        pooled = self._new_accumulator(members[0])
+        for linear in members:
+            leader = self._leader.get(linear.name)
+            if leader is not None:
+                pooled.merge(self._accumulators[leader])
+        return pooled.result()
 
     def _hook(self, linear: PrunableLinear) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -178,6 +211,18 @@ class BlockRecorder:
         if linear.name not in self._accumulators:
             self._accumulators[linear.name] = self._new_accumulator(linear)
         self._accumulators[linear.name].add(x)
+
+
+def kind_of(linear: PrunableLinear) -> str:
+    """The matrix's name without the number of its expert: equal for all that do the same work."""
+    if linear.expert is not None:
+        return linear.name.rpartition("[")[0]
+    # The first number is the block's own; those behind it count experts that are modules.
+    parts = linear.name.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    for place in numbers[1:]:
+        parts[place] = "*"
+    return ".".join(parts)
 
 
 class _ExpertProducts(TorchFunctionMode):

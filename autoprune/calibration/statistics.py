@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from autoprune.calibration.accumulator import BASIC, FROM_GRAM
 from autoprune.calibration.gradients import gradient_norms
-from autoprune.calibration.recorder import BlockRecorder
+from autoprune.calibration.recorder import BlockRecorder, kind_of
 from autoprune.calibration.store import Store, Stored
 from autoprune.digest import digest_bytes, digest_json
 from autoprune.errors import UnknownNameError
@@ -46,11 +46,13 @@ class Statistics:
         tokens: Calibration tokens.
         digest: SHA-256 over names and values.
         layers: Name of a matrix to its statistics; shared inputs share tensors.
+        notes: Fallbacks that happened, such as experts that no token reached.
     """
 
     tokens: int
     digest: str
     layers: Mapping[str, Mapping[str, Tensor]]
+    notes: tuple[str, ...] = ()
 
     def of(self, layer_name: str) -> Mapping[str, Tensor]:
         """Statistics of one matrix by name.
@@ -73,7 +75,8 @@ class Statistics:
                 name = names.setdefault(id(value), f"{layer}/{stat}")
                 tensors[name] = value
                 layers.setdefault(layer, {})[stat] = name
-        return Stored(tensors, {"tokens": self.tokens, "digest": self.digest, "layers": layers})
+        meta = {"tokens": self.tokens, "digest": self.digest, "layers": layers}
+        return Stored(tensors, {**meta, "notes": list(self.notes)})
 
     @classmethod
     def from_stored(cls, stored: Stored) -> "Statistics":
@@ -82,7 +85,8 @@ class Statistics:
             layer: {stat: stored.tensors[name] for stat, name in values.items()}
             for layer, values in stored.meta["layers"].items()
         }
-        return cls(stored.meta["tokens"], stored.meta["digest"], layers)
+        meta = stored.meta
+        return cls(meta["tokens"], meta["digest"], layers, tuple(meta["notes"]))
 
 
 def collect_statistics(
@@ -114,12 +118,14 @@ def collect_statistics(
             raise UnknownNameError("statistic", name, ALL)
     linears = prunable_linears(model)
     sequences = _real_tokens(windows, mask)
-    layers = _input_statistics(model, linears, sequences, needs, report, batch_tokens)
+    notes: list[str] = []
+    layers = _input_statistics(model, linears, sequences, needs, report, batch_tokens, notes)
     if GRADIENT in needs:
         gradients = gradient_norms(model, linears, sequences, report=report)
+        fill_unreached(linears, gradients)
         layers = {name: {**values, GRADIENT: gradients[name]} for name, values in layers.items()}
     tokens = sum(len(sequence) for sequence in sequences)
-    return Statistics(tokens, _digest(tokens, layers), layers)
+    return Statistics(tokens, _digest(tokens, layers), layers, tuple(notes))
 
 
 def stored_statistics(
@@ -133,7 +139,7 @@ def stored_statistics(
     """:func:`collect_statistics`, kept in ``store`` under model, windows and needs."""
     key = {
         "kind": "statistics",
-        "version": 1,
+        "version": 2,
         "model": loaded.source.digest,
         "dtype": str(loaded.model.dtype),
         "windows": digest_bytes(windows.cpu().contiguous().numpy().tobytes()),
@@ -154,6 +160,7 @@ def _input_statistics(
     needs: Collection[str],
     report: Report,
     batch_tokens: int,
+    notes: list[str],
 ) -> dict[str, dict[str, Tensor]]:
     wanted = set(needs) - {GRADIENT}
     layers: dict[str, dict[str, Tensor]] = {x.name: {} for x in linears}
@@ -167,8 +174,22 @@ def _input_statistics(
             for stream in streams:
                 stream.advance()
         layers.update(recorder.results())
+        notes.extend(recorder.notes)
         report(Progress("statistics", index + 1, len(blocks)))
     return layers
+
+
+def fill_unreached(linears: Sequence[PrunableLinear], gradients: dict[str, Tensor]) -> None:
+    """Give experts without any gradient the root mean square of the reached ones', in place."""
+    kinds: dict[str, list[str]] = {}
+    for linear in linears:
+        kinds.setdefault(kind_of(linear), []).append(linear.name)
+    for names in kinds.values():
+        reached = [name for name in names if bool(gradients[name].any())]
+        if len(names) == len(reached) or not reached:
+            continue
+        mean = torch.stack([gradients[name].square() for name in reached]).mean(dim=0).sqrt()
+        gradients.update((name, mean) for name in names if name not in reached)
 
 
 def _streams(

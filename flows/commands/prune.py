@@ -19,6 +19,8 @@ EXAMPLE = (
     "--corpus text.txt --out pruned"
 )
 
+SHOWN_NOTES = 3
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -115,6 +117,10 @@ def run(args: argparse.Namespace) -> int:
         best = min(item["loss"] for item in tried if item["loss"] == item["loss"])
         said = f"{record['allocation']}, best of {len(tried)}: {best:.4f} nats per token"
         lines.append(("allocation", f"{said} on the selection part, uniform {uniform:.4f}"))
+    notes = record["notes"]
+    lines += [("note", note) for note in notes[:SHOWN_NOTES]]
+    if len(notes) > SHOWN_NOTES:
+        lines.append(("note", f"and {len(notes) - SHOWN_NOTES} more, see --json"))
     if record["out"]:
         lines.append(("saved", record["out"]))
         lines.append(("next", f"autoprune evaluate --model {record['out']} --corpus {args.corpus}"))

@@ -1,0 +1,109 @@
+"""Experts that no calibration token reached: pooled statistics, said in the notes."""
+
+import pytest
+import torch
+from tiny_models import random_windows, tiny_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.calibration.accumulator import InputAccumulator
+from autoprune.calibration.recorder import kind_of
+from autoprune.calibration.statistics import ALL, Statistics, collect_statistics
+from autoprune.metrics import build_metric
+from autoprune.models.structure import find_blocks, prunable_linears
+from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.sequential import prune_sequential
+
+FAMILIES = ["mixtral", "qwen3_moe"]
+IDLE = 3
+
+
+def with_idle_expert(family: str) -> PreTrainedModel:
+    """One expert per token, and the last expert's logit is the mean of two others': never first."""
+    model = tiny_model(family)
+    for module in model.modules():
+        if hasattr(module, "top_k") and isinstance(getattr(module, "weight", None), nn.Parameter):
+            module.top_k = 1
+            with torch.no_grad():
+                module.weight[IDLE] = (module.weight[0] + module.weight[1]) / 2
+    return model
+
+
+def expert_inputs(model: PreTrainedModel, windows: Tensor) -> dict[int, Tensor]:
+    """What the experts of each block read, all tokens: [tokens, i] by block."""
+    seen: dict[int, Tensor] = {}
+    hooks = []
+    for index, block in enumerate(find_blocks(model)):
+        if hasattr(block.mlp, "experts"):
+            hooks.append(
+                block.mlp.experts.register_forward_pre_hook(
+                    lambda _, args, index=index: seen.update(
+                        {index: args[0].reshape(-1, args[0].shape[-1]).double()}
+                    )
+                )
+            )
+    with torch.no_grad():
+        model(windows)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_idle_expert_gets_the_statistics_of_all_tokens_of_the_others(family: str) -> None:
+    model, windows = with_idle_expert(family), random_windows(6, 20)
+    seen = expert_inputs(model, windows)
+    statistics = collect_statistics(model, windows, needs=ALL)
+    assert seen
+    for block, x in seen.items():
+        name = f"model.layers.{block}.mlp.experts.gate_up_proj[{IDLE}]"
+        found = statistics.of(name)
+        assert torch.allclose(found["x_norm"].double(), x.square().mean(0).sqrt(), rtol=1e-4)
+        assert torch.allclose(found["x_mean"].double(), x.mean(0), atol=1e-5)
+        assert torch.allclose(found["x_var"].double(), x.var(0, correction=0), rtol=1e-3)
+        assert torch.equal(found["x_max"].double(), x.abs().amax(0))
+        assert torch.allclose(found["gram"].double(), x.T @ x / len(x), atol=1e-4)
+        assert bool((found["hessian_diag"] > 0).all()) and bool(found["grad_norm"].any())
+    kinds = {note.split(":")[0] for note in statistics.notes}
+    for block in seen:
+        assert f"model.layers.{block}.mlp.experts.down_proj" in kinds
+    assert all("reached 1 of 4" in note and "pooled" in note for note in statistics.notes)
+    assert Statistics.from_stored(statistics.to_stored()).notes == statistics.notes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("way", ["one-shot", "sequential"])
+def test_its_mask_is_chosen_by_scores_and_the_outcome_says_so(family: str, way: str) -> None:
+    model, windows = with_idle_expert(family), random_windows(6, 20)
+    layers = prunable_linears(model)
+    plan, wanda = PruningPlan(0.5), build_metric("wanda")
+    idle = next(layer for layer in layers if layer.expert == IDLE)
+    weight = idle.read().clone()
+    x = expert_inputs(model, windows)[idle.block]
+    if way == "one-shot":
+        statistics = collect_statistics(model, windows)
+        score = metric_scores(wanda, statistics)
+        outcome = prune_one_shot(layers, score, plan, statistics=statistics)
+        scores = weight.double().abs() * x.square().mean(0).sqrt()
+        half = scores.shape[1] // 2
+        lowest = scores.argsort(dim=1)[:, :half]
+        expected = torch.ones_like(scores, dtype=torch.bool).scatter(1, lowest, False)
+        assert torch.equal(outcome.keep[idle.name], expected)
+    else:
+        outcome = prune_sequential(model, windows, wanda, plan)
+    by_index = torch.arange(weight.shape[1]) >= weight.shape[1] // 2
+    assert not torch.equal(outcome.keep[idle.name], by_index.expand_as(weight))
+    assert any(note.startswith(kind_of(idle)) for note in outcome.notes)
+    assert outcome.zeros * 2 == outcome.prunable
+
+
+def test_every_expert_reached_leaves_no_note() -> None:
+    model = tiny_model("mixtral")
+    assert collect_statistics(model, random_windows(8, 20)).notes == ()
+
+
+def test_without_any_token_no_feature_is_preferred() -> None:
+    found = InputAccumulator(5, ALL, torch.device("cpu")).result()
+    assert torch.equal(found["x_norm"], torch.ones(5))
+    assert torch.equal(found["gram"], torch.eye(5))
+    assert torch.equal(found["hessian_diag"], torch.ones(5))
