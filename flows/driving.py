@@ -138,7 +138,8 @@ class Driver:
             case Measure():
                 console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
                 recipe = step.recipe.to_json()
-                answer = measure(bench, step_id, recipe, step.windows, step.sparsity)
+                where = (step.windows, step.sparsity, step.draw, step.kl)
+                answer = measure(bench, step_id, recipe, *where)
             case Seal():
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
@@ -206,6 +207,8 @@ def describe(entry: Entry) -> str:
     if found is None:
         return ""
     change = f", {entry.change.perplexity_change:+.1%} vs Wanda" if entry.change else ""
+    if entry.whole is None:
+        change += ", masks alone"
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"
 
 

@@ -1,4 +1,4 @@
-"""Masks of recipes that were measured a moment ago: rungs and the sealed end ask for them again."""
+"""What recipes did to the model a moment ago: rungs and the sealed end ask for it again."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -6,51 +6,92 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from autoprune.masking.packed import PackedMask
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import PruneOutcome
 
-# An eighth of a byte per weight: a dozen masks of a model with 160 M weights.
-CAPACITY_BYTES = 256 << 20
+# A bit per weight for masks and four bytes per kept weight for repaired models: dozens of masks
+# and a few repaired models of 100 M weights.
+CAPACITY_BYTES = 1 << 30
+
+
+@dataclass
+class _Known:
+    outcome: "PruneOutcome"
+    masks: "dict[str, PackedMask]"
+    values: "dict[str, Tensor] | None"
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        bits = sum(len(mask.bits) for mask in self.masks.values())
+        values = (self.values or {}).values()
+        return bits + sum(value.numel() * value.element_size() for value in values)
 
 
 @dataclass
 class MaskMemory:
-    """Packed masks by recipe, the least recently used forgotten first.
-
-    Only for recipes without repair, whose weights follow from their masks.
+    """Packed masks, and kept weights of repaired models, the least recently used forgotten first.
 
     Args:
-        capacity: Bytes of masks to keep.
+        capacity: Bytes to keep.
     """
 
     capacity: int = CAPACITY_BYTES
-    _known: "OrderedDict[str, tuple[PruneOutcome, dict[str, PackedMask]]]" = field(
-        default_factory=OrderedDict
-    )
+    _known: "OrderedDict[str, _Known]" = field(default_factory=OrderedDict)
 
-    def keep(self, key: str, outcome: "PruneOutcome") -> None:
-        """Remember what a recipe gave."""
+    def keep(
+        self, key: str, outcome: "PruneOutcome", repaired: "Sequence[PrunableLinear] | None" = None
+    ) -> None:
+        """Remember what a recipe gave.
+
+        Args:
+            key: Names recipe and conditions.
+            outcome: Its masks.
+            repaired: The pruned layers, where their weights do not follow from the masks.
+        """
         from autoprune.masking.packed import pack_mask
 
         packed = {name: pack_mask(mask) for name, mask in outcome.keep.items()}
-        self._known[key] = (replace(outcome, keep={}), packed)
+        values = None
+        if repaired is not None:
+            weights = {layer.name: layer.read().detach() for layer in repaired}
+            values = {name: weights[name].cpu()[mask] for name, mask in outcome.keep.items()}
+        self._known[key] = _Known(replace(outcome, keep={}), packed, values)
+        self._known.move_to_end(key)
         while len(self._known) > 1 and self._bytes() > self.capacity:
             self._known.popitem(last=False)
+
+    def masks(self, key: str) -> "dict[str, Tensor] | None":
+        """Keep mask per layer; None when the recipe is not known."""
+        found = self._recall(key)
+        return None if found is None else {n: mask.unpack() for n, mask in found.masks.items()}
 
     def apply(self, key: str, layers: "Sequence[PrunableLinear]") -> "PruneOutcome | None":
         """Prune dense layers as remembered; None when the recipe is not known."""
         import torch
 
+        found = self._recall(key)
+        if found is None:
+            return None
+        for layer in layers:
+            weight = layer.read().detach()
+            keep = found.masks[layer.name].unpack().to(weight.device)
+            if found.values is None:
+                pruned = torch.where(keep, weight, torch.zeros((), dtype=weight.dtype))
+            else:
+                pruned = torch.zeros_like(weight)
+                pruned[keep] = found.values[layer.name].to(weight)
+            layer.write(pruned)
+        return found.outcome
+
+    def _recall(self, key: str) -> _Known | None:
         if key not in self._known:
             return None
         self._known.move_to_end(key)
-        outcome, packed = self._known[key]
-        for layer in layers:
-            weight = layer.read().detach()
-            keep = packed[layer.name].unpack().to(weight.device)
-            layer.write(torch.where(keep, weight, torch.zeros((), dtype=weight.dtype)))
-        return outcome
+        return self._known[key]
 
     def _bytes(self) -> int:
-        return sum(len(mask.bits) for _, masks in self._known.values() for mask in masks.values())
+        return sum(known.size for known in self._known.values())

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
@@ -13,8 +14,10 @@ from tasks.sandbox_scores import CandidateRejected
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench, find_search_bench
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from autoprune.evaluation.perplexity import Evaluation
-    from autoprune.pruning import PruneOutcome
+    from autoprune.pruning import PruneOutcome, PruningPlan
     from autoprune.search.steps import Measurement
 
 
@@ -64,7 +67,13 @@ def measure_dense(bench_id: str, part: str) -> dict[str, Any]:
 
 @step("measure", "measure {step_id}")
 def measure(
-    bench_id: str, step_id: str, recipe: dict[str, Any], windows: int, sparsity: float
+    bench_id: str,
+    step_id: str,
+    recipe: dict[str, Any],
+    windows: int,
+    sparsity: float,
+    draw: int = 0,
+    kl: bool = False,
 ) -> dict[str, Any]:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
@@ -74,6 +83,8 @@ def measure(
         recipe: JSON form of the recipe.
         windows: Use the first so many selection windows.
         sparsity: Share of zeros.
+        draw: Which draw of calibration text the statistics come from.
+        kl: Also measure the distance to the dense model.
 
     Returns:
         JSON form of the outcome.
@@ -83,7 +94,9 @@ def measure(
     bench = find_search_bench(bench_id)
     started = time.monotonic()
     try:
-        found = _measurement(bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
+        with bench.drawn(draw):
+            parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
+            found = _measurement(*parts, kl=kl)
     except CandidateRejected as error:
         seconds = time.monotonic() - started
         return outcome_to_json(Failed(error.code, error.detail[:400], seconds))
@@ -137,40 +150,73 @@ def pruned(bench: SearchBench, recipe: Recipe, sparsity: float) -> Iterator["Pru
         CandidateRejected: If the sandbox turns the metric away.
         UsageError: If the recipe or its scores make no sense.
     """
-    key = digest_json([recipe.to_json(), sparsity])
+    key = digest_json([recipe.to_json(), sparsity, bench.draw])
     with bench.dense:
         outcome = bench.masks.apply(key, bench.layers)
         yield outcome if outcome is not None else _prune(bench, recipe, sparsity, key)
 
 
 def _prune(bench: SearchBench, recipe: Recipe, sparsity: float, key: str) -> "PruneOutcome":
+    """Prune by scores, or by masks that another repair of them left behind; then repair."""
     from autoprune.pruning import PruningPlan, prune_one_shot
     from autoprune.solvers import Plain
     from tasks.scoring import score_function
 
     plan = PruningPlan.of_recipe(recipe, sparsity, pattern=bench.spec.pattern, seed=bench.seed)
+    bare = replace(recipe, solver=Plain.NAME)
+    bare_key = digest_json([bare.to_json(), sparsity, bench.draw])
+    masks = bench.masks.masks(bare_key)
+    if masks is None:
+        statistics = bench.calibrated(plan.needs)
+        outcome = prune_one_shot(
+            bench.layers,
+            score_function(bench, recipe.metric, bench.layers),
+            replace(plan, solver=Plain()),
+            statistics=statistics,
+            context=bench.context_for(statistics),
+            report=bench.report,
+        )
+        bench.masks.keep(bare_key, outcome)
+        if isinstance(plan.solver, Plain):
+            return outcome
+        masks = dict(outcome.keep)
+        bench.dense.restore()
+    repaired = _repair(bench, masks, plan)
+    bench.masks.keep(key, repaired, bench.layers)
+    return repaired
+
+
+def _repair(bench: SearchBench, masks: "dict[str, Tensor]", plan: "PruningPlan") -> "PruneOutcome":
+    """Repair dense layers on given masks."""
+    from autoprune.progress import Progress
+    from autoprune.pruning import PruneOutcome, repair_layer
+
+    started = time.monotonic()
     statistics = bench.calibrated(plan.needs)
-    outcome = prune_one_shot(
-        bench.layers,
-        score_function(bench, recipe.metric, bench.layers),
-        plan,
-        statistics=statistics,
-        context=bench.context_for(statistics),
-        report=bench.report,
-    )
-    if isinstance(plan.solver, Plain):
-        bench.masks.keep(key, outcome)
-    return outcome
+    notes: list[str] = []
+    for done, layer in enumerate(bench.layers, 1):
+        stats = statistics.of(layer.name) if plan.solver.needs else {}
+        masks[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
+        notes.extend(said)
+        bench.report(Progress("repair", done, len(bench.layers)))
+    return PruneOutcome.of_masks(masks, time.monotonic() - started, notes)
 
 
 def _measurement(
-    bench: SearchBench, recipe: Recipe, part: str, windows: int, sparsity: float
+    bench: SearchBench,
+    recipe: Recipe,
+    part: str,
+    windows: int,
+    sparsity: float,
+    *,
+    kl: bool = False,
 ) -> "Measurement":
     from autoprune.search.steps import Measurement
 
     started = time.monotonic()
     with pruned(bench, recipe, sparsity) as outcome:
         result = _evaluate(bench, part, windows)
+        distance = bench.distance_to_dense(part, windows) if kl else ()
     return Measurement(
         nll=tuple(result.nll),
         tokens=result.tokens,
@@ -179,6 +225,7 @@ def _measurement(
         mask_digest=outcome.mask_digest,
         sparsity=outcome.sparsity,
         seconds=time.monotonic() - started,
+        kl=distance,
     )
 
 

@@ -1,6 +1,7 @@
 """The workbench of a search: text in three parts, shared statistics, sandbox, dense weights."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from autoprune.calibration.layer_files import LayerFile
     from autoprune.calibration.splits import Splits
     from autoprune.calibration.statistics import Statistics
+    from autoprune.evaluation.kl import DensePredictions
     from autoprune.pruning import DenseWeights
     from sandbox.client import Sandbox
 
@@ -39,13 +41,15 @@ class SearchBench(Workbench):
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
-        masks: Masks that may be asked for again.
+        masks: What may be asked for again.
+        draw: Which draw of calibration text is in use.
     """
 
     spec: SearchSpec = field(kw_only=True)
     run_id: str = field(kw_only=True)
     designs_in: str = field(default="docker", kw_only=True)
     masks: MaskMemory = field(default_factory=MaskMemory, kw_only=True)
+    draw: int = field(default=0, kw_only=True)
 
     @cached_property
     def splits(self) -> "Splits":
@@ -83,18 +87,72 @@ class SearchBench(Workbench):
             self.windows[name] = found
         return self.windows[name]
 
-    def calibrated(self, needs: Collection[str]) -> "Statistics":
-        """Statistics of the dense model with at least ``needs``."""
+    @contextmanager
+    def drawn(self, draw: int) -> Iterator[None]:
+        """Work with statistics of another draw of calibration text of the same size."""
+        before, self.draw = self.draw, draw
+        try:
+            yield
+        finally:
+            self.draw = before
+
+    def _calibration_windows(self) -> str:
+        """Name of the windows of this draw: consecutive at first, then of mixed documents."""
         self.part(CALIBRATION)
-        wanted = OFFERED | set(needs)
-        known = self._statistics
+        if self.draw == 0:
+            return CALIBRATION
+        name = f"{CALIBRATION} {self.draw}"
+        if name not in self.windows:
+            from random import Random
+
+            from autoprune.calibration.corpus import Corpus
+            from autoprune.calibration.windows import token_windows
+
+            corpus = self.splits.calibration
+            documents = list(corpus.documents)
+            Random(f"{self.seed} {self.draw}").shuffle(documents)
+            mixed = Corpus.of(f"{corpus.name} {self.draw}", documents)
+            wanted = len(self.windows[CALIBRATION])
+            self.windows[name] = token_windows(
+                mixed, self.loaded.tokenizer, wanted, self.spec.seqlen, cache=self.store
+            )
+        return name
+
+    def calibrated(self, needs: Collection[str]) -> "Statistics":
+        """Statistics of the dense model with at least ``needs``, from this draw's windows."""
+        windows = self._calibration_windows()
+        wanted = OFFERED | self._foreseen | set(needs)
+        known = self._statistics.get(self.draw)
         if known is None or not wanted <= known[0]:
             names = wanted if known is None else wanted | known[0]
             # Weights may be pruned at this moment; statistics are of the dense model.
             self.dense.restore()
-            self._statistics = (names, self.statistics(CALIBRATION, names))
-        assert self._statistics is not None
-        return self._statistics[1]
+            # Gram matrices take more memory than the model: those of one draw at a time.
+            self._statistics = {self.draw: (names, self.statistics(windows, names))}
+        return self._statistics[self.draw][1]
+
+    @cached_property
+    def _foreseen(self) -> frozenset[str]:
+        """What the repairs of this search will read, so that one pass of the model collects all."""
+        from autoprune.solvers import build_solver
+
+        solvers = [build_solver(text) for text in self.spec.choices.solvers]
+        return frozenset[str]().union(*(solver.needs for solver in solvers))
+
+    def distance_to_dense(self, part: str, windows: int) -> tuple[float, ...]:
+        """Mean KL of the model as it is now to the dense one on each window, nats per token."""
+        from autoprune.evaluation.kl import dense_predictions, kl_to_dense
+
+        if part not in self._predictions:
+            pruned = type(self.dense)(self.layers)
+            self.dense.restore()
+            self._predictions[part] = dense_predictions(
+                self.loaded.model, self.part(part), report=self.report
+            )
+            pruned.restore()
+        return kl_to_dense(
+            self.loaded.model, self._predictions[part], windows=windows, report=self.report
+        )
 
     @cached_property
     def dense(self) -> "DenseWeights":
@@ -111,17 +169,19 @@ class SearchBench(Workbench):
             self._context = ModelContext(self.layers, statistics, self.seed)
         return self._context
 
-    @cached_property
+    @property
     def layer_files(self) -> "dict[str, LayerFile]":
-        """Read-only files of weights and offered statistics, by layer name."""
-        from autoprune.calibration.layer_files import write_layer_files
+        """Read-only files of weights and offered statistics of this draw, by layer name."""
+        if self.draw not in self._layer_files:
+            from autoprune.calibration.layer_files import write_layer_files
 
-        self.dense.restore()
-        statistics = self.calibrated(OFFERED)
-        written = write_layer_files(
-            self.layers, statistics, self.inputs_folder, names=sorted(OFFERED)
-        )
-        return {file.layer_name: file for file in written}
+            self.dense.restore()
+            statistics = self.calibrated(OFFERED)
+            written = write_layer_files(
+                self.layers, statistics, self.inputs_folder, names=sorted(OFFERED)
+            )
+            self._layer_files[self.draw] = {file.layer_name: file for file in written}
+        return self._layer_files[self.draw]
 
     @property
     def inputs_folder(self) -> Path:
@@ -150,15 +210,23 @@ class SearchBench(Workbench):
         opened: Any = self.__dict__.pop("sandbox", None)
         if opened is not None:
             opened.__exit__(None, None, None)
-        for name in ("dense", "layer_files", "splits"):
+        for name in ("dense", "splits"):
             self.__dict__.pop(name, None)
-        self._context = self._statistics = None
+        self._context = None
+        for kept in (self._statistics, self._predictions, self._layer_files):
+            kept.clear()
         self.masks = MaskMemory()
         super().close()
 
     _context: "ModelContext | None" = field(default=None, init=False, repr=False)
-    _statistics: "tuple[set[str] | frozenset[str], Statistics] | None" = field(
-        default=None, init=False, repr=False
+    _statistics: "dict[int, tuple[set[str] | frozenset[str], Statistics]]" = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _predictions: "dict[str, DensePredictions]" = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _layer_files: "dict[int, dict[str, LayerFile]]" = field(
+        default_factory=dict, init=False, repr=False
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
-from autoprune.design.prompts import Prompts
+from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.search.archive import Entry
 from autoprune.search.events import EventLog
@@ -38,6 +38,8 @@ from autoprune.search.steps import (
 )
 
 LOG_FILE = "search.db"
+# Templates that replace ours, beside the log, so that whoever opens the search finds them.
+PROMPTS_FOLDER = "prompts"
 ALLOWED: dict[type[WorkStep], type[Outcome]] = {
     Propose: Reply,
     Validate: Validation,
@@ -73,7 +75,8 @@ class Search:
         Args:
             folder: Holds the log; made when missing.
             spec: None: the one on record.
-            prompts: Folder of templates that replace ours.
+            prompts: Folder of templates that replace ours; copied into ``folder``. None: those that
+                the search was started with.
 
         Raises:
             UsageError: If there is nothing to resume, or the specification or the prompts differ
@@ -84,7 +87,10 @@ class Search:
         path = folder / LOG_FILE
         if spec is None and not path.exists():
             raise UsageError(f"{folder} holds no search; start one there, or name another folder")
-        templates = Prompts(prompts)
+        kept = folder / PROMPTS_FOLDER
+        templates = Prompts(kept if prompts is None and kept.is_dir() else prompts)
+        if prompts is not None and not path.exists():
+            copy_templates(prompts, kept)
         log = EventLog(path)
         try:
             events = list(log)

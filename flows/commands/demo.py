@@ -22,6 +22,7 @@ DEFAULTS = {
     "windows": 6,
     "sealed_windows": 8,
     "minutes": 6.0,
+    "draws": 1,
 }
 
 

@@ -29,7 +29,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--corpus", metavar="REF", help="text (default: wikipedia-sample)")
     group.add_argument("--sparsity", type=share, help="share of zeros, 0 ≤ s < 1 (default 0.6)")
     group.add_argument("--pattern", help="unstructured (default) or N:M, such as 2:4")
-    group.add_argument("--solver", help="repair of the weights that stay (default none)")
+    group.add_argument("--solver", help="repair of the weights that stay (default auto: searched)")
     group.add_argument("--samples", type=positive_number, help="calibration windows (default 16)")
     group.add_argument("--seqlen", type=positive_number, help="tokens in a window (default 512)")
     group.add_argument(
@@ -40,6 +40,22 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--sealed-windows", type=positive_number, help="windows read once at the end (default 20)"
+    )
+    group.add_argument(
+        "--fitness",
+        choices=("perplexity", "kl", "both"),
+        help="what ranks recipes: loss (default), distance to the dense model, or their sum",
+    )
+    group.add_argument(
+        "--also",
+        dest="also_sparsities",
+        type=share,
+        action="append",
+        metavar="S",
+        help="another share of zeros at which the best have to hold too; may be repeated",
+    )
+    group.add_argument(
+        "--draws", type=positive_number, help="calibration draws of the winner (default 3)"
     )
     group.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run")
     group.add_argument(
@@ -66,6 +82,9 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
         "--language",
         choices=("expression", "python", "both"),
         help="formulas (default), Python code, or both",
+    )
+    group.add_argument(
+        "--prompts", metavar="FOLDER", help="prompt templates that replace ours of the same name"
     )
     group.add_argument("--script", metavar="FILE", help="answers of the scripted designer")
     group.add_argument(

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -16,10 +17,13 @@ import pytest
 from autoprune.design import local
 from autoprune.design.canary import probe_server
 from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.formulas import blanked
 from autoprune.design.grammar import answer_grammar
 from autoprune.design.parsing import AnswerForm, Proposal, read_answer
 from autoprune.errors import DamagedFileError, PrerequisiteError
 from autoprune.metrics.language import gbnf
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search import SearchSpec
 
 
 @pytest.fixture
@@ -99,19 +103,35 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.demo
 def test_real_designer_writes_what_can_be_read(model: Path) -> None:
-    groups, allocations, aliases = ("row", "matrix"), ("uniform", "sdsa"), ("wanda",)
-    grammar = answer_grammar(gbnf(), aliases=aliases, groups=groups, allocations=allocations)
+    choices = SearchSpec(model="m", corpus="c").choices
+    wanda = Recipe(Candidate("builtin", "wanda"), allocation="ramp", solver="sparsegpt")
+    blank = blanked(wanda.metric, Random(1))
     question = "Write a formula that scores the weights of a network, better than abs(W) * x_norm."
     with local.LocalServer(model) as server:
         designer = server.designer()
         seen = probe_server(designer)
         assert (seen.enforcement, seen.stop_reason) == ("grammar", True)
-        for seed in (1, 2):
-            request = ChatRequest((Message("user", question),), 120, 0.8, seed, grammar)
+        for part in (None, "metric", "allocation", "solver", "group"):
+            place = blank if part == "metric" else None
+            now = "sparsegpt" if part == "solver" else ""
+            grammar = answer_grammar(gbnf(), choices, ("wanda",), part=part, blank=place, now=now)
+            request = ChatRequest((Message("user", question),), 120, 0.8, 1, grammar)
             reply = designer.complete(request)
             assert reply.usage.total > 0
-            found = read_answer(reply, AnswerForm("expression", groups, allocations, aliases))
+            form = AnswerForm(
+                "expression",
+                choices.groups,
+                choices.allocations,
+                ("wanda",),
+                solvers=choices.solvers,
+                base=wanda,
+                part=part,
+            )
+            found = read_answer(reply, form)
             assert isinstance(found, Proposal), reply
+            others = {"metric", "group", "allocation", "solver"} - {part}
+            if part is not None:
+                assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
     assert server.address is None
 
 

@@ -195,7 +195,7 @@ def test_answers_without_a_metric_do_not_pass(
     words = ["search", "--model", params.model, "--corpus", params.corpus, "--run", "empty", "-q"]
     words += ["--designer", "scripted", "--script", script(tmp_path, ["I cannot help with that."])]
     words += ["--sandbox", "off", "--samples", "4", "--seqlen", "48", "--windows", "4"]
-    words += ["--rung-windows", "2", "--sealed-windows", "3", "--candidates", "3", "--json"]
+    words += ["--rung-windows", "2", "--sealed-windows", "3", "--candidates", "1", "--json"]
     assert main(words) == 3
     record = json.loads(capsys.readouterr().out)
     assert record["passed"] is False

@@ -59,3 +59,11 @@ class Prompts:
                 f"prompt template {name}.j2 cannot be filled ({error}); "
                 "compare it with the one in autoprune/design/prompts"
             ) from error
+
+
+def copy_templates(source: Path, target: Path) -> None:
+    """Copy the templates of a folder, and nothing else of it."""
+    for template in sorted(source.rglob("*.j2")):
+        place = target / template.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
