@@ -7,8 +7,11 @@ import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Protocol
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError
 from tasks.state import State
@@ -49,10 +52,12 @@ class Finding:
 
 def all_checks(state: State) -> list[Line]:
     """Every check, in the order in which a newcomer would mend them."""
+    from flows.platform.health import platform_findings
     from sandbox.preflight import preflight
 
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus(), _designer()]
     found += [_accelerator(), _disk(state), _stores(state)]
+    found += _tried_all("prefect", lambda: platform_findings(state))
     found += preflight()
     return found
 
@@ -77,15 +82,28 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    seen, missing = [], []
+    seen, wrong = [], []
     for package in PACKAGES:
         try:
-            seen.append(f"{package} {version(package)}")
+            found = version(package)
         except PackageNotFoundError:
-            missing.append(package)
-    if missing:
-        return Finding("packages", False, f"missing: {', '.join(missing)}", "make install")
+            wrong.append(f"{package} is missing")
+            continue
+        seen.append(f"{package} {found}")
+        if not _wanted(package).contains(found, prereleases=True):
+            wrong.append(f"{package} {found} is not {_wanted(package)}")
+    if wrong:
+        return Finding("packages", False, "; ".join(wrong), "make install")
     return Finding("packages", True, ", ".join(seen))
+
+
+def _wanted(package: str) -> SpecifierSet:
+    """The versions that our own package asks for."""
+    try:
+        lines = [Requirement(line) for line in requires("autoprune") or ()]
+    except PackageNotFoundError:
+        return SpecifierSet()
+    return next((line.specifier for line in lines if line.name == package), SpecifierSet())
 
 
 def _demo_model() -> Finding:
@@ -162,3 +180,12 @@ def _tried(name: str, look: Callable[[], str]) -> Finding:
     except AutopruneError as error:
         what, _, mend = str(error).partition("; ")
         return Finding(name, False, what, mend or "see the message")
+
+
+def _tried_all(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except Exception as error:
+        # A server of another version or one that dies while it is asked; that is the finding.
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        return [Finding(name, False, words, "autoprune down, then autoprune up")]

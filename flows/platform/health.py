@@ -1,0 +1,119 @@
+"""What ``autoprune doctor`` says about the servers, the worker and the slots."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flows.checks import Finding
+from flows.platform import services
+from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
+from flows.platform.processes import Register
+from flows.platform.services import POOL
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+UP = "autoprune up"
+# A worker tells the server every half minute that it is there.
+SILENT_SECONDS = 120.0
+
+
+def platform_findings(state: State) -> list[Finding]:
+    """The servers, the worker, killed runs and held slots."""
+    api, prefect = _prefect(state)
+    found = [prefect, _mlflow(state)]
+    if api and prefect.ok:
+        with client_of(api) as client:
+            found += [*_worker(client), *_slots(client), _rule(client)]
+    return found
+
+
+def _prefect(state: State) -> tuple[str, Finding]:
+    own = os.environ.get("PREFECT_API_URL", "")
+    known = Register(services.register_file(state)).read().get("prefect")
+    api = own or (known.url if known else "")
+    if not api:
+        return "", Finding("prefect", True, f"no server; commands run alone; `{UP}` starts one")
+    page = services.prefect_page(api)
+    if services.prefect_answers(api):
+        return api, Finding("prefect", True, f"server answers at {page}")
+    mend = "start it or unset PREFECT_API_URL" if own else f"autoprune down, then {UP}"
+    return api, Finding("prefect", False, f"server at {page} gives no answer", mend)
+
+
+def _mlflow(state: State) -> Finding:
+    own = state.tracking_uri if state.tracking_uri.startswith("http") else ""
+    known = Register(services.register_file(state)).read().get("mlflow")
+    url = own or (known.url if known else "")
+    if not url:
+        return Finding("mlflow", True, f"no server; records go to the file; `{UP}` shows them")
+    if services.mlflow_answers(url):
+        return Finding("mlflow", True, f"server answers at {url}")
+    mend = "start it or unset MLFLOW_TRACKING_URI" if own else f"autoprune down, then {UP}"
+    return Finding("mlflow", False, f"server at {url} gives no answer", mend)
+
+
+def _worker(client: "SyncPrefectClient") -> Iterator[Finding]:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        pool = client.read_work_pool(POOL)
+    except ObjectNotFound:
+        yield Finding("worker", False, f"the server has no work pool {POOL!r}", UP)
+        return
+    if pool.is_paused:
+        mend = f"prefect work-pool resume {POOL}"
+        yield Finding("worker", False, f"work pool {POOL!r} is paused", mend)
+        return
+    now = datetime.now(UTC)
+    seen = [
+        worker.name
+        for worker in client.read_workers_for_work_pool(POOL)
+        if worker.last_heartbeat_time is not None
+        and (now - worker.last_heartbeat_time).total_seconds() < SILENT_SECONDS
+    ]
+    if seen:
+        yield Finding("worker", True, f"{', '.join(sorted(seen))} takes runs of pool {POOL!r}")
+    else:
+        yield Finding("worker", False, f"no worker takes runs of pool {POOL!r}", UP)
+
+
+def _slots(client: "SyncPrefectClient") -> Iterator[Finding]:
+    limits = client.read_global_concurrency_limits(limit=200)
+    missing = sorted(set(LIMITS) - {limit.name for limit in limits})
+    if missing:
+        yield Finding("limits", False, f"missing: {', '.join(missing)}", UP)
+    running = _running(client)
+    held = [limit for limit in limits if limit.active_slots]
+    words = ", ".join(f"{limit.name} {limit.active_slots} of {limit.limit}" for limit in held)
+    said = f"held: {words or 'none'}; {running} runs at work"
+    if held and not running:
+        clear = "; ".join(f"prefect gcl update {limit.name} --active-slots 0" for limit in held)
+        mend = f"wait a minute for the leases to end; if they do not: {clear}"
+        yield Finding("slots", False, said, mend)
+    else:
+        yield Finding("slots", True, said)
+
+
+def _running(client: "SyncPrefectClient") -> int:
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    active = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+    asked = FlowRunFilter(state=FlowRunFilterState(type=active))
+    return len(client.read_flow_runs(flow_run_filter=asked, limit=200))
+
+
+def _rule(client: "SyncPrefectClient") -> Finding:
+    rules = client.read_automations_by_name(ZOMBIE_RULE)
+    if rules and rules[0].enabled:
+        return Finding("zombies", True, "killed runs are marked as crashed by an automation")
+    what = "switched off" if rules else "missing"
+    mend = "switch it on under Automations in the Prefect UI" if rules else UP
+    return Finding("zombies", False, f"the automation {ZOMBIE_RULE!r} is {what}", mend)
