@@ -1,9 +1,11 @@
 """The Pareto picture: sparsity against sealed perplexity, one line per method."""
 
 import math
+from typing import TYPE_CHECKING, Any
 
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import OK, Row
+from autoprune.comparison.words import figure
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.report.canvas import (
     BLUE,
@@ -18,73 +20,109 @@ from autoprune.report.canvas import (
     plain,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY, INK)
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LONGEST_NAME = 34
+LEADS = (1, 1.5, 2, 3, 5, 7)
+# Below this ratio of the highest to the lowest value a linear axis reads better.
+LOG_FROM = 3.0
+FAR_ABOVE = 6.0
 
 
 def pareto_png(result: Comparison) -> bytes:
-    """PNG on white; perplexity on a logarithmic axis, N:M budgets as single hollow points."""
-    count = len(result.methods)
-    with new_canvas("wide", max(4.2, 1.6 + 0.21 * count)) as canvas:
+    """PNG on white, N:M budgets as single hollow points.
+
+    Perplexity stands on a logarithmic axis where it spans much; points far above the best of every
+    budget would flatten all others and are named below the picture instead.
+    """
+    shown = [row for row in result.rows if _drawable(row)]
+    limit = _highest(shown)
+    above = [row for row in shown if (row.perplexity or 0.0) > limit]
+    shown = [row for row in shown if row not in above]
+    with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
-        axes.set_yscale("log")
         for number, method in enumerate(result.methods):
-            rows = [row for row in result.rows if row.method == method and _drawable(row)]
-            colour = COLOURS[number % len(COLOURS)]
-            dash = DASHES[number // len(COLOURS) % len(DASHES)]
-            marker = MARKERS[number % len(MARKERS)]
-            line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
-            dots = [row for row in rows if row.pattern != UNSTRUCTURED]
-            label = plain(method, LONGEST_NAME)
-            if line:
-                axes.errorbar(
-                    [100 * row.sparsity for row in line],
-                    [row.perplexity or math.nan for row in line],
-                    yerr=[row.deviation or 0.0 for row in line],
-                    color=colour,
-                    linestyle=dash,
-                    marker=marker,
-                    markersize=4.5,
-                    linewidth=1.4,
-                    capsize=2,
-                    label=label,
-                )
-            if dots:
-                axes.plot(
-                    [100 * row.sparsity for row in dots],
-                    [row.perplexity or math.nan for row in dots],
-                    color=colour,
-                    linestyle="none",
-                    marker=marker,
-                    markersize=7,
-                    markerfacecolor="none",
-                    label=None if line else label,
-                )
+            _draw_method(axes, number, method, [row for row in shown if row.method == method])
         if result.dense is not None and math.isfinite(result.dense):
             axes.axhline(result.dense, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+            place = ("axes fraction", "data")
             axes.annotate(
-                "dense",
-                (0.005, result.dense),
-                xycoords=("axes fraction", "data"),
-                color=MUTED,
-                va="bottom",
-                fontsize=9,
+                "dense", (0.005, result.dense), xycoords=place, color=MUTED, va="bottom", fontsize=9
             )
-        axes.set_xlabel("zeros, % of the prunable weights (hollow: N:M)")
-        axes.set_ylabel("sealed perplexity, log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.yaxis.set_minor_formatter(lambda value, _: _minor(value))
-        axes.tick_params(axis="y", which="both", length=0)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        _label_axes(axes, result, shown, above)
         return canvas.png()
 
 
-def _minor(value: float) -> str:
-    leading = value / 10 ** math.floor(math.log10(value))
-    return f"{value:,.0f}" if round(leading) in (2, 5) else ""
+def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> None:
+    line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
+    dots = [row for row in rows if row.pattern != UNSTRUCTURED]
+    look: dict[str, Any] = {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+    name = plain(method, LONGEST_NAME)
+    if line:
+        axes.errorbar(
+            [100 * row.sparsity for row in line],
+            [row.perplexity or math.nan for row in line],
+            yerr=[row.deviation or 0.0 for row in line],
+            linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
+            markersize=4.5,
+            linewidth=1.4,
+            capsize=2,
+            label=name,
+            **look,
+        )
+    if dots:
+        axes.plot(
+            [100 * row.sparsity for row in dots],
+            [row.perplexity or math.nan for row in dots],
+            linestyle="none",
+            markersize=7,
+            markerfacecolor="none",
+            label=None if line else name,
+            **look,
+        )
+
+
+def _label_axes(axes: "Axes", result: Comparison, shown: list[Row], above: list[Row]) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    values = [row.perplexity or math.nan for row in shown]
+    values += [result.dense] if result.dense is not None and math.isfinite(result.dense) else []
+    logarithmic = bool(values) and max(values) > LOG_FROM * min(values)
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = math.log10(min(values)), math.log10(max(values))
+        ticks = [
+            lead * 10.0**power for power in range(int(low) - 1, int(high) + 2) for lead in LEADS
+        ]
+        axes.set_yticks([tick for tick in ticks if min(values) * 0.9 <= tick <= max(values) * 1.1])
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.set_xticks(sorted({round(100 * row.sparsity, 4) for row in shown}))
+    axes.set_ylabel("sealed perplexity" + (", logarithmic" if logarithmic else ""))
+    label = "zeros, % of the prunable weights (hollow: N:M)"
+    if above:
+        named = "; ".join(f"{r.method} at {r.target}: {figure(r.perplexity)}" for r in above[:2])
+        more = f"; {len(above) - 2} more" if len(above) > 2 else ""
+        label += f"\nabove the picture: {named}{more}"
+    axes.set_xlabel(label)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def _highest(rows: list[Row]) -> float:
+    best: dict[str, float] = {}
+    for row in rows:
+        value = row.perplexity or math.inf
+        best[row.target] = min(best.get(row.target, math.inf), value)
+    return FAR_ABOVE * max(best.values(), default=math.inf)
 
 
 def _drawable(row: Row) -> bool:
