@@ -6,6 +6,7 @@ from random import Random
 
 from autoprune.design.formulas import expression_of, reduced
 from autoprune.design.parts import family
+from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.moves import (
@@ -68,6 +69,26 @@ def plan_generation(
     return [planner.plan(slot) for slot in range(count)]
 
 
+def plan_operator(
+    state: State, generation: int, operator: str, hints: Sequence[str], taken: set[str]
+) -> list[Plan]:
+    """What one operator would do now, whether it would be chosen or not; exploits for every part.
+
+    Raises:
+        UnknownNameError: If there is no such operator for a designer.
+    """
+    if operator not in DESIGN_OPERATORS:
+        raise UnknownNameError("operator", operator, DESIGN_OPERATORS)
+    planner = _Planner(state, generation, hints, taken)
+    plans = []
+    for slot in range(len(EXPLOITED) if operator == "exploit" else 1):
+        plan = planner.make(slot, operator)
+        if plan is not None and plan.part not in [known.part for known in plans]:
+            plans.append(plan)
+        planner.planned[operator] = slot + 1
+    return plans
+
+
 def spare_recipe(
     state: State, generation: int, slot: int, near: Recipe, taken: set[str]
 ) -> Recipe | None:
@@ -123,6 +144,10 @@ class _Planner:
                 return plan
             available = tuple(name for name in available if name != operator)
         return self._random(slot, rng)
+
+    def make(self, slot: int, operator: str) -> Plan | None:
+        """The plan of a given operator; None where it has nothing to work on."""
+        return self._make(slot, operator, stream(self.spec.seed, self.generation, slot, "plan"))
 
     def _design_operators(self) -> tuple[str, ...]:
         left_out = {"seed"} if self.generation > 1 else set()

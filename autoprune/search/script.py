@@ -6,8 +6,9 @@ slot order, whatever the order in which they arrived.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import formula_text
 from autoprune.design.prompts import Prompts
 from autoprune.search import chronicle
@@ -16,7 +17,7 @@ from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Slot
 from autoprune.search.moves import recipe_key
 from autoprune.search.paired import paired_difference
-from autoprune.search.planning import plan_generation
+from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.requests import Requests
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Spent, State
@@ -33,6 +34,14 @@ from autoprune.search.trials import Trials
 
 # Nats per token that the reference may move when it is measured again.
 DRIFT = 1e-3
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A prompt that would be sent."""
+
+    operator: str
+    request: ChatRequest
 
 
 class Script:
@@ -69,6 +78,24 @@ class Script:
             yield from self.trials.draw_again()
             yield from self._seal()
         return reason
+
+    def preview(self, operator: str | None, prompts: Prompts | None) -> list[Preview]:
+        """What the next generation would ask; empty before the reference is measured.
+
+        Args:
+            operator: Only this one, whether it would be chosen or not.
+            prompts: Other templates.
+        """
+        if self.archive.reference_entry() is None or not self.state.uses_designer:
+            return []
+        requests = Requests(self.state, prompts or self._prompts)
+        generation, taken = self.state.generation + 1, set(self._taken)
+        if operator is None:
+            plans = plan_generation(self.state, generation, self.spec.slots, requests.hints, taken)
+        else:
+            plans = plan_operator(self.state, generation, operator, requests.hints, taken)
+        asked = [plan for plan in plans if plan.recipe is None]
+        return [Preview(plan.operator, requests.proposal(generation, plan)) for plan in asked]
 
     # Baselines
 

@@ -12,7 +12,7 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.search.archive import Entry
 from autoprune.search.events import EventLog
 from autoprune.search.leaderboard import Row, leaderboard
-from autoprune.search.script import Script
+from autoprune.search.script import Preview, Script
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Spent
 from autoprune.search.steps import (
@@ -57,6 +57,7 @@ class Search:
 
     def __init__(self, log: EventLog, spec: SearchSpec, prompts: Prompts) -> None:
         self.spec = spec
+        self.prompts = prompts
         self._log = log
         self._lock = RLock()
         self._script = Script(spec, prompts)
@@ -185,6 +186,19 @@ class Search:
     def rung_correlation(self) -> float | None:
         """Spearman's correlation of the two rungs; None before three candidates have both."""
         return self._script.state.rung_correlation()
+
+    def preview(self, operator: str | None = None, prompts: Prompts | None = None) -> list[Preview]:
+        """The prompts that come next, as things stand; nobody is asked and nothing is decided.
+
+        Args:
+            operator: Only prompts of this operator, whether it would be chosen or not.
+            prompts: Other templates to try.
+        """
+        with self._lock:
+            open_now = [step for step in self._batch if isinstance(step, Propose)]
+            if open_now and operator is None and prompts is None:
+                return [Preview(step.operator, step.request) for step in open_now]
+            return self._script.preview(operator, prompts)
 
     def leaderboard(self) -> list[Row]:
         """All entries, best first, rejected ones last."""
