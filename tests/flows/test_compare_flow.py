@@ -264,19 +264,27 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
 ) -> None:
     import tasks.compare as cells
 
-    out, real, seen = tmp_path / "out", cells._prune, []
+    out, real = tmp_path / "out", cells._prune
 
-    def interrupted(*args: Any) -> Any:
-        seen.append(args)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return real(*args)
+    def stopped_after(finished: int) -> dict[str, Any]:
+        seen: list[Any] = []
 
-    monkeypatch.setattr(cells, "_prune", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
-    kept = json.loads((out / "comparison.json").read_text())
+        def interrupted(*args: Any) -> Any:
+            seen.append(args)
+            if len(seen) > finished:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        monkeypatch.setattr(cells, "_prune", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
+        kept: dict[str, Any] = json.loads((out / "comparison.json").read_text())
+        return kept
+
+    assert stopped_after(0)["rows"] == []
+    kept = stopped_after(2)
     assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
+    assert "interrupted: 2 of 3 cells" in (out / "comparison.md").read_text()
     monkeypatch.setattr(cells, "_prune", real)
     result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)
