@@ -9,9 +9,10 @@ from tasks.policies import step
 from tasks.sealed_touches import touch
 from tasks.seen import known_text, referenced_text
 from tasks.state import State
-from tasks.workbench import find_workbench
+from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
+    from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites import Suite
     from autoprune.evaluation.suites.rows import Row
 
@@ -94,20 +95,27 @@ def measure_suite(
     Returns:
         JSON form of the rows.
     """
-    from autoprune.evaluation.suites import build_suite
-    from autoprune.evaluation.suites.cleaning import Surroundings
-
     bench = find_workbench(bench_id)
-    suite: Suite = build_suite(name, **_tuples(settings))
     seen = known_text(models)
     if references:
         further = referenced_text(references, bench.store)
         seen = further if seen is None else seen | further
-    around = Surroundings(bench.store, seen, overlap)  # type: ignore[arg-type]
+    return {"rows": suite_rows(bench, name, settings, seen, overlap)}
+
+
+def suite_rows(
+    bench: Workbench, name: str, settings: dict[str, Any], seen: "SeenText | None", overlap: Any
+) -> list[dict[str, Any]]:
+    """JSON form of the rows of one suite for the workbench's model as it stands."""
+    from autoprune.evaluation.suites import build_suite
+    from autoprune.evaluation.suites.cleaning import Surroundings
+
+    suite: Suite = build_suite(name, **_tuples(settings))
+    around = Surroundings(bench.store, seen, overlap)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
     # Through JSON at once, so that a row compares equal to one that was read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
-    return {"rows": found}
+    return found
 
 
 @step("sealed touches")

@@ -16,16 +16,24 @@ _DECIDING = ("calibration", "selection")
 
 def write_seen(bench: Workbench, folder: Path) -> None:
     """Put the fingerprint of the text that decided about this model beside its weights."""
-    from autoprune.evaluation.seen_text import FILE, SeenText
+    from autoprune.evaluation.seen_text import FILE
+
+    seen = seen_in_windows(bench, _DECIDING)
+    if seen is not None:
+        seen.save(folder / FILE)
+
+
+def seen_in_windows(bench: Workbench, names: Iterable[str]) -> "SeenText | None":
+    """Fingerprint of the text of the named windows; names without windows are passed over."""
+    from autoprune.evaluation.seen_text import SeenText
 
     decode = bench.tokenizer.decode
     texts = [
         decode(bench.windows[name].flatten().tolist(), skip_special_tokens=True)
-        for name in _DECIDING
+        for name in names
         if name in bench.windows
     ]
-    if texts:
-        SeenText.of(texts).save(folder / FILE)
+    return SeenText.of(texts) if texts else None
 
 
 def known_text(models: Iterable[str]) -> "SeenText | None":

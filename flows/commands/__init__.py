@@ -21,6 +21,7 @@ from flows.commands import (
     resume,
     sandbox,
     search,
+    study,
     up,
     validate,
 )
@@ -47,6 +48,7 @@ ALL: tuple[Command, ...] = (
     prune,
     evaluate,
     compare,
+    study,
     compact,
     validate,
     promote,

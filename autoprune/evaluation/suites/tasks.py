@@ -22,16 +22,10 @@ from autoprune.evaluation.suites.provenance import (
 )
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
+from autoprune.evaluation.suites.task_names import GROUPS, MEANS, UNAVAILABLE
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 
-# The two seven-task sets of the pruning papers. The first (with RTE): Wanda (arXiv 2306.11695),
-# AlphaPruning, Pruner-Zero; the second (with PIQA): ATP (arXiv 2502.14770), LSA.
-_SHARED = ("hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "seven-rte": ("boolq", "rte", *_SHARED),
-    "seven-piqa": ("boolq", "piqa", *_SHARED),
-}
 # What those papers average: plain accuracy, not the length-normalised one.
 _AVERAGED = "acc"
 _NOT_METRICS = ("alias", "name", "sample_len", "sample_count")
@@ -43,7 +37,8 @@ class TasksSuite:
     """Every metric of every task, and the mean accuracy of each group.
 
     Args:
-        names: Tasks of lm-eval, groups (``seven-rte``, ``seven-piqa``) or task files (``.yaml``).
+        names: Tasks of lm-eval, groups (``seven-rte``, ``seven-piqa``, ``study-classification``,
+            ``study-generation``, ``study-reasoning``) or task files (``.yaml``).
         folder: Folder with local task files; data files in them are relative to the working
             directory.
         shots: Examples in the prompt; None keeps each task's own number. A task that fixes zero
@@ -98,9 +93,13 @@ class TasksSuite:
             model = _wrap(loaded, self.batch)
             rows: list[Row] = []
             for number, task in enumerate(wanted, 1):
-                rows += self._measure(task, model, manager, context, around)
+                reason = self._refusal(task, manager)
+                if reason:
+                    rows.append(context.missing(task, _AVERAGED, reason))
+                else:
+                    rows += self._measure(task, model, manager, context, around)
                 report(Progress(self.name, number, len(wanted), task))
-        return rows + [_group_mean(name, rows, context) for name in self.names if name in GROUPS]
+        return rows + [_group_mean(name, rows, context) for name in self.names if name in MEANS]
 
     def _manager(self) -> Any:
         names = {task for name in self.names for task in GROUPS.get(name, (name,))}
@@ -112,10 +111,18 @@ class TasksSuite:
     def _task_names(self, manager: Any) -> list[str]:
         names = [task for name in self.names for task in GROUPS.get(name, (name,))]
         for name in names:
-            if name not in manager.all_tasks and not Path(name).is_file():
+            known = name in manager.all_tasks or name in UNAVAILABLE
+            if not known and not Path(name).is_file():
                 near = difflib.get_close_matches(name, manager.all_tasks, n=8, cutoff=0.5)
                 raise UnknownNameError("task", name, {*near, *GROUPS})
         return list(dict.fromkeys(names))
+
+    def _refusal(self, task: str, manager: Any) -> str:
+        """Why a task that is known by name is not measured; empty where it can be."""
+        local = self.folder is not None and task in manager.all_tasks
+        if task not in UNAVAILABLE or (local and not _ships(task)):
+            return ""
+        return UNAVAILABLE[task].format(version=version("lm_eval"))
 
     def _measure(
         self, task: str, model: Any, manager: Any, context: RowContext, around: Surroundings
@@ -194,6 +201,11 @@ def _task_rows(
                 )
             )
     return rows
+
+
+def _ships(task: str) -> bool:
+    """Whether lm-eval itself brings the task, so that a name in a folder is not one's own."""
+    return task in _stock_manager().all_tasks
 
 
 def _text_of(doc: Any) -> str:

@@ -10,7 +10,8 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.rows import Row
-from autoprune.evaluation.suites.tasks import GROUPS, TasksSuite
+from autoprune.evaluation.suites.task_names import GROUPS, STUDY, UNAVAILABLE
+from autoprune.evaluation.suites.tasks import TasksSuite
 
 QUESTIONS = [
     {"question": "The sky is", "choices": ["blue", "a tall cat"], "label": 0},
@@ -123,11 +124,63 @@ def test_a_task_that_cannot_run_is_a_row_with_its_reason(folder: str) -> None:
 
 
 def test_groups_resolve_and_report_what_is_lacking() -> None:
-    assert {len(set(tasks)) for tasks in GROUPS.values()} == {7}
+    assert {len(set(GROUPS[name])) for name in ("seven-rte", "seven-piqa")} == {7}
     rows = TasksSuite(("seven-rte", "seven-piqa"), limit=1).run(tiny_subject())
     assert [row.name for row in rows[-2:]] == ["seven-rte", "seven-piqa"]
     assert len(rows) == 8 + 2
     assert "boolq" in rows[-1].reason
+
+
+def test_the_17_tasks_of_the_study_resolve_or_say_why_not() -> None:
+    names = [task for group in STUDY.values() for task in group]
+    assert len(set(names)) == 17
+    rows = TasksSuite(tuple(STUDY), limit=1).run(tiny_subject())
+    by_name = {row.name: row for row in rows}
+    for name in names:
+        # No data without a network, so here every row carries its reason.
+        assert by_name[name].status == "ok" or by_name[name].reason, name
+    for name in UNAVAILABLE:
+        assert by_name[name].status == "unavailable"
+    assert "code that the model writes" in by_name["humaneval"].reason
+    assert "has no such task" in by_name["popqa"].reason
+
+
+def test_every_study_task_that_is_not_refused_is_one_of_lm_eval() -> None:
+    from lm_eval.tasks import TaskManager
+
+    known = set(TaskManager().all_tasks)
+    wanted = {task for group in STUDY.values() for task in group} - set(UNAVAILABLE)
+    assert len(wanted) == 12 and wanted <= known
+
+
+def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_path: Path) -> None:
+    from autoprune.evaluation.hygiene import ContaminationError
+    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.evaluation.suites.cleaning import Surroundings
+
+    long = {**QUESTIONS[0], "question": "one two three four five six seven eight nine the sky is"}
+    data = tmp_path / "long.jsonl"
+    data.write_text("".join(json.dumps(q) + "\n" for q in [*QUESTIONS, long]))
+    own = tmp_path / "own"
+    own.mkdir()
+    text = CHOICE.replace("local_choice", "local_long") + SHARED
+    (own / "long.yaml").write_text(text.format(data=data))
+    suite, subject = TasksSuite(("local_long",), str(own)), tiny_subject()
+    everything = suite.run(subject)[0]
+    seen = SeenText.of(["zero one two three four five six seven eight ten"])
+    dropped = suite.run(subject, around=Surroundings(seen=seen))[0]
+    assert dropped.items == everything.items[:4] and len(everything.items) == 5
+    assert dropped.value == sum(dropped.items) / 4
+    assert (dropped.details["overlap"]["dropped"], dropped.details["overlap"]["shared_10"]) == (
+        1,
+        0,
+    )
+    with pytest.raises(ProtocolMismatchError, match="data is"):
+        compare_rows(everything, dropped)
+    reported = suite.run(subject, around=Surroundings(seen=seen, overlap="report"))[0]
+    assert reported.items == everything.items and reported.details["overlap"]["contaminated"] == 1
+    with pytest.raises(ContaminationError, match="1 of 5"):
+        suite.run(subject, around=Surroundings(seen=seen, overlap="refuse"))
 
 
 def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:

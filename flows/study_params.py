@@ -1,0 +1,83 @@
+"""Parameters of the study flow: the matrix of models, schemes, ratios, suites and policies."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
+
+
+class StudyModel(Params):
+    """One model of a study."""
+
+    ref: str = Field(description="Hub id, folder, .gguf file or package:module/file.gguf")
+    own_data: str | None = Field(
+        default=None,
+        description="Text like that the model was trained on, for the policy 'aligned'",
+    )
+
+
+class StudyParams(Params):
+    """Measure every model, pruned in every way, by every suite."""
+
+    name: str = Field(
+        default="study",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$",
+        description="Name of the study; the same name goes on where it stopped",
+        json_schema_extra=at(0),
+    )
+    models: list[StudyModel] = Field(
+        default=[StudyModel(ref=DEMO_MODEL)],
+        min_length=1,
+        description="Models, each with text of its own where it has any",
+        json_schema_extra=at(1),
+    )
+    schemes: list[str] = Field(
+        default=["magnitude", "wanda"],
+        min_length=1,
+        description="Methods as METRIC+ALLOCATION+SOLVER, or schemes of the paper",
+        json_schema_extra=at(2),
+    )
+    ratios: list[float] = Field(
+        default=[0.2, 0.4, 0.6],
+        min_length=1,
+        description="Shares of zeros, 0 to 1",
+        json_schema_extra=at(3),
+    )
+    suites: list[str] = Field(
+        default=["lm:windows=20"],
+        min_length=1,
+        description="Suites with their settings, such as tasks:names=study-classification",
+        json_schema_extra=at(4),
+    )
+    calibration: list[Literal["generic", "aligned", "self-generated"]] = Field(
+        default=["generic"],
+        min_length=1,
+        description="generic text, text like the model's own training data, or its own samples",
+        json_schema_extra=at(5),
+    )
+    generic: str = Field(
+        default=DEMO_CORPUS,
+        description="Text of the policy 'generic'",
+        json_schema_extra=at(6),
+    )
+    samples: int = Field(
+        default=16, ge=1, description="Calibration windows", json_schema_extra=at(7)
+    )
+    seqlen: int = Field(
+        default=512, ge=2, description="Tokens in a calibration window", json_schema_extra=at(8)
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Type of the weights in memory", json_schema_extra=at(9)
+    )
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(10))
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "StudyParams":
+        for ratio in self.ratios:
+            if not 0.0 < ratio < 1.0:
+                raise ValueError(f"ratio {ratio} is not a share between 0 and 1")
+        for values in (self.schemes, self.ratios, self.suites, self.calibration):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{values} names something twice")
+        return self

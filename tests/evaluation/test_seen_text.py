@@ -1,0 +1,72 @@
+"""The fingerprint of seen text: exact on planted n-grams, the same on every machine, readable."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoprune.errors import DamagedFileError
+from autoprune.evaluation.hygiene import ContaminationError, overlap
+from autoprune.evaluation.seen_text import SeenText
+from autoprune.evaluation.suites.cleaning import Surroundings, clean
+
+WORDS = [f"w{i}" for i in range(40)]
+documents = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=18).map(" ".join), max_size=5)
+
+
+def test_a_planted_10_gram_is_caught_and_9_words_are_not() -> None:
+    seen = SeenText.of([" ".join(WORDS[:20])])
+    ten = "before, " + " ".join(WORDS[5:15]).upper() + " after"
+    nine = "before " + " ".join(WORDS[5:14]) + " after"
+    assert seen.shared([ten, nine], 10) == [(1, 3), (0, 2)]
+    assert seen.shared([ten, nine], 8) == [(3, 5), (2, 4)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=documents, second=documents)
+def test_it_agrees_with_the_exact_check(first: list[str], second: list[str]) -> None:
+    seen = SeenText.of(second)
+    for n in (8, 10):
+        exact = {entry.document: entry.shared for entry in overlap(first, second, n)}
+        found = {i: hits for i, (hits, _) in enumerate(seen.shared(first, n)) if hits}
+        assert found == exact
+
+
+def test_hashes_do_not_depend_on_the_process() -> None:
+    seen = SeenText.of(["one two three four five six seven eight"])
+    assert seen.grams[8].tolist() == [15280410179660774614]
+    again = SeenText.of(["x", "one two three four five six seven eight"])
+    assert again.digest == seen.digest
+
+
+def test_file_there_and_back_and_damage(tmp_path: Path) -> None:
+    path = tmp_path / "seen_text.npz"
+    seen = SeenText.of([" ".join(WORDS)])
+    seen.save(path)
+    assert SeenText.load(path).digest == seen.digest
+    both = seen | SeenText.of([" ".join(reversed(WORDS))])
+    assert len(both.grams[10]) == 2 * len(seen.grams[10])
+    assert np.all(np.diff(both.grams[10].astype(object)) > 0)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DamagedFileError, match="seen_text"):
+        SeenText.load(path)
+
+
+def test_one_phrase_is_reported_and_a_copied_document_is_dropped() -> None:
+    phrase, copied = " ".join(WORDS[:10]), " ".join(WORDS[10:40])
+    long = " ".join(f"x{i}" for i in range(400))
+    around = Surroundings(seen=SeenText.of([" ".join(WORDS)]))
+    found = clean([f"{long} {phrase}", f"a {copied} b", long], around, what="the text")
+    assert found.kept == (0, 2)
+    assert found.report == {
+        "checked": 3, "shared_8": 2, "shared_10": 2, "contaminated": 1, "dropped": 1,
+        "policy": "drop",
+    }  # fmt: skip
+    with pytest.raises(ContaminationError, match="2 of 3 parts of the text share 10 words"):
+        clean([f"{long} {phrase}", copied, long], Surroundings(around.cache, around.seen, "refuse"),
+              what="the text")  # fmt: skip
+    with pytest.raises(ContaminationError, match="all 1 parts"):
+        clean([copied], around, what="the text")
+    assert clean([copied], Surroundings(), what="the text").kept == (0,)

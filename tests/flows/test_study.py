@@ -1,0 +1,125 @@
+"""A study through the command line: every cell a result or a reason, and nothing measured twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from flows.cli import main
+
+STUDY = """
+models:
+  - {{ref: {model}, own_data: {text}}}
+  - {model}-copy
+schemes: [magnitude, wanda, shortgpt]
+ratios: [0.5]
+suites:
+  - "lm:corpora={text},windows=4,seqlen=48"
+  - "reasoning:generators=digits,items=2,shots=0,new_tokens=2"
+calibration: [generic, aligned, self-generated]
+generic: {other}
+samples: 2
+seqlen: 48
+"""
+
+
+@pytest.fixture
+def study(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    copy = tiny_folder.with_name("tiny-copy")
+    if not copy.exists():
+        shutil.copytree(tiny_folder, copy)
+    other = tmp_path / "other.txt"
+    other.write_text("\n\n".join(f"other words {i} stand here, {i + 1} of them" for i in range(60)))
+    file = tmp_path / "matrix.yaml"
+    file.write_text(STUDY.format(model=tiny_folder, text=text_file, other=other))
+    return file
+
+
+def run(capsys: pytest.CaptureFixture[str], file: Path) -> dict[str, Any]:
+    assert main(["study", str(file), "--json", "-q"]) == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
+
+
+def test_the_matrix_is_full_and_goes_on(
+    study: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    first = run(capsys, study)
+    # Per model: dense, magnitude (reads no text), wanda and shortgpt for three texts; two suites.
+    assert first["cells_total"] == 2 * 2 * (1 + 1 + 3 + 3)
+    reasons = {cell["scheme"]: cell["reason"] for cell in first["cells"] if cell["reason"]}
+    assert "removes whole blocks" in reasons["shortgpt"]
+    lacking = [c for c in first["cells"] if c["scheme"] == "wanda" and c["reason"]]
+    assert {(c["policy"], c["model"].endswith("-copy")) for c in lacking} == {("aligned", True)}
+    assert "no own_data" in lacking[0]["reason"]
+    assert first["results"] == first["cells_total"] - 2 * 2 * 3 - 2
+    figures = {
+        (c["scheme"], c["policy"]): c["rows"][0]["value"]
+        for c in first["cells"]
+        if c["suite"] == "lm" and c["status"] == "ok" and not c["model"].endswith("-copy")
+    }
+    assert len(set(figures.values())) == len(figures) == 5
+
+    folder = Path(first["folder"])
+    table = pyarrow.parquet.read_table(folder / "results.parquet").to_pylist()
+    assert {row["id"] for row in table} == {cell["id"] for cell in first["cells"]}
+    assert {row["status"] for row in table} == {"ok", "unavailable"}
+    assert first["mlflow_run"]
+
+    victim = next(folder.joinpath("cells").glob("*.json"))
+    victim.unlink()
+    second = run(capsys, study)
+    # The two models have the same weights, so a cell of theirs is one file.
+    assert 0 < second["results"] - second["cached"] <= 2
+    assert figures_of(second) == figures_of(first)
+    study.write_text(study.read_text().replace("shortgpt]", "shortgpt, ria]"))
+    third = run(capsys, study)
+    assert third["results"] - third["cached"] == 2 * 3 + 2 * 2 - 0 - _shared(third)
+    assert main(["study", str(study), "-q"]) == 0
+    shown = capsys.readouterr().out
+    assert "the scheme 'shortgpt' is not built" in shown and "seqlen 48" in shown
+
+
+def figures_of(record: dict[str, Any]) -> list[Any]:
+    return [[row["value"] for row in cell["rows"]] for cell in record["cells"]]
+
+
+def _shared(record: dict[str, Any]) -> int:
+    """Fresh cells of the second model that the first one had filled a moment before."""
+    ids = [c["id"] for c in record["cells"] if c["scheme"] == "ria" and c["status"] == "ok"]
+    return len(ids) - len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("wanda,", "wnda,"), "did you mean wanda"),
+        (("ratios: [0.5]", "ratios: [50]"), "ratio 50.0 is not a share"),
+        (("lm:corpora", "ml:corpora"), "unknown suite 'ml'; did you mean lm"),
+        (("samples: 2", "sample: 2"), "sample = 2"),
+        (("windows=4", "window=4"), "window=4"),
+    ],
+)
+def test_a_wrong_study_is_refused_before_anything_is_measured(
+    study: Path, home: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str],
+    message: str,
+) -> None:  # fmt: skip
+    study.write_text(study.read_text().replace(*change))
+    assert main(["study", str(study), "-q"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (home / "studies").exists()
+
+
+def test_a_study_file_that_is_none(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", str(tmp_path / "no.yaml")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "list.yaml").write_text("- a\n")
+    assert main(["study", str(tmp_path / "list.yaml")]) == 2
+    assert "holds no mapping" in capsys.readouterr().err
