@@ -48,6 +48,8 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
         "PREFECT_CLI_WRAP_LINES": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        # The default waits for minutes at every step while a server is down.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

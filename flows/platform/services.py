@@ -146,7 +146,7 @@ def _environment(state: State) -> dict[str, str]:
     environment = dict(os.environ)
     for name in QUIET:
         environment.pop(name, None)
-    wanted = OFFLINE | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+    wanted = OFFLINE | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
     for name, value in wanted.items():
         environment.setdefault(name, value)
     environment[HOME_VARIABLE] = str(state.root)

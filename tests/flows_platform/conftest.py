@@ -1,0 +1,69 @@
+"""A real platform on free ports with a state folder of its own; started once, by the command."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from platform_live import START_SECONDS, STOP_SECONDS, Live, free_port
+from tiny_subject import tiny_subject
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The platform, stopped by Ctrl-C at the end; nothing may be left."""
+    folder = tmp_path_factory.mktemp("platform")
+    (folder / "state").mkdir()
+    found = Live(folder, free_port(), free_port(), None)  # type: ignore[arg-type]
+    words = ("up", "--prefect-port", str(found.prefect), "--mlflow-port", str(found.mlflow))
+    log = folder / "up.log"
+    with log.open("wb") as stream:
+        found.process = subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", *words],
+            cwd=folder,
+            env=found.environment(),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while "next  " not in log.read_text():
+            assert found.process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield found
+        family = psutil.Process(found.process.pid).children(recursive=True)
+        assert len(family) >= 3
+        found.process.send_signal(signal.SIGINT)
+        assert found.process.wait(STOP_SECONDS) == 0, log.read_text()
+        assert not [member for member in family if member.is_running()]
+        assert not (folder / "state/platform/services.json").exists()
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "flows.cli", "down"],
+            cwd=folder,
+            env=found.environment(),
+            capture_output=True,
+            check=False,
+        )
+        if found.process.poll() is None:
+            found.process.kill()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-block Llama over bytes, with sixty documents of invented words."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    subject = tiny_subject()
+    subject.model.save_pretrained(folder)
+    subject.tokenizer.save_pretrained(folder)
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 6))) for _ in range(120)]
+    documents = [" ".join(rng.choices(words[: 20 + index], k=60)) for index in range(60)]
+    (folder / "text.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    return folder

@@ -1,0 +1,203 @@
+"""``autoprune up`` for real: reuse, a taken port, the form's checks, a killed worker, resume."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from platform_live import Live
+
+from autoprune.search.search import Search
+from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
+from flows.platform.processes import Register
+from flows.platform.services import POOL, mlflow_answers, prefect_answers, register_file
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+WAIT_SECONDS = 180.0
+
+
+def deployment(live: Live, name: str) -> Any:
+    with client_of(live.api) as client:
+        return client.read_deployment_by_name(name)
+
+
+def flow_run(live: Live, number: Any) -> "FlowRun":
+    with client_of(live.api) as client:
+        return client.read_flow_run(number)
+
+
+def test_everything_is_made_and_deployed(live: Live) -> None:
+    assert prefect_answers(live.api) and mlflow_answers(f"http://127.0.0.1:{live.mlflow}")
+    with client_of(live.api) as client:
+        for name, limit in LIMITS.items():
+            assert client.read_global_concurrency_limit_by_name(name).limit == limit
+        (rule,) = client.read_automations_by_name(ZOMBIE_RULE)
+        assert rule.enabled
+        pool = client.read_work_pool(POOL)
+        assert pool.base_job_template["variables"]["properties"]["working_dir"]["default"] == str(
+            live.folder
+        )
+        names = {each.name for each in client.read_deployments(limit=50)}
+    assert {"nightly", "manual"} <= names
+    (schedule,) = deployment(live, "nightly/nightly").schedules
+    assert schedule.active and schedule.schedule.timezone == "Europe/Berlin"
+
+
+def test_a_second_up_reuses_everything(live: Live) -> None:
+    before = Register(register_file(State(live.folder / "state"))).read()
+    done = live.up()
+    assert done.returncode == 0, done.stderr
+    assert "starting" not in done.stderr and "runs already" in done.stderr
+    assert f"http://127.0.0.1:{live.prefect}" in done.stdout
+    assert Register(register_file(State(live.folder / "state"))).read() == before
+
+
+def test_a_taken_port_is_named_with_who_has_it(live: Live, tmp_path: Path) -> None:
+    done = live.up(AUTOPRUNE_HOME=str(tmp_path / "other"))
+    assert done.returncode == 2
+    assert f"port {live.prefect} is taken by another Prefect server" in done.stderr
+    assert "--prefect-port" in done.stderr and f"PREFECT_API_URL={live.api}" in done.stderr
+    assert not (tmp_path / "other/platform/services.json").exists()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"sparsity": 1.5}, {"designer": "nobody"}, {"candidates": -1}, {"colour": "red"}]
+)
+def test_wrong_form_values_are_refused_before_a_run_exists(
+    live: Live, fields: dict[str, Any]
+) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    search = deployment(live, "search/manual")
+    with client_of(live.api) as client:
+        with pytest.raises(PrefectHTTPStatusError) as refused:
+            client.create_flow_run_from_deployment(search.id, parameters={"params": fields})
+        assert refused.value.response.status_code in (409, 422)
+        assert str(next(iter(fields.values()))) in refused.value.response.text or (
+            next(iter(fields)) in refused.value.response.text
+        )
+
+
+def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Fields of a search of seconds."""
+    return {
+        "model": str(folder),
+        "corpus": str(folder / "text.txt"),
+        "designer": "genetic",
+        "sandbox": "off",
+        "samples": 4,
+        "seqlen": 48,
+        "rung_windows": 2,
+        "windows": 4,
+        "sealed_windows": 3,
+        "candidates": 6,
+        "slots": 3,
+    } | changes
+
+
+def as_words(fields: dict[str, Any]) -> list[str]:
+    return [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
+
+
+def test_a_killed_worker_and_the_same_graph_in_the_end(live: Live, tiny_folder: Path) -> None:
+    fields = tiny_search(tiny_folder)
+    search = deployment(live, "search/manual")
+    with client_of(live.api) as client:
+        run = client.create_flow_run_from_deployment(
+            search.id, parameters={"params": fields | {"run": "cut", "register_winner": False}}
+        )
+    state = State(live.folder / "state")
+    log = state.run("cut") / "search.db"
+    _until(lambda: _outcomes(log) >= 6)
+    worker = Register(register_file(state)).read()["worker"].process()
+    assert worker is not None
+    family = [worker, *worker.children(recursive=True)]
+    for member in family:
+        os.kill(member.pid, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=10)
+    assert _outcomes(log) >= 6
+    assert flow_run(live, run.id).state.is_running()  # type: ignore[union-attr]
+
+    # `up` starts the worker again; resume marks the zombie and gives that very run back to it.
+    _until(lambda: Register(register_file(state)).read().get("worker") is not None)
+    done = live.autoprune("resume", "cut", "--submit")
+    assert done.returncode == 0, done.stderr
+    assert "marked as crashed" in done.stderr and str(run.id) in done.stdout
+    _until(lambda: flow_run(live, run.id).state.is_completed())  # type: ignore[union-attr]
+    with client_of(live.api) as client:
+        names = [each.name for each in client.read_flow_run_states(run.id)]
+    assert "Crashed" in names and names[-1] == "Completed"
+
+    whole = live.autoprune(
+        "search", *as_words(fields), "--no-register", "--run=whole", AUTOPRUNE_PREFECT="off"
+    )
+    assert whole.returncode in (0, 3), whole.stderr
+    with Search.open(state.run("cut")) as cut, Search.open(state.run("whole")) as other:
+        assert cut.graph.digest == other.graph.digest
+
+
+def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Path) -> None:
+    state = State(live.folder / "state")
+    url = f"http://127.0.0.1:{live.mlflow}"
+    words = [*as_words(tiny_search(tiny_folder)), "--no-register", "--run=shaken"]
+    command = [sys.executable, "-m", "flows.cli", "search", *words]
+    log = live.folder / "shaken.log"
+    with log.open("wb") as stream:
+        search = subprocess.Popen(
+            command,
+            cwd=live.folder,
+            env=live.environment(MLFLOW_TRACKING_URI=url),
+            stdout=stream,
+            stderr=stream,
+        )
+    _until(lambda: _outcomes(state.run("shaken") / "search.db") >= 3)
+    known = Register(register_file(state)).read()
+    for name in ("prefect", "mlflow"):
+        server = known[name].process()
+        assert server is not None
+        for member in [*server.children(recursive=True), server]:
+            member.kill()
+    assert search.wait(WAIT_SECONDS) in (0, 3), log.read_text()
+    assert "Traceback" not in log.read_text() and "Events" not in log.read_text()
+
+    _until(lambda: mlflow_answers(url) and prefect_answers(live.api))
+    store = MlflowClient(url)
+    experiments = [each.experiment_id for each in store.search_experiments()]
+    (parent,) = store.search_runs(experiments, "tags.`autoprune.run` = 'shaken'")
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    with Search.open(state.run("shaken")) as done:
+        assert len(store.search_runs(experiments, query)) == len(done.entries)
+    assert parent.info.status == "FINISHED"
+
+
+def _outcomes(log: Path) -> int:
+    import sqlite3
+
+    if not log.exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{log}?mode=ro", uri=True, timeout=5.0)
+        try:
+            query = "SELECT count(*) FROM events WHERE kind = 'outcome'"
+            return int(connection.execute(query).fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.OperationalError:
+        # The table is not there yet.
+        return 0
+
+
+def _until(holds: Any) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
