@@ -56,10 +56,20 @@ class CompareBench(Workbench):
 
     @cached_property
     def splits(self) -> "Splits":
-        """Calibration, selection and sealed text, disjoint by document."""
+        """Calibration, selection and sealed text, disjoint by document.
+
+        Raises:
+            UsageError: If the text is one that the model writes itself.
+        """
         from autoprune.calibration.corpora import load_corpus
+        from autoprune.calibration.generated import is_generated
         from autoprune.calibration.splits import split
 
+        if is_generated(self.corpus):
+            raise UsageError(
+                f"the corpus {self.corpus!r} is written by the model itself, and no figure is ever "
+                "measured on such text; take wikipedia-sample or a text of your own"
+            )
         return split(load_corpus(self.corpus, cache=self.store), seed=self.seed)
 
     @cached_property

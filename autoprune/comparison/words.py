@@ -79,7 +79,11 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         *([("unfinished", cut)] if result.finished < result.planned else []),
         ("model", f"{result.model} ({p['model_digest'][:12]}), {p['prunable']:,} prunable weights"),
         ("dense", f"perplexity {figure(result.dense)}"),
-        ("text", f"{p['corpus']}, split seed {p['split_seed']}, splits {p['splits_digest'][:12]}"),
+        (
+            "text",
+            f"{p['corpus']}, split seed {p['split_seed']}, splits {p['splits_digest'][:12]}, "
+            f"{p['shared_documents']} documents dropped for text shared between the parts",
+        ),
         (
             "windows",
             f"{p['seqlen']} tokens: {p['calibration_windows']} calibration from a pool of "

@@ -20,6 +20,7 @@ PROTOCOL: dict[str, Any] = {
     "corpus": "text",
     "split_seed": 0,
     "splits_digest": "cd" * 32,
+    "shared_documents": 0,
     "seqlen": 8,
     "calibration_windows": 4,
     "calibration_pool": 48,

@@ -203,6 +203,7 @@ def test_the_command_prints_the_table_and_writes_every_form(
         (["--methods", "wanda", "--windows", "4000"], "lower --windows or --seqlen"),
         (["--methods", "wanda", "--samples", "9000"], "lower --samples or --seqlen"),
         (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),
+        (["--methods", "wanda", "--corpus", "self-generated"], "written by the model itself"),
         (["--methods", "wanda", "--corpus", "wikipeda-sample"], "did you mean wikipedia-sample"),
     ],
 )
