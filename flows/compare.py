@@ -1,7 +1,7 @@
 """The comparison flow: methods x budgets x calibration draws, one task a cell."""
 
-import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,22 +87,24 @@ class _Run:
         targets = [Target(**target) for target in request["targets"]]
         self.plan = list(cells_in_order(methods, targets, seeds))
         pairs = [(method, target) for method in methods for target in targets]
-        self.total = 1 + len(self.plan) + sum(len(variants(*pair, trials)) for pair in pairs)
+        self.left = Counter(cell.method.name for cell in self.plan if cell.method is not None)
+        for method, target in pairs:
+            self.left[method.name] += len(variants(method, target, trials))
+        self.total = 1 + self.left.total()
         self.tuned: dict[tuple[Method, Target], Method] = {}
         self.spent: dict[str, list[float]] = {}
-        self.started = time.monotonic()
 
     def all_cells(self) -> None:
         """The dense model, then every cell; each strength is tuned with the first draw."""
-        from autoprune.comparison.plan import Cell
+        from autoprune.comparison.plan import DENSE, Cell
         from autoprune.comparison.tuning import variants
 
-        self.dense = self._measure(Cell(None, None))["id"]
+        self.dense = self._measure(Cell(None, None), DENSE)["id"]
         for cell in self.plan:
             method, target = cell.method, cell.target
             assert method is not None and target is not None
             own = self._tuned(method, target)
-            found = self._measure(Cell(own, target, cell.seed))
+            found = self._measure(Cell(own, target, cell.seed), method.name)
             self.cells.append(
                 {
                     "method": method.name,
@@ -120,21 +122,22 @@ class _Run:
 
         if (method, target) not in self.tuned:
             tries = variants(method, target, self.trials)
-            found = [self._measure(Cell(one, target, 0, sealed=False)) for one in tries]
+            trials = [Cell(one, target, 0, sealed=False) for one in tries]
+            found = [self._measure(trial, method.name) for trial in trials]
             losses = [entry["selection"] for entry in found]
             self.tuned[method, target] = best_variant(tries, losses, method)
         return self.tuned[method, target]
 
-    def _measure(self, cell: "Cell") -> dict[str, Any]:
+    def _measure(self, cell: "Cell", name: str) -> dict[str, Any]:
         found = measure_cell(self.bench_id, cell.title, cell.to_json())
         self.cached += found["cached"]
         self.failed += found["status"] != "ok"
         self.measured += found["status"] == "ok" and not found["cached"]
-        name = "dense" if cell.method is None else cell.method.name
-        if not found["cached"]:
+        self.left[name] -= 1
+        if found["status"] == "ok" and not found["cached"]:
             self.spent.setdefault(name, []).append(found["seconds"])
         done = self.cached + self.measured + self.failed
-        left = self._seconds_left(self.total - done)
+        left = self._seconds_left()
         figure = found["sealed"] if cell.sealed else found["selection"]
         said = found["reason"] if figure is None else f"perplexity {figure:.2f}"
         how = "found" if found["cached"] else f"{found['seconds']:.1f} s"
@@ -145,7 +148,10 @@ class _Run:
         screen.progress(Progress("cells", done, self.total))
         return found
 
-    def _seconds_left(self, cells: int) -> float:
-        """Cells left, at the mean time of the methods measured so far, each method once."""
-        means = [sum(times) / len(times) for times in self.spent.values()]
-        return cells * sum(means) / len(means) if means else 0.0
+    def _seconds_left(self) -> float:
+        """Cells left at their method's mean time; a method not seen yet takes the others' mean."""
+        means = {name: sum(times) / len(times) for name, times in self.spent.items()}
+        if not means:
+            return 0.0
+        usual = sum(means.values()) / len(means)
+        return sum(count * means.get(name, usual) for name, count in self.left.items() if count > 0)
