@@ -3,7 +3,7 @@
 import hmac
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from sandbox.exchange import Exchange, Workspace
 from sandbox.first_process import FirstProcess
 from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
-from sandbox.ownership import LABEL_DEADLINE, LABEL_OWNER, LABEL_RUN
+from sandbox.ownership import LABEL_DEADLINE
 from sandbox.verdicts import Scores
 from sandbox.worker.protocol import Job, JobLayer, ProtocolError, check_reply, encode
 
@@ -96,15 +96,14 @@ class Cell:
         image: What it runs.
         limits: Its limits.
         workspace: Host folders of the sandbox.
-        run_id: Label for people who look at ``docker ps``.
-        owner: Label of the owning process.
+        labels: Whose it is.
 
     Raises:
         SandboxUnavailable: If the container cannot be made or does not become ready.
     """
 
     def __init__(
-        self, image: ImageRef, limits: Limits, workspace: Workspace, run_id: str, owner: str
+        self, image: ImageRef, limits: Limits, workspace: Workspace, labels: Mapping[str, str]
     ) -> None:
         self._limits = limits
         self._memory = limits.memory_bytes
@@ -114,13 +113,9 @@ class Cell:
         self._process: FirstProcess | None = None
         self.container = ""
         self.expires = time.monotonic() + limits.lifetime_s
-        labels = {
-            LABEL_RUN: run_id,
-            LABEL_OWNER: owner,
-            LABEL_DEADLINE: f"{time.time() + limits.lifetime_s + 60:.0f}",
-        }
+        deadline = f"{time.time() + limits.lifetime_s + 60:.0f}"
         try:
-            self._start(image, labels)
+            self._start(image, {**labels, LABEL_DEADLINE: deadline})
         except BaseException:
             self.close()
             raise
@@ -186,6 +181,11 @@ class Cell:
         self._channel.hang_up()
         return self._process.wait(_END_S)
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether the container still waits for its job; a daemon that restarts ends all."""
+        return self._channel is not None and self._channel.is_open
+
     def state(self) -> State:
         """Ask the daemon how the container is."""
         return self._engine.state(self.container)
@@ -217,6 +217,8 @@ class Cell:
             reply = next(self._channel.frames(deadline))
             kind = check_reply(reply)
         except StreamEnded as error:
+            # Raises when it is the daemon that is gone, and not the container.
+            self.state()
             said = self._channel.diagnostics if self._channel else ""
             raise SandboxUnavailable(
                 f"the container ended before it was ready ({said or error}); "

@@ -1,6 +1,7 @@
 """The attached stream of a container: Docker's framing off, a byte budget and a deadline on."""
 
 import contextlib
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -121,6 +122,17 @@ class Channel:
             if not data:
                 raise StreamEnded("the container closed its end")
             yield from self._splitter.feed(data)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other end is still there; only while nothing is expected from it."""
+        try:
+            self._stream.setblocking(False)
+            return len(self._stream.recv(1, socket.MSG_PEEK)) > 0
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def hang_up(self) -> None:
         """Close only the sending side: a broker that reads its end leaves."""

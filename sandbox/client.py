@@ -1,6 +1,7 @@
 """The outside of the sandbox: hand over source, get scores or a reason, never anything else."""
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,10 @@ from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
-from sandbox.ownership import this_process
+from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
 from sandbox.pool import Pool
 from sandbox.probe_layers import SHAPES, probe_tensors, write_probe_layers
-from sandbox.reaper import reap_orphans
+from sandbox.reaper import reap_orphans, remove_box
 from sandbox.screen import screen
 from sandbox.verdicts import clean_text
 
@@ -68,7 +69,9 @@ class Sandbox:
     def __enter__(self) -> Self:
         self._engine = Engine()
         self._owner = this_process()
+        self._box = secrets.token_hex(8)
         try:
+            self._engine.require_runtime(self._limits.runtime)
             self.image = ensure_image(self._kind, engine=self._engine)
             reap_orphans(self._engine, self._inputs)
             self._workspace = Workspace(self._inputs, self._owner)
@@ -94,8 +97,7 @@ class Sandbox:
             return
         self._open = False
         self._pool.close()
-        for container in self._pool.unremoved:
-            self._engine.remove(container)
+        remove_box(self._engine, self._box)
         self._workspace.close()
         self._engine.close()
 
@@ -160,7 +162,8 @@ class Sandbox:
         )
 
     def _make_cell(self) -> Cell:
-        return Cell(self.image, self._limits, self._workspace, self._run_id, self._owner)
+        labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
+        return Cell(self.image, self._limits, self._workspace, labels)
 
     def _try(self, order: Order) -> Accepted | Rejected:
         start = time.perf_counter()

@@ -8,7 +8,7 @@ PID 1 that ignores signals, json logs fill the host.
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -141,6 +141,7 @@ class Engine:
             log_config=docker.types.LogConfig(type="none"),
             restart_policy={"Name": "no"},
             runtime=limits.runtime,
+            device_requests=_gpu_request(limits.gpus),
         )
         command = [f"{HOME}/python/bin/python3", "-s", "-S", "-P", "-B", "-c", ENTRY]
         try:
@@ -171,6 +172,22 @@ class Engine:
                 "must hold; use a kernel with that cgroup controller"
             )
         return cast(str, created["Id"])
+
+    def require_runtime(self, name: str | None) -> None:
+        """Stop early when the daemon does not know an OCI runtime; None is its default.
+
+        Raises:
+            SandboxUnavailable: With what to do; there is no quiet step down to a weaker runtime.
+        """
+        if name is None:
+            return
+        known = sorted(self.api.info().get("Runtimes") or {})
+        if name not in known:
+            raise SandboxUnavailable(
+                f"the Docker Engine has no runtime {name!r} (it has {', '.join(known)}); install "
+                'it, name it under "runtimes" in daemon.json (for gVisor with runtimeArgs '
+                "--platform=systrap and --network=none) and restart Docker, or leave it out"
+            )
 
     def attach(self, container: str) -> Any:
         """Attach to stdin, stdout and stderr; returns the raw socket."""
@@ -232,6 +249,12 @@ class Engine:
     def close(self) -> None:
         """Close the connection."""
         self.api.close()
+
+
+def _gpu_request(gpus: Sequence[str]) -> list[docker.types.DeviceRequest] | None:
+    if not gpus:
+        return None
+    return [docker.types.DeviceRequest(device_ids=list(gpus), capabilities=[["gpu"]])]
 
 
 def _mount(source: str, target: str, *, writable: bool = False) -> docker.types.Mount:

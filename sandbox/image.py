@@ -19,7 +19,7 @@ from typing import Any, Literal
 from docker.errors import ImageNotFound
 
 from sandbox.contents import Contents, find_contents
-from sandbox.engine import ENGINE_ERRORS, HOME, LABEL, Engine
+from sandbox.engine import CALL_TIMEOUT_S, ENGINE_ERRORS, HOME, LABEL, Engine
 from sandbox.errors import SandboxUnavailable
 from sandbox.image_ref import ImageRef
 from sandbox.packing import add_bytes, add_folder, add_tree
@@ -35,7 +35,11 @@ _COMMIT_CHANGES = ["USER 65534:65534", "WORKDIR /"]
 
 
 def ensure_image(
-    kind: Kind = "auto", *, engine: Engine | None = None, base: str | None = None
+    kind: Kind = "auto",
+    *,
+    engine: Engine | None = None,
+    base: str | None = None,
+    wheels: Path | None = None,
 ) -> ImageRef:
     """Return the image of this interpreter and worker, making it when it does not exist yet.
 
@@ -43,6 +47,7 @@ def ensure_image(
         kind: ``auto`` takes an existing interpreter or Dockerfile image, else ``bind``.
         engine: Connection to use; a new one otherwise.
         base: Base image of ``dockerfile``; the Dockerfile's default otherwise.
+        wheels: Folder of wheels for ``dockerfile``; nothing is asked for on the network then.
 
     Raises:
         SandboxUnavailable: If there is no daemon, or the build fails.
@@ -56,7 +61,7 @@ def ensure_image(
                     return found
             kind = "bind"
         found = _find(connection, kind)
-        return found or _make(connection, kind, base)
+        return found or _make(connection, kind, base, wheels)
     finally:
         if engine is None:
             connection.close()
@@ -101,18 +106,18 @@ def _find(engine: Engine, kind: str) -> ImageRef | None:
     return _bind_ref(tag, info["Id"], contents)
 
 
-def _make(engine: Engine, kind: str, base: str | None) -> ImageRef:
+def _make(engine: Engine, kind: str, base: str | None, wheels: Path | None) -> ImageRef:
     try:
         if kind == "bind":
             return _make_bind(engine)
         if kind == "interpreter":
             _make_interpreter(engine)
         else:
-            _make_dockerfile(engine, base)
+            _make_dockerfile(engine, base, wheels)
     except ENGINE_ERRORS as error:
         raise SandboxUnavailable(
             f"could not make the {kind} image: {str(error)[:300]}; free some disk or choose "
-            "another kind (autoprune sandbox build --from-interpreter needs no registry)"
+            "another kind (autoprune sandbox build --image interpreter needs no registry)"
         ) from error
     found = _find(engine, kind)
     if found is None:
@@ -156,31 +161,48 @@ def _remove_superseded(engine: Engine) -> None:
                 engine.api.remove_image(info["Id"])
 
 
-def _make_dockerfile(engine: Engine, base: str | None) -> None:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        add_bytes(archive, "Dockerfile", _dockerfile().read_bytes())
-        add_bytes(archive, "requirements.txt", _requirements().encode())
-        for path in sorted(WORKER.glob("*.py")):
-            add_bytes(archive, f"worker/{path.name}", path.read_bytes())
-    context.seek(0)
-    lines = engine.api.build(
+def _make_dockerfile(engine: Engine, base: str | None, wheels: Path | None) -> None:
+    arguments = {"BASE_IMAGE": base} if base else {}
+    if wheels is not None:
+        arguments["PIP_OPTIONS"] = "--no-index"
+    with tempfile.TemporaryFile() as context:
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            add_bytes(archive, "Dockerfile", _dockerfile().read_bytes())
+            add_bytes(archive, "requirements.txt", _requirements().encode())
+            for path in sorted(WORKER.glob("*.py")):
+                add_bytes(archive, f"worker/{path.name}", path.read_bytes())
+            add_folder(archive, "wheels")
+            for path in sorted(wheels.glob("*.whl")) if wheels else ():
+                archive.add(path, f"wheels/{path.name}")
+        context.seek(0)
+        engine.api.timeout = 600
+        try:
+            _build(engine, context, arguments)
+        finally:
+            engine.api.timeout = CALL_TIMEOUT_S
+
+
+def _build(engine: Engine, context: Any, arguments: dict[str, str]) -> None:
+    said = ""
+    for line in engine.api.build(
         fileobj=context,
         custom_context=True,
         tag=_tag("dockerfile"),
-        buildargs={"BASE_IMAGE": base} if base else {},
-        labels={LABEL: "1"},
+        buildargs=arguments,
+        labels={LABEL: "1", f"{LABEL}.base": arguments.get("BASE_IMAGE", "")},
         use_config_proxy=False,
         rm=True,
         forcerm=True,
         decode=True,
-    )
-    for line in lines:
+    ):
         if "error" in line:
+            reason = " ".join(f"{line['error']} ({said})".split())[:300]
             raise SandboxUnavailable(
-                f"building sandbox/Dockerfile failed ({line['error'].strip()[:300]}); without a "
-                "registry use: autoprune sandbox build --from-interpreter"
+                f"building sandbox/Dockerfile failed: {reason}; name a base image that is here "
+                "(--base) and a folder of wheels (--wheels), or make the image without a registry: "
+                "autoprune sandbox build --image interpreter"
             )
+        said = str(line.get("stream", "")).strip() or said
 
 
 def _import(engine: Engine, data: Any, tag: str, changes: list[str]) -> None:
@@ -194,7 +216,7 @@ def _import(engine: Engine, data: Any, tag: str, changes: list[str]) -> None:
             chunks, repository=repository, tag=name, changes=changes
         )
     finally:
-        engine.api.timeout = 20
+        engine.api.timeout = CALL_TIMEOUT_S
 
 
 def _dockerfile() -> Path:

@@ -30,3 +30,4 @@ class Limits(BaseModel):
     distinct_scores: int = Field(default=16, ge=2, description="Distinct scores per layer.")
     syscall_filter: bool = Field(default=True, description="Inner filter of the child.")
     runtime: str | None = Field(default=None, description="OCI runtime, for example runsc.")
+    gpus: tuple[str, ...] = Field(default=(), description="GPU ids handed in, for example 0.")

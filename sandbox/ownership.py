@@ -8,6 +8,7 @@ from pathlib import Path
 LABEL_OWNER = "autoprune.sandbox.owner"
 LABEL_DEADLINE = "autoprune.sandbox.deadline"
 LABEL_RUN = "autoprune.sandbox.run"
+LABEL_BOX = "autoprune.sandbox.box"
 
 
 def this_process() -> str:

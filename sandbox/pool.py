@@ -33,7 +33,6 @@ class Pool:
         self._closing = False
         self._changed = threading.Condition()
         self._used: queue.SimpleQueue[Cell | None] = queue.SimpleQueue()
-        self.unremoved: list[str] = []
         self._filler = threading.Thread(target=self._fill, name="sandbox-fill", daemon=True)
         self._closer = threading.Thread(target=self._close_used, name="sandbox-kill", daemon=True)
         self._filler.start()
@@ -54,7 +53,8 @@ class Pool:
                     while self._ready:
                         cell = self._ready.popleft()
                         self._changed.notify_all()
-                        if cell.expires - time.monotonic() > self._needed_s:
+                        late = cell.expires - time.monotonic() <= self._needed_s
+                        if not late and cell.is_usable:
                             return cell
                         self._used.put(cell)
                     if self._error is not None:
@@ -106,5 +106,4 @@ class Pool:
 
     def _close_used(self) -> None:
         while (cell := self._used.get()) is not None:
-            if not cell.close():
-                self.unremoved.append(cell.container)
+            cell.close()

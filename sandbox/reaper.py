@@ -1,10 +1,11 @@
 """Removes what dead runs left: containers and folders, by label and owner, never by name."""
 
+import contextlib
 from pathlib import Path
 
-from sandbox.engine import Engine
+from sandbox.engine import ENGINE_ERRORS, Engine
 from sandbox.exchange import remove_abandoned, workspace_roots
-from sandbox.ownership import LABEL_OWNER, is_orphan, owner_is_gone, this_process
+from sandbox.ownership import LABEL_BOX, LABEL_OWNER, is_orphan, owner_is_gone, this_process
 
 
 def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
@@ -24,6 +25,17 @@ def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
     for root in workspace_roots(inputs or Path("/nonexistent")):
         remove_abandoned(root, owner_is_gone)
     return removed
+
+
+def remove_box(engine: Engine, box: str) -> None:
+    """Remove every container of one sandbox: those, too, whose making or removal failed.
+
+    A daemon that was away may have kept some; what it does not give up now, it gives up to the
+    reaper of the next run.
+    """
+    with contextlib.suppress(*ENGINE_ERRORS):
+        for info in engine.list(f"{LABEL_BOX}={box}"):
+            engine.remove(info["Id"])
 
 
 def remove_own(engine: Engine) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 from flows.output import emit, pairs
 
@@ -23,6 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what the image is made from (default auto)",
     )
+    parser.add_argument(
+        "--from-interpreter",
+        dest="image",
+        action="store_const",
+        const="interpreter",
+        help="same as --image interpreter: pack what is on this machine, no registry",
+    )
+    parser.add_argument("--base", metavar="IMAGE", help="base of --image dockerfile")
+    parser.add_argument(
+        "--wheels", metavar="DIR", help="wheels for --image dockerfile; no network is asked then"
+    )
+    parser.add_argument("--runtime", help="check with this OCI runtime, for example runsc")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,9 +44,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from autoprune.errors import UsageError
     from sandbox.image import ensure_image
 
-    image = ensure_image(args.image)
+    if args.image != "dockerfile" and (args.base or args.wheels):
+        raise UsageError("--base and --wheels go with --image dockerfile; add it or leave them out")
+    wheels = Path(args.wheels) if args.wheels else None
+    if wheels is not None and not any(wheels.glob("*.whl")):
+        raise UsageError(
+            f"{wheels} holds no .whl files; fill it with pip download, or leave it out"
+        )
+    image = ensure_image(args.image, base=args.base, wheels=wheels)
     record = {"ok": True, "image": image.tag}
     emit(args, record, pairs(("image", image.tag), ("next", "autoprune demo")))
     return 0
@@ -43,7 +64,7 @@ def _check(args: argparse.Namespace) -> int:
     from flows.checks import check_rows
     from sandbox.preflight import preflight
 
-    checks = preflight(args.image)
+    checks = preflight(args.image, runtime=args.runtime)
     ok = all(check.ok for check in checks)
     emit(
         args,

@@ -127,20 +127,31 @@ def test_a_missing_layer_file_is_a_broken_sandbox(box: Sandbox, tmp_path: Path) 
     assert isinstance(box.probe(RIA), Accepted)
 
 
-def test_jobs_from_many_threads(layer_folder: Path, layers: list[LayerInput]) -> None:
-    limits = Limits(probe_s=30, score_s=30, jobs_at_once=2)
+def test_twenty_clients_of_two_searches_do_not_collide(
+    layer_folder: Path, layers: list[LayerInput]
+) -> None:
+    limits = Limits(probe_s=60, score_s=60, jobs_at_once=2, warm=1)
+    most = [0]
     with (
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as one,
         Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="threads") as two,
-        ThreadPoolExecutor(4) as threads,
+        ThreadPoolExecutor(20) as threads,
     ):
         jobs = [
-            threads.submit(box.score, RIA, layers[i : i + 2])
-            for i in range(3)
-            for box in (one, two)
+            threads.submit((one, two)[i % 2].score, RIA, [layers[i % len(layers)]], {"a": i / 20})
+            for i in range(20)
         ]
+        while not all(job.done() for job in jobs):
+            most.append(len(containers("threads")))
+            time.sleep(0.2)
         outcomes = [job.result() for job in jobs]
-    assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+    # Each gets its own numbers: its layer and its constant, nobody else's.
+    for i, outcome in enumerate(outcomes):
+        assert isinstance(outcome, Accepted), outcome
+        expected = on_host(RIA, layers[i % len(layers)].file, {"a": i / 20})
+        np.testing.assert_array_equal(outcome.scores[0], expected)
+    # Two jobs at once and one waiting for each search; the rest are on their way out.
+    assert max(most) <= 12
     assert containers("threads") == []
 
 
@@ -196,6 +207,7 @@ import sys
 from pathlib import Path
 from sandbox.client import Sandbox
 from sandbox.limits import Limits
+print("begin", flush=True)
 box = Sandbox(
     inputs=Path(sys.argv[1]), image="bind", run_id="orphan", screening=False, limits=Limits(warm=1)
 )
@@ -215,7 +227,7 @@ def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) 
         text=True,
     )
     assert client.stdout is not None
-    assert client.stdout.readline() == "ready\n"
+    assert [client.stdout.readline() for _ in range(2)] == ["begin\n", "ready\n"]
     time.sleep(0.5)
     client.send_signal(kill)
     client.wait(timeout=60)
@@ -229,6 +241,36 @@ def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) 
     assert not running
     reap_orphans(engine, tmp_path)
     assert engine.list(f"{LABEL_RUN}=orphan") == []
+    engine.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> None:
+    """Connecting, making the first container, waiting for torch, in the first job, in the next."""
+    clients = []
+    for _ in range(5):
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT.replace('"orphan"', '"stages"'), str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert client.stdout is not None
+        assert client.stdout.readline() == "begin\n"
+        clients.append(client)
+    for client, seconds in zip(clients, (0.0, 0.2, 0.4, 0.8, 1.6), strict=True):
+        time.sleep(seconds)
+        client.kill()
+        client.wait()
+    engine = Engine()
+    deadline = time.monotonic() + 30
+    running = [""]
+    while running and time.monotonic() < deadline:
+        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}=stages") if i["State"] == "running"]
+        time.sleep(0.2)
+    assert not running
+    # What was created and never started has no process; the next run removes it.
+    reap_orphans(engine, tmp_path)
+    assert engine.list(f"{LABEL_RUN}=stages") == []
     engine.close()
     assert list(tmp_path.iterdir()) == []
 
