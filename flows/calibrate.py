@@ -4,18 +4,26 @@ import uuid
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows import console
 from flows.stage_params import CalibrateParams
 from tasks.calibrate import collect_statistics, cut_windows, load_model
-from tasks.state import State
+from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
 BASIC = ["x_norm", "x_mean", "x_var", "x_max"]
 
 
-@flow(name="calibrate", flow_run_name="calibrate-{params.model}", persist_result=False)
+def _name() -> str:
+    """Name of the flow run: the model's short name, never a path."""
+    given = flow_run.parameters["params"]
+    params = given if isinstance(given, CalibrateParams) else CalibrateParams.model_validate(given)
+    return f"calibrate-{model_slug(params.model)}"
+
+
+@flow(name="calibrate", flow_run_name=_name, persist_result=False)
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
     bench_id = f"calibrate-{uuid.uuid4().hex[:12]}"

@@ -17,7 +17,14 @@ from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 
 
-@flow(name="nightly", flow_run_name="nightly-{params.search.model}", persist_result=False)
+def _name() -> str:
+    """Name of the flow run: model and sparsity, never a path."""
+    given = flow_run.parameters["params"]
+    params = given if isinstance(given, NightlyParams) else NightlyParams.model_validate(given)
+    return f"nightly-{model_slug(params.search.model)}-s{round(100 * params.search.sparsity)}"
+
+
+@flow(name="nightly", flow_run_name=_name, persist_result=False)
 def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Search for a better way to prune, measure what was found, promote it if it is better."""
     tonight = dated(params.search, _started())

@@ -110,6 +110,16 @@ def _crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
     )
     if running:
         client.set_flow_run_state(flow_run.id, Crashed(message=GONE), force=True)
+        for task_run in _running_tasks(client, flow_run.id):
+            client.set_task_run_state(task_run, Crashed(message=GONE), force=True)
+
+
+def _running_tasks(client: "SyncPrefectClient", flow_run_id: UUID) -> list[UUID]:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    asked = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    found = client.read_task_runs(flow_run_filter=asked, limit=LATEST)
+    return [one.id for one in found if one.state is not None and one.state.is_running()]
 
 
 def _parent(client: "SyncPrefectClient", flow_run: "FlowRun") -> "FlowRun | None":

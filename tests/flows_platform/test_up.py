@@ -12,6 +12,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from platform_live import Live
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from autoprune.search.search import Search
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
@@ -135,7 +136,12 @@ def test_a_killed_worker_and_the_same_graph_in_the_end(live: Live, tiny_folder: 
     _until(lambda: flow_run(live, run.id).state.is_completed())  # type: ignore[union-attr]
     with client_of(live.api) as client:
         names = [each.name for each in client.read_flow_run_states(run.id)]
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])), limit=200
+        )
     assert "Crashed" in names and names[-1] == "Completed"
+    # What the kill interrupted does not look at work for ever.
+    assert tasks and not [each.name for each in tasks if each.state.is_running()]  # type: ignore[union-attr]
 
     whole = live.autoprune(
         "search", *as_words(fields), "--no-register", "--run=whole", AUTOPRUNE_PREFECT="off"
@@ -143,6 +149,31 @@ def test_a_killed_worker_and_the_same_graph_in_the_end(live: Live, tiny_folder: 
     assert whole.returncode in (0, 3), whole.stderr
     with Search.open(state.run("cut")) as cut, Search.open(state.run("whole")) as other:
         assert cut.graph.digest == other.graph.digest
+
+
+def test_a_second_nightly_run_is_cancelled_and_the_first_promotes(
+    live: Live, tiny_folder: Path
+) -> None:
+    params = {
+        "search": tiny_search(tiny_folder, candidates=3),
+        "evaluate_windows": 4,
+        "promote": {"windows": 3},
+    }
+    nightly = deployment(live, "nightly/nightly")
+    with client_of(live.api) as client:
+        runs = [
+            client.create_flow_run_from_deployment(nightly.id, parameters={"params": params}).id
+            for _ in range(2)
+        ]
+    _until(lambda: all(flow_run(live, run).state.is_final() for run in runs))  # type: ignore[union-attr]
+    ends = sorted((flow_run(live, run) for run in runs), key=lambda run: str(run.state_name))
+    assert [run.state_name for run in ends] == ["Cancelled", "Completed"]
+    assert ends[0].state is not None and "concurrency limit" in str(ends[0].state.message)
+    assert ends[1].name == "nightly-tiny-s60"
+    model = MlflowClient(f"http://127.0.0.1:{live.mlflow}").get_registered_model(
+        "autoprune.tiny.s60"
+    )
+    assert model.aliases["champion"] == "1"
 
 
 def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Path) -> None:
