@@ -19,6 +19,9 @@ CATALOGUE = {
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
     "compact": "bytes and seconds of a compact checkpoint, 60 % zeros in bfloat16, against gzip",
     "published": "published perplexities, reproduced within 1 %; needs the model hub",
+    "ablation": "the reasoning graph against a list of results, genetic programming and chance",
+    "throughput": "candidates per hour against the plain loop, with the same choice",
+    "found_recipe": "a search's recipe against the hand-made catalogue, and on a second model",
     "sandbox_cost": "what the container costs: start, validation, scoring a whole model",
 }
 JSON = "--json"

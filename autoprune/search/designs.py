@@ -193,7 +193,7 @@ class Designs:
         if entry is None or entry.status not in ("rejected", "duplicate"):
             return False
         if entry.status == "duplicate":
-            if slot.spared or entry.recipe is None:
+            if slot.spared or entry.recipe is None or not self.spec.replace_duplicates:
                 return False
             found = spare_recipe(self.state, generation, slot.plan.slot, entry.recipe, self._taken)
             if found is None:

@@ -137,6 +137,9 @@ class SearchSpec(_Frozen):
         default=0.5, gt=0.0, le=1.0, description="share of a generation that may rise"
     )
     repairs: int = Field(default=1, ge=0, le=2, description="repair calls for one candidate")
+    replace_duplicates: bool = Field(
+        default=True, description="put a mutation in the place of what is known already"
+    )
     sentinel_every: int = Field(
         default=4, ge=0, description="generations between drift checks, 0: never"
     )

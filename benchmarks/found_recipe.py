@@ -1,0 +1,246 @@
+"""A search's recipe against the hand-made catalogue on sealed text, and on a second model.
+
+Every hand-made combination may try several strengths of its allocation on the selection text; the
+best of them is measured on the sealed text, as is the found recipe, unchanged. All are pruned from
+statistics of one calibration draw. With ``--peer`` llm-compressor's Wanda and SparseGPT are pruned
+from the same tokens and measured on the same sealed windows. ``--second`` prunes another model
+block by block by the found recipe, Wanda and RIA. What was measured is kept and not measured again.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.splits import split
+from autoprune.calibration.windows import token_windows
+from autoprune.design.formulas import formula_text
+from autoprune.digest import digest_json
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.metrics import build_metric, candidate_metric
+from autoprune.models.loading import load_model
+from autoprune.progress import silent
+from autoprune.pruning import PruningPlan
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search.moves import recipe_text
+from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
+from autoprune.sequential import prune_sequential
+from benchmarks.measured import OUT, run_fresh
+from benchmarks.peer import peer_python
+from benchmarks.subject import prepare as prepare_folder
+from benchmarks.table import Goal, publish
+from tasks.measure import prepare, pruned
+from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench
+from tasks.state import State
+from tasks.workbench import opened
+
+METRICS = ("magnitude", "wanda", "ria")
+# Strengths that each allocation may try on the selection text.
+ALLOCATIONS: dict[str, tuple[str, ...]] = {
+    "uniform": ("uniform",),
+    "ramp": tuple(f"ramp:half_width={w}" for w in (0.05, 0.1, 0.15, 0.2)),
+    "sdsa": tuple(f"sdsa:strength={s}" for s in (0.1, 0.15, 0.2, 0.3)),
+    "owl": tuple(f"owl:lam={v}" for v in (0.04, 0.08, 0.12, 0.16)),
+    "dlp": tuple(f"dlp:alpha={v}" for v in (0.05, 0.1, 0.15, 0.2)),
+}
+SOLVERS = ("none", "sparsegpt", "mrp")
+QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": SOLVERS}
+
+
+def main() -> None:
+    """Measure what is missing and print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", default="demo", help="finished search, by name or folder")
+    parser.add_argument("--quick", action="store_true", help="Wanda with two allocations only")
+    parser.add_argument("--windows", type=int, default=10, help="windows of each part")
+    parser.add_argument("--peer", action="store_true", help="llm-compressor on the same text")
+    parser.add_argument("--second", metavar="REF", help="a second model, or 'designer': Qwen 1.5B")
+    parser.add_argument("--second-samples", type=int, default=8, help="windows of 256 tokens")
+    args = parser.parse_args()
+    state = State.open()
+    named = Path(args.run)
+    with Search.open(named if named.is_dir() else state.run(args.run)) as search:
+        best, spec = search.best, search.spec
+    if best is None or best.recipe is None:
+        raise SystemExit(f"the search {args.run} found nothing that beats its reference")
+    known = Known(OUT / "found_recipe.runs.jsonl", [spec.model, spec.corpus, spec.seed])
+    spec = spec.model_copy(
+        update={
+            "selection_windows": args.windows,
+            "sealed_windows": args.windows,
+            "solvers": tuple(dict.fromkeys((*spec.solvers, best.recipe.solver, *SOLVERS))),
+        }
+    )
+    bench = SearchBench("found", spec.model, state, spec.seed, silent, spec=spec, run_id="found")
+    bench.designs_in = "off"
+    rows = []
+    with opened(bench):
+        prepare(bench.id, "found")
+        subject = Subject(bench, spec, known)
+        rows.append(subject.row("found", best.recipe))
+        rows += subject.catalogue(quick=args.quick)
+        if args.peer:
+            rows += subject.peers()
+    rows.sort(key=lambda row: float(row["sealed"]))
+    if args.second:
+        rows += second_model(args.second, best.recipe, spec, args.second_samples, known)
+    title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
+    publish("found_recipe", title, rows, goals_of(rows), recipe=best.recipe.to_json())
+
+
+def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:
+    """The bounds that the found recipe has to keep, where their other side was measured."""
+    sealed = {row["recipe"]: float(row["sealed"]) for row in rows if row["model"] == "searched"}
+    wanted = (
+        ("found by Wanda", "wanda | row | uniform", 0.5),
+        ("found by llm-compressor's SparseGPT", "llm-compressor sparsegpt", 0.65),
+    )
+    goals = [
+        Goal(what, sealed["found"] / sealed[other], limit)
+        for what, other, limit in wanted
+        if other in sealed
+    ]
+    made = [v for name, v in sealed.items() if name != "found" and "llm" not in name]
+    goals.append(Goal("found by the best hand-made", sealed["found"] / min(made), 1.0))
+    second = {row["recipe"]: float(row["sealed"]) for row in rows if row["model"] != "searched"}
+    for other in ("wanda", "ria"):
+        if other in second:
+            goals.append(
+                Goal(f"second model, found by {other}", second["found"] / second[other], 1)
+            )
+    return goals
+
+
+class Known:
+    """Figures on disk, one JSON line each, so that a run that was cut off goes on.
+
+    Args:
+        path: The file.
+        where: What all keys depend on.
+    """
+
+    def __init__(self, path: Path, where: list[Any]) -> None:
+        self.path = path
+        self.where = where
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self.figures: dict[str, float] = dict(json.loads(line) for line in lines)
+
+    def get(self, *key: Any) -> float | None:
+        """The figure, if it was measured."""
+        return self.figures.get(digest_json([self.where, *key]))
+
+    def put(self, value: float, *key: Any) -> float:
+        """Keep a figure."""
+        name = digest_json([self.where, *key])
+        self.figures[name] = value
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([name, value]) + "\n")
+        return value
+
+
+class Subject:
+    """The searched model, pruned one-shot.
+
+    Args:
+        bench: Open and prepared.
+        spec: The search's specification with this benchmark's windows.
+        known: What was measured before.
+    """
+
+    def __init__(self, bench: SearchBench, spec: SearchSpec, known: Known) -> None:
+        self.bench = bench
+        self.spec = spec
+        self.known = known
+
+    def perplexity(self, recipe: Recipe, part: str) -> float:
+        """Perplexity on one part of the text."""
+        tokens = self.bench.part(part)
+        key = (recipe.to_json(), part, len(tokens), self.spec.sparsity)
+        found = self.known.get(*key)
+        if found is not None:
+            return found
+        with pruned(self.bench, recipe, self.spec.sparsity):
+            value = evaluate_windows(self.bench.loaded.model, tokens).perplexity
+        text = recipe_text(recipe, formula_text(recipe.metric))
+        print(f"{text} on {part}: {value:.2f}", file=sys.stderr, flush=True)
+        return self.known.put(value, *key)
+
+    def row(self, name: str, recipe: Recipe) -> dict[str, Any]:
+        """Both figures of a recipe."""
+        return {
+            "model": "searched",
+            "recipe": name,
+            "as": recipe_text(recipe, formula_text(recipe.metric)),
+            "selection": self.perplexity(recipe, SELECTION),
+            "sealed": self.perplexity(recipe, SEALED),
+        }
+
+    def catalogue(self, *, quick: bool) -> Iterator[dict[str, Any]]:
+        """Every hand-made combination at its best strength on the selection text."""
+        for metric in QUICK["metrics"] if quick else METRICS:
+            group = build_metric(metric).group
+            for family in QUICK["allocations"] if quick else tuple(ALLOCATIONS):
+                for solver in SOLVERS:
+                    made = Recipe(Candidate("builtin", metric), group, solver=solver)
+                    tries = [replace(made, allocation=text) for text in ALLOCATIONS[family]]
+                    best = min(tries, key=lambda recipe: self.perplexity(recipe, SELECTION))
+                    name = recipe_text(replace(made, allocation=family), metric)
+                    yield self.row(name, best)
+
+    def peers(self) -> Iterator[dict[str, Any]]:
+        """llm-compressor on the same tokens; the demo model only, which lies as a folder."""
+        model, _ = prepare_folder()
+        files = {part: OUT / f"found-{part}.npy" for part in (CALIBRATION, SEALED)}
+        for part, file in files.items():
+            np.save(file, self.bench.part(part).numpy())
+        for method in ("wanda", "sparsegpt"):
+            key = ("llm-compressor", method, len(self.bench.part(SEALED)), self.spec.sparsity)
+            value = self.known.get(*key)
+            if value is None:
+                paths = (str(model), str(files[CALIBRATION]), str(files[SEALED]))
+                words = (method, *paths, str(self.spec.sparsity))
+                run = run_fresh("benchmarks.peer_perplexity", *words, python=peer_python())
+                value = self.known.put(float(run["perplexity"]), *key)
+            name = f"llm-compressor {method}"
+            yield {
+                "model": "searched", "recipe": name, "as": name, "selection": "-", "sealed": value
+            }  # fmt: skip
+
+
+def second_model(
+    ref: str, found: Recipe, spec: SearchSpec, samples: int, known: Known
+) -> Iterator[dict[str, Any]]:
+    """Found recipe, Wanda and RIA on another model, each pruned block by block from anew.
+
+    Block by block only one block's Gram matrices are in memory, and no copy of the weights.
+    """
+    if ref == "designer":
+        from autoprune.design.local import join_model
+
+        ref = str(join_model(State.open().root / "models"))
+    wanted = {"found": found}
+    for metric in ("wanda", "ria"):
+        wanted[metric] = Recipe(Candidate("builtin", metric), build_metric(metric).group)
+    parts = split(load_corpus(spec.corpus), seed=spec.seed)
+    for name, recipe in wanted.items():
+        key = (ref, recipe.to_json(), spec.sparsity, samples)
+        value = known.get(*key)
+        if value is None:
+            loaded = load_model(ref)
+            seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
+            unseen = token_windows(parts.sealed, loaded.tokenizer, samples, 256)
+            plan = PruningPlan.of_recipe(recipe, spec.sparsity)
+            prune_sequential(loaded.model, seen, candidate_metric(recipe.metric), plan)
+            value = known.put(evaluate_windows(loaded.model, unseen).perplexity, *key)
+            print(f"second model, {name}: {value:.2f}", file=sys.stderr, flush=True)
+        text = recipe_text(recipe, formula_text(recipe.metric))
+        short = Path(ref).stem
+        yield {"model": short, "recipe": name, "as": text, "selection": "-", "sealed": value}

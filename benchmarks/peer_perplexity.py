@@ -1,0 +1,46 @@
+"""Perplexity after llm-compressor, inside its own environment; see :mod:`benchmarks.found_recipe`.
+
+``METHOD MODEL TOKENS UNSEEN SHARE``: prunes the model folder with the calibration tokens and
+measures the windows of the second file as :mod:`autoprune.evaluation.perplexity` does.
+"""
+
+import math
+import sys
+
+import numpy as np
+import torch
+from datasets import Dataset
+from llmcompressor import oneshot
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.measured import report
+from benchmarks.peer_llmcompressor import MODIFIERS
+
+
+def main() -> None:
+    """Prune, measure, report."""
+    method, folder, tokens_file, unseen_file, share = sys.argv[1:]
+    tokens, unseen = np.load(tokens_file), torch.from_numpy(np.load(unseen_file))
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    columns = {"input_ids": tokens.tolist(), "attention_mask": np.ones_like(tokens).tolist()}
+    oneshot(
+        model=model,
+        tokenizer=AutoTokenizer.from_pretrained(folder),
+        dataset=Dataset.from_dict(columns),
+        recipe=MODIFIERS[method](
+            sparsity=float(share), targets=["Linear"], ignore=["re:.*lm_head"]
+        ),
+        num_calibration_samples=tokens.shape[0],
+        max_seq_length=tokens.shape[1],
+        shuffle_calibration_samples=False,
+    )
+    losses = []
+    with torch.no_grad():
+        for window in unseen:
+            logits = model(input_ids=window[None], use_cache=False).logits[0, :-1].float()
+            losses.append(float(torch.nn.functional.cross_entropy(logits, window[1:])))
+    report(perplexity=math.exp(math.fsum(losses) / len(losses)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""A whole search in this process, without orchestration: one folder, resumed where it stopped."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoprune.design.chat import Reply
+from autoprune.progress import silent
+from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import (
+    Done,
+    Measure,
+    Outcome,
+    Propose,
+    Seal,
+    Validate,
+    WorkStep,
+    outcome_from_json,
+)
+from tasks.design import Drafting, drafting
+from tasks.measure import measure, prepare, seal
+from tasks.search_bench import SearchBench
+from tasks.state import State
+from tasks.validate import validate
+from tasks.workbench import opened
+
+Ask = Callable[[Propose], Reply]
+
+
+def run_search(folder: Path, spec: SearchSpec, *, ask: Ask | None = None) -> dict[str, Any]:
+    """Search to the end and say what came out; a finished search only says it.
+
+    Formulas are evaluated by the language itself, so that no container's time is measured.
+
+    Args:
+        folder: Of the search; made when missing.
+        spec: What to search.
+        ask: Answers proposals; None: the specification's designer.
+    """
+    with Search.open(folder, spec) as search:
+        if search.finished is None:
+            _work(search, folder.name, ask)
+        return _summary(search)
+
+
+def _work(search: Search, name: str, ask: Ask | None) -> None:
+    spec, state = search.spec, State.open()
+    bench = SearchBench(
+        f"benchmark-{name}", spec.model, state, spec.seed, silent, spec=spec, run_id=name
+    )
+    bench.designs_in = "off"
+    with opened(bench), drafting(name, Drafting(spec.designer, state)) as draft:
+        prepare(bench.id, name)
+        while not isinstance(step := search.next_step(), Done):
+            started = time.monotonic()
+            if isinstance(step, Propose):
+                answer = ask(step) if ask else draft.designer.complete(step.request)
+                search.record(step, answer)
+            else:
+                search.record(step, _answer(bench.id, step))
+            _say(name, search, step, time.monotonic() - started)
+
+
+def _answer(bench: str, step: WorkStep) -> Outcome:
+    match step:
+        case Validate():
+            found = validate(bench, step.step_id, step.recipe.to_json())
+        case Measure():
+            where = (step.windows, step.sparsity, step.draw, step.kl)
+            found = measure(bench, step.step_id, step.recipe.to_json(), *where)
+        case Seal():
+            recipes = [(name, recipe.to_json()) for name, recipe in step.recipes]
+            found = seal(bench, step.step_id, recipes, step.windows, step.sparsity)
+        case _:
+            raise AssertionError(step)
+    return outcome_from_json(found)
+
+
+def _say(name: str, search: Search, step: WorkStep, seconds: float) -> None:
+    best = search.best
+    known = f"{best.measurement.perplexity:.2f}" if best and best.measurement else "-"
+    print(f"{name} {step.step_id}: {seconds:.1f} s, best {known}", file=sys.stderr, flush=True)
+
+
+def _summary(search: Search) -> dict[str, Any]:
+    best = search.best
+    reference = next(e for e in search.entries if e.alias == search.spec.reference)
+    designed = [e for e in search.entries if not e.is_baseline]
+    statuses = [e.status for e in designed]
+    asked = [h for h in search.history() if h["step"]["kind"] == "Propose"]
+    return {
+        "ended": search.finished,
+        "best": best.alias if best else None,
+        "recipe": best.recipe.to_json() if best and best.recipe else None,
+        "formula": best.formula if best else None,
+        "operator": best.operator if best else None,
+        "selection": best.measurement.perplexity if best and best.measurement else None,
+        "sealed": best.sealed.perplexity if best and best.sealed else None,
+        "reference_selection": reference.results[2].perplexity if 2 in reference.results else None,
+        "reference_sealed": reference.sealed.perplexity if reference.sealed else None,
+        "candidates": search.spent.candidates,
+        "measured": statuses.count("measured"),
+        "duplicates": statuses.count("duplicate"),
+        "rejected": statuses.count("rejected"),
+        "answers": len(asked),
+        "answer_seconds": sum(h["outcome"]["seconds"] for h in asked),
+        "tokens": search.spent.tokens,
+        "seconds": search.spent.seconds,
+        "rung_correlation": search.rung_correlation,
+    }

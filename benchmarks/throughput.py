@@ -1,0 +1,163 @@
+"""Candidates per hour against the plain loop, on one list of candidates, with the same choice.
+
+The plain loop prunes block by block for each candidate and measures it on all windows. The search
+validates each on a few layers, shares results of equal masks, races on few windows, and measures
+the promising ones on all; its statistics and baseline count as its own time.
+"""
+
+import argparse
+import sys
+import time
+from random import Random
+from typing import Any
+
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.splits import split
+from autoprune.calibration.windows import token_windows
+from autoprune.design.chat import Reply
+from autoprune.design.formulas import formula_text
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.metrics import candidate_metric
+from autoprune.models.loading import load_model
+from autoprune.models.reference import DEMO_MODEL
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import DenseWeights, PruningPlan
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
+from autoprune.search.steps import Propose
+from autoprune.sequential import prune_sequential
+from benchmarks.measured import OUT
+from benchmarks.searching import run_search
+from benchmarks.table import Goal, publish
+
+# What a designer writes in a search: a few ideas, near misses, and many repetitions in other words.
+METRICS = (
+    "abs(W) * x_norm ** 0.5",
+    "sq(W) * sq(x_norm)",
+    "abs(W) * x_max",
+    "abs(W) * x_norm + abs(W)",
+    "sqrt(abs(W) * x_norm)",
+    "abs(W) * x_var",
+    "abs(W) / row_norm(W) + abs(W) / col_norm(W)",
+    "(abs(W) / row_norm(W) + abs(W) / col_norm(W)) * x_norm ** 0.5",
+    "abs(W) * x_norm * 2",
+    "log1p(abs(W) * x_norm)",
+)
+ALLOCATIONS = ("uniform", "ramp", "sdsa", "formula:0.1 * depth - 0.05 * tail")
+
+
+def main() -> None:
+    """Time both on the same candidates."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--candidates", type=int, default=24)
+    parser.add_argument(
+        "--plain", type=int, help="candidates of the plain loop (default all: the same choice)"
+    )
+    parser.add_argument("--windows", type=int, default=20, help="windows that decide, of 512")
+    parser.add_argument("--rung-windows", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=16, help="calibration windows of 512")
+    parser.add_argument("--sparsity", type=float, default=0.6)
+    args = parser.parse_args()
+    recipes = candidates(args.candidates)
+    chosen, seconds = ours(recipes, args)
+    listed = recipes[: args.plain]
+    names = [name_of(recipe) for recipe in listed]
+    # What the search chose is measured by the plain loop too, to compare the two choices fairly.
+    plain = plain_loop(listed + ([] if name_of(chosen) in names else [chosen]), args)
+    best = min(plain, key=lambda row: float(row["perplexity"]))
+    own = next(row for row in plain if row["as"] == name_of(chosen))
+    rate = 3600 * len(recipes) / seconds
+    plain_rate = 3600 * len(plain) / sum(float(row["seconds"]) for row in plain)
+    rows = [
+        {
+            "way": way,
+            "candidates": count,
+            "per hour": speed,
+            "choice": row["as"],
+            "its perplexity in the plain loop": row["perplexity"],
+        }
+        for way, count, speed, row in (
+            ("plain loop", len(plain), plain_rate, best),
+            ("search", len(recipes), rate, own),
+        )
+    ]
+    title = f"Candidates per hour, SmolLM2-135M at {args.sparsity:.0%}, {args.windows} x 512 tokens"
+    goals = [
+        Goal("plain loop's rate by the search's", plain_rate / rate, 0.1),
+        Goal("search's choice by the plain loop's", own["perplexity"] / best["perplexity"], 1.0),
+    ]
+    publish("throughput", title, rows, goals, plain=plain)
+
+
+def candidates(count: int) -> list[Recipe]:
+    """The list, the same for both: every pair of metric and allocation in a fixed random order."""
+    pairs = [(metric, allocation) for metric in METRICS for allocation in ALLOCATIONS]
+    Random(0).shuffle(pairs)
+    return [
+        Recipe(Candidate("expression", metric), "row", allocation)
+        for metric, allocation in (pairs * (count // len(pairs) + 1))[:count]
+    ]
+
+
+def ours(recipes: list[Recipe], args: argparse.Namespace) -> tuple[Recipe, float]:
+    """The search's choice and its seconds, statistics and baseline included."""
+    waiting = iter(recipes)
+
+    def ask(step: Propose) -> Reply:
+        recipe = next(waiting)
+        lines = (
+            f"metric: {recipe.metric.source}",
+            f"group: {recipe.group}",
+            f"allocation: {recipe.allocation}",
+        )
+        return Reply("\n".join(lines) + "\n")
+
+    spec = SearchSpec(
+        model=DEMO_MODEL,
+        corpus="wikipedia-sample",
+        sparsity=args.sparsity,
+        designer=DesignerSpec(kind="scripted", context="list"),
+        budget=Budget(candidates=len(recipes)),
+        calibration_windows=args.samples,
+        rung_windows=args.rung_windows,
+        selection_windows=args.windows,
+        sealed_windows=1,
+        solvers=("none",),
+        baselines=(RecipeSpec(metric="wanda"),),
+        slots=12,
+        promote=0.2,
+        repairs=0,
+        replace_duplicates=False,
+        sentinel_every=0,
+    )
+    folder = OUT / "throughput" / f"{time.time_ns()}"
+    started = time.monotonic()
+    found = run_search(folder, spec, ask=ask)
+    seconds = time.monotonic() - started
+    recipe = Recipe.from_json(found["recipe"]) if found["recipe"] else recipes[0]
+    return recipe, seconds
+
+
+def plain_loop(recipes: list[Recipe], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Prune block by block and measure on all windows, one candidate after the other."""
+    loaded = load_model(DEMO_MODEL)
+    parts = split(load_corpus("wikipedia-sample"))
+    seen = token_windows(parts.calibration, loaded.tokenizer, args.samples, 512)
+    unseen = token_windows(parts.selection, loaded.tokenizer, args.windows, 512)
+    dense = DenseWeights(prunable_linears(loaded.model))
+    rows = []
+    for recipe in recipes:
+        plan = PruningPlan.of_recipe(recipe, args.sparsity)
+        started = time.monotonic()
+        with dense:
+            prune_sequential(loaded.model, seen, candidate_metric(recipe.metric), plan)
+            perplexity = evaluate_windows(loaded.model, unseen).perplexity
+        row = {"as": name_of(recipe), "perplexity": perplexity}
+        rows.append({**row, "seconds": time.monotonic() - started})
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def name_of(recipe: Recipe) -> str:
+    """Metric and allocation as written; equal masks have one name."""
+    return f"{formula_text(recipe.metric)} | {recipe.allocation}"

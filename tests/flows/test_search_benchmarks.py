@@ -1,0 +1,107 @@
+"""The benchmarks of the search on a tiny model: cells resume, tables come out, figures agree."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoprune.design.chat import Reply
+from autoprune.recipe import Recipe
+from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.search.steps import Propose
+from benchmarks import ablation, searching, table
+from tasks import measure
+
+
+@pytest.fixture(autouse=True)
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "out"
+    monkeypatch.setattr(table, "OUT", folder)
+    return folder
+
+
+def spec(model: Path, text: Path, **changes: object) -> SearchSpec:
+    values: dict[str, object] = {
+        "model": str(model),
+        "corpus": str(text),
+        "designer": DesignerSpec(kind="scripted"),
+        "budget": Budget(candidates=5),
+        "calibration_windows": 4,
+        "seqlen": 48,
+        "rung_windows": 2,
+        "selection_windows": 4,
+        "sealed_windows": 3,
+        "solvers": ("none", "sparsegpt"),
+        "fitness": "both",
+        "also_sparsities": (0.5,),
+        "calibration_draws": 2,
+    }
+    return SearchSpec(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_search_with_every_option_measures_what_it_says(
+    home: Path, tiny_folder: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repaired = []
+    original = measure._repair
+    monkeypatch.setattr(
+        measure, "_repair", lambda *args: (repaired.append(args[2].solver.text), original(*args))[1]
+    )
+
+    def ask(step: Propose) -> Reply:
+        part = {"allocation": "formula:0.05 * depth", "repair": "sparsegpt"}
+        lines = [f"{key}: {value}" for key, value in part.items()]
+        return Reply("\n".join(["metric: abs(W) * x_norm ** 0.7", "group: row", *lines]))
+
+    wanted = spec(tiny_folder, text_file)
+    found = searching.run_search(home / "cell", wanted, ask=ask)
+    with searching.Search.open(home / "cell") as search:
+        entries = {e.alias: e for e in search.entries}
+        made = entries["wanda+ramp+sparsegpt"]
+        assert made.whole is not None and len(made.whole.kl) == 4
+        assert all(value > 0 for value in made.whole.kl)
+        reference = entries["wanda"]
+        best = search.best
+        assert best is None or best.elsewhere[0.5].sparsity == pytest.approx(0.5, abs=1e-4)
+        assert reference.elsewhere[0.5].perplexity != reference.results[2].perplexity
+        if best is not None:
+            assert best.draws[1].perplexity != best.results[2].perplexity
+        designed = [e for e in search.entries if e.operator == "seed"]
+        assert designed[0].recipe is not None
+        assert designed[0].recipe.allocation == "formula:0.05 * depth"
+        assert designed[0].proxied
+    assert found["answers"] >= 1
+    # Seal asks for repaired recipes again; what was repaired once is remembered.
+    assert "sparsegpt" in repaired
+    count = len(repaired)
+    again = searching.run_search(home / "cell", wanted, ask=ask)
+    assert again == found and len(repaired) == count
+
+
+def test_ablation_runs_missing_cells_only(
+    home: Path,
+    tiny_folder: Path,
+    text_file: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    words = ["--methods", "genetic", "random", "--seeds", "0", "1", "--candidates", "2"]
+    words += ["--model", str(tiny_folder), "--corpus", str(text_file), "--samples", "4"]
+    words += ["--seqlen", "48", "--solvers", "none", "--folder", str(tmp_path / "cells")]
+    monkeypatch.setattr(sys, "argv", ["ablation", *words])
+    ablation.main()
+    record = json.loads((out / "ablation.json").read_text())
+    assert [row["method"] for row in record["rows"]] == ["genetic", "random"]
+    assert len(record["runs"]) == 4
+    assert all(Recipe.from_json(r["recipe"]) for r in record["runs"] if r["recipe"])
+    monkeypatch.setattr(searching, "_work", None)
+    ablation.main()
+    assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"]
+
+
+def test_intervals_are_geometric_and_paired() -> None:
+    assert ablation.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
+    assert ablation.interval([0.7]) == "0.700"
+    assert ablation.against([(0.1, 0.0), (0.1, 0.0)]).startswith("+10.5 % [+10.5")
