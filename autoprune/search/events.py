@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from autoprune.errors import DamagedFileError, PrerequisiteError
+from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -82,6 +82,7 @@ class EventLog:
         """Write one event durably.
 
         Raises:
+            AutopruneError: If the disk is full or another program holds the file locked.
             KeyError: If the pair (kind, key) is on record.
             ValueError: If the body holds NaN or infinity, which are verdicts and not numbers.
         """
@@ -94,6 +95,8 @@ class EventLog:
             )
         except sqlite3.IntegrityError as error:
             raise KeyError(f"{kind} {key} is on record") from error
+        except sqlite3.OperationalError as error:
+            raise _damaged(self.path, error) from error
         assert cursor.lastrowid is not None
         return Event(cursor.lastrowid, kind, key, json.loads(text))
 
@@ -114,7 +117,18 @@ class EventLog:
         self._lock.release()
 
 
-def _damaged(path: Path, error: Exception) -> DamagedFileError:
+def _damaged(path: Path, error: Exception) -> AutopruneError:
+    text = str(error)
+    if "disk is full" in text:
+        return AutopruneError(
+            f"the disk that holds {path} is full; free some space and run the same command again; "
+            "everything that was written before is kept"
+        )
+    if "locked" in text:
+        return AutopruneError(
+            f"another program holds {path} locked; end it and run the same command again; "
+            "everything that was written before is kept"
+        )
     return DamagedFileError(
         f"{path} is no readable search log ({error}); "
         "restore the file, or delete its folder to start the search again"
