@@ -19,14 +19,16 @@ from autoprune.search.steps import (
     WorkStep,
     outcome_from_json,
 )
+from autoprune.storage import write_json
 from flows import console
 from flows.leaderboard import rows
+from tasks.calls import designer_calls
 from tasks.design import propose
 from tasks.measure import measure, measure_dense, seal
 from tasks.mirror import mirror
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles, read_object
-from tasks.run_report import build_report
+from tasks.run_report import build_report, recipe_sheets
 from tasks.search_bench import SEALED
 from tasks.state import State
 from tasks.validate import validate
@@ -81,8 +83,13 @@ class Driver:
 
     def write_record(self) -> None:
         """Write the run's record as it stands."""
-        facts = self.files.read_facts()
-        data.write_report(build_report(self.search, self.run_id, facts), self.files.report)
+        files, search = self.files, self.search
+        facts = files.read_facts()
+        data.write_report(build_report(search, self.run_id, facts), files.report)
+        write_json(files.sheets, recipe_sheets(search, self.run_id, facts))
+        known = read_object(files.calls)["calls"] if files.calls.exists() else ()
+        found = designer_calls(search, facts.get("designer", ""), known)
+        write_json(files.calls, {"calls": found})
 
     @property
     def shown(self) -> Publisher:

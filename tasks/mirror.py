@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import PrerequisiteError
+from tasks.calls import call_totals, tracing_wanted
 from tasks.policies import step
 from tasks.provenance import run_tags
 from tasks.run_files import RunFiles, read_object
@@ -16,10 +17,12 @@ from tasks.state import State
 
 if TYPE_CHECKING:
     from tasks.track import Tracker
+    from tasks.track.traces import Traces
 
 log = logging.getLogger(__name__)
 
 _trackers: dict[str, "Tracker"] = {}
+_traces: dict[str, "Traces"] = {}
 _silent_until: dict[str, float] = {}
 
 # MLflow's client tries for minutes; a search asks first and leaves a dead server alone.
@@ -33,6 +36,13 @@ def tracker_of(state: State) -> "Tracker":
     from tasks.track import Tracker
 
     return _trackers.setdefault(str(state.root), Tracker(state))
+
+
+def traces_of(tracker: "Tracker") -> "Traces":
+    """The traces of a store; they too remember what is written."""
+    from tasks.track.traces import Traces
+
+    return _traces.setdefault(str(tracker.state.root), Traces(tracker))
 
 
 @step("mirror", "mirror {run_id}")
@@ -103,16 +113,26 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
     report = read_object(files.report)
     tracker = tracker_of(state)
     parent = tracker.parent(report["model"], run_id, report["spec"], run_tags(report))
-    tracker.mirror(parent, report["entries"])
+    tracker.mirror(parent, report["entries"], _optional(files.sheets))
     tracker.curve(parent, curves(report["entries"], settled))
+    calls = _optional(files.calls).get("calls", [])
+    if calls and tracing_wanted():
+        # Whose call it was is known when its generation is; a call that came to nothing, at the end.
+        ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
+        traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
-        tracker.totals(parent, totals(report), {"autoprune.ended": report["ended"]})
+        figures = totals(report) | (call_totals(calls) if calls else {})
+        tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
         if files.page.exists():
             tracker.file(parent, files.page)
         if files.plots.is_dir():
             tracker.files(parent, files.plots, "plots")
         tracker.end(parent, status)
     return parent
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.exists() else {}
 
 
 def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:

@@ -46,6 +46,16 @@ class RunFiles:
         return self.folder / "report.json"
 
     @property
+    def calls(self) -> Path:
+        """Questions to the designer with their answers."""
+        return self.folder / "calls.json"
+
+    @property
+    def sheets(self) -> Path:
+        """What makes each candidate's masks again."""
+        return self.folder / "recipes.json"
+
+    @property
     def page(self) -> Path:
         """The report for people."""
         return self.folder / "report.html"

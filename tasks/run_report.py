@@ -49,6 +49,33 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
     return with_search(report, search)
 
 
+def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """By candidate, all that its masks follow from, and their digest; no weights are needed.
+
+    Args:
+        search: An open search.
+        run_id: Its name.
+        facts: What was measured beside it.
+    """
+    common = {
+        "schema_version": 1,
+        "run": run_id,
+        "spec": search.spec.to_json(),
+        "model_digest": facts.get("model_digest", ""),
+        "calibration_digest": facts.get("parts", {}).get("calibration", {}).get("digest", ""),
+    }
+    return {
+        entry.alias: {
+            **common,
+            "candidate": entry.alias,
+            "recipe": entry.recipe.to_json(),
+            "mask_digest": entry.measurement.mask_digest,
+        }
+        for entry in search.entries
+        if entry.recipe is not None and entry.measurement is not None
+    }
+
+
 def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tuple[Command, ...]:
     listed = Command("List the candidates", f"autoprune ls candidates --run {run_id}")
     if search.finished is None:

@@ -137,23 +137,34 @@ def _label(node: "GraphNode") -> str:
     return next(found, node.kind).strip()
 
 
-def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
-    """Prompt and answer by alias; repairs of a slot are its next entries."""
+def askers(search: "Search") -> dict[str, str]:
+    """Candidate by the step that asked for it; repairs of a slot are its next candidates."""
     slots: dict[tuple[int, int], list[str]] = defaultdict(list)
     for entry in sorted(search.entries, key=lambda entry: entry.order):
         if not entry.is_baseline:
             slots[entry.generation, entry.slot].append(entry.alias)
+    found: dict[str, str] = {}
+    for event in search.history():
+        step = event["step"]
+        place = _QUESTION.fullmatch(step["step_id"]) if step["kind"] == "Propose" else None
+        if place is None:
+            continue
+        generation, slot, attempt = (int(group) for group in place.groups())
+        names = slots[generation, slot]
+        if attempt < len(names):
+            found[step["step_id"]] = names[attempt]
+    return found
+
+
+def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
+    """Prompt and answer by alias."""
+    names = askers(search)
     talks: dict[str, dict[str, Any]] = {}
     for event in search.history():
         step, outcome = event["step"], event["outcome"]
-        found = _QUESTION.fullmatch(step["step_id"]) if step["kind"] == "Propose" else None
-        if found is None:
-            continue
-        generation, slot, attempt = (int(group) for group in found.groups())
-        names = slots[generation, slot]
-        if attempt < len(names):
+        if step["step_id"] in names:
             messages = step["request"]["messages"]
             prompt = "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in messages)
             answer = outcome.get("text", outcome.get("detail", ""))
-            talks[names[attempt]] = {"prompt": prompt, "answer": answer}
+            talks[names[step["step_id"]]] = {"prompt": prompt, "answer": answer}
     return talks

@@ -16,11 +16,10 @@ from mlflow.models import Model
 from autoprune.models.quiet import quiet_transformers
 from tasks.state import model_slug
 from tasks.track.registry import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, registry_lock
-from tasks.track.runs import Tracker, local_path
+from tasks.track.runs import MASKS_TAG, Tracker, local_path
 
 CODE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("torch", "transformers", "tokenizers", "safetensors", "pandas")
-MASKS_TAG = "autoprune.mask_digest"
 EXAMPLE = (["Pruning a neural network means"], {"max_new_tokens": 32})
 
 

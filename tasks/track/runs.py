@@ -32,6 +32,9 @@ NOTE = "mlflow.note.content"
 RUN_TAG = "autoprune.run"
 ENTRY_TAG = "autoprune.entry"
 DIGEST_TAG = "autoprune.record_digest"
+MASKS_TAG = "autoprune.mask_digest"
+# All that a candidate's masks follow from, in place of its weights.
+SHEET_FILE = "reproduce.json"
 LONGEST_TAG = 7900
 LONGEST_PARAM = 5900
 # Rank and verdict of the leader move with every new candidate; they are the leaderboard's matter.
@@ -115,13 +118,19 @@ class Tracker:
         self._parents[run_id] = mlflow_id
         return mlflow_id
 
-    def mirror(self, parent_id: str, entries: Iterable[Mapping[str, Any]]) -> int:
+    def mirror(
+        self,
+        parent_id: str,
+        entries: Iterable[Mapping[str, Any]],
+        sheets: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> int:
         """Write every entry that is new or changed as a child run.
 
         Args:
             parent_id: MLflow id of the parent run.
             entries: Leaderboard entries, the JSON form of
                 :class:`autoprune.report.data.Entry`.
+            sheets: What makes an entry's masks again, by its id.
 
         Returns:
             Number of entries written.
@@ -130,11 +139,12 @@ class Tracker:
         written = 0
         for entry in entries:
             record = {key: value for key, value in entry.items() if key not in VOLATILE}
-            digest = digest_json(record)
+            sheet = (sheets or {}).get(entry["id"])
+            digest = digest_json([record, sheet] if sheet else record)
             known = children.get(entry["id"])
             if known is not None and known.data.tags.get(DIGEST_TAG) == digest:
                 continue
-            children[entry["id"]] = self._write_child(parent_id, known, entry, digest)
+            children[entry["id"]] = self._write_child(parent_id, known, entry, digest, sheet)
             written += 1
         return written
 
@@ -173,6 +183,10 @@ class Tracker:
         """Copy a folder's files into the run's artifacts."""
         self.client.log_artifacts(parent_id, str(folder), place)
 
+    def children(self, parent_id: str) -> dict[str, str]:
+        """MLflow run of each entry that is written."""
+        return {name: str(run.info.run_id) for name, run in self._known_children(parent_id).items()}
+
     def _known_children(self, parent_id: str) -> dict[str, Run]:
         if parent_id not in self._children:
             experiment = self.client.get_run(parent_id).info.experiment_id
@@ -193,9 +207,16 @@ class Tracker:
         return self._children[parent_id]
 
     def _write_child(
-        self, parent_id: str, known: Run | None, entry: Mapping[str, Any], digest: str
+        self,
+        parent_id: str,
+        known: Run | None,
+        entry: Mapping[str, Any],
+        digest: str,
+        sheet: Mapping[str, Any] | None,
     ) -> Run:
         tags = _clipped(_entry_tags(entry) | {PARENT: parent_id})
+        if sheet is not None:
+            tags[MASKS_TAG] = sheet["mask_digest"]
         if known is None:
             experiment = self.experiment_of(parent_id)
             known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
@@ -209,7 +230,7 @@ class Tracker:
             params=_params(_entry_params(entry)) if DIGEST_TAG not in known.data.tags else (),
             tags=[RunTag(name, value) for name, value in done.items()],
         )
-        self._write_files(known, entry)
+        self._write_files(known, entry, sheet)
         self.client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
         known.data.tags.update(done)
         return known
@@ -220,7 +241,9 @@ class Tracker:
             return str(run.info.experiment_id)
         return str(self.client.get_run(parent_id).info.experiment_id)
 
-    def _write_files(self, run: Run, entry: Mapping[str, Any]) -> None:
+    def _write_files(
+        self, run: Run, entry: Mapping[str, Any], sheet: Mapping[str, Any] | None
+    ) -> None:
         """Source, layers and the whole record as files; straight to disk where the store is one."""
         code = "candidate.py" if entry["language"] == "python" else "candidate.txt"
         folder = local_path(run.info.artifact_uri)
@@ -230,10 +253,14 @@ class Tracker:
             (folder / code).write_text(entry["source"] + "\n", encoding="utf-8")
             (folder / "layer_sparsity.json").write_text(json.dumps(entry["layer_sparsity"]))
             (folder / "record.json").write_text(json.dumps(dict(entry)))
+            if sheet is not None:
+                (folder / SHEET_FILE).write_text(json.dumps(dict(sheet)))
             return
         self.client.log_text(run.info.run_id, entry["source"] + "\n", code)
         self.client.log_dict(run.info.run_id, dict(entry["layer_sparsity"]), "layer_sparsity.json")
         self.client.log_dict(run.info.run_id, dict(entry), "record.json")
+        if sheet is not None:
+            self.client.log_dict(run.info.run_id, dict(sheet), SHEET_FILE)
 
 
 def local_path(uri: str) -> Path | None:

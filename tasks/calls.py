@@ -1,0 +1,90 @@
+"""What was asked of the designer and what it answered, out of a search's log."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.search.search import Search
+
+TRACES_VARIABLE = "AUTOPRUNE_TRACES"
+# Dollars per million tokens; what a designer costs is known to its owner only.
+PROMPT_PRICE = "AUTOPRUNE_PRICE_PROMPT"
+ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
+
+
+def tracing_wanted() -> bool:
+    """Whether calls are traced; ``AUTOPRUNE_TRACES=off`` switches it off."""
+    return os.environ.get(TRACES_VARIABLE, "on").strip().lower() not in ("off", "0", "false", "no")
+
+
+def designer_calls(
+    search: "Search", designer: str, known: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Every question on record, oldest first.
+
+    Args:
+        search: An open search.
+        designer: Who was asked, for the record.
+        known: The calls of last time; when they ended is taken from there, since the log, being
+            the same for a resumed and an uninterrupted search, keeps no clock.
+    """
+    from autoprune.report.gathering import askers
+
+    ended = {call["step"]: call["at"] for call in known}
+    names = askers(search)
+    found = []
+    for event in search.history():
+        step, outcome = event["step"], event["outcome"]
+        if step["kind"] != "Propose":
+            continue
+        usage = outcome.get("usage", {})
+        failed = outcome["kind"] == "Failed"
+        found.append(
+            {
+                "step": step["step_id"],
+                "operator": step["operator"],
+                "candidate": names.get(step["step_id"], ""),
+                "designer": designer,
+                "messages": step["request"]["messages"],
+                "temperature": step["request"]["temperature"],
+                "answer": outcome.get("text", ""),
+                "failed": f"{outcome['code']}: {outcome['detail']}" if failed else "",
+                "finish_reason": outcome.get("finish_reason", "error"),
+                "prompt_tokens": usage.get("prompt_tokens", 0),
+                "completion_tokens": usage.get("completion_tokens", 0),
+                "seconds": outcome["seconds"],
+                "at": ended.get(step["step_id"], time.time()),
+            }
+        )
+    return found
+
+
+def call_totals(calls: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run."""
+    asked = list(calls)
+    prompt = sum(call["prompt_tokens"] for call in asked)
+    answer = sum(call["completion_tokens"] for call in asked)
+    totals = {
+        "designer_calls": float(len(asked)),
+        "designer_failed_calls": float(sum(bool(call["failed"]) for call in asked)),
+        "designer_prompt_tokens": float(prompt),
+        "designer_answer_tokens": float(answer),
+        "designer_tokens_total": float(prompt + answer),
+        "designer_seconds": sum(float(call["seconds"]) for call in asked),
+    }
+    prices = _price(PROMPT_PRICE), _price(ANSWER_PRICE)
+    if prices[0] is not None and prices[1] is not None:
+        totals["designer_cost_usd"] = (prompt * prices[0] + answer * prices[1]) / 1e6
+    return totals
+
+
+def _price(variable: str) -> float | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None

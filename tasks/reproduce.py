@@ -1,0 +1,101 @@
+"""Makes a candidate again from its MLflow run alone: the same masks, bit by bit, or an error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.recipe import Recipe
+from tasks.policies import step
+from tasks.state import State
+
+SCHEMA_VERSION = 1
+
+
+@step("reproduce", "reproduce {mlflow_run}")
+def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, Any]:
+    """Prune by what a candidate's run records, and compare the masks' digest.
+
+    Args:
+        root: The state folder.
+        mlflow_run: Id of the candidate's run in MLflow.
+        out: Folder for the pruned model; None: only the digest is compared.
+
+    Raises:
+        UsageError: If the run records no masks.
+        AutopruneError: If the model, the text or the masks are not those of the record.
+    """
+    from autoprune.progress import silent
+    from autoprune.search.spec import SearchSpec
+    from tasks.measure import pruned
+    from tasks.mirror import tracker_of
+    from tasks.prune import save_bench
+    from tasks.search_bench import CALIBRATION, SearchBench
+    from tasks.workbench import opened
+
+    state = State.open(Path(root))
+    sheet = read_sheet(tracker_of(state), mlflow_run)
+    spec = SearchSpec.model_validate(sheet["spec"])
+    recipe = Recipe.from_json(sheet["recipe"])
+    bench = SearchBench(
+        f"reproduce-{mlflow_run}",
+        spec.model,
+        state,
+        spec.seed,
+        silent,
+        spec=spec,
+        run_id=f"reproduce-{mlflow_run[:8]}",
+        # Formulas give the same scores in the container and in the language's own evaluator.
+        designs_in="docker" if recipe.metric.kind == "python" else "off",
+    )
+    with opened(bench):
+        _require(bench.loaded.source.digest, sheet["model_digest"], f"the model {spec.model}")
+        text = getattr(bench.splits, CALIBRATION).digest
+        _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
+        with pruned(bench, recipe, spec.sparsity) as outcome:
+            _require(outcome.mask_digest, sheet["mask_digest"], f"the masks of {mlflow_run}")
+            if out is not None:
+                save_bench(bench, Path(out), {**sheet, "mlflow_run": mlflow_run})
+    return {
+        "mlflow_run": mlflow_run,
+        "candidate": sheet["candidate"],
+        "mask_digest": sheet["mask_digest"],
+        "out": out,
+    }
+
+
+def read_sheet(tracker: Any, mlflow_run: str) -> dict[str, Any]:
+    """What a candidate's run records to make it again.
+
+    Raises:
+        UsageError: If there is no such run, or nothing was pruned in it.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    from tasks.track.runs import SHEET_FILE
+
+    try:
+        place = download_artifacts(
+            run_id=mlflow_run, artifact_path=SHEET_FILE, tracking_uri=tracker.tracking_uri
+        )
+        sheet: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
+    except (MlflowException, OSError, ValueError) as error:
+        raise UsageError(
+            f"the MLflow run {mlflow_run!r} in {tracker.tracking_uri} holds no {SHEET_FILE} "
+            f"({' '.join(str(error).split())[:160]}); name the run of a candidate that was measured"
+        ) from error
+    if sheet.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(
+            f"{SHEET_FILE} of {mlflow_run} has format {sheet.get('schema_version')!r}, this "
+            f"program reads format {SCHEMA_VERSION}; use the version that wrote it"
+        )
+    return sheet
+
+
+def _require(found: str, wanted: str, what: str) -> None:
+    if found != wanted:
+        raise AutopruneError(
+            f"{what} has digest {found[:16]}… here and {wanted[:16]}… in the record; "
+            "only the same gives the same masks; use the one that was recorded"
+        )

@@ -1,0 +1,83 @@
+"""A candidate that was thrown away, made again bit by bit from its MLflow run alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.errors import AutopruneError, UsageError
+from flows.params import SearchParams
+from flows.search import search
+from tasks.mirror import tracker_of
+from tasks.reproduce import reproduce
+from tasks.state import State
+from tasks.track.runs import MASKS_TAG, SHEET_FILE, local_path
+
+ANSWERS = [
+    "because: roots\nexpect: better than wanda\nmetric: abs(W) * x_norm ** {a:0.5}\ngroup: row\n"
+    "allocation: ramp\n",
+    "because: squares\nexpect: worse than wanda\nmetric: sq(W) * x_max\ngroup: matrix\n"
+    "allocation: uniform\n",
+    "because: this answer holds no metric",
+]
+
+
+@pytest.fixture
+def runs(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> dict[str, Any]:
+    """MLflow runs by candidate, of a small search whose own files are gone."""
+    script = tmp_path / "answers.jsonl"
+    script.write_text("".join(json.dumps(answer) + "\n" for answer in ANSWERS))
+    search.fn(
+        SearchParams(
+            model=str(tiny_folder),
+            corpus=str(text_file),
+            designer="scripted",
+            script=str(script),
+            sandbox="off",
+            samples=4,
+            seqlen=48,
+            rung_windows=2,
+            windows=4,
+            sealed_windows=3,
+            candidates=3,
+            slots=3,
+            run="gone",
+            seed=3,
+        )
+    )
+    state = State.open(home)
+    for lost in (state.runs, state.store, state.inputs):
+        shutil.rmtree(lost, ignore_errors=True)
+    client = tracker_of(state).client
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    found = client.search_runs(experiments, "tags.`autoprune.entry` LIKE '%'")
+    return {run.data.tags["autoprune.entry"]: run for run in found}
+
+
+def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    measured = {name: run for name, run in runs.items() if MASKS_TAG in run.data.tags}
+    losers = [name for name in measured if measured[name].data.tags["autoprune.status"] != "winner"]
+    assert any(name.startswith("C") for name in losers)
+    weights = [path.parent for path in State.open(home).artifacts.rglob("*.safetensors")]
+    assert len(weights) == 1, "full weights only for the front, which is the winner here"
+    for name in losers:
+        run = measured[name]
+        done = reproduce(str(home), run.info.run_id, str(tmp_path / name))
+        assert done["mask_digest"] == run.data.tags[MASKS_TAG]
+        assert (tmp_path / name / "model.safetensors").is_file()
+    parent = runs["wanda"].data.tags["mlflow.parentRunId"]
+    with pytest.raises(UsageError, match="holds no reproduce"):
+        reproduce(str(home), parent)
+
+
+def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path) -> None:
+    run = runs["wanda"]
+    folder = local_path(run.info.artifact_uri)
+    assert folder is not None
+    sheet = json.loads((folder / SHEET_FILE).read_text())
+    sheet["recipe"]["metric"]["source"] = "magnitude"
+    (folder / SHEET_FILE).write_text(json.dumps(sheet))
+    with pytest.raises(AutopruneError, match="the masks of"):
+        reproduce(str(home), run.info.run_id)
