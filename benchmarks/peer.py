@@ -69,10 +69,10 @@ def _publish(rounds: Rounds, methods: list[str], title: str) -> None:
 
     goals = []
     if "wanda" in methods:
-        leanest = min(ratio("wanda", "x memory"), ratio("wanda-streamed", "x memory"))
         goals += [
             Goal("sequential Wanda, time", ratio("wanda", "x time"), 0.8),
-            Goal("sequential Wanda, memory (streamed or not)", leanest, 0.7),
+            Goal("sequential Wanda streamed, time", ratio("wanda-streamed", "x time"), 0.8),
+            Goal("sequential Wanda streamed, memory", ratio("wanda-streamed", "x memory"), 0.7),
             Goal("one-shot statistics and masks, time", ratio("one-shot", "x time"), 0.45),
         ]
     if "sparsegpt" in methods:
