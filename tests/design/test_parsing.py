@@ -1,11 +1,13 @@
 """Any text is a proposal or a coded rejection; nothing crashes, nothing runs."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoprune.allocation import build_allocator
 from autoprune.design.chat import Reply
 from autoprune.design.parsing import (
     AnswerForm,
@@ -19,13 +21,24 @@ from autoprune.design.parsing import (
     read_python,
 )
 from autoprune.metrics.language import parse
-from autoprune.recipe import Candidate
+from autoprune.recipe import Candidate, Recipe
 
 FORM = AnswerForm("both", ("row", "matrix"), ("uniform", "sdsa"), ("wanda", "C3"))
+WANDA = Recipe(Candidate("builtin", "wanda"), "row", "sdsa", "mrp")
+PARTS = (("row", "matrix"), ("uniform", "sdsa", "formula"), ("wanda", "C3"))
+FORMS = (
+    FORM,
+    AnswerForm("expression", *PARTS, solvers=("none", "mrp")),
+    *(
+        AnswerForm("expression", *PARTS, solvers=("none", "mrp"), base=WANDA, part=part)
+        for part in ("metric", "group", "allocation", "solver")
+    ),
+)
 GOOD = (
     "because: outliers matter\nexpect: better than wanda\nmetric: abs(W) * x_max\n"
     "group: matrix\nallocation: sdsa\n"
 )
+WHOLE = GOOD.replace("sdsa", "formula:0.1 * depth - 0.05 * tail") + "repair: mrp\n"
 CODE = "```python\ndef score(W, stats, params):\n    return W.abs() * stats['x_norm']\n```\n"
 CODES = {
     "empty",
@@ -107,6 +120,21 @@ def test_cut_off_answers_are_not_read() -> None:
     assert read_answer(Reply("", finish_reason="error"), FORM).code == "refused"  # type: ignore[union-attr]
 
 
+def test_whole_recipes_and_single_parts() -> None:
+    whole, free, metric, group, allocation, solver = (read_answer(Reply(WHOLE), f) for f in FORMS)
+    assert isinstance(whole, Unreadable) and whole.code == "bad_choice"
+    assert isinstance(free, Proposal)
+    formula = "formula:0.1 * depth - 0.05 * tail"
+    wanted = Recipe(Candidate("expression", "abs(W) * x_max"), "matrix", formula, "mrp")
+    assert free.recipe == wanted
+    for found, name in ((metric, "metric"), (group, "group"), (allocation, "allocation")):
+        assert isinstance(found, Proposal)
+        assert found.recipe == replace(WANDA, **{name: getattr(wanted, name)})
+    assert isinstance(solver, Proposal) and solver.recipe == WANDA
+    missing = read_answer(Reply("because: nothing to say\n"), FORMS[4])
+    assert isinstance(missing, Unreadable) and missing.code == "bad_choice"
+
+
 def test_python_block() -> None:
     found = read("because: simple\n" + CODE)
     assert isinstance(found, Proposal)
@@ -166,16 +194,19 @@ def check(found: Proposal | Unreadable) -> None:
         assert "\n" not in found.detail and "\n" not in found.because
     elif found.candidate.kind == "expression":
         assert parse(found.candidate.source).text == found.candidate.source
-    else:
+    elif found.candidate.kind == "python":
         assert isinstance(read_python(found.candidate.source), Candidate)
 
 
 def test_ten_thousand_broken_answers() -> None:
     rng = random.Random(1)
     seen: dict[str, int] = {}
-    for _ in range(10_000):
-        found = read(damaged(rng))
+    for number in range(10_000):
+        found = read_answer(Reply(damaged(rng)), FORMS[number % len(FORMS)])
         check(found)
+        if isinstance(found, Proposal):
+            assert build_allocator(found.allocation).text == found.allocation
+            assert found.solver in ("none", "mrp")
         code = found.code if isinstance(found, Unreadable) else "read"
         seen[code] = seen.get(code, 0) + 1
     assert seen.keys() >= CODES - {"refused", "truncated", "empty"} | {"read"}
@@ -207,12 +238,16 @@ ODDITIES = (
     "評価式: 重み",
     "def score(W, stats, params):\n    while True: pass\n",
     "<script>alert(1)</script>",
+    "allocation: formula:" + "(" * 150,
+    "allocation: formula:depth ** 9 ** 9",
+    "repair: __import__('os')",
+    "sdsa:strength=1e400",
 )
 
 
 def damaged(rng: random.Random) -> str:
     """A good answer, cut, shuffled, repeated and spiked."""
-    text = rng.choice([GOOD, GOOD + CODE, CODE])
+    text = rng.choice([GOOD, WHOLE, GOOD + CODE, CODE])
     for _ in range(rng.randrange(1, 5)):
         at = rng.randrange(len(text) + 1)
         match rng.randrange(7):

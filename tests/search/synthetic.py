@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -38,6 +38,8 @@ FORMULAS = (
     "abs(W) * sqrt(x_norm * x_max)",
     "W",
 )
+# What repairs gain, in nats per token, and take, in seconds.
+REPAIRS = {"sparsegpt": (0.3, 4.0), "mrp": (0.5, 9.0)}
 
 
 def make_spec(**changes: object) -> SearchSpec:
@@ -63,9 +65,17 @@ def write_answer(request: ChatRequest) -> str:
         return rng.choice(["", "metric: abs(V)", "I do not know.", "metric: abs(W) *"])
     group, allocation = rng.choice(["row", "matrix"]), rng.choice(["uniform", "sdsa", "ramp"])
     verdict = rng.choice(["better", "worse"])
-    return (
-        f"because: inputs differ in size\nexpect: {verdict} than wanda\n"
-        f"metric: {formula}\ngroup: {group}\nallocation: {allocation}\n"
+    part = request.grammar.partition("\n")[0] if request.grammar else ""
+    lines = {
+        "metric": formula,
+        "group": group,
+        "allocation": allocation,
+        "repair": rng.choice(["none", "sparsegpt", "mrp"]),
+    }
+    # A grammar leaves out the lines of parts that are not asked for.
+    shown = [f"{name}: {text}" for name, text in lines.items() if f"{name}: " in part or not part]
+    return "\n".join(
+        ["because: inputs differ in size", f"expect: {verdict} than wanda", *shown, ""]
     )
 
 
@@ -97,7 +107,13 @@ class Synthetic:
             case Validate():
                 return self.validate(step.recipe)
             case Measure():
-                return self.measure(step.recipe, step.windows, step.sparsity, "selection")
+                found = self.measure(step.recipe, step.windows, step.sparsity, "selection")
+                if step.draw and isinstance(found, Measurement):
+                    nll = tuple(value + 0.01 * step.draw for value in found.nll)
+                    found = replace(found, nll=nll, perplexity=math.exp(sum(nll) / len(nll)))
+                if step.kl and isinstance(found, Measurement):
+                    found = replace(found, kl=tuple(value - 2.0 for value in found.nll))
+                return found
             case Seal():
                 found = {
                     alias: self.measure(recipe, step.windows, step.sparsity, "sealed")
@@ -137,12 +153,16 @@ class Synthetic:
         lost = self.inputs @ (self.weight * ~mask).T
         error = float(lost.square().mean() / (self.inputs @ self.weight.T).square().mean())
         bonus = {"uniform": 0.0, "ramp": 0.02}.get(recipe.allocation.partition(":")[0], 0.04)
+        bonus += REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[0]
         noise = [stream(7, 0, w, split).gauss(0.0, 0.3) for w in range(windows)]
         wobble = [stream(7, 0, w, recipe.digest).gauss(0.0, 0.005) for w in range(windows)]
         nll = tuple(3 + error - bonus + a + b for a, b in zip(noise, wobble, strict=True))
         digest = digest_json([mask.flatten().tolist(), recipe.allocation])
         perplexity = math.exp(sum(nll) / windows)
-        return Measurement(nll, 511 * windows, perplexity, {"l0": sparsity}, digest, sparsity, 1.0)
+        seconds = 1.0 + REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[1]
+        return Measurement(
+            nll, 511 * windows, perplexity, {"l0": sparsity}, digest, sparsity, seconds
+        )
 
 
 def drive(

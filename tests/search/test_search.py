@@ -10,17 +10,28 @@ from synthetic import Synthetic, drive, make_spec, write_answer
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search
+from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search.moves import mask_key
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
 
+EVERYTHING = {
+    "fitness": "both",
+    "also_sparsities": (0.5, 0.7),
+    "calibration_draws": 3,
+    "sentinel_every": 1,
+}
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str], list[str]]:
-    """Digest, steps and aliases of an uninterrupted search."""
-    driver = Synthetic()
-    with Search.open(tmp_path_factory.mktemp("whole"), make_spec()) as search:
+
+@pytest.fixture(scope="module", params=[{}, EVERYTHING], ids=["plain", "everything"])
+def finished(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SearchSpec, str, list[str], list[str]]:
+    """Specification, digest, steps and aliases of an uninterrupted search."""
+    driver, spec = Synthetic(), make_spec(**request.param)
+    with Search.open(tmp_path_factory.mktemp("whole"), spec) as search:
         assert drive(search, driver) == Done("candidates")
-        return search.graph.digest, driver.asked, [row.entry.alias for row in search.leaderboard()]
+        aliases = [row.entry.alias for row in search.leaderboard()]
+        return spec, search.graph.digest, driver.asked, aliases
 
 
 def test_search_ends_with_a_winner(tmp_path: Path) -> None:
@@ -39,15 +50,15 @@ def test_search_ends_with_a_winner(tmp_path: Path) -> None:
 
 
 def test_killed_at_every_event_boundary_ends_the_same(
-    tmp_path: Path, finished: tuple[str, list[str], list[str]]
+    tmp_path: Path, finished: tuple[SearchSpec, str, list[str], list[str]]
 ) -> None:
-    digest, asked, aliases = finished
+    spec, digest, asked, aliases = finished
     driver = Synthetic()
     done = None
     openings = 0
     while done is None:
         # No close(): the log is left as a kill would leave it, but for the lock.
-        search = Search.open(tmp_path, make_spec() if openings == 0 else None)
+        search = Search.open(tmp_path, spec if openings == 0 else None)
         done = drive(search, driver, stop=lambda count: count == 1)
         openings += 1
         search._log.close()
@@ -61,14 +72,14 @@ def test_killed_at_every_event_boundary_ends_the_same(
 
 
 def test_order_of_arrival_does_not_matter(
-    tmp_path: Path, finished: tuple[str, list[str], list[str]]
+    tmp_path: Path, finished: tuple[SearchSpec, str, list[str], list[str]]
 ) -> None:
     driver = Synthetic()
-    with Search.open(tmp_path, make_spec()) as search:
+    with Search.open(tmp_path, finished[0]) as search:
         while not isinstance((steps := search.open_steps())[0], Done):
             for step in reversed(steps):
                 search.record(step, driver.answer(step))
-        assert search.graph.digest == finished[0]
+        assert search.graph.digest == finished[1]
 
 
 def test_proposals_and_measurements_are_never_open_together(tmp_path: Path) -> None:
@@ -80,18 +91,78 @@ def test_proposals_and_measurements_are_never_open_together(tmp_path: Path) -> N
                 search.record(step, driver.answer(step))
 
 
-def test_timings_do_not_change_the_graph(
-    tmp_path: Path, finished: tuple[str, list[str], list[str]]
-) -> None:
+def test_timings_do_not_change_the_graph(tmp_path: Path) -> None:
     class Slow(Synthetic):
         def answer(self, step):  # type: ignore[no-untyped-def]
-            outcome = super().answer(step)
-            return outcome if isinstance(step, Propose) else replace(outcome, seconds=9.75)
+            return replace(super().answer(step), seconds=9.75)
 
-    with Search.open(tmp_path, make_spec()) as search:
-        drive(search, Slow())
-        first = search.graph.to_json()["nodes"]
-    assert any(node.get("seconds") == 9.75 for node in first)
+    # Without a bandit nothing is decided by seconds.
+    spec = make_spec(designer=DesignerSpec(kind="genetic"))
+    digests = []
+    for name, driver in (("slow", Slow()), ("fast", Synthetic())):
+        with Search.open(tmp_path / name, spec) as search:
+            drive(search, driver)
+            digests.append(search.graph.digest)
+            nodes = search.graph.to_json()["nodes"]
+            assert (name == "slow") == any(node.get("seconds") == 9.75 for node in nodes)
+    assert digests[0] == digests[1]
+
+
+def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
+    driver = Synthetic()
+    steps: list[Measure] = []
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+        while not isinstance(step := search.next_step(), Done):
+            if isinstance(step, Measure) and step.role == "candidate":
+                steps.append(step)
+            search.record(step, driver.answer(step))
+        assert {s.recipe.solver for s in steps if s.rung == 1} == {"none"}
+        dear = [s for s in steps if s.recipe.solver != "none"]
+        assert dear and {s.rung for s in dear} == {2}
+        promised = [row for row in search.leaderboard() if row.promised]
+        assert promised and all(row.entry.rung == 1 for row in promised)
+        masks = [mask_key(s.recipe) for s in steps if s.rung == 1]
+        assert len(set(masks)) == len(masks)
+        best = search.best
+        assert best is not None and best.recipe is not None and best.recipe.solver != "none"
+
+
+def test_time_limit_keeps_dear_repairs_out(tmp_path: Path) -> None:
+    spec = make_spec(budget=Budget(candidates=900, seconds=110.0))
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, Synthetic()) == Done("seconds")
+        assert search.spent.seconds <= 110.0
+        assert search.touches == 1
+
+
+def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, make_spec(**EVERYTHING)) as search:  # type: ignore[arg-type]
+        drive(search, driver)
+        best = search.best
+        assert best is not None
+        assert best.draws.keys() == {1, 2} and best.elsewhere.keys() == {0.5, 0.7}
+        assert len(best.results[2].kl) == 6
+        (drawn,) = (n for n in search.graph.of_kind("observation") if "draws" in n.body)
+        assert len(drawn.body["perplexities"]) == len(drawn.body["reference"]) == 3
+        row = next(row for row in search.leaderboard() if row.verdict == "winner").to_json()
+        assert len(row["draws"]) == 2 and row["elsewhere"].keys() == {"0.5", "0.7"}
+        assert any(step.endswith(".sentinel") for step in driver.asked)
+
+
+def test_duplicates_become_mutations_without_another_question(tmp_path: Path) -> None:
+    text = "metric: x_norm * abs(W)\ngroup: row\nallocation: uniform\nrepair: none\n"
+    driver = Synthetic(ScriptedDesigner([text]))
+    spec = make_spec(
+        budget=Budget(candidates=4), designer=DesignerSpec(kind="scripted", context="list")
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        asked = [step for step in driver.asked if ".a" in step]
+        assert asked == [f"g1.s{slot}.a0" for slot in range(4)]
+        spares = [e for e in search.entries if e.operator == "spare"]
+        assert len(spares) == 4 and all(e.status in ("measured", "rejected") for e in spares)
+        assert search.spent.candidates == 4
 
 
 def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:
