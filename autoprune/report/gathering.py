@@ -66,7 +66,7 @@ def _entry(row: "Row") -> Entry:
         language=recipe.metric.kind if recipe else "expression",
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
-        solver=recipe.solver if recipe else "none",
+        solver=_repair(row),
         operator=found.operator,
         parents=found.parents,
         reasoning=found.because,
@@ -89,6 +89,13 @@ def _entry(row: "Row") -> Entry:
         seconds=found.seconds,
         tokens=found.tokens,
     )
+
+
+def _repair(row: "Row") -> str:
+    """The recipe's repair; figures of masks alone must not pass for its result."""
+    recipe = row.entry.recipe
+    text = recipe.solver if recipe else "none"
+    return f"{text}, not applied" if row.promised else text
 
 
 def _verdict(row: "Row") -> tuple[Verdict, str, str]:
