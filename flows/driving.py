@@ -80,6 +80,11 @@ class Driver:
             self.write_record()
             self.mirror("RUNNING")
             self.publish()
+        correlation = self.search.rung_correlation
+        if correlation is not None:
+            console.screen().event(
+                f"rank correlation of few and all windows: {correlation:.2f} (1: the same order)"
+            )
 
     def write_record(self) -> None:
         """Write the run's record as it stands."""
