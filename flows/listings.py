@@ -1,6 +1,6 @@
 """What ``autoprune ls`` prints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flows.leaderboard import rows, table
@@ -49,8 +49,11 @@ def _metrics() -> Listing:
         }
         for name, metric in METRICS.items()
     ]
-    text = pairs(*((name, metric.formula or metric.source) for name, metric in METRICS.items()))
-    return {"metrics": found}, f"{text}\n\nnext  autoprune prune --metric NAME --model REF"
+    lines = []
+    for item in found:
+        what = [item["formula"] or "no formula", f"within {item['group']}", *_facts(item)]
+        lines.append((str(item["name"]), "; ".join(map(str, what))))
+    return {"metrics": found}, f"{pairs(*lines)}\n\nnext  autoprune prune --metric NAME --model REF"
 
 
 def _allocators() -> Listing:
@@ -63,6 +66,15 @@ def _solvers() -> Listing:
     from autoprune.solvers import SOLVERS
 
     return _choices("solvers", SOLVERS.items(), "autoprune prune --solver NAME")
+
+
+def _facts(item: Mapping[str, Any]) -> list[str]:
+    """Parameters with their defaults, needed statistics, source: what a choice's line ends with."""
+    shown = ", ".join(f"{key}={value}" for key, value in item["params"].items())
+    facts = [f"[{shown}]"] if shown else []
+    if item["needs"]:
+        facts.append(f"needs {', '.join(item['needs'])}")
+    return [*facts, item["source"]]
 
 
 def _suites() -> Listing:
@@ -100,10 +112,9 @@ def _choices(kind: str, items: Iterable[tuple[str, Any]], follow: str) -> Listin
         }
         for name, choice in items
     ]
-    lines = []
-    for item in found:
-        shown = ",".join(f"{key}={value}" for key, value in item["params"].items())
-        lines.append((item["name"], f"{item['summary']}{f'  [{shown}]' if shown else ''}"))
+    lines = [
+        (item["name"], "; ".join([item["summary"].rstrip("."), *_facts(item)])) for item in found
+    ]
     return {kind: found}, f"{pairs(*lines)}\n\nnext  {follow} --model REF"
 
 

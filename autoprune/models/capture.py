@@ -38,11 +38,23 @@ class BlockCall:
     named: bool
 
     def replay(self, block: nn.Module, hidden: Tensor) -> Tensor:
-        """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state."""
-        if self.named:
-            result = block(*self.args, **{_HIDDEN: hidden}, **self.kwargs)
-        else:
-            result = block(hidden, *self.args, **self.kwargs)
+        """Run ``block`` on ``hidden``, ``[b, s, d]``; returns its output hidden state.
+
+        Raises:
+            AutopruneError: If the block needs something of the block before that is not its hidden
+                state; recorded arguments hold None in its place.
+        """
+        try:
+            if self.named:
+                result = block(*self.args, **{_HIDDEN: hidden}, **self.kwargs)
+            else:
+                result = block(hidden, *self.args, **self.kwargs)
+        except (TypeError, AttributeError) as error:
+            raise AutopruneError(
+                f"block {type(block).__name__} could not be run alone ({error}); where a block "
+                "reads more of the one before than its hidden state, a model cannot be pruned "
+                "block by block"
+            ) from error
         return output_hidden(block, result, hidden)
 
 

@@ -1,5 +1,7 @@
 """Experts that no calibration token reached: pooled statistics, said in the notes."""
 
+from typing import Any
+
 import pytest
 import torch
 from tiny_models import random_windows, tiny_model
@@ -34,9 +36,10 @@ def expert_inputs(model: PreTrainedModel, windows: Tensor) -> dict[int, Tensor]:
     seen: dict[int, Tensor] = {}
     hooks = []
     for index, block in enumerate(find_blocks(model)):
-        if hasattr(block.mlp, "experts"):
+        mlp: Any = block.mlp
+        if hasattr(mlp, "experts"):
             hooks.append(
-                block.mlp.experts.register_forward_pre_hook(
+                mlp.experts.register_forward_pre_hook(
                     lambda _, args, index=index: seen.update(
                         {index: args[0].reshape(-1, args[0].shape[-1]).double()}
                     )
