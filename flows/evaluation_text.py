@@ -13,14 +13,22 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
     compared = {(c["suite"], c["name"], c["metric"]): c for c in record["comparison"]}
     blocks = [_block(rows, compared, record["against"]) for rows in _by_protocol(record["rows"])]
     lines = ["\n\n".join(blocks)]
-    lines += [f"note  {text}" for text in record["notes"]]
+    notes = list(record["notes"])
     for text, times in record["sealed_touches"].items():
-        lines.append(f"note  the sealed text {text[:12]}… was measured on {times} times so far")
+        notes.append(f"the sealed text {text[:12]}… was measured on {times} times so far")
     if record["against"] is not None:
-        lone = [r for r in record["rows"] if (r["suite"], r["name"], r["metric"]) not in compared]
+        # The distance to the dense model is a comparison by itself.
+        lone = [
+            row
+            for row in record["rows"]
+            if (row["suite"], row["name"], row["metric"]) not in compared
+            and row["metric"] != "kl_to_dense"
+        ]
         if lone:
             names = ", ".join(dict.fromkeys(f"{r['suite']} {r['name']}" for r in lone))
-            lines.append(f"note  nothing to compare with for {names}")
+            notes.append(f"nothing to compare with for {names}")
+    for note in notes:
+        lines += textwrap.wrap(f"note  {note}", WIDTH, subsequent_indent="      ")
     lines.append(f"saved {record['folder']}")
     lines.append(_next(record))
     return "\n".join(lines)

@@ -86,6 +86,11 @@ class PruneParams(Params):
     samples: int = Field(
         default=16, ge=1, description="Calibration windows", json_schema_extra=at(8)
     )
+    held_out: str | None = Field(
+        default=None,
+        description="Texts that figures will be measured on, by commas; never calibrated on",
+        json_schema_extra=at(15),
+    )
     seqlen: int = Field(
         default=512, ge=2, description="Tokens in a window", json_schema_extra=at(9)
     )

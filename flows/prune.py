@@ -9,6 +9,7 @@ from prefect import flow
 from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
 from flows import console
+from flows.evaluate_params import listed
 from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
@@ -55,13 +56,18 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         else:
             model = load_model(bench_id, params.model)
         cut = params.corpus, params.samples, params.seqlen
+        held_out = listed(params.held_out)
+        if held_out and request["grid"]:
+            raise UsageError(
+                "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
+            )
         if request["grid"]:
             text = split_windows(bench_id, *cut, params.seed)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
             chosen = {"allocation_choice": choice | {"selection": text["selection"]}}
         else:
-            text, chosen = cut_windows(bench_id, CALIBRATION, *cut), {}
+            text, chosen = cut_windows(bench_id, CALIBRATION, *cut, held_out), {}
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
@@ -73,6 +79,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "target": request["sparsity"],
             "corpus": text["corpus"],
             "corpus_digest": text["digest"],
+            "overlap": text.get("overlap"),
             "samples": params.samples,
             "seqlen": params.seqlen,
             "seed": params.seed,

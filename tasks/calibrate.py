@@ -29,7 +29,14 @@ def load_model(bench_id: str, model: str) -> dict[str, Any]:
 
 
 @step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")
-def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) -> dict[str, Any]:
+def cut_windows(
+    bench_id: str,
+    name: str,
+    corpus: str,
+    count: int,
+    seqlen: int,
+    held_out: list[str] | None = None,
+) -> dict[str, Any]:
     """Cut consecutive token windows from the start of a text.
 
     Args:
@@ -38,15 +45,19 @@ def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) 
         corpus: Reference of the text.
         count: Number of windows.
         seqlen: Tokens in a window.
+        held_out: Texts that figures will be measured on; documents that are theirs are left out.
 
     Raises:
         UsageError: If the text does not exist or is too short.
+        ContaminationError: If nothing is left.
     """
     from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.windows import token_windows
+    from tasks.seen import without_text
 
     bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store, author=bench.author(count * seqlen))
+    text, overlap = without_text(text, held_out or [], bench.store)
     windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows
     return {
@@ -55,6 +66,7 @@ def cut_windows(bench_id: str, name: str, corpus: str, count: int, seqlen: int) 
         "windows": len(windows),
         "seqlen": seqlen,
         "tokens": windows.numel(),
+        "overlap": overlap,
     }
 
 

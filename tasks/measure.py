@@ -11,6 +11,7 @@ from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from tasks.policies import step
 from tasks.sandbox_scores import CandidateRejected
+from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench, find_search_bench
 
 if TYPE_CHECKING:
@@ -52,8 +53,27 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
         "prunable": bench.prunable,
         "layer_numel": {layer.name: layer.numel for layer in layers},
         "parts": parts,
+        "overlap": _overlap(bench),
         "seconds": time.monotonic() - started,
     }
+
+
+def _overlap(bench: SearchBench) -> list[dict[str, Any]]:
+    """How many documents of each part share 8 and 10 words with another, after the split's drop."""
+    from autoprune.evaluation.hygiene import check_splits
+
+    names = (CALIBRATION, SELECTION, SEALED)
+    found = check_splits({name: getattr(bench.splits, name).documents for name in names})
+    return [
+        {
+            "first": pair.first,
+            "second": pair.second,
+            "words": pair.n,
+            "checked": pair.checked,
+            "shared": len(pair.overlaps),
+        }
+        for pair in found
+    ]
 
 
 @step("dense", "dense perplexity on {part}")
@@ -130,6 +150,7 @@ def seal(
 
     bench = find_search_bench(bench_id)
     started = time.monotonic()
+    touch(bench.state, bench.splits.sealed.digest, f"search {bench.run_id}")
     found = {
         recipe_id: _measurement(bench, Recipe.from_json(body), SEALED, windows, sparsity)
         for recipe_id, body in recipes

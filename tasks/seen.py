@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoprune.calibration.store import Store
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
+    from autoprune.calibration.corpora import Corpus
     from autoprune.evaluation.seen_text import SeenText
 
 # Windows by which masks are made or chosen; sealed ones are neither.
@@ -56,3 +57,35 @@ def referenced_text(refs: Iterable[str], store: Store) -> "SeenText":
 
     corpora = [load_corpus(ref, cache=store) for ref in refs]
     return SeenText.of([text for corpus in corpora for text in corpus.documents])
+
+
+def without_text(
+    corpus: "Corpus", held_out: list[str], store: Store
+) -> "tuple[Corpus, dict[str, Any]]":
+    """Calibration text without what figures will be measured on.
+
+    Args:
+        corpus: The calibration text.
+        held_out: Texts to be measured on; none checks nothing.
+        store: Keeps text that is slow to clean.
+
+    Returns:
+        The text that is left, and what was checked, found and dropped.
+
+    Raises:
+        ContaminationError: If nothing is left.
+    """
+    from autoprune.calibration.corpora import Corpus
+    from autoprune.evaluation.suites.cleaning import Surroundings, clean
+
+    if not held_out:
+        return corpus, {"checked": 0, "note": "no held-out text was named"}
+    around = Surroundings(store, referenced_text(held_out, store))
+    found = clean(corpus.documents, around, what=f"the calibration text {corpus.name!r}", made=True)
+    if not found.dropped:
+        return corpus, found.report
+    left = [corpus.documents[index] for index in found.kept]
+    return (
+        Corpus.of(corpus.name, left, ordered=corpus.ordered, generated=corpus.generated),
+        found.report,
+    )

@@ -66,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "samples) or a .txt, .jsonl, .parquet file",
     )
     parser.add_argument(
+        "--held-out",
+        metavar="REF[,REF]",
+        help="texts that figures will be measured on: calibration text found there is left out",
+    )
+    parser.add_argument(
         "--samples", type=positive_number, default=16, help="calibration windows (default 16)"
     )
     parser.add_argument(

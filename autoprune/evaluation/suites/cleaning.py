@@ -14,7 +14,7 @@ Policy = Literal["drop", "refuse", "report"]
 POLICIES: tuple[Policy, ...] = ("drop", "refuse", "report")
 ITEM_WORDS, TEXT_WORDS = SIZES
 # Any two long texts share a phrase somewhere. Running text counts as seen when more than one in a
-# hundred of a document's n-grams were, and at least a run of twelve words.
+# hundred of a document's n-grams were, at least a run of twelve words; a short one when all were.
 _TEXT_SHARE = 0.01
 _TEXT_LEAST = 3
 
@@ -56,7 +56,14 @@ class Cleaned:
         return int(self.report.get("dropped", 0))
 
 
-def clean(texts: Sequence[str], around: Surroundings, *, what: str, items: bool = False) -> Cleaned:
+def clean(
+    texts: Sequence[str],
+    around: Surroundings,
+    *,
+    what: str,
+    items: bool = False,
+    made: bool = False,
+) -> Cleaned:
     """Check test texts against what the model has seen.
 
     Args:
@@ -64,6 +71,7 @@ def clean(texts: Sequence[str], around: Surroundings, *, what: str, items: bool 
         around: Fingerprint and policy.
         what: What the texts are, for messages.
         items: Whether each text is one test item: then 8 shared words are enough.
+        made: Whether the texts calibrate, and ``around.seen`` is what will be measured on.
 
     Raises:
         ContaminationError: With the policy ``refuse`` at the first overlap, and with ``drop`` when
@@ -91,6 +99,11 @@ def clean(texts: Sequence[str], around: Surroundings, *, what: str, items: bool 
         )
     if around.overlap != "drop":
         return Cleaned(everything, report)
+    if texts and len(seen) == len(texts) and made:
+        raise ContaminationError(
+            f"all {len(texts)} parts of {what} occur in the held-out text, so nothing is left to "
+            "calibrate on; take another --corpus"
+        )
     if texts and len(seen) == len(texts):
         raise ContaminationError(
             f"all {len(texts)} parts of {what} are text the model was calibrated on, so a figure "
@@ -100,4 +113,4 @@ def clean(texts: Sequence[str], around: Surroundings, *, what: str, items: bool 
 
 
 def _is_seen(hits: int, grams: int) -> bool:
-    return hits >= _TEXT_LEAST and hits > _TEXT_SHARE * grams
+    return 0 < hits == grams or (hits >= _TEXT_LEAST and hits > _TEXT_SHARE * grams)
