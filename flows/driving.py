@@ -3,6 +3,7 @@
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from autoprune.report import data
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import (
+    Done,
     Measure,
     Outcome,
     Propose,
@@ -22,6 +24,7 @@ from autoprune.search.steps import (
 from autoprune.storage import write_json
 from flows import console
 from flows.leaderboard import rows
+from flows.runners import Workers
 from tasks.calls import designer_calls
 from tasks.design import propose
 from tasks.measure import measure, measure_dense, seal
@@ -55,6 +58,7 @@ class Driver:
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     place: str = ""
+    workers: Workers | None = None
     _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
     _mirrored: bool = True
     _best: str = ""
@@ -70,21 +74,26 @@ class Driver:
         """Work until the search is done."""
         self._look(aloud=False)
         while self.search.finished is None:
-            step = self.search.next_step()
-            assert isinstance(step, Propose | Validate | Measure | Seal)
             started = time.monotonic()
-            outcome = self._execute(step)
-            self.search.record(step, outcome)
-            self._add_time(step, time.monotonic() - started)
-            self._look()
-            self.write_record()
-            self.mirror("RUNNING")
-            self.publish()
-        correlation = self.search.rung_correlation
-        if correlation is not None:
-            console.screen().event(
-                f"rank correlation of few and all windows: {correlation:.2f} (1: the same order)"
-            )
+            for step, outcome in self._outcomes():
+                self.search.record(step, outcome)
+                self._add_time(step, time.monotonic() - started)
+                started = time.monotonic()
+                self._look()
+                self.write_record()
+                self.mirror("RUNNING")
+                self.publish()
+
+    def _outcomes(self) -> Iterator[tuple[WorkStep, Outcome]]:
+        """Do the next step here, or all that may be done now where there are workers."""
+        steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
+        if self.workers is None or not all(isinstance(s, Validate | Measure) for s in steps):
+            yield steps[0], self._execute(steps[0])
+            return
+        console.report(self._progress(f"{len(steps)} steps on workers"))
+        jobs = [(step, *_call(step)) for step in steps if isinstance(step, Validate | Measure)]
+        for step, answer in self.workers.run(jobs):
+            yield step, outcome_from_json(answer)
 
     def write_record(self) -> None:
         """Write the run's record as it stands."""
@@ -146,12 +155,10 @@ class Driver:
                 answer = propose(self.run_id, step_id, step.operator, step.request.to_json())
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
-                answer = validate(bench, step_id, step.recipe.to_json())
+                answer = validate(bench, step_id, *_call(step)[2])
             case Measure():
                 console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
-                recipe = step.recipe.to_json()
-                where = (step.windows, step.sparsity, step.draw, step.kl)
-                answer = measure(bench, step_id, recipe, *where)
+                answer = measure(bench, step_id, *_call(step)[2])
             case Seal():
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
@@ -206,6 +213,14 @@ class Driver:
         stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
         stages[name] = stages.get(name, 0.0) + seconds
         self.files.add_facts(stages=stages)
+
+
+def _call(step: Validate | Measure) -> tuple[str, str, list[Any]]:
+    """Task, step's id and further arguments: the same here and on a worker."""
+    recipe = step.recipe.to_json()
+    if isinstance(step, Validate):
+        return "validate", step.step_id, [recipe]
+    return "measure", step.step_id, [recipe, step.windows, step.sparsity, step.draw, step.kl]
 
 
 def describe(entry: Entry) -> str:

@@ -263,6 +263,30 @@ class SearchParams(Params):
         json_schema_extra=at(22),
     )
     seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(23))
+    runner: Literal["thread", "dask", "ray"] = Field(
+        default="thread",
+        description=(
+            "Where candidates are measured; thread: in the run's own process; the outcome is the "
+            "same"
+        ),
+        json_schema_extra=at(24),
+    )
+    workers: int = Field(
+        default=2,
+        ge=1,
+        description="Worker processes of dask or ray on this machine; each holds the model",
+        json_schema_extra=at(25),
+    )
+    runner_address: str | None = Field(
+        default=None,
+        description="Address of a Dask or Ray cluster; empty: one is started on this machine",
+        json_schema_extra=at(26),
+    )
+    shared_store: str | None = Field(
+        default=None,
+        description="Folder or fsspec URL of statistics that all workers read; empty: our own",
+        json_schema_extra=at(27),
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":

@@ -13,14 +13,17 @@ from flows import console
 from flows.driving import Driver
 from flows.leaderboard import rows
 from flows.params import SearchParams
+from flows.runners import workers
 from flows.runs import save_params
 from tasks.design import Drafting, drafting
 from tasks.measure import measure_dense, prepare
 from tasks.provenance import machine
+from tasks.remote import bench_sheet
 from tasks.report import write_report
 from tasks.run_files import RunFiles, read_object
 from tasks.run_markdown import run_markdown
 from tasks.search_bench import SELECTION, SearchBench
+from tasks.shared import open_store
 from tasks.state import State
 from tasks.winner import keep_winner, register_winner
 from tasks.workbench import opened
@@ -43,11 +46,12 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             run_id=run_id,
             designs_in=params.sandbox,
         )
+        bench.store = open_store(state, params.shared_store)
         driver = Driver(found, state, run_id, bench.id)
         try:
             if found.finished is None or not files.page.exists():
                 script = None if params.script is None else Path(params.script)
-                _work(driver, bench, Drafting(found.spec.designer, state, script))
+                _work(driver, bench, Drafting(found.spec.designer, state, script), params)
             _publish(driver, params)
             return _closing(driver, params)
         except (KeyboardInterrupt, TerminationSignal):
@@ -59,7 +63,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             raise
 
 
-def _work(driver: Driver, bench: SearchBench, draft: Drafting) -> None:
+def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchParams) -> None:
     found = driver.search
     with opened(bench), drafting(driver.run_id, draft):
         if found.finished is None:
@@ -70,7 +74,10 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting) -> None:
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
         console.screen().mute(console.INNER_STAGES)
-        driver.run()
+        sheet = bench_sheet(bench, params.shared_store)
+        place = (params.runner, params.workers, params.runner_address)
+        with workers(*place, sheet) as driver.workers:
+            driver.run()
         _keep(driver)
 
 

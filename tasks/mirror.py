@@ -117,7 +117,7 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
     tracker.curve(parent, curves(report["entries"], settled))
     calls = _optional(files.calls).get("calls", [])
     if calls and tracing_wanted():
-        # Whose call it was is known when its generation is; a call that came to nothing, at the end.
+        # Whose call it was shows when its generation goes on; what came to nothing waits.
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":

@@ -92,6 +92,19 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("docker", "off"),
         help="where designs run (default docker; off: formulas only, no Docker needed)",
     )
+    where = parser.add_argument_group("machines")
+    where.add_argument(
+        "--runner",
+        choices=("thread", "dask", "ray"),
+        help="where candidates are measured (default thread: in this process)",
+    )
+    where.add_argument(
+        "--workers", type=positive_number, help="workers of dask or ray here (default 2)"
+    )
+    where.add_argument("--runner-address", metavar="URL", help="a cluster that is there already")
+    where.add_argument(
+        "--shared-store", metavar="PLACE", help="folder or fsspec URL that all workers read"
+    )
     budget = parser.add_argument_group("budget")
     budget.add_argument("--candidates", type=whole_number, help="designed candidates (default 24)")
     budget.add_argument("--minutes", type=float, help="minutes of work")

@@ -1,0 +1,112 @@
+"""Where candidates are validated and measured: here, or by the workers of Dask or Ray.
+
+The search decides, asks the designer and records in its own process either way, and never asks
+while something is measured; only independent validations and measurements go out. Outcomes are the
+same whatever the runner, so a search may be resumed with another one.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from autoprune.errors import AutopruneError, PrerequisiteError
+
+RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
+
+
+class Workers:
+    """A started task runner.
+
+    Args:
+        runner: Prefect's task runner.
+        bench: What workers open; see :func:`tasks.remote.bench_sheet`.
+        title: Name for messages.
+    """
+
+    def __init__(self, runner: Any, bench: Mapping[str, Any], title: str) -> None:
+        self._runner = runner
+        self._bench = dict(bench)
+        self._title = title
+
+    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
+        """Do independent jobs and yield each as it is done.
+
+        Args:
+            jobs: Whatever names the job for the caller, the call, the step's id, its arguments.
+
+        Raises:
+            AutopruneError: If a worker died or could not work.
+        """
+        from prefect.futures import as_completed
+
+        from tasks.remote import remote_step
+
+        names = {}
+        for name, call, step, arguments in jobs:
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self._bench}
+            names[self._runner.submit(remote_step, parameters={"job": job})] = name
+        for future in as_completed(list(names)):
+            try:
+                yield names[future], future.result()
+            except AutopruneError:
+                raise
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                raise AutopruneError(
+                    f"a worker of {self._title} failed ({reason}); what is measured is kept; see "
+                    "the worker's log, then type the same command again"
+                ) from error
+
+
+@contextmanager
+def workers(
+    kind: str, count: int, address: str | None, bench: Mapping[str, Any]
+) -> Iterator[Workers | None]:
+    """Start the chosen task runner; None for ``thread``: everything here, one after the other.
+
+    Args:
+        kind: ``thread``, ``dask`` or ``ray``.
+        count: Workers of a cluster on this machine.
+        address: Of a cluster that is there already.
+        bench: What workers open.
+
+    Raises:
+        PrerequisiteError: If its package is missing, or the run is not recorded by Prefect.
+    """
+    if kind == "thread":
+        yield None
+        return
+    from prefect.context import FlowRunContext
+
+    made = _runner(kind, count, address)
+    if FlowRunContext.get() is None:
+        raise PrerequisiteError(
+            f"the runner {kind!r} needs Prefect, which does not record this run; leave "
+            "AUTOPRUNE_PREFECT unset and see that its API answers, or use the runner thread"
+        )
+    with made as runner:
+        yield Workers(runner, bench, kind)
+
+
+def _runner(kind: str, count: int, address: str | None) -> Any:
+    module, name = RUNNERS[kind]
+    try:
+        runner = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise PrerequisiteError(
+            f"the runner {kind!r} needs {module.replace('_', '-')} ({error}); type: "
+            f"pip install 'autoprune[{kind}]'"
+        ) from error
+    if address is not None:
+        return runner(address=address)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if kind == "ray":
+        return runner(init_kwargs={"num_cpus": count, "include_dashboard": False})
+    # One job at a time in a process, and processes, since torch holds its own threads.
+    options: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True}
+    options["dashboard_address"] = None
+    if threads:
+        options["env"] = {"OMP_NUM_THREADS": threads}
+    return runner(cluster_kwargs=options)

@@ -1,0 +1,131 @@
+"""A candidate's validation or measurement in another process, on this machine or elsewhere.
+
+A worker of Dask or Ray gets plain JSON: what to open and what to do. It opens the model once, reads
+the statistics from the shared store, and gives back the same outcome as the search's own process.
+"""
+
+import atexit
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.state import HOME_VARIABLE, State
+
+_lock = Lock()
+_open: dict[str, ExitStack] = {}
+
+
+@task(
+    name="remote step",
+    task_run_name="{job[call]} {job[step]}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def remote_step(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job in the process that this is called in; see :func:`run_job`."""
+    from tasks.remote import run_job as run
+
+    return run(job)
+
+
+def run_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Validate or measure; one job at a time in a process, since both prune the same model.
+
+    Args:
+        job: ``call`` (``validate`` or ``measure``), ``step`` and further ``arguments`` of the
+            task of this name, and ``bench``: what :func:`bench_sheet` gave.
+
+    Returns:
+        JSON form of the outcome.
+    """
+    from tasks.measure import measure
+    from tasks.validate import validate
+
+    calls: dict[str, Callable[..., dict[str, Any]]] = {
+        "validate": validate.fn,
+        "measure": measure.fn,
+    }
+    with _lock:
+        bench_id = _opened(job["bench"])
+        return calls[job["call"]](bench_id, job["step"], *job["arguments"])
+
+
+def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
+    """What another process needs to open the same workbench.
+
+    Args:
+        bench: The search's own :class:`tasks.search_bench.SearchBench`.
+        shared: Folder or URL of the shared store; None: the store in the state folder.
+    """
+    import torch
+
+    return {
+        "root": str(bench.state.root),
+        "run": bench.run_id,
+        "model": bench.model_ref,
+        "model_digest": bench.loaded.source.digest,
+        "spec": bench.spec.to_json(),
+        "seed": bench.seed,
+        "dtype": bench.dtype,
+        "designs_in": bench.designs_in,
+        "shared": shared,
+        # Sums depend on how many threads share them; the same number gives the same figures.
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _opened(sheet: dict[str, Any]) -> str:
+    """Open the workbench of this process, once for a search."""
+    import torch
+
+    from autoprune.digest import digest_json
+    from autoprune.errors import AutopruneError
+    from autoprune.progress import silent
+    from autoprune.search.spec import SearchSpec
+    from tasks.search_bench import SearchBench
+    from tasks.shared import open_store
+    from tasks.workbench import opened
+
+    bench_id = f"remote-{digest_json(sheet)[:16]}"
+    if bench_id in _open:
+        return bench_id
+    _close()
+    torch.set_num_threads(sheet["threads"])
+    state = State.open(None if os.environ.get(HOME_VARIABLE) else Path(sheet["root"]))
+    bench = SearchBench(
+        bench_id,
+        sheet["model"],
+        state,
+        sheet["seed"],
+        silent,
+        dtype=sheet["dtype"],
+        spec=SearchSpec.model_validate(sheet["spec"]),
+        run_id=f"{sheet['run']}-{os.getpid()}",
+        designs_in=sheet["designs_in"],
+    )
+    bench.store = open_store(state, sheet["shared"])
+    stack = ExitStack()
+    stack.enter_context(opened(bench))
+    _open[bench_id] = stack
+    if bench.loaded.source.digest != sheet["model_digest"]:
+        _close()
+        raise AutopruneError(
+            f"the model {sheet['model']} on this worker is not the one of the search (digest "
+            "differs); give every machine the same files, for example by a shared folder"
+        )
+    return bench_id
+
+
+def _close() -> None:
+    """Let the model and the containers of the last search go."""
+    while _open:
+        _open.popitem()[1].close()
+
+
+atexit.register(_close)

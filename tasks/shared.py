@@ -1,0 +1,85 @@
+"""The store of statistics and windows that several machines read: a folder, or any fsspec URL."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.calibration.store import Store
+from autoprune.digest import digest_json
+from autoprune.errors import PrerequisiteError, UsageError
+from tasks.state import State
+
+
+class SharedStore(Store):
+    """A store with a copy elsewhere: looked up there first, written there once made.
+
+    What is fetched is checked against its digest like everything in a store, so a file that
+    changed on the way is found.
+
+    Args:
+        root: Folder of the local copy.
+        url: fsspec URL of the shared folder, for example ``s3://bucket/autoprune``.
+
+    Raises:
+        PrerequisiteError: If the package for this kind of URL is missing.
+        UsageError: If there is no such kind of URL.
+    """
+
+    def __init__(self, root: Path, url: str) -> None:
+        super().__init__(root)
+        import fsspec
+
+        try:
+            self._files, self._base = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            raise PrerequisiteError(f"the shared store {url} needs a package: {error}") from error
+        except ValueError as error:
+            raise UsageError(
+                f"the shared store {url!r} cannot be opened ({error}); give a folder or an fsspec "
+                "URL such as s3://bucket/folder"
+            ) from error
+
+    def file(
+        self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
+    ) -> tuple[Path, dict[str, Any]]:
+        """As :meth:`Store.file`; made only when neither here nor there."""
+        path = self.path(key, suffix)
+        sheet = path.with_suffix(path.suffix + ".json")
+        names = (path, sheet)
+        if not all(place.exists() for place in names):
+            self._fetch(names)
+        found = super().file(key, suffix, write)
+        self._send(names)
+        return found
+
+    def _there(self, place: Path) -> str:
+        return f"{self._base.rstrip('/')}/{place.relative_to(self.root).as_posix()}"
+
+    def _fetch(self, places: tuple[Path, Path]) -> None:
+        if not all(self._files.exists(self._there(place)) for place in places):
+            return
+        # The sheet last: a file without one counts as not there.
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(self._there(place), str(place))
+
+    def _send(self, places: tuple[Path, Path]) -> None:
+        if self._files.exists(self._there(places[1])):
+            return
+        self._files.makedirs(self._there(places[0]).rpartition("/")[0], exist_ok=True)
+        for place in places:
+            self._files.put_file(str(place), self._there(place))
+
+
+def open_store(state: State, shared: str | None) -> Store:
+    """The store of a run.
+
+    Args:
+        state: Its own folder, for local copies.
+        shared: A folder, which is used as it is; an fsspec URL; None: the store in the state.
+    """
+    if shared is None:
+        return Store(state.store)
+    if "://" not in shared:
+        return Store(Path(shared).expanduser().absolute())
+    return SharedStore(state.root / "shared" / digest_json(shared)[:16], shared)
