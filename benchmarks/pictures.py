@@ -104,9 +104,9 @@ def _repairs(shown: dict[str, PrunableLinear], statistics: Statistics) -> Any:
         print(text, {name: round(h, 3) for name, h in zip(shown, heights, strict=True)})
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set_xticks(range(len(shown)), list(shown), fontsize=8)
-    axis.set(ylabel="output error / plain zeroing")
+    axis.set(ylabel="output error / plain zeroing", ylim=(0, 1.2))
     axis.set_title(f"SmolLM2-135M, block {SHOWN_BLOCK}, Wanda at 60 %, then repair", fontsize=10)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, ncol=len(SOLVERS), loc="upper center")
     return figure
 
 
