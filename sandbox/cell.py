@@ -154,8 +154,8 @@ class Cell:
             raise CellLost("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
-    def take_scores(self, count: int) -> Scores:
-        """Raw scores of the job that has ended, all layers of all runs in one row.
+    def take_scores(self, run: int, count: int) -> Scores:
+        """Raw scores of one run of the job that has ended, all layers in one row.
 
         Many are not copied: the caller gets the pages that the candidate wrote. That is safe only
         when nobody can write or cut them any more, so the container is ended first.
@@ -165,7 +165,7 @@ class Cell:
         """
         mapped = 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
-        scores = take(count)
+        scores = take(run, count)
         if scores is None:
             raise CellLost("protocol", "the result file was cut")
         return scores
@@ -210,7 +210,7 @@ class Cell:
                 memory=self._memory,
                 labels=labels,
                 inputs=str(self._exchange.inputs),
-                result=str(self._exchange.result),
+                results=[str(path) for path in self._exchange.results],
             )
             self._channel = Channel(self._engine.attach(self.container))
             self._engine.start(self.container)
@@ -243,7 +243,7 @@ class Cell:
     def _prepare(self, order: Order) -> Job:
         total = 4 * sum(layer.shape[0] * layer.shape[1] for layer in order.layers)
         names = self._exchange.prepare(
-            [layer.file for layer in order.layers], total * len(order.runs)
+            [layer.file for layer in order.layers], [total] * len(order.runs)
         )
         largest = max((layer.file.stat().st_size for layer in order.layers), default=0)
         memory = self._limits.memory_bytes + int(self._limits.memory_per_input * largest)

@@ -16,7 +16,7 @@ from sandbox.cell import Cell, CellLost, LayerInput, Order
 from sandbox.codes import Code
 from sandbox.contract import VARIANTS
 from sandbox.engine import Engine
-from sandbox.errors import SandboxBroken
+from sandbox.errors import SandboxBroken, SandboxUnavailable
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
 from sandbox.limits import Limits
@@ -163,7 +163,11 @@ class Sandbox:
 
     def _make_cell(self) -> Cell:
         labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
-        return Cell(self.image, self._limits, self._workspace, labels)
+        try:
+            return Cell(self.image, self._limits, self._workspace, labels)
+        except SandboxUnavailable:
+            # It has run nothing yet, so another try is safe: someone may have removed this one.
+            return Cell(self.image, self._limits, self._workspace, labels)
 
     def _try(self, order: Order) -> Accepted | Rejected:
         start = time.perf_counter()

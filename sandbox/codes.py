@@ -62,3 +62,34 @@ MEANINGS: dict[Code, str] = {
     Code.LEFTOVER_PROCESSES: "processes were still running after score returned",
     Code.PROTOCOL: "the code wrote to the channel on which layers are reported",
 }
+
+
+# What a metric promised and broke, and what was expected; the detail of a refusal says what came.
+PROPERTIES: dict[Code, tuple[str, str]] = {
+    Code.SYNTAX: ("syntax", "Python 3 source"),
+    Code.SCREEN_SIZE: ("size", "at most 16 KiB and 4000 terms, nested at most 100 deep"),
+    Code.SCREEN_IMPORT: ("imports", "torch, torch.nn.functional and math only"),
+    Code.SCREEN_NAME: ("names", "names defined in the file, plain builtins, torch and math"),
+    Code.SCREEN_ATTRIBUTE: ("attributes", "tensor methods and functions of torch and math"),
+    Code.SCREEN_STATEMENT: ("statements", "functions with assignments, if, for and return"),
+    Code.NO_SCORE: ("signature", "one function score(W, stats, params)"),
+    Code.WRONG_TYPE: ("type", "a plain, dense torch.Tensor on the device of W"),
+    Code.WRONG_SHAPE: ("shape", "one score per weight: the shape of W"),
+    Code.WRONG_DTYPE: ("dtype", "torch.float32"),
+    Code.NAN_SCORES: ("finite", "finite scores on every layer"),
+    Code.CONSTANT_SCORES: ("distinct", "at least 16 distinct scores in a layer"),
+    Code.SCALE_UNSTABLE: ("scale", "finite, distinct scores on quiet and loud layers too"),
+    Code.NONDETERMINISTIC: ("deterministic", "the same bits when scored again"),
+    Code.DEPENDS_ON_BATCH: ("independent", "the same scores whatever was scored before"),
+    Code.NOT_EQUIVARIANT: ("order", "scores that move along with rows and columns"),
+    Code.MUTATED_INPUT: ("inputs", "W and the statistics as they were"),
+    Code.EXCEPTION: ("runs", "scores, no exception"),
+    Code.TIMEOUT: ("time", "an answer within the time limit"),
+    Code.OOM: ("memory", "less memory than the limit"),
+    Code.KILLED: ("runs", "a process that ends by returning"),
+    Code.CRASHED: ("runs", "a process that does not crash"),
+    Code.INCOMPLETE: ("runs", "scores for every layer"),
+    Code.OUTPUT_FLOOD: ("output", "at most 1 MiB printed"),
+    Code.LEFTOVER_PROCESSES: ("processes", "no process left behind"),
+    Code.PROTOCOL: ("protocol", "nothing written but by print"),
+}

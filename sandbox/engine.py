@@ -104,7 +104,7 @@ class Engine:
         memory: int,
         labels: Mapping[str, str],
         inputs: str,
-        result: str,
+        results: Sequence[str],
     ) -> str:
         """Create a locked container that is not started yet, and return its id.
 
@@ -114,13 +114,15 @@ class Engine:
             memory: Memory limit, bytes.
             labels: Labels beside the sandbox's own.
             inputs: Host folder seen as ``/in``, read-only.
-            result: Host file seen as ``/out/result``, writable.
+            results: Host files seen as ``/out/0``, ``/out/1`` and so on, writable.
 
         Raises:
             SandboxUnavailable: If the image is missing or a limit does not hold here.
         """
         mounts = [_mount(source, target) for source, target in image.mounts]
-        mounts += [_mount(inputs, "/in"), _mount(result, "/out/result", writable=True)]
+        mounts.append(_mount(inputs, "/in"))
+        for number, result in enumerate(results):
+            mounts.append(_mount(result, f"/out/{number}", writable=True))
         host = self.api.create_host_config(
             network_mode="none",
             read_only=True,

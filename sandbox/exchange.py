@@ -1,9 +1,10 @@
-"""The two host paths a container sees: its own input folder and its own result file.
+"""The host paths a container sees: its own input folder and its own result files.
 
 The input folder is empty until a job comes; then the job's layers, and no others, are hard-linked
 into it under random names: no copy, and a candidate cannot read what its job did not list. The
-broker opens the result file for writing while it is open to all; from then on nobody inside can
-open it again, so one run cannot read what another wrote.
+broker opens the result files for writing while they are open to all; from then on nobody inside can
+open them again. Each run of a job gets a file of its own, so one can neither read nor change what
+another wrote, and equal results of two runs mean something.
 """
 
 import contextlib
@@ -15,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sandbox.errors import SandboxBroken
-from sandbox.result_files import SHARED_MEMORY, ResultFiles
+from sandbox.result_files import SHARED_MEMORY, ResultFile, ResultFiles
 from sandbox.verdicts import Scores
 
 OWNER_FILE = "owner"
+MAX_RUNS = 2
 
 
 class Workspace:
@@ -54,38 +56,43 @@ class Workspace:
 
 
 class Exchange:
-    """Input folder and result file of one container."""
+    """Input folder of one container, and one result file for each of the runs a job may have."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.inputs = workspace.links / secrets.token_hex(8)
-        self._files = workspace.files
-        self._lent = False
+        self._pool = workspace.files
+        self._files: list[ResultFile] = []
+        self._lent: set[int] = set()
         try:
             self.inputs.mkdir(mode=0o755)
             self.inputs.chmod(0o755)
-            self._file = self._files.take()
+            for run in range(MAX_RUNS):
+                self._files.append(self._pool.take(run))
         except OSError as error:
+            self.close(container_gone=True)
             raise SandboxBroken(
                 f"could not make the folder of a container ({error}); free some disk and run the "
                 "same command again"
             ) from error
-        self._file.open_to_all()
+        for file in self._files:
+            file.open_to_all()
 
     @property
-    def result(self) -> Path:
-        """Where the result file lies."""
-        return self._file.path
+    def results(self) -> list[Path]:
+        """Where the result files lie, by run."""
+        return [file.path for file in self._files]
 
     def lock(self) -> None:
-        """Shut the result file to everyone who does not hold it open."""
-        self._file.lock()
+        """Shut the result files to everyone who does not hold them open."""
+        for file in self._files:
+            file.lock()
 
-    def prepare(self, files: Sequence[Path], result_bytes: int) -> list[str]:
+    def prepare(self, files: Sequence[Path], result_bytes: Sequence[int]) -> list[str]:
         """Show the job's files and make room for its result.
 
         Args:
             files: Layer files; the same file may come twice.
-            result_bytes: Exact size of all results.
+            result_bytes: Exact size of each run's scores.
 
         Returns:
             Their names inside the container's input folder.
@@ -99,34 +106,36 @@ class Exchange:
                 if file not in names:
                     names[file] = secrets.token_hex(16)
                     _show(file, self.inputs / names[file])
-            self._file.make_room(result_bytes)
+            for result, size in zip(self._files, result_bytes, strict=False):
+                result.make_room(size)
         except OSError as error:
             raise SandboxBroken(
                 f"could not hand over the layers ({error}); "
-                f"{result_bytes >> 20} MiB of shared memory hold the scores; free some, or score "
-                "fewer layers at a time, and run the same command again"
+                f"{sum(result_bytes) >> 20} MiB of shared memory hold the scores; free some, or "
+                "score fewer layers at a time, and run the same command again"
             ) from error
-        self._files.expect(result_bytes)
+        self._pool.expect(result_bytes)
         return [names[file] for file in files]
 
-    def read_result(self, count: int) -> Scores | None:
-        """A copy of the first scores; None when the file has become too short."""
-        return self._file.read(count)
+    def read_result(self, run: int, count: int) -> Scores | None:
+        """A copy of the first scores of a run; None when the file has become too short."""
+        return self._files[run].read(count)
 
-    def map_result(self, count: int) -> Scores | None:
+    def map_result(self, run: int, count: int) -> Scores | None:
         """The scores themselves, when nobody can write them any more; None as above."""
-        found = self._file.map(count)
+        found = self._files[run].map(count)
         if found is None:
             return None
         scores, pages = found
-        self._lent = True
-        self._files.lend(self._file, pages)
+        self._lent.add(run)
+        self._pool.lend(self._files[run], pages)
         return scores
 
     def close(self, *, container_gone: bool) -> None:
-        """Remove the folder and give the file back; a container that lives on may still write."""
-        if not self._lent:
-            self._files.give_back(self._file, reusable=container_gone)
+        """Remove the folder, give the files back; a container that lives on may still write."""
+        for run, file in enumerate(self._files):
+            if run not in self._lent:
+                self._pool.give_back(file, reusable=container_gone)
         shutil.rmtree(self.inputs, ignore_errors=True)
 
 

@@ -177,18 +177,19 @@ def _make_dockerfile(engine: Engine, base: str | None, wheels: Path | None) -> N
         context.seek(0)
         engine.api.timeout = 600
         try:
-            _build(engine, context, arguments)
+            _build(engine, context, arguments, offline=wheels is not None)
         finally:
             engine.api.timeout = CALL_TIMEOUT_S
 
 
-def _build(engine: Engine, context: Any, arguments: dict[str, str]) -> None:
+def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: bool) -> None:
     said = ""
     for line in engine.api.build(
         fileobj=context,
         custom_context=True,
         tag=_tag("dockerfile"),
         buildargs=arguments,
+        network_mode="none" if offline else None,
         labels={LABEL: "1", f"{LABEL}.base": arguments.get("BASE_IMAGE", "")},
         use_config_proxy=False,
         rm=True,

@@ -31,14 +31,12 @@ class Readout:
         self._order = order
         self._distinct = distinct
         shapes = [layer.shape for layer in order.layers]
-        sizes = [rows * columns for rows, columns in shapes] * len(order.runs)
-        parts = np.split(cell.take_scores(sum(sizes)), np.cumsum(sizes)[:-1])
-        arrays = [
-            part.reshape(shape) for part, shape in zip(parts, shapes * len(order.runs), strict=True)
-        ]
-        self.scores: list[list[Scores]] = [
-            arrays[start : start + len(shapes)] for start in range(0, len(arrays), len(shapes))
-        ]
+        sizes = [rows * columns for rows, columns in shapes]
+        self.scores: list[list[Scores]] = []
+        for run in range(len(order.runs)):
+            parts = np.split(cell.take_scores(run, sum(sizes)), np.cumsum(sizes)[:-1])
+            pairs = zip(parts, shapes, strict=True)
+            self.scores.append([part.reshape(shape) for part, shape in pairs])
 
     @property
     def layers(self) -> list[Scores]:

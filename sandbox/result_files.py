@@ -13,6 +13,7 @@ import os
 import secrets
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sandbox.verdicts import Scores
 
 SHARED_MEMORY = Path("/dev/shm")
 _REUSED_BYTES = 1 << 30
+MIB = 1 << 20
 
 
 class ResultFile:
@@ -35,6 +37,11 @@ class ResultFile:
         self._used = 0
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return os.fstat(self._fd).st_size
 
     def open_to_all(self) -> None:
         """Let the broker open it; see :meth:`lock`."""
@@ -118,18 +125,19 @@ class ResultFiles:
         # Without a lock: mappings end wherever their last array does, also in the middle of this.
         self._returned: deque[ResultFile] = deque()
         self._closed = False
-        self._usual = 0
+        self._usual: list[int] = []
 
-    def take(self) -> ResultFile:
-        """A file of zeros, with room for as much as the last job needed."""
-        file = self._used_one() or ResultFile(self._folder / secrets.token_hex(8))
+    def take(self, run: int) -> ResultFile:
+        """A file of zeros, with room for as much as this run of the last job needed."""
+        usual = self._usual[run] if run < len(self._usual) else 0
+        file = self._used_one(usual) or ResultFile(self._folder / secrets.token_hex(8))
         with contextlib.suppress(OSError):
-            file.make_room(self._usual)
+            file.make_room(usual)
         return file
 
-    def expect(self, size: int) -> None:
-        """Have room for so many bytes ready from now on."""
-        self._usual = size
+    def expect(self, sizes: Sequence[int]) -> None:
+        """Have room for so many bytes ready from now on, by run."""
+        self._usual = list(sizes)
 
     def give_back(self, file: ResultFile, *, reusable: bool) -> None:
         """Take a file back; not reusable when someone may still write to it."""
@@ -148,9 +156,13 @@ class ResultFiles:
         while self._returned:
             self._returned.pop().discard()
 
-    def _used_one(self) -> ResultFile | None:
+    def _used_one(self, size: int) -> ResultFile | None:
         with contextlib.suppress(IndexError):
-            file = self._returned.pop()
+            file = self._returned.popleft()
+            if (file.size < MIB) != (size < MIB) and self._returned:
+                # A large file for a small result would be cleared for nothing.
+                self._returned.append(file)
+                file = self._returned.popleft()
             with contextlib.suppress(OSError):
                 if file.clear():
                     return file

@@ -1,5 +1,6 @@
 """Tasks of validation: every candidate through the sandbox, verdicts as values."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,10 +76,15 @@ def validate_file(root: str, path: str) -> dict[str, Any]:
         root: The state folder.
         path: The file; it is read, never imported.
 
+    Returns:
+        ``ok``, ``code``, ``detail``, ``file``, ``seconds``; when rejected also ``property``,
+        ``line``, ``text``, ``expected``, ``got``, ``remedy`` and the end of what it ``printed``.
+
     Raises:
         UsageError: If the file cannot be read or is no text.
     """
     from sandbox.client import Sandbox
+    from sandbox.explain import explain
     from sandbox.outcomes import Rejected
 
     source = read_source(Path(path))
@@ -86,14 +92,13 @@ def validate_file(root: str, path: str) -> dict[str, Any]:
     inputs.mkdir(parents=True, exist_ok=True)
     with Sandbox(inputs=inputs, run_id="validate") as sandbox:
         answer = sandbox.probe(source)
-    rejected = isinstance(answer, Rejected)
-    return {
-        "ok": not rejected,
-        "code": str(answer.code) if isinstance(answer, Rejected) else "ok",
-        "detail": answer.detail if isinstance(answer, Rejected) else "",
-        "file": path,
-        "seconds": answer.seconds,
-    }
+    record: dict[str, Any] = {"ok": True, "code": "ok", "detail": "", "file": path}
+    record["seconds"] = answer.seconds
+    if isinstance(answer, Rejected):
+        parts = dataclasses.asdict(explain(answer, source))
+        record |= {"ok": False, "code": str(answer.code), "detail": answer.detail, **parts}
+        record["printed"] = answer.printed
+    return record
 
 
 def read_source(path: Path) -> str:

@@ -1,6 +1,7 @@
 """``autoprune validate``: what the sandbox says about a metric in a file."""
 
 import argparse
+from typing import Any
 
 from flows.output import emit, pairs
 
@@ -10,6 +11,9 @@ DESCRIPTION = (
     "Run a Python metric, def score(W, stats, params), inside the locked container on small "
     "layers, and say whether a search would accept it. Exit code 0 accepted, 3 rejected, 4 no "
     "Docker. The file never runs outside the container."
+)
+CONTRACT = (
+    "shape, dtype, finite, distinct, inputs, deterministic, independent of the batch, order, scale"
 )
 EXAMPLE = "autoprune validate my_metric.py"
 
@@ -27,11 +31,30 @@ def run(args: argparse.Namespace) -> int:
 
     with open_screen(quiet=args.quiet):
         record = validate_file.fn(str(State.open().root), args.file)
-    if record["ok"]:
-        rows = [("accepted", args.file), ("time", f"{record['seconds']:.2f} s")]
-        rows.append(("next", f"autoprune prune --model REF --metric {args.file} --out pruned"))
-    else:
-        rows = [("rejected", record["code"]), ("why", record["detail"])]
-        rows.append(("next", "change the file and validate it again"))
-    emit(args, record, pairs(*rows))
+    emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
+
+
+def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        ("accepted", record["file"]),
+        (
+            "holds",
+            "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale",
+        ),
+        ("time", f"{record['seconds']:.2f} s"),
+        ("next", f"autoprune prune --model REF --metric {record['file']} --out pruned"),
+    ]
+
+
+def _rejected(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    rows = [("rejected", record["file"]), ("property", f"{record['property']} ({record['code']})")]
+    if record["line"]:
+        rows.append((f"line {record['line']}", record["text"]))
+    rows += [("expected", record["expected"]), ("got", record["got"])]
+    if record["remedy"]:
+        rows.append(("do", record["remedy"]))
+    if record["printed"]:
+        rows.append(("printed", record["printed"][-400:]))
+    rows.append(("next", f"change the file, then: autoprune validate {record['file']}"))
+    return rows

@@ -19,7 +19,7 @@ from .child_records import ControlReader
 from .protocol import MAX_JOB, Frame, FrameParser, Job, ProtocolError, encode
 from .syscalls import set_undumpable
 
-RESULT = "/out/result"
+RESULTS = ("/out/0", "/out/1")
 TAIL = 4096
 _CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
@@ -46,7 +46,8 @@ class Broker:
         self._end = time.monotonic() + lifetime_s
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         set_undumpable()
-        self._result = os.open(RESULT, os.O_WRONLY | os.O_CLOEXEC)
+        # One per run: what an earlier run wrote is out of the reach of a later one.
+        self._results = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in RESULTS]
         self._zygote, theirs = socket.socketpair()
         self._zygote_pid = os.fork()
         if self._zygote_pid == 0:
@@ -105,7 +106,7 @@ class Broker:
         for fd in (capture_in, control_in):
             os.set_blocking(fd, True)
         try:
-            self._order(job, index, (capture_in, control_in, self._result))
+            self._order(job, index, (capture_in, control_in, self._results[index]))
         finally:
             os.close(capture_in)
             os.close(control_in)

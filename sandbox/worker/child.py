@@ -48,14 +48,14 @@ def run(job: Job, run_index: int, fds: tuple[int, int, int], syscall_filter: Fil
     # Bound before designed code can replace them in their modules; politeness, not safety.
     write, leave = os.write, os._exit
     try:
-        _restrict(job, run_index, fds)
+        _restrict(job, fds)
         torch.manual_seed(int.from_bytes(os.urandom(7), "little"))
         if syscall_filter is not None:
             syscall_filter.install()
         score = _load(job.source)
         with torch.no_grad():
             for index in job.runs[run_index]:
-                _score_layer(job, run_index, index, score)
+                _score_layer(job, index, score)
                 write(_CONTROL, RECORD.pack(LAYER_MARK, index, 0))
         _flush()
         leave(0)
@@ -67,7 +67,7 @@ def run(job: Job, run_index: int, fds: tuple[int, int, int], syscall_filter: Fil
         leave(1)
 
 
-def _restrict(job: Job, run_index: int, fds: tuple[int, int, int]) -> None:
+def _restrict(job: Job, fds: tuple[int, int, int]) -> None:
     os.setsid()
     capture, control, result = (os.dup2(fd, 20 + i) for i, fd in enumerate(fds))
     for number, fd in ((1, capture), (2, capture), (_CONTROL, control), (_RESULT, result)):
@@ -75,10 +75,9 @@ def _restrict(job: Job, run_index: int, fds: tuple[int, int, int]) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.closerange(5, 4096)
-    end = (run_index + 1) * job.run_bytes
     seconds = int(job.wall_s) + 1
     for limit, value in (
-        (resource.RLIMIT_FSIZE, end),
+        (resource.RLIMIT_FSIZE, job.run_bytes),
         (resource.RLIMIT_NOFILE, job.open_files),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, seconds),
@@ -101,13 +100,13 @@ def _load(source: str) -> Callable[..., Any]:
     return score  # type: ignore[no-any-return]
 
 
-def _score_layer(job: Job, run_index: int, index: int, score: Callable[..., Any]) -> None:
+def _score_layer(job: Job, index: int, score: Callable[..., Any]) -> None:
     layer = job.layers[index]
     shape = (layer.rows, layer.columns)
     path = f"{INPUTS}/{layer.file}"
     inputs = _read(path)
     stats = {name: tensor for name, tensor in inputs.items() if name != "W"}
-    result = score(inputs["W"], stats, dict(job.params))
+    result = score(inputs["W"], _Named("stats", stats), _Named("params", dict(job.params)))
     if type(result) is not torch.Tensor:
         raise Refused(
             "wrong_type",
@@ -134,7 +133,26 @@ def _score_layer(job: Job, run_index: int, index: int, score: Callable[..., Any]
         )
     if job.check_inputs:
         _compare(path, inputs)
-    _write(result, run_index * job.run_bytes + job.offsets[index])
+    _write(result, job.offsets[index])
+
+
+class UnknownName(KeyError):
+    """A statistic or constant that there is none of; says which there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Named(dict[str, Any]):
+    """A plain mapping whose refusal a designer can learn from."""
+
+    def __init__(self, kind: str, items: dict[str, Any]) -> None:
+        super().__init__(items)
+        self._kind = kind
+
+    def __missing__(self, name: object) -> Any:
+        known = ", ".join(sorted(self)) or "nothing"
+        raise UnknownName(f"{self._kind} has no {str(name)[:60]!r}; it has {known}")
 
 
 def _read(path: str) -> dict[str, torch.Tensor]:

@@ -144,7 +144,7 @@ class Job:
         params: Tunable constants handed to ``score``.
         layers: Input layers.
         runs: One order of layer indices per forked child; the scores of run ``r``, layer ``i``
-            are written at ``r`` times the size of all layers plus the offset of layer ``i``.
+            are written to result file ``r`` at the offset of layer ``i``.
         check_inputs: Compare the inputs with their file after each call.
         wall_s: Seconds for the whole job.
         open_files: Limit of open descriptors in the child.

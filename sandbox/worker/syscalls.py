@@ -33,6 +33,7 @@ _X86_64 = {
     "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "accept4": 288,
     "perf_event_open": 298, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
     "bpf": 321, "execveat": 322, "userfaultfd": 323, "shmget": 29, "semget": 64, "msgget": 68,
+    "flock": 73, "inotify_init": 253, "inotify_init1": 294, "fanotify_init": 300,
 }  # fmt: skip
 _AARCH64 = {
     "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203,
@@ -41,15 +42,17 @@ _AARCH64 = {
     "rt_tgsigqueueinfo": 240, "mq_open": 180, "add_key": 217, "request_key": 218, "keyctl": 219,
     "unshare": 97, "accept4": 242, "perf_event_open": 241, "setns": 268, "process_vm_readv": 270,
     "process_vm_writev": 271, "bpf": 280, "execveat": 281, "userfaultfd": 282, "shmget": 194,
-    "semget": 190, "msgget": 186,
+    "semget": 190, "msgget": 186, "flock": 32, "inotify_init1": 26, "fanotify_init": 262,
 }  # fmt: skip
 # From 424 on the numbers are the same everywhere.
 _COMMON = {"pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426,
            "io_uring_register": 427, "pidfd_open": 434, "pidfd_getfd": 438}  # fmt: skip
 _ARCHITECTURES = {
-    "x86_64": (0xC000003E, _X86_64, 56, 302),
-    "aarch64": (0xC00000B7, _AARCH64, 220, 261),
+    "x86_64": (0xC000003E, _X86_64, 56, 302, 72),
+    "aarch64": (0xC00000B7, _AARCH64, 220, 261, 25),
 }
+# Locks, leases and notices on files that other containers also have open.
+_FILE_SIGNALS = (6, 7, 37, 38, 1024, 1026)
 
 
 class _Program(ctypes.Structure):
@@ -68,7 +71,7 @@ def build_filter(machine: str) -> bytes:
     """
     if machine not in _ARCHITECTURES:
         raise OSError(f"no system-call filter for {machine!r}; known: {sorted(_ARCHITECTURES)}")
-    audit, names, clone, prlimit = _ARCHITECTURES[machine]
+    audit, names, clone, prlimit, fcntl = _ARCHITECTURES[machine]
     program = [
         _instruction(_BPF_LOAD_WORD, 4),
         _instruction(_BPF_JUMP_EQUAL, audit, 1, 0),
@@ -92,6 +95,16 @@ def build_filter(machine: str) -> bytes:
         _instruction(_BPF_RETURN, _ALLOW),
         _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
     ]
+    commands = [
+        instruction
+        for command in _FILE_SIGNALS
+        for instruction in (
+            _instruction(_BPF_JUMP_EQUAL, command, 0, 1),
+            _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
+        )
+    ]
+    program.append(_instruction(_BPF_JUMP_EQUAL, fcntl, 0, len(commands) + 2))
+    program += [_instruction(_BPF_LOAD_WORD, 24), *commands, _instruction(_BPF_RETURN, _ALLOW)]
     for number in sorted({**names, **_COMMON}.values()):
         program.append(_instruction(_BPF_JUMP_EQUAL, number, 0, 1))
         program.append(_instruction(_BPF_RETURN, _ERROR | errno.EPERM))

@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 SECRET = "s3ntinel-" + hashlib.sha256(b"planted").hexdigest()[:20]
 SOCKET = f"autoprune-attacks-{os.getpid()}"
 # Patient: a machine that is busy with other tests still has to finish the honest jobs.
-LIMITS = Limits(probe_s=20, memory_bytes=512 << 20)
+# The attempts of one container leave dozens of files open.
+LIMITS = Limits(probe_s=20, memory_bytes=512 << 20, open_files=200)
 
 
 def _attempts_source(prefixes: str, secret_file: Path, inputs: Path) -> str:

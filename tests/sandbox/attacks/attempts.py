@@ -209,7 +209,7 @@ def a032_secret_in_fresh_memory():
 
 
 def a033_own_result_file_read():
-    return read("/out/result")
+    return read("/out/0")
 
 
 def a034_own_result_descriptor_read():
@@ -267,7 +267,7 @@ def a046_inputs_by_mode():
 
 
 def a047_inputs_removed():
-    return first(lambda path: os.unlink(path) or "unlink", [*input_paths(), "/out/result"])
+    return first(lambda path: os.unlink(path) or "unlink", [*input_paths(), "/out/0"])
 
 
 def a048_inputs_mapped():
@@ -288,7 +288,7 @@ def a050_result_replaced():
 
 
 def a051_result_renamed():
-    os.rename("/out/result", "/out/other")
+    os.rename("/out/0", "/out/other")
     return "renamed"
 
 

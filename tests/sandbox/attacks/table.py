@@ -293,6 +293,76 @@ CHEAT = [
     does("198_statistic_changed", "mutated_input", "stats['x_norm'].zero_()"),
     does("199_statistic_resized", "mutated_input|exception", "stats['x_norm'].resize_(3)"),
     does("200_inputs_emptied", "accepted", "stats.clear()"),
+    Attack(
+        "201_earlier_run_overwritten",
+        ("nondeterministic",),
+        "import resource\n"
+        "def score(W, stats, params):\n"
+        "    end = resource.getrlimit(resource.RLIMIT_FSIZE)[0]\n"
+        "    for start in (end, 2 * end, 1 << 20):\n"
+        "        try: os.pwrite(4, bytes(1 << 12), start)\n"
+        "        except OSError: pass\n"
+        "    return torch.rand_like(W)\n",
+    ),
+    Attack(
+        "202_position_hidden_in_strides",
+        ("not_equivariant",),
+        "def score(W, stats, params):\n"
+        "    return torch.as_strided(W.abs(), W.shape, (1, 1)).contiguous() + W.abs()\n",
+    ),
+    returns("203_memorised_by_shape", "not_equivariant",
+            "torch.linspace(0, 1, W.numel()).reshape(W.shape)"),
 ]  # fmt: skip
 
-ATTACKS = [*EXHAUST, *LIE, *RETURN, *CHEAT]
+FRESH = [
+    does("211_memory_nowhere", "crashed|exception",
+         "import ctypes",
+         "x = torch.frombuffer((ctypes.c_char * 4096).from_address(16), dtype=torch.float32)",
+         "os.write(1, str(float(x.sum())).encode())"),
+    returns("212_storage_nowhere", "crashed|exception|incomplete",
+            "torch.frombuffer((__import__('ctypes').c_char * (4 * W.numel())).from_address(4096),"
+            " dtype=torch.float32).reshape(W.shape)"),
+    returns("213_negative_view", "exception", "torch._neg_view(W.abs())"),
+    returns("214_nested", "wrong_type", "torch.nested.nested_tensor([W[0], W[1][:5]])"),
+    returns("215_quantised", "wrong_type",
+            "torch.quantize_per_tensor(W, 0.1, 0, torch.qint8)"),
+    returns("216_half", "wrong_dtype", "W.abs().half()"),
+    does("217_append_to_the_result", "accepted|killed|exception|incomplete",
+         "import fcntl", "fcntl.fcntl(4, fcntl.F_SETFL, os.O_APPEND)"),
+    does("218_holes_in_the_result", "accepted|exception",
+         "import ctypes", "libc, long = ctypes.CDLL(None), ctypes.c_long",
+         "libc.fallocate(4, 3, long(0), long(8192))"),
+    does("219_descriptors_exchanged", "incomplete|protocol|exception|crashed", "os.dup2(4, 3)"),
+    does("220_leave_in_the_middle_of_a_record", "incomplete|protocol",
+         "os.write(3, b'LAYR\\0')", "os._exit(0)"),
+    does("221_record_in_drips", "protocol",
+         "for byte in b'LAYR' + bytes([9]) + bytes(7):",
+         "    os.write(3, bytes([byte])); time.sleep(0.01)",
+         "os._exit(0)"),
+    does("222_endless_drip", "timeout", "while True: os.write(1, b'.'); time.sleep(0.05)"),
+    does("223_pending_signals", "accepted|exception|oom",
+         "import ctypes", "libc, timer = ctypes.CDLL(None), ctypes.c_void_p()",
+         "for _ in range(200_000):",
+         "    if libc.timer_create(1, None, ctypes.byref(timer)): break"),
+    does("224_random_device_drained", "accepted", "for _ in range(200): os.urandom(1 << 20)"),
+    does("225_time_stopped", "accepted",
+         "time.time = time.monotonic = time.perf_counter = lambda: 0.0",
+         "import signal", "signal.signal(signal.SIGXCPU, signal.SIG_IGN)"),
+    does("226_native_code_loaded", "accepted|exception|crashed",
+         "import ctypes", "fd = ctypes.CDLL(None).memfd_create(b'x', 0)",
+         "os.write(fd, b'\\x7fELF' + bytes(4096))",
+         "torch.ops.load_library(f'/proc/self/fd/{fd}')"),
+    does("227_memory_locked", "accepted|exception|oom",
+         "import ctypes", "ctypes.CDLL(None).mlockall(3)"),
+    does("228_collector_and_frames", "accepted|exception|protocol",
+         "import gc",
+         "for thing in gc.get_objects():",
+         "    if type(thing).__name__ == 'Job':",
+         "        object.__setattr__(thing, 'layers', thing.layers[:1])"),
+    does("229_leaves_by_the_child_s_own_door", "incomplete",
+         "sys.modules['worker.child']._flush(); os._exit(0)"),
+    does("230_seccomp_once_more", "accepted|killed|crashed|incomplete",
+         "import ctypes", "ctypes.CDLL(None).prctl(22, 1, 0, 0, 0)"),
+]  # fmt: skip
+
+ATTACKS = [*EXHAUST, *LIE, *RETURN, *CHEAT, *FRESH]
