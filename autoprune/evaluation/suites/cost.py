@@ -28,6 +28,8 @@ VERSION = 1
 _WORTH = 0.05
 # An interval wider than this says more about the machine's other work than about the model.
 _STEADY = 0.3
+# Two or three runs that happen to agree show nothing.
+_LEAST_RUNS = 5
 
 
 @SUITES.register("cost")
@@ -194,18 +196,20 @@ class CostSuite:
         return context.figure(
             name, metric, statistics.median(ratios), unit="x", interval=interval,
             items=tuple(ratios), protocol=protocol,
-            details={"verdict": _verdict(statistics.median(ratios), interval)},
+            details={"verdict": _verdict(statistics.median(ratios), interval, len(ratios))},
         )  # fmt: skip
 
 
-def _verdict(ratio: float, interval: Interval | None) -> str:
+def _verdict(ratio: float, interval: Interval | None, runs: int) -> str:
+    if runs < _LEAST_RUNS:
+        interval = None
     if interval is not None and interval[0] > 1 and ratio > 1 + _WORTH:
         return f"the zeros bring {ratio:.2f} times the speed on this hardware"
     plain = "dense kernels multiply zeros like any number; what shrinks is the file"
     if interval is None or interval[1] - interval[0] > _STEADY:
         return (
             "the zeros bring no speed on this hardware that could be shown: the timings vary too "
-            f"much (ratio {ratio:.2f}); use more repeats on a quiet machine; {plain}"
+            f"much or are too few (ratio {ratio:.2f}); use 5 repeats or more on a quiet machine; {plain}"
         )
     return (
         f"the zeros bring no speed on this hardware ({ratio:.2f} times that of the same model "

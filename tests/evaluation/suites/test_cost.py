@@ -79,7 +79,12 @@ def test_a_dense_model_has_no_gain_to_report() -> None:
     ],
 )
 def test_verdict_is_plain(ratio: float, interval: tuple[float, float] | None, words: str) -> None:
-    assert words in _verdict(ratio, interval)
+    assert words in _verdict(ratio, interval, 5)
+
+
+def test_two_runs_that_agree_show_no_speed() -> None:
+    assert "could be shown" in _verdict(1.26, (1.26, 1.26), 2)
+    assert "1.26 times the speed" in _verdict(1.26, (1.26, 1.26), 5)
 
 
 def test_zeros_come_back_even_after_a_failure() -> None:
