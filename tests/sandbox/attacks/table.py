@@ -319,7 +319,7 @@ FRESH = [
          "import ctypes",
          "x = torch.frombuffer((ctypes.c_char * 4096).from_address(16), dtype=torch.float32)",
          "os.write(1, str(float(x.sum())).encode())"),
-    returns("212_storage_nowhere", "crashed|exception|incomplete",
+    returns("212_storage_nowhere", "exception",
             "torch.frombuffer((__import__('ctypes').c_char * (4 * W.numel())).from_address(4096),"
             " dtype=torch.float32).reshape(W.shape)"),
     returns("213_negative_view", "exception", "torch._neg_view(W.abs())"),
