@@ -15,6 +15,7 @@ from flows.leaderboard import rows
 from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params
+from tasks.card import write_card
 from tasks.design import Drafting, drafting
 from tasks.measure import measure_dense, prepare
 from tasks.provenance import machine
@@ -124,6 +125,9 @@ def _keep(driver: Driver) -> None:
             "in the written files"
         )
         files.add_facts(checkpoint=kept)
+        # The sealed figures and the record's next commands belong to the finished search.
+        driver.write_record()
+        write_card(str(driver.state.root), driver.run_id)
     write_report(str(driver.state.root), driver.run_id, None, False)
 
 

@@ -75,7 +75,7 @@ def _counts(report: RunReport) -> str:
 
 
 def _verdict(report: RunReport, winner: Entry) -> str:
-    value = f"{winner.alias} has perplexity {number(winner.perplexity)}"
+    value = f"{winner.alias}, has perplexity {number(winner.perplexity)}"
     dense = report.dense_perplexity
     unpruned = f" (the unpruned model has {number(dense)})" if dense is not None else ""
     gain = winner.change_vs_wanda

@@ -62,6 +62,8 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
     assert any(name.startswith("C") for name in losers)
     weights = [path.parent for path in State.open(home).artifacts.rglob("*.safetensors")]
     assert len(weights) == 1, "full weights only for the front, which is the winner here"
+    (card,) = State.open(home).artifacts.rglob("README.md")
+    assert "## Licence of the base model" in card.read_text()
     for name in losers:
         run = measured[name]
         done = reproduce(str(home), run.info.run_id, str(tmp_path / name))
@@ -81,3 +83,13 @@ def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path) -> None:
     (folder / SHEET_FILE).write_text(json.dumps(sheet))
     with pytest.raises(AutopruneError, match="the masks of"):
         reproduce(str(home), run.info.run_id)
+
+
+def test_questions_are_traced_and_counted(runs: dict[str, Any], home: Path) -> None:
+    client = tracker_of(State.open(home)).client
+    child = runs["C1"]
+    parent = client.get_run(child.data.tags["mlflow.parentRunId"])
+    traces = client.search_traces(locations=[child.info.experiment_id])
+    assert parent.data.metrics["designer_calls"] == len(traces) > 0
+    linked = client.search_traces(locations=[child.info.experiment_id], run_id=child.info.run_id)
+    assert [trace.info.tags["autoprune.candidate"] for trace in linked] == ["C1"]

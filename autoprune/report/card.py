@@ -1,0 +1,132 @@
+"""The model card: README.md in the folder of a pruned model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.report.canvas import number, percent
+from autoprune.report.data import Entry, RunReport
+from autoprune.report.words import interval, short_model
+
+CARD_FILE = "README.md"
+UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you pass the model on"
+
+
+def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> str:
+    """What, how, figures, data, limits and licence, with the header that model hubs read.
+
+    Args:
+        report: The search that found it.
+        record: ``autoprune.json`` of the folder.
+        licence: Of the base model; empty when unknown.
+    """
+    name = short_model(report.model).removesuffix(".gguf")
+    counted = record["checkpoint"]
+    entry = next((e for e in report.entries if e.id == record["candidate"]), None)
+    parts = [
+        _header(licence),
+        f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
+        f"`{report.model}` with {counted['zeros']:,} of {counted['prunable']:,} prunable weights "
+        f"set to zero (recounted in the saved files; {counted['total']:,} parameters in all). "
+        "Stock transformers opens it; the zeros save no time or memory by themselves.",
+        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'model = AutoModelForCausalLM.from_pretrained(".")\n'
+        'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
+        f"## How it was made\n\n{_how(report, record)}",
+    ]
+    if entry is not None:
+        parts.append(f"## Figures\n\n{_figures(report, entry)}")
+    parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
+    said = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
+    parts.append(f"## Licence of the base model\n\n{said[0].upper()}{said[1:]}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def base_licence(folder: Path, gguf_file: str | None) -> str:
+    """Licence that the base model's own files state; empty when they state none.
+
+    Args:
+        folder: Folder of the base model.
+        gguf_file: Its file there; None for a transformers folder, whose card is read.
+    """
+    if gguf_file is not None:
+        from gguf import GGUFReader
+
+        field = GGUFReader(str(folder / gguf_file)).get_field("general.license")
+        return _one_word(str(field.contents())) if field is not None else ""
+    card = folder / CARD_FILE
+    if not card.is_file():
+        return ""
+    head = card.read_text(encoding="utf-8", errors="replace").split("---", 2)
+    lines = head[1].splitlines() if len(head) == 3 and not head[0].strip() else []
+    found = (line.partition(":")[2] for line in lines if line.startswith("license:"))
+    return _one_word(next(found, ""))
+
+
+def _one_word(text: str) -> str:
+    word = text.strip().strip("'\"")
+    return word if word and len(word) <= 60 and word.isprintable() and "`" not in word else ""
+
+
+def _header(licence: str) -> str:
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    lines += [f"license: {licence}"] if licence else []
+    return "\n".join([*lines, "tags:", "- pruned", "- autoprune", "---"])
+
+
+def _how(report: RunReport, record: Mapping[str, Any]) -> str:
+    recipe = record["recipe"]
+    metric = recipe["metric"]
+    rows = {
+        "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
+        "designer": report.designer,
+        "candidate": f"`{record['candidate']}`",
+        "weights compete by": recipe["group"],
+        "budget over the layers": f"`{recipe['allocation']}`",
+        "repair": f"`{recipe['solver']}`",
+        "pattern": record["pattern"],
+        "seed": str(record["seed"]),
+        "masks, SHA-256": f"`{record['mask_digest']}`",
+        "base model, SHA-256": f"`{record['model_digest']}`",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    source = metric["source"].replace("```", "")
+    return (
+        "Weights with the lowest scores of this metric were removed:\n\n"
+        f"```\n{source}\n```\n\n|  |  |\n|---|---|\n{table}"
+    )
+
+
+def _figures(report: RunReport, entry: Entry) -> str:
+    wanda = report.baseline("wanda")
+    lines = ["| perplexity, lower is better | selection text | sealed text |", "|---|--:|--:|"]
+    rows: list[tuple[str, float | None, float | None]] = [
+        ("unpruned", report.dense_perplexity, report.dense_sealed_perplexity),
+        ("this model", entry.perplexity, entry.sealed_perplexity),
+    ]
+    if wanda is not None and wanda.id != entry.id:
+        rows.append(("Wanda, same sparsity", wanda.perplexity, wanda.sealed_perplexity))
+    lines += [f"| {title} | {number(one)} | {number(two)} |" for title, one, two in rows]
+    text = "\n".join(lines)
+    if entry.change_interval is not None:
+        change = percent(entry.change_vs_wanda, sign=True)
+        text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
+    return text + "\n\nThe choice was made on the selection text; the sealed text was read once."
+
+
+def _data(report: RunReport) -> str:
+    parts = [
+        f"- {split.name}: {split.documents} documents, {split.tokens:,} tokens, `{split.digest}`"
+        for split in report.splits
+    ]
+    return "\n".join([f"`{report.corpus}`, split by document:", "", *parts])
+
+
+def _limits(report: RunReport, counted: Mapping[str, Any]) -> str:
+    return (
+        f"- Measured on {report.corpus} only: other text, other languages and other tasks may "
+        "suffer more than these figures say.\n"
+        f"- {percent(counted['sparsity'], digits=0)} zeros change what a model says; it has not "
+        "been checked for safety, bias or facts again.\n"
+        "- Whatever the base model must not be used for, this one must not be used for either."
+    )

@@ -1,0 +1,73 @@
+"""The model card: everything a stranger asks, from the record alone."""
+
+from pathlib import Path
+
+import pytest
+
+from autoprune.report.card import base_licence, model_card
+from autoprune.report.data import Entry, RunReport, Split
+
+RECORD = {
+    "candidate": "C1",
+    "recipe": {
+        "metric": {"kind": "expression", "source": "abs(W) * x_norm", "params": {}},
+        "group": "row",
+        "allocation": "ramp",
+        "solver": "none",
+    },
+    "pattern": "unstructured",
+    "seed": 3,
+    "mask_digest": "a" * 64,
+    "model_digest": "b" * 64,
+    "checkpoint": {"zeros": 600, "prunable": 1000, "total": 1500, "sparsity": 0.6, "files": {}},
+}
+REPORT = RunReport(
+    run_id="night",
+    created="2026-11-25T02:00:00",
+    model="owner/base",
+    corpus="wikipedia-sample",
+    sparsity=0.6,
+    dense_perplexity=20.0,
+    dense_sealed_perplexity=21.0,
+    entries=(
+        Entry("C1", "C1", "candidate", "abs(W) * x_norm", verdict="winner", perplexity=80.0,
+              sealed_perplexity=81.0, change_vs_wanda=-0.2, change_interval=(-0.3, -0.1)),
+        Entry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0),
+    ),
+    splits=(Split("sealed", 7, 4096, "c" * 64, 1),),
+)  # fmt: skip
+
+
+def test_a_card_answers_what_how_figures_data_limits_licence() -> None:
+    card = model_card(REPORT, RECORD, "apache-2.0")
+    head = card.split("---")[1]
+    assert "license: apache-2.0" in head and "library_name: transformers" in head
+    for words in (
+        "600 of 1,000 prunable", "abs(W) * x_norm", "`ramp`", "a" * 64, "b" * 64, "| 80.0 | 81.0 |",
+        "| 20.0 | 21.0 |", "−20.0 %", "4,096 tokens", "wikipedia-sample", "## Limits", "apache-2.0",
+    ):  # fmt: skip
+        assert words in card, words
+
+
+def test_an_unknown_licence_is_said_to_be_unknown() -> None:
+    card = model_card(REPORT, RECORD, "")
+    assert "license:" not in card.split("---")[1]
+    assert "look it up" in card
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# Model", "mit"),
+        ("---\nlicense: 'other'\n---\n", "other"),
+        ("# Model\nlicense: mit", ""),
+        ("---\ntags: [x]\n---\n", ""),
+    ],
+)
+def test_licence_of_a_folder(tmp_path: Path, text: str, licence: str) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert base_licence(tmp_path, None) == licence
+
+
+def test_no_card_no_licence(tmp_path: Path) -> None:
+    assert base_licence(tmp_path, None) == ""
