@@ -35,7 +35,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     state = State.open()
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
-    with Search.open(files.folder, params.spec()) as found:
+    with Search.open(files.folder, params.spec(), prompts=params.prompt_folder) as found:
         save_params(state, run_id, params)
         bench = SearchBench(
             f"search-{run_id}",
