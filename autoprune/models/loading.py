@@ -1,12 +1,14 @@
 """Load a causal language model for pruning: eval mode, no cache, savable, silent."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from autoprune.errors import AutopruneError, DamagedFileError
+from autoprune.checkpoint.compact import is_compact
+from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
@@ -47,6 +49,11 @@ def load_model(
     source = resolve(ref)
     options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     folder = str(source.folder)
+    if is_compact(Path(folder)):
+        raise UsageError(
+            f"{ref} is a compact checkpoint, which stores and does not compute; turn it back with "
+            f"`autoprune compact {ref} FOLDER` and name that folder"
+        )
     with quiet_transformers(), shared_gguf_parsing():
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options)

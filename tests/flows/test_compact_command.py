@@ -30,6 +30,8 @@ def test_there_and_back(
     written = sum(path.stat().st_size for path in compact.glob("*.safetensors"))
     dense = sum(path.stat().st_size for path in pruned.glob("*.safetensors"))
     assert (record["compact_bytes"], record["dense_bytes"]) == (written, dense)
+    assert main(["evaluate", str(compact), "-q"]) == 2
+    assert "is a compact checkpoint" in capsys.readouterr().err
     assert main(["compact", str(compact), str(back)]) == 0
     assert "equal to the bit" in capsys.readouterr().out
     assert {p.name: p.read_bytes() for p in back.iterdir()} == {

@@ -209,7 +209,8 @@ def _verdict(ratio: float, interval: Interval | None, runs: int) -> str:
     if interval is None or interval[1] - interval[0] > _STEADY:
         return (
             "the zeros bring no speed on this hardware that could be shown: the timings vary too "
-            f"much or are too few (ratio {ratio:.2f}); use 5 repeats or more on a quiet machine; {plain}"
+            f"much or are too few (ratio {ratio:.2f}); use 5 repeats or more on a quiet machine; "
+            f"{plain}"
         )
     return (
         f"the zeros bring no speed on this hardware ({ratio:.2f} times that of the same model "
