@@ -6,22 +6,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
 from mlflow import MlflowClient
 from platform_live import Live
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from autoprune.search.search import Search
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
 from flows.platform.processes import Register
 from flows.platform.services import POOL, mlflow_answers, prefect_answers, register_file
 from tasks.state import State
-
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
 
 WAIT_SECONDS = 180.0
 
@@ -31,9 +28,9 @@ def deployment(live: Live, name: str) -> Any:
         return client.read_deployment_by_name(name)
 
 
-def flow_run(live: Live, number: Any) -> "FlowRun":
+def state_of(live: Live, number: Any) -> Any:
     with client_of(live.api) as client:
-        return client.read_flow_run(number)
+        return client.read_flow_run(number).state
 
 
 def test_everything_is_made_and_deployed(live: Live) -> None:
@@ -109,53 +106,12 @@ def as_words(fields: dict[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
 
 
-def test_a_killed_worker_and_the_same_graph_in_the_end(live: Live, tiny_folder: Path) -> None:
-    fields = tiny_search(tiny_folder)
-    search = deployment(live, "search/manual")
-    with client_of(live.api) as client:
-        run = client.create_flow_run_from_deployment(
-            search.id, parameters={"params": fields | {"run": "cut", "register_winner": False}}
-        )
-    state = State(live.folder / "state")
-    log = state.run("cut") / "search.db"
-    _until(lambda: _outcomes(log) >= 6)
-    worker = Register(register_file(state)).read()["worker"].process()
-    assert worker is not None
-    family = [worker, *worker.children(recursive=True)]
-    for member in family:
-        os.kill(member.pid, signal.SIGKILL)
-    psutil.wait_procs(family, timeout=10)
-    assert _outcomes(log) >= 6
-    assert flow_run(live, run.id).state.is_running()  # type: ignore[union-attr]
-
-    # `up` starts the worker again; resume marks the zombie and gives that very run back to it.
-    _until(lambda: Register(register_file(state)).read().get("worker") is not None)
-    done = live.autoprune("resume", "cut", "--submit")
-    assert done.returncode == 0, done.stderr
-    assert "marked as crashed" in done.stderr and str(run.id) in done.stdout
-    _until(lambda: flow_run(live, run.id).state.is_completed())  # type: ignore[union-attr]
-    with client_of(live.api) as client:
-        names = [each.name for each in client.read_flow_run_states(run.id)]
-        tasks = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])), limit=200
-        )
-    assert "Crashed" in names and names[-1] == "Completed"
-    # What the kill interrupted does not look at work for ever.
-    assert tasks and not [each.name for each in tasks if each.state.is_running()]  # type: ignore[union-attr]
-
-    whole = live.autoprune(
-        "search", *as_words(fields), "--no-register", "--run=whole", AUTOPRUNE_PREFECT="off"
-    )
-    assert whole.returncode in (0, 3), whole.stderr
-    with Search.open(state.run("cut")) as cut, Search.open(state.run("whole")) as other:
-        assert cut.graph.digest == other.graph.digest
-
-
-def test_a_second_nightly_run_is_cancelled_and_the_first_promotes(
+def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     live: Live, tiny_folder: Path
 ) -> None:
+    fields = tiny_search(tiny_folder)
     params = {
-        "search": tiny_search(tiny_folder, candidates=3),
+        "search": fields | {"run": "cut"},
         "evaluate_windows": 4,
         "promote": {"windows": 3},
     }
@@ -165,15 +121,46 @@ def test_a_second_nightly_run_is_cancelled_and_the_first_promotes(
             client.create_flow_run_from_deployment(nightly.id, parameters={"params": params}).id
             for _ in range(2)
         ]
-    _until(lambda: all(flow_run(live, run).state.is_final() for run in runs))  # type: ignore[union-attr]
-    ends = sorted((flow_run(live, run) for run in runs), key=lambda run: str(run.state_name))
-    assert [run.state_name for run in ends] == ["Cancelled", "Completed"]
-    assert ends[0].state is not None and "concurrency limit" in str(ends[0].state.message)
-    assert ends[1].name == "nightly-tiny-s60"
-    model = MlflowClient(f"http://127.0.0.1:{live.mlflow}").get_registered_model(
-        "autoprune.tiny.s60"
+    # The second night is cancelled while the first one works.
+    state = State(live.folder / "state")
+    log = state.run("cut") / "search.db"
+    _until(lambda: _outcomes(log) >= 6)
+    first, second = sorted(runs, key=lambda run: str(state_of(live, run).name), reverse=True)
+    assert state_of(live, first).is_running()
+    assert state_of(live, second).is_cancelled()
+    assert "concurrency limit" in str(state_of(live, second).message)
+
+    worker = Register(register_file(state)).read()["worker"].process()
+    assert worker is not None
+    family = [worker, *worker.children(recursive=True)]
+    for member in family:
+        os.kill(member.pid, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=10)
+    done_before = _outcomes(log)
+    assert done_before >= 6 and state_of(live, first).is_running()
+
+    # `up` starts the worker again; resume marks the zombies and gives that very night back to it.
+    _until(lambda: Register(register_file(state)).read().get("worker") is not None)
+    done = live.autoprune("resume", "cut", "--submit")
+    assert done.returncode == 0, done.stderr
+    assert "marked as crashed" in done.stderr and str(first) in done.stdout
+    _until(lambda: state_of(live, first).is_completed())
+    with client_of(live.api) as client:
+        names = [each.name for each in client.read_flow_run_states(first)]
+        asked = FlowRunFilter(name=FlowRunFilterName(any_=["search-cut"]))
+        tasks = client.read_task_runs(flow_run_filter=asked, limit=200)
+    assert "Crashed" in names and names[-1] == "Completed"
+    # What the kill interrupted does not look at work for ever.
+    assert tasks and not [each.name for each in tasks if each.state and each.state.is_running()]
+    store = MlflowClient(f"http://127.0.0.1:{live.mlflow}")
+    assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
+
+    whole = live.autoprune(
+        "search", *as_words(fields), "--no-register", "--run=whole", AUTOPRUNE_PREFECT="off"
     )
-    assert model.aliases["champion"] == "1"
+    assert whole.returncode in (0, 3), whole.stderr
+    with Search.open(state.run("cut")) as cut, Search.open(state.run("whole")) as other:
+        assert cut.graph.digest == other.graph.digest
 
 
 def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Path) -> None:
