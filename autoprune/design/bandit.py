@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 PRIOR_PULLS = 1.0
 # How much of what the source's other operators showed counts as knowledge of this one.
 KINSHIP = 0.25
-CHEAPEST, DEAREST = 0.25, 8.0
+CHEAPEST, DEAREST = 0.7, 8.0
+# Weight of what was seen one pull earlier: early gains are large and say little of later ones.
+MEMORY = 0.96
 
 
 @dataclass
 class Arm:
-    """What is known of one operator.
+    """What is known of one operator; older pulls count less.
 
     Args:
         pulls: How often it was chosen and has reported.
@@ -60,8 +62,13 @@ class Bandit:
 
         Args:
             gain: Nats per token gained over the best so far; losses count 0.
-            cost: Seconds spent on it, the designer's and the measurement's.
+            cost: Seconds until it could be judged, the designer's and the first rung's.
         """
+        for other in self.known.values():
+            other.pulls *= MEMORY
+            other.reward *= MEMORY
+            other.cost *= MEMORY
+        self.largest *= MEMORY
         entry = self.known.setdefault(arm, Arm())
         entry.pulls += 1
         entry.reward += max(0.0, gain)

@@ -33,6 +33,7 @@ class Entry:
         draws: Measurements with other draws of calibration text.
         sealed: Measurement on the sealed split.
         change: Paired difference to the reference at the highest rung, in loss.
+        whole_seconds: The part of ``seconds`` that the last rung took.
         ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
     """
 
@@ -60,6 +61,7 @@ class Entry:
     change: Difference | None = None
     ranked: Difference | None = None
     seconds: float = 0.0
+    whole_seconds: float = 0.0
     tokens: int = 0
 
     @property

@@ -174,7 +174,9 @@ class Script:
             improved = improved or gain > 0
             self.state.exploited += entry.operator == "exploit"
             if entry.operator != SPARE:
-                self.state.bandit.update(entry.operator, gain, entry.seconds)
+                # A promising candidate is measured longer; its operator is not to blame.
+                cost = entry.seconds - entry.whole_seconds
+                self.state.bandit.update(entry.operator, gain, cost)
         for alias in shown:
             lesson = self.state.lessons[alias]
             lesson.helpful += improved

@@ -112,7 +112,9 @@ class SearchSpec(_Frozen):
 
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
-        default=("none", "sparsegpt", "mrp"), min_length=1, description="repairs to choose from"
+        default=("none", "sparsegpt", "mrp", "mrp:select=own"),
+        min_length=1,
+        description="repairs to choose from",
     )
     proxy: str = Field(
         default="none",

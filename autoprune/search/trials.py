@@ -187,6 +187,7 @@ class Trials:
     def accept(self, entry: Entry, rung: int, outcome: Outcome) -> None:
         """Keep a measurement, or reject the entry for good."""
         entry.seconds += outcome.seconds
+        entry.whole_seconds += outcome.seconds if rung > 1 else 0.0
         if not isinstance(outcome, Measurement):
             assert isinstance(outcome, Failed)
             entry.results.clear()

@@ -91,7 +91,7 @@ def _values(
 ) -> dict[str, float] | None:
     """The tunable values of an entry of the same structure; None for others."""
     other = entry.recipe
-    if other is None or _structure(other) != _structure(recipe):
+    if other is None or _structure(other, choices) != _structure(recipe, choices):
         return None
     found = {name: value for name, (value, _) in numbers(tunable_form(other), choices).items()}
     if found.keys() != ranges.keys():
@@ -100,16 +100,18 @@ def _values(
     return found if inside else None
 
 
-def _structure(recipe: Recipe) -> tuple[str, ...]:
+def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     form = tunable_form(recipe)
     expression = expression_of(form.metric)
     metric = expression.structure if expression else form.metric.digest
+    bare = Choices((), (), ())
+    # Formulas that differ in their numbers only are one structure; so are repairs.
+    words = dict.fromkeys(allocation_numbers(recipe.allocation, bare), 1.0)
     allocation = family(recipe.allocation)
-    if allocation == "formula":
-        # Formulas that differ in their numbers only are one structure.
-        ones = dict.fromkeys(allocation_numbers(recipe.allocation, Choices((), (), ())), 1.0)
-        allocation = with_allocation_numbers(recipe.allocation, ones)
-    return metric, recipe.group, allocation, family(recipe.solver)
+    if words:
+        allocation = with_allocation_numbers(recipe.allocation, words)
+    ones = dict.fromkeys(solver_numbers(recipe.solver, choices), 0.01)
+    return metric, recipe.group, allocation, with_solver_numbers(recipe.solver, ones)
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:

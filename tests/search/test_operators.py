@@ -1,6 +1,7 @@
 """What slots do: bandit, plans, tuning; all repeatable."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from autoprune.allocation import build_allocator
 from autoprune.design.bandit import Bandit
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import Budget, Search
+from autoprune.search import Budget, Search, planning
 from autoprune.search.archive import Entry
 from autoprune.search.moves import (
     crossed_recipe,
@@ -94,11 +95,14 @@ def test_what_has_no_constants_gets_an_exponent_that_changes_nothing() -> None:
 
 
 def test_what_was_measured_teaches_the_tuner() -> None:
-    base = recipe("abs(W)", "ramp:half_width=0.1,relax_last=0.5")
+    base = recipe("abs(W)", "ramp:half_width=0.1,relax_last=0.5", "mrp:damp=0.02")
     known = []
     for number, width in enumerate((0.04, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16, 0.18)):
-        other = recipe("abs(W)", f"ramp:half_width={width},relax_last=0.5")
+        other = recipe("abs(W)", f"ramp:half_width={width},relax_last=0.5", "mrp")
         known.append((Entry(f"C{number}", number, "tune", other), (width - 0.15) ** 2))
+        # Another mask choice, or another metric, is another structure and teaches nothing here.
+        for wrong in (replace(other, solver="mrp:select=own"), replace(other, group="matrix")):
+            known.append((Entry(f"X{len(known)}", 0, "tune", wrong), width))
     widths = [
         numbers(suggest(base, CHOICES, known, seed), CHOICES)["allocation.half_width"][0]
         for seed in range(20)
@@ -167,9 +171,14 @@ def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
             assert all(parent in state.archive for parent in plan.parents)
 
 
-def test_ablations_become_facts_in_the_graph(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
+def test_ablations_become_facts_in_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate",))
+    monkeypatch.setattr(planning, "DESIGN_OPERATORS", ())
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=6))) as search:
         drive(search, Synthetic())
+        assert {e.operator for e in search.entries if not e.is_baseline} >= {"ablate"}
         facts = [n.body for n in search.graph.of_kind("observation") if "text" in n.body]
         assert any(" without " in body["text"] for body in facts)
 
