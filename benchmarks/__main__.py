@@ -14,6 +14,7 @@ CATALOGUE = {
     "peer": "Wanda and SparseGPT against llm-compressor 0.14: seconds and peak memory",
     "recipes": "perplexity of metrics, allocations and repairs by hand",
     "repairs": "every repair after one mask: perplexity, seconds, layer errors",
+    "row_systems": "MRP's row systems of one block against batched LAPACK",
     "masking": "score and mask all weights for a new metric from stored statistics",
     "scaling": "cost against parameters and against tokens, over three sizes of each",
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
