@@ -24,6 +24,8 @@ LABEL = "autoprune.sandbox"
 USER = "65534:65534"
 MINIMUM_API = (1, 41)
 CALL_TIMEOUT_S = 20
+# gVisor counts the threads of its own kernel, which are more the more files are mounted.
+RUNTIME_PIDS = 192
 HOME = "/opt/autoprune"
 ENTRY = (
     f"import sys; sys.path[:0] = ['{HOME}/app', '{HOME}/packages']; "
@@ -128,7 +130,7 @@ class Engine:
             read_only=True,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
-            pids_limit=limits.pids,
+            pids_limit=limits.pids + (RUNTIME_PIDS if limits.runtime else 0),
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(limits.cpus * 1e9),

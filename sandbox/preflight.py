@@ -25,7 +25,7 @@ def score(W, stats, params):
 """
 # Runs inside, without the inner filter: these are facts about Docker's own flags.
 _LOOK = """
-import os, socket, threading, time
+import ctypes, os, socket, threading, time
 
 def fields():
     lines = open("/proc/self/status").read().splitlines()
@@ -62,7 +62,8 @@ def score(W, stats, params):
     caps = max(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd"))
     nets = ",".join(name for _, name in socket.if_nameindex())
     raise ValueError(
-        f"LOOK net={nets} caps={caps} nnp={status['NoNewPrivs']} bpf={status['Seccomp']} "
+        f"LOOK net={nets} caps={caps} nnp={ctypes.CDLL(None).prctl(39, 0, 0, 0, 0)} "
+        f"bpf={status.get('Seccomp', 'none')} "
         f"uid={os.getuid()} write={writable()} broker={ptrace()} threads={threads()} END"
     )
 """
