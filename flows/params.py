@@ -89,10 +89,10 @@ class PruneParams(Params):
     held_out: str | None = Field(
         default=None,
         description="Texts that figures will be measured on, by commas; never calibrated on",
-        json_schema_extra=at(15),
+        json_schema_extra=at(9),
     )
     seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(9)
+        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(10)
     )
     statistics: Literal["auto", "sequential", "dense"] = Field(
         default="auto",
@@ -100,23 +100,23 @@ class PruneParams(Params):
             "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
             "dense: one pass of the dense model, as in a search; auto: sequential where possible"
         ),
-        json_schema_extra=at(10),
+        json_schema_extra=at(11),
     )
     out: str | None = Field(
         default=None,
         description="Folder for the pruned model; empty: nothing is saved",
-        json_schema_extra=at(11),
+        json_schema_extra=at(12),
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(12))
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(13))
     stream: bool = Field(
         default=False,
         description="Prune from safetensors shards to new shards, one block in memory at a time",
-        json_schema_extra=at(13),
+        json_schema_extra=at(14),
     )
     dry_run: bool = Field(
         default=False,
         description="Only say what memory, disk and time a streamed run would take",
-        json_schema_extra=at(14),
+        json_schema_extra=at(15),
     )
 
     @model_validator(mode="after")
@@ -223,69 +223,69 @@ class SearchParams(Params):
     fitness: Literal["perplexity", "kl", "both"] = Field(
         default="perplexity",
         description="What ranks recipes: loss, distance to the dense model, or both",
-        json_schema_extra=at(18),
+        json_schema_extra=at(19),
     )
     also_sparsities: tuple[float, ...] = Field(
         default=(),
         description="Other shares of zeros at which the best have to hold too",
-        json_schema_extra=at(18),
+        json_schema_extra=at(20),
     )
     draws: int = Field(
         default=3,
         ge=1,
         le=8,
         description="Draws of calibration text that the winner is pruned with",
-        json_schema_extra=at(18),
+        json_schema_extra=at(21),
     )
     prompts: str | None = Field(
         default=None,
         description="Folder of prompt templates that replace ours of the same name",
-        json_schema_extra=at(18),
+        json_schema_extra=at(22),
     )
     sandbox: Literal["docker", "off"] = Field(
         default="docker",
         description="Where designed metrics run; off: formulas only, no Docker needed",
-        json_schema_extra=at(19),
+        json_schema_extra=at(23),
     )
     script: str | None = Field(
         default=None,
         description="File of answers for the scripted designer, one JSON string a line",
-        json_schema_extra=at(20),
+        json_schema_extra=at(24),
     )
     register_winner: bool = Field(
         default=True,
         description="Log the winner's checkpoint to MLflow and register it",
-        json_schema_extra=at(21),
+        json_schema_extra=at(25),
     )
     run: str | None = Field(
         default=None,
         description="Name of the run; empty: made from the settings, so the same go on",
-        json_schema_extra=at(22),
+        json_schema_extra=at(26),
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(23))
+    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(27))
     runner: Literal["thread", "dask", "ray"] = Field(
         default="thread",
         description=(
             "Where candidates are measured; thread: in the run's own process; the outcome is the "
             "same"
         ),
-        json_schema_extra=at(24),
+        json_schema_extra=at(28),
     )
     workers: int = Field(
         default=2,
         ge=1,
         description="Worker processes of dask or ray on this machine; each holds the model",
-        json_schema_extra=at(25),
+        json_schema_extra=at(29),
     )
     runner_address: str | None = Field(
         default=None,
         description="Address of a Dask or Ray cluster; empty: one is started on this machine",
-        json_schema_extra=at(26),
+        json_schema_extra=at(30),
     )
     shared_store: str | None = Field(
         default=None,
         description="Folder or fsspec URL of statistics that all workers read; empty: our own",
-        json_schema_extra=at(27),
+        json_schema_extra=at(31),
     )
 
     @model_validator(mode="after")
