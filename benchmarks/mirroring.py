@@ -1,6 +1,7 @@
 """What MLflow costs a search: a hundred candidates written to SQLite, and once more unchanged."""
 
 import argparse
+import os
 import tempfile
 import time
 from collections import Counter
@@ -32,6 +33,8 @@ def main() -> None:
     best: dict[str, float] = {}
     counted: Counter[str] = Counter()
     for _ in range(args.repeat):
+        # MLflow leaves the last store's address here, and a fresh store is wanted.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
         with tempfile.TemporaryDirectory() as folder:
             tracker = Tracker(State.open(Path(folder)))
             counted = _count(tracker)
