@@ -80,7 +80,7 @@ def plan_operator(
     if operator not in DESIGN_OPERATORS:
         raise UnknownNameError("operator", operator, DESIGN_OPERATORS)
     planner = _Planner(state, generation, hints, taken)
-    plans = []
+    plans: list[Plan] = []
     for slot in range(len(EXPLOITED) if operator == "exploit" else 1):
         plan = planner.make(slot, operator)
         if plan is not None and plan.part not in [known.part for known in plans]:
@@ -168,6 +168,11 @@ class _Planner:
             case "tune":
                 return self._tune(slot)
         hint = self._hint(rng)
+        # Small models write "uniform" and "none" where they may; the metric is what they are asked.
+        part = "metric" if self.spec.language == "expression" else None
+        best = self.state.archive.best()
+        if operator == "explore" and part and best is not None:
+            return Plan(slot, operator, (best.alias,), hint, part=part)
         if operator in ("seed", "explore", "paradigm"):
             return Plan(slot, operator, (), hint)
         if operator == "exploit":
@@ -179,7 +184,7 @@ class _Planner:
                 return None
         first = self._parent(rng, pool)
         if operator != "combine":
-            return Plan(slot, operator, (first.alias,), hint)
+            return Plan(slot, operator, (first.alias,), hint, part=part)
         others = [e for e in self.ranked if e.formula != first.formula] or self.ranked
         second = self._parent(rng, others)
         return Plan(slot, operator, (first.alias, second.alias), hint)

@@ -68,7 +68,7 @@ class Requests:
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """A place in the parent's formula, so that a small model cannot write the same again."""
-        if plan.part != "metric" or not self.spec.designer.grammar:
+        if plan.operator != "exploit" or plan.part != "metric" or not self.spec.designer.grammar:
             return None
         recipe = self.state.archive[plan.parents[0]].recipe
         rng = stream(self.spec.seed, generation, plan.slot, "blank")
