@@ -125,7 +125,6 @@ class InputAccumulator:
             chosen["hessian_diag"] = hessian_diagonal(gram)
         return chosen
 
-
     def _indifferent(self) -> dict[str, Tensor]:
         ones = torch.ones_like(self._largest)
         values = {"x_norm": ones, "x_mean": torch.zeros_like(ones), "x_var": ones, "x_max": ones}
