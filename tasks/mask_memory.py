@@ -77,13 +77,13 @@ class MaskMemory:
         if found is None:
             return None
         for layer in layers:
-            weight = layer.read().detach()
-            keep = found.masks[layer.name].unpack().to(weight.device)
+            keep = found.masks[layer.name].unpack()
             if found.values is None:
-                pruned = torch.where(keep, weight, torch.zeros((), dtype=weight.dtype))
-            else:
-                pruned = torch.zeros_like(weight)
-                pruned[keep] = found.values[layer.name].to(weight)
+                layer.zero(keep)
+                continue
+            weight = layer.read()
+            pruned = torch.zeros_like(weight)
+            pruned[keep.to(weight.device)] = found.values[layer.name].to(weight)
             layer.write(pruned)
         return found.outcome
 

@@ -25,7 +25,8 @@ REFLECT_EVERY = 3
 # A repeated, foreseeable failure teaches nothing; these are worth one more call.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
-    | {"nan_scores", "non_finite", "wrong_shape", "constant_scores", "exception"}
+    | {"nan_scores", "non_finite", "wrong_shape", "wrong_dtype", "wrong_type", "constant_scores"}
+    | {"mutated_input", "not_equivariant", "scale_unstable", "depends_on_batch", "exception"}
 )
 # What stands in for a duplicate; a mutation, but not one that the bandit chose.
 SPARE = "spare"
