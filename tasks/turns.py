@@ -46,9 +46,11 @@ def machine() -> str:
 def turn(state: State, limit: str | None = None) -> Iterator[None]:
     """Hold a slot of ``limit`` (default: the machine's) while the body runs.
 
-    Outside a recorded flow run, and where the limit does not exist, nothing is waited for.
+    Outside a recorded flow run, and where the limit does not exist, nothing is waited for. Nor in
+    a worker of Dask or Ray: it works for a run that holds the slot already and waits for it.
     """
-    if FlowRunContext.get() is None:
+    run = FlowRunContext.get()
+    if run is None or run.detached:
         yield
         return
     lease = _acquire(state, limit or machine())
