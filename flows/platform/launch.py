@@ -17,6 +17,7 @@ from flows.platform.services import Service
 from tasks.state import State
 
 START_SECONDS = 180.0
+PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.3
 RESTARTS = 10
 Say = Callable[[str], None]
@@ -87,20 +88,33 @@ class Platform:
         with changing(self.state):
             for name in sorted(self.started, key=lambda name: name != "worker"):
                 processes.stop(self.started[name])
-            self.register.remove(self.started)
+            noted = self.register.noted()
+            # Under the same name another command may have started one of its own by now.
+            self.register.remove([n for n, mine in self.started.items() if noted.get(n) == mine])
             self.started.clear()
 
     def mend(self) -> str:
-        """Start again what ended by itself; why not, in words, when that has happened too often."""
-        for name, running in list(self.started.items()):
-            if running.process() is not None:
-                continue
-            words = f"the {self._services[name].title} ended by itself ({_last_words(running)})"
-            if self._restarts >= RESTARTS:
-                return words
-            self._restarts += 1
-            self.say(f"{words}; it is started again")
-            self._launch(self._services[name])
+        """Start again what ended by itself; why not, in words, when that has happened too often.
+
+        What another command ended or has started again by now is left to that command.
+        """
+        if all(running.process() is not None for running in self.started.values()):
+            return ""
+        with changing(self.state):
+            noted = self.register.noted()
+            for name, running in list(self.started.items()):
+                if running.process() is not None:
+                    continue
+                title = self._services[name].title
+                if noted.get(name) != running:
+                    del self.started[name]
+                    return f"another `autoprune up` or `down` ended the {title}"
+                words = f"the {title} ended by itself ({_last_words(running)})"
+                if self._restarts >= RESTARTS:
+                    return words
+                self._restarts += 1
+                self.say(f"{words}; it is started again")
+                self._launch(self._services[name])
         return ""
 
     def _prefect(self, known: Running | None, port: int) -> Service | None:
@@ -114,7 +128,8 @@ class Platform:
             self.say(f"Prefect server: {own} of PREFECT_API_URL is used")
             self.api = own
             return None
-        if known is not None and services.prefect_answers(known.url):
+        if known is not None:
+            self._require_answer(known, "Prefect server", services.prefect_answers)
             self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
             self.api = known.url
             return None
@@ -134,7 +149,8 @@ class Platform:
             self.say(f"MLflow server: {own} of MLFLOW_TRACKING_URI is used")
             self.mlflow = own
             return None
-        if known is not None and services.mlflow_answers(known.url):
+        if known is not None:
+            self._require_answer(known, "MLflow server", services.mlflow_answers)
             self.say(f"MLflow server: runs already at {known.url}")
             self.mlflow = known.url
             return None
@@ -145,6 +161,17 @@ class Platform:
         self.mlflow = service.url
         return service
 
+    def _require_answer(self, known: Running, title: str, ready: Callable[[str], bool]) -> None:
+        """Give a server that runs already some time: it may be busy, or starting again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not ready(known.url):
+            if time.monotonic() > deadline or known.process() is None:
+                raise PrerequisiteError(
+                    f"the {title} of {self.state.root} (process {known.pid}) gives no answer at "
+                    f"{known.url}; run `autoprune down`, then `autoprune up` again"
+                )
+            time.sleep(POLL_SECONDS)
+
     def _experiment(self) -> None:
         from flows.params import DEMO_MODEL
         from tasks.mirror import tracker_of
@@ -153,6 +180,12 @@ class Platform:
 
     def _worker(self, known: Running | None, runs: int) -> None:
         if known is not None:
+            if known.url not in ("", self.api):
+                raise PrerequisiteError(
+                    f"the worker of {self.state.root} (process {known.pid}) takes runs from "
+                    f"{known.url} and not from {self.api}; run `autoprune down`, then "
+                    "`autoprune up` again"
+                )
             self.say("worker: runs already")
             return
         begun = time.time()
@@ -229,7 +262,7 @@ def bring_down(state: State, say: Say) -> list[str]:
         for name in sorted(alive, key=lambda name: name != "worker"):
             processes.stop(alive[name])
             say(f"{name}: stopped")
-        register.remove(alive)
+        register.remove(register.noted())
     return list(alive)
 
 

@@ -26,7 +26,7 @@ class Running:
     Args:
         pid: Its number.
         created: When it started, seconds since 1970.
-        url: Where it answers; empty for the worker.
+        url: Where it answers; of the worker, the API that it takes runs from.
         log: Its log file.
     """
 
@@ -57,19 +57,22 @@ class Register:
 
     def read(self) -> dict[str, Running]:
         """What is written and still alive, by service."""
+        return {name: running for name, running in self.noted().items() if running.process()}
+
+    def noted(self) -> dict[str, Running]:
+        """What is written, by service, alive or not: ended by itself, unless it was removed."""
         if not self.file.exists():
             return {}
-        found = {name: Running(**record) for name, record in read_object(self.file).items()}
-        return {name: running for name, running in found.items() if running.process()}
+        return {name: Running(**record) for name, record in read_object(self.file).items()}
 
     def add(self, name: str, running: Running) -> None:
         """Note a started service."""
-        self._write(self.read() | {name: running})
+        self._write(self.noted() | {name: running})
 
     def remove(self, names: Iterable[str]) -> None:
         """Forget services."""
         gone = set(names)
-        self._write({name: one for name, one in self.read().items() if name not in gone})
+        self._write({name: one for name, one in self.noted().items() if name not in gone})
 
     def _write(self, services: Mapping[str, Running]) -> None:
         records: dict[str, Any] = {name: asdict(running) for name, running in services.items()}

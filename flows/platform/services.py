@@ -39,7 +39,7 @@ class Service:
         title: What people call it.
         command: Program and arguments.
         environment: Its whole environment.
-        url: Address for the API's users; empty for the worker.
+        url: Address for the API's users; of the worker, the API that it takes runs from.
         page: Address for people.
     """
 
@@ -106,6 +106,7 @@ def worker(state: State, api: str, limit: int) -> Service:
         "worker",
         (sys.executable, *words, "--limit", str(limit), "--install-policy", "never"),
         environment,
+        api,
     )
 
 
