@@ -151,7 +151,10 @@ def _span(name: str, call: Mapping[str, Any]) -> Span:
             "start_time_unix_nano": start,
             "end_time_unix_nano": end,
             "attributes": {key: json.dumps(value) for key, value in attributes.items()},
-            "status": {"code": "ERROR" if call["failed"] else "OK", "message": call["failed"]},
+            "status": {
+                "code": "ERROR" if call["failed"] else "OK",
+                "message": readable(call["failed"]),
+            },
             "events": [],
         }
     )

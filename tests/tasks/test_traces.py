@@ -74,6 +74,15 @@ def test_no_secret_gets_into_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clean == f"key {HIDDEN}, {HIDDEN} and {HIDDEN}"
 
 
+def test_no_secret_gets_into_the_reason_of_a_failed_call(tracker: Tracker) -> None:
+    parent = tracker.parent("tiny", "demo", {}, {})
+    refused = call(1, failed="refused: wrong key sk-proj-abcdefghijklmnopqrstu", answer="")
+    Traces(tracker).write(parent, "demo", [refused], {})
+    (trace,) = found(tracker, parent)
+    (span,) = trace.data.spans
+    assert span.status.description == f"refused: wrong key {HIDDEN}"
+
+
 def test_a_long_text_keeps_both_ends() -> None:
     text = "a" * HEAD + "b" * 50_000 + "c" * TAIL
     clean = readable(text)
