@@ -125,7 +125,7 @@ def fill_subject(
     assert isinstance(bench, StudyBench)
     chosen = Subject(**subject)
     seen = seen_in_windows(bench, [policy for policy in texts if policy in bench.windows])
-    text = {**texts.get(chosen.policy, {}), "seed": seed}
+    text = {**texts.get(chosen.policy, {}), "seed": seed, "dtype": bench.dtype}
     model = bench.loaded.source.digest
     known = seen.digest if seen is not None else ""
     cells: list[dict[str, Any]] = [

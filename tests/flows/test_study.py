@@ -85,6 +85,21 @@ def test_the_matrix_is_full_and_goes_on(
     assert "the scheme 'shortgpt' is not built" in shown and "seqlen 48" in shown
 
 
+def test_weights_of_another_type_are_other_cells(
+    study: Path, tiny_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = f"""{{models: ["{tiny_folder}"], schemes: [magnitude], ratios: [0.5], samples: 2,
+      seqlen: 48, generic: "{text_file}", suites: ["lm:corpora={text_file},windows=2,seqlen=48"],
+      dtype: TYPE}}"""
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        study.write_text(small.replace("TYPE", dtype))
+        capsys.readouterr()
+        found[dtype] = run(capsys, study)
+    assert found["float32"]["results"] == found["bfloat16"]["results"] == 2
+    assert found["bfloat16"]["cached"] == 0
+
+
 def figures_of(record: dict[str, Any]) -> list[Any]:
     return [[row["value"] for row in cell["rows"]] for cell in record["cells"]]
 
