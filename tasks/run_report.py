@@ -1,10 +1,13 @@
 """What the record of a run holds beside its search: model, text, machine, times."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from autoprune.recipe import Recipe
 from autoprune.report.data import Command, RunReport, Split, Stage
 from autoprune.report.gathering import with_search
+from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 
 ENDINGS = {
@@ -68,12 +71,18 @@ def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict
         entry.alias: {
             **common,
             "candidate": entry.alias,
-            "recipe": entry.recipe.to_json(),
+            "recipe": _measured(entry, search.spec.proxy).to_json(),
             "mask_digest": entry.measurement.mask_digest,
         }
         for entry in search.entries
         if entry.recipe is not None and entry.measurement is not None
     }
+
+
+def _measured(entry: Entry, proxy: str) -> Recipe:
+    """The recipe that gave the entry's masks: before its last rung, with the proxy's repair."""
+    assert entry.recipe is not None
+    return entry.recipe if entry.whole is not None else replace(entry.recipe, solver=proxy)
 
 
 def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tuple[Command, ...]:

@@ -1,0 +1,22 @@
+"""The sheet that makes a candidate's masks again holds the recipe that was measured."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search.archive import Entry
+from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import Measurement
+from tasks.run_report import recipe_sheets
+
+
+@pytest.mark.parametrize(("rung", "solver"), [(1, "none"), (2, "mrp")])
+def test_before_the_last_rung_the_repair_was_the_proxys(rung: int, solver: str) -> None:
+    recipe = Recipe(Candidate("builtin", "wanda"), solver="mrp")
+    found = Measurement((1.0,), 10, 2.7, mask_digest="d")
+    entry = Entry("C1", 1, "exploit", recipe, results={rung: found}, proxied=True)
+    spec = SearchSpec(model="m", corpus="c", proxy="none")
+    search: Any = SimpleNamespace(spec=spec, entries=[entry])
+    assert recipe_sheets(search, "demo", {})["C1"]["recipe"]["solver"] == solver
