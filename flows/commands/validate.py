@@ -12,9 +12,7 @@ DESCRIPTION = (
     "layers, and say whether a search would accept it. Exit code 0 accepted, 3 rejected, 4 no "
     "Docker. The file never runs outside the container."
 )
-CONTRACT = (
-    "shape, dtype, finite, distinct, inputs, deterministic, independent of the batch, order, scale"
-)
+HOLDS = "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale"
 EXAMPLE = "autoprune validate my_metric.py"
 
 
@@ -38,10 +36,7 @@ def run(args: argparse.Namespace) -> int:
 def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("accepted", record["file"]),
-        (
-            "holds",
-            "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale",
-        ),
+        ("holds", HOLDS),
         ("time", f"{record['seconds']:.2f} s"),
         ("next", f"autoprune prune --model REF --metric {record['file']} --out pruned"),
     ]
