@@ -6,11 +6,13 @@ from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
 
-# Settings that make no sense unless their suite is chosen.
+# Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
+    "lm": ("corpus", "part", "windows", "seqlen"),
     "tasks": ("tasks", "task_folder", "shots"),
     "reasoning": ("generators", "problems"),
     "live": ("live_file", "cutoff"),
+    "tasks or live": ("limit",),
     "cost": ("batches", "repeats"),
 }
 
@@ -123,9 +125,11 @@ class EvaluateParams(Params):
     def _check_together(self) -> "EvaluateParams":
         chosen = {part.partition(":")[0].strip() for part in self.suite.split(",")}
         for suite, names in OWN_SETTINGS.items():
+            if chosen & set(suite.split(" or ")):
+                continue
             for name in names:
                 default = type(self).model_fields[name].default
-                if suite not in chosen and getattr(self, name) != default:
+                if getattr(self, name) != default:
                     option = "--" + name.replace("_", "-")
                     raise ValueError(f"{option} belongs to the suite {suite}; add it to --suite")
         return self

@@ -166,7 +166,9 @@ class SearchParams(Params):
         json_schema_extra=at(5),
     )
     designer_model: str | None = Field(
-        default=None, description="Model name at the endpoint", json_schema_extra=at(6)
+        default=None,
+        description="Model name at the endpoint; of the designer local, a .gguf file",
+        json_schema_extra=at(6),
     )
     temperature: float = Field(
         default=0.8, ge=0.0, le=2.0, description="Sampling temperature", json_schema_extra=at(7)
@@ -292,8 +294,19 @@ class SearchParams(Params):
     def _check_together(self) -> "SearchParams":
         if self.rung_windows > self.windows:
             raise ValueError("rung_windows must not be above windows")
-        if self.designer == "scripted" and self.script is None:
-            raise ValueError("the scripted designer needs a script")
+        if (self.designer == "scripted") != (self.script is not None):
+            raise ValueError("the designer scripted needs a script, and no other takes one")
+        if self.base_url is not None and self.designer not in ("auto", "openai"):
+            raise ValueError(
+                f"the designer {self.designer} asks no endpoint; choose openai, or leave out "
+                "base_url"
+            )
+        usual = type(self).model_fields["workers"].default
+        if self.runner == "thread" and (self.runner_address or self.workers != usual):
+            raise ValueError(
+                "workers and runner_address are of the runners dask and ray; choose one of them, "
+                "or leave both out"
+            )
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self

@@ -76,7 +76,11 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
         help="who writes candidates (default auto: the endpoint when set, else the local model)",
     )
     group.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint")
-    group.add_argument("--designer-model", metavar="NAME", help="model name at the endpoint")
+    group.add_argument(
+        "--designer-model",
+        metavar="NAME",
+        help="model name at the endpoint; of the designer local, a .gguf file",
+    )
     group.add_argument("--temperature", type=float, help="sampling temperature (default 0.8)")
     group.add_argument(
         "--language",

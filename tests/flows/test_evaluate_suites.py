@@ -67,8 +67,9 @@ def refused(
     """Run ``evaluate`` and return its complaint."""
 
     def run(*words: str, code: int = 2, model: Path = tiny_folder) -> str:
-        shared = ["--corpus", str(text_file), "--windows", "4", "--seqlen", "48", "-q"]
-        assert main(["evaluate", str(model), *shared, *words]) == code
+        own = ["--corpus", str(text_file), "--windows", "4", "--seqlen", "48"]
+        shared = [] if "--suite" in words else own
+        assert main(["evaluate", str(model), "-q", *shared, *words]) == code
         captured = capsys.readouterr()
         assert captured.out == "" and "Traceback" not in captured.err
         return captured.err
@@ -263,6 +264,8 @@ def test_a_model_that_others_pruned_says_what_is_not_known(
         (("--suite", "lm,lm"), ("named twice",)),
         (("--suite", "live"), ("needs a file",)),
         (("--tasks", "boolq"), ("--tasks belongs to the suite tasks",)),
+        (("--suite", "cost", "--windows", "4"), ("--windows belongs to the suite lm",)),
+        (("--limit", "3"), ("--limit belongs to the suite tasks or live",)),
         (("--suite", "reasoning", "--generators", "digit"), ("did you mean digits",)),
         (("--suite", "cost", "--batches", "one"), ("batches = 'one'",)),
         (("--seqlen", "100000"), ("shorter than one window",)),

@@ -1,0 +1,36 @@
+"""Settings of a search that would change nothing are refused instead of passed over."""
+
+from typing import Any
+
+import pytest
+
+from autoprune.errors import UsageError
+from flows.params import SearchParams, checked
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"workers": 4}, "of the runners dask and ray"),
+        ({"runner_address": "tcp://scheduler:8786"}, "of the runners dask and ray"),
+        ({"designer": "genetic", "base_url": "http://127.0.0.1:9/v1"}, "genetic asks no endpoint"),
+        ({"script": "answers.jsonl"}, "no other takes one"),
+        ({"designer": "scripted"}, "scripted needs a script"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        checked(SearchParams, fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"runner": "dask", "workers": 4},
+        {"runner": "ray", "runner_address": "ray://head:10001"},
+        {"base_url": "http://127.0.0.1:9/v1"},
+        {"designer": "scripted", "script": "answers.jsonl"},
+    ],
+)
+def test_what_counts_is_taken(fields: dict[str, Any]) -> None:
+    assert checked(SearchParams, fields)
