@@ -40,7 +40,7 @@ class Costs:
 
     def plain(self) -> float:
         """Mean seconds on all selection windows without repair."""
-        return _mean(self._seconds(self.spec.proxy)) or _mean(
+        return _mean(self._seconds(family(self.spec.proxy))) or _mean(
             e.results[2].seconds for e in self.archive if 2 in e.results
         )
 

@@ -209,7 +209,9 @@ class Designs:
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
         """A clearly better and a clearly worse entry to learn from, now and then."""
-        if not self.state.uses_designer or generation % REFLECT_EVERY:
+        # A designer that is shown a list of results only never sees a lesson.
+        graph = self.state.uses_designer and self.spec.designer.context == "graph"
+        if not graph or generation % REFLECT_EVERY:
             return None
         measured = [e for e in self.archive.measured() if not e.is_baseline]
         if len(measured) < 2:

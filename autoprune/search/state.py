@@ -113,6 +113,8 @@ class State:
     def rung_correlation(self) -> float | None:
         """Spearman's correlation of rung 1 and rung 2 over candidates with both."""
         both = [e for e in self.archive.measured() if {1, 2} <= e.results.keys()]
+        if not both:
+            return None
         # Each rung against the reference on its own windows, since rung 1 may have changed size.
         base = self.reference().results[2].nll
         first = [paired_difference(e.results[1].nll, base).mean for e in both]

@@ -35,6 +35,7 @@ class Trials:
         self.spec = state.spec
         self.archive = state.archive
         self._validations: dict[str, Validation] = {}
+        self._held: set[str] = set()
 
     def validate(self, entries: Sequence[Entry]) -> Course:
         """Sandbox verdicts, one for each (metric, group), then duplicates by behaviour."""
@@ -112,12 +113,13 @@ class Trials:
 
     def hold_elsewhere(self) -> Course:
         """Measure the best recipe and the reference at the other sparsities, if any."""
-        best = self.archive.best()
-        if best is None or not self.spec.also_sparsities or best.elsewhere:
+        best, reference = self.archive.best(), self.state.reference()
+        if best is None or not self.spec.also_sparsities or best.alias in self._held:
             return
-        reference = self.state.reference()
-        entries = [reference, best] if not reference.elsewhere else [best]
-        entries = list({entry.alias: entry for entry in entries}.values())
+        if reference.alias in self._held and not reference.elsewhere:
+            return  # it could not be measured there, so nothing can be compared with it
+        both = {entry.alias: entry for entry in (reference, best)}
+        entries = [entry for alias, entry in both.items() if alias not in self._held]
         costs = self.state.costs
         needed = sum(costs.whole(e.recipe) for e in entries if e.recipe is not None)
         if needed * len(self.spec.also_sparsities) > self.seconds_left():
@@ -134,13 +136,17 @@ class Trials:
         }
         outcomes = yield list(steps.values())
         self.state.charge(outcomes.values())
+        # Each is tried once: what failed there would fail again.
+        self._held.update(entry.alias for entry in entries)
         for entry in entries:
             shares = self.spec.also_sparsities
             found = {share: outcomes[steps[entry.alias, share].step_id] for share in shares}
             kept = {share: m for share, m in found.items() if isinstance(m, Measurement)}
             # Half a spread compares with nothing.
             entry.elsewhere = kept if len(kept) == len(shares) else {}
-        if reference.elsewhere and best.elsewhere:
+        if not reference.elsewhere:
+            best.elsewhere = {}
+        elif best.elsewhere:
             chronicle.note_elsewhere(self.state, best)
 
     def draw_again(self) -> Course:
