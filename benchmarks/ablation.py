@@ -18,7 +18,7 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.search.paired import paired_difference
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
 from benchmarks.measured import OUT
-from benchmarks.searching import run_search
+from benchmarks.searching import is_finished, run_search
 from benchmarks.table import publish
 
 METHODS = ("gcot", "list", "genetic", "random")
@@ -44,18 +44,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8, help="calibration windows")
     parser.add_argument("--seqlen", type=int, default=512)
     parser.add_argument("--folder", type=Path, default=OUT / "ablation")
-    parser.add_argument("--only-read", action="store_true", help="run nothing, print what is there")
+    parser.add_argument(
+        "--only-read", action="store_true", help="run nothing, print finished cells"
+    )
     args = parser.parse_args()
     cells: dict[tuple[str, int], dict[str, Any]] = {}
     for seed in args.seeds:
         for method in args.methods:
             folder = args.folder / f"{method}-{seed}"
-            if args.only_read and not (folder / "search.db").exists():
+            if args.only_read and not is_finished(folder):
                 continue
             print(f"cell {folder.name}", file=sys.stderr, flush=True)
             cells[method, seed] = run_search(folder, spec_of(method, seed, args))
     if not cells:
-        raise SystemExit("no cell is there; run without --only-read")
+        raise SystemExit("no cell is finished; run without --only-read")
     title = (
         f"{args.sparsity:.0%} sparsity, at most {args.candidates} candidates and "
         f"{args.seconds:g} s, {len(args.seeds)} seeds"

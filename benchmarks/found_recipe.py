@@ -25,6 +25,7 @@ from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
+from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.progress import silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
@@ -70,7 +71,9 @@ def main() -> None:
         best, spec = search.best, search.spec
     if best is None or best.recipe is None:
         raise SystemExit(f"the search {args.run} found nothing that beats its reference")
-    known = Known(OUT / "found_recipe.runs.jsonl", [spec.model, spec.corpus, spec.seed])
+    if args.peer and resolve(spec.model).digest != resolve(DEMO_MODEL).digest:
+        raise SystemExit(f"--peer prunes the demo model, and this search is of {spec.model}")
+    known = Known(OUT / "found_recipe.runs.jsonl", conditions(spec))
     spec = spec.model_copy(
         update={
             "selection_windows": args.windows,
@@ -93,6 +96,12 @@ def main() -> None:
         rows += second_model(args.second, best.recipe, spec, args.second_samples, known)
     title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
     publish("found_recipe", title, rows, goals_of(rows), recipe=best.recipe.to_json())
+
+
+def conditions(spec: SearchSpec) -> list[Any]:
+    """What every figure depends on beside its recipe, part, windows and sparsity."""
+    text = [spec.model, spec.corpus, spec.seed]
+    return [*text, spec.calibration_windows, spec.seqlen, spec.pattern]
 
 
 def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:

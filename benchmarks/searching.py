@@ -8,7 +8,7 @@ from typing import Any
 
 from autoprune.design.chat import Reply
 from autoprune.progress import silent
-from autoprune.search.search import Search
+from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import (
     Done,
@@ -44,6 +44,14 @@ def run_search(folder: Path, spec: SearchSpec, *, ask: Ask | None = None) -> dic
         if search.finished is None:
             _work(search, folder.name, ask)
         return _summary(search)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a search that came to its end."""
+    if not (folder / LOG_FILE).exists():
+        return False
+    with Search.open(folder) as search:
+        return search.finished is not None
 
 
 def _work(search: Search, name: str, ask: Ask | None) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from autoprune.design.chat import Reply
 from autoprune.recipe import Recipe
+from autoprune.search import Search
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
-from benchmarks import ablation, searching, table
+from benchmarks import ablation, found_recipe, searching, table
 from tasks import measure
 
 
@@ -56,7 +57,7 @@ def test_a_search_with_every_option_measures_what_it_says(
 
     wanted = spec(tiny_folder, text_file)
     found = searching.run_search(home / "cell", wanted, ask=ask)
-    with searching.Search.open(home / "cell") as search:
+    with Search.open(home / "cell") as search:
         entries = {e.alias: e for e in search.entries}
         made = entries["wanda+ramp+sparsegpt"]
         assert made.whole is not None and len(made.whole.kl) == 4
@@ -99,6 +100,21 @@ def test_ablation_runs_missing_cells_only(
     monkeypatch.setattr(searching, "_work", None)
     ablation.main()
     assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"]
+    # A cell that was cut off is not gone on with where nothing is to run.
+    (tmp_path / "cells" / "random-1" / "search.db").unlink()
+    Search.open(tmp_path / "cells" / "random-1", spec(tiny_folder, text_file)).close()
+    monkeypatch.setattr(sys, "argv", ["ablation", *words, "--only-read"])
+    ablation.main()
+    assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"][:3]
+
+
+def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
+    made = SearchSpec(model="m", corpus="c")
+    known = found_recipe.Known(tmp_path / "runs.jsonl", found_recipe.conditions(made))
+    known.put(12.5, "wanda", "sealed")
+    for change, figure in (({}, 12.5), ({"calibration_windows": 3}, None), ({"seqlen": 64}, None)):
+        where = found_recipe.conditions(made.model_copy(update=change))
+        assert found_recipe.Known(known.path, where).get("wanda", "sealed") == figure
 
 
 def test_intervals_are_geometric_and_paired() -> None:
