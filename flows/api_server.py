@@ -158,10 +158,16 @@ def private_api(state: State) -> Iterator[ApiServer | None]:
 
 
 def running_api(state: State) -> str:
-    """Address of the healthy server that ``autoprune up`` started; empty when there is none."""
+    """Address of a healthy server; empty when there is none.
+
+    That of the user's ``PREFECT_API_URL`` where it is set, else the one of ``autoprune up``.
+    """
     from flows.platform.processes import Register
     from flows.platform.services import register_file
 
+    own = os.environ.get("PREFECT_API_URL")
+    if own:
+        return own if answers(own) else ""
     known = Register(register_file(state)).read().get("prefect")
     return known.url if known is not None and answers(known.url) else ""
 

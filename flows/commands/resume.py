@@ -80,6 +80,6 @@ def _nobody() -> int:
     from autoprune.errors import PrerequisiteError
 
     raise PrerequisiteError(
-        "no server of `autoprune up` runs in this state folder; start it, or run `autoprune "
-        "resume` without --submit"
+        "no Prefect server answers, neither at PREFECT_API_URL nor one that `autoprune up` started "
+        "from this state folder; start it, or run `autoprune resume` without --submit"
     )
