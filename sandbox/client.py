@@ -28,6 +28,8 @@ from sandbox.reaper import reap_orphans, remove_box
 from sandbox.screen import screen
 from sandbox.verdicts import clean_text
 
+# Who is refused for one of these gave the same scores twice.
+_JUDGED_AFTER_REPEAT = frozenset({Code.NOT_EQUIVARIANT, Code.SCALE_UNSTABLE})
 _CONTROL = "def score(W, stats, params):\n    return W.abs()\n"
 
 
@@ -193,7 +195,7 @@ class Sandbox:
     def _named_cause(self, order: Order, refusal: Rejected) -> Rejected:
         """Chance, or what was scored before? Runs in one and the same order tell them apart."""
         again = self._settled(replace(order, runs=(order.runs[0],) * 2))
-        if isinstance(again, Rejected) and again.code is Code.NONDETERMINISTIC:
+        if isinstance(again, Rejected) and again.code not in _JUDGED_AFTER_REPEAT:
             return refusal
         detail = refusal.detail.partition(";")[0]
         return replace(

@@ -57,8 +57,10 @@ class ResultFile:
         Raises:
             OSError: If there is not so much.
         """
-        missing = size - os.fstat(self._fd).st_blocks * 512
-        if missing > 0:
+        now = os.fstat(self._fd)
+        missing = size - now.st_blocks * 512
+        # Blocks may lie behind an end that was cut: the length would tell the next user of it.
+        if missing > 0 or now.st_size < size:
             # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
             # allocating up to that promise ends with the kernel killing whoever is largest.
             if missing > free_bytes(self.path.parent):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sandbox.cell import Order
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.contract import VARIANTS, judge_contract, uses_position
@@ -105,6 +106,18 @@ def test_a_broken_property_is_named_with_expected_and_got(name: str) -> None:
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_designs_keep_the_contract(name: str) -> None:
     assert judged(HONEST[name]) is None
+
+
+@pytest.mark.parametrize("code", [Code.TIMEOUT, Code.KILLED, Code.NAN_SCORES])
+def test_a_second_try_that_ends_otherwise_names_no_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: Code
+) -> None:
+    box, first = Sandbox(inputs=tmp_path), Rejected(Code.NONDETERMINISTIC, "3 scores differ", 1.0)
+    order = Order("", {}, (), ((0, 1), (1, 0)), False, 1.0)
+    monkeypatch.setattr(box, "_settled", lambda _: Rejected(code, "something else", 1.0))
+    assert box._named_cause(order, first) is first
+    monkeypatch.setattr(box, "_settled", lambda _: Rejected(Code.NOT_EQUIVARIANT, "", 1.0))
+    assert box._named_cause(order, first).code is Code.DEPENDS_ON_BATCH
 
 
 @pytest.mark.docker

@@ -1,5 +1,6 @@
 """Scores that are not copied: nobody may change them later, and no file is used again too early."""
 
+import ctypes
 import mmap
 import os
 import subprocess
@@ -78,6 +79,21 @@ def test_a_cut_file_is_not_mapped(workspace: Workspace) -> None:
     exchange = written(workspace, 3)
     os.truncate(exchange.results[0], 4 * COUNT - 1)
     assert exchange.map_result(0, COUNT) is None
+
+
+def test_the_length_of_a_used_file_tells_nothing(workspace: Workspace) -> None:
+    exchange = written(workspace, 3)
+    path = exchange.results[0]
+    os.truncate(path, 12)
+    with path.open("r+b") as file:
+        # Blocks without length, as a candidate can ask for them.
+        keep_size, sizes = 1, (ctypes.c_long(0), ctypes.c_long(4 * COUNT))
+        if ctypes.CDLL(None).fallocate(file.fileno(), keep_size, *sizes) != 0:
+            pytest.skip("this file system does not take blocks ahead")
+    exchange.close(container_gone=True)
+    others = [Exchange(workspace) for _ in range(4)]
+    assert path in {other.results[0] for other in others}
+    assert path.read_bytes() == bytes(4 * COUNT)
 
 
 def test_the_first_process_is_known_by_its_container_and_waited_for() -> None:
