@@ -113,8 +113,10 @@ class Script:
         self.state.charge(outcomes.values())
         for entry in valid:
             self.trials.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
-        if self.archive.reference_entry() is None:
+        reference = self.archive.reference_entry()
+        if reference is None:
             return
+        yield from self.trials.promise(reference)
         for entry in valid:
             if entry.status == "measured":
                 self.trials.note(entry, 2)

@@ -187,6 +187,16 @@ def test_what_fails_at_another_sparsity_is_not_asked_again(tmp_path: Path, refer
         assert len(tried) == 2 or not reference
 
 
+def test_promises_are_compared_also_where_the_reference_is_repaired(tmp_path: Path) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, make_spec(solver="sparsegpt")) as search:
+        assert drive(search, driver) == Done("candidates")
+        measured = [entry for entry in search.entries if entry.status == "measured"]
+        assert any(entry.proxied and entry.rung == 1 for entry in measured)
+        assert all(entry.change is not None for entry in measured)
+        assert driver.asked.count("wanda.rung1") == 1
+
+
 def test_a_new_search_has_no_correlation_yet(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec()) as search:
         assert search.rung_correlation is None
