@@ -35,7 +35,9 @@ def test_entrypoint_is_a_flow_that_takes_the_parameters(deployment: dict[str, An
 def test_no_code_is_pulled_and_one_night_runs_at_a_time() -> None:
     assert FILE["pull"] == []
     flows = {deployment["entrypoint"].rpartition(".")[2] for deployment in DEPLOYMENTS}
-    assert flows == {"nightly", "search", "calibrate", "prune", "evaluate", "promote", "compare"}
+    assert flows == {
+        "nightly", "search", "calibrate", "prune", "evaluate", "promote", "compare", "study",
+    }  # fmt: skip
     (scheduled,) = [deployment for deployment in DEPLOYMENTS if deployment["schedules"]]
     assert scheduled["concurrency_limit"]["limit"] == 1
     assert scheduled["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
