@@ -1,15 +1,16 @@
 """Parameters of the comparison flow."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from autoprune.digest import digest_json
-from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
+from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, at
 from tasks.state import model_slug
 
 USUAL_SEEDS = 3
 MOST_TRIALS = 6
+NofM = Annotated[str, Field(pattern=PATTERN)]
 
 
 class CompareParams(Params):
@@ -48,11 +49,15 @@ class CompareParams(Params):
         description="Solvers of the cross product; empty: the metric's own",
         json_schema_extra=at(5),
     )
-    sparsity: list[float] | None = Field(
-        default=None, description="Unstructured budgets, shares of zeros", json_schema_extra=at(6)
+    sparsity: list[Share] | None = Field(
+        default=None,
+        description="Unstructured budgets, shares of zeros, 0 to 1; empty: the preset's",
+        json_schema_extra=at(6),
     )
-    pattern: list[str] | None = Field(
-        default=None, description="N:M budgets, such as 2:4", json_schema_extra=at(7)
+    pattern: list[NofM] | None = Field(
+        default=None,
+        description="N:M budgets, such as 2:4; empty: the preset's where no sparsity is given",
+        json_schema_extra=at(7),
     )
     seeds: int | None = Field(
         default=None,

@@ -1,7 +1,7 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ DEMO_CORPUS = "wikipedia-sample"
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 PATTERN = r"^(unstructured|\d+:\d+)$"
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def at(position: int) -> dict[str, Any]:
@@ -227,9 +228,9 @@ class SearchParams(Params):
         description="What ranks recipes: loss, distance to the dense model, or both",
         json_schema_extra=at(19),
     )
-    also_sparsities: tuple[float, ...] = Field(
+    also_sparsities: tuple[Share, ...] = Field(
         default=(),
-        description="Other shares of zeros at which the best have to hold too",
+        description="Other shares of zeros, 0 to 1, at which the best have to hold too",
         json_schema_extra=at(20),
     )
     draws: int = Field(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
-from flows.params import SearchParams, checked
+from flows.compare_params import CompareParams
+from flows.params import Params, SearchParams, checked
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,17 @@ def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> 
 )
 def test_what_counts_is_taken(fields: dict[str, Any]) -> None:
     assert checked(SearchParams, fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (SearchParams, {"also_sparsities": [0.5, 1.5]}),
+        (CompareParams, {"sparsity": [60]}),
+        (CompareParams, {"pattern": ["2of4"]}),
+    ],
+)
+def test_every_item_of_a_list_has_bounds(kind: type[Params], fields: dict[str, Any]) -> None:
+    (name,) = fields
+    with pytest.raises(UsageError, match=name):
+        checked(kind, fields)
