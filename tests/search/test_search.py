@@ -1,9 +1,8 @@
 """Searches run to their end against a cheap evaluator: resume, budgets, honesty."""
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from synthetic import Synthetic, drive, make_spec, write_answer
@@ -13,16 +12,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.moves import mask_key
-from autoprune.search.steps import (
-    Done,
-    Failed,
-    Measure,
-    Measurement,
-    Outcome,
-    Propose,
-    Step,
-    Validate,
-)
+from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
 
 EVERYTHING = {
     "fitness": "both",
@@ -159,60 +149,6 @@ def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
         row = next(row for row in search.leaderboard() if row.verdict == "winner").to_json()
         assert len(row["draws"]) == 2 and row["elsewhere"].keys() == {"0.5", "0.7"}
         assert any(step.endswith(".sentinel") for step in driver.asked)
-
-
-@dataclass
-class FailsElsewhere(Synthetic):
-    """Cannot measure one recipe at other sparsities: the reference, or whichever is the best."""
-
-    reference: bool = True
-
-    def answer(self, step: Step) -> Outcome:
-        spread = isinstance(step, Measure) and step.role == "spread"
-        if spread and step.sparsity == 0.7 and (step.recipe_id == "wanda") == self.reference:
-            self.asked.append(step.step_id)
-            return Failed("nan_measurement", "a figure is not finite", 1.0)
-        return super().answer(step)
-
-
-@pytest.mark.parametrize("reference", [True, False])
-def test_what_fails_at_another_sparsity_is_not_asked_again(tmp_path: Path, reference: bool) -> None:
-    driver = FailsElsewhere(reference=reference)
-    with Search.open(tmp_path, make_spec(also_sparsities=(0.5, 0.7))) as search:
-        assert drive(search, driver) == Done("candidates")
-        assert search.best is not None and search.best.elsewhere == {}
-        tried = [step for step in driver.asked if step.endswith(".s700")]
-        assert tried and len(tried) == len(set(tried))
-        # Without the reference there, nobody else needs to be measured there.
-        assert len(tried) == 2 or not reference
-
-
-def test_promises_are_compared_also_where_the_reference_is_repaired(tmp_path: Path) -> None:
-    driver = Synthetic()
-    with Search.open(tmp_path, make_spec(solver="sparsegpt")) as search:
-        assert drive(search, driver) == Done("candidates")
-        measured = [entry for entry in search.entries if entry.status == "measured"]
-        assert any(entry.proxied and entry.rung == 1 for entry in measured)
-        assert all(entry.change is not None for entry in measured)
-        assert driver.asked.count("wanda.rung1") == 1
-
-
-def test_a_new_search_has_no_correlation_yet(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec()) as search:
-        assert search.rung_correlation is None
-
-
-@pytest.mark.parametrize(("context", "asked"), [("graph", True), ("list", False)])
-def test_only_a_designer_that_sees_lessons_is_asked_for_them(
-    tmp_path: Path, context: Literal["graph", "list"], asked: bool
-) -> None:
-    driver = Synthetic()
-    designer = DesignerSpec(kind="scripted", context=context)
-    with Search.open(
-        tmp_path, make_spec(designer=designer, budget=Budget(candidates=40))
-    ) as search:
-        drive(search, driver)
-    assert any(step.endswith(".lesson") for step in driver.asked) == asked
 
 
 def test_duplicates_become_mutations_without_another_question(tmp_path: Path) -> None:
