@@ -1,5 +1,6 @@
 """The store of statistics and windows that several machines read: a folder, or any fsspec URL."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,16 @@ class SharedStore(Store):
     def _fetch(self, places: tuple[Path, Path]) -> None:
         if not all(self._files.exists(self._there(place)) for place in places):
             return
-        # The sheet last: a file without one counts as not there.
+        # The sheet last: a file without one counts as not there. Each whole or not at all, since
+        # other workers of this machine look at the same folder.
         for place in places:
             place.parent.mkdir(parents=True, exist_ok=True)
-            self._files.get_file(self._there(place), str(place))
+            part = place.with_name(f".{place.name}.{os.getpid()}")
+            try:
+                self._files.get_file(self._there(place), str(part))
+                part.replace(place)
+            finally:
+                part.unlink(missing_ok=True)
 
     def _send(self, places: tuple[Path, Path]) -> None:
         if self._files.exists(self._there(places[1])):

@@ -107,6 +107,33 @@ def test_a_copy_that_changed_on_the_way_is_found(
         make("b").get_or_make({"what": "statistics"}, work)
 
 
+def test_half_a_copy_is_never_taken_for_a_file(
+    make: Callable[[str], Store], tmp_path: Path
+) -> None:
+    def work() -> Stored:
+        return Stored({"x": torch.arange(4.0)})
+
+    make("a").get_or_make({"what": "statistics"}, work)
+    second: Any = make("b")
+    whole = second._files.get_file
+
+    def torn(source: str, target: str) -> None:
+        whole(source, target)
+        if source.endswith(".json"):
+            Path(target).write_text("{")
+            raise OSError("the line is dead")
+
+    second._files.get_file = torn
+    try:
+        with pytest.raises(OSError, match="the line is dead"):
+            second.get_or_make({"what": "statistics"}, work)
+    finally:
+        second._files.get_file = whole
+    assert not list((tmp_path / "b").rglob("*.json"))
+    found = make("b").get_or_make({"what": "statistics"}, work)
+    assert torch.equal(found.tensors["x"], torch.arange(4.0))
+
+
 def test_a_folder_is_used_as_it_is(tmp_path: Path) -> None:
     state = State.open(tmp_path / "state")
     assert open_store(state, None).root == state.store
