@@ -18,10 +18,14 @@ class FailsElsewhere(Synthetic):
     reference: bool = True
 
     def answer(self, step: Step) -> Outcome:
-        if isinstance(step, Measure) and step.role == "spread" and step.sparsity == 0.7:
-            if (step.recipe_id == "wanda") == self.reference:
-                self.asked.append(step.step_id)
-                return Failed("nan_measurement", "a figure is not finite", 1.0)
+        if (
+            isinstance(step, Measure)
+            and step.role == "spread"
+            and step.sparsity == 0.7
+            and (step.recipe_id == "wanda") == self.reference
+        ):
+            self.asked.append(step.step_id)
+            return Failed("nan_measurement", "a figure is not finite", 1.0)
         return super().answer(step)
 
 
