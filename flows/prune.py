@@ -34,6 +34,16 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         params.solver,
         params.statistics,
     )
+    streams, held_out = params.stream or params.dry_run, listed(params.held_out)
+    if streams and request["grid"]:
+        raise UsageError(
+            "allocation 'auto' measures the whole model, which streaming never holds; choose "
+            "once without --stream, then name the allocation it found"
+        )
+    if held_out and request["grid"]:
+        raise UsageError(
+            "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
+        )
     bench_id = f"prune-{uuid.uuid4().hex[:12]}"
     bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
     plan = {
@@ -45,22 +55,11 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         "seed": params.seed,
     }
     with opened(bench):
-        streams = params.stream or params.dry_run
-        if streams and request["grid"]:
-            raise UsageError(
-                "allocation 'auto' measures the whole model, which streaming never holds; choose "
-                "once without --stream, then name the allocation it found"
-            )
         if streams:
             model = open_source(bench_id, params.model, params.metric, params.statistics)
         else:
             model = load_model(bench_id, params.model)
         cut = params.corpus, params.samples, params.seqlen
-        held_out = listed(params.held_out)
-        if held_out and request["grid"]:
-            raise UsageError(
-                "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
-            )
         if request["grid"]:
             text = split_windows(bench_id, *cut, params.seed)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])

@@ -48,7 +48,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML ({' '.join(str(error).split())})") from error
+        raise UsageError(
+            f"{path} is not YAML ({' '.join(str(error).split())}); mend that place and run the "
+            "command again"
+        ) from error
     if not isinstance(values, dict):
         raise UsageError(
             f"{path} holds no mapping; write `models:`, `schemes:`, `ratios:` and more"

@@ -1,4 +1,4 @@
-"""Settings of a search that would change nothing are refused instead of passed over."""
+"""Settings that contradict each other or would change nothing are refused, and at once."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pytest
 
 from autoprune.errors import UsageError
 from flows.compare_params import CompareParams
-from flows.params import Params, SearchParams, checked
+from flows.params import Params, PruneParams, SearchParams, checked
+from flows.prune import prune
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,14 @@ def test_every_item_of_a_list_has_bounds(kind: type[Params], fields: dict[str, A
     (name,) = fields
     with pytest.raises(UsageError, match=name):
         checked(kind, fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [({"stream": True, "out": "out"}, "streaming never holds"), ({"held_out": "c4"}, "no --held")],
+)
+def test_contradictions_of_auto_are_found_before_the_model_is_opened(
+    fields: dict[str, Any], part: str
+) -> None:
+    with pytest.raises(UsageError, match=part):
+        prune.fn(PruneParams(model="no-such-model", allocation="auto", **fields))
