@@ -11,6 +11,7 @@ from autoprune.errors import AutopruneError, UsageError
 from tasks.gate import judge
 from tasks.policies import step
 from tasks.run_files import read_object
+from tasks.sealed_touches import touch
 from tasks.state import State
 from tasks.workbench import find_workbench
 
@@ -68,7 +69,7 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
 def cut_part(
     bench_id: str, name: str, corpus: str, part: str, count: int, seqlen: int, seed: int
 ) -> dict[str, Any]:
-    """Cut token windows from one part of a text.
+    """Cut token windows from one part of a text; a sealed one counts as touched.
 
     Args:
         bench_id: Id of an open workbench.
@@ -89,6 +90,8 @@ def cut_part(
         text = getattr(split(text, seed=seed), part)
     windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows
+    if part == "sealed":
+        touch(bench.state, text.digest, f"promotion of {bench.model_ref}")
     return {"windows": len(windows), "digest": digest_json(windows.tolist())}
 
 
