@@ -40,6 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build or check, and print what was found."""
+    from autoprune.errors import UsageError
+
+    others = ("runtime",) if args.action == "build" else ("base", "wheels")
+    for name in others:
+        if getattr(args, name):
+            other = "check" if args.action == "build" else "build"
+            raise UsageError(
+                f"--{name} goes with `autoprune sandbox {other}`, not with {args.action}; leave it "
+                "out"
+            )
     return _build(args) if args.action == "build" else _check(args)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
+from flows.cli import main
 from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.prune import prune
@@ -61,3 +62,13 @@ def test_contradictions_of_auto_are_found_before_the_model_is_opened(
 ) -> None:
     with pytest.raises(UsageError, match=part):
         prune.fn(PruneParams(model="no-such-model", allocation="auto", **fields))
+
+
+@pytest.mark.parametrize(
+    "words", ["build --runtime runsc", "check --base python:3.11", "check --wheels ."]
+)
+def test_an_option_of_the_other_action_is_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sandbox", *words.split()]) == 2
+    assert f"{words.split()[1]} goes with" in capsys.readouterr().err
