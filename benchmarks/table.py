@@ -112,7 +112,7 @@ def _markdown(
 
 def _verdict(goal: Goal) -> str:
     verdict = "met" if goal.met else "**missed**"
-    return f"{goal.what}: {goal.value:.3g}, at most {goal.limit:g}: {verdict}"
+    return f"{goal.what}: {goal.value:.4g}, at most {goal.limit:g}: {verdict}"
 
 
 def _layout(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -131,4 +131,4 @@ def _layout(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return str(value)
+    return str(value).replace("|", "\\|")

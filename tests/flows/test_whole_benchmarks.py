@@ -1,0 +1,119 @@
+"""Benchmarks from their first line to their table, on a tiny model with short windows."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from autoprune.calibration.corpora import Corpus, load_corpus
+from autoprune.calibration.windows import token_windows
+from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from benchmarks import compact, found_recipe, repairs, row_systems, searching, table, throughput
+
+
+@pytest.fixture(autouse=True)
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "out"
+    for module in (table, found_recipe, throughput):
+        monkeypatch.setattr(module, "OUT", folder)
+    return folder
+
+
+def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> Any:
+    """The record of a benchmark."""
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+    module.main()
+    return json.loads((out / f"{module.__name__.rpartition('.')[2]}.json").read_text())
+
+
+def shorten(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, model: Path, text: Path | None = None
+) -> None:
+    """Let a benchmark use another model and text, and windows that the model can read."""
+
+    def windows(corpus: Corpus, tokenizer: Any, count: int, _: int) -> Tensor:
+        return token_windows(corpus, tokenizer, count, 48)
+
+    monkeypatch.setattr(module, "token_windows", windows)
+    if text is not None:
+        monkeypatch.setattr(module, "DEMO_MODEL", str(model))
+        monkeypatch.setattr(module, "load_corpus", lambda _: load_corpus(str(text)))
+
+
+def spec(model: Path, text: Path, **changes: Any) -> SearchSpec:
+    values = {
+        "model": str(model),
+        "corpus": str(text),
+        "calibration_windows": 4,
+        "seqlen": 48,
+        "rung_windows": 2,
+        "selection_windows": 4,
+        "sealed_windows": 3,
+    }
+    return SearchSpec(**{**values, **changes})
+
+
+def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
+    home: Path,
+    tiny_folder: Path,
+    text_file: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shorten(found_recipe, monkeypatch, tiny_folder)
+    wanted = spec(
+        tiny_folder,
+        text_file,
+        designer=DesignerSpec(kind="genetic"),
+        budget=Budget(candidates=5),
+        solvers=("none", "sparsegpt"),
+    )
+    found = searching.run_search(tmp_path / "cell", wanted)
+    words = ["--run", str(tmp_path / "cell"), "--quick", "--windows", "3"]
+    words += ["--second", str(tiny_folder), "--second-samples", "2"]
+    record = run(found_recipe, monkeypatch, out, *words)
+    assert record["recipe"] == found["recipe"]
+    searched = [row for row in record["rows"] if row["model"] == "searched"]
+    assert len(searched) == 1 + 3 * 3
+    assert searched == sorted(searched, key=lambda row: row["sealed"])
+    assert [row["recipe"] for row in record["rows"][len(searched) :]] == ["found", "wanda", "ria"]
+    # Recipes are written with bars, which are no borders of the table.
+    lines = [x for x in (out / "found_recipe.md").read_text().splitlines() if x.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {6}
+    # What was measured is read, not measured again.
+    monkeypatch.setattr(found_recipe, "evaluate_windows", None)
+    again = run(found_recipe, monkeypatch, out, *words)
+    assert again["rows"] == record["rows"]
+
+
+def test_the_plain_loop_and_the_search_try_one_list(
+    home: Path, tiny_folder: Path, text_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(throughput, monkeypatch, tiny_folder, text_file)
+    short = {"corpus": str(text_file), "seqlen": 48}
+    monkeypatch.setattr(throughput, "SearchSpec", lambda **k: SearchSpec(**{**k, **short}))
+    words = ("--candidates", "28", "--plain", "2", "--windows", "4", "--samples", "4")
+    record = run(throughput, monkeypatch, out, *words)
+    assert [row["way"] for row in record["rows"]] == ["plain loop", "search"]
+    assert len(record["plain"]) in (2, 3)
+    assert record["rows"][1]["candidates"] == 28
+
+
+def test_repairs_row_systems_and_compact_forms_come_to_a_table(
+    home: Path, tiny_folder: Path, text_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (repairs, row_systems):
+        shorten(module, monkeypatch, tiny_folder, text_file)
+    chosen = ("--solvers", "none", "sparsegpt", "mrp", "--windows", "3", "--samples", "4")
+    made = run(repairs, monkeypatch, out, *chosen)["rows"]
+    worst = {row["repair"]: row["layer error, worst"] for row in made}
+    assert worst["none"] == 1 and worst["mrp"] < worst["sparsegpt"] < 1
+    systems = run(row_systems, monkeypatch, out, "--block", "1")["rows"]
+    assert all(float(row["panels, error"]) < 1e-4 for row in systems)
+    forms = run(compact, monkeypatch, out, "--model", str(tiny_folder))["rows"]
+    assert [row["form"] for row in forms[1:]] == ["bitmask", "csr", "gzip -6"]
