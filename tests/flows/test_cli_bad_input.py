@@ -220,9 +220,12 @@ def test_an_endpoint_that_answers_nonsense(
 ) -> None:
     words = [*search, "--sandbox", "off", "--designer", "openai", "--base-url", nonsense]
     run = Run(capsys, *words, "--candidates", "2", "--designer-model", "m")
-    assert run.code in (1, 3, 4), run.err
+    assert run.code in (0, 1, 3, 4), run.err
     assert "Traceback" not in run.err
-    if run.code != 3:
+    if run.code in (0, 3):
+        # Operators that ask nobody may still find something; what was asked is on the table.
+        assert "rejected: refused" in run.out
+    else:
         run.refuses(run.code, nonsense)
 
 
