@@ -30,7 +30,9 @@ from tasks.workbench import opened
 Ask = Callable[[Propose], Reply]
 
 
-def run_search(folder: Path, spec: SearchSpec, *, ask: Ask | None = None) -> dict[str, Any]:
+def run_search(
+    folder: Path, spec: SearchSpec, *, ask: Ask | None = None, state: State | None = None
+) -> dict[str, Any]:
     """Search to the end and say what came out; a finished search only says it.
 
     Formulas are evaluated by the language itself, so that no container's time is measured.
@@ -39,10 +41,11 @@ def run_search(folder: Path, spec: SearchSpec, *, ask: Ask | None = None) -> dic
         folder: Of the search; made when missing.
         spec: What to search.
         ask: Answers proposals; None: the specification's designer.
+        state: Keeps statistics and windows from one search to the next; None: the usual one.
     """
     with Search.open(folder, spec) as search:
         if search.finished is None:
-            _work(search, folder.name, ask)
+            _work(search, folder.name, ask, state or State.open())
         return _summary(search)
 
 
@@ -54,8 +57,8 @@ def is_finished(folder: Path) -> bool:
         return search.finished is not None
 
 
-def _work(search: Search, name: str, ask: Ask | None) -> None:
-    spec, state = search.spec, State.open()
+def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
+    spec = search.spec
     bench = SearchBench(
         f"benchmark-{name}", spec.model, state, spec.seed, silent, spec=spec, run_id=name
     )

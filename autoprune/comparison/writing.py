@@ -1,5 +1,6 @@
 """All forms of a comparison in one folder."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,20 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     write_text(folder / "comparison.md", markdown(result))
     write_text(folder / "comparison.tex", latex(result))
     write_parquet(folder / "comparison.parquet", result)
-    write_json(folder / JSON_FILE, record | {"cells": body["cells"], "dense": body["dense"]})
+    whole = record | {"cells": body["cells"], "dense": body["dense"]}
+    write_json(folder / JSON_FILE, standard(whole))
     with atomic_file(folder / "pareto.png") as temporary:
         temporary.write_bytes(pareto_png(result))
     return record
+
+
+def standard(value: Any) -> Any:
+    """The value with null for figures that are not finite, for which JSON has no word."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: standard(inner) for key, inner in value.items()}
+    return [standard(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def write_parquet(path: Path, result: Comparison) -> None:

@@ -136,7 +136,7 @@ def test_advice_does_not_choose_by_the_seal() -> None:
     assert advice.method == "wanda" and "would spend the seal" in advice.text
 
 
-def test_destroyed_models_are_figures_and_never_recommended() -> None:
+def test_destroyed_models_are_figures_and_never_recommended(tmp_path: Path) -> None:
     broken = record([*BASE[:5], math.inf], math.inf)
     found = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", broken)))
     row = found.row("ria", "50 %")
@@ -145,6 +145,10 @@ def test_destroyed_models_are_figures_and_never_recommended() -> None:
     alone = gather(body(cell("ria", broken)))
     assert alone.advice[0].method is None
     assert "∞" in markdown(alone)
+    # No word that other readers of JSON do not know.
+    write_all(tmp_path, body(cell("ria", broken)))
+    kept = json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
+    assert kept["rows"][0]["perplexity"] is None
 
 
 def test_one_window_has_no_interval() -> None:

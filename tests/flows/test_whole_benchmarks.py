@@ -102,6 +102,8 @@ def test_the_plain_loop_and_the_search_try_one_list(
     assert [row["way"] for row in record["rows"]] == ["plain loop", "search"]
     assert len(record["plain"]) in (2, 3)
     assert record["rows"][1]["candidates"] == 28
+    # Its own statistics, whatever other runs left.
+    assert list((out / "throughput").glob("*/state/**/*.safetensors"))
 
 
 def test_repairs_row_systems_and_compact_forms_come_to_a_table(
