@@ -171,7 +171,7 @@ def _stores(state: State) -> Finding:
                 wrong.append(f"{path}: {answer}")
     if wrong:
         return Finding("stores", False, "; ".join(wrong), "move the named file away; runs are kept")
-    return Finding("stores", True, f"MLflow {state.tracking_uri}, runs {len(state.run_ids())}")
+    return Finding("stores", True, f"MLflow {state.tracking_place}, runs {len(state.run_ids())}")
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:

@@ -190,7 +190,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "zeros": None if checkpoint is None else checkpoint["zeros"],
         "prunable": facts.get("prunable"),
         "registered": facts.get("registered"),
-        "tracking_uri": driver.state.tracking_uri,
+        "tracking_uri": driver.state.tracking_place,
         "seconds": sum(facts.get("stages", {}).values()),
         "next": f"autoprune evaluate --model {saved} --corpus {params.corpus}"
         if saved

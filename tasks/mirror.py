@@ -13,7 +13,7 @@ from tasks.calls import call_totals, tracing_wanted
 from tasks.policies import step
 from tasks.provenance import run_tags
 from tasks.run_files import RunFiles, read_object
-from tasks.state import State
+from tasks.state import State, without_login
 
 if TYPE_CHECKING:
     from tasks.track import Tracker
@@ -80,7 +80,7 @@ def _require_answer(address: str, *, patient: bool) -> None:
     """
     if not address.startswith(("http://", "https://")):
         return
-    gone = PrerequisiteError(f"no MLflow server answers at {address}")
+    gone = PrerequisiteError(f"no MLflow server answers at {without_login(address)}")
     if time.monotonic() < _silent_until.get(address, 0.0) and not patient:
         raise gone
     try:
@@ -103,7 +103,7 @@ def _place(state: State, parent: str, run_id: str) -> str:
         return f"[{run_id} in MLflow]({address}/{page})"
     return (
         f"MLflow run `{parent}` of {run_id}; to look at it, type "
-        f"`mlflow ui --backend-store-uri {state.tracking_uri}`, then open "
+        f"`mlflow ui --backend-store-uri {state.tracking_place}`, then open "
         f"`http://127.0.0.1:5000/{page}`"
     )
 

@@ -82,8 +82,9 @@ def read_sheet(tracker: Any, mlflow_run: str) -> dict[str, Any]:
         sheet: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
     except (MlflowException, OSError, ValueError) as error:
         raise UsageError(
-            f"the MLflow run {mlflow_run!r} in {tracker.tracking_uri} holds no {SHEET_FILE} "
-            f"({' '.join(str(error).split())[:160]}); name the run of a candidate that was measured"
+            f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
+            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a candidate that was "
+            "measured"
         ) from error
     if sheet.get("schema_version") != SCHEMA_VERSION:
         raise UsageError(

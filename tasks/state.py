@@ -76,6 +76,11 @@ class State:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.tracking_database}"
 
     @property
+    def tracking_place(self) -> str:
+        """Address of MLflow for people and records: without a user's name and password."""
+        return without_login(self.tracking_uri)
+
+    @property
     def mlflow_page(self) -> str:
         """Address of MLflow's pages for people, without a slash; empty when no server is known.
 
@@ -83,7 +88,7 @@ class State:
         """
         uri = self.tracking_uri
         server = uri if uri.startswith(("http://", "https://")) else ""
-        return (os.environ.get(PAGE_VARIABLE) or server).rstrip("/")
+        return without_login(os.environ.get(PAGE_VARIABLE) or server).rstrip("/")
 
     @property
     def artifacts(self) -> Path:
@@ -118,6 +123,11 @@ class State:
             entry.name
             for entry in sorted(found, key=lambda entry: (-entry.stat().st_mtime, entry.name))
         ]
+
+
+def without_login(address: str) -> str:
+    """An address without the name and password before its host."""
+    return re.sub(r"(?<=://)[^/]*@", "", address)
 
 
 def model_slug(ref: str) -> str:

@@ -61,13 +61,13 @@ def choose_model(tracker: Tracker, name: str | None) -> str:
         if name in names:
             return name
         raise UsageError(
-            f"no registered model {name!r} in {tracker.tracking_uri}; there are: "
+            f"no registered model {name!r} in {tracker.state.tracking_place}; there are: "
             f"{', '.join(names) or 'none'}; name one of them or run `autoprune search` first"
         )
     if not found:
         raise UsageError(
-            f"no model of AutoPrune is registered in {tracker.tracking_uri}; a search registers "
-            "its winner; run `autoprune search` first"
+            f"no model of AutoPrune is registered in {tracker.state.tracking_place}; a search "
+            "registers its winner; run `autoprune search` first"
         )
     waiting = [model.name for model in found if CHALLENGER in model.aliases] or names
     if len(waiting) > 1:
@@ -193,7 +193,7 @@ def move_champion(tracker: Tracker, name: str, number: str, expected: str | None
         after = aliases_of(tracker, name)
         if after.get(CHAMPION) != number:
             raise AutopruneError(
-                f"{tracker.tracking_uri} says that the champion of {name} is "
+                f"{tracker.state.tracking_place} says that the champion of {name} is "
                 f"{_version(after.get(CHAMPION))} right after it was set to version {number}; "
                 "the aliases were put back; see who else writes there, then try again"
             )

@@ -29,6 +29,23 @@ def test_run_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
         State.open(tmp_path).run(name)
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("https://me:s%40cret@host/path", "https://host/path"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_nobody_is_shown_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, shown: str
+) -> None:
+    state = State.open(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert (state.tracking_uri, state.tracking_place) == (address, shown)
+    assert state.mlflow_page == (shown if shown.startswith("http") else "")
+
+
 def test_latest_run_comes_first(tmp_path: Path) -> None:
     state = State.open(tmp_path)
     for second, name in enumerate(("old", "new")):
