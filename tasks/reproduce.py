@@ -83,8 +83,8 @@ def read_sheet(tracker: Any, mlflow_run: str) -> dict[str, Any]:
     except (MlflowException, OSError, ValueError) as error:
         raise UsageError(
             f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
-            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a candidate that was "
-            "measured"
+            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a "
+            "candidate that was measured"
         ) from error
     if sheet.get("schema_version") != SCHEMA_VERSION:
         raise UsageError(
