@@ -129,7 +129,8 @@ def fill_subject(
     model = bench.loaded.source.digest
     known = seen.digest if seen is not None else ""
     cells: list[dict[str, Any]] = [
-        {"suite": suite, "id": cell_digest(chosen, model, text, suite, known)} for suite in suites
+        {"suite": suite, "id": cell_digest(chosen, model, text, with_contents(suite), known)}
+        for suite in suites
     ]
     waiting = [cell for cell in cells if not _file(folder, cell["id"]).is_file()]
     reasons: dict[str, str] = {}
@@ -196,6 +197,24 @@ def _fill(
         return {cell["id"]: _one_line(error)}
     write_json(_file(folder, cell["id"]), {**subject.to_json(), "suite": suite, "rows": rows})
     return {}
+
+
+def with_contents(suite: dict[str, Any]) -> dict[str, Any]:
+    """A suite with the digests of the files that its settings name: their text may change.
+
+    Of a folder the task files in it count; a suite that names no file stays as it is.
+    """
+    from autoprune.digest import digest_file
+
+    found: dict[str, str] = {}
+    for value in suite["settings"].values():
+        for name in value if isinstance(value, list | tuple) else [value]:
+            path = Path(name).expanduser() if isinstance(name, str) and name else None
+            if path is None:
+                continue
+            files = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+            found |= {str(file): digest_file(file) for file in files if file.is_file()}
+    return {**suite, "files": found} if found else suite
 
 
 def read_cell(folder: str, cell: str) -> list[dict[str, Any]]:
