@@ -14,6 +14,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UnknownNameError, UsageError
+from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
 from autoprune.evaluation.suites.provenance import (
     model_protocol,
@@ -157,7 +158,13 @@ def _task_rows(
 ) -> list[Row]:
     measured = results["samples"].get(name, [])
     texts = [_text_of(sample["doc"]) for sample in measured]
-    found = clean(texts, around, what=f"the task {name!r}", items=True)
+    try:
+        found = clean(texts, around, what=f"the task {name!r}", items=True)
+    except ContaminationError as error:
+        if around.overlap == "refuse":
+            raise
+        # Nothing is left of this task; the other tasks are still measured.
+        return [context.missing(name, _AVERAGED, str(error))]
     samples = [measured[index] for index in found.kept]
     protocol = {
         "shots": results["n-shot"].get(name), "task_version": results["versions"].get(name),

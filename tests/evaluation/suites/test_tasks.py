@@ -181,6 +181,15 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
     assert reported.items == everything.items and reported.details["overlap"]["contaminated"] == 1
     with pytest.raises(ContaminationError, match="1 of 5"):
         suite.run(subject, around=Surroundings(seen=seen, overlap="refuse"))
+    # A task of which nothing is left does not end the others.
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text(json.dumps(long) + "\n")
+    text = text.replace("local_long", "local_alone")
+    (own / "alone.yaml").write_text(text.format(data=alone))
+    both = TasksSuite(("local_alone", "local_long"), str(own))
+    lacking, *others = both.run(subject, around=Surroundings(seen=seen))
+    assert lacking.value is None and "all 1 parts" in lacking.reason
+    assert others[0].items == dropped.items
 
 
 def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:
