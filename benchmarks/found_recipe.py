@@ -33,7 +33,7 @@ from autoprune.search.moves import recipe_text
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from autoprune.sequential import prune_sequential
-from benchmarks.measured import OUT, run_fresh
+from benchmarks.measured import OUT, read_lines, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, publish
@@ -138,8 +138,7 @@ class Known:
     def __init__(self, path: Path, where: list[Any]) -> None:
         self.path = path
         self.where = where
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.figures: dict[str, float] = dict(json.loads(line) for line in lines)
+        self.figures: dict[str, float] = dict(read_lines(path))
 
     def get(self, *key: Any) -> float | None:
         """The figure, if it was measured."""

@@ -65,9 +65,8 @@ class Rounds:
         OUT.mkdir(parents=True, exist_ok=True)
         if not resume:
             self._path.unlink(missing_ok=True)
-        elif self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                entry = json.loads(line)
+        else:
+            for entry in read_lines(self._path):
                 own = entry["commit"] in ("", self._commit)
                 if own and entry["options"] == self._options:
                     self._known.setdefault(entry["subject"], []).append(entry["figures"])
@@ -119,6 +118,14 @@ class Rounds:
         """Median over rounds of the quotient within a round, which load on the machine cancels."""
         pairs = zip(self.runs[subject], self.runs[to], strict=True)
         return statistics.median(float(run[figure]) / float(other[figure]) for run, other in pairs)
+
+
+def read_lines(path: Path) -> list[Any]:
+    """JSON lines of a file that is appended to; what a kill left of a last line is taken off."""
+    whole, _, cut = (path.read_text(encoding="utf-8") if path.exists() else "").rpartition("\n")
+    if cut:
+        path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def commit() -> str:

@@ -115,6 +115,13 @@ def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None
     for change, figure in (({}, 12.5), ({"calibration_windows": 3}, None), ({"seqlen": 64}, None)):
         where = found_recipe.conditions(made.model_copy(update=change))
         assert found_recipe.Known(known.path, where).get("wanda", "sealed") == figure
+    # A line that a kill cut off is lost, and nothing else.
+    with known.path.open("a") as file:
+        file.write('["abc", 1')
+    again = found_recipe.Known(known.path, known.where)
+    again.put(3.5, "ria", "sealed")
+    last = found_recipe.Known(known.path, known.where)
+    assert (last.get("wanda", "sealed"), last.get("ria", "sealed")) == (12.5, 3.5)
 
 
 def test_intervals_are_geometric_and_paired() -> None:
