@@ -152,7 +152,8 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert "Crashed" in names and names[-1] == "Completed"
     # What the kill interrupted does not look at work for ever.
     assert tasks and not [each.name for each in tasks if each.state and each.state.is_running()]
-    store = MlflowClient(f"http://127.0.0.1:{live.mlflow}")
+    url = f"http://127.0.0.1:{live.mlflow}"
+    store = MlflowClient(url, registry_uri=url)
     assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
 
     whole = live.autoprune(
@@ -188,7 +189,7 @@ def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Pa
     assert "Traceback" not in log.read_text() and "Events" not in log.read_text()
 
     _until(lambda: mlflow_answers(url) and prefect_answers(live.api))
-    store = MlflowClient(url)
+    store = MlflowClient(url, registry_uri=url)
     experiments = [each.experiment_id for each in store.search_experiments()]
     (parent,) = store.search_runs(experiments, "tags.`autoprune.run` = 'shaken'")
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
