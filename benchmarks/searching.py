@@ -63,7 +63,8 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
         f"benchmark-{name}", spec.model, state, spec.seed, silent, spec=spec, run_id=name
     )
     bench.designs_in = "off"
-    with opened(bench), drafting(name, Drafting(spec.designer, state)) as draft:
+    asked = Drafting(spec.designer, state, target=spec.model)
+    with opened(bench), drafting(name, asked) as draft:
         prepare(bench.id, name)
         while not isinstance(step := search.next_step(), Done):
             started = time.monotonic()

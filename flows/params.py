@@ -157,7 +157,7 @@ class SearchParams(Params):
         default="auto",
         description=(
             "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
-            "set, else the local model"
+            "set, else the local model; self: the target itself, served from its GGUF file"
         ),
         json_schema_extra=at(4),
     )
@@ -301,6 +301,10 @@ class SearchParams(Params):
             raise ValueError(
                 f"the designer {self.designer} asks no endpoint; choose openai, or leave out "
                 "base_url"
+            )
+        if self.designer_model is not None and self.designer == "self":
+            raise ValueError(
+                "the designer self is the target model; leave out designer_model, or choose local"
             )
         usual = type(self).model_fields["workers"].default
         if self.runner == "thread" and (self.runner_address or self.workers != usual):

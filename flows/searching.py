@@ -52,7 +52,8 @@ def run_search(params: SearchParams) -> dict[str, Any]:
         try:
             if found.finished is None or not files.page.exists():
                 script = None if params.script is None else Path(params.script)
-                _work(driver, bench, Drafting(found.spec.designer, state, script), params)
+                draft = Drafting(found.spec.designer, state, script, params.model)
+                _work(driver, bench, draft, params)
             _publish(driver, params)
             return _closing(driver, params)
         except (KeyboardInterrupt, TerminationSignal):

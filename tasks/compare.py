@@ -11,6 +11,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from tasks.compare_bench import CompareBench, find_compare_bench, windows_digest
 from tasks.policies import step
+from tasks.sealed_touches import touch, touches
 
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
@@ -160,9 +161,9 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     from autoprune.comparison.writing import write_all
 
     bench = find_compare_bench(bench_id)
-    touches = bench.cells.sealed_touches(bench.digest("sealed"))
+    looks = touches(bench.state, bench.splits.sealed.digest)
     body = outline | {
-        "protocol": outline["protocol"] | {"sealed_touches": touches},
+        "protocol": outline["protocol"] | {"sealed_touches": looks},
         "dense": bench.records[outline["dense"]],
         "cells": [cell | {"record": bench.records[cell["id"]]} for cell in outline["cells"]],
     }
@@ -236,7 +237,8 @@ def _measure(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         found = evaluate_windows(model, bench.part("selection"), report=bench.report)
         record["selection"] = evaluation_json(found)
         if cell.sealed:
-            bench.cells.touch_sealed(bench.digest("sealed"), cell.title)
+            look = f"comparison {digest_json(_key(bench, cell))[:16]} {cell.title}"
+            touch(bench.state, bench.splits.sealed.digest, look)
             found = evaluate_windows(model, bench.part("sealed"), report=bench.report)
             record["sealed"] = evaluation_json(found)
     return record

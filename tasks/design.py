@@ -26,12 +26,20 @@ class Drafting:
         spec: Who designs.
         state: Where a joined local model is kept.
         script: Answers of the scripted designer.
+        target: Reference of the model that is pruned, which the designer ``self`` asks.
     """
 
-    def __init__(self, spec: DesignerSpec, state: State, script: Path | None = None) -> None:
+    def __init__(
+        self,
+        spec: DesignerSpec,
+        state: State,
+        script: Path | None = None,
+        target: str | None = None,
+    ) -> None:
         self.spec = spec
         self.state = state
         self.script = script
+        self.target = target
         self._server: Any = None
         self._designer: Designer | None = None
 
@@ -73,6 +81,8 @@ class Drafting:
             from autoprune.design import local
 
             local.find_parts()
+        elif self.kind == "self":
+            self._target_file()
         elif self.kind not in ("local", "genetic", "random"):
             self.designer  # noqa: B018 (opening it is the check)
 
@@ -94,19 +104,34 @@ class Drafting:
                 designer: Designer = remote
                 return designer
             case "local":
-                path = Path(self.spec.model) if self.spec.model else None
-                model = path or local.join_model(self.state.root / "models")
-                self._server = local.LocalServer(model)
-                self._server.start()
-                served: Designer = self._server.designer()
-                return served
+                if self.spec.model:
+                    return self._serve(Path(self.spec.model))
+                joined = local.join_model(self.state.root / "models")
+                return self._serve(joined, local.MODEL_NAME)
+            case "self":
+                return self._serve(self._target_file())
             case "scripted":
                 return transports.ScriptedDesigner(read_script(self.script))
             case other:
                 raise UsageError(
                     f"the designer {other!r} answers no questions here; choose auto, openai, "
-                    "local, scripted, genetic or random"
+                    "local, self, scripted, genetic or random"
                 )
+
+    def _target_file(self) -> Path:
+        from autoprune.design import local
+
+        if self.target is None:
+            raise UsageError("the designer self needs a target model; choose openai or local")
+        return local.target_file(self.target)
+
+    def _serve(self, model: Path, name: str | None = None) -> "Designer":
+        from autoprune.design import local
+
+        self._server = local.LocalServer(model, name=name or model.stem)
+        self._server.start()
+        served: Designer = self._server.designer()
+        return served
 
 
 def read_script(path: Path | None) -> list[str]:

@@ -1,6 +1,8 @@
 """How often each sealed text was measured on: a count that only grows, kept in the state folder."""
 
 import json
+import os
+from typing import Any
 
 from filelock import FileLock
 
@@ -10,7 +12,10 @@ _FILE = "sealed-touches.jsonl"
 
 
 def touch(state: State, text: str, run: str) -> int:
-    """Note that ``run`` measured on a sealed text; the same run counts once.
+    """Note that ``run`` is about to measure on a sealed text; the same run counts once.
+
+    One ledger for searches, evaluations, comparisons and promotions. Models are not told apart: a
+    text that one pruned model was chosen by is known to whoever chooses the next.
 
     Args:
         state: The state folder.
@@ -22,9 +27,22 @@ def touch(state: State, text: str, run: str) -> int:
     """
     path = state.root / _FILE
     with FileLock(str(path) + ".lock"):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        runs = {entry["run"] for entry in map(json.loads, lines) if entry["text"] == text}
+        runs = {entry["run"] for entry in _entries(state) if entry["text"] == text}
         if run not in runs:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"text": text, "run": run}) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())
         return len(runs | {run})
+
+
+def touches(state: State, text: str) -> int:
+    """How often a sealed text was measured on so far."""
+    return len({entry["run"] for entry in _entries(state) if entry["text"] == text})
+
+
+def _entries(state: State) -> list[dict[str, Any]]:
+    path = state.root / _FILE
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,9 +1,7 @@
-"""Finished cells by the digest of everything that decides them, and the count of sealed looks."""
+"""Finished cells by the digest of everything that decides them."""
 
 import json
-import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +52,6 @@ class CellStore:
         """Write a measured cell, atomically."""
         kept = {"key": dict(key), "record": record, "sha256": digest_json(record)}
         write_json(self.path(key), kept)
-
-    def touch_sealed(self, sealed_digest: str, title: str) -> None:
-        """Note that the sealed windows are about to be read, on disk before they are."""
-        path = self._looks(sealed_digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        with path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"date": when, "cell": title}) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
-
-    def sealed_touches(self, sealed_digest: str) -> int:
-        """How often these sealed windows were read, over all comparisons of this store."""
-        path = self._looks(sealed_digest)
-        if not path.is_file():
-            return 0
-        return len(path.read_text(encoding="utf-8").splitlines())
-
-    def _looks(self, sealed_digest: str) -> Path:
-        return self.root / "sealed" / f"{sealed_digest}.jsonl"
 
 
 def _damaged(path: Path, why: str) -> DamagedFileError:

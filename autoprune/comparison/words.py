@@ -92,7 +92,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         ),
         ("draws", f"{p['seeds']}: {draws}"),
         ("tuning", tuned),
-        ("sealed", f"read {p['sealed_touches']} times so far, once per measured cell"),
+        ("sealed", f"read {p['sealed_touches']} times so far, by searches, evaluations and cells"),
         ("numbers", f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}"),
         (
             "made",

@@ -81,6 +81,39 @@ def join_model(cache: Path) -> Path:
     return path
 
 
+def target_file(ref: str) -> Path:
+    """The GGUF file of a target model that designs for itself: its own, or the one in its folder.
+
+    Args:
+        ref: Reference of the model that is pruned.
+
+    Raises:
+        PrerequisiteError: If there is no GGUF of it, or more than one; says how to make one.
+        UsageError: If a file that the reference names does not exist.
+        DamagedFileError: If a known file has another content than recorded.
+    """
+    if ref.startswith("package:") or ref.endswith(".gguf"):
+        from autoprune.models.reference import resolve
+
+        source = resolve(ref)
+        assert source.gguf_file is not None
+        return source.folder / source.gguf_file
+    folder = Path(ref).expanduser()
+    found = sorted(folder.glob("*.gguf")) if folder.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise PrerequisiteError(
+            f"{ref!r} holds {len(found)} .gguf files ({', '.join(path.name for path in found)}), "
+            "and the designer self serves one; leave one there, or choose one with "
+            "--designer local --designer-model FILE.gguf"
+        )
+    raise PrerequisiteError(
+        f"the designer self serves the target as a GGUF file, and no .gguf lies with {ref!r}; make "
+        "one in its folder with llama.cpp's convert_hf_to_gguf.py, or take --designer local"
+    )
+
+
 def _damaged_part(parts: list[Path]) -> DamagedFileError:
     """Name the part that differs from what its package's record says."""
     for number, part in zip(PARTS, parts, strict=True):

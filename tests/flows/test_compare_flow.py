@@ -63,6 +63,21 @@ def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
     assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
 
 
+def test_all_commands_count_looks_in_one_ledger(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluated(*more: str) -> list[int]:
+        asked = ["--part", "sealed", "--seqlen", "32", "--windows", "3", "--json", "-q"]
+        place = ["--corpus", str(text_file)]
+        assert main(["evaluate", str(tiny_folder), *place, *asked, *more]) == 0
+        return list(json.loads(capsys.readouterr().out)["sealed_touches"].values())
+
+    assert evaluated() == [1]
+    result = compared(tiny_folder, text_file, "wanda", seeds=1)
+    assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
+    assert evaluated("--windows", "4") == [4]
+
+
 def test_figures_do_not_depend_on_what_else_is_compared(
     tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from flows.prune import prune
         ({"workers": 4}, "of the runners dask and ray"),
         ({"runner_address": "tcp://scheduler:8786"}, "of the runners dask and ray"),
         ({"designer": "genetic", "base_url": "http://127.0.0.1:9/v1"}, "genetic asks no endpoint"),
+        ({"designer": "self", "designer_model": "a.gguf"}, "self is the target model"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
     ],
