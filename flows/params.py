@@ -1,9 +1,10 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autoprune.errors import UsageError
 from tasks.state import model_slug
@@ -16,6 +17,9 @@ DEMO_CORPUS = "wikipedia-sample"
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 PATTERN = r"^(unstructured|\d+:\d+)$"
+# Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
+NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
+LOGIN = r"(://|')[^/\s'\"]*:[^/\s'\"]*@"
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -28,7 +32,8 @@ def at(position: int) -> dict[str, Any]:
 class Params(BaseModel):
     """Base of all parameter objects: frozen, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Whoever shows what was refused leaves out logins; pydantic's own text would not.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -164,7 +169,7 @@ class SearchParams(Params):
     base_url: str | None = Field(
         default=None,
         description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
-        json_schema_extra=at(5),
+        json_schema_extra=at(5) | {"pattern": NO_LOGIN},
     )
     designer_model: str | None = Field(
         default=None,
@@ -291,6 +296,13 @@ class SearchParams(Params):
         json_schema_extra=at(31),
     )
 
+    @field_validator("base_url")
+    @classmethod
+    def _keep_no_login(cls, value: str | None) -> str | None:
+        from autoprune.search.spec import require_no_login
+
+        return value if value is None else require_no_login(value)
+
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":
         if self.rung_windows > self.windows:
@@ -382,5 +394,6 @@ def one_paragraph(error: ValidationError) -> str:
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in fault["loc"]) or "parameters"
-        faults.append(f"{place} = {fault['input']!r}: {fault['msg']}")
+        shown = re.sub(LOGIN, r"\1***@", repr(fault["input"]))
+        faults.append(f"{place} = {shown}: {fault['msg']}")
     return "; ".join(faults) + "; correct the option and run the command again"

@@ -1,6 +1,7 @@
 """How requests reach a designer: an OpenAI-compatible server, or a script for tests."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -110,7 +111,9 @@ class OpenAIDesigner:
 
     @property
     def _where(self) -> str:
-        return f"the designer at {self.base_url or 'api.openai.com'}"
+        # An address of the environment may hold a login; messages end in records.
+        place = re.sub(r"(?<=://)[^/]*@", "", self.base_url or "api.openai.com")
+        return f"the designer at {place}"
 
     def _repeat(self, call: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + self.patience

@@ -1,8 +1,9 @@
 """What a search is told: the model, the data, the designer, the budget."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
@@ -20,6 +21,8 @@ class DesignerSpec(_Frozen):
     model otherwise. ``genetic`` and ``random`` use no LLM. Keys are never part of a specification.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
     kind: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = "auto"
     base_url: str | None = None
     model: str | None = None
@@ -33,6 +36,25 @@ class DesignerSpec(_Frozen):
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )
+
+    @field_validator("base_url")
+    @classmethod
+    def _keep_no_login(cls, value: str | None) -> str | None:
+        return value if value is None else require_no_login(value)
+
+
+def require_no_login(address: str) -> str:
+    """The address, which must hold no login: it is kept in records, forms and reports.
+
+    Raises:
+        ValueError: If a name or password stands before the host.
+    """
+    if re.match(r"(?:[^/?#]*:)?(?://)?[^/?#]*@", address):
+        raise ValueError(
+            "an address with a name or password would be kept in records; take them out and set "
+            "OPENAI_API_KEY instead"
+        )
+    return address
 
 
 class Budget(_Frozen):

@@ -1,10 +1,14 @@
 """Settings that contradict each other or would change nothing are refused, and at once."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from autoprune.errors import UsageError
+from autoprune.search.spec import DesignerSpec
 from flows.cli import main
 from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
@@ -25,6 +29,25 @@ from flows.prune import prune
 def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> None:
     with pytest.raises(UsageError, match=part):
         checked(SearchParams, fields)
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host", "//secret@h/"])
+def test_an_address_with_a_login_is_refused_and_not_repeated(
+    address: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "--designer", "openai", "--base-url", address, "-v"]) == 2
+    said = capsys.readouterr().err
+    assert "OPENAI_API_KEY" in said and ":secret" not in said
+    assert not (home / "runs").exists()
+    with pytest.raises(ValidationError) as refused:
+        DesignerSpec(base_url=address)
+    assert "secret" not in str(refused.value)
+    # The form of Prefect refuses it before Prefect keeps it.
+    pattern = SearchParams.model_json_schema()["properties"]["base_url"]["pattern"]
+    assert not re.search(pattern, address)
+    for fine in ("http://127.0.0.1:9/v1", "https://host/v1/a@b", "host:80/v1?user=a@b"):
+        assert re.search(pattern, fine)
+        assert checked(SearchParams, {"base_url": fine}).spec().designer.base_url == fine
 
 
 @pytest.mark.parametrize(
