@@ -13,6 +13,7 @@ from typing import Any
 from flows.api_server import ApiServer, answers, log_tail, private_api, set_prefect_environment
 from flows.console import Screen, open_screen
 from tasks.state import State
+from tasks.switches import switched_on
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
     """
     state = State.open()
     set_prefect_environment(state, verbose=args.verbose)
-    recorded = os.environ.get(RECORD_VARIABLE, "on").lower() != "off"
+    recorded = switched_on(RECORD_VARIABLE)
     with ExitStack() as stack:
         stack.enter_context(_interruptible())
         server = stack.enter_context(private_api(state)) if recorded else None

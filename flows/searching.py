@@ -15,6 +15,7 @@ from flows.leaderboard import rows
 from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params
+from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting, drafting
 from tasks.measure import measure_dense, prepare
@@ -32,6 +33,9 @@ from tasks.workbench import opened
 
 def run_search(params: SearchParams) -> dict[str, Any]:
     """Search from start, or from where it stopped, to the end."""
+    # Wrong values are named now, not by every record after minutes of work.
+    tracing_wanted()
+    prices()
     state = State.open()
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)

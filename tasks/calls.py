@@ -1,9 +1,10 @@
 """What was asked of the designer and what it answered, out of a search's log."""
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from tasks.switches import price, switched_on
 
 if TYPE_CHECKING:
     from autoprune.search.search import Search
@@ -16,7 +17,16 @@ ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
 
 def tracing_wanted() -> bool:
     """Whether calls are traced; ``AUTOPRUNE_TRACES=off`` switches it off."""
-    return os.environ.get(TRACES_VARIABLE, "on").strip().lower() not in ("off", "0", "false", "no")
+    return switched_on(TRACES_VARIABLE)
+
+
+def prices() -> tuple[float | None, float | None]:
+    """Dollars per million tokens of questions and of answers; None where unset.
+
+    Raises:
+        UsageError: If one is no price.
+    """
+    return price(PROMPT_PRICE), price(ANSWER_PRICE)
 
 
 def designer_calls(
@@ -74,17 +84,7 @@ def call_totals(calls: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         "designer_tokens_total": float(prompt + answer),
         "designer_seconds": sum(float(call["seconds"]) for call in asked),
     }
-    prices = _price(PROMPT_PRICE), _price(ANSWER_PRICE)
-    if prices[0] is not None and prices[1] is not None:
-        totals["designer_cost_usd"] = (prompt * prices[0] + answer * prices[1]) / 1e6
+    asking, answering = prices()
+    if asking is not None and answering is not None:
+        totals["designer_cost_usd"] = (prompt * asking + answer * answering) / 1e6
     return totals
-
-
-def _price(variable: str) -> float | None:
-    text = os.environ.get(variable)
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,14 @@ from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
 from tasks.policies import step
 from tasks.state import State
+from tasks.turns import turn
 
 if TYPE_CHECKING:
     from autoprune.design.transports import Designer
+
+# Slots of local designers; `autoprune up` makes the limit.
+DESIGNER_LIMIT = "llm"
+ON_THIS_MACHINE = ("local", "self")
 
 
 class Drafting:
@@ -188,5 +193,9 @@ def propose(run_id: str, step_id: str, operator: str, request: dict[str, Any]) -
     from autoprune.design.chat import ChatRequest
     from autoprune.search.steps import outcome_to_json
 
-    designer = _open[run_id].designer
-    return outcome_to_json(designer.complete(ChatRequest.from_json(request)))
+    draft = _open[run_id]
+    asked = ChatRequest.from_json(request)
+    # An answer is made on this machine: one run's designer leaves room for another's. Who holds
+    # this slot waits for no other, so it cannot block a run that has the machine's.
+    with turn(draft.state, DESIGNER_LIMIT) if draft.kind in ON_THIS_MACHINE else nullcontext():
+        return outcome_to_json(draft.designer.complete(asked))

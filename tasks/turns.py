@@ -1,8 +1,9 @@
 """Runs of one machine take turns: a slot of a Prefect concurrency limit around the heavy part.
 
-`autoprune up` makes the limits; on a server without them nobody waits. A slot is a lease of a
-minute that is renewed. Its number is also kept in the state folder together with the process that
-holds it, so that a slot of a killed process is given back by the next one that wants it.
+`autoprune up` makes the limits; on a server without them, or one that is down, nobody waits. A
+slot is a lease of a minute that is renewed. Its number is also kept in the state folder together
+with the process that holds it, so that a slot of a killed process is given back by the next one
+that wants it.
 """
 
 import logging
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import httpx
 import psutil
 from prefect.context import FlowRunContext
 
@@ -32,6 +34,8 @@ log = logging.getLogger("autoprune.run")
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 POLL_SECONDS = 2.0
+# A server that ended by itself is started again by `autoprune up` within this time.
+OUTAGE_SECONDS = 30.0
 LOCKED = 423
 
 
@@ -90,36 +94,58 @@ def release_dead(state: State, client: "SyncPrefectClient") -> int:
 
 
 def _acquire(state: State, name: str) -> UUID | None:
+    """The lease of a slot; None where there is no such limit or no server that answers."""
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+    from prefect.exceptions import ObjectNotFound
 
-    told = False
-    with get_client(sync_client=True) as client:
+    # Until a server has answered, one that gives no answer is not waited for.
+    patience, silent_since, told = 0.0, time.monotonic(), False
+    while True:
         try:
-            if not client.read_global_concurrency_limit_by_name(name).active:
-                return None
+            with get_client(sync_client=True) as client:
+                if patience == 0.0 and not _limited(client, name):
+                    return None
+                lease = _take(state, client, name)
+                patience, silent_since = OUTAGE_SECONDS, time.monotonic()
+                if lease is not None:
+                    return lease
+                freed = release_dead(state, client)
         except ObjectNotFound:
             return None
-        while True:
-            try:
-                answer = client.increment_concurrency_slots_with_lease(
-                    [name], 1, "concurrency", LEASE_SECONDS
-                )
-            except PrefectHTTPStatusError as error:
-                if error.response.status_code != LOCKED:
-                    raise
-            else:
-                lease = UUID(answer.json()["lease_id"])
-                me = psutil.Process()
-                record = {"pid": me.pid, "created": me.create_time(), "limit": name}
-                _folder(state).mkdir(parents=True, exist_ok=True)
-                write_json(_file(state, lease), record | {"host": socket.gethostname()})
-                return lease
-            if release_dead(state, client) == 0:
-                if not told:
-                    log.info("waiting: another run holds the slot of the limit %r", name)
-                    told = True
-                time.sleep(POLL_SECONDS)
+        except httpx.HTTPError as error:
+            if time.monotonic() - silent_since >= patience:
+                log.warning("no slot of the limit %r (%s); the run goes on without", name, error)
+                return None
+            freed = 0
+        if freed == 0:
+            if not told and patience > 0.0:
+                log.info("waiting: another run holds the slot of the limit %r", name)
+                told = True
+            time.sleep(POLL_SECONDS)
+
+
+def _limited(client: "SyncPrefectClient", name: str) -> bool:
+    return bool(client.read_global_concurrency_limit_by_name(name).active)
+
+
+def _take(state: State, client: "SyncPrefectClient", name: str) -> UUID | None:
+    """A slot and the note of who has it; None while others hold them all."""
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        answer = client.increment_concurrency_slots_with_lease(
+            [name], 1, "concurrency", LEASE_SECONDS
+        )
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != LOCKED:
+            raise
+        return None
+    lease = UUID(answer.json()["lease_id"])
+    me = psutil.Process()
+    record = {"pid": me.pid, "created": me.create_time(), "limit": name}
+    _folder(state).mkdir(parents=True, exist_ok=True)
+    write_json(_file(state, lease), record | {"host": socket.gethostname()})
+    return lease
 
 
 def _renew(lease: UUID, ended: threading.Event) -> None:

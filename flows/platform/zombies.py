@@ -1,6 +1,7 @@
 """Runs that Prefect still calls running although their process is gone."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 GONE = "its process is gone; found by `autoprune resume`, finished work is not done again"
 # A page of runs; the run that is looked for is among the latest.
 LATEST = 200
+# From a worker's taking a run to its search's lock: Prefect's start, imports, the form's checks.
+STARTING_SECONDS = 120.0
 
 
 def at_work(state: State, run_id: str) -> bool:
@@ -43,7 +46,7 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
         The search's flow runs, the latest first, each with its state from before.
 
     Raises:
-        AutopruneError: If a process is at work on this search.
+        AutopruneError: If a process is at work on this search, or may be about to be.
     """
     if at_work(state, run_id):
         raise AutopruneError(
@@ -53,11 +56,45 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
     with client_of(api) as client:
         found = _flow_runs(client, run_id)
         for flow_run in found:
+            left = starting_seconds(state, run_id, flow_run)
+            if left > 0:
+                raise AutopruneError(
+                    f"the run {flow_run.name!r} of the search {run_id!r} may just be starting; "
+                    f"watch it in the Prefect UI, or run this again in {left:.0f} s: if it has not "
+                    "begun to work by then, it counts as gone"
+                )
+        for flow_run in found:
             _crash(client, flow_run)
-            parent = _parent(client, flow_run)
+            # A night whose search is complete may be at work on what comes after it.
+            done = flow_run.state is not None and flow_run.state.is_completed()
+            parent = None if done else _parent(client, flow_run)
             if parent is not None:
                 _crash(client, parent)
     return found
+
+
+def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
+    """How much longer an unfinished flow run may be on its way to the search's lock.
+
+    Who gets the lock writes the settings at once, so settings younger than the run's state show
+    that it held the lock; a free lock then means that it is gone.
+
+    Args:
+        state: The state folder.
+        run_id: Name of the search.
+        flow_run: A flow run of that search.
+
+    Returns:
+        Seconds; zero for a run that is finished, or that had the lock, or had time enough.
+    """
+    now = flow_run.state
+    if now is None or not (now.is_running() or now.is_pending()):
+        return 0.0
+    settings = RunFiles.of(state, run_id).params
+    if settings.exists() and settings.stat().st_mtime >= now.timestamp.timestamp():
+        return 0.0
+    age = (datetime.now(UTC) - now.timestamp).total_seconds()
+    return max(0.0, STARTING_SECONDS - age)
 
 
 def retry(api: str, flow_run: "FlowRun") -> tuple[str, str]:

@@ -1,16 +1,156 @@
 """Turns: who waits for the slot of a machine and who does not."""
 
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import uuid4
 
+import pytest
 from prefect.context import FlowRunContext
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.search.spec import DesignerSpec
+from tasks import turns
+from tasks.design import Drafting, drafting, propose
 from tasks.state import State
 from tasks.turns import turn
 
 
-def test_a_worker_does_not_wait_for_the_slot_that_its_own_run_holds(tmp_path: Path) -> None:
-    # Nobody listens there: whoever asks for a slot fails.
-    nobody = temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"})
-    with nobody, FlowRunContext.model_construct(detached=True), turn(State(tmp_path), "cpu"):
+class Limits(ThreadingHTTPServer):
+    """Prefect's slots: some refusals first, then slots, or no answer any more."""
+
+    daemon_threads = True
+
+    def __init__(self, refusals: int, *, dies: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.refusals, self.dies = refusals, dies
+        self.taken: list[str] = []
+        self.given_back = self.unanswered = 0
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/api"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Limits
+
+    def do_GET(self) -> None:
+        if "/v2/concurrency_limits/" not in self.path:
+            self.say(404, {})
+            return
+        name = self.path.rsplit("/", 1)[-1]
+        slots = {"limit": 1, "active": True, "active_slots": 0, "slot_decay_per_second": 0.0}
+        self.say(200, {"id": str(uuid4()), "name": name, **slots})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        if "decrement" in self.path:
+            self.server.given_back += 1
+            self.say(204, None)
+        elif self.server.refusals > 0:
+            self.server.refusals -= 1
+            self.say(423, {"detail": "taken"})
+        elif self.server.dies:
+            self.server.unanswered += 1
+        else:
+            self.server.taken += asked["names"]
+            self.say(200, {"lease_id": str(uuid4()), "limits": []})
+
+    def say(self, status: int, body: object) -> None:
+        text = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serving(refusals: int = 0, *, dies: bool = False) -> Iterator[Limits]:
+    with Limits(refusals, dies=dies) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def in_a_run(api: str, *, detached: bool = False) -> Iterator[None]:
+    with ExitStack() as stack:
+        # Prefect's client by itself asks a failing server again for half a minute.
+        settings = {PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: 0}
+        stack.enter_context(temporary_settings(settings))
+        stack.enter_context(FlowRunContext.model_construct(detached=detached))
+        yield
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "OUTAGE_SECONDS", 0.05)
+
+
+NOBODY = "http://127.0.0.1:9/api"
+
+
+def test_a_worker_does_not_wait_for_the_slot_that_its_own_run_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Nobody listens there: whoever asks for a slot says so.
+    caplog.set_level(logging.INFO)
+    with in_a_run(NOBODY, detached=True), turn(State(tmp_path), "cpu"):
         assert not list(tmp_path.iterdir())
+    assert "slot" not in caplog.text
+
+
+def test_a_server_that_is_down_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    began = time.monotonic()
+    with caplog.at_level(logging.INFO), in_a_run(NOBODY), turn(State(tmp_path), "cpu"):
+        assert time.monotonic() - began < turns.OUTAGE_SECONDS / 2
+    assert "the run goes on without" in caplog.text
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_run_goes_on_when_the_server_dies_while_it_waits_for_its_slot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with serving(2, dies=True) as server, in_a_run(server.api), turn(State(tmp_path), "cpu"):
+        assert server.refusals == 0 and 1 < server.unanswered < 20
+    assert "waiting" in caplog.text and "the run goes on without" in caplog.text
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_run_that_waited_gets_its_slot_and_gives_it_back(tmp_path: Path) -> None:
+    with serving(refusals=2) as server, in_a_run(server.api):
+        with turn(State(tmp_path), "cpu"):
+            assert server.taken == ["cpu"]
+            assert len(list((tmp_path / "turns").iterdir())) == 1
+        assert server.given_back == 1 and not list((tmp_path / "turns").iterdir())
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("local", ["llm"]), ("scripted", [])])
+def test_only_a_designer_of_this_machine_takes_a_slot(
+    tmp_path: Path, kind: str, taken: list[str]
+) -> None:
+    draft = Drafting(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
+    draft._designer = ScriptedDesigner(["yes"])
+    request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
+    with serving() as server, in_a_run(server.api), drafting("demo", draft):
+        answer = propose.fn("demo", "s1", "explore", request)
+        assert answer["text"] == "yes"
+        assert server.taken == taken and server.given_back == len(taken)

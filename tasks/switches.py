@@ -1,0 +1,47 @@
+"""Environment variables that a user sets: switches and prices, read in one place."""
+
+import math
+import os
+
+from autoprune.errors import UsageError
+
+OFF = ("off", "0", "false", "no")
+ON = ("", "on", "1", "true", "yes")
+
+
+def switched_on(variable: str) -> bool:
+    """Whether a switch is on, as it is when unset.
+
+    Raises:
+        UsageError: If its value is neither of on and off.
+    """
+    text = os.environ.get(variable, "").strip().lower()
+    if text in OFF:
+        return False
+    if text in ON:
+        return True
+    raise UsageError(
+        f"{variable} is {text!r}; allowed are {', '.join(ON[1:])} and {', '.join(OFF)}; set it to "
+        "one of these or unset it"
+    )
+
+
+def price(variable: str) -> float | None:
+    """Dollars per million tokens; None when unset.
+
+    Raises:
+        UsageError: If the value is no number from zero up.
+    """
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0.0 <= found < math.inf:
+        raise UsageError(
+            f"{variable} is {text!r}; it must be a number of dollars per million tokens, zero or "
+            "more, such as 2.5; mend it or unset it"
+        )
+    return found
