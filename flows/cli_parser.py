@@ -46,7 +46,6 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"autoprune {__version__}")
-    shared = _shared_options()
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=Parser
     )
@@ -57,7 +56,8 @@ def build_parser() -> Parser:
             description=command.DESCRIPTION,
             epilog=f"example:\n  {command.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[shared],
+            # Its own: a command may set other defaults, and parsers share what they inherit.
+            parents=[_shared_options()],
             allow_abbrev=False,
         )
         command.add_arguments(sub)

@@ -169,18 +169,21 @@ def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: i
     if scheme.method is None:
         raise UsageError(scheme.reason)
     policy = subject.policy
+    method = scheme.method
+    statistics = method.statistics
     if policy == NO_POLICY:
         policy = next((name for name in texts if name in bench.windows), "")
+        # Its masks follow from the weights alone, and without a text no block can be run.
+        statistics = statistics if policy else "dense"
     elif "reason" in texts[policy]:
         raise UsageError(texts[policy]["reason"])
-    method = scheme.method
     plan = {
         "sparsity": subject.ratio, "group": method.group, "pattern": "unstructured",
         "allocation": method.allocation, "solver": method.solver, "seed": seed,
     }  # fmt: skip
     # Statistics are of the dense model; the workbench keeps none between subjects.
     bench.dense.restore()
-    prune_model.fn(bench.id, method.metric, policy, plan, method.statistics)
+    prune_model.fn(bench.id, method.metric, policy, plan, statistics)
 
 
 def _fill(

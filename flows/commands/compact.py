@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoding",
         choices=("bitmask", "csr"),
-        default="bitmask",
         help="a bit per weight (default), or rows and columns, smaller above about 94 %% zeros",
     )
 
@@ -34,12 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Encode or decode, check, and print the sizes."""
     from autoprune.checkpoint.compact import is_compact
+    from autoprune.errors import UsageError
     from tasks.prune import check_target
 
     source, out = Path(args.source).expanduser(), Path(args.out).expanduser()
     _check_folder(source)
     check_target(out)
-    record = _expand(source, out) if is_compact(source) else _write(source, out, args.encoding)
+    if not is_compact(source):
+        record = _write(source, out, args.encoding or "bitmask")
+    elif args.encoding is None:
+        record = _expand(source, out)
+    else:
+        raise UsageError(
+            f"--encoding {args.encoding} is for writing a compact folder, and {str(source)!r} is "
+            "one already, so it is turned back; leave the option out"
+        )
     emit(args, record, _text(record))
     return 0
 

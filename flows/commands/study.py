@@ -11,7 +11,8 @@ HELP = "fill a matrix: models x schemes x ratios x suites x calibration text"
 DESCRIPTION = (
     "Measure every model, pruned in every way, by every suite. Every cell is a result or says why "
     "there is none. Cells are kept by digest, so the same command goes on where it stopped and a "
-    "new scheme costs only its own cells. docs/evaluation.md shows a study's file."
+    "new scheme costs only its own cells. --seed goes before the file's seed. docs/evaluation.md "
+    "shows a study's file."
 )
 EXAMPLE = "autoprune study STUDY.yaml"
 
@@ -19,6 +20,7 @@ EXAMPLE = "autoprune study STUDY.yaml"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("file", metavar="STUDY.yaml", help="the study: its matrix and settings")
+    parser.set_defaults(seed=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from flows.study_text import study_text
 
     values = _read(Path(args.file).expanduser())
-    params = checked(StudyParams, {"seed": args.seed, **values})
+    said = {} if args.seed is None else {"seed": args.seed}
+    params = checked(StudyParams, values | said)
     with open_engine(args) as engine:
         from flows.study import study
 

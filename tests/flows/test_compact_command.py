@@ -32,6 +32,8 @@ def test_there_and_back(
     assert (record["compact_bytes"], record["dense_bytes"]) == (written, dense)
     assert main(["evaluate", str(compact), "-q"]) == 2
     assert "is a compact checkpoint" in capsys.readouterr().err
+    assert main(["compact", str(compact), str(back), "--encoding", encoding]) == 2
+    assert "is one already" in capsys.readouterr().err and not back.exists()
     assert main(["compact", str(compact), str(back)]) == 0
     assert "equal to the bit" in capsys.readouterr().out
     assert {p.name: p.read_bytes() for p in back.iterdir()} == {

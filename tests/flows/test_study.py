@@ -100,6 +100,23 @@ def test_weights_of_another_type_are_other_cells(
     assert found["bfloat16"]["cached"] == 0
 
 
+def test_what_reads_no_text_is_measured_without_one_and_the_command_lines_seed_counts(
+    study: Path, tiny_folder: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix = f"""{{models: ["{tiny_folder}"], schemes: [magnitude], ratios: [0.5], seed: 3,
+      calibration: [POLICY], generic: "{text_file}", samples: 2, seqlen: 48,
+      suites: ["lm:corpora={text_file},windows=2,part=sealed,seqlen=48"]}}"""
+    study.write_text(matrix.replace("POLICY", "aligned"))
+    without = run(capsys, study)
+    assert [cell["reason"] for cell in without["cells"]] == ["", ""]
+    study.write_text(matrix.replace("POLICY", "generic"))
+    assert figures_of(run(capsys, study)) == figures_of(without)
+    assert main(["study", str(study), "--seed", "4", "--json", "-q"]) == 0
+    other = json.loads(capsys.readouterr().out)
+    assert other["cached"] == 0
+    assert json.loads(Path(other["folder"], "study.json").read_text())["params"]["seed"] == 4
+
+
 def figures_of(record: dict[str, Any]) -> list[Any]:
     return [[row["value"] for row in cell["rows"]] for cell in record["cells"]]
 
