@@ -4,12 +4,57 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.recipe import Recipe
+from tasks.mirror import tracker_of
 from tasks.policies import step
 from tasks.state import State
 
 SCHEMA_VERSION = 1
+
+
+class MasksDiffer(AutopruneError):
+    """The masks came out otherwise than recorded.
+
+    Args:
+        mlflow_run: Id of the candidate's run.
+        found: Digest of the masks here.
+        wanted: Digest of the masks in the record.
+    """
+
+    def __init__(self, mlflow_run: str, found: str, wanted: str) -> None:
+        super().__init__(
+            f"the masks of {mlflow_run} have digest {found[:16]}… here and {wanted[:16]}… in the "
+            "record; use the versions and the processor that the run's tags name"
+        )
+        self.found = found
+        self.wanted = wanted
+
+
+def find_candidate(state: State, run: str, candidate: str) -> str:
+    """MLflow id of a candidate of a search, from MLflow's record alone.
+
+    Args:
+        state: The state folder.
+        run: Name of the search.
+        candidate: Its name in tables, such as ``C7``, or its id.
+
+    Raises:
+        UnknownNameError: If MLflow knows no such search, or no such candidate with masks in it.
+    """
+    from tasks.track.runs import ENTRY_TAG, RUN_NAME
+
+    tracker = tracker_of(state)
+    known = tracker.searches()
+    if run not in known:
+        raise UnknownNameError(f"search in MLflow ({state.tracking_place})", run, known)
+    measured = {}
+    for found in tracker.measured(known[run]):
+        for name in (found.data.tags[RUN_NAME], found.data.tags[ENTRY_TAG]):
+            measured[name] = str(found.info.run_id)
+    if candidate not in measured:
+        raise UnknownNameError(f"measured candidate of {run}", candidate, measured)
+    return measured[candidate]
 
 
 @step("reproduce", "reproduce {mlflow_run}")
@@ -28,7 +73,6 @@ def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, A
     from autoprune.progress import silent
     from autoprune.search.spec import SearchSpec
     from tasks.measure import pruned
-    from tasks.mirror import tracker_of
     from tasks.prune import save_bench
     from tasks.search_bench import CALIBRATION, SearchBench
     from tasks.workbench import opened
@@ -53,7 +97,8 @@ def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, A
         text = getattr(bench.splits, CALIBRATION).digest
         _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
         with pruned(bench, recipe, spec.sparsity) as outcome:
-            _require(outcome.mask_digest, sheet["mask_digest"], f"the masks of {mlflow_run}")
+            if outcome.mask_digest != sheet["mask_digest"]:
+                raise MasksDiffer(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
                 save_bench(bench, Path(out), {**sheet, "mlflow_run": mlflow_run})
     return {

@@ -7,6 +7,7 @@ interrupted search and a lost database are both mended by mirroring again.
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,7 @@ class Tracker:
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         # The registry resolves `models:/` through the process-wide address, whatever client asks.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
         with self._lock:
@@ -186,6 +188,29 @@ class Tracker:
     def children(self, parent_id: str) -> dict[str, str]:
         """MLflow run of each entry that is written."""
         return {name: str(run.info.run_id) for name, run in self._known_children(parent_id).items()}
+
+    def searches(self) -> dict[str, str]:
+        """MLflow id of the parent run of every search, by our name; the latest of a name."""
+        found = self._all_runs("tags.`autoprune.kind` = 'search'")
+        return {run.data.tags[RUN_TAG]: str(run.info.run_id) for run in reversed(found)}
+
+    def measured(self, parent_id: str) -> list[Run]:
+        """Runs of a search's entries whose masks are recorded."""
+        return [
+            run for run in self._known_children(parent_id).values() if MASKS_TAG in run.data.tags
+        ]
+
+    def _all_runs(self, query: str) -> list[Run]:
+        places = [one.experiment_id for one in self.client.search_experiments()]
+        found: list[Run] = []
+        token = None
+        while places:
+            page = self.client.search_runs(places, query, max_results=500, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                break
+        return found
 
     def _known_children(self, parent_id: str) -> dict[str, Run]:
         if parent_id not in self._children:

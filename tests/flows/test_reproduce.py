@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autoprune.errors import AutopruneError, UsageError
+from flows.cli import main
 from flows.params import SearchParams
 from flows.search import search
 from tasks.mirror import tracker_of
@@ -74,7 +75,31 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
         reproduce(str(home), parent)
 
 
-def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path) -> None:
+def test_the_command_says_match_and_saves(
+    runs: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "again"
+    capsys.readouterr()
+    assert main(["reproduce", "gone", "C1", "--out", str(out), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    tags = runs["C1"].data.tags
+    assert record["match"] and record["mask_digest"] == tags[MASKS_TAG]
+    assert record["mlflow_run"] == runs["C1"].info.run_id
+    assert json.loads((out / "autoprune.json").read_text())["mask_digest"] == tags[MASKS_TAG]
+    assert main(["reproduce", "gone", "C1"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("match") and "Downloading" not in shown.err
+    assert main(["reproduce", "goner", "C1"]) == 2
+    assert "did you mean gone" in capsys.readouterr().err
+    assert main(["reproduce", "gone", "C9"]) == 2
+    assert "unknown measured candidate of gone 'C9'" in capsys.readouterr().err
+    assert main(["reproduce", "gone", "C1", "--out", str(tmp_path)]) == 2
+    assert "holds no saved model" in capsys.readouterr().err
+
+
+def test_another_recipe_is_found_out(
+    runs: dict[str, Any], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = runs["wanda"]
     folder = local_path(run.info.artifact_uri)
     assert folder is not None
@@ -83,6 +108,10 @@ def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path) -> None:
     (folder / SHEET_FILE).write_text(json.dumps(sheet))
     with pytest.raises(AutopruneError, match="the masks of"):
         reproduce(str(home), run.info.run_id)
+    capsys.readouterr()
+    assert main(["reproduce", "gone", "wanda", "--json"]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert not record["match"] and record["found"] != record["mask_digest"]
 
 
 def test_questions_are_traced_and_counted(runs: dict[str, Any], home: Path) -> None:

@@ -1,0 +1,66 @@
+"""``autoprune reproduce``: a candidate of a search, pruned again from its MLflow record."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from flows.output import emit, pairs
+
+NAME = "reproduce"
+HELP = "prune by a candidate's MLflow record again and compare the masks bit by bit"
+DESCRIPTION = (
+    "Prune again by what MLflow records of a candidate, and compare the digest of the masks. Model "
+    "and text must be those of the record; the search's own files are not needed. Exit code 0: the "
+    "same masks, 1: others, or another model or text."
+)
+EXAMPLE = "autoprune reproduce demo C7 --out pruned-c7"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("run_name", metavar="RUN", help="name of the search")
+    parser.add_argument(
+        "candidate", metavar="CANDIDATE", help="a measured candidate or baseline, such as C7"
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prune again and print whether the masks are the same."""
+    from flows.console import open_screen
+    from tasks.prune import check_target
+    from tasks.reproduce import MasksDiffer, find_candidate, reproduce
+    from tasks.state import State
+
+    state = State.open()
+    out = None if args.out is None else Path(args.out).expanduser()
+    if out is not None:
+        check_target(out)
+    with open_screen(quiet=args.quiet):
+        mlflow_run = find_candidate(state, args.run_name, args.candidate)
+        record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
+        try:
+            done = reproduce.fn(str(state.root), mlflow_run, None if out is None else str(out))
+            record |= done | {"match": True}
+        except MasksDiffer as differ:
+            record |= {"mlflow_run": mlflow_run, "match": False, "out": None}
+            record |= {"mask_digest": differ.wanted, "found": differ.found}
+    emit(args, record, _text(record))
+    return 0 if record["match"] else 1
+
+
+def _text(record: dict[str, Any]) -> str:
+    name = f"{record['candidate']} of {record['run']}"
+    rows = [("match" if record["match"] else "mismatch", name), ("masks", record["mask_digest"])]
+    rows.append(("MLflow run", record["mlflow_run"]))
+    if not record["match"]:
+        rows += [
+            ("here", record["found"]),
+            ("next", "use the versions and the processor that the MLflow run's tags name"),
+        ]
+    elif record["out"] is not None:
+        rows += [("saved", record["out"]), ("next", f"autoprune evaluate {record['out']}")]
+    else:
+        again = f"autoprune reproduce {record['run']} {record['candidate']} --out DIR"
+        rows.append(("next", f"{again} to save the model"))
+    return pairs(*rows)
