@@ -28,15 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--detach", action="store_true", help="leave it running and return")
     parser.add_argument(
-        "--prefect-port", type=_port, default=4200, help="port of the Prefect server (default 4200)"
+        "--prefect-port", type=_port, help="port of the Prefect server (default 4200)"
     )
     parser.add_argument(
-        "--mlflow-port", type=_port, default=5000, help="port of the MLflow server (default 5000)"
+        "--mlflow-port", type=_port, help="port of the MLflow server (default 5000)"
     )
     parser.add_argument(
         "--runs",
         type=positive_number,
-        default=4,
         help="runs that the worker holds at once; heavy stages take turns (default 4)",
     )
 
@@ -68,7 +67,11 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
         if args.detach or not started:
             return 0
-        died = _watch(platform.mend)
+        try:
+            died = _watch(platform.mend)
+        except Exception:
+            platform.stop_started()
+            raise
         platform.stop_started()
         print(f"autoprune: {died}; the rest was stopped; run `autoprune up` again", file=sys.stderr)
         return 1

@@ -2,11 +2,13 @@
 
 import os
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
@@ -18,9 +20,14 @@ from tasks.state import State
 
 START_SECONDS = 180.0
 PATIENCE_SECONDS = 30.0
+MEND_SECONDS = 2.0
 POLL_SECONDS = 0.3
 RESTARTS = 10
 Say = Callable[[str], None]
+
+
+class Busy(AutopruneError):
+    """Another command starts or stops things of this state folder for too long."""
 
 
 @dataclass
@@ -46,13 +53,15 @@ class Platform:
         """What this state folder's commands started."""
         return Register(services.register_file(self.state))
 
-    def up(self, prefect_port: int, mlflow_port: int, runs: int) -> None:
+    def up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         """Start what is missing, prepare the server, deploy.
 
+        What is asked for of a part that runs already has no effect, which is said.
+
         Args:
-            prefect_port: Port of a Prefect server that has to be started.
-            mlflow_port: Port of an MLflow server that has to be started.
-            runs: Runs that the worker may hold at once.
+            prefect_port: Port of a Prefect server that has to be started; None: 4200.
+            mlflow_port: Port of an MLflow server that has to be started; None: 5000.
+            runs: Runs that the worker may hold at once; None: 4.
 
         Raises:
             UsageError: If a port is taken by something else.
@@ -65,7 +74,7 @@ class Platform:
             self.stop_started()
             raise
 
-    def _up(self, prefect_port: int, mlflow_port: int, runs: int) -> None:
+    def _up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         alive = self.register.read()
         waiting = [
             self._prefect(alive.get("prefect"), prefect_port),
@@ -74,7 +83,7 @@ class Platform:
         for service in waiting:
             if service is not None:
                 self._await(service)
-        made = orders.prepare_server(self.api, Path.cwd())
+        made = orders.prepare_server(self.api)
         for line in made.made:
             self.say(f"made: {line}")
         count, fresh = orders.deploy_all(self.api)
@@ -85,13 +94,21 @@ class Platform:
         """End what this object started, the worker first."""
         if not self.started:
             return
-        with changing(self.state):
-            for name in sorted(self.started, key=lambda name: name != "worker"):
-                processes.stop(self.started[name])
-            noted = self.register.noted()
-            # Under the same name another command may have started one of its own by now.
-            self.register.remove([n for n, mine in self.started.items() if noted.get(n) == mine])
-            self.started.clear()
+        try:
+            with changing(self.state, PATIENCE_SECONDS):
+                self._end_started()
+                noted = self.register.noted()
+                # Under the same name another command may have started one of its own by now.
+                mine = [n for n, one in self.started.items() if noted.get(n) == one]
+                self.register.remove(mine)
+        except Busy:
+            # What has ended may stay in the register; who reads it looks whether it is alive.
+            self._end_started()
+        self.started.clear()
+
+    def _end_started(self) -> None:
+        for name in sorted(self.started, key=lambda name: name != "worker"):
+            processes.stop(self.started[name])
 
     def mend(self) -> str:
         """Start again what ended by itself; why not, in words, when that has happened too often.
@@ -100,24 +117,32 @@ class Platform:
         """
         if all(running.process() is not None for running in self.started.values()):
             return ""
-        with changing(self.state):
-            noted = self.register.noted()
-            for name, running in list(self.started.items()):
-                if running.process() is not None:
-                    continue
-                title = self._services[name].title
-                if noted.get(name) != running:
-                    del self.started[name]
-                    return f"another `autoprune up` or `down` ended the {title}"
-                words = f"the {title} ended by itself ({_last_words(running)})"
-                if self._restarts >= RESTARTS:
-                    return words
-                self._restarts += 1
-                self.say(f"{words}; it is started again")
-                self._launch(self._services[name])
+        try:
+            with changing(self.state, MEND_SECONDS):
+                return self._mend()
+        except Busy:
+            # The next look comes in a second; until then the other command has the word.
+            return ""
+
+    def _mend(self) -> str:
+        noted = self.register.noted()
+        for name, running in list(self.started.items()):
+            if running.process() is not None:
+                continue
+            title = self._services[name].title
+            if noted.get(name) != running:
+                del self.started[name]
+                return f"another `autoprune up` or `down` ended the {title}"
+            words = f"the {title} ended by itself ({_last_words(running)})"
+            if self._restarts >= RESTARTS:
+                return words
+            self._restarts += 1
+            self.say(f"{words}; it is started again")
+            self._launch(self._services[name])
         return ""
 
-    def _prefect(self, known: Running | None, port: int) -> Service | None:
+    def _prefect(self, known: Running | None, wanted: int | None) -> Service | None:
+        port = wanted or services.PREFECT_PORT
         own = os.environ.get("PREFECT_API_URL")
         if own:
             if not services.prefect_answers(own):
@@ -126,11 +151,14 @@ class Platform:
                     "unset the variable to have one started here"
                 )
             self.say(f"Prefect server: {own} of PREFECT_API_URL is used")
+            if wanted:
+                self.say(f"--prefect-port {port} has no effect; unset PREFECT_API_URL for that")
             self.api = own
             return None
         if known is not None:
             self._require_answer(known, "Prefect server", services.prefect_answers)
             self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
+            self._without_effect("--prefect-port", wanted, _port_of(known.url))
             self.api = known.url
             return None
         service = services.prefect_server(self.state, port)
@@ -138,7 +166,8 @@ class Platform:
         self.api = service.url
         return service
 
-    def _mlflow(self, known: Running | None, port: int) -> Service | None:
+    def _mlflow(self, known: Running | None, wanted: int | None) -> Service | None:
+        port = wanted or services.MLFLOW_PORT
         own = self.state.tracking_uri
         if own.startswith(("http://", "https://")):
             if not services.mlflow_answers(own):
@@ -147,11 +176,14 @@ class Platform:
                     "or unset the variable to have one started here"
                 )
             self.say(f"MLflow server: {own} of MLFLOW_TRACKING_URI is used")
+            if wanted:
+                self.say(f"--mlflow-port {port} has no effect; unset MLFLOW_TRACKING_URI for that")
             self.mlflow = own
             return None
         if known is not None:
             self._require_answer(known, "MLflow server", services.mlflow_answers)
             self.say(f"MLflow server: runs already at {known.url}")
+            self._without_effect("--mlflow-port", wanted, _port_of(known.url))
             self.mlflow = known.url
             return None
         service = services.mlflow_server(self.state, port)
@@ -160,6 +192,16 @@ class Platform:
         self._start(service, port, "--mlflow-port", services.mlflow_answers(service.url))
         self.mlflow = service.url
         return service
+
+    def _without_effect(self, option: str, wanted: int | None, now: int | None) -> None:
+        """Say that an option is too late for what runs already."""
+        if wanted is None or wanted == now:
+            return
+        as_it_is = "" if now is None else f", it stays {now}"
+        self.say(
+            f"{option} {wanted} has no effect on what runs already{as_it_is}; for another value "
+            "run `autoprune down`, then `autoprune up` again"
+        )
 
     def _require_answer(self, known: Running, title: str, ready: Callable[[str], bool]) -> None:
         """Give a server that runs already some time: it may be busy, or starting again."""
@@ -178,7 +220,7 @@ class Platform:
 
         tracker_of(self.state).experiment(DEMO_MODEL)
 
-    def _worker(self, known: Running | None, runs: int) -> None:
+    def _worker(self, known: Running | None, runs: int | None) -> None:
         if known is not None:
             if known.url not in ("", self.api):
                 raise PrerequisiteError(
@@ -187,9 +229,10 @@ class Platform:
                     "`autoprune up` again"
                 )
             self.say("worker: runs already")
+            self._without_effect("--runs", runs, _worker_limit(known))
             return
         begun = time.time()
-        service = services.worker(self.state, self.api, runs)
+        service = services.worker(self.state, self.api, runs or services.RUNS)
         self._launch(service)
         self._until(service, lambda: self._worker_seen(begun))
 
@@ -267,23 +310,42 @@ def bring_down(state: State, say: Say) -> list[str]:
 
 
 @contextmanager
-def changing(state: State) -> Iterator[None]:
+def changing(state: State, seconds: float | None = None) -> Iterator[None]:
     """Let one command at a time start or stop things.
 
+    Args:
+        state: The state folder.
+        seconds: How long to wait for another one; None: as long as a start may take.
+
     Raises:
-        AutopruneError: If another one takes too long.
+        Busy: If another one takes too long.
     """
     place = services.folder(state)
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(place / "up.lock"))
+    patience = START_SECONDS if seconds is None else seconds
     try:
-        with lock.acquire(timeout=START_SECONDS):
+        with lock.acquire(timeout=patience):
             yield
     except Timeout as error:
-        raise AutopruneError(
+        raise Busy(
             f"another `autoprune up` or `down` is at work in {state.root} for more than "
-            f"{START_SECONDS:.0f} s; wait until it is done, then run this again"
+            f"{patience:.0f} s; wait until it is done, then run this again"
         ) from error
+
+
+def _port_of(url: str) -> int | None:
+    return urllib.parse.urlsplit(url).port
+
+
+def _worker_limit(worker: Running) -> int | None:
+    """Runs that a worker takes at once, from how it was started."""
+    process = worker.process()
+    try:
+        words = [] if process is None else process.cmdline()
+        return int(words[words.index("--limit") + 1])
+    except (psutil.Error, ValueError, IndexError):
+        return None
 
 
 def _last_words(running: Running) -> str:

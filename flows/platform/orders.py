@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +23,8 @@ ZOMBIE_RULE = "autoprune-zombies"
 ZOMBIE_SECONDS = 150
 DEPLOYED = "autoprune_deployed"
 DEPLOY_SECONDS = 180.0
+# Where runs start: the folder that their worker was started in, which differs by machine.
+WORKERS_FOLDER = "."
 
 
 @dataclass
@@ -52,27 +54,29 @@ def client_of(api: str) -> "Iterator[SyncPrefectClient]":
         yield client
 
 
-def prepare_server(api: str, folder: Path) -> Orders:
+def prepare_server(api: str) -> Orders:
     """Create what is missing; what a user changed stays changed.
+
+    Relative paths in a form refer to the folder that the worker was started in, so that machines
+    with different folders may share a server.
 
     Args:
         api: Address of the Prefect API.
-        folder: Working folder of runs, to which relative paths in a form refer.
 
     Raises:
-        PrerequisiteError: If the pool is there but paused.
+        PrerequisiteError: If the pool is there but paused, or its folder is not on this machine.
     """
     orders = Orders()
     with client_of(api) as client:
-        orders.note(f"work pool {POOL}", made=_pool(client, folder))
+        orders.note(f"work pool {POOL}", made=_pool(client))
         for name, limit in LIMITS.items():
             orders.note(f"concurrency limit {name}", made=_limit(client, name, limit))
         orders.note("zombie automation", made=_zombie_rule(client))
     return orders
 
 
-def _pool(client: "SyncPrefectClient", folder: Path) -> bool:
-    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+def _pool(client: "SyncPrefectClient") -> bool:
+    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
@@ -80,7 +84,7 @@ def _pool(client: "SyncPrefectClient", folder: Path) -> bool:
         found = client.read_work_pool(POOL)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        template["variables"]["properties"]["working_dir"]["default"] = str(folder)
+        template["variables"]["properties"]["working_dir"]["default"] = WORKERS_FOLDER
         client.create_work_pool(
             WorkPoolCreate(
                 name=POOL,
@@ -95,14 +99,28 @@ def _pool(client: "SyncPrefectClient", folder: Path) -> bool:
             f"the work pool {POOL!r} is paused, so no run would start; resume it with "
             f"`prefect work-pool resume {POOL}` or in the UI, then run `autoprune up` again"
         )
-    if found.type != "process":
-        return False
-    template = dict(found.base_job_template)
-    working = template.get("variables", {}).get("properties", {}).get("working_dir", {})
-    if working.get("default") != str(folder):
-        working["default"] = str(folder)
-        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+    if found.type == "process":
+        require_folder(found.base_job_template)
     return False
+
+
+def require_folder(template: Mapping[str, Any]) -> None:
+    """See that the folder in which a pool starts its runs is on this machine.
+
+    Args:
+        template: The pool's base job template.
+
+    Raises:
+        PrerequisiteError: If it is not.
+    """
+    working = template.get("variables", {}).get("properties", {}).get("working_dir", {})
+    chosen = working.get("default")
+    if chosen and not Path(chosen).is_dir():
+        raise PrerequisiteError(
+            f"the work pool {POOL!r} starts its runs in {chosen}, which is no folder of this "
+            f"machine, so none would start here; set its working directory to {WORKERS_FOLDER!r} "
+            "(each worker's own folder) in the Prefect UI, then run `autoprune up` again"
+        )
 
 
 def _limit(client: "SyncPrefectClient", name: str, limit: int) -> bool:
@@ -180,6 +198,7 @@ def deploy_all(api: str) -> tuple[int, bool]:
 
     Raises:
         AutopruneError: With Prefect's own last words.
+        PrerequisiteError: If Prefect takes too long.
     """
     file = deployments_file()
     text = file.read_text(encoding="utf-8")
@@ -190,15 +209,22 @@ def deploy_all(api: str) -> tuple[int, bool]:
         if known is not None and known.value == digest and _deployed(client) >= count:
             return count, False
     command = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
-    done = subprocess.run(
-        (*command, "--prefect-file", str(file)),
-        env=os.environ | {"PREFECT_API_URL": api, "NO_COLOR": "1", "PREFECT_CLI_WRAP_LINES": "0"},
-        cwd=file.parent,
-        capture_output=True,
-        text=True,
-        timeout=DEPLOY_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            (*command, "--prefect-file", str(file)),
+            env=os.environ
+            | {"PREFECT_API_URL": api, "NO_COLOR": "1", "PREFECT_CLI_WRAP_LINES": "0"},
+            cwd=file.parent,
+            capture_output=True,
+            text=True,
+            timeout=DEPLOY_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PrerequisiteError(
+            f"`prefect deploy --all` was not done after {DEPLOY_SECONDS:.0f} s at {api}; see that "
+            "the machine and the server are not overloaded, then run `autoprune up` again"
+        ) from error
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split())[-600:]
         raise AutopruneError(

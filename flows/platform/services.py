@@ -15,6 +15,8 @@ from tasks.state import HOME_VARIABLE, State
 POOL = "autoprune"
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
+# Runs that a worker takes at once.
+RUNS = 4
 HEARTBEAT_SECONDS = 30
 # Set for commands, whose screen is their own; a server and a worker have a log file.
 QUIET = (

@@ -2,14 +2,17 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from autoprune.errors import PrerequisiteError
-from flows.platform import launch
-from flows.platform.launch import Platform, bring_down
+from flows.platform import launch, orders, processes, services
+from flows.platform.launch import Platform, bring_down, changing
 from flows.platform.processes import Running
 from flows.platform.services import Service
 from tasks.state import State
@@ -86,3 +89,70 @@ def test_a_server_that_hangs_is_named_as_our_own(
             platform._prefect(mute, 4200)
     finally:
         platform.stop_started()
+
+
+def test_while_another_command_is_at_work_mending_waits_and_stopping_does_not(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(launch, "MEND_SECONDS", 0.05)
+    family = [psutil.Process(one.pid) for one in platform.started.values()]
+    with changing(platform.state):
+        family[0].kill()
+        psutil.wait_procs(family[:1], timeout=10)
+        assert platform.mend() == "" and set(platform.started) == {"prefect", "worker"}
+        platform.stop_started()
+    assert not platform.started and not platform.register.read()
+    assert not any(one.is_running() and one.status() != "zombie" for one in family)
+
+
+def test_options_that_come_too_late_are_named(
+    platform: Platform, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(services, "prefect_answers", lambda _url: True)
+    try:
+        known = platform.started["prefect"]
+        server = Running(known.pid, known.created, "http://127.0.0.1:4200/api", known.log)
+        platform._prefect(server, 4300)
+        assert "--prefect-port 4300 has no effect on what runs already, it stays 4200" in said[-1]
+        platform._prefect(server, None)
+        platform._prefect(server, 4200)
+        assert sum("no effect" in line for line in said) == 1
+
+        processes.stop(platform.started["worker"])
+        words = (*SLEEPER, "--limit", "4")
+        platform._launch(Service("worker", "worker", words, dict(os.environ)))
+        platform._worker(platform.started["worker"], 7)
+        assert "--runs 7 has no effect on what runs already, it stays 4" in said[-1]
+        platform._worker(platform.started["worker"], 4)
+        assert said[-1] == "worker: runs already"
+    finally:
+        platform.stop_started()
+
+
+def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Nothing:
+        def read_variable_by_name(self, _name: str) -> None:
+            return None
+
+    @contextmanager
+    def nobody(_api: str) -> Iterator[Nothing]:
+        yield Nothing()
+
+    monkeypatch.setattr(orders, "client_of", nobody)
+    monkeypatch.setattr(orders, "DEPLOY_SECONDS", 0.01)
+    with pytest.raises(PrerequisiteError, match="`prefect deploy --all` was not done after"):
+        orders.deploy_all("http://127.0.0.1:9/api")
+
+
+def test_a_pool_whose_folder_is_another_machine_s_is_named(tmp_path: Path) -> None:
+    def template(folder: str | None) -> dict[str, Any]:
+        return {"variables": {"properties": {"working_dir": {"default": folder}}}}
+
+    for fine in (orders.WORKERS_FOLDER, str(tmp_path), None):
+        orders.require_folder(template(fine))
+    with pytest.raises(PrerequisiteError, match=r"starts its runs in .*elsewhere, which is no"):
+        orders.require_folder(template(str(tmp_path / "elsewhere")))

@@ -1,6 +1,7 @@
 """``autoprune up`` for real: reuse, a taken port, the form's checks, a killed worker, resume."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,9 +42,9 @@ def test_everything_is_made_and_deployed(live: Live) -> None:
         (rule,) = client.read_automations_by_name(ZOMBIE_RULE)
         assert rule.enabled
         pool = client.read_work_pool(POOL)
-        assert pool.base_job_template["variables"]["properties"]["working_dir"]["default"] == str(
-            live.folder
-        )
+        # The folder of the worker, on whatever machine: no machine's path.
+        working = pool.base_job_template["variables"]["properties"]["working_dir"]
+        assert working["default"] == "."
         names = {each.name for each in client.read_deployments(limit=50)}
     assert {"nightly", "manual"} <= names
     (schedule,) = deployment(live, "nightly/nightly").schedules
@@ -52,8 +53,10 @@ def test_everything_is_made_and_deployed(live: Live) -> None:
 
 def test_a_second_up_reuses_everything(live: Live) -> None:
     before = Register(register_file(State(live.folder / "state"))).read()
-    done = live.up()
+    done = live.up("--runs", "7")
     assert done.returncode == 0, done.stderr
+    assert "--runs 7 has no effect on what runs already, it stays 4" in done.stderr
+    assert "-port" not in done.stderr
     assert "starting" not in done.stderr and "runs already" in done.stderr
     assert f"http://127.0.0.1:{live.prefect}" in done.stdout
     assert Register(register_file(State(live.folder / "state"))).read() == before
@@ -83,6 +86,16 @@ def test_wrong_form_values_are_refused_before_a_run_exists(
         assert str(next(iter(fields.values()))) in refused.value.response.text or (
             next(iter(fields)) in refused.value.response.text
         )
+
+
+def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, live.folder / "near")
+    near = {"model": "./near", "corpus": "./near/text.txt", "samples": 2, "seqlen": 32}
+    calibrate = deployment(live, "calibrate/manual")
+    with client_of(live.api) as client:
+        run = client.create_flow_run_from_deployment(calibrate.id, parameters={"params": near})
+    _until(lambda: state_of(live, run.id).is_final())
+    assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
 
 
 def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
