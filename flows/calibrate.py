@@ -4,9 +4,9 @@ import uuid
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from flows import console
+from flows.naming import run_name
 from flows.stage_params import CalibrateParams
 from tasks.calibrate import collect_statistics, cut_windows, load_model
 from tasks.state import State, model_slug
@@ -15,15 +15,10 @@ from tasks.workbench import Workbench, opened
 CALIBRATION = "calibration"
 BASIC = ["x_norm", "x_mean", "x_var", "x_max"]
 
-
-def _name() -> str:
-    """Name of the flow run: the model's short name, never a path."""
-    given = flow_run.parameters["params"]
-    params = given if isinstance(given, CalibrateParams) else CalibrateParams.model_validate(given)
-    return f"calibrate-{model_slug(params.model)}"
+NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.model))
 
 
-@flow(name="calibrate", flow_run_name=_name, persist_result=False)
+@flow(name="calibrate", flow_run_name=NAME, persist_result=False)
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
     bench_id = f"calibrate-{uuid.uuid4().hex[:12]}"

@@ -10,17 +10,20 @@ from prefect import flow
 from autoprune.progress import Progress
 from flows import console
 from flows.compare_params import CompareParams
+from flows.naming import run_name
 from tasks.compare import check_comparison, measure_cell, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
-from tasks.state import State
+from tasks.state import State, model_slug
 from tasks.workbench import opened
 
 if TYPE_CHECKING:
     from autoprune.comparison.methods import Method
     from autoprune.comparison.plan import Cell, Target
 
+NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model))
 
-@flow(name="compare", flow_run_name="compare-{params.model}", persist_result=False)
+
+@flow(name="compare", flow_run_name=NAME, persist_result=False)
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and say which to take."""
     state = State.open()

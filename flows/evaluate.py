@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows import console
 from flows.evaluate_params import EvaluateParams, listed
+from flows.naming import run_name as flow_run_name
 from tasks.calibrate import load_model
 from tasks.evaluate import check_suites, compare, count_sealed, measure_suite, read_record
 from tasks.keep_evaluation import keep_evaluation, run_name
@@ -15,8 +16,10 @@ from tasks.workbench import Workbench, opened
 
 RECORD_SUFFIX = ".json"
 
+NAME = flow_run_name("evaluate", EvaluateParams, lambda params: model_slug(params.model))
 
-@flow(name="evaluate", flow_run_name="evaluate-{params.model}", persist_result=False)
+
+@flow(name="evaluate", flow_run_name=NAME, persist_result=False)
 def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Measure a model by suites; every figure carries its protocol."""
     other = params.against

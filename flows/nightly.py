@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from flows import console
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams
+from flows.naming import run_name
 from flows.params import SearchParams
 from flows.promote import promote
 from flows.search import search
@@ -17,14 +18,14 @@ from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 
 
-def _name() -> str:
-    """Name of the flow run: model and sparsity, never a path."""
-    given = flow_run.parameters["params"]
-    params = given if isinstance(given, NightlyParams) else NightlyParams.model_validate(given)
-    return f"nightly-{model_slug(params.search.model)}-s{round(100 * params.search.sparsity)}"
+def _model_and_sparsity(params: NightlyParams) -> str:
+    return f"{model_slug(params.search.model)}-s{round(100 * params.search.sparsity)}"
 
 
-@flow(name="nightly", flow_run_name=_name, persist_result=False)
+NAME = run_name("nightly", NightlyParams, _model_and_sparsity)
+
+
+@flow(name="nightly", flow_run_name=NAME, persist_result=False)
 def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Search for a better way to prune, measure what was found, promote it if it is better."""
     tonight = dated(params.search, _started())

@@ -10,18 +10,21 @@ from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
 from flows import console
 from flows.evaluate_params import listed
+from flows.naming import run_name
 from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.prune import check_request, prune_model, save_checkpoint
-from tasks.state import State
+from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
 
 CALIBRATION = "calibration"
 
+NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 
-@flow(name="prune", flow_run_name="prune-{params.model}", persist_result=False)
+
+@flow(name="prune", flow_run_name=NAME, persist_result=False)
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.state import model_slug
+
 Command = Callable[..., "subprocess.Popen[str]"]
 NOISE = ("Traceback", "prefect", "Prefect", "ERROR", "WARNING", "Warning", "httpx")
 
@@ -71,7 +73,11 @@ def test_a_flow_and_its_tasks_are_recorded(
     assert out.startswith("perplexity")
     assert not any(word in err for word in NOISE), err
     ((name, state),) = recorded(home, "flow_run")
-    assert name == f"evaluate-{tiny_folder}" and state == "COMPLETED"
+    assert (
+        name == f"evaluate-{model_slug(str(tiny_folder))}"
+        and "/" not in name
+        and state == "COMPLETED"
+    )
     tasks = dict(recorded(home, "task_run"))
     assert set(tasks.values()) == {"COMPLETED"}
     assert {f"lm of {tiny_folder}", f"load {tiny_folder}"} <= set(tasks)
