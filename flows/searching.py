@@ -26,7 +26,7 @@ from tasks.run_files import RunFiles, read_object
 from tasks.run_markdown import run_markdown
 from tasks.search_bench import SELECTION, SearchBench
 from tasks.shared import open_store
-from tasks.state import State
+from tasks.state import State, without_machine_paths
 from tasks.winner import keep_winner, register_winner
 from tasks.workbench import opened
 
@@ -155,7 +155,7 @@ def _show(driver: Driver) -> None:
     driver.publish()
     place = driver.place or files.read_facts().get("mlflow_place", "")
     if place:
-        driver.shown.mlflow(place)
+        driver.shown.mlflow(without_machine_paths(place, driver.state.root))
     driver.shown.report(run_markdown(read_report(files.report), files, place))
 
 

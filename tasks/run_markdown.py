@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.run_files import RunFiles
+from tasks.state import without_machine_paths
 
 if TYPE_CHECKING:
     from autoprune.report.data import Entry, RunReport
@@ -33,7 +34,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
         mlflow_place: Where the run is in MLflow, as markdown; empty when it is not there.
 
     Returns:
-        Markdown without raw HTML, under 500,000 bytes.
+        Markdown without raw HTML and this machine's paths, under 500,000 bytes.
     """
     from autoprune.report.mermaid import reasoning_mermaid
     from autoprune.report.words import rejections, summary
@@ -52,6 +53,9 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     if mlflow_place:
         tail.append(mlflow_place)
     tail += [f"{command.label}: `{command.text}`" for command in report.next_commands]
+    # The state folder holds the runs folder, which holds this run's.
+    root = files.folder.parent.parent
+    parts, tail = ([without_machine_paths(one, root) for one in some] for some in (parts, tail))
     room = LARGEST_PAGE - len("\n\n".join([*parts, *tail]).encode()) - 1000
     pictures = []
     for name, title in PICTURES.items():

@@ -125,6 +125,25 @@ class State:
         ]
 
 
+def without_machine_paths(text: str, root: Path) -> str:
+    """Text for records that others read: paths as a shell takes them beside the state folder.
+
+    Args:
+        text: Words with paths in them.
+        root: The state folder; its path becomes its name, or ``$AUTOPRUNE_HOME`` where that is
+            set. Below a user's home paths begin with ``~``.
+    """
+    named = os.environ.get(HOME_VARIABLE)
+    # A worker has the variable, but the shell of who reads this may not.
+    shown = {str(root): f"${{{HOME_VARIABLE}:-{root.name}}}" if named else root.name}
+    home = Path.home()
+    if home != Path(home.anchor):
+        shown.setdefault(str(home), "~")
+    for path, typed in shown.items():
+        text = typed.join(re.split(rf"(?<![\w.-]){re.escape(path)}(?=/)", text))
+    return text
+
+
 def without_login(address: str) -> str:
     """An address without the name and password before its host."""
     return re.sub(r"(?<=://)[^/]*@", "", address)

@@ -2,16 +2,18 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autoprune.report import plots
-from autoprune.report.data import Entry, RunReport
+from autoprune.report.data import Command, Entry, RunReport
 from autoprune.report.mermaid import MAX_NODES, reasoning_mermaid
 from tasks.publish import Publisher, table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import LARGEST_PAGE, run_markdown
+from tasks.state import State, without_machine_paths
 
 
 def report(count: int = 3, **changes: object) -> RunReport:
@@ -25,7 +27,8 @@ def report(count: int = 3, **changes: object) -> RunReport:
         )
         for n in range(1, count + 1)
     ]  # fmt: skip
-    return RunReport("demo", "", "owner/Base_Model", "text", 0.6, 20.0, tuple(entries))
+    run = RunReport("demo", "", "owner/Base_Model", "text", 0.6, 20.0, tuple(entries))
+    return replace(run, **changes)  # type: ignore[arg-type]
 
 
 def test_keys_are_those_that_prefect_takes() -> None:
@@ -72,3 +75,30 @@ def test_the_page_is_small_and_its_pictures_are_pictures(tmp_path: Path) -> None
     assert pictures and all(base64.b64decode(p).startswith(b"\x89PNG") for p in pictures)
     assert "```mermaid\ngraph LR" in page and "[demo in MLflow]" in page
     assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("variable", "typed"), [("/any", "${AUTOPRUNE_HOME:-.autoprune}"), ("", ".autoprune")]
+)
+def test_the_page_names_no_place_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, typed: str
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_HOME", variable)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    files = RunFiles.of(State(tmp_path / "work/.autoprune"), "demo")
+    text = f"autoprune evaluate --model {files.winner} --corpus {tmp_path}/home/text.txt"
+    run = report(model=f"{tmp_path}/home/models/tiny", next_commands=(Command("Again", text),))
+    page = run_markdown(run, files, f"MLflow: `sqlite:///{tmp_path}/work/.autoprune/mlflow.db`")
+    assert str(tmp_path) not in page
+    assert f"Full report: `{typed}/runs/demo/report.html`" in page
+    assert f"--model {typed}/runs/demo/winner --corpus ~/text.txt" in page
+
+
+def test_only_whole_paths_are_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "http://host/root/x /data/root/model /root/m /rooted/m"
+    monkeypatch.setenv("HOME", "/root")
+    assert (
+        without_machine_paths(text, tmp_path) == "http://host/root/x /data/root/model ~/m /rooted/m"
+    )
+    monkeypatch.setenv("HOME", "/")
+    assert without_machine_paths(text, tmp_path) == text
