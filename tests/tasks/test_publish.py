@@ -84,21 +84,21 @@ def test_the_page_names_no_place_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, typed: str
 ) -> None:
     monkeypatch.setenv("AUTOPRUNE_HOME", variable)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    files = RunFiles.of(State(tmp_path / "work/.autoprune"), "demo")
-    text = f"autoprune evaluate --model {files.winner} --corpus {tmp_path}/home/text.txt"
-    run = report(model=f"{tmp_path}/home/models/tiny", next_commands=(Command("Again", text),))
-    page = run_markdown(run, files, f"MLflow: `sqlite:///{tmp_path}/work/.autoprune/mlflow.db`")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    files = RunFiles.of(State(tmp_path / "here/.autoprune"), "demo")
+    text = f"autoprune evaluate --model {files.winner} --corpus {tmp_path}/me/text.txt"
+    run = report(model=f"{tmp_path}/me/models/tiny", next_commands=(Command("Again", text),))
+    page = run_markdown(run, files, f"MLflow: `sqlite:///{tmp_path}/here/.autoprune/mlflow.db`")
     assert str(tmp_path) not in page
     assert f"Full report: `{typed}/runs/demo/report.html`" in page
     assert f"--model {typed}/runs/demo/winner --corpus ~/text.txt" in page
 
 
 def test_only_whole_paths_are_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "http://host/root/x /data/root/model /root/m /rooted/m"
-    monkeypatch.setenv("HOME", "/root")
+    text = "http://host/mine/x /data/mine/model /mine/m /miner/m"
+    monkeypatch.setenv("HOME", "/mine")
     assert (
-        without_machine_paths(text, tmp_path) == "http://host/root/x /data/root/model ~/m /rooted/m"
+        without_machine_paths(text, tmp_path) == "http://host/mine/x /data/mine/model ~/m /miner/m"
     )
     monkeypatch.setenv("HOME", "/")
     assert without_machine_paths(text, tmp_path) == text
