@@ -4,7 +4,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -23,7 +23,7 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
 from sandbox.pool import Pool
-from sandbox.probe_layers import SHAPES, probe_tensors, write_probe_layers
+from sandbox.probe_layers import SHAPES, STATISTICS, probe_tensors, write_probe_layers
 from sandbox.reaper import reap_orphans, remove_box
 from sandbox.screen import screen
 from sandbox.verdicts import clean_text
@@ -45,6 +45,7 @@ class Sandbox:
         limits: Limits of every container.
         run_id: Label of this run's containers.
         screening: Apply the static screen first; off only for tests of the container itself.
+        statistics: What the probe's layers carry beside ``W``: what the real ones do.
 
     Raises:
         SandboxUnavailable: On entering, if there is no Docker or no image; exit code 4.
@@ -58,12 +59,14 @@ class Sandbox:
         limits: Limits | None = None,
         run_id: str = "",
         screening: bool = True,
+        statistics: Collection[str] = STATISTICS,
     ) -> None:
         self._inputs = inputs
         self._kind: Kind = image
         self._limits = limits or Limits()
         self._run_id = run_id
         self._screening = screening
+        self._statistics = frozenset(statistics)
         jobs = self._limits.jobs_at_once or max(1, (os.cpu_count() or 1) - 1)
         self._slots = threading.BoundedSemaphore(jobs)
         self._open = False
@@ -83,7 +86,7 @@ class Sandbox:
         probe_folder = self._workspace.links / "probe"
         probe_folder.mkdir()
         self._probe_layers = write_probe_layers(
-            probe_folder, [variant.tensors() for variant in VARIANTS]
+            probe_folder, [variant.tensors() for variant in VARIANTS], self._statistics
         )
         longest = max(self._limits.probe_s, self._limits.score_s)
         self._pool = Pool(self._make_cell, self._limits.warm, longest)

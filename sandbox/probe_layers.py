@@ -1,6 +1,6 @@
 """Small synthetic layers with the traits of real ones: outlier columns, skew, two aspect ratios."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ from safetensors.numpy import save_file
 from sandbox.cell import LayerInput
 
 SHAPES = ((48, 64), (64, 48), (33, 65))
+# All that a layer file may carry beside W.
+STATISTICS = ("x_norm", "x_mean", "x_var", "x_max", "hessian_diag", "grad_norm")
 
 
 def probe_tensors(index: int) -> dict[str, NDArray[np.float32]]:
@@ -41,13 +43,15 @@ def probe_tensors(index: int) -> dict[str, NDArray[np.float32]]:
 
 
 def write_probe_layers(
-    folder: Path, more: Iterable[Mapping[str, NDArray[np.float32]]] = ()
+    folder: Path,
+    more: Iterable[Mapping[str, NDArray[np.float32]]] = (),
+    statistics: Collection[str] = STATISTICS,
 ) -> list[LayerInput]:
-    """Write all probe layers into ``folder``, and after them ``more``."""
+    """Write all probe layers into ``folder``, and after them ``more``, with these statistics."""
     layers = []
     for index, tensors in enumerate([*map(probe_tensors, range(len(SHAPES))), *more]):
         path = folder / f"{index}.safetensors"
-        save_file(dict(tensors), path)
+        save_file({n: v for n, v in tensors.items() if n == "W" or n in statistics}, path)
         path.chmod(0o444)
         rows, columns = tensors["W"].shape
         layers.append(LayerInput(path, (rows, columns)))

@@ -148,7 +148,7 @@ def _prune_by_file(
     dense = bench.statistics(windows, OFFERED | plan.needs)
     inputs = bench.state.inputs
     inputs.mkdir(parents=True, exist_ok=True)
-    with Sandbox(inputs=inputs, run_id="prune") as box:
+    with Sandbox(inputs=inputs, run_id="prune", statistics=OFFERED) as box:
         answer = box.probe(source)
         if isinstance(answer, Rejected):
             raise _turned_away(path, str(answer.code), answer.detail)

@@ -194,7 +194,9 @@ class SearchBench(Workbench):
         from sandbox.client import Sandbox
 
         self.inputs_folder.mkdir(parents=True, exist_ok=True)
-        return Sandbox(inputs=self.inputs_folder, run_id=self.run_id).__enter__()
+        return Sandbox(
+            inputs=self.inputs_folder, run_id=self.run_id, statistics=OFFERED
+        ).__enter__()
 
     @cached_property
     def probe_names(self) -> list[str]:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import UsageError
+from autoprune.errors import UnknownNameError, UsageError
 from tasks.policies import step
 from tasks.state import State
 
@@ -69,31 +69,40 @@ def _probe(bench: "SearchBench", source: str, params: dict[str, float]) -> None:
 
 
 @step("validate file", "validate {path}")
-def validate_file(root: str, path: str) -> dict[str, Any]:
+def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
     """What the sandbox says about a metric in a file.
 
     Args:
         root: The state folder.
         path: The file; it is read, never imported.
+        statistics: What the layers carry beside ``W``; None: what those of a search do.
 
     Returns:
-        ``ok``, ``code``, ``detail``, ``file``, ``seconds``; when rejected also ``property``,
-        ``line``, ``text``, ``expected``, ``got``, ``remedy`` and the end of what it ``printed``.
+        ``ok``, ``code``, ``detail``, ``file``, ``seconds``, ``statistics`` and those of them that
+        are ``beyond_a_search``; when rejected also ``property``, ``line``, ``text``, ``expected``,
+        ``got``, ``remedy`` and the end of what it ``printed``.
 
     Raises:
-        UsageError: If the file cannot be read or is no text.
+        UsageError: If the file cannot be read or is no text, or there is no such statistic.
     """
     from sandbox.client import Sandbox
     from sandbox.explain import explain
     from sandbox.outcomes import Rejected
+    from sandbox.probe_layers import STATISTICS
+    from tasks.sandbox_scores import OFFERED
 
     source = read_source(Path(path))
+    offered = sorted(OFFERED) if statistics is None else statistics
+    for name in offered:
+        if name not in STATISTICS:
+            raise UnknownNameError("statistic", name, STATISTICS)
     inputs = State.open(Path(root)).inputs
     inputs.mkdir(parents=True, exist_ok=True)
-    with Sandbox(inputs=inputs, run_id="validate") as sandbox:
+    with Sandbox(inputs=inputs, run_id="validate", statistics=offered) as sandbox:
         answer = sandbox.probe(source)
     record: dict[str, Any] = {"ok": True, "code": "ok", "detail": "", "file": path}
-    record["seconds"] = answer.seconds
+    record |= {"seconds": answer.seconds, "statistics": offered}
+    record["beyond_a_search"] = sorted(set(offered) - OFFERED)
     if isinstance(answer, Rejected):
         parts = dataclasses.asdict(explain(answer, source))
         record |= {"ok": False, "code": str(answer.code), "detail": answer.detail, **parts}

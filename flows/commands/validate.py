@@ -9,8 +9,8 @@ NAME = "validate"
 HELP = "run a metric in the sandbox and say whether it is accepted"
 DESCRIPTION = (
     "Run a Python metric, def score(W, stats, params), inside the locked container on small "
-    "layers, and say whether a search would accept it. Exit code 0 accepted, 3 rejected, 4 no "
-    "Docker. The file never runs outside the container."
+    "layers that carry the statistics of a search's, and say whether it would accept it. Exit "
+    "code 0 accepted, 3 rejected, 4 no Docker. The file never runs outside the container."
 )
 HOLDS = "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale"
 EXAMPLE = "autoprune validate my_metric.py"
@@ -19,26 +19,38 @@ EXAMPLE = "autoprune validate my_metric.py"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("file", metavar="FILE.py", help="Python file that defines score")
+    parser.add_argument(
+        "--statistics",
+        metavar="NAMES",
+        help="statistics in stats, by commas (default: x_max,x_mean,x_norm,x_var, as in a search)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the sandbox and print its verdict."""
     from flows.console import open_screen
+    from flows.evaluate_params import listed
     from tasks.state import State
     from tasks.validate import validate_file
 
     with open_screen(quiet=args.quiet):
-        record = validate_file.fn(str(State.open().root), args.file)
+        named = None if args.statistics is None else listed(args.statistics)
+        record = validate_file.fn(str(State.open().root), args.file, named)
     emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
 
 
 def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    more = ", ".join(record["beyond_a_search"])
+    prune = f"autoprune prune --model REF --metric {record['file']} --out pruned"
     return [
         ("accepted", record["file"]),
         ("holds", HOLDS),
+        ("with", f"W, {', '.join(record['statistics'])}"),
         ("time", f"{record['seconds']:.2f} s"),
-        ("next", f"autoprune prune --model REF --metric {record['file']} --out pruned"),
+        ("next", f"do without {more}: searches and prune collect it for formulas only")
+        if more
+        else ("next", prune),
     ]
 
 

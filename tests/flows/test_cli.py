@@ -93,6 +93,21 @@ def test_validate(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert record["ok"] is False and record["code"] == "wrong_shape"
 
 
+@pytest.mark.docker
+def test_validate_offers_what_a_search_does(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "greedy.py"
+    file.write_text('def score(W, stats, params):\n    return W.abs() * stats["grad_norm"]\n')
+    assert main(["validate", str(file), "--json"]) == 3
+    detail = json.loads(capsys.readouterr().out)["detail"]
+    assert "stats has no 'grad_norm'; it has x_max, x_mean, x_norm, x_var" in detail
+    assert main(["validate", str(file), "--statistics", "x_norm,grad_norm"]) == 0
+    assert "do without grad_norm" in capsys.readouterr().out
+    assert main(["validate", str(file), "--statistics", "grad"]) == 2
+    assert "did you mean grad_norm" in capsys.readouterr().err
+
+
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
     command = f"{sys.executable} -m flows.cli ls metrics --json | head -c 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

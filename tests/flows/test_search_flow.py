@@ -12,14 +12,18 @@ import pytest
 from safetensors.torch import load_file
 
 from autoprune.errors import UsageError
+from autoprune.progress import silent
 from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
 from flows import driving
 from flows.cli import main
 from flows.params import SearchParams
 from flows.search import search
+from sandbox.outcomes import Accepted, Rejected
 from tasks.mask_memory import MaskMemory
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
+from tasks.search_bench import SearchBench
 from tasks.state import State
 
 Make = Callable[..., SearchParams]
@@ -236,6 +240,20 @@ def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
         )
     )
     assert inside["leaderboard"] == outside["leaderboard"]
+
+
+@pytest.mark.docker
+def test_the_probe_of_a_search_offers_what_its_layers_carry(home: Path) -> None:
+    spec = SearchSpec(model="m", corpus="c")
+    bench = SearchBench("probe", "m", State.open(home), 0, silent, spec=spec, run_id="probe")
+    code = 'def score(W, stats, params):\n    return W.abs() * stats["hessian_diag"]\n'
+    try:
+        refused = bench.sandbox.probe(code)
+        assert isinstance(refused, Rejected)
+        assert "no 'hessian_diag'; it has x_max, x_mean, x_norm, x_var" in refused.detail
+        assert isinstance(bench.sandbox.probe(code.replace("hessian_diag", "x_var")), Accepted)
+    finally:
+        bench.close()
 
 
 @pytest.mark.docker

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from sandbox.codes import Code
 from sandbox.errors import SandboxBroken
@@ -17,7 +18,7 @@ from sandbox.exchange import Exchange, Workspace, remove_abandoned
 from sandbox.limits import Limits
 from sandbox.ownership import is_orphan, owner_is_gone, this_process
 from sandbox.packing import add_tree
-from sandbox.probe_layers import SHAPES, probe_tensors
+from sandbox.probe_layers import SHAPES, probe_tensors, write_probe_layers
 from sandbox.verdicts import clean_text, judge_repeat, judge_scores
 from sandbox.worker.syscalls import build_filter
 
@@ -87,6 +88,13 @@ def test_probe_layers_are_the_same_everywhere_and_finite() -> None:
         assert tensors["x_norm"].max() > 5 * np.median(tensors["x_norm"])
         again = probe_tensors(index)
         assert all(np.array_equal(tensors[name], again[name]) for name in tensors)
+
+
+def test_probe_layers_carry_what_is_named_and_no_more(tmp_path: Path) -> None:
+    more = [{"W": np.ones((2, 2), np.float32), "x_max": np.ones(2, np.float32)}]
+    layers = write_probe_layers(tmp_path, more, {"x_norm", "x_mean"})
+    names = [set(load_file(layer.file)) for layer in layers]
+    assert names == [{"W", "x_norm", "x_mean"}] * len(SHAPES) + [{"W"}]
 
 
 def test_this_process_is_alive_and_strangers_are_left_alone() -> None:
