@@ -242,6 +242,16 @@ def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
     assert inside["leaderboard"] == outside["leaderboard"]
 
 
+def test_a_target_without_a_gguf_cannot_design_and_is_told_at_once(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", "--designer", "self", "--model", str(tiny_folder), "--sandbox", "off"]
+    assert main([*words, "--corpus", str(text_file), "--run", "own", "-q"]) == 4
+    said = capsys.readouterr().err
+    assert "convert_hf_to_gguf.py" in said and "--designer local" in said
+    assert not RunFiles.of(State.open(home), "own").facts.exists()
+
+
 @pytest.mark.docker
 def test_the_probe_of_a_search_offers_what_its_layers_carry(home: Path) -> None:
     spec = SearchSpec(model="m", corpus="c")
