@@ -96,6 +96,19 @@ def in_a_run(api: str, *, detached: bool = False) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hear the run's log whatever a command line did to it in this process before."""
+    monkeypatch.setattr(turns.log, "propagate", False)
+    monkeypatch.setattr(turns.log, "disabled", False)
+    before = turns.log.level
+    turns.log.setLevel(logging.INFO)
+    turns.log.addHandler(caplog.handler)
+    yield
+    turns.log.removeHandler(caplog.handler)
+    turns.log.setLevel(before)
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "POLL_SECONDS", 0.01)
