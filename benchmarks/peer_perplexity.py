@@ -9,12 +9,10 @@ import sys
 
 import numpy as np
 import torch
-from datasets import Dataset
-from llmcompressor import oneshot
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from autoprune.comparison.peer_llm_compressor import prune
 from benchmarks.measured import report
-from benchmarks.peer_llmcompressor import MODIFIERS
 
 
 def main() -> None:
@@ -22,18 +20,7 @@ def main() -> None:
     method, folder, tokens_file, unseen_file, share = sys.argv[1:]
     tokens, unseen = np.load(tokens_file), torch.from_numpy(np.load(unseen_file))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    columns = {"input_ids": tokens.tolist(), "attention_mask": np.ones_like(tokens).tolist()}
-    oneshot(
-        model=model,
-        tokenizer=AutoTokenizer.from_pretrained(folder),
-        dataset=Dataset.from_dict(columns),
-        recipe=MODIFIERS[method](
-            sparsity=float(share), targets=["Linear"], ignore=["re:.*lm_head"]
-        ),
-        num_calibration_samples=tokens.shape[0],
-        max_seq_length=tokens.shape[1],
-        shuffle_calibration_samples=False,
-    )
+    prune(model, AutoTokenizer.from_pretrained(folder), method, tokens, float(share))
     losses = []
     with torch.no_grad():
         for window in unseen:

@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,29 +22,52 @@ MODIFIERS = {"wanda": WandaPruningModifier, "sparsegpt": SparseGPTModifier}
 UNSTRUCTURED = "0:0"
 
 
-def main() -> None:
-    """Prune as the request says."""
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    tokens = np.load(request["tokens"])
-    dtype = getattr(torch, request["dtype"])
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=dtype)
-    modifier = MODIFIERS[request["method"]](
-        sparsity=request["sparsity"],
-        mask_structure=request["pattern"] or UNSTRUCTURED,
+def prune(
+    model: Any,
+    tokenizer: Any,
+    method: str,
+    tokens: Any,
+    sparsity: float,
+    pattern: str = UNSTRUCTURED,
+) -> None:
+    """Prune in place as llm-compressor's manual says.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        method: One of ``MODIFIERS``.
+        tokens: int64 array ``[windows, seqlen]`` of calibration tokens.
+        sparsity: Share of zeros.
+        pattern: N:M, or ``0:0`` for none.
+    """
+    modifier = MODIFIERS[method](
+        sparsity=sparsity,
+        mask_structure=pattern,
         targets=["Linear"],
         ignore=["re:.*lm_head"],
     )
     columns = {"input_ids": tokens.tolist(), "attention_mask": np.ones_like(tokens).tolist()}
-    started = time.perf_counter()
     oneshot(
         model=model,
-        tokenizer=AutoTokenizer.from_pretrained(request["model"]),
+        tokenizer=tokenizer,
         dataset=Dataset.from_dict(columns),
         recipe=modifier,
         num_calibration_samples=tokens.shape[0],
         max_seq_length=tokens.shape[1],
         shuffle_calibration_samples=False,
     )
+
+
+def main() -> None:
+    """Prune as the request says."""
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    tokens = np.load(request["tokens"])
+    dtype = getattr(torch, request["dtype"])
+    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=dtype)
+    pattern = request["pattern"] or UNSTRUCTURED
+    started = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(request["model"])
+    prune(model, tokenizer, request["method"], tokens, request["sparsity"], pattern)
     seconds = time.perf_counter() - started
     found = dict(model.named_parameters())
     weights = {name: found[name].detach().cpu().contiguous() for name in request["parameters"]}

@@ -218,6 +218,23 @@ with box:
 """
 
 
+def assert_all_ended(run: str, seconds: float, folder: Path) -> None:
+    """Containers of a client that is gone end by themselves; the reaper removes what is left."""
+    engine = Engine()
+    deadline = time.monotonic() + seconds
+    running = [""]
+    while running and time.monotonic() < deadline:
+        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}={run}") if i["State"] == "running"]
+        time.sleep(0.2)
+    # No reaper has run: the containers ended because their client was gone.
+    assert not running
+    # What was created and never started has no process; the next run removes it.
+    reap_orphans(engine, folder)
+    assert engine.list(f"{LABEL_RUN}={run}") == []
+    engine.close()
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) -> None:
     client = subprocess.Popen(
@@ -231,18 +248,7 @@ def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) 
     time.sleep(0.5)
     client.send_signal(kill)
     client.wait(timeout=60)
-    engine = Engine()
-    deadline = time.monotonic() + 20
-    running = [""]
-    while running and time.monotonic() < deadline:
-        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}=orphan") if i["State"] == "running"]
-        time.sleep(0.2)
-    # No reaper has run: the containers ended because their client was gone.
-    assert not running
-    reap_orphans(engine, tmp_path)
-    assert engine.list(f"{LABEL_RUN}=orphan") == []
-    engine.close()
-    assert list(tmp_path.iterdir()) == []
+    assert_all_ended("orphan", 20, tmp_path)
 
 
 def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> None:
@@ -261,18 +267,7 @@ def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> 
         time.sleep(seconds)
         client.kill()
         client.wait()
-    engine = Engine()
-    deadline = time.monotonic() + 30
-    running = [""]
-    while running and time.monotonic() < deadline:
-        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}=stages") if i["State"] == "running"]
-        time.sleep(0.2)
-    assert not running
-    # What was created and never started has no process; the next run removes it.
-    reap_orphans(engine, tmp_path)
-    assert engine.list(f"{LABEL_RUN}=stages") == []
-    engine.close()
-    assert list(tmp_path.iterdir()) == []
+    assert_all_ended("stages", 30, tmp_path)
 
 
 def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -> None:
