@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autoprune.comparison.rows import OK, Measured, Row, relative_change
+from autoprune.comparison.rows import OK, Measured, Row, mean, paired
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,23 @@ def _advise_one(
     ]
     if not usable:
         return Advice(label, None, f"At {label} no method has a finite perplexity.")
-    best = min(usable, key=lambda row: row.selection or math.inf)
-    own = cells[(best.method, label)].losses()
-    ties, better = [], []
+    selection, over = _selection(usable, cells, label)
+    best = min(usable, key=lambda row: selection[row.method])
+    own = cells[(best.method, label)]
+    ties, better, draws = [], [], []
     for row in usable:
         if row is best:
             continue
-        change, interval = relative_change(cells[(row.method, label)].losses(), own)
+        other = cells[(row.method, label)]
+        count, change, interval = paired(other, own)
+        draws.append((count, max(len(other.seeds), len(own.seeds))))
         if interval is None or interval[0] <= 0 <= interval[1]:
             ties.append(row)
         elif change is not None and change < 0:
             better.append(row)
     ties.sort(key=lambda row: row.prune_seconds or 0.0)
-    text = _reason(label, best, baseline, dense, len(usable))
+    found = f"{selection[best.method]:.2f}{over}"
+    text = _reason(label, best, baseline, dense, len(usable), found)
     if better:
         names = ", ".join(row.method for row in better)
         text += (
@@ -89,10 +93,36 @@ def _advise_one(
         text += _about_ties(best, ties)
     elif len(usable) > 1 and not better:
         text += " Its interval against every other method excludes zero."
+    if any(count < most for count, most in draws):
+        least, most = min(draws)[0], max(most for _, most in draws)
+        text += f" Pairs are over the draws that both have, at least {least} of {most}."
     return Advice(label, best.method, text, tuple(row.method for row in ties))
 
 
-def _reason(label: str, best: Row, baseline: str, dense: float | None, count: int) -> str:
+def _selection(
+    usable: Sequence[Row], cells: dict[tuple[str, str], Measured], label: str
+) -> tuple[dict[str, float], str]:
+    """Selection perplexity by method over the draws that all have, and a word on it.
+
+    The word is empty where all methods have the same draws.
+    """
+    found = {row.method: row.selection or math.inf for row in usable}
+    drawn = [set(cells[(row.method, label)].seeds) for row in usable]
+    common = set.intersection(*drawn)
+    if all(seeds == common for seeds in drawn):
+        return found, ""
+    if not common:
+        return found, ", over different draws"
+    for row in usable:
+        of_all = cells[(row.method, label)].over(common)
+        found[row.method] = mean(of_all.perplexities("selection"))
+    words = f"the {len(common)} draws" if len(common) > 1 else "the one draw"
+    return found, f" over {words} that all have"
+
+
+def _reason(
+    label: str, best: Row, baseline: str, dense: float | None, count: int, selection: str
+) -> str:
     strength = f" (as {best.measured_as})" if best.measured_as != best.method else ""
     spread = f" ± {best.deviation:.2f}" if best.deviation is not None else ""
     why = (
@@ -100,7 +130,7 @@ def _reason(label: str, best: Row, baseline: str, dense: float | None, count: in
     )
     among = f" of {count} methods" if count > 1 else ""
     text = (
-        f"At {label} take {best.method}{strength}: {why}{among} ({best.selection:.2f}); "
+        f"At {label} take {best.method}{strength}: {why}{among} ({selection}); "
         f"sealed {best.perplexity:.2f}{spread}"
     )
     if dense is not None:

@@ -49,7 +49,11 @@ def overview(result: Comparison) -> list[list[str]]:
         cells = []
         for target in result.targets:
             row = result.row(method, target)
-            found = [with_deviation(row), short_change(row, result.baseline)] if row else ["–"]
+            found = (
+                [with_deviation(row, result.draws), short_change(row, result.baseline)]
+                if row
+                else ["–"]
+            )
             cells.append(" ".join(filter(None, found)))
         lines.append([method, *cells])
     return lines
@@ -62,7 +66,7 @@ def details(result: Comparison, target: str) -> list[list[str]]:
     return [
         [
             row.method,
-            with_deviation(row),
+            with_deviation(row, result.draws),
             change(row) if row.method != result.baseline else "baseline",
             figure(row.selection),
             exact_zeros(row),

@@ -50,6 +50,11 @@ class Comparison:
         found = (row for row in self.rows if (row.method, row.target) == (method, target))
         return next(found, None)
 
+    @property
+    def draws(self) -> int:
+        """Calibration draws that were asked for."""
+        return int(self.protocol["seeds"])
+
     def best(self, target: str) -> str | None:
         """The recommended method at a budget."""
         return next((entry.method for entry in self.advice if entry.target == target), None)
@@ -75,7 +80,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     Args:
         body: ``model``, ``protocol``, ``tune``, ``planned`` (how many cells there are in all),
             ``dense`` (a record) and ``cells``: one object per method, budget and draw with
-            ``method``, ``measured_as``, ``target``, ``trials`` and ``record``.
+            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``.
     """
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in body["cells"]:
@@ -88,6 +93,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
             {**cells[0]["target"], "label": label},
             cells[0]["trials"],
             [cell["record"] for cell in cells],
+            [cell["seed"] for cell in cells],
         )
         for (method, label), cells in grouped.items()
     ]

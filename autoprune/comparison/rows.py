@@ -2,8 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,15 @@ class Row:
         reason: Why there is no figure.
         measured_as: The method with its tuned strength.
         trials: Selection trials that chose the strength.
-        seeds: Calibration draws.
+        seeds: Calibration draws that are measured.
         perplexity: Mean over draws, on sealed windows.
         deviation: Sample standard deviation over draws; None for one draw.
         selection: Mean perplexity over draws on selection windows.
-        change: Perplexity relative to the baseline's, minus 1, paired by window.
+        selection_deviation: Its sample standard deviation over draws; None for one draw.
+        change: Perplexity relative to the baseline's, minus 1, paired by window over the draws that
+            both have.
         interval: Bootstrap interval of 95 % of ``change`` over windows.
+        paired_draws: Draws that ``change`` is over; None where there is no change.
         zeros: Pruned weights, counted in the weights.
         prunable: All prunable weights.
         prune_seconds: Mean time of scores, masks and repair, statistics excluded.
@@ -53,8 +56,10 @@ class Row:
     perplexity: float | None = None
     deviation: float | None = None
     selection: float | None = None
+    selection_deviation: float | None = None
     change: float | None = None
     interval: Interval | None = None
+    paired_draws: int | None = None
     zeros: int | None = None
     prunable: int | None = None
     prune_seconds: float | None = None
@@ -81,6 +86,7 @@ class Measured:
         target: JSON form of the budget and its ``label``.
         trials: Selection trials.
         records: One record per draw.
+        seeds: Number of each record's draw.
     """
 
     method: str
@@ -88,11 +94,18 @@ class Measured:
     target: Mapping[str, Any]
     trials: int
     records: Sequence[Mapping[str, Any]]
+    seeds: Sequence[int]
 
     @property
     def complete(self) -> bool:
         """Whether every draw has a figure."""
         return bool(self.records) and all(r["status"] == OK for r in self.records)
+
+    def over(self, seeds: Collection[int]) -> "Measured":
+        """The same method with these draws alone."""
+        kept = [n for n, seed in enumerate(self.seeds) if seed in seeds]
+        records, left = [self.records[n] for n in kept], [self.seeds[n] for n in kept]
+        return replace(self, records=records, seeds=left)
 
     def losses(self, part: str = "sealed") -> list[float]:
         """Loss per window, averaged over draws."""
@@ -103,6 +116,27 @@ class Measured:
     def perplexities(self, part: str = "sealed") -> list[float]:
         """Perplexity per draw."""
         return [float(record[part]["perplexity"]) for record in self.records]
+
+
+def paired(measured: Measured, other: Measured) -> tuple[int, float | None, Interval | None]:
+    """Change against another method, over the draws that both have.
+
+    An interrupted comparison leaves methods with different draws, and a mean over three draws less
+    one over two would hold the difference of the draws.
+
+    Args:
+        measured: Complete cells of the one.
+        other: Complete cells of the other, at the same budget.
+
+    Returns:
+        Number of draws that both have, and what :func:`relative_change` gives over them; no change
+        where they share no draw.
+    """
+    common = set(measured.seeds) & set(other.seeds)
+    if not common:
+        return 0, None, None
+    change = relative_change(measured.over(common).losses(), other.over(common).losses())
+    return len(common), *change
 
 
 def relative_change(
@@ -120,10 +154,10 @@ def relative_change(
     differences = [a - b for a, b in zip(losses, reference, strict=True)]
     if not all(math.isfinite(value) for value in differences):
         return None, None
-    mean, interval = bootstrap_mean(differences)
+    difference, interval = bootstrap_mean(differences)
     if interval is None:
-        return _expm1(mean), None
-    return _expm1(mean), (_expm1(interval[0]), _expm1(interval[1]))
+        return _expm1(difference), None
+    return _expm1(difference), (_expm1(interval[0]), _expm1(interval[1]))
 
 
 def _expm1(value: float) -> float:
@@ -131,12 +165,13 @@ def _expm1(value: float) -> float:
     return math.expm1(value) if value < 700 else math.inf
 
 
-def make_row(measured: Measured, reference: Sequence[float] | None) -> Row:
+def make_row(measured: Measured, reference: Measured | Sequence[float] | None) -> Row:
     """The row of one method at one budget.
 
     Args:
         measured: Its cells.
-        reference: Loss of the baseline per sealed window; None when it has none.
+        reference: The baseline at this budget, or the dense model's loss per sealed window; None
+            when it has none.
     """
     place = {
         "method": measured.method,
@@ -150,22 +185,27 @@ def make_row(measured: Measured, reference: Sequence[float] | None) -> Row:
     if not measured.complete:
         reasons = [r["reason"] for r in measured.records if r["status"] != OK]
         return Row(**place, status=UNAVAILABLE, reason=reasons[0] if reasons else "not measured")
-    sealed = measured.perplexities()
-    change, interval = None, None
-    if reference is not None:
+    sealed, selection = measured.perplexities(), measured.perplexities("selection")
+    draws, change, interval = 0, None, None
+    if isinstance(reference, Measured):
+        draws, change, interval = paired(measured, reference)
+    elif reference is not None:
+        draws = len(measured.records)
         change, interval = relative_change(measured.losses(), reference)
     records = measured.records
     return Row(
         **place,
-        perplexity=_mean(sealed),
+        perplexity=mean(sealed),
         deviation=_deviation(sealed),
-        selection=_mean(measured.perplexities("selection")),
+        selection=mean(selection),
+        selection_deviation=_deviation(selection),
         change=change,
         interval=interval,
+        paired_draws=None if change is None else draws,
         zeros=records[0]["zeros"],
         prunable=records[0]["prunable"],
-        prune_seconds=_mean([r["prune_seconds"] for r in records]),
-        evaluate_seconds=_mean([r["sealed"]["seconds"] for r in records]),
+        prune_seconds=mean([r["prune_seconds"] for r in records]),
+        evaluate_seconds=mean([r["sealed"]["seconds"] for r in records]),
         notes=sum(r["note_count"] for r in records),
     )
 
@@ -185,17 +225,18 @@ def make_rows(
         dense: Record of the dense model.
         baseline: Name of the method compared with, or ``dense``.
     """
-    references: dict[str, Sequence[float] | None] = {}
+    references: dict[str, Measured | Sequence[float] | None] = {}
     for entry in measured:
         label = entry.target["label"]
         if baseline == DENSE:
             references[label] = dense["sealed"]["nll"] if dense["status"] == OK else None
         elif entry.method == baseline and entry.complete:
-            references[label] = entry.losses()
+            references[label] = entry
     return tuple(make_row(entry, references.get(entry.target["label"])) for entry in measured)
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; infinite when a value is not finite."""
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
 
 

@@ -22,12 +22,18 @@ def figure(value: float | None) -> str:
     return f"{value:.2f}" if value < 1000 else f"{value:,.0f}"
 
 
-def with_deviation(row: Row) -> str:
-    """``45.31 ± 0.42``; ``unavailable`` without a figure."""
+def with_deviation(row: Row, draws: int) -> str:
+    """``45.31 ± 0.42``; ``unavailable`` without a figure.
+
+    Args:
+        row: The row.
+        draws: Calibration draws that were asked for; a row that has fewer says so.
+    """
     if row.status != OK:
         return "unavailable"
     spread = f" ± {figure(row.deviation)}" if row.deviation is not None else ""
-    return figure(row.perplexity) + spread
+    cut = f" ({row.seeds} of {draws} draws)" if row.seeds < draws else ""
+    return figure(row.perplexity) + spread + cut
 
 
 def percent(value: float | None) -> str:
@@ -40,12 +46,13 @@ def percent(value: float | None) -> str:
 
 
 def change(row: Row) -> str:
-    """``−12.1 % [−14.0, −10.3]``."""
+    """``−12.1 % [−14.0, −10.3]``; with the number of pairs where a draw of the row has none."""
     text = percent(row.change)
-    if row.interval is None or row.change is None:
-        return text
-    low, high = (percent(value).removesuffix(" %") for value in row.interval)
-    return f"{text} [{low}, {high}]"
+    if row.interval is not None and row.change is not None:
+        low, high = (percent(value).removesuffix(" %") for value in row.interval)
+        text = f"{text} [{low}, {high}]"
+    few = row.paired_draws is not None and row.paired_draws < row.seeds
+    return f"{text} over {row.paired_draws} draws of both" if few else text
 
 
 def short_change(row: Row, baseline: str) -> str:
@@ -102,7 +109,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         (
             "intervals",
             f"95 %, bootstrap over windows of the paired difference to {result.baseline}, losses "
-            "averaged over draws; ± is the sample deviation over draws",
+            "averaged over the draws that both have; ± is the sample deviation over draws",
         ),
         ("seconds", "scores, masks and repair; not the statistics that a draw's methods share"),
     ]

@@ -181,5 +181,48 @@ def test_an_interrupted_run_says_so(known: Comparison) -> None:
     assert "the only one with a figure" in cut.advice[0].text
 
 
+def test_pairs_are_over_the_draws_that_both_have() -> None:
+    """The third draw is far easier: over different draws wanda+ramp would look 20 % better."""
+    found = gather(
+        body(
+            cell("wanda", record(moved(0.0), 1.0)),
+            cell("wanda+ramp", record(moved(0.1), 1.1)),
+            cell("wanda", record(moved(0.2), 1.2), 1),
+            cell("wanda+ramp", record(moved(0.3), 1.3), 1),
+            cell("wanda+ramp", record(moved(-2.0), 0.1), 2),
+        )
+        | {"planned": 6, "protocol": PROTOCOL | {"seeds": 3, "draw_digests": ["ab"] * 3}}
+    )
+    row, base = found.row("wanda+ramp", "50 %"), found.row("wanda", "50 %")
+    assert row is not None and base is not None
+    assert (row.seeds, row.paired_draws, base.seeds, base.paired_draws) == (3, 2, 2, 2)
+    assert row.change == pytest.approx(math.expm1(0.1), rel=1e-9)
+    assert row.interval == pytest.approx((math.expm1(0.1),) * 2, rel=1e-9)
+    (advice,) = found.advice
+    assert advice.method == "wanda"
+    mean = (math.exp(1.0) + math.exp(1.2)) / 2
+    assert f"({mean:.2f} over the 2 draws that all have)" in advice.text
+    assert "Pairs are over the draws that both have, at least 2 of 3." in advice.text
+    text = markdown(found)
+    assert "(2 of 3 draws)" in text and "over 2 draws of both" in text
+    # The same draws everywhere: nothing of it is said.
+    same = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", record(BASE, 1.1))))
+    assert "draws that" not in same.advice[0].text
+
+
+def test_methods_without_a_common_draw_are_not_paired() -> None:
+    found = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", record(moved(-0.5), 0.9), 1)))
+    row = found.row("ria", "50 %")
+    assert row is not None and (row.change, row.paired_draws) == (None, None)
+    assert "over different draws" in found.advice[0].text
+
+
+def test_selection_has_a_deviation_over_draws(known: Comparison) -> None:
+    row = known.row("wanda", "50 %")
+    assert row is not None
+    values = [math.exp(1.0), math.exp(1.1)]
+    assert row.selection_deviation == pytest.approx(statistics.stdev(values), rel=1e-12)
+
+
 def test_latex_escapes_everything_special() -> None:
     assert escape("a_b & 5 % {x} ± −") == r"a\_b \& 5 \% \{x\} $\pm$ $-$"

@@ -1,0 +1,94 @@
+"""The ledger of looks at sealed texts: whole entries survive whatever killed their writer."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import DamagedFileError
+from tasks.sealed_touches import touch, touches
+from tasks.state import State
+
+TEXT, OTHER = "ab" * 32, "cd" * 32
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State.open(tmp_path / "state")
+
+
+def ledger(state: State) -> Path:
+    return state.root / "sealed-touches.jsonl"
+
+
+def test_a_last_line_cut_at_any_byte_costs_no_entry(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("search a", "evaluation b", "comparison ü"):
+        touch(state, TEXT, run)
+    whole = ledger(state).read_bytes()
+    start = whole[:-1].rindex(b"\n") + 1
+    for end in range(start, len(whole) + 1):
+        ledger(state).write_bytes(whole[:end])
+        caplog.clear()
+        # Only when all but the line's end is there was the entry complete.
+        complete = end >= len(whole) - 1
+        said = start < end and not complete
+        with caplog.at_level(logging.WARNING):
+            assert touches(state, TEXT) == 2 + complete, end
+        assert ("the last line is cut" in caplog.text) == said, end
+        assert ledger(state).read_bytes() == whole[:end]
+        assert touch(state, TEXT, "promotion d") == 3 + complete, end
+        runs = [json.loads(line)["run"] for line in ledger(state).read_bytes().splitlines()]
+        kept = ["search a", "evaluation b"] + ["comparison ü"] * complete
+        assert runs == [*kept, "promotion d"], end
+        # The one that was cut is noted again when its run looks again.
+        assert touch(state, TEXT, "comparison ü") == 4, end
+
+
+def test_zeros_that_a_power_cut_leaves_are_a_cut_line(state: State) -> None:
+    touch(state, TEXT, "a")
+    ledger(state).write_bytes(ledger(state).read_bytes() + b"\0" * 40)
+    assert touches(state, TEXT) == 1
+    assert touch(state, TEXT, "b") == 2
+    assert len(ledger(state).read_bytes().splitlines()) == 2
+
+
+def test_a_line_before_the_last_is_never_passed_over(state: State) -> None:
+    for run in ("a", "b", "c"):
+        touch(state, TEXT, run)
+    lines = ledger(state).read_bytes().splitlines(keepends=True)
+    for wrong in (lines[1][:9] + b"\n", b'{"text": "x"}\n', b"7\n"):
+        ledger(state).write_bytes(lines[0] + wrong + lines[2])
+        for look in (lambda: touches(state, TEXT), lambda: touch(state, TEXT, "d")):
+            with pytest.raises(DamagedFileError, match="line 2, is no entry"):
+                look()
+    # A last line with its end was written whole; if it is no entry, somebody changed it.
+    ledger(state).write_bytes(lines[0] + b"{}\n")
+    with pytest.raises(DamagedFileError, match="line 2"):
+        touches(state, TEXT)
+
+
+def test_the_same_run_counts_once_for_each_text(state: State) -> None:
+    assert [touch(state, TEXT, "a"), touch(state, TEXT, "a"), touch(state, OTHER, "a")] == [1, 1, 1]
+    assert (touches(state, TEXT), touches(state, OTHER), touches(state, "ef")) == (1, 1, 0)
+
+
+def test_processes_that_note_the_same_cells_count_each_once(state: State) -> None:
+    code = """
+import sys
+from pathlib import Path
+from tasks.sealed_touches import touch
+from tasks.state import State
+state = State.open(Path(sys.argv[1]))
+for number in range(30):
+    touch(state, "ab" * 32, f"cell {number}")
+"""
+    line = [sys.executable, "-c", code, str(state.root)]
+    runs = [subprocess.Popen(line) for _ in range(3)]
+    assert [run.wait() for run in runs] == [0, 0, 0]
+    entries = [json.loads(line)["run"] for line in ledger(state).read_text().splitlines()]
+    assert sorted(entries) == sorted(f"cell {number}" for number in range(30))
