@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoprune.recipe import Recipe
-from autoprune.report.data import Command, RunReport, Split, Stage
+from autoprune.report.data import Command, RunReport, SharedText, Split, Stage
 from autoprune.report.gathering import with_search
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
@@ -42,6 +42,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         pattern=spec.pattern,
         designer=facts.get("designer", spec.designer.kind),
         splits=_splits(facts, search.touches),
+        overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
         stages=tuple(Stage(name, sec) for name, sec in facts.get("stages", {}).items()),

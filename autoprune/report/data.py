@@ -53,6 +53,25 @@ class Split(_Part):
 
 
 @dataclass(frozen=True)
+class SharedText(_Part):
+    """Documents of one part that share a run of words with another part, after the split.
+
+    Args:
+        first: The part whose documents were checked.
+        second: The part they were checked against.
+        words: Length of the run.
+        checked: Documents of ``first``.
+        shared: Those that share one.
+    """
+
+    first: str
+    second: str
+    words: int
+    checked: int
+    shared: int
+
+
+@dataclass(frozen=True)
 class Stage(_Part):
     """Wall-clock seconds that one stage of the run took."""
 
@@ -210,6 +229,7 @@ class RunReport(_Part):
         pattern: ``unstructured`` or N:M.
         designer: Who designed, for example the name of the language model.
         splits: Calibration, selection, sealed.
+        overlap: What these share all the same, by pair and length.
         spec: The whole search specification.
         machine: What it ran on, by name: CPU, memory, versions.
         command: What was typed.
@@ -234,6 +254,7 @@ class RunReport(_Part):
     pattern: str = "unstructured"
     designer: str = ""
     splits: tuple[Split, ...] = ()
+    overlap: tuple[SharedText, ...] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
     command: str = ""

@@ -10,6 +10,7 @@ from autoprune.report.data import (
     Node,
     Point,
     RunReport,
+    SharedText,
     Split,
     Stage,
 )
@@ -195,6 +196,10 @@ def make_report(candidates: int = 32, seed: int = 7) -> RunReport:
             Split("calibration", 52, 8192, "ab" * 32),
             Split("selection", 27, 10240, "cd" * 32, uses=candidates),
             Split("sealed", 27, 10240, "ef" * 32, uses=1),
+        ),
+        overlap=(
+            SharedText("calibration", "selection", 8, 52, 3),
+            SharedText("calibration", "selection", 10, 52, 0),
         ),
         spec={"sparsity": 0.6, "designer": {"kind": "local", "temperature": 0.8}, "seed": 0},
         machine={"cpu": "2 cores", "memory": "24 GB", "torch": "2.9.0", "autoprune": "0.1.0"},

@@ -154,6 +154,8 @@ def test_what_people_look_for_is_there() -> None:
         assert entry.code.replace("_", " ") in words
     for split in report.splits:
         assert split.digest[:12] in words
+    shared = "calibration with selection 3 of 52 (8 words); calibration with selection 0 of 52 (10"
+    assert shared in words
     assert report.command in words
     assert all(command.text in words for command in report.next_commands)
     nodes = packed(text)
