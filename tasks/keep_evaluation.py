@@ -39,9 +39,10 @@ def keep_evaluation(
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
     write_json(folder / "record.json", record)
     try:
-        from tasks.mirror import tracker_of
+        from tasks.mirror import require_answer, tracker_of
         from tasks.track.stages import log_stage
 
+        require_answer(state.tracking_uri, patient=True)
         tags = {f"version.{name}": value for name, value in machine().items()} | commit()
         tags |= {"model": model, "model.digest": record["model_digest"]}
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}

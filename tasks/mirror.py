@@ -61,7 +61,7 @@ def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
     """
     state = State.open(Path(root))
     try:
-        _require_answer(state.tracking_uri, patient=status in LAST_WORDS)
+        require_answer(state.tracking_uri, patient=status in LAST_WORDS)
         parent = _mirror(state, run_id, status, settled)
         place = _place(state, parent, run_id)
         return {"ok": True, "parent": parent, "place": place, "error": ""}
@@ -72,7 +72,7 @@ def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
         return {"ok": False, "parent": None, "place": "", "error": reason}
 
 
-def _require_answer(address: str, *, patient: bool) -> None:
+def require_answer(address: str, *, patient: bool) -> None:
     """Ask a server whether it is there; files need no asking.
 
     Raises:

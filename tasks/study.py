@@ -119,7 +119,7 @@ def fill_subject(
     Returns:
         One entry per suite: digest, status, and why there is no result where there is none.
     """
-    from autoprune.study.cells import Subject, cell_digest
+    from autoprune.study.cells import Subject
 
     bench = find_workbench(bench_id)
     assert isinstance(bench, StudyBench)
@@ -129,8 +129,7 @@ def fill_subject(
     model = bench.loaded.source.digest
     known = seen.digest if seen is not None else ""
     cells: list[dict[str, Any]] = [
-        {"suite": suite, "id": cell_digest(chosen, model, text, with_contents(suite), known)}
-        for suite in suites
+        {"suite": suite, "id": _cell_id(chosen, model, text, suite, known)} for suite in suites
     ]
     waiting = [cell for cell in cells if not _file(folder, cell["id"]).is_file()]
     reasons: dict[str, str] = {}
@@ -157,6 +156,15 @@ def fill_subject(
         }
         for cell in cells
     ]
+
+
+def _cell_id(
+    subject: "Subject", model: str, text: dict[str, Any], suite: dict[str, Any], known: str
+) -> str:
+    from autoprune.study.cells import cell_digest, versions_of
+
+    versions = versions_of(suite["name"])
+    return cell_digest(subject, model, text, with_contents(suite), known, versions)
 
 
 def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: int) -> None:

@@ -1,8 +1,8 @@
-"""Task that writes a study's results: Parquet, JSON, and a run in MLflow."""
+"""Task that writes a study's results: Parquet, JSON, and runs in MLflow."""
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.keep_evaluation import figures
 from tasks.policies import step
@@ -10,9 +10,15 @@ from tasks.provenance import commit, machine
 from tasks.state import State, model_slug
 from tasks.study import read_cell, study_folder
 
+if TYPE_CHECKING:
+    from tasks.track.stages import Part
+
 log = logging.getLogger(__name__)
 
-_LABELS = ("model", "scheme", "ratio", "policy", "id")
+# What a pruned model of a study is named by.
+SUBJECT = ("model", "scheme", "ratio", "policy")
+_LABELS = (*SUBJECT, "id")
+FILES = ("results.parquet", "study.json")
 
 
 @step("write study", "write {name}")
@@ -39,19 +45,10 @@ def write_study(
     write_json(folder / "study.json", {"name": name, "params": params, "cells": cells})
     record: dict[str, Any] = {"folder": str(folder), "mlflow_run": None, "error": ""}
     try:
-        from tasks.mirror import tracker_of
-        from tasks.track.stages import log_stage
+        from tasks.mirror import require_answer
 
-        files = folder / "mirrored"
-        files.mkdir(exist_ok=True)
-        for file in ("results.parquet", "study.json"):
-            (files / file).write_bytes((folder / file).read_bytes())
-        record["mlflow_run"] = log_stage(
-            tracker_of(state), "study", f"study-{model_slug(name)}", name,
-            params=params, metrics=_metrics(full),
-            tags={f"version.{key}": value for key, value in machine().items()} | commit(),
-            folder=files,
-        )  # fmt: skip
+        require_answer(state.tracking_uri, patient=True)
+        record["mlflow_run"] = _mirror(state, name, params, full, folder)
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the results stand.
         log.info("mirroring failed", exc_info=True)
@@ -84,12 +81,58 @@ def _write_table(cells: list[dict[str, Any]], path: Path) -> None:
     write_rows([row for _, row in pairs], path, [label for label, _ in pairs])
 
 
-def _metrics(cells: list[dict[str, Any]]) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _mirror(
+    state: State, name: str, params: dict[str, Any], cells: list[dict[str, Any]], folder: Path
+) -> str:
+    """One run for a study of these settings, and one below it for each pruned model."""
+    from autoprune.digest import digest_json
+    from tasks.mirror import tracker_of
+    from tasks.track.stages import log_stage
+
+    # Parameters of a run never change, so a study that grew is a run of its own.
+    run = f"{name}-{digest_json(params)[:8]}"
+    states = [cell["status"] for cell in cells]
+    counts = {
+        "cells_total": float(len(states)),
+        "cells_unavailable_total": float(sum(state != "ok" for state in states)),
+    }
+    return log_stage(
+        tracker_of(state), "study", f"study-{model_slug(name)}", run,
+        params=params, metrics=counts, parts=subject_parts(cells),
+        tags={f"version.{key}": value for key, value in machine().items()} | commit(),
+        files=[folder / file for file in FILES],
+    )  # fmt: skip
+
+
+def subject_parts(cells: list[dict[str, Any]]) -> "list[Part]":
+    """Child runs of a study: a model pruned in one way, with its figures of all suites.
+
+    Args:
+        cells: One entry per cell with its rows.
+    """
+
+    grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:
-        where = f"{model_slug(cell['model'])}/{cell['scheme']}/{cell['ratio']:g}/{cell['policy']}"
-        found |= {f"{where}/{key}": value for key, value in figures(cell["rows"]).items()}
-    return {key: value for key, value in found.items() if not key.endswith((" low", " high"))}
+        grouped.setdefault(tuple(cell[key] for key in SUBJECT), []).append(cell)
+    return [_part(dict(zip(SUBJECT, key, strict=True)), mine) for key, mine in grouped.items()]
+
+
+def _part(subject: dict[str, Any], cells: list[dict[str, Any]]) -> "Part":
+    from tasks.track.stages import Part
+
+    title = f"{model_slug(subject['model'])} {subject['scheme']} {subject['ratio']:g}"
+    lacking = {cell["suite"]: cell["reason"] for cell in cells if cell["status"] != "ok"}
+    reached = "ok" if not lacking else "partly" if len(lacking) < len(cells) else "unavailable"
+    tags = {"autoprune.status": reached}
+    tags |= {f"unavailable.{suite}": reason for suite, reason in lacking.items()}
+    found = figures([row for cell in cells for row in cell["rows"]])
+    return Part(
+        " ".join(str(value) for value in subject.values()),
+        f"{title} {subject['policy']}",
+        params=subject,
+        metrics=found,
+        tags=tags | {f"cell.{cell['suite']}": cell["id"] for cell in cells},
+    )
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from autoprune import __version__
 from autoprune.digest import digest_json
 from autoprune.study.schemes import DENSE, Scheme, parse_scheme
 
@@ -56,7 +58,12 @@ def subjects(
 
 
 def cell_digest(
-    subject: Subject, model_digest: str, text: dict[str, Any], suite: dict[str, Any], seen: str
+    subject: Subject,
+    model_digest: str,
+    text: dict[str, Any],
+    suite: dict[str, Any],
+    seen: str,
+    versions: dict[str, str],
 ) -> str:
     """Under which name a result is kept: everything that decides about it.
 
@@ -66,9 +73,27 @@ def cell_digest(
         text: Digest of the calibration text, windows and their length.
         suite: Name and all settings.
         seen: Digest of everything that must not be measured on.
+        versions: Of the packages that compute the figures; see :func:`versions_of`.
     """
     own = {**subject.to_json(), "model": model_digest}
-    return digest_json([CELL_VERSION, own, text, suite, seen])
+    return digest_json([CELL_VERSION, own, text, suite, seen, versions])
+
+
+def versions_of(suite: str) -> dict[str, str]:
+    """Versions of what computes a suite's figures; those of lm-eval count for its tasks alone.
+
+    Args:
+        suite: Name of the suite.
+    """
+    packages = ["torch", "transformers"] + (["lm_eval"] if suite == "tasks" else [])
+    return {"autoprune": __version__} | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def matrix(

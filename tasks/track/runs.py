@@ -137,7 +137,7 @@ class Tracker:
         Returns:
             Number of entries written.
         """
-        children = self._known_children(parent_id)
+        children = self.child_runs(parent_id)
         written = 0
         for entry in entries:
             record = {key: value for key, value in entry.items() if key not in VOLATILE}
@@ -187,7 +187,7 @@ class Tracker:
 
     def children(self, parent_id: str) -> dict[str, str]:
         """MLflow run of each entry that is written."""
-        return {name: str(run.info.run_id) for name, run in self._known_children(parent_id).items()}
+        return {name: str(run.info.run_id) for name, run in self.child_runs(parent_id).items()}
 
     def searches(self) -> dict[str, str]:
         """MLflow id of the parent run of every search, by our name; the latest of a name."""
@@ -196,9 +196,7 @@ class Tracker:
 
     def measured(self, parent_id: str) -> list[Run]:
         """Runs of a search's entries whose masks are recorded."""
-        return [
-            run for run in self._known_children(parent_id).values() if MASKS_TAG in run.data.tags
-        ]
+        return [run for run in self.child_runs(parent_id).values() if MASKS_TAG in run.data.tags]
 
     def _all_runs(self, query: str) -> list[Run]:
         places = [one.experiment_id for one in self.client.search_experiments()]
@@ -212,7 +210,8 @@ class Tracker:
                 break
         return found
 
-    def _known_children(self, parent_id: str) -> dict[str, Run]:
+    def child_runs(self, parent_id: str) -> dict[str, Run]:
+        """The child runs of a parent, by what :data:`ENTRY_TAG` names; kept in memory."""
         if parent_id not in self._children:
             experiment = self.client.get_run(parent_id).info.experiment_id
             query = f"tags.`{PARENT}` = '{parent_id}' and tags.`{ENTRY_TAG}` LIKE '%'"

@@ -1,16 +1,50 @@
-"""One MLflow run for a stage that is no search: an evaluation, a study."""
+"""MLflow runs for a stage that is no search: an evaluation, a study, a comparison."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Param, ViewType
+from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from tasks.track.runs import LONGEST_PARAM, RUN_NAME, RUN_TAG, Tracker, metric_name
+from autoprune.digest import digest_json
+from tasks.track.runs import (
+    DIGEST_TAG,
+    ENTRY_TAG,
+    LONGEST_PARAM,
+    LONGEST_TAG,
+    PARENT,
+    RUN_NAME,
+    RUN_TAG,
+    Tracker,
+    metric_name,
+)
 
 KIND_TAG = "autoprune.kind"
 _LARGEST_BATCH = 900
+# What one call may hold of the others.
+_MOST_PARAMS = 100
+
+
+@dataclass(frozen=True)
+class Part:
+    """One child run of a stage.
+
+    Args:
+        id: Names it among the stage's children, and stays the same when it is written again.
+        name: For people.
+        params: What it is; never changed later.
+        metrics: Its figures by name.
+        tags: What may change later.
+    """
+
+    id: str
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def log_stage(
@@ -23,18 +57,24 @@ def log_stage(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
     folder: Path | None = None,
+    files: Iterable[Path] = (),
+    parts: Iterable[Part] = (),
+    status: str = "FINISHED",
 ) -> str:
-    """Write a finished stage as one run; the same name writes the same run again.
+    """Write a stage as one run with its parts as children; the same name writes it again.
 
     Args:
         tracker: The store.
-        kind: ``evaluation`` or ``study``.
+        kind: ``evaluation``, ``study`` or ``comparison``.
         model: Reference of the model, which names the experiment.
         name: Name of the run, unique in its kind.
         params: Settings.
         metrics: Figures by name.
         tags: Provenance.
         folder: Its files become artifacts.
+        files: Become artifacts too.
+        parts: Child runs; one that did not change since it was written is left alone.
+        status: ``FINISHED``, or ``KILLED`` where it was interrupted.
 
     Returns:
         The run's MLflow id.
@@ -47,13 +87,54 @@ def log_stage(
     else:
         first = {RUN_TAG: name, KIND_TAG: kind, RUN_NAME: name}
         run_id = str(client.create_run(experiment, tags=first, run_name=name).info.run_id)
-        texts = {key: value if isinstance(value, str) else json.dumps(value)
-                 for key, value in params.items() if value is not None}  # fmt: skip
-        client.log_batch(run_id, params=[Param(k, v[:LONGEST_PARAM]) for k, v in texts.items()])
+        given = _params(params)
+        for start in range(0, max(len(given), 1), _MOST_PARAMS):
+            client.log_batch(run_id, params=given[start : start + _MOST_PARAMS])
+    for part in parts:
+        _write_part(tracker, experiment, run_id, kind, part)
     figures = [(metric_name(key), value) for key, value in metrics.items()]
     for start in range(0, max(len(figures), 1), _LARGEST_BATCH):
         tracker.totals(run_id, dict(figures[start : start + _LARGEST_BATCH]), tags)
     if folder is not None:
         tracker.files(run_id, folder)
-    tracker.end(run_id, "FINISHED")
+    for file in files:
+        tracker.file(run_id, file)
+    tracker.end(run_id, status)
     return run_id
+
+
+def _write_part(tracker: Tracker, experiment: str, parent: str, kind: str, part: Part) -> None:
+    """Three calls; the digest goes last, so that a part that was cut off is written again."""
+    client, children = tracker.client, tracker.child_runs(parent)
+    content = [part.name, dict(part.params), dict(part.metrics), dict(part.tags)]
+    digest = digest_json(content)
+    run = children.get(part.id)
+    if run is not None and run.data.tags.get(DIGEST_TAG) == digest:
+        return
+    fixed = {PARENT: parent, ENTRY_TAG: part.id, KIND_TAG: f"{kind} part", RUN_NAME: part.name}
+    if run is None:
+        run = client.create_run(experiment, tags=fixed, run_name=part.name)
+        children[part.id] = run
+    run_id, now = str(run.info.run_id), int(time.time() * 1000)
+    tags = {**part.tags, DIGEST_TAG: digest}
+    metrics = [Metric(metric_name(key), value, now, 0) for key, value in part.metrics.items()]
+    written = DIGEST_TAG in run.data.tags
+    for start in range(0, max(len(metrics), 1), _LARGEST_BATCH):
+        last = start + _LARGEST_BATCH >= len(metrics)
+        client.log_batch(
+            run_id,
+            metrics=metrics[start : start + _LARGEST_BATCH],
+            params=() if written or start else _params(part.params)[:_MOST_PARAMS],
+            tags=[RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()] if last else (),
+        )
+    client.set_terminated(run_id, "FINISHED")
+    run.data.tags.update(tags)
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in values.items()
+        if value is not None
+    }
+    return [Param(metric_name(key), text[:LONGEST_PARAM]) for key, text in texts.items()]

@@ -194,7 +194,8 @@ def test_what_the_model_has_seen(
         "\n\n".join(f"seen words number {i} and {i} more of them again" for i in range(9))
     )
     words = ("--corpus", str(text), "--references", str(text))
-    assert "says nothing" in refused(*words, "--seqlen", "16", code=1)
+    (row,) = evaluate(*words, "--seqlen", "16")["rows"]
+    assert row["status"] == "unavailable" and "says nothing" in row["reason"]
 
 
 def test_prune_leaves_held_out_text_out(

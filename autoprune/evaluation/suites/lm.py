@@ -86,6 +86,7 @@ class LanguageSuite:
 
         Raises:
             UsageError: If a corpus is unknown, or shorter than one window.
+            ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
         shared = model_protocol(loaded) | {
             "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
@@ -97,6 +98,11 @@ class LanguageSuite:
             try:
                 prepared[ref] = self._prepare(loaded, ref, around)
             except PrerequisiteError as error:
+                rows.append(context.missing(ref, "perplexity", str(error)))
+            except ContaminationError as error:
+                if around.overlap == "refuse":
+                    raise
+                # Nothing is left of this corpus; the others are still measured.
                 rows.append(context.missing(ref, "perplexity", str(error)))
         for text in prepared.values():
             rows += self._loss_rows(loaded, text, context, report)

@@ -157,7 +157,9 @@ def _task_rows(
     around: Surroundings,
 ) -> list[Row]:
     measured = results["samples"].get(name, [])
-    texts = [_text_of(sample["doc"]) for sample in measured]
+    # One sample per document and filter; a document is checked and counted once.
+    documents = {sample["doc_id"]: sample["doc"] for sample in measured}
+    texts = [_text_of(document) for document in documents.values()]
     try:
         found = clean(texts, around, what=f"the task {name!r}", items=True)
     except ContaminationError as error:
@@ -165,7 +167,9 @@ def _task_rows(
             raise
         # Nothing is left of this task; the other tasks are still measured.
         return [context.missing(name, _AVERAGED, str(error))]
-    samples = [measured[index] for index in found.kept]
+    numbers = list(documents)
+    kept = {numbers[index] for index in found.kept}
+    samples = [sample for sample in measured if sample["doc_id"] in kept]
     protocol = {
         "shots": results["n-shot"].get(name), "task_version": results["versions"].get(name),
         "data": digest_json([[s["doc_hash"], s["prompt_hash"], s["target_hash"]] for s in samples]),

@@ -9,7 +9,10 @@ import torch
 from tiny_subject import broken_subject, tiny_subject
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.hygiene import ContaminationError
+from autoprune.evaluation.seen_text import SeenText
 from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.rows import Row
@@ -106,3 +109,20 @@ def test_corpora_that_cannot_be_had(text_file: str) -> None:
     )
     assert (missing.status, missing.name) == ("unavailable", "wikitext2")
     assert rest[0].status == "ok"
+
+
+def test_a_corpus_that_was_seen_whole_does_not_end_the_others(
+    text_file: str, tmp_path: Path
+) -> None:
+    known = "\n\n".join(f"seen words number {i} and {i} more of them again" for i in range(9))
+    (tmp_path / "seen.txt").write_text(known)
+    corpora = (str(tmp_path / "seen.txt"), text_file)
+    suite = LanguageSuite(corpora, seqlen=16, windows=2)
+    seen = SeenText.of(known.split("\n\n"))
+    lacking, *others = suite.run(tiny_subject(), around=Surroundings(seen=seen))
+    assert (lacking.status, lacking.value) == ("unavailable", None)
+    assert "all 9 parts of the text" in lacking.reason and "says nothing" in lacking.reason
+    alone = LanguageSuite((text_file,), seqlen=16, windows=2).run(tiny_subject())
+    assert [row.value for row in others] == [row.value for row in alone]
+    with pytest.raises(ContaminationError, match="9 of 9 parts"):
+        suite.run(tiny_subject(), around=Surroundings(seen=seen, overlap="refuse"))

@@ -43,6 +43,11 @@ doc_to_target: "{{{{choices[label]}}}}"
 generation_kwargs: {{until: ["\\n"], max_gen_toks: 4}}
 metric_list: [{{metric: exact_match}}]
 """
+FILTERS = """
+filter_list:
+  - {name: first, filter: [{function: regex, regex_pattern: "(.)"}, {function: take_first}]}
+  - {name: whole, filter: [{function: take_first}]}
+"""
 BROKEN = """
 task: local_broken
 output_type: multiple_choice
@@ -190,6 +195,27 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
     lacking, *others = both.run(subject, around=Surroundings(seen=seen))
     assert lacking.value is None and "all 1 parts" in lacking.reason
     assert others[0].items == dropped.items
+
+
+def test_a_document_counts_once_however_many_filters_read_its_answer(
+    folder: str, tmp_path: Path
+) -> None:
+    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.evaluation.suites.cleaning import Surroundings
+
+    long = {**QUESTIONS[0], "question": "one two three four five six seven eight nine the sky is"}
+    data = tmp_path / "long.jsonl"
+    data.write_text("".join(json.dumps(q) + "\n" for q in [*QUESTIONS, long]))
+    text = GENERATION.replace("local_generation", "local_filters") + SHARED
+    (tmp_path / "filters.yaml").write_text(text.format(data=data) + FILTERS)
+    seen = SeenText.of(["zero one two three four five six seven eight ten"])
+    suite = TasksSuite(("local_filters",), str(tmp_path))
+    rows = suite.run(tiny_subject(), around=Surroundings(seen=seen))
+    assert {row.protocol["filter"] for row in rows} == {"first", "whole"}
+    for row in rows:
+        overlap = row.details["overlap"]
+        assert (overlap["checked"], overlap["contaminated"], overlap["dropped"]) == (5, 1, 1)
+        assert len(row.items) == row.details["items"] == 4
 
 
 def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:
