@@ -10,21 +10,12 @@ from autoprune.design.chat import Reply
 from autoprune.progress import silent
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
-from autoprune.search.steps import (
-    Done,
-    Measure,
-    Outcome,
-    Propose,
-    Seal,
-    Validate,
-    WorkStep,
-    outcome_from_json,
-)
+from autoprune.search.steps import Done, Propose, WorkStep
+from tasks import steps
 from tasks.design import Drafting, drafting
-from tasks.measure import measure, prepare, seal
+from tasks.measure import prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
-from tasks.validate import validate
 from tasks.workbench import opened
 
 Ask = Callable[[Propose], Reply]
@@ -72,23 +63,8 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
                 answer = ask(step) if ask else draft.designer.complete(step.request)
                 search.record(step, answer)
             else:
-                search.record(step, _answer(bench.id, step))
+                search.record(step, steps.do(bench.id, step))
             _say(name, search, step, time.monotonic() - started)
-
-
-def _answer(bench: str, step: WorkStep) -> Outcome:
-    match step:
-        case Validate():
-            found = validate(bench, step.step_id, step.recipe.to_json())
-        case Measure():
-            where = (step.windows, step.sparsity, step.draw, step.kl)
-            found = measure(bench, step.step_id, step.recipe.to_json(), *where)
-        case Seal():
-            recipes = [(name, recipe.to_json()) for name, recipe in step.recipes]
-            found = seal(bench, step.step_id, recipes, step.windows, step.sparsity)
-        case _:
-            raise AssertionError(step)
-    return outcome_from_json(found)
 
 
 def _say(name: str, search: Search, step: WorkStep, seconds: float) -> None:

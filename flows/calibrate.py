@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows import console
 from flows.naming import run_name
-from flows.stage_params import CalibrateParams
+from flows.params import CalibrateParams
 from tasks.calibrate import collect_statistics, cut_windows, load_model
 from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
 from flows.cli_parser import parse
+from flows.ending import end_fast
 
 INTERRUPTED = 130
+NEXT = "next  "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,13 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     _set_up_logging(args.verbose)
+    end_fast()
     try:
         code: int = args.run(args)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        again = shlex.join(["autoprune", *words])
-        print(f"\ninterrupted; what is finished is kept; go on with: {again}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        way_on = _way_on(stop) or f"{NEXT}{shlex.join(['autoprune', *words])}"
+        print(f"\ninterrupted; what is finished is kept\n{way_on}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`); the interpreter must not complain at its own exit.
@@ -49,13 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(error: Exception, args: argparse.Namespace) -> int:
     code = getattr(error, "exit_code", 1)
-    message = _message(error)
+    message, way_on = _message(error), _way_on(error)
     if args.json:
-        print(json.dumps({"ok": False, "error": message, "exit_code": code}))
+        record = {"ok": False, "error": message, "exit_code": code}
+        if way_on:
+            record["next"] = way_on.removeprefix(NEXT)
+        print(json.dumps(record))
     if args.verbose:
         traceback.print_exc()
     print(f"autoprune: {message}", file=sys.stderr)
+    if way_on:
+        print(way_on, file=sys.stderr)
     return int(code)
+
+
+def _way_on(error: BaseException) -> str:
+    """The last line where an error knows what goes on after it; empty where it does not."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(NEXT)]
+    return notes[-1] if notes else ""
 
 
 def _message(error: Exception) -> str:

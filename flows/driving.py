@@ -25,16 +25,16 @@ from autoprune.storage import write_json
 from flows import console
 from flows.leaderboard import rows
 from flows.runners import Workers
+from tasks import steps
 from tasks.calls import designer_calls
 from tasks.design import propose
-from tasks.measure import measure, measure_dense, seal
+from tasks.measure import measure_dense
 from tasks.mirror import mirror
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles, read_object
 from tasks.run_report import build_report, recipe_sheets
 from tasks.search_bench import SEALED
 from tasks.state import State
-from tasks.validate import validate
 
 # A run that is stopped has this long for its last words to MLflow; the log has all of them anyway.
 STOP_SECONDS = 4.0
@@ -86,12 +86,12 @@ class Driver:
 
     def _outcomes(self) -> Iterator[tuple[WorkStep, Outcome]]:
         """Do the next step here, or all that may be done now where there are workers."""
-        steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
-        if self.workers is None or not all(isinstance(s, Validate | Measure) for s in steps):
-            yield steps[0], self._execute(steps[0])
+        open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
+        if self.workers is None or not all(isinstance(s, Validate | Measure) for s in open_steps):
+            yield open_steps[0], self._execute(open_steps[0])
             return
-        console.report(self._progress(f"{len(steps)} steps on workers"))
-        jobs = [(step, *_call(step)) for step in steps if isinstance(step, Validate | Measure)]
+        console.report(self._progress(f"{len(open_steps)} steps on workers"))
+        jobs = [(s, *steps.call_of(s)) for s in open_steps if isinstance(s, Validate | Measure)]
         for step, answer in self.workers.run(jobs):
             yield step, outcome_from_json(answer)
 
@@ -148,26 +148,22 @@ class Driver:
         return self._mirrored
 
     def _execute(self, step: WorkStep) -> Outcome:
-        bench, step_id = self.bench_id, step.step_id
         match step:
             case Propose():
                 console.report(self._progress(f"{step.operator}: asking the designer"))
-                answer = propose(self.run_id, step_id, step.operator, step.request.to_json())
+                asked = (step.step_id, step.operator, step.request.to_json())
+                return outcome_from_json(propose(self.run_id, *asked))
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
-                answer = validate(bench, step_id, *_call(step)[2])
             case Measure():
                 console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
-                answer = measure(bench, step_id, *_call(step)[2])
             case Seal():
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
                 )
-                recipes = [(name, recipe.to_json()) for name, recipe in step.recipes]
-                dense = measure_dense(bench, SEALED)
+                dense = measure_dense(self.bench_id, SEALED)
                 self.files.add_facts(dense_sealed_perplexity=dense["perplexity"])
-                answer = seal(bench, step_id, recipes, step.windows, step.sparsity)
-        return outcome_from_json(answer)
+        return steps.do(self.bench_id, step)
 
     def _progress(self, note: str) -> Progress:
         budget = self.search.spec.budget.candidates
@@ -213,14 +209,6 @@ class Driver:
         stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
         stages[name] = stages.get(name, 0.0) + seconds
         self.files.add_facts(stages=stages)
-
-
-def _call(step: Validate | Measure) -> tuple[str, str, list[Any]]:
-    """Task, step's id and further arguments: the same here and on a worker."""
-    recipe = step.recipe.to_json()
-    if isinstance(step, Validate):
-        return "validate", step.step_id, [recipe]
-    return "measure", step.step_id, [recipe, step.windows, step.sparsity, step.draw, step.kl]
 
 
 def describe(entry: Entry) -> str:

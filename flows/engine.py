@@ -12,12 +12,13 @@ from typing import Any
 
 from flows.api_server import ApiServer, answers, log_tail, private_api, set_prefect_environment
 from flows.console import Screen, open_screen
-from tasks.state import State
+from tasks.state import State, folder_tag
 from tasks.switches import switched_on
 
 log = logging.getLogger(__name__)
 
 RECORD_VARIABLE = "AUTOPRUNE_PREFECT"
+_INTERRUPT = KeyboardInterrupt.__name__
 
 
 class Engine:
@@ -56,10 +57,16 @@ class Engine:
 
         watched = flow.with_options()
         watched.fn = keeping
+        from prefect import tags
+
         try:
-            return watched(*args)
+            with tags(folder_tag(self.state)):
+                return watched(*args)
         except Exception as error:
             if not results:
+                if _INTERRUPT in str(error):
+                    # pydantic makes an error of its own of a Ctrl-C that comes while it writes.
+                    raise KeyboardInterrupt from error
                 raise
             log.info("the end of the run was not recorded", exc_info=True)
             self.screen.event(

@@ -10,10 +10,9 @@ from flows import console
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams
 from flows.naming import run_name
-from flows.params import SearchParams
+from flows.params import NightlyParams, SearchParams
 from flows.promote import promote
 from flows.search import search
-from flows.stage_params import NightlyParams
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 

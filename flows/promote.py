@@ -8,7 +8,7 @@ from prefect import flow
 
 from autoprune.errors import AutopruneError
 from flows import console
-from flows.stage_params import PromoteParams
+from flows.params import PromoteParams
 from tasks.calibrate import load_model
 from tasks.evaluate import evaluate_model
 from tasks.promotion import (

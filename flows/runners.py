@@ -1,4 +1,4 @@
-"""Where candidates are validated and measured: here, or by the workers of Dask or Ray.
+"""Where candidates and cells are measured: here, or by the workers of Dask or Ray.
 
 The search decides, asks the designer and records in its own process either way, and never asks
 while something is measured; only independent validations and measurements go out. Outcomes are the
@@ -7,13 +7,18 @@ same whatever the runner, so a search may be resumed with another one.
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import signal
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError
+from tasks.addresses import keeping_quiet, opened_address
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
+# Whatever names a job, and its answer; closed early, it leaves no job waiting.
+Answers = Generator[tuple[Any, Any], None, None]
 
 
 class Workers:
@@ -30,7 +35,7 @@ class Workers:
         self._bench = dict(bench)
         self._title = title
 
-    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
+    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
         """Do independent jobs and yield each as it is done.
 
         Args:
@@ -39,17 +44,31 @@ class Workers:
         Raises:
             AutopruneError: If a worker died or could not work.
         """
-        from prefect.futures import as_completed
-
         from tasks.remote import remote_step
 
-        names = {}
-        for name, call, step, arguments in jobs:
-            job = {"call": call, "step": step, "arguments": arguments, "bench": self._bench}
-            names[self._runner.submit(remote_step, parameters={"job": job})] = name
+        names: dict[Any, Any] = {}
+        try:
+            for name, call, step, arguments in jobs:
+                job = {"call": call, "step": step, "arguments": arguments, "bench": self._bench}
+                # The first one starts the processes of a cluster on this machine.
+                with nullcontext() if names else _leaving_interrupts_to_us():
+                    future = self._runner.submit(remote_step, parameters={"job": job})
+                names[future] = name
+            yield from self._answers(names)
+        finally:
+            # Whoever stops early leaves nothing waiting: it would keep the machine busy.
+            for future in names:
+                cancel = getattr(future.wrapped_future, "cancel", None)
+                if cancel is not None:
+                    cancel()
+
+    def _answers(self, names: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        from prefect.futures import as_completed
+
         for future in as_completed(list(names)):
+            name = names.pop(future)
             try:
-                yield names[future], future.result()
+                yield name, future.result()
             except AutopruneError:
                 raise
             except Exception as error:
@@ -69,25 +88,54 @@ def workers(
     Args:
         kind: ``thread``, ``dask`` or ``ray``.
         count: Workers of a cluster on this machine.
-        address: Of a cluster that is there already.
+        address: Of a cluster that is there already; a login in it as ``$VARIABLE``.
         bench: What workers open.
 
     Raises:
-        PrerequisiteError: If its package is missing, or the run is not recorded by Prefect.
+        PrerequisiteError: If its package is missing, the run is not recorded by Prefect, or there
+            is no cluster.
+        UsageError: If a variable that the address names is not set.
     """
     if kind == "thread":
         yield None
         return
     from prefect.context import FlowRunContext
 
-    made = _runner(kind, count, address)
+    opened = opened_address(address or "")
+    made = _runner(kind, count, opened or None)
     if FlowRunContext.get() is None:
         raise PrerequisiteError(
             f"the runner {kind!r} needs Prefect, which does not record this run; leave "
             "AUTOPRUNE_PREFECT unset and see that its API answers, or use the runner thread"
         )
-    with made as runner:
+    with keeping_quiet(opened), ExitStack() as stack:
+        try:
+            runner = stack.enter_context(made)
+        except AutopruneError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            what = f"no {kind} cluster answers at {address}" if address else f"{kind} did not start"
+            raise PrerequisiteError(
+                f"{what} ({reason}); see that it is there, or use the runner thread"
+            ) from error
         yield Workers(runner, bench, kind)
+
+
+@contextmanager
+def _leaving_interrupts_to_us() -> Iterator[None]:
+    """What is started meanwhile never hears Ctrl-C, which a terminal sends to all processes.
+
+    Its workers would die with tracebacks while the run writes its last record.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _runner(kind: str, count: int, address: str | None) -> Any:

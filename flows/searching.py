@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect.exceptions import TerminationSignal
-
 from autoprune.report.data import read_report
 from autoprune.search.search import Search
 from flows import console
@@ -15,6 +13,7 @@ from flows.leaderboard import rows
 from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params
+from flows.stopping import stopping_well
 from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting, drafting
@@ -51,22 +50,15 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             run_id=run_id,
             designs_in=params.sandbox,
         )
-        bench.store = open_store(state, params.shared_store)
         driver = Driver(found, state, run_id, bench.id)
-        try:
+        with stopping_well(driver):
+            bench.store = open_store(state, params.shared_store)
             if found.finished is None or not files.page.exists():
                 script = None if params.script is None else Path(params.script)
                 draft = Drafting(found.spec.designer, state, script, params.model)
                 _work(driver, bench, draft, params)
             _publish(driver, params)
             return _closing(driver, params)
-        except (KeyboardInterrupt, TerminationSignal):
-            # The second is Prefect's: the run was cancelled, or its worker was told to end.
-            driver.stop("KILLED")
-            raise
-        except Exception:
-            driver.stop("FAILED")
-            raise
 
 
 def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchParams) -> None:

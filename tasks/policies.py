@@ -6,12 +6,15 @@ seconds and pins memory. Here every task takes and returns JSON values only, and
 
 import functools
 import json
+import re
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
+
+from tasks.state import without_login
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +33,8 @@ class Step(Generic[P, R]):
     Args:
         fn: The work.
         name: Task name as the UI groups it.
-        run_name: Template of the run's name, over the function's parameters.
+        run_name: Template of the run's name, over the function's parameters; paths in it are
+            shown by their last part.
         retries: Further tries; only for work that fails for outside reasons.
     """
 
@@ -43,9 +47,13 @@ class Step(Generic[P, R]):
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             return self._checked(*args, **kwargs)
 
+        def shown(parameters: dict[str, Any]) -> str:
+            return short_paths(without_login(run_name.format(**parameters)))
+
         decorate = prefect_task(
             name=name,
-            task_run_name=run_name,
+            # Prefect's own protocol for this has a method that no plain function has.
+            task_run_name=cast(Any, shown),
             cache_policy=NO_CACHE,
             persist_result=False,
             retries=retries,
@@ -73,6 +81,17 @@ def step(
 ) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Decorator form of :class:`Step`; ``run_name`` defaults to ``name``."""
     return lambda fn: Step(fn, name=name, run_name=run_name or name, retries=retries)
+
+
+def short_paths(text: str) -> str:
+    """The text with each path of this machine as its last part; a reference stays as it is.
+
+    ``open /data/models/tiny`` gives ``open tiny``; ``package:module/file.gguf``, a hub id and a URL
+    are no paths of a machine.
+    """
+    return re.sub(
+        r"(?<![^\s,'\"(=])(?:~|\.{1,2})?/(?:[^\s,'\"()/]+/)*([^\s,'\"()/]+)/?", r"\1", text
+    )
 
 
 def require_plain(value: Any, name: str) -> None:

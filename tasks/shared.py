@@ -8,6 +8,7 @@ from typing import Any
 from autoprune.calibration.store import Store
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
+from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
 
 
@@ -19,7 +20,8 @@ class SharedStore(Store):
 
     Args:
         root: Folder of the local copy.
-        url: fsspec URL of the shared folder, for example ``s3://bucket/autoprune``.
+        url: fsspec URL of the shared folder, for example ``s3://bucket/autoprune``; a login in it
+            as ``$VARIABLE``, so that no record or message holds one.
 
     Raises:
         PrerequisiteError: If the package for this kind of URL is missing.
@@ -30,8 +32,10 @@ class SharedStore(Store):
         super().__init__(root)
         import fsspec
 
+        self._address = opened_address(url)
         try:
-            self._files, self._base = fsspec.core.url_to_fs(url)
+            with keeping_quiet(self._address):
+                self._files, self._base = fsspec.core.url_to_fs(self._address)
         except ImportError as error:
             raise PrerequisiteError(f"the shared store {url} needs a package: {error}") from error
         except ValueError as error:
@@ -48,9 +52,11 @@ class SharedStore(Store):
         sheet = path.with_suffix(path.suffix + ".json")
         names = (path, sheet)
         if not all(place.exists() for place in names):
-            self._fetch(names)
+            with keeping_quiet(self._address):
+                self._fetch(names)
         found = super().file(key, suffix, write)
-        self._send(names)
+        with keeping_quiet(self._address):
+            self._send(names)
         return found
 
     def _there(self, place: Path) -> str:

@@ -4,11 +4,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from autoprune.errors import UsageError
+from autoprune.storage import write_text
 
 HOME_VARIABLE = "AUTOPRUNE_HOME"
 PAGE_VARIABLE = "AUTOPRUNE_MLFLOW_PAGE"
+FOLDER_TAG = "folder:"
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
@@ -147,6 +150,17 @@ def without_machine_paths(text: str, root: Path) -> str:
 def without_login(address: str) -> str:
     """An address without the name and password before its host."""
     return re.sub(r"(?<=://)[^/]*@", "", address)
+
+
+def folder_tag(state: State) -> str:
+    """Mark of the flow runs that commands of one state folder start, on whatever machine.
+
+    On a server of several projects two searches may have the same name.
+    """
+    file = state.root / "id"
+    if not file.exists():
+        write_text(file, f"{uuid4().hex[:8]}\n")
+    return f"{FOLDER_TAG}{file.read_text(encoding='utf-8').strip()}"
 
 
 def model_slug(ref: str) -> str:

@@ -57,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
     from flows.engine import open_engine
-    from flows.params import checked
-    from flows.stage_params import PromoteParams
+    from flows.params import PromoteParams, checked
 
     names = PromoteParams.model_fields
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}

@@ -6,6 +6,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from typing import Any
 
 from flows.cli_types import positive_number
 from flows.output import emit, pairs
@@ -38,32 +39,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         help="runs that the worker holds at once; heavy stages take turns (default 4)",
     )
+    parser.add_argument(
+        "--pool",
+        metavar="NAME",
+        help="work pool; one of its own for each project that shares a server (default: that of "
+        "last time in this folder, else autoprune)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Bring everything up, say where it is, and stay until Ctrl-C."""
     from flows.api_server import set_prefect_environment
     from flows.platform.launch import Platform
-    from tasks.state import State
+    from flows.platform.pools import chosen_pool
+    from tasks.state import State, without_login
 
     state = State.open()
+    pool = chosen_pool(state, args.pool)
     # A terminate signal is as clean as Ctrl-C; from here on nothing started may be left behind.
     before = signal.signal(signal.SIGTERM, _interrupt)
     # A shell's background job starts with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    platform = Platform(state, _quiet if args.quiet else _say)
+    platform = Platform(state, _quiet if args.quiet else _say, pool)
     try:
         set_prefect_environment(state, verbose=args.verbose)
         platform.up(args.prefect_port, args.mlflow_port, args.runs)
         started = list(platform.started)
         record = {
-            "prefect": platform.api.removesuffix("/api"),
-            "prefect_api": platform.api,
-            "mlflow": platform.mlflow,
+            "prefect": without_login(platform.api.removesuffix("/api")),
+            "prefect_api": without_login(platform.api),
+            "mlflow": without_login(platform.mlflow),
+            "pool": pool,
             "started": started,
             "state": str(state.root),
         }
-        emit(args, record, _closing(platform.api, platform.mlflow, bool(started), args.detach))
+        emit(args, record, _closing(record, args.detach))
         sys.stdout.flush()
         if args.detach or not started:
             return 0
@@ -92,13 +102,16 @@ def _watch(mend: Callable[[], str]) -> str:
     return words
 
 
-def _closing(api: str, mlflow: str, started: bool, detach: bool) -> str:
-    page = api.removesuffix("/api")
-    stop = "autoprune down" if detach or not started else "Ctrl-C here"
+def _closing(record: dict[str, Any], detach: bool) -> str:
+    from flows.platform.pools import deployment_name
+
+    page = record["prefect"]
+    stop = "autoprune down" if detach or not record["started"] else "Ctrl-C here"
+    search = deployment_name("manual", record["pool"])
     return "\n".join(
         (
-            pairs(("Prefect", page), ("MLflow", mlflow), ("stop", stop)),
-            f"next  open {page}/v2/deployments and run search/manual, or: autoprune search",
+            pairs(("Prefect", page), ("MLflow", record["mlflow"]), ("stop", stop)),
+            f"next  open {page}/v2/deployments and run search/{search}, or: autoprune search",
         )
     )
 

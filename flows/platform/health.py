@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from flows.checks import Finding
 from flows.platform import services
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
+from flows.platform.pools import POOL, chosen_pool
 from flows.platform.processes import Register
-from flows.platform.services import POOL
-from tasks.state import State
+from tasks.state import State, without_login
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -26,7 +26,7 @@ def platform_findings(state: State) -> list[Finding]:
     found = [prefect, _mlflow(state)]
     if api and prefect.ok:
         with client_of(api) as client:
-            found += [*_worker(client), *_slots(client), _rule(client)]
+            found += [*_worker(client, chosen_pool(state)), *_slots(client), _rule(client)]
     return found
 
 
@@ -36,7 +36,7 @@ def _prefect(state: State) -> tuple[str, Finding]:
     api = own or (known.url if known else "")
     if not api:
         return "", Finding("prefect", True, f"no server; commands run alone; `{UP}` starts one")
-    page = services.prefect_page(api)
+    page = without_login(services.prefect_page(api))
     if services.prefect_answers(api):
         return api, Finding("prefect", True, f"server answers at {page}")
     mend = "start it or unset PREFECT_API_URL" if own else f"autoprune down, then {UP}"
@@ -50,34 +50,35 @@ def _mlflow(state: State) -> Finding:
     if not url:
         return Finding("mlflow", True, f"no server; records go to the file; `{UP}` shows them")
     if services.mlflow_answers(url):
-        return Finding("mlflow", True, f"server answers at {url}")
+        return Finding("mlflow", True, f"server answers at {without_login(url)}")
     mend = "start it or unset MLFLOW_TRACKING_URI" if own else f"autoprune down, then {UP}"
-    return Finding("mlflow", False, f"server at {url} gives no answer", mend)
+    return Finding("mlflow", False, f"server at {without_login(url)} gives no answer", mend)
 
 
-def _worker(client: "SyncPrefectClient") -> Iterator[Finding]:
+def _worker(client: "SyncPrefectClient", name: str) -> Iterator[Finding]:
     from prefect.exceptions import ObjectNotFound
 
+    mend = UP if name == POOL else f"{UP} --pool {name}"
     try:
-        pool = client.read_work_pool(POOL)
+        pool = client.read_work_pool(name)
     except ObjectNotFound:
-        yield Finding("worker", False, f"the server has no work pool {POOL!r}", UP)
+        yield Finding("worker", False, f"the server has no work pool {name!r}", mend)
         return
     if pool.is_paused:
-        mend = f"prefect work-pool resume {POOL}"
-        yield Finding("worker", False, f"work pool {POOL!r} is paused", mend)
+        resume = f"prefect work-pool resume {name}"
+        yield Finding("worker", False, f"work pool {name!r} is paused", resume)
         return
     now = datetime.now(UTC)
     seen = [
         worker.name
-        for worker in client.read_workers_for_work_pool(POOL)
+        for worker in client.read_workers_for_work_pool(name)
         if worker.last_heartbeat_time is not None
         and (now - worker.last_heartbeat_time).total_seconds() < SILENT_SECONDS
     ]
     if seen:
-        yield Finding("worker", True, f"{', '.join(sorted(seen))} takes runs of pool {POOL!r}")
+        yield Finding("worker", True, f"{', '.join(sorted(seen))} takes runs of pool {name!r}")
     else:
-        yield Finding("worker", False, f"no worker takes runs of pool {POOL!r}", UP)
+        yield Finding("worker", False, f"no worker takes runs of pool {name!r}", mend)
 
 
 def _slots(client: "SyncPrefectClient") -> Iterator[Finding]:

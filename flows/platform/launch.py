@@ -14,9 +14,10 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.api_server import log_tail
 from flows.platform import orders, processes, services
+from flows.platform.pools import POOL, remember_pool
 from flows.platform.processes import Register, Running
 from flows.platform.services import Service
-from tasks.state import State
+from tasks.state import State, without_login
 
 START_SECONDS = 180.0
 PATIENCE_SECONDS = 30.0
@@ -37,10 +38,12 @@ class Platform:
     Args:
         state: The state folder.
         say: Where progress goes, one line at a time.
+        pool: Work pool of the runs.
     """
 
     state: State
     say: Say
+    pool: str = POOL
     api: str = ""
     mlflow: str = ""
     started: dict[str, Running] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class Platform:
 
     def _up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         alive = self.register.read()
+        self._require_pool(alive.get("worker"))
         waiting = [
             self._prefect(alive.get("prefect"), prefect_port),
             self._mlflow(alive.get("mlflow"), mlflow_port),
@@ -83,11 +87,12 @@ class Platform:
         for service in waiting:
             if service is not None:
                 self._await(service)
-        made = orders.prepare_server(self.api)
+        made = orders.prepare_server(self.api, self.pool)
         for line in made.made:
             self.say(f"made: {line}")
-        count, fresh = orders.deploy_all(self.api)
+        count, fresh = orders.deploy_all(self.api, self.pool)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
+        remember_pool(self.state, self.pool)
         self._worker(alive.get("worker"), runs)
 
     def stop_started(self) -> None:
@@ -147,10 +152,10 @@ class Platform:
         if own:
             if not services.prefect_answers(own):
                 raise PrerequisiteError(
-                    f"PREFECT_API_URL is {own}, but no Prefect server answers there; start it, or "
-                    "unset the variable to have one started here"
+                    f"PREFECT_API_URL is {without_login(own)}, but no Prefect server answers "
+                    "there; start it, or unset the variable to have one started here"
                 )
-            self.say(f"Prefect server: {own} of PREFECT_API_URL is used")
+            self.say(f"Prefect server: {without_login(own)} of PREFECT_API_URL is used")
             if wanted:
                 self.say(f"--prefect-port {port} has no effect; unset PREFECT_API_URL for that")
             self.api = own
@@ -172,10 +177,10 @@ class Platform:
         if own.startswith(("http://", "https://")):
             if not services.mlflow_answers(own):
                 raise PrerequisiteError(
-                    f"MLFLOW_TRACKING_URI is {own}, but no MLflow server answers there; start it, "
-                    "or unset the variable to have one started here"
+                    f"MLFLOW_TRACKING_URI is {without_login(own)}, but no MLflow server answers "
+                    "there; start it, or unset the variable to have one started here"
                 )
-            self.say(f"MLflow server: {own} of MLFLOW_TRACKING_URI is used")
+            self.say(f"MLflow server: {without_login(own)} of MLFLOW_TRACKING_URI is used")
             if wanted:
                 self.say(f"--mlflow-port {port} has no effect; unset MLFLOW_TRACKING_URI for that")
             self.mlflow = own
@@ -220,25 +225,36 @@ class Platform:
 
         tracker_of(self.state).experiment(DEMO_MODEL)
 
+    def _require_pool(self, worker: Running | None) -> None:
+        """See that the worker which runs already takes the runs that will be deployed."""
+        taken = None if worker is None else _worker_option(worker, "--pool")
+        if worker is not None and taken not in (None, self.pool):
+            raise PrerequisiteError(
+                f"the worker of {self.state.root} (process {worker.pid}) takes runs of the pool "
+                f"{taken!r} and not of {self.pool!r}; run `autoprune down`, then `autoprune up` "
+                "again, or use a state folder of its own for each pool"
+            )
+
     def _worker(self, known: Running | None, runs: int | None) -> None:
         if known is not None:
             if known.url not in ("", self.api):
                 raise PrerequisiteError(
                     f"the worker of {self.state.root} (process {known.pid}) takes runs from "
-                    f"{known.url} and not from {self.api}; run `autoprune down`, then "
-                    "`autoprune up` again"
+                    f"{without_login(known.url)} and not from {without_login(self.api)}; run "
+                    "`autoprune down`, then `autoprune up` again"
                 )
             self.say("worker: runs already")
-            self._without_effect("--runs", runs, _worker_limit(known))
+            limit = _worker_option(known, "--limit")
+            self._without_effect("--runs", runs, int(limit) if limit else None)
             return
         begun = time.time()
-        service = services.worker(self.state, self.api, runs or services.RUNS)
+        service = services.worker(self.state, self.api, runs or services.RUNS, self.pool)
         self._launch(service)
         self._until(service, lambda: self._worker_seen(begun))
 
     def _worker_seen(self, since: float) -> bool:
         with orders.client_of(self.api) as client:
-            found = client.read_workers_for_work_pool(services.POOL)
+            found = client.read_workers_for_work_pool(self.pool)
         beats = [w.last_heartbeat_time for w in found if w.name == services.worker_name()]
         return any(beat is not None and beat.timestamp() >= since - 1.0 for beat in beats)
 
@@ -338,12 +354,12 @@ def _port_of(url: str) -> int | None:
     return urllib.parse.urlsplit(url).port
 
 
-def _worker_limit(worker: Running) -> int | None:
-    """Runs that a worker takes at once, from how it was started."""
+def _worker_option(worker: Running, option: str) -> str | None:
+    """What a worker was started with."""
     process = worker.process()
     try:
         words = [] if process is None else process.cmdline()
-        return int(words[words.index("--limit") + 1])
+        return words[words.index(option) + 1]
     except (psutil.Error, ValueError, IndexError):
         return None
 

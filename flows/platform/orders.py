@@ -3,16 +3,18 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
-from flows.platform.services import POOL
+from flows.platform.pools import POOL, deployment_name, prepare_pool
+from tasks.state import without_login
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -23,8 +25,6 @@ ZOMBIE_RULE = "autoprune-zombies"
 ZOMBIE_SECONDS = 150
 DEPLOYED = "autoprune_deployed"
 DEPLOY_SECONDS = 180.0
-# Where runs start: the folder that their worker was started in, which differs by machine.
-WORKERS_FOLDER = "."
 
 
 @dataclass
@@ -54,7 +54,7 @@ def client_of(api: str) -> "Iterator[SyncPrefectClient]":
         yield client
 
 
-def prepare_server(api: str) -> Orders:
+def prepare_server(api: str, pool: str = POOL) -> Orders:
     """Create what is missing; what a user changed stays changed.
 
     Relative paths in a form refer to the folder that the worker was started in, so that machines
@@ -62,65 +62,18 @@ def prepare_server(api: str) -> Orders:
 
     Args:
         api: Address of the Prefect API.
+        pool: Name of the work pool.
 
     Raises:
         PrerequisiteError: If the pool is there but paused, or its folder is not on this machine.
     """
     orders = Orders()
     with client_of(api) as client:
-        orders.note(f"work pool {POOL}", made=_pool(client))
+        orders.note(f"work pool {pool}", made=prepare_pool(client, pool))
         for name, limit in LIMITS.items():
             orders.note(f"concurrency limit {name}", made=_limit(client, name, limit))
         orders.note("zombie automation", made=_zombie_rule(client))
     return orders
-
-
-def _pool(client: "SyncPrefectClient") -> bool:
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
-    from prefect.workers.process import ProcessWorker
-
-    try:
-        found = client.read_work_pool(POOL)
-    except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        template["variables"]["properties"]["working_dir"]["default"] = WORKERS_FOLDER
-        client.create_work_pool(
-            WorkPoolCreate(
-                name=POOL,
-                type="process",
-                base_job_template=template,
-                description="Made by `autoprune up`: one process a run, on the worker's machine",
-            )
-        )
-        return True
-    if found.is_paused:
-        raise PrerequisiteError(
-            f"the work pool {POOL!r} is paused, so no run would start; resume it with "
-            f"`prefect work-pool resume {POOL}` or in the UI, then run `autoprune up` again"
-        )
-    if found.type == "process":
-        require_folder(found.base_job_template)
-    return False
-
-
-def require_folder(template: Mapping[str, Any]) -> None:
-    """See that the folder in which a pool starts its runs is on this machine.
-
-    Args:
-        template: The pool's base job template.
-
-    Raises:
-        PrerequisiteError: If it is not.
-    """
-    working = template.get("variables", {}).get("properties", {}).get("working_dir", {})
-    chosen = working.get("default")
-    if chosen and not Path(chosen).is_dir():
-        raise PrerequisiteError(
-            f"the work pool {POOL!r} starts its runs in {chosen}, which is no folder of this "
-            f"machine, so none would start here; set its working directory to {WORKERS_FOLDER!r} "
-            "(each worker's own folder) in the Prefect UI, then run `autoprune up` again"
-        )
 
 
 def _limit(client: "SyncPrefectClient", name: str, limit: int) -> bool:
@@ -190,8 +143,27 @@ def deployments_file() -> Path:
     )
 
 
-def deploy_all(api: str) -> tuple[int, bool]:
+def deployments_text(pool: str) -> str:
+    """``prefect.yaml`` for a pool: as it stands, or with names of the pool's own."""
+    text = deployments_file().read_text(encoding="utf-8")
+    if pool == POOL:
+        return text
+    import yaml
+
+    sheet = yaml.safe_load(text)
+    del sheet["definitions"]
+    for deployment in sheet["deployments"]:
+        deployment["name"] = deployment_name(deployment["name"], pool)
+        deployment["work_pool"] = deployment["work_pool"] | {"name": pool}
+    return str(yaml.safe_dump(sheet, sort_keys=False))
+
+
+def deploy_all(api: str, pool: str = POOL) -> tuple[int, bool]:
     """Deploy every flow of ``prefect.yaml`` unless the server has this very file already.
+
+    Args:
+        api: Address of the Prefect API.
+        pool: The work pool that runs them.
 
     Returns:
         Number of deployments, and whether they were written now.
@@ -200,21 +172,31 @@ def deploy_all(api: str) -> tuple[int, bool]:
         AutopruneError: With Prefect's own last words.
         PrerequisiteError: If Prefect takes too long.
     """
-    file = deployments_file()
-    text = file.read_text(encoding="utf-8")
+    text = deployments_text(pool)
     digest = digest_json({"file": text})[:16]
     count = text.count("entrypoint:")
     with client_of(api) as client:
-        known = client.read_variable_by_name(DEPLOYED)
-        if known is not None and known.value == digest and _deployed(client) >= count:
+        known = client.read_variable_by_name(_deployed_variable(pool))
+        if known is not None and known.value == digest and _deployed(client, pool) >= count:
             return count, False
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "prefect.yaml"
+        file.write_text(text, encoding="utf-8")
+        _deploy(api, file)
+    with client_of(api) as client:
+        _remember(client, _deployed_variable(pool), digest)
+    return count, True
+
+
+def _deploy(api: str, file: Path) -> None:
     command = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
+    given = deployments_file()
     try:
         done = subprocess.run(
             (*command, "--prefect-file", str(file)),
             env=os.environ
             | {"PREFECT_API_URL": api, "NO_COLOR": "1", "PREFECT_CLI_WRAP_LINES": "0"},
-            cwd=file.parent,
+            cwd=given.parent,
             capture_output=True,
             text=True,
             timeout=DEPLOY_SECONDS,
@@ -222,29 +204,33 @@ def deploy_all(api: str) -> tuple[int, bool]:
         )
     except subprocess.TimeoutExpired as error:
         raise PrerequisiteError(
-            f"`prefect deploy --all` was not done after {DEPLOY_SECONDS:.0f} s at {api}; see that "
-            "the machine and the server are not overloaded, then run `autoprune up` again"
+            f"`prefect deploy --all` was not done after {DEPLOY_SECONDS:.0f} s at "
+            f"{without_login(api)}; see that the machine and the server are not overloaded, then "
+            "run `autoprune up` again"
         ) from error
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split())[-600:]
         raise AutopruneError(
-            f"`prefect deploy --all` ended with {done.returncode}: {words}; mend {file} and run "
+            f"`prefect deploy --all` ended with {done.returncode}: {words}; mend {given} and run "
             "`autoprune up` again"
         )
-    with client_of(api) as client:
-        _remember(client, digest)
-    return count, True
 
 
-def _deployed(client: "SyncPrefectClient") -> int:
+def _deployed_variable(pool: str) -> str:
+    return DEPLOYED if pool == POOL else f"{DEPLOYED}_{pool.replace('-', '_')}"
+
+
+def _deployed(client: "SyncPrefectClient", pool: str) -> int:
     found: list[Any] = client.read_deployments(limit=200)
-    return sum("autoprune" in deployment.tags for deployment in found)
+    return sum(
+        "autoprune" in deployment.tags and deployment.work_pool_name == pool for deployment in found
+    )
 
 
-def _remember(client: "SyncPrefectClient", digest: str) -> None:
+def _remember(client: "SyncPrefectClient", variable: str, digest: str) -> None:
     from prefect.client.schemas.actions import VariableCreate, VariableUpdate
 
-    if client.read_variable_by_name(DEPLOYED) is None:
-        client.create_variable(VariableCreate(name=DEPLOYED, value=digest, tags=["autoprune"]))
+    if client.read_variable_by_name(variable) is None:
+        client.create_variable(VariableCreate(name=variable, value=digest, tags=["autoprune"]))
     else:
-        client.update_variable(VariableUpdate(name=DEPLOYED, value=digest))
+        client.update_variable(VariableUpdate(name=variable, value=digest))

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.platform.pools import POOL, worker_path
 from tasks.state import HOME_VARIABLE, State
 
-POOL = "autoprune"
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
 # Runs that a worker takes at once.
@@ -93,16 +93,17 @@ def mlflow_server(state: State, port: int) -> Service:
     return Service("mlflow", "MLflow server", command, environment, url, url)
 
 
-def worker(state: State, api: str, limit: int) -> Service:
+def worker(state: State, api: str, limit: int, pool: str = POOL) -> Service:
     """The worker that runs deployments, one process a run, in this folder and this state."""
     environment = _environment(state) | {
         "PREFECT_API_URL": api,
+        "PATH": worker_path(os.environ.get("PATH")),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "autoprune",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    words = ("-m", "prefect", "worker", "start", "--pool", POOL, "--name", worker_name())
+    words = ("-m", "prefect", "worker", "start", "--pool", pool, "--name", worker_name())
     return Service(
         "worker",
         "worker",

@@ -10,8 +10,9 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError
 from flows.params import SearchParams, checked
 from flows.platform.orders import client_of
+from flows.platform.pools import chosen_pool
 from tasks.run_files import RunFiles
-from tasks.state import State
+from tasks.state import FOLDER_TAG, State, folder_tag
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -54,7 +55,7 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
             "UI or wait, then run this again"
         )
     with client_of(api) as client:
-        found = _flow_runs(client, run_id)
+        found = [run for run in _flow_runs(client, run_id) if _of_this_folder(client, run, state)]
         for flow_run in found:
             left = starting_seconds(state, run_id, flow_run)
             if left > 0:
@@ -129,6 +130,15 @@ def _flow_runs(client: "SyncPrefectClient", run_id: str) -> "list[FlowRun]":
         limit=LATEST,
     )
     return [run for run in runs if _searches(run.parameters.get("params"), run_id)]
+
+
+def _of_this_folder(client: "SyncPrefectClient", flow_run: "FlowRun", state: State) -> bool:
+    """Whether a run is this project's: another one on the server may have a search of its name."""
+    outer = _parent(client, flow_run) or flow_run
+    if outer.work_pool_name is not None:
+        return bool(outer.work_pool_name == chosen_pool(state))
+    marks = {tag for tag in outer.tags if tag.startswith(FOLDER_TAG)}
+    return not marks or folder_tag(state) in marks
 
 
 def _searches(params: Any, run_id: str) -> bool:

@@ -13,7 +13,10 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-POOL = "autoprune"
+from flows.platform import services
+from flows.platform.orders import prepare_server
+from tasks.state import State
+
 PREFECT = (sys.executable, "-m", "prefect")
 
 
@@ -65,12 +68,15 @@ def started(words: list[str], environment: Mapping[str, str], log: Path) -> Iter
 
 
 @contextmanager
-def prefect_stack(folder: Path, extra: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Server, work pool and worker; yields the environment that reaches them.
+def prefect_stack(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
+    """Server, work pool and worker, the last two as `autoprune up` makes them.
 
     Args:
         folder: Where Prefect keeps its files.
-        extra: More variables of the worker and its runs.
+        home: The state folder of the worker and its runs.
+
+    Yields:
+        The API's address and the worker's process.
     """
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
@@ -79,12 +85,12 @@ def prefect_stack(folder: Path, extra: Mapping[str, str]) -> Iterator[dict[str, 
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        **extra,
     }
     server = [*PREFECT, "server", "start", "--no-ui", "--host", "127.0.0.1", "--port", str(port)]
-    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process"]
     with started(server, environment, folder / "server.log"):
         until(lambda: healthy(api), 90, "Prefect server")
-        with started(worker, environment, folder / "worker.log"):
-            yield environment
+        prepare_server(api)
+        worker = services.worker(State(home), api, 2)
+        quick = {**worker.environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        with started(list(worker.command), quick, folder / "worker.log") as process:
+            yield api, process.pid

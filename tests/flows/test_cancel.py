@@ -5,9 +5,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from filelock import FileLock
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,28 +20,39 @@ from prefect.client.schemas.filters import (
     TaskRunFilterName,
 )
 from prefect.states import Cancelling
-from prefect_stack import POOL, prefect_stack, until
+from prefect_stack import prefect_stack, until
 
 from autoprune.search.search import Search
 from flows.params import SearchParams
+from flows.platform.pools import POOL
 from flows.search import search
 from sandbox.ownership import LABEL_RUN
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import Tracker
 
-LIMIT_SECONDS = 10.0
+# On a quiet machine it takes a tenth; a busy one shall not make the test fail.
+LOOSE_SECONDS = 30.0
 RUN = "cancelled"
 
 
+@dataclass
+class Stack:
+    """A server's client and the worker beside it."""
+
+    client: SyncPrefectClient
+    worker: psutil.Process
+
+    def run_processes(self) -> list[psutil.Process]:
+        """What the worker started."""
+        return self.worker.children(recursive=True)
+
+
 @pytest.fixture
-def stack(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def stack(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
-    with (
-        prefect_stack(tmp_path, {"AUTOPRUNE_HOME": str(home)}) as environment,
-        SyncPrefectClient(environment["PREFECT_API_URL"]) as client,
-    ):
-        yield client
+    with prefect_stack(tmp_path, home) as (api, worker), SyncPrefectClient(api) as client:
+        yield Stack(client, psutil.Process(worker))
 
 
 def deploy(client: SyncPrefectClient) -> Any:
@@ -63,7 +76,8 @@ def containers(run: str) -> list[str]:
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_cancelled_from_the_ui(stack: Any, tiny_folder: Path, tmp_path: Path, home: Path) -> None:
+def test_cancelled_from_the_ui(stack: Stack, tiny_folder: Path, tmp_path: Path, home: Path) -> None:
+    client = stack.client
     text = tmp_path / "long.txt"
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(500)]
@@ -73,31 +87,33 @@ def test_cancelled_from_the_ui(stack: Any, tiny_folder: Path, tmp_path: Path, ho
         rung_windows=2, windows=100, sealed_windows=2, candidates=2, slots=2, run=RUN,
         register_winner=False,
     )  # fmt: skip
-    until(lambda: [p for p in stack.read_work_pools() if p.name == POOL], 60, "work pool")
-    run = stack.create_flow_run_from_deployment(
-        deploy(stack), parameters={"params": params.to_json()}
+    run = client.create_flow_run_from_deployment(
+        deploy(client), parameters={"params": params.to_json()}
     )
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
     measuring = TaskRunFilter(name=TaskRunFilterName(like_="measure "))
 
     def measures() -> Any:
-        state = stack.read_flow_run(run.id).state
+        state = client.read_flow_run(run.id).state
         assert not state.is_final(), f"{state}; {(tmp_path / 'worker.log').read_text()[-3000:]}"
-        found = stack.read_task_runs(flow_run_filter=mine, task_run_filter=measuring)
+        found = client.read_task_runs(flow_run_filter=mine, task_run_filter=measuring)
         return containers(RUN) and any(task.state.is_running() for task in found)
 
     until(measures, 120, "measurement")
-    seen = containers(RUN)
+    seen, processes = containers(RUN), stack.run_processes()
+    assert seen and processes
     state = State.open(home)
     asked = time.monotonic()
-    stack.set_flow_run_state(run.id, Cancelling())
+    client.set_flow_run_state(run.id, Cancelling())
     # The log is let go of when the evaluation has ended and the last figures are written.
-    with FileLock(f"{RunFiles.of(state, RUN).log}.lock").acquire(timeout=LIMIT_SECONDS):
-        until(lambda: not containers(RUN), LIMIT_SECONDS, "end of the containers")
-    took = time.monotonic() - asked
-    assert seen and took < LIMIT_SECONDS, f"{took:.1f} s"
-    until(lambda: stack.read_flow_run(run.id).state.is_cancelled(), 2 * LIMIT_SECONDS, "Cancelled")
-    print(f"work ended after {took:.1f} s, Cancelled after {time.monotonic() - asked:.1f} s")
+    with FileLock(f"{RunFiles.of(state, RUN).log}.lock").acquire(timeout=LOOSE_SECONDS):
+        until(lambda: not containers(RUN), LOOSE_SECONDS, "end of the containers")
+    ended = time.monotonic() - asked
+    until(lambda: client.read_flow_run(run.id).state.is_cancelled(), LOOSE_SECONDS, "Cancelled")
+    shown = time.monotonic() - asked
+    print(f"work ended after {ended:.1f} s, Cancelled after {shown:.1f} s")
+    assert not [process for process in processes if process.is_running()]
+    assert stack.worker.is_running() and not stack.run_processes()
 
     with Search.open(state.run(RUN)) as stopped:
         before = [body["step"]["step_id"] for body in stopped.history()]

@@ -28,7 +28,9 @@ class Run:
         """The exit code, every part in the message, one paragraph, no traceback."""
         assert self.code == code, self.err
         assert "Traceback" not in self.err
-        paragraph = self.err.strip().splitlines()[-1]
+        lines = self.err.strip().splitlines()
+        # A search that had begun names what goes on with it.
+        paragraph = lines[-2 if lines[-1] == "next  autoprune resume x" else -1]
         assert paragraph.startswith("autoprune: ")
         for part in parts:
             assert part in paragraph

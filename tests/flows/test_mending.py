@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from autoprune.errors import PrerequisiteError
-from flows.platform import launch, orders, processes, services
+from flows.platform import launch, orders, pools, processes, services
 from flows.platform.launch import Platform, bring_down, changing
 from flows.platform.processes import Running
 from flows.platform.services import Service
@@ -152,7 +152,7 @@ def test_a_pool_whose_folder_is_another_machine_s_is_named(tmp_path: Path) -> No
     def template(folder: str | None) -> dict[str, Any]:
         return {"variables": {"properties": {"working_dir": {"default": folder}}}}
 
-    for fine in (orders.WORKERS_FOLDER, str(tmp_path), None):
-        orders.require_folder(template(fine))
+    for fine in (pools.WORKERS_FOLDER, str(tmp_path), None):
+        pools.require_folder(template(fine))
     with pytest.raises(PrerequisiteError, match=r"starts its runs in .*elsewhere, which is no"):
-        orders.require_folder(template(str(tmp_path / "elsewhere")))
+        pools.require_folder(template(str(tmp_path / "elsewhere")))

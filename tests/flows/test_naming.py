@@ -1,9 +1,10 @@
-"""Flow runs are named by short words; a model's path is in no name."""
+"""Runs of flows and tasks are named by short words; a path of the machine is in no name."""
 
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
@@ -11,9 +12,12 @@ from flows.calibrate import calibrate
 from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.nightly import nightly
+from flows.params import CalibrateParams
 from flows.prune import prune
 from flows.search import search
-from flows.stage_params import CalibrateParams
+from tasks.calibrate import load_model
+from tasks.policies import short_paths
+from tasks.validate import validate_file
 
 MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
 
@@ -34,3 +38,31 @@ def test_names(flow: Any, params: Any, name: str) -> None:
     run = FlowRun.model_construct(id=uuid4())
     with FlowRunContext.model_construct(flow_run=run, parameters={"params": params}):
         assert flow.flow_run_name() == name
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("open /data/models/tiny", "open tiny"),
+        ("load ./models/tiny/", "load tiny"),
+        ("save to ~/pruned", "save to pruned"),
+        ("perplexity on /data/a.txt,/data/b.txt", "perplexity on a.txt,b.txt"),
+        ("load package:module/model.Q4.gguf", "load package:module/model.Q4.gguf"),
+        ("load organisation/model", "load organisation/model"),
+        ("prune with expr:abs(W) / row_sum(abs(W))", "prune with expr:abs(W) / row_sum(abs(W))"),
+        ("read s3://bucket/folder/file", "read s3://bucket/folder/file"),
+    ],
+)
+def test_paths_in_names_are_short(long: str, short: str) -> None:
+    assert short_paths(long) == short
+
+
+@pytest.mark.parametrize(
+    ("step", "parameters", "name"),
+    [
+        (validate_file, {"path": MODEL}, "validate Tiny_Model.Q4_1.gguf"),
+        (load_model, {"model": "sftp://me:secret@host/m"}, "load sftp://host/m"),
+    ],
+)
+def test_names_of_tasks(step: Any, parameters: dict[str, str], name: str) -> None:
+    assert resolve_custom_task_run_name(step._task, parameters) == name

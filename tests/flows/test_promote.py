@@ -15,8 +15,8 @@ from autoprune.masking.quotas import budget_zeros
 from autoprune.models.saving import save_model
 from autoprune.models.structure import prunable_linears
 from flows.cli import main
+from flows.params import PromoteParams
 from flows.promote import promote
-from flows.stage_params import PromoteParams
 from tasks import promotion
 from tasks.mirror import tracker_of
 from tasks.state import State

@@ -11,11 +11,11 @@ import torch
 from autoprune.calibration.store import Store, Stored
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.search.search import Search
-from flows import driving
 from flows.cli import main
 from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
+from tasks import steps
 from tasks.shared import SharedStore, open_store
 from tasks.state import State
 
@@ -50,7 +50,9 @@ def test_dask_gives_the_same_graph(
     first = json.loads(capsys.readouterr().out)
     used: list[str] = []
     for name in ("measure", "validate"):
-        monkeypatch.setattr(driving, name, lambda *_: used.append("in the search's own process"))
+        monkeypatch.setitem(
+            steps.TASKS, name, lambda *_: used.append("in the search's own process")
+        )
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     shared = f"file://{tmp_path / 'shared'}"
     more = ("--runner", "dask", "--workers", "2", "--shared-store", shared)

@@ -15,11 +15,11 @@ from autoprune.errors import UsageError
 from autoprune.progress import silent
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from flows import driving
 from flows.cli import main
 from flows.params import SearchParams
 from flows.search import search
 from sandbox.outcomes import Accepted, Rejected
+from tasks import steps
 from tasks.mask_memory import MaskMemory
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles
@@ -151,7 +151,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     make = partial(make, register_winner=False)
     whole = search.fn(make(run="whole"))
     done = 0
-    measure = driving.measure
+    measure = steps.TASKS["measure"]
 
     def interrupted(*args: Any) -> Any:
         nonlocal done
@@ -160,7 +160,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
             raise KeyboardInterrupt
         return measure(*args)
 
-    monkeypatch.setattr(driving, "measure", interrupted)
+    monkeypatch.setitem(steps.TASKS, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fn(make(run="cut"))
     assert children("cut")[""].info.status == "KILLED"

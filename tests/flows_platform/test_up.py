@@ -1,5 +1,6 @@
 """``autoprune up`` for real: reuse, a taken port, the form's checks, a killed worker, resume."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,8 +18,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from autoprune.search.search import Search
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
+from flows.platform.pools import COMMAND, POOL
 from flows.platform.processes import Register
-from flows.platform.services import POOL, mlflow_answers, prefect_answers, register_file
+from flows.platform.services import mlflow_answers, prefect_answers, register_file
 from tasks.state import State
 
 WAIT_SECONDS = 180.0
@@ -43,8 +45,8 @@ def test_everything_is_made_and_deployed(live: Live) -> None:
         assert rule.enabled
         pool = client.read_work_pool(POOL)
         # The folder of the worker, on whatever machine: no machine's path.
-        working = pool.base_job_template["variables"]["properties"]["working_dir"]
-        assert working["default"] == "."
+        fields = pool.base_job_template["variables"]["properties"]
+        assert fields["working_dir"]["default"] == "." and fields["command"]["default"] == COMMAND
         names = {each.name for each in client.read_deployments(limit=50)}
     assert {"nightly", "manual"} <= names
     (schedule,) = deployment(live, "nightly/nightly").schedules
@@ -60,6 +62,43 @@ def test_a_second_up_reuses_everything(live: Live) -> None:
     assert "starting" not in done.stderr and "runs already" in done.stderr
     assert f"http://127.0.0.1:{live.prefect}" in done.stdout
     assert Register(register_file(State(live.folder / "state"))).read() == before
+
+
+def test_a_second_project_shares_the_server(live: Live, tiny_folder: Path, tmp_path: Path) -> None:
+    second = dataclasses.replace(live, folder=tmp_path)
+    (tmp_path / "state").mkdir()
+    servers = {
+        "PREFECT_API_URL": live.api,
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{live.mlflow}",
+    }
+    before = deployment(live, "search/manual")
+    try:
+        done = second.autoprune("up", "--pool", "second", "--detach", **servers)
+        assert done.returncode == 0, done.stderr
+        assert "made: work pool second" in done.stderr and "search/manual-second" in done.stdout
+        assert deployment(live, "search/manual") == before
+        said = second.autoprune("doctor", **servers).stdout
+        assert "takes runs of pool 'second'" in said
+        assert "takes runs of pool 'autoprune'" in live.autoprune("doctor").stdout
+
+        shutil.copytree(tiny_folder, tmp_path / "only-here")
+        here = {"model": "./only-here", "corpus": "./only-here/text.txt", "samples": 2}
+        calibrate = deployment(live, "calibrate/manual-second")
+        with client_of(live.api) as client:
+            run = client.create_flow_run_from_deployment(
+                calibrate.id, parameters={"params": here | {"seqlen": 32}}
+            )
+        _until(lambda: state_of(live, run.id).is_final())
+        assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
+        # Without the option the folder keeps its pool, and the first project's goes on.
+        again = second.autoprune("up", **servers)
+        assert again.returncode == 0 and "8 deployments are there already" in again.stderr
+        assert "search/manual-second" in again.stdout
+        refused = second.autoprune("up", "--pool", "autoprune", **servers)
+        assert refused.returncode == 4 and "takes runs of the pool 'second'" in refused.stderr
+    finally:
+        second.autoprune("down", **servers)
+    assert "takes runs of pool 'autoprune'" in live.autoprune("doctor").stdout
 
 
 def test_a_taken_port_is_named_with_who_has_it(live: Live, tmp_path: Path) -> None:

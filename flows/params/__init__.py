@@ -1,0 +1,23 @@
+"""Parameters of the flows: the command line's options, the Prefect form and the record are one."""
+
+from flows.params.base import Params, at, checked, one_paragraph
+from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN, Share
+from flows.params.prune import PruneParams
+from flows.params.search import SearchParams
+from flows.params.stages import CalibrateParams, NightlyParams, PromoteParams
+
+__all__ = [
+    "DEMO_CORPUS",
+    "DEMO_MODEL",
+    "PATTERN",
+    "CalibrateParams",
+    "NightlyParams",
+    "Params",
+    "PromoteParams",
+    "PruneParams",
+    "SearchParams",
+    "Share",
+    "at",
+    "checked",
+    "one_paragraph",
+]

@@ -1,0 +1,75 @@
+"""Parameters of the prune flow."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from flows.params.base import Params
+from flows.params.fields import (
+    DEMO_CORPUS,
+    DEMO_MODEL,
+    ModelRef,
+    Pattern,
+    Samples,
+    Seed,
+    Seqlen,
+    Sparsity,
+)
+
+
+class PruneParams(Params):
+    """Prune one model once and save it."""
+
+    model: ModelRef = DEMO_MODEL
+    metric: str = Field(
+        default="wanda",
+        description="Metric: a built-in name, a path to FILE.py, or 'expr:' and a formula",
+    )
+    allocation: str = Field(
+        default="uniform",
+        description=(
+            "How the budget is spread over the layers, with parameters as name:key=value; auto "
+            "measures several and takes the best"
+        ),
+    )
+    sparsity: Sparsity = 0.6
+    pattern: Pattern = "unstructured"
+    group: Literal["auto", "row", "matrix", "block", "global"] = Field(
+        default="auto",
+        description="Weights that compete with each other; auto takes the metric's own",
+    )
+    solver: str = Field(default="none", description="Repair of the weights that stay")
+    corpus: str = Field(
+        default=DEMO_CORPUS,
+        description="Calibration text: a known name or a .txt, .jsonl or .parquet file",
+    )
+    samples: Samples = 16
+    held_out: str | None = Field(
+        default=None,
+        description="Texts that figures will be measured on, by commas; never calibrated on",
+    )
+    seqlen: Seqlen = 512
+    statistics: Literal["auto", "sequential", "dense"] = Field(
+        default="auto",
+        description=(
+            "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
+            "dense: one pass of the dense model, as in a search; auto: sequential where possible"
+        ),
+    )
+    out: str | None = Field(
+        default=None, description="Folder for the pruned model; empty: nothing is saved"
+    )
+    seed: Seed = 0
+    stream: bool = Field(
+        default=False,
+        description="Prune from safetensors shards to new shards, one block in memory at a time",
+    )
+    dry_run: bool = Field(
+        default=False, description="Only say what memory, disk and time a streamed run would take"
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "PruneParams":
+        if self.stream and not self.dry_run and self.out is None:
+            raise ValueError("a streamed model goes straight to its folder; give --out")
+        return self

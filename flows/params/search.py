@@ -1,0 +1,227 @@
+"""Parameters of the search flow."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from flows.params.base import Params
+from flows.params.fields import (
+    DEMO_CORPUS,
+    DEMO_MODEL,
+    ModelRef,
+    Pattern,
+    Samples,
+    Seed,
+    Seqlen,
+    Share,
+    Sparsity,
+)
+from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
+from tasks.state import model_slug
+
+if TYPE_CHECKING:
+    from autoprune.search.spec import SearchSpec
+
+# Code is longer than a formula, and so is the prompt that asks for it.
+PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
+# Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
+NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
+
+
+class SearchParams(Params):
+    """Search for the best way to prune one model."""
+
+    model: ModelRef = DEMO_MODEL
+    corpus: str = Field(
+        default=DEMO_CORPUS, description="Text, split into calibration, selection and sealed parts"
+    )
+    sparsity: Sparsity = 0.6
+    pattern: Pattern = "unstructured"
+    designer: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = Field(
+        default="auto",
+        description=(
+            "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
+            "set, else the local model; self: the target itself, served from its GGUF file"
+        ),
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
+        json_schema_extra={"pattern": NO_LOGIN},
+    )
+    designer_model: str | None = Field(
+        default=None, description="Model name at the endpoint; of the designer local, a .gguf file"
+    )
+    temperature: float = Field(default=0.8, ge=0.0, le=2.0, description="Sampling temperature")
+    language: Literal["expression", "python", "both"] = Field(
+        default="expression",
+        description="Candidates as formulas of the metric language, Python code, or both",
+    )
+    candidates: int = Field(
+        default=24, ge=0, description="Designed candidates, rejected ones included"
+    )
+    minutes: float | None = Field(default=None, gt=0, description="Time limit in minutes of work")
+    tokens: int | None = Field(default=None, ge=1, description="Limit of designer tokens")
+    samples: Samples = 16
+    seqlen: Annotated[Seqlen, Field(ge=8)] = 512
+    rung_windows: int = Field(
+        default=4, ge=2, description="Selection windows of the first, cheap measurement"
+    )
+    windows: int = Field(default=12, ge=2, description="Selection windows that decide the ranking")
+    sealed_windows: int = Field(
+        default=20, ge=1, description="Sealed windows, read once at the end"
+    )
+    slots: int = Field(default=4, ge=1, le=64, description="Candidates per generation")
+    solver: str = Field(
+        default="auto", description="Repair of the weights that stay; auto: the search chooses"
+    )
+    fitness: Literal["perplexity", "kl", "both"] = Field(
+        default="perplexity",
+        description="What ranks recipes: loss, distance to the dense model, or both",
+    )
+    also_sparsities: tuple[Share, ...] = Field(
+        default=(),
+        description="Other shares of zeros, 0 to 1, at which the best have to hold too",
+    )
+    draws: int = Field(
+        default=3,
+        ge=1,
+        le=8,
+        description="Draws of calibration text that the winner is pruned with",
+    )
+    prompts: str | None = Field(
+        default=None, description="Folder of prompt templates that replace ours of the same name"
+    )
+    sandbox: Literal["docker", "off"] = Field(
+        default="docker",
+        description="Where designed metrics run; off: formulas only, no Docker needed",
+    )
+    script: str | None = Field(
+        default=None,
+        description="File of answers for the scripted designer, one JSON string a line",
+    )
+    register_winner: bool = Field(
+        default=True, description="Log the winner's checkpoint to MLflow and register it"
+    )
+    run: str | None = Field(
+        default=None,
+        description="Name of the run; empty: made from the settings, so the same go on",
+    )
+    seed: Seed = 0
+    runner: Literal["thread", "dask", "ray"] = Field(
+        default="thread",
+        description=(
+            "Where candidates are measured; thread: in the run's own process; the outcome is the "
+            "same"
+        ),
+    )
+    workers: int = Field(
+        default=2,
+        ge=1,
+        description="Worker processes of dask or ray on this machine; each holds the model",
+    )
+    runner_address: str | None = Field(
+        default=None,
+        description=(
+            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra={"pattern": CLUSTER_PATTERN},
+    )
+    shared_store: str | None = Field(
+        default=None,
+        description=(
+            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra={"pattern": STORE_PATTERN},
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _keep_no_login(cls, value: str | None) -> str | None:
+        from autoprune.search.spec import require_no_login
+
+        return value if value is None else require_no_login(value)
+
+    @field_validator("runner_address", "shared_store")
+    @classmethod
+    def _name_logins_only(cls, value: str | None, info: ValidationInfo) -> str | None:
+        patterns = {"runner_address": CLUSTER_PATTERN, "shared_store": STORE_PATTERN}
+        if value is not None:
+            require_no_login(value, patterns[str(info.field_name)])
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "SearchParams":
+        if self.rung_windows > self.windows:
+            raise ValueError("rung_windows must not be above windows")
+        if (self.designer == "scripted") != (self.script is not None):
+            raise ValueError("the designer scripted needs a script, and no other takes one")
+        if self.base_url is not None and self.designer not in ("auto", "openai"):
+            raise ValueError(
+                f"the designer {self.designer} asks no endpoint; choose openai, or leave out "
+                "base_url"
+            )
+        if self.designer_model is not None and self.designer == "self":
+            raise ValueError(
+                "the designer self is the target model; leave out designer_model, or choose local"
+            )
+        usual = type(self).model_fields["workers"].default
+        if self.runner == "thread" and (self.runner_address or self.workers != usual):
+            raise ValueError(
+                "workers and runner_address are of the runners dask and ray; choose one of them, "
+                "or leave both out"
+            )
+        if self.sandbox == "off" and self.language != "expression":
+            raise ValueError("without the sandbox only the language 'expression' is allowed")
+        return self
+
+    def spec(self) -> "SearchSpec":
+        """The library's specification of this search."""
+        from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+
+        designer = DesignerSpec(
+            kind=self.designer,
+            base_url=self.base_url,
+            model=self.designer_model,
+            temperature=self.temperature,
+            **PYTHON_ANSWERS if self.language != "expression" else {},
+        )
+        seconds = None if self.minutes is None else 60.0 * self.minutes
+        repairs: dict[str, Any] = {}
+        if self.solver != "auto":
+            repairs = {"solver": self.solver, "solvers": (self.solver,)}
+        return SearchSpec(
+            model=self.model,
+            corpus=self.corpus,
+            sparsity=self.sparsity,
+            pattern=self.pattern,
+            designer=designer,
+            budget=Budget(candidates=self.candidates, tokens=self.tokens, seconds=seconds),
+            seed=self.seed,
+            calibration_windows=self.samples,
+            seqlen=self.seqlen,
+            rung_windows=self.rung_windows,
+            selection_windows=self.windows,
+            sealed_windows=self.sealed_windows,
+            language=self.language,
+            slots=self.slots,
+            fitness=self.fitness,
+            also_sparsities=self.also_sparsities,
+            calibration_draws=self.draws,
+            **repairs,
+        )
+
+    @property
+    def prompt_folder(self) -> Path | None:
+        """Templates of the user's own."""
+        return None if self.prompts is None else Path(self.prompts).expanduser()
+
+    def run_id(self) -> str:
+        """Name of the run: as given, else made from the settings."""
+        if self.run is not None:
+            return self.run
+        slug = model_slug(self.model)
+        return f"{slug}-s{round(100 * self.sparsity)}-{self.spec().digest[:8]}"

@@ -1,0 +1,51 @@
+"""However a search stops: soon, and its last word is the command that goes on with it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.exceptions import TerminationSignal
+
+from autoprune.errors import UsageError
+from flows.driving import Driver
+from flows.ending import end_fast
+
+log = logging.getLogger("autoprune.run")
+
+
+@contextmanager
+def stopping_well(driver: Driver) -> Iterator[None]:
+    """Whatever ends the body early: the last record is written, and the error names the way on.
+
+    The way on is a note of the exception (:pep:`678`), so that the command line prints it last and
+    a traceback in Prefect's log ends with it.
+
+    Args:
+        driver: The search that is worked on.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, TerminationSignal) as stop:
+        # The second is Prefect's: the run was cancelled, or its worker was told to end.
+        end_fast()
+        _name_way_on(driver, stop)
+        _last_record(driver, "KILLED")
+        raise
+    except Exception as error:
+        _name_way_on(driver, error)
+        _last_record(driver, "FAILED")
+        raise
+
+
+def _name_way_on(driver: Driver, error: BaseException) -> None:
+    # What was asked for wrongly at the start is asked for wrongly again.
+    if not isinstance(error, UsageError) or driver.search.history():
+        error.add_note(f"next  autoprune resume {driver.run_id}")
+
+
+def _last_record(driver: Driver, status: str) -> None:
+    """Write what is known; what stopped the search stays what people hear of."""
+    try:
+        driver.stop(status)
+    except Exception as error:
+        log.warning("the last record was not written (%s); the search's log has all of it", error)

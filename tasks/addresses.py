@@ -1,0 +1,121 @@
+"""Addresses that may hold a login: recorded with the name of a variable, opened with its value.
+
+What a form or a command is given is kept by Prefect, in records and in logs. So a login is refused
+there, and ``$VARIABLE`` in its place is replaced only where a connection is made. What a library
+says about that connection is cleaned before anybody hears it.
+"""
+
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from autoprune.errors import AutopruneError, UsageError
+from tasks.state import without_login
+
+_NAME = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
+_NAMED = rf"{_NAME}(:{_NAME})?@"
+# Where a login stands: before the host of a URL; of a cluster's address also without `scheme://`.
+STORE_PATTERN = rf"^(?!.*//(?!{_NAMED})[^/?#]*@).*$"
+CLUSTER_PATTERN = rf"^(?!([^/?#]*//)?(?!{_NAMED})[^/?#]*@).*$"
+HIDDEN = "***"
+
+
+def require_no_login(address: str, pattern: str) -> None:
+    """Refuse a login that is written out.
+
+    Args:
+        address: What was given.
+        pattern: :data:`STORE_PATTERN` or :data:`CLUSTER_PATTERN`.
+
+    Raises:
+        ValueError: If there is one; says how to name it instead.
+    """
+    if not re.match(pattern, address, re.DOTALL):
+        raise ValueError(
+            "a name or password in an address would be kept in records and shown by Prefect; set "
+            "it as a variable of the environment and write that, such as "
+            "sftp://$STORE_LOGIN@host/folder"
+        )
+
+
+def opened_address(address: str) -> str:
+    """The address with the values of the variables that stand for its login.
+
+    Raises:
+        UsageError: If one of them is not set on this machine.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group().strip("${}")
+        found = os.environ.get(name)
+        if not found:
+            raise UsageError(
+                f"the address {address} names the variable {name}, which is not set here; set it "
+                "on every machine that works for the search"
+            )
+        return found
+
+    return re.sub(rf"{_NAME}(?=(:{_NAME})?@)", value, address)
+
+
+@contextmanager
+def keeping_quiet(address: str) -> Iterator[None]:
+    """While an address is used, nothing that is raised or logged holds its login.
+
+    Args:
+        address: The address as it is opened.
+
+    Raises:
+        AutopruneError: In place of an error whose text, or whose cause's text, holds the login.
+    """
+    secrets = _secrets(address)
+    if not secrets:
+        yield
+        return
+    before = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        said = record.getMessage()
+        if _holds(said, secrets):
+            record.msg, record.args = _cleaned(said, secrets), None
+        if record.exc_info and _holds(
+            "".join(traceback.format_exception(*record.exc_info)), secrets
+        ):
+            record.exc_info = None
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        yield
+    except Exception as error:
+        if not _holds("".join(traceback.format_exception(error)), secrets):
+            raise
+        words = " ".join(_cleaned(str(error), secrets).split())
+        kind = type(error) if isinstance(error, AutopruneError) else AutopruneError
+        raise kind(words or f"{type(error).__name__} at {without_login(address)}") from None
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+def _secrets(address: str) -> list[str]:
+    """The login as a whole and its password, the longest first."""
+    found = re.match(r"(?:.*//)?([^/?#]*)@", address, re.DOTALL)
+    if found is None:
+        return []
+    login = found.group(1)
+    return sorted({login, login.partition(":")[2]} - {""}, key=len, reverse=True)
+
+
+def _holds(text: str, secrets: list[str]) -> bool:
+    return any(secret in text for secret in secrets)
+
+
+def _cleaned(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, HIDDEN)
+    return text

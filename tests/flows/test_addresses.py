@@ -1,0 +1,181 @@
+"""An address with a login: refused where it would be kept, hidden where it is used."""
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from prefect import flow
+
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from flows import runners
+from flows.cli import main
+from flows.params import SearchParams, checked
+from tasks.addresses import keeping_quiet, opened_address
+
+SECRET = "very-secret-indeed"
+LOGIN = f"me:{SECRET}"
+
+
+class Vault(LocalFileSystem):
+    """A folder that opens to one login only, as an SFTP server's does."""
+
+    protocol = "vault"
+    cachable = False
+    opened: list[str] = []  # noqa: RUF012 (counts over all instances)
+
+    def __init__(self, username: str = "", password: str = "", **_: Any) -> None:
+        if (username, password) != ("me", SECRET):
+            raise PermissionError(f"login {username}:{password} is refused")
+        self.opened.append(username)
+        super().__init__(auto_mkdir=True)
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, str]:
+        login = re.match(r"vault://([^/@]*):([^/@]*)@", path)
+        return {"username": login[1], "password": login[2]} if login else {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return re.sub(r"^vault://([^/]*@)?host", "", path)
+
+
+fsspec.register_implementation("vault", Vault, clobber=True)
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("shared_store", f"s3://{LOGIN}@bucket/folder"),
+        ("shared_store", f"s3://{SECRET}@bucket/folder"),
+        ("shared_store", f"simplecache::sftp://{LOGIN}@host/folder"),
+        ("shared_store", f"sftp://$NAME:{SECRET}@host/folder"),
+        ("runner_address", f"tcp://{LOGIN}@scheduler:8786"),
+        ("runner_address", f"{LOGIN}@scheduler:8786"),
+        ("runner_address", f"ray://{SECRET}@head:10001"),
+    ],
+)
+def test_a_login_is_refused_by_command_and_form_and_not_repeated(
+    field: str, address: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", "--runner", "dask", f"--{field.replace('_', '-')}", address, "-v"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "$STORE_LOGIN" in said and SECRET not in said
+    assert not (home / "runs").exists()
+    pattern = SearchParams.model_json_schema()["properties"][field]["pattern"]
+    assert not re.search(pattern, address)
+
+
+@pytest.mark.parametrize(
+    ("field", "address"),
+    [
+        ("shared_store", "/shared/a@b"),
+        ("shared_store", "s3://bucket/a@b"),
+        ("shared_store", "sftp://${NAME}:$WORD@host/folder"),
+        ("runner_address", "tcp://scheduler:8786"),
+        ("runner_address", "tcp://$LOGIN@scheduler:8786"),
+        ("runner_address", "auto"),
+    ],
+)
+def test_the_name_of_a_variable_stands_for_it(field: str, address: str) -> None:
+    pattern = SearchParams.model_json_schema()["properties"][field]["pattern"]
+    assert re.search(pattern, address)
+    found = checked(SearchParams, {"runner": "dask", field: address})
+    assert getattr(found, field) == address
+
+
+def test_variables_are_filled_in_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME", "me")
+    monkeypatch.setenv("WORD", SECRET)
+    monkeypatch.delenv("NOBODY", raising=False)
+    assert opened_address("sftp://$NAME:${WORD}@host/$NAME") == f"sftp://{LOGIN}@host/$NAME"
+    assert opened_address("/folder") == "/folder"
+    with pytest.raises(UsageError, match="names the variable NOBODY, which is not set"):
+        opened_address("sftp://$NOBODY@host/folder")
+
+
+def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> None:
+    address = f"sftp://{LOGIN}@host/folder"
+    with (
+        pytest.raises(AutopruneError, match=r"no \*\*\*@host, pass \*\*\*") as failed,
+        keeping_quiet(address),
+    ):
+        logging.getLogger("a.library").warning("opening %s", address)
+        try:
+            raise OSError(f"no {LOGIN}@host, pass {SECRET}")
+        except OSError:
+            logging.getLogger("a.library").exception("it failed")
+            raise
+    assert "opening sftp://***@host/folder" in caplog.text and "it failed" in caplog.text
+    assert SECRET not in caplog.text
+    assert failed.value.__cause__ is None and failed.value.__suppress_context__
+    logging.getLogger("a.library").warning("afterwards %s", LOGIN)
+    assert f"afterwards {LOGIN}" in caplog.text
+
+
+@pytest.mark.slow
+def test_no_record_of_a_search_holds_the_login(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
+    monkeypatch.setenv("VAULT_LOGIN", LOGIN)
+    place = f"vault://$VAULT_LOGIN@host{tmp_path}/shared"
+    words = f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
+      --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 1
+      --slots 1 --no-register --json -v --run kept --shared-store {place}""".split()
+    assert main(words) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["run"] == "kept"
+    assert Vault.opened and list((tmp_path / "shared").rglob("*.safetensors"))
+    # The records of Prefect (its parameters, logs, events) and of MLflow, and our own, are files.
+    records = [file for file in home.rglob("*") if file.is_file()]
+    assert {"prefect.db", "mlflow.db", "search.db", "params.json"} <= {
+        file.name for file in records
+    }
+    assert not [file for file in records if SECRET.encode() in file.read_bytes()]
+    assert SECRET not in said.out + said.err
+    assert b"$VAULT_LOGIN" in (home / "runs/kept/params.json").read_bytes()
+
+    monkeypatch.setenv("VAULT_LOGIN", f"you:{SECRET}")
+    assert main([*words[:-3], "refused", *words[-2:]]) != 0
+    said = capfd.readouterr()
+    assert "is refused" in said.err and SECRET not in said.out + said.err
+    records = [file for file in home.rglob("*") if file.is_file()]
+    assert not [file for file in records if SECRET.encode() in file.read_bytes()]
+
+
+class Chatty:
+    """A task runner that says and shouts the address it was given."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __enter__(self) -> "Chatty":
+        logging.getLogger("chatty").warning("connecting to %s", self.address)
+        raise OSError(f"no answer from {self.address}")
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+
+def test_a_cluster_that_gives_no_answer_is_named_without_its_login(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CLUSTER_LOGIN", LOGIN)
+    monkeypatch.setitem(runners.RUNNERS, "dask", (__name__, "Chatty"))
+    monkeypatch.setattr("prefect.context.FlowRunContext.get", lambda: flow)
+    opened = runners.workers("dask", 2, "tcp://$CLUSTER_LOGIN@scheduler:8786", {})
+    with pytest.raises(PrerequisiteError, match="dask cluster answers") as failed, opened:
+        raise AssertionError("it is not there")
+    assert SECRET not in str(failed.value) + caplog.text
+    assert "connecting to tcp://***@scheduler:8786" in caplog.text
