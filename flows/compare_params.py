@@ -1,14 +1,18 @@
 """Parameters of the comparison flow."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from autoprune.digest import digest_json
 from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, at
+from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 from tasks.state import model_slug
 
 USUAL_SEEDS = 3
+USUAL_WORKERS = 2
+# Where the files go and who measures decide no figure.
+PLACES = ("output", "runner", "workers", "runner_address", "shared_store")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
@@ -116,6 +120,44 @@ class CompareParams(Params):
     seed: int = Field(
         default=0, ge=0, description="Seed of the text's split", json_schema_extra=at(18)
     )
+    runner: Literal["thread", "dask", "ray"] = Field(
+        default="thread",
+        description=(
+            "Where cells are measured; thread: in the run's own process, one after the other; "
+            "figures are the same"
+        ),
+        json_schema_extra=at(19),
+    )
+    workers: int = Field(
+        default=USUAL_WORKERS,
+        ge=1,
+        description="Worker processes of dask or ray on this machine; each holds the model",
+        json_schema_extra=at(20),
+    )
+    runner_address: str | None = Field(
+        default=None,
+        description=(
+            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra=at(21) | {"pattern": CLUSTER_PATTERN},
+    )
+    shared_store: str | None = Field(
+        default=None,
+        description=(
+            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra=at(22) | {"pattern": STORE_PATTERN},
+    )
+
+    @field_validator("runner_address", "shared_store")
+    @classmethod
+    def _name_logins_only(cls, value: str | None, info: ValidationInfo) -> str | None:
+        patterns = {"runner_address": CLUSTER_PATTERN, "shared_store": STORE_PATTERN}
+        if value is not None:
+            require_no_login(value, patterns[str(info.field_name)])
+        return value
 
     @model_validator(mode="after")
     def _check_together(self) -> "CompareParams":
@@ -123,6 +165,11 @@ class CompareParams(Params):
             raise ValueError("give methods or a preset, not both")
         if (self.allocations or self.solvers) and not self.metrics:
             raise ValueError("a cross product needs --metrics")
+        if self.runner == "thread" and (self.runner_address or self.workers != USUAL_WORKERS):
+            raise ValueError(
+                "workers and runner_address are of the runners dask and ray; choose one of them, "
+                "or leave both out"
+            )
         return self
 
     def method_texts(self) -> list[str]:
@@ -176,5 +223,9 @@ class CompareParams(Params):
 
     def folder_name(self) -> str:
         """Name of the folder in the state folder; the same settings give the same."""
-        body = self.to_json() | {"output": None}
-        return f"{model_slug(self.model)}-{digest_json(body)[:8]}"
+        # The name of comparisons that were made before there were runners.
+        return f"{model_slug(self.model)}-{digest_json(self.settings() | {'output': None})[:8]}"
+
+    def settings(self) -> dict[str, Any]:
+        """What decides about figures, as plain JSON."""
+        return {name: value for name, value in self.to_json().items() if name not in PLACES}

@@ -170,6 +170,27 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     return write_all(Path(folder), body)
 
 
+def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
+    """Everything that decides the figures of a cell.
+
+    Args:
+        bench: The comparison's workbench.
+        cell: JSON form of the cell.
+
+    Raises:
+        AutopruneError: If the cell cannot be measured at all.
+    """
+    from autoprune.comparison.plan import Cell
+
+    return _key(bench, Cell.from_json(cell))
+
+
+def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
+    """Count the look that a cell takes at the sealed windows; the same cell counts once."""
+    look = f"comparison {digest_json(key)[:16]} {title}"
+    touch(bench.state, bench.splits.sealed.digest, look)
+
+
 def _found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
     key = _key(bench, cell)
     known = bench.cells.find(key)
@@ -237,8 +258,7 @@ def _measure(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         found = evaluate_windows(model, bench.part("selection"), report=bench.report)
         record["selection"] = evaluation_json(found)
         if cell.sealed:
-            look = f"comparison {digest_json(_key(bench, cell))[:16]} {cell.title}"
-            touch(bench.state, bench.splits.sealed.digest, look)
+            note_look(bench, _key(bench, cell), cell.title)
             found = evaluate_windows(model, bench.part("sealed"), report=bench.report)
             record["sealed"] = evaluation_json(found)
     return record

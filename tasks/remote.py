@@ -1,12 +1,12 @@
-"""A candidate's validation or measurement in another process, on this machine or elsewhere.
+"""A candidate's or a comparison's measurement in another process, on this machine or elsewhere.
 
 A worker of Dask or Ray gets plain JSON: what to open and what to do. It opens the model once, reads
-the statistics from the shared store, and gives back the same outcome as the search's own process.
+the statistics from the shared store, and gives back the same outcome as the run's own process.
 """
 
 import atexit
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
@@ -15,8 +15,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.compare_bench import CompareBench
+from tasks.search_bench import SearchBench
 from tasks.state import HOME_VARIABLE, State
 
+# The call of a comparison; those of a search are tasks.
+CELL = "cell"
 _lock = Lock()
 _open: dict[str, ExitStack] = {}
 
@@ -35,25 +39,24 @@ def remote_step(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Validate or measure; one job at a time in a process, since both prune the same model.
+    """Validate or measure; one job at a time in a process, since all prune the same model.
 
     Args:
-        job: ``call`` (``validate`` or ``measure``), ``step`` and further ``arguments`` of the
-            task of this name, and ``bench``: what :func:`bench_sheet` gave.
+        job: ``call`` (a name in :data:`tasks.steps.TASKS`, or ``cell`` of a comparison), ``step``
+            and further ``arguments`` of that task, and ``bench``: what :func:`bench_sheet` or
+            :func:`tasks.compare_remote.comparison_sheet` gave.
 
     Returns:
         JSON form of the outcome.
     """
-    from tasks.measure import measure
-    from tasks.validate import validate
+    from tasks.compare_remote import remote_cell
+    from tasks.steps import TASKS
 
-    calls: dict[str, Callable[..., dict[str, Any]]] = {
-        "validate": validate.fn,
-        "measure": measure.fn,
-    }
     with _lock:
         bench_id = _opened(job["bench"])
-        return calls[job["call"]](bench_id, job["step"], *job["arguments"])
+        if job["call"] == CELL:
+            return remote_cell(bench_id, job["step"], *job["arguments"])
+        return TASKS[job["call"]].fn(bench_id, job["step"], *job["arguments"])
 
 
 def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
@@ -81,15 +84,12 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
 
 
 def _opened(sheet: dict[str, Any]) -> str:
-    """Open the workbench of this process, once for a search."""
+    """Open the workbench of this process, once for a run."""
     import torch
 
     from autoprune.digest import digest_json
     from autoprune.errors import AutopruneError
-    from autoprune.progress import silent
-    from autoprune.search.spec import SearchSpec
-    from tasks.search_bench import SearchBench
-    from tasks.shared import open_store
+    from tasks.compare_remote import COMPARISON, comparison_bench, require_same_text
     from tasks.workbench import opened
 
     bench_id = f"remote-{digest_json(sheet)[:16]}"
@@ -98,6 +98,33 @@ def _opened(sheet: dict[str, Any]) -> str:
     _close()
     torch.set_num_threads(sheet["threads"])
     state = State.open(None if os.environ.get(HOME_VARIABLE) else Path(sheet["root"]))
+    bench: CompareBench | SearchBench
+    if sheet.get("kind") == COMPARISON:
+        bench = comparison_bench(bench_id, state, sheet)
+    else:
+        bench = _search_bench(bench_id, state, sheet)
+    stack = ExitStack()
+    stack.enter_context(opened(bench))
+    _open[bench_id] = stack
+    try:
+        if bench.loaded.source.digest != sheet["model_digest"]:
+            raise AutopruneError(
+                f"the model {sheet['model']} on this worker is not the one of the run (digest "
+                "differs); give every machine the same files, for example by a shared folder"
+            )
+        if isinstance(bench, CompareBench):
+            require_same_text(bench, sheet)
+    except BaseException:
+        _close()
+        raise
+    return bench_id
+
+
+def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> SearchBench:
+    from autoprune.progress import silent
+    from autoprune.search.spec import SearchSpec
+    from tasks.shared import open_store
+
     bench = SearchBench(
         bench_id,
         sheet["model"],
@@ -110,20 +137,11 @@ def _opened(sheet: dict[str, Any]) -> str:
         designs_in=sheet["designs_in"],
     )
     bench.store = open_store(state, sheet["shared"])
-    stack = ExitStack()
-    stack.enter_context(opened(bench))
-    _open[bench_id] = stack
-    if bench.loaded.source.digest != sheet["model_digest"]:
-        _close()
-        raise AutopruneError(
-            f"the model {sheet['model']} on this worker is not the one of the search (digest "
-            "differs); give every machine the same files, for example by a shared folder"
-        )
-    return bench_id
+    return bench
 
 
 def _close() -> None:
-    """Let the model and the containers of the last search go."""
+    """Let the model and the containers of the last run go."""
     while _open:
         _open.popitem()[1].close()
 

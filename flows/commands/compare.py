@@ -82,6 +82,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--windows", type=positive_number, default=20, help="sealed windows (default 20)"
     )
     how.add_argument("--output", metavar="DIR", help="folder for tables, data and picture")
+    where = parser.add_argument_group("machines")
+    where.add_argument(
+        "--runner",
+        choices=("thread", "dask", "ray"),
+        default="thread",
+        help=(
+            "where cells are measured (default thread: in this process, one after the other, since "
+            "all prune the same weights; dask and ray: several processes, each with the model)"
+        ),
+    )
+    where.add_argument(
+        "--workers", type=positive_number, default=2, help="workers of dask or ray here (default 2)"
+    )
+    where.add_argument("--runner-address", metavar="URL", help="a cluster that is there already")
+    where.add_argument(
+        "--shared-store", metavar="PLACE", help="folder or fsspec URL that all workers read"
+    )
 
 
 def shares(text: str) -> list[float]:

@@ -1,0 +1,184 @@
+"""Task that mirrors a comparison into MLflow: a parent run, and a child per method and budget."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.mirror import require_answer, tracker_of
+from tasks.policies import step
+from tasks.provenance import commit, machine
+from tasks.state import State, model_slug
+
+log = logging.getLogger(__name__)
+
+# Of the protocol: what says what the figures depend on, once for all runs of one name.
+DIGESTS = (
+    "model_digest",
+    "tokenizer",
+    "splits_digest",
+    "selection_digest",
+    "sealed_digest",
+    "draw_digests",
+)
+SIZES = (
+    "dtype",
+    "device",
+    "blocks",
+    "prunable",
+    "calibration_windows",
+    "calibration_pool",
+    "selection_windows",
+    "sealed_windows",
+    "seeds",
+    "split_seed",
+    "seqlen",
+    "shared_documents",
+)
+
+
+@step("mirror comparison", "mirror comparison of {model}")
+def mirror_comparison(
+    root: str, model: str, folder: str, settings: dict[str, Any], status: str
+) -> dict[str, Any]:
+    """Write a comparison's table into MLflow; the same comparison writes the same run again.
+
+    Args:
+        root: The state folder.
+        model: Reference of the model, which names the experiment.
+        folder: Where the table's files lie.
+        settings: What was asked for, without places of this machine.
+        status: ``FINISHED``, or ``KILLED`` where it was interrupted.
+
+    Returns:
+        MLflow's run id, or why there is none.
+    """
+    state = State.open(Path(root))
+    try:
+        require_answer(state.tracking_uri, patient=True)
+        run = _mirror(state, model, Path(folder), settings, status)
+    except Exception as error:
+        # The files are the record: whatever the store's trouble is, the figures stand.
+        log.info("mirroring failed", exc_info=True)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"mlflow_run": None, "error": reason}
+    return {"mlflow_run": run, "error": ""}
+
+
+def _mirror(state: State, model: str, folder: Path, settings: dict[str, Any], status: str) -> str:
+    from autoprune.comparison.writing import FILES, JSON_FILE
+    from autoprune.digest import digest_json
+    from tasks.track.stages import Part, log_stage
+
+    record = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+    protocol = record["protocol"]
+    digests = {name: protocol[name] for name in DIGESTS}
+    name = f"{model_slug(model)[:40]}-{digest_json([settings, digests])[:8]}"
+    params = {**settings, **{key: protocol[key] for key in SIZES}, **digests}
+    parts = [
+        Part(
+            f"{row['method']} at {row['target']}",
+            f"{row['method']} at {row['target']}",
+            _identity(row),
+            row_figures(row),
+            _row_tags(row, record),
+        )
+        for row in record["rows"]
+    ]
+    return log_stage(
+        tracker_of(state), "comparison", model, name,
+        params=params, metrics=_totals(record), tags=_tags(record),
+        files=[folder / file for file in FILES], parts=parts, status=status,
+    )  # fmt: skip
+
+
+def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of a method at a budget, by the names that MLflow has them under."""
+    low, high = row["interval"] or (None, None)
+    values = {
+        "sealed_perplexity": row["perplexity"],
+        "sealed_perplexity_deviation": row["deviation"],
+        "selection_perplexity": row["selection"],
+        "selection_perplexity_deviation": row["selection_deviation"],
+        "change_vs_baseline_share": row["change"],
+        "change_vs_baseline_share_low": low,
+        "change_vs_baseline_share_high": high,
+        "paired_draws_total": row["paired_draws"],
+        "seconds_prune": row["prune_seconds"],
+        "seconds_evaluate": row["evaluate_seconds"],
+        "zeros_total": row["zeros"],
+        "sparsity_share": row["zeros"] / row["prunable"] if row["prunable"] else None,
+        "draws_total": row["seeds"],
+        "trials_total": row["trials"],
+        "notes_total": row["notes"],
+    }
+    return _finite(values)
+
+
+def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
+    from autoprune.comparison.methods import parse_method
+
+    parts = parse_method(row["method"]).to_json()
+    asked = {"target": row["target"], "sparsity": row["sparsity"], "pattern": row["pattern"]}
+    return {"method": row["method"], **parts, **asked}
+
+
+def _row_tags(row: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, str]:
+    best = {entry["target"]: entry["method"] for entry in record["recommendation"]}
+    tags = {
+        "autoprune.status": row["status"],
+        "autoprune.reason": row["reason"] or "",
+        "autoprune.measured_as": row["measured_as"] or "",
+        "autoprune.baseline": record["baseline"],
+        "autoprune.recommended": str(best[row["target"]] == row["method"]).lower(),
+    }
+    if row["interval"]:
+        tags["autoprune.distinguishable"] = str(row["distinguishable"]).lower()
+    return tags
+
+
+def _totals(record: Mapping[str, Any]) -> dict[str, float]:
+    dense = record["dense"]
+    states = [cell["record"]["status"] for cell in record["cells"]]
+    return _finite(
+        {
+            "dense_perplexity": dense.get("selection", {}).get("perplexity"),
+            "dense_sealed_perplexity": record["dense_perplexity"],
+            "cells_planned_total": record["planned"],
+            "cells_finished_total": record["finished"],
+            "cells_unavailable_total": sum(state != "ok" for state in states),
+            "sealed_touches_total": record["protocol"]["sealed_touches"],
+        }
+    )
+
+
+def _tags(record: Mapping[str, Any]) -> dict[str, str]:
+    protocol = record["protocol"]
+    tags = {f"version.{name}": value for name, value in machine().items()} | commit()
+    tags |= {
+        "model": record["model"],
+        "model.digest": protocol["model_digest"],
+        "splits.digest": protocol["splits_digest"],
+        "selection.digest": protocol["selection_digest"],
+        "sealed.digest": protocol["sealed_digest"],
+        "seed": str(protocol["split_seed"]),
+        "date": protocol["date"],
+        "autoprune.baseline": record["baseline"],
+        "mlflow.note.content": "\n\n".join(entry["text"] for entry in record["recommendation"]),
+    }
+    # The shares of zeros in a name that MLflow allows.
+    tags |= {
+        f"recommended.{entry['target'].replace(' %', ' percent')}": entry["method"] or ""
+        for entry in record["recommendation"]
+    }
+    return tags
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }

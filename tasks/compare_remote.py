@@ -1,0 +1,137 @@
+"""A comparison's cells in other processes: what a worker opens, and what it sends back.
+
+The workbench of a worker is opened once per process, by the digest of its sheet. A finished cell
+lies in the state folder that the worker shares with the comparison, and its record comes back with
+the answer as well, for workers of other machines.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError
+from autoprune.progress import silent
+from tasks.compare import cell_key, measure_cell, note_look
+from tasks.compare_bench import CompareBench, find_compare_bench
+from tasks.shared import open_store
+from tasks.state import State
+
+# What a sheet is for; the sheet of a search names nothing.
+COMPARISON = "comparison"
+
+
+def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
+    """What another process needs to open the same workbench, as plain JSON.
+
+    Args:
+        bench: The comparison's own workbench, prepared.
+        shared: Folder or URL of the shared store; None: the store in the state folder.
+    """
+    import torch
+
+    return {
+        "kind": COMPARISON,
+        "root": str(bench.state.root),
+        "model": bench.model_ref,
+        "model_digest": bench.loaded.source.digest,
+        "seed": bench.seed,
+        "dtype": bench.dtype,
+        "corpus": bench.corpus,
+        "samples": bench.samples,
+        "seqlen": bench.seqlen,
+        "counts": bench.counts,
+        "expected": sorted(bench.expected),
+        "peers": bench.peers,
+        "parts": {name: bench.digest(name) for name in bench.counts},
+        "shared": shared,
+        # Sums depend on how many threads share them; the same number gives the same figures.
+        "threads": torch.get_num_threads(),
+    }
+
+
+def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> CompareBench:
+    """The workbench of a sheet; nothing is loaded yet."""
+    bench = CompareBench(
+        bench_id,
+        sheet["model"],
+        state,
+        sheet["seed"],
+        silent,
+        dtype=sheet["dtype"],
+        corpus=sheet["corpus"],
+        samples=sheet["samples"],
+        seqlen=sheet["seqlen"],
+        counts=dict(sheet["counts"]),
+        expected=frozenset(sheet["expected"]),
+        peers=dict(sheet["peers"]),
+    )
+    bench.store = open_store(state, sheet["shared"])
+    return bench
+
+
+def require_same_text(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
+    """Check that a worker cuts the same windows as the comparison.
+
+    Raises:
+        AutopruneError: If the text on this machine is another one.
+    """
+    for name, digest in sheet["parts"].items():
+        if bench.digest(name) != digest:
+            raise AutopruneError(
+                f"the {name} windows of {bench.corpus} on this worker are not those of the "
+                "comparison (digest differs); give every machine the same text and tokenizer"
+            )
+
+
+def remote_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, Any]:
+    """Measure a cell on a worker.
+
+    Returns:
+        What :func:`tasks.compare.measure_cell` returns, and the whole ``record``.
+    """
+    found = measure_cell.fn(bench_id, title, cell)
+    record = find_compare_bench(bench_id).records.pop(found["id"])
+    return found | {"record": record}
+
+
+def waiting(bench_id: str, cells: list[dict[str, Any]]) -> list[str | None]:
+    """Digest of each cell's key where the cell must still be measured, else None.
+
+    None is also given where measuring ends at once with a reason, so that it is found here.
+
+    Args:
+        bench_id: Id of an open comparison workbench.
+        cells: JSON form of the cells.
+    """
+    bench = find_compare_bench(bench_id)
+    found: list[str | None] = []
+    for cell in cells:
+        try:
+            key = cell_key(bench, cell)
+            found.append(None if bench.cells.path(key).exists() else digest_json(key))
+        except AutopruneError:
+            found.append(None)
+    return found
+
+
+def take_cell(bench_id: str, cell: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """Take what a worker measured; keep and note what it wrote in a state folder elsewhere.
+
+    Args:
+        bench_id: Id of an open comparison workbench.
+        cell: JSON form of the cell.
+        answer: What :func:`remote_cell` returned.
+
+    Returns:
+        What :func:`tasks.compare.measure_cell` returns.
+    """
+    bench = find_compare_bench(bench_id)
+    found = dict(answer)
+    record = bench.records[found["id"]] = found.pop("record")
+    if record["status"] == "ok":
+        key = cell_key(bench, cell)
+        if not found["cached"] and "sealed" in record:
+            note_look(bench, key, record["title"])
+        if not bench.cells.path(key).exists():
+            bench.cells.keep(key, record)
+    return found

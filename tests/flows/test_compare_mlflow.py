@@ -1,0 +1,204 @@
+"""A comparison and a study in MLflow: one run each, a child for whatever people compare there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from autoprune.comparison.writing import FILES
+from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from tasks.mirror import tracker_of
+from tasks.state import State
+
+SMALL: dict[str, Any] = {
+    "samples": 4,
+    "seqlen": 32,
+    "selection_windows": 3,
+    "windows": 4,
+    "sparsity": [0.5],
+    "pattern": ["2:4"],
+    "seeds": 2,
+}
+
+
+@pytest.fixture
+def client(home: Path) -> MlflowClient:
+    return tracker_of(State.open(home)).client
+
+
+def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result
+
+
+def children(client: MlflowClient, parent: str) -> dict[str, Run]:
+    place = [client.get_run(parent).info.experiment_id]
+    found = client.search_runs(place, f"tags.`mlflow.parentRunId` = '{parent}'", max_results=100)
+    return {run.info.run_name: run for run in found}
+
+
+def test_a_comparison_is_a_run_with_a_child_per_row(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient
+) -> None:
+    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,random+mrp")
+    parent = client.get_run(result["mlflow_run"])
+    protocol = result["protocol"]
+    assert client.get_experiment(parent.info.experiment_id).name == "autoprune/tiny"
+    assert parent.info.status == "FINISHED"
+    params, tags = parent.data.params, parent.data.tags
+    assert params["methods"] == "wanda,wanda+ramp,random+mrp" and params["seqlen"] == "32"
+    assert params["sealed_digest"] == tags["sealed.digest"] == protocol["sealed_digest"]
+    assert json.loads(params["draw_digests"]) == protocol["draw_digests"]
+    assert tags["model.digest"] == params["model_digest"] == protocol["model_digest"]
+    assert tags["version.torch"] and tags["autoprune.kind"] == "comparison"
+    assert not {"output", "runner", "workers"} & params.keys()
+    assert result["recommendation"][0]["text"] in tags["mlflow.note.content"]
+    assert tags["recommended.50 percent"] == result["recommendation"][0]["method"]
+    metrics = parent.data.metrics
+    assert metrics["dense_sealed_perplexity"] == result["dense_perplexity"]
+    assert metrics["sealed_touches_total"] == protocol["sealed_touches"]
+    assert metrics["cells_planned_total"] == metrics["cells_finished_total"] == 12
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == set(FILES)
+
+    runs = children(client, result["mlflow_run"])
+    assert runs.keys() == {f"{row['method']} at {row['target']}" for row in result["rows"]}
+    for row in result["rows"]:
+        data = runs[f"{row['method']} at {row['target']}"].data
+        assert data.tags["autoprune.status"] == row["status"]
+        if row["status"] == "unavailable":
+            assert data.tags["autoprune.reason"] == row["reason"]
+            assert "sealed_perplexity" not in data.metrics
+            continue
+        same = {
+            "sealed_perplexity": "perplexity",
+            "sealed_perplexity_deviation": "deviation",
+            "selection_perplexity": "selection",
+            "selection_perplexity_deviation": "selection_deviation",
+            "zeros_total": "zeros",
+            "seconds_prune": "prune_seconds",
+            "paired_draws_total": "paired_draws",
+        }
+        assert {name: data.metrics[name] for name in same} == {n: row[k] for n, k in same.items()}
+        assert data.metrics["sparsity_share"] == 0.5
+    data = runs["random+mrp at 2:4"].data
+    assert (data.params["metric"], data.params["solver"]) == ("random", "mrp")
+    assert (data.params["target"], data.params["pattern"]) == ("2:4", "2:4")
+
+
+def test_the_same_comparison_is_the_same_run_and_children_are_left_alone(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient
+) -> None:
+    first = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    before = children(client, first["mlflow_run"])
+    again = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    assert again["mlflow_run"] == first["mlflow_run"] and again["measured"] == 0
+    after = children(client, again["mlflow_run"])
+    assert {n: run.info.end_time for n, run in after.items()} == {
+        n: run.info.end_time for n, run in before.items()
+    }
+    # Other settings are another comparison.
+    more = compared(tiny_folder, text_file, "wanda,ria,magnitude", pattern=None)
+    assert more["mlflow_run"] != first["mlflow_run"]
+    assert len(children(client, more["mlflow_run"])) == 3
+
+
+def test_an_interrupted_comparison_is_a_killed_run_that_the_next_one_ends(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import tasks.compare as cells
+
+    real, seen = cells._prune, []
+
+    def interrupted(*args: Any) -> Any:
+        seen.append(args)
+        if len(seen) > 2:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "_prune", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    place = [e.experiment_id for e in client.search_experiments()]
+    (cut,) = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
+    assert cut.info.status == "KILLED"
+    assert cut.data.metrics["cells_finished_total"] == 2
+    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    assert done["mlflow_run"] == cut.info.run_id
+    assert client.get_run(cut.info.run_id).info.status == "FINISHED"
+    assert {run.data.metrics["draws_total"] for run in children(client, cut.info.run_id).values()
+            } == {2}  # fmt: skip
+
+
+def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --seeds 1
+      --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --output {tmp_path / "out"}"""
+    assert main(line.split()) == 0
+    said = capsys.readouterr().err
+    assert said.count("MLflow has no record") == 1
+    assert "no MLflow server answers at http://127.0.0.1:9" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert main([*line.split(), "--json", "-q"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["measured"] == 0 and children(client, record["mlflow_run"])
+
+
+STUDY = """
+models: [{model}]
+schemes: [magnitude, shortgpt]
+ratios: [0.5]
+suites: ["lm:corpora={text},windows=2,seqlen=48"]
+generic: {text}
+samples: 2
+seqlen: 48
+"""
+
+
+def test_a_study_is_a_run_with_a_child_per_pruned_model(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = tmp_path / "matrix.yaml"
+    file.write_text(STUDY.format(model=tiny_folder, text=text_file))
+
+    def run() -> dict[str, Any]:
+        assert main(["study", str(file), "--json", "-q"]) == 0
+        record: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return record
+
+    first = run()
+    parent = client.get_run(first["mlflow_run"])
+    assert parent.info.status == "FINISHED"
+    assert (parent.data.metrics["cells_total"], parent.data.metrics["cells_unavailable_total"]) == (
+        3,
+        1,
+    )
+    names = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert names == {"results.parquet", "study.json"}
+    runs = children(client, first["mlflow_run"])
+    assert {(r.data.params["scheme"], r.data.tags["autoprune.status"]) for r in runs.values()} == {
+        ("dense", "ok"),
+        ("magnitude", "ok"),
+        ("shortgpt", "unavailable"),
+    }
+    cell = next(cell for cell in first["cells"] if cell["scheme"] == "magnitude")
+    child = next(r for r in runs.values() if r.data.params["scheme"] == "magnitude")
+    row = next(row for row in cell["rows"] if row["metric"] == "perplexity")
+    assert child.data.metrics[f"lm/{row['name']}/perplexity"] == row["value"]
+    assert run()["mlflow_run"] == first["mlflow_run"]
+    file.write_text(file.read_text().replace("shortgpt]", "shortgpt, wanda]"))
+    more = run()
+    assert more["mlflow_run"] != first["mlflow_run"]
+    assert len(children(client, more["mlflow_run"])) == 4

@@ -1,0 +1,242 @@
+"""Cells of a comparison on workers: the same table and the same records as in one process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError, UsageError
+from flows import compare as module
+from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from flows.params import checked
+from flows.runners import Answers, workers
+from tasks import remote
+from tasks.state import State
+
+# A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
+METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
+SMALL: dict[str, Any] = {
+    "samples": 4,
+    "seqlen": 32,
+    "selection_windows": 3,
+    "windows": 4,
+    "sparsity": [0.5],
+    "pattern": ["2:4"],
+    "seeds": 2,
+    "tune": 2,
+}
+TIMES = ("date", "prune_seconds", "seconds")
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(v) for key, v in value.items() if key not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def cells(home: Path) -> dict[str, str]:
+    """Digest of every kept record by the name of its file, which is the digest of its key."""
+    files = (home / "comparison" / "cells").glob("*/[0-9a-f]*.json")
+    return {
+        file.name: digest_json(without_times(json.loads(file.read_text())["record"]))
+        for file in files
+    }
+
+
+def looks(home: Path) -> list[str]:
+    lines = (home / "sealed-touches.jsonl").read_text().splitlines()
+    return sorted(json.loads(line)["run"] for line in lines)
+
+
+class InThisProcess:
+    """Workers whose answers come last first, each job done as a worker does it."""
+
+    def __init__(self, sheet: dict[str, Any]) -> None:
+        self.sheet = sheet
+        self.jobs: list[str] = []
+
+    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Answers:
+        for name, call, step, arguments in reversed(jobs):
+            self.jobs.append(step)
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self.sheet}
+            yield name, remote.run_job(json.loads(json.dumps(job)))
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[InThisProcess]]:
+    made: list[InThisProcess] = []
+
+    @contextmanager
+    def started(_kind: str, _count: int, _place: Any, sheet: Any) -> Iterator[InThisProcess]:
+        made.append(InThisProcess(sheet))
+        yield made[-1]
+
+    monkeypatch.setattr(module, "workers", started)
+    yield made
+    remote._close()
+
+
+def compared(model: Path, text: Path, **changes: Any) -> dict[str, Any]:
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": METHODS} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result
+
+
+def test_answers_in_any_order_give_the_same_table(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, fake: list[InThisProcess],
+) -> None:  # fmt: skip
+    there = compared(tiny_folder, text_file, output=str(tmp_path / "there"))
+    opened = list(remote._open)
+    assert len(opened) == 1
+    (made,) = fake
+    # A key that several cells share is measured once: all draws of magnitude, the fixed strength.
+    steps = made.jobs
+    assert len(set(steps)) == len(steps) == there["measured"]
+    assert not any(step.startswith("magnitude") and "seed 1" in step for step in steps)
+    trials = [number for number, step in enumerate(steps) if step.endswith("(trial)")]
+    later = [number for number, step in enumerate(steps) if "seed 1" in step]
+    assert len(trials) == 2 and max(trials) < min(later)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "workers", workers)
+        patch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
+        patch.setenv("AUTOPRUNE_PREFECT", "off")
+        here = compared(tiny_folder, text_file, output=str(tmp_path / "here"))
+        assert here["measured"] == there["measured"] and here["cached"] == there["cached"]
+    assert cells(home / "serial") == cells(home)
+    assert looks(home / "serial") == looks(home)
+    assert (tmp_path / "here" / "comparison.tex").read_bytes() == (
+        tmp_path / "there" / "comparison.tex"
+    ).read_bytes()
+    ids = ("method", "measured_as", "target", "seed", "trials", "id")
+    first, second = (
+        [[cell[key] for key in ids] for cell in read(tmp_path / place)["cells"]]
+        for place in ("here", "there")
+    )
+    assert first == second
+
+    again = compared(tiny_folder, text_file)
+    assert (again["measured"], fake[-1].jobs) == (0, [])
+    assert again["protocol"]["sealed_touches"] == there["protocol"]["sealed_touches"]
+
+
+def read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    return found
+
+
+def test_a_worker_elsewhere_leaves_record_and_look_here_too(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, fake: list[InThisProcess],
+) -> None:  # fmt: skip
+    elsewhere = State.open(tmp_path / "elsewhere")
+
+    class OtherMachine:
+        @staticmethod
+        def open(_root: Path | None) -> State:
+            return elsewhere
+
+    monkeypatch.setattr(remote, "State", OtherMachine)
+    result = compared(tiny_folder, text_file, methods="wanda", tune=0)
+    assert result["measured"] == 5 and fake[0].jobs
+    assert cells(home) == cells(elsewhere.root) and len(cells(home)) == 5
+    assert looks(home) == looks(elsewhere.root) and len(looks(home)) == 5
+
+
+def test_a_worker_with_other_text_or_another_model_refuses(
+    tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
+) -> None:
+    compared(tiny_folder, text_file, methods="wanda", tune=0, seeds=1, pattern=None)
+    sheet = fake[0].sheet
+    job = {"call": "cell", "step": "x", "arguments": []}
+    for change, said in (
+        ({"parts": sheet["parts"] | {"sealed": "00" * 32}}, "sealed windows .*digest differs"),
+        ({"model_digest": "00" * 32}, "model .*digest differs"),
+    ):
+        with pytest.raises(AutopruneError, match=said):
+            remote.run_job(job | {"bench": sheet | change})
+        assert not remote._open
+
+
+def test_what_cannot_be_measured_is_a_row_and_costs_no_worker(
+    tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
+) -> None:
+    result = compared(
+        tiny_folder, text_file, methods="wanda,wanda+ramp", tune=0, seeds=1, peer="nowhere/python"
+    )
+    reasons = {(row["method"], row["target"]): row["reason"] for row in result["rows"]}
+    assert "fixes the zeros" in reasons["wanda+ramp", "2:4"]
+    assert "no interpreter nowhere/python" in reasons["llm-compressor:wanda", "50 %"]
+    assert not any(":" in step.split(" at ")[0] for step in fake[0].jobs)
+    assert result["failed"] == 1 + 2 * 2
+
+
+def test_the_runner_is_no_part_of_the_comparison() -> None:
+    plain = CompareParams(model="m", methods="wanda")
+    name = CompareParams(model="m", methods="wanda", runner="dask", workers=7).folder_name()
+    assert name == plain.folder_name()
+    for fields in ({"workers": 3}, {"runner_address": "tcp://scheduler:8786"}):
+        with pytest.raises(UsageError, match="of the runners dask and ray"):
+            checked(CompareParams, fields)
+    with pytest.raises(UsageError, match="would be kept in records"):
+        checked(CompareParams, {"runner": "dask", "runner_address": "tcp://me:secret@host:8786"})
+
+
+def words(model: Path, text: Path, out: Path, *more: str) -> list[str]:
+    line = f"""compare {model} --corpus {text} --methods {METHODS} --sparsity 0.5 --pattern 2:4
+      --seeds 5 --tune 2 --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --json -q
+      --output {out}"""
+    return [*line.split(), *more]
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_records_and_an_interrupt_its_table(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("prefect_dask")
+    here, there = tmp_path / "here", tmp_path / "there"
+    line = words(tiny_folder, text_file, there, "--runner", "dask", "--workers", "2")
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
+    program = [sys.executable, "-m", "flows.cli", *line]
+    # A group of its own, as a terminal makes one: Ctrl-C there reaches the workers too.
+    run = subprocess.Popen(program, start_new_session=True, stdout=PIPE, stderr=PIPE, text=True)
+    deadline = time.monotonic() + 200
+    # In the second wave: dense, two trials and the first draw of the others are done, and more.
+    while run.poll() is None and len(cells(home)) < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=100)
+    assert run.returncode == 130 and "Traceback" not in said, said
+    cut = read(there)
+    assert 0 < cut["finished"] < cut["planned"]
+    assert "interrupted" in (there / "comparison.md").read_text()
+
+    # Cells of one runner are cells of every other.
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    assert main(words(tiny_folder, text_file, there)) == 0
+    second = json.loads(capsys.readouterr().out)
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
+    assert main(words(tiny_folder, text_file, here)) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert cells(home / "serial") == cells(home)
+    assert looks(home / "serial") == looks(home)
+    assert 0 < second["measured"] <= first["measured"] - 20 == len(cells(home)) - 20
+    assert (here / "comparison.tex").read_bytes() == (there / "comparison.tex").read_bytes()
+    assert first["overview"] == second["overview"]
+    ids = [[cell["id"] for cell in read(place)["cells"]] for place in (here, there)]
+    assert ids[0] == ids[1]
