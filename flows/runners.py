@@ -151,7 +151,10 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
         return runner(address=address)
     threads = os.environ.get("OMP_NUM_THREADS")
     if kind == "ray":
-        return runner(init_kwargs={"num_cpus": count, "include_dashboard": False})
+        # Its start asks the internet for leave to send usage figures.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        return runner(init_kwargs={"num_cpus": count, **quiet})
     # One job at a time in a process, and processes, since torch holds its own threads.
     options: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True}
     options["dashboard_address"] = None

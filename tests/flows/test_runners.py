@@ -1,4 +1,4 @@
-"""Candidates measured on a Dask cluster: the same graph as in one process; the shared store."""
+"""Candidates measured on Dask or Ray: the same graph as in one process; the shared store."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,9 @@ def graph(run: str) -> str:
 
 
 @pytest.mark.slow
-def test_dask_gives_the_same_graph(
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+def test_workers_give_the_same_graph(
+    kind: str,
     tiny_folder: Path,
     text_file: Path,
     home: Path,
@@ -43,7 +45,7 @@ def test_dask_gives_the_same_graph(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("prefect_dask")
+    pytest.importorskip(f"prefect_{kind}")
     here = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="here")
     there = here.model_copy(update={"run": "there"})
     assert main(words(here)) == 0
@@ -55,7 +57,7 @@ def test_dask_gives_the_same_graph(
         )
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     shared = f"file://{tmp_path / 'shared'}"
-    more = ("--runner", "dask", "--workers", "2", "--shared-store", shared)
+    more = ("--runner", kind, "--workers", "2", "--shared-store", shared)
     assert main(words(there, *more)) == 0
     second = json.loads(capsys.readouterr().out)
     assert not used
