@@ -79,16 +79,19 @@ def test_the_same_run_counts_once_for_each_text(state: State) -> None:
 
 def test_processes_that_note_the_same_cells_count_each_once(state: State) -> None:
     code = """
-import sys
+import random, sys, time
 from pathlib import Path
 from tasks.sealed_touches import touch
 from tasks.state import State
 state = State.open(Path(sys.argv[1]))
-for number in range(30):
+(state.root / sys.argv[2]).touch()
+while len(list(state.root.glob("ready*"))) < 3:
+    time.sleep(0.001)
+for number in random.Random(sys.argv[2]).sample(range(60), 60):
     touch(state, "ab" * 32, f"cell {number}")
 """
     line = [sys.executable, "-c", code, str(state.root)]
-    runs = [subprocess.Popen(line) for _ in range(3)]
+    runs = [subprocess.Popen([*line, f"ready{number}"]) for number in range(3)]
     assert [run.wait() for run in runs] == [0, 0, 0]
     entries = [json.loads(line)["run"] for line in ledger(state).read_text().splitlines()]
-    assert sorted(entries) == sorted(f"cell {number}" for number in range(30))
+    assert sorted(entries) == sorted(f"cell {number}" for number in range(60))
