@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,41 +58,63 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, comparison_sheet(bench, params.shared_store)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
+            table = _Table(params, state, folder, run, outline)
+            run.show = table.so_far
             try:
                 run.all_cells()
             except BaseException as error:
                 # Whatever ends the run, Ctrl-C too: what is finished becomes a table.
                 run.collect()
                 if run.dense is not None:
-                    _write(run, outline, folder)
-                    status = "FAILED" if isinstance(error, AutopruneError) else "KILLED"
-                    _last_words(params, state, folder, status)
+                    table.write()
+                    table.last_words("FAILED" if isinstance(error, AutopruneError) else "KILLED")
                 raise
-            result = _write(run, outline, folder)
-    done = mirror_comparison(*_mirrored(params, state, folder, "FINISHED"))
-    if done["error"]:
-        console.screen().event(
-            f"MLflow has no record of this comparison ({done['error']}); its files are complete, "
-            "and the same command writes it once MLflow answers"
-        )
+            result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
-    return result | counts | {"mlflow_run": done["mlflow_run"]}
+    return result | counts | {"mlflow_run": table.mirror("FINISHED")}
 
 
-def _write(run: Run, outline: dict[str, Any], folder: Path) -> dict[str, Any]:
-    body = {"dense": run.dense, "planned": len(run.plan), "cells": run.finished()}
-    return write_comparison(run.bench_id, str(folder), outline | body)
+@dataclass
+class _Table:
+    """The table of a comparison as its files and as its run in MLflow."""
 
+    params: CompareParams
+    state: State
+    folder: Path
+    run: Run
+    outline: dict[str, Any]
+    mirrored: bool = True
 
-def _mirrored(params: CompareParams, state: State, folder: Path, status: str) -> tuple[Any, ...]:
-    peer = None if params.peer is None else ",".join(params.peers())
-    settings = params.settings() | {"peer": peer}
-    return str(state.root), params.model, str(folder), settings, status
+    def so_far(self) -> None:
+        """Show what is measured by now."""
+        self.write()
+        self.mirror("RUNNING")
 
+    def write(self) -> dict[str, Any]:
+        """Write the files."""
+        run = self.run
+        body = {"dense": run.dense, "planned": len(run.plan), "cells": run.finished()}
+        return write_comparison(run.bench_id, str(self.folder), self.outline | body)
 
-def _last_words(params: CompareParams, state: State, folder: Path, status: str) -> None:
-    """Tell MLflow of a comparison that ended early, in seconds; no task run is made for it."""
-    words = _mirrored(params, state, folder, status)
-    last = threading.Thread(target=mirror_comparison.fn, args=words, daemon=True)
-    last.start()
-    last.join(STOP_SECONDS)
+    def mirror(self, status: str) -> str | None:
+        """Bring MLflow up to the files; a store that is down is reported once."""
+        done = mirror_comparison(*self._words(status))
+        if done["error"] and self.mirrored:
+            console.screen().event(
+                f"MLflow has no record of this comparison ({done['error']}); its files have all, "
+                "and the same command writes it once MLflow answers"
+            )
+        self.mirrored = not done["error"]
+        found: str | None = done["mlflow_run"]
+        return found
+
+    def last_words(self, status: str) -> None:
+        """Tell MLflow of an end that came early, in seconds; no task run is made for it."""
+        last = threading.Thread(target=mirror_comparison.fn, args=self._words(status), daemon=True)
+        last.start()
+        last.join(STOP_SECONDS)
+
+    def _words(self, status: str) -> tuple[str, str, str, dict[str, Any], str]:
+        peer = None if self.params.peer is None else ",".join(self.params.peers())
+        settings = self.params.settings() | {"peer": peer}
+        return str(self.state.root), self.params.model, str(self.folder), settings, status

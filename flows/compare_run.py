@@ -1,7 +1,8 @@
 """Goes through the cells of a comparison, one after the other or on workers, and counts them."""
 
+import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Job:
 
 
 Done = Generator[tuple[Job, Found], None, None]
+# A long comparison shows its table while it runs; a kill takes no more of it than this.
+TABLE_SECONDS = 60.0
 
 
 class Run:
@@ -43,6 +46,8 @@ class Run:
         request: Methods and budgets as the check returned them.
         seeds: Calibration draws.
         trials: Selection trials per strength.
+
+    ``show`` is called now and then, with some cells measured.
     """
 
     def __init__(self, bench_id: str, request: dict[str, Any], seeds: int, trials: int) -> None:
@@ -53,6 +58,8 @@ class Run:
         self.bench_id = bench_id
         self.workers: Workers | None = None
         self.parallel = 1
+        self.show: Callable[[], None] | None = None
+        self._shown = time.monotonic()
         self.measured = self.cached = self.failed = 0
         methods = [parse_method(name) for name in request["methods"]]
         targets = [Target(**target) for target in request["targets"]]
@@ -152,6 +159,14 @@ class Run:
         with closing(work):
             for job, found in work:
                 self._note(job, found)
+                self._show_now_and_then()
+
+    def _show_now_and_then(self) -> None:
+        if self.show is None or self.dense is None:
+            return
+        if time.monotonic() - self._shown >= TABLE_SECONDS:
+            self.show()
+            self._shown = time.monotonic()
 
     def _done_here(self, jobs: Sequence[Job]) -> Done:
         for job in jobs:

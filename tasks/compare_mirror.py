@@ -50,14 +50,15 @@ def mirror_comparison(
         model: Reference of the model, which names the experiment.
         folder: Where the table's files lie.
         settings: What was asked for, without places of this machine.
-        status: ``FINISHED``, or ``KILLED`` where it was interrupted.
+        status: ``FINISHED``; ``RUNNING`` while it goes on; ``KILLED`` or ``FAILED`` where it ended
+            early.
 
     Returns:
         MLflow's run id, or why there is none.
     """
     state = State.open(Path(root))
     try:
-        require_answer(state.tracking_uri, patient=True)
+        require_answer(state.tracking_uri, patient=status != "RUNNING")
         run = _mirror(state, model, Path(folder), settings, status)
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the figures stand.

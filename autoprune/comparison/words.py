@@ -81,7 +81,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         if result.tune
         else "none; every method at its defaults"
     )
-    cut = f"interrupted: {result.finished} of {result.planned} cells; run the same command to go on"
+    cut = f"{result.finished} of {result.planned} cells so far; the same command goes on"
     return [
         *([("unfinished", cut)] if result.finished < result.planned else []),
         ("model", f"{result.model} ({p['model_digest'][:12]}), {p['prunable']:,} prunable weights"),

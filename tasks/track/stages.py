@@ -74,7 +74,8 @@ def log_stage(
         folder: Its files become artifacts.
         files: Become artifacts too.
         parts: Child runs; one that did not change since it was written is left alone.
-        status: ``FINISHED``, or ``KILLED`` where it was interrupted.
+        status: ``FINISHED``; ``RUNNING`` while it goes on; ``KILLED`` or ``FAILED`` where it ended
+            early.
 
     Returns:
         The run's MLflow id.
@@ -99,7 +100,10 @@ def log_stage(
         tracker.files(run_id, folder)
     for file in files:
         tracker.file(run_id, file)
-    tracker.end(run_id, status)
+    if status == "RUNNING":
+        client.update_run(run_id, status=status)
+    else:
+        tracker.end(run_id, status)
     return run_id
 
 

@@ -175,9 +175,9 @@ def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> N
 
 
 def test_an_interrupted_run_says_so(known: Comparison) -> None:
-    assert "interrupted" not in markdown(known)
+    assert "unfinished" not in markdown(known)
     cut = gather(body(cell("wanda", record(BASE, 1.0))) | {"planned": 5})
-    assert "interrupted: 1 of 5 cells" in markdown(cut)
+    assert "unfinished: 1 of 5 cells so far" in markdown(cut)
     assert "the only one with a figure" in cut.advice[0].text
 
 

@@ -300,7 +300,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     assert stopped_after(0)["rows"] == []
     kept = stopped_after(2)
     assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
-    assert "interrupted: 2 of 3 cells" in (out / "comparison.md").read_text()
+    assert "unfinished: 2 of 3 cells so far" in (out / "comparison.md").read_text()
     monkeypatch.setattr(cells, "_prune", real)
     result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)

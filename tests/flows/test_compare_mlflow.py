@@ -137,11 +137,37 @@ def test_an_interrupted_comparison_is_a_killed_run_that_the_next_one_ends(
             } == {2}  # fmt: skip
 
 
+def test_a_long_comparison_shows_its_table_while_it_runs(
+    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import flows.compare_run as running
+    import tasks.compare as cells
+
+    real, out, seen = cells._prune, tmp_path / "out", []
+
+    def watching(*args: Any) -> Any:
+        place = [e.experiment_id for e in client.search_experiments()]
+        runs = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
+        table = out / "comparison.json"
+        finished = json.loads(table.read_text())["finished"] if table.exists() else None
+        seen.append((finished, [run.info.status for run in runs]))
+        return real(*args)
+
+    monkeypatch.setattr(running, "TABLE_SECONDS", 0.0)
+    monkeypatch.setattr(cells, "_prune", watching)
+    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None, output=str(out))
+    assert seen == [(number, ["RUNNING"]) for number in range(4)]
+    run = client.get_run(done["mlflow_run"])
+    assert run.info.status == "FINISHED" and run.data.metrics["cells_finished_total"] == 4
+
+
 def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("flows.compare_run.TABLE_SECONDS", 0.0)
     line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --seeds 1
       --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --output {tmp_path / "out"}"""
     assert main(line.split()) == 0

@@ -224,7 +224,7 @@ def test_dask_gives_the_same_records_and_an_interrupt_its_table(
     assert run.returncode == 130 and "Traceback" not in said, said
     cut = read(there)
     assert 0 < cut["finished"] < cut["planned"]
-    assert "interrupted" in (there / "comparison.md").read_text()
+    assert "unfinished" in (there / "comparison.md").read_text()
 
     # Cells of one runner are cells of every other.
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
