@@ -67,6 +67,8 @@ class Tracker:
             logging.getLogger(chatty).setLevel(logging.WARNING)
         # The registry resolves `models:/` through the process-wide address, whatever client asks.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # The client of a server prints a link for every run that ends; stdout is the result's.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
         with self._lock:

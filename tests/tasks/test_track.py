@@ -156,3 +156,24 @@ def test_long_texts_are_cut(tracker: Tracker) -> None:
     parent = tracker.parent(MODEL, "demo", {}, {})
     tracker.mirror(parent, [entry(1, reasoning="x" * 20_000, formula="y" * 20_000)])
     assert len(children(tracker, parent)) == 1
+
+
+def test_a_server_of_mlflow_prints_nothing_among_the_results(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow.store.tracking.rest_store import RestStore
+    from mlflow.tracking._tracking_service import client as service
+    from mlflow.utils.rest_utils import MlflowHostCreds
+
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    store = tracker.client._tracking_client.store
+    # The client writes its links for whatever is a store behind a server.
+    monkeypatch.setattr(service, "RestStore", type(store))
+    creds = MlflowHostCreds("http://127.0.0.1:9")
+    monkeypatch.setattr(type(store), "get_host_creds", lambda _: creds, raising=False)
+    assert not issubclass(type(store), RestStore)
+    tracker.end(parent, "FINISHED")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    tracker.end(parent, "FINISHED")
+    assert "View run" in capsys.readouterr().out
