@@ -27,7 +27,7 @@ from autoprune.metrics.metric import Metric
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.recipe import Group, Recipe
-from autoprune.solvers import Plain, Solver, build_solver
+from autoprune.solvers import Plain, Solver, Walk, build_solver
 
 Score = Callable[[PrunableLinear], Tensor]
 
@@ -107,8 +107,9 @@ class PruningPlan:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Statistics that allocation and repair read."""
-        return self.allocation.needs | self.solver.needs
+        """Statistics of the dense model that allocation and repair read; a walk has its own."""
+        own = frozenset[str]() if isinstance(self.solver, Walk) else self.solver.needs
+        return self.allocation.needs | own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,9 +286,14 @@ def prune_one_shot(
         report: Told about masks and repair.
 
     Raises:
-        UsageError: If a part of the plan or a score makes no sense; the weights are untouched
-            unless repair had begun.
+        UsageError: If a part of the plan or a score makes no sense, or the repair walks, for which
+            the model must run; the weights are untouched unless repair had begun.
     """
+    if isinstance(plan.solver, Walk):
+        raise UsageError(
+            f"repair {plan.solver.text!r} has to run the model, which is not at hand here; call "
+            "autoprune.walking.prune_from_scores, or leave out walk:"
+        )
     start = time.perf_counter()
     context = context or ModelContext(layers, statistics, plan.seed)
     quotas = layer_budgets(plan, context)

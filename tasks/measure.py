@@ -211,7 +211,12 @@ def _repair(bench: SearchBench, masks: "dict[str, Tensor]", plan: "PruningPlan")
     """Repair dense layers on given masks."""
     from autoprune.progress import Progress
     from autoprune.pruning import PruneOutcome, repair_layer
+    from autoprune.solvers import Walk
+    from autoprune.walking import repair_walking
 
+    if isinstance(plan.solver, Walk):
+        model, tokens = bench.loaded.model, bench.calibration_windows
+        return repair_walking(model, tokens, bench.layers, masks, plan, report=bench.report)
     started = time.monotonic()
     statistics = bench.calibrated(plan.needs)
     notes: list[str] = []

@@ -126,13 +126,17 @@ def _prune_dense(
     bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
 ) -> "PruneOutcome":
     from autoprune.metrics import build_metric
-    from autoprune.pruning import metric_scores, prune_one_shot
+    from autoprune.pruning import metric_scores
+    from autoprune.walking import prune_from_scores
 
     built = build_metric(metric)
     needs = built.needs | plan.needs
     dense = bench.statistics(windows, needs) if needs else None
     score = metric_scores(built, dense)
-    return prune_one_shot(bench.layers, score, plan, statistics=dense, report=bench.report)
+    model, tokens = bench.loaded.model, bench.windows[windows]
+    return prune_from_scores(
+        model, tokens, bench.layers, score, plan, statistics=dense, report=bench.report
+    )
 
 
 def _prune_by_file(
@@ -140,7 +144,7 @@ def _prune_by_file(
 ) -> "PruneOutcome":
     """Prune with scores from the container; the file never runs anywhere else."""
     from autoprune.calibration.layer_files import write_layer_files
-    from autoprune.pruning import prune_one_shot
+    from autoprune.walking import prune_from_scores
     from sandbox.client import Sandbox
     from sandbox.outcomes import Rejected
 
@@ -156,7 +160,10 @@ def _prune_by_file(
         files = {file.layer_name: file for file in written}
         score = SandboxScores(box, source, {}, files, bench.layers)
         try:
-            return prune_one_shot(bench.layers, score, plan, statistics=dense, report=bench.report)
+            model, tokens = bench.loaded.model, bench.windows[windows]
+            return prune_from_scores(
+                model, tokens, bench.layers, score, plan, statistics=dense, report=bench.report
+            )
         except CandidateRejected as error:
             raise _turned_away(path, error.code, error.detail) from error
 

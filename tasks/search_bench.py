@@ -96,6 +96,12 @@ class SearchBench(Workbench):
         finally:
             self.draw = before
 
+    @property
+    def calibration_windows(self) -> "Tensor":
+        """Calibration token ids of this draw, int64 [n, s]."""
+        name = self._calibration_windows()
+        return self.windows[name]
+
     def _calibration_windows(self) -> str:
         """Name of the windows of this draw: consecutive at first, then of mixed documents."""
         self.part(CALIBRATION)

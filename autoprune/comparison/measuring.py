@@ -17,8 +17,9 @@ from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Report, silent
-from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores
 from autoprune.sequential import prune_sequential
+from autoprune.walking import prune_from_scores
 
 
 def plan_of(method: Method, target: Target, seed: int) -> PruningPlan:
@@ -94,7 +95,9 @@ def prune_by(
             loaded.model, windows, metric, plan, statistics=statistics, report=report
         )
     else:
-        outcome = prune_one_shot(
+        outcome = prune_from_scores(
+            loaded.model,
+            windows,
             layers,
             metric_scores(metric, statistics),
             plan,

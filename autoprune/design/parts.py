@@ -13,7 +13,7 @@ from autoprune.allocation import Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
 from autoprune.errors import UsageError
 from autoprune.recipe import Group
-from autoprune.solvers import Chain, build_solver
+from autoprune.solvers import Chain, Solver, Walk, build_solver
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -82,7 +82,7 @@ def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Ra
 
 def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
     """Tunable numbers of a repair with their ranges; none for chains of repairs."""
-    solver = build_solver(text)
+    solver = _walker(build_solver(text))
     return {} if isinstance(solver, Chain) else _numbers(solver, choices)
 
 
@@ -99,7 +99,15 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
 def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     """The repair with other numbers."""
     solver = build_solver(text)
-    return dataclasses.replace(solver, **values).text if values else solver.text
+    if not values:
+        return solver.text
+    changed = dataclasses.replace(_walker(solver), **values)
+    return (Walk(changed) if isinstance(solver, Walk) else changed).text
+
+
+def _walker(solver: Solver) -> Solver:
+    """The repair of each layer, whether the blocks are walked or not."""
+    return solver.inner if isinstance(solver, Walk) else solver
 
 
 def random_allocation(rng: Random, choices: Choices) -> str:

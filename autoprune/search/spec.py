@@ -134,7 +134,7 @@ class SearchSpec(_Frozen):
 
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
-        default=("none", "sparsegpt", "mrp", "mrp:select=own"),
+        default=("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp"),
         min_length=1,
         description="repairs to choose from",
     )

@@ -7,6 +7,7 @@ from autoprune.solvers.plain import Chain, Plain, build_solver
 from autoprune.solvers.solver import SOLVERS, Problem, Repair, Solver, output_errors
 from autoprune.solvers.sparsegpt import SparseGpt
 from autoprune.solvers.sparseswaps import SparseSwaps
+from autoprune.solvers.walk import Walk
 
 __all__ = [
     "SOLVERS",
@@ -20,6 +21,7 @@ __all__ = [
     "Solver",
     "SparseGpt",
     "SparseSwaps",
+    "Walk",
     "build_solver",
     "output_errors",
 ]

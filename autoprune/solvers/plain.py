@@ -8,6 +8,9 @@ from torch import Tensor
 from autoprune.errors import UsageError
 from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
+# Stands before the whole repair: see autoprune.solvers.walk.
+WALK = "walk"
+
 
 @SOLVERS.register("none")
 @dataclass(frozen=True)
@@ -57,13 +60,23 @@ class Chain(Solver):
 def build_solver(text: str) -> Solver:
     """Build a solver from ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
 
+    ``walk:`` before all of that walks the blocks; see :class:`~autoprune.solvers.walk.Walk`.
+
     Raises:
         UnknownNameError: If no solver has the name; suggests the nearest.
         UsageError: If a parameter is unknown or out of range.
     """
+    first, colon, rest = text.strip().partition(":")
+    if first.strip() == WALK and colon:
+        return SOLVERS.get(WALK).from_text(rest)
     parts = []
     for piece in text.split("+"):
         name, _, rest = piece.strip().partition(":")
+        if name == WALK and "+" in text:
+            raise UsageError(
+                f"solver {text!r} is not understood; {WALK}: stands before the whole repair, as in "
+                f"{WALK}:dsnot+mrp"
+            )
         if not name:
             raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")
         parts.append(SOLVERS.get(name).from_text(rest))

@@ -64,8 +64,9 @@ def test_recipes_that_differ_in_writing_have_one_key() -> None:
     assert recipe_key(recipe("abs(W) * x_norm", "sdsa")) != recipe_key(same[0])
 
 
-def test_suggestions_move_all_numbers_of_a_recipe_near_the_best() -> None:
-    base = recipe("abs(W) * x_norm ** {a:0.5}", "sdsa:level=projection,strength=0.2", "mrp")
+@pytest.mark.parametrize("repair", ["mrp", "walk:mrp"])
+def test_suggestions_move_all_numbers_of_a_recipe_near_the_best(repair: str) -> None:
+    base = recipe("abs(W) * x_norm ** {a:0.5}", "sdsa:level=projection,strength=0.2", repair)
     spans = {name: span for name, (_, span) in numbers(base, CHOICES).items()}
     assert spans == {
         "metric.a": (0.125, 2.0),
@@ -79,7 +80,7 @@ def test_suggestions_move_all_numbers_of_a_recipe_near_the_best() -> None:
         assert found.keys() == spans.keys()
         assert 0.05 <= found["allocation.strength"] <= 0.35
         assert "level=projection" in tuned.allocation
-        assert tuned.solver.startswith("mrp:damp=")
+        assert tuned.solver.startswith(f"{repair}:damp=")
     assert numbers(recipe("abs(W)"), CHOICES) == {}
 
 

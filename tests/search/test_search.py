@@ -333,7 +333,7 @@ def test_baselines_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_predictions_are_graded_by_measurements(tmp_path: Path) -> None:
-    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
         drive(search, Synthetic())
         kinds = {edge.kind for edge in search.graph.edges}
         assert {"supports", "refutes", "tests", "derives_from", "duplicates"} <= kinds

@@ -1,51 +1,21 @@
 """A winner is kept only when a second container gives the masks that were measured."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tiny_subject import tiny_subject
 
 from autoprune.errors import AutopruneError
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search.spec import SearchSpec
 from tasks.measure import pruned
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench
-from tasks.state import State
 from tasks.winner import keep_winner
-from tasks.workbench import opened
 
 pytestmark = pytest.mark.docker
 
 HONEST = "def score(W, stats, params):\n    return W.abs() * stats['x_norm']\n"
 # Passes the screen; every process draws other numbers.
 CHANCE = "import torch\n\n\ndef score(W, stats, params):\n    return torch.rand_like(W)\n"
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[SearchBench]:
-    folder = tmp_path / "tiny"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
-    spec = SearchSpec(
-        model=str(folder),
-        corpus=str(text),
-        calibration_windows=2,
-        seqlen=32,
-        selection_windows=2,
-        sealed_windows=2,
-        rung_windows=2,
-    )
-    made = SearchBench(
-        "winner", str(folder), State.open(tmp_path / "state"), spec=spec, run_id="winner"
-    )
-    with opened(made):
-        yield made
 
 
 def measured(bench: SearchBench, source: str) -> tuple[dict[str, object], str]:

@@ -1,0 +1,83 @@
+"""Repair block after block, each from what the repaired blocks before it give."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.masking.pattern import NM
+from autoprune.solvers.mrp import Mrp
+from autoprune.solvers.plain import WALK, build_solver
+from autoprune.solvers.solver import SOLVERS, Problem, Repair, Solver
+
+
+@SOLVERS.register(WALK)
+@dataclass(frozen=True)
+class Walk(Solver):
+    """Another repair, with statistics of the model as repaired so far, written ``walk:mrp``.
+
+    The masks still come from the dense model, so any metric can be had, one in the sandbox too.
+    Who prunes with it has to run the model: :func:`autoprune.walking.prune_from_scores`.
+
+    Args:
+        inner: The repair of each layer.
+    """
+
+    NAME: ClassVar[str] = WALK
+    SOURCE: ClassVar[str] = "block order of SparseGPT, arXiv 2301.00774"
+
+    inner: Solver = field(default_factory=Mrp)
+
+    def __post_init__(self) -> None:
+        if not self.inner.needs:
+            raise UsageError(
+                f"solver 'walk': {self.inner.text!r} reads no statistics, so there is nothing to "
+                "gain by walking; write walk:mrp or walk:sparsegpt"
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the inner repair needs, at the walk."""
+        return self.inner.needs
+
+    @property
+    def text(self) -> str:
+        """``walk:`` and the inner repair's text."""
+        return f"{WALK}:{self.inner.text}"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of the inner repair."""
+        return self.inner.params
+
+    @classmethod
+    def from_text(cls, rest: str) -> Self:
+        """Read the inner repair, which may be a chain; ``mrp`` where nothing is written.
+
+        Raises:
+            UsageError: If it is a walk itself or wrong.
+        """
+        if not rest.strip():
+            return cls()
+        if rest.strip().partition(":")[0] == WALK:
+            raise UsageError(
+                f"solver {WALK!r} needs the repair that walks, not {rest.strip()!r}; "
+                f"write {WALK}:mrp or {WALK}:dsnot+mrp"
+            )
+        return cls(build_solver(rest))
+
+    def repair(
+        self,
+        weight: Tensor,
+        keep: Tensor,
+        stats: Mapping[str, Tensor],
+        pattern: NM | None = None,
+    ) -> Repair:
+        """What the inner repair makes of the layer."""
+        return self.inner.repair(weight, keep, stats, pattern)
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """The inner repair's proposal."""
+        return self.inner.solve(problem)

@@ -1,0 +1,115 @@
+"""Repairs that walk: masks of the dense model, statistics of the model as repaired so far."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_pruning_sequential import inputs_of
+from tiny_models import FAMILIES, random_windows, tiny_model
+from torch import Tensor
+
+from autoprune.calibration.statistics import collect_statistics
+from autoprune.errors import UsageError
+from autoprune.masking import budget_zeros
+from autoprune.metrics import build_metric
+from autoprune.models.structure import find_blocks, prunable_linears
+from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores, prune_one_shot
+from autoprune.solvers import Walk, build_solver
+from autoprune.walking import prune_from_scores
+
+
+def prune(family: str, solver: str, windows: Tensor) -> tuple[dict[str, Tensor], PruneOutcome]:
+    """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
+    model = tiny_model(family)
+    layers = prunable_linears(model)
+    plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
+    dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
+    score = metric_scores(build_metric("wanda"), dense)
+    outcome = prune_from_scores(model, windows, layers, score, plan, statistics=dense)
+    return {layer.name: layer.read().clone() for layer in layers}, outcome
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "opt-350m"])
+def test_a_walk_equals_whole_model_passes_between_blocks(family: str) -> None:
+    windows = random_windows(6, 24)
+    found, outcome = prune(family, "walk:mrp", windows)
+    model = tiny_model(family)
+    layers = prunable_linears(model)
+    solver = build_solver("mrp")
+    for index in range(len(find_blocks(model))):
+        members = [layer for layer in layers if layer.block == index]
+        seen = inputs_of(model, members, windows)
+        for layer in members:
+            x = seen[layer.name]
+            stats = {"gram": x.t() @ x / len(x)}
+            layer.write(solver.repair(layer.read(), outcome.keep[layer.name], stats).weight)
+    for layer in layers:
+        torch.testing.assert_close(found[layer.name], layer.read(), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_masks_are_those_of_the_dense_model_and_zeros_are_exact(family: str) -> None:
+    windows = random_windows(4, 16)
+    bare, plain = prune(family, "none", windows)
+    walked, outcome = prune(family, "walk:sparsegpt", windows)
+    assert outcome.mask_digest == plain.mask_digest
+    assert outcome.zeros == budget_zeros(0.55, sum(weight.numel() for weight in bare.values()))
+    for name, weight in walked.items():
+        assert not weight[~outcome.keep[name]].any()
+
+
+def test_only_what_follows_the_first_block_differs_from_one_shot() -> None:
+    windows = random_windows(6, 24)
+    shot, _ = prune("llama", "mrp", windows)
+    walked, _ = prune("llama", "walk:mrp", windows)
+    for layer in prunable_linears(tiny_model("llama")):
+        same = torch.allclose(shot[layer.name], walked[layer.name], rtol=1e-3, atol=1e-5)
+        assert same == (layer.block == 0), layer.name
+
+
+def test_refined_masks_are_reported() -> None:
+    windows = random_windows(6, 24)
+    _, plain = prune("llama", "none", windows)
+    weights, refined = prune("llama", "walk:sparseswaps+mrp", windows)
+    assert refined.mask_digest != plain.mask_digest
+    assert refined.layer_sparsity == plain.layer_sparsity
+    for name, weight in weights.items():
+        assert torch.equal(weight != 0, refined.keep[name]), name
+
+
+def test_a_walk_asks_for_no_gram_of_the_dense_model() -> None:
+    plan = PruningPlan.build(0.5, allocation="sdsa", solver="walk:mrp")
+    assert "gram" not in plan.needs
+    assert "gram" in plan.solver.needs
+    assert "gram" in replace(plan, solver=build_solver("mrp")).needs
+
+
+def test_without_the_model_a_walk_is_refused() -> None:
+    layers = prunable_linears(tiny_model("llama"))
+    plan = PruningPlan.build(0.5, solver="walk:mrp")
+    score = metric_scores(build_metric("magnitude"), None)
+    with pytest.raises(UsageError, match="prune_from_scores"):
+        prune_one_shot(layers, score, plan)
+
+
+def test_texts_round_trip() -> None:
+    assert build_solver("walk") == build_solver("walk:mrp")
+    for text in ("walk:mrp", "walk:mrp:damp=0.02", "walk:dsnot+sparsegpt:select=own"):
+        solver = build_solver(text)
+        assert isinstance(solver, Walk)
+        assert solver.text == text
+        assert build_solver(solver.text) == solver
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("walk:walk:mrp", "needs the repair that walks"),
+        ("walk:none", "nothing to gain"),
+        ("dsnot+walk:mrp", "stands before the whole repair"),
+        ("walk:mpr", "mrp"),
+    ],
+)
+def test_wrong_texts_say_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build_solver(text)
