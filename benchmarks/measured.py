@@ -3,6 +3,7 @@
 Standard library only, because the process of another environment imports it as well.
 """
 
+import hashlib
 import json
 import os
 import resource
@@ -48,7 +49,7 @@ class Rounds:
     """Interleaved runs of several subjects, each told when it ends and kept in a file.
 
     A benchmark that was cut off goes on with ``resume``: rounds of the same options, and where our
-    code ran of the same commit, are read from the file instead of measured again.
+    code was the same to the letter, are read from the file instead of measured again.
 
     Args:
         name: Of the benchmark; the file is ``benchmarks/out/NAME.runs.jsonl``.
@@ -59,7 +60,7 @@ class Rounds:
     def __init__(self, name: str, options: Sequence[str] = (), *, resume: bool = False) -> None:
         self._path = OUT / f"{name}.runs.jsonl"
         self._options = list(options)
-        self._commit = commit()
+        self._commit = code_digest()
         self.runs: dict[str, list[dict[str, Any]]] = {}
         self._known: dict[str, list[dict[str, Any]]] = {}
         OUT.mkdir(parents=True, exist_ok=True)
@@ -130,15 +131,21 @@ def read_lines(path: Path) -> list[Any]:
 
 def commit() -> str:
     """Short hash of the checkout, with a plus where tracked files differ from it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+def code_digest() -> str:
+    """The commit, and where tracked files differ from it a digest of how."""
+    difference = _git("diff", "HEAD")
+    if not difference:
+        return commit()
+    return f"{commit()}{hashlib.sha256(difference.encode()).hexdigest()[:12]}"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _children() -> float:

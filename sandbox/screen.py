@@ -1,12 +1,10 @@
 """A look at the source before any container: cheap refusals with a line and a remedy.
 
 This is courtesy and thrift, never the border: the container holds whatever passes here. What it
-gives is a message from which a language model can repair its code, and a digest by which two
-spellings of one formula are seen to be the same.
+gives is a message from which a language model can repair its code.
 """
 
 import ast
-import hashlib
 from collections.abc import Iterator
 
 from sandbox.codes import Code
@@ -70,20 +68,6 @@ def screen(source: str) -> Rejected | None:
     except _Refused as refused:
         return Rejected(refused.code, str(refused)[:400], 0.0)
     return None
-
-
-def source_digest(source: str) -> str | None:
-    """Digest of the meaning of a source: layout, comments, docstrings and local names left out.
-
-    Returns:
-        Hexadecimal digest, None when the source does not pass the size limits or parse.
-    """
-    try:
-        tree = _parse(source)
-        modules = _imports(tree)
-    except _Refused:
-        return None
-    return hashlib.sha256(ast.dump(_Canonical(modules).visit(tree)).encode()).hexdigest()
 
 
 def _parse(source: str) -> ast.Module:
@@ -234,52 +218,3 @@ def _bound_names(tree: ast.AST) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.FunctionDef):
             yield node.name
-
-
-class _Canonical(ast.NodeTransformer):
-    """Renames what the source binds in order of appearance; imports become their full names."""
-
-    def __init__(self, modules: dict[str, str]) -> None:
-        self._modules = modules
-        self._names: dict[str, str] = {}
-        self._bound: set[str] = set()
-
-    def visit_Module(self, node: ast.Module) -> ast.AST:
-        self._bound = set(_bound_names(node)) - {"score", *PARAMETERS}
-        node.body = [n for n in node.body if not isinstance(n, ast.Import | ast.ImportFrom)]
-        return self._body(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self._rename(node.name)
-        node.returns = None
-        return self._body(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.arg = self._rename(node.arg)
-        node.annotation = None
-        return node
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = self._modules.get(node.id) or self._rename(node.id)
-        return node
-
-    def visit_keyword(self, node: ast.keyword) -> ast.AST:
-        self.generic_visit(node)
-        # A keyword may name a parameter of a function defined here; then it moves along.
-        node.arg = self._names.get(node.arg, node.arg) if node.arg else None
-        return node
-
-    def _rename(self, name: str) -> str:
-        if name not in self._bound:
-            return name
-        return self._names.setdefault(name, f"v{len(self._names)}")
-
-    def _body(self, node: ast.Module | ast.FunctionDef) -> ast.AST:
-        if (
-            node.body
-            and isinstance(node.body[0], ast.Expr)
-            and isinstance(node.body[0].value, ast.Constant)
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-        self.generic_visit(node)
-        return node

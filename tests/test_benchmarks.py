@@ -41,7 +41,7 @@ def measure(out: Path, rounds: Rounds, *, foreign: bool = False) -> None:
 def test_rounds_interleave_and_resume_measures_nothing_twice(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measured, "commit", lambda: "this")
+    monkeypatch.setattr(measured, "code_digest", lambda: "this")
     rounds = Rounds("trial", ["a"])
     measure(out, rounds, foreign=True)
     assert [run["prune_s"] for run in rounds.runs["peer"]] == [2.0, 4.0, 6.0]
@@ -56,7 +56,7 @@ def test_rounds_interleave_and_resume_measures_nothing_twice(
     assert again.runs == rounds.runs
     assert (out / "peer.count").read_text() == (out / "ours.count").read_text() == "3"
 
-    monkeypatch.setattr(measured, "commit", lambda: "another")
+    monkeypatch.setattr(measured, "code_digest", lambda: "another")
     changed = Rounds("trial", ["a"], resume=True)
     measure(out, changed, foreign=True)
     assert changed.runs["peer"] == rounds.runs["peer"]

@@ -116,11 +116,6 @@ def bits_equal(first: Tensor, second: Tensor) -> bool:
     return bool(np.array_equal(_flat_bits(first), _flat_bits(second)))
 
 
-def zero_bits(tensor: Tensor) -> int:
-    """How many entries are the all-zero bit pattern, which is what an encoding leaves out."""
-    return tensor.numel() - int(np.count_nonzero(_flat_bits(tensor)))
-
-
 def _flat_bits(tensor: Tensor) -> NDArray[np.generic]:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     if flat.dtype == torch.bool or flat.dtype.is_complex:

@@ -141,25 +141,6 @@ def check_splits(
     ]
 
 
-def require_clean(reports: Sequence[PairReport]) -> None:
-    """Refuse data whose splits share text.
-
-    Raises:
-        ContaminationError: If any report lists an overlap; names the sets and shows the text.
-    """
-    bad = [report for report in reports if report.overlaps]
-    if not bad:
-        return
-    found = "; ".join(
-        f"{len(report.overlaps)} of {report.checked} documents of {report.first!r} share "
-        f"{report.n} words with {report.second!r}, for example {report.overlaps[0].gram!r}"
-        for report in bad
-    )
-    raise ContaminationError(
-        f"{found}; the sets must share no text: drop these documents or choose another corpus"
-    )
-
-
 Ids = NDArray[np.int64]
 
 

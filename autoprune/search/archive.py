@@ -30,6 +30,7 @@ class Entry:
         results: Measurements by rung; a duplicate holds the other's.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         elsewhere: Measurements at other sparsities.
+        fails_elsewhere: It could not be measured at one of them, so it is not the best.
         draws: Measurements with other draws of calibration text.
         sealed: Measurement on the sealed split.
         change: Paired difference to the reference at the highest rung, in loss.
@@ -56,6 +57,7 @@ class Entry:
     results: dict[int, Measurement] = field(default_factory=dict)
     proxied: bool = False
     elsewhere: dict[float, Measurement] = field(default_factory=dict)
+    fails_elsewhere: bool = False
     draws: dict[int, Measurement] = field(default_factory=dict)
     sealed: Measurement | None = None
     change: Difference | None = None
@@ -200,7 +202,7 @@ class Archive:
 
     def best(self, *, designed: bool = False) -> Entry | None:
         """Best entry measured on all selection windows; ``designed``: without baselines."""
-        found = (e for e in self.measured() if e.rung >= 2)
+        found = (e for e in self.measured() if e.rung >= 2 and not e.fails_elsewhere)
         return next((e for e in found if not (designed and e.is_baseline)), None)
 
     def winner(self) -> Entry | None:

@@ -161,7 +161,9 @@ class Trials:
             entry.elsewhere = kept if len(kept) == len(shares) else {}
         if not reference.elsewhere:
             best.elsewhere = {}
-        elif best.elsewhere:
+            return
+        best.fails_elsewhere = not best.elsewhere
+        if best.elsewhere:
             chronicle.note_elsewhere(self.state, best)
 
     def draw_again(self) -> Course:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.codes import MEANINGS, Code
-from sandbox.screen import MAX_BYTES, screen, source_digest
+from sandbox.screen import MAX_BYTES, screen
 
 
 def score(body: str, head: str = "import torch\n") -> str:
@@ -103,25 +103,3 @@ def test_any_text_is_judged(text: str) -> None:
 def test_every_code_has_a_meaning() -> None:
     assert set(MEANINGS) == set(Code)
     assert all(meaning and "\n" not in meaning for meaning in MEANINGS.values())
-
-
-def test_digest_sees_through_spelling() -> None:
-    one = score("a = W.abs()\nreturn a * stats['x_norm']")
-    two = (
-        '"""Wanda."""\nimport torch as T\n\n\ndef score(W, stats, params):\n'
-        '    """Doc."""\n    # comment\n    magnitude = (W.abs())\n'
-        '    return magnitude * stats["x_norm"]\n'
-    )
-    assert source_digest(one) == source_digest(two)
-    assert source_digest(one) != source_digest(score("a = W.abs()\nreturn a + stats['x_norm']"))
-    assert source_digest(one) != source_digest(score("a = W.abs()\nreturn W * stats['x_norm']"))
-    assert source_digest("def (") is None
-
-
-def test_digest_knows_functions_by_what_they_are() -> None:
-    one = score("return torch.sqrt(W)")
-    two = score("return th.sqrt(W)", "import torch as th\n")
-    assert source_digest(one) == source_digest(two)
-    swapped = "def b(x):\n    return x * 2\ndef score(W, stats, params):\n    return b(x=W)\n"
-    renamed = "def c(y):\n    return y * 2\ndef score(W, stats, params):\n    return c(y=W)\n"
-    assert source_digest(swapped) == source_digest(renamed)

@@ -39,6 +39,8 @@ def test_what_fails_at_another_sparsity_is_not_asked_again(tmp_path: Path, refer
         assert tried and len(tried) == len(set(tried))
         # Without the reference there, nobody else needs to be measured there.
         assert len(tried) == 2 or not reference
+        # What cannot be measured there does not win, however good it is here.
+        assert reference or f"{search.best.alias}.s700" not in tried
 
 
 def test_promises_are_compared_also_where_the_reference_is_repaired(tmp_path: Path) -> None:
