@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.formulas import Blank
 from autoprune.design.parts import FORMULA, Choices, family
+from autoprune.solvers import Plain
 
 # Enough for a reason; a small model left alone goes on until the limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
@@ -38,6 +39,10 @@ def answer_grammar(
         now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
     parts = [part] if part else list(LINES)
+    solvers = _without(choices.solvers, now)
+    if part == "solver":
+        # Nobody improves the best recipe's repair by leaving it out.
+        solvers = _without(solvers, Plain.NAME)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
         f'root ::= "because: " reason "\\nexpect: " verdict " than " alias{lines} "\\n"',
@@ -49,7 +54,7 @@ def answer_grammar(
         "metric": "metric ::= formula",
         "group": f"group ::= {_choice(_without(choices.groups, now))}",
         "allocation": f"allocation ::= {_allocations(choices)}",
-        "solver": f"solver ::= {_choice(_without(choices.solvers, now))}",
+        "solver": f"solver ::= {_choice(solvers)}",
     }
     if blank is not None:
         more = "e1" if blank.after else '" * " f1 | " / " f1 | " + " t1 | " - " t1'

@@ -39,6 +39,8 @@ def test_every_rule_that_is_used_exists(part: str | None, formula: str) -> None:
 def test_what_stands_now_cannot_be_chosen_again() -> None:
     rules = rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",), part="solver", now="mrp"))
     assert '"mrp"' not in rules["solver"] and '"sparsegpt"' in rules["solver"]
+    assert '"none"' not in rules["solver"]
+    assert '"none"' in rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",)))["solver"]
     assert "group" not in rules and "allocation" not in rules["root"]
 
 
