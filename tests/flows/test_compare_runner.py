@@ -13,6 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, model_serializer
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
@@ -20,8 +21,10 @@ from flows import compare as module
 from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
+from flows.console import Screen
+from flows.engine import Engine
 from flows.params import checked
-from flows.runners import Answers, workers
+from flows.runners import Answers, Workers, workers
 from tasks import remote
 from tasks.state import State
 
@@ -200,6 +203,59 @@ def words(model: Path, text: Path, out: Path, *more: str) -> list[str]:
       --seeds 5 --tune 2 --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --json -q
       --output {out}"""
     return [*line.split(), *more]
+
+
+class Waiting:
+    """A future of a runner, and whether it was cancelled."""
+
+    def __init__(self) -> None:
+        self.wrapped_future = self
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_an_interrupt_leaves_no_job_waiting_and_never_reaches_what_the_runner_starts() -> None:
+    futures: list[Waiting] = []
+    heard: list[Any] = []
+
+    class Runner:
+        def submit(self, _task: Any, parameters: dict[str, Any]) -> Waiting:
+            heard.append(signal.getsignal(signal.SIGINT))
+            if len(futures) == 2:
+                raise KeyboardInterrupt
+            futures.append(Waiting())
+            return futures[-1]
+
+    before = signal.getsignal(signal.SIGINT)
+    jobs = [(number, "cell", "title", []) for number in range(4)]
+    with pytest.raises(KeyboardInterrupt):
+        list(Workers(Runner(), {}, "dask").run(jobs))
+    assert [future.cancelled for future in futures] == [True, True]
+    # The first job starts the processes of a cluster.
+    assert heard == [signal.SIG_IGN, before, before]
+
+
+def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(tmp_path: Path) -> None:
+    class Fragile(BaseModel):
+        @model_serializer
+        def broken(self) -> str:
+            raise KeyboardInterrupt
+
+    class Flow:
+        def fn(self) -> None:
+            Fragile().model_dump_json()
+
+        def with_options(self) -> "Flow":
+            return self
+
+        def __call__(self) -> None:
+            self.fn()
+
+    engine = Engine(State.open(tmp_path), Screen(), None)
+    with pytest.raises(KeyboardInterrupt):
+        engine._recorded(Flow())
 
 
 @pytest.mark.slow
