@@ -24,6 +24,11 @@ def test_services_stores_and_order() -> None:
     assert ports and all(port.startswith("${AUTOPRUNE_BIND:-127.0.0.1}:") for port in ports)
 
 
+def test_the_password_and_what_is_large_are_not_copied_into_the_image() -> None:
+    left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {".git", ".venv", ".autoprune", "**/.env*", "benchmarks/out"} <= set(left_out)
+
+
 @pytest.mark.docker
 def test_docker_reads_it_and_asks_for_a_password() -> None:
     if shutil.which("docker") is None or _compose("version").returncode != 0:
