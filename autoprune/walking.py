@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from autoprune.allocation import ModelContext
 from autoprune.calibration.recorder import BlockRecorder
 from autoprune.calibration.statistics import Statistics
+from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
@@ -27,7 +28,7 @@ from autoprune.solvers import Walk
 
 def prune_from_scores(
     model: PreTrainedModel,
-    windows: Tensor,
+    windows: Tensor | None,
     layers: Sequence[PrunableLinear],
     score: Score,
     plan: PruningPlan,
@@ -40,7 +41,7 @@ def prune_from_scores(
 
     Args:
         model: In eval mode, dense.
-        windows: Calibration token ids, int64 [n, s]; read by a repair that walks.
+        windows: Calibration token ids, int64 [n, s]; read by a repair that walks, None without one.
         layers: Prunable layers in model order.
         score: Scores of a layer, [o, i], larger means keep.
         plan: Budget, group, allocation and repair.
@@ -54,6 +55,11 @@ def prune_from_scores(
     if not isinstance(plan.solver, Walk):
         return prune_one_shot(
             layers, score, plan, statistics=statistics, context=context, report=report
+        )
+    if windows is None:
+        raise UsageError(
+            f"the repair {plan.solver.text!r} runs the blocks on calibration text and none is "
+            "given; name a text, or a repair that reads none"
         )
     start = time.perf_counter()
     quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))

@@ -133,7 +133,8 @@ def _prune_dense(
     needs = built.needs | plan.needs
     dense = bench.statistics(windows, needs) if needs else None
     score = metric_scores(built, dense)
-    model, tokens = bench.loaded.model, bench.windows[windows]
+    # What reads no text may be pruned without one.
+    model, tokens = bench.loaded.model, bench.windows.get(windows)
     return prune_from_scores(
         model, tokens, bench.layers, score, plan, statistics=dense, report=bench.report
     )
