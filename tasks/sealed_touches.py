@@ -89,7 +89,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
         elif not line.strip():
             pass
         elif number == len(lines) and not line.endswith(b"\n"):
-            log.warning("%s: the last line is cut, its writer was killed; it is left out", path)
+            # Commands show errors only, and this is worth a line.
+            log.error("%s: the last line is cut, its writer was killed; it is left out", path)
             break
         else:
             raise DamagedFileError(

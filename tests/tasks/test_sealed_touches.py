@@ -1,14 +1,15 @@
 """The ledger of looks at sealed texts: whole entries survive whatever killed their writer."""
 
 import json
-import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autoprune.errors import DamagedFileError
+from tasks import sealed_touches
 from tasks.sealed_touches import touch, touches
 from tasks.state import State
 
@@ -18,6 +19,16 @@ TEXT, OTHER = "ab" * 32, "cd" * 32
 @pytest.fixture
 def state(tmp_path: Path) -> State:
     return State.open(tmp_path / "state")
+
+
+@pytest.fixture(autouse=True)
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hear the log whatever a command line did to it in this process before."""
+    monkeypatch.setattr(sealed_touches.log, "propagate", False)
+    monkeypatch.setattr(sealed_touches.log, "disabled", False)
+    sealed_touches.log.addHandler(caplog.handler)
+    yield
+    sealed_touches.log.removeHandler(caplog.handler)
 
 
 def ledger(state: State) -> Path:
@@ -37,8 +48,7 @@ def test_a_last_line_cut_at_any_byte_costs_no_entry(
         # Only when all but the line's end is there was the entry complete.
         complete = end >= len(whole) - 1
         said = start < end and not complete
-        with caplog.at_level(logging.WARNING):
-            assert touches(state, TEXT) == 2 + complete, end
+        assert touches(state, TEXT) == 2 + complete, end
         assert ("the last line is cut" in caplog.text) == said, end
         assert ledger(state).read_bytes() == whole[:end]
         assert touch(state, TEXT, "promotion d") == 3 + complete, end
@@ -81,6 +91,7 @@ def test_processes_that_note_the_same_cells_count_each_once(state: State) -> Non
     code = """
 import random, sys, time
 from pathlib import Path
+from tasks import sealed_touches
 from tasks.sealed_touches import touch
 from tasks.state import State
 state = State.open(Path(sys.argv[1]))
