@@ -14,12 +14,13 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from platform_live import Live
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from autoprune.search.search import Search
 from flows.platform.health import platform_findings
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
-from flows.platform.pools import COMMAND, POOL
+from flows.platform.pools import COMMAND, POOL, prepare_pool
 from flows.platform.processes import Register
 from flows.platform.services import mlflow_answers, prefect_answers, register_file
 from tasks.state import State
@@ -52,6 +53,22 @@ def test_everything_is_made_and_deployed(live: Live) -> None:
     assert {"nightly", "manual"} <= names
     (schedule,) = deployment(live, "nightly/nightly").schedules
     assert schedule.active and schedule.schedule.timezone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, COMMAND), ("nice prefect", "nice prefect")])
+def test_a_pool_of_an_earlier_version_gets_the_command_and_a_users_own_stays(
+    live: Live, before: str | None, after: str
+) -> None:
+    def command(client: Any) -> Any:
+        return client.read_work_pool(POOL).base_job_template["variables"]["properties"]["command"]
+
+    with client_of(live.api) as client:
+        template = client.read_work_pool(POOL).base_job_template
+        for value, kept in ((before, after), (COMMAND, COMMAND)):
+            template["variables"]["properties"]["command"]["default"] = value
+            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+            assert not prepare_pool(client, POOL)
+            assert command(client)["default"] == kept
 
 
 def test_a_second_up_reuses_everything(live: Live) -> None:
