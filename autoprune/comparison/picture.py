@@ -1,4 +1,4 @@
-"""The Pareto picture: sparsity against sealed perplexity, one line per method."""
+"""The picture of a comparison: sparsity against perplexity, or a ranking at one budget."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ FAR_ABOVE = 6.0
 
 
 def pareto_png(result: Comparison) -> bytes:
-    """PNG on white, N:M budgets as single hollow points.
+    """PNG on white, N:M budgets as single hollow points; with one budget methods by rank.
 
     Perplexity stands on a logarithmic axis where it spans much; points far above the best of every
     budget would flatten all others and are named below the picture instead.
@@ -43,6 +43,8 @@ def pareto_png(result: Comparison) -> bytes:
     limit = _highest(shown)
     above = [row for row in shown if (row.perplexity or 0.0) > limit]
     shown = [row for row in shown if row not in above]
+    if len({row.target for row in shown}) == 1:
+        return _ranking_png(result, shown, above)
     with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
         for number, method in enumerate(result.methods):
@@ -55,6 +57,46 @@ def pareto_png(result: Comparison) -> bytes:
             )
         _label_axes(axes, result, shown, above)
         return canvas.png()
+
+
+def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> bytes:
+    """Dots with deviations, the best method on top, its distance to the dense model visible."""
+    ranked = sorted(shown, key=lambda row: row.perplexity or math.inf, reverse=True)
+    values = [row.perplexity or math.nan for row in ranked]
+    with new_canvas("wide", max(2.6, 1.3 + 0.26 * len(ranked))) as canvas:
+        axes = canvas.axes(grid=None)
+        deviations = [row.deviation or 0.0 for row in ranked]
+        axes.errorbar(
+            values,
+            range(len(ranked)),
+            xerr=deviations,
+            fmt="o",
+            color=BLUE,
+            markersize=5,
+            capsize=2,
+        )
+        for place, (row, value) in enumerate(zip(ranked, values, strict=True)):
+            right = (value + (row.deviation or 0.0), place)
+            axes.annotate(
+                figure(value), right, (6, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        axes.set_yticks(range(len(ranked)), [plain(row.method, LONGEST_NAME) for row in ranked])
+        if result.dense is not None and math.isfinite(result.dense):
+            axes.axvline(result.dense, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
+            top = (result.dense, len(ranked) - 0.4)
+            axes.annotate("dense", top, (3, 0), textcoords="offset points", color=MUTED, fontsize=9)
+        axes.set_xlim(left=0.0)
+        axes.set_xlabel(f"sealed perplexity at {ranked[0].target}{_named(above)}")
+        return canvas.png()
+
+
+def _named(above: list[Row]) -> str:
+    """Words on what is too bad to be drawn."""
+    if not above:
+        return ""
+    named = "; ".join(f"{r.method} at {r.target}: {figure(r.perplexity)}" for r in above[:2])
+    more = f"; {len(above) - 2} more" if len(above) > 2 else ""
+    return f"\nbeyond the picture: {named}{more}"
 
 
 def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> None:
@@ -107,12 +149,7 @@ def _label_axes(axes: "Axes", result: Comparison, shown: list[Row], above: list[
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_xticks(sorted({round(100 * row.sparsity, 4) for row in shown}))
     axes.set_ylabel("sealed perplexity" + (", logarithmic" if logarithmic else ""))
-    label = "zeros, % of the prunable weights (hollow: N:M)"
-    if above:
-        named = "; ".join(f"{r.method} at {r.target}: {figure(r.perplexity)}" for r in above[:2])
-        more = f"; {len(above) - 2} more" if len(above) > 2 else ""
-        label += f"\nabove the picture: {named}{more}"
-    axes.set_xlabel(label)
+    axes.set_xlabel(f"zeros, % of the prunable weights (hollow: N:M){_named(above)}")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 

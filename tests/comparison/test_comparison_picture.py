@@ -1,0 +1,50 @@
+"""The picture: lines over several budgets, a ranking at one."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from test_comparison_rows import BASE, body, cell, record
+
+from autoprune.comparison import picture
+from autoprune.comparison.result import gather
+from autoprune.report.canvas import new_canvas
+
+FAR = [value + 5.0 for value in BASE]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Axes of what is drawn, real ones."""
+    seen: list[Any] = []
+
+    @contextmanager
+    def keep(*words: Any) -> Iterator[Any]:
+        with new_canvas(*words) as canvas:
+            yield canvas
+            seen.extend(canvas.figure.axes)
+
+    monkeypatch.setattr(picture, "new_canvas", keep)
+    return seen
+
+
+def test_one_budget_is_a_ranking_with_the_best_on_top(drawn: list[Any]) -> None:
+    made = {"wanda": BASE, "ria": [v + 0.2 for v in BASE], "sparsegpt": [v - 0.3 for v in BASE]}
+    cells = [cell(name, record(nll, 1.0)) for name, nll in made.items()]
+    png = picture.pareto_png(gather(body(*cells, cell("magnitude", record(FAR, 1.0)))))
+    assert png.startswith(b"\x89PNG")
+    (axes,) = drawn
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ria", "wanda", "sparsegpt"]
+    assert "magnitude at 50 %" in axes.get_xlabel()
+    best = math.exp(math.fsum(made["sparsegpt"]) / len(BASE))
+    assert f"{best:.2f}" in {text.get_text() for text in axes.texts}
+
+
+def test_several_budgets_are_lines_over_sparsity(drawn: list[Any]) -> None:
+    other = {"sparsity": 0.75, "pattern": "unstructured"}
+    cells = [cell("wanda", record(BASE, 1.0)), cell("wanda", record(BASE, 1.0), target=other)]
+    picture.pareto_png(gather(body(*cells)))
+    (axes,) = drawn
+    assert list(axes.get_xticks()) == [50.0, 75.0]
