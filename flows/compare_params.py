@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from autoprune.digest import digest_json
-from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, at
+from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 from tasks.state import model_slug
 
@@ -23,7 +23,6 @@ class CompareParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=at(0),
     )
     methods: str | None = Field(
         default=None,
@@ -31,108 +30,85 @@ class CompareParams(Params):
             "Methods with commas between, each METRIC+PART+..., for example "
             "wanda,wanda+ramp,wanda+sdsa+mrp; empty: those of the preset"
         ),
-        json_schema_extra=at(1),
     )
     preset: Literal["quick", "paper"] | None = Field(
         default=None,
         description="Methods and budgets by name; empty, and no methods: quick",
-        json_schema_extra=at(2),
     )
     metrics: str | None = Field(
         default=None,
         description="Metrics of a cross product, with commas between",
-        json_schema_extra=at(3),
     )
     allocations: str | None = Field(
         default=None,
         description="Allocations of the cross product; empty: uniform",
-        json_schema_extra=at(4),
     )
     solvers: str | None = Field(
         default=None,
         description="Solvers of the cross product; empty: the metric's own",
-        json_schema_extra=at(5),
     )
     sparsity: list[Share] | None = Field(
         default=None,
         description="Unstructured budgets, shares of zeros, 0 to 1; empty: the preset's",
-        json_schema_extra=at(6),
     )
     pattern: list[NofM] | None = Field(
         default=None,
         description="N:M budgets, such as 2:4; empty: the preset's where no sparsity is given",
-        json_schema_extra=at(7),
     )
     seeds: int | None = Field(
         default=None,
         ge=1,
         le=100,
         description="Calibration draws; empty: the preset's, else 3",
-        json_schema_extra=at(8),
     )
     tune: int | None = Field(
         default=None,
         ge=0,
         le=MOST_TRIALS,
         description="Selection trials for every allocator's strength; empty: the preset's, else 0",
-        json_schema_extra=at(9),
     )
     statistics: Literal["dense", "sequential"] = Field(
         default="dense",
         description="What holds for methods that name neither dense nor sequential",
-        json_schema_extra=at(10),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text, split into calibration, selection and sealed parts",
-        json_schema_extra=at(11),
     )
-    samples: int = Field(
-        default=16, ge=1, description="Calibration windows of a draw", json_schema_extra=at(12)
-    )
-    seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a window", json_schema_extra=at(13)
-    )
+    samples: int = Field(default=16, ge=1, description="Calibration windows of a draw")
+    seqlen: int = Field(default=512, ge=2, description="Tokens in a window")
     selection_windows: int = Field(
         default=8,
         ge=1,
         description="Selection windows, which choose strengths and the recommendation",
-        json_schema_extra=at(14),
     )
     windows: int = Field(
         default=20,
         ge=1,
         description="Sealed windows, which the figures are measured on",
-        json_schema_extra=at(15),
     )
     peer: str | None = Field(
         default=None,
         description=(
             "Also run llm-compressor's Wanda and SparseGPT: the Python of its environment"
         ),
-        json_schema_extra=at(16),
     )
     output: str | None = Field(
         default=None,
         description="Folder for tables and picture; empty: one in the state folder",
-        json_schema_extra=at(17),
     )
-    seed: int = Field(
-        default=0, ge=0, description="Seed of the text's split", json_schema_extra=at(18)
-    )
+    seed: int = Field(default=0, ge=0, description="Seed of the text's split")
     runner: Literal["thread", "dask", "ray"] = Field(
         default="thread",
         description=(
             "Where cells are measured; thread: in the run's own process, one after the other; "
             "figures are the same"
         ),
-        json_schema_extra=at(19),
     )
     workers: int = Field(
         default=USUAL_WORKERS,
         ge=1,
         description="Worker processes of dask or ray on this machine; each holds the model",
-        json_schema_extra=at(20),
     )
     runner_address: str | None = Field(
         default=None,
@@ -140,7 +116,7 @@ class CompareParams(Params):
             "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
             "it as $VARIABLE"
         ),
-        json_schema_extra=at(21) | {"pattern": CLUSTER_PATTERN},
+        json_schema_extra={"pattern": CLUSTER_PATTERN},
     )
     shared_store: str | None = Field(
         default=None,
@@ -148,7 +124,7 @@ class CompareParams(Params):
             "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
             "it as $VARIABLE"
         ),
-        json_schema_extra=at(22) | {"pattern": STORE_PATTERN},
+        json_schema_extra={"pattern": STORE_PATTERN},
     )
 
     @field_validator("runner_address", "shared_store")

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -23,7 +23,6 @@ class EvaluateParams(Params):
     model: str = Field(
         default=DEMO_MODEL,
         description="Model: hub id, folder, .gguf file or package:module/file.gguf",
-        json_schema_extra=at(0),
     )
     suite: str = Field(
         default="lm",
@@ -31,95 +30,74 @@ class EvaluateParams(Params):
             "Suites: lm, tasks, reasoning, live, cost, separated by commas; further settings as "
             "name:key=value"
         ),
-        json_schema_extra=at(1),
     )
     against: str | None = Field(
         default=None,
         description="Compare, pair by pair, with this model or with the .json record of a run",
-        json_schema_extra=at(2),
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="lm: texts, separated by commas: known names or .txt, .jsonl, .parquet files",
-        json_schema_extra=at(3),
     )
     part: Literal["all", "calibration", "selection", "sealed"] = Field(
         default="all",
         description="lm: the whole text, or one of its three parts; sealed touches are counted",
-        json_schema_extra=at(4),
     )
     windows: int = Field(
         default=20,
         ge=1,
         description="lm: windows, consecutive from the start of each text",
-        json_schema_extra=at(5),
     )
-    seqlen: int = Field(
-        default=512, ge=2, description="lm: tokens in a window", json_schema_extra=at(6)
-    )
+    seqlen: int = Field(default=512, ge=2, description="lm: tokens in a window")
     tasks: str | None = Field(
         default=None,
         description="tasks: names of lm-eval, groups (seven-rte, seven-piqa) or files, by commas",
-        json_schema_extra=at(7),
     )
     task_folder: str | None = Field(
         default=None,
         description="tasks: folder with task files of one's own",
-        json_schema_extra=at(8),
     )
     shots: int | None = Field(
         default=None,
         ge=0,
         description="tasks: examples in the prompt; empty: each task's own number",
-        json_schema_extra=at(9),
     )
     limit: int | None = Field(
         default=None,
         ge=1,
         description="tasks, live: items (live: the newest); empty: all",
-        json_schema_extra=at(10),
     )
     generators: str | None = Field(
         default=None,
         description="reasoning: generators by commas; empty: all",
-        json_schema_extra=at(11),
     )
-    problems: int = Field(
-        default=50, ge=1, description="reasoning: problems per generator", json_schema_extra=at(12)
-    )
+    problems: int = Field(default=50, ge=1, description="reasoning: problems per generator")
     live_file: str | None = Field(
         default=None,
         description="live: .jsonl or .parquet file of dated questions",
-        json_schema_extra=at(13),
     )
     cutoff: str | None = Field(
         default=None,
         description="live: last day of the model's training data, such as 2024-03",
-        json_schema_extra=at(14),
     )
     batches: str = Field(
         default="1,4,8",
         pattern=r"^\s*\d+\s*(,\s*\d+\s*)*$",
         description="cost: batch sizes to time, by commas",
-        json_schema_extra=at(15),
     )
-    repeats: int = Field(
-        default=5, ge=1, description="cost: timed runs per batch size", json_schema_extra=at(16)
-    )
+    repeats: int = Field(default=5, ge=1, description="cost: timed runs per batch size")
     overlap: Literal["drop", "refuse", "report"] = Field(
         default="drop",
         description="Test text that the model was calibrated on: left out, refused or reported",
-        json_schema_extra=at(17),
     )
     references: str | None = Field(
         default=None,
         description="Further texts that the model has seen, by commas; checked like calibration",
-        json_schema_extra=at(18),
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Type of the weights in memory", json_schema_extra=at(19)
+        default="float32", description="Type of the weights in memory"
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(20))
+    seed: int = Field(default=0, ge=0, description="Seed")
 
     @model_validator(mode="after")
     def _check_together(self) -> "EvaluateParams":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, at
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
 
 
 class StudyModel(Params):
@@ -24,53 +24,42 @@ class StudyParams(Params):
         default="study",
         pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$",
         description="Name of the study; the same name goes on where it stopped",
-        json_schema_extra=at(0),
     )
     models: list[StudyModel] = Field(
         default=[StudyModel(ref=DEMO_MODEL)],
         min_length=1,
         description="Models, each with text of its own where it has any",
-        json_schema_extra=at(1),
     )
     schemes: list[str] = Field(
         default=["magnitude", "wanda"],
         min_length=1,
         description="Methods as METRIC+ALLOCATION+SOLVER, or schemes of the paper",
-        json_schema_extra=at(2),
     )
     ratios: list[float] = Field(
         default=[0.2, 0.4, 0.6],
         min_length=1,
         description="Shares of zeros, 0 to 1",
-        json_schema_extra=at(3),
     )
     suites: list[str] = Field(
         default=["lm:windows=20"],
         min_length=1,
         description="Suites with their settings, such as tasks:names=study-classification",
-        json_schema_extra=at(4),
     )
     calibration: list[Literal["generic", "aligned", "self-generated"]] = Field(
         default=["generic"],
         min_length=1,
         description="generic text, text like the model's own training data, or its own samples",
-        json_schema_extra=at(5),
     )
     generic: str = Field(
         default=DEMO_CORPUS,
         description="Text of the policy 'generic'",
-        json_schema_extra=at(6),
     )
-    samples: int = Field(
-        default=16, ge=1, description="Calibration windows", json_schema_extra=at(7)
-    )
-    seqlen: int = Field(
-        default=512, ge=2, description="Tokens in a calibration window", json_schema_extra=at(8)
-    )
+    samples: int = Field(default=16, ge=1, description="Calibration windows")
+    seqlen: int = Field(default=512, ge=2, description="Tokens in a calibration window")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Type of the weights in memory", json_schema_extra=at(9)
+        default="float32", description="Type of the weights in memory"
     )
-    seed: int = Field(default=0, ge=0, description="Seed", json_schema_extra=at(10))
+    seed: int = Field(default=0, ge=0, description="Seed")
 
     @model_validator(mode="after")
     def _check_together(self) -> "StudyParams":

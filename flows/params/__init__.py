@@ -1,6 +1,6 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
-from flows.params.base import Params, at, checked, one_paragraph
+from flows.params.base import Params, checked, one_paragraph
 from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN, Share
 from flows.params.prune import PruneParams
 from flows.params.search import SearchParams
@@ -17,7 +17,6 @@ __all__ = [
     "PruneParams",
     "SearchParams",
     "Share",
-    "at",
     "checked",
     "one_paragraph",
 ]

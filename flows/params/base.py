@@ -10,11 +10,6 @@ from autoprune.errors import UsageError
 LOGIN = r"(://|')[^/\s'\"]*@"
 
 
-def at(position: int) -> dict[str, Any]:
-    """Where a field stands in the form, for a field that shall not stand in its own place."""
-    return {"position": position}
-
-
 def _in_order(schema: dict[str, Any]) -> None:
     # The form sorts fields by name unless told.
     for position, field in enumerate(schema.get("properties", {}).values()):
