@@ -277,7 +277,9 @@ def test_programs_run_in_the_container_or_are_rejected_with_a_code(
             script=answers,
             sandbox="docker",
             language="python",
-            candidates=8,
+            # One generation: no measured second decides who is asked.
+            candidates=10,
+            slots=10,
         )
     )
     codes = {row["code"] for row in record["leaderboard"] if row["code"]}

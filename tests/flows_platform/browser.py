@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import ElementClickInterceptedException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -80,8 +81,16 @@ class Browser:
     def press(self, text: str) -> None:
         """Press the button that says ``text``."""
         button = self._find(f"//button[normalize-space(.)='{text}']")
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-        button.click()
+        # A message that floats over the page catches the mouse until it goes.
+        waiting = WebDriverWait(
+            self.driver, WAIT_SECONDS, ignored_exceptions=[ElementClickInterceptedException]
+        )
+
+        def click(_: Any) -> bool:
+            button.click()
+            return True
+
+        waiting.until(click, text)
 
     def picture(self, path: Path) -> None:
         """Keep what is seen as a PNG."""
