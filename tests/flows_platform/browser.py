@@ -54,6 +54,10 @@ class Browser:
         """Wait until the page shows ``text``."""
         WebDriverWait(self.driver, seconds).until(lambda _: text in self.text, text)
 
+    def gone(self, text: str) -> None:
+        """Wait until the page no longer shows ``text``: a message lies over the buttons."""
+        WebDriverWait(self.driver, WAIT_SECONDS).until(lambda _: text not in self.text, text)
+
     @property
     def text(self) -> str:
         """What the page shows."""

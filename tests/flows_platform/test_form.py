@@ -47,6 +47,7 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
         page.see("maximum of 1")
         assert not _runs(live)
         page.fill("Sparsity", "0.5")
+        page.gone("maximum of 1")
         page.press("Submit")
         deadline = time.monotonic() + WAIT_SECONDS
         while not (found := _runs(live)) or not found[0].state.is_final():
