@@ -2,15 +2,20 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from autoprune.digest import digest_json
 from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share
-from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
+from flows.params.fields import (
+    USUAL_WORKERS,
+    RunnerAddress,
+    SharedStore,
+    Workers,
+    require_used,
+)
 from tasks.state import model_slug
 
 USUAL_SEEDS = 3
-USUAL_WORKERS = 2
 # Where the files go and who measures decide no figure.
 PLACES = ("output", "runner", "workers", "runner_address", "shared_store")
 MOST_TRIALS = 6
@@ -105,35 +110,9 @@ class CompareParams(Params):
             "figures are the same"
         ),
     )
-    workers: int = Field(
-        default=USUAL_WORKERS,
-        ge=1,
-        description="Worker processes of dask or ray on this machine; each holds the model",
-    )
-    runner_address: str | None = Field(
-        default=None,
-        description=(
-            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
-            "it as $VARIABLE"
-        ),
-        json_schema_extra={"pattern": CLUSTER_PATTERN},
-    )
-    shared_store: str | None = Field(
-        default=None,
-        description=(
-            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
-            "it as $VARIABLE"
-        ),
-        json_schema_extra={"pattern": STORE_PATTERN},
-    )
-
-    @field_validator("runner_address", "shared_store")
-    @classmethod
-    def _name_logins_only(cls, value: str | None, info: ValidationInfo) -> str | None:
-        patterns = {"runner_address": CLUSTER_PATTERN, "shared_store": STORE_PATTERN}
-        if value is not None:
-            require_no_login(value, patterns[str(info.field_name)])
-        return value
+    workers: Workers = USUAL_WORKERS
+    runner_address: RunnerAddress = None
+    shared_store: SharedStore = None
 
     @model_validator(mode="after")
     def _check_together(self) -> "CompareParams":
@@ -141,11 +120,7 @@ class CompareParams(Params):
             raise ValueError("give methods or a preset, not both")
         if (self.allocations or self.solvers) and not self.metrics:
             raise ValueError("a cross product needs --metrics")
-        if self.runner == "thread" and (self.runner_address or self.workers != USUAL_WORKERS):
-            raise ValueError(
-                "workers and runner_address are of the runners dask and ray; choose one of them, "
-                "or leave both out"
-            )
+        require_used(self.runner, self.runner_address, self.workers)
         return self
 
     def method_texts(self) -> list[str]:

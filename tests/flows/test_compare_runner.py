@@ -13,6 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+import small_comparison
 from pydantic import BaseModel, model_serializer
 
 from autoprune.digest import digest_json
@@ -30,16 +31,7 @@ from tasks.state import State
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
-SMALL: dict[str, Any] = {
-    "samples": 4,
-    "seqlen": 32,
-    "selection_windows": 3,
-    "windows": 4,
-    "sparsity": [0.5],
-    "pattern": ["2:4"],
-    "seeds": 2,
-    "tune": 2,
-}
+SMALL = small_comparison.SMALL | {"tune": 2}
 TIMES = ("date", "prune_seconds", "seconds")
 
 
