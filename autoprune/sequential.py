@@ -123,26 +123,14 @@ class BlockPruner:
         needs = (self.metric.needs | self.plan.solver.needs) - {GRADIENT}
         seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
         if members and needs:
-            seen = self._record(members, needs, notes)
+            seen = record_block(self.stream, members, needs, notes)
         stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
         for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
             if number:
-                seen = self._record(step, needs, [])
+                seen = record_block(self.stream, step, needs, [])
             self._prune_step(step, seen, masks, notes)
-        if self.stream.position + 1 < len(self.stream.blocks):
-            self.stream.advance()
-        else:
-            self.stream.step()  # nobody reads what the last block makes
+        leave_block(self.stream)
         return masks, notes
-
-    def _record(
-        self, members: Sequence[PrunableLinear], needs: frozenset[str], notes: list[str]
-    ) -> Mapping[str, Mapping[str, Tensor]]:
-        block = self.stream.blocks[self.stream.position]
-        with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
-            self.stream.run()
-        notes.extend(recorder.notes)
-        return recorder.results()
 
     def _prune_step(
         self,
@@ -166,6 +154,35 @@ class BlockPruner:
             keep = chosen[layer.name]
             masks[layer.name], said = repair_layer(layer, keep, stats_of(layer), self.plan)
             notes.extend(said)
+
+
+def record_block(
+    stream: BlockStream,
+    members: Sequence[PrunableLinear],
+    needs: frozenset[str],
+    notes: list[str],
+) -> Mapping[str, Mapping[str, Tensor]]:
+    """Statistics of what matrices of the block that comes next receive, as things stand.
+
+    Args:
+        stream: Hidden states before the block; they stay there.
+        members: Matrices of the block.
+        needs: Names of the statistics.
+        notes: Takes what a person should know.
+    """
+    block = stream.blocks[stream.position]
+    with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
+        stream.run()
+    notes.extend(recorder.notes)
+    return recorder.results()
+
+
+def leave_block(stream: BlockStream) -> None:
+    """Carry the hidden states through the block that comes next, as it stands."""
+    if stream.position + 1 < len(stream.blocks):
+        stream.advance()
+    else:
+        stream.step()  # nobody reads what the last block makes
 
 
 def _steps(

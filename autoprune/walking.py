@@ -8,7 +8,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.recorder import BlockRecorder
 from autoprune.calibration.statistics import Statistics
 from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
@@ -23,6 +22,7 @@ from autoprune.pruning import (
     prune_one_shot,
     repair_layer,
 )
+from autoprune.sequential import leave_block, record_block
 from autoprune.solvers import Walk
 
 
@@ -98,21 +98,15 @@ def repair_walking(
     stream = BlockStream(model, windows, batch=max(1, batch_tokens // windows.shape[1]))
     kept: dict[str, Tensor] = {}
     notes: list[str] = []
-    for index, block in enumerate(stream.blocks):
+    for index in range(len(stream.blocks)):
         members = [layer for layer in layers if layer.block == index]
-        seen: Mapping[str, Mapping[str, Tensor]] = {}
         if members:
-            with BlockRecorder(block, members, plan.solver.needs, inputs_only=True) as recorder:
-                stream.run()
-            notes.extend(recorder.notes)
-            seen = recorder.results()
-        for layer in members:
-            kept[layer.name], said = repair_layer(layer, masks[layer.name], seen[layer.name], plan)
-            notes.extend(said)
-        if index + 1 < len(stream.blocks):
-            stream.advance()
-        else:
-            stream.step()  # nobody reads what the last block makes
+            seen = record_block(stream, members, plan.solver.needs, notes)
+            for layer in members:
+                stats = seen[layer.name]
+                kept[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
+                notes.extend(said)
+        leave_block(stream)
         report(Progress("repair", index + 1, len(stream.blocks)))
     ordered = {layer.name: kept[layer.name] for layer in layers}
     return PruneOutcome.of_masks(ordered, time.perf_counter() - start, notes)

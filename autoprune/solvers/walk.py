@@ -1,16 +1,14 @@
 """Repair block after block, each from what the repaired blocks before it give."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from autoprune.errors import UsageError
-from autoprune.masking.pattern import NM
 from autoprune.solvers.mrp import Mrp
 from autoprune.solvers.plain import WALK, build_solver
-from autoprune.solvers.solver import SOLVERS, Problem, Repair, Solver
+from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
 
 @SOLVERS.register(WALK)
@@ -67,16 +65,6 @@ class Walk(Solver):
                 f"write {WALK}:mrp or {WALK}:dsnot+mrp"
             )
         return cls(build_solver(rest))
-
-    def repair(
-        self,
-        weight: Tensor,
-        keep: Tensor,
-        stats: Mapping[str, Tensor],
-        pattern: NM | None = None,
-    ) -> Repair:
-        """What the inner repair makes of the layer."""
-        return self.inner.repair(weight, keep, stats, pattern)
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The inner repair's proposal."""
