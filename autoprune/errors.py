@@ -13,6 +13,11 @@ class AutopruneError(Exception):
     exit_code = 1
 
 
+def reason_of(error: BaseException, limit: int = 200) -> str:
+    """What an error says, on one line and not too long; its kind where it says nothing."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
 class UsageError(AutopruneError):
     """A wrong argument, name or configuration; exit code 2."""
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, reason_of
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
@@ -187,5 +187,5 @@ def _tried_all(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
         return look()
     except Exception as error:
         # A server of another version or one that dies while it is asked; that is the finding.
-        words = " ".join(str(error).split())[:200] or type(error).__name__
+        words = reason_of(error)
         return [Finding(name, False, words, "autoprune down, then autoprune up")]

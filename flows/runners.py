@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from autoprune.errors import AutopruneError, PrerequisiteError
+from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
 from tasks.addresses import keeping_quiet, opened_address
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
@@ -72,7 +72,7 @@ class Workers:
             except AutopruneError:
                 raise
             except Exception as error:
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                reason = reason_of(error, 300)
                 raise AutopruneError(
                     f"a worker of {self._title} failed ({reason}); what is measured is kept; see "
                     "the worker's log, then type the same command again"
@@ -114,7 +114,7 @@ def workers(
         except AutopruneError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = reason_of(error, 300)
             what = f"no {kind} cluster answers at {address}" if address else f"{kind} did not start"
             raise PrerequisiteError(
                 f"{what} ({reason}); see that it is there, or use the runner thread"

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoprune.errors import reason_of
 from tasks.mirror import require_answer, tracker_of
 from tasks.policies import step
-from tasks.provenance import commit, machine
+from tasks.provenance import here_tags
 from tasks.state import State, model_slug
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def mirror_comparison(
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the figures stand.
         log.info("mirroring failed", exc_info=True)
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         return {"mlflow_run": None, "error": reason}
     return {"mlflow_run": run, "error": ""}
 
@@ -157,7 +158,7 @@ def _totals(record: Mapping[str, Any]) -> dict[str, float]:
 
 def _tags(record: Mapping[str, Any]) -> dict[str, str]:
     protocol = record["protocol"]
-    tags = {f"version.{name}": value for name, value in machine().items()} | commit()
+    tags = here_tags()
     tags |= {
         "model": record["model"],
         "model.digest": protocol["model_digest"],

@@ -13,7 +13,7 @@ from autoprune.errors import AutopruneError
 from autoprune.progress import silent
 from tasks.compare import cell_key, measure_cell, note_look
 from tasks.compare_bench import CompareBench, find_compare_bench
-from tasks.shared import open_store
+from tasks.shared import common_sheet
 from tasks.state import State
 
 # What a sheet is for; the sheet of a search names nothing.
@@ -27,15 +27,8 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         bench: The comparison's own workbench, prepared.
         shared: Folder or URL of the shared store; None: the store in the state folder.
     """
-    import torch
-
-    return {
+    return common_sheet(bench, shared) | {
         "kind": COMPARISON,
-        "root": str(bench.state.root),
-        "model": bench.model_ref,
-        "model_digest": bench.loaded.source.digest,
-        "seed": bench.seed,
-        "dtype": bench.dtype,
         "corpus": bench.corpus,
         "samples": bench.samples,
         "seqlen": bench.seqlen,
@@ -43,15 +36,12 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         "expected": sorted(bench.expected),
         "peers": bench.peers,
         "parts": {name: bench.digest(name) for name in bench.counts},
-        "shared": shared,
-        # Sums depend on how many threads share them; the same number gives the same figures.
-        "threads": torch.get_num_threads(),
     }
 
 
 def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> CompareBench:
     """The workbench of a sheet; nothing is loaded yet."""
-    bench = CompareBench(
+    return CompareBench(
         bench_id,
         sheet["model"],
         state,
@@ -65,8 +55,6 @@ def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> C
         expected=frozenset(sheet["expected"]),
         peers=dict(sheet["peers"]),
     )
-    bench.store = open_store(state, sheet["shared"])
-    return bench
 
 
 def require_same_text(bench: CompareBench, sheet: Mapping[str, Any]) -> None:

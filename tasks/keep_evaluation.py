@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from autoprune.errors import reason_of
 from tasks.policies import step
-from tasks.provenance import commit, machine
+from tasks.provenance import here_tags
 from tasks.state import State
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def keep_evaluation(
         from tasks.track.stages import log_stage
 
         require_answer(state.tracking_uri, patient=True)
-        tags = {f"version.{name}": value for name, value in machine().items()} | commit()
+        tags = here_tags()
         tags |= {"model": model, "model.digest": record["model_digest"]}
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
         mlflow_run = log_stage(
@@ -53,7 +54,7 @@ def keep_evaluation(
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the figures stand.
         log.info("mirroring failed", exc_info=True)
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         return {"folder": str(folder), "mlflow_run": None, "error": reason}
     return {"folder": str(folder), "mlflow_run": mlflow_run, "error": ""}
 

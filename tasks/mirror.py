@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import PrerequisiteError, reason_of
 from tasks.calls import call_totals, tracing_wanted
 from tasks.policies import step
 from tasks.provenance import run_tags
@@ -68,7 +68,7 @@ def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
     except Exception as error:
         # The search's own log is the truth: whatever the store's trouble is, work goes on.
         log.info("mirroring failed", exc_info=True)
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         return {"ok": False, "parent": None, "place": "", "error": reason}
 
 

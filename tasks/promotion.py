@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.digest import digest_json, verify_file
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UsageError, reason_of
 from tasks.gate import judge
 from tasks.policies import step
 from tasks.run_files import read_object
@@ -134,7 +134,7 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
     except Exception as error:
         # Whatever a damaged checkpoint raises is the finding, not a fault of the promotion.
         log.info("reload failed", exc_info=True)
-        return {"ok": False, "detail": f"{type(error).__name__}: {_line(error)}"}
+        return {"ok": False, "detail": f"{type(error).__name__}: {reason_of(error)}"}
     finite = nll < float("inf")
     detail = f"continues a text with {said[:40]!r}" if finite else "its loss is not a number"
     return {"ok": finite, "detail": detail}
@@ -190,7 +190,7 @@ def settle(
                 registry.move_champion(tracker, name, version, champion)
                 registry.write_tags(tracker, name, version, tags)
         except Exception as error:
-            reason = f"rolled back: {_line(error)}"
+            reason = f"rolled back: {reason_of(error)}"
             _try_tags(root, name, version, {DECISION: "rolled back", REASON: reason})
             raise
     return {"moved": True, "champion": version, "previous": champion}
@@ -257,7 +257,3 @@ def _tracker(root: str) -> Any:
     from tasks.mirror import tracker_of
 
     return tracker_of(State.open(Path(root)))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -35,15 +35,23 @@ def machine() -> dict[str, str]:
 
 def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
     """Tags of a parent run."""
-    tags = {f"version.{name}": value for name, value in report["machine"].items()}
-    tags |= {
+    tags = {
         "model": report["model"],
         "model.digest": report["model_digest"],
         "designer": report["designer"],
         "seed": str(report["spec"]["seed"]),
     }
     tags |= {f"{split['name']}.digest": split["digest"] for split in report["splits"]}
-    return tags | commit()
+    return _versions(report["machine"]) | tags | commit()
+
+
+def here_tags() -> dict[str, str]:
+    """Tags of a run by what ran it: versions, this machine, the commit."""
+    return _versions(machine()) | commit()
+
+
+def _versions(named: Mapping[str, str]) -> dict[str, str]:
+    return {f"version.{name}": value for name, value in named.items()}
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.compare_bench import CompareBench
 from tasks.search_bench import SearchBench
+from tasks.shared import common_sheet, open_store
 from tasks.state import HOME_VARIABLE, State
 
 # The call of a comparison; those of a search are tasks.
@@ -66,20 +67,10 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
         bench: The search's own :class:`tasks.search_bench.SearchBench`.
         shared: Folder or URL of the shared store; None: the store in the state folder.
     """
-    import torch
-
-    return {
-        "root": str(bench.state.root),
+    return common_sheet(bench, shared) | {
         "run": bench.run_id,
-        "model": bench.model_ref,
-        "model_digest": bench.loaded.source.digest,
         "spec": bench.spec.to_json(),
-        "seed": bench.seed,
-        "dtype": bench.dtype,
         "designs_in": bench.designs_in,
-        "shared": shared,
-        # Sums depend on how many threads share them; the same number gives the same figures.
-        "threads": torch.get_num_threads(),
     }
 
 
@@ -103,6 +94,7 @@ def _opened(sheet: dict[str, Any]) -> str:
         bench = comparison_bench(bench_id, state, sheet)
     else:
         bench = _search_bench(bench_id, state, sheet)
+    bench.store = open_store(state, sheet["shared"])
     stack = ExitStack()
     stack.enter_context(opened(bench))
     _open[bench_id] = stack
@@ -123,9 +115,8 @@ def _opened(sheet: dict[str, Any]) -> str:
 def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> SearchBench:
     from autoprune.progress import silent
     from autoprune.search.spec import SearchSpec
-    from tasks.shared import open_store
 
-    bench = SearchBench(
+    return SearchBench(
         bench_id,
         sheet["model"],
         state,
@@ -136,8 +127,6 @@ def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> Sear
         run_id=f"{sheet['run']}-{os.getpid()}",
         designs_in=sheet["designs_in"],
     )
-    bench.store = open_store(state, sheet["shared"])
-    return bench
 
 
 def _close() -> None:

@@ -10,6 +10,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
+from tasks.workbench import Workbench
 
 
 class SharedStore(Store):
@@ -96,3 +97,24 @@ def open_store(state: State, shared: str | None) -> Store:
     if "://" not in shared:
         return Store(Path(shared).expanduser().absolute())
     return SharedStore(state.root / "shared" / digest_json(shared)[:16], shared)
+
+
+def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
+    """What every other process needs to open a workbench like this one, as plain JSON.
+
+    Args:
+        bench: The run's own, its model loaded.
+        shared: Folder or URL of the shared store; None: the store in the state folder.
+    """
+    import torch
+
+    return {
+        "root": str(bench.state.root),
+        "model": bench.model_ref,
+        "model_digest": bench.loaded.source.digest,
+        "seed": bench.seed,
+        "dtype": bench.dtype,
+        "shared": shared,
+        # Sums depend on how many threads share them; the same number gives the same figures.
+        "threads": torch.get_num_threads(),
+    }

@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.errors import reason_of
 from tasks.keep_evaluation import figures
 from tasks.policies import step
-from tasks.provenance import commit, machine
+from tasks.provenance import here_tags
 from tasks.state import State, model_slug
 from tasks.study import read_cell, study_folder
 
@@ -52,7 +53,7 @@ def write_study(
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the results stand.
         log.info("mirroring failed", exc_info=True)
-        record["error"] = " ".join(str(error).split())[:200] or type(error).__name__
+        record["error"] = reason_of(error)
     shown = [{**cell, "rows": [_short(row) for row in cell["rows"]]} for cell in full]
     return record | {"cells": shown}
 
@@ -99,7 +100,7 @@ def _mirror(
     return log_stage(
         tracker_of(state), "study", f"study-{model_slug(name)}", run,
         params=params, metrics=counts, parts=subject_parts(cells),
-        tags={f"version.{key}": value for key, value in machine().items()} | commit(),
+        tags=here_tags(),
         files=[folder / file for file in FILES],
     )  # fmt: skip
 

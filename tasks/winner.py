@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, reason_of
 from autoprune.recipe import Recipe
 from tasks.mask_memory import MaskMemory
 from tasks.policies import step
@@ -109,7 +109,7 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
     except Exception as error:
         # The checkpoint lies in the run's folder; the registry is caught up by the next run.
         log.info("registering failed", exc_info=True)
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         return {"ok": False, "error": reason}
     return {
         "ok": True,
