@@ -6,6 +6,7 @@ same whatever the runner, so a search may be resumed with another one.
 """
 
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -155,6 +156,8 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         return runner(init_kwargs={"num_cpus": count, **quiet})
+    # What its parts tell each other, at the end with tracebacks, is not for our screen.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     # One job at a time in a process, and processes, since torch holds its own threads.
     options: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True}
     options["dashboard_address"] = None
