@@ -24,6 +24,7 @@ from autoprune.pruning import (
     masks_from_scores,
     repair_layer,
 )
+from autoprune.tuning import block_outputs, tune_block, tuning_of, windows_per_batch
 
 
 @torch.no_grad()
@@ -62,7 +63,8 @@ def prune_sequential(
     layers = prunable_linears(model)
     statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
-    stream = BlockStream(model, windows, batch=max(1, batch_tokens // windows.shape[1]))
+    batch = windows_per_batch(windows, batch_tokens, plan.solver)
+    stream = BlockStream(model, windows, batch=batch)
     pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential)
     masks: dict[str, Tensor] = {}
     notes: list[str] = []
@@ -124,11 +126,15 @@ class BlockPruner:
         seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
         if members and needs:
             seen = record_block(self.stream, members, needs, notes)
+        tuning = tuning_of(self.plan.solver) if members else None
+        goals = block_outputs(self.stream) if tuning else []
         stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
         for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
             if number:
                 seen = record_block(self.stream, step, needs, [])
             self._prune_step(step, seen, masks, notes)
+        if tuning:
+            notes.extend(tune_block(self.stream, members, masks, goals, tuning, self.plan.seed))
         leave_block(self.stream)
         return masks, notes
 

@@ -24,6 +24,7 @@ from autoprune.pruning import (
 )
 from autoprune.sequential import leave_block, record_block
 from autoprune.solvers import Walk
+from autoprune.tuning import block_outputs, tune_block, tuning_of, windows_per_batch
 
 
 def prune_from_scores(
@@ -95,17 +96,23 @@ def repair_walking(
         report: Told after every block.
     """
     start = time.perf_counter()
-    stream = BlockStream(model, windows, batch=max(1, batch_tokens // windows.shape[1]))
+    tuning = tuning_of(plan.solver)
+    batch = windows_per_batch(windows, batch_tokens, plan.solver)
+    stream = BlockStream(model, windows, batch=batch)
     kept: dict[str, Tensor] = {}
     notes: list[str] = []
     for index in range(len(stream.blocks)):
         members = [layer for layer in layers if layer.block == index]
         if members:
-            seen = record_block(stream, members, plan.solver.needs, notes)
+            goals = block_outputs(stream) if tuning else []
+            needs = plan.solver.needs
+            seen = record_block(stream, members, needs, notes) if needs else {}
             for layer in members:
-                stats = seen[layer.name]
+                stats = seen.get(layer.name, {})
                 kept[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
                 notes.extend(said)
+            if tuning:
+                notes.extend(tune_block(stream, members, kept, goals, tuning, plan.seed))
         leave_block(stream)
         report(Progress("repair", index + 1, len(stream.blocks)))
     ordered = {layer.name: kept[layer.name] for layer in layers}

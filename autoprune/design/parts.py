@@ -102,7 +102,8 @@ def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     if not values:
         return solver.text
     changed = dataclasses.replace(_walker(solver), **values)
-    return (Walk(changed) if isinstance(solver, Walk) else changed).text
+    whole = dataclasses.replace(solver, inner=changed) if isinstance(solver, Walk) else changed
+    return whole.text
 
 
 def _walker(solver: Solver) -> Solver:

@@ -114,6 +114,11 @@ class BlockStream:
         for hidden, call in zip(self.hidden, calls, strict=True):
             yield call.replay(block, hidden)
 
+    def output(self, number: int) -> Tensor:
+        """Run the next block on one batch; gradients flow where they are asked for."""
+        block, call = self.blocks[self.position], self._calls[self.position][number]
+        return call.replay(block, self.hidden[number])
+
     @torch.no_grad()
     def run(self) -> None:
         """Run the next block on every batch and drop the outputs; for hooks inside it.

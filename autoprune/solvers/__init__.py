@@ -2,6 +2,7 @@
 
 from autoprune.solvers.alps import Alps
 from autoprune.solvers.dsnot import Dsnot
+from autoprune.solvers.ebft import Ebft
 from autoprune.solvers.mrp import Mrp
 from autoprune.solvers.plain import Chain, Plain, build_solver
 from autoprune.solvers.solver import SOLVERS, Problem, Repair, Solver, output_errors
@@ -14,6 +15,7 @@ __all__ = [
     "Alps",
     "Chain",
     "Dsnot",
+    "Ebft",
     "Mrp",
     "Plain",
     "Problem",

@@ -10,6 +10,8 @@ from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
 # Stands before the whole repair: see autoprune.solvers.walk.
 WALK = "walk"
+# Stands last: see autoprune.solvers.ebft.
+EBFT = "ebft"
 
 
 @SOLVERS.register("none")
@@ -60,22 +62,30 @@ class Chain(Solver):
 def build_solver(text: str) -> Solver:
     """Build a solver from ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
 
-    ``walk:`` before all of that walks the blocks; see :class:`~autoprune.solvers.walk.Walk`.
+    ``walk:`` before all of that, or ``ebft`` at its end, walks the blocks; see
+    :class:`~autoprune.solvers.walk.Walk`.
 
     Raises:
         UnknownNameError: If no solver has the name; suggests the nearest.
         UsageError: If a parameter is unknown or out of range.
     """
-    first, colon, rest = text.strip().partition(":")
+    first, colon, after = text.strip().partition(":")
     if first.strip() == WALK and colon:
-        return SOLVERS.get(WALK).from_text(rest)
+        return SOLVERS.get(WALK).from_text(after)
+    pieces = [piece.strip().partition(":") for piece in text.split("+")]
+    if pieces[-1][0] == EBFT:
+        return SOLVERS.get(WALK).from_text(text)
     parts = []
-    for piece in text.split("+"):
-        name, _, rest = piece.strip().partition(":")
-        if name == WALK and "+" in text:
+    for name, _, rest in pieces:
+        if name == WALK and len(pieces) > 1:
             raise UsageError(
                 f"solver {text!r} is not understood; {WALK}: stands before the whole repair, as in "
                 f"{WALK}:dsnot+mrp"
+            )
+        if name == EBFT:
+            raise UsageError(
+                f"solver {text!r} is not understood; {EBFT} tunes what the other repairs of a "
+                f"block have left and stands last, as in mrp+{EBFT}"
             )
         if not name:
             raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")

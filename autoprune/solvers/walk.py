@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from autoprune.errors import UsageError
+from autoprune.solvers.ebft import Ebft
 from autoprune.solvers.mrp import Mrp
-from autoprune.solvers.plain import WALK, build_solver
+from autoprune.solvers.plain import EBFT, WALK, Plain, build_solver
 from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
 
@@ -21,15 +22,17 @@ class Walk(Solver):
 
     Args:
         inner: The repair of each layer.
+        tuning: What is then done to the block as a whole.
     """
 
     NAME: ClassVar[str] = WALK
     SOURCE: ClassVar[str] = "block order of SparseGPT, arXiv 2301.00774"
 
     inner: Solver = field(default_factory=Mrp)
+    tuning: Ebft | None = None
 
     def __post_init__(self) -> None:
-        if not self.inner.needs:
+        if not self.inner.needs and self.tuning is None:
             raise UsageError(
                 f"solver 'walk': {self.inner.text!r} reads no statistics, so there is nothing to "
                 "gain by walking; write walk:mrp or walk:sparsegpt"
@@ -42,8 +45,11 @@ class Walk(Solver):
 
     @property
     def text(self) -> str:
-        """``walk:`` and the inner repair's text."""
-        return f"{WALK}:{self.inner.text}"
+        """``walk:`` and the inner repair's text; where a block is tuned, that says it already."""
+        if self.tuning is None:
+            return f"{WALK}:{self.inner.text}"
+        plain = isinstance(self.inner, Plain)
+        return self.tuning.text if plain else f"{self.inner.text}+{self.tuning.text}"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -52,7 +58,9 @@ class Walk(Solver):
 
     @classmethod
     def from_text(cls, rest: str) -> Self:
-        """Read the inner repair, which may be a chain; ``mrp`` where nothing is written.
+        """Read the inner repair, which may be a chain and may end with ``ebft``.
+
+        ``mrp`` where nothing is written.
 
         Raises:
             UsageError: If it is a walk itself or wrong.
@@ -64,7 +72,16 @@ class Walk(Solver):
                 f"solver {WALK!r} needs the repair that walks, not {rest.strip()!r}; "
                 f"write {WALK}:mrp or {WALK}:dsnot+mrp"
             )
-        return cls(build_solver(rest))
+        before, _, last = rest.strip().rpartition("+")
+        name, _, values = last.strip().partition(":")
+        if name != EBFT:
+            return cls(build_solver(rest))
+        inner = build_solver(before) if before else Plain()
+        if isinstance(inner, Walk):
+            raise UsageError(
+                f"solver {rest.strip()!r} names {EBFT} twice; name it once, at the end"
+            )
+        return cls(inner, Ebft.from_text(values))
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The inner repair's proposal."""

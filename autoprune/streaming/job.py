@@ -22,6 +22,7 @@ from autoprune.sequential import refuse_global
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton
+from autoprune.tuning import tuning_of
 
 _GIGABYTE = 1 << 30
 _MANTISSA = {torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
@@ -57,14 +58,19 @@ class StreamJob:
         """Build the skeleton and refuse what cannot be streamed.
 
         Raises:
-            UsageError: If the metric needs gradients, the group is global, or the compute type
-                is coarser than the checkpoint's.
+            UsageError: If the metric or the repair needs gradients, the group is global, or the
+                compute type is coarser than the checkpoint's.
         """
         refuse_global(self.plan)
         if GRADIENT in self.metric.needs | self.plan.needs:
             raise UsageError(
                 f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "
                 "never holds; take a metric of weights and activations, or prune in memory"
+            )
+        if tuning_of(self.plan.solver) is not None:
+            raise UsageError(
+                f"repair {self.plan.solver.text!r} tunes a block by its gradients, for which "
+                "streaming states no memory or time; take mrp or sparsegpt, or leave out --stream"
             )
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())

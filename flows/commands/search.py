@@ -29,7 +29,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--corpus", metavar="REF", help="text (default: wikipedia-sample)")
     group.add_argument("--sparsity", type=share, help="share of zeros, 0 ≤ s < 1 (default 0.6)")
     group.add_argument("--pattern", help="unstructured (default) or N:M, such as 2:4")
-    group.add_argument("--solver", help="repair of the weights that stay (default auto: searched)")
+    group.add_argument(
+        "--solver",
+        help="repair of the weights that stay, or several to choose from: none,mrp,ebft:epochs=2 "
+        "(default auto: the usual ones to choose from)",
+    )
     group.add_argument("--samples", type=positive_number, help="calibration windows (default 16)")
     group.add_argument("--seqlen", type=positive_number, help="tokens in a window (default 512)")
     group.add_argument(

@@ -78,7 +78,11 @@ class SearchParams(Params):
     )
     slots: int = Field(default=4, ge=1, le=64, description="Candidates per generation")
     solver: str = Field(
-        default="auto", description="Repair of the weights that stay; auto: the search chooses"
+        default="auto",
+        description=(
+            "Repair of the weights that stay; several, with commas between: those to choose from; "
+            "auto: the usual ones to choose from"
+        ),
     )
     fitness: Literal["perplexity", "kl", "both"] = Field(
         default="perplexity",
@@ -135,6 +139,10 @@ class SearchParams(Params):
     def _check_together(self) -> "SearchParams":
         if self.rung_windows > self.windows:
             raise ValueError("rung_windows must not be above windows")
+        if not self.solver.strip(" ,"):
+            raise ValueError(
+                f"solver {self.solver!r} names no repair; write auto, or names such as none,mrp"
+            )
         if (self.designer == "scripted") != (self.script is not None):
             raise ValueError("the designer scripted needs a script, and no other takes one")
         if self.base_url is not None and self.designer not in ("auto", "openai"):
@@ -153,6 +161,7 @@ class SearchParams(Params):
 
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
+        from autoprune.comparison.spelling import split_list
         from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 
         designer = DesignerSpec(
@@ -165,7 +174,9 @@ class SearchParams(Params):
         seconds = None if self.minutes is None else 60.0 * self.minutes
         repairs: dict[str, Any] = {}
         if self.solver != "auto":
-            repairs = {"solver": self.solver, "solvers": (self.solver,)}
+            named = split_list(self.solver)
+            unnamed = "none" if "none" in named else named[0]
+            repairs = {"solver": unnamed, "solvers": tuple(named)}
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,

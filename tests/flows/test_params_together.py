@@ -24,6 +24,7 @@ from flows.prune import prune
         ({"designer": "self", "designer_model": "a.gguf"}, "self is the target model"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
+        ({"solver": " , "}, "names no repair"),
     ],
 )
 def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> None:
@@ -61,6 +62,22 @@ def test_an_address_with_a_login_is_refused_and_not_repeated(
 )
 def test_what_counts_is_taken(fields: dict[str, Any]) -> None:
     assert checked(SearchParams, fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "unnamed", "choices"),
+    [
+        ("mrp:damp=0.02,select=own", "mrp:damp=0.02,select=own", ("mrp:damp=0.02,select=own",)),
+        ("mrp,none,ebft:epochs=2", "none", ("none", "mrp", "ebft:epochs=2")),
+        ("sparsegpt,mrp", "sparsegpt", ("sparsegpt", "mrp")),
+    ],
+)
+def test_repairs_are_named_alone_or_to_choose_from(
+    text: str, unnamed: str, choices: tuple[str, ...]
+) -> None:
+    spec = checked(SearchParams, {"solver": text}).spec()
+    assert spec.solver == unnamed
+    assert spec.choices.solvers == choices
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,8 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="needs gradients"):
         prune_streamed(job_of(source, "gblm"), out)
+    with pytest.raises(UsageError, match="'mrp\\+ebft' tunes a block by its gradients"):
+        prune_streamed(job_of(source, solver="mrp+ebft"), out)
     with pytest.raises(UsageError, match="whole model at once"):
         prune_streamed(job_of(source, group="global"), out)
     with pytest.raises(UsageError, match="is the source itself"):

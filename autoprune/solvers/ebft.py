@@ -1,0 +1,47 @@
+"""EBFT: tune the weights that a block keeps until the block gives what it gave while dense."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.solvers.plain import EBFT
+from autoprune.solvers.solver import SOLVERS, Problem, Solver
+
+
+@SOLVERS.register(EBFT)
+@dataclass(frozen=True)
+class Ebft(Solver):
+    """Block-wise fine-tuning of the kept weights, alone or last in a chain: ``mrp+ebft``.
+
+    It walks the blocks like ``walk:``, since a block and not a layer is what it works on; see
+    :func:`autoprune.tuning.tune_block`.
+
+    Args:
+        epochs: Passes over the calibration text, per block.
+        rate: First step of Adam, in units of the root mean square of a matrix's kept weights; it
+            falls to zero in a straight line.
+    """
+
+    NAME: ClassVar[str] = EBFT
+    SOURCE: ClassVar[str] = "EBFT, arXiv 2402.12419"
+
+    epochs: int = 4
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._require("epochs", self.epochs >= 1, "1 or above")
+        self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
+
+    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
+        """Never: a layer alone has no block to run.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "solver 'ebft' tunes a block and cannot repair a layer alone; build it by "
+            "build_solver('ebft') or build_solver('mrp+ebft'), and prune by "
+            "autoprune.walking.prune_from_scores"
+        )

@@ -1,0 +1,181 @@
+"""Tune a pruned block's kept weights so that the block gives what it gave while dense."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear
+from autoprune.solvers import Ebft, Solver, Walk
+
+# Short memories: a block takes a few hundred steps at most.
+BETAS = (0.9, 0.95)
+
+
+def tuning_of(solver: Solver) -> Ebft | None:
+    """What a repair does to a block as a whole, if anything."""
+    return solver.tuning if isinstance(solver, Walk) else None
+
+
+def windows_per_batch(windows: Tensor, batch_tokens: int, solver: Solver) -> int:
+    """Windows of one forward pass of a block: one, where every pass is a step of the tuning."""
+    return 1 if tuning_of(solver) else max(1, batch_tokens // windows.shape[1])
+
+
+def block_outputs(stream: BlockStream) -> list[Tensor]:
+    """What the block that comes next gives as it stands, ``[b, s, d]`` per batch."""
+    return list(stream.outputs())
+
+
+def tune_block(
+    stream: BlockStream,
+    members: Sequence[PrunableLinear],
+    keep: Mapping[str, Tensor],
+    goals: Sequence[Tensor],
+    how: Ebft,
+    seed: int = 0,
+) -> list[str]:
+    """Tune the kept weights of the block that comes next, in place.
+
+    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the dense block's output and
+    y' the pruned one's, both on the inputs that the pruned model gives. The next block normalises
+    every token, so each counts by its relative error. Products are in bfloat16 where the machine
+    has them; weights and steps are float32. Where the error does not fall in the end, the block
+    stays as it was.
+
+    Args:
+        stream: Hidden states before the block; they stay there.
+        members: Matrices of the block, pruned.
+        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0.
+        goals: Outputs of the dense block on the stream's batches, see :func:`block_outputs`.
+        how: Epochs and rate.
+        seed: Seed of the order of batches.
+
+    Returns:
+        Notes on what a person should know.
+
+    References:
+        EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
+    """
+    parts = _parts(members, keep)
+    before = _error(stream, goals)
+    copies = [part.parameter.detach().clone() for part in parts]
+    with _gradients_of(parts):
+        _descend(stream, parts, goals, how, seed)
+    # NaN fails every comparison, so ask for what must hold.
+    if _error(stream, goals) < before:
+        return []
+    for part, copy in zip(parts, copies, strict=True):
+        part.parameter.detach().copy_(copy)
+    return [f"block {stream.position}: tuning did not lower its error; left as it was"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A parameter that is tuned: itself in float32, and which of its weights may move."""
+
+    parameter: nn.Parameter
+    master: Tensor
+    mask: Tensor
+
+    def take(self, gradient: Tensor | None) -> None:
+        self.master.grad = None if gradient is None else gradient.float().mul_(self.mask)
+
+    def publish(self) -> None:
+        if self.parameter.dtype != self.master.dtype:
+            self.parameter.detach().copy_(self.master)
+
+
+def _parts(members: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> list[_Part]:
+    masks: dict[str, Tensor] = {}
+    parameters: dict[str, nn.Parameter] = {}
+    for layer in members:
+        parameter = parameters.setdefault(layer.parameter, getattr(layer.owner, layer.attribute))
+        mask = masks.setdefault(
+            layer.parameter, torch.zeros_like(parameter, dtype=torch.bool, requires_grad=False)
+        )
+        layer.orient(mask).copy_(keep[layer.name])
+    return [_Part(p, p.detach().float(), masks[name]) for name, p in parameters.items()]
+
+
+def _descend(
+    stream: BlockStream, parts: Sequence[_Part], goals: Sequence[Tensor], how: Ebft, seed: int
+) -> None:
+    groups: list[dict[str, Any]] = []
+    for part in parts:
+        kept = part.master[part.mask]
+        scale = float(kept.square().mean().sqrt()) if kept.numel() else 0.0
+        groups.append({"params": [part.master], "lr": how.rate * scale})
+    first = [group["lr"] for group in groups]
+    optimizer = torch.optim.Adam(groups, betas=BETAS)
+    order = torch.Generator().manual_seed(seed)
+    steps = how.epochs * len(goals)
+    for step in range(steps):
+        if step % len(goals) == 0:
+            shuffled = torch.randperm(len(goals), generator=order).tolist()
+        number = shuffled[step % len(goals)]
+        for group, rate in zip(optimizer.param_groups, first, strict=True):
+            group["lr"] = rate * (1.0 - step / steps)
+        with torch.enable_grad(), _products(stream):
+            loss = _relative_error(stream.output(number), goals[number])
+        wanted = [part.parameter for part in parts]
+        # An expert of its own module that no token of the batch reached has no gradient.
+        for part, gradient in zip(
+            parts, torch.autograd.grad(loss, wanted, allow_unused=True), strict=True
+        ):
+            part.take(gradient)
+        optimizer.step()
+        for part in parts:
+            part.publish()
+
+
+@torch.no_grad()
+def _error(stream: BlockStream, goals: Sequence[Tensor]) -> float:
+    with _products(stream):
+        errors = [
+            float(_relative_error(output, goal))
+            for output, goal in zip(stream.outputs(), goals, strict=True)
+        ]
+    return sum(errors) / len(errors)
+
+
+def _relative_error(output: Tensor, goal: Tensor) -> Tensor:
+    goal = goal.float()
+    size = goal.square().sum(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    return ((output.float() - goal).square().sum(dim=-1) / size).mean()
+
+
+def _products(stream: BlockStream) -> AbstractContextManager[Any]:
+    """Matrix products in bfloat16 where that is faster and the weights are wider."""
+    device = stream.hidden[0].device
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        # Without the instructions a CPU imitates them, many times slower than float32.
+        fast = device.type == "cpu" and _cpu_has_bfloat16()
+    if not fast or stream.hidden[0].dtype != torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def _cpu_has_bfloat16() -> bool:
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(asked()) if asked is not None else False
+
+
+@contextmanager
+def _gradients_of(parts: Sequence[_Part]) -> Iterator[None]:
+    """Have gradients flow to these parameters, and to them as before afterwards."""
+    asked = [part.parameter.requires_grad for part in parts]
+    for part in parts:
+        part.parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for part, own in zip(parts, asked, strict=True):
+            part.parameter.requires_grad_(own)
+            part.master.grad = None

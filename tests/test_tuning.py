@@ -1,0 +1,165 @@
+"""EBFT: the kept weights of a block tuned until it gives what it gave while dense."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_walking import prune
+from tiny_models import FAMILIES, random_windows, tiny_model
+from torch import Tensor
+
+from autoprune.calibration.statistics import collect_statistics
+from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
+from autoprune.errors import UsageError
+from autoprune.masking import budget_zeros
+from autoprune.metrics import build_metric
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.pruning import PruningPlan
+from autoprune.sequential import prune_sequential
+from autoprune.solvers import Ebft, Plain, Walk, build_solver
+from autoprune.tuning import block_outputs, tune_block
+
+
+def pruned_block(
+    windows: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[BlockStream, list[PrunableLinear], dict[str, Tensor], list[Tensor]]:
+    """First block of a tiny llama, half of every matrix gone, and what it gave before."""
+    model = tiny_model("llama").to(dtype)
+    stream = BlockStream(model, windows, batch=1)
+    members = [layer for layer in prunable_linears(model) if layer.block == 0]
+    goals = block_outputs(stream)
+    generator = torch.Generator().manual_seed(3)
+    keep = {m.name: torch.rand(m.shape, generator=generator) < 0.5 for m in members}
+    for member in members:
+        member.zero(keep[member.name])
+    return stream, members, keep, goals
+
+
+def error(stream: BlockStream, goals: list[Tensor]) -> float:
+    """Mean over tokens of the squared relative error, in float64."""
+    pairs = zip(stream.outputs(), goals, strict=True)
+    shares = [((y - g).double().norm(dim=-1) / g.double().norm(dim=-1)) ** 2 for y, g in pairs]
+    return float(torch.cat([share.flatten() for share in shares]).mean())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_error_falls_and_pruned_weights_stay_zero(dtype: torch.dtype) -> None:
+    stream, members, keep, goals = pruned_block(random_windows(8, 24), dtype)
+    before, flags = error(stream, goals), [p.requires_grad for p in stream.model.parameters()]
+    others = {
+        name: value.clone()
+        for name, value in stream.model.state_dict().items()
+        if name not in {m.parameter for m in members}
+    }
+    assert tune_block(stream, members, keep, goals, Ebft(epochs=20)) == []
+    assert error(stream, goals) < 0.9 * before
+    for member in members:
+        assert torch.equal(member.read() != 0, keep[member.name])
+    for name, value in others.items():
+        assert torch.equal(stream.model.state_dict()[name], value), name
+    assert [p.requires_grad for p in stream.model.parameters()] == flags
+    assert all(p.grad is None for p in stream.model.parameters())
+
+
+def test_a_tuning_that_brings_nothing_leaves_every_bit_and_says_so() -> None:
+    stream, members, keep, goals = pruned_block(random_windows(4, 24))
+    copies = [member.read().clone() for member in members]
+    # Steps as large as the weights themselves only throw the block about.
+    notes = tune_block(stream, members, keep, goals, Ebft(epochs=1, rate=0.99))
+    assert notes == ["block 0: tuning did not lower its error; left as it was"]
+    for member, copy in zip(members, copies, strict=True):
+        assert torch.equal(member.read(), copy)
+
+
+def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
+    found = []
+    for seed in (0, 0, 1):
+        stream, members, keep, goals = pruned_block(random_windows(6, 24))
+        tune_block(stream, members, keep, goals, Ebft(), seed)
+        found.append(torch.cat([member.read().flatten() for member in members]))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_any_family_is_tuned_on_the_dense_masks_with_exact_zeros(family: str) -> None:
+    windows = random_windows(4, 16)
+    bare, plain = prune(family, "none", windows)
+    tuned, outcome = prune(family, "ebft:epochs=2,rate=0.005", windows)
+    assert outcome.mask_digest == plain.mask_digest
+    assert outcome.zeros == budget_zeros(0.55, sum(weight.numel() for weight in bare.values()))
+    assert any(not torch.equal(tuned[name], bare[name]) for name in bare)
+    for name, weight in tuned.items():
+        assert not weight[~outcome.keep[name]].any()
+
+
+def test_sequential_pruning_tunes_too() -> None:
+    windows = random_windows(8, 24)
+
+    def distance(solver: str) -> float:
+        model, dense = tiny_model("llama"), tiny_model("llama")
+        plan = PruningPlan.build(0.6, solver=solver)
+        outcome = prune_sequential(model, windows, build_metric("wanda"), plan)
+        layers = prunable_linears(model)
+        assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
+        with torch.no_grad():
+            hidden = model.model(windows).last_hidden_state
+            return float((hidden - dense.model(windows).last_hidden_state).square().mean())
+
+    assert distance("ebft:epochs=20") < 0.95 * distance("none")
+
+
+def test_it_follows_another_repair_and_needs_no_statistics_alone() -> None:
+    windows = random_windows(6, 24)
+    alone, after = build_solver("ebft"), build_solver("mrp+ebft")
+    assert not alone.needs and after.needs == {"gram"}
+    plan = PruningPlan.build(0.5, solver="mrp+ebft")
+    assert "gram" not in plan.needs and not replace(plan, solver=alone).needs
+    repaired, _ = prune("llama", "walk:mrp", windows)
+    both, _ = prune("llama", "mrp+ebft:epochs=1,rate=0.0001", windows)
+    plain, _ = prune("llama", "none", windows)
+    first = next(iter(repaired))
+    assert (both[first] - repaired[first]).norm() < 0.1 * (both[first] - plain[first]).norm()
+
+
+def test_texts_round_trip() -> None:
+    assert build_solver("ebft") == build_solver("walk:ebft") == Walk(Plain(), Ebft())
+    for text in ("ebft", "ebft:epochs=2", "mrp+ebft", "dsnot+mrp:damp=0.02+ebft:rate=0.02"):
+        solver = build_solver(text)
+        assert solver.text == text and build_solver(f"walk:{text}") == solver
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ebft+mrp", "stands last"),
+        ("ebft+ebft", "twice"),
+        ("ebft:epochs=0", "epochs must be 1 or above"),
+        ("ebft:rate=1", "rate must be between 0 and 1"),
+        ("ebft:steps=3", "allowed: epochs, rate"),
+    ],
+)
+def test_wrong_texts_say_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build_solver(text)
+
+
+def test_a_layer_alone_is_refused() -> None:
+    weight = torch.ones(2, 2)
+    with pytest.raises(UsageError, match="tunes a block"):
+        Ebft().repair(weight, weight.bool(), {})
+
+
+def test_dense_statistics_of_other_parts_are_still_asked_for() -> None:
+    model = tiny_model("llama")
+    plan = PruningPlan.build(0.5, allocation="sdsa", solver="ebft")
+    assert plan.needs == PruningPlan.build(0.5, allocation="sdsa").needs
+    assert collect_statistics(model, random_windows(2, 8), needs=plan.needs) is not None
+
+
+def test_a_search_may_change_the_numbers_of_what_is_tuned_and_keeps_the_tuning() -> None:
+    choices = Choices(("row",), ("uniform",), ("mrp+ebft",), {"mrp": {"damp": (0.001, 0.1)}})
+    assert solver_numbers("mrp+ebft:epochs=2", choices) == {"damp": (0.01, (0.001, 0.1))}
+    assert with_solver_numbers("mrp+ebft:epochs=2", {"damp": 0.05}) == "mrp:damp=0.05+ebft:epochs=2"
+    assert solver_numbers("ebft", choices) == {}
