@@ -9,7 +9,7 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.spec import SearchSpec
 
 # A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
-ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0}
+ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0}
 ASSUMED_OTHER = 6.0
 
 

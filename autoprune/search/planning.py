@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from autoprune.design.formulas import expression_of, reduced
-from autoprune.design.parts import family
+from autoprune.design.parts import canonical_solver, family
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
@@ -227,6 +227,9 @@ class _Planner:
                 return Plan(slot, "random", (), recipe=recipe)
 
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
+        untried = self._untried_repair()
+        if untried is not None:
+            return Plan(slot, "mutate", (untried[0].alias,), recipe=untried[1])
         for _ in range(ATTEMPTS):
             first, second = (self._parent(rng, self.ranked) for _ in range(2))
             assert first.recipe is not None and second.recipe is not None
@@ -245,6 +248,21 @@ class _Planner:
             recipe = mutated_metric(best.recipe, rng, self.choices)
             if _take(recipe, self.taken):
                 return Plan(slot, "mutate", (best.alias,), recipe=recipe)
+        return None
+
+    def _untried_repair(self) -> tuple[Entry, Recipe] | None:
+        """The best masks with a repair that no recipe has had yet.
+
+        Repairs are few and differ much, so that a draw among all possible changes finds the best
+        of them late.
+        """
+        best = self.state.archive.best() or self.ranked[0]
+        assert best.recipe is not None
+        had = {canonical_solver(e.recipe.solver) for e in self.state.archive if e.recipe}
+        for solver in map(canonical_solver, self.choices.solvers):
+            recipe = replace(best.recipe, solver=solver)
+            if solver not in had and _take(recipe, self.taken):
+                return best, recipe
         return None
 
     def _recombine(self, slot: int) -> Plan | None:

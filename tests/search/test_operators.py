@@ -172,6 +172,24 @@ def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
             assert all(parent in state.archive for parent in plan.parents)
 
 
+def test_mutations_first_give_the_best_masks_the_repairs_that_none_has_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FREE_OPERATORS", ("mutate",))
+    monkeypatch.setattr(planning, "DESIGN_OPERATORS", ())
+    solvers = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
+    spec = make_spec(budget=Budget(candidates=6), solvers=solvers)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        made = [e.recipe for e in search.entries if not e.is_baseline and e.recipe]
+    hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
+    missing = [solver for solver in solvers if solver not in hand_made]
+    assert len(missing) >= 2
+    assert [found.solver for found in made[: len(missing)]] == missing
+    masks = {mask_key(found) for found in made[: len(missing)]}
+    assert masks <= {mask_key(e.recipe) for e in search.entries if e.is_baseline and e.recipe}
+
+
 def test_ablations_become_facts_in_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
