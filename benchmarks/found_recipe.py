@@ -51,7 +51,9 @@ ALLOCATIONS: dict[str, tuple[str, ...]] = {
     "owl": tuple(f"owl:lam={v}" for v in (0.04, 0.08, 0.12, 0.16)),
     "dlp": tuple(f"dlp:alpha={v}" for v in (0.05, 0.1, 0.15, 0.2)),
 }
-SOLVERS = ("none", "sparsegpt", "mrp")
+SOLVERS = ("none", "sparsegpt", "mrp", "ebft:epochs=2")
+# A repair that takes minutes has the strength that is best with a cheaper one.
+JUDGED_WITH = {"ebft:epochs=2": "mrp"}
 QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": SOLVERS}
 
 
@@ -199,9 +201,14 @@ class Subject:
                 for solver in SOLVERS:
                     made = Recipe(Candidate("builtin", metric), group, solver=solver)
                     tries = [replace(made, allocation=text) for text in ALLOCATIONS[family]]
-                    best = min(tries, key=lambda recipe: self.perplexity(recipe, SELECTION))
+                    best = min(tries, key=self.judged)
                     name = recipe_text(replace(made, allocation=family), metric)
                     yield self.row(name, best)
+
+    def judged(self, recipe: Recipe) -> float:
+        """Perplexity on the selection text that decides between strengths."""
+        solver = JUDGED_WITH.get(recipe.solver, recipe.solver)
+        return self.perplexity(replace(recipe, solver=solver), SELECTION)
 
     def peers(self) -> Iterator[dict[str, Any]]:
         """llm-compressor on the same tokens; the demo model only, which lies as a folder."""

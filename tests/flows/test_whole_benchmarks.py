@@ -79,7 +79,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     record = run(found_recipe, monkeypatch, out, *words)
     assert record["recipe"] == found["recipe"]
     searched = [row for row in record["rows"] if row["model"] == "searched"]
-    assert len(searched) == 1 + 3 * 3
+    assert len(searched) == 1 + 3 * 4
     assert searched == sorted(searched, key=lambda row: row["sealed"])
     assert [row["recipe"] for row in record["rows"][len(searched) :]] == ["found", "wanda", "ria"]
     # Recipes are written with bars, which are no borders of the table.
