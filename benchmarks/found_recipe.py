@@ -90,9 +90,9 @@ def main() -> None:
         prepare(bench.id, "found")
         subject = Subject(bench, spec, known)
         rows.append(subject.row("found", best.recipe))
-        rows += subject.catalogue(quick=args.quick)
         if args.peer:
             rows += subject.peers()
+        rows += subject.catalogue(quick=args.quick)
     rows.sort(key=lambda row: float(row["sealed"]))
     if args.second:
         rows += second_model(args.second, best.recipe, spec, args.second_samples, known)
