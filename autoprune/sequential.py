@@ -24,7 +24,7 @@ from autoprune.pruning import (
     masks_from_scores,
     repair_layer,
 )
-from autoprune.tuning import block_outputs, tune_block, tuning_of, windows_per_batch
+from autoprune.tuning import tune_block, tuning_of, windows_per_batch
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ class BlockPruner:
         if members and needs:
             seen = record_block(self.stream, members, needs, notes)
         tuning = tuning_of(self.plan.solver) if members else None
-        goals = block_outputs(self.stream) if tuning else []
+        goals = list(self.stream.outputs()) if tuning else []
         stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
         for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
             if number:

@@ -26,11 +26,6 @@ def windows_per_batch(windows: Tensor, batch_tokens: int, solver: Solver) -> int
     return 1 if tuning_of(solver) else max(1, batch_tokens // windows.shape[1])
 
 
-def block_outputs(stream: BlockStream) -> list[Tensor]:
-    """What the block that comes next gives as it stands, ``[b, s, d]`` per batch."""
-    return list(stream.outputs())
-
-
 def tune_block(
     stream: BlockStream,
     members: Sequence[PrunableLinear],
@@ -51,7 +46,7 @@ def tune_block(
         stream: Hidden states before the block; they stay there.
         members: Matrices of the block, pruned.
         keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0.
-        goals: Outputs of the dense block on the stream's batches, see :func:`block_outputs`.
+        goals: Outputs of the dense block on the stream's batches, ``[b, s, d]`` each.
         how: Epochs and rate.
         seed: Seed of the order of batches.
 

@@ -24,7 +24,7 @@ from autoprune.pruning import (
 )
 from autoprune.sequential import leave_block, record_block
 from autoprune.solvers import Walk
-from autoprune.tuning import block_outputs, tune_block, tuning_of, windows_per_batch
+from autoprune.tuning import tune_block, tuning_of, windows_per_batch
 
 
 def prune_from_scores(
@@ -104,7 +104,7 @@ def repair_walking(
     for index in range(len(stream.blocks)):
         members = [layer for layer in layers if layer.block == index]
         if members:
-            goals = block_outputs(stream) if tuning else []
+            goals = list(stream.outputs()) if tuning else []
             needs = plan.solver.needs
             seen = record_block(stream, members, needs, notes) if needs else {}
             for layer in members:

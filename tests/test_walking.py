@@ -108,6 +108,11 @@ def test_texts_round_trip() -> None:
         ("walk:none", "nothing to gain"),
         ("dsnot+walk:mrp", "stands before the whole repair"),
         ("walk:mpr", "mrp"),
+        ("ebft+mrp", "stands last"),
+        ("ebft+ebft", "twice"),
+        ("ebft:epochs=0", "epochs must be 1 or above"),
+        ("ebft:rate=1", "rate must be between 0 and 1"),
+        ("ebft:steps=3", "allowed: epochs, rate"),
     ],
 )
 def test_wrong_texts_say_what_to_write(text: str, words: str) -> None:

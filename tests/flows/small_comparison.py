@@ -8,6 +8,5 @@ SMALL: dict[str, Any] = {
     "selection_windows": 3,
     "windows": 4,
     "sparsity": [0.5],
-    "pattern": ["2:4"],
     "seeds": 2,
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_comparison import SMALL
 
 from autoprune.comparison.measuring import check_zeros
 from autoprune.comparison.plan import Target
@@ -21,15 +22,6 @@ from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks.compare_bench import windows_digest
-
-SMALL: dict[str, Any] = {
-    "samples": 4,
-    "seqlen": 32,
-    "selection_windows": 3,
-    "windows": 4,
-    "sparsity": [0.5],
-    "seeds": 2,
-}
 
 
 def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import small_comparison
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from small_comparison import SMALL
 
 from autoprune.comparison.writing import FILES
 from flows.cli import main
@@ -15,6 +15,8 @@ from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks.mirror import tracker_of
 from tasks.state import State
+
+SMALL = small_comparison.SMALL | {"pattern": ["2:4"]}
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from tasks.state import State
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
-SMALL = small_comparison.SMALL | {"tune": 2}
+SMALL = small_comparison.SMALL | {"pattern": ["2:4"], "tune": 2}
 TIMES = ("date", "prune_seconds", "seconds")
 
 
