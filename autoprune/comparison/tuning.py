@@ -10,16 +10,15 @@ from autoprune.comparison.methods import Method, with_allocation
 from autoprune.comparison.plan import Target
 from autoprune.masking.pattern import UNSTRUCTURED
 
-# Half of the range of rates, by allocator; the order makes a few trials cover the range.
+# Half of the range of rates, after the allocator's own default; a few trials cover the range.
 WIDTHS = (0.15, 0.05, 0.21, 0.1, 0.3, 0.025)
 STRENGTHS = {"ramp": "half_width", "sdsa": "strength", "owl": "lam", "dlp": "alpha"}
 # A share of the target instead of a difference to it.
 RELATIVE = {"alpha": "eps"}
-MOST_TRIALS = len(WIDTHS)
 
 
 def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
-    """The method with the first ``trials`` strengths; empty where there is nothing to tune.
+    """The method with ``trials`` strengths, its default first; empty where none is to tune.
 
     A strength that the method's text sets is not touched, and N:M leaves no room for one.
     """
@@ -27,12 +26,13 @@ def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
     name = STRENGTHS.get(allocator.NAME) or RELATIVE.get(allocator.NAME)
     if name is None or trials < 1 or target.pattern != UNSTRUCTURED or method.peer is not None:
         return ()
-    chosen = getattr(allocator, name) != allocator.defaults()[name]
-    if chosen or getattr(allocator, "beta", None) is not None:
+    default = allocator.defaults()[name]
+    if getattr(allocator, name) != default or getattr(allocator, "beta", None) is not None:
         return ()
     scale = 1.0 if allocator.NAME in STRENGTHS else 1.0 / max(target.sparsity, 1e-9)
-    widths = [round(min(width * scale, 0.95), 4) for width in WIDTHS[:trials]]
-    made = (replace(allocator, **{name: width}) for width in widths)
+    widths = (round(min(width * scale, 0.95), 4) for width in WIDTHS)
+    strengths = tuple(dict.fromkeys((default, *widths)))[:trials]
+    made = (replace(allocator, **{name: strength}) for strength in strengths)
     return tuple(with_allocation(method, one.text) for one in made)
 
 
