@@ -37,5 +37,6 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
         "statistics": found["needs"],
         "statistics_digest": found["digest"],
         "tokens": found["tokens"],
+        "notes": text["notes"],
         "seconds": found["seconds"],
     }

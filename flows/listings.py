@@ -17,7 +17,8 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``models`` or ``candidates``.
+        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``corpora``, ``models`` or
+            ``candidates``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -29,6 +30,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _solvers()
         case "suites":
             return _suites()
+        case "corpora":
+            return _corpora()
         case "models":
             return _models(State.open())
         case _:
@@ -94,6 +97,15 @@ def _suites() -> Listing:
         shown = ",".join(f"{key}={_written(value)}" for key, value in item["settings"].items())
         lines.append((item["name"], f"{item['summary']}  [{shown}]"))
     return {"suites": found}, f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite NAME"
+
+
+def _corpora() -> Listing:
+    from autoprune.calibration.corpora import CORPORA, corpus_summary
+
+    found = [{"name": name, "summary": corpus_summary(entry)} for name, entry in CORPORA.items()]
+    lines = [(item["name"], item["summary"]) for item in found]
+    lines.append(("FILE", "a .txt, .jsonl or .parquet file of your own"))
+    return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune --corpus NAME --model REF"
 
 
 def _written(value: Any) -> str:

@@ -82,6 +82,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "corpus": text["corpus"],
             "corpus_digest": text["digest"],
             "overlap": text.get("overlap"),
+            "notes": text.get("notes", []),
             "samples": params.samples,
             "seqlen": params.seqlen,
             "seed": params.seed,
@@ -92,12 +93,13 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             return record | {"estimate": cost}
         if streams:
             out = str(params.out)
-            record |= prune_stream(bench_id, params.metric, CALIBRATION, plan, out, record)
+            made = prune_stream(bench_id, params.metric, CALIBRATION, plan, out, record)
         else:
-            record |= prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
-            record["seconds_pruning"] = record["seconds"]
-            if params.out is not None:
-                record |= save_checkpoint(bench_id, params.out, record)
+            made = prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
+            made["seconds_pruning"] = made["seconds"]
+        record |= made | {"notes": record["notes"] + made["notes"]}
+        if params.out is not None and not streams:
+            record |= save_checkpoint(bench_id, params.out, record)
     return record | {
         "seconds": time.monotonic() - started,
         "peak_rss_mb": round(peak_rss_mb(), 1),

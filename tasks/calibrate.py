@@ -47,6 +47,9 @@ def cut_windows(
         seqlen: Tokens in a window.
         held_out: Texts that figures will be measured on; documents that are theirs are left out.
 
+    Returns:
+        What the text is; ``notes``: what a reader of a model calibrated on it must know.
+
     Raises:
         UsageError: If the text does not exist or is too short.
         ContaminationError: If nothing is left.
@@ -67,6 +70,7 @@ def cut_windows(
         "seqlen": seqlen,
         "tokens": windows.numel(),
         "overlap": overlap,
+        "notes": text.calibration_notes(),
     }
 
 

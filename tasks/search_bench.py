@@ -111,13 +111,12 @@ class SearchBench(Workbench):
         if name not in self.windows:
             from random import Random
 
-            from autoprune.calibration.corpus import Corpus
             from autoprune.calibration.windows import token_windows
 
             corpus = self.splits.calibration
             documents = list(corpus.documents)
             Random(f"{self.seed} {self.draw}").shuffle(documents)
-            mixed = Corpus.of(f"{corpus.name} {self.draw}", documents)
+            mixed = corpus.keeping(documents, f"{corpus.name} {self.draw}")
             wanted = len(self.windows[CALIBRATION])
             self.windows[name] = token_windows(
                 mixed, self.loaded.tokenizer, wanted, self.spec.seqlen, cache=self.store

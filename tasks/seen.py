@@ -75,7 +75,6 @@ def without_text(
     Raises:
         ContaminationError: If nothing is left.
     """
-    from autoprune.calibration.corpora import Corpus
     from autoprune.evaluation.suites.cleaning import Surroundings, clean
 
     if not held_out:
@@ -84,8 +83,4 @@ def without_text(
     found = clean(corpus.documents, around, what=f"the calibration text {corpus.name!r}", made=True)
     if not found.dropped:
         return corpus, found.report
-    left = [corpus.documents[index] for index in found.kept]
-    return (
-        Corpus.of(corpus.name, left, ordered=corpus.ordered, generated=corpus.generated),
-        found.report,
-    )
+    return corpus.keeping(corpus.documents[index] for index in found.kept), found.report

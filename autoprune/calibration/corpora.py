@@ -4,23 +4,21 @@ import difflib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet
 
 from autoprune.calibration.corpus import JOINT, Corpus
 from autoprune.calibration.generated import GENERATED, Author, generated_corpus, is_generated
+from autoprune.calibration.hub import TEXTS
 from autoprune.calibration.store import Store
 from autoprune.calibration.wikipedia import sample_articles, sample_file
 from autoprune.digest import digest_file
-from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.errors import UsageError
 from autoprune.registry import Registry
 
-__all__ = ["CORPORA", "JOINT", "Author", "Corpus", "load_corpus"]
+__all__ = ["CORPORA", "JOINT", "Author", "Corpus", "corpus_summary", "load_corpus"]
 
 TEXT_COLUMN = "text"
-_C4_DOCUMENTS = 4000
-
 
 CORPORA: Registry[Callable[[Store | None], Corpus]] = Registry("corpus", "autoprune.corpora")
 
@@ -61,8 +59,19 @@ def load_corpus(ref: str, *, cache: Store | None = None, author: Author | None =
     return corpus
 
 
+def corpus_summary(entry: Callable[[Store | None], Corpus]) -> str:
+    """What a registered corpus is, and what it is for, in one line."""
+    said: str = getattr(entry, "summary", "") or entry.__doc__ or ""
+    return said.strip().partition("\n")[0]
+
+
+for _text in TEXTS:
+    CORPORA.add(_text.name, _text)
+
+
 @CORPORA.register("wikipedia-sample")
 def _wikipedia_sample(cache: Store | None) -> Corpus:
+    """For both: articles that need no network; split in three wherever that matters."""
     source = sample_file()
 
     def write(path: Path) -> None:
@@ -76,38 +85,11 @@ def _wikipedia_sample(cache: Store | None) -> Corpus:
     return Corpus.of("wikipedia-sample", _read_jsonl(path))
 
 
-@CORPORA.register("wikitext2")
-def _wikitext2(cache: Store | None) -> Corpus:
-    rows = _from_hub("wikitext2", "Salesforce/wikitext", "wikitext-2-raw-v1", split="test")
-    return Corpus.of("wikitext2", (row[TEXT_COLUMN] for row in rows), ordered=True)
-
-
-@CORPORA.register("c4")
-def _c4(cache: Store | None) -> Corpus:
-    files = {"train": "en/c4-train.00000-of-01024.json.gz"}
-    rows = _from_hub("c4", "allenai/c4", data_files=files, split=f"train[:{_C4_DOCUMENTS}]")
-    return Corpus.of("c4", (row[TEXT_COLUMN] for row in rows))
-
-
 @CORPORA.register(GENERATED)
 def _self_generated(cache: Store | None) -> Corpus:
+    """To calibrate only: text that the model writes itself; nothing is measured on it."""
     # Without a model this says what to write instead.
     return generated_corpus(GENERATED, None, cache)
-
-
-def _from_hub(name: str, *args: Any, **kwargs: Any) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    try:
-        return datasets.load_dataset(*args, **kwargs)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise PrerequisiteError(
-            f"the corpus {name!r} could not be fetched from the dataset hub ({reason}); connect to "
-            "the network once, or use wikipedia-sample or a local .txt, .jsonl or .parquet file"
-        ) from error
 
 
 def _read_text(path: Path) -> Iterator[str]:

@@ -100,8 +100,7 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
 
 def _part(corpus: Corpus, name: str, texts: list[str]) -> Corpus:
     passages = texts if corpus.ordered else _interleaved(texts)
-    whole = f"{corpus.name}/{name}"
-    return Corpus.of(whole, passages, ordered=corpus.ordered, generated=corpus.generated)
+    return corpus.keeping(passages, f"{corpus.name}/{name}")
 
 
 def _by_share(documents: Sequence[str]) -> list[list[str]]:

@@ -30,7 +30,7 @@ def token_windows(
     """The first ``count`` windows of the corpus, fewer where the text ends before.
 
     Args:
-        corpus: Documents, joined by an empty line and tokenised as one text.
+        corpus: Documents, joined as it says and tokenised as one text.
         tokenizer: A transformers tokenizer; its special tokens stand where it puts them.
         count: Windows wanted.
         seqlen: Tokens of a window.

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file; split in three",
+        help="a text (`autoprune ls corpora`) or a .txt, .jsonl, .parquet file; split in three",
     )
     how.add_argument(
         "--samples", type=positive_number, default=16, help="calibration windows (default 16)"

@@ -66,7 +66,8 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF[,REF]",
         default="wikipedia-sample",
-        help="c4, wikitext2, wikipedia-sample or .txt, .jsonl, .parquet files",
+        help="texts (`autoprune ls corpora`: wikitext2, c4-validation, ptb are for figures) or "
+        ".txt, .jsonl, .parquet files",
     )
     text.add_argument(
         "--part",

@@ -5,7 +5,8 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list metrics, allocators, solvers, suites, models or candidates"
+HELP = "list metrics, allocators, solvers, suites, corpora, models or candidates"
+WHAT = ("metrics", "allocators", "solvers", "suites", "corpora", "models", "candidates")
 DESCRIPTION = (
     "List the names that other commands take. candidates: the leaderboard of a search; models: "
     "what opens without a download, and what the registry holds."
@@ -15,9 +16,7 @@ EXAMPLE = "autoprune ls metrics"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument(
-        "what", choices=("metrics", "allocators", "solvers", "suites", "models", "candidates")
-    )
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument(
         "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
     )

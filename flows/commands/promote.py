@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="c4, wikitext2, wikipedia-sample or a .txt, .jsonl, .parquet file",
+        help="a text (`autoprune ls corpora`) or a .txt, .jsonl, .parquet file",
     )
     parser.add_argument(
         "--part",

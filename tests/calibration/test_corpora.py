@@ -3,12 +3,14 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autoprune.calibration.corpora import CORPORA, Corpus, load_corpus
+from autoprune.calibration.corpora import CORPORA, Corpus, corpus_summary, load_corpus
+from autoprune.calibration.splits import split
 from autoprune.calibration.store import Store
 from autoprune.calibration.wikipedia import strip_markup
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
@@ -66,13 +68,63 @@ def test_an_unknown_corpus_is_refused(ref: str) -> None:
             load_corpus(ref)
 
 
-def test_the_registry_names_what_exists() -> None:
-    assert {name for name, _ in CORPORA.items()} >= {"c4", "wikitext2", "wikipedia-sample"}
+def test_the_registry_says_what_each_text_is_for() -> None:
+    said = {name: corpus_summary(entry) for name, entry in CORPORA.items()}
+    for name in ("c4-validation", "wikitext2", "ptb"):
+        assert said[name].startswith("For figures: ")
+    for name in ("c4", "wikitext2-train", "ptb-train", "self-generated"):
+        assert said[name].startswith("To calibrate")
+    assert said["wikipedia-sample"].startswith("For both")
 
 
 def test_no_network_is_a_missing_prerequisite() -> None:
     with pytest.raises(PrerequisiteError, match="connect to the network once"):
         load_corpus("wikitext2")
+
+
+C4 = "en/c4-train.00000-of-01024.json.gz"
+C4_VALIDATION = "en/c4-validation.00000-of-00008.json.gz"
+PTB = "ptb-text-only/ptb_text_only"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "joint", "test"),
+    [
+        ("c4", ("allenai/c4", "train[:4000]", {"train": C4}), "\n\n", False),
+        ("c4-validation", ("allenai/c4", "validation[:1100]", {"validation": C4_VALIDATION}), " ",
+         True),
+        ("wikitext2", ("Salesforce/wikitext", "test", None), "\n\n", True),
+        ("wikitext2-train", ("Salesforce/wikitext", "train", None), "\n\n", False),
+        ("ptb", (PTB, "test", {"test": "penn_treebank/test/0000.parquet"}), " ", True),
+        ("ptb-train", (PTB, "train", {"train": "penn_treebank/train/0000.parquet"}), " ", False),
+    ],
+)  # fmt: skip
+def test_what_the_hub_is_asked_and_what_becomes_of_it(
+    name: str, asked: Any, joint: str, test: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests were tried against a stand-in for the hub with datasets 5.2."""
+    requests: list[dict[str, Any]] = []
+    column = "sentence" if name.startswith("ptb") else "text"
+
+    def answer(**request: Any) -> list[dict[str, str]]:
+        requests.append(request)
+        return [{column: text} for text in ("one", "", "two\n three", "four")]
+
+    monkeypatch.setattr("datasets.load_dataset", answer)
+    store = Store(tmp_path)
+    corpus = load_corpus(name, cache=store)
+    (request,) = requests
+    assert (request["path"], request["split"], request.get("data_files")) == asked
+    assert request.get("revision") == ("refs/convert/parquet" if column == "sentence" else None)
+    assert request.get("name") == ("wikitext-2-raw-v1" if "wikitext2" in name else None)
+    assert corpus.text == joint.join(("one", "", "two\n three", "four"))
+    assert bool(corpus.calibration_notes()) == corpus.test == test
+    # Once fetched, it is there without a network, and its parts are joined as the whole is.
+    assert load_corpus(name, cache=store) == load_corpus(name) == corpus
+    assert len(requests) == 2
+    assert split(corpus).sealed.joint == joint
+    other = Corpus.of(name, corpus.documents, joint="\n\n" if joint == " " else " ")
+    assert other.digest != corpus.digest
 
 
 def test_markup_becomes_prose() -> None:

@@ -49,7 +49,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("autoprune 0.")
 
 
-@pytest.mark.parametrize("what", ["metrics", "allocators", "solvers", "models"])
+@pytest.mark.parametrize(
+    "what", ["metrics", "allocators", "solvers", "suites", "corpora", "models"]
+)
 def test_lists(what: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", what, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[what]

@@ -1,5 +1,6 @@
 """Pruning and evaluation flows against straight-line code on a tiny model, and the saved folder."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from autoprune.calibration.corpora import CORPORA, load_corpus
 from autoprune.errors import UsageError
 from flows.cli import main
 from flows.evaluate import evaluate
@@ -190,11 +192,19 @@ def test_a_rejected_file_prunes_nothing(
     assert not marker.exists() and not (tmp_path / "out").exists()
 
 
-def test_a_streamed_model_is_the_sequential_one(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+def test_a_streamed_model_is_the_sequential_one_and_both_say_what_they_saw(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = pruned(tiny_folder, text_file, out=str(tmp_path / "in-memory"))
-    streamed = pruned(tiny_folder, text_file, stream=True, out=str(tmp_path / "streamed"))
+    assert in_memory["notes"] == []
+    # The same text, now one for figures.
+    corpus = dataclasses.replace(load_corpus(str(text_file)), name="trial", test=True)
+    monkeypatch.setitem(CORPORA._entries, "trial", lambda _: corpus)
+    streamed = pruned(
+        tiny_folder, text_file, corpus="trial", stream=True, out=str(tmp_path / "streamed")
+    )
+    (note,) = streamed["notes"]
+    assert "'trial' is one that papers report figures on" in note
     assert streamed["mask_digest"] == in_memory["mask_digest"]
     assert streamed["zeros"] == in_memory["zeros"]
     left, right = (
@@ -202,6 +212,8 @@ def test_a_streamed_model_is_the_sequential_one(
     )
     assert all(torch.equal(left[name], right[name]) for name in left)
     kept = json.loads((tmp_path / "streamed" / "autoprune.json").read_text())
+    assert kept["notes"] == [note]
+    assert pruned(tiny_folder, text_file, corpus="trial", metric="magnitude")["notes"] == [note]
     assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == streamed["zeros"]
     AutoTokenizer.from_pretrained(tmp_path / "streamed")
 

@@ -49,8 +49,8 @@ class Prepared:
 class LanguageSuite:
     """Loss on running text, by the standard protocol.
 
-    Documents are joined by an empty line and tokenised once; windows do not overlap, the tail is
-    dropped, every token but the first of a window is scored, the loss is computed in float32.
+    Documents are joined as their corpus says and tokenised once; windows do not overlap, the tail
+    is dropped, every token but the first of a window is scored, the loss is computed in float32.
 
     Args:
         corpora: Corpora by name or path.
@@ -117,8 +117,7 @@ class LanguageSuite:
         found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
         used = corpus
         if found.dropped:
-            left = [corpus.documents[index] for index in found.kept]
-            used = Corpus.of(corpus.name, left, ordered=corpus.ordered)
+            used = corpus.keeping(corpus.documents[index] for index in found.kept)
         count = self.windows or _ALL_WINDOWS
         try:
             windows = token_windows(used, loaded.tokenizer, count, self.seqlen, cache=around.cache)
