@@ -1,16 +1,21 @@
 """One typed registry for metrics, allocators, solvers and corpora, open to plug-ins."""
 
+import logging
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from autoprune.errors import AutopruneError, UnknownNameError
+from autoprune.errors import AutopruneError, UnknownNameError, reason_of
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Registry(Generic[T]):
     """Names to objects of one kind; modules register explicitly at import.
+
+    A plug-in that cannot be loaded is named in the log, once, and the others are taken.
 
     Args:
         kind: Singular noun for messages, for example ``"metric"``.
@@ -22,6 +27,7 @@ class Registry(Generic[T]):
         self.group = group
         self._entries: dict[str, T] = {}
         self._plugins_loaded = False
+        self._broken: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> T:
         """Register ``entry`` under ``name``.
@@ -46,9 +52,12 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: If no entry has this name; suggests the nearest.
+            AutopruneError: If it is the name of a plug-in that could not be loaded.
         """
         if name not in self._entries:
             self._load_plugins()
+        if name in self._broken and name not in self._entries:
+            raise AutopruneError(self._broken[name])
         try:
             return self._entries[name]
         except KeyError:
@@ -66,6 +75,18 @@ class Registry(Generic[T]):
     def _load_plugins(self) -> None:
         if self._plugins_loaded:
             return
+        # Set before: a plug-in may look names up while it is imported.
         self._plugins_loaded = True
         for point in entry_points(group=self.group):
-            self.add(point.name, point.load())
+            try:
+                self.add(point.name, point.load())
+            except Exception as error:  # whatever a stranger's module raises
+                self._broken[point.name] = self._reason(point, error)
+                log.error("%s", self._broken[point.name])
+
+    def _reason(self, point: EntryPoint, error: Exception) -> str:
+        made_by = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+        return (
+            f"the plug-in {point.name!r} ({self.kind}) of {made_by} is left out: {point.value} "
+            f"raised {type(error).__name__}: {reason_of(error)}; mend or uninstall that package"
+        )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, DamagedFileError
 
 
 @contextmanager
@@ -40,6 +40,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; swap it into place on success.
 
+    What lay there comes back when the swap fails.
+
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
@@ -48,15 +50,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        displaced = temporary.with_name(temporary.name + "-old")
-        if path.exists():
-            path.rename(displaced)
-        temporary.rename(path)
-        shutil.rmtree(displaced, ignore_errors=True)
+        _swap(temporary, path)
     except OSError as error:
         raise _write_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        new.rename(path)
+        return
+    displaced = new.with_name(new.name + "-old")
+    path.rename(displaced)
+    try:
+        new.rename(path)
+    except BaseException as error:
+        try:
+            displaced.rename(path)
+        except OSError:
+            raise AutopruneError(
+                f"could not write {path} ({error}); what lay there is in {displaced} now; move it "
+                "back by hand"
+            ) from error
+        raise
+    shutil.rmtree(displaced, ignore_errors=True)
+
+
+def plain_name(name: object, record: Path) -> str:
+    """A file name that a record holds, which must not lead outside its folder.
+
+    Args:
+        name: What the record says.
+        record: The file that says so, for the message.
+
+    Raises:
+        DamagedFileError: If it is anything but the name of a file beside the record.
+    """
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
+        raise DamagedFileError(
+            f"{name!r} in {record} is not a plain file name; a file beside it was expected, so "
+            "take the folder from a source that you trust"
+        )
+    return name
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ from autoprune.checkpoint.encodings import ENCODINGS, Encoding, bits_equal
 from autoprune.digest import digest_file, verify_file
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.progress import Progress, Report, silent
-from autoprune.storage import atomic_folder, write_json
+from autoprune.storage import atomic_folder, plain_name, write_json
 
 RECORD = "compact.json"
 FORMAT = "autoprune-compact"
@@ -110,7 +110,7 @@ def read_compact(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """
     record = _read_record(folder)
     for name, digest in sorted(record["files"].items()):
-        verify_file(folder / _plain_name(name), digest)
+        verify_file(folder / name, digest)
         yield from _decode_shard(folder / name)
 
 
@@ -160,7 +160,7 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
         _copy_others(source, folder, skip=_SUFFIX)
         (folder / RECORD).unlink()
         for number, (name, digest) in enumerate(sorted(files.items()), 1):
-            shard = source / _plain_name(name)
+            shard = source / name
             verify_file(shard, digest)
             tensors = dict(_decode_shard(shard))
             written = folder / name.replace(_SUFFIX, _DENSE_SUFFIX)
@@ -243,20 +243,14 @@ def _metadata(shard: Path) -> dict[str, str]:
     return metadata
 
 
-def _plain_name(name: str) -> str:
-    # The record is a file like any other: it must not lead outside its folder.
-    if Path(name).name != name:
-        raise DamagedFileError(f"{name!r} in {RECORD} is not a plain file name")
-    return name
-
-
 def _read_record(folder: Path) -> dict[str, dict[str, str]]:
     if not is_compact(folder):
         raise UsageError(f"{folder} is no compact checkpoint: it holds no {RECORD}")
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         known = record["format"] == FORMAT and record["version"] == VERSION
-        files = {str(name): str(digest) for name, digest in record["files"].items()}
+        found = record["files"].items()
+        files = {plain_name(name, folder / RECORD): str(digest) for name, digest in found}
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise DamagedFileError(f"{folder / RECORD} is not readable ({error})") from error
     if not known:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from autoprune.digest import CHUNK_BYTES
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
+from autoprune.storage import plain_name
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -219,11 +220,11 @@ def _shard_names(folder: Path) -> list[str]:
     index = folder / INDEX_FILE
     if index.is_file():
         try:
-            names = sorted(
-                set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            )
-        except (ValueError, KeyError, AttributeError) as error:
+            places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DamagedFileError(f"{index} is damaged ({error}); get it again") from error
+        # Shards are written under these names too.
+        names = sorted({plain_name(place, index) for place in places})
     else:
         names = [SINGLE_FILE]
         if not (folder / SINGLE_FILE).is_file():

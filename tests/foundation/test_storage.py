@@ -58,3 +58,28 @@ def test_failed_folder_keeps_the_old_one(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [path.name for path in target.iterdir()] == ["good"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_folder_that_cannot_be_swapped_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as temporary:
+        (temporary / "good").write_text("good")
+    rename = Path.rename
+
+    def refusing(self: Path, to: Path) -> Path:
+        # The old folder moves away, the new one may not come.
+        if to == target and not (comes_back and self.name.endswith("-old")):
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    said = "nothing was changed" if comes_back else r"is in .*-old now"
+    refused = pytest.raises(AutopruneError, match=f"Permission denied.*{said}")
+    with refused, atomic_folder(target) as temporary:
+        (temporary / "new").write_text("new")
+    (left,) = tmp_path.iterdir()
+    assert (left == target) is comes_back
+    assert [path.name for path in left.iterdir()] == ["good"]

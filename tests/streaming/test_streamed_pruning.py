@@ -183,6 +183,19 @@ def test_a_missing_tensor_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
 
 
+@pytest.mark.parametrize("place", ["../stolen.safetensors", "/stolen.safetensors", "..", 7])
+def test_a_shard_named_outside_the_folder_is_refused(place: object, tmp_path: Path) -> None:
+    source = saved(tmp_path / "in", "llama")
+    index = source / "model.safetensors.index.json"
+    places = json.loads(index.read_text())
+    first = next(iter(places["weight_map"]))
+    (source / places["weight_map"][first]).rename(tmp_path / "stolen.safetensors")
+    places["weight_map"][first] = place
+    index.write_text(json.dumps(places))
+    with pytest.raises(DamagedFileError, match=r"index\.json is not a plain file name"):
+        Checkpoint(source)
+
+
 def test_a_cut_shard_is_damaged(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "llama")
     shard = source / Checkpoint(source).files[1]
