@@ -1,7 +1,8 @@
 """Word n-gram overlap between sets of documents: found, reported, dropped or refused.
 
 Ten words is the usual length for training against test data, eight the stricter one (LiveAoPSBench,
-arXiv 2501.14275, uses 10 for its training set and 8 for its test set).
+arXiv 2501.14275, uses 10 for its training set and 8 for its test set). A document that is shorter
+has no n-gram of that length, so it is looked up as a whole.
 """
 
 import re
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from autoprune.errors import AutopruneError
 
 SIZES = (8, 10)
+# Fewer words are a heading or a phrase that texts share by chance.
+LEAST_WORDS = 4
 
 # Scripts written without spaces count each character as a word; otherwise a whole sentence is one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -69,21 +72,16 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def overlap(
-    documents_a: Sequence[str],
-    documents_b: Sequence[str],
-    n: int = 10,
-    *,
-    whole_items: bool = False,
-) -> list[Overlap]:
+def overlap(documents_a: Sequence[str], documents_b: Sequence[str], n: int = 10) -> list[Overlap]:
     """Documents of the first set that share at least one word n-gram with the second.
+
+    A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, is one n-gram by itself:
+    it shares text when all of it stands in a document of the second set.
 
     Args:
         documents_a: Documents to check.
         documents_b: Documents they must not share text with.
         n: Words of an n-gram.
-        whole_items: Also match documents of the second set that are shorter than ``n`` words, as
-            a whole; for test questions, which may be short.
 
     Returns:
         One entry per contaminated document, in order. Exact: hashes only propose, words decide.
@@ -96,15 +94,13 @@ def overlap(
     vocabulary: dict[str, int] = {}
     b = [_numbered(text, vocabulary) for text in documents_b]
     a = [_numbered(text, vocabulary) for text in documents_a]
-    lengths = {n} | ({len(ids) for ids in b if 0 < len(ids) < n} if whole_items else set())
     found: dict[int, Overlap] = {}
     names = list(vocabulary)
-    for length in sorted(lengths, reverse=True):
-        members = range(len(b)) if length == n else [i for i, d in enumerate(b) if len(d) == length]
-        index = _GramIndex([(i, b[i]) for i in members], length)
+    for length in sorted({n} | {len(ids) for ids in a if LEAST_WORDS <= len(ids) < n}):
+        index = _GramIndex(b, length)
         for number, ids in enumerate(a):
-            hit = index.find(ids)
-            if hit is None or number in found:
+            hit = index.find(ids) if length == n or len(ids) == length else None
+            if hit is None:
                 continue
             position, other, shared = hit
             gram = " ".join(names[i] for i in ids[position : position + length])
@@ -113,10 +109,10 @@ def overlap(
 
 
 def decontaminate(
-    documents: Sequence[str], references: Sequence[str], n: int = 10, *, whole_items: bool = False
+    documents: Sequence[str], references: Sequence[str], n: int = 10
 ) -> Decontamination:
     """Drop every document that shares a word n-gram with a reference; see :func:`overlap`."""
-    dropped = tuple(overlap(documents, references, n, whole_items=whole_items))
+    dropped = tuple(overlap(documents, references, n))
     gone = {entry.document for entry in dropped}
     return Decontamination(n, tuple(i for i in range(len(documents)) if i not in gone), dropped)
 
@@ -147,9 +143,9 @@ Ids = NDArray[np.int64]
 class _GramIndex:
     """Sorted 64-bit hashes of all n-grams of a set, with the words to verify a hit."""
 
-    def __init__(self, documents: Sequence[tuple[int, Ids]], n: int) -> None:
+    def __init__(self, documents: Sequence[Ids], n: int) -> None:
         self.n = n
-        usable = [(number, ids) for number, ids in documents if len(ids) >= n]
+        usable = [(number, ids) for number, ids in enumerate(documents) if len(ids) >= n]
         grams = [sliding_window_view(ids, n) for _, ids in usable]
         self._grams = np.concatenate(grams) if grams else np.empty((0, n), np.int64)
         owners = [np.full(len(g), number) for (number, _), g in zip(usable, grams, strict=True)]

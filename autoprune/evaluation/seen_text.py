@@ -2,10 +2,12 @@
 
 Whoever measures the model can then tell which test text it has seen, without having that text: the
 fingerprint holds the hashes of its word n-grams, eight bytes each, and nothing that can be read.
+Texts and paragraphs that are shorter than an n-gram are hashed as a whole.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,17 +18,22 @@ from numpy.typing import NDArray
 
 from autoprune.digest import digest_bytes
 from autoprune.errors import DamagedFileError
-from autoprune.evaluation.hygiene import SIZES, words
+from autoprune.evaluation.hygiene import LEAST_WORDS, SIZES, words
 from autoprune.storage import atomic_file
 
 FILE = "seen_text.npz"
 
 Hashes = NDArray[np.uint64]
 
+_BLANK_LINE = re.compile(r"\n\s*\n")
+
 
 @dataclass(frozen=True)
 class SeenText:
     """Sorted 64-bit hashes of all word n-grams, by length of the n-gram.
+
+    Among those of ``n`` words are the hashes of whole texts and paragraphs of fewer than ``n``, at
+    least :data:`~autoprune.evaluation.hygiene.LEAST_WORDS`.
 
     Two different n-grams have one hash with a chance below 1e-9 for a million n-grams against a
     million, so a hit counts as the same words.
@@ -38,10 +45,15 @@ class SeenText:
     def of(cls, texts: Iterable[str], sizes: Sequence[int] = SIZES) -> "SeenText":
         """The fingerprint of ``texts``; no n-gram goes across two of them."""
         known: dict[str, int] = {}
-        documents = [_word_hashes(text, known) for text in texts]
-        found = {n: [_gram_hashes(ids, n) for ids in documents if len(ids) >= n] for n in sizes}
-        empty = [np.empty(0, np.uint64)]
-        return cls({n: np.unique(np.concatenate(parts or empty)) for n, parts in found.items()})
+        found: dict[int, list[Hashes]] = {n: [np.empty(0, np.uint64)] for n in sizes}
+        for text in texts:
+            ids = _word_hashes(text, known)
+            short = [piece for piece in _pieces(text, ids, known) if len(piece) >= LEAST_WORDS]
+            for n in sizes:
+                found[n] += [_gram_hashes(piece, len(piece)) for piece in short if len(piece) < n]
+                if len(ids) >= n:
+                    found[n].append(_gram_hashes(ids, n))
+        return cls({n: np.unique(np.concatenate(parts)) for n, parts in found.items()})
 
     @property
     def digest(self) -> str:
@@ -55,18 +67,27 @@ class SeenText:
     def shared(self, texts: Sequence[str], n: int) -> list[tuple[int, int]]:
         """For each text, how many of its n-grams were seen, and how many it has.
 
+        A text of fewer than ``n`` words is one n-gram by itself, seen when it was seen as a whole
+        text or paragraph, or when all of its shorter n-grams were. One of fewer than
+        ``LEAST_WORDS`` has none.
+
         Raises:
             ValueError: If the fingerprint holds no n-grams of this length.
         """
         if n not in self.grams:
             raise ValueError(f"no n-grams of {n} words here; there are {sorted(self.grams)}")
         known: dict[str, int] = {}
-        counts = []
-        for text in texts:
-            ids = _word_hashes(text, known)
-            grams = _gram_hashes(ids, n) if len(ids) >= n else np.empty(0, np.uint64)
-            counts.append((int(np.isin(grams, self.grams[n]).sum()), len(grams)))
-        return counts
+        return [self._count(_word_hashes(text, known), n) for text in texts]
+
+    def _count(self, ids: Hashes, n: int) -> tuple[int, int]:
+        if len(ids) >= n:
+            hits = _among(_gram_hashes(ids, n), self.grams[n])
+            return int(hits.sum()), len(hits)
+        if len(ids) < LEAST_WORDS:
+            return 0, 0
+        tries = [(len(ids), n), *((m, m) for m in self.grams if m < n and m <= len(ids))]
+        seen = (_among(_gram_hashes(ids, length), self.grams[held]) for length, held in tries)
+        return int(any(hits.all() for hits in seen)), 1
 
     def save(self, path: Path) -> None:
         """Write it as ``.npz``, atomically."""
@@ -88,6 +109,23 @@ class SeenText:
                 f"{path} is no readable fingerprint of seen text ({error}); prune the model again, "
                 "or delete the file if you know what the model was calibrated on"
             ) from error
+
+
+def _pieces(text: str, ids: Hashes, known: dict[str, int]) -> Iterator[Hashes]:
+    """The text and, where it has more than one, its paragraphs."""
+    yield ids
+    paragraphs = _BLANK_LINE.split(text)
+    if len(paragraphs) > 1:
+        yield from (_word_hashes(paragraph, known) for paragraph in paragraphs)
+
+
+def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
+    """Which of ``hashes`` are in ``known``, which is sorted."""
+    if not len(known):
+        return np.zeros(len(hashes), np.bool_)
+    places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    found: NDArray[np.bool_] = known[places] == hashes
+    return found
 
 
 def _word_hashes(text: str, known: dict[str, int]) -> Hashes:

@@ -30,8 +30,27 @@ def test_it_agrees_with_the_exact_check(first: list[str], second: list[str]) -> 
     seen = SeenText.of(second)
     for n in (8, 10):
         exact = {entry.document: entry.shared for entry in overlap(first, second, n)}
-        found = {i: hits for i, (hits, _) in enumerate(seen.shared(first, n)) if hits}
-        assert found == exact
+        whole = {text for text in second if 4 <= len(text.split()) < n}
+        for i, (hits, _) in enumerate(seen.shared(first, n)):
+            if len(first[i].split()) >= n:
+                assert hits == exact.get(i, 0)
+            else:
+                assert hits or first[i] not in whole
+
+
+def test_a_text_shorter_than_an_n_gram_is_seen_as_a_whole() -> None:
+    # As calibration windows are: paragraphs of nine, six and three words in one run of text.
+    nine, six, three = " ".join(WORDS[:9]), " ".join(WORDS[20:26]), " ".join(WORDS[30:33])
+    seen = SeenText.of(["\n\n".join([nine, six, three])])
+    inside = " ".join(WORDS[4:12])
+    assert seen.shared([nine, six, three, inside, " ".join(WORDS[21:26])], 10) == [
+        (1, 1), (1, 1), (0, 0), (0, 1), (0, 1),
+    ]  # fmt: skip
+    assert SeenText.of([" ".join(WORDS)]).shared([inside], 10) == [(1, 1)]
+    around = Surroundings(seen=seen, overlap="refuse")
+    with pytest.raises(ContaminationError, match=r"1 of 2 parts .* or all they have"):
+        clean([nine, " ".join(WORDS[10:19])], around, what="the text")
+    assert clean([nine, inside], Surroundings(seen=seen), what="the text").kept == (1,)
 
 
 def test_hashes_do_not_depend_on_the_process() -> None:

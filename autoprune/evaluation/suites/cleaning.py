@@ -1,6 +1,6 @@
 """Leaving out what the model has seen: test text and test items against its fingerprint."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,10 @@ _TEXT_SHARE = 0.01
 _TEXT_LEAST = 3
 
 
+def _uncounted(text: str, whole: str) -> None:
+    """Where nobody counts the looks at a text."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a suite may use besides the model.
@@ -27,12 +31,16 @@ class Surroundings:
         cache: Keeps windows and cleaned text.
         seen: Fingerprint of the text the model was made with; None when nothing is known.
         overlap: What happens to test text that was seen: left out, or the run is refused at the
-            first shared 10 words (8 for items), or it is only reported.
+            first shared 10 words (8 for items; a shorter text counts as a whole), or it is only
+            reported.
+        look: Told of a sealed text, or of a corpus that holds one, before it is measured on: its
+            digest, and that of the whole corpus.
     """
 
     cache: "Store | None" = None
     seen: SeenText | None = None
     overlap: Policy = "drop"
+    look: Callable[[str, str], None] = _uncounted
 
 
 ALONE = Surroundings()
@@ -94,8 +102,9 @@ def clean(
     if around.overlap == "refuse" and touched:
         raise ContaminationError(
             f"{len(touched)} of {len(texts)} parts of {what} share "
-            f"{ITEM_WORDS if items else TEXT_WORDS} words or more with the text the model was "
-            "calibrated on; measure on other text, or use --overlap drop to leave them out"
+            f"{ITEM_WORDS if items else TEXT_WORDS} words or more, or all they have, with the text "
+            "the model was calibrated on; measure on other text, or use --overlap drop to leave "
+            "them out"
         )
     if around.overlap != "drop":
         return Cleaned(everything, report)
