@@ -1,4 +1,4 @@
-"""Bootstrap intervals of a mean and of paired differences; percentile method, seeded."""
+"""Bootstrap intervals of means, medians and their differences; percentile method, seeded."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,6 +41,85 @@ def bootstrap_mean(
     return mean, _percentiles(bootstrap_statistic(data, _mean, seed, resamples), level)
 
 
+def bootstrap_strata(
+    values: Sequence[float],
+    sizes: Sequence[int],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> tuple[float, Interval | None]:
+    """Mean of the means of consecutive groups, each of which is resampled by itself.
+
+    Args:
+        values: One number per item, group after group.
+        sizes: Items of each group, at least 1.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
+        level: Coverage of the interval.
+
+    Returns:
+        The mean and the interval; None where no group has two items or it is not finite.
+
+    Raises:
+        ValueError: If the sizes are none, not above 0, or do not add up to the values.
+    """
+    data = np.asarray(values, np.float64)
+    if not sizes or min(sizes) < 1 or sum(sizes) != data.size:
+        raise ValueError(f"groups of {list(sizes)} items are not the {data.size} items given")
+    groups = np.split(data, np.cumsum(sizes)[:-1])
+    mean = float(np.mean([group.mean() for group in groups]))
+    if max(sizes) < 2 or not np.isfinite(mean):
+        return mean, None
+    draws = [
+        bootstrap_statistic(group, _mean, (seed, number), resamples)
+        for number, group in enumerate(groups)
+    ]
+    return mean, _percentiles(np.mean(draws, axis=0), level)
+
+
+def bootstrap_median(
+    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> tuple[float, Interval | None]:
+    """Median of ``values`` with a percentile bootstrap interval, as :func:`bootstrap_mean`."""
+    data = np.asarray(values, np.float64)
+    median = float(np.median(data))
+    if data.size < 2 or not np.isfinite(median):
+        return median, None
+    return median, _percentiles(bootstrap_statistic(data, _median, seed, resamples), level)
+
+
+def bootstrap_ratio(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> tuple[float, Interval | None]:
+    """Median of ``second`` over that of ``first``; both resampled, since nothing pairs them.
+
+    Args:
+        first: Numbers above 0.
+        second: The same of something else, not necessarily as many.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
+        level: Coverage of the interval.
+
+    Returns:
+        The ratio and the interval; None where one of them has fewer than two numbers.
+    """
+    pair = [np.asarray(values, np.float64) for values in (first, second)]
+    ratio = float(np.median(pair[1]) / np.median(pair[0]))
+    if min(data.size for data in pair) < 2:
+        return ratio, None
+    below, above = (
+        bootstrap_statistic(data, _median, (seed, number), resamples)
+        for number, data in enumerate(pair)
+    )
+    return ratio, _percentiles(above / below, level)
+
+
 def bootstrap_slope(
     x: Sequence[float],
     y: Sequence[float],
@@ -64,7 +143,7 @@ def bootstrap_slope(
 
 
 def bootstrap_statistic(
-    data: NDArray[np.float64], statistic: Statistic, seed: int, resamples: int
+    data: NDArray[np.float64], statistic: Statistic, seed: int | tuple[int, ...], resamples: int
 ) -> NDArray[np.float64]:
     """``statistic`` of ``resamples`` resamples of the rows of ``data``."""
     generator = np.random.default_rng(seed)
@@ -79,6 +158,11 @@ def bootstrap_statistic(
 def _mean(draws: NDArray[np.float64]) -> NDArray[np.float64]:
     means: NDArray[np.float64] = draws.mean(axis=1)
     return means
+
+
+def _median(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    medians: NDArray[np.float64] = np.median(draws, axis=1)
+    return medians
 
 
 def _slopes(draws: NDArray[np.float64]) -> NDArray[np.float64]:

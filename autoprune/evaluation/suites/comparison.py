@@ -1,12 +1,20 @@
-"""Comparing two rows: paired over items, and only under one protocol."""
+"""Comparing two rows: paired over items where there are pairs, and only under one protocol."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.errors import AutopruneError, UsageError
-from autoprune.evaluation.intervals import Interval, bootstrap_mean
-from autoprune.evaluation.suites.rows import Row
+from autoprune.evaluation.intervals import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_ratio,
+    bootstrap_strata,
+)
+from autoprune.evaluation.suites.rows import RUNS, STRATA, Row
+
+# Two or three runs that happen to agree show nothing.
+LEAST_RUNS = 5
 
 
 class ProtocolMismatchError(UsageError):
@@ -18,7 +26,8 @@ class Comparison:
     """Second row minus first row, item by item.
 
     Args:
-        difference: Mean difference of the items, in the unit of the items.
+        difference: Mean difference of the items, in the unit of the items; of a group of tasks,
+            the mean of the tasks' mean differences.
         interval: Bootstrap interval of 95 % over the item differences.
         items: Number of pairs.
         higher: Items where the second row is higher.
@@ -43,6 +52,44 @@ class Comparison:
         return {**asdict(self), "distinguishable": self.distinguishable}
 
 
+@dataclass(frozen=True)
+class RunComparison:
+    """Second figure over the first, of timed runs that pair with nothing.
+
+    Args:
+        ratio: Median of the second row's runs over that of the first's.
+        interval: Bootstrap interval of 95 % of the ratio, both rows resampled by themselves.
+        runs: Runs of the first and of the second.
+    """
+
+    ratio: float
+    interval: Interval | None
+    runs: tuple[int, int]
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the interval excludes one, and both rows have runs enough to say so."""
+        if self.interval is None or min(self.runs) < LEAST_RUNS:
+            return False
+        return not self.interval[0] <= 1 <= self.interval[1]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return {**asdict(self), "distinguishable": self.distinguishable}
+
+
+def compare_runs(first: Row, second: Row, *, seed: int = 0) -> RunComparison:
+    """Compare two figures whose items are runs at different times.
+
+    Raises:
+        ProtocolMismatchError: If suite, name, metric or any point of the protocol differs.
+        AutopruneError: If one of them has no figure or no runs.
+    """
+    _require_figures(first, second)
+    ratio, interval = bootstrap_ratio(first.items, second.items, seed=seed)
+    return RunComparison(ratio, interval, (len(first.items), len(second.items)))
+
+
 def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
     """Compare two figures of the same kind.
 
@@ -50,22 +97,33 @@ def compare_rows(first: Row, second: Row, *, seed: int = 0) -> Comparison:
         ProtocolMismatchError: If suite, name, metric or any point of the protocol differs.
         AutopruneError: If one of them has no figure or they hold no items to pair.
     """
-    require_same_protocol(first, second)
-    for row in (first, second):
-        if row.status != "ok":
-            raise AutopruneError(f"{row.describe()} has no figure to compare")
-    if not first.items or len(first.items) != len(second.items):
+    _require_figures(first, second)
+    strata = first.details.get(STRATA, [])
+    same = len(first.items) == len(second.items) and strata == second.details.get(STRATA, [])
+    if not same or any(row.details.get(RUNS) for row in (first, second)):
         raise AutopruneError(
             f"{first.suite} {first.name}: {len(first.items)} and {len(second.items)} items cannot "
             "be paired; measure both with this version"
         )
     differences = [b - a for a, b in zip(first.items, second.items, strict=True)]
-    mean, interval = bootstrap_mean(differences, seed=seed)
+    if strata:
+        mean, interval = bootstrap_strata(differences, strata, seed=seed)
+    else:
+        mean, interval = bootstrap_mean(differences, seed=seed)
     higher = sum(value > 0 for value in differences)
     lower = sum(value < 0 for value in differences)
     # A perplexity is the exponential of the mean of its items, so their difference is its ratio.
     ratio = math.exp(mean) if first.metric == "perplexity" else None
     return Comparison(mean, interval, len(differences), higher, lower, ratio)
+
+
+def _require_figures(first: Row, second: Row) -> None:
+    require_same_protocol(first, second)
+    for row in (first, second):
+        if row.status != "ok":
+            raise AutopruneError(f"{row.describe()} has no figure to compare")
+        if not row.items:
+            raise AutopruneError(f"{row.describe()} holds no items to compare")
 
 
 def require_same_protocol(first: Row, second: Row) -> None:

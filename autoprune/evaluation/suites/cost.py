@@ -1,6 +1,5 @@
 """Suite ``cost``: size as really written, speed and memory as really measured."""
 
-import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +10,12 @@ import torch
 
 from autoprune.checkpoint.compact import require_equal, write_compact
 from autoprune.errors import UsageError
-from autoprune.evaluation.intervals import Interval, bootstrap_mean
+from autoprune.evaluation.intervals import Interval, bootstrap_median
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.comparison import LEAST_RUNS
 from autoprune.evaluation.suites.latency import Timing, peak_memory, time_once
 from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
-from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.masking.packed import PackedMask, pack_mask
 from autoprune.models.loading import LoadedModel
@@ -26,10 +26,9 @@ from autoprune.progress import Progress, Report, silent
 VERSION = 1
 # A difference in speed below this share is not worth the name, however sure it is.
 _WORTH = 0.05
-# An interval wider than this says more about the machine's other work than about the model.
+# An interval wider than this share of its figure says more about the machine's other work than
+# about the model.
 _STEADY = 0.3
-# Two or three runs that happen to agree show nothing.
-_LEAST_RUNS = 5
 
 
 @SUITES.register("cost")
@@ -65,6 +64,19 @@ class CostSuite:
                 f"{self.repeats} is not possible; all are at least 1"
             )
 
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """See that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If prompt and reply do not fit the model's positions.
+        """
+        limit = getattr(loaded.model.config, "max_position_embeddings", None)
+        if limit is not None and self.prompt + self.new > limit:
+            raise UsageError(
+                f"prompt {self.prompt} and {self.new} new tokens exceed the model's {limit} "
+                "positions; make them shorter"
+            )
+
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
     ) -> list[Row]:
@@ -74,12 +86,7 @@ class CostSuite:
             UsageError: If prompt and reply do not fit the model's positions.
             AutopruneError: If a written checkpoint does not come back equal to the bit.
         """
-        limit = getattr(loaded.model.config, "max_position_embeddings", None)
-        if limit is not None and self.prompt + self.new > limit:
-            raise UsageError(
-                f"prompt {self.prompt} and {self.new} new tokens exceed the model's {limit} "
-                "positions; make them shorter"
-            )
+        self.check(loaded)
         protocol = {"version": VERSION, "dtype": model_protocol(loaded)["dtype"]}
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
         rows = [*self._size_rows(loaded, context, report)]
@@ -129,15 +136,11 @@ class CostSuite:
             own, filled = self._time(loaded, batch, linears if sparse else [])
             name = f"batch {batch}"
             rows += [
-                context.figure(
-                    name, "latency", own.latency, unit="seconds", protocol=protocol,
-                    items=own.prompt_seconds,
-                    interval=bootstrap_mean(own.prompt_seconds, seed=self.seed)[1],
+                self._runs_row(
+                    name, "latency", own.prompt_seconds, "seconds", context, protocol, {}
                 ),
-                context.figure(
-                    name, "throughput", own.tokens_per_second, unit="tokens per second",
-                    protocol=protocol, items=own.rates,
-                    interval=bootstrap_mean(own.rates, seed=self.seed)[1],
+                self._runs_row(
+                    name, "throughput", own.rates, "tokens per second", context, protocol, {}
                 ),
                 context.figure(name, "peak_memory", peak[0], unit="bytes", protocol=protocol)
                 if peak
@@ -192,26 +195,39 @@ class CostSuite:
         if filled is None:
             return context.missing(name, metric, "the model has no zeros", protocol=protocol)
         ratios = [b / a for a, b in zip(own.decode_seconds, filled.decode_seconds, strict=True)]
-        interval = bootstrap_mean(ratios, seed=self.seed)[1]
+        ratio, interval = bootstrap_median(ratios, seed=self.seed)
+        verdict = {"verdict": _verdict(ratio, interval, len(ratios))}
+        return self._runs_row(name, metric, ratios, "x", context, protocol, verdict)
+
+    def _runs_row(
+        self,
+        name: str,
+        metric: str,
+        runs: Sequence[float],
+        unit: str,
+        context: RowContext,
+        protocol: dict[str, object],
+        details: dict[str, object],
+    ) -> Row:
+        """The median of timed runs, with its interval."""
+        median, interval = bootstrap_median(runs, seed=self.seed)
         return context.figure(
-            name, metric, statistics.median(ratios), unit="x", interval=interval,
-            items=tuple(ratios), protocol=protocol,
-            details={"verdict": _verdict(statistics.median(ratios), interval, len(ratios))},
+            name, metric, median, unit=unit, interval=interval, items=tuple(runs),
+            protocol=protocol, details={RUNS: True, **details},
         )  # fmt: skip
 
 
 def _verdict(ratio: float, interval: Interval | None, runs: int) -> str:
-    if runs < _LEAST_RUNS:
-        interval = None
-    if interval is not None and interval[0] > 1 and ratio > 1 + _WORTH:
-        return f"the zeros bring {ratio:.2f} times the speed on this hardware"
     plain = "dense kernels multiply zeros like any number; what shrinks is the file"
-    if interval is None or interval[1] - interval[0] > _STEADY:
+    steady = interval is not None and interval[1] - interval[0] <= _STEADY * ratio
+    if interval is None or not steady or runs < LEAST_RUNS:
         return (
             "the zeros bring no speed on this hardware that could be shown: the timings vary too "
-            f"much or are too few (ratio {ratio:.2f}); use 5 repeats or more on a quiet machine; "
-            f"{plain}"
+            f"much or are too few (ratio {ratio:.2f}); use {LEAST_RUNS} repeats or more on a quiet "
+            f"machine; {plain}"
         )
+    if interval[0] > 1 and ratio > 1 + _WORTH:
+        return f"the zeros bring {ratio:.2f} times the speed on this hardware"
     return (
         f"the zeros bring no speed on this hardware ({ratio:.2f} times that of the same model "
         f"without zeros): {plain}"

@@ -1,6 +1,5 @@
 """Timing of prompts and of generation, with warm-up and synchronisation; peak memory."""
 
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -34,19 +33,9 @@ class Timing:
     new: int
 
     @property
-    def latency(self) -> float:
-        """Median seconds until the first token."""
-        return statistics.median(self.prompt_seconds)
-
-    @property
     def rates(self) -> tuple[float, ...]:
         """New tokens per second of each timed generation, all sequences together."""
         return tuple(self.batch * self.new / seconds for seconds in self.decode_seconds)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Median of :attr:`rates`."""
-        return statistics.median(self.rates)
 
 
 @torch.inference_mode()

@@ -5,9 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from autoprune.evaluation.intervals import bootstrap_mean
+from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_strata
 
 Status = Literal["ok", "not_finite", "unavailable"]
+
+# Facts about the items of a row that decide how it is compared: sizes of consecutive groups whose
+# means are averaged, and whether they are runs, which pair with nothing in another row.
+STRATA = "strata"
+RUNS = "items_are_runs"
+
+RowKey = tuple[str, str, str, str | None]
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,11 @@ class Row:
         interval = value["interval"]
         tuples = {"interval": tuple(interval) if interval else None, "items": tuple(value["items"])}
         return cls(**{**value, **tuples})
+
+    @property
+    def key(self) -> RowKey:
+        """Which figure it is: suite, name, metric, and what read the answer where tasks say so."""
+        return self.suite, self.name, self.metric, self.protocol.get("filter")
 
     def describe(self) -> str:
         """One line: the figure with its interval, and the protocol beside it."""
@@ -115,17 +127,32 @@ class RowContext:
         correct: Sequence[bool | float],
         *,
         metric: str = "accuracy",
+        strata: Sequence[int] = (),
         protocol: Mapping[str, Any] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Row:
-        """A row for a share of right answers, with its interval over items."""
+        """A row for a share of right answers, with its interval over items.
+
+        Args:
+            name: What was measured on.
+            correct: Score of each item.
+            metric: What was measured.
+            strata: Sizes of consecutive groups of items that all count the same; none for one.
+            protocol: The row's part of the protocol.
+            details: Further facts.
+        """
         if not correct:
             return self.missing(name, metric, "no items", protocol=protocol, details=details)
         items = tuple(float(value) for value in correct)
-        value, interval = bootstrap_mean(items, seed=self.seed)
+        more: dict[str, Any] = {"items": len(items)}
+        if strata:
+            value, interval = bootstrap_strata(items, strata, seed=self.seed)
+            more[STRATA] = list(strata)
+        else:
+            value, interval = bootstrap_mean(items, seed=self.seed)
         return self.figure(
             name, metric, value, interval=interval, items=items, protocol=protocol,
-            details={"items": len(items), **(details or {})},
+            details={**more, **(details or {})},
         )  # fmt: skip
 
     def missing(

@@ -1,13 +1,16 @@
 """Sizes are those of real files, timings leave the model unchanged, verdicts are plain."""
 
+import dataclasses
 import json
+import statistics
 
 import pytest
 import torch
 from tiny_subject import tiny_subject
 
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.suites import build_suite
+from autoprune.evaluation.suites.comparison import compare_rows, compare_runs
 from autoprune.evaluation.suites.cost import CostSuite, _verdict, _zeros_filled
 from autoprune.evaluation.suites.latency import peak_memory, time_once
 from autoprune.evaluation.suites.rows import Row
@@ -54,11 +57,31 @@ def test_every_figure_of_a_pruned_model() -> None:
         rate = rows[name, "throughput"]
         assert rate.value is not None and rate.value > 0
         assert len(rate.items) == 2
+        assert rate.value == statistics.median(rate.items)
+        assert rate.interval is not None and rate.interval[0] <= rate.value <= rate.interval[1]
         assert rows[name, "latency"].protocol["threads"] >= 1
         gain = rows[name, "speedup_from_zeros"]
         assert "on this hardware" in gain.details["verdict"]
     json.dumps([row.to_json() for row in rows.values()], allow_nan=False)
     assert Row.from_json(rows["dense", "size"].to_json()) == rows["dense", "size"]
+
+
+def test_timings_of_two_runs_are_never_paired() -> None:
+    first, second = (
+        next(row for row in QUICK.run(tiny_subject()) if row.metric == "latency") for _ in "ab"
+    )
+    with pytest.raises(AutopruneError, match="cannot be paired"):
+        compare_rows(first, second)
+    slow = dataclasses.replace(first, items=(2.0, 2.1, 1.9, 2.0, 2.2))
+    fast = dataclasses.replace(second, items=(1.0, 1.1, 0.9, 1.0, 1.0, 1.0))
+    found = compare_runs(slow, fast)
+    assert (found.ratio, found.runs, found.distinguishable) == (0.5, (5, 6), True)
+    # In order they would differ each time by the same; as runs they say nothing.
+    drift = dataclasses.replace(first, items=(1.0, 2.0, 3.0, 4.0, 5.0))
+    later = dataclasses.replace(first, items=(1.1, 2.1, 3.1, 4.1, 5.1))
+    assert not compare_runs(drift, later).distinguishable
+    few = compare_runs(slow, dataclasses.replace(fast, items=(1.0, 1.0)))
+    assert few.to_json()["distinguishable"] is False and few.ratio == 0.5
 
 
 def test_a_dense_model_has_no_gain_to_report() -> None:
@@ -75,6 +98,8 @@ def test_a_dense_model_has_no_gain_to_report() -> None:
         (1.02, (1.01, 1.03), "bring no speed"),
         (0.8, (0.7, 0.9), "bring no speed"),
         (1.5, (0.9, 2.0), "could be shown: the timings vary too much"),
+        (1.5, (1.01, 2.0), "could be shown: the timings vary too much"),
+        (4.0, (3.8, 4.3), "bring 4.00 times the speed"),
         (1.5, None, "could be shown: the timings vary too much"),
     ],
 )

@@ -41,6 +41,23 @@ def test_comparison_is_paired() -> None:
     assert (same.difference, same.distinguishable) == (0.0, False)
 
 
+def test_groups_of_items_count_the_same_and_are_paired_group_by_group() -> None:
+    rng = np.random.default_rng(2)
+    scores = [float(value) for value in rng.integers(0, 2, 200)]
+    first = CONTEXT.accuracy("group", [*scores, 1.0, 0.0], strata=[200, 2])
+    assert first.value == pytest.approx((sum(scores) / 200 + 0.5) / 2)
+    second = CONTEXT.accuracy("group", [*scores, 1.0, 1.0], strata=[200, 2])
+    found = compare_rows(first, second)
+    # One more right of two is a quarter of the group's figure, however many the others are.
+    assert found.difference == pytest.approx(0.25) == (second.value or 0) - (first.value or 0)
+    assert (found.items, found.higher, found.lower) == (202, 1, 0)
+    assert found.interval is not None and found.interval[0] == 0.0 and found.interval[1] == 0.5
+    with pytest.raises(AutopruneError, match="cannot be paired"):
+        compare_rows(first, CONTEXT.accuracy("group", [*scores, 1.0, 1.0], strata=[2, 200]))
+    with pytest.raises(ValueError, match="not the 202 items"):
+        CONTEXT.accuracy("group", [*scores, 1.0, 0.0], strata=[200, 3])
+
+
 def test_rows_without_figures_or_pairs_are_refused() -> None:
     broken = CONTEXT.figure("text", "perplexity", math.nan)
     assert (broken.status, broken.value) == ("not_finite", None)
