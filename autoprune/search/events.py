@@ -86,9 +86,7 @@ class EventLog:
             KeyError: If the pair (kind, key) is on record.
             ValueError: If the body holds NaN or infinity, which are verdicts and not numbers.
         """
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        # A lone surrogate from a broken answer cannot be stored as UTF-8.
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = _stored_text(body)
         try:
             cursor = self._database.execute(
                 "INSERT INTO events (kind, key, body) VALUES (?, ?, ?)", (kind, key, text)
@@ -115,6 +113,18 @@ class EventLog:
         """Close the file and let the next writer in."""
         self._database.close()
         self._lock.release()
+
+
+def as_stored(body: dict[str, Any]) -> dict[str, Any]:
+    """The body as a log gives it back: tuples are lists, lone surrogates are escapes."""
+    stored: dict[str, Any] = json.loads(_stored_text(body))
+    return stored
+
+
+def _stored_text(body: dict[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    # A lone surrogate from a broken answer cannot be stored as UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _damaged(path: Path, error: Exception) -> AutopruneError:

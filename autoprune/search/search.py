@@ -8,9 +8,10 @@ from typing import Any, Self
 from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import UsageError
 from autoprune.search.archive import Entry
-from autoprune.search.events import EventLog
+from autoprune.search.events import Event, EventLog
+from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
 from autoprune.search.spec import SearchSpec
@@ -66,6 +67,7 @@ class Search:
         self._outcomes: dict[str, Outcome] = {}
         self._reason: DoneReason | None = None
         self._touches = 0
+        self._made_by = ""
 
     @classmethod
     def open(
@@ -80,8 +82,8 @@ class Search:
                 the search was started with.
 
         Raises:
-            UsageError: If there is nothing to resume, or the specification or the prompts differ
-                from those on record.
+            UsageError: If there is nothing to resume, the specification or the prompts differ from
+                those on record, or another version of the program planned what is on record.
             PrerequisiteError: If another process has the search open.
             DamagedFileError: If the log is damaged.
         """
@@ -95,8 +97,7 @@ class Search:
         log = EventLog(path)
         try:
             events = list(log)
-            identity = _identity(log, events, spec, templates)
-            search = cls(log, SearchSpec.model_validate(identity), templates)
+            search = cls(log, recorded_spec(log, events, spec, templates), templates)
             search._replay(events)
         except BaseException:
             log.close()
@@ -138,8 +139,9 @@ class Search:
                 raise UsageError(
                     f"step {step.step_id} is not open; record each step of next_step once"
                 )
-            checked = _checked(waiting[step.step_id], outcome)
-            body = {"step": step_to_json(step), "outcome": outcome_to_json(checked)}
+            planned = waiting[step.step_id]
+            checked = _checked(planned, outcome)
+            body = {"step": step_to_json(planned), "outcome": outcome_to_json(checked)}
             event = self._log.append("outcome", step.step_id, body)
             # What is used is what was read back, so that a resumed run sees the same.
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
@@ -221,24 +223,24 @@ class Search:
 
     # Inside
 
-    def _replay(self, events: list[Any]) -> None:
-        recorded = {e.key: e.body["outcome"] for e in events if e.kind == "outcome"}
+    def _replay(self, events: list[Event]) -> None:
+        recorded = {e.key: e.body for e in events if e.kind == "outcome"}
         self._touches = sum(1 for e in events if e.kind == "seal_touched")
+        self._made_by = made_by(events)
         self._batch = next(self._course)
         self._advance(recorded)
         if recorded:
-            raise AutopruneError(
-                f"{len(recorded)} recorded outcomes do not fit this version of AutoPrune "
-                f"(for example {next(iter(recorded))}); start a new search in another folder"
-            )
+            first = next(iter(recorded))
+            raise planned_otherwise(self._made_by, self._log.path.parent, first)
 
-    def _advance(self, recorded: dict[str, Any] | None = None) -> None:
+    def _advance(self, recorded: dict[str, dict[str, Any]] | None = None) -> None:
         """Send complete batches to the course until it waits for something unknown."""
         while self._reason is None:
             for step in self._batch:
                 if recorded and step.step_id in recorded:
                     body = recorded.pop(step.step_id)
-                    self._outcomes[step.step_id] = outcome_from_json(body)
+                    require_same(step, body["step"], self._made_by, self._log.path.parent)
+                    self._outcomes[step.step_id] = outcome_from_json(body["outcome"])
             if any(step.step_id not in self._outcomes for step in self._batch):
                 return
             outcomes = {step.step_id: self._outcomes.pop(step.step_id) for step in self._batch}
@@ -254,32 +256,6 @@ class Search:
         self._touched = True
         self._touches += 1
         self._log.append("seal_touched", str(self._touches), {})
-
-
-def _identity(
-    log: EventLog, events: list[Any], spec: SearchSpec | None, prompts: Prompts
-) -> dict[str, Any]:
-    """The specification on record, after comparing it; written when the log is new."""
-    opened = next((event for event in events if event.kind == "opened"), None)
-    if opened is None:
-        if spec is None:
-            raise UsageError(f"{log.path} holds no search; start one with a specification")
-        body = {"spec": spec.to_json(), "prompts": prompts.digest}
-        return dict(log.append("opened", "search", body).body["spec"])
-    recorded: dict[str, Any] = opened.body["spec"]
-    if spec is not None and spec.to_json() != recorded:
-        wanted = spec.to_json()
-        changed = sorted(key for key in wanted if wanted[key] != recorded.get(key))
-        raise UsageError(
-            f"the search in {log.path.parent} was started with other settings "
-            f"({', '.join(changed)}); use the same ones, or another folder"
-        )
-    if opened.body["prompts"] != prompts.digest:
-        raise UsageError(
-            f"the search in {log.path.parent} was started with other prompts; "
-            "use the same templates, or another folder"
-        )
-    return recorded
 
 
 def _checked(step: WorkStep, outcome: Outcome) -> Outcome:

@@ -1,0 +1,112 @@
+"""What makes a search the same search: its specification, its prompts, the steps that were planned.
+
+The next step follows from the recorded outcomes, the seed and the program. Another version of the
+program, or of Optuna, may plan other steps under the same names; an outcome is used for the very
+step that it answered, never for another one.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from autoprune import __version__
+from autoprune.design.prompts import Prompts
+from autoprune.errors import UsageError
+from autoprune.search.events import Event, EventLog, as_stored
+from autoprune.search.spec import SearchSpec
+from autoprune.search.steps import WorkStep, step_to_json
+
+START_ANEW = "start anew in another folder (--run NAME on the command line)"
+
+
+def planners() -> dict[str, str]:
+    """Versions of what plans the steps of a search, by name."""
+    return {"AutoPrune": __version__, "Optuna": version("optuna")}
+
+
+def recorded_spec(
+    log: EventLog, events: Sequence[Event], spec: SearchSpec | None, prompts: Prompts
+) -> SearchSpec:
+    """The specification on record, after comparing it; written when the log is new.
+
+    Raises:
+        UsageError: If there is nothing to resume, or specification or prompts are others.
+    """
+    opened = next((event for event in events if event.kind == "opened"), None)
+    if opened is None:
+        if spec is None:
+            raise UsageError(f"{log.path} holds no search; start one with a specification")
+        body = {"spec": spec.to_json(), "prompts": prompts.digest, "planners": planners()}
+        return SearchSpec.model_validate(log.append("opened", "search", body).body["spec"])
+    folder = log.path.parent
+    try:
+        recorded = SearchSpec.model_validate(opened.body["spec"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"the search in {folder} was made by {_words(opened.body)}, whose settings "
+            f"{_words({'planners': planners()})} does not know "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); go on with the version that "
+            f"made it, or {START_ANEW}"
+        ) from error
+    # Settings that an older log lacks have their defaults in both.
+    wanted, known = (spec or recorded).to_json(), recorded.to_json()
+    changed = sorted(key for key in wanted if wanted[key] != known[key])
+    if changed:
+        raise UsageError(
+            f"the search in {folder} was started with other settings ({', '.join(changed)}); "
+            f"use the same ones, or {START_ANEW}"
+        )
+    if opened.body["prompts"] != prompts.digest:
+        raise UsageError(
+            f"the search in {folder} was started with other prompts; "
+            f"use the same templates, or {START_ANEW}"
+        )
+    return recorded
+
+
+def require_same(step: WorkStep, recorded: dict[str, Any], made_by: str, folder: Path) -> None:
+    """Check that a recorded outcome answers this very step.
+
+    Args:
+        step: Planned now.
+        recorded: The step beside the outcome, as the log holds it.
+        made_by: See :func:`made_by`.
+        folder: Of the search.
+
+    Raises:
+        UsageError: If it is another step; says which version made it and what to do.
+    """
+    planned = as_stored(step_to_json(step))
+    if planned != recorded:
+        names = planned.keys() | recorded.keys()
+        changed = sorted(n for n in names if planned.get(n) != recorded.get(n))
+        raise planned_otherwise(made_by, folder, f"{step.step_id} ({', '.join(changed)})")
+
+
+def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
+    """The refusal to go on with steps that another version planned.
+
+    Args:
+        what: The first step that differs.
+    """
+    return UsageError(
+        f"the search in {folder} was made by {made_by}; here {_words({'planners': planners()})} "
+        f"plans step {what} otherwise, so recorded figures would be put down to other recipes; "
+        f"go on with the version that made it, or {START_ANEW}"
+    )
+
+
+def made_by(events: Sequence[Event]) -> str:
+    """In words, the versions that a log was begun with."""
+    return next((_words(e.body) for e in events if e.kind == "opened"), "nobody")
+
+
+def _words(body: dict[str, Any]) -> str:
+    known = body.get("planners")
+    if not known:
+        return "an earlier version of AutoPrune"
+    return " with ".join(f"{name} {number}" for name, number in known.items())
