@@ -29,7 +29,7 @@ def behaviour(bench: SearchBench, recipe: Recipe) -> tuple[str, float]:
     from autoprune.pruning import PruningPlan, masks_from_scores
     from tasks.scoring import score_function
 
-    layers = [layer for layer in bench.layers if layer.name in set(bench.probe_names)]
+    layers = bench.probes
     plan = PruningPlan.build(
         bench.spec.sparsity, group=recipe.group, pattern=bench.spec.pattern, seed=bench.seed
     )

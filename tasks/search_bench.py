@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autoprune.calibration.splits import Splits
     from autoprune.calibration.statistics import Statistics
     from autoprune.evaluation.kl import DensePredictions
+    from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import DenseWeights
     from sandbox.client import Sandbox
 
@@ -29,8 +30,6 @@ SELECTION = "selection"
 SEALED = "sealed"
 # Options of the command line that set the number of windows.
 OPTIONS = {CALIBRATION: "--samples", SELECTION: "--windows", SEALED: "--sealed-windows"}
-# Small layers of the beginning, the middle and the end tell behaviours apart.
-PROBE_LAYERS = 3
 
 
 @dataclass
@@ -204,20 +203,18 @@ class SearchBench(Workbench):
         ).__enter__()
 
     @cached_property
-    def probe_names(self) -> list[str]:
-        """A few layers, spread over depth, that stand for all in validation."""
-        by_size = sorted(self.layers, key=lambda layer: (layer.numel, layer.block))
-        smallest = [layer for layer in by_size if layer.numel == by_size[0].numel]
-        last = len(smallest) - 1
-        picks = {round(index * last / (PROBE_LAYERS - 1)) for index in range(PROBE_LAYERS)}
-        return [smallest[index].name for index in sorted(picks)]
+    def probes(self) -> "list[PrunableLinear]":
+        """A few layers that stand for all in validation."""
+        from tasks.probes import probe_layers
+
+        return probe_layers(self.layers, self.calibrated(()))
 
     def close(self) -> None:
         """Stop the sandbox and let the model go."""
         opened: Any = self.__dict__.pop("sandbox", None)
         if opened is not None:
             opened.__exit__(None, None, None)
-        for name in ("dense", "splits"):
+        for name in ("dense", "splits", "probes"):
             self.__dict__.pop(name, None)
         self._context = None
         for kept in (self._statistics, self._predictions, self._layer_files):
