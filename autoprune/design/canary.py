@@ -1,18 +1,28 @@
 """What a server really enforces, found by asking for what no model would say by chance.
 
 Servers answer 200 and drop a constraint without a word, so nothing is believed before it is seen.
+The ladder, strictest step first: our grammar as a field of the request (llama.cpp), the same inside
+``structured_outputs`` (vLLM), a JSON schema (OpenAI and most others), text that is only read.
 """
 
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autoprune.design.transports import Enforcement, OpenAIDesigner, read_completion
-from autoprune.errors import AutopruneError, PrerequisiteError
+from autoprune.design.refusals import RefusedError
+from autoprune.design.transports import (
+    Enforcement,
+    OpenAIDesigner,
+    json_format,
+    read_completion,
+)
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
+# Enough for the answers asked for here; a model that thinks needs what its answers need.
+SHORT = 48
 
 
 @dataclass(frozen=True)
@@ -20,85 +30,110 @@ class Canary:
     """What was seen.
 
     Args:
-        enforcement: How a grammar has to be sent, ``none`` when none is enforced.
-        json_schema: A JSON schema is enforced.
+        enforcement: The step of the ladder that holds; ``none``: answers are plain text.
+        json_schema: A JSON schema is enforced; None: not asked, since a stricter step holds.
         stop_reason: A cut-off answer says ``length``.
         model: Name of the model that answered.
         seconds: Wall-clock time of all calls.
+        fields: Fields of a request that the server has under another name or, None, not at all.
     """
 
     enforcement: Enforcement
-    json_schema: bool
+    json_schema: bool | None
     stop_reason: bool
     model: str
     seconds: float
+    fields: Mapping[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        schema = "enforced" if self.json_schema else "ignored"
+        words = {None: "not asked", True: "enforced", False: "ignored"}
         stop = "honest" if self.stop_reason else "missing"
-        return f"{self.model}: grammar {self.enforcement}, JSON schema {schema}, stop reason {stop}"
+        how = {
+            "grammar": "by our grammar",
+            "structured_outputs": "by our grammar (structured_outputs)",
+            "json_schema": "by JSON schema",
+            "none": "as plain text",
+        }
+        text = f"{self.model}: answers {how[self.enforcement]}"
+        text += f", JSON schema {words[self.json_schema]}, stop reason {stop}"
+        for name, other in self.fields.items():
+            text += f", {other} for {name}" if other else f", no {name}"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form; ``Canary(**value)`` reads it back."""
+        return asdict(self)
 
 
-def probe_server(designer: OpenAIDesigner) -> Canary:
-    """Ask a handful of tiny questions and set ``designer.enforcement`` to what holds.
+def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int = SHORT) -> Canary:
+    """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that holds.
+
+    Args:
+        designer: Is asked and told.
+        thorough: Ask for a JSON schema too where a grammar holds.
+        tokens: Upper limit of an answer, thoughts included.
 
     Raises:
         PrerequisiteError: If the server does not answer at all.
+        RefusedError: If it refuses every question.
     """
     started = time.monotonic()
+    asking = _Asking(designer, max(tokens, SHORT))
     token = "q" + secrets.token_hex(4)
-    grammar = f'root ::= "{token}"'
-    enforcement: Enforcement = "none"
-    forms: tuple[tuple[Enforcement, dict[str, Any]], ...] = (
-        ("grammar", {"grammar": grammar}),
-        ("structured_outputs", {"structured_outputs": {"grammar": grammar}}),
-    )
-    for name, extra in forms:
-        if _says(designer, token, extra_body=extra):
-            enforcement = name
-            break
-    designer.enforcement = enforcement
-    return Canary(
-        enforcement=enforcement,
-        json_schema=_follows_schema(designer, token),
-        stop_reason=_admits_cut(designer),
-        model=designer.name,
-        seconds=time.monotonic() - started,
-    )
+    told = {"grammar": f'root ::= "{token}"'}
+    step: Enforcement = "none"
+    if asking.says(token, extra_body=told):
+        step = "grammar"
+    elif asking.says(token, extra_body={"structured_outputs": told}):
+        step = "structured_outputs"
+    schema = asking.follows_schema(token) if thorough or step == "none" else None
+    if step == "none" and schema:
+        step = "json_schema"
+    designer.enforcement = step
+    stop = asking.admits_cut()
+    if asking.refused is not None and not asking.answers:
+        raise asking.refused
+    seconds = time.monotonic() - started
+    return Canary(step, schema, stop, designer.name, seconds, dict(designer.fields))
 
 
-def _ask(designer: OpenAIDesigner, **body: Any) -> tuple[str, str]:
-    try:
-        answer = designer.raw(messages=QUESTION, temperature=0.0, **body)
-    except PrerequisiteError:
-        raise
-    except AutopruneError:
-        # An honest refusal of an unknown field: the feature is not there.
-        return "", "refused"
-    reply = read_completion(answer, 0.0)
-    return reply.text, reply.finish_reason
+class _Asking:
+    """Asks, and counts what was answered and what refused."""
 
+    def __init__(self, designer: OpenAIDesigner, tokens: int) -> None:
+        self.designer = designer
+        self.tokens = tokens
+        self.answers = 0
+        self.refused: RefusedError | None = None
 
-def _says(designer: OpenAIDesigner, token: str, **body: Any) -> bool:
-    text, _ = _ask(designer, max_tokens=24, **body)
-    return text.strip() == token
+    def says(self, token: str, **body: Any) -> bool:
+        text, _ = self._ask(max_tokens=self.tokens, **body)
+        return text.strip() == token
 
+    def follows_schema(self, token: str) -> bool:
+        schema = {
+            "type": "object",
+            "properties": {"colour": {"type": "string", "enum": [token]}},
+            "required": ["colour"],
+            "additionalProperties": False,
+        }
+        text, _ = self._ask(max_tokens=self.tokens, response_format=json_format(schema))
+        try:
+            return bool(json.loads(text) == {"colour": token})
+        except ValueError:
+            return False
 
-def _follows_schema(designer: OpenAIDesigner, token: str) -> bool:
-    schema = {
-        "type": "object",
-        "properties": {"colour": {"type": "string", "enum": [token]}},
-        "required": ["colour"],
-        "additionalProperties": False,
-    }
-    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-    text, _ = _ask(designer, max_tokens=48, response_format=form)
-    try:
-        return bool(json.loads(text) == {"colour": token})
-    except ValueError:
-        return False
+    def admits_cut(self) -> bool:
+        _, reason = self._ask(max_tokens=1)
+        return reason == "length"
 
-
-def _admits_cut(designer: OpenAIDesigner) -> bool:
-    _, reason = _ask(designer, max_tokens=1)
-    return reason == "length"
+    def _ask(self, **body: Any) -> tuple[str, str]:
+        try:
+            answer = self.designer.raw(messages=QUESTION, temperature=0.0, **body)
+        except RefusedError as error:
+            # An honest refusal of an unknown field: the feature is not there.
+            self.refused = error
+            return "", "refused"
+        self.answers += 1
+        reply = read_completion(answer, 0.0)
+        return reply.text, reply.finish_reason

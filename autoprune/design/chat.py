@@ -28,6 +28,7 @@ class ChatRequest:
         temperature: Sampling temperature.
         seed: Sampling seed, sent but never trusted.
         grammar: GBNF grammar of the answer, for servers that enforce one.
+        schema: JSON schema of the same answer, for servers that enforce only that.
     """
 
     messages: tuple[Message, ...]
@@ -35,6 +36,7 @@ class ChatRequest:
     temperature: float
     seed: int
     grammar: str | None = None
+    schema: Mapping[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -49,6 +51,7 @@ class ChatRequest:
             "temperature": self.temperature,
             "seed": self.seed,
             "grammar": self.grammar,
+            "schema": self.schema,
         }
 
     @classmethod
@@ -60,6 +63,7 @@ class ChatRequest:
             temperature=value["temperature"],
             seed=value["seed"],
             grammar=value["grammar"],
+            schema=value["schema"],
         )
 
 
@@ -85,9 +89,11 @@ class Reply:
         usage: Tokens used.
         finish_reason: ``length`` means the text is cut off.
         seconds: Wall-clock time of the call.
+        constraint: How the server was told the form of the answer; empty: it was not.
     """
 
     text: str
     usage: Usage = Usage()
     finish_reason: FinishReason = "stop"
     seconds: float = 0.0
+    constraint: str = ""

@@ -209,7 +209,7 @@ class LocalServer:
         self.load_seconds = time.monotonic() - started
 
     def designer(self) -> OpenAIDesigner:
-        """A designer that talks to this server; local servers take our grammar as it is."""
+        """A designer that talks to this server, on the step of the ladder that llama.cpp holds."""
         if self.address is None:
             raise AutopruneError("the local designer is not running; start it first")
         return OpenAIDesigner(

@@ -3,17 +3,24 @@
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import openai
 
 from autoprune.design.chat import ChatRequest, FinishReason, Reply, Usage
+from autoprune.design.refusals import (
+    OTHER_LIMIT,
+    RefusedError,
+    is_of_the_request,
+    meaning_of,
+    refused_field,
+)
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 
-# How a server is told the grammar of an answer; ``none``: it cannot be told.
-Enforcement = Literal["grammar", "structured_outputs", "none"]
+# How a server is told the form of an answer, strictest first; ``none``: it cannot be told.
+Enforcement = Literal["grammar", "structured_outputs", "json_schema", "none"]
 
 RETRIED = (
     openai.APIConnectionError,  # time-outs are of this kind too
@@ -35,6 +42,7 @@ class Designer(Protocol):
         """Answer one request.
 
         Raises:
+            RefusedError: If this request is refused and the next may be taken.
             PrerequisiteError: If the designer cannot be reached.
         """
         ...
@@ -48,7 +56,7 @@ class OpenAIDesigner:
         base_url: None: ``OPENAI_BASE_URL``, else OpenAI's own.
         model: Name on the server; None: the first that the server lists.
         api_key: None: ``OPENAI_API_KEY``; local servers need none.
-        enforcement: How the grammar of a request is sent, as the canary found.
+        enforcement: How the form of an answer is sent, as the canary found.
         timeout: Seconds for one attempt.
         attempts: Calls for one request.
         patience: Seconds for one request, all attempts and pauses together.
@@ -66,6 +74,8 @@ class OpenAIDesigner:
     def __post_init__(self) -> None:
         self._key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self.base_url = self.base_url or os.environ.get("OPENAI_BASE_URL") or None
+        # What this endpoint calls the fields of a request; None: it does not take one.
+        self.fields: dict[str, str | None] = {}
         self._client = openai.OpenAI(
             base_url=self.base_url, api_key=self._key, timeout=self.timeout, max_retries=0
         )
@@ -80,30 +90,53 @@ class OpenAIDesigner:
     def complete(self, request: ChatRequest) -> Reply:
         """Answer one request; see :class:`Designer`."""
         started = time.monotonic()
-        body: dict[str, Any] = {
-            "model": self.name,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "extra_body": self._grammar(request.grammar),
-        }
-        answer = self._repeat(lambda: self._client.chat.completions.create(**body))
-        return read_completion(answer, time.monotonic() - started)
+        form = self._form(request)
+        answer = self.raw(
+            messages=[{"role": m.role, "content": m.content} for m in request.messages],
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            **form,
+        )
+        reply = read_completion(answer, time.monotonic() - started)
+        return replace(reply, constraint=self.enforcement if form else "")
 
     def raw(self, **body: Any) -> Any:
-        """One call with a body of the caller's choice, for the canary."""
-        return self._repeat(lambda: self._client.chat.completions.create(model=self.name, **body))
+        """One call with a body of the caller's choice, in the fields that this endpoint takes.
 
-    def _grammar(self, grammar: str | None) -> dict[str, Any]:
-        if grammar is None or self.enforcement == "none":
+        Models that think want ``max_completion_tokens`` for ``max_tokens`` and no temperature; the
+        endpoint says so once and is remembered.
+
+        Raises:
+            RefusedError: If this request is refused.
+            PrerequisiteError: If the endpoint does not answer, or refuses the key.
+        """
+        known = dict(self.fields)
+        while True:
+            named = {self.fields.get(name, name): value for name, value in body.items()}
+            sent = {"model": self.name, **{n: value for n, value in named.items() if n}}
+            try:
+                return self._repeat(sent)
+            except RefusedError as error:
+                if not error.field or error.field in self.fields:
+                    # What did not help is not kept.
+                    self.fields = known
+                    raise
+                limit = error.field == "max_tokens"
+                self.fields[error.field] = OTHER_LIMIT if limit else None
+
+    def _form(self, request: ChatRequest) -> dict[str, Any]:
+        """The fields that constrain an answer, on the step of the ladder that holds here."""
+        if self.enforcement == "json_schema" and request.schema is not None:
+            return {"response_format": json_format(request.schema)}
+        if request.grammar is None or self.enforcement not in ("grammar", "structured_outputs"):
             return {}
-        if self.enforcement == "grammar":
-            return {"grammar": grammar}
-        return {"structured_outputs": {"grammar": grammar}}
+        told = {"grammar": request.grammar}
+        direct = self.enforcement == "grammar"
+        return {"extra_body": told if direct else {"structured_outputs": told}}
 
     def _first_model(self) -> str:
-        listed = self._repeat(lambda: self._client.models.list())
+        listed = self._repeat(None)
         names = [model.id for model in getattr(listed, "data", None) or []]
         if not names:
             raise UsageError(f"{self._where} lists no model; name one with --designer-model")
@@ -115,11 +148,17 @@ class OpenAIDesigner:
         place = re.sub(r"(?<=://)[^/]*@", "", self.base_url or "api.openai.com")
         return f"the designer at {place}"
 
-    def _repeat(self, call: Callable[[], Any]) -> Any:
+    def _call(self, body: dict[str, Any] | None) -> Any:
+        if body is None:
+            return self._client.models.list()
+        return self._client.chat.completions.create(**body)
+
+    def _repeat(self, body: dict[str, Any] | None) -> Any:
+        """Call until there is an answer; ``body`` None: ask for the list of models."""
         deadline = time.monotonic() + self.patience
         for attempt in range(1, self.attempts + 1):
             try:
-                return call()
+                return self._call(body)
             except RETRIED as error:
                 pause = _pause(error, attempt)
                 if attempt == self.attempts or time.monotonic() + pause > deadline:
@@ -133,10 +172,14 @@ class OpenAIDesigner:
                     f"{self._where} refuses the key ({self._scrub(error)}); set OPENAI_API_KEY"
                 ) from None
             except openai.APIStatusError as error:
-                raise AutopruneError(
+                words = (
                     f"{self._where} refuses the request ({self._scrub(error)}); "
                     "check the model's name and the server's log"
-                ) from None
+                )
+                if body is None or not is_of_the_request(error):
+                    raise AutopruneError(words) from None
+                field = refused_field(error, body)
+                raise RefusedError(words, meaning_of(error), field) from None
             except (openai.APIError, ValueError, TypeError) as error:
                 raise AutopruneError(
                     f"{self._where} answers what is not the OpenAI protocol "
@@ -147,6 +190,12 @@ class OpenAIDesigner:
     def _scrub(self, error: Exception) -> str:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return text.replace(self._key, "***") if len(self._key) > 4 else text
+
+
+def json_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The field ``response_format`` that asks for an answer by a JSON schema."""
+    named = {"name": "answer", "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": named}
 
 
 def read_completion(answer: Any, seconds: float) -> Reply:

@@ -37,7 +37,7 @@ def obedient(body: dict[str, Any]) -> Answer:
     """What a server that enforces everything says."""
     if body.get("max_tokens") == 1:
         return completion("Re", "length")
-    grammar = body.get("grammar")
+    grammar = body.get("grammar") or body.get("structured_outputs", {}).get("grammar")
     if grammar is not None:
         found = re.search(r'"(\w+)"', grammar)
         return completion(found[1] if found else "")
@@ -76,7 +76,7 @@ def serving(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[ChatServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     try:

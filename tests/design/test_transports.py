@@ -1,17 +1,24 @@
 """One transport, one place that retries, and no key in any message."""
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from chat_server import Answer, completion, obedient, serving
 
-from autoprune.design.canary import probe_server
+from autoprune.design.canary import Canary, probe_server
 from autoprune.design.chat import ChatRequest, Message, Reply, Usage
+from autoprune.design.refusals import RefusedError
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import AutopruneError, PrerequisiteError
 
 KEY = "sk-secret-0123456789"
-REQUEST = ChatRequest((Message("user", "hello"),), 20, 0.7, 5, grammar='root ::= "a"')
+SCHEMA = {"type": "object", "properties": {"metric": {"type": "string"}}}
+REQUEST = ChatRequest(
+    (Message("user", "hello"),), 20, 0.7, 5, grammar='root ::= "a"', schema=SCHEMA
+)
+FORMS = ("grammar", "structured_outputs", "response_format")
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +45,31 @@ def test_answer_with_usage_and_grammar() -> None:
 
 @pytest.mark.parametrize(
     ("enforcement", "sent"),
-    [("none", {}), ("structured_outputs", {"structured_outputs": {"grammar": 'root ::= "a"'}})],
+    [
+        ("none", {}),
+        ("grammar", {"grammar": 'root ::= "a"'}),
+        ("structured_outputs", {"structured_outputs": {"grammar": 'root ::= "a"'}}),
+        (
+            "json_schema",
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA},
+                }
+            },
+        ),
+    ],
 )
-def test_grammar_is_sent_as_the_canary_found(enforcement: str, sent: dict[str, object]) -> None:
+def test_form_is_sent_on_the_step_that_the_canary_found(
+    enforcement: str, sent: dict[str, object]
+) -> None:
     with serving(lambda body: completion("ok")) as chat:
-        designer(chat.url, enforcement=enforcement).complete(REQUEST)
-        extra = {k: v for k, v in chat.bodies[0].items() if k in ("grammar", "structured_outputs")}
-    assert extra == sent
+        made = designer(chat.url, enforcement=enforcement)
+        free = replace(REQUEST, grammar=None, schema=None)
+        replies = [made.complete(request).constraint for request in (REQUEST, free)]
+        told = [{k: v for k, v in body.items() if k in FORMS} for body in chat.bodies]
+    assert told == [sent, {}]
+    assert replies == [enforcement if sent else "", ""]
 
 
 @pytest.mark.parametrize(
@@ -124,12 +149,93 @@ def test_first_listed_model_is_taken() -> None:
         assert (made.name, chat.bodies[0]["model"]) == ("first", "first")
 
 
-def test_canary_sees_what_is_enforced() -> None:
-    with serving(obedient) as chat:
+def thinking(body: dict[str, Any]) -> Answer:
+    """An endpoint whose models think: other limit, no temperature."""
+    for field, code in (
+        ("max_tokens", "unsupported_parameter"),
+        ("temperature", "unsupported_value"),
+    ):
+        if field in body:
+            words = f"Unsupported: '{field}'. Use 'max_completion_tokens' instead."
+            return 400, {"error": {"message": words, "param": field, "code": code}}, {}
+    if body["max_completion_tokens"] < 300:
+        words = "Could not finish the message because max_tokens or model output limit was reached."
+        return 400, {"error": {"message": words, "type": "invalid_request_error"}}, {}
+    if "colour" not in str(body.get("response_format", "colour")):
+        return completion('{"metric": "abs(W)"}')
+    return obedient({k: v for k, v in body.items() if k not in FORMS[:2]})
+
+
+def test_an_endpoint_of_thinking_models_is_asked_in_its_own_fields() -> None:
+    with serving(thinking) as chat:
         made = designer(chat.url)
-        seen = probe_server(made)
-    assert (seen.enforcement, seen.json_schema, seen.stop_reason) == ("grammar", True, True)
-    assert made.enforcement == "grammar"
+        seen = probe_server(made, tokens=1000)
+        before = len(chat.bodies)
+        assert made.complete(replace(REQUEST, max_tokens=900)).constraint == "json_schema"
+        body = chat.bodies[-1]
+        # Asked once, in the fields that the canary found.
+        assert len(chat.bodies) == before + 1
+        assert (body["max_completion_tokens"], body["seed"]) == (900, 5)
+        assert not body.keys() & {"max_tokens", "temperature"}
+        with pytest.raises(RefusedError) as caught:
+            made.complete(REQUEST)
+    assert caught.value.code == "truncated"
+    assert seen.enforcement == "json_schema"
+    assert "max_completion_tokens for max_tokens, no temperature" in str(seen)
+    assert Canary(**seen.to_json()) == seen
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "code"),
+    [
+        (400, {"code": "context_length_exceeded", "message": "9000 tokens"}, "context_too_long"),
+        (400, {"message": "request exceeds the available context size"}, "context_too_long"),
+        (413, {}, "context_too_long"),
+        (400, {"code": "content_filter", "message": "no"}, "content_refused"),
+        (422, {"message": "unknown field; known: max_tokens, seed"}, "request_refused"),
+    ],
+)
+def test_refusals_of_one_request_have_codes(status: int, error: dict[str, str], code: str) -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        return (status, {"error": error}, {}) if "grammar" in body else completion("ok")
+
+    with serving(answer) as chat:
+        made = designer(chat.url, enforcement="grammar")
+        with pytest.raises(RefusedError) as caught:
+            made.complete(REQUEST)
+        assert caught.value.code == code
+        # The next request is asked as ever.
+        assert made.complete(replace(REQUEST, grammar=None)).text == "ok"
+        assert chat.bodies[-1]["max_tokens"] == 20
+
+
+@pytest.mark.parametrize(
+    ("ignored", "thorough", "step", "schema"),
+    [
+        ((), True, "grammar", True),
+        ((), False, "grammar", None),
+        (("grammar",), False, "structured_outputs", None),
+        (FORMS[:2], False, "json_schema", True),
+        (FORMS, True, "none", False),
+    ],
+)
+def test_canary_takes_the_strictest_step_that_holds(
+    ignored: tuple[str, ...], thorough: bool, step: str, schema: bool | None
+) -> None:
+    with serving(lambda body: obedient({k: body[k] for k in body.keys() - {*ignored}})) as chat:
+        made = designer(chat.url)
+        seen = probe_server(made, thorough=thorough)
+    assert (seen.enforcement, seen.json_schema, seen.stop_reason) == (step, schema, True)
+    assert made.enforcement == step
+
+
+def test_an_endpoint_that_refuses_everything_is_no_designer() -> None:
+    refusal = (400, {"error": {"message": "no such model"}}, {})
+    with (
+        serving(lambda body: refusal) as chat,
+        pytest.raises(RefusedError, match="no such model"),
+    ):
+        probe_server(designer(chat.url))
 
 
 def test_canary_believes_nothing() -> None:
