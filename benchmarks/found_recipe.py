@@ -5,10 +5,10 @@ best of them is measured on the sealed text, as is the found recipe, unchanged. 
 statistics of one calibration draw. With ``--peer`` llm-compressor's Wanda and SparseGPT are pruned
 from the same tokens and measured on the same sealed windows. ``--second`` prunes another model
 block by block by the found recipe, Wanda and RIA. What was measured is kept and not measured again.
+Every figure on the sealed text is a look that the ledger of sealed texts counts.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,7 +21,6 @@ from autoprune.calibration.corpora import load_corpus
 from autoprune.calibration.splits import split
 from autoprune.calibration.windows import token_windows
 from autoprune.design.formulas import formula_text
-from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
@@ -33,11 +32,13 @@ from autoprune.search.moves import recipe_text
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from autoprune.sequential import prune_sequential
-from benchmarks.measured import OUT, read_lines, run_fresh
+from benchmarks.known import Known
+from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, publish
 from tasks.measure import prepare, pruned
+from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench
 from tasks.state import State
 from tasks.workbench import opened
@@ -129,33 +130,6 @@ def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:
     return goals
 
 
-class Known:
-    """Figures on disk, one JSON line each, so that a run that was cut off goes on.
-
-    Args:
-        path: The file.
-        where: What all keys depend on.
-    """
-
-    def __init__(self, path: Path, where: list[Any]) -> None:
-        self.path = path
-        self.where = where
-        self.figures: dict[str, float] = dict(read_lines(path))
-
-    def get(self, *key: Any) -> float | None:
-        """The figure, if it was measured."""
-        return self.figures.get(digest_json([self.where, *key]))
-
-    def put(self, value: float, *key: Any) -> float:
-        """Keep a figure."""
-        name = digest_json([self.where, *key])
-        self.figures[name] = value
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([name, value]) + "\n")
-        return value
-
-
 class Subject:
     """The searched model, pruned one-shot.
 
@@ -177,11 +151,17 @@ class Subject:
         found = self.known.get(*key)
         if found is not None:
             return found
+        if part == SEALED:
+            self.note_look(*key)
         with pruned(self.bench, recipe, self.spec.sparsity):
             value = evaluate_windows(self.bench.loaded.model, tokens).perplexity
         text = recipe_text(recipe, formula_text(recipe.metric))
         print(f"{text} on {part}: {value:.2f}", file=sys.stderr, flush=True)
         return self.known.put(value, *key)
+
+    def note_look(self, *key: Any) -> None:
+        """Count the look that a figure takes at the sealed text, before it is taken."""
+        note_look(self.bench.state, self.bench.splits.sealed.digest, self.known, *key)
 
     def row(self, name: str, recipe: Recipe) -> dict[str, Any]:
         """Both figures of a recipe."""
@@ -220,6 +200,7 @@ class Subject:
             key = ("llm-compressor", method, len(self.bench.part(SEALED)), self.spec.sparsity)
             value = self.known.get(*key)
             if value is None:
+                self.note_look(*key)
                 paths = (str(model), str(files[CALIBRATION]), str(files[SEALED]))
                 words = (method, *paths, str(self.spec.sparsity))
                 run = run_fresh("benchmarks.peer_perplexity", *words, python=peer_python())
@@ -228,6 +209,18 @@ class Subject:
             yield {
                 "model": "searched", "recipe": name, "as": name, "selection": "-", "sealed": value
             }  # fmt: skip
+
+
+def note_look(state: State, text: str, known: Known, *key: Any) -> None:
+    """Count one look at a sealed text; the same figure counts once.
+
+    Args:
+        state: The state folder, which holds the ledger.
+        text: Digest of the sealed text.
+        known: Where the figure will be kept.
+        *key: Under which key.
+    """
+    touch(state, text, f"benchmark found_recipe {known.name(*key)[:16]}")
 
 
 def second_model(
@@ -250,6 +243,7 @@ def second_model(
         value = known.get(*key)
         if value is None:
             loaded = load_model(ref)
+            note_look(State.open(), parts.sealed.digest, known, *key)
             seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
             unseen = token_windows(parts.sealed, loaded.tokenizer, samples, 256)
             plan = PruningPlan.of_recipe(recipe, spec.sparsity)

@@ -2,12 +2,14 @@
 
 Protocol of the papers: WikiText-2 test joined by an empty line, tokenised once, windows that do not
 overlap; 128 random crops of C4 documents, drawn as the Wanda paper's loader draws them. Needs the
-model hub, and a graphics card for the 7B models; what cannot be loaded is skipped with its reason.
+model hub, and a graphics card for the 7B models; what cannot be loaded or pruned is skipped with
+its reason. Figures are kept as they come: the same code does not measure them again.
 """
 
 import argparse
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +17,25 @@ import torch
 from torch import Tensor
 
 from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.hub import C4
 from autoprune.calibration.windows import token_windows
-from autoprune.errors import AutopruneError, PrerequisiteError
+from autoprune.errors import UsageError, reason_of
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
 from autoprune.sequential import prune_sequential
+from benchmarks.known import Known
+from benchmarks.measured import OUT, code_digest
 from benchmarks.table import Goal, publish
 
 TOLERANCE = 0.01
 SAMPLES = 128
 DENSE, MAGNITUDE, WANDA, SPARSEGPT = METHODS = ("dense", "magnitude", "wanda", "sparsegpt")
 _ALL_WINDOWS = 1 << 40
+# Of a hundred C4 documents about one is longer than 4,096 tokens.
+_TRIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,14 @@ def main() -> None:
     ]
     if not chosen:
         parser.error(f"no target for {options.only!r}; there are {_names(TARGETS)}")
+    known = Known(OUT / "published.runs.jsonl", [code_digest(), options.dtype])
     rows: list[dict[str, Any]] = []
     for model in dict.fromkeys(target.model for target in chosen):
         mine = [target for target in chosen if target.model == model]
-        rows += reproduce(model, mine, getattr(torch, options.dtype))
+        for row in reproduce(model, mine, getattr(torch, options.dtype), known):
+            said = f"{row['measured']} {row['note']}"
+            print(f"{model} {row['method']} {row['pattern']}: {said}", file=sys.stderr, flush=True)
+            rows.append(row)
     measured = [row for row in rows if row["measured"] != "-"]
     goals = [
         Goal(f"{row['model']} {row['method']} {row['pattern']}: distance", row["off"], TOLERANCE)
@@ -104,26 +115,44 @@ def main() -> None:
     publish("published", title, rows, goals, dtype=options.dtype)
 
 
-def reproduce(model: str, targets: Sequence[Target], dtype: torch.dtype) -> list[dict[str, Any]]:
-    """One row per target; all skipped with the reason where model or text cannot be had."""
+def reproduce(
+    model: str, targets: Sequence[Target], dtype: torch.dtype, known: Known
+) -> Iterator[dict[str, Any]]:
+    """One row per target, as it comes; skipped with the reason where it cannot be measured.
+
+    Args:
+        model: Hub id.
+        targets: Figures of this model.
+        dtype: Type of the weights.
+        known: Keeps what is measured.
+    """
+    missing = [target for target in targets if known.get(*_key(target)) is None]
+    for target in targets:
+        if target not in missing:
+            yield _row(target, known.get(*_key(target)), target.source)
+    if not missing:
+        return
     try:
         loaded = load_model(model, dtype=dtype)
         test = load_corpus("wikitext2")
         seqlen = targets[0].seqlen
         windows = token_windows(test, loaded.tokenizer, _ALL_WINDOWS, seqlen)
-        needs_draw = any(target.method in (WANDA, SPARSEGPT) for target in targets)
+        needs_draw = any(target.method in (WANDA, SPARSEGPT) for target in missing)
         calibration = crops(loaded.tokenizer, SAMPLES, seqlen) if needs_draw else windows[:1]
-    except (AutopruneError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        return [_row(target, None, f"skipped: {reason}") for target in targets]
-    rows = []
-    dense = DenseWeights(prunable_linears(loaded.model))
-    for target in targets:
-        with dense:
-            prune(loaded, target, calibration)
-            result = evaluate_windows(loaded.model, windows, batch=1)
-        rows.append(_row(target, result.perplexity, target.source))
-    return rows
+        dense = DenseWeights(prunable_linears(loaded.model))
+    except Exception as error:
+        yield from (_skipped(target, error) for target in missing)
+        return
+    for target in missing:
+        try:
+            with dense:
+                prune(loaded, target, calibration)
+                result = evaluate_windows(loaded.model, windows, batch=1)
+        except Exception as error:
+            # SparseGPT needs the most memory; what others measured stands all the same.
+            yield _skipped(target, error)
+            continue
+        yield _row(target, known.put(result.perplexity, *_key(target)), target.source)
 
 
 def prune(loaded: LoadedModel, target: Target, calibration: Tensor) -> None:
@@ -154,23 +183,33 @@ def crops(tokenizer: Any, count: int, seqlen: int, seed: int = 0) -> Tensor:
 
     Raises:
         PrerequisiteError: If C4 cannot be fetched.
+        UsageError: If no document is long enough.
     """
-    import datasets
-
-    files = {"train": "en/c4-train.00000-of-01024.json.gz"}
-    try:
-        documents = datasets.load_dataset("allenai/c4", data_files=files, split="train")
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise PrerequisiteError(f"C4 could not be fetched ({reason})") from error
+    documents = C4.fetch("train")
     rng = random.Random(seed)
-    found: list[list[int]] = []
-    while len(found) < count:
-        ids = tokenizer(documents[rng.randint(0, len(documents) - 1)]["text"])["input_ids"]
+    found = [_crop(tokenizer, documents, seqlen, rng) for _ in range(count)]
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def _crop(tokenizer: Any, documents: Any, seqlen: int, rng: random.Random) -> list[int]:
+    for _ in range(_TRIES):
+        text = documents[rng.randint(0, len(documents) - 1)][C4.column]
+        ids: list[int] = tokenizer(text)["input_ids"]
         if len(ids) > seqlen:
             start = rng.randint(0, len(ids) - seqlen - 1)
-            found.append(ids[start : start + seqlen])
-    return torch.tensor(found, dtype=torch.int64)
+            return ids[start : start + seqlen]
+    raise UsageError(
+        f"of {_TRIES} documents drawn from C4 none is longer than {seqlen} tokens; take windows of "
+        "2,048 or 4,096 tokens, as the published figures do"
+    )
+
+
+def _skipped(target: Target, error: Exception) -> dict[str, Any]:
+    return _row(target, None, f"skipped: {reason_of(error)[:160]}")
+
+
+def _key(target: Target) -> tuple[str, str, str, int]:
+    return target.model, target.method, target.pattern, target.seqlen
 
 
 def _row(target: Target, measured: float | None, note: str) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Perplexity of metrics, allocations and repairs by hand: the table of ``docs/pruning.md``."""
+"""Perplexity of metrics, allocations and repairs by hand: the table of ``docs/pruning.md``.
+
+With ``--part sealed`` every figure is a look that the ledger of sealed texts counts.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from autoprune.calibration.corpora import load_corpus
 from autoprune.calibration.splits import split
 from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.calibration.windows import token_windows
+from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
@@ -16,6 +20,8 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
 from benchmarks.table import publish
+from tasks.sealed_touches import touch
+from tasks.state import State
 
 
 @dataclass(frozen=True)
@@ -62,14 +68,24 @@ def main() -> None:
     seen = token_windows(parts.calibration, loaded.tokenizer, args.samples, 512)
     part = parts.selection if args.part == "selection" else parts.sealed
     unseen = token_windows(part, loaded.tokenizer, args.windows, 512)
+
+    def note_look(name: str) -> None:
+        if args.part == "sealed":
+            run = digest_json([vars(args), loaded.source.digest])[:16]
+            touch(State.open(), parts.sealed.digest, f"benchmark recipes {run} {name}")
+
     layers = prunable_linears(loaded.model)
     statistics = collect_statistics(loaded.model, seen, needs=BASIC | {"gram"})
     context = ModelContext(layers, statistics)
+    note_look("dense")
     rows: list[dict[str, Any]] = [
         {"recipe": "dense", "perplexity": evaluate_windows(loaded.model, unseen).perplexity}
     ]
     dense = DenseWeights(layers)
     for row in ROWS:
+        parts_of_name = [row.metric, row.allocation, row.solver]
+        name = " + ".join(p for p in parts_of_name if p not in ("uniform", "none"))
+        note_look(name)
         metric = build_metric(row.metric)
         plan = PruningPlan.build(
             args.sparsity, group=metric.group, allocation=row.allocation, solver=row.solver
@@ -83,8 +99,6 @@ def main() -> None:
                 context=context,
             )
             found = evaluate_windows(loaded.model, unseen)
-        parts_of_name = [row.metric, row.allocation, row.solver]
-        name = " + ".join(p for p in parts_of_name if p not in ("uniform", "none"))
         rows.append({"recipe": name, "perplexity": found.perplexity})
         print(f"{name}: {found.perplexity:.2f}, pruned in {outcome.seconds:.1f} s", flush=True)
     title = (

@@ -10,9 +10,21 @@ import pytest
 from torch import Tensor
 
 from autoprune.calibration.corpora import Corpus, load_corpus
+from autoprune.calibration.splits import split
 from autoprune.calibration.windows import token_windows
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
-from benchmarks import compact, found_recipe, repairs, row_systems, searching, table, throughput
+from benchmarks import (
+    compact,
+    found_recipe,
+    recipes,
+    repairs,
+    row_systems,
+    searching,
+    table,
+    throughput,
+)
+from tasks.sealed_touches import touches
+from tasks.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -76,12 +88,17 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     found = searching.run_search(tmp_path / "cell", wanted)
     words = ["--run", str(tmp_path / "cell"), "--quick", "--windows", "3"]
     words += ["--second", str(tiny_folder), "--second-samples", "2"]
+    sealed = split(load_corpus(str(text_file))).sealed.digest
+    before = touches(State.open(), sealed)
     record = run(found_recipe, monkeypatch, out, *words)
+    looks = touches(State.open(), sealed) - before
     assert record["recipe"] == found["recipe"]
     searched = [row for row in record["rows"] if row["model"] == "searched"]
     assert len(searched) == 1 + 3 * 4
     assert searched == sorted(searched, key=lambda row: row["sealed"])
     assert [row["recipe"] for row in record["rows"][len(searched) :]] == ["found", "wanda", "ria"]
+    # Each figure on the sealed text is one look.
+    assert looks == len({row["as"] for row in searched}) + 3
     # Recipes are written with bars, which are no borders of the table.
     lines = [x for x in (out / "found_recipe.md").read_text().splitlines() if x.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in lines} == {6}
@@ -89,6 +106,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     monkeypatch.setattr(found_recipe, "evaluate_windows", None)
     again = run(found_recipe, monkeypatch, out, *words)
     assert again["rows"] == record["rows"]
+    assert touches(State.open(), sealed) - before == looks
 
 
 def test_the_plain_loop_and_the_search_try_one_list(
@@ -109,7 +127,7 @@ def test_the_plain_loop_and_the_search_try_one_list(
 def test_repairs_row_systems_and_compact_forms_come_to_a_table(
     home: Path, tiny_folder: Path, text_file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (repairs, row_systems):
+    for module in (recipes, repairs, row_systems):
         shorten(module, monkeypatch, tiny_folder, text_file)
     chosen = ("--solvers", "none", "sparsegpt", "mrp", "--windows", "3", "--samples", "4")
     made = run(repairs, monkeypatch, out, *chosen)["rows"]
@@ -117,5 +135,12 @@ def test_repairs_row_systems_and_compact_forms_come_to_a_table(
     assert worst["none"] == 1 and worst["mrp"] < worst["sparsegpt"] < 1
     systems = run(row_systems, monkeypatch, out, "--block", "1")["rows"]
     assert all(float(row["panels, error"]) < 1e-4 for row in systems)
+    monkeypatch.setattr(recipes, "ROWS", recipes.ROWS[:2])
+    few = ("--windows", "3", "--samples", "4")
+    assert len(run(recipes, monkeypatch, out, *few)["rows"]) == 3
+    sealed = split(load_corpus(str(text_file))).sealed.digest
+    assert touches(State.open(), sealed) == 0
+    run(recipes, monkeypatch, out, *few, "--part", "sealed")
+    assert touches(State.open(), sealed) == 3
     forms = run(compact, monkeypatch, out, "--model", str(tiny_folder))["rows"]
     assert [row["form"] for row in forms[1:]] == ["bitmask", "csr", "gzip -6"]
