@@ -44,6 +44,7 @@ class Splits:
         sealed: For the final figure, touched once.
         digest: SHA-256 over the three parts.
         shared: Documents with common 13-grams, the dropped ones first.
+        whole: SHA-256 of the corpus that was split.
     """
 
     calibration: Corpus
@@ -51,6 +52,7 @@ class Splits:
     sealed: Corpus
     digest: str
     shared: tuple[Shared, ...]
+    whole: str
 
 
 def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) -> Splits:
@@ -95,7 +97,7 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     parts = [_part(*entry) for entry in zip(sources, NAMES, drawn, strict=True)]
     shared.sort(key=lambda entry: (not entry.dropped, -entry.ratio))
     digest = digest_json([part.digest for part in parts])
-    return Splits(parts[0], parts[1], parts[2], digest, tuple(shared))
+    return Splits(parts[0], parts[1], parts[2], digest, tuple(shared), corpus.digest)
 
 
 def _part(corpus: Corpus, name: str, texts: list[str]) -> Corpus:

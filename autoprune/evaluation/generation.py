@@ -37,13 +37,29 @@ def greedy_replies(
     Raises:
         UsageError: If a prompt and its reply do not fit the model's positions.
     """
-    ids = [_token_ids(loaded.tokenizer, prompt) for prompt in prompts]
-    _check_length(loaded, max(map(len, ids), default=0) + new_tokens)
+    ids = check_length(loaded, prompts, new_tokens)
     replies: list[str] = []
     for start in range(0, len(ids), batch):
         replies += _reply_batch(loaded, ids[start : start + batch], new_tokens, stop)
         report(Progress("generation", len(replies), len(ids)))
     return replies
+
+
+def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
+    """Token ids of the prompts, if the longest and its reply fit the model.
+
+    Raises:
+        UsageError: If they do not fit its positions.
+    """
+    ids = [_token_ids(loaded.tokenizer, prompt) for prompt in prompts]
+    length = max(map(len, ids), default=0) + new_tokens
+    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise UsageError(
+            f"the longest prompt and its reply take {length} tokens; the model has {limit} "
+            "positions: use fewer examples or a shorter reply"
+        )
+    return ids
 
 
 @torch.inference_mode()
@@ -91,15 +107,6 @@ def _token_ids(tokenizer: Any, prompt: str) -> list[int]:
     ids: list[int] = tokenizer(prompt)["input_ids"]
     start = [tokenizer.bos_token_id, tokenizer.eos_token_id, 0]
     return ids or [next(token for token in start if token is not None)]
-
-
-def _check_length(loaded: LoadedModel, length: int) -> None:
-    limit = getattr(loaded.model.config, "max_position_embeddings", None)
-    if limit is not None and length > limit:
-        raise UsageError(
-            f"the longest prompt and its reply take {length} tokens; the model has {limit} "
-            "positions: use fewer examples or a shorter reply"
-        )
 
 
 def _cut(reply: str, stop: Sequence[str]) -> str:

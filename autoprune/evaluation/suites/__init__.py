@@ -1,9 +1,15 @@
 """Evaluation suites: one registry, rows with protocol and provenance."""
 
 from autoprune.evaluation.suites import cost, live, lm, reasoning, tasks
-from autoprune.evaluation.suites.suite import SUITES, Suite, build_suite, build_suites
+from autoprune.evaluation.suites.suite import (
+    SUITES,
+    Suite,
+    build_suite,
+    build_suites,
+    check_suite,
+)
 
 # Importing a module registers its suite.
 BUILT_IN = (cost, live, lm, reasoning, tasks)
 
-__all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites"]
+__all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites", "check_suite"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from autoprune.digest import digest_json
+from autoprune.errors import UsageError
 from autoprune.registry import Registry
 
 _NAMES = ("Anna", "Ben", "Clara", "David", "Emma", "Farid", "Grace", "Hugo", "Ines", "Jun")
@@ -48,7 +49,7 @@ def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> li
 
     Raises:
         UnknownNameError: If there is no such generator.
-        ValueError: If the generator cannot make that many different items.
+        UsageError: If the generator cannot make that many different items.
     """
     generator = GENERATORS.get(name)
     items: dict[str, Item] = {}
@@ -59,7 +60,9 @@ def draw_items(name: str, count: int, seed: int, *, purpose: str = "test") -> li
         items.setdefault(item.question, item)
     if len(items) >= count:
         return list(items.values())
-    raise ValueError(f"generator {name!r} made {len(items)} different items, {count} were asked")
+    raise UsageError(
+        f"generator {name!r} made {len(items)} different items, {count} were asked; ask for fewer"
+    )
 
 
 @GENERATORS.register("digits")

@@ -14,17 +14,14 @@ from typing import Any
 
 from autoprune.digest import digest_file, digest_json
 from autoprune.errors import UsageError
-from autoprune.evaluation.generation import greedy_replies
+from autoprune.evaluation.finite import NotFiniteError, finite_logits
+from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.grading.grader import Grade, Grader
 from autoprune.evaluation.hygiene import decontaminate
 from autoprune.evaluation.intervals import bootstrap_slope
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
 from autoprune.evaluation.suites.dated import DatedItem, last_day, load_dated_items
-from autoprune.evaluation.suites.provenance import (
-    model_protocol,
-    model_provenance,
-    outputs_are_finite,
-)
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
@@ -77,6 +74,19 @@ class LiveSuite:
         if self.cutoff is not None:
             last_day(self.cutoff)
 
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`.
+
+        Raises:
+            UsageError: If the model has no declared cutoff, the file is not usable, or a prompt
+                and its reply are longer than the model's positions.
+            ContaminationError: If all items were seen, or any with the policy ``refuse``.
+        """
+        self._declared_cutoff(loaded)
+        items, _, _ = self._chosen(around)
+        prompts = [self._prompt(loaded, item.question) for item in items]
+        check_length(loaded, prompts, self.new_tokens)
+
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
     ) -> list[Row]:
@@ -86,10 +96,7 @@ class LiveSuite:
             UsageError: If the model has no declared cutoff or the file is not usable.
         """
         cutoff = self._declared_cutoff(loaded)
-        path = Path(self.items).expanduser()
-        read = load_dated_items(path)
-        items, notes = self._clean(read.items, around)
-        items = items[-self.limit :] if self.limit else items
+        items, notes, path = self._chosen(around)
         with Grader() as grader:
             protocol: dict[str, Any] = {
                 "version": VERSION, "cutoff": cutoff.isoformat(), "file": digest_file(path),
@@ -100,25 +107,31 @@ class LiveSuite:
             context = RowContext(
                 self.name, model_protocol(loaded) | protocol, model_provenance(loaded), self.seed
             )
-            notes |= {"unusable_rows": read.skipped}
             prompts = [self._prompt(loaded, item.question) for item in items]
-            if prompts and not outputs_are_finite(
-                loaded, loaded.tokenizer(prompts[0])["input_ids"]
-            ):
-                reason = "the logits are NaN or infinite: the model computes no usable numbers"
+            try:
+                with finite_logits(loaded.model):
+                    replies = greedy_replies(
+                        loaded, prompts, new_tokens=self.new_tokens, batch=self.batch, report=report
+                    )
+            except NotFiniteError as error:
                 return [
                     context.missing(
-                        "after cutoff", "accuracy", reason, status="not_finite", details=notes
+                        "after cutoff", "accuracy", str(error), status="not_finite", details=notes
                     )
                 ]
-            replies = greedy_replies(
-                loaded, prompts, new_tokens=self.new_tokens, batch=self.batch, report=report
-            )
             grades = [
                 grader.grade_reply(reply, item.answer)
                 for item, reply in zip(items, replies, strict=True)
             ]
         return self._rows(items, grades, cutoff, context, notes)
+
+    def _chosen(self, around: Surroundings) -> tuple[list[DatedItem], dict[str, Any], Path]:
+        """The items to measure on, what is known of them, and the file they come from."""
+        path = Path(self.items).expanduser()
+        read = load_dated_items(path)
+        items, notes = self._clean(read.items, around)
+        items = items[-self.limit :] if self.limit else items
+        return items, notes | {"unusable_rows": read.skipped}, path
 
     def _declared_cutoff(self, loaded: LoadedModel) -> date:
         declared = self.cutoff or getattr(loaded.model.config, "knowledge_cutoff", None)

@@ -1,8 +1,9 @@
 """Suite ``lm``: perplexity, bits per byte and distance to the dense model, with intervals."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -36,12 +37,14 @@ class Prepared:
         windows: Token ids ``[windows, seqlen]``.
         cleaned: What was found and dropped.
         digest: SHA-256 of the text before anything was dropped.
+        split: Part, seed and digest of the split that the text is a part of; empty for a whole one.
     """
 
     corpus: Corpus
     windows: Tensor
     cleaned: Cleaned
     digest: str
+    split: dict[str, Any] = field(default_factory=dict)
 
 
 @SUITES.register("lm")
@@ -79,6 +82,15 @@ class LanguageSuite:
                 f"{self.batch} is not possible; name a corpus, seqlen is at least 2, others 1"
             )
 
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """Cut all windows; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a corpus is unknown, or shorter than one window.
+            ContaminationError: If a corpus was seen and the policy is ``refuse``.
+        """
+        self._texts(loaded, around)
+
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
     ) -> list[Row]:
@@ -92,28 +104,41 @@ class LanguageSuite:
             "version": VERSION, "part": self.part, "seqlen": self.seqlen, "seed": self.seed,
         }  # fmt: skip
         context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
-        prepared: dict[str, Prepared] = {}
-        rows: list[Row] = []
-        for ref in self.corpora:
-            try:
-                prepared[ref] = self._prepare(loaded, ref, around)
-            except PrerequisiteError as error:
-                rows.append(context.missing(ref, "perplexity", str(error)))
-            except ContaminationError as error:
-                if around.overlap == "refuse":
-                    raise
-                # Nothing is left of this corpus; the others are still measured.
-                rows.append(context.missing(ref, "perplexity", str(error)))
-        for text in prepared.values():
+        prepared, lacking = self._texts(loaded, around)
+        rows = [context.missing(ref, "perplexity", why) for ref, why in lacking.items()]
+        for text in prepared:
             rows += self._loss_rows(loaded, text, context, report)
         if self.dense is not None and prepared:
             rows += self._distance_rows(loaded, prepared, context, report)
         return rows
 
+    def _texts(
+        self, loaded: LoadedModel, around: Surroundings
+    ) -> tuple[list[Prepared], dict[str, str]]:
+        """The texts to measure on, and by reference why one cannot be had."""
+        prepared: list[Prepared] = []
+        lacking: dict[str, str] = {}
+        for ref in dict.fromkeys(self.corpora):
+            try:
+                prepared.append(self._prepare(loaded, ref, around))
+            except PrerequisiteError as error:
+                lacking[ref] = str(error)
+            except ContaminationError as error:
+                if around.overlap == "refuse":
+                    raise
+                # Nothing is left of this corpus; the others are still measured.
+                lacking[ref] = str(error)
+        return _told_apart(prepared), lacking
+
     def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
         corpus = load_corpus(ref, cache=around.cache).measures()
+        whole, drawn = corpus.digest, {}
         if self.part != "all":
-            corpus = getattr(split(corpus, self.seed), self.part)
+            splits = split(corpus, self.seed)
+            corpus = getattr(splits, self.part)
+            drawn = {"part": self.part, "seed": self.seed, "digest": splits.digest}
+        if self.part in ("all", "sealed"):
+            around.look(corpus.digest, whole)
         found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
         used = corpus
         if found.dropped:
@@ -128,7 +153,7 @@ class LanguageSuite:
                 f"{found.dropped} of {len(corpus.documents)} parts of {corpus.name!r} are text the "
                 f"model was calibrated on, and without them {error}"
             ) from error
-        return Prepared(used, windows, found, corpus.digest)
+        return Prepared(used, windows, found, corpus.digest, drawn)
 
     def _loss_rows(
         self,
@@ -147,7 +172,7 @@ class LanguageSuite:
             "tokens": result.tokens, "seconds": result.seconds, "nats_per_token": _finite(mean),
             "bytes_per_token": bytes_per_token, "item_unit": "nats per token",
             "starts_with_beginning_token": begin is not None and int(windows[0, 0]) == begin,
-            "overlap": text.cleaned.report, "text": text.digest,
+            "overlap": text.cleaned.report, "text": text.digest, "split": text.split,
         }  # fmt: skip
         bits = 1 / (math.log(2) * bytes_per_token)
         exponentials = (_exp(interval[0]), _exp(interval[1])) if interval else None
@@ -167,18 +192,21 @@ class LanguageSuite:
     def _distance_rows(
         self,
         loaded: LoadedModel,
-        prepared: Mapping[str, "Prepared"],
+        prepared: Sequence["Prepared"],
         context: RowContext,
         report: Report,
     ) -> list[Row]:
         dense = load_model(str(self.dense), dtype=loaded.model.dtype)
-        if dense.model.config.vocab_size != loaded.model.config.vocab_size:
-            raise UsageError(
-                f"the dense model {self.dense!r} has {dense.model.config.vocab_size} tokens, the "
-                f"measured one {loaded.model.config.vocab_size}; name the model it was made from"
+        sizes = dense.model.config.vocab_size, loaded.model.config.vocab_size
+        if sizes[0] != sizes[1]:
+            # The losses above are measured and stand.
+            why = (
+                f"the dense model {self.dense!r} has {sizes[0]} tokens, the measured one "
+                f"{sizes[1]}; name the model it was made from"
             )
+            return [context.missing(text.corpus.name, "kl_to_dense", why) for text in prepared]
         rows = []
-        for text in prepared.values():
+        for text in prepared:
             corpus, windows = text.corpus, text.windows
             wanted = dense_predictions(dense.model, windows, report=report, batch=self.batch)
             items = kl_to_dense(loaded.model, wanted, report=report, batch=self.batch)
@@ -193,6 +221,19 @@ class LanguageSuite:
                 )
             )  # fmt: skip
         return rows
+
+
+def _told_apart(texts: list[Prepared]) -> list[Prepared]:
+    """Texts of one file name get the start of their digests, so that no row is another's."""
+    names = Counter(text.corpus.name for text in texts)
+    return [
+        text
+        if names[text.corpus.name] == 1
+        else replace(
+            text, corpus=replace(text.corpus, name=f"{text.corpus.name} {text.digest[:8]}")
+        )
+        for text in texts
+    ]
 
 
 def _data_protocol(corpus: Corpus, windows: Tensor) -> dict[str, Any]:

@@ -52,20 +52,6 @@ def machine() -> dict[str, Any]:
     return {"processor": found, "threads": torch.get_num_threads()}
 
 
-def outputs_are_finite(loaded: LoadedModel, token_ids: list[int]) -> bool:
-    """Whether the logits for a short text are all finite; a broken model is a result, not a crash.
-
-    Args:
-        loaded: The model.
-        token_ids: Tokens to try, at least one.
-    """
-    with torch.inference_mode():
-        logits = loaded.model(
-            input_ids=torch.tensor([token_ids], device=loaded.model.device), use_cache=False
-        ).logits
-    return bool(torch.isfinite(logits).all())
-
-
 def _version(package: str) -> str:
     try:
         return version(package)

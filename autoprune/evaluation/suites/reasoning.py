@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
-from autoprune.evaluation.generation import greedy_replies
+from autoprune.evaluation.finite import NotFiniteError, finite_logits
+from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.grading.grader import Grader
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
-from autoprune.evaluation.suites.provenance import (
-    model_protocol,
-    model_provenance,
-    outputs_are_finite,
-)
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
@@ -57,11 +54,23 @@ class ReasoningSuite:
         for generator in self.generators:
             GENERATORS.get(generator)
 
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """Draw all items and see that they fit; see
+        :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a generator has not as many items, or a prompt and its reply are longer
+                than the model's positions.
+        """
+        for name in self._names():
+            _, prompts = self._drawn(name)
+            check_length(loaded, prompts, self.new_tokens)
+
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
-        names = self.generators or tuple(name for name, _ in GENERATORS.items())
+        names = self._names()
         with Grader() as grader:
             settings = {
                 "version": VERSION, "items": self.items, "seed": self.seed, "shots": self.shots,
@@ -87,18 +96,26 @@ class ReasoningSuite:
             )
         return rows
 
-    def _measure(self, loaded: LoadedModel, name: str, context: RowContext, grader: Grader) -> Row:
+    def _names(self) -> tuple[str, ...]:
+        return self.generators or tuple(name for name, _ in GENERATORS.items())
+
+    def _drawn(self, name: str) -> tuple[list[Item], list[str]]:
+        """Items of a generator, and their prompts."""
         items = draw_items(name, self.items, self.seed)
         examples = draw_items(name, self.shots, self.seed, purpose="examples")
-        prompts = [_prompt(examples, item) for item in items]
+        return items, [_prompt(examples, item) for item in items]
+
+    def _measure(self, loaded: LoadedModel, name: str, context: RowContext, grader: Grader) -> Row:
+        items, prompts = self._drawn(name)
         protocol = {"data": digest_json(prompts)}
-        first = loaded.tokenizer(prompts[0])["input_ids"]
-        if not outputs_are_finite(loaded, first):
-            reason = "the logits are NaN or infinite: the model computes no usable numbers"
+        try:
+            with finite_logits(loaded.model):
+                replies = greedy_replies(
+                    loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
+                )
+        except NotFiniteError as error:
+            reason = str(error)
             return context.missing(name, "accuracy", reason, status="not_finite", protocol=protocol)
-        replies = greedy_replies(
-            loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
-        )
         grades = [
             # A single step is answered right after the marker, which the prompt already holds.
             grader.grade_reply(

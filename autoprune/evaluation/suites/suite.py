@@ -14,7 +14,11 @@ from autoprune.registry import Registry
 
 
 class Suite(Protocol):
-    """Measures a model; a frozen dataclass whose fields are its settings."""
+    """Measures a model; a frozen dataclass whose fields are its settings.
+
+    A suite may have a method ``check(loaded, *, around)``, which raises what :meth:`run` would
+    raise for this request and this model, and measures nothing; see :func:`check_suite`.
+    """
 
     @property
     def name(self) -> str:
@@ -33,6 +37,22 @@ class Suite(Protocol):
         Returns:
             Rows with protocol and provenance; what could not be measured is a row with the reason.
         """
+
+
+def check_suite(suite: Suite, loaded: LoadedModel, around: Surroundings = ALONE) -> None:
+    """Have a suite look at its request, so that a wrong one costs no other suite its figures.
+
+    Args:
+        suite: The suite; one without a check is not looked at.
+        loaded: The model that it will measure.
+        around: What it will be given.
+
+    Raises:
+        AutopruneError: What the suite refuses.
+    """
+    check = getattr(suite, "check", None)
+    if check is not None:
+        check(loaded, around=around)
 
 
 SUITES: Registry[Callable[..., Suite]] = Registry("suite", "autoprune.suites")

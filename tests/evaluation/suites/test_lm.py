@@ -80,6 +80,48 @@ def test_distance_to_dense_is_zero_for_the_dense_model(text_file: str, tmp_path:
     assert other.protocol["dense"]
 
 
+def test_a_dense_model_of_other_tokens_costs_no_figure(text_file: str, tmp_path: Path) -> None:
+    subject = tiny_subject()
+    save_model(subject.model, subject.tokenizer, tmp_path / "dense", {})
+    subject.model.resize_token_embeddings(270)
+    suite = LanguageSuite((text_file,), seqlen=32, windows=3, dense=str(tmp_path / "dense"))
+    loss, _, distance = suite.run(subject)
+    assert loss.status == "ok" and distance.status == "unavailable"
+    assert "has 258 tokens, the measured one 270" in distance.reason
+
+
+def test_texts_of_one_file_name_are_told_apart(text_file: str, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "text.txt"
+    other.parent.mkdir()
+    other.write_text(TEXT.upper())
+    suite = LanguageSuite((text_file, str(other)), seqlen=32, windows=2)
+    names = [row.name for row in suite.run(tiny_subject()) if row.metric == "perplexity"]
+    assert len(set(names)) == 2 and all(name.startswith("text.txt ") for name in names)
+
+
+def test_a_look_is_noted_before_anything_is_measured(
+    text_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.evaluation.suites import lm
+
+    looks: list[tuple[str, str]] = []
+    around = Surroundings(look=lambda text, whole: looks.append((text, whole)))
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lm, "evaluate_windows", killed)
+    for part in ("all", "selection", "sealed"):
+        suite = build_suite(f"lm:corpora={text_file},part={part},seqlen=32,seed=3")
+        with pytest.raises(KeyboardInterrupt):
+            suite.run(tiny_subject(), report=lambda progress: None, around=around)
+    corpus = load_corpus(text_file)
+    whole = corpus.digest
+    assert looks == [(whole, whole), (split(corpus, 3).sealed.digest, whole)]
+
+
 def test_parts_of_a_corpus_are_disjoint_figures(text_file: str) -> None:
     rows = [
         build_suite(f"lm:corpora={text_file},part={part},seqlen=32").run(
@@ -89,6 +131,9 @@ def test_parts_of_a_corpus_are_disjoint_figures(text_file: str) -> None:
     ]
     with pytest.raises(ProtocolMismatchError, match="part is 'selection' and 'sealed'"):
         compare_rows(*rows)
+    drawn = [row.details["split"] for row in rows]
+    assert [entry["part"] for entry in drawn] == ["selection", "sealed"]
+    assert drawn[0]["digest"] == drawn[1]["digest"] and drawn[0]["seed"] == 0
 
 
 def test_broken_model_is_a_result(text_file: str) -> None:

@@ -49,7 +49,7 @@ def test_single_step_answers_are_right(name: str) -> None:
 
 
 def test_more_items_than_exist_are_refused() -> None:
-    with pytest.raises(ValueError, match="different items, 500 were asked"):
+    with pytest.raises(UsageError, match="different items, 500 were asked"):
         draw_items("multiplication", 500, seed=0)
 
 
@@ -123,10 +123,24 @@ def test_broken_model_is_a_result() -> None:
     assert all(row.value is None and "NaN" in row.reason for row in rows)
 
 
+def test_numbers_that_break_off_in_a_later_prompt_are_no_accuracy() -> None:
+    subject = tiny_subject()
+    suite = ReasoningSuite(("addition",), items=3, new_tokens=2, shots=0, batch=1)
+    calls: list[int] = []
+
+    def overflow(module: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return output * (float("nan") if len(calls) > 4 else 1)
+
+    subject.model.lm_head.register_forward_hook(overflow)
+    (row,) = suite.run(subject)
+    assert (row.status, row.value, len(calls)) == ("not_finite", None, 5)
+
+
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean addition"):
         build_suite("reasoning:generators=adition")
     with pytest.raises(UsageError, match="items 0"):
         build_suite("reasoning:items=0")
     with pytest.raises(UsageError, match="positions"):
-        ReasoningSuite(("addition",), items=1).run(tiny_subject(positions=32))
+        ReasoningSuite(("addition",), items=1).check(tiny_subject(positions=32))

@@ -9,8 +9,9 @@ from tiny_subject import broken_subject, tiny_subject
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
-from autoprune.evaluation.suites.rows import Row
+from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.task_names import GROUPS, STUDY, UNAVAILABLE
+from autoprune.evaluation.suites.task_rows import group_mean
 from autoprune.evaluation.suites.tasks import TasksSuite
 
 QUESTIONS = [
@@ -47,6 +48,11 @@ FILTERS = """
 filter_list:
   - {name: first, filter: [{function: regex, regex_pattern: "(.)"}, {function: take_first}]}
   - {name: whole, filter: [{function: take_first}]}
+"""
+GROUP = """
+group: local_group
+task: [local_choice, local_second]
+aggregate_metric_list: [{{metric: acc, weight_by_size: {weighted}}}]
 """
 BROKEN = """
 task: local_broken
@@ -216,6 +222,76 @@ def test_a_document_counts_once_however_many_filters_read_its_answer(
         overlap = row.details["overlap"]
         assert (overlap["checked"], overlap["contaminated"], overlap["dropped"]) == (5, 1, 1)
         assert len(row.items) == row.details["items"] == 4
+
+
+def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
+    folder: str, tmp_path: Path
+) -> None:
+    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.evaluation.suites.cleaning import Surroundings
+
+    long = {**QUESTIONS[3], "question": "one two three four five six seven eight nine two and two"}
+    data = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
+    data[0].write_text("".join(json.dumps(q) + "\n" for q in QUESTIONS))
+    data[1].write_text("".join(json.dumps(q) + "\n" for q in [long, QUESTIONS[0]]))
+    for name, file in zip(("local_choice", "local_second"), data, strict=True):
+        text = CHOICE.replace("local_choice", name) + SHARED
+        (tmp_path / f"{name}.yaml").write_text(text.format(data=file))
+    subject = tiny_subject()
+    seen = Surroundings(seen=SeenText.of(["zero one two three four five six seven eight ten"]))
+    for weighted in (True, False):
+        (tmp_path / "group.yaml").write_text(GROUP.format(weighted=weighted))
+        suite = TasksSuite(("local_group",), str(tmp_path))
+        first, second, group = _accuracies(suite.run(subject))
+        assert group.items == first.items + second.items and len(group.items) == 6
+        parts = (first.value or 0.0, second.value or 0.0)
+        shares = (4 / 6, 2 / 6) if weighted else (0.5, 0.5)
+        wanted = sum(part * share for part, share in zip(parts, shares, strict=True))
+        assert group.value == pytest.approx(wanted)
+        assert compare_rows(group, group).items == 6
+        *_, left = _accuracies(suite.run(subject, around=seen))
+        assert len(left.items) == 5
+        with pytest.raises(ProtocolMismatchError, match="tasks_digest"):
+            compare_rows(group, left)
+
+
+def _accuracies(rows: list[Row]) -> list[Row]:
+    found = [row for row in rows if row.metric == "acc"]
+    assert [row.name for row in found] == ["local_choice", "local_second", "local_group"]
+    return found
+
+
+def test_our_groups_pair_the_items_of_each_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = RowContext("tasks", {}, {})
+    monkeypatch.setitem(GROUPS, "two", ("a", "b"))  # type: ignore[arg-type]
+
+    def mean(*scores: list[bool]) -> Row:
+        rows = [
+            context.accuracy(name, list(correct), metric="acc")
+            for name, correct in zip("ab", scores, strict=True)
+        ]
+        return group_mean("two", rows, context)
+
+    first, second = mean([True] * 9, [True, False]), mean([True] * 9, [False, False])
+    assert (first.value, second.value) == (0.75, 0.5)
+    assert compare_rows(first, second).difference == -0.25
+    lacking = group_mean("two", [context.missing("a", "acc", "NaN", status="not_finite")], context)
+    assert (lacking.status, lacking.reason) == ("not_finite", "no figure for a, b")
+
+
+def test_numbers_that_break_off_in_the_middle_are_no_accuracy(folder: str) -> None:
+    import torch
+
+    subject, calls = tiny_subject(), []
+
+    def overflow(module: object, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        return output * (float("inf") if len(calls) > 2 else 1)
+
+    subject.model.lm_head.register_forward_hook(overflow)
+    (row,) = TasksSuite(("local_choice",), folder, batch=1).run(subject)
+    assert (row.status, row.value) == ("not_finite", None) and len(calls) == 3
+    assert not subject.model._forward_hooks
 
 
 def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:

@@ -1,0 +1,47 @@
+"""Watching a model's logits while something else runs it: a generator, a harness."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from autoprune.errors import AutopruneError
+
+
+class NotFiniteError(AutopruneError):
+    """A model computed NaN or infinite logits: a result of the measurement, no fault of it."""
+
+    def __init__(self) -> None:
+        super().__init__("the logits are NaN or infinite: the model computes no usable numbers")
+
+
+@contextmanager
+def finite_logits(model: PreTrainedModel) -> Iterator[None]:
+    """Watch every forward pass of the block.
+
+    A type of few bits may overflow on one prompt and on no other, and what follows from NaN, an
+    answer like any other, would count as an ordinary wrong one.
+
+    Args:
+        model: A causal language model; its outputs have ``logits``.
+
+    Raises:
+        NotFiniteError: At the first pass whose logits are not all finite.
+    """
+    handle = model.register_forward_hook(_check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _check(_model: Any, _inputs: Any, output: Any) -> None:
+    logits = getattr(output, "logits", None)
+    if logits is None or not logits.numel():
+        return
+    # The least and the largest show all three, and need no memory beside the logits.
+    least, largest = torch.aminmax(logits)
+    if not bool(torch.isfinite(least) & torch.isfinite(largest)):
+        raise NotFiniteError
