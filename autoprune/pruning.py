@@ -312,13 +312,16 @@ def prune_one_shot(
 def repair_layer(
     layer: PrunableLinear, keep: Tensor, stats: Mapping[str, Tensor], plan: PruningPlan
 ) -> tuple[Tensor, list[str]]:
-    """Repair one layer and write it; returns the final mask and notes that name the layer."""
+    """Repair one layer and write it; returns the final mask and notes that name the layer.
+
+    Mask and statistics may lie on another device than the layer; the final mask is on the CPU.
+    """
     if isinstance(plan.solver, Plain):
         layer.zero(keep)
         return keep.cpu(), []
     weight = layer.read()
     near = beside(weight, stats, plan.solver.needs)
-    result = plan.solver.repair(weight, keep, near, plan.pattern)
+    result = plan.solver.repair(weight, keep.to(weight.device), near, plan.pattern)
     layer.write(result.weight)
     return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]
 

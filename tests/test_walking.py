@@ -18,9 +18,11 @@ from autoprune.solvers import Walk, build_solver
 from autoprune.walking import prune_from_scores
 
 
-def prune(family: str, solver: str, windows: Tensor) -> tuple[dict[str, Tensor], PruneOutcome]:
+def prune(
+    family: str, solver: str, windows: Tensor, device: str = "cpu"
+) -> tuple[dict[str, Tensor], PruneOutcome]:
     """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
-    model = tiny_model(family)
+    model = tiny_model(family).to(device)
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
     dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)

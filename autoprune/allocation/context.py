@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 from torch import Tensor
 
 from autoprune.errors import UsageError
+from autoprune.precision import where_float64_is
 
 T = TypeVar("T")
 Level = Literal["block", "projection"]
@@ -144,6 +145,9 @@ def numels(ctx: AllocationContext) -> dict[str, int]:
 
 
 def wanda_scores(ctx: AllocationContext, name: str) -> Tensor:
-    """``|W| * x_norm`` of a unit, [o, i]; what OWL and DLP measure layers by."""
-    weight = ctx.weight(name)
+    """``|W| * x_norm`` of a unit, [o, i]; what OWL and DLP measure layers by.
+
+    On a device that has float64, in which their sums are taken.
+    """
+    weight = where_float64_is(ctx.weight(name))
     return weight.abs() * ctx.stats(name)["x_norm"].to(weight.device)

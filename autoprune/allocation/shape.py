@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoprune.precision import where_float64_is
+
 HISTOGRAM_BINS = 100
 
 
@@ -15,7 +17,7 @@ def skewness(weight: Tensor) -> float:
     Two passes in float64: sums of cubes in half precision are worthless. Gaussian weights give
     0.995, Laplacian ones 2. A constant matrix gives 0.
     """
-    centred = weight.detach().abs().double().reshape(-1)
+    centred = where_float64_is(weight.detach()).abs().double().reshape(-1)
     centred = centred - centred.mean()
     squares = centred.square()
     variance = float(squares.mean())
@@ -42,7 +44,7 @@ def spectrum(weight: Tensor) -> Tensor:
 
     Taken from the smaller of the two Gram matrices, several times faster than singular values.
     """
-    matrix = weight.detach().double()
+    matrix = where_float64_is(weight.detach()).double()
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.t()
     values: Tensor = torch.linalg.eigvalsh(matrix @ matrix.t())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
+from autoprune.precision import where_float64_is
 from autoprune.solvers.mrp import fit_kept
 from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped, output_errors
 
@@ -61,7 +62,7 @@ class Alps(Solver):
         return torch.where(found, fitted, given) / scale, torch.where(found, keep, problem.keep)
 
     def _support(self, weight: Tensor, keep: Tensor, matrix: Tensor, pattern: NM | None) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix.double())
+        values, vectors = torch.linalg.eigh(where_float64_is(matrix).double())
         values, vectors = values.to(weight), vectors.to(weight)
         goal = weight @ matrix
         counts = keep.sum(dim=1)

@@ -108,7 +108,7 @@ class Solver(TextForm, ABC):
         # A row that loses nothing needs no repair, and rounding must not touch it.
         whole = (keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
         repaired = torch.where(whole, dense, repaired)
-        repaired = torch.where(kept, repaired, torch.zeros((), dtype=dense.dtype))
+        repaired = torch.where(kept, repaired, 0.0)
         if "gram" in self.needs:
             repaired, kept = _never_worse(problem, repaired, kept)
         return Repair(repaired, kept, tuple(problem.notes))
@@ -154,7 +154,7 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
 
 def _never_worse(problem: Problem, weight: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     dense, gram = problem.weight, problem.gram
-    plain = torch.where(problem.keep, dense, torch.zeros((), dtype=dense.dtype))
+    plain = torch.where(problem.keep, dense, 0.0)
     before = output_errors(plain - dense, gram)
     after = output_errors(weight - dense, gram)
     # NaN fails every comparison, so ask for what must hold.

@@ -1,0 +1,176 @@
+"""Accelerators: fake tensors show on any machine what meets where; a GPU shows the rest."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from test_walking import prune
+from tiny_models import random_windows, tiny_model
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.overrides import TorchFunctionMode
+
+from autoprune.allocation import ModelContext, build_allocator
+from autoprune.allocation.shape import skewness, spectrum
+from autoprune.calibration.statistics import ALL, collect_statistics
+from autoprune.metrics import build_metric
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot, repair_layer
+from autoprune.sequential import prune_sequential
+from autoprune.solvers import SOLVERS, Solver, build_solver
+from autoprune.solvers.alps import Alps
+
+SHAPE = (6, 8)
+REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
+
+
+class Halve(Solver):
+    """A repair that reads no statistics and no value, as fake tensors have none."""
+
+    NAME = "halve"
+
+    def solve(self, problem: Any) -> tuple[Tensor, Tensor]:
+        return problem.weight * problem.keep / 2, problem.keep
+
+
+class Matrix(PrunableLinear):
+    """Keeps what is written aside: a fake accelerator cannot be written to in place."""
+
+    def write(self, weight: Tensor) -> None:
+        self.owner.written = weight
+
+
+class Float64(TorchFunctionMode):
+    """Counts float64 tensors, and fails where one would lie on Apple's device, which has none."""
+
+    made = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for value in found if isinstance(found, tuple) else (found,):
+            if isinstance(value, Tensor) and value.dtype == torch.float64:
+                assert value.device.type != "mps", f"{func} makes float64 on mps"
+                self.made += 1
+        return found
+
+
+@pytest.fixture
+def fake() -> Iterator[None]:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield
+
+
+def matrix(device: str) -> Matrix:
+    owner = nn.Module()
+    owner.weight = nn.Parameter(torch.empty(SHAPE, device=device), requires_grad=False)
+    return Matrix("m", 0, "m", SHAPE, "m.weight", owner, "weight")
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize("solver", ["none", "halve"])
+def test_masks_in_main_memory_are_repaired_on_an_accelerator(solver: str) -> None:
+    layer = matrix("cuda")
+    assert layer.read().device.type == "cuda"
+    keep = torch.ones(SHAPE, dtype=torch.bool)
+    plan = PruningPlan.build(0.5) if solver == "none" else PruningPlan(0.5, solver=Halve())
+    final, notes = repair_layer(layer, keep, {}, plan)
+    assert final.device.type == "cpu" and notes == []
+
+
+def support(weight: Tensor) -> Any:
+    gram = torch.empty(SHAPE[1], SHAPE[1], device=weight.device)
+    return Alps()._support(weight, weight > 0, gram, None)
+
+
+class Norms:
+    def of(self, layer_name: str) -> dict[str, Tensor]:
+        return {"x_norm": torch.ones(SHAPE[1])}
+
+
+def allocation(text: str) -> Callable[[Tensor], Any]:
+    return lambda _: build_allocator(text).rates(ModelContext([matrix("mps")], Norms()), 0.5)
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    "work",
+    [
+        skewness,
+        spectrum,
+        support,
+        allocation("owl"),
+        allocation("formula:score"),
+    ],
+)
+def test_float64_is_never_asked_of_a_device_without_it(work: Callable[[Tensor], Any]) -> None:
+    weight = torch.empty(SHAPE, device="mps")
+    with pytest.raises(AssertionError, match="float64 on mps"), Float64():
+        weight.double()
+    # Fake tensors have no values, so the work ends where it asks for the first one.
+    without = (DataDependentOutputException, DynamicOutputShapeException, RuntimeError)
+    with Float64() as mode, suppress(*without):
+        work(weight)
+    assert mode.made
+
+
+gpu = pytest.mark.gpu
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_statistics_and_masks_of_a_gpu_are_those_of_the_cpu(family: str) -> None:
+    windows = random_windows(6, 24)
+    found = []
+    for device in ("cpu", "cuda"):
+        model = tiny_model(family).to(device)
+        layers = prunable_linears(model)
+        statistics = collect_statistics(model, windows, needs=ALL)
+        plan = PruningPlan.build(0.5, allocation="owl")
+        score = metric_scores(build_metric("wanda"), statistics)
+        found.append((statistics, prune_one_shot(layers, score, plan, statistics=statistics)))
+    (cpu, masks), (cuda, others) = found
+    for name, values in cpu.layers.items():
+        for stat, value in values.items():
+            torch.testing.assert_close(cuda.of(name)[stat], value, rtol=1e-3, atol=1e-4)
+    assert others.mask_digest == masks.mask_digest
+
+
+@gpu
+@needs_cuda
+@pytest.mark.parametrize("solver", [*REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"])
+def test_every_repair_runs_on_a_gpu(solver: str) -> None:
+    weights, outcome = prune("llama", solver, random_windows(6, 24), device="cuda")
+    for name, weight in weights.items():
+        assert weight.is_cuda and bool(torch.isfinite(weight).all())
+        assert not weight[~outcome.keep[name].cuda()].any(), name
+
+
+@gpu
+@needs_cuda
+def test_sequential_pruning_runs_on_a_gpu() -> None:
+    plan = PruningPlan.build(None, pattern="2:4", solver="sparseswaps+mrp")
+    model = tiny_model("mixtral").to("cuda")
+    outcome = prune_sequential(model, random_windows(6, 24), build_metric("ria"), plan)
+    assert outcome.sparsity == 0.5
+
+
+@gpu
+@needs_cuda
+def test_masks_that_were_kept_in_main_memory_are_repaired_on_a_gpu() -> None:
+    model = tiny_model("llama").to("cuda")
+    layer = prunable_linears(model)[0]
+    needs = build_solver("mrp").needs
+    stats = collect_statistics(model, random_windows(6, 24), needs=needs).of(layer.name)
+    keep = torch.rand(layer.shape) < 0.5
+    final, _ = repair_layer(layer, keep, stats, PruningPlan.build(0.5, solver="mrp"))
+    assert torch.equal(final, keep) and torch.equal(layer.read().cpu() != 0, keep)
