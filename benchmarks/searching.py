@@ -60,7 +60,7 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
         while not isinstance(step := search.next_step(), Done):
             started = time.monotonic()
             if isinstance(step, Propose):
-                answer = ask(step) if ask else draft.designer.complete(step.request)
+                answer = ask(step) if ask else draft.answer(step.request)
                 search.record(step, answer)
             else:
                 search.record(step, steps.do(bench.id, step))

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError, reason_of
+from tasks.canaries import recall, recall_others
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
@@ -50,12 +51,18 @@ class Finding:
     fix: str = ""
 
 
-def all_checks(state: State) -> list[Line]:
-    """Every check, in the order in which a newcomer would mend them."""
+def all_checks(state: State, *, ask: bool = False) -> list[Line]:
+    """Every check, in the order in which a newcomer would mend them.
+
+    Args:
+        state: Whose stores are looked at.
+        ask: Start the local designer where nobody has yet, to see what it enforces.
+    """
     from flows.platform.health import platform_findings
     from sandbox.preflight import preflight
 
-    found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus(), _designer()]
+    found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
+    found.append(_designer(state, ask))
     found += [_accelerator(), _disk(state), _stores(state)]
     found += _tried_all("prefect", lambda: platform_findings(state))
     found += preflight()
@@ -118,10 +125,10 @@ def _demo_corpus() -> Finding:
     return _tried("demo text", lambda: f"{sample_file().stat().st_size / 1e6:.1f} MB")
 
 
-def _designer() -> Finding:
+def _designer(state: State, ask: bool) -> Finding:
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
         return _tried("designer", _endpoint)
-    return _tried("designer", _local_designer)
+    return _tried("designer", lambda: _local_designer(state, ask))
 
 
 def _endpoint() -> str:
@@ -131,13 +138,30 @@ def _endpoint() -> str:
     return str(probe_server(OpenAIDesigner(attempts=1, timeout=20.0)))
 
 
-def _local_designer() -> str:
+def _local_designer(state: State, ask: bool) -> str:
+    """The verdict of the last start; a start of its own takes half a minute and 1.5 GB."""
     from autoprune.design import local
 
     parts = local.find_parts()
     if importlib.util.find_spec("xllamacpp") is None:
         raise AutopruneError("xllamacpp is not installed; run `make install`")
-    return f"{local.MODEL_NAME}, {len(parts)} parts, served by xllamacpp {version('xllamacpp')}"
+    model = state.root / "models" / local.MODEL_FILE
+    seen = recall(state, model)
+    if seen is None and ask:
+        from autoprune.search.spec import DesignerSpec
+        from tasks.design import Drafting
+
+        draft = Drafting(DesignerSpec(kind="local"), state)
+        try:
+            draft.designer  # noqa: B018 (opening it is the check)
+            seen = draft.seen
+        finally:
+            draft.close()
+    served = f"served by xllamacpp {version('xllamacpp')}"
+    if seen is None:
+        asking = "not asked yet what it enforces (`autoprune doctor --ask` does)"
+        return f"{local.MODEL_NAME}, {len(parts)} parts, {served}, {asking}"
+    return "; ".join([f"{seen}, {served}", *map(str, recall_others(state, model))])
 
 
 def _accelerator() -> Finding:

@@ -76,6 +76,9 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
+        if draft.seen is not None:
+            files = driver.files
+            files.add_facts(designer=draft.label, designer_answers=draft.seen.to_json())
         _keep(driver)
 
 
@@ -84,6 +87,8 @@ def _check_early(bench: SearchBench, draft: Drafting) -> None:
     if bench.designs_in == "docker":
         bench.sandbox  # noqa: B018 (opening it is the check)
     draft.check()
+    if draft.seen is not None:
+        console.screen().event(f"designer: {draft.seen}")
 
 
 def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:

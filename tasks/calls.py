@@ -59,6 +59,7 @@ def designer_calls(
                 "designer": designer,
                 "messages": step["request"]["messages"],
                 "temperature": step["request"]["temperature"],
+                "constraint": outcome.get("constraint", ""),
                 "answer": outcome.get("text", ""),
                 "failed": f"{outcome['code']}: {outcome['detail']}" if failed else "",
                 "finish_reason": outcome.get("finish_reason", "error"),

@@ -2,23 +2,32 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.errors import UsageError
+from autoprune.errors import UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
+from tasks.canaries import remember
 from tasks.policies import step
 from tasks.state import State
 from tasks.turns import turn
 
 if TYPE_CHECKING:
+    from autoprune.design.canary import Canary
+    from autoprune.design.chat import ChatRequest
     from autoprune.design.transports import Designer
+    from autoprune.search.steps import Outcome
 
 # Slots of local designers; `autoprune up` makes the limit.
 DESIGNER_LIMIT = "llm"
 ON_THIS_MACHINE = ("local", "self")
+# Tokens that a local server keeps for a prompt and its answer, at least.
+LEAST_CONTEXT = 4096
+# What a repair quotes of a failed answer, and what counting may be wrong by.
+CONTEXT_SPARE = 1024
 
 
 class Drafting:
@@ -32,6 +41,8 @@ class Drafting:
         state: Where a joined local model is kept.
         script: Answers of the scripted designer.
         target: Reference of the model that is pruned, which the designer ``self`` asks.
+
+    ``seen`` is what the canary saw, once there is a server.
     """
 
     def __init__(
@@ -47,6 +58,7 @@ class Drafting:
         self.target = target
         self._server: Any = None
         self._designer: Designer | None = None
+        self.seen: Canary | None = None
 
     @property
     def kind(self) -> str:
@@ -91,6 +103,22 @@ class Drafting:
         elif self.kind not in ("local", "genetic", "random"):
             self.designer  # noqa: B018 (opening it is the check)
 
+    def answer(self, request: "ChatRequest") -> "Outcome":
+        """Ask one question; a request that is refused for itself is a verdict, on record for good.
+
+        Raises:
+            PrerequisiteError: If the designer is down or refuses the key; nothing is on record,
+                so the search asks again when it goes on.
+        """
+        from autoprune.design.refusals import RefusedError
+        from autoprune.search.steps import Failed
+
+        designer, started = self.designer, time.monotonic()
+        try:
+            return designer.complete(request)
+        except RefusedError as error:
+            return Failed(error.code, reason_of(error, 400), time.monotonic() - started)
+
     def close(self) -> None:
         """Stop a local server."""
         server, self._server, self._designer = self._server, None, None
@@ -105,7 +133,7 @@ class Drafting:
                 remote = transports.OpenAIDesigner(
                     base_url=self.spec.base_url, model=self.spec.model
                 )
-                canary.probe_server(remote)
+                self.seen = canary.probe_server(remote, tokens=self.spec.max_tokens)
                 designer: Designer = remote
                 return designer
             case "local":
@@ -131,11 +159,16 @@ class Drafting:
         return local.target_file(self.target)
 
     def _serve(self, model: Path, name: str | None = None) -> "Designer":
-        from autoprune.design import local
+        from autoprune.design import canary, local
 
-        self._server = local.LocalServer(model, name=name or model.stem)
+        wanted = self.spec.prompt_tokens + self.spec.max_tokens + CONTEXT_SPARE
+        context = max(LEAST_CONTEXT, wanted)
+        self._server = local.LocalServer(model, name=name or model.stem, context=context)
         self._server.start()
-        served: Designer = self._server.designer()
+        served = self._server.designer()
+        # The cores are shared with what is measured, so only what decides is asked.
+        self.seen = canary.probe_server(served, thorough=False)
+        remember(self.state, model, self.seen)
         return served
 
 
@@ -198,4 +231,4 @@ def propose(run_id: str, step_id: str, operator: str, request: dict[str, Any]) -
     # An answer is made on this machine: one run's designer leaves room for another's. Who holds
     # this slot waits for no other, so it cannot block a run that has the machine's.
     with turn(draft.state, DESIGNER_LIMIT) if draft.kind in ON_THIS_MACHINE else nullcontext():
-        return outcome_to_json(draft.designer.complete(asked))
+        return outcome_to_json(draft.answer(asked))

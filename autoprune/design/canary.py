@@ -23,6 +23,12 @@ from autoprune.design.transports import (
 QUESTION = [{"role": "user", "content": "Name one colour."}]
 # Enough for the answers asked for here; a model that thinks needs what its answers need.
 SHORT = 48
+HOW: dict[Enforcement, str] = {
+    "grammar": "by our grammar",
+    "structured_outputs": "by our grammar (structured_outputs)",
+    "json_schema": "by JSON schema",
+    "none": "as plain text",
+}
 
 
 @dataclass(frozen=True)
@@ -48,13 +54,7 @@ class Canary:
     def __str__(self) -> str:
         words = {None: "not asked", True: "enforced", False: "ignored"}
         stop = "honest" if self.stop_reason else "missing"
-        how = {
-            "grammar": "by our grammar",
-            "structured_outputs": "by our grammar (structured_outputs)",
-            "json_schema": "by JSON schema",
-            "none": "as plain text",
-        }
-        text = f"{self.model}: answers {how[self.enforcement]}"
+        text = f"{self.model}: answers {HOW[self.enforcement]}"
         text += f", JSON schema {words[self.json_schema]}, stop reason {stop}"
         for name, other in self.fields.items():
             text += f", {other} for {name}" if other else f", no {name}"

@@ -14,7 +14,12 @@ EXAMPLE = "autoprune doctor"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no options of its own."""
+    """Options of the command."""
+    parser.add_argument(
+        "--ask",
+        action="store_true",
+        help="start the local designer and see what it enforces, if no search has yet",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from flows.checks import all_checks, check_rows
     from tasks.state import State
 
-    checks = all_checks(State.open())
+    checks = all_checks(State.open(), ask=args.ask)
     ok = all(check.ok for check in checks)
     record = {
         "ok": ok,

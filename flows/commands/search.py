@@ -88,6 +88,19 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--temperature", type=float, help="sampling temperature (default 0.8)")
     group.add_argument(
+        "--answer-tokens",
+        type=positive_number,
+        metavar="N",
+        help="limit of one answer, thoughts included (default 96, code 800; a model that thinks "
+        "needs some thousands)",
+    )
+    group.add_argument(
+        "--prompt-tokens",
+        type=positive_number,
+        metavar="N",
+        help="budget of one prompt (default 640, code 1600)",
+    )
+    group.add_argument(
         "--language",
         choices=("expression", "python", "both"),
         help="formulas (default), Python code, or both",

@@ -58,6 +58,21 @@ class SearchParams(Params):
         default=None, description="Model name at the endpoint; of the designer local, a .gguf file"
     )
     temperature: float = Field(default=0.8, ge=0.0, le=2.0, description="Sampling temperature")
+    answer_tokens: int | None = Field(
+        default=None,
+        ge=16,
+        le=8192,
+        description=(
+            "Limit of one answer, thoughts included; empty: 96, for code 800; a model that thinks "
+            "needs some thousands"
+        ),
+    )
+    prompt_tokens: int | None = Field(
+        default=None,
+        ge=200,
+        le=32768,
+        description="Budget of one prompt in tokens; empty: 640, for code 1600",
+    )
     language: Literal["expression", "python", "both"] = Field(
         default="expression",
         description="Candidates as formulas of the metric language, Python code, or both",
@@ -150,6 +165,12 @@ class SearchParams(Params):
                 f"the designer {self.designer} asks no endpoint; choose openai, or leave out "
                 "base_url"
             )
+        sizes = (self.answer_tokens, self.prompt_tokens)
+        if sizes != (None, None) and self.designer in ("genetic", "random"):
+            raise ValueError(
+                f"the designer {self.designer} writes no answers; choose another, or leave out "
+                "answer_tokens and prompt_tokens"
+            )
         if self.designer_model is not None and self.designer == "self":
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
@@ -164,12 +185,15 @@ class SearchParams(Params):
         from autoprune.comparison.spelling import split_list
         from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 
+        sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
+        given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
+        sizes |= {name: size for name, size in given.items() if size is not None}
         designer = DesignerSpec(
             kind=self.designer,
             base_url=self.base_url,
             model=self.designer_model,
             temperature=self.temperature,
-            **PYTHON_ANSWERS if self.language != "expression" else {},
+            **sizes,
         )
         seconds = None if self.minutes is None else 60.0 * self.minutes
         repairs: dict[str, Any] = {}

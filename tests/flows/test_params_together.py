@@ -22,6 +22,7 @@ from flows.prune import prune
         ({"runner_address": "tcp://scheduler:8786"}, "of the runners dask and ray"),
         ({"designer": "genetic", "base_url": "http://127.0.0.1:9/v1"}, "genetic asks no endpoint"),
         ({"designer": "self", "designer_model": "a.gguf"}, "self is the target model"),
+        ({"designer": "genetic", "answer_tokens": 2000}, "genetic writes no answers"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
         ({"solver": " , "}, "names no repair"),
@@ -30,6 +31,14 @@ from flows.prune import prune
 def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> None:
     with pytest.raises(UsageError, match=part):
         checked(SearchParams, fields)
+
+
+def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
+    sizes = {"answer_tokens": 2000, "language": "both"}
+    designer = checked(SearchParams, sizes).spec().designer
+    assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
+    assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
+    assert checked(SearchParams, {}).spec().designer == DesignerSpec()
 
 
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host", "//secret@h/"])

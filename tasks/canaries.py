@@ -1,0 +1,60 @@
+"""What local designers enforce, kept for ``autoprune doctor``, since starting one is slow."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.storage import write_json
+from tasks.run_files import read_object
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from autoprune.design.canary import Canary
+
+SERVER = "xllamacpp"
+
+
+def remember(state: State, model: Path, seen: "Canary") -> None:
+    """Keep what the server of a model was seen to enforce."""
+    known = _known(state)
+    known[_key(model)] = seen.to_json()
+    write_json(_file(state), known)
+
+
+def recall(state: State, model: Path) -> "Canary | None":
+    """What was seen of a model under the installed server; None where it was not asked yet."""
+    from autoprune.design.canary import Canary
+
+    found = _known(state).get(_key(model))
+    return None if found is None else Canary(**found)
+
+
+def recall_others(state: State, model: Path) -> "list[Canary]":
+    """What was seen of other models under the installed server, by name."""
+    from autoprune.design.canary import Canary
+
+    own, server = _key(model), _server()
+    known = sorted(_known(state).items())
+    return [Canary(**item) for key, item in known if key != own and key.endswith(server)]
+
+
+def _file(state: State) -> Path:
+    return state.root / "models" / "canaries.json"
+
+
+def _known(state: State) -> dict[str, Any]:
+    path = _file(state)
+    return read_object(path) if path.exists() else {}
+
+
+def _key(model: Path) -> str:
+    """Another server or another file may enforce something else."""
+    size = model.stat().st_size if model.exists() else 0
+    return f"{model.name}, {size} bytes, {_server()}"
+
+
+def _server() -> str:
+    try:
+        return f"{SERVER} {version(SERVER)}"
+    except PackageNotFoundError:
+        return f"{SERVER} missing"

@@ -1,0 +1,99 @@
+"""A run's designer: what it was seen to enforce, and which refusals end a search."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_server import Answer, completion, obedient, serving
+
+from autoprune.design import local
+from autoprune.design.chat import ChatRequest, Message, Reply
+from autoprune.design.transports import OpenAIDesigner
+from autoprune.errors import PrerequisiteError
+from autoprune.search.spec import DesignerSpec
+from autoprune.search.steps import Failed
+from flows import checks
+from tasks.design import Drafting, drafting, propose
+from tasks.state import State
+
+REQUEST = ChatRequest((Message("user", "hello"),), 20, 0.7, 5, grammar='root ::= "a"')
+
+
+@contextmanager
+def endpoint(answer: Any, tmp_path: Path) -> Iterator[Drafting]:
+    with serving(answer) as chat:
+        spec = DesignerSpec(kind="openai", base_url=chat.url, model="m")
+        yield Drafting(spec, State(tmp_path))
+
+
+def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        if body["messages"][-1]["content"] == "hello":
+            words = "request (900 tokens) exceeds the available context size"
+            return 400, {"error": {"message": words}}, {}
+        return obedient(body)
+
+    with endpoint(answer, tmp_path) as draft:
+        draft.check()
+        assert draft.seen is not None and draft.seen.enforcement == "grammar"
+        found = draft.answer(REQUEST)
+        assert isinstance(found, Failed)
+        assert found.code == "context_too_long" and "900 tokens" in found.detail
+        other = ChatRequest((Message("user", "hi"),), 20, 0.7, 5)
+        assert isinstance(draft.answer(other), Reply)
+        with drafting("r", draft):
+            record = propose("r", "g1.s0.a0", "seed", REQUEST.to_json())
+    assert (record["kind"], record["code"]) == ("Failed", "context_too_long")
+
+
+def test_an_endpoint_that_refuses_the_key_stops_the_search(tmp_path: Path) -> None:
+    replies: list[Answer] = []
+    with endpoint(lambda body: replies.pop() if replies else obedient(body), tmp_path) as draft:
+        draft.check()
+        replies.append((401, {"error": {"message": "expired"}}, {}))
+        with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY"):
+            draft.answer(REQUEST)
+
+
+def test_doctor_shows_what_the_local_designer_enforces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("xllamacpp")
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    starts: list[int] = []
+    state = State(tmp_path)
+
+    class Served:
+        def __init__(self, model: Path, *, name: str, context: int) -> None:
+            starts.append(context)
+            self.name = name
+
+        def start(self) -> None: ...
+
+        def stop(self) -> None: ...
+
+        def designer(self) -> OpenAIDesigner:
+            return OpenAIDesigner(chat.url, self.name, "none")
+
+    monkeypatch.setattr(local, "find_parts", list)
+    monkeypatch.setattr(local, "target_file", Path)
+    monkeypatch.setattr(local, "join_model", lambda cache: cache / local.MODEL_FILE)
+    monkeypatch.setattr(local, "LocalServer", Served)
+    with serving(obedient) as chat:
+        assert "not asked yet" in checks._designer(state, False).detail
+        for ask in (True, True, False):
+            found = checks._designer(state, ask)
+            assert found.ok and "answers by our grammar" in found.detail, found
+    assert starts == [4096]
+    # A search with long answers has room for them.
+    with serving(lambda body: completion("Red.")) as chat:
+        spec = DesignerSpec(kind="local", max_tokens=4000)
+        assert Drafting(spec, state).designer.name == local.MODEL_NAME
+        assert "answers as plain text" in checks._designer(state, False).detail
+        own = str(tmp_path / "target.gguf")
+        assert Drafting(DesignerSpec(kind="self"), state, target=own).designer.name
+    assert starts[-2:] == [4000 + 640 + 1024, 4096]
+    assert "target: answers as plain text" in checks._designer(state, False).detail
