@@ -56,6 +56,11 @@ class Mrp(Solver):
         self._require("columns", self.columns >= 1, "1 or above")
         self._require("sweeps", self.sweeps >= 1, "1 or above")
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses its own mask."""
+        return self.select == "own"
+
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Repaired weight on the given mask, or on a better one."""
         weight, keep = problem.weight, problem.keep

@@ -21,6 +21,12 @@ class Plain(Solver):
 
     NAME: ClassVar[str] = "none"
     SOURCE: ClassVar[str] = "Wanda, arXiv 2306.11695"
+    MOVES_WEIGHTS: ClassVar[bool] = False
+
+    @property
+    def chooses(self) -> bool:
+        """Never."""
+        return False
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The dense weight; the caller zeroes it."""
@@ -29,15 +35,40 @@ class Plain(Solver):
 
 @dataclass(frozen=True)
 class Chain(Solver):
-    """Solvers in a row: mask refinement first, weight update last, for example ``dsnot+mrp``.
+    """Solvers in a row: those that choose the mask first, one that moves weights last.
+
+    Each starts from the dense weight and the mask of the one before: ``dsnot+mrp``,
+    ``sparsegpt:select=own+mrp``. So a part before the last has to choose, and what it fitted is
+    kept only by a last one that fits anew.
 
     Args:
-        parts: The solvers; each starts from the dense weight and the mask of the one before.
+        parts: The solvers.
+
+    Raises:
+        UsageError: If the work of a part would be lost; names the order that loses none.
     """
 
     NAME: ClassVar[str] = "chain"
 
     parts: tuple[Solver, ...] = ()
+
+    def __post_init__(self) -> None:
+        *before, last = self.parts
+        lost = [part for part in before if not part.chooses]
+        if not last.MOVES_WEIGHTS:
+            lost += [part for part in before if part.MOVES_WEIGHTS]
+            lost += [] if last.chooses else [last]
+        if not lost:
+            return
+        # Stable, so that what is in order already stays as it was written.
+        ranked = sorted(self.parts, key=lambda part: (part.MOVES_WEIGHTS, not part.chooses))
+        useful = [p for p in ranked if p.chooses or (p is ranked[-1] and p.MOVES_WEIGHTS)]
+        order = "+".join(part.text for part in useful or [last])
+        raise UsageError(
+            f"solver {self.text!r} would lose what {lost[0].text!r} does, since each part starts from "
+            "the dense weights and takes over only the mask; write what chooses the mask first, "
+            f"one repair that moves weights last: {order}"
+        )
 
     @property
     def needs(self) -> frozenset[str]:

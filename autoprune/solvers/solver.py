@@ -70,9 +70,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solver(TextForm, ABC):
-    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a solver is."""
+    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a solver is.
+
+    ``MOVES_WEIGHTS`` is False where the weights that stay are left as they were.
+    """
 
     KIND: ClassVar[str] = "solver"
+    MOVES_WEIGHTS: ClassVar[bool] = True
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the mask that comes out may be another one, which a later solver can start from."""
+        return True
 
     @abstractmethod
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:

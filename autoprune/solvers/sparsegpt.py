@@ -41,6 +41,11 @@ class SparseGpt(Solver):
         self._require("damp", self.damp >= 0.0, "0 or above")
         self._require("columns", self.columns >= 1, "1 or above")
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it chooses its own mask."""
+        return self.select == "own"
+
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Swept weight, and the mask it was swept with."""
         upper = inverse_factor(problem, self.damp)

@@ -178,8 +178,8 @@ def test_low_precision_weights_are_repaired_in_float32() -> None:
 
 
 def test_solver_texts() -> None:
-    assert build_solver("none+mrp:damp=0.1").text == "none+mrp:damp=0.1"
-    assert build_solver("none+mrp").needs == {"gram"}
+    assert build_solver("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
+    assert build_solver("sparseswaps+mrp").needs == {"gram"}
     with pytest.raises(UnknownNameError, match="unknown solver 'mpr'; did you mean mrp"):
         build_solver("mpr")
     with pytest.raises(UsageError, match="solver 'mrp' has no parameter 'x'; allowed: damp, form"):
@@ -188,6 +188,36 @@ def test_solver_texts() -> None:
         build_solver("mrp+")
     for name, kind in SOLVERS.items():
         assert name == kind.NAME and kind.SOURCE and kind.__doc__
+
+
+@pytest.mark.parametrize(
+    ("text", "lost", "order"),
+    [
+        ("mrp+sparseswaps", "mrp", "sparseswaps+mrp"),
+        ("mrp+dsnot+sparseswaps", "mrp", "dsnot+sparseswaps+mrp"),
+        ("sparsegpt+mrp:damp=0.02", "sparsegpt", "mrp:damp=0.02"),
+        ("alps+sparseswaps", "alps", "sparseswaps+alps"),
+        ("none+mrp", "none", "mrp"),
+        ("dsnot+none", "none", "dsnot"),
+    ],
+)
+def test_a_chain_that_would_lose_a_parts_work_names_the_order(
+    text: str, lost: str, order: str
+) -> None:
+    for whole in (text, f"walk:{text}", f"{text}+ebft"):
+        with pytest.raises(UsageError, match=f"lose what '{lost}' does") as error:
+            build_solver(whole)
+        assert str(error.value).endswith(f": {order}")
+        build_solver(order)
+
+
+def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
+    weight, keep, stats = make_problem(6, 24, 0.5, seed=10)
+    for text in ("dsnot+sparseswaps", "sparsegpt:select=own+mrp", "alps+dsnot+mrp"):
+        assert build_solver(text).repair(weight, keep, stats).keep.sum() == keep.sum()
+    own = build_solver("sparsegpt:select=own").repair(weight, keep, stats)
+    fitted = build_solver("sparsegpt:select=own+mrp").repair(weight, keep, stats)
+    assert torch.equal(fitted.keep, own.keep) and not torch.equal(own.keep, keep)
 
 
 def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
