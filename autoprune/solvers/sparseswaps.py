@@ -1,12 +1,11 @@
 """SparseSwaps: exchange one pruned and one kept weight at a time, exactly, from the Gram matrix."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from autoprune.masking.pattern import NM
 from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
 BATCH_FLOATS = 1 << 23
@@ -20,17 +19,19 @@ class SparseSwaps(Solver):
     Zeroing the set P of a row costs ``r G r^T`` with r the pruned weights. With ``g = G r``,
     reviving p and pruning k changes that by
     ``-2 w_p g_p + w_p^2 G_pp + 2 w_k g_k + w_k^2 G_kk - 2 w_p w_k G_pk``. The best swap is made
-    while it lowers the cost, so the result is never worse than the mask it starts from.
+    while it lowers the cost, so the result is never worse than the mask it starts from. An N:M
+    pattern allows swaps inside a group alone, and all of those are looked at: i M per row and swap.
 
     Args:
         swaps: Most swaps per row.
-        candidates: Pairs are searched among this many best weights to revive and to prune; 0
-            searches all pairs, the exact best swap, at a cost of i^2 per row and swap.
+        candidates: Without a pattern, pairs are searched among this many best weights to revive and
+            to prune; 0 searches all pairs, the exact best swap, at a cost of i^2 per row and swap.
     """
 
     NAME: ClassVar[str] = "sparseswaps"
     SOURCE: ClassVar[str] = "SparseSwaps, arXiv 2512.10922"
     NEEDS: ClassVar[frozenset[str]] = frozenset({"gram"})
+    MOVES_WEIGHTS: ClassVar[bool] = False
 
     swaps: int = 50
     candidates: int = 32
@@ -43,17 +44,17 @@ class SparseSwaps(Solver):
         """The dense weight on the refined mask."""
         weight, keep, gram = problem.weight, problem.keep.clone(), problem.gram
         width = weight.shape[1]
-        # A swap inside a group is the only one an N:M pattern allows, so all pairs are looked at.
-        limit = width if problem.pattern else min(self.candidates or width, width)
-        batch = max(1, BATCH_FLOATS // (limit * limit))
+        if problem.pattern is not None:
+            pairs: _Pairs = _InGroups(gram, problem.pattern.of)
+        else:
+            pairs = _AmongBest(gram, min(self.candidates or width, width))
+        batch = max(1, BATCH_FLOATS // pairs.floats)
         for start in range(0, len(weight), batch):
             part = slice(start, start + batch)
-            self._refine(weight[part], keep[part], gram, limit, problem.pattern)
+            self._refine(weight[part], keep[part], gram, pairs)
         return weight, keep
 
-    def _refine(
-        self, weight: Tensor, keep: Tensor, gram: Tensor, limit: int, pattern: NM | None
-    ) -> None:
+    def _refine(self, weight: Tensor, keep: Tensor, gram: Tensor, pairs: "_Pairs") -> None:
         """Swap in place until no row gains: weight and keep [b, i]."""
         pull = (weight * ~keep) @ gram
         own = weight.square() * gram.diagonal()
@@ -62,23 +63,81 @@ class SparseSwaps(Solver):
             w, g, kept = weight[rows], pull[rows], keep[rows]
             revive = (own[rows] - 2 * w * g).masked_fill(kept, float("inf"))
             prune = (own[rows] + 2 * w * g).masked_fill(~kept, float("inf"))
-            first, second = (c.topk(limit, dim=1, largest=False) for c in (revive, prune))
-            p, k = first.indices, second.indices
-            cross = 2 * w.gather(1, p).unsqueeze(2) * w.gather(1, k).unsqueeze(1)
-            change = first.values.unsqueeze(2) + second.values.unsqueeze(1)
-            change -= cross * gram[p.unsqueeze(2), k.unsqueeze(1)]
-            if pattern is not None:
-                same = (p // pattern.of).unsqueeze(2) == (k // pattern.of).unsqueeze(1)
-                change.masked_fill_(~same, float("inf"))
-            best, where = change.flatten(1).min(dim=1)
+            best, p, k = pairs.best(w, revive, prune)
             # Smaller gains are rounding, and could be undone and redone for ever.
             cost = (w * ~kept * g).sum(dim=1).abs()
             good = best < -1e-6 * cost
             if not bool(good.any()):
                 return
-            p_good = p.gather(1, (where // limit).unsqueeze(1))[good].squeeze(1)
-            k_good = k.gather(1, (where % limit).unsqueeze(1))[good].squeeze(1)
-            rows = rows[good]
+            rows, p_good, k_good = rows[good], p[good], k[good]
             keep[rows, p_good], keep[rows, k_good] = True, False
             pull[rows] += weight[rows, k_good].unsqueeze(1) * gram[k_good]
             pull[rows] -= weight[rows, p_good].unsqueeze(1) * gram[p_good]
+
+
+class _Pairs(Protocol):
+    """Pairs of a weight to revive and one to prune, of which the best is found."""
+
+    @property
+    def floats(self) -> int:
+        """Numbers that one row takes."""
+        ...
+
+    def best(self, w: Tensor, revive: Tensor, prune: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Least change of each row's cost, and who is revived and pruned for it.
+
+        Args:
+            w: Weights, [b, i].
+            revive: What reviving each weight alone changes; infinite where it is kept, [b, i].
+            prune: What pruning each weight alone changes; infinite where it is pruned, [b, i].
+
+        Returns:
+            Changes [b], columns revived and pruned, int64 [b] each.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _AmongBest:
+    """Pairs among the ``limit`` best weights of either kind: b limit^2 numbers."""
+
+    gram: Tensor
+    limit: int
+
+    @property
+    def floats(self) -> int:
+        return self.limit**2
+
+    def best(self, w: Tensor, revive: Tensor, prune: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        first, second = (c.topk(self.limit, dim=1, largest=False) for c in (revive, prune))
+        p, k = first.indices, second.indices
+        cross = 2 * w.gather(1, p).unsqueeze(2) * w.gather(1, k).unsqueeze(1)
+        change = first.values.unsqueeze(2) + second.values.unsqueeze(1)
+        change -= cross * self.gram[p.unsqueeze(2), k.unsqueeze(1)]
+        least, where = change.flatten(1).min(dim=1)
+        revived = p.gather(1, (where // self.limit).unsqueeze(1)).squeeze(1)
+        pruned = k.gather(1, (where % self.limit).unsqueeze(1)).squeeze(1)
+        return least, revived, pruned
+
+
+@dataclass(frozen=True)
+class _InGroups:
+    """All pairs inside every ``of`` consecutive inputs: b i of numbers."""
+
+    gram: Tensor
+    of: int
+
+    @property
+    def floats(self) -> int:
+        return len(self.gram) * self.of
+
+    def best(self, w: Tensor, revive: Tensor, prune: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        groups = torch.arange(len(self.gram), device=w.device).view(-1, self.of)
+        inside = self.gram[groups.unsqueeze(2), groups.unsqueeze(1)]  # [i / of, of, of]
+        w, revive, prune = (x.view(len(x), -1, self.of) for x in (w, revive, prune))
+        change = revive.unsqueeze(3) + prune.unsqueeze(2)  # [b, i / of, revived, pruned]
+        change -= 2 * w.unsqueeze(3) * w.unsqueeze(2) * inside
+        least, where = change.flatten(1).min(dim=1)
+        revived = where // self.of
+        pruned = revived // self.of * self.of + where % self.of
+        return least, revived, pruned

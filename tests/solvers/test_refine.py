@@ -32,10 +32,14 @@ def zeroing_cost(weight: Tensor, pruned: Tensor, gram: Tensor) -> float:
     return float(lost @ gram @ lost)
 
 
-def best_swap(weight: Tensor, keep: Tensor, gram: Tensor) -> tuple[float, Tensor]:
+def best_swap(
+    weight: Tensor, keep: Tensor, gram: Tensor, of: int | None = None
+) -> tuple[float, Tensor]:
     best = (zeroing_cost(weight, ~keep, gram), keep)
     for p in (~keep).nonzero().flatten().tolist():
         for k in keep.nonzero().flatten().tolist():
+            if of is not None and p // of != k // of:
+                continue
             other = keep.clone()
             other[p], other[k] = True, False
             cost = zeroing_cost(weight, ~other, gram)
@@ -71,6 +75,19 @@ def test_sparseswaps_stays_inside_groups() -> None:
     result = build_solver("sparseswaps").repair(weight, keep, stats, pattern)
     assert not torch.equal(result.keep, keep)
     assert bool((result.keep.view(6, -1, 4).sum(2) == 2).all())
+
+
+@pytest.mark.parametrize("pattern", [NM(2, 4), NM(1, 4), NM(4, 8)])
+def test_sparseswaps_makes_the_best_swap_inside_groups_again_and_again(pattern: NM) -> None:
+    weight, _, stats = problem(6, 16, seed=3)
+    given = keep_nm(weight.abs() * stats["x_norm"], pattern)
+    expected = given.clone()
+    for swaps in range(1, 4):
+        found = build_solver(f"sparseswaps:swaps={swaps}").repair(weight, given, stats, pattern)
+        for row in range(6):
+            expected[row] = best_swap(weight[row], expected[row], stats["gram"], pattern.of)[1]
+        assert torch.equal(found.keep, expected)
+    assert not torch.equal(expected, given)
 
 
 def dsnot_row(
