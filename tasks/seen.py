@@ -1,5 +1,7 @@
 """What a model has seen: a fingerprint beside its weights, written when it is made."""
 
+import functools
+import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +13,23 @@ if TYPE_CHECKING:
     from autoprune.calibration.corpora import Corpus
     from autoprune.evaluation.seen_text import SeenText
 
-# Windows by which masks are made or chosen; sealed ones are neither.
+# Windows by which masks are made or chosen, further draws of calibration text ("calibration 1")
+# among them; sealed ones are neither.
 _DECIDING = ("calibration", "selection")
 
 
-def write_seen(bench: Workbench, folder: Path) -> None:
-    """Put the fingerprint of the text that decided about this model beside its weights."""
+def write_seen(bench: Workbench, folder: Path, before: "SeenText | None" = None) -> None:
+    """Put the fingerprint of the text that decided about this model beside its weights.
+
+    Args:
+        bench: The workbench that made it.
+        folder: The saved model.
+        before: What the model that was pruned had seen already.
+    """
     from autoprune.evaluation.seen_text import FILE
 
-    seen = seen_in_windows(bench, _DECIDING)
+    names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
+    seen = _united([before, seen_in_windows(bench, names)])
     if seen is not None:
         seen.save(folder / FILE)
 
@@ -38,16 +48,23 @@ def seen_in_windows(bench: Workbench, names: Iterable[str]) -> "SeenText | None"
 
 
 def known_text(models: Iterable[str]) -> "SeenText | None":
-    """What is known of the text that models were made with; None where none of them says."""
-    from autoprune.evaluation.seen_text import FILE, SeenText
+    """What is known of the text that models were made with; None where none of them says.
 
-    found = None
-    for model in models:
-        path = Path(model).expanduser() / FILE
-        if path.is_file():
-            seen = SeenText.load(path)
-            found = seen if found is None else found | seen
-    return found
+    Raises:
+        UsageError: If there is no such model.
+        DamagedFileError: If a fingerprint is not readable.
+    """
+    from autoprune.evaluation.seen_text import FILE, SeenText
+    from autoprune.models.reference import model_folder
+
+    folders = [folder for folder in map(model_folder, models) if folder is not None]
+    files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
+    return _united(map(SeenText.load, files))
+
+
+def _united(parts: "Iterable[SeenText | None]") -> "SeenText | None":
+    known = [part for part in parts if part is not None]
+    return functools.reduce(operator.or_, known) if known else None
 
 
 def referenced_text(refs: Iterable[str], store: Store) -> "SeenText":

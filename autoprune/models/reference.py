@@ -38,7 +38,8 @@ ALLOWED = (
 
 _PACKAGE = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# The last is the fingerprint of what a model has seen; see autoprune.evaluation.seen_text.
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "seen_text.npz"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ def resolve(ref: str) -> ModelSource:
     return _hub_source(ref)
 
 
+def model_folder(ref: str) -> Path | None:
+    """The folder that ``ref`` names, here or fetched from the hub, without a look into its weights.
+
+    Returns:
+        The folder; None for a single file, whose neighbours say nothing about it.
+
+    Raises:
+        UsageError: If nothing of this name exists.
+    """
+    path = Path(ref).expanduser()
+    if ref.startswith(_PACKAGE) or path.is_file():
+        return None
+    return path if path.is_dir() else _hub_folder(ref)
+
+
 def known_models() -> dict[str, str]:
     """Reference to description of every model that opens without a download."""
     known = {}
@@ -138,10 +154,16 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _hub_source(ref: str) -> ModelSource:
+    folder = _hub_folder(ref)
+    # A snapshot folder is named by its commit, which names its content.
+    return ModelSource(ref, folder, None, digest_json({"hub": ref, "commit": folder.name}))
+
+
+def _hub_folder(ref: str) -> Path:
     was_quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        folder = Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise _unknown(ref, "is no model on this machine and the hub does not know it") from error
     except (LocalEntryNotFoundError, OSError) as error:
@@ -152,8 +174,6 @@ def _hub_source(ref: str) -> ModelSource:
     finally:
         if not was_quiet:
             enable_progress_bars()
-    # A snapshot folder is named by its commit, which names its content.
-    return ModelSource(ref, folder, None, digest_json({"hub": ref, "commit": folder.name}))
 
 
 def _unknown(ref: str, problem: str) -> UsageError:

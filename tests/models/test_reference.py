@@ -1,5 +1,6 @@
 """References: what resolves, what is refused, and what the refusal says."""
 
+import fnmatch
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tiny_models import tiny_model
 
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
+from autoprune.models import reference
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, known_models, package_file, resolve
 from autoprune.models.saving import save_model
@@ -50,6 +52,29 @@ def test_a_folder_digest_follows_the_weights(tmp_path: Path) -> None:
     save_model(tiny_model("llama", seed=1), None, tmp_path / "other", {})
     digests = [resolve(str(tmp_path / name)).digest for name in ("first", "copy", "other")]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_hub_model_brings_what_it_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoprune.evaluation.seen_text import FILE, SeenText
+    from tasks.seen import known_text
+
+    text = "one two three four five six seven eight nine ten eleven"
+    SeenText.of([text]).save(tmp_path / FILE)
+
+    def download(ref: str, allow_patterns: list[str]) -> str:
+        assert ref == "owner/pruned"
+        wanted = any(fnmatch.fnmatch(FILE, pattern) for pattern in allow_patterns)
+        return str(tmp_path if wanted else tmp_path.parent)
+
+    monkeypatch.setattr(reference, "snapshot_download", download)
+    assert reference.model_folder("owner/pruned") == tmp_path
+    seen = known_text(["owner/pruned"])
+    assert seen is not None and seen.shared([text], 10) == [(2, 2)]
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    # A file says nothing about its neighbours.
+    assert reference.model_folder(str(tmp_path / "model.gguf")) is None
 
 
 def test_a_damaged_known_file_is_named(tmp_path: Path) -> None:
