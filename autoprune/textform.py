@@ -39,6 +39,13 @@ class TextForm:
         return {e.name: e.default for e in entries if e.default is not dataclasses.MISSING}
 
     @classmethod
+    def allowed(cls) -> dict[str, list[str]]:
+        """Values by parameter, for parameters that take one of a few."""
+        hints = typing.get_type_hints(cls)
+        found = {entry.name: _choices(hints[entry.name]) for entry in dataclasses.fields(cls)}
+        return {name: list(values) for name, values in found.items() if values}
+
+    @classmethod
     def summary(cls) -> str:
         """First line of the class's documentation."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
@@ -90,18 +97,23 @@ def _show(value: Any) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
+def _choices(hint: Any) -> tuple[str, ...]:
+    if hint is bool:
+        return ("true", "false")
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
 def _parse(title: str, key: str, text: str, hint: Any) -> Any:
     if typing.get_origin(hint) is typing.Literal:
-        choices = typing.get_args(hint)
-        if text in choices:
+        if text in _choices(hint):
             return text
-        wanted = " or ".join(choices)
+        wanted = " or ".join(_choices(hint))
     elif hint is str:
         return text
     elif hint is bool:
         if text.lower() in ("true", "false", "1", "0"):
             return text.lower() in ("true", "1")
-        wanted = "true or false"
+        wanted = " or ".join(_choices(hint))
     else:
         # The only union in use is `float | None`, where None means "not given".
         number = float if isinstance(hint, types.UnionType) else hint

@@ -48,6 +48,7 @@ def _metrics() -> Listing:
             "group": metric.group,
             "needs": sorted(metric.needs),
             "params": dict(metric.params),
+            "allowed": {},
             "source": metric.source,
         }
         for name, metric in METRICS.items()
@@ -60,9 +61,21 @@ def _metrics() -> Listing:
 
 
 def _allocators() -> Listing:
-    from autoprune.allocation import ALLOCATORS
+    from autoprune.allocation import ALLOCATORS, auto_grid, build_allocator
 
-    return _choices("allocators", ALLOCATORS.items(), "autoprune prune --allocation NAME")
+    tries = list(auto_grid("auto") or ())
+    auto = {
+        "name": "auto",
+        "summary": f"Measure {len(tries)} on the selection part of the text and take the best; "
+        "auto:ramp+sdsa:strength=0.2 measures these and uniform",
+        "params": {},
+        "allowed": {},
+        "needs": sorted(frozenset[str]().union(*(build_allocator(text).needs for text in tries))),
+        "source": "ours",
+        "tries": tries,
+    }
+    follow = "autoprune prune --allocation NAME"
+    return _choices("allocators", ALLOCATORS.items(), follow, [auto])
 
 
 def _solvers() -> Listing:
@@ -72,8 +85,12 @@ def _solvers() -> Listing:
 
 
 def _facts(item: Mapping[str, Any]) -> list[str]:
-    """Parameters with their defaults, needed statistics, source: what a choice's line ends with."""
-    shown = ", ".join(f"{key}={value}" for key, value in item["params"].items())
+    """Parameters with their defaults and other values, needed statistics, source."""
+    parts = []
+    for key, value in item["params"].items():
+        others = [other for other in item["allowed"].get(key, ()) if other != _written(value)]
+        parts.append(f"{key}={_written(value)}" + "".join(f"|{other}" for other in others))
+    shown = ", ".join(parts)
     facts = [f"[{shown}]"] if shown else []
     if item["needs"]:
         facts.append(f"needs {', '.join(item['needs'])}")
@@ -113,17 +130,25 @@ def _written(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value).lower()
 
 
-def _choices(kind: str, items: Iterable[tuple[str, Any]], follow: str) -> Listing:
-    found = [
-        {
-            "name": name,
-            "summary": choice.summary(),
-            "params": {key: _plain(value) for key, value in choice().params.items()},
-            "needs": sorted(choice().needs),
-            "source": choice.SOURCE,
-        }
-        for name, choice in items
-    ]
+def _choices(
+    kind: str, items: Iterable[tuple[str, Any]], follow: str, more: Iterable[dict[str, Any]] = ()
+) -> Listing:
+    found = [*more]
+    for name, choice in items:
+        made = choice()
+        # The parameters of one that only stands around another are the other's.
+        allowed = getattr(made, "inner", made).allowed() | choice.allowed()
+        params = {key: _plain(value) for key, value in made.params.items()}
+        found.append(
+            {
+                "name": name,
+                "summary": choice.summary(),
+                "params": params,
+                "allowed": {key: values for key, values in allowed.items() if key in params},
+                "needs": sorted(made.needs),
+                "source": choice.SOURCE,
+            }
+        )
     lines = [
         (item["name"], "; ".join([item["summary"].rstrip("."), *_facts(item)])) for item in found
     ]

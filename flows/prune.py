@@ -31,7 +31,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     request = check_request(
         params.metric,
         params.group,
-        params.sparsity,
+        params.share,
         params.pattern,
         params.allocation,
         params.solver,
@@ -48,7 +48,10 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
         )
     bench_id = f"prune-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
+    memory = "float32" if params.dtype == "auto" else params.dtype
+    bench = Workbench(
+        bench_id, params.model, State.open(), params.seed, console.report, dtype=memory
+    )
     plan = {
         "sparsity": request["sparsity"],
         "group": request["group"],
@@ -86,20 +89,22 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "samples": params.samples,
             "seqlen": params.seqlen,
             "seed": params.seed,
+            "dtype": memory,
             "out": None,
         }
+        pruning = bench_id, params.metric, CALIBRATION, plan
         if params.dry_run:
-            cost = estimate_stream(bench_id, params.metric, CALIBRATION, plan, params.out)
+            cost = estimate_stream(*pruning, params.statistics, params.out)
             return record | {"estimate": cost}
         if streams:
             out = str(params.out)
-            made = prune_stream(bench_id, params.metric, CALIBRATION, plan, out, record)
+            made = prune_stream(*pruning, params.statistics, out, record)
         else:
-            made = prune_model(bench_id, params.metric, CALIBRATION, plan, params.statistics)
+            made = prune_model(*pruning, params.statistics)
             made["seconds_pruning"] = made["seconds"]
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
-            record |= save_checkpoint(bench_id, params.out, record)
+            record |= save_checkpoint(bench_id, params.out, record, params.dtype)
     return record | {
         "seconds": time.monotonic() - started,
         "peak_rss_mb": round(peak_rss_mb(), 1),

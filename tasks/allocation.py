@@ -1,8 +1,10 @@
 """Tasks behind ``--allocation auto``: split the text, measure every allocator, name the best."""
 
+import math
 import time
 from typing import Any
 
+from autoprune.errors import NothingPassedError
 from tasks.policies import step
 from tasks.workbench import find_workbench
 
@@ -66,6 +68,9 @@ def choose_allocation(
 
     Returns:
         ``best``, and ``tried``: every allocator with its loss in nats per token.
+
+    Raises:
+        NothingPassedError: If the loss is finite with none of them.
     """
     from autoprune.auto_allocation import choice_needs
     from autoprune.auto_allocation import choose_allocation as choose
@@ -86,6 +91,13 @@ def choose_allocation(
         bench.windows[SELECTION],
         report=bench.report,
     )
+    if not any(math.isfinite(loss) for _, loss in choice.losses):
+        raise NothingPassedError(
+            f"pruned with any of {', '.join(text for text, _ in choice.losses)} the model's loss "
+            "on the selection part is infinite or not a number; nothing was kept; ask for less "
+            f"than sparsity {plan['sparsity']:g}, and see with `autoprune evaluate` whether the "
+            "dense model computes at all"
+        )
     return {
         "best": choice.best,
         "tried": [{"allocation": text, "loss": loss} for text, loss in choice.losses],

@@ -1,6 +1,5 @@
 """Tasks that prune the model on a workbench and save it."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,17 +13,21 @@ from tasks.validate import read_source
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
+    import torch
+
     from autoprune.models.saving import SavedModel
     from autoprune.pruning import PruneOutcome, PruningPlan
 
 FILE_SUFFIX = ".py"
+AUTO = "auto"
+BLOCKWISE = ("sequential", "true-sequential")
 
 
 @step("check request", "check {metric}")
 def check_request(
     metric: str,
     group: str,
-    sparsity: float,
+    sparsity: float | None,
     pattern: str,
     allocation: str,
     solver: str,
@@ -53,11 +56,16 @@ def check_request(
         natural: Group = "row"
     else:
         natural = build_metric(metric).group
-    chosen: Any = natural if group == "auto" else group
-    if metric.endswith(FILE_SUFFIX) and statistics == "sequential":
+    chosen: Any = natural if group == AUTO else group
+    if metric.endswith(FILE_SUFFIX) and statistics in BLOCKWISE:
         raise UsageError(
             "a metric in a file is scored once, in the container, from statistics of the dense "
-            "model; leave out --statistics sequential"
+            f"model; leave out --statistics {statistics}"
+        )
+    if statistics == "true-sequential" and chosen == "block":
+        raise UsageError(
+            "the group block compares all weights of a block at once, and --statistics "
+            "true-sequential prunes them in steps; take the group matrix or row, or sequential"
         )
     # One that is not uniform stands for those still to be tried: with N:M there is no choice.
     stands_for = allocation if grid is None else grid[-1]
@@ -73,7 +81,7 @@ def prune_model(
     metric: str,
     windows: str,
     plan: dict[str, Any],
-    statistics: Literal["auto", "sequential", "dense"],
+    statistics: Literal["auto", "sequential", "true-sequential", "dense"],
 ) -> dict[str, Any]:
     """Prune the workbench's model in place.
 
@@ -82,28 +90,36 @@ def prune_model(
         metric: Built-in name, ``expr:`` and a formula, or a path to a Python file.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
-        statistics: Whether blocks see pruned or dense blocks before them.
+        statistics: Whether blocks see pruned or dense blocks before them, and the steps inside a
+            block those before them.
+
+    Returns:
+        Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence where
+        there are more than ``pruned``.
 
     Raises:
         NothingPassedError: If the sandbox rejects the metric.
     """
+    from autoprune.models.saving import weights_in_memory
     from autoprune.pruning import PruningPlan
 
     bench = find_workbench(bench_id)
     built = PruningPlan.build(**plan)
     in_file = metric.endswith(FILE_SUFFIX)
-    if statistics == "auto":
+    if statistics == AUTO:
         statistics = "dense" if in_file or built.group == "global" else "sequential"
     if in_file:
         outcome = _prune_by_file(bench, Path(metric), windows, built)
-    elif statistics == "sequential":
-        outcome = _prune_sequential(bench, metric, windows, built)
+    elif statistics in BLOCKWISE:
+        inside = statistics == "true-sequential"
+        outcome = _prune_sequential(bench, metric, windows, built, true_sequential=inside)
     else:
         outcome = _prune_dense(bench, metric, windows, built)
+    count = weights_in_memory(bench.loaded.model, bench.layers)
     return {
-        "zeros": outcome.zeros,
-        "prunable": outcome.prunable,
-        "sparsity": outcome.sparsity,
+        **count.to_json(),
+        "pruned": outcome.zeros,
+        "recount": count.recount(outcome.zeros),
         "mask_digest": outcome.mask_digest,
         "layer_sparsity": dict(outcome.layer_sparsity),
         "statistics": statistics,
@@ -113,13 +129,20 @@ def prune_model(
 
 
 def _prune_sequential(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan", *, true_sequential: bool
 ) -> "PruneOutcome":
     from autoprune.metrics import build_metric
     from autoprune.sequential import prune_sequential
 
     model, tokens = bench.loaded.model, bench.windows[windows]
-    return prune_sequential(model, tokens, build_metric(metric), plan, report=bench.report)
+    return prune_sequential(
+        model,
+        tokens,
+        build_metric(metric),
+        plan,
+        true_sequential=true_sequential,
+        report=bench.report,
+    )
 
 
 def _prune_dense(
@@ -177,28 +200,48 @@ def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:
 
 
 @step("save", "save to {out}")
-def save_checkpoint(bench_id: str, out: str, record: dict[str, Any]) -> dict[str, Any]:
+def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Save the workbench's model with its record, and count the zeros in the written files.
 
     Args:
         bench_id: Id of an open workbench.
         out: Target folder.
-        record: What made the model.
+        record: What made the model, with ``pruned``.
+        dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
+            in the workbench's.
 
     Raises:
         UsageError: If the target holds something that is no saved model.
         AutopruneError: If the disk is full or the folder is not writable.
     """
+    from autoprune.models.saved_type import checkpoint_type
+
     bench = find_workbench(bench_id)
-    return saved_record(save_bench(bench, Path(out), record))
+    kind = checkpoint_type(bench.loaded.source) if dtype == AUTO else None
+    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
 
 
-def save_bench(bench: Workbench, folder: Path, record: Mapping[str, Any]) -> "SavedModel":
-    """Save the model as it stands; see :func:`save_checkpoint`."""
+def save_bench(
+    bench: Workbench,
+    folder: Path,
+    record: Mapping[str, Any],
+    pruned: int | None = None,
+    dtype: "torch.dtype | None" = None,
+) -> "SavedModel":
+    """Save the model as it stands; see :func:`save_checkpoint`.
+
+    Args:
+        bench: An open workbench.
+        folder: Target folder.
+        record: What made the model.
+        pruned: Weights that the masks removed, to be compared with the recount.
+        dtype: Type of the weights in the files; None: as in memory.
+    """
     from autoprune.models.saving import save_model
 
     check_target(folder)
-    saved = save_model(bench.loaded.model, bench.loaded.tokenizer, folder, record)
+    model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
+    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
     write_seen(bench, folder)
     return saved
 
@@ -220,10 +263,4 @@ def check_target(folder: Path) -> None:
 
 def saved_record(saved: "SavedModel") -> dict[str, Any]:
     """JSON form of what was saved."""
-    counts = dataclasses.asdict(saved.zeros)
-    return {
-        "out": str(saved.folder),
-        **counts,
-        "sparsity": saved.zeros.sparsity,
-        "files": dict(saved.files),
-    }
+    return {"out": str(saved.folder), **saved.to_json()}

@@ -100,7 +100,8 @@ def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, A
             if outcome.mask_digest != sheet["mask_digest"]:
                 raise MasksDiffer(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
-                save_bench(bench, Path(out), {**sheet, "mlflow_run": mlflow_run})
+                made = {**sheet, "mlflow_run": mlflow_run}
+                save_bench(bench, Path(out), made, outcome.zeros)
     return {
         "mlflow_run": mlflow_run,
         "candidate": sheet["candidate"],

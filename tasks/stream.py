@@ -48,7 +48,12 @@ def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict
 
 @step("estimate", "estimate streaming with {metric}")
 def estimate_stream(
-    bench_id: str, metric: str, windows: str, plan: dict[str, Any], out: str | None
+    bench_id: str,
+    metric: str,
+    windows: str,
+    plan: dict[str, Any],
+    statistics: str,
+    out: str | None,
 ) -> dict[str, Any]:
     """Memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
 
@@ -57,6 +62,7 @@ def estimate_stream(
         metric: Built-in name or formula.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        statistics: What the user asked for.
         out: Target folder, whose disk is measured; the temporary folder's where it is None.
     """
     from autoprune.streaming import estimate
@@ -64,7 +70,7 @@ def estimate_stream(
     bench = find_workbench(bench_id)
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
-    cost = estimate(_job(bench, metric, windows, plan), existing)
+    cost = estimate(_job(bench, metric, windows, plan, statistics), existing)
     return {
         "memory_mb": cost.memory_bytes / 1e6,
         "disk_mb": cost.disk_bytes / 1e6,
@@ -79,6 +85,7 @@ def prune_stream(
     metric: str,
     windows: str,
     plan: dict[str, Any],
+    statistics: str,
     out: str,
     record: dict[str, Any],
 ) -> dict[str, Any]:
@@ -89,6 +96,7 @@ def prune_stream(
         metric: Built-in name or formula.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
+        statistics: What the user asked for.
         out: Target folder.
         record: What makes the model.
 
@@ -99,23 +107,31 @@ def prune_stream(
 
     bench = find_workbench(bench_id)
     check_target(Path(out))
-    job = _job(bench, metric, windows, plan)
+    job = _job(bench, metric, windows, plan, statistics)
     made = prune_streamed(job, Path(out), record=record, report=bench.report)
     write_seen(bench, Path(out))
     return {
         **saved_record(made.saved),
+        "pruned": made.zeros,
         "mask_digest": made.mask_digest,
         "layer_sparsity": dict(made.layer_sparsity),
-        "statistics": "streamed",
+        "statistics": "streamed true-sequential" if job.true_sequential else "streamed",
         "notes": list(made.notes),
         "seconds_pruning": made.seconds,
     }
 
 
-def _job(bench: Workbench, metric: str, windows: str, plan: dict[str, Any]) -> "StreamJob":
+def _job(
+    bench: Workbench, metric: str, windows: str, plan: dict[str, Any], statistics: str
+) -> "StreamJob":
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
     from autoprune.streaming import StreamJob
 
-    tokens = bench.windows[windows]
-    return StreamJob(bench.source.folder, tokens, build_metric(metric), PruningPlan.build(**plan))
+    return StreamJob(
+        bench.source.folder,
+        bench.windows[windows],
+        build_metric(metric),
+        PruningPlan.build(**plan),
+        true_sequential=statistics == "true-sequential",
+    )

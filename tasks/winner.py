@@ -68,7 +68,7 @@ def keep_winner(
                 f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
                 "measured; its metric is not deterministic on this machine; nothing was saved"
             )
-        return saved_record(save_bench(bench, folder, record))
+        return saved_record(save_bench(bench, folder, record, outcome.zeros))
 
 
 @step("register", "register {run_id}")

@@ -14,6 +14,7 @@ from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import make_savable
 from autoprune.models.quiet import quiet_transformers
+from autoprune.models.saved_type import weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.storage import atomic_folder, write_json
 
@@ -39,6 +40,30 @@ class ZeroCount:
         """Share of zeros among the prunable weights."""
         return self.zeros / self.prunable if self.prunable else 0.0
 
+    @property
+    def sparsity_of_all(self) -> float:
+        """The same zeros as a share of all parameters."""
+        return self.zeros / self.total if self.total else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts and both shares."""
+        shares = {"sparsity": self.sparsity, "sparsity_of_all": self.sparsity_of_all}
+        return asdict(self) | shares
+
+    def recount(self, pruned: int) -> str | None:
+        """What to say where more weights are zero than were pruned; None where none are.
+
+        Args:
+            pruned: Weights that the masks removed.
+        """
+        if self.zeros <= pruned:
+            return None
+        return (
+            f"{self.sparsity:.2%} of the prunable weights are zero and {pruned / self.prunable:.2%}"
+            f" were pruned: {self.zeros - pruned:,} of the weights that stay are zero too; they "
+            "were before, or are too small for the type they are saved in"
+        )
+
 
 @dataclass(frozen=True)
 class SavedModel:
@@ -48,15 +73,28 @@ class SavedModel:
         folder: Where it lies.
         zeros: Counted in the written files.
         files: SHA-256 of each weight file.
+        pruned: Weights that the masks removed; None where nobody said.
     """
 
     folder: Path
     zeros: ZeroCount
     files: Mapping[str, str]
+    pruned: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts, shares, files, and ``recount``: a sentence where more is zero than was pruned."""
+        said = None if self.pruned is None else self.zeros.recount(self.pruned)
+        return {**self.zeros.to_json(), "files": dict(self.files), "recount": said}
 
 
 def save_model(
-    model: PreTrainedModel, tokenizer: Any, folder: Path, record: Mapping[str, Any]
+    model: PreTrainedModel,
+    tokenizer: Any,
+    folder: Path,
+    record: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
+    pruned: int | None = None,
 ) -> SavedModel:
     """Save model, tokenizer and record; the folder appears complete or not at all.
 
@@ -65,11 +103,14 @@ def save_model(
         tokenizer: Its tokenizer; ``None`` saves the model alone.
         folder: Target, replaced when it exists.
         record: What made the model; written to ``autoprune.json`` with the recounted zeros.
+        dtype: Type of the weights in the files; None: as in memory.
+        pruned: Weights that the masks removed, to be compared with the recount.
 
     Raises:
         AutopruneError: If the disk is full or the folder cannot be written.
     """
-    _check_space(folder, sum(p.numel() * p.element_size() for p in model.parameters()))
+    size = None if dtype is None else dtype.itemsize
+    _check_space(folder, sum(p.numel() * (size or p.element_size()) for p in model.parameters()))
     linears = prunable_linears(model)
     use_cache = model.config.use_cache
     make_savable(model)
@@ -77,7 +118,8 @@ def save_model(
         try:
             # Whoever opens the folder wants to generate, so the cache is on there again.
             model.config.use_cache = True
-            model.save_pretrained(temporary)
+            with weights_as(model, dtype):
+                model.save_pretrained(temporary)
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
         except SafetensorError as error:
@@ -86,9 +128,21 @@ def save_model(
             model.config.use_cache = use_cache
         zeros = count_zeros(temporary, linears)
         files = {p.name: digest_file(p) for p in sorted(temporary.glob("*.safetensors"))}
-        counted = {**asdict(zeros), "sparsity": zeros.sparsity, "files": files}
-        write_json(temporary / RECORD_FILE, {**record, "checkpoint": counted})
-    return SavedModel(folder, zeros, files)
+        saved = SavedModel(folder, zeros, files, pruned)
+        write_json(temporary / RECORD_FILE, {**record, "checkpoint": saved.to_json()})
+    return saved
+
+
+def weights_in_memory(model: PreTrainedModel, linears: Iterable[PrunableLinear]) -> ZeroCount:
+    """Count zeros in a model that is not saved.
+
+    Args:
+        model: The model.
+        linears: Its prunable matrices.
+    """
+    weights = [linear.read() for linear in linears]
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return ZeroCount(sum(map(_zeros, weights)), sum(w.numel() for w in weights), total)
 
 
 def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -> ZeroCount:

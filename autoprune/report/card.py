@@ -28,7 +28,8 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
         f"`{report.model}` with {counted['zeros']:,} of {counted['prunable']:,} prunable weights "
         f"set to zero (recounted in the saved files; {counted['total']:,} parameters in all). "
-        "Stock transformers opens it; the zeros save no time or memory by themselves.",
+        f"{_recount(counted)}Stock transformers opens it; the zeros save no time or memory by "
+        "themselves.",
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\n'
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
@@ -66,6 +67,11 @@ def base_licence(folder: Path, gguf_file: str | None) -> str:
 def _one_word(text: str) -> str:
     word = text.strip().strip("'\"")
     return word if word and len(word) <= 60 and word.isprintable() and "`" not in word else ""
+
+
+def _recount(counted: Mapping[str, Any]) -> str:
+    said = counted.get("recount")
+    return f"{said}. " if said else ""
 
 
 def _header(licence: str) -> str:
@@ -111,7 +117,17 @@ def _figures(report: RunReport, entry: Entry) -> str:
     if entry.change_interval is not None:
         change = percent(entry.change_vs_wanda, sign=True)
         text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
-    return text + "\n\nThe choice was made on the selection text; the sealed text was read once."
+    return f"{text}\n\nThe choice was made on the selection text; {_looks(report)}."
+
+
+def _looks(report: RunReport) -> str:
+    """How often the sealed text was measured on, by this search and by whoever else."""
+    uses = next((split.uses for split in report.splits if split.name == "sealed"), None)
+    if uses is None:
+        return "how often the sealed text was measured on is not known"
+    if uses == 1:
+        return "the sealed text was measured on once, by this search"
+    return f"the sealed text was measured on {uses} times by then, by this search and by other runs"
 
 
 def _data(report: RunReport) -> str:

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,11 @@ def prune_streamed(
             digests, zeros, notes = _prune_blocks(opened, quotas, writer, folder.parent, report)
         count = ZeroCount(*count_zeros(Checkpoint(folder), pruned))
         files = {name: digest_file(folder / name) for name in opened.checkpoint.files}
-        counted = {**asdict(count), "sparsity": count.sparsity, "files": files}
-        write_json(folder / RECORD_FILE, {**(record or {}), "checkpoint": counted})
+        saved = SavedModel(target, count, files, sum(zeros.values()))
+        write_json(folder / RECORD_FILE, {**(record or {}), "checkpoint": saved.to_json()})
     numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
     return StreamedModel(
-        saved=SavedModel(target, count, files),
+        saved=saved,
         layer_sparsity={name: zeros[name] / numel for name, numel in numels.items()},
         zeros=sum(zeros.values()),
         prunable=sum(numels.values()),

@@ -44,10 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "on a selection part of the text and takes the best, auto:ramp+sdsa only these",
     )
     parser.add_argument(
-        "--sparsity", type=share, default=0.6, help="share of zeros, 0 ≤ s < 1 (default 0.6)"
+        "--sparsity",
+        type=share,
+        help="share of zeros, 0 ≤ s < 1 (default 0.6; an N:M pattern has its own)",
     )
     parser.add_argument(
-        "--pattern", default="unstructured", help="unstructured or N:M, such as 2:4"
+        "--pattern",
+        default="unstructured",
+        help="unstructured or N:M: N zeros in every M consecutive inputs of a row, such as 2:4",
     )
     parser.add_argument(
         "--group",
@@ -78,10 +82,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--statistics",
-        choices=("auto", "sequential", "dense"),
+        choices=("auto", "sequential", "true-sequential", "dense"),
         default="auto",
-        help="sequential: block after block, as in the Wanda paper; dense: one pass of the dense "
-        "model; auto (default): sequential, dense for .py metrics and the group global",
+        help="sequential: block after block, as in the Wanda paper; true-sequential: and step "
+        "after step inside a block (q, k, v; o; gate, up; down), as in SparseGPT, in two to three "
+        "times the passes; dense: one pass of the dense model; auto (default): sequential, dense "
+        "for .py metrics and the group global",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="type of the weights in memory and in the saved folder; auto (default) computes in "
+        "float32 and saves in the checkpoint's type",
     )
     parser.add_argument("--out", metavar="DIR", help="save the pruned model here")
     parser.add_argument(
@@ -113,15 +126,21 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = [
         ("zeros", f"{record['zeros']:,} of {record['prunable']:,} prunable weights"),
-        ("sparsity", f"{record['sparsity']:.4%}"),
+        (
+            "sparsity",
+            f"{record['sparsity']:.4%}; of all {record['total']:,} parameters "
+            f"{record['sparsity_of_all']:.4%}",
+        ),
         ("time", f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"),
     ]
     if "allocation_choice" in record:
         tried = record["allocation_choice"]["tried"]
         uniform = next(item["loss"] for item in tried if item["allocation"] == "uniform")
-        best = min(item["loss"] for item in tried if item["loss"] == item["loss"])
+        best = min(item["loss"] for item in tried)
         said = f"{record['allocation']}, best of {len(tried)}: {best:.4f} nats per token"
         lines.append(("allocation", f"{said} on the selection part, uniform {uniform:.4f}"))
+    if record["recount"]:
+        lines.append(("note", record["recount"]))
     notes = record["notes"]
     lines += [("note", note) for note in notes[:SHOWN_NOTES]]
     if len(notes) > SHOWN_NOTES:

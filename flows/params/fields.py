@@ -21,7 +21,7 @@ Pattern = Annotated[
     str,
     Field(
         pattern=PATTERN,
-        description="'unstructured', or N:M such as 2:4 (M-N zeros in every M weights)",
+        description="'unstructured', or N:M such as 2:4: N zeros in every M inputs of a row",
     ),
 ]
 Samples = Annotated[int, Field(ge=1, description="Calibration windows")]

@@ -13,8 +13,9 @@ from flows.params.fields import (
     Samples,
     Seed,
     Seqlen,
-    Sparsity,
 )
+
+USUAL_SPARSITY = 0.6
 
 
 class PruneParams(Params):
@@ -32,7 +33,15 @@ class PruneParams(Params):
             "measures several and takes the best"
         ),
     )
-    sparsity: Sparsity = 0.6
+    sparsity: float | None = Field(
+        default=None,
+        ge=0.0,
+        lt=1.0,
+        description=(
+            f"Share of weights set to zero, 0 to 1; empty: {USUAL_SPARSITY}, or what the pattern "
+            "means"
+        ),
+    )
     pattern: Pattern = "unstructured"
     group: Literal["auto", "row", "matrix", "block", "global"] = Field(
         default="auto",
@@ -49,11 +58,20 @@ class PruneParams(Params):
         description="Texts that figures will be measured on, by commas; never calibrated on",
     )
     seqlen: Seqlen = 512
-    statistics: Literal["auto", "sequential", "dense"] = Field(
+    statistics: Literal["auto", "sequential", "true-sequential", "dense"] = Field(
         default="auto",
         description=(
             "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
+            "true-sequential: and inside a block each step the steps before it, as in SparseGPT, "
+            "in two to three times the passes; "
             "dense: one pass of the dense model, as in a search; auto: sequential where possible"
+        ),
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description=(
+            "Type of the weights in memory and in the saved folder; auto computes in float32 and "
+            "saves in the checkpoint's type"
         ),
     )
     out: str | None = Field(
@@ -72,4 +90,16 @@ class PruneParams(Params):
     def _check_together(self) -> "PruneParams":
         if self.stream and not self.dry_run and self.out is None:
             raise ValueError("a streamed model goes straight to its folder; give --out")
+        if (self.stream or self.dry_run) and self.dtype != "auto":
+            raise ValueError(
+                f"streaming computes in float32 and keeps the type of every tensor; leave out "
+                f"--dtype {self.dtype}, or --stream and --dry-run"
+            )
         return self
+
+    @property
+    def share(self) -> float | None:
+        """The share of zeros to reach; None where the pattern says it."""
+        if self.sparsity is None and self.pattern == "unstructured":
+            return USUAL_SPARSITY
+        return self.sparsity

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from autoprune.allocation import ALLOCATORS
 from autoprune.calibration.statistics import collect_statistics
-from autoprune.errors import AutopruneError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.metrics import METRICS
 from autoprune.models.loading import load_model
 from autoprune.solvers import SOLVERS
@@ -45,9 +45,10 @@ def small(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     [
         (["--allocation", "given:0.5/0.6/0.7"], ["3 rates", "2 (one per block)", "14"]),
         (["--allocation", "given:0.5/1.6"], ["1.6", "0 ≤ rate ≤ 1"]),
-        (["--pattern", "3:7", "--sparsity", str(3 / 7)], ["not a multiple of 7", "q_proj"]),
+        (["--pattern", "3:7"], ["not a multiple of 7", "q_proj"]),
         (["--pattern", "2:4", "--sparsity", "0.6"], ["contradicts pattern 2:4"]),
         (["--solver", "alps:damp=0"], ["damp=0", "above 0"]),
+        (["--statistics", "true-sequential", "--group", "block"], ["prunes them in steps"]),
     ],
 )
 def test_a_clear_error(
@@ -184,9 +185,21 @@ def test_every_choice_is_listed_with_source_needs_and_parameters(
     text = capsys.readouterr().out
     code, record = call(capsys, "ls", kind)
     assert code == 0
-    assert [item["name"] for item in record[kind]] == [name for name, _ in registry.items()]
+    listed = {item["name"]: item for item in record[kind]}
+    assert [*listed] == [*(["auto"] if kind == "allocators" else []), *dict(registry.items())]
     for item in record[kind]:
         line = next(line for line in text.splitlines() if line.split()[:1] == [item["name"]])
         assert item["source"] and item["source"] in line
         assert all(need in line for need in item["needs"])
         assert all(f"{key}=" in line for key in item["params"])
+        # Whatever is said to be allowed is taken, and nothing else.
+        start = "mrp:" if item["name"] == "walk" else ""
+        for key, values in item["allowed"].items():
+            assert values and all(value in line for value in values)
+            for value in values:
+                assert registry.get(item["name"]).from_text(f"{start}{key}={value}")
+            with pytest.raises(UsageError, match=" or ".join(values)):
+                registry.get(item["name"]).from_text(f"{start}{key}=other")
+    if kind == "allocators":
+        assert listed["sdsa"]["allowed"]["level"] == ["block", "projection"]
+        assert listed["auto"]["tries"][0] == "uniform" and "x_norm" in listed["auto"]["needs"]

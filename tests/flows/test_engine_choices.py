@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_subject import broken_subject
 
 from autoprune.calibration.corpora import load_corpus
 from autoprune.calibration.splits import split
@@ -105,6 +106,19 @@ def test_auto_never_touches_the_sealed_part(
     choices: list[Any] = [record["allocation_choice"] for record in records]
     assert choices[0]["tried"] == choices[1]["tried"]
     assert records[0]["mask_digest"] == records[1]["mask_digest"]
+
+
+def test_auto_on_a_model_that_computes_no_number_says_so_and_saves_nothing(
+    text_file: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = broken_subject()
+    broken.model.save_pretrained(tmp_path / "broken")
+    broken.tokenizer.save_pretrained(tmp_path / "broken")
+    words = ["--model", str(tmp_path / "broken"), "--corpus", str(text_file)]
+    code, said = pruned(capsys, *words, *AUTO, "--out", str(tmp_path / "out"))
+    assert code == 3
+    assert "uniform, ramp:half_width=0.3, sdsa the model's loss" in str(said["error"])
+    assert not (tmp_path / "out").exists()
 
 
 OTHER = str.maketrans("abcdefghij", "jihgfedcba")

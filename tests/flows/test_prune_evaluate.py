@@ -116,19 +116,40 @@ def test_wanda_masks_are_the_straight_line_ones(
 
 
 def test_record_and_saved_folder(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     record = pruned(tiny_folder, text_file, sparsity=0.6, allocation="ramp", out=str(out))
     assert record["zeros"] == round(0.6 * record["prunable"])
     assert record["sparsity"] == record["zeros"] / record["prunable"]
     assert record["peak_rss_mb"] > 0 and record["seconds"] > 0
+    assert record["pruned"] == record["zeros"] and record["recount"] is None
     model = AutoModelForCausalLM.from_pretrained(out)
+    assert record["total"] == model.num_parameters()
+    assert record["sparsity_of_all"] == record["zeros"] / record["total"] < record["sparsity"]
     linears = [m for m in model.model.layers.modules() if isinstance(m, torch.nn.Linear)]
     assert sum(int((m.weight == 0).sum()) for m in linears) == record["zeros"]
     kept = json.loads((out / "autoprune.json").read_text())
     assert kept["metric"] == "wanda" and kept["checkpoint"]["zeros"] == record["zeros"]
     AutoTokenizer.from_pretrained(out)
+    # Pruned once more, by chance: what stays is zero in six of ten places already.
+    words = ["prune", "--model", str(out), "--corpus", str(text_file), "--metric", "random"]
+    words += ["--sparsity", "0.5", "--samples", "2", "--seqlen", "32", "-q"]
+    assert main([*words, "--out", str(tmp_path / "again")]) == 0
+    text = capsys.readouterr().out
+    again = json.loads((tmp_path / "again" / "autoprune.json").read_text())
+    assert again["pruned"] * 2 == again["prunable"]
+    counted = again["checkpoint"]
+    assert counted["sparsity"] == pytest.approx(0.8, abs=0.01)
+    assert f"{counted['zeros'] - again['pruned']:,} of the weights that stay" in counted["recount"]
+    assert counted["recount"] in text and "and 50.00% were pruned" in text
+    assert f"; of all {counted['total']:,} parameters {counted['sparsity_of_all']:.4%}" in text
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recount"] == counted["recount"]
 
 
 def test_a_formula_is_the_builtin_it_spells(tiny_folder: Path, text_file: Path, home: Path) -> None:
@@ -154,11 +175,46 @@ def test_extreme_budgets_are_exact(
     assert record["zeros"] == round(sparsity * record["prunable"])
 
 
-def test_n_m_pattern(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pattern", "zeros"), [("2:4", 2), ("1:4", 1)])
+def test_n_m_pattern_needs_no_sparsity(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, pattern: str, zeros: int
+) -> None:
     out = tmp_path / "out"
-    pruned(tiny_folder, text_file, pattern="2:4", out=str(out))
+    record = pruned(tiny_folder, text_file, pattern=pattern, sparsity=None, out=str(out))
+    assert record["target"] == record["sparsity"] == zeros / 4
     weight = load_file(out / "model.safetensors")["model.layers.0.self_attn.q_proj.weight"]
-    assert ((weight.view(-1, 4) == 0).sum(1) == 2).all()
+    assert ((weight.view(-1, 4) == 0).sum(1) == zeros).all()
+
+
+def test_a_half_precision_model_stays_one_streamed_or_not(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.bfloat16)
+    model.save_pretrained(half)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(half)
+    changes = {"solver": "mrp", "statistics": "true-sequential"}
+    made = {
+        name: pruned(half, text_file, out=str(tmp_path / name), **(changes | more))
+        for name, more in {
+            "memory": {}, "streamed": {"stream": True}, "wide": {"dtype": "float32"},
+            "narrow": {"dtype": "bfloat16"}, "plain": {"statistics": "sequential"},
+        }.items()
+    }  # fmt: skip
+    files = {name: load_file(tmp_path / name / "model.safetensors") for name in made}
+    kinds = {name: {value.dtype for value in file.values()} for name, file in files.items()}
+    assert kinds.pop("wide") == {torch.float32}
+    assert all(kind == {torch.bfloat16} for kind in kinds.values())
+    # In memory or from shards: the same masks and the same bits; computed in float32.
+    digests = {name: record["mask_digest"] for name, record in made.items()}
+    assert digests["memory"] == digests["streamed"] == digests["wide"] != digests["plain"]
+    for name, value in files["memory"].items():
+        assert torch.equal(value, files["streamed"][name]), name
+        assert torch.equal(value, files["wide"][name].bfloat16()), name
+    assert all(record["zeros"] * 2 == record["prunable"] for record in made.values())
+    assert (made["memory"]["dtype"], made["narrow"]["dtype"]) == ("float32", "bfloat16")
+    with pytest.raises(ValidationError, match="leave out --dtype float16"):
+        pruned(half, text_file, dry_run=True, dtype="float16")
 
 
 @pytest.mark.docker

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import FAMILIES, random_windows, tiny_model
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
+from autoprune.models.reference import resolve
+from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import RECORD_FILE, count_zeros, save_model
 from autoprune.models.structure import prunable_linears
 
@@ -62,12 +65,39 @@ def test_no_space_is_seen_before_writing(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_weights_are_saved_narrower_and_stay_as_they_were_in_memory(
+    family: str, tmp_path: Path
+) -> None:
+    model = tiny_model(family)
+    norm = next(value for value in model.parameters() if value.dim() == 1)
+    with torch.no_grad():
+        norm.fill_(1.001)  # a bfloat16 holds three digits
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    said = model.config.dtype
+    save_model(model, None, tmp_path / "narrow", {}, dtype=torch.bfloat16)
+    assert model.dtype == torch.float32 and model.config.dtype == said
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "narrow", dtype="auto")
+    assert opened.dtype == torch.bfloat16
+    for name, value in opened.state_dict().items():
+        assert torch.equal(value, before[name].to(value.dtype)), name
+    stored: dict[str, torch.Tensor] = {}
+    for file in (tmp_path / "narrow").glob("*.safetensors"):
+        stored |= load_file(file)
+    wide = [value for value in stored.values() if value.dtype == torch.float32]
+    assert [value.dim() for value in wide] == [1] and torch.equal(wide[0], norm)
+    assert checkpoint_type(resolve(str(tmp_path / "narrow"))) == torch.bfloat16
+
+
 _WRITE_WITH_LIMIT = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tiny_models import tiny_model
 from autoprune.errors import AutopruneError
+from autoprune.models.reference import resolve
+from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import save_model
 model = tiny_model("llama")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,0 +1,58 @@
+"""The type that weights are saved in: a model is computed in float32 and need not be saved so."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.models.reference import ModelSource
+
+# What `get_dtype` of a slice says.
+_HALF = {"BF16": torch.bfloat16, "F16": torch.float16}
+
+
+def checkpoint_type(source: ModelSource) -> torch.dtype | None:
+    """The half-precision type that all matrices of a checkpoint share.
+
+    Only headers are read. None for float32, for a mixture, and where there are no safetensors
+    files: such a model is saved as it was loaded.
+    """
+    if source.gguf_file is not None:
+        return None
+    kinds: set[str] = set()
+    for file in source.folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            parts = (tensors.get_slice(name) for name in tensors.keys())  # noqa: SIM118
+            kinds.update(part.get_dtype() for part in parts if len(part.get_shape()) > 1)
+    return _HALF.get(kinds.pop()) if len(kinds) == 1 else None
+
+
+@contextmanager
+def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
+    """Hold the parameters in another type for a while, and give every bit back afterwards.
+
+    Vectors (norms, biases) that would lose bits stay as they are: they are few, and a checkpoint
+    that holds them in more precision does so for a reason.
+
+    Args:
+        model: The model.
+        dtype: The type; None changes nothing.
+    """
+    before: list[tuple[torch.nn.Parameter, Tensor]] = []
+    said = model.config.dtype
+    try:
+        for parameter in model.parameters() if dtype is not None else ():
+            value = parameter.data
+            if value.is_floating_point() and value.dtype != dtype:
+                other = value.to(dtype)
+                if value.dim() > 1 or torch.equal(other.to(value.dtype), value):
+                    before.append((parameter, value))
+                    parameter.data = other
+        yield
+    finally:
+        for parameter, value in before:
+            parameter.data = value
+        model.config.dtype = said
