@@ -43,6 +43,8 @@ class PruningPlan:
         allocation: Layer budgets.
         solver: Repair of the weights that stay.
         seed: Seed of random controls.
+        saved: Type that the weights will be saved in, for the promise that no row is worse than
+            zeroed plainly; None is the type that they have in memory.
     """
 
     sparsity: float
@@ -51,6 +53,7 @@ class PruningPlan:
     allocation: Allocator = field(default_factory=Uniform)
     solver: Solver = field(default_factory=Plain)
     seed: int = 0
+    saved: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         resolve_sparsity(self.sparsity, self.pattern)
@@ -321,7 +324,8 @@ def repair_layer(
         return keep.cpu(), []
     weight = layer.read()
     near = beside(weight, stats, plan.solver.needs)
-    result = plan.solver.repair(weight, keep.to(weight.device), near, plan.pattern)
+    keep = keep.to(weight.device)
+    result = plan.solver.repair(weight, keep, near, plan.pattern, plan.saved)
     layer.write(result.weight)
     return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]
 

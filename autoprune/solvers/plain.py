@@ -65,9 +65,9 @@ class Chain(Solver):
         useful = [p for p in ranked if p.chooses or (p is ranked[-1] and p.MOVES_WEIGHTS)]
         order = "+".join(part.text for part in useful or [last])
         raise UsageError(
-            f"solver {self.text!r} would lose what {lost[0].text!r} does, since each part starts from "
-            "the dense weights and takes over only the mask; write what chooses the mask first, "
-            f"one repair that moves weights last: {order}"
+            f"solver {self.text!r} would lose what {lost[0].text!r} does, since each part starts "
+            "from the dense weights and takes over only the mask; write what chooses the mask "
+            f"first, one repair that moves weights last: {order}"
         )
 
     @property
@@ -84,7 +84,9 @@ class Chain(Solver):
         """The last part's weight on the refined mask."""
         weight, keep = problem.weight, problem.keep
         for part in self.parts:
-            result = part.repair(problem.weight, keep, problem.stats, problem.pattern)
+            result = part.repair(
+                problem.weight, keep, problem.stats, problem.pattern, problem.saved
+            )
             weight, keep = result.weight, result.keep
             problem.notes.extend(result.notes)
         return weight, keep

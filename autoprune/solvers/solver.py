@@ -42,6 +42,7 @@ class Problem:
         stats: Statistics of the input by name, ``gram`` [i, i] among them where needed.
         pattern: N:M pattern that refined masks must keep.
         notes: Messages, appended to while solving.
+        saved: Type that the repaired weight will be kept in; None is the weight's own.
     """
 
     weight: Tensor
@@ -49,6 +50,7 @@ class Problem:
     stats: Mapping[str, Tensor]
     pattern: NM | None = None
     notes: list[str] = field(default_factory=list)
+    saved: torch.dtype | None = None
 
     @property
     def gram(self) -> Tensor:
@@ -80,7 +82,7 @@ class Solver(TextForm, ABC):
 
     @property
     def chooses(self) -> bool:
-        """Whether the mask that comes out may be another one, which a later solver can start from."""
+        """Whether the mask that comes out may be another one, for a later solver to start from."""
         return True
 
     @abstractmethod
@@ -94,17 +96,20 @@ class Solver(TextForm, ABC):
         keep: Tensor,
         stats: Mapping[str, Tensor],
         pattern: NM | None = None,
+        saved: torch.dtype | None = None,
     ) -> Repair:
         """Repair a layer.
 
-        The output error ``||(W' - W) X||^2`` of a row never exceeds that of plain zeroing with
-        the given mask: rows where it would are zeroed plainly, and a note says how many.
+        The output error ``||(W' - W) X||^2`` of a row, after rounding to the type that is kept,
+        never exceeds that of plain zeroing with the given mask: rows where it would are zeroed
+        plainly, and a note says how many.
 
         Args:
             weight: Dense weight, [o, i].
             keep: Mask, bool [o, i].
             stats: Statistics of the layer's input by name.
             pattern: N:M pattern of the mask, if any.
+            saved: Type that the repaired weight will be kept in; None is the given weight's.
 
         Raises:
             UsageError: If a statistic is missing or not finite.
@@ -112,7 +117,7 @@ class Solver(TextForm, ABC):
         dense = weight.detach()
         if dense.dtype not in (torch.float32, torch.float64):
             dense = dense.float()
-        problem = Problem(dense, keep, stats, pattern)
+        problem = Problem(dense, keep, stats, pattern, saved=saved or weight.dtype)
         repaired, kept = self.solve(problem)
         # A row that loses nothing needs no repair, and rounding must not touch it.
         whole = (keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
@@ -165,7 +170,9 @@ def _never_worse(problem: Problem, weight: Tensor, keep: Tensor) -> tuple[Tensor
     dense, gram = problem.weight, problem.gram
     plain = torch.where(problem.keep, dense, 0.0)
     before = output_errors(plain - dense, gram)
-    after = output_errors(weight - dense, gram)
+    # Rounded, as it will be kept: where inputs nearly cancel, rounding can undo a repair.
+    kept = weight if problem.saved is None else weight.to(problem.saved).to(dense.dtype)
+    after = output_errors(kept - dense, gram)
     # NaN fails every comparison, so ask for what must hold.
     worse = ~(after <= before)
     if not bool(worse.any()):

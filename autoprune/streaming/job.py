@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -75,14 +75,17 @@ class StreamJob:
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())
         skeleton = Skeleton(checkpoint, self.dtype, device)
+        coarsest = self.dtype
         for name in skeleton.sources([x.parameter for x in skeleton.linears]):
             stored = checkpoint.entries[name].dtype
+            coarsest = min(coarsest, stored, key=lambda kind: _MANTISSA.get(kind, 53))
             if _MANTISSA.get(stored, 53) > _MANTISSA[self.dtype]:
                 raise UsageError(
                     f"{name} is stored as {stored}, and computing in {self.dtype} would round the "
                     "weights that stay; compute in float32"
                 )
-        return OpenJob(self, checkpoint, skeleton)
+        # The shards round what is repaired, so a repair is judged as they will hold it.
+        return OpenJob(replace(self, plan=replace(self.plan, saved=coarsest)), checkpoint, skeleton)
 
     @property
     def batch(self) -> int:

@@ -177,6 +177,28 @@ def test_low_precision_weights_are_repaired_in_float32() -> None:
     assert repaired.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize("text", ["mrp", "sparsegpt", "alps", "sparseswaps+mrp"])
+def test_no_row_is_worse_than_zeroed_plainly_after_rounding(text: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(400, 1, generator=generator)
+    x = common + 0.3 * torch.randn(400, 16, generator=generator)
+    gram = x.t() @ x / len(x)
+    weight = torch.randn(32, 16, generator=generator)
+    weight[:, ::4] *= 0.01  # what goes is smaller than the rounding of what stays
+    weight = weight.bfloat16()
+    dense, keep = weight.float(), keep_rows(weight.float().abs(), 128)
+    before = output_errors(dense * keep - dense, gram)
+
+    def worse(weight: Tensor, saved: torch.dtype | None = None) -> tuple[int, tuple[str, ...]]:
+        made = build_solver(text).repair(weight, keep, {"gram": gram}, saved=saved)
+        after = output_errors(made.weight.bfloat16().float() - dense, gram)
+        return int((after > before).sum()), made.notes
+
+    assert worse(dense)[0] > 0
+    for number, notes in (worse(weight), worse(dense, torch.bfloat16)):
+        assert number == 0 and "rows zeroed plainly" in notes[-1]
+
+
 def test_solver_texts() -> None:
     assert build_solver("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
     assert build_solver("sparseswaps+mrp").needs == {"gram"}

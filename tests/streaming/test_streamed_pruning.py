@@ -111,6 +111,8 @@ def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: P
     in_memory, streamed, _ = both(tmp_path, source, plan, true_sequential=True)
     assert streamed.mask_digest == in_memory.mask_digest
     assert streamed.notes == in_memory.notes
+    # Repairs are judged as the shards will hold them.
+    assert job_of(source).open().job.plan.saved == torch.bfloat16
 
 
 def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
