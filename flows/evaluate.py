@@ -1,18 +1,23 @@
 """The evaluation flow: one model, any suites, alone or against another model."""
 
+import logging
 import uuid
 from typing import Any
 
 from prefect import flow
 
+from autoprune.errors import reason_of
 from flows import console
 from flows.evaluate_params import EvaluateParams, listed
 from flows.naming import run_name as flow_run_name
+from tasks.against import compare, read_record
 from tasks.calibrate import load_model
-from tasks.evaluate import check_suites, compare, count_sealed, measure_suite, read_record
+from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
 from tasks.keep_evaluation import keep_evaluation, run_name
 from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened
+
+log = logging.getLogger(__name__)
 
 RECORD_SUFFIX = ".json"
 
@@ -26,13 +31,16 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     from_file = other is not None and other.endswith(RECORD_SUFFIX)
     dense = None if from_file else other
     suites = check_suites(params.suite, params.settings(), dense)
-    others: list[dict[str, Any]] = []
-    if other is not None:
-        others = read_record(other) if from_file else _measured(params, other, suites, None)["rows"]
-    found = _measured(params, params.model, suites, dense)
-    root = str(State.open().root)
+    models = [params.model] if dense is None else [params.model, dense]
+    digest = find_models(models)[params.model]
+    known = read_record(str(other)) if from_file else None
     settings = params.to_json()
-    run = run_name(settings, found["model_digest"], model_slug(params.model))
+    # Named before anything is measured: the looks at sealed text are counted under it.
+    run = run_name(settings, digest, model_slug(params.model))
+    found = _measured(params, params.model, run, suites, models)
+    compared = {} if other is None else _set_against(params, other, known, run, suites, models)
+    others = compared.pop("rows", [])
+    root = str(State.open().root)
     record = {
         "run": run,
         "model": params.model,
@@ -41,38 +49,84 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         "against": other,
         "rows": found["rows"],
         "comparison": compare(found["rows"], others, other) if other is not None else [],
-        "sealed_touches": count_sealed(root, run, found["rows"]),
+        "splits": _splits(found["rows"]),
+        "sealed_touches": found["looks"],
         "notes": found["notes"],
         **_headline(found["rows"], params),
     }
+    record["refusal"] = compared.get("refusal") or _refusal(record["comparison"])
     kept = keep_evaluation(root, run, params.model, settings, record)
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     return record | {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
 
 
+def _set_against(
+    params: EvaluateParams,
+    other: str,
+    known: list[dict[str, Any]] | None,
+    run: str,
+    suites: list[dict[str, Any]],
+    models: list[str],
+) -> dict[str, Any]:
+    """Rows to compare with, or why there are none: the model's own figures stand all the same."""
+    if known is not None:
+        return {"rows": known}
+    try:
+        return {"rows": _measured(params, other, run, suites, models)["rows"]}
+    except Exception as error:
+        log.info("the other model could not be measured", exc_info=True)
+        return {"rows": [], "refusal": f"{other} could not be measured: {reason_of(error, 1000)}"}
+
+
 def _measured(
-    params: EvaluateParams, model: str, suites: list[dict[str, Any]], dense: str | None
+    params: EvaluateParams, model: str, run: str, suites: list[dict[str, Any]], models: list[str]
 ) -> dict[str, Any]:
     """Rows of one model; it is gone from memory again afterwards."""
     bench_id = f"evaluate-{uuid.uuid4().hex[:12]}"
     bench = Workbench(
         bench_id, model, State.open(), params.seed, console.report, dtype=params.dtype
     )
-    # Both models of a comparison leave out what either of them has seen, or they would not pair.
-    models = [name for name in (params.model, params.against) if name is not None]
     rows: list[dict[str, Any]] = []
+    looks: dict[str, int] = {}
+    if model != params.model:
+        suites = [_without_distance(suite, model) for suite in suites]
+    # Both models of a comparison leave out what either of them has seen, or they would not pair.
+    hygiene = (models, listed(params.references), params.overlap)
     with opened(bench):
         loaded = load_model(bench_id, model)
+        if len(suites) > 1:
+            check_requests(bench_id, model, run, suites, *hygiene)
         for suite in suites:
-            settings = dict(suite["settings"])
-            if "dense" in settings and settings["dense"] == params.against:
-                settings["dense"] = dense
-            rows += measure_suite(
-                bench_id, suite["name"], model, settings, models, listed(params.references),
-                params.overlap,
-            )["rows"]  # fmt: skip
-    return {"rows": rows, "model_digest": loaded["digest"], "notes": _notes(rows, model)}
+            done = measure_suite(bench_id, suite["name"], model, run, suite["settings"], *hygiene)
+            rows += done["rows"]
+            looks |= done["looks"]
+    return {
+        "rows": rows,
+        "looks": looks,
+        "model_digest": loaded["digest"],
+        "notes": _notes(rows, model),
+    }
+
+
+def _without_distance(suite: dict[str, Any], model: str) -> dict[str, Any]:
+    """A suite whose model is the dense one itself, which has no distance to measure."""
+    settings = suite["settings"]
+    if settings.get("dense") != model:
+        return suite
+    return {**suite, "settings": {**settings, "dense": None}}
+
+
+def _splits(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Part, seed and digest of the split by text, where a text was split."""
+    return {row["name"]: row["details"]["split"] for row in rows if row["details"].get("split")}
+
+
+def _refusal(comparison: list[dict[str, Any]]) -> str:
+    """Why figures are not set side by side; empty where all are."""
+    refused = [entry for entry in comparison if entry["refused"]]
+    names = ", ".join(dict.fromkeys(f"{entry['suite']} {entry['name']}" for entry in refused))
+    return f"{names}: {refused[0]['refused']}" if refused else ""
 
 
 def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:

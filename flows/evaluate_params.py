@@ -41,7 +41,7 @@ class EvaluateParams(Params):
     )
     part: Literal["all", "calibration", "selection", "sealed"] = Field(
         default="all",
-        description="lm: the whole text, or one of its three parts; sealed touches are counted",
+        description="lm: the whole text, or one of its parts; looks at sealed text are counted",
     )
     windows: int = Field(
         default=20,

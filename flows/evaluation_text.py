@@ -6,25 +6,36 @@ from typing import Any
 
 WIDTH = 100
 _DIGEST = 64
+Key = tuple[str, str, str, str | None]
 
 
 def evaluation_text(record: Mapping[str, Any]) -> str:
     """Every figure with its protocol, the comparison, and what to know about them."""
-    compared = {(c["suite"], c["name"], c["metric"]): c for c in record["comparison"]}
-    blocks = [_block(rows, compared, record["against"]) for rows in _by_protocol(record["rows"])]
+    compared = {_key(entry, entry): entry for entry in record["comparison"]}
+    blocks = [_block(rows, compared) for rows in _by_protocol(record["rows"])]
     lines = ["\n\n".join(blocks)]
     notes = list(record["notes"])
+    whole = {
+        row["details"].get("text") for row in record["rows"] if row["protocol"].get("part") == "all"
+    }
     for text, times in record["sealed_touches"].items():
-        notes.append(f"the sealed text {text[:12]}… was measured on {times} times so far")
+        what = (
+            f"the text {text[:12]}…, part of it sealed,"
+            if text in whole
+            else (f"the sealed text {text[:12]}…")
+        )
+        notes.append(f"{what} was measured on {times} times so far")
+    if record["refusal"]:
+        notes.append(f"not compared: {record['refusal']}")
     if record["against"] is not None:
         # The distance to the dense model is a comparison by itself.
         lone = [
             row
             for row in record["rows"]
-            if (row["suite"], row["name"], row["metric"]) not in compared
-            and row["metric"] != "kl_to_dense"
+            if _key(row, row["protocol"]) not in compared and row["metric"] != "kl_to_dense"
         ]
-        if lone:
+        # Where nothing at all was compared, the refusal above says why.
+        if lone and (record["comparison"] or not record["refusal"]):
             names = ", ".join(dict.fromkeys(f"{r['suite']} {r['name']}" for r in lone))
             notes.append(f"nothing to compare with for {names}")
     for note in notes:
@@ -74,14 +85,13 @@ def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 
 def _block(
     rows: Sequence[Mapping[str, Any]],
-    compared: Mapping[tuple[str, str, str], Mapping[str, Any]],
-    against: str | None,
+    compared: Mapping[Key, Mapping[str, Any]],
 ) -> str:
     widths = [max(len(str(row[key])) for row in rows) for key in ("metric", "name")]
     lines = []
     for row in rows:
         shown = f"{row['metric']:<{widths[0]}}  {row['name']:<{widths[1]}}  {figure_text(row)}"
-        other = compared.get((row["suite"], row["name"], row["metric"]))
+        other = compared.get(_key(row, row["protocol"]))
         if other is not None:
             shown += f"; {_difference(other)}"
         lines += textwrap.wrap(shown, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
@@ -102,10 +112,16 @@ def _block(
 
 
 def _difference(found: Mapping[str, Any]) -> str:
+    if found["refused"]:
+        return "not compared"
     if found["other"] is None or found["value"] is None:
         return "no figure to compare"
     text = f"was {number(found['other'])}"
-    paired = found["paired"]
+    paired, runs = found["paired"], found["runs"]
+    if runs is not None:
+        return f"{text}, {_runs(runs)}"
+    if paired is None and found["reason"]:
+        return f"{text}, not compared: {found['reason']}"
     if paired is None:
         return text + (f", {found['value'] / found['other']:.3g} times" if found["other"] else "")
     if paired["ratio"] is not None:
@@ -114,6 +130,18 @@ def _difference(found: Mapping[str, Any]) -> str:
         text += f", {paired['difference']:+.3g}"
     sure = "distinguishable" if paired["distinguishable"] else "not distinguishable"
     return f"{text}, {sure} over {paired['items']} pairs"
+
+
+def _runs(found: Mapping[str, Any]) -> str:
+    text = f"{found['ratio']:.3g} times"
+    if found["interval"]:
+        text += f" [{found['interval'][0]:.3g}, {found['interval'][1]:.3g}]"
+    sure = "distinguishable" if found["distinguishable"] else "not distinguishable"
+    return f"{text}, {sure}, {found['runs'][0]} and {found['runs'][1]} runs that do not pair"
+
+
+def _key(entry: Mapping[str, Any], protocol: Mapping[str, Any]) -> Key:
+    return entry["suite"], entry["name"], entry["metric"], protocol.get("filter")
 
 
 def _short(value: Any) -> str:

@@ -1,20 +1,19 @@
 """Tasks that measure the model as it stands on the workbench, by windows or by suites."""
 
+import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from tasks.policies import step
-from tasks.sealed_touches import touch
+from tasks.sealed_touches import Looks
 from tasks.seen import known_text, referenced_text
-from tasks.state import State
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
     from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites import Suite
-    from autoprune.evaluation.suites.rows import Row
+    from autoprune.evaluation.suites.cleaning import Surroundings
 
 
 @step("evaluate", "perplexity on {name}")
@@ -54,8 +53,6 @@ def check_suites(
     Raises:
         UsageError: If a suite or a setting is unknown or not allowed.
     """
-    import dataclasses
-
     from autoprune.evaluation.suites import build_suites
 
     defaults = {suite: _tuples(values) for suite, values in settings.items()}
@@ -71,11 +68,64 @@ def check_suites(
     ]
 
 
+@step("find models")
+def find_models(models: list[str]) -> dict[str, str]:
+    """Find the models before anything heavy happens.
+
+    Args:
+        models: Their references.
+
+    Returns:
+        Digest of each.
+
+    Raises:
+        UsageError: If there is no such model.
+    """
+    from autoprune.models.reference import resolve
+
+    return {model: resolve(model).digest for model in models}
+
+
+@step("check requests", "check the suites for {model}")
+def check_requests(
+    bench_id: str,
+    model: str,
+    run: str,
+    suites: list[dict[str, Any]],
+    models: list[str],
+    references: list[str],
+    overlap: str,
+) -> None:
+    """Have every suite look at what is asked of it, before the first one measures.
+
+    Args:
+        bench_id: Id of an open workbench.
+        model: The model's reference, for the task's name.
+        run: Name of the run; its looks at sealed text are counted.
+        suites: Name and all settings of each suite.
+        models: Models whose calibration text must not be measured on.
+        references: Further texts that must not be.
+        overlap: What to do about text that was seen.
+
+    Raises:
+        AutopruneError: What a suite refuses, for example a task that does not exist.
+    """
+    from autoprune.evaluation.suites import build_suite, check_suite
+
+    bench = find_workbench(bench_id)
+    around = _surroundings(
+        bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
+    )
+    for suite in suites:
+        check_suite(build_suite(suite["name"], **_tuples(suite["settings"])), bench.loaded, around)
+
+
 @step("suite", "{name} of {model}")
 def measure_suite(
     bench_id: str,
     name: str,
     model: str,
+    run: str,
     settings: dict[str, Any],
     models: list[str],
     references: list[str],
@@ -87,115 +137,54 @@ def measure_suite(
         bench_id: Id of an open workbench.
         name: The suite.
         model: The model's reference, for the task's name.
+        run: Name of the run; its looks at sealed text are counted before they are taken.
         settings: All settings of the suite.
         models: Models whose calibration text must not be measured on.
         references: Further texts that must not be.
         overlap: What to do about text that was seen.
 
     Returns:
-        JSON form of the rows.
+        JSON form of the rows, and how often each sealed text among them was looked at so far.
     """
     bench = find_workbench(bench_id)
-    seen = known_text(models)
-    if references:
-        further = referenced_text(references, bench.store)
-        seen = further if seen is None else seen | further
-    return {"rows": suite_rows(bench, name, settings, seen, overlap)}
+    looks = Looks(bench.state, run)
+    seen = _seen(bench, models, references)
+    return {"rows": suite_rows(bench, name, settings, seen, overlap, looks), "looks": looks.counts}
 
 
 def suite_rows(
-    bench: Workbench, name: str, settings: dict[str, Any], seen: "SeenText | None", overlap: Any
+    bench: Workbench,
+    name: str,
+    settings: dict[str, Any],
+    seen: "SeenText | None",
+    overlap: Any,
+    looks: Looks,
 ) -> list[dict[str, Any]]:
     """JSON form of the rows of one suite for the workbench's model as it stands."""
     from autoprune.evaluation.suites import build_suite
-    from autoprune.evaluation.suites.cleaning import Surroundings
 
     suite: Suite = build_suite(name, **_tuples(settings))
-    around = Surroundings(bench.store, seen, overlap)
+    around = _surroundings(bench, seen, overlap, looks)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
     # Through JSON at once, so that a row compares equal to one that was read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
     return found
 
 
-@step("sealed touches")
-def count_sealed(root: str, run: str, rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Count the sealed texts that were measured on, this time included.
+def _surroundings(
+    bench: Workbench, seen: "SeenText | None", overlap: Any, looks: Looks
+) -> "Surroundings":
+    from autoprune.evaluation.suites.cleaning import Surroundings
 
-    Args:
-        root: The state folder.
-        run: Name of this run.
-        rows: JSON form of its rows.
-
-    Returns:
-        Touches by digest of the sealed text.
-    """
-    sealed = {
-        row["details"]["text"]
-        for row in rows
-        if row["suite"] == "lm"
-        and row["protocol"].get("part") == "sealed"
-        and "text" in row["details"]
-    }
-    state = State.open(Path(root))
-    return {digest: touch(state, digest, run) for digest in sorted(sealed)}
+    return Surroundings(bench.store, seen, overlap, looks.note)
 
 
-@step("compare", "compare with {other}")
-def compare(
-    rows: list[dict[str, Any]], others: list[dict[str, Any]], other: str
-) -> list[dict[str, Any]]:
-    """Compare the rows with those of another model, pair by pair.
-
-    Args:
-        rows: JSON form of the rows.
-        others: JSON form of the other's rows.
-        other: Where those come from, for the task's name.
-
-    Raises:
-        ProtocolMismatchError: If two figures of one name follow different protocols.
-    """
-    from autoprune.evaluation.suites.rows import Row
-
-    known = {_key(row): Row.from_json(row) for row in others}
-    return [_compared(known[_key(row)], Row.from_json(row)) for row in rows if _key(row) in known]
-
-
-@step("read record", "read {path}")
-def read_record(path: str) -> list[dict[str, Any]]:
-    """The rows of a former run's ``--json`` record.
-
-    Raises:
-        UsageError: If the file is missing or is no such record.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise UsageError(f"{path} does not exist; name a model or the .json record of a run")
-    try:
-        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
-        return [{**row, "protocol": dict(row["protocol"])} for row in rows]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is no record of an evaluation ({type(error).__name__}: {error}); make one "
-            "with `autoprune evaluate MODEL --json > FILE.json`"
-        ) from error
-
-
-def _compared(other: "Row", row: "Row") -> dict[str, Any]:
-    from autoprune.evaluation.suites.comparison import compare_rows, require_same_protocol
-
-    require_same_protocol(other, row)
-    found: dict[str, Any] = {
-        "suite": row.suite, "name": row.name, "metric": row.metric, "value": row.value,
-        "other": other.value, "paired": None,
-    }  # fmt: skip
-    if row.items and len(row.items) == len(other.items):
-        found["paired"] = compare_rows(other, row).to_json()
-    return found
-
-
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["suite"], row["name"], row["metric"]
+def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":
+    seen = known_text(models)
+    if references:
+        further = referenced_text(references, bench.store)
+        seen = further if seen is None else seen | further
+    return seen
 
 
 def _tuples(settings: dict[str, Any]) -> dict[str, Any]:

@@ -47,9 +47,12 @@ def keep_evaluation(
         tags = here_tags()
         tags |= {"model": model, "model.digest": record["model_digest"]}
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
+        # Part and seed of the splits are settings already.
+        digests = {name: split["digest"] for name, split in record["splits"].items()}
         mlflow_run = log_stage(
             tracker_of(state), "evaluation", model, run,
-            params=params, metrics=figures(record["rows"]), tags=tags, folder=folder,
+            params=params | ({"splits": digests} if digests else {}),
+            metrics=figures(record["rows"]), tags=tags, folder=folder,
         )  # fmt: skip
     except Exception as error:
         # The files are the record: whatever the store's trouble is, the figures stand.

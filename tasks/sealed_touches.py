@@ -16,17 +16,19 @@ log = logging.getLogger(__name__)
 _FILE = "sealed-touches.jsonl"
 
 
-def touch(state: State, text: str, run: str) -> int:
+def touch(state: State, text: str, run: str, whole: str | None = None) -> int:
     """Note that ``run`` is about to measure on a sealed text; the same run counts once.
 
     One ledger for searches, evaluations, comparisons and promotions, written under a lock, since
     several processes may share the state folder. Models are not told apart: a text that one pruned
-    model was chosen by is known to whoever chooses the next.
+    model was chosen by is known to whoever chooses the next. Who measures on a whole corpus reads
+    what any split of it seals, so a look at the whole counts for each of its sealed parts.
 
     Args:
         state: The state folder.
-        text: Digest of the sealed text.
+        text: Digest of the sealed text, or of a whole corpus.
         run: Name of the run.
+        whole: Digest of the corpus that the sealed text is a part of; None for a whole corpus.
 
     Returns:
         Touches of this text so far, this one included.
@@ -36,15 +38,15 @@ def touch(state: State, text: str, run: str) -> int:
     """
     path = state.root / _FILE
     with _locked(path):
-        entries, whole = _read(path)
-        runs = {entry["run"] for entry in entries if entry["text"] == text}
-        if run not in runs:
-            _append(path, whole, json.dumps({"text": text, "run": run}))
-        return len(runs | {run})
+        entries, taken = _read(path)
+        entry = {"text": text, "run": run} | ({"whole": whole} if whole else {})
+        if not any((known["text"], known["run"]) == (text, run) for known in entries):
+            _append(path, taken, json.dumps(entry))
+        return len(_runs([*entries, entry], text, whole))
 
 
-def touches(state: State, text: str) -> int:
-    """How often a sealed text was measured on so far.
+def touches(state: State, text: str, whole: str | None = None) -> int:
+    """How often a sealed text was measured on so far; see :func:`touch`.
 
     Raises:
         DamagedFileError: If a line before the last is no entry.
@@ -52,7 +54,50 @@ def touches(state: State, text: str) -> int:
     path = state.root / _FILE
     with _locked(path):
         entries, _ = _read(path)
-    return len({entry["run"] for entry in entries if entry["text"] == text})
+    return len(_runs(entries, text, whole))
+
+
+class Looks:
+    """The looks of one run, noted before they are taken.
+
+    Args:
+        state: The state folder.
+        run: Name of the run.
+    """
+
+    def __init__(self, state: State, run: str) -> None:
+        self._state = state
+        self._run = run
+        self.counts: dict[str, int] = {}
+
+    def note(self, text: str, whole: str) -> None:
+        """Note a look, and count all that there were; of a whole corpus only if it was split.
+
+        Args:
+            text: Digest of the text that will be measured on, sealed or a whole corpus.
+            whole: Digest of the corpus that it is, or is a part of.
+        """
+        sealed = text != whole
+        count = touch(self._state, text, self._run, whole if sealed else None)
+        if sealed or _was_split(self._state, whole):
+            self.counts[text] = count
+
+
+def _was_split(state: State, whole: str) -> bool:
+    """Whether anybody looked at a sealed part of this corpus."""
+    path = state.root / _FILE
+    with _locked(path):
+        entries, _ = _read(path)
+    return any(entry.get("whole") == whole for entry in entries)
+
+
+def _runs(entries: list[dict[str, Any]], text: str, whole: str | None) -> set[str]:
+    """Runs that looked at a text, at the whole it is a part of, or at a sealed part of it."""
+    return {
+        entry["run"]
+        for entry in entries
+        if entry["text"] in (text, whole) or entry.get("whole") == text
+    }
 
 
 def _locked(path: Path) -> FileLock:

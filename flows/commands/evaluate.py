@@ -1,6 +1,7 @@
 """``autoprune evaluate``: one model, any suites, alone or against another model."""
 
 import argparse
+import sys
 
 from flows.cli_types import positive_number, whole_number
 from flows.output import emit
@@ -9,9 +10,11 @@ NAME = "evaluate"
 HELP = "measure a model: perplexity, tasks, reasoning, dated questions, cost"
 DESCRIPTION = (
     "Measure a model by suites. Every figure is printed with its protocol; with --against it is "
-    "compared pair by pair, and figures of different protocols are refused. Text that the model "
-    "was calibrated on is left out. `autoprune ls suites` lists suites and their settings."
+    "compared pair by pair; figures of different protocols are kept and not compared (exit code "
+    "2). Text that the model was calibrated on is left out. `autoprune ls suites` lists suites and "
+    "their settings."
 )
+REFUSED = 2
 EXAMPLE = "autoprune evaluate pruned --suite lm,reasoning,cost --against my-model"
 
 
@@ -73,7 +76,7 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
         "--part",
         choices=("all", "calibration", "selection", "sealed"),
         default="all",
-        help="whole text (default) or one of its three parts; sealed touches are counted",
+        help="whole text (default) or one of its three parts; looks at sealed text are counted",
     )
     text.add_argument("--windows", type=positive_number, default=20, help="windows (default 20)")
     text.add_argument(
@@ -120,6 +123,9 @@ def run(args: argparse.Namespace) -> int:
 
         record = engine.call(evaluate, params)
     emit(args, record, evaluation_text(record))
+    if record["refusal"]:
+        print(f"autoprune: not compared: {record['refusal']}", file=sys.stderr)
+        return REFUSED
     return 0
 
 

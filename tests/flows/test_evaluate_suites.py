@@ -138,6 +138,7 @@ def test_against_another_model_is_paired_and_against_a_record_too(
     refused: Callable[..., str],
     pruned: Path,
     tiny_folder: Path,
+    text_file: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -155,11 +156,22 @@ def test_against_another_model_is_paired_and_against_a_record_too(
     file.write_text(json.dumps(record))
     same = evaluate("--against", str(file), model=pruned)
     assert {c["paired"]["difference"] for c in same["comparison"] if c["paired"]} == {0.0}
-    # The dense model alone saw no text: its windows are others, and so is the protocol.
-    message = refused("--against", str(file), model=tiny_folder)
-    assert "different protocols" in message and "corpus is" in message
-    message = refused("--against", str(file), "--seqlen", "32", model=pruned)
-    assert "seqlen is 48 and 32" in message
+    # The dense model alone saw no text: its windows are others, and so is the protocol. Only the
+    # comparison is refused: the figures are there and kept.
+    words = ["evaluate", str(tiny_folder), "--against", str(file), "--corpus", str(text_file)]
+    words += ["--windows", "4", "--seqlen", "32"]
+    capsys.readouterr()
+    assert main([*words, "--json", "-q"]) == 2
+    captured = capsys.readouterr()
+    alone = json.loads(captured.out)
+    assert alone["perplexity"] > 1 and Path(alone["folder"], "rows.parquet").is_file()
+    assert {c["other"] for c in alone["comparison"]} == {None}
+    for said in (alone["refusal"], captured.err):
+        assert "different protocols" in said and "seqlen is 48 and 32" in said
+        assert "corpus is" in said
+    assert main([*words, "-q"]) == 2
+    shown = capsys.readouterr().out
+    assert "; not compared" in shown and "seqlen is 48 and 32" in " ".join(shown.split())
     assert "does not exist" in refused("--against", str(tmp_path / "no.json"))
     file.write_text("[]")
     assert "no record of an evaluation" in refused("--against", str(file))
@@ -198,6 +210,20 @@ def test_what_the_model_has_seen(
     assert row["status"] == "unavailable" and "says nothing" in row["reason"]
 
 
+def test_pruning_again_keeps_what_was_seen_before(pruned: Path, tmp_path: Path) -> None:
+    from autoprune.evaluation.seen_text import FILE, SeenText
+
+    before = SeenText.load(pruned / FILE)
+    other = tmp_path / "other.txt"
+    other.write_text("\n\n".join(f"other words {i} stand here, {i + 1} of them" for i in range(60)))
+    words = ["prune", "--model", str(pruned), "--corpus", str(other), "-q", "--metric", "magnitude"]
+    # Into its own folder, so that the fingerprint is replaced with all the rest.
+    assert main([*words, "--samples", "2", "--seqlen", "48", "--out", str(pruned)]) == 0
+    after = SeenText.load(pruned / FILE)
+    for n, grams in before.grams.items():
+        assert set(grams) < set(after.grams[n])
+
+
 def test_prune_leaves_held_out_text_out(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -215,21 +241,65 @@ def test_prune_leaves_held_out_text_out(
 
 
 def test_sealed_touches_are_counted_once_a_run(evaluate: Callable[..., Record]) -> None:
+    from tasks.mirror import tracker_of
+    from tasks.state import State
+
     first = evaluate("--part", "sealed")
     (digest,) = first["sealed_touches"]
     assert first["sealed_touches"] == {digest: 1}
     assert evaluate("--part", "sealed")["sealed_touches"] == {digest: 1}
-    assert evaluate("--part", "sealed", "--windows", "3")["sealed_touches"] == {digest: 2}
+    # The whole text holds the sealed part, of this seed and of any.
+    (whole,) = evaluate("--seed", "2")["sealed_touches"].items()
+    assert whole[0] != digest and whole[1] == 2
+    assert evaluate("--part", "sealed", "--windows", "3")["sealed_touches"] == {digest: 3}
     assert evaluate("--part", "selection")["sealed_touches"] == {}
+    (drawn,) = first["splits"].values()
+    assert (drawn["part"], drawn["seed"]) == ("sealed", 0)
+    run = tracker_of(State.open()).client.get_run(first["mlflow_run"])
+    assert json.loads(run.data.params["splits"]) == {"text.txt/sealed": drawn["digest"]}
 
 
-def test_nan_logits_are_a_result(evaluate: Callable[..., Record], tmp_path: Path) -> None:
+def test_a_look_stays_noted_when_the_other_model_fails(
+    evaluate: Callable[..., Record],
+    refused: Callable[..., str],
+    home: Path,
+    tiny_folder: Path,
+    tmp_path: Path,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import shutil
+
+    assert "allowed are" in refused("--part", "sealed", "--against", str(tmp_path / "nowhere"))
+    assert not (home / "sealed-touches.jsonl").exists()
+    other = shutil.copytree(tiny_folder, tmp_path / "other")
+    (other / "model.safetensors").write_bytes(b"damaged")
+    words = ["evaluate", str(tiny_folder), "--against", str(other), "--corpus", str(text_file)]
+    words += ["--part", "sealed", "--windows", "4", "--seqlen", "48", "--json", "-q"]
+    capsys.readouterr()
+    assert main(words) == 2
+    record = json.loads(capsys.readouterr().out)
+    assert "could not be measured" in record["refusal"] and record["comparison"] == []
+    assert (
+        "could not be loaded" in by_name(record)["lm", "text.txt/sealed", "kl_to_dense"]["reason"]
+    )
+    assert record["perplexity"] > 1 and list(record["sealed_touches"].values()) == [1]
+
+
+def test_nan_logits_are_a_result(
+    evaluate: Callable[..., Record], task_folder: str, tiny_folder: Path, tmp_path: Path
+) -> None:
     subject, folder = broken_subject(), tmp_path / "broken"
     subject.model.save_pretrained(folder)
     subject.tokenizer.save_pretrained(folder)
-    record = evaluate("--suite", "lm,reasoning:items=2,generators=digits", model=folder)
+    suites = "lm,reasoning:items=2,generators=digits,tasks"
+    words = ("--suite", suites, "--tasks", "local_choice", "--task-folder", task_folder)
+    record = evaluate(*words, "--against", str(tiny_folder), model=folder)
     assert {row["status"] for row in record["rows"]} == {"not_finite"}
     assert record["perplexity"] == "inf"
+    assert len(record["comparison"]) == 4 and record["refusal"] == ""
+    for entry in record["comparison"]:
+        assert entry["reason"].startswith("not finite") and entry["other"] is not None
 
 
 def test_a_tokenizer_without_a_beginning_token_is_noted(
@@ -282,8 +352,25 @@ def test_bad_input(
         assert part in message
 
 
-def test_unknown_task_gets_suggestions(refused: Callable[..., str]) -> None:
+def test_what_a_suite_refuses_is_known_before_the_first_one_measures(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from autoprune.evaluation.suites import lm
+
     assert "did you mean boolq" in refused("--suite", "tasks", "--tasks", "boolqq")
+    dated = tmp_path / "dated.jsonl"
+    dated.write_text("".join(json.dumps(item) + "\n" for item in DATED))
+
+    def measured(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the suite lm was measured before the others were looked at")
+
+    monkeypatch.setattr(lm, "evaluate_windows", measured)
+    small = "lm:windows=2,seqlen=16"
+    assert "did you mean boolq" in refused("--suite", f"{small},tasks", "--tasks", "boolqq")
+    live = ("--suite", f"{small},live", "--live-file", str(dated))
+    assert "no declared training cutoff" in refused(*live)
+    assert "positions" in refused("--suite", f"{small},cost:prompt=100000")
+    assert "made" in refused("--suite", f"{small},reasoning:items=500", "--generators", "digits")
 
 
 def test_weights_in_bfloat16_are_another_protocol(evaluate: Callable[..., Record]) -> None:

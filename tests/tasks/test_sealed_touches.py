@@ -10,7 +10,7 @@ import pytest
 
 from autoprune.errors import DamagedFileError
 from tasks import sealed_touches
-from tasks.sealed_touches import touch, touches
+from tasks.sealed_touches import Looks, touch, touches
 from tasks.state import State
 
 TEXT, OTHER = "ab" * 32, "cd" * 32
@@ -85,6 +85,22 @@ def test_a_line_before_the_last_is_never_passed_over(state: State) -> None:
 def test_the_same_run_counts_once_for_each_text(state: State) -> None:
     assert [touch(state, TEXT, "a"), touch(state, TEXT, "a"), touch(state, OTHER, "a")] == [1, 1, 1]
     assert (touches(state, TEXT), touches(state, OTHER), touches(state, "ef")) == (1, 1, 0)
+
+
+def test_a_look_at_the_whole_is_one_at_each_of_its_sealed_parts(state: State) -> None:
+    whole = "ef" * 32
+    first = Looks(state, "evaluation of all")
+    first.note(whole, whole)
+    # Nobody has split the text yet, so there is nothing to say.
+    assert first.counts == {}
+    assert touch(state, TEXT, "search a", whole) == 2
+    assert touch(state, OTHER, "search with another seed", whole) == 2
+    assert (touches(state, TEXT, whole), touches(state, OTHER, whole)) == (2, 2)
+    second = Looks(state, "evaluation of all again")
+    second.note(whole, whole)
+    second.note(TEXT, whole)
+    assert second.counts == {whole: 4, TEXT: 3}
+    assert touches(state, OTHER, whole) == 3
 
 
 def test_processes_that_note_the_same_cells_count_each_once(state: State) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from autoprune.calibration.corpora import Corpus, load_corpus
 from autoprune.calibration.splits import split
 from autoprune.calibration.windows import token_windows
-from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.intervals import bootstrap_mean
 from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
@@ -196,15 +196,18 @@ class LanguageSuite:
         context: RowContext,
         report: Report,
     ) -> list[Row]:
-        dense = load_model(str(self.dense), dtype=loaded.model.dtype)
-        sizes = dense.model.config.vocab_size, loaded.model.config.vocab_size
-        if sizes[0] != sizes[1]:
-            # The losses above are measured and stand.
-            why = (
-                f"the dense model {self.dense!r} has {sizes[0]} tokens, the measured one "
-                f"{sizes[1]}; name the model it was made from"
-            )
-            return [context.missing(text.corpus.name, "kl_to_dense", why) for text in prepared]
+        try:
+            dense = load_model(str(self.dense), dtype=loaded.model.dtype)
+            sizes = dense.model.config.vocab_size, loaded.model.config.vocab_size
+            if sizes[0] != sizes[1]:
+                raise UsageError(
+                    f"the dense model {self.dense!r} has {sizes[0]} tokens, the measured one "
+                    f"{sizes[1]}; name the model it was made from"
+                )
+        except AutopruneError as error:
+            # The losses are measured and stand.
+            names = [text.corpus.name for text in prepared]
+            return [context.missing(name, "kl_to_dense", str(error)) for name in names]
         rows = []
         for text in prepared:
             corpus, windows = text.corpus, text.windows
