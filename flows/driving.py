@@ -28,7 +28,7 @@ from flows.runners import Workers
 from tasks import steps
 from tasks.calls import designer_calls
 from tasks.design import propose
-from tasks.measure import measure_dense
+from tasks.measure import measure_dense, note_look
 from tasks.mirror import mirror
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles, read_object
@@ -162,6 +162,7 @@ class Driver:
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
                 )
+                self.files.add_facts(**note_look(self.bench_id, self.run_id))
                 dense = measure_dense(self.bench_id, SEALED)
                 self.files.add_facts(dense_sealed_perplexity=dense["perplexity"])
         return steps.do(self.bench_id, step)

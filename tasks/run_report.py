@@ -41,7 +41,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         model_digest=facts.get("model_digest", ""),
         pattern=spec.pattern,
         designer=facts.get("designer", spec.designer.kind),
-        splits=_splits(facts, search.touches),
+        splits=_splits(facts, facts.get("sealed_looks", search.touches)),
         overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
@@ -101,14 +101,14 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     )
 
 
-def _splits(facts: Mapping[str, Any], touches: int) -> tuple[Split, ...]:
+def _splits(facts: Mapping[str, Any], looks: int) -> tuple[Split, ...]:
     return tuple(
         Split(
             name,
             part["documents"],
             part["tokens"],
             part["digest"],
-            touches if name == "sealed" else None,
+            looks if name == "sealed" else None,
         )
         for name, part in facts.get("parts", {}).items()
     )

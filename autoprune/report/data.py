@@ -42,7 +42,7 @@ class Split(_Part):
         documents: Documents in this part.
         tokens: Tokens used from it.
         digest: SHA-256 of the text.
-        uses: How often it was read to judge something; the sealed part allows one.
+        uses: How often it was read to judge something; of the sealed part, by whatever run so far.
     """
 
     name: str

@@ -22,7 +22,7 @@ from sandbox.outcomes import Accepted, Rejected
 from tasks import steps
 from tasks.mask_memory import MaskMemory
 from tasks.mirror import tracker_of
-from tasks.run_files import RunFiles
+from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State
 
@@ -89,8 +89,18 @@ def children(run: str) -> dict[str, Any]:
     return {child.data.tags["autoprune.entry"]: child for child in found} | {"": parent}
 
 
-def test_a_search_ends_with_everything_in_place(make: Make) -> None:
+def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> None:
+    from autoprune.calibration.corpora import load_corpus
+    from tasks.sealed_touches import touch
+
+    # Somebody has read the whole text before; the report says so.
+    touch(State.open(), load_corpus(str(text_file)).digest, "an evaluation")
     record = search.fn(make())
+    uses = {
+        s["name"]: s["uses"]
+        for s in read_object(RunFiles.of(State.open(), "tiny").report)["splits"]
+    }
+    assert uses == {"calibration": None, "selection": None, "sealed": 2}
     assert record["passed"]
     assert [row["candidate"] for row in record["leaderboard"] if row["verdict"] == "winner"] == [
         record["best"]
