@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
@@ -14,6 +15,7 @@ from tasks.evaluate import evaluate_model
 from tasks.promotion import (
     cut_part,
     find_contenders,
+    find_split,
     inspect_checkpoint,
     judge_contenders,
     roll_back,
@@ -36,11 +38,16 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         return done | {"passed": True, "rollback": True, "dry_run": params.dry_run}
     found = find_contenders(root, params.name, params.version)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
+    # Another seed would seal text that the search has calibrated on.
+    made = find_split(challenger["folder"])["seed"] if params.seed is None else params.seed
+    seed = made or 0
+    contenders = {"champion": champion, "challenger": challenger}
+    folders = [version["folder"] for version in contenders.values() if version is not None]
     measured = {}
-    for role, version in (("champion", champion), ("challenger", challenger)):
+    for role, version in contenders.items():
         if version is not None:
             console.screen().event(f"measure {role}: {name} version {version['version']}")
-            measured[role] = _measured(state, version, params)
+            measured[role] = _measured(state, version, params, seed, folders)
     if len({figures["text"] for figures in measured.values()}) > 1:
         raise AutopruneError(
             f"version {champion['version']} and version {challenger['version']} of {name} cut the "
@@ -64,6 +71,10 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         "seqlen": params.seqlen,
         "corpus": params.corpus,
         "part": params.part,
+        "seed": seed,
+        "split_digest": asked["split"]["digest"],
+        "overlap": asked["overlap"],
+        "sealed_looks": asked["sealed_looks"],
         "passed": verdict["passed"],
         "reason": verdict["reason"],
         "checks": verdict["checks"],
@@ -73,14 +84,23 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         "moved": False,
     }
     if not params.dry_run:
-        record |= {"moved": settle(root, name, challenger["version"], before, verdict)["moved"]}
+        done = settle(root, name, challenger["version"], before, verdict, text_of(record))
+        record |= {"moved": done["moved"]}
     return record
 
 
-def _measured(state: State, version: dict[str, Any], params: PromoteParams) -> dict[str, Any]:
+def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a promotion was measured on, for the version's tags."""
+    kept = {key: record[key] for key in ("corpus", "part", "seed")}
+    return kept | {"split": record["split_digest"], "sealed_looks": record["sealed_looks"]}
+
+
+def _measured(
+    state: State, version: dict[str, Any], params: PromoteParams, seed: int, models: list[str]
+) -> dict[str, Any]:
     """Loss per window of one version; the model is gone again afterwards."""
     bench_id = f"promote-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, version["folder"], state, params.seed, console.report)
+    bench = Workbench(bench_id, version["folder"], state, seed, console.report)
     with opened(bench):
         load_model(bench_id, version["folder"])
         text = cut_part(
@@ -90,7 +110,8 @@ def _measured(state: State, version: dict[str, Any], params: PromoteParams) -> d
             params.part,
             params.windows,
             params.seqlen,
-            params.seed,
+            seed,
+            models,
         )
         figure = evaluate_model(bench_id, TEXT)
     return {
@@ -98,4 +119,5 @@ def _measured(state: State, version: dict[str, Any], params: PromoteParams) -> d
         "perplexity": figure["perplexity"],
         "windows": text["windows"],
         "text": text["digest"],
+        **{key: text[key] for key in ("split", "overlap", "sealed_looks")},
     }

@@ -11,7 +11,7 @@ from autoprune.errors import AutopruneError, UsageError, reason_of
 from tasks.gate import judge
 from tasks.policies import step
 from tasks.run_files import read_object
-from tasks.sealed_touches import touch
+from tasks.sealed_touches import Looks
 from tasks.state import State
 from tasks.workbench import find_workbench
 
@@ -65,11 +65,37 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
     return {"name": chosen, **places}
 
 
+@step("find split", "split that made {folder}")
+def find_split(folder: str) -> dict[str, int | None]:
+    """The seed by which the search that made a version split its text.
+
+    Args:
+        folder: Files of the version.
+
+    Returns:
+        ``seed``; None where no search made it, or its record is gone.
+    """
+    record = Path(folder) / RECORD_FILE
+    made = read_object(record) if record.is_file() else {}
+    seed = made.get("seed")
+    return {"seed": seed if "run" in made and isinstance(seed, int) else None}
+
+
 @step("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
 def cut_part(
-    bench_id: str, name: str, corpus: str, part: str, count: int, seqlen: int, seed: int
+    bench_id: str,
+    name: str,
+    corpus: str,
+    part: str,
+    count: int,
+    seqlen: int,
+    seed: int,
+    models: list[str],
 ) -> dict[str, Any]:
-    """Cut token windows from one part of a text; a sealed one counts as touched.
+    """Cut token windows from one part of a text; a look at sealed text is noted before.
+
+    Documents of a sealed part that one of the models has seen are left out for all of them: they
+    are of a search with another seed or another text.
 
     Args:
         bench_id: Id of an open workbench.
@@ -79,20 +105,53 @@ def cut_part(
         count: Number of windows.
         seqlen: Tokens in a window.
         seed: Seed of the split.
+        models: All models that will be measured on these windows.
+
+    Returns:
+        What the windows are, what the models have seen of the part, its split and the looks at it.
+
+    Raises:
+        UsageError: If too little text is left.
+        ContaminationError: If none is.
     """
     from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.splits import split
     from autoprune.calibration.windows import token_windows
+    from autoprune.evaluation.suites.cleaning import Surroundings, clean
+    from tasks.seen import known_text
 
     bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store).measures()
+    whole, digest = text.digest, None
     if part != "whole":
-        text = getattr(split(text, seed=seed), part)
-    windows = token_windows(text, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+        splits = split(text, seed=seed)
+        text, digest = getattr(splits, part), splits.digest
+    looks = Looks(bench.state, f"promotion of {bench.model_ref}")
+    if part in ("sealed", "whole"):
+        looks.note(text.digest, whole)
+    # A search chose by the selection part, and the whole holds what it calibrated on: who asks for
+    # those gets them, with the count.
+    policy: Any = "drop" if part == "sealed" else "report"
+    around = Surroundings(bench.store, known_text(models), policy)
+    found = clean(text.documents, around, what=f"the text {text.name!r}")
+    used = text.keeping(text.documents[index] for index in found.kept)
+    try:
+        windows = token_windows(used, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
+    except UsageError as error:
+        if not found.dropped:
+            raise
+        raise UsageError(
+            f"{found.dropped} of {len(text.documents)} parts of {text.name!r} are text that one of "
+            f"the models was made with, and without them {error}"
+        ) from error
     bench.windows[name] = windows
-    if part == "sealed":
-        touch(bench.state, text.digest, f"promotion of {bench.model_ref}")
-    return {"windows": len(windows), "digest": digest_json(windows.tolist())}
+    return {
+        "windows": len(windows),
+        "digest": digest_json(windows.tolist()),
+        "split": {"part": part, "seed": seed, "digest": digest},
+        "overlap": found.report,
+        "sealed_looks": looks.counts.get(text.digest),
+    }
 
 
 @step("inspect checkpoint", "count zeros of {folder}")
@@ -155,7 +214,12 @@ def judge_contenders(
 
 @step("settle", "settle {name} version {version}")
 def settle(
-    root: str, name: str, version: str, champion: str | None, verdict: dict[str, Any]
+    root: str,
+    name: str,
+    version: str,
+    champion: str | None,
+    verdict: dict[str, Any],
+    text: dict[str, Any],
 ) -> dict[str, Any]:
     """Write the reason on the version and, where the gate passed, move the champion.
 
@@ -165,6 +229,7 @@ def settle(
         version: The challenger.
         champion: Version it was measured against; None: none.
         verdict: What :func:`judge_contenders` gave.
+        text: What both were measured on: corpus, part, seed and digest of its split.
 
     Raises:
         AutopruneError: If the champion changed in the meantime; nothing is moved then.
@@ -180,6 +245,7 @@ def settle(
         "autoprune.decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "autoprune.compared_with": champion or "none",
     }
+    tags |= {f"gate.text.{key}": str(value) for key, value in text.items() if value is not None}
     with registry.registry_lock(tracker, name):
         if not passed:
             registry.write_tags(tracker, name, version, tags)

@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="part of the text (default sealed, which no search chooses by)",
     )
     parser.add_argument("--windows", type=positive_number, default=20, help="windows (default 20)")
+    # Not given is not 0: then the split is that of the search that made the challenger.
+    parser.set_defaults(seed=None)
     parser.add_argument(
         "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
     )
@@ -80,6 +82,7 @@ def _at_terminal() -> bool:
 
 def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
     """Show the table, ask, and do what was measured; the question costs no second measurement."""
+    from flows.promote import text_of
     from tasks.promotion import roll_back, settle
     from tasks.state import State
 
@@ -98,7 +101,8 @@ def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
         done = roll_back(root, params.name, False)
     else:
         verdict = {key: record[key] for key in ("passed", "reason", "checks")}
-        moved = settle(root, record["name"], record["challenger"], record["champion"], verdict)
+        asked = record["name"], record["challenger"], record["champion"]
+        moved = settle(root, *asked, verdict, text_of(record))
         done = {"moved": moved["moved"]}
     return record | done | {"dry_run": False}
 
@@ -110,7 +114,20 @@ def _text(record: Mapping[str, Any]) -> str:
             f"version {record['champion']} of {record['name']} {did}; version "
             f"{record['previous']} is previous\nnext  autoprune ls models"
         )
-    return f"{gate_table(record)}\n{_outcome(record)}"
+    return f"{gate_table(record)}\n{_text_line(record)}\n{_outcome(record)}"
+
+
+def _text_line(record: Mapping[str, Any]) -> str:
+    """What was measured on, what was left out of it, and how often it was looked at."""
+    text = f"measured on {record['corpus']}, {record['part']}"
+    if record["split_digest"] is not None:
+        text += f", split {record['split_digest'][:12]}… of seed {record['seed']}"
+    seen = record["overlap"].get("contaminated", 0)
+    if seen:
+        done = "left out" if record["overlap"]["dropped"] else "measured on all the same"
+        text += f"; {seen} of {record['overlap']['checked']} parts were seen before: {done}"
+    looks = record["sealed_looks"]
+    return text + (f"; measured on {looks} times so far" if looks is not None else "")
 
 
 def gate_table(record: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Parameters of the flows around a search: calibrate, promote, nightly."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -53,7 +53,13 @@ class PromoteParams(Params):
     rollback: bool = Field(
         default=False, description="Measure nothing; make the previous champion champion again"
     )
-    seed: Annotated[Seed, Field(description="Seed of the text's split")] = 0
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        description=(
+            "Seed of the text's split; empty: that of the search that made the challenger, else 0"
+        ),
+    )
 
     @model_validator(mode="after")
     def _check_together(self) -> "PromoteParams":

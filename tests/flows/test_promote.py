@@ -63,7 +63,10 @@ def _checkpoint(folder: Path, kind: str) -> Path:
         linear.write(weight)
         left -= zeros
     assert left == 0
-    record = {"target": TARGET, "pattern": "unstructured", "mask_digest": kind}
+    record: dict[str, Any] = {"target": TARGET, "pattern": "unstructured", "mask_digest": kind}
+    if kind == "good":
+        # As a search leaves it, with the seed by which it split its text.
+        record |= {"run": "night", "seed": 5}
     save_model(subject.model, subject.tokenizer, folder, record)
     return folder
 
@@ -108,8 +111,8 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     good = _register(tracker, folders["good"], "second")
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
 
-    shown = _promote(state, dry_run=True)
-    assert shown["passed"] and not shown["moved"]
+    shown = _promote(state, dry_run=True, seed=1)
+    assert shown["passed"] and not shown["moved"] and shown["seed"] == 1
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
     assert "autoprune.decision" not in _tags(tracker, good)
 
@@ -121,6 +124,9 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert tags["autoprune.decision"] == "promoted"
     assert tags["gate.perplexity"] == tags["gate.reload"] == tags["gate.sparsity"] == "pass"
     assert "95 % interval" in tags["autoprune.reason"]
+    assert (done["seed"], done["part"], done["split_digest"]) == (5, "whole", None)
+    assert (tags["gate.text.part"], tags["gate.text.seed"]) == ("whole", "5")
+    assert tags["gate.text.corpus"].endswith("text.txt")
 
     back = _promote(state, rollback=True)
     assert back["moved"]
@@ -194,9 +200,9 @@ def test_two_promotions_at_once_cannot_both_win(
     third = _register(tracker, folders["good"], "third")
     verdict = {"passed": True, "reason": "both measured against the first", "checks": []}
     root = str(state.root)
-    assert promotion.settle(root, NAME, second, first, verdict)["moved"]
+    assert promotion.settle(root, NAME, second, first, verdict, {})["moved"]
     with pytest.raises(AutopruneError, match="changed while it was measured"):
-        promotion.settle(root, NAME, third, first, verdict)
+        promotion.settle(root, NAME, third, first, verdict, {})
     assert aliases_of(tracker, NAME)["champion"] == second
     assert aliases_of(tracker, NAME)["previous"] == first
 
@@ -226,7 +232,7 @@ def test_a_store_that_fails_in_the_middle_is_put_back(
     monkeypatch.setattr(client, method, alias if fails_at == "champion" else tag)
     verdict = {"passed": True, "reason": "better", "checks": []}
     with pytest.raises(OSError, match="disk full"):
-        promotion.settle(str(state.root), NAME, second, first, verdict)
+        promotion.settle(str(state.root), NAME, second, first, verdict, {})
     assert aliases_of(tracker, NAME) == before
 
 

@@ -1,10 +1,12 @@
-"""A promotion that measures on sealed text counts as a touch of it, once for each version."""
+"""A promotion's text: looks at it are counted, and what a contender has seen is left out."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tasks.promotion import cut_part
+from tasks.promotion import cut_part, find_split
 from tasks.sealed_touches import touch
 from tasks.state import State
 from tasks.workbench import Workbench, opened
@@ -20,6 +22,41 @@ def test_only_the_sealed_part_is_touched(
     state = State.open(tmp_path / "state")
     for number in range(2):
         with opened(Workbench(f"b{number}", str(tiny_folder), state)):
-            cut_part.fn(f"b{number}", "text", str(text_file), part, 2, 32, 0)
+            cut_part.fn(f"b{number}", "text", str(text_file), part, 2, 32, 0, [])
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
     assert touch(state, text, "another run") == before + 1
+
+
+def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
+    tiny_folder: Path, text_file: Path, tmp_path: Path
+) -> None:
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.evaluation.seen_text import FILE, SeenText
+
+    # As a search of another seed leaves it: part of what seed 0 seals was calibrated on.
+    parts = split(load_corpus(str(text_file)), seed=0)
+    champion, challenger = (shutil.copytree(tiny_folder, tmp_path / name) for name in "ab")
+    SeenText.of(parts.sealed.documents[:5]).save(champion / FILE)
+    state, models = State.open(tmp_path / "state"), [str(champion), str(challenger)]
+    found = {}
+    with opened(Workbench("b", str(challenger), state)):
+        for part in ("sealed", "whole"):
+            found[part] = cut_part.fn("b", "text", str(text_file), part, 2, 32, 0, models)
+    overlap = {part: entry["overlap"] for part, entry in found.items()}
+    count = len(parts.sealed.documents)
+    assert (overlap["sealed"]["dropped"], overlap["sealed"]["checked"]) == (5, count)
+    assert (overlap["whole"]["dropped"], overlap["whole"]["contaminated"]) == (0, 5)
+    assert found["sealed"]["split"] == {"part": "sealed", "seed": 0, "digest": parts.digest}
+    assert (found["sealed"]["sealed_looks"], found["whole"]["sealed_looks"]) == (1, 1)
+
+
+def test_the_split_is_that_of_the_search_that_made_the_challenger(tmp_path: Path) -> None:
+    def seed_of(record: dict[str, object]) -> int | None:
+        (tmp_path / "autoprune.json").write_text(json.dumps(record))
+        return find_split.fn(str(tmp_path))["seed"]
+
+    assert find_split.fn(str(tmp_path)) == {"seed": None}
+    assert seed_of({"run": "night", "seed": 3}) == 3
+    # A seed that split nothing: `autoprune prune` made it.
+    assert seed_of({"seed": 3}) is None
