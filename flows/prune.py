@@ -70,7 +70,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             text = split_windows(bench_id, *cut, params.seed)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
-            chosen = {"allocation_choice": choice | {"selection": text["selection"]}}
+            parted = {key: text[key] for key in ("selection", "split")}
+            chosen = {"allocation_choice": choice | parted}
         else:
             text, chosen = cut_windows(bench_id, CALIBRATION, *cut, held_out), {}
         record = chosen | {

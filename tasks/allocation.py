@@ -26,8 +26,8 @@ def split_windows(
         seed: Of the split.
 
     Returns:
-        What :func:`tasks.calibrate.cut_windows` returns for the calibration part, and the same for
-        the selection part under ``selection``.
+        What :func:`tasks.calibrate.cut_windows` returns for the calibration part, the same for
+        the selection part under ``selection``, and under ``split`` seed and digest of the split.
 
     Raises:
         UsageError: If the text is too short, or written by the model.
@@ -51,7 +51,8 @@ def split_windows(
             "seqlen": seqlen,
             "tokens": windows.numel(),
         }
-    return {**found[CALIBRATION], SELECTION: found[SELECTION]}
+    drawn = {"seed": seed, "digest": parts.digest}
+    return {**found[CALIBRATION], SELECTION: found[SELECTION], "split": drawn}
 
 
 @step("choose allocation", "compare {grid} with {metric}")

@@ -8,7 +8,7 @@ from autoprune.errors import NothingPassedError, UsageError
 from autoprune.recipe import Group
 from tasks.policies import step
 from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
-from tasks.seen import write_seen
+from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
 from tasks.workbench import Workbench, find_workbench
 
@@ -240,9 +240,11 @@ def save_bench(
     from autoprune.models.saving import save_model
 
     check_target(folder)
+    # Read first: the folder may be the one that is replaced.
+    before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
     saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
-    write_seen(bench, folder)
+    write_seen(bench, folder, before)
     return saved
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DECIDING = ("calibration", "selection")
 
 
-def write_seen(bench: Workbench, folder: Path, before: "SeenText | None" = None) -> None:
+def write_seen(bench: Workbench, folder: Path, before: "SeenText | None") -> None:
     """Put the fingerprint of the text that decided about this model beside its weights.
 
     Args:

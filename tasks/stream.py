@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.errors import UsageError
 from tasks.policies import step
 from tasks.prune import FILE_SUFFIX, check_target, saved_record
-from tasks.seen import write_seen
+from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def prune_stream(
     bench = find_workbench(bench_id)
     check_target(Path(out))
     job = _job(bench, metric, windows, plan, statistics)
+    before = known_text([bench.model_ref])
     made = prune_streamed(job, Path(out), record=record, report=bench.report)
-    write_seen(bench, Path(out))
+    write_seen(bench, Path(out), before)
     return {
         **saved_record(made.saved),
         "pruned": made.zeros,

@@ -74,6 +74,7 @@ def test_auto_measures_on_the_selection_part_and_says_what_it_tried(
     assert saved["allocation_choice"]["tried"] == choice["tried"]
     # Straight-line: the dense model pruned uniformly, measured on the selection part.
     parts = split(load_corpus(str(text_file)))
+    assert saved["allocation_choice"]["split"] == {"seed": 0, "digest": parts.digest}
     loaded = load_model(str(tiny_folder))
     seen, unseen = (
         token_windows(text, loaded.tokenizer, count, 48)
