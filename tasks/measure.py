@@ -106,7 +106,7 @@ def measure_dense(bench_id: str, part: str) -> dict[str, Any]:
 def measure(
     bench_id: str,
     step_id: str,
-    recipe: dict[str, Any],
+    recipe: dict[str, Any] | None,
     windows: int,
     sparsity: float,
     draw: int = 0,
@@ -117,7 +117,8 @@ def measure(
     Args:
         bench_id: Id of an open search workbench.
         step_id: Which step asks, for the task's name.
-        recipe: JSON form of the recipe.
+        recipe: JSON form of the recipe; None: the dense model. It is not put back before, so that
+            one that a recipe left pruned is found out.
         windows: Use the first so many selection windows.
         sparsity: Share of zeros.
         draw: Which draw of calibration text the statistics come from.
@@ -132,8 +133,11 @@ def measure(
     started = time.monotonic()
     try:
         with bench.drawn(draw):
-            parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
-            found = _measurement(*parts, kl=kl)
+            if recipe is None:
+                found = _dense_measurement(bench, windows)
+            else:
+                parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
+                found = _measurement(*parts, kl=kl)
     except CandidateRejected as error:
         seconds = time.monotonic() - started
         return outcome_to_json(Failed(error.code, error.detail[:400], seconds))
@@ -269,6 +273,13 @@ def _measurement(
         seconds=time.monotonic() - started,
         kl=distance,
     )
+
+
+def _dense_measurement(bench: SearchBench, windows: int) -> "Measurement":
+    from autoprune.search.steps import Measurement
+
+    result = _evaluate(bench, SELECTION, windows)
+    return Measurement(result.nll, result.tokens, result.perplexity, seconds=result.seconds)
 
 
 def _evaluate(bench: SearchBench, part: str, windows: int) -> "Evaluation":

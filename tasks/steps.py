@@ -22,7 +22,8 @@ def call_of(step: Work) -> tuple[str, str, list[Any]]:
             return "validate", step.step_id, [step.recipe.to_json()]
         case Measure():
             where = [step.windows, step.sparsity, step.draw, step.kl]
-            return "measure", step.step_id, [step.recipe.to_json(), *where]
+            recipe = step.recipe.to_json() if step.recipe is not None else None
+            return "measure", step.step_id, [recipe, *where]
         case Seal():
             recipes = [(name, recipe.to_json()) for name, recipe in step.recipes]
             return "seal", step.step_id, [recipes, step.windows, step.sparsity]

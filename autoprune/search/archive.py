@@ -172,9 +172,11 @@ class Archive:
 
     def cheap(self, entry: Entry) -> Measurement | None:
         """Measurement of an entry's masks with the proxy's repair."""
-        if entry.recipe is None:
-            return None
-        return self._cheap.get(mask_key(entry.recipe))
+        return None if entry.recipe is None else self.known(entry.recipe)
+
+    def known(self, recipe: Recipe) -> Measurement | None:
+        """Measurement of a recipe's masks with the proxy's repair, whoever has them."""
+        return self._cheap.get(mask_key(recipe))
 
     def cheap_score(self, entry: Entry) -> float | None:
         """Difference of fitness to the reference of an entry's masks with the proxy's repair."""

@@ -23,21 +23,22 @@ def reason_to_stop(state: State) -> DoneReason | None:
         return "tokens"
     # The first generation always starts: on a slow machine too, a search designs something.
     if budget.seconds is not None and state.generation > 0:
-        needed = spent.seconds + _expected_seconds(state) + reserve_seconds(state)
+        generation = state.check_seconds + _expected_seconds(state)
+        needed = spent.seconds + generation + reserve_seconds(state)
         if needed > budget.seconds:
             return "seconds"
     return None
 
 
 def reserve_seconds(state: State) -> float:
-    """What the end is expected to take: the sealed measurement and the draws of calibration."""
+    """What the end is expected to take: draws of calibration, sentinels, sealed measurement."""
     made = [e for e in state.archive if e.is_baseline and e.status == "measured"]
     recipes = [e.recipe for e in made if e.recipe is not None]
     best = state.archive.best()
     winner = best.recipe if best is not None else None
     recipes += [winner] * SEALED_DESIGNS if winner is not None else []
     costs = state.costs
-    total = sum(costs.sealed(recipe) for recipe in recipes)
+    total = state.check_seconds + sum(costs.sealed(recipe) for recipe in recipes)
     if winner is not None:
         draws = state.spec.calibration_draws - 1
         total += draws * (costs.whole(winner) + DRAW_WHOLES * costs.plain())

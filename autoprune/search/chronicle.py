@@ -157,6 +157,12 @@ def note_elsewhere(state: State, entry: Entry) -> None:
     state.graph.link(node, "derives_from", entry.alias)
 
 
+def note_drift(state: State, said: str) -> None:
+    """A sentinel that gave other figures than at first."""
+    state.graph.add("drift", "observation", {"text": f"measured again, {said}"})
+    state.graph.link("drift", "derives_from", TASK)
+
+
 def note_draws(state: State, entry: Entry) -> None:
     """How much the winner depends on the draw of calibration text; the reference beside it."""
     body: dict[str, Any] = {"subject": entry.alias, "draws": 1 + len(entry.draws)}

@@ -6,7 +6,7 @@ slot order, whatever the order in which they arrived.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.formulas import formula_text
@@ -16,24 +16,20 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Slot
 from autoprune.search.moves import recipe_key
-from autoprune.search.paired import paired_difference
 from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.requests import Requests
+from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Spent, State
 from autoprune.search.steps import (
     Batch,
     Course,
     DoneReason,
-    Measurement,
     Outcomes,
     Seal,
     Sealed,
 )
 from autoprune.search.trials import Trials
-
-# Nats per token that the reference may move when it is measured again.
-DRIFT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,7 @@ class Script:
         self.archive = self.state.archive
         self._prompts = prompts
         self.trials = Trials(self.state)
+        self.sentinels = Sentinels(self.state)
         self._taken: set[str] = set()
 
     def run(self) -> Generator[Batch, Outcomes, DoneReason]:
@@ -66,17 +63,18 @@ class Script:
         yield from self._baselines()
         if self.archive.reference_entry() is None:
             return "no_baseline"
+        yield from self.sentinels.begin()
         self._requests = Requests(self.state, self._prompts)
         self._designs = Designs(self.trials, self._requests, self._taken)
         while (reason := reason_to_stop(self.state)) is None:
             generation = self.state.generation + 1
-            if (yield from self._drifted(generation)):
-                reason = "drift"
-                break
+            if (yield from self.sentinels.check_before(generation)):
+                return "drift"
             yield from self._generation(generation)
-        if reason != "drift":
-            yield from self.trials.draw_again()
-            yield from self._seal()
+        yield from self.trials.draw_again()
+        if (yield from self.sentinels.check("end")):
+            return "drift"
+        yield from self._seal()
         return reason
 
     def preview(self, operator: str | None, prompts: Prompts | None) -> list[Preview]:
@@ -185,27 +183,6 @@ class Script:
             lesson.harmful += not improved
 
     # The ends
-
-    def _drifted(self, generation: int) -> Generator[Batch, Outcomes, bool]:
-        """Measure the reference again; the same recipe must give the same figures."""
-        every = self.spec.sentinel_every
-        if not every or generation % every:
-            return False
-        reference = self.state.reference()
-        step = self.trials.measure_step(reference, 2, role="sentinel")
-        sentinel = replace(
-            step,
-            step_id=f"g{generation}.sentinel",
-            generation=generation,
-            rung=1,
-            windows=self.spec.rung_windows,
-        )
-        outcomes = yield [sentinel]
-        self.state.charge(outcomes.values())
-        outcome = outcomes[sentinel.step_id]
-        if not isinstance(outcome, Measurement):
-            return True
-        return abs(paired_difference(outcome.nll, reference.results[2].nll).mean) > DRIFT
 
     def _seal(self) -> Course:
         """The sealed split, once: the winner, the best designed, the baselines."""

@@ -14,6 +14,7 @@ from autoprune.search.events import Event, EventLog
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
+from autoprune.search.sentinels import Sentinel
 from autoprune.search.spec import SearchSpec
 from autoprune.search.state import Spent
 from autoprune.search.steps import (
@@ -183,6 +184,16 @@ class Search:
     def touches(self) -> int:
         """How often the sealed split was opened; more than once only after a kill."""
         return self._touches
+
+    @property
+    def sentinels(self) -> list[Sentinel]:
+        """What was measured again to detect drift, and how far it moved."""
+        return list(self._script.sentinels.known)
+
+    @property
+    def drift(self) -> str:
+        """Which sentinel moved and how far; empty while none did."""
+        return self._script.sentinels.drift
 
     @property
     def rung_correlation(self) -> float | None:

@@ -165,7 +165,9 @@ class SearchSpec(_Frozen):
         default=True, description="put a mutation in the place of what is known already"
     )
     sentinel_every: int = Field(
-        default=4, ge=0, description="generations between drift checks, 0: never"
+        default=1,
+        ge=0,
+        description="generations between two looks for drift, the last before the seal; 0: never",
     )
     statistics: tuple[str, ...] = Field(
         default=("x_norm", "x_mean", "x_var", "x_max"),

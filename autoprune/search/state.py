@@ -57,6 +57,7 @@ class State:
         generation: Generations finished.
         stale: Generations in a row without a new best.
         exploited: How many exploits have reported.
+        check_seconds: What measuring the sentinels again took last time.
         per_generation: What each finished generation used.
     """
 
@@ -69,6 +70,7 @@ class State:
     generation: int = 0
     stale: int = 0
     exploited: int = 0
+    check_seconds: float = 0.0
     per_generation: list[Spent] = field(default_factory=list)
     dropped_terms: dict[str, str] = field(default_factory=dict)
 

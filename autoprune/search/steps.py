@@ -48,6 +48,7 @@ class Measure:
     """Prune the whole model and measure; answer with :class:`Measurement` or :class:`Failed`.
 
     Args:
+        recipe: None: the dense model, as it stands between two recipes.
         rung: 1 few windows, 2 all selection windows.
         windows: Use the first ``windows`` of the selection split, always in the same order.
         sparsity: Share of zeros.
@@ -61,7 +62,7 @@ class Measure:
     generation: int
     slot: int
     recipe_id: str
-    recipe: Recipe
+    recipe: Recipe | None
     rung: int
     windows: int
     sparsity: float
@@ -209,7 +210,8 @@ def step_to_json(step: WorkStep) -> dict[str, Any]:
         case Validate():
             body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
         case Measure():
-            body |= {"recipe_id": step.recipe_id, "recipe": step.recipe.to_json()}
+            recipe = step.recipe.to_json() if step.recipe is not None else None
+            body |= {"recipe_id": step.recipe_id, "recipe": recipe}
             body |= {"rung": step.rung, "windows": step.windows, "sparsity": step.sparsity}
             body |= {"role": step.role, "draw": step.draw, "kl": step.kl}
         case Seal():

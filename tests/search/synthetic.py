@@ -145,8 +145,12 @@ class Synthetic:
         return mask.reshape(self.weight.shape)
 
     def measure(
-        self, recipe: Recipe, windows: int, sparsity: float, split: str
+        self, recipe: Recipe | None, windows: int, sparsity: float, split: str
     ) -> Measurement | Failed:
+        if recipe is None:
+            noise = [stream(7, 0, w, split).gauss(0.0, 0.3) for w in range(windows)]
+            nll = tuple(2.5 + value for value in noise)
+            return Measurement(nll, 511 * windows, math.exp(sum(nll) / windows), seconds=0.5)
         mask = self.mask(recipe, sparsity)
         if mask is None:
             return Failed("nan_measurement")

@@ -1,0 +1,139 @@
+"""Sentinels: recipes whose figures are known, measured again so that drift stops a search.
+
+The dense model, the reference, magnitude and random: whatever goes wrong with weights that are not
+put back, masks, text or machine moves one of them. Windows are few, since equal work gives equal
+figures: this is a comparison to the bit, up to the order of sums, and no statistic.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search import chronicle
+from autoprune.search.state import State
+from autoprune.search.steps import Batch, Course, Measure, Measurement, Outcomes
+
+DENSE = "dense"
+CONTROLS = {
+    "magnitude": Recipe(Candidate("builtin", "magnitude"), "matrix"),
+    "random": Recipe(Candidate("builtin", "random")),
+}
+WINDOWS = 1
+# Nats per token that a window may move; sums in another order move it by a thousandth of that.
+DRIFT = 1e-3
+# A dense pass is made each time where it takes less; on slower machines it has turns, as others do.
+QUICK_SECONDS = 2.0
+
+
+@dataclass
+class Sentinel:
+    """What is measured again.
+
+    Args:
+        name: ``dense``, the reference's metric, ``magnitude`` or ``random``.
+        recipe: None: the dense model.
+        first: Loss of each window when it was measured first, nats per token.
+        quick: It takes no more than a moment.
+        checks: How often it was measured again.
+        largest: Greatest difference of a window since, nats per token.
+    """
+
+    name: str
+    recipe: Recipe | None
+    first: tuple[float, ...]
+    quick: bool = False
+    checks: int = 0
+    largest: float = 0.0
+
+
+class Sentinels:
+    """Measures them first after the baselines, and again before each generation and the seal.
+
+    Args:
+        state: Charged with what they take.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.spec = state.spec
+        self.known: list[Sentinel] = []
+        # Which one gave other figures, in words; empty: none did.
+        self.drift = ""
+        self._turn = 0
+
+    def begin(self) -> Course:
+        """The first figures of those that the baselines do not give; what fails is left out."""
+        if not self.spec.sentinel_every:
+            return
+        wanted = {DENSE: None, self.spec.reference: self.state.reference().recipe}
+        wanted |= {name: recipe for name, recipe in CONTROLS.items() if name not in wanted}
+        # Masks alone: a repair would take minutes to say the same.
+        proxy = self.spec.proxy
+        recipes = {
+            name: recipe and replace(recipe, solver=proxy) for name, recipe in wanted.items()
+        }
+        known = {n: r and self.state.archive.known(r) for n, r in recipes.items()}
+        missing = [self._step("first", n, r) for n, r in recipes.items() if known[n] is None]
+        outcomes = yield missing
+        self.state.charge(outcomes.values())
+        for name, recipe in recipes.items():
+            outcome = known[name] or outcomes[f"first.{name}.sentinel"]
+            if isinstance(outcome, Measurement):
+                quick = recipe is None and outcome.seconds <= QUICK_SECONDS
+                self.known.append(Sentinel(name, recipe, outcome.nll[:WINDOWS], quick))
+        self.state.check_seconds = sum(o.seconds for o in outcomes.values())
+
+    def check_before(self, generation: int) -> Generator[Batch, Outcomes, bool]:
+        """:meth:`check`, where it is due; the first generation follows the baselines at once."""
+        every = self.spec.sentinel_every
+        if not every or generation == 1 or (generation - 1) % every:
+            return False
+        return (yield from self.check(f"g{generation}"))
+
+    def check(self, where: str) -> Generator[Batch, Outcomes, bool]:
+        """Measure the quick ones and one of the others, in turn, again.
+
+        Args:
+            where: Unique beginning of the steps' names.
+
+        Returns:
+            Whether one of them gave other figures than at first.
+        """
+        slow = [s for s in self.known if not s.quick]
+        chosen = [s for s in self.known if s.quick]
+        if slow:
+            chosen.append(slow[self._turn % len(slow)])
+        self._turn += 1
+        if not chosen:
+            return False
+        steps = {s.name: self._step(where, s.name, s.recipe) for s in chosen}
+        outcomes = yield list(steps.values())
+        self.state.charge(outcomes.values())
+        self.state.check_seconds = sum(outcome.seconds for outcome in outcomes.values())
+        for sentinel in chosen:
+            outcome = outcomes[steps[sentinel.name].step_id]
+            sentinel.checks += 1
+            if isinstance(outcome, Measurement):
+                pairs = zip(outcome.nll, sentinel.first, strict=True)
+                moved = max(abs(now - first) for now, first in pairs)
+                sentinel.largest = max(sentinel.largest, moved)
+                said = f"differs by {moved:.2g} nats per token" if moved > DRIFT else ""
+            else:
+                said = "could not be measured again"
+            if said and not self.drift:
+                self.drift = f"{sentinel.name} {said}"
+                chronicle.note_drift(self.state, self.drift)
+        return bool(self.drift)
+
+    def _step(self, where: str, name: str, recipe: Recipe | None) -> Measure:
+        return Measure(
+            f"{where}.{name}.sentinel",
+            self.state.generation,
+            0,
+            name,
+            recipe,
+            rung=1,
+            windows=WINDOWS,
+            sparsity=0.0 if recipe is None else self.spec.sparsity,
+            role="sentinel",
+        )
