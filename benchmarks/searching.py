@@ -97,5 +97,5 @@ def _summary(search: Search) -> dict[str, Any]:
         "answer_seconds": sum(h["outcome"]["seconds"] for h in asked),
         "tokens": search.spent.tokens,
         "seconds": search.spent.seconds,
-        "rung_correlation": search.rung_correlation,
+        "rung_correlation": search.rung_correlation[0],
     }

@@ -102,6 +102,19 @@ class Entry:
         self.status, self.code, self.detail = "rejected", code, detail
 
 
+@dataclass(frozen=True)
+class Margin:
+    """What the winner is ahead of another entry in what ranks them.
+
+    Args:
+        versus: Alias of the other one.
+        difference: Winner less the other on common windows, nats per token.
+    """
+
+    versus: str
+    difference: Difference
+
+
 class Archive:
     """All entries, in the order in which they were made."""
 
@@ -211,13 +224,28 @@ class Archive:
         """What a search ends with: the best recipe that beats the reference, whoever wrote it.
 
         A hand-made combination may win; then no designed recipe is worth shipping. Where entries
-        were measured at other sparsities too, the mean over all of them decides.
+        were measured at other sparsities too, the mean over all of them decides. Whether the lead
+        over the others is more than chance is not asked: :meth:`margins` says it.
         """
         best = self.best()
         if best is not None and best.elsewhere:
             spread = [e for e in self.measured() if e.elsewhere.keys() == best.elsewhere.keys()]
             best = min(spread, key=self.robust_score)
         return best if best is not None and best.score < 0 else None
+
+    def margins(self) -> list[Margin]:
+        """Paired differences of the winner to the runner-up and to the reference, if any."""
+        winner, reference = self.winner(), self.reference_entry()
+        if winner is None:
+            return []
+        others = (e for e in self.measured() if e.rung >= 2 and not e.fails_elsewhere)
+        second = next((e for e in others if e is not winner), None)
+        found = []
+        for rival in {e.alias: e for e in (second, reference) if e is not None}.values():
+            difference = self.compare(winner, rival)
+            if difference is not None:
+                found.append(Margin(rival.alias, difference))
+        return found
 
     def robust_score(self, entry: Entry) -> float:
         """Mean of the score and of the differences to the reference at other sparsities."""

@@ -2,12 +2,12 @@
 
 import math
 
+from autoprune.recipe import Recipe
 from autoprune.search.state import State
 from autoprune.search.steps import DoneReason
 
 # What one answer of a designer takes before any was measured, in seconds.
 ASSUMED_ANSWER_SECONDS = 5.0
-SEALED_DESIGNS = 1
 # A quoted answer and the complaint about it, at most.
 REPAIR_TOKENS = 350
 # A draw of calibration text costs its statistics and the reference as well.
@@ -30,19 +30,54 @@ def reason_to_stop(state: State) -> DoneReason | None:
     return None
 
 
-def reserve_seconds(state: State) -> float:
-    """What the end is expected to take: draws of calibration, sentinels, sealed measurement."""
-    made = [e for e in state.archive if e.is_baseline and e.status == "measured"]
-    recipes = [e.recipe for e in made if e.recipe is not None]
-    best = state.archive.best()
-    winner = best.recipe if best is not None else None
-    recipes += [winner] * SEALED_DESIGNS if winner is not None else []
-    costs = state.costs
-    total = state.check_seconds + sum(costs.sealed(recipe) for recipe in recipes)
+def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
+    """What the end is expected to take: draws of calibration, sentinels, sealed measurement.
+
+    Args:
+        state: What is known.
+        winner: As if this recipe won; None: the best so far.
+    """
+    archive, costs = state.archive, state.costs
+    best, designed = archive.best(), archive.best(designed=True)
+    sealed = {e.alias: e for e in archive if e.is_baseline and e.status == "measured"}
+    if winner is None:
+        sealed |= {e.alias: e for e in (best, designed) if e is not None}
+        winner = best.recipe if best is not None else None
+        total = 0.0
+    else:
+        total = costs.sealed(winner)
+    total += sum(costs.sealed(e.recipe) for e in sealed.values() if e.recipe is not None)
+    total += state.check_seconds
     if winner is not None:
         draws = state.spec.calibration_draws - 1
         total += draws * (costs.whole(winner) + DRAW_WHOLES * costs.plain())
     return total
+
+
+class Purse:
+    """Seconds for whole measurements until the time is needed for the end.
+
+    A dearer winner makes the end dearer: it is pruned from every draw and measured sealed.
+
+    Args:
+        state: What is known.
+        seconds: Left beside what the end takes with the best so far.
+    """
+
+    def __init__(self, state: State, seconds: float) -> None:
+        self.state = state
+        self.seconds = seconds
+        self._end = reserve_seconds(state)
+
+    def pays(self, recipe: Recipe) -> bool:
+        """Whether a recipe can be measured, and win; what it takes is then taken away."""
+        end = max(self._end, reserve_seconds(self.state, recipe))
+        cost = self.state.costs.whole(recipe) + end - self._end
+        if cost > self.seconds:
+            return False
+        self.seconds -= cost
+        self._end = end
+        return True
 
 
 def answers_left(state: State, *, repair: bool = False) -> float:

@@ -130,18 +130,21 @@ def _judge(state: State, entry: Entry, node: str) -> None:
 
 
 def note_ablation(state: State, entry: Entry) -> None:
-    """What dropping a term did, as a fact that prompts can quote."""
+    """What dropping a term did, as a fact that prompts can quote; nothing, where the masks stay."""
     dropped = state.dropped_terms.get(entry.alias)
     if dropped is None or not entry.parents:
         return
     parent = state.archive[entry.parents[0]]
-    difference = state.archive.compare(entry, parent)
-    if difference is None:
-        return
-    percent = 100 * difference.perplexity_change
-    text = f"{parent.formula} without {dropped}: {percent:+.1f} %"
+    if entry.duplicate_of in (parent.alias, parent.duplicate_of) and entry.duplicate_of:
+        said, verdict = "the same masks, the term does nothing", "same"
+    else:
+        difference = state.archive.compare(entry, parent)
+        if difference is None:
+            return
+        said, verdict = f"{100 * difference.perplexity_change:+.1f} %", difference.verdict
+    text = f"{parent.formula} without {dropped}: {said}"
     node = f"{entry.alias}.o"
-    state.graph.add(node, "observation", {"text": text, "verdict": difference.verdict})
+    state.graph.add(node, "observation", {"text": text, "verdict": verdict})
     state.graph.link(node, "derives_from", entry.alias)
 
 
@@ -155,6 +158,23 @@ def note_elsewhere(state: State, entry: Entry) -> None:
     node = f"{entry.alias}.elsewhere"
     state.graph.add(node, "observation", {"text": f"{entry.alias}: {', '.join(changes)}"})
     state.graph.link(node, "derives_from", entry.alias)
+
+
+def note_margins(state: State) -> None:
+    """How sure the choice of the winner is, before the sealed text says anything."""
+    winner = state.archive.winner()
+    for number, margin in enumerate(state.archive.margins(), 1):
+        assert winner is not None
+        body: dict[str, Any] = {"subject": winner.alias, "versus": margin.versus}
+        body["fitness"], body["difference"] = state.spec.fitness, margin.difference.mean
+        # An unbounded interval is no number that JSON knows.
+        if margin.difference.windows > 1:
+            body["interval"] = [margin.difference.low, margin.difference.high]
+        verdict = body["verdict"] = margin.difference.verdict
+        body["text"] = f"{winner.alias} against {margin.versus}: {verdict}"
+        node = f"{winner.alias}.margin{number}"
+        state.graph.add(node, "observation", body)
+        state.graph.link(node, "derives_from", winner.alias)
 
 
 def note_drift(state: State, said: str) -> None:

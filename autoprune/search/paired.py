@@ -69,16 +69,29 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     return Difference(mean, mean - half, mean + half, pairs)
 
 
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's correlation with mean ranks for ties; None under three pairs or without spread."""
-    if len(first) != len(second) or len(first) < 3:
+def rank_correlation(*groups: tuple[Sequence[float], Sequence[float]]) -> float | None:
+    """Spearman's correlation, pooled over groups of which each is ranked by itself.
+
+    Mean ranks for ties. None under three pairs in all, or without spread.
+
+    Args:
+        groups: Two sequences of equal length each.
+
+    Raises:
+        ValueError: If the lengths of a group differ.
+    """
+    left: list[float] = []
+    right: list[float] = []
+    for first, second in groups:
+        if len(first) != len(second):
+            raise ValueError(f"{len(first)} values against {len(second)}; pair them")
+        centre = (len(first) + 1) / 2
+        left += [rank - centre for rank in _ranks(first)]
+        right += [rank - centre for rank in _ranks(second)]
+    if len(left) < 3:
         return None
-    left, right = _ranks(first), _ranks(second)
-    centre = (len(first) + 1) / 2
-    covariance = math.fsum((a - centre) * (b - centre) for a, b in zip(left, right, strict=True))
-    spread = math.sqrt(
-        math.fsum((a - centre) ** 2 for a in left) * math.fsum((b - centre) ** 2 for b in right)
-    )
+    covariance = math.fsum(a * b for a, b in zip(left, right, strict=True))
+    spread = math.sqrt(math.fsum(a * a for a in left) * math.fsum(b * b for b in right))
     return covariance / spread if spread else None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from autoprune.design.parts import family
 from autoprune.search.archive import Entry
+from autoprune.search.budget import Purse
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
 
@@ -41,13 +42,8 @@ def promoted(
         chance = stream(state.spec.seed, generation, entry.slot, "promotion").random()
         if chance < RANDOM_SHARE:
             chosen.setdefault(entry.alias, entry)
-    rising = set()
-    for alias, entry in chosen.items():
-        assert entry.recipe is not None
-        cost = state.costs.whole(entry.recipe)
-        if cost <= seconds:
-            rising.add(alias)
-            seconds -= cost
+    purse = Purse(state, seconds)
+    rising = {alias for alias, e in chosen.items() if e.recipe is not None and purse.pays(e.recipe)}
     return [entry for entry in entries if entry.alias in rising]
 
 

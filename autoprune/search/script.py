@@ -186,6 +186,7 @@ class Script:
 
     def _seal(self) -> Course:
         """The sealed split, once: the winner, the best designed, the baselines."""
+        chronicle.note_margins(self.state)
         wanted = [self.archive.winner(), self.archive.best(designed=True), self.archive.best()]
         wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
         chosen = {e.alias: e for e in wanted if e is not None}

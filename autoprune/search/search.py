@@ -9,7 +9,7 @@ from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
-from autoprune.search.archive import Entry
+from autoprune.search.archive import Entry, Margin
 from autoprune.search.events import Event, EventLog
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.leaderboard import Row, leaderboard
@@ -196,9 +196,17 @@ class Search:
         return self._script.sentinels.drift
 
     @property
-    def rung_correlation(self) -> float | None:
-        """Spearman's correlation of the two rungs; None before three candidates have both."""
+    def rung_correlation(self) -> tuple[float | None, int]:
+        """How alike the two rungs rank recipes of one repair, and over how many of them.
+
+        Spearman's correlation; None before three of them have both rungs.
+        """
         return self._script.state.rung_correlation()
+
+    @property
+    def margins(self) -> list[Margin]:
+        """How the winner compares with the runner-up and the reference; empty without one."""
+        return self._script.archive.margins()
 
     def preview(self, operator: str | None = None, prompts: Prompts | None = None) -> list[Preview]:
         """The prompts that come next, as things stand; nobody is asked and nothing is decided.

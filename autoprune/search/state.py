@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from autoprune.design.bandit import Bandit
 from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
-from autoprune.search.archive import Archive, Entry
+from autoprune.design.parts import family
+from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.costs import Costs
 from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
@@ -100,8 +101,7 @@ class State:
     def rung_windows(self) -> int:
         """Windows of the first rung: twice the specification's where it ranks badly."""
         wanted, whole = self.spec.rung_windows, self.spec.selection_windows
-        pairs = sum(1 for e in self.archive.measured() if {1, 2} <= e.results.keys())
-        correlation = self.rung_correlation()
+        correlation, pairs = self.rung_correlation()
         if pairs >= PAIRS_NEEDED and correlation is not None and correlation < CORRELATION_WANTED:
             wanted *= 2
         return min(wanted, whole)
@@ -112,13 +112,21 @@ class State:
         assert entry is not None
         return entry
 
-    def rung_correlation(self) -> float | None:
-        """Spearman's correlation of rung 1 and rung 2 over candidates with both."""
-        both = [e for e in self.archive.measured() if {1, 2} <= e.results.keys()]
-        if not both:
-            return None
-        # Each rung against the reference on its own windows, since rung 1 may have changed size.
-        base = self.reference().results[2].nll
-        first = [paired_difference(e.results[1].nll, base).mean for e in both]
-        second = [paired_difference(e.results[2].nll, base).mean for e in both]
-        return rank_correlation(first, second)
+    def rung_correlation(self) -> tuple[float | None, int]:
+        """Spearman's correlation of the two rungs' fitness, and over how many candidates.
+
+        Recipes of one repair are ranked among each other: the first rung measures masks alone, and
+        what a repair gains on top says nothing of how well few windows rank.
+        """
+        groups: dict[str, tuple[list[float], list[float]]] = {}
+        for entry in self.archive.measured():
+            if not {1, 2} <= entry.results.keys() or entry.recipe is None:
+                continue
+            # Each rung against the reference on its windows, since rung 1 may have changed size.
+            base = fitness_of(self.reference().results[2], self.spec.fitness)
+            both = groups.setdefault(family(entry.recipe.solver), ([], []))
+            for rung, values in enumerate(both, 1):
+                own = fitness_of(entry.results[rung], self.spec.fitness)
+                values.append(paired_difference(own, base).mean)
+        compared = [group for group in groups.values() if len(group[0]) > 1]
+        return rank_correlation(*compared), sum(len(first) for first, _ in compared)

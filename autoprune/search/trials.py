@@ -253,6 +253,7 @@ class Trials:
             "write another formula"
         )
         chronicle.note_duplicate(self.state, entry)
+        chronicle.note_ablation(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
         """Give a duplicate what its owner has got since."""

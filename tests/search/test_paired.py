@@ -55,8 +55,13 @@ def test_swapping_the_sides_mirrors_the_interval(pairs: list[tuple[float, float]
 
 
 def test_rank_correlation() -> None:
-    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1.0)
-    assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1.0)
-    assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(0.9486833)
-    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
-    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation(([1, 2, 3, 4], [10, 20, 30, 40])) == pytest.approx(1.0)
+    assert rank_correlation(([1, 2, 3, 4], [4, 3, 2, 1])) == pytest.approx(-1.0)
+    assert rank_correlation(([1, 2, 2, 3], [1, 2, 3, 4])) == pytest.approx(0.9486833)
+    assert rank_correlation(([1, 1, 1], [1, 2, 3])) is None
+    assert rank_correlation(([1, 2], [1, 2])) is None
+    # Each group is ranked by itself, however far apart they lie.
+    assert rank_correlation(([1, 2], [7, 8]), ([9, 10, 11], [1, 2, 3])) == pytest.approx(1.0)
+    assert rank_correlation(([1, 2], [8, 7]), ([9, 10], [1, 2])) == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="2 values against 1"):
+        rank_correlation(([1, 2], [1]))

@@ -159,6 +159,10 @@ def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
         assert len(best.results[2].kl) == 6
         (drawn,) = (n for n in search.graph.of_kind("observation") if "draws" in n.body)
         assert len(drawn.body["perplexities"]) == len(drawn.body["reference"]) == 3
+        versus = [margin.versus for margin in search.margins]
+        assert len(versus) == 2 and versus[1] == "wanda"
+        (first, _) = (n for n in search.graph.of_kind("observation") if "versus" in n.body)
+        assert first.body["versus"] == versus[0] and first.body["fitness"] == "both"
         row = next(row for row in search.leaderboard() if row.verdict == "winner").to_json()
         assert len(row["draws"]) == 2 and row["elsewhere"].keys() == {"0.5", "0.7"}
         assert any(step.endswith(".sentinel") for step in driver.asked)

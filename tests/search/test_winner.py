@@ -35,5 +35,11 @@ def test_the_better_one_wins(by_hand: float, designed: float, winner: str | None
         archive.add(made)
     found = archive.winner()
     assert (found.alias if found else None) == winner
+    margins = {margin.versus: margin.difference.mean for margin in archive.margins()}
+    if found is None:
+        assert margins == {}
+    else:
+        second = "C1" if winner == "wanda+ramp" else "wanda+ramp"
+        assert margins == pytest.approx({second: -0.1, "wanda": -0.2})
     named = [row.entry.alias for row in leaderboard(archive) if row.verdict == "winner"]
     assert named == ([winner] if winner else [])

@@ -1,0 +1,86 @@
+"""What a search keeps account of: dear winners, how rungs agree, terms that do nothing."""
+
+import math
+
+import pytest
+from synthetic import make_spec
+
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search import chronicle
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.budget import Purse, reserve_seconds
+from autoprune.search.paired import paired_difference
+from autoprune.search.state import State
+from autoprune.search.steps import Measurement
+from autoprune.search.trials import Trials
+
+
+def measurement(loss: float, seconds: float, windows: int = 6) -> Measurement:
+    nll = tuple(loss + 0.01 * window for window in range(windows))
+    return Measurement(nll, 10, math.exp(loss), seconds=seconds)
+
+
+def state_with(*entries: Entry, **settings: object) -> State:
+    """A state that knows these entries, the reference first."""
+    spec = make_spec(**settings)
+    state = State(spec, Archive("wanda", "none"))
+    reference = Entry("wanda", 0, "baseline", Recipe(Candidate("builtin", "wanda")))
+    reference.results[2] = measurement(4.0, 1.0)
+    for entry in (reference, *entries):
+        entry.status = "measured"
+        state.archive.add(entry)
+        if entry.results:
+            nll = entry.results[max(entry.results)].nll
+            entry.change = paired_difference(nll, reference.results[2].nll)
+    return state
+
+
+def with_repair(alias: str, order: int, solver: str, few: float, whole: float) -> Entry:
+    metric = Candidate("expression", f"abs(W) * x_norm ** {{{0.1 * order:.1f}}}")
+    entry = Entry(alias, order, "mutate", Recipe(metric, solver=solver), proxied=True)
+    entry.results = {1: measurement(few, 0.5, 3), 2: measurement(whole, 5.0)}
+    return entry
+
+
+def test_a_dear_winner_makes_the_end_dearer() -> None:
+    # Worse than the reference, so that the end is still as cheap as can be.
+    state = state_with(
+        with_repair("C1", 1, "sparsegpt", 4.5, 4.5), calibration_draws=3, sealed_windows=6
+    )
+    dear = Recipe(Candidate("builtin", "ria"), solver="sparsegpt")
+    # It is measured, measured sealed, and pruned from two other draws: 4 s dearer than Wanda.
+    assert reserve_seconds(state, dear) - reserve_seconds(state) == pytest.approx(8.0)
+    assert not Purse(state, 12.9).pays(dear)
+    purse = Purse(state, 5.0 + 8.0 + 5.0)
+    # Only one of them can win.
+    assert purse.pays(dear) and purse.pays(dear) and not purse.pays(dear)
+
+
+def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
+    """What a repair gains over masks alone says nothing of how few windows rank."""
+    plain = [with_repair(f"C{n}", n, "none", 3.5 + 0.1 * n, 3.6 + 0.1 * n) for n in (1, 2, 3)]
+    dear = [with_repair(f"C{n}", n, "sparsegpt", 4.5 + 0.1 * n, 2.0 + 0.1 * n) for n in (4, 5, 6)]
+    state = state_with(*plain, *dear)
+    correlation, pairs = state.rung_correlation()
+    assert correlation == pytest.approx(1.0) and pairs == 6
+    assert state.rung_windows == 3
+    # Alone of its repair it has none to be ranked with.
+    assert state_with(*plain, dear[0]).rung_correlation()[1] == 3
+
+
+def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
+    formulas = ("abs(W) * x_max * row_mean(abs(W))", "abs(W) * x_max")
+    whole, less = (
+        Entry(f"C{n}", n, "ablate", Recipe(Candidate("expression", text)), formula=text)
+        for n, text in enumerate(formulas, 1)
+    )
+    less.parents = ("C1",)
+    state = state_with(whole, less)
+    chronicle.note_task(state)
+    for entry in (whole, less):
+        chronicle.note_proposal(state, entry)
+    state.dropped_terms["C2"] = "row_mean(abs(W))"
+    Trials(state).share(less, whole)
+    said = "without row_mean(abs(W)): the same masks, the term does nothing"
+    fact = state.graph.nodes["C2.o"]
+    assert fact.body == {"text": f"{formulas[0]} {said}", "verdict": "same"}
