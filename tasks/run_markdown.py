@@ -37,9 +37,9 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
         Markdown without raw HTML and this machine's paths, under 500,000 bytes.
     """
     from autoprune.report.mermaid import reasoning_mermaid
-    from autoprune.report.words import rejections, summary
+    from autoprune.report.words import rejections, summary, trust
 
-    parts = [f"# {_plain(report.run_id)}", *summary(report), _table(report)]
+    parts = [f"# {_plain(report.run_id)}", *summary(report), _table(report), *trust(report)]
     winner = report.winner
     if winner is not None:
         parts.append(f"## Best recipe\n\n{_recipe(winner)}")

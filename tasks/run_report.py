@@ -28,7 +28,6 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         facts: What was measured beside it; see :class:`tasks.run_files.RunFiles`.
     """
     spec = search.spec
-    reason = search.finished
     report = RunReport(
         run_id=run_id,
         created=facts.get("created", ""),
@@ -46,11 +45,18 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
         stages=tuple(Stage(name, sec) for name, sec in facts.get("stages", {}).items()),
-        ended="still running or interrupted" if reason is None else ENDINGS[reason],
+        ended=_ended(search),
         layer_numel=facts.get("layer_numel", {}),
         next_commands=_next_commands(search, run_id, facts),
     )
     return with_search(report, search)
+
+
+def _ended(search: Search) -> str:
+    if search.finished is None:
+        return "still running or interrupted"
+    said = ENDINGS[search.finished]
+    return f"{said} ({search.drift})" if search.drift else said
 
 
 def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Entry(_Part):
         alias: Short name that people and prompts use, for example ``C12`` or ``wanda``.
         kind: Hand-made ``baseline`` or designed ``candidate``.
         order: Position in which it was designed, from 1; 0 for baselines.
-        rank: Place by perplexity, from 1; None when it has none.
+        rank: Place by what the search ranks by, from 1; None when it has none.
         verdict: ``stopped`` means that racing dropped it early: its perplexity is of few windows;
             ``unmeasured`` that the search has not come to it.
         formula: The metric in the metric language where it can be written so, else its name.
@@ -124,6 +124,9 @@ class Entry(_Part):
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
         curve: The same recipe at other sparsities.
+        draws: Perplexity on the selection split from each draw of calibration text, the search's
+            own first; empty where there was no other draw.
+        kl: Mean distance to the dense model, nats per token, where it was measured.
         layer_sparsity: Share of zeros by linear.
         sealed_perplexity: On the sealed split, for the few entries measured there.
         code: Why it was rejected, for example ``nan_scores``; empty otherwise.
@@ -155,6 +158,8 @@ class Entry(_Part):
     change_interval: tuple[float, float] | None = None
     sparsity: float | None = None
     curve: tuple[Point, ...] = ()
+    draws: tuple[float, ...] = ()
+    kl: float | None = None
     layer_sparsity: Mapping[str, float] = field(default_factory=dict)
     sealed_perplexity: float | None = None
     code: str = ""
@@ -213,6 +218,36 @@ class Edge(_Part):
 
 
 @dataclass(frozen=True)
+class Margin(_Part):
+    """Paired difference of the winner to another entry in what ranks them.
+
+    Args:
+        versus: Alias of the other entry.
+        mean: Winner less the other, nats per token; negative: the winner is better.
+        interval: At 95 %; None from a single window.
+    """
+
+    versus: str
+    mean: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Check(_Part):
+    """What was measured again to detect drift.
+
+    Args:
+        name: ``dense``, or a metric's.
+        times: How often, after the first time.
+        largest: Greatest difference of a window, nats per token.
+    """
+
+    name: str
+    times: int
+    largest: float
+
+
+@dataclass(frozen=True)
 class RunReport(_Part):
     """Everything worth showing of one search.
 
@@ -239,6 +274,10 @@ class RunReport(_Part):
         nodes: Reasoning graph, oldest first.
         edges: Reasoning graph.
         next_commands: What a reader may type next.
+        margins: How sure the choice of the winner is: against the runner-up, the reference.
+        rung_correlation: How alike few and all windows rank recipes of one repair (Spearman).
+        rung_pairs: Over how many recipes.
+        checks: What was measured again to detect drift.
         schema_version: Of this format.
     """
 
@@ -264,12 +303,16 @@ class RunReport(_Part):
     nodes: tuple[Node, ...] = ()
     edges: tuple[Edge, ...] = ()
     next_commands: tuple[Command, ...] = ()
+    margins: tuple[Margin, ...] = ()
+    rung_correlation: float | None = None
+    rung_pairs: int = 0
+    checks: tuple[Check, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def ranked(self) -> tuple[Entry, ...]:
-        """Entries with a comparable perplexity, best first."""
-        return tuple(sorted((e for e in self.entries if e.measured), key=_by_perplexity))
+        """Entries with a comparable perplexity, best first by what the search ranks by."""
+        return tuple(sorted((e for e in self.entries if e.measured), key=_by_rank))
 
     @property
     def candidates(self) -> tuple[Entry, ...]:
@@ -369,8 +412,10 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _by_perplexity(entry: Entry) -> tuple[float, int, str]:
-    return (math.inf if entry.perplexity is None else entry.perplexity, entry.order, entry.id)
+def _by_rank(entry: Entry) -> tuple[float, float, int, str]:
+    rank = math.inf if entry.rank is None else float(entry.rank)
+    perplexity = math.inf if entry.perplexity is None else entry.perplexity
+    return (rank, perplexity, entry.order, entry.id)
 
 
 def _by_order(entry: Entry) -> tuple[int, str]:

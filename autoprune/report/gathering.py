@@ -6,23 +6,29 @@ Works on a search that is still running too; what is not measured yet says so.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from autoprune.design.chat import Reply
+from autoprune.design.parsing import read_lesson
 from autoprune.report.canvas import number
-from autoprune.report.data import Edge, Entry, Node, RunReport, Verdict
+from autoprune.report.data import Check, Edge, Entry, Margin, Node, Point, RunReport, Verdict
 from autoprune.search.leaderboard import prediction_text
+from autoprune.search.steps import outcome_from_json
 
 if TYPE_CHECKING:
     from autoprune.design.graph import Node as GraphNode
     from autoprune.search.archive import Entry as Known
+    from autoprune.search.archive import Margin as Lead
     from autoprune.search.leaderboard import Row
     from autoprune.search.search import Search
 
 _RUNG_NAMES = {1: "few windows", 2: "all windows"}
 _FULL_RUNG = 2
 _QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)")
+# Kinds of nodes that come out of a conversation.
+_SAID = ("hypothesis", "mechanism", "observation", "critique", "code", "lesson")
 _LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")
 
 
@@ -37,11 +43,14 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     rows = search.leaderboard()
     talks = _conversations(search)
     known = {entry.alias: entry for entry in search.entries}
-    entries = _ranked([_entry(row) for row in rows])
-    graph = search.graph
+    graph, (correlation, pairs) = search.graph, search.rung_correlation
     return replace(
         report,
-        entries=entries,
+        entries=_ranked([_entry(row) for row in rows]),
+        margins=tuple(_margin(margin) for margin in search.margins),
+        rung_correlation=correlation,
+        rung_pairs=pairs,
+        checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
         nodes=tuple(_node(node, known, talks) for node in graph.nodes.values()),
         edges=tuple(
@@ -83,12 +92,26 @@ def _entry(row: "Row") -> Entry:
         else None,
         sparsity=measurement.sparsity if measurement else None,
         layer_sparsity=dict(measurement.layer_sparsity) if measurement else {},
+        curve=tuple(Point(share, m.perplexity) for share, m in sorted(found.elsewhere.items())),
+        draws=_draws(found),
+        kl=sum(measurement.kl) / len(measurement.kl) if measurement and measurement.kl else None,
         sealed_perplexity=found.sealed.perplexity if found.sealed else None,
         code=code,
         detail=detail,
         seconds=found.seconds,
         tokens=found.tokens,
     )
+
+
+def _draws(found: "Known") -> tuple[float, ...]:
+    drawn = [measurement for _, measurement in sorted(found.draws.items())]
+    return tuple(m.perplexity for m in (found.results[_FULL_RUNG], *drawn)) if drawn else ()
+
+
+def _margin(margin: "Lead") -> Margin:
+    difference = margin.difference
+    bounds = (difference.low, difference.high) if difference.windows > 1 else None
+    return Margin(margin.versus, difference.mean, bounds)
 
 
 def _repair(row: "Row") -> str:
@@ -113,8 +136,8 @@ def _verdict(row: "Row") -> tuple[Verdict, str, str]:
 
 
 def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
-    """Ranks count only entries measured on the same windows."""
-    order = sorted((e for e in entries if e.measured), key=lambda e: e.perplexity or math.inf)
+    """Ranks count only entries measured on the same windows; they come in the search's order."""
+    order = (entry for entry in entries if entry.measured)
     places = {entry.id: place for place, entry in enumerate(order, 1)}
     return tuple(replace(entry, rank=places.get(entry.id)) for entry in entries)
 
@@ -128,8 +151,9 @@ def _node(
     cost: dict[str, float] = {}
     if "seconds" in body:
         cost["seconds"] = body.pop("seconds")
-    if node.kind in ("hypothesis", "mechanism", "observation") and entry is not None:
-        body |= talks.get(owner, {})
+    if node.kind in _SAID:
+        # A lesson belongs to no entry; its conversation has its own name.
+        body |= talks.get(owner if entry else node.alias, {})
     if node.alias == owner and entry is not None and entry.tokens:
         cost |= {"tokens": entry.tokens, "seconds": entry.seconds}
     return Node(node.id, node.kind, _label(node), node.alias, owner if entry else "", body, cost)
@@ -164,10 +188,11 @@ def askers(search: "Search") -> dict[str, str]:
 
 
 def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
-    """Prompt and answer by alias."""
-    names = askers(search)
+    """Prompt and answer by alias of the entry, or of the lesson."""
+    history = search.history()
+    names = askers(search) | _lessons(history)
     talks: dict[str, dict[str, Any]] = {}
-    for event in search.history():
+    for event in history:
         step, outcome = event["step"], event["outcome"]
         if step["step_id"] in names:
             messages = step["request"]["messages"]
@@ -175,3 +200,16 @@ def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
             answer = outcome.get("text", outcome.get("detail", ""))
             talks[names[step["step_id"]]] = {"prompt": prompt, "answer": answer}
     return talks
+
+
+def _lessons(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Lesson by the step that asked for it; an answer that cannot be read left none."""
+    found: dict[str, str] = {}
+    for event in history:
+        step = event["step"]
+        if step["kind"] != "Propose" or step["operator"] != "reflect":
+            continue
+        outcome = outcome_from_json(event["outcome"])
+        if isinstance(outcome, Reply) and read_lesson(outcome) is not None:
+            found[step["step_id"]] = f"L{len(found) + 1}"
+    return found

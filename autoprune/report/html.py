@@ -61,6 +61,7 @@ class Row:
     spark: str
     spark_note: str
     rungs: list[tuple[str, str]]
+    more: list[tuple[str, str]]
     parents: list[str]
     seconds: str
     sort: dict[str, float]
@@ -81,6 +82,7 @@ def render(report: RunReport) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(_asset("style.css")),
         summary=words.summary(report),
+        trust=words.trust(report),
         tiles=_tiles(report),
         rows=rows,
         left_out=len(report.entries) - len(shown),
@@ -160,10 +162,21 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         spark=_spark(shares, report.sparsity),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
         rungs=[(name, number(value)) for name, value in entry.rungs.items()],
+        more=_more(entry),
         parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
         seconds=words.duration(entry.seconds),
         sort=sort,
     )
+
+
+def _more(entry: Entry) -> list[tuple[str, str]]:
+    """Figures that only some entries have: other sparsities, other draws, distance to dense."""
+    found = [(f"At {percent(p.sparsity)}", number(p.perplexity)) for p in entry.curve]
+    if entry.draws:
+        found.append(("By draw of calibration text", ", ".join(map(number, entry.draws))))
+    if entry.kl is not None:
+        found.append(("Distance to the dense model", f"{entry.kl:.3f} nats per token"))
+    return found
 
 
 def _fitted(text: str, limit: int) -> str:

@@ -2,9 +2,16 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
+
+PERPLEXITY = "perplexity"
+RANKING = {
+    "kl": "distance to the dense model",
+    "both": "loss and distance to the dense model together",
+}
 
 
 def summary(report: RunReport) -> list[str]:
@@ -14,8 +21,61 @@ def summary(report: RunReport) -> list[str]:
     if winner is None:
         return [*said, "None of them could be measured, so there is no result to use."]
     said.append(_verdict(report, winner))
-    sealed = _sealed(report, winner)
-    return [*said, sealed] if sealed else said
+    said += [text for text in (lead(report), _sealed(report, winner), draws(report)) if text]
+    return said
+
+
+def lead(report: RunReport) -> str:
+    """How sure the choice of the winner is; empty where nothing is compared with it."""
+    said, winner = [], report.winner
+    for margin in report.margins:
+        show = _as_change if fitness(report) == PERPLEXITY else _as_nats
+        text = f"{show(margin.mean)} against {plain(margin.versus, 40)}"
+        if margin.interval is not None:
+            low, high = margin.interval
+            text += f" (95 % {show(low)} to {show(high)}"
+            text += ": it may be chance)" if high >= 0 else ")"
+        said.append(text)
+    if not said or winner is None:
+        return ""
+    name = plain(winner.alias, 40)
+    return f"Window by window the {fitness(report)} of {name} is {', '.join(said)}."
+
+
+def fitness(report: RunReport) -> str:
+    """What ranks recipes, in words."""
+    return RANKING.get(str(report.spec.get("fitness")), PERPLEXITY)
+
+
+def draws(report: RunReport) -> str:
+    """What the winner has from other draws of calibration text; empty without any."""
+    winner, wanda = report.winner, report.baseline("wanda")
+    if winner is None or not winner.draws:
+        return ""
+    name, count = plain(winner.alias, 40), len(winner.draws)
+    text = f"From {count} draws of calibration text {name} has {_listed(winner.draws)}"
+    if wanda is not None and wanda.draws and wanda.id != winner.id:
+        text += f", Wanda {_listed(wanda.draws)}"
+    return text + ", on the selection split."
+
+
+def trust(report: RunReport) -> list[str]:
+    """What the figures rest on: how well few windows rank, what was measured again."""
+    said = []
+    if report.rung_correlation is not None:
+        said.append(
+            f"Few windows ranked {report.rung_pairs} recipes as all windows did with a rank "
+            f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
+        )
+    checks = [check for check in report.checks if check.times]
+    if checks:
+        largest = max(check.largest for check in checks)
+        often = ", ".join(f"{plain(check.name, 40)} {check.times}×" for check in checks)
+        said.append(
+            f"Measured again to detect drift: {often}; the largest difference was {largest:.2g} "
+            "nats per token."
+        )
+    return said
 
 
 def change(entry: Entry) -> str:
@@ -58,6 +118,18 @@ def rejections(report: RunReport) -> list[tuple[str, int, str]]:
     return [(code, count, details[code]) for code, count in order]
 
 
+def _as_change(nats: float) -> str:
+    return percent(math.expm1(min(nats, 50.0)), sign=True)
+
+
+def _as_nats(nats: float) -> str:
+    return f"{nats:+.4f} nats per token"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(number(value) for value in values)
+
+
 def _counts(report: RunReport) -> str:
     candidates = report.candidates
     rejected = sum(bool(e.code) for e in candidates)
@@ -81,6 +153,11 @@ def _verdict(report: RunReport, winner: Entry) -> str:
     gain = winner.change_vs_wanda
     if gain is None:
         return f"The best, {value} on the selection split{unpruned}."
+    if gain >= 0 and fitness(report) != PERPLEXITY:
+        return (
+            f"The best by {fitness(report)}, {value} on the selection split, {percent(gain)} above "
+            f"Wanda{unpruned}."
+        )
     if gain >= 0:
         how = "equal to" if gain == 0 else f"{percent(gain)} above"
         return f"None beat Wanda. The best, {value} on the selection split, {how} Wanda{unpruned}."

@@ -7,22 +7,40 @@ from pathlib import Path
 import pytest
 from test_html import assert_inert, packed
 
-from autoprune.report.data import RunReport
+from autoprune.design.chat import ChatRequest
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.report.canvas import number
+from autoprune.report.data import Point, RunReport
 from autoprune.report.gathering import with_search
 from autoprune.report.html import render
-from autoprune.search import Search
+from autoprune.report.plots import names
+from autoprune.report.words import summary, trust
+from autoprune.search import Budget, Search, designs
+from autoprune.search.requests import LESSON_TOKENS
 
 sys.path.append(str(Path(__file__).parents[1] / "search"))
-from synthetic import Synthetic, drive, make_spec
+from synthetic import Synthetic, drive, make_spec, write_answer
 
 BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.0, ())
 
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
-    with Search.open(tmp_path_factory.mktemp("search"), make_spec()) as search:
-        drive(search, Synthetic())
+    spec = make_spec(
+        fitness="kl", also_sparsities=(0.5,), calibration_draws=2, budget=Budget(candidates=16)
+    )
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        Search.open(tmp_path_factory.mktemp("search"), spec) as search,
+    ):
+        patched.setattr(designs, "REFLECT_EVERY", 1)
+        drive(search, Synthetic(ScriptedDesigner(answer)))
         yield search
+
+
+def answer(request: ChatRequest) -> str:
+    lesson = request.max_tokens == LESSON_TOKENS
+    return "lesson: norms of inputs help" if lesson else write_answer(request)
 
 
 def test_every_entry_is_there_with_its_figures(search: Search) -> None:
@@ -46,18 +64,43 @@ def test_the_whole_graph_is_there_with_prompts_and_answers(search: Search) -> No
     assert [n.alias for n in report.nodes] == list(search.graph.nodes)
     assert len(report.edges) == len(search.graph.edges)
     asked = [e for e in search.history() if e["step"]["kind"] == "Propose"]
-    answers = {e["outcome"]["text"] for e in asked if ".s" in e["step"]["step_id"]}
+    answers = {e["outcome"]["text"] for e in asked}
     shown = {n.body["answer"] for n in report.nodes if "answer" in n.body}
     assert shown == answers
+    kinds = {n.kind for n in report.nodes if "prompt" in n.body}
+    assert {"hypothesis", "mechanism", "lesson"} <= kinds
+    # Every claim that somebody wrote opens to the question and the answer.
+    claims = [n for n in report.nodes if n.kind in ("hypothesis", "critique", "lesson")]
+    assert all(n.body["prompt"] and n.body["answer"] for n in claims)
     for node in report.nodes:
         if "answer" in node.body and node.kind == "mechanism":
             assert node.body["because"] in node.body["answer"]
+
+
+def test_ranks_follow_what_the_search_ranks_by(search: Search) -> None:
+    report = with_search(BARE, search)
+    known = {entry.alias: entry.score for entry in search.entries}
+    scores = [known[entry.id] for entry in report.ranked]
+    assert scores == sorted(scores) and len(scores) > 3
+    assert all(entry.kl is not None for entry in report.ranked)
 
 
 def test_it_renders_and_survives_json(search: Search) -> None:
     report = with_search(BARE, search)
     assert RunReport.from_json(report.to_json()) == report
     text = render(report)
+    winner, best = report.winner, search.best
+    assert winner is not None and best is not None
+    # Draws, other sparsities, the lead and what it rests on are in the page.
+    assert winner.draws == (best.results[2].perplexity, best.draws[1].perplexity)
+    assert f"<dd>{number(winner.draws[0])}, {number(winner.draws[1])}</dd>" in text
+    assert winner.curve == (Point(0.5, best.elsewhere[0.5].perplexity),)
+    assert "pareto" in names(report) and f"<dd>{number(winner.curve[0].perplexity)}</dd>" in text
+    said = " ".join([*summary(report), *trust(report)])
+    assert f"the distance to the dense model of {winner.alias} is" in said
+    assert "against wanda" in said and "dense 4×" in said
+    assert f"Few windows ranked {report.rung_pairs} recipes" in said
+    assert all(sentence in text for sentence in trust(report))
     assert_inert(text)
     assert len(packed(text)) == len(report.nodes)
 
