@@ -13,7 +13,7 @@ ROWS = 20
 def closing_text(record: Mapping[str, Any]) -> str:
     """Leaderboard, report and next command as text."""
     lines = [_headline(record), "", table(record["leaderboard"])]
-    lines += [f" {note}" for note in record["notes"]]
+    lines += [f" {note}" for note in (*record["facts"], *record["notes"])]
     lines.append(f" report  {record['report']}")
     if record["registered"]:
         lines.append(f" model   {record['registered']['uri']}  (in {record['tracking_uri']})")
@@ -81,6 +81,9 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "perplexity": _number(entry["perplexity"]),
             "change_vs_wanda": _number(entry["change_vs_wanda"]),
             "sealed_perplexity": _number(entry["sealed_perplexity"]),
+            "draws": entry.get("draws", []),
+            "elsewhere": entry.get("curve", []),
+            "kl": entry.get("kl"),
             "sparsity": entry["sparsity"],
             "verdict": _verdict(entry),
             "code": entry["code"],

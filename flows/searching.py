@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.report.data import read_report
+from autoprune.report.words import draws, lead, trust
+from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
 from flows import console
 from flows.driving import Driver
+from flows.foreseeing import foreseen, paid
 from flows.leaderboard import rows
 from flows.params import SearchParams
 from flows.runners import workers
@@ -71,6 +74,10 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
             f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
+        if "estimate" in facts and not found.spent.seconds:
+            seen, before = Estimate(**facts["estimate"]), facts["stages"]["calibration"]
+            for line in foreseen(found.spec, seen, before):
+                console.screen().event(line)
         console.screen().mute(console.INNER_STAGES)
         sheet = bench_sheet(bench, params.shared_store)
         place = (params.runner, params.workers, params.runner_address)
@@ -98,7 +105,9 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
     known = files.read_facts()
     if "dense_perplexity" not in known:
         dense = measure_dense(bench.id, SELECTION)
+        seen = estimate(driver.search.spec, dense["seconds"] / len(dense["nll"]))
         known = files.add_facts(
+            estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=machine(),
             dense_perplexity=dense["perplexity"],
@@ -171,7 +180,7 @@ def _register(driver: Driver) -> None:
 def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
     """What the command prints."""
     files, facts = driver.files, driver.files.read_facts()
-    report = read_object(files.report)
+    report, shown = read_object(files.report), read_report(files.report)
     found = driver.search.best
     checkpoint = facts.get("checkpoint")
     saved = None if checkpoint is None else checkpoint["out"]
@@ -186,7 +195,16 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "dense_sealed_perplexity": report["dense_sealed_perplexity"],
         "best": None if found is None else found.alias,
         "leaderboard": rows(report),
+        "estimate": facts.get("estimate"),
+        "spent": vars(driver.search.spent),
+        "facts": [
+            text for text in (lead(shown), draws(shown), *trust(shown), paid(driver.search)) if text
+        ],
         "notes": driver.notes,
+        "margins": [margin.to_json() for margin in shown.margins],
+        "rung_correlation": shown.rung_correlation,
+        "rung_pairs": shown.rung_pairs,
+        "checks": [check.to_json() for check in shown.checks],
         "report": str(files.page),
         "checkpoint": saved,
         "zeros": None if checkpoint is None else checkpoint["zeros"],

@@ -1,7 +1,7 @@
 """What was asked of the designer and what it answered, out of a search's log."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.switches import price, switched_on
@@ -72,8 +72,15 @@ def designer_calls(
     return found
 
 
-def call_totals(calls: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run."""
+def call_totals(
+    calls: Iterable[Mapping[str, Any]], price: Sequence[float] | None = None
+) -> dict[str, float]:
+    """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run.
+
+    Args:
+        calls: What :func:`designer_calls` gave.
+        price: Of the search; None: the environment's.
+    """
     asked = list(calls)
     prompt = sum(call["prompt_tokens"] for call in asked)
     answer = sum(call["completion_tokens"] for call in asked)
@@ -85,7 +92,7 @@ def call_totals(calls: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         "designer_tokens_total": float(prompt + answer),
         "designer_seconds": sum(float(call["seconds"]) for call in asked),
     }
-    asking, answering = prices()
+    asking, answering = price or prices()
     if asking is not None and answering is not None:
         totals["designer_cost_usd"] = (prompt * asking + answer * answering) / 1e6
     return totals

@@ -99,7 +99,8 @@ def measure_dense(bench_id: str, part: str) -> dict[str, Any]:
     bench = find_search_bench(bench_id)
     bench.dense.restore()
     result = _evaluate(bench, part, len(bench.part(part)))
-    return {"perplexity": result.perplexity, "nll": list(result.nll), "tokens": result.tokens}
+    found = {"perplexity": result.perplexity, "nll": list(result.nll), "tokens": result.tokens}
+    return found | {"seconds": result.seconds}
 
 
 @step("measure", "measure {step_id}")

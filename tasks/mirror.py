@@ -121,7 +121,8 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
-        figures = totals(report) | (call_totals(calls) if calls else {})
+        price = report["spec"].get("budget", {}).get("price")
+        figures = totals(report) | (call_totals(calls, price) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
         if files.page.exists():
             tracker.file(parent, files.page)

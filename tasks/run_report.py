@@ -14,6 +14,7 @@ ENDINGS = {
     "candidates": "all candidates of the budget were designed",
     "tokens": "the budget of designer tokens was used up",
     "seconds": "the time budget was used up",
+    "money": "the money for designer answers was used up",
     "drift": "the same recipe measured again gave other figures",
     "no_baseline": "no baseline could be measured",
 }

@@ -19,8 +19,10 @@ def reason_to_stop(state: State) -> DoneReason | None:
     budget, spent = state.spec.budget, state.spent
     if spent.candidates >= budget.candidates:
         return "candidates"
-    if state.uses_designer and answers_left(state) < 1:
-        return "tokens"
+    if state.uses_designer:
+        for limit, left in _answers_left(state).items():
+            if left < 1:
+                return limit
     # The first generation always starts: on a slow machine too, a search designs something.
     if budget.seconds is not None and state.generation > 0:
         generation = state.check_seconds + _expected_seconds(state)
@@ -81,17 +83,25 @@ class Purse:
 
 
 def answers_left(state: State, *, repair: bool = False) -> float:
-    """How many answers the token budget still pays for, at their largest; infinite without one.
+    """How many answers tokens and money still pay for, at their largest; infinite without limits.
 
     Args:
         state: What is spent.
         repair: The answers are to prompts that quote a failed one.
     """
-    limit, designer = state.spec.budget.tokens, state.spec.designer
-    if limit is None:
-        return math.inf
-    largest = designer.prompt_tokens + designer.max_tokens + repair * REPAIR_TOKENS
-    return (limit - state.spent.tokens) // largest
+    return min(_answers_left(state, repair).values(), default=math.inf)
+
+
+def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]:
+    budget, designer = state.spec.budget, state.spec.designer
+    prompt = designer.prompt_tokens + repair * REPAIR_TOKENS
+    left: dict[DoneReason, float] = {}
+    if budget.tokens is not None:
+        left["tokens"] = (budget.tokens - state.spent.tokens) // (prompt + designer.max_tokens)
+    if budget.money is not None:
+        dearest = budget.cost(prompt, designer.max_tokens)
+        left["money"] = (budget.money - state.spent.money) // dearest
+    return left
 
 
 def _expected_seconds(state: State) -> float:

@@ -3,7 +3,14 @@
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    field_validator,
+    model_validator,
+)
 
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
@@ -58,7 +65,11 @@ def require_no_login(address: str) -> str:
 
 
 class Budget(_Frozen):
-    """Where a search stops; baselines are free, everything else counts."""
+    """Where a search stops.
+
+    Baselines are no candidates, but their seconds count. Loading, calibration and saving the winner
+    are outside of it.
+    """
 
     candidates: int = Field(
         default=24, ge=0, description="designed candidates, rejected ones included"
@@ -67,6 +78,24 @@ class Budget(_Frozen):
         default=None, ge=1, description="designer tokens, prompt and completion"
     )
     seconds: float | None = Field(default=None, gt=0, description="summed over recorded outcomes")
+    money: float | None = Field(default=None, gt=0, description="dollars of designer answers")
+    price: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
+        default=None, description="dollars per million tokens of questions and of answers"
+    )
+
+    @model_validator(mode="after")
+    def _check_price(self) -> "Budget":
+        if self.money is not None and not any(self.price or ()):
+            raise ValueError(
+                f"money {self.money:g} needs a price above zero: dollars per million tokens of "
+                "questions and of answers; a designer of this machine has none unless you set one"
+            )
+        return self
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Dollars of a question and its answer; 0 without a price."""
+        asking, answering = self.price or (0.0, 0.0)
+        return (prompt_tokens * asking + completion_tokens * answering) / 1e6
 
 
 class RecipeSpec(_Frozen):

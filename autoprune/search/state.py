@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from autoprune.design.bandit import Bandit
-from autoprune.design.chat import Reply
+from autoprune.design.chat import Reply, Usage
 from autoprune.design.graph import Graph
 from autoprune.design.parts import family
 from autoprune.search.archive import Archive, Entry, fitness_of
@@ -35,6 +35,7 @@ class Spent:
     candidates: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    money: float = 0.0
 
 
 @dataclass
@@ -90,7 +91,18 @@ class State:
         for outcome in outcomes:
             self.spent.seconds += outcome.seconds
             if isinstance(outcome, Reply):
-                self.spent.tokens += outcome.usage.total
+                usage = self._usage(outcome)
+                self.spent.tokens += usage.total
+                self.spent.money += self.spec.budget.cost(
+                    usage.prompt_tokens, usage.completion_tokens
+                )
+
+    def _usage(self, reply: Reply) -> Usage:
+        """What an answer used; where a limit counts and the server does not, the most it may."""
+        budget, designer = self.spec.budget, self.spec.designer
+        if reply.usage.total or (budget.tokens is None and budget.money is None):
+            return reply.usage
+        return Usage(designer.prompt_tokens, designer.max_tokens)
 
     @property
     def costs(self) -> Costs:

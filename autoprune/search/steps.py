@@ -14,7 +14,7 @@ from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.recipe import Recipe
 
 Role = Literal["candidate", "baseline", "sentinel", "spread"]
-DoneReason = Literal["candidates", "tokens", "seconds", "drift", "no_baseline"]
+DoneReason = Literal["candidates", "tokens", "seconds", "money", "drift", "no_baseline"]
 
 
 @dataclass(frozen=True)

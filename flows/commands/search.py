@@ -129,8 +129,21 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     budget = parser.add_argument_group("budget")
     budget.add_argument("--candidates", type=whole_number, help="designed candidates (default 24)")
-    budget.add_argument("--minutes", type=float, help="minutes of work")
+    budget.add_argument(
+        "--minutes",
+        type=float,
+        help="minutes of designing and measuring; loading, calibration and saving come on top",
+    )
     budget.add_argument("--tokens", type=positive_number, help="designer tokens")
+    budget.add_argument(
+        "--money", type=float, metavar="DOLLARS", help="designer answers, at the price of --price"
+    )
+    budget.add_argument(
+        "--price",
+        metavar="IN,OUT",
+        help="dollars per million tokens of questions and of answers (default with --money: "
+        "AUTOPRUNE_PRICE_PROMPT and AUTOPRUNE_PRICE_ANSWER)",
+    )
     budget.add_argument(
         "--slots", type=positive_number, help="candidates per generation (default 4)"
     )
@@ -145,7 +158,17 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
         for name in SearchParams.model_fields
         if name != "run" and getattr(args, name, None) is not None
     }
+    if "money" in values and "price" not in values:
+        values |= _known_price()
     return values if args.run_name is None else values | {"run": args.run_name}
+
+
+def _known_price() -> dict[str, Any]:
+    """The price that the environment names, if it names both parts."""
+    from tasks.calls import prices
+
+    asking, answering = prices()
+    return {} if asking is None or answering is None else {"price": f"{asking:f},{answering:f}"}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -80,8 +80,23 @@ class SearchParams(Params):
     candidates: int = Field(
         default=24, ge=0, description="Designed candidates, rejected ones included"
     )
-    minutes: float | None = Field(default=None, gt=0, description="Time limit in minutes of work")
+    minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Time limit in minutes of designing and measuring, baselines and the end included; "
+            "loading, calibration and saving come on top"
+        ),
+    )
     tokens: int | None = Field(default=None, ge=1, description="Limit of designer tokens")
+    money: float | None = Field(
+        default=None, gt=0, description="Limit in dollars of designer answers; needs a price"
+    )
+    price: str | None = Field(
+        default=None,
+        pattern=r"^\d*\.?\d+,\d*\.?\d+$",
+        description="Dollars per million tokens of questions and of answers, such as 0.15,0.6",
+    )
     samples: Samples = 16
     seqlen: Annotated[Seqlen, Field(ge=8)] = 512
     rung_windows: int = Field(
@@ -175,6 +190,17 @@ class SearchParams(Params):
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
             )
+        if self.designer in ("genetic", "random") and (self.money or self.price):
+            raise ValueError(
+                f"the designer {self.designer} asks nobody and costs nothing; leave out money and "
+                "price"
+            )
+        if self.money is not None and (self.price is None or not any(_price(self.price))):
+            raise ValueError(
+                f"money {self.money:g} needs a price above zero: --price IN,OUT, dollars per "
+                "million tokens of questions and of answers; a designer of this machine has none "
+                "unless you set one"
+            )
         require_used(self.runner, self.runner_address, self.workers)
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
@@ -207,7 +233,13 @@ class SearchParams(Params):
             sparsity=self.sparsity,
             pattern=self.pattern,
             designer=designer,
-            budget=Budget(candidates=self.candidates, tokens=self.tokens, seconds=seconds),
+            budget=Budget(
+                candidates=self.candidates,
+                tokens=self.tokens,
+                seconds=seconds,
+                money=self.money,
+                price=None if self.price is None else _price(self.price),
+            ),
             seed=self.seed,
             calibration_windows=self.samples,
             seqlen=self.seqlen,
@@ -233,3 +265,8 @@ class SearchParams(Params):
             return self.run
         slug = model_slug(self.model)
         return f"{slug}-s{round(100 * self.sparsity)}-{self.spec().digest[:8]}"
+
+
+def _price(text: str) -> tuple[float, float]:
+    asking, answering = text.split(",")
+    return float(asking), float(answering)

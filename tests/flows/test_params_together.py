@@ -1,6 +1,7 @@
 """Settings that contradict each other or would change nothing are refused, and at once."""
 
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.cli import main
+from flows.commands.search import given
 from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.prune import prune
@@ -26,6 +28,9 @@ from flows.prune import prune
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
         ({"solver": " , "}, "names no repair"),
+        ({"money": 1.0}, "money 1 needs a price above zero: --price IN,OUT"),
+        ({"money": 1.0, "price": "0,0", "designer": "local"}, "this machine has none"),
+        ({"designer": "genetic", "price": "1,2"}, "genetic asks nobody and costs nothing"),
     ],
 )
 def test_what_would_be_ignored_is_refused(fields: dict[str, Any], part: str) -> None:
@@ -39,6 +44,20 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
+
+
+def test_the_price_of_an_answer_comes_from_the_command_or_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = given(Namespace(money=0.5, price="0.15,.6", run_name=None))
+    assert checked(SearchParams, named).spec().budget.price == (0.15, 0.6)
+    monkeypatch.setenv("AUTOPRUNE_PRICE_PROMPT", "2.5")
+    assert "price" not in given(Namespace(money=0.5, run_name=None))
+    monkeypatch.setenv("AUTOPRUNE_PRICE_ANSWER", "10")
+    known = given(Namespace(money=0.5, run_name=None))
+    assert checked(SearchParams, known).spec().budget.price == (2.5, 10.0)
+    # Only a limit in money makes it a part of the search.
+    assert given(Namespace(tokens=5, run_name=None)) == {"tokens": 5}
 
 
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host", "//secret@h/"])

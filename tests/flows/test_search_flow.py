@@ -16,6 +16,7 @@ from autoprune.progress import silent
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from flows.cli import main
+from flows.leaderboard import closing_text
 from flows.params import SearchParams
 from flows.search import search
 from sandbox.outcomes import Accepted, Rejected
@@ -109,6 +110,11 @@ def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> 
     page = files.page.read_text()
     assert page.startswith("<!") and record["best"] in page
     assert list(files.plots.glob("*.png"))
+    assert record["estimate"]["window"] > 0 and record["estimate"]["limit"] == "candidates"
+    assert record["spent"]["candidates"] == 4 and record["spent"]["seconds"] > 0
+    assert {c["name"] for c in record["checks"]} == {"dense", "wanda", "magnitude", "random"}
+    assert any(margin["versus"] == "wanda" for margin in record["margins"])
+    assert "detect drift: dense" in closing_text(record)
 
     names = {row["candidate"] for row in record["leaderboard"]}
     assert {"magnitude", "wanda", "ria", "wanda+sdsa", "C1", "C4"} <= names

@@ -3,10 +3,12 @@
 import math
 
 import pytest
+from pydantic import ValidationError
 from synthetic import make_spec
 
+from autoprune.design.chat import Reply, Usage
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import chronicle
+from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, reserve_seconds
 from autoprune.search.paired import paired_difference
@@ -66,6 +68,24 @@ def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
     assert state.rung_windows == 3
     # Alone of its repair it has none to be ranked with.
     assert state_with(*plain, dear[0]).rung_correlation()[1] == 3
+
+
+def test_an_answer_that_a_server_does_not_count_costs_the_most_it_may() -> None:
+    state = state_with(budget=Budget(money=1.0, price=(1.0, 3.0)))
+    state.charge([Reply("x", Usage(1000, 100)), Reply("y")])
+    designer = state.spec.designer
+    most = (designer.prompt_tokens + 3 * designer.max_tokens) / 1e6
+    assert state.spent.money == pytest.approx(0.0013 + most)
+    # Without a limit nothing is made up.
+    free = state_with()
+    free.charge([Reply("y")])
+    assert free.spent.tokens == 0
+
+
+@pytest.mark.parametrize("price", [None, (0.0, 0.0)])
+def test_a_limit_in_money_needs_a_price(price: tuple[float, float] | None) -> None:
+    with pytest.raises(ValidationError, match="money 2 needs a price above zero"):
+        Budget(money=2.0, price=price)
 
 
 def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:

@@ -239,6 +239,7 @@ def test_search_without_a_designer_asks_none(tmp_path: Path, kind: str) -> None:
         (Budget(candidates=0), "candidates"),
         (Budget(candidates=900, tokens=3000), "tokens"),
         (Budget(candidates=900, seconds=60.0), "seconds"),
+        (Budget(candidates=900, money=0.0005, price=(0.1, 0.4)), "money"),
     ],
 )
 def test_budget_is_kept(tmp_path: Path, budget: Budget, reason: str) -> None:
@@ -247,6 +248,7 @@ def test_budget_is_kept(tmp_path: Path, budget: Budget, reason: str) -> None:
         assert search.spent.candidates <= budget.candidates
         assert budget.tokens is None or search.spent.tokens <= budget.tokens
         assert budget.seconds is None or search.spent.seconds <= budget.seconds
+        assert 0 < search.spent.money <= budget.money if budget.money else not search.spent.money
         assert search.touches == 1
 
 

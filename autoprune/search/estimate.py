@@ -1,0 +1,112 @@
+"""What a search will take on this machine, said before it starts.
+
+One measurement goes in, a dense pass; the rest is assumed from what such searches took before. The
+estimate is for planning an evening, not for deciding anything.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from autoprune.recipe import Recipe
+from autoprune.search.archive import Archive
+from autoprune.search.budget import ASSUMED_ANSWER_SECONDS, DRAW_WHOLES
+from autoprune.search.costs import Costs
+from autoprune.search.sentinels import WINDOWS
+from autoprune.search.spec import SearchSpec
+
+# Scores, masks and putting the weights back take as long as about so many windows (two cores, 135M
+# weights, windows of 512 tokens), a container's verdict so many seconds.
+PRUNING_WINDOWS = 3.0
+SANDBOX_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds of a search and how far its limits reach.
+
+    Args:
+        window: A window through the dense model, as measured.
+        answer: An answer of the designer, assumed; 0 where none is asked.
+        baselines: All hand-made recipes on all selection windows.
+        candidate: One designed candidate on average: answer, sandbox, few windows, and all of them
+            with a repair for the share that is promoted.
+        end: Draws of calibration text and the sealed measurement.
+        candidates: How many fit into the limits.
+        limit: The limit that ends the search: ``candidates``, ``seconds``, ``tokens``, ``money``.
+        total: All of it; loading, calibration and saving are not in it.
+    """
+
+    window: float
+    answer: float
+    baselines: float
+    candidate: float
+    end: float
+    candidates: int
+    limit: str
+    total: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return asdict(self)
+
+
+def estimate(spec: SearchSpec, window: float) -> Estimate:
+    """Foresee a search.
+
+    Args:
+        spec: What to search, and its limits.
+        window: Seconds of one selection window through the dense model.
+    """
+    costs = _Foreseen(spec, window)
+    made = [recipe.recipe(spec.solver) for recipe in spec.hand_made()]
+    repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
+    whole = costs.plain() + repair
+    asks = spec.designer.kind not in ("genetic", "random")
+    answer = ASSUMED_ANSWER_SECONDS if asks else 0.0
+    checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
+    candidate = answer + SANDBOX_SECONDS + costs.windows(spec.rung_windows) + spec.promote * whole
+    candidate += checks
+    baselines = sum(costs.whole(recipe) for recipe in made)
+    sealed = sum(costs.sealed(recipe) for recipe in made)
+    sealed += costs.windows(spec.sealed_windows) + repair
+    end = sealed + (spec.calibration_draws - 1) * (whole + DRAW_WHOLES * costs.plain())
+    fits = _fits(spec, candidate, baselines + end, asks)
+    limit = min(fits, key=lambda name: fits[name])
+    # The first generation always starts.
+    count = max(fits[limit], min(spec.slots, spec.budget.candidates))
+    total = baselines + count * candidate + end
+    return Estimate(window, answer, baselines, candidate, end, count, limit, total)
+
+
+def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[str, int]:
+    """How many candidates each limit allows, the limit in candidates first."""
+    budget, designer = spec.budget, spec.designer
+    fits = {"candidates": budget.candidates}
+    if budget.seconds is not None:
+        fits["seconds"] = max(0, math.floor((budget.seconds - rest) / candidate))
+    if asks and budget.tokens is not None:
+        fits["tokens"] = budget.tokens // (designer.prompt_tokens + designer.max_tokens)
+    if asks and budget.money is not None:
+        dearest = budget.cost(designer.prompt_tokens, designer.max_tokens)
+        fits["money"] = math.floor(budget.money / dearest)
+    return fits
+
+
+class _Foreseen(Costs):
+    """Costs before anything but a dense pass was measured."""
+
+    def __init__(self, spec: SearchSpec, window: float) -> None:
+        super().__init__(spec, Archive(spec.reference, spec.proxy))
+        self._window = window
+
+    def windows(self, count: int) -> float:
+        """Seconds to prune without repair and measure so many windows."""
+        return (count + PRUNING_WINDOWS) * self._window
+
+    def plain(self) -> float:
+        return self.windows(self.spec.selection_windows)
+
+    def sealed(self, recipe: Recipe) -> float:
+        return self.windows(self.spec.sealed_windows) + self.repair(recipe.solver)

@@ -1,0 +1,56 @@
+"""What a search will take, in words, before it starts, and what it cost."""
+
+from autoprune.search.estimate import Estimate
+from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
+from flows.console import clock
+
+NOT_COUNTED = "loading, calibration and saving come on top"
+LIMITS = {
+    "candidates": "the limit of candidates",
+    "seconds": "the time",
+    "tokens": "the tokens",
+    "money": "the money",
+}
+
+
+def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
+    """Lines for people.
+
+    Args:
+        spec: The search.
+        found: Its estimate.
+        before: Seconds that loading and calibration took.
+    """
+    answer = f", {found.answer:g} s an answer assumed" if found.answer else ""
+    reach = f"about {found.candidates} of at most {spec.budget.candidates}"
+    if found.limit == "candidates":
+        reach = f"all {found.candidates}"
+    limits = [f"{spec.budget.candidates} candidates"]
+    if spec.budget.seconds is not None:
+        limits.append(f"{clock(spec.budget.seconds)} of work")
+    if spec.budget.tokens is not None:
+        limits.append(f"{spec.budget.tokens:,} tokens")
+    if spec.budget.money is not None:
+        limits.append(f"${spec.budget.money:g}")
+    return [
+        f"estimate: baselines {clock(found.baselines)}, a candidate {clock(found.candidate)} "
+        f"(dense pass {found.window:.2f} s a window{answer}), the end {clock(found.end)}",
+        f"estimate: {reach} candidates fit, {LIMITS[found.limit]} ends the search after about "
+        f"{clock(found.total)}; limits: {', '.join(limits)}",
+        f"limits count designing, validating and measuring; {NOT_COUNTED} "
+        f"({clock(before)} before the start)",
+    ]
+
+
+def paid(search: Search) -> str:
+    """What the answers cost; empty without a price."""
+    budget, spent = search.spec.budget, search.spent
+    if budget.price is None:
+        return ""
+    asking, answering = budget.price
+    of = "" if budget.money is None else f" of ${budget.money:g}"
+    return (
+        f"The designer's {spent.tokens:,} tokens cost ${spent.money:.4f}{of}, at ${asking:g} and "
+        f"${answering:g} per million of questions and of answers."
+    )

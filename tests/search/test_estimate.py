@@ -1,0 +1,48 @@
+"""What a search will take is said before it starts, limit by limit."""
+
+import pytest
+from synthetic import make_spec
+
+from autoprune.search import Budget, DesignerSpec
+from autoprune.search.estimate import estimate
+from flows.foreseeing import foreseen
+
+WINDOW = 0.7
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit", "count"),
+    [
+        (Budget(candidates=7), "candidates", 7),
+        (Budget(candidates=900, tokens=7400), "tokens", 10),
+        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 19),
+        # The first generation always starts.
+        (Budget(candidates=900, seconds=1.0), "seconds", 4),
+    ],
+)
+def test_the_limit_that_ends_it_is_named(budget: Budget, limit: str, count: int) -> None:
+    found = estimate(make_spec(budget=budget), WINDOW)
+    assert (found.limit, found.candidates) == (limit, count)
+    assert found.total == pytest.approx(found.baselines + count * found.candidate + found.end)
+
+
+def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
+    whole = estimate(make_spec(budget=Budget(candidates=20)), WINDOW)
+    limited = Budget(candidates=900, seconds=whole.total + 0.1)
+    assert estimate(make_spec(budget=limited), WINDOW).candidates == 20
+    # Nothing but answers takes no longer on a slower machine.
+    slow = estimate(make_spec(budget=Budget(candidates=20)), 2 * WINDOW)
+    assert slow.baselines == pytest.approx(2 * whole.baselines)
+    genetic = make_spec(budget=Budget(candidates=20), designer=DesignerSpec(kind="genetic"))
+    assert estimate(genetic, WINDOW).candidate == pytest.approx(whole.candidate - whole.answer)
+    dear = make_spec(solvers=("none", "ebft:epochs=2"), calibration_draws=3)
+    assert estimate(dear, WINDOW).end > 2 * whole.end
+
+
+def test_it_is_said_in_words_with_what_the_limits_leave_out() -> None:
+    spec = make_spec(budget=Budget(candidates=900, seconds=900.0, money=1.0, price=(0.5, 2.0)))
+    said = "\n".join(foreseen(spec, estimate(spec, WINDOW), 48.0))
+    assert "dense pass 0.70 s a window, 5 s an answer assumed" in said
+    assert "of at most 900 candidates fit, the time ends the search" in said
+    assert "900 candidates, 15:00 of work, $1" in said
+    assert "loading, calibration and saving come on top (0:48 before the start)" in said
