@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
+from autoprune.calibration.splits import Splits, split
 from autoprune.calibration.windows import token_windows
 from autoprune.design.formulas import formula_text
 from autoprune.evaluation.perplexity import evaluate_windows
@@ -161,7 +161,7 @@ class Subject:
 
     def note_look(self, *key: Any) -> None:
         """Count the look that a figure takes at the sealed text, before it is taken."""
-        note_look(self.bench.state, self.bench.splits.sealed.digest, self.known, *key)
+        note_look(self.bench.state, self.bench.splits, self.known, *key)
 
     def row(self, name: str, recipe: Recipe) -> dict[str, Any]:
         """Both figures of a recipe."""
@@ -211,16 +211,17 @@ class Subject:
             }  # fmt: skip
 
 
-def note_look(state: State, text: str, known: Known, *key: Any) -> None:
+def note_look(state: State, parts: Splits, known: Known, *key: Any) -> None:
     """Count one look at a sealed text; the same figure counts once.
 
     Args:
         state: The state folder, which holds the ledger.
-        text: Digest of the sealed text.
+        parts: The split whose sealed text is looked at.
         known: Where the figure will be kept.
         *key: Under which key.
     """
-    touch(state, text, f"benchmark found_recipe {known.name(*key)[:16]}")
+    look = f"benchmark found_recipe {known.name(*key)[:16]}"
+    touch(state, parts.sealed.digest, look, parts.whole)
 
 
 def second_model(
@@ -243,7 +244,7 @@ def second_model(
         value = known.get(*key)
         if value is None:
             loaded = load_model(ref)
-            note_look(State.open(), parts.sealed.digest, known, *key)
+            note_look(State.open(), parts, known, *key)
             seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
             unseen = token_windows(parts.sealed, loaded.tokenizer, samples, 256)
             plan = PruningPlan.of_recipe(recipe, spec.sparsity)

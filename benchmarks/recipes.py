@@ -72,7 +72,8 @@ def main() -> None:
     def note_look(name: str) -> None:
         if args.part == "sealed":
             run = digest_json([vars(args), loaded.source.digest])[:16]
-            touch(State.open(), parts.sealed.digest, f"benchmark recipes {run} {name}")
+            look = f"benchmark recipes {run} {name}"
+            touch(State.open(), parts.sealed.digest, look, parts.whole)
 
     layers = prunable_linears(loaded.model)
     statistics = collect_statistics(loaded.model, seen, needs=BASIC | {"gram"})

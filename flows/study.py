@@ -1,5 +1,6 @@
 """The study flow: every model, pruned in every way, by every suite; resumable cell by cell."""
 
+import logging
 import time
 import uuid
 from typing import Any
@@ -10,9 +11,18 @@ from flows import console
 from flows.study_params import StudyModel, StudyParams
 from tasks.calibrate import load_model
 from tasks.state import State
-from tasks.study import StudyBench, check_study, fill_subject, prepare_texts, study_folder
+from tasks.study import (
+    StudyBench,
+    check_study,
+    fill_subject,
+    prepare_texts,
+    unavailable_cells,
+)
+from tasks.study_cells import study_folder
 from tasks.study_record import write_study
 from tasks.workbench import opened
+
+log = logging.getLogger(__name__)
 
 SELF_GENERATED = "self-generated"
 
@@ -27,10 +37,12 @@ def study(params: StudyParams = StudyParams()) -> dict[str, Any]:  # noqa: B008 
     )
     state = State.open()
     cells: list[dict[str, Any]] = []
+    texts: dict[str, dict[str, Any]] = {}
     for model in params.models:
         mine = [entry for entry in request["subjects"] if entry["model"] == model.ref]
-        cells += _one_model(params, state, model, mine, request["suites"])
-    done = write_study(str(state.root), params.name, params.to_json(), cells)
+        filled, texts[model.ref] = _one_model(params, state, model, mine, request["suites"])
+        cells += filled
+    done = write_study(str(state.root), params.name, params.to_json(), cells, texts)
     if done["error"]:
         console.screen().event(f"MLflow has no record of this study: {done['error']}")
     counts = {
@@ -48,7 +60,8 @@ def _one_model(
     model: StudyModel,
     subjects: list[dict[str, Any]],
     suites: list[dict[str, Any]],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The cells of one model, and what its calibration texts are."""
     bench_id = f"study-{uuid.uuid4().hex[:12]}"
     bench = StudyBench(bench_id, model.ref, state, params.seed, console.report, dtype=params.dtype)
     texts: dict[str, str | None] = {
@@ -60,14 +73,21 @@ def _one_model(
     folder = str(study_folder(state, params.name))
     cells: list[dict[str, Any]] = []
     with opened(bench):
-        load_model(bench_id, model.ref)
+        try:
+            load_model(bench_id, model.ref)
+        except Exception as error:
+            # Whatever one model raises, the others are still measured; it is tried again.
+            log.info("model failed", exc_info=True)
+            cells = unavailable_cells(subjects, suites, error)
+            console.screen().event(f"{model.ref} unavailable: {cells[0]['reason']}")
+            return cells, {}
         found = prepare_texts(bench_id, model.ref, wanted, params.samples, params.seqlen)
         for subject in subjects:
             title = f"{subject['scheme']} {subject['ratio']:g} {subject['policy']}"
             filled = fill_subject(bench_id, title, folder, subject, found, suites, params.seed)
             cells += filled
             console.screen().event(f"{title}: {_states(filled)}")
-    return cells
+    return cells, found
 
 
 def _states(cells: list[dict[str, Any]]) -> str:

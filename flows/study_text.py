@@ -33,6 +33,14 @@ def study_text(record: Mapping[str, Any]) -> str:
         lines += textwrap.wrap(
             text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
         )
+    for split in record["splits"]:
+        where = f"{split['text']}: part {split['part']}, seed {split['seed']}"
+        lines.append(f"  {where}, split {split['digest'][:12]}…")
+    for text, times in record["sealed_touches"].items():
+        said = f"the text {text[:12]}…, sealed as a whole or in part, was measured on {times} times"
+        lines.append(f"note  {said} so far")
+    for note in record["notes"]:
+        lines += textwrap.wrap(f"note  {note}", WIDTH, subsequent_indent="    ")
     counts = (
         f"{record['cells_total']} cells: {record['results']} with results "
         f"({record['cached']} kept from before), {record['unavailable']} unavailable"

@@ -1,11 +1,9 @@
 """Tasks of a study: check the matrix, prepare a model's texts, fill the cells of one subject."""
 
-import json
 import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import AutopruneError, UsageError
@@ -13,8 +11,9 @@ from tasks.calibrate import cut_windows
 from tasks.evaluate import check_suites, suite_rows
 from tasks.policies import step
 from tasks.prune import prune_model
+from tasks.sealed_touches import Looks
 from tasks.seen import seen_in_windows
-from tasks.state import State
+from tasks.study_cells import cell_entry, cell_file, cell_id, has_figure, is_kept, look_of
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
@@ -90,9 +89,35 @@ def prepare_texts(
             continue
         try:
             found[policy] = cut_windows.fn(bench_id, policy, corpus, samples, seqlen)
-        except AutopruneError as error:
+        except Exception as error:
+            # Whatever one text raises, the others are still calibrated on.
+            log.info("text failed", exc_info=True)
             found[policy] = {"reason": _one_line(error)}
     return found
+
+
+def unavailable_cells(
+    subjects: list[dict[str, Any]], suites: list[dict[str, Any]], error: Exception
+) -> list[dict[str, Any]]:
+    """The cells of a model that cannot be had; nothing is kept, so the same command tries again.
+
+    Args:
+        subjects: JSON form of the model's subjects.
+        suites: Name and all settings of each suite.
+        error: Why not.
+
+    Returns:
+        Entries as :func:`fill_subject` returns them.
+    """
+    from autoprune.study.cells import Subject
+
+    cells = []
+    for subject in subjects:
+        for suite in suites:
+            # The model has no digest, so its reference stands for it.
+            cell = cell_id(Subject(**subject), subject["model"], {}, suite, "")
+            cells.append(cell_entry(subject, {"suite": suite, "id": cell}, _one_line(error)))
+    return cells
 
 
 @step("study subject", "{title}")
@@ -117,7 +142,8 @@ def fill_subject(
         seed: Seed of the pruning.
 
     Returns:
-        One entry per suite: digest, status, and why there is no result where there is none.
+        One entry per suite: digest, status, why there is no result where there is none, and how
+        often each sealed text it looked at was measured on so far.
     """
     from autoprune.study.cells import Subject
 
@@ -126,45 +152,33 @@ def fill_subject(
     chosen = Subject(**subject)
     seen = seen_in_windows(bench, [policy for policy in texts if policy in bench.windows])
     text = {**texts.get(chosen.policy, {}), "seed": seed, "dtype": bench.dtype}
+    text.pop("notes", None)
     model = bench.loaded.source.digest
     known = seen.digest if seen is not None else ""
     cells: list[dict[str, Any]] = [
-        {"suite": suite, "id": _cell_id(chosen, model, text, suite, known)} for suite in suites
+        {"suite": suite, "id": cell_id(chosen, model, text, suite, known)} for suite in suites
     ]
-    waiting = [cell for cell in cells if not _file(folder, cell["id"]).is_file()]
+    waiting = [cell for cell in cells if not is_kept(folder, cell["id"])]
     reasons: dict[str, str] = {}
+    looks = {cell["id"]: Looks(bench.state, look_of(chosen, cell)) for cell in cells}
     if waiting:
         try:
             with nullcontext() if chosen.ratio == 0 else bench.dense:
                 _prune(bench, chosen, texts, seed)
                 for cell in waiting:
-                    reasons |= _fill(bench, folder, chosen, cell, seen)
+                    reasons |= _fill(bench, folder, chosen, cell, seen, looks[cell["id"]])
         except Exception as error:
             # Whatever one subject raises, the others are still measured; it is tried again.
             log.info("subject failed", exc_info=True)
             reasons |= {cell["id"]: _one_line(error) for cell in waiting}
     fresh = {cell["id"] for cell in waiting}
     return [
-        {
-            **subject,
-            "suite": cell["suite"]["name"],
-            "settings": cell["suite"]["settings"],
-            "id": cell["id"],
-            "status": "unavailable" if cell["id"] in reasons else "ok",
-            "reason": reasons.get(cell["id"], ""),
-            "cached": cell["id"] not in fresh,
-        }
+        cell_entry(
+            subject, cell, reasons.get(cell["id"], ""),
+            cached=cell["id"] not in fresh, looks=looks[cell["id"]].counts,
+        )
         for cell in cells
-    ]
-
-
-def _cell_id(
-    subject: "Subject", model: str, text: dict[str, Any], suite: dict[str, Any], known: str
-) -> str:
-    from autoprune.study.cells import cell_digest, versions_of
-
-    versions = versions_of(suite["name"])
-    return cell_digest(subject, model, text, with_contents(suite), known, versions)
+    ]  # fmt: skip
 
 
 def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: int) -> None:
@@ -195,53 +209,23 @@ def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: i
 
 
 def _fill(
-    bench: StudyBench, folder: str, subject: "Subject", cell: dict[str, Any], seen: Any
-) -> dict[str, str]:
-    """Measure one cell and keep it; why not, where that fails."""
+    bench: StudyBench, folder: str, subject: "Subject", cell: dict[str, Any], seen: Any,
+    looks: Looks,
+) -> dict[str, str]:  # fmt: skip
+    """Measure one cell and keep it; why not, where that fails or gives no figure."""
     from autoprune.storage import write_json
 
     suite = cell["suite"]
     try:
-        rows = suite_rows(bench, suite["name"], suite["settings"], seen, "drop")
+        rows = suite_rows(bench, suite["name"], suite["settings"], seen, "drop", looks)
     except Exception as error:
         log.info("suite failed", exc_info=True)
         return {cell["id"]: _one_line(error)}
-    write_json(_file(folder, cell["id"]), {**subject.to_json(), "suite": suite, "rows": rows})
+    if not has_figure(rows):
+        reasons = "; ".join(dict.fromkeys(row["reason"] for row in rows))
+        return {cell["id"]: reasons[:LONGEST_REASON] or "the suite measured nothing"}
+    write_json(cell_file(folder, cell["id"]), {**subject.to_json(), "suite": suite, "rows": rows})
     return {}
-
-
-def with_contents(suite: dict[str, Any]) -> dict[str, Any]:
-    """A suite with the digests of the files that its settings name: their text may change.
-
-    Of a folder the task files in it count; a suite that names no file stays as it is.
-    """
-    from autoprune.digest import digest_file
-
-    found: dict[str, str] = {}
-    for value in suite["settings"].values():
-        for name in value if isinstance(value, list | tuple) else [value]:
-            path = Path(name).expanduser() if isinstance(name, str) and name else None
-            if path is None:
-                continue
-            files = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
-            found |= {str(file): digest_file(file) for file in files if file.is_file()}
-    return {**suite, "files": found} if found else suite
-
-
-def read_cell(folder: str, cell: str) -> list[dict[str, Any]]:
-    """The rows of a kept cell."""
-    record: dict[str, Any] = json.loads(_file(folder, cell).read_text(encoding="utf-8"))
-    rows: list[dict[str, Any]] = record["rows"]
-    return rows
-
-
-def study_folder(state: State, name: str) -> Path:
-    """Where a study keeps its files."""
-    return state.root / "studies" / name
-
-
-def _file(folder: str, cell: str) -> Path:
-    return Path(folder) / "cells" / f"{cell}.json"
 
 
 def _one_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from tasks.keep_evaluation import figures
 from tasks.policies import step
 from tasks.provenance import here_tags
 from tasks.state import State, model_slug
-from tasks.study import read_cell, study_folder
+from tasks.study_cells import read_cell, study_folder
 
 if TYPE_CHECKING:
     from tasks.track.stages import Part
@@ -24,7 +24,11 @@ FILES = ("results.parquet", "study.json")
 
 @step("write study", "write {name}")
 def write_study(
-    root: str, name: str, params: dict[str, Any], cells: list[dict[str, Any]]
+    root: str,
+    name: str,
+    params: dict[str, Any],
+    cells: list[dict[str, Any]],
+    texts: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Write ``results.parquet`` and ``study.json``, and mirror them into MLflow.
 
@@ -33,9 +37,12 @@ def write_study(
         name: Name of the study.
         params: Settings of the study.
         cells: One entry per cell; see :func:`tasks.study.fill_subject`.
+        texts: By model what :func:`tasks.study.prepare_texts` returned.
 
     Returns:
-        The cells with their rows, the files' folder, MLflow's run id or why there is none.
+        The cells with their rows, the files' folder, MLflow's run id or why there is none; digests
+        of the calibration texts and of the splits that were measured on, notes about them, and how
+        often each sealed text was looked at so far.
     """
     from autoprune.storage import write_json
 
@@ -43,8 +50,14 @@ def write_study(
     folder = study_folder(state, name)
     full = [cell | {"rows": _rows(folder, cell)} for cell in cells]
     _write_table(full, folder / "results.parquet")
-    write_json(folder / "study.json", {"name": name, "params": params, "cells": cells})
-    record: dict[str, Any] = {"folder": str(folder), "mlflow_run": None, "error": ""}
+    facts = {
+        "texts": texts,
+        "splits": _splits(full),
+        "sealed_touches": _looks(cells),
+        "notes": _notes(texts),
+    }
+    write_json(folder / "study.json", {"name": name, "params": params, "cells": cells, **facts})
+    record: dict[str, Any] = {"folder": str(folder), "mlflow_run": None, "error": "", **facts}
     try:
         from tasks.mirror import require_answer
 
@@ -56,6 +69,38 @@ def write_study(
         record["error"] = reason_of(error)
     shown = [{**cell, "rows": [_short(row) for row in cell["rows"]]} for cell in full]
     return record | {"cells": shown}
+
+
+def _splits(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Text, part, seed and digest of every split that was measured on; none twice."""
+    found: list[dict[str, Any]] = []
+    for row in (row for cell in cells for row in cell["rows"]):
+        split = row["details"].get("split")
+        entry = {"text": row["name"], **split} if split else None
+        if entry is not None and entry not in found:
+            found.append(entry)
+    return found
+
+
+def _looks(cells: list[dict[str, Any]]) -> dict[str, int]:
+    """Looks so far by sealed text, as the last fresh cell counted them."""
+    found: dict[str, int] = {}
+    for cell in cells:
+        for text, times in cell["looks"].items():
+            found[text] = max(times, found.get(text, 0))
+    return found
+
+
+def _notes(texts: dict[str, dict[str, Any]]) -> list[str]:
+    """What a reader must know about the calibration texts, once each."""
+    return list(
+        dict.fromkeys(
+            note
+            for policies in texts.values()
+            for text in policies.values()
+            for note in text.get("notes", [])
+        )
+    )
 
 
 def _rows(folder: Path, cell: dict[str, Any]) -> list[dict[str, Any]]:

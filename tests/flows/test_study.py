@@ -1,5 +1,6 @@
 """A study through the command line: every cell a result or a reason, and nothing measured twice."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from autoprune.calibration.corpora import CORPORA, load_corpus
+from autoprune.calibration.splits import split
 from flows.cli import main
+from flows.study_text import study_text
 
 STUDY = """
 models:
@@ -109,12 +113,64 @@ def test_what_reads_no_text_is_measured_without_one_and_the_command_lines_seed_c
     study.write_text(matrix.replace("POLICY", "aligned"))
     without = run(capsys, study)
     assert [cell["reason"] for cell in without["cells"]] == ["", ""]
+    # Every cell is a look at the sealed part, noted before it is taken, and its split is named.
+    splits = split(load_corpus(str(text_file)))
+    drawn = {"part": "sealed", "seed": 0, "digest": splits.digest}
+    assert without["splits"] == [{"text": "text.txt/sealed", **drawn}]
+    assert without["sealed_touches"] == {splits.sealed.digest: 2}
+    shown = study_text(without)
+    assert f"seed 0, split {splits.digest[:12]}" in shown and "was measured on 2 times" in shown
     study.write_text(matrix.replace("POLICY", "generic"))
-    assert figures_of(run(capsys, study)) == figures_of(without)
+    again = run(capsys, study)
+    assert figures_of(again) == figures_of(without)
+    assert again["sealed_touches"] == {splits.sealed.digest: 4}
+    assert run(capsys, study)["sealed_touches"] == {}
     assert main(["study", str(study), "--seed", "4", "--json", "-q"]) == 0
     other = json.loads(capsys.readouterr().out)
     assert other["cached"] == 0
     assert json.loads(Path(other["folder"], "study.json").read_text())["params"]["seed"] == 4
+
+
+def test_what_cannot_be_had_is_said_and_tried_again(
+    study: Path, tiny_folder: Path, text_file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    other = load_corpus(str(tmp_path / "other.txt"))
+    own = dataclasses.replace(other, name="ptb", test=True)
+    monkeypatch.setitem(CORPORA._entries, "ptb", lambda _: own)
+    missing = tmp_path / "nowhere"
+    study.write_text(f"""{{models: ["{missing}", {{ref: "{tiny_folder}", own_data: ptb}}],
+      schemes: [magnitude], ratios: [0.5], calibration: [generic, aligned], samples: 2, seqlen: 48,
+      generic: "{tmp_path / "other.txt"}", suites: ["lm:corpora={text_file},windows=2,seqlen=48",
+      "lm:corpora=wikitext2,windows=2,seqlen=48"]}}""")
+    first = run(capsys, study)
+    assert (first["cells_total"], first["results"], first["unavailable"]) == (8, 2, 6)
+    reasons = {(cell["model"], cell["settings"]["corpora"][0]): cell["reason"]
+               for cell in first["cells"]}  # fmt: skip
+    assert all("nowhere" in why for (model, _), why in reasons.items() if model == str(missing))
+    assert reasons[str(tiny_folder), str(text_file)] == ""
+    assert "connect to the network once" in reasons[str(tiny_folder), "wikitext2"]
+    folder = Path(first["folder"])
+    table = pyarrow.parquet.read_table(folder / "results.parquet").to_pylist()
+    assert {row["id"] for row in table} == {cell["id"] for cell in first["cells"]}
+    assert len(list((folder / "cells").iterdir())) == 2
+    # The text of one policy is one for figures, which a reader has to know.
+    (note,) = json.loads((folder / "study.json").read_text())["notes"]
+    assert note.startswith("the corpus 'ptb' is one that papers report figures on")
+    assert note[:40] in study_text(first)
+    assert first["texts"][str(tiny_folder)]["aligned"]["digest"] == own.digest
+
+    fetched = dataclasses.replace(load_corpus(str(text_file)), name="wikitext2")
+    monkeypatch.setitem(CORPORA._entries, "wikitext2", lambda _: fetched)
+    second = run(capsys, study)
+    assert (second["results"], second["cached"]) == (4, 2)
+    # As earlier versions kept a cell that had lacked the network.
+    kept = folder / "cells" / f"{second['cells'][-1]['id']}.json"
+    record = json.loads(kept.read_text())
+    for row in record["rows"]:
+        row["status"] = "unavailable"
+    kept.write_text(json.dumps(record))
+    assert run(capsys, study)["cached"] == 3
 
 
 def figures_of(record: dict[str, Any]) -> list[Any]:

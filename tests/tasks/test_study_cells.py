@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.study import cells
 from autoprune.study.cells import Subject, cell_digest, versions_of
-from tasks.study import with_contents
+from tasks.study_cells import with_contents
 from tasks.study_record import subject_parts
 
 LACKING = {"status": "unavailable", "reason": "no room"}
