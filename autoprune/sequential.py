@@ -48,9 +48,10 @@ def prune_sequential(
         plan: Budget, group, allocation and repair.
         statistics: Statistics of the dense model, for what cannot be streamed: allocators that
             read activations and gradients; collected here when missing.
-        true_sequential: Also prune inside a block in steps, one per distinct input (q, k, v; then
-            o; then gate, up; then down), each seeing the steps before; SparseGPT (arXiv
-            2301.00774) does so. Costs one forward pass per step.
+        true_sequential: Also prune inside a block in steps, one per distinct input in the order in
+            which they run (q, k, v; then o; then gate, up; then down; all experts' gate and up in
+            one), each seeing the steps before; SparseGPT (arXiv 2301.00774) does so. Costs one
+            forward pass per step.
         batch_tokens: Tokens per forward pass of a block.
         report: Told after every block.
 
@@ -124,14 +125,20 @@ class BlockPruner:
         notes: list[str] = []
         needs = (self.metric.needs | self.plan.solver.needs) - {GRADIENT}
         seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
+        steps: Sequence[Sequence[PrunableLinear]] = [members]
+        recorder: BlockRecorder | None = None
         if members and needs:
-            seen = record_block(self.stream, members, needs, notes)
+            recorder = record_block(self.stream, members, needs)
+            if self.true_sequential and self.plan.group != "block":
+                steps = recorder.steps()
         tuning = tuning_of(self.plan.solver) if members else None
         goals = list(self.stream.outputs()) if tuning else []
-        stepwise = self.true_sequential and bool(needs) and self.plan.group != "block"
-        for number, step in enumerate(_steps(members, seen) if stepwise else [members]):
+        for number, step in enumerate(steps):
             if number:
-                seen = record_block(self.stream, step, needs, [])
+                recorder = record_block(self.stream, step, needs)
+            if recorder is not None:
+                seen = recorder.results()
+                notes.extend(recorder.notes_on(step))
             self._prune_step(step, seen, masks, notes)
         if tuning:
             notes.extend(tune_block(self.stream, members, masks, goals, tuning, self.plan.seed))
@@ -163,24 +170,19 @@ class BlockPruner:
 
 
 def record_block(
-    stream: BlockStream,
-    members: Sequence[PrunableLinear],
-    needs: frozenset[str],
-    notes: list[str],
-) -> Mapping[str, Mapping[str, Tensor]]:
-    """Statistics of what matrices of the block that comes next receive, as things stand.
+    stream: BlockStream, members: Sequence[PrunableLinear], needs: frozenset[str]
+) -> BlockRecorder:
+    """Record what matrices of the block that comes next receive, as things stand.
 
     Args:
         stream: Hidden states before the block; they stay there.
         members: Matrices of the block.
         needs: Names of the statistics.
-        notes: Takes what a person should know.
     """
     block = stream.blocks[stream.position]
     with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
         stream.run()
-    notes.extend(recorder.notes)
-    return recorder.results()
+    return recorder
 
 
 def leave_block(stream: BlockStream) -> None:
@@ -189,18 +191,6 @@ def leave_block(stream: BlockStream) -> None:
         stream.advance()
     else:
         stream.step()  # nobody reads what the last block makes
-
-
-def _steps(
-    members: Sequence[PrunableLinear], seen: Mapping[str, Mapping[str, Tensor]]
-) -> list[list[PrunableLinear]]:
-    """Layers with one common input together, in the order the block defines them."""
-    by_input: dict[int, list[PrunableLinear]] = {}
-    for layer in members:
-        # Layers that read the same input share their statistics' tensors.
-        key = id(next(iter(seen[layer.name].values())))
-        by_input.setdefault(key, []).append(layer)
-    return list(by_input.values())
 
 
 def _dense_statistics(

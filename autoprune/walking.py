@@ -105,8 +105,11 @@ def repair_walking(
         members = [layer for layer in layers if layer.block == index]
         if members:
             goals = list(stream.outputs()) if tuning else []
-            needs = plan.solver.needs
-            seen = record_block(stream, members, needs, notes) if needs else {}
+            seen: Mapping[str, Mapping[str, Tensor]] = {}
+            if plan.solver.needs:
+                recorder = record_block(stream, members, plan.solver.needs)
+                seen = recorder.results()
+                notes.extend(recorder.notes)
             for layer in members:
                 stats = seen.get(layer.name, {})
                 kept[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)

@@ -9,9 +9,10 @@ from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
+from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
 from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
-from autoprune.sequential import prune_sequential
+from autoprune.sequential import prune_sequential, record_block
 from autoprune.solvers import build_solver
 
 
@@ -65,21 +66,48 @@ def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> N
         torch.testing.assert_close(right.read(), left.read(), rtol=1e-2, atol=1e-4)
 
 
-def test_true_sequential_prunes_step_by_step_inside_the_block() -> None:
+STEPS = {
+    "llama": ["q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"],
+    # Defines o_proj before the qkv_proj that feeds it.
+    "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+    # Attention and feed-forward map read one input.
+    "falcon": ["query_key_value dense_h_to_4h", "dense", "dense_4h_to_h"],
+    "mixtral": ["q_proj k_proj v_proj", "o_proj", "gate_up_proj " * 4, "down_proj " * 4],
+    "deepseek_v3": [
+        "q_a_proj kv_a_proj_with_mqa",
+        *("q_b_proj", "kv_b_proj", "o_proj", "gate_up_proj " * 4, "down_proj " * 4),
+        *("gate_proj up_proj", "down_proj"),
+    ],
+}
+
+
+@pytest.mark.parametrize("family", STEPS)
+def test_steps_run_in_order_and_take_all_experts_at_once(family: str) -> None:
+    model = tiny_model(family)
+    stream = BlockStream(model, random_windows(6, 24))
+    stream.advance()
+    members = [layer for layer in prunable_linears(model) if layer.block == 1]
+    steps = record_block(stream, members, frozenset({"x_norm"})).steps()
+    assert [[layer.projection for layer in step] for step in steps] == [
+        names.split() for names in STEPS[family]
+    ]
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_true_sequential_prunes_step_by_step_inside_the_block(family: str) -> None:
     windows = random_windows(6, 24)
-    by_hand, streamed = tiny_model("llama"), tiny_model("llama")
+    by_hand, streamed = tiny_model(family), tiny_model(family)
     layers = prunable_linears(by_hand)
     masks: dict[str, Tensor] = {}
     for index in range(len(find_blocks(by_hand))):
         members = {layer.projection: layer for layer in layers if layer.block == index}
-        for kinds in (("q", "k", "v"), ("o",), ("gate", "up"), ("down",)):
-            step = [members[f"{kind}_proj"] for kind in kinds]
+        for names in STEPS[family]:
+            step = [members[name] for name in names.split()]
             masks |= prune_by_hand(step, inputs_of(by_hand, step, windows), 0.5, "none")
-    outcome = prune_sequential(
-        streamed, windows, build_metric("wanda"), PruningPlan(0.5), true_sequential=True
-    )
+    plan = PruningPlan(0.5)
+    outcome = prune_sequential(streamed, windows, build_metric("wanda"), plan, true_sequential=True)
     assert all(torch.equal(outcome.keep[name], mask) for name, mask in masks.items())
-    plain = prune_sequential(tiny_model("llama"), windows, build_metric("wanda"), PruningPlan(0.5))
+    plain = prune_sequential(tiny_model(family), windows, build_metric("wanda"), plan)
     assert plain.mask_digest != outcome.mask_digest
 
 

@@ -32,10 +32,16 @@ class InputAccumulator:
         features: Number of input features.
         needs: Names of the statistics wanted; the others cost nothing.
         device: Where the Gram matrix lies; the vectors are small and stay in main memory.
+
+    Attributes:
+        tokens: Tokens seen.
+        damping: What the curvature of :meth:`result` needed, in shares of the mean diagonal; 0
+            without one.
     """
 
     def __init__(self, features: int, needs: Collection[str], device: torch.device) -> None:
         self.tokens = 0
+        self.damping = 0.0
         self._needs = frozenset(needs)
         self._moments = not MOMENTS.isdisjoint(needs)
         self._mean = torch.zeros(features, dtype=torch.float64)
@@ -122,7 +128,7 @@ class InputAccumulator:
         if gram is not None and "gram" in self._needs:
             chosen["gram"] = gram
         if gram is not None and "hessian_diag" in self._needs:
-            chosen["hessian_diag"] = hessian_diagonal(gram)
+            chosen["hessian_diag"], self.damping = hessian_diagonal(gram, DAMPING)
         return chosen
 
     def _indifferent(self) -> dict[str, Tensor]:
@@ -155,7 +161,7 @@ def mirrored(total: Tensor) -> Tensor:
     return lower + lower.tril(-1).T
 
 
-def hessian_diagonal(gram: Tensor, damping: float = DAMPING) -> Tensor:
+def hessian_diagonal(gram: Tensor, damping: float) -> tuple[Tensor, float]:
     """Curvature that Optimal Brain Surgeon divides by, per input feature.
 
     ``1 / [(G + damping * mean(diag G) * I)^-1]_jj``, so that the loss of removing a weight is half
@@ -166,7 +172,7 @@ def hessian_diagonal(gram: Tensor, damping: float = DAMPING) -> Tensor:
         damping: Share of the mean diagonal that is added; ten times more on each failed attempt.
 
     Returns:
-        ``[i]``, float32, not negative.
+        ``[i]``, float32, not negative; and the damping that it took.
 
     Raises:
         AutopruneError: If the matrix is not positive definite even with the largest damping.
@@ -174,13 +180,13 @@ def hessian_diagonal(gram: Tensor, damping: float = DAMPING) -> Tensor:
     matrix = gram.double()
     scale = matrix.diagonal().mean()
     if scale == 0:
-        return torch.zeros(matrix.shape[0])  # no token reached this input
+        return torch.zeros(matrix.shape[0]), damping  # no token reached this input
     identity = torch.eye(matrix.shape[0], dtype=torch.float64)
     while damping <= MAX_DAMPING:
         factor, failed = torch.linalg.cholesky_ex(matrix + damping * scale * identity)
         if not failed:
             inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
-            return inverse.square().sum(0).reciprocal().float()
+            return inverse.square().sum(0).reciprocal().float(), damping
         damping *= 10
     raise AutopruneError(
         f"the Gram matrix {tuple(gram.shape)} is not positive definite with damping up to "

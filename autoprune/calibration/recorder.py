@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from autoprune.calibration.accumulator import InputAccumulator
+from autoprune.calibration.accumulator import DAMPING, InputAccumulator
 from autoprune.errors import AutopruneError
 from autoprune.models.capture import EnoughSeen
 from autoprune.models.structure import PrunableLinear
@@ -60,6 +60,8 @@ class BlockRecorder:
         self._leader: dict[str, str] = {}
         self._inputs: dict[_Key, tuple[Tensor, str]] = {}
         self._silent_experts: set[str] = set()
+        self._results: dict[str, dict[str, Tensor]] | None = None
+        self._raised: dict[str, str] = {}
         self._inputs_only = inputs_only
         self._order: list[str] = []
         self._last: str | None = None
@@ -87,19 +89,22 @@ class BlockRecorder:
     def results(self) -> dict[str, dict[str, Tensor]]:
         """Statistics by matrix name; matrices with a common input share their tensors.
 
+        Computed once, when all passes are done; the sums behind them are let go.
         An expert that no token reached gets the pooled statistics of the reached ones beside it;
         where there are none, statistics that prefer no feature. :attr:`notes` says so.
 
         Raises:
             AutopruneError: If experts computed in a way that could not be followed.
         """
+        if self._results is not None:
+            return self._results
         if self._silent_experts:
             raise AutopruneError(
                 f"the inputs of {', '.join(sorted(self._silent_experts))} could not be followed: "
                 "its forward multiplies by something else than slices of its weight; this family "
                 "of experts is not supported"
             )
-        shared = {name: acc.result() for name, acc in self._accumulators.items()}
+        shared = {name: self._result(name, acc) for name, acc in self._accumulators.items()}
         stand_ins: dict[str, dict[str, Tensor]] = {}
         out: dict[str, dict[str, Tensor]] = {}
         for linear in self._linears:
@@ -111,16 +116,43 @@ class BlockRecorder:
             if kind not in stand_ins:
                 stand_ins[kind] = self._stand_in(kind)
             out[linear.name] = stand_ins[kind]
+        self._accumulators.clear()
+        self._results = out
         return out
 
     @property
     def notes(self) -> list[str]:
-        """One sentence for each kind of matrix that no token reached."""
+        """One sentence for each kind of matrix that no token reached, and each raised damping."""
+        return self.notes_on(self._linears)
+
+    def notes_on(self, linears: Sequence[PrunableLinear]) -> list[str]:
+        """The notes on some of the matrices."""
+        self.results()
         missed: dict[str, list[PrunableLinear]] = {}
-        for linear in self._linears:
+        for linear in linears:
             if linear.name not in self._leader:
                 missed.setdefault(kind_of(linear), []).append(linear)
-        return [self._note(kind, members) for kind, members in missed.items()]
+        said = [self._note(kind, members) for kind, members in missed.items()]
+        sources = dict.fromkeys(self._leader.get(x.name, kind_of(x)) for x in linears)
+        return said + [self._raised[name] for name in sources if name in self._raised]
+
+    def steps(self) -> list[list[PrunableLinear]]:
+        """The matrices in the order in which they ran, those that can be pruned at once together.
+
+        Together are those with a common input (q, k and v; gate and up), and the same ones of all
+        experts, reached or not: experts do not feed each other. An expert's kind that was not
+        reached at all stands last.
+        """
+        by_name = {linear.name: linear for linear in self._linears}
+        # A name enters the leaders when its matrix runs for the first time.
+        kinds: dict[str, str] = {}
+        for name, leader in self._leader.items():
+            kinds.setdefault(kind_of(by_name[name]), kind_of(by_name[leader]))
+        steps: dict[str, list[PrunableLinear]] = {kind: [] for kind in kinds.values()}
+        for linear in self._linears:
+            kind = kind_of(linear)
+            steps.setdefault(kinds.get(kind, kind), []).append(linear)
+        return list(steps.values())
 
     def _note(self, kind: str, members: list[PrunableLinear]) -> str:
         total = sum(kind_of(linear) == kind for linear in self._linears)
@@ -139,7 +171,14 @@ class BlockRecorder:
             leader = self._leader.get(linear.name)
             if leader is not None:
                 pooled.merge(self._accumulators[leader])
-        return pooled.result()
+        return self._result(kind, pooled)
+
+    def _result(self, name: str, accumulator: InputAccumulator) -> dict[str, Tensor]:
+        values = accumulator.result()
+        if accumulator.damping > DAMPING:
+            text = f"damping of the curvature raised from {DAMPING:g} to {accumulator.damping:g}"
+            self._raised[name] = f"{name}: {text}"
+        return values
 
     def _hook(self, linear: PrunableLinear) -> Any:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -129,12 +129,15 @@ class _Rehearsal:
             with opened.skeleton.filled_block(0) as block:
                 fill = time.perf_counter() - begin
 
-                def recorded() -> None:
-                    with BlockRecorder(block, members, needs, inputs_only=True):
+                def recorded() -> BlockRecorder:
+                    with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
                         stream.run()
+                    return recorder
 
-                recorded()  # the first run of any shape is slower than all others
-                record = _timed(recorded)
+                # The first run of any shape is slower than all others.
+                steps = len(recorded().steps())
+                stepwise = job.true_sequential and job.plan.group != "block"
+                record = _timed(recorded) * (steps if stepwise else 1)
                 forward = _timed(stream.run)
                 pruner = BlockPruner(
                     stream,

@@ -8,6 +8,7 @@ from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from autoprune.calibration import accumulator, recorder
 from autoprune.calibration.accumulator import InputAccumulator
 from autoprune.calibration.recorder import kind_of
 from autoprune.calibration.statistics import ALL, Statistics, collect_statistics
@@ -75,34 +76,52 @@ def test_an_idle_expert_gets_the_statistics_of_all_tokens_of_the_others(family: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("way", ["one-shot", "sequential"])
+@pytest.mark.parametrize("way", ["one-shot", "sequential", "true-sequential"])
 def test_its_mask_is_chosen_by_scores_and_the_outcome_says_so(family: str, way: str) -> None:
     model, windows = with_idle_expert(family), random_windows(6, 20)
     layers = prunable_linears(model)
     plan, wanda = PruningPlan(0.5), build_metric("wanda")
     idle = next(layer for layer in layers if layer.expert == IDLE)
     weight = idle.read().clone()
-    x = expert_inputs(model, windows)[idle.block]
     if way == "one-shot":
+        x = expert_inputs(model, windows)[idle.block]
         statistics = collect_statistics(model, windows)
         score = metric_scores(wanda, statistics)
         outcome = prune_one_shot(layers, score, plan, statistics=statistics)
+    else:
+        inside = way == "true-sequential"
+        outcome = prune_sequential(model, windows, wanda, plan, true_sequential=inside)
+        # The attention before the experts is pruned by then, and so it stays.
+        x = expert_inputs(model, windows)[idle.block]
+    if way != "sequential":
         scores = weight.double().abs() * x.square().mean(0).sqrt()
         half = scores.shape[1] // 2
         lowest = scores.argsort(dim=1)[:, :half]
         expected = torch.ones_like(scores, dtype=torch.bool).scatter(1, lowest, False)
         assert torch.equal(outcome.keep[idle.name], expected)
-    else:
-        outcome = prune_sequential(model, windows, wanda, plan)
     by_index = torch.arange(weight.shape[1]) >= weight.shape[1] // 2
     assert not torch.equal(outcome.keep[idle.name], by_index.expand_as(weight))
-    assert any(note.startswith(kind_of(idle)) for note in outcome.notes)
+    assert sum(note.startswith(f"{kind_of(idle)}:") for note in outcome.notes) == 1
     assert outcome.zeros * 2 == outcome.prunable
 
 
 def test_every_expert_reached_leaves_no_note() -> None:
     model = tiny_model("mixtral")
     assert collect_statistics(model, random_windows(8, 20)).notes == ()
+
+
+def test_a_raised_damping_of_the_curvature_is_said_once_for_each_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, windows = tiny_model("llama"), random_windows(1, 4)  # fewer tokens than features
+    needs = {"hessian_diag"}
+    assert collect_statistics(model, windows, needs=needs).notes == ()
+    monkeypatch.setattr(accumulator, "DAMPING", 1e-12)
+    monkeypatch.setattr(recorder, "DAMPING", 1e-12)
+    notes = collect_statistics(model, windows, needs=needs).notes
+    assert len(notes) == len(set(notes)) == 3 * 4  # q, k, v; o; gate, up; down
+    start = "model.layers.0.self_attn.q_proj: damping of the curvature raised from 1e-12 to 1e-"
+    assert notes[0].startswith(start)
 
 
 def test_without_any_token_no_feature_is_preferred() -> None:
