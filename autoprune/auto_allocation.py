@@ -46,8 +46,11 @@ def choose_allocation(
         report: Told after every candidate.
 
     Raises:
-        UsageError: If an N:M pattern leaves nothing to choose, or a candidate is wrong.
+        UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
+            candidate is wrong; before anything is measured.
     """
+    for text in texts:
+        replace(plan, allocation=build_allocator(text))
     layers = prunable_linears(model)
     context = ModelContext(layers, statistics, plan.seed)
     score = metric_scores(metric, statistics)

@@ -57,10 +57,18 @@ class PruningPlan:
 
     def __post_init__(self) -> None:
         resolve_sparsity(self.sparsity, self.pattern)
-        if self.pattern is not None and not isinstance(self.allocation, Uniform):
+        if isinstance(self.allocation, Uniform):
+            return
+        if self.pattern is not None:
             raise UsageError(
                 f"pattern {self.pattern} fixes the zeros of every layer, so allocation "
                 f"{self.allocation.text!r} can change nothing; use uniform, or no pattern"
+            )
+        if self.group == "global":
+            raise UsageError(
+                "in the comparison group 'global' the scores alone decide the zeros of every "
+                f"layer, so allocation {self.allocation.text!r} can change nothing; use uniform, "
+                "or compare within 'block', 'matrix' or 'row'"
             )
 
     @classmethod

@@ -1,5 +1,7 @@
 """One-shot pruning: Wanda bit by bit against a straight implementation, exact budgets, restore."""
 
+from itertools import product
+
 import pytest
 import torch
 from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
@@ -8,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from autoprune.allocation import ModelContext
+from autoprune.auto_allocation import choose_allocation
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
@@ -65,8 +68,13 @@ def test_wanda_equals_a_straight_implementation(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gpt_oss", "deepseek_v3"])
-@pytest.mark.parametrize("group", ["row", "matrix", "block", "global"])
-@pytest.mark.parametrize("allocation", ["uniform", "sdsa", "owl:level=projection", "ramp"])
+@pytest.mark.parametrize(
+    ("group", "allocation"),
+    [
+        *product(["row", "matrix", "block"], ["uniform", "sdsa", "owl:level=projection", "ramp"]),
+        ("global", "uniform"),
+    ],
+)
 def test_the_budget_is_exact_to_one_weight(family: str, group: str, allocation: str) -> None:
     model = tiny_model(family)
     layers = prunable_linears(model)
@@ -165,11 +173,21 @@ def test_a_recipe_becomes_a_plan() -> None:
         ({"sparsity": 0.6, "pattern": "2:4"}, "contradicts pattern 2:4"),
         ({"sparsity": None, "pattern": "2:4", "allocation": "sdsa"}, "can change nothing"),
         ({"sparsity": 0.5, "pattern": "4:2"}, "1 ≤ N < M"),
+        ({"sparsity": 0.5, "group": "global", "allocation": "ramp"}, "'ramp' can change nothing"),
     ],
 )
 def test_impossible_plans_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PruningPlan.build(**arguments)  # type: ignore[arg-type]
+
+
+def test_auto_is_refused_where_there_is_nothing_to_choose() -> None:
+    for plan in (PruningPlan(0.5, group="global"), PruningPlan.build(None, pattern="2:4")):
+        # Without windows nothing can be measured, so it is refused before.
+        with pytest.raises(UsageError, match="'sdsa' can change nothing"):
+            nothing = torch.zeros(0, 8, dtype=torch.int64)
+            model, metric = tiny_model("llama"), build_metric("magnitude")
+            choose_allocation(model, metric, plan, ["sdsa"], None, nothing)
 
 
 def test_bad_scores_are_refused_before_a_weight_changes() -> None:
