@@ -161,7 +161,7 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     from autoprune.comparison.writing import write_all
 
     bench = find_compare_bench(bench_id)
-    looks = touches(bench.state, bench.splits.sealed.digest)
+    looks = touches(bench.state, bench.splits.sealed.digest, bench.splits.whole)
     body = outline | {
         "protocol": outline["protocol"] | {"sealed_touches": looks},
         "dense": bench.records[outline["dense"]],
@@ -188,7 +188,7 @@ def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
 def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
     """Count the look that a cell takes at the sealed windows; the same cell counts once."""
     look = f"comparison {digest_json(key)[:16]} {title}"
-    touch(bench.state, bench.splits.sealed.digest, look)
+    touch(bench.state, bench.splits.sealed.digest, look, bench.splits.whole)
 
 
 def _found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:

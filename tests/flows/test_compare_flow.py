@@ -68,6 +68,9 @@ def test_all_commands_count_looks_in_one_ledger(
     result = compared(tiny_folder, text_file, "wanda", seeds=1)
     assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
     assert evaluated("--windows", "4") == [4]
+    # The whole text is a look at its sealed part, and says so to whoever compares next.
+    assert evaluated("--part", "all") == [5]
+    assert compared(tiny_folder, text_file, "wanda", seeds=1)["protocol"]["sealed_touches"] == 5
 
 
 def test_figures_do_not_depend_on_what_else_is_compared(
