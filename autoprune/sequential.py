@@ -24,6 +24,7 @@ from autoprune.pruning import (
     masks_from_scores,
     repair_layer,
 )
+from autoprune.solvers import Walk
 from autoprune.tuning import tune_block, tuning_of, windows_per_batch
 
 
@@ -68,7 +69,7 @@ def prune_sequential(
     stream = BlockStream(model, windows, batch=batch)
     pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential)
     masks: dict[str, Tensor] = {}
-    notes: list[str] = []
+    notes = same_as_sequential(plan)
     for index in range(len(stream.blocks)):
         kept, said = pruner.prune_next([layer for layer in layers if layer.block == index])
         masks.update(kept)
@@ -76,6 +77,17 @@ def prune_sequential(
         report(Progress("pruning", index + 1, len(stream.blocks)))
     ordered = {layer.name: masks[layer.name] for layer in layers}
     return PruneOutcome.of_masks(ordered, time.perf_counter() - start, notes)
+
+
+def same_as_sequential(plan: PruningPlan) -> list[str]:
+    """A note where the repair asks for the walk that sequential pruning makes anyway."""
+    solver = plan.solver
+    if not isinstance(solver, Walk) or solver.tuning is not None:
+        return []
+    return [
+        f"repair {solver.text!r} was done as {solver.inner.text!r}: sequential pruning walks the "
+        "blocks, scores and repair"
+    ]
 
 
 def refuse_global(plan: PruningPlan) -> None:

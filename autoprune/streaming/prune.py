@@ -16,7 +16,7 @@ from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.saving import RECORD_FILE, SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import PruneFigures, layer_budgets
-from autoprune.sequential import BlockPruner
+from autoprune.sequential import BlockPruner, same_as_sequential
 from autoprune.storage import atomic_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
@@ -113,7 +113,7 @@ def _prune_blocks(
     job, skeleton = opened.job, opened.skeleton
     digests: dict[str, str] = {}
     zeros: dict[str, int] = {}
-    notes: list[str] = []
+    notes = same_as_sequential(job.plan)
     with opened.stream(job.windows, folder) as stream:
         pruner = BlockPruner(
             stream, job.metric, job.plan, quotas, true_sequential=job.true_sequential

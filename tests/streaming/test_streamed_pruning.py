@@ -103,6 +103,7 @@ def test_budgets_from_shards_equal_budgets_from_memory(
         {"group": "block"},
         {"pattern": "2:4", "sparsity": None},
         {"solver": "sparsegpt:select=own", "group": "matrix"},
+        {"solver": "walk:mrp"},
     ],
 )
 def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: Path) -> None:
@@ -111,6 +112,8 @@ def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: P
     in_memory, streamed, _ = both(tmp_path, source, plan, true_sequential=True)
     assert streamed.mask_digest == in_memory.mask_digest
     assert streamed.notes == in_memory.notes
+    walks = any("'walk:mrp' was done as 'mrp'" in note for note in streamed.notes)
+    assert walks == (options.get("solver") == "walk:mrp")
     # Repairs are judged as the shards will hold them.
     assert job_of(source).open().job.plan.saved == torch.bfloat16
 
