@@ -23,7 +23,7 @@ from autoprune.masking import (
     resolve_sparsity,
     select_masks,
 )
-from autoprune.metrics.metric import Metric
+from autoprune.metrics.metric import Metric, layer_scores
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.recipe import Group, Recipe
@@ -207,7 +207,7 @@ def metric_scores(metric: Metric, statistics: Statistics | None) -> Score:
     def score(layer: PrunableLinear) -> Tensor:
         weight = layer.read()
         stats = statistics.of(layer.name) if statistics is not None else {}
-        return metric.score(weight, beside(weight, stats, metric.needs))
+        return layer_scores(metric, layer.name, weight, beside(weight, stats, metric.needs))
 
     return score
 

@@ -12,7 +12,7 @@ from autoprune.allocation import ModelContext
 from autoprune.calibration.recorder import BlockRecorder
 from autoprune.calibration.statistics import GRADIENT, Statistics, collect_statistics
 from autoprune.errors import UsageError
-from autoprune.metrics.metric import Metric
+from autoprune.metrics.metric import Metric, layer_scores
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
@@ -172,7 +172,8 @@ class BlockPruner:
 
         def score(layer: PrunableLinear) -> Tensor:
             weight = layer.read()
-            return self.metric.score(weight, beside(weight, stats_of(layer), self.metric.needs))
+            stats = beside(weight, stats_of(layer), self.metric.needs)
+            return layer_scores(self.metric, layer.name, weight, stats)
 
         chosen = masks_from_scores(score, step, self.quotas, self.plan)
         for layer in step:

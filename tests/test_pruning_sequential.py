@@ -145,6 +145,16 @@ def test_the_first_block_agrees_with_one_shot() -> None:
     assert shot.mask_digest != walk.mask_digest
 
 
+def test_random_masks_of_layers_of_one_shape_differ_and_do_not_depend_on_the_way() -> None:
+    one, two = tiny_model("llama"), tiny_model("llama")
+    layers, metric, plan = prunable_linears(one), build_metric("random"), PruningPlan(0.5)
+    shot = prune_one_shot(layers, metric_scores(metric, None), plan)
+    walk = prune_sequential(two, random_windows(), metric, plan)
+    assert shot.mask_digest == walk.mask_digest
+    same_shape = [shot.keep[layer.name] for layer in layers if layer.projection == "q_proj"]
+    assert not any(torch.equal(same_shape[0], other) for other in same_shape[1:])
+
+
 def test_global_comparison_is_refused() -> None:
     with pytest.raises(UsageError, match="whole model at once"):
         prune_sequential(

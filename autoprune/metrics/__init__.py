@@ -15,7 +15,7 @@ from autoprune.metrics.building import (
     candidate_metric,
     with_params,
 )
-from autoprune.metrics.metric import METRICS, Metric, ParametricMetric
+from autoprune.metrics.metric import METRICS, Metric, ParametricMetric, layer_scores
 
 __all__ = [
     "METRICS",
@@ -25,6 +25,7 @@ __all__ = [
     "build_metric",
     "candidate_metric",
     "gblm",
+    "layer_scores",
     "magnitude",
     "pruner_zero",
     "random_scores",

@@ -53,6 +53,22 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class NamedScores(Protocol):
+    """What a metric has beside :meth:`Metric.score` when layers of one shape must differ by name."""
+
+    def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """:meth:`Metric.score` of the layer with this name."""
+        ...
+
+
+def layer_scores(metric: Metric, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+    """Scores of a named layer; the name matters to :class:`NamedScores` alone."""
+    if isinstance(metric, NamedScores):
+        return metric.score_layer(layer, weight, stats)
+    return metric.score(weight, stats)
+
+
 @dataclass(frozen=True)
 class ParametricMetric:
     """Base of metrics written in Python: class attributes describe, float fields are parameters."""

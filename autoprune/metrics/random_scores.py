@@ -15,7 +15,7 @@ SEED_DIGITS = 15
 
 @dataclass(frozen=True)
 class RandomScores(ParametricMetric):
-    """Uniform scores that depend on the seed and the layer's shape alone.
+    """Uniform scores that depend on the seed, the layer's name and its shape alone.
 
     Drawn on the CPU, so that every device gets the same ones.
 
@@ -29,7 +29,11 @@ class RandomScores(ParametricMetric):
     seed: float = 0.0
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
-        digest = digest_json([self.seed, *weight.shape])
+        return self.score_layer("", weight, stats)
+
+    def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """Scores of one layer; without its name, layers of one shape would share a mask."""
+        digest = digest_json([self.seed, layer, *weight.shape])
         generator = torch.Generator().manual_seed(int(digest[:SEED_DIGITS], 16))
         return torch.rand(weight.shape, generator=generator).to(weight.device)
 

@@ -18,6 +18,7 @@ from autoprune.metrics import (
     ParametricMetric,
     build_metric,
     candidate_metric,
+    layer_scores,
     with_params,
 )
 from autoprune.metrics.language import parse
@@ -132,10 +133,15 @@ def test_constant_gradient_gives_finite_scores() -> None:
     assert (build_metric("pruner-zero").score(weight, flat) == 0).all()
 
 
-def test_random_depends_on_seed_and_shape_alone() -> None:
+def test_random_depends_on_seed_name_and_shape_alone() -> None:
     metric = build_metric("random")
     weight, other = layer(1)[0], layer(2)[0]
     assert torch.equal(metric.score(weight, {}), metric.score(other, {}))
+    first, second = (layer_scores(metric, name, weight, {}) for name in ("q_proj", "k_proj"))
+    assert not torch.equal(first, second)
+    assert torch.equal(layer_scores(metric, "q_proj", other, {}), first)
+    magnitude = build_metric("magnitude")
+    assert torch.equal(layer_scores(magnitude, "q_proj", weight, {}), weight.abs())
     assert torch.equal(build_metric("random:seed=0").score(weight, {}), metric.score(weight, {}))
     seeded = build_metric("random:seed=1").score(weight, {})
     assert not torch.equal(seeded, metric.score(weight, {}))
