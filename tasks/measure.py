@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
+from tasks.overlap import shared_text
 from tasks.policies import step
 from tasks.sandbox_scores import CandidateRejected
 from tasks.sealed_touches import touch
@@ -53,27 +54,9 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
         "prunable": bench.prunable,
         "layer_numel": {layer.name: layer.numel for layer in layers},
         "parts": parts,
-        "overlap": _overlap(bench),
+        "overlap": shared_text(bench.splits),
         "seconds": time.monotonic() - started,
     }
-
-
-def _overlap(bench: SearchBench) -> list[dict[str, Any]]:
-    """How many documents of each part share 8 and 10 words with another, after the split's drop."""
-    from autoprune.evaluation.hygiene import check_splits
-
-    names = (CALIBRATION, SELECTION, SEALED)
-    found = check_splits({name: getattr(bench.splits, name).documents for name in names})
-    return [
-        {
-            "first": pair.first,
-            "second": pair.second,
-            "words": pair.n,
-            "checked": pair.checked,
-            "shared": len(pair.overlaps),
-        }
-        for pair in found
-    ]
 
 
 @step("look at the seal", "{run_id} opens the sealed text")

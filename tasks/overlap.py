@@ -1,0 +1,32 @@
+"""How much text the parts of a corpus still share, as every record of a run says it."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.calibration.splits import Splits
+
+
+def shared_text(splits: "Splits") -> list[dict[str, Any]]:
+    """How many documents of each part share 8 and 10 words with another, after the split's drop.
+
+    Args:
+        splits: The three parts.
+
+    Returns:
+        One object per pair of parts and number of words: ``first``, ``second``, ``words``,
+        ``checked`` (documents of the first) and ``shared`` (those of them that share text).
+    """
+    from autoprune.calibration.splits import NAMES
+    from autoprune.evaluation.hygiene import check_splits
+
+    found = check_splits({name: getattr(splits, name).documents for name in NAMES})
+    return [
+        {
+            "first": pair.first,
+            "second": pair.second,
+            "words": pair.n,
+            "checked": pair.checked,
+            "shared": len(pair.overlaps),
+        }
+        for pair in found
+    ]
