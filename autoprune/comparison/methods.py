@@ -16,7 +16,7 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import FORMULA_PREFIX, ExpressionMetric
 from autoprune.recipe import Group
-from autoprune.solvers import SOLVERS, build_solver
+from autoprune.solvers import SOLVERS, Ebft, build_solver
 
 StatisticsOf = Literal["dense", "sequential"]
 GROUPS = get_args(Group)
@@ -68,8 +68,12 @@ class Method:
 
     @property
     def stochastic(self) -> bool:
-        """Whether the seed matters beyond the draw of calibration windows."""
-        return "random" in self.metric or "shuffled" in self.allocation
+        """Whether the seed matters beyond the draw of calibration windows.
+
+        It draws random scores and shuffled budgets, and orders the steps of a tuning.
+        """
+        drawn = "random" in self.metric or "shuffled" in self.allocation
+        return drawn or Ebft.NAME in self.solver
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""

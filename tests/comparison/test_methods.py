@@ -90,6 +90,21 @@ def test_a_cross_product_has_every_combination_once() -> None:
     assert [m.name for m in parse_methods(crossed(["sparsegpt"], [], []))] == ["sparsegpt"]
 
 
+def test_the_paper_holds_the_table_of_the_results_the_best_repair_and_controls() -> None:
+    shown = "magnitude wanda ria wanda+owl wanda+alpha wanda+dlp wanda+sdsa wanda+ramp wanda+dsnot"
+    shown += " sparsegpt wanda+mrp wanda+ramp+mrp wanda+ramp+walk:mrp wanda+sequential"
+    wanted = {*shown.split(), "sparsegpt+sequential", "wanda+ramp+ebft"}
+    paper, full = (set(PRESETS[name].methods) for name in ("paper", "full"))
+    assert wanted | {"wanda+reversed:sdsa", "wanda+shuffled:sdsa"} <= paper < full
+    assert {"wanda+alps", "wanda+sparseswaps"} <= full
+
+
+def test_the_seed_counts_where_something_is_drawn_with_it() -> None:
+    drawn = ("random", "wanda+shuffled:sdsa", "wanda+ebft", "wanda+ramp+mrp+ebft")
+    assert all(parse_method(text).stochastic for text in drawn)
+    assert not any(parse_method(text).stochastic for text in ("wanda+ramp", "wanda+walk:mrp"))
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_are_readable(name: str) -> None:
     preset = PRESETS[name]
