@@ -45,6 +45,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         seqlen=params.seqlen,
         counts={"selection": params.selection_windows, "sealed": params.windows},
         peers=params.peers(),
+        dtype=params.dtype,
     )
     bench.store = open_store(state, params.shared_store)
     folder = Path(params.output or state.comparison / params.folder_name()).absolute()
@@ -54,7 +55,13 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             bench_id, params.model, request["methods"], request["targets"], params.draws()
         )
         run = Run(bench_id, request, params.draws(), params.trials())
-        outline = {"model": params.model, "tune": params.trials(), "protocol": protocol}
+        _warn(protocol)
+        outline = {
+            "model": params.model,
+            "command": params.command(),
+            "tune": params.trials(),
+            "protocol": protocol,
+        }
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, comparison_sheet(bench, params.shared_store)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
@@ -72,6 +79,16 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             result = table.write()
     counts = {"measured": run.measured, "cached": run.cached, "failed": run.failed}
     return result | counts | {"mlflow_run": table.mirror("FINISHED")}
+
+
+def _warn(protocol: dict[str, Any]) -> None:
+    """Say before anything is measured what will be hard to read in the table."""
+    from autoprune.comparison.draws import too_common
+
+    sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
+    warning = too_common(*sizes)
+    if warning:
+        console.screen().event(warning)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Parameters of the comparison flow."""
 
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -36,9 +37,12 @@ class CompareParams(Params):
             "wanda,wanda+ramp,wanda+sdsa+mrp; empty: those of the preset"
         ),
     )
-    preset: Literal["quick", "paper"] | None = Field(
+    preset: Literal["quick", "paper", "full"] | None = Field(
         default=None,
-        description="Methods and budgets by name; empty, and no methods: quick",
+        description=(
+            "Methods and budgets by name, minutes (quick), hours (paper) or a night (full) for a "
+            "small model on 2 cores; empty, and no methods: quick"
+        ),
     )
     metrics: str | None = Field(
         default=None,
@@ -91,6 +95,9 @@ class CompareParams(Params):
         default=20,
         ge=1,
         description="Sealed windows, which the figures are measured on",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Type of the weights in memory"
     )
     peer: str | None = Field(
         default=None,
@@ -176,6 +183,17 @@ class CompareParams(Params):
         """Name of the folder in the state folder; the same settings give the same."""
         # The name of comparisons that were made before there were runners.
         return f"{model_slug(self.model)}-{digest_json(self.settings() | {'output': None})[:8]}"
+
+    def command(self) -> str:
+        """The shell line that asks for the same figures; without places of this machine."""
+        words = ["autoprune", "compare", self.model]
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "model" or name in PLACES or value == field.default:
+                continue
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+        return shlex.join(words)
 
     def settings(self) -> dict[str, Any]:
         """What decides about figures, as plain JSON."""

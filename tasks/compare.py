@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from tasks.compare_bench import CompareBench, find_compare_bench, windows_digest
+from tasks.overlap import shared_text
 from tasks.policies import step
+from tasks.provenance import commit
 from tasks.sealed_touches import touch, touches
 
 if TYPE_CHECKING:
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Raised when a change of the code changes what a cell means.
-CELL_VERSION = 1
+# Raised when a record or its key takes another form; what changes figures has a number of its own,
+# autoprune.numerics.NUMERICS.
+CELL_VERSION = 2
 NOTES_KEPT = 5
 LONGEST_REASON = 300
 
@@ -65,9 +68,10 @@ def prepare_comparison(
         The protocol: all that the figures depend on besides the methods.
 
     Raises:
-        UsageError: If the model has no blocks, a pattern does not divide a layer or the text is
-            too short.
+        UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
+            short, or its draws would all be the same windows.
     """
+    from autoprune.comparison.draws import require_different
     from autoprune.comparison.measuring import needs_of, require_divisible
     from autoprune.comparison.methods import parse_method
     from autoprune.comparison.plan import Target
@@ -87,17 +91,20 @@ def prepare_comparison(
     bench.expected = frozenset[str]().union(*(needs_of(parse_method(text)) for text in methods))
     sizes = {name: len(bench.part(name)) for name in ("selection", "sealed")}
     draws = [windows_digest(bench.drawn(seed)) for seed in range(seeds)]
+    require_different(len(bench.pool), bench.samples, seeds)
     splits = bench.splits
     return {
         **model_provenance(loaded),
         **model_protocol(loaded),
         "machine": machine(),
+        "commit": _commit(),
         "blocks": layers[-1].block + 1,
         "prunable": bench.prunable,
         "corpus": bench.corpus,
         "split_seed": bench.seed,
         "splits_digest": splits.digest,
         "shared_documents": sum(1 for entry in splits.shared if entry.dropped),
+        "overlap": shared_text(splits),
         "seqlen": bench.seqlen,
         "calibration_windows": bench.samples,
         "calibration_pool": len(bench.pool),
@@ -203,11 +210,9 @@ def _found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any
 
 def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     """Everything that decides a cell's figures."""
-    from importlib.metadata import version
-
-    import autoprune
     from autoprune.comparison.measuring import plan_of, reads_text
     from autoprune.comparison.peer import peer_version
+    from autoprune.numerics import computed_by
 
     draw = seed = peer = None
     if cell.method is not None and cell.target is not None:
@@ -221,8 +226,7 @@ def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     return {
         "kind": "comparison cell",
         "version": CELL_VERSION,
-        "autoprune": autoprune.__version__,
-        "torch": version("torch"),
+        **computed_by(),
         "model": bench.loaded.source.digest,
         "dtype": str(bench.loaded.model.dtype),
         "device": bench.loaded.model.device.type,
@@ -244,6 +248,7 @@ def _measure(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "status": "ok",
         "title": cell.title,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
         "zeros": 0,
         "prunable": bench.prunable,
         "prune_seconds": 0.0,
@@ -299,6 +304,14 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "notes": list(outcome.notes[:NOTES_KEPT]),
         "note_count": len(outcome.notes),
     }
+
+
+def _commit() -> str | None:
+    """Commit of the program's source, with a word where it was changed; None when installed."""
+    known = commit()
+    if not known:
+        return None
+    return known["git.commit"] + (" with changes" if known["git.dirty"] == "true" else "")
 
 
 def _reason(error: Exception) -> str:

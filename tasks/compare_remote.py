@@ -10,6 +10,7 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
+from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from tasks.compare import cell_key, measure_cell, note_look
 from tasks.compare_bench import CompareBench, find_compare_bench
@@ -36,6 +37,7 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         "expected": sorted(bench.expected),
         "peers": bench.peers,
         "parts": {name: bench.digest(name) for name in bench.counts},
+        "computed_by": computed_by(),
     }
 
 
@@ -57,12 +59,19 @@ def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> C
     )
 
 
-def require_same_text(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
-    """Check that a worker cuts the same windows as the comparison.
+def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
+    """Check that a worker computes by the same versions, on the same windows, as the comparison.
 
     Raises:
-        AutopruneError: If the text on this machine is another one.
+        AutopruneError: If a version or the text on this machine is another one.
     """
+    here = computed_by()
+    for name, wanted in sheet["computed_by"].items():
+        if here[name] != wanted:
+            raise AutopruneError(
+                f"this worker computes by {name} {here[name]} and the comparison by {wanted}; "
+                "install the same on every machine"
+            )
     for name, digest in sheet["parts"].items():
         if bench.digest(name) != digest:
             raise AutopruneError(

@@ -80,7 +80,7 @@ def _opened(sheet: dict[str, Any]) -> str:
 
     from autoprune.digest import digest_json
     from autoprune.errors import AutopruneError
-    from tasks.compare_remote import COMPARISON, comparison_bench, require_same_text
+    from tasks.compare_remote import COMPARISON, comparison_bench, require_same_work
     from tasks.workbench import opened
 
     bench_id = f"remote-{digest_json(sheet)[:16]}"
@@ -105,7 +105,7 @@ def _opened(sheet: dict[str, Any]) -> str:
                 "differs); give every machine the same files, for example by a shared folder"
             )
         if isinstance(bench, CompareBench):
-            require_same_text(bench, sheet)
+            require_same_work(bench, sheet)
     except BaseException:
         _close()
         raise

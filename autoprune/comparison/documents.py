@@ -36,7 +36,7 @@ DETAILS = (
     "change and interval",
     "selection",
     "zeros",
-    "seconds",
+    "seconds (shared statistics apart)",
     "trials",
     "measured as",
 )
@@ -107,6 +107,7 @@ def markdown(result: Comparison) -> str:
         parts += ["", "## Without a figure", "", *(f"- {line}" for line in missing)]
     parts += ["", "## Protocol", ""]
     parts += [f"- {name}: {value}" for name, value in protocol_lines(result)]
+    parts += ["", "## Command", "", "```", result.command, "```"]
     return "\n".join(parts) + "\n"
 
 
@@ -141,9 +142,9 @@ def _caption(result: Comparison) -> str:
     p = result.protocol
     return escape(
         f"Sealed perplexity of {result.model}: {p['sealed_windows']} windows of {p['seqlen']} "
-        f"tokens of {p['corpus']}, {p['seeds']} calibration draws of {p['calibration_windows']} "
-        f"windows; in brackets the change against {result.baseline}, ≈ where the paired interval "
-        "holds zero; bold: lowest on the selection windows."
+        f"tokens of {p['corpus']}, {p['dtype']}, {p['seeds']} calibration draws of "
+        f"{p['calibration_windows']} windows; in brackets the change against {result.baseline}, "
+        "≈ where the paired interval holds zero; bold: lowest on the selection windows."
     )
 
 

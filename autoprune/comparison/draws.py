@@ -9,6 +9,43 @@ from autoprune.errors import UsageError
 POOL_DRAWS = 12
 
 
+# Above this share of common windows a deviation over draws says too little.
+MOST_COMMON = 0.5
+
+
+def require_different(pool: int, count: int, seeds: int) -> None:
+    """Refuse several draws where each would be the whole pool: the same windows, reordered.
+
+    Args:
+        pool: Windows of the pool.
+        count: Windows of a draw.
+        seeds: Draws.
+
+    Raises:
+        UsageError: Says how to have one draw, or draws that differ.
+    """
+    if seeds > 1 and pool == count:
+        raise UsageError(
+            f"the calibration part of the text holds {pool} windows, just those of one draw, so "
+            f"{seeds} draws would be the same windows and a deviation over them would say "
+            "nothing; give --seeds 1, lower --samples or --seqlen, or take a longer text"
+        )
+
+
+def too_common(pool: int, count: int, seeds: int) -> str:
+    """A warning where draws share most of their windows; empty where they do not.
+
+    Two draws of ``count`` windows share ``count / pool`` of them on average.
+    """
+    share = count / pool
+    if seeds < 2 or share <= MOST_COMMON:
+        return ""
+    return (
+        f"any two draws share {100 * share:.0f} % of their windows on average, so ± says too "
+        "little; lower --samples or --seqlen, or take a longer text"
+    )
+
+
 def draw_windows(pool: Tensor, count: int, seed: int) -> Tensor:
     """``count`` different windows of the pool in an order of the seed's own.
 

@@ -28,7 +28,11 @@ INSTALL = (
     f"peer/bin/python -m pip install '{PACKAGE}==0.14.*', and add --peer peer/bin/python"
 )
 WORKER = Path(__file__).with_name("peer_llm_compressor.py")
-_VERSION = f"import importlib.metadata as m; print(m.version({PACKAGE!r}))"
+# What decides its figures: the peer's own arithmetic and its environment's.
+_VERSION = (
+    "from importlib.metadata import version as v; "
+    f"print(v({PACKAGE!r}), 'torch', v('torch'), 'transformers', v('transformers'))"
+)
 
 
 def interpreter_of(text: str) -> str:
@@ -38,7 +42,7 @@ def interpreter_of(text: str) -> str:
 
 
 def peer_version(python: str | None) -> str:
-    """Version of llm-compressor in an environment.
+    """Versions of llm-compressor, torch and transformers in an environment, as one text.
 
     Args:
         python: The environment's interpreter.

@@ -20,6 +20,8 @@ class Comparison:
         baseline: What changes are against.
         dense: Sealed perplexity of the dense model; None when it could not be measured.
         protocol: All that the figures depend on.
+        command: Shell line that repeats it.
+        commits: Commits of the program that measured the cells, each once.
         tune: Trials that every tunable strength had.
         finished: Cells that were tried.
         planned: Cells in all; more than ``finished`` where the run was interrupted.
@@ -31,6 +33,8 @@ class Comparison:
     baseline: str
     dense: float | None
     protocol: Mapping[str, Any]
+    command: str = ""
+    commits: tuple[str, ...] = ()
     tune: int = 0
     finished: int = 0
     planned: int = 0
@@ -63,6 +67,8 @@ class Comparison:
         """Plain JSON form."""
         return {
             "model": self.model,
+            "command": self.command,
+            "commits": list(self.commits),
             "baseline": self.baseline,
             "dense_perplexity": self.dense,
             "tune": self.tune,
@@ -78,8 +84,8 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     """Make rows and advice from records.
 
     Args:
-        body: ``model``, ``protocol``, ``tune``, ``planned`` (how many cells there are in all),
-            ``dense`` (a record) and ``cells``: one object per method, budget and draw with
+        body: ``model``, ``command``, ``protocol``, ``tune``, ``planned`` (how many cells there are
+            in all), ``dense`` (a record) and ``cells``: one object per method, budget and draw with
             ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``.
     """
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -100,6 +106,7 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     baseline = baseline_of([method for method, _ in grouped])
     record = body["dense"]
     dense = record["sealed"]["perplexity"] if record["status"] == OK else None
+    commits = [r.get("commit") for r in (record, *(cell["record"] for cell in body["cells"]))]
     rows: Sequence[Row] = make_rows(measured, record, baseline)
     return Comparison(
         model=body["model"],
@@ -108,6 +115,8 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         baseline=baseline,
         dense=dense,
         protocol=body["protocol"],
+        command=body["command"],
+        commits=tuple(dict.fromkeys(filter(None, commits))),
         tune=body["tune"],
         finished=len(body["cells"]),
         planned=body["planned"],

@@ -1,9 +1,11 @@
 """Figures and protocol as short texts, the same in every form of the table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.comparison.draws import too_common
+from autoprune.comparison.methods import PEER
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import OK, Row
 
@@ -81,6 +83,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         if result.tune
         else "none; every method at its defaults"
     )
+    warning = too_common(p["calibration_pool"], p["calibration_windows"], p["seeds"])
     cut = f"{result.finished} of {result.planned} cells so far; the same command goes on"
     return [
         *([("unfinished", cut)] if result.finished < result.planned else []),
@@ -97,13 +100,15 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"{p['calibration_pool']}, {p['selection_windows']} selection, "
             f"{p['sealed_windows']} sealed ({p['sealed_digest'][:12]})",
         ),
-        ("draws", f"{p['seeds']}: {draws}"),
+        ("overlap", _overlap(p["overlap"])),
+        ("draws", f"{p['seeds']}: {draws}" + (f"; {warning}" if warning else "")),
         ("tuning", tuned),
         ("sealed", f"read {p['sealed_touches']} times so far, by searches, evaluations and cells"),
         ("numbers", f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}"),
         (
             "made",
-            f"{p['date']}, autoprune {p['versions']['autoprune']}, torch {p['versions']['torch']}, "
+            f"{p['date']}, {_code(result)}, torch {p['versions']['torch']}, "
+            f"transformers {p['versions']['transformers']}, "
             f"{p['machine']['processor']}, {p['machine']['threads']} threads",
         ),
         (
@@ -111,8 +116,37 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"95 %, bootstrap over windows of the paired difference to {result.baseline}, losses "
             "averaged over the draws that both have; ± is the sample deviation over draws",
         ),
-        ("seconds", "scores, masks and repair; not the statistics that a draw's methods share"),
+        (
+            "seconds",
+            "scores, masks and repair; not the statistics of the dense model, which a draw's "
+            f"methods share; with the passes that sequential methods, walk, ebft and {PEER} make",
+        ),
     ]
+
+
+def _overlap(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Documents that share a run of words with another part, by pair of parts."""
+    sizes = list(dict.fromkeys(pair["words"] for pair in pairs))
+    counts: dict[str, list[str]] = {}
+    for pair in pairs:
+        name = f"{pair['first']} with {pair['second']}"
+        counts.setdefault(name, []).append(f"{pair['shared']} of {pair['checked']}")
+    found = ", ".join(f"{name} {' and '.join(shared)}" for name, shared in counts.items())
+    return f"documents that share {' and '.join(map(str, sizes))} words after the drop: {found}"
+
+
+def _code(result: Comparison) -> str:
+    """Version and commits: of this run, and of cells that others measured."""
+    own = result.protocol["commit"]
+    others = [_short(commit) for commit in result.commits if commit != own]
+    said = f"autoprune {result.protocol['versions']['autoprune']}"
+    said += f", commit {_short(own)}" if own else ""
+    return said + (f", cells also of commit {', '.join(others)}" if others else "")
+
+
+def _short(commit: str) -> str:
+    head, space, changed = commit.partition(" ")
+    return head[:12] + space + changed
 
 
 def unavailable(result: Comparison) -> list[str]:

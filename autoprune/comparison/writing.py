@@ -29,6 +29,7 @@ REPEATED = (
     "sealed_windows",
     "tokenizer",
     "dtype",
+    "commit",
     "date",
 )
 

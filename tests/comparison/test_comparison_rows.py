@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from autoprune.comparison.documents import escape, latex, markdown
+from autoprune.comparison.documents import escape, latex, markdown, overview
 from autoprune.comparison.result import Comparison, gather
 from autoprune.comparison.rows import relative_change
 from autoprune.comparison.writing import FILES, write_all
@@ -21,6 +21,11 @@ PROTOCOL: dict[str, Any] = {
     "split_seed": 0,
     "splits_digest": "cd" * 32,
     "shared_documents": 0,
+    "overlap": [
+        {"first": a, "second": b, "words": n, "checked": 9, "shared": 10 - n}
+        for a, b in (("calibration", "selection"), ("selection", "sealed"))
+        for n in (8, 10)
+    ],
     "seqlen": 8,
     "calibration_windows": 4,
     "calibration_pool": 48,
@@ -35,7 +40,8 @@ PROTOCOL: dict[str, Any] = {
     "device": "cpu",
     "tokenizer": "67" * 32,
     "date": "2026-01-01T00:00:00+00:00",
-    "versions": {"autoprune": "0", "torch": "2"},
+    "versions": {"autoprune": "0", "torch": "2", "transformers": "5"},
+    "commit": "89" * 20,
     "machine": {"processor": "a machine", "threads": 1},
 }
 BASE = [1.0, 1.2, 0.9, 1.1, 1.3, 0.8]
@@ -52,6 +58,7 @@ def record(sealed: list[float], selection: float, seconds: float = 1.0) -> dict[
         "prunable": 1000,
         "prune_seconds": seconds,
         "note_count": 1,
+        "commit": "89" * 20,
         "sealed": part(sealed),
         "selection": part([selection] * 4),
     }
@@ -69,7 +76,7 @@ def moved(by: float) -> list[float]:
 
 def body(*cells: dict[str, Any]) -> dict[str, Any]:
     dense = record(moved(-0.5), 0.5)
-    base = {"model": "m", "tune": 2, "protocol": PROTOCOL, "dense": dense}
+    base = {"model": "m", "tune": 2, "protocol": PROTOCOL, "dense": dense, "command": "again m"}
     return base | {"cells": list(cells), "planned": len(cells)}
 
 
@@ -169,9 +176,25 @@ def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> N
     text = markdown(known)
     assert "unavailable: no room | left" in text and "500 of 1,000" in text
     assert "read 7 times" in text and "| **" in text
+    shared = "calibration with selection 2 of 9 and 0 of 9, selection with sealed 2 of 9 and 0 of 9"
+    assert f"share 8 and 10 words after the drop: {shared}" in text
+    assert "seconds (shared statistics apart)" in text
+    assert stored["command"] == "again m" and text.endswith("```\nagain m\n```\n")
     made = latex(known)
     assert made.count(r"\\") == 5 and "\\textbf{" in made and "50 \\%" in made
     assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_commits_that_measured_are_named(known: Comparison) -> None:
+    assert known.commits == ("89" * 20,)
+    assert "autoprune 0, commit 898989898989, torch 2, transformers 5" in markdown(known)
+    older = record(BASE, 1.0) | {"commit": "ab" * 20 + " with changes"}
+    mixed = markdown(gather(body(cell("wanda", older))))
+    assert "commit 898989898989, cells also of commit abababababab with changes, torch" in mixed
+    installed = record(BASE, 1.0) | {"commit": None}
+    raw = body(cell("wanda", installed)) | {"dense": installed}
+    raw["protocol"] = PROTOCOL | {"commit": None}
+    assert "commit" not in markdown(gather(raw))
 
 
 def test_an_interrupted_run_says_so(known: Comparison) -> None:
@@ -205,6 +228,8 @@ def test_pairs_are_over_the_draws_that_both_have() -> None:
     assert "Pairs are over the draws that both have, at least 2 of 3." in advice.text
     text = markdown(found)
     assert "(2 of 3 draws)" in text and "over 2 draws of both" in text
+    (line,) = [line for line in overview(found) if line[0] == "wanda"]
+    assert "(2 of 3 draws)" in line[1] and "(2 of 3 draws)" in latex(found)
     # The same draws everywhere: nothing of it is said.
     same = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", record(BASE, 1.1))))
     assert "draws that" not in same.advice[0].text

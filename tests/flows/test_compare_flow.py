@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,14 +14,17 @@ import pytest
 import torch
 from small_comparison import SMALL
 
+from autoprune import numerics
 from autoprune.comparison.measuring import check_zeros
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from flows.cli import main
+from flows.cli_parser import build_parser
 from flows.compare import compare
 from flows.compare_params import CompareParams
+from flows.params import checked
 from tasks.compare_bench import windows_digest
 
 
@@ -53,6 +57,55 @@ def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
     other = compared(tiny_folder, text_file, "wanda", windows=5)
     assert other["cached"] == 0
     assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
+
+
+def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    # Nine words end every document, after one that it has alone: eight are shared, ten are not.
+    planted = tmp_path / "planted.txt"
+    documents = enumerate(text_file.read_text().split("\n\n"))
+    planted.write_text("\n\n".join(f"{text} {n} k l m n o p q r s" for n, text in documents))
+    small = {"seeds": 1, "methods": "wanda", "text": planted}
+
+    first = compared(tiny_folder, **small)
+    pairs = first["protocol"]["overlap"]
+    assert [(pair["first"], pair["second"]) for pair in pairs if pair["words"] == 8] == [
+        ("calibration", "selection"),
+        ("calibration", "sealed"),
+        ("selection", "sealed"),
+    ]
+    assert {pair["words"] for pair in pairs if pair["shared"]} == {8}
+    assert all(pair["shared"] == pair["checked"] > 0 for pair in pairs if pair["words"] == 8)
+
+    half = compared(tiny_folder, **small, dtype="bfloat16")
+    assert (half["measured"], half["cached"]) == (2, 0)
+    assert [r["protocol"]["dtype"] for r in (first, half)] == ["float32", "bfloat16"]
+    assert half["folder"] != first["folder"]
+    assert row(half, "wanda")["perplexity"] != row(first, "wanda")["perplexity"]
+    assert ("numbers", "bfloat16 on cpu") in [
+        (name, text.partition(",")[0]) for name, text in half["protocol_lines"]
+    ]
+    monkeypatch.setattr(numerics, "computed_by", lambda: {"transformers": "another"})
+    assert compared(tiny_folder, **small)["cached"] == 0
+    caplog.clear()
+    crowded = compared(tiny_folder, **small | {"samples": 200, "seeds": 2})
+    said = "any two draws share 82 % of their windows on average"
+    assert said in caplog.text and said in dict(crowded["protocol_lines"])["draws"]
+
+
+def test_the_record_holds_the_line_that_repeats_it() -> None:
+    params = CompareParams(
+        model="my model", methods="wanda,expr:(abs(W) * x_norm)", sparsity=[0.5, 0.55],
+        pattern=["2:4"], selection_windows=9, seed=3, dtype="bfloat16", output="here",
+    )  # fmt: skip
+    line = params.command()
+    assert "here" not in line and line.startswith("autoprune compare 'my model' --methods ")
+    args = build_parser().parse_args(shlex.split(line)[1:])
+    fields = {name: getattr(args, name) for name in CompareParams.model_fields}
+    assert checked(CompareParams, fields).settings() == params.settings()
+    assert CompareParams(model="m").command() == "autoprune compare m"
 
 
 def test_all_commands_count_looks_in_one_ledger(
@@ -196,6 +249,9 @@ def test_the_command_prints_the_table_and_writes_every_form(
     assert main(words(tiny_folder, text_file, *choice, "--json")) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["measured"] == 0 and len(record["rows"]) == 8
+    assert record["command"].startswith(f"autoprune compare {tiny_folder} --metrics wanda,ria")
+    assert record["command"] in (out / "comparison.md").read_text()
+    assert record["protocol"]["commit"] in (*record["commits"], None)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +268,7 @@ def test_the_command_prints_the_table_and_writes_every_form(
         (["--methods", "wanda", "--tune", "99"], "less than or equal to 6"),
         (["--methods", "wanda", "--windows", "4000"], "lower --windows or --seqlen"),
         (["--methods", "wanda", "--samples", "9000"], "lower --samples or --seqlen"),
+        (["--methods", "wanda", "--samples", "229", "--seeds", "3"], "3 draws would be the same"),
         (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),
         (["--methods", "wanda", "--corpus", "self-generated"], "written by the model itself"),
         (["--methods", "wanda", "--corpus", "wikipeda-sample"], "did you mean wikipedia-sample"),

@@ -160,6 +160,7 @@ def test_a_worker_with_other_text_or_another_model_refuses(
     for change, said in (
         ({"parts": sheet["parts"] | {"sealed": "00" * 32}}, "sealed windows .*digest differs"),
         ({"model_digest": "00" * 32}, "model .*digest differs"),
+        ({"computed_by": sheet["computed_by"] | {"torch": "1"}}, "and the comparison by 1;"),
     ):
         with pytest.raises(AutopruneError, match=said):
             remote.run_job(job | {"bench": sheet | change})

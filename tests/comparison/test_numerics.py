@@ -1,0 +1,105 @@
+"""Figures that a change of the code must not move unnoticed: kept cells would be stale."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_subject import tiny_subject
+from torch import Tensor
+
+import autoprune
+from autoprune import numerics
+from autoprune.allocation import ModelContext
+from autoprune.calibration.store import Store
+from autoprune.comparison.measuring import needs_of, prune_by
+from autoprune.comparison.methods import parse_method
+from autoprune.comparison.plan import Target
+from autoprune.comparison.shared import SharedStatistics
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.loading import LoadedModel
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import DenseWeights
+
+# Mean loss after pruning half of the weights, by method. `random` and `ebft` are left out: versions
+# of torch draw, and processors round, otherwise.
+LOSSES = {
+    "magnitude": 6.166218976820669,
+    "wanda": 6.347382005183928,
+    "ria": 6.232976115519,
+    "gblm": 6.262540146227806,
+    "sparsegpt": 6.203510953534034,
+    "sparsegpt+none": 6.150915857284299,
+    "wanda+owl:m=2": 6.289512905382341,
+    "wanda+alpha": 6.259451621963131,
+    "wanda+dlp": 6.331331924084695,
+    "wanda+sdsa": 6.264195911345944,
+    "wanda+ramp": 6.299863744166589,
+    "wanda+reversed:sdsa": 6.26391117803512,
+    "wanda+dsnot": 6.361407122304362,
+    "wanda+mrp": 6.2960077408821356,
+    "wanda+walk:mrp": 6.305266270714421,
+    "wanda+sparseswaps": 6.19573708503477,
+    "wanda+alps": 6.364411215628348,
+    "wanda+sequential": 6.398025418481519,
+}
+# The number that they are kept under.
+NUMBER = 1
+
+
+def fixed_subject() -> LoadedModel:
+    """A tiny Llama whose weights follow from a formula, whatever initialises models."""
+    subject = tiny_subject()
+    with torch.no_grad():
+        for place, parameter in enumerate(subject.model.parameters()):
+            steps = torch.arange(parameter.numel(), dtype=torch.float64) + 1
+            values = torch.sin(steps * steps * (0.61 + 0.01 * place)).reshape(parameter.shape)
+            scale, middle = (0.1, 1.0) if parameter.ndim == 1 else (0.3, 0.0)
+            parameter.copy_(middle + scale * values)
+    return subject
+
+
+def fixed_windows(count: int, start: int) -> Tensor:
+    steps = torch.arange(count * 32) + start
+    return (steps * steps * 7 + steps * 3) % 251 + 2
+
+
+def test_figures_are_those_that_are_kept_under_this_number(tmp_path: Path) -> None:
+    loaded = fixed_subject()
+    layers = prunable_linears(loaded.model)
+    windows = fixed_windows(6, 0).reshape(6, 32)
+    unseen = fixed_windows(4, 999).reshape(4, 32)
+    methods = [parse_method(name) for name in LOSSES]
+    expected = frozenset[str]().union(*map(needs_of, methods))
+    shared = SharedStatistics(loaded, Store(tmp_path), windows, expected=expected)
+    context = ModelContext(layers, shared.require(()), 0)
+    dense = DenseWeights(layers)
+    found = {}
+    for method in methods:
+        with dense:
+            prune_by(
+                method,
+                Target(0.5),
+                0,
+                loaded=loaded,
+                layers=layers,
+                windows=windows,
+                shared=shared,
+                context=context,
+            )
+            nll = evaluate_windows(loaded.model, unseen).nll
+        found[method.name] = sum(nll) / len(nll)
+    what = (
+        "figures changed: raise NUMERICS in autoprune/numerics.py, and write NUMBER and LOSSES anew"
+    )
+    assert found == pytest.approx(LOSSES, rel=1e-5), what
+    assert numerics.NUMERICS == NUMBER, what
+
+
+def test_what_decides_figures_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "version", lambda name: f"of {name}")
+    assert numerics.computed_by() == {
+        "autoprune": autoprune.__version__,
+        "numerics": str(NUMBER),
+        "torch": "of torch",
+        "transformers": "of transformers",
+    }
