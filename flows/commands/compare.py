@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=("quick", "paper", "full"),
         help=(
-            "methods and budgets by name (default quick); times are of a model of 135 million "
-            "parameters on 2 cores; quick: 6 methods at 50 and 60 %%, 1 draw, 10 minutes; paper: "
-            "19 at 50, 60, 70 %% and 2:4, 3 draws, strengths tuned, with the published ones, the "
-            "best repairs and two controls, 5 hours; full: paper and 9 more, slow repairs among "
-            "them, 9 hours"
+            "methods and budgets by name (default quick), and about how long 135 million "
+            "parameters take on 2 cores; quick: 6 methods at 50 and 60 %%, 1 draw, 10 minutes; "
+            "paper: 19 at 50, 60, 70 %% and 2:4, 3 draws, strengths tuned, the published ones, "
+            "the best repairs and two controls, 5 hours; full: paper and 9 more, slow repairs "
+            "among them, 9 hours"
         ),
     )
     which.add_argument("--metrics", metavar="LIST", help="cross product: metrics")
