@@ -1,16 +1,38 @@
-"""A cost-aware bandit over operators: what gains most nats per token in a second."""
+"""A bandit over operators: what gains most nats per token for its share of the limits."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # An operator that was never tried is taken for its source's average, worth so many pulls.
 PRIOR_PULLS = 1.0
 # How much of what the source's other operators showed counts as knowledge of this one.
 KINSHIP = 0.25
-CHEAPEST, DEAREST = 0.7, 8.0
 # Weight of what was seen one pull earlier: early gains are large and say little of later ones.
 MEMORY = 0.96
+# A price is at least this share of the average one, so that what costs nothing is no division.
+LEAST_PRICE = 1e-3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a search may use; None where there is no limit.
+
+    Args:
+        seconds: Of designer, validation and measurement.
+        tokens: Of the designer.
+        candidates: Pulls.
+    """
+
+    seconds: float | None = None
+    tokens: float | None = None
+    candidates: float | None = None
+
+    def share(self, seconds: float, tokens: float) -> float:
+        """The part of all limits that one pull uses, summed; seconds alone where none is set."""
+        used = ((seconds, self.seconds), (tokens, self.tokens), (1.0, self.candidates))
+        limited = [(amount, limit) for amount, limit in used if limit]
+        return sum(amount / limit for amount, limit in limited) if limited else seconds
 
 
 @dataclass
@@ -20,17 +42,40 @@ class Arm:
     Args:
         pulls: How often it was chosen and has reported.
         reward: Sum of gains in nats per token, never negative.
-        cost: Sum of seconds.
+        seconds: Sum until the pulls could be judged.
+        whole: Sum of the seconds that promoted candidates took from there on.
+        tokens: Sum of the designer's.
     """
 
     pulls: float = 0.0
     reward: float = 0.0
-    cost: float = 0.0
+    seconds: float = 0.0
+    whole: float = 0.0
+    tokens: float = 0.0
+
+    def mean(self, total: float) -> float:
+        """A sum per pull; 0 where there was none."""
+        return total / self.pulls if self.pulls else 0.0
+
+    def add(self, other: "Arm") -> None:
+        """Count another arm's pulls as this one's."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def fade(self) -> None:
+        """Let everything count less."""
+        for name, value in vars(self).items():
+            setattr(self, name, MEMORY * value)
 
 
 @dataclass
 class Bandit:
-    """Upper confidence bound of an arm's gain, divided by what a pull of it costs.
+    """Upper confidence bound of an arm's gain, divided by the price of a pull.
+
+    The price is the share of the set limits that a pull uses, ``(s + W) / S + t / T + 1 / C`` with
+    s its seconds until it can be judged, t its tokens, and S, T, C the limits. W is the mean, over
+    the pulls of *all* arms, of what whole measurements took: a promising candidate is measured
+    longer, for which its arm is not to blame.
 
     Arms of one source (the designer, or moves without it) lend each other their averages, so that
     a weak designer loses all its operators' slots after a few pulls and not after one of each.
@@ -38,11 +83,13 @@ class Bandit:
     Args:
         arms: Names, in the order in which equals are tried.
         sources: Source of each arm; an arm without one stands alone.
+        limits: What the search may use.
         exploration: Weight of the uncertainty, in units of the best gain seen.
     """
 
     arms: Sequence[str]
     sources: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
     exploration: float = 0.3
     known: dict[str, Arm] = field(default_factory=dict)
     largest: float = 0.0
@@ -57,57 +104,59 @@ class Bandit:
         order = [arm for arm in self.arms if arm in available] or list(available)
         return max(order, key=lambda arm: (self.index(arm, planned), -order.index(arm)))
 
-    def update(self, arm: str, gain: float, cost: float) -> None:
+    def update(
+        self, arm: str, gain: float, seconds: float, *, whole: float = 0.0, tokens: float = 0.0
+    ) -> None:
         """Report the outcome of one pull.
 
         Args:
             gain: Nats per token gained over the best so far; losses count 0.
-            cost: Seconds until it could be judged, the designer's and the first rung's.
+            seconds: Until it could be judged: the designer's, the sandbox's and the first rung's.
+            whole: Seconds on all windows, where it came that far.
+            tokens: Of the designer.
         """
         for other in self.known.values():
-            other.pulls *= MEMORY
-            other.reward *= MEMORY
-            other.cost *= MEMORY
-        self.largest *= MEMORY
-        entry = self.known.setdefault(arm, Arm())
-        entry.pulls += 1
-        entry.reward += max(0.0, gain)
-        entry.cost += cost
-        self.largest = max(self.largest, gain)
+            other.fade()
+        self.largest = max(MEMORY * self.largest, gain)
+        pull = Arm(1.0, max(0.0, gain), seconds, whole, tokens)
+        self.known.setdefault(arm, Arm()).add(pull)
 
     def index(self, arm: str, planned: Mapping[str, int]) -> float:
-        """What a pull promises, per average pull's cost."""
-        own, kin, everything = self.known.get(arm, Arm()), self._kin(arm), self._sum(self.known)
+        """What a pull promises, per average pull's price."""
+        own, kin, everything = self.known.get(arm, Arm()), self._kin(arm), _sum(self.known.values())
         weight = own.pulls + PRIOR_PULLS
-        reward = (own.reward + PRIOR_PULLS * _mean(kin.reward, kin)) / weight
+        reward = (own.reward + PRIOR_PULLS * kin.mean(kin.reward)) / weight
         waiting = planned.get(arm, 0)
         others = sum(planned.get(name, 0) for name in self._family(arm)) - waiting
         seen = own.pulls + waiting + KINSHIP * (kin.pulls - own.pulls + others)
         total = everything.pulls + sum(planned.values())
         bonus = self.exploration * math.sqrt(math.log(total + 2.0) / (seen + 1.0))
-        return (reward / (self.largest or 1.0) + bonus) / self._relative_cost(own, kin, everything)
+        return (reward / (self.largest or 1.0) + bonus) / self._price(own, kin, everything)
 
-    def _relative_cost(self, own: Arm, kin: Arm, everything: Arm) -> float:
-        average = _mean(everything.cost, everything)
+    def _price(self, own: Arm, kin: Arm, everything: Arm) -> float:
+        """Price of a pull in units of the average one; an untried arm's is its source's."""
+        whole = everything.mean(everything.whole)
+        average = self.limits.share(
+            everything.mean(everything.seconds) + whole, everything.mean(everything.tokens)
+        )
         if average <= 0.0:
             return 1.0
-        prior = _mean(kin.cost, kin) if kin.pulls else average
-        expected = (own.cost + PRIOR_PULLS * prior) / (own.pulls + PRIOR_PULLS)
-        return min(DEAREST, max(CHEAPEST, expected / average))
+        like = kin if kin.pulls else everything
+        weight = own.pulls + PRIOR_PULLS
+        seconds = (own.seconds + PRIOR_PULLS * like.mean(like.seconds)) / weight
+        tokens = (own.tokens + PRIOR_PULLS * like.mean(like.tokens)) / weight
+        return max(LEAST_PRICE, self.limits.share(seconds + whole, tokens) / average)
 
     def _family(self, arm: str) -> list[str]:
         source = self.sources.get(arm, arm)
         return [name for name in self.arms if self.sources.get(name, name) == source] or [arm]
 
     def _kin(self, arm: str) -> Arm:
-        return self._sum(self._family(arm))
-
-    def _sum(self, names: Mapping[str, Arm] | Sequence[str]) -> Arm:
-        found = [self.known[name] for name in names if name in self.known]
-        return Arm(
-            sum(a.pulls for a in found), sum(a.reward for a in found), sum(a.cost for a in found)
-        )
+        return _sum(self.known[name] for name in self._family(arm) if name in self.known)
 
 
-def _mean(value: float, arm: Arm) -> float:
-    return value / arm.pulls if arm.pulls else 0.0
+def _sum(arms: Iterable[Arm]) -> Arm:
+    total = Arm()
+    for arm in arms:
+        total.add(arm)
+    return total

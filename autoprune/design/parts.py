@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 from autoprune.allocation import Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
 from autoprune.errors import UsageError
 from autoprune.recipe import Group
 from autoprune.solvers import Chain, Solver, Walk, build_solver
+from autoprune.solvers.plain import WALK
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -71,6 +73,13 @@ def canonical_solver(text: str) -> str:
     return build_solver(text).text
 
 
+def chain(text: str) -> str:
+    """Names of all repairs in a text without their parameters: ``walk:mrp``, ``mrp+ebft``."""
+    whole = canonical_solver(text)
+    walked = f"{WALK}:" if whole.startswith(f"{WALK}:") else ""
+    return walked + "+".join(family(part) for part in whole.removeprefix(walked).split("+"))
+
+
 def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
     """Tunable numbers of an allocation with their ranges, by name, defaults included."""
     allocator = build_allocator(text)
@@ -81,9 +90,17 @@ def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Ra
 
 
 def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
-    """Tunable numbers of a repair with their ranges; none for chains of repairs."""
-    solver = _walker(build_solver(text))
-    return {} if isinstance(solver, Chain) else _numbers(solver, choices)
+    """Tunable numbers of a repair with their ranges; chains of layers' repairs have none.
+
+    Those of a block's tuning are called ``ebft.rate``; the others by their own name.
+    """
+    whole = build_solver(text)
+    solver = _walker(whole)
+    found = {} if isinstance(solver, Chain) else _numbers(solver, choices)
+    tuning = whole.tuning if isinstance(whole, Walk) else None
+    if tuning is not None:
+        found |= {f"{tuning.NAME}.{key}": n for key, n in _numbers(tuning, choices).items()}
+    return found
 
 
 def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
@@ -99,11 +116,15 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
 def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     """The repair with other numbers."""
     solver = build_solver(text)
-    if not values:
-        return solver.text
-    changed = dataclasses.replace(_walker(solver), **values)
-    whole = dataclasses.replace(solver, inner=changed) if isinstance(solver, Walk) else changed
-    return whole.text
+    own = {name: value for name, value in values.items() if "." not in name}
+    changed = dataclasses.replace(_walker(solver), **own) if own else _walker(solver)
+    if not isinstance(solver, Walk):
+        return changed.text
+    tuning = solver.tuning
+    if tuning is not None:
+        rest: dict[str, Any] = {n.partition(".")[2]: v for n, v in values.items() if n not in own}
+        tuning = dataclasses.replace(tuning, **rest)
+    return dataclasses.replace(solver, inner=changed, tuning=tuning).text
 
 
 def _walker(solver: Solver) -> Solver:

@@ -28,6 +28,7 @@ class Entry:
         duplicate_of: Alias of the older entry whose result it shares.
         code: Why it was rejected or is a duplicate; empty otherwise.
         results: Measurements by rung; a duplicate holds the other's.
+        direct: It goes to all windows at once, since few windows and masks alone cannot judge it.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         elsewhere: Measurements at other sparsities.
         fails_elsewhere: It could not be measured at one of them, so it is not the best.
@@ -55,6 +56,7 @@ class Entry:
     duplicate_of: str | None = None
     validation: Validation | None = None
     results: dict[int, Measurement] = field(default_factory=dict)
+    direct: bool = False
     proxied: bool = False
     elsewhere: dict[float, Measurement] = field(default_factory=dict)
     fails_elsewhere: bool = False

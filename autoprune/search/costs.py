@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from statistics import fmean
 
-from autoprune.design.parts import family
+from autoprune.design.parts import chain
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.spec import SearchSpec
+from autoprune.solvers.plain import WALK
 
 # A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
+# Walking the blocks adds one pass of the model, which is little beside a repair.
 ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0}
 ASSUMED_OTHER = 6.0
 
@@ -40,22 +42,27 @@ class Costs:
 
     def plain(self) -> float:
         """Mean seconds on all selection windows without repair."""
-        return _mean(self._seconds(family(self.spec.proxy))) or _mean(
+        return _mean(self._seconds(chain(self.spec.proxy))) or _mean(
             e.results[2].seconds for e in self.archive if 2 in e.results
         )
 
     def repair(self, solver: str) -> float:
-        """Seconds that a repair adds."""
+        """Seconds that a repair adds: as measured, or else the sum of its parts."""
         if solver == self.spec.proxy:
             return 0.0
-        name = family(solver)
+        name = chain(solver)
+        if self._seconds(name):
+            return self._added(name)
+        return sum(self._added(part) for part in name.removeprefix(f"{WALK}:").split("+"))
+
+    def _added(self, name: str) -> float:
         known = self._seconds(name)
         if not known:
             return self.plain() * ASSUMED_REPAIR.get(name, ASSUMED_OTHER)
         return max(0.0, _mean(known) - self.plain())
 
     def _seconds(self, name: str) -> list[float]:
-        """Seconds of whole measurements with a repair of this family."""
+        """Seconds of whole measurements with just these repairs, whatever their parameters."""
         return [e.results[2].seconds for e in self.archive if _measured_with(e, name)]
 
 
@@ -63,7 +70,7 @@ def _measured_with(entry: Entry, name: str) -> bool:
     recipe = entry.recipe
     # A duplicate holds its owner's figures; they would count twice.
     own = entry.duplicate_of is None and 2 in entry.results
-    return own and recipe is not None and family(recipe.solver) == name
+    return own and recipe is not None and chain(recipe.solver) == name
 
 
 def _mean(values: Iterable[float]) -> float:

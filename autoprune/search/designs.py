@@ -75,6 +75,7 @@ class Designs:
                 steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
             outcomes = (yield steps) if steps else {}
             self.state.charge(outcomes.values())
+            self.state.asking_seconds += sum(outcome.seconds for outcome in outcomes.values())
             # Forms as they stood when the slots were planned, whatever is entered meanwhile.
             forms = [self._requests.form(slot.plan) for slot in active]
             for slot, form in zip(active, forms, strict=True):
@@ -145,7 +146,7 @@ class Designs:
         order = len(self.archive.designed()) + 1
         entry = Entry(f"C{order}", order, plan.operator, plan.recipe)
         entry.generation, entry.slot, entry.parents = generation, plan.slot, plan.parents
-        entry.repaired = repaired
+        entry.repaired, entry.direct = repaired, plan.direct
         slot.entry = self.archive.add(entry)
         if isinstance(outcome, Reply):
             slot.answer = outcome.text

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from autoprune.design.formulas import expression_of, reduced
-from autoprune.design.parts import canonical_solver, family
+from autoprune.design.parts import canonical_solver
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
@@ -17,16 +17,21 @@ from autoprune.search.moves import (
     recipe_key,
     recombined,
 )
-from autoprune.search.randomness import stream, stream_seed
+from autoprune.search.randomness import stream
 from autoprune.search.state import (
     DESIGN_OPERATORS,
     FREE_OPERATORS,
     STALE_GENERATIONS,
     State,
 )
-from autoprune.search.tuning import numbers, suggest, tunable_form
+from autoprune.search.tuners import tuned
 
 ATTEMPTS = 12
+# Every repair once on the best masks; no operator that the bandit chooses, nor credited by it.
+SWEEP = "sweep"
+# A generation has a slot for the designer at least while its answers took no more than this share
+# of the seconds spent: a model that never helps wastes a fifth of a search and one answer.
+FLOOR = 0.2
 # Characters of a formula below which there is nothing to leave out.
 WORTH_SIMPLIFYING = 24
 POOL = 8
@@ -44,6 +49,7 @@ class Plan:
         recipe: Set when no LLM is needed.
         dropped: Term that an ablation leaves out.
         part: The one part that the designer may write; the rest is the first parent's.
+        direct: Few windows and masks alone cannot judge it.
     """
 
     slot: int
@@ -53,6 +59,7 @@ class Plan:
     recipe: Recipe | None = None
     dropped: str | None = None
     part: str | None = None
+    direct: bool = False
 
 
 def plan_generation(
@@ -66,7 +73,10 @@ def plan_generation(
         taken: Keys of recipes on record; what is planned without an LLM is added.
     """
     planner = _Planner(state, generation, hints, taken)
-    return [planner.plan(slot) for slot in range(count)]
+    plans = planner.sweep(count)
+    for slot in range(len(plans), count):
+        plans.append(planner.plan(slot, last=slot == count - 1))
+    return plans
 
 
 def plan_operator(
@@ -127,7 +137,32 @@ class _Planner:
             e for e in self.ranked if e.recipe and expression_of(e.recipe.metric) is not None
         ]
 
-    def plan(self, slot: int) -> Plan:
+    def sweep(self, count: int) -> list[Plan]:
+        """The best masks with repairs that none was measured with, in half of the slots.
+
+        Repairs are few and differ much, so that a draw among all possible changes finds the best
+        of them late.
+        """
+        designer = self.spec.designer
+        if designer.kind == "random" or designer.context == "list" or not self.ranked:
+            return []
+        best = self.state.archive.best() or self.ranked[0]
+        assert best.recipe is not None
+        had = {
+            canonical_solver(e.recipe.solver)
+            for e in self.state.archive
+            if e.recipe is not None and (2 in e.results or e.operator == SWEEP)
+        }
+        plans: list[Plan] = []
+        # Of an odd number the larger half in every other generation, one slot of one among them.
+        most = (count + (self.generation + 1) % 2) // 2
+        for solver in map(canonical_solver, self.choices.solvers):
+            recipe = replace(best.recipe, solver=solver)
+            if len(plans) < most and solver not in had and _take(recipe, self.taken):
+                plans.append(Plan(len(plans), SWEEP, (best.alias,), recipe=recipe, direct=True))
+        return plans
+
+    def plan(self, slot: int, *, last: bool) -> Plan:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
         if self.spec.designer.kind == "random":
             return self._random(slot, rng)
@@ -135,7 +170,10 @@ class _Planner:
             return self._mutate(slot, rng) or self._random(slot, rng)
         if self.spec.designer.context == "list":
             return Plan(slot, "list", (), self._hint(rng))
-        available = (*self._design_operators(), *FREE_OPERATORS)
+        design = self._design_operators()
+        available = (*design, *FREE_OPERATORS)
+        if last and design and self._owed():
+            available = design
         while available:
             operator = self.state.bandit.choose(available, self.planned)
             plan = self._make(slot, operator, rng)
@@ -148,6 +186,11 @@ class _Planner:
     def make(self, slot: int, operator: str) -> Plan | None:
         """The plan of a given operator; None where it has nothing to work on."""
         return self._make(slot, operator, stream(self.spec.seed, self.generation, slot, "plan"))
+
+    def _owed(self) -> bool:
+        """Whether the designer has no slot yet and its share of the time allows for one."""
+        asked = any(self.planned.get(name) for name in DESIGN_OPERATORS)
+        return not asked and self.state.asking_seconds <= FLOOR * self.state.spent.seconds
 
     def _design_operators(self) -> tuple[str, ...]:
         left_out = {"seed"} if self.generation > 1 else set()
@@ -227,9 +270,6 @@ class _Planner:
                 return Plan(slot, "random", (), recipe=recipe)
 
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
-        untried = self._untried_repair()
-        if untried is not None:
-            return Plan(slot, "mutate", (untried[0].alias,), recipe=untried[1])
         for _ in range(ATTEMPTS):
             first, second = (self._parent(rng, self.ranked) for _ in range(2))
             assert first.recipe is not None and second.recipe is not None
@@ -248,21 +288,6 @@ class _Planner:
             recipe = mutated_metric(best.recipe, rng, self.choices)
             if _take(recipe, self.taken):
                 return Plan(slot, "mutate", (best.alias,), recipe=recipe)
-        return None
-
-    def _untried_repair(self) -> tuple[Entry, Recipe] | None:
-        """The best masks with a repair that no recipe has had yet.
-
-        Repairs are few and differ much, so that a draw among all possible changes finds the best
-        of them late.
-        """
-        best = self.state.archive.best() or self.ranked[0]
-        assert best.recipe is not None
-        had = {canonical_solver(e.recipe.solver) for e in self.state.archive if e.recipe}
-        for solver in map(canonical_solver, self.choices.solvers):
-            recipe = replace(best.recipe, solver=solver)
-            if solver not in had and _take(recipe, self.taken):
-                return best, recipe
         return None
 
     def _recombine(self, slot: int) -> Plan | None:
@@ -292,37 +317,9 @@ class _Planner:
         return None
 
     def _tune(self, slot: int) -> Plan | None:
-        """All numbers of the best recipe that has any, whole results before promised ones."""
-        best = self.state.archive.best()
-        order = sorted(self.ranked, key=lambda e: (e is not best, e.score))
-        losses = _losses(self.state, self.ranked)
-        for entry in order[:3]:
-            assert entry.recipe is not None
-            form = tunable_form(entry.recipe)
-            if not numbers(form, self.choices):
-                continue
-            for attempt in range(ATTEMPTS):
-                seed = stream_seed(self.spec.seed, self.generation, slot, f"tune {attempt}")
-                recipe = suggest(form, self.choices, losses, seed)
-                if _take(recipe, self.taken):
-                    return Plan(slot, "tune", (entry.alias,), recipe=recipe)
+        turn = self.planned.get("tune", 0) + sum(e.operator == "tune" for e in self.state.archive)
+        for trial in tuned(self.state, self.ranked, (self.generation, slot), turn):
+            if _take(trial.recipe, self.taken):
+                where = (slot, "tune", trial.parents)
+                return Plan(*where, recipe=trial.recipe, direct=trial.direct)
         return None
-
-
-def _losses(state: State, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
-    """Loss of each entry; where only its masks were measured, less what its repair usually gains.
-
-    Without this, promises and results of one structure would teach the estimator two landscapes.
-    """
-    gains: dict[str, list[float]] = {}
-    for entry in entries:
-        promise = state.archive.cheap_score(entry)
-        if entry.recipe is not None and 2 in entry.results and promise is not None:
-            gains.setdefault(family(entry.recipe.solver), []).append(promise - entry.score)
-    found = []
-    for entry in entries:
-        known = gains.get(family(entry.recipe.solver), []) if entry.recipe else []
-        promised = entry.proxied and 2 not in entry.results
-        gain = sum(known) / len(known) if known and promised else 0.0
-        found.append((entry, entry.score - gain))
-    return found

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from autoprune.design.parts import family
+from autoprune.design.parts import chain, family
 from autoprune.search.archive import Entry
 from autoprune.search.budget import Purse
 from autoprune.search.randomness import stream
@@ -48,10 +48,10 @@ def promoted(
 
 
 def kind_of(entry: Entry) -> tuple[str, ...]:
-    """Comparison group, family of allocation and of repair: the cell that an entry falls into."""
+    """Comparison group, family of allocation, chain of repairs: the cell of an entry."""
     assert entry.recipe is not None
     recipe = entry.recipe
-    return recipe.group, family(recipe.allocation), family(recipe.solver)
+    return recipe.group, family(recipe.allocation), chain(recipe.solver)
 
 
 def _new_kinds(state: State, ranked: Sequence[Entry]) -> list[Entry]:

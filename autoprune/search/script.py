@@ -16,7 +16,7 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Slot
 from autoprune.search.moves import recipe_key
-from autoprune.search.planning import plan_generation, plan_operator
+from autoprune.search.planning import SWEEP, plan_generation, plan_operator
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
@@ -173,10 +173,10 @@ class Script:
                 gain = -difference.mean if difference is not None else 0.0
             improved = improved or gain > 0
             self.state.exploited += entry.operator == "exploit"
-            if entry.operator != SPARE:
-                # A promising candidate is measured longer; its operator is not to blame.
-                cost = entry.seconds - entry.whole_seconds
-                self.state.bandit.update(entry.operator, gain, cost)
+            if entry.operator not in (SPARE, SWEEP):
+                whole = entry.whole_seconds
+                used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
+                self.state.bandit.update(entry.operator, gain, **used)
         for alias in shown:
             lesson = self.state.lessons[alias]
             lesson.helpful += improved

@@ -138,6 +138,7 @@ TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
     "alpha": {"eps": (0.0, 0.6)},
     "mrp": {"damp": (0.001, 0.1)},
     "sparsegpt": {"damp": (0.001, 0.1)},
+    "ebft": {"rate": (0.003, 0.03)},
 }
 
 

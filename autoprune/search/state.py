@@ -1,12 +1,13 @@
 """The search's state: folded from outcomes, never stored."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from autoprune.design.bandit import Bandit
+from autoprune.design.bandit import Bandit, Limits
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.graph import Graph
-from autoprune.design.parts import family
+from autoprune.design.parts import chain
 from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.costs import Costs
 from autoprune.search.paired import paired_difference, rank_correlation
@@ -59,6 +60,7 @@ class State:
         generation: Generations finished.
         stale: Generations in a row without a new best.
         exploited: How many exploits have reported.
+        asking_seconds: The part of the seconds spent that went into answers of the designer.
         check_seconds: What measuring the sentinels again took last time.
         per_generation: What each finished generation used.
     """
@@ -66,15 +68,19 @@ class State:
     spec: SearchSpec
     archive: Archive
     graph: Graph = field(default_factory=Graph)
-    bandit: Bandit = field(default_factory=lambda: Bandit(OPERATORS, SOURCES))
+    bandit: Bandit = field(init=False)
     spent: Spent = field(default_factory=Spent)
     lessons: dict[str, Lesson] = field(default_factory=dict)
     generation: int = 0
     stale: int = 0
     exploited: int = 0
+    asking_seconds: float = 0.0
     check_seconds: float = 0.0
     per_generation: list[Spent] = field(default_factory=list)
     dropped_terms: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.bandit = Bandit(OPERATORS, SOURCES, _limits(self.spec))
 
     @property
     def uses_designer(self) -> bool:
@@ -136,9 +142,19 @@ class State:
                 continue
             # Each rung against the reference on its windows, since rung 1 may have changed size.
             base = fitness_of(self.reference().results[2], self.spec.fitness)
-            both = groups.setdefault(family(entry.recipe.solver), ([], []))
+            both = groups.setdefault(chain(entry.recipe.solver), ([], []))
             for rung, values in enumerate(both, 1):
                 own = fitness_of(entry.results[rung], self.spec.fitness)
                 values.append(paired_difference(own, base).mean)
         compared = [group for group in groups.values() if len(group[0]) > 1]
         return rank_correlation(*compared), sum(len(first) for first, _ in compared)
+
+
+def _limits(spec: SearchSpec) -> Limits:
+    """What prices are shares of; money as the tokens that it buys in answers of full size."""
+    budget, designer = spec.budget, spec.designer
+    tokens = math.inf if budget.tokens is None else float(budget.tokens)
+    if budget.money is not None:
+        answers = budget.money / budget.cost(designer.prompt_tokens, designer.max_tokens)
+        tokens = min(tokens, answers * (designer.prompt_tokens + designer.max_tokens))
+    return Limits(budget.seconds, None if math.isinf(tokens) else tokens, budget.candidates)

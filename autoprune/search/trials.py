@@ -7,7 +7,7 @@ from dataclasses import replace
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
-from autoprune.search.budget import reserve_seconds
+from autoprune.search.budget import Purse, reserve_seconds
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
 from autoprune.search.state import State
@@ -71,11 +71,17 @@ class Trials:
             self.share(entry, owner)
 
     def race(self, entries: Sequence[Entry], generation: int) -> Course:
-        """Few windows for all, with the proxy's repair; all windows, as it is, for the promoted."""
-        if entries and self.seconds_left() > 0:
-            yield from self._cheap_rung(entries)
-        hopeful = [e for e in entries if e.status == "measured"]
-        rising = promoted(self.state, hopeful, generation, self.seconds_left())
+        """Few windows for all, with the proxy's repair; all windows, as it is, for the promoted.
+
+        What few windows cannot judge goes to all of them at once, as far as the time lasts.
+        """
+        direct, kept = self._direct(entries)
+        others = [e for e in entries if e.alias not in direct]
+        if others and self.seconds_left() > kept:
+            yield from self._cheap_rung(others)
+        hopeful = [e for e in others if e.status == "measured"]
+        chosen = promoted(self.state, hopeful, generation, self.seconds_left() - kept)
+        rising = [*direct.values(), *chosen]
         if rising:
             outcomes = yield [self.measure_step(e, 2) for e in rising]
             self.state.charge(outcomes.values())
@@ -83,6 +89,15 @@ class Trials:
                 self.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
                 if entry.status == "measured":
                     self.note(entry, 2)
+
+    def _direct(self, entries: Sequence[Entry]) -> tuple[dict[str, Entry], float]:
+        """Entries that pass over the first rung, by alias, and the seconds that they need."""
+        few = len(entries) * self.state.costs.cheap(self.state.rung_windows)
+        left = self.seconds_left() - few
+        purse = Purse(self.state, left)
+        wanted = [e for e in entries if e.direct]
+        found = {e.alias: e for e in wanted if e.recipe is not None and purse.pays(e.recipe)}
+        return found, 0.0 if math.isinf(left) else left - purse.seconds
 
     def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
         """Recipes that differ in their repair only share one measurement of their masks."""
@@ -264,11 +279,16 @@ class Trials:
             entry.share(owner)
 
     def seconds_left(self) -> float:
-        """Seconds until the time is needed for the end; infinite without a limit."""
-        limit = self.spec.budget.seconds
-        if limit is None:
-            return math.inf
-        return limit - self.state.spent.seconds - reserve_seconds(self.state)
+        """:func:`seconds_left` of this search."""
+        return seconds_left(self.state)
+
+
+def seconds_left(state: State) -> float:
+    """Seconds until the time is needed for the end; infinite without a limit."""
+    limit = state.spec.budget.seconds
+    if limit is None:
+        return math.inf
+    return limit - state.spent.seconds - reserve_seconds(state)
 
 
 def _validation_key(entry: Entry) -> str:

@@ -1,7 +1,13 @@
-"""The tune operator: all numbers of a recipe at once by Optuna, from results on record."""
+"""The tune operator: numbers of a recipe by Optuna, from results on record.
 
+Numbers of the masks (formula, allocation) and of the repair are tuned apart: few windows with masks
+alone tell the former from each other and show nothing of the latter.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from autoprune.design.formulas import expression_of, lifted, to_candidate
 from autoprune.design.parts import (
@@ -9,18 +15,39 @@ from autoprune.design.parts import (
     Range,
     allocation_numbers,
     canonical_allocation,
+    chain,
     family,
     solver_numbers,
     with_allocation_numbers,
     with_solver_numbers,
 )
 from autoprune.recipe import Recipe
-from autoprune.search.archive import Entry
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.moves import mask_key
 
 Ranges = dict[str, Range]
+Part = Literal["metric", "allocation", "solver"]
+MASKS: tuple[Part, ...] = ("metric", "allocation")
+REPAIR: tuple[Part, ...] = ("solver",)
 STARTUP_TRIALS = 4
 # A suggestion stays within this share of a range around the value that is known to be good.
 REACH = 0.3
+# Numbers of a repair are tuned by their logarithm where the range spans at least this factor.
+DECADE = 10.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe with other numbers.
+
+    Args:
+        parents: Aliases that they come from.
+        direct: Its masks alone do not tell how good the numbers are.
+    """
+
+    recipe: Recipe
+    parents: tuple[str, ...]
+    direct: bool = False
 
 
 def tunable_form(recipe: Recipe) -> Recipe:
@@ -28,8 +55,10 @@ def tunable_form(recipe: Recipe) -> Recipe:
     return replace(recipe, metric=lifted(recipe.metric))
 
 
-def numbers(recipe: Recipe, choices: Choices) -> dict[str, tuple[float, Range]]:
-    """Everything numeric that a recipe declares, with its range, as ``PART.NAME``.
+def numbers(
+    recipe: Recipe, choices: Choices, parts: Sequence[Part] = MASKS + REPAIR
+) -> dict[str, tuple[float, Range]]:
+    """Everything numeric that parts of a recipe declare, with its range, as ``PART.NAME``.
 
     Formula constants range over a factor of four both ways, the rest as ``choices`` says.
     """
@@ -42,30 +71,35 @@ def numbers(recipe: Recipe, choices: Choices) -> dict[str, tuple[float, Range]]:
         found[f"allocation.{name}"] = known
     for name, known in solver_numbers(recipe.solver, choices).items():
         found[f"solver.{name}"] = known
-    return found
+    return {name: known for name, known in found.items() if name.partition(".")[0] in parts}
 
 
 def suggest(
-    recipe: Recipe, choices: Choices, known: Sequence[tuple[Entry, float]], seed: int
+    recipe: Recipe,
+    choices: Choices,
+    known: Sequence[tuple[Entry, float]],
+    seed: int,
+    parts: Sequence[Part] = MASKS,
 ) -> Recipe:
     """The next values to try, by a tree-structured Parzen estimator around the recipe's own.
 
     Args:
-        recipe: The best of its structure; see :func:`tunable_form`.
+        recipe: The best of its structure; for its masks see :func:`tunable_form`.
         choices: Ranges.
         known: Entries and what they lose, in nats per token; those of the recipe's structure
             teach the estimator.
         seed: Makes the suggestion repeatable.
+        parts: Whose numbers change.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    own = numbers(recipe, choices)
-    ranges = {name: _near(value, span) for name, (value, span) in own.items()}
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(low, high)
-        for name, (low, high) in ranges.items()
-    }
+    ranges: Ranges = {}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {}
+    for name, (value, span) in numbers(recipe, choices, parts).items():
+        by_log = name.startswith("solver.") and 0.0 < DECADE * span[0] <= span[1]
+        ranges[name] = low, high = _near(value, span, by_log=by_log)
+        distributions[name] = optuna.distributions.FloatDistribution(low, high, log=by_log)
     sampler = optuna.samplers.TPESampler(
         seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True
     )
@@ -80,10 +114,40 @@ def suggest(
     return _with_values(recipe, study.ask(distributions).params)
 
 
-def _near(value: float, span: Range) -> Range:
+def losses(archive: Archive, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
+    """Loss of each entry; where only its masks were measured, less what its repair usually gains.
+
+    Without this, promises and results of one structure would teach the estimator two landscapes.
+    """
+    gains: dict[str, list[float]] = {}
+    for entry in entries:
+        promise = archive.cheap_score(entry)
+        if entry.recipe is not None and 2 in entry.results and promise is not None:
+            gains.setdefault(chain(entry.recipe.solver), []).append(promise - entry.score)
+    found = []
+    for entry in entries:
+        known = gains.get(chain(entry.recipe.solver), []) if entry.recipe else []
+        promised = entry.proxied and 2 not in entry.results
+        gain = sum(known) / len(known) if known and promised else 0.0
+        found.append((entry, entry.score - gain))
+    return found
+
+
+def repaired_losses(recipe: Recipe, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
+    """Loss of the entries that have a recipe's masks and were measured with their repair."""
+    own = mask_key(recipe)
+    found = [e for e in entries if 2 in e.results and e.recipe and mask_key(e.recipe) == own]
+    return [(entry, entry.score) for entry in found]
+
+
+def _near(value: float, span: Range, *, by_log: bool) -> Range:
     low, high = span
+    centre = min(max(value, low), high)
+    if by_log:
+        factor = math.exp(REACH * math.log(high / low))
+        return max(low, centre / factor), min(high, centre * factor)
     reach = REACH * (high - low)
-    return max(low, min(value, high) - reach), min(high, max(value, low) + reach)
+    return max(low, centre - reach), min(high, centre + reach)
 
 
 def _values(
@@ -94,10 +158,10 @@ def _values(
     if other is None or _structure(other, choices) != _structure(recipe, choices):
         return None
     found = {name: value for name, (value, _) in numbers(tunable_form(other), choices).items()}
-    if found.keys() != ranges.keys():
+    if not ranges.keys() <= found.keys():
         return None
     inside = all(low <= found[name] <= high for name, (low, high) in ranges.items())
-    return found if inside else None
+    return {name: found[name] for name in ranges} if inside else None
 
 
 def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from autoprune.allocation import build_allocator
 from autoprune.design.bandit import Bandit
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import Budget, Search, planning
+from autoprune.search import Budget, DesignerSpec, Search, planning
 from autoprune.search.archive import Entry
 from autoprune.search.moves import (
     crossed_recipe,
@@ -24,8 +24,8 @@ from autoprune.search.moves import (
 )
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
-from autoprune.search.state import OPERATORS, SOURCES
-from autoprune.search.tuning import numbers, suggest, tunable_form
+from autoprune.search.state import DESIGN_OPERATORS, OPERATORS, SOURCES
+from autoprune.search.tuning import MASKS, REPAIR, numbers, suggest, tunable_form
 
 CHOICES = make_spec().choices
 
@@ -64,23 +64,28 @@ def test_recipes_that_differ_in_writing_have_one_key() -> None:
     assert recipe_key(recipe("abs(W) * x_norm", "sdsa")) != recipe_key(same[0])
 
 
-@pytest.mark.parametrize("repair", ["mrp", "walk:mrp"])
-def test_suggestions_move_all_numbers_of_a_recipe_near_the_best(repair: str) -> None:
+@pytest.mark.parametrize("repair", ["mrp", "walk:mrp", "mrp+ebft", "ebft"])
+def test_suggestions_move_numbers_of_masks_or_of_the_repair_near_the_best(repair: str) -> None:
     base = recipe("abs(W) * x_norm ** {a:0.5}", "sdsa:level=projection,strength=0.2", repair)
     spans = {name: span for name, (_, span) in numbers(base, CHOICES).items()}
-    assert spans == {
-        "metric.a": (0.125, 2.0),
-        "allocation.strength": (0.0, 0.5),
-        "solver.damp": (0.001, 0.1),
-    }
-    tries = [suggest(base, CHOICES, [], seed) for seed in range(6) for _ in range(2)]
+    masks = {"metric.a": (0.125, 2.0), "allocation.strength": (0.0, 0.5)}
+    own = {"solver.damp": (0.001, 0.1), "solver.ebft.rate": (0.003, 0.03)}
+    declared = {n: s for n, s in own.items() if ("mrp" if "damp" in n else "ebft") in repair}
+    assert spans == masks | declared and len(declared) == 1 + (repair == "mrp+ebft")
+    tries = [suggest(base, CHOICES, [], seed, MASKS) for seed in range(6) for _ in range(2)]
     assert len({tuned.digest for tuned in tries}) == 6
     for tuned in tries:
         found = {name: value for name, (value, _) in numbers(tuned, CHOICES).items()}
         assert found.keys() == spans.keys()
         assert 0.05 <= found["allocation.strength"] <= 0.35
         assert "level=projection" in tuned.allocation
-        assert tuned.solver.startswith(f"{repair}:damp=")
+        assert tuned.solver == repair
+    for tuned in (suggest(base, CHOICES, [], seed, REPAIR) for seed in range(6)):
+        assert mask_key(tuned) == mask_key(base) and tuned.solver != repair
+        for name, (value, _) in numbers(tuned, CHOICES, REPAIR).items():
+            # By the logarithm: as far down as up from the default of 0.01.
+            reach = 100**0.3 if name == "solver.damp" else 10**0.3
+            assert 0.0099 / reach < value < 0.0101 * reach
     assert numbers(recipe("abs(W)"), CHOICES) == {}
 
 
@@ -172,22 +177,32 @@ def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
             assert all(parent in state.archive for parent in plan.parents)
 
 
-def test_mutations_first_give_the_best_masks_the_repairs_that_none_has_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["scripted", "genetic"])
+def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody(
+    tmp_path: Path, kind: str
 ) -> None:
-    monkeypatch.setattr(planning, "FREE_OPERATORS", ("mutate",))
-    monkeypatch.setattr(planning, "DESIGN_OPERATORS", ())
     solvers = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
-    spec = make_spec(budget=Budget(candidates=6), solvers=solvers)
+    designer = DesignerSpec(kind=kind)  # type: ignore[arg-type]
+    spec = make_spec(budget=Budget(candidates=14), solvers=solvers, designer=designer)
+    driver = Synthetic()
     with Search.open(tmp_path, spec) as search:
-        drive(search, Synthetic())
-        made = [e.recipe for e in search.entries if not e.is_baseline and e.recipe]
-    hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
+        drive(search, driver)
+        hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
+        swept = [e for e in search.entries if e.operator == "sweep"]
+        first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
+        known = search._script.state.bandit.known
     missing = [solver for solver in solvers if solver not in hand_made]
     assert len(missing) >= 2
-    assert [found.solver for found in made[: len(missing)]] == missing
-    masks = {mask_key(found) for found in made[: len(missing)]}
-    assert masks <= {mask_key(e.recipe) for e in search.entries if e.is_baseline and e.recipe}
+    # A mutation may have been quicker.
+    whole = {e.recipe.solver for e in search.entries if e.recipe and 2 in e.results}
+    assert whole >= set(missing)
+    assert [e.recipe.solver for e in swept if e.recipe] == missing[: len(swept)]
+    # Half of the slots, and all windows at once: masks that are known tell nothing of a repair.
+    assert sum(e.operator == "sweep" for e in first) == 2
+    assert all(e.results.keys() == {2} for e in swept)
+    assert not any(step.startswith(f"{e.alias}.rung1") for e in swept for step in driver.asked)
+    assert "sweep" not in known and (kind == "genetic" or len(known) > 2)
+    assert kind == "genetic" or any(e.operator in DESIGN_OPERATORS for e in first)
 
 
 def test_ablations_become_facts_in_the_graph(

@@ -1,0 +1,76 @@
+"""What the tune operator would measure next: the strength under a repair, or numbers by Optuna."""
+
+from collections.abc import Iterator, Sequence
+
+from autoprune.search.archive import Entry
+from autoprune.search.randomness import stream_seed
+from autoprune.search.state import State
+from autoprune.search.strength import strength_trials
+from autoprune.search.trials import seconds_left
+from autoprune.search.tuning import (
+    MASKS,
+    REPAIR,
+    Trial,
+    losses,
+    numbers,
+    repaired_losses,
+    suggest,
+    tunable_form,
+)
+
+ATTEMPTS = 12
+# Entries, best first, whose masks may be tuned where those before have no number.
+TUNED = 3
+
+
+def tuned(
+    state: State, ranked: Sequence[Entry], where: tuple[int, int], turn: int
+) -> Iterator[Trial]:
+    """Trials, the most wanted first; some may be on record.
+
+    The strength under the repair of the best comes first, then numbers of masks and numbers of its
+    repair in turn.
+
+    Args:
+        ranked: Measured entries with a recipe, best first.
+        where: Generation and slot, which seed the suggestions.
+        turn: Trials planned so far.
+    """
+    best = state.archive.best()
+    if best is None:
+        yield from _masks(state, ranked, where)
+        return
+    yield from strength_trials(state, best, seconds_left(state))
+    ways = [_masks(state, ranked, where), _repair(state, best, ranked, where)]
+    for way in ways if turn % 2 == 0 else reversed(ways):
+        yield from way
+
+
+def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Iterator[Trial]:
+    """Numbers of formula and allocation, of whole results before promised ones."""
+    best, choices = state.archive.best(), state.spec.choices
+    known = losses(state.archive, ranked)
+    for entry in sorted(ranked, key=lambda e: (e is not best, e.score))[:TUNED]:
+        assert entry.recipe is not None
+        form = tunable_form(entry.recipe)
+        if numbers(form, choices, MASKS):
+            for seed in _seeds(state, where):
+                yield Trial(suggest(form, choices, known, seed, MASKS), (entry.alias,))
+
+
+def _repair(
+    state: State, best: Entry, ranked: Sequence[Entry], where: tuple[int, int]
+) -> Iterator[Trial]:
+    """Numbers of the repair on the very masks, which only measurements with it can judge."""
+    assert best.recipe is not None
+    choices = state.spec.choices
+    if numbers(best.recipe, choices, REPAIR):
+        known = repaired_losses(best.recipe, ranked)
+        for seed in _seeds(state, where):
+            recipe = suggest(best.recipe, choices, known, seed, REPAIR)
+            yield Trial(recipe, (best.alias,), direct=True)
+
+
+def _seeds(state: State, where: tuple[int, int]) -> Iterator[int]:
+    for attempt in range(ATTEMPTS):
+        yield stream_seed(state.spec.seed, *where, f"tune {attempt}")

@@ -1,0 +1,106 @@
+"""What a pull costs, and how much of a search the designer gets for it."""
+
+from collections import Counter
+
+import pytest
+from synthetic import make_spec
+
+from autoprune.design.bandit import Bandit, Limits
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search import Budget, DesignerSpec, planning
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.costs import Costs
+from autoprune.search.planning import plan_generation
+from autoprune.search.randomness import stream
+from autoprune.search.state import SOURCES, State
+from autoprune.search.steps import Measurement
+
+WANDA = Recipe(Candidate("builtin", "wanda"))
+
+
+def preferred(limits: Limits, *pulls: tuple[str, float, float, int]) -> str:
+    """The arm chosen after pulls (arm, seconds, whole seconds, tokens) that gained the same."""
+    bandit = Bandit(("dear", "cheap"), limits=limits)
+    for arm, seconds, whole, tokens in pulls:
+        bandit.update(arm, 0.1, seconds, whole=whole, tokens=tokens)
+    return bandit.choose(("dear", "cheap"), {})
+
+
+def test_a_price_holds_what_is_limited_and_blames_no_arm_for_promotion() -> None:
+    slow, wordy = ("dear", 60.0, 0.0, 0), ("dear", 2.0, 0.0, 900)
+    promoted, plain = ("dear", 2.0, 500.0, 0), ("cheap", 2.0, 0.0, 0)
+    assert preferred(Limits(), slow, plain) == "cheap"
+    assert preferred(Limits(seconds=600, candidates=30), slow, plain) == "cheap"
+    # Equals are tried in their order.
+    assert preferred(Limits(candidates=30), slow, plain) == "dear"
+    assert preferred(Limits(seconds=600, candidates=30), promoted, plain) == "dear"
+    assert preferred(Limits(seconds=600), wordy, plain) == "dear"
+    assert preferred(Limits(seconds=600, tokens=5000), wordy, plain) == "cheap"
+    assert Limits(100.0, 1000, 20).share(5.0, 100) == pytest.approx(0.05 + 0.1 + 0.05)
+    # Money counts as the tokens that it buys, where these are fewer.
+    budget = Budget(tokens=20000, money=0.01, price=(0.0, 10.0))
+    designer = DesignerSpec(kind="scripted", prompt_tokens=300, max_tokens=100)
+    limits = State(make_spec(budget=budget, designer=designer), Archive("wanda")).bandit.limits
+    assert limits.tokens == pytest.approx(10 * 400)
+
+
+def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: float = 25.0) -> int:
+    """Slots of the designer among 32, at the measured search's seconds and limits.
+
+    Args:
+        rate: Share of the designer's answers that gain; of the moves without it a tenth do.
+        answer: Seconds.
+    """
+
+    def make(self: object, slot: int, operator: str, rng: object) -> planning.Plan:
+        return planning.Plan(slot, operator)
+
+    monkeypatch.setattr(planning._Planner, "_make", make)
+    budget = Budget(candidates=200, seconds=1800.0)
+    state = State(make_spec(budget=budget), Archive("wanda"))
+    state.spent.seconds, chosen = 120.0, Counter[str]()
+    rng = stream(seed, 0, 0, "gains")
+    for generation in range(1, 9):
+        for plan in plan_generation(state, generation, 4, [], set()):
+            source = SOURCES[plan.operator]
+            chosen[source] += 1
+            asking = answer if source == "designer" else 0.0
+            gains = rng.random() < (rate if asking else 0.1)
+            whole = 50.0 * (rng.random() < 0.5)
+            state.asking_seconds += asking
+            state.spent.seconds += 4.0 + asking + whole
+            state.bandit.update(plan.operator, 0.02 * gains, 4.0 + asking, whole=whole)
+    return chosen["designer"]
+
+
+def test_a_designer_that_gains_gets_a_third_and_one_that_does_not_its_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaining, idle, slow = (
+        [designed(monkeypatch, rate, seed, answer) for seed in range(8)]
+        for rate, answer in ((0.3, 25.0), (0.0, 25.0), (0.0, 200.0))
+    )
+    assert sum(gaining) / 8 >= 32 / 3
+    # One slot in each of eight generations (its time may be up in one), and a few more at first.
+    assert min(idle) >= 8 - 1 and max(idle) <= 8 + 4
+    # Beyond a fifth of the time there is no floor.
+    assert max(slow) <= 4
+
+
+def test_a_chain_of_repairs_is_expected_to_take_what_its_parts_take() -> None:
+    spec, archive = make_spec(), Archive("wanda")
+    costs = Costs(spec, archive)
+
+    def measured(solver: str, seconds: float) -> None:
+        recipe = Recipe(WANDA.metric, solver=solver)
+        entry = archive.add(Entry(solver, 0, "baseline", recipe))
+        entry.results[2] = Measurement((4.0,), 9, 50.0, seconds=seconds)
+
+    measured("none", 10.0)
+    assert costs.repair("mrp+ebft:epochs=2") == 10.0 * (6 + 15)
+    assert costs.repair("walk:dsnot+mrp") == 10.0 * (2 + 6)
+    measured("ebft:epochs=2", 190.0)
+    assert costs.repair("mrp+ebft") == 60.0 + 180.0 and costs.repair("mrp") == 60.0
+    measured("walk:mrp:damp=0.02", 100.0)
+    # What walks with one repair says nothing of another.
+    assert [costs.repair(text) for text in ("walk:mrp", "walk:sparsegpt")] == [90.0, 30.0]
