@@ -7,14 +7,16 @@ here measures, and nothing here needs the search that made them.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from autoprune.errors import DamagedFileError, UsageError
+from autoprune.report.evidence import Check, Margin
+from autoprune.report.parts import Part
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
@@ -23,18 +25,8 @@ EntryKind = Literal["baseline", "candidate"]
 Verdict = Literal["winner", "accepted", "stopped", "rejected", "unmeasured"]
 
 
-class _Part:
-    # Read by pydantic: a field it does not know is an error.
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; infinities and NaN become strings."""
-        value: dict[str, Any] = _to_json(self)
-        return value
-
-
 @dataclass(frozen=True)
-class Split(_Part):
+class Split(Part):
     """One part of the text.
 
     Args:
@@ -53,7 +45,7 @@ class Split(_Part):
 
 
 @dataclass(frozen=True)
-class SharedText(_Part):
+class SharedText(Part):
     """Documents of one part that share a run of words with another part, after the split.
 
     Args:
@@ -72,7 +64,7 @@ class SharedText(_Part):
 
 
 @dataclass(frozen=True)
-class Stage(_Part):
+class Stage(Part):
     """Wall-clock seconds that one stage of the run took."""
 
     name: str
@@ -80,7 +72,7 @@ class Stage(_Part):
 
 
 @dataclass(frozen=True)
-class Command(_Part):
+class Command(Part):
     """A command a reader may type next, with one line on what it does."""
 
     label: str
@@ -88,7 +80,7 @@ class Command(_Part):
 
 
 @dataclass(frozen=True)
-class Point(_Part):
+class Point(Part):
     """One more measurement of the same recipe at another sparsity (selection split)."""
 
     sparsity: float
@@ -96,7 +88,7 @@ class Point(_Part):
 
 
 @dataclass(frozen=True)
-class Entry(_Part):
+class Entry(Part):
     """One line of the leaderboard: a recipe with everything known about it.
 
     Args:
@@ -185,7 +177,7 @@ class Entry(_Part):
 
 
 @dataclass(frozen=True)
-class Node(_Part):
+class Node(Part):
     """One node of the reasoning graph.
 
     Args:
@@ -209,7 +201,7 @@ class Node(_Part):
 
 
 @dataclass(frozen=True)
-class Edge(_Part):
+class Edge(Part):
     """A typed edge from a newer node (``source``) to an older one (``target``)."""
 
     source: str
@@ -218,37 +210,7 @@ class Edge(_Part):
 
 
 @dataclass(frozen=True)
-class Margin(_Part):
-    """Paired difference of the winner to another entry in what ranks them.
-
-    Args:
-        versus: Alias of the other entry.
-        mean: Winner less the other, nats per token; negative: the winner is better.
-        interval: At 95 %; None from a single window.
-    """
-
-    versus: str
-    mean: float
-    interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Check(_Part):
-    """What was measured again to detect drift.
-
-    Args:
-        name: ``dense``, or a metric's.
-        times: How often, after the first time.
-        largest: Greatest difference of a window, nats per token.
-    """
-
-    name: str
-    times: int
-    largest: float
-
-
-@dataclass(frozen=True)
-class RunReport(_Part):
+class RunReport(Part):
     """Everything worth showing of one search.
 
     Args:
@@ -383,33 +345,6 @@ def read_report(path: Path) -> RunReport:
 @cache
 def _adapter() -> "TypeAdapter[RunReport]":
     return TypeAdapter(RunReport)
-
-
-def _to_json(value: Any) -> Any:
-    """JSON form that any strict parser reads and any file holds."""
-    match value:
-        case _Part():
-            return {f.name: _to_json(getattr(value, f.name)) for f in fields(value)}  # type: ignore[arg-type]
-        case Mapping():
-            return {_storable(str(key)): _to_json(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_to_json(item) for item in value]
-        case str():
-            return _storable(value)
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case float():
-            return float(value)
-        case bool() | int() | None:
-            return value
-    return _storable(str(value))
-
-
-def _storable(text: str) -> str:
-    """Model output may hold halves of surrogate pairs, which no UTF-8 file can."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _by_rank(entry: Entry) -> tuple[float, float, int, str]:

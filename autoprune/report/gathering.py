@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from autoprune.design.chat import Reply
 from autoprune.design.parsing import read_lesson
 from autoprune.report.canvas import number
-from autoprune.report.data import Check, Edge, Entry, Margin, Node, Point, RunReport, Verdict
+from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
+from autoprune.report.evidence import Check, Margin
 from autoprune.search.leaderboard import prediction_text
 from autoprune.search.steps import outcome_from_json
 

@@ -1,10 +1,8 @@
 """Searches run to their end against a cheap evaluator: resume, budgets, honesty."""
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from synthetic import Synthetic, drive, make_spec, write_answer
@@ -12,20 +10,9 @@ from synthetic import Synthetic, drive, make_spec, write_answer
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec, identity
-from autoprune.search.archive import Entry
+from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
 from autoprune.search.moves import mask_key
-from autoprune.search.steps import (
-    Done,
-    Failed,
-    Measure,
-    Measurement,
-    Outcome,
-    Propose,
-    Step,
-    Validate,
-)
-from autoprune.search.trials import Trials
+from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
 
 EVERYTHING = {
     "fitness": "both",
@@ -266,47 +253,6 @@ def test_nan_is_a_verdict(tmp_path: Path) -> None:
         assert any(e.code == "nan_measurement" for e in designed)
 
 
-def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_path: Path) -> None:
-    driver = Synthetic()
-    with Search.open(tmp_path, make_spec(designer=DesignerSpec(kind="genetic"))) as search:
-        drive(search, driver)
-        checks = {s.name: s.checks for s in search.sentinels}
-        assert checks == {"dense": 4, "wanda": 2, "magnitude": 1, "random": 1}
-        assert {s.largest for s in search.sentinels} == {0.0} and search.drift == ""
-    again = [step for step in driver.asked if step.endswith(".sentinel")]
-    # Of the baselines the first figures are known.
-    assert again[:2] == ["first.dense.sentinel", "first.random.sentinel"]
-    assert again[-2:] == driver.asked[-3:-1] == ["end.dense.sentinel", "end.wanda.sentinel"]
-
-
-@pytest.mark.parametrize("name", ["dense", "magnitude"])
-def test_drift_of_a_sentinel_stops_the_search(tmp_path: Path, name: str) -> None:
-    with Search.open(tmp_path, make_spec(designer=DesignerSpec(kind="genetic"))) as search:
-        driver = Synthetic()
-        while not isinstance(step := search.next_step(), Done):
-            outcome = driver.answer(step)
-            if step.step_id in ("g3.dense.sentinel", f"g3.{name}.sentinel"):
-                assert isinstance(outcome, Measurement)
-                moved = 0.01 if step.step_id == f"g3.{name}.sentinel" else 1e-5
-                outcome = replace(outcome, nll=tuple(n + moved for n in outcome.nll))
-            search.record(step, outcome)
-        assert step == Done("drift")
-        assert search.touches == 0
-        assert search.drift == f"{name} differs by 0.01 nats per token"
-        assert search.drift in search.graph.nodes["drift"].body["text"]
-
-
-def test_a_machine_on_which_a_dense_pass_is_slow_makes_it_in_turn(tmp_path: Path) -> None:
-    class Slow(Synthetic):
-        def answer(self, step: Step) -> Outcome:
-            return replace(super().answer(step), seconds=3.0)
-
-    driver, spec = Slow(), make_spec(budget=Budget(candidates=4))
-    with Search.open(tmp_path, spec) as search:
-        drive(search, driver)
-    assert [s for s in driver.asked if s.startswith("end.")] == ["end.dense.sentinel"]
-
-
 def test_no_baseline_no_search(tmp_path: Path) -> None:
     with Search.open(tmp_path, make_spec()) as search:
         while not isinstance(step := search.next_step(), Done):
@@ -321,63 +267,6 @@ def test_designer_that_fails_is_on_record(tmp_path: Path) -> None:
             failed = isinstance(step, Propose)
             search.record(step, Failed("timeout") if failed else driver.answer(step))
         assert {e.code for e in search.entries if e.operator == "seed"} == {"timeout"}
-
-
-def test_other_settings_need_another_folder(tmp_path: Path) -> None:
-    Search.open(tmp_path, make_spec()).close()
-    with pytest.raises(UsageError, match="sparsity"):
-        Search.open(tmp_path, make_spec(sparsity=0.7))
-    with pytest.raises(UsageError, match="no search"):
-        Search.open(tmp_path / "elsewhere")
-
-
-@pytest.mark.parametrize("planners", [None, {"AutoPrune": "0.0.9", "Optuna": "2.0"}])
-def test_results_of_another_version_are_not_put_down_to_other_recipes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planners: dict[str, str] | None
-) -> None:
-    spec = make_spec()
-    known = {"planners": planners} if planners else {}
-    monkeypatch.setattr(identity, "planners", lambda: known.get("planners", {}))
-    with Search.open(tmp_path, spec) as search:
-        drive(search, Synthetic(), stop=lambda count: count == 12)
-    monkeypatch.undo()
-    Search.open(tmp_path).close()
-    # Another version plans under the same name what the recorded figure was not measured for.
-    monkeypatch.setattr(Trials, "measure_step", other_masks(Trials.measure_step))
-    who = "AutoPrune 0.0.9 with Optuna 2.0" if planners else "an earlier version"
-    with pytest.raises(UsageError, match=rf"made by {who}.*plans step ria\.rung2 \(recipe\)"):
-        Search.open(tmp_path)
-
-
-def other_masks(planned: Callable[..., Measure]) -> Callable[..., Measure]:
-    def other(trials: Trials, entry: Entry, rung: int, **more: Any) -> Measure:
-        step = planned(trials, entry, rung, **more)
-        changed = step.step_id == "ria.rung2"
-        return replace(step, recipe=replace(step.recipe, group="matrix")) if changed else step
-
-    return other
-
-
-def test_settings_that_a_log_lacks_have_their_defaults(tmp_path: Path) -> None:
-    Search.open(tmp_path, make_spec()).close()
-    database = sqlite3.connect(tmp_path / "search.db")
-    database.execute("DROP TRIGGER events_stay")
-    database.execute("UPDATE events SET body = json_remove(body, '$.spec.promote')")
-    database.commit()
-    Search.open(tmp_path, make_spec()).close()
-    database.execute("DROP TRIGGER events_stay")
-    database.execute("UPDATE events SET body = json_insert(body, '$.spec.gone', 1)")
-    database.commit()
-    database.close()
-    with pytest.raises(UsageError, match=r"gone.*go on with the version that made it"):
-        Search.open(tmp_path)
-
-
-def test_other_prompts_need_another_folder(tmp_path: Path) -> None:
-    Search.open(tmp_path / "run", make_spec()).close()
-    (tmp_path / "user.j2").write_text("{{ instruction }}")
-    with pytest.raises(UsageError, match="prompts"):
-        Search.open(tmp_path / "run", prompts=tmp_path)
 
 
 def test_one_writer(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""What the figures of a run rest on: how sure the choice is, what was measured again."""
+
+from dataclasses import dataclass
+
+from autoprune.report.parts import Part
+
+
+@dataclass(frozen=True)
+class Margin(Part):
+    """Paired difference of the winner to another entry in what ranks them.
+
+    Args:
+        versus: Alias of the other entry.
+        mean: Winner less the other, nats per token; negative: the winner is better.
+        interval: At 95 %; None from a single window.
+    """
+
+    versus: str
+    mean: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Check(Part):
+    """What was measured again to detect drift.
+
+    Args:
+        name: ``dense``, or a metric's.
+        times: How often, after the first time.
+        largest: Greatest difference of a window, nats per token.
+    """
+
+    name: str
+    times: int
+    largest: float

@@ -1,0 +1,73 @@
+"""A search goes on with its own settings, prompts and steps only."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import Synthetic, drive, make_spec
+
+from autoprune.errors import UsageError
+from autoprune.search import Search, identity
+from autoprune.search.archive import Entry
+from autoprune.search.steps import Measure
+from autoprune.search.trials import Trials
+
+
+def test_other_settings_need_another_folder(tmp_path: Path) -> None:
+    Search.open(tmp_path, make_spec()).close()
+    with pytest.raises(UsageError, match="sparsity"):
+        Search.open(tmp_path, make_spec(sparsity=0.7))
+    with pytest.raises(UsageError, match="no search"):
+        Search.open(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("planners", [None, {"AutoPrune": "0.0.9", "Optuna": "2.0"}])
+def test_results_of_another_version_are_not_put_down_to_other_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planners: dict[str, str] | None
+) -> None:
+    spec = make_spec()
+    known = {"planners": planners} if planners else {}
+    monkeypatch.setattr(identity, "planners", lambda: known.get("planners", {}))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(), stop=lambda count: count == 12)
+    monkeypatch.undo()
+    Search.open(tmp_path).close()
+    # Another version plans under the same name what the recorded figure was not measured for.
+    monkeypatch.setattr(Trials, "measure_step", other_masks(Trials.measure_step))
+    who = "AutoPrune 0.0.9 with Optuna 2.0" if planners else "an earlier version"
+    with pytest.raises(UsageError, match=rf"made by {who}.*plans step ria\.rung2 \(recipe\)"):
+        Search.open(tmp_path)
+
+
+def other_masks(planned: Callable[..., Measure]) -> Callable[..., Measure]:
+    def other(trials: Trials, entry: Entry, rung: int, **more: Any) -> Measure:
+        step = planned(trials, entry, rung, **more)
+        changed = step.step_id == "ria.rung2"
+        return replace(step, recipe=replace(step.recipe, group="matrix")) if changed else step
+
+    return other
+
+
+def test_settings_that_a_log_lacks_have_their_defaults(tmp_path: Path) -> None:
+    Search.open(tmp_path, make_spec()).close()
+    database = sqlite3.connect(tmp_path / "search.db")
+    database.execute("DROP TRIGGER events_stay")
+    database.execute("UPDATE events SET body = json_remove(body, '$.spec.promote')")
+    database.commit()
+    Search.open(tmp_path, make_spec()).close()
+    database.execute("DROP TRIGGER events_stay")
+    database.execute("UPDATE events SET body = json_insert(body, '$.spec.gone', 1)")
+    database.commit()
+    database.close()
+    with pytest.raises(UsageError, match=r"gone.*go on with the version that made it"):
+        Search.open(tmp_path)
+
+
+def test_other_prompts_need_another_folder(tmp_path: Path) -> None:
+    Search.open(tmp_path / "run", make_spec()).close()
+    (tmp_path / "user.j2").write_text("{{ instruction }}")
+    with pytest.raises(UsageError, match="prompts"):
+        Search.open(tmp_path / "run", prompts=tmp_path)
