@@ -55,7 +55,7 @@ class Metric(Protocol):
 
 @runtime_checkable
 class NamedScores(Protocol):
-    """What a metric has beside :meth:`Metric.score` when layers of one shape must differ by name."""
+    """What a metric also has when layers of one shape must differ, by their name."""
 
     def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
         """:meth:`Metric.score` of the layer with this name."""
