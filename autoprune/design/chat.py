@@ -8,6 +8,8 @@ from autoprune.digest import digest_json
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "error"]
+# Codes of requests that an endpoint refuses for themselves; a shorter answer is another matter.
+REFUSALS = frozenset({"context_too_long", "content_refused", "request_refused"})
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.formulas import Blank
 from autoprune.design.parts import FORMULA, Choices, family
+from autoprune.design.repairs import solver_forms
 from autoprune.solvers import Plain
 
 # Enough for a reason; a small model left alone goes on until the limit.
@@ -39,10 +40,10 @@ def answer_grammar(
         now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
     parts = [part] if part else list(LINES)
-    solvers = _without(choices.solvers, now)
+    solvers = without(solver_forms(choices.solvers, choices.ranges), now)
     if part == "solver":
         # Nobody improves the best recipe's repair by leaving it out.
-        solvers = _without(solvers, Plain.NAME)
+        solvers = without(solvers, Plain.NAME)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
         f'root ::= "because: " reason "\\nexpect: " verdict " than " alias{lines} "\\n"',
@@ -52,7 +53,7 @@ def answer_grammar(
     ]
     rules = {
         "metric": "metric ::= formula",
-        "group": f"group ::= {_choice(_without(choices.groups, now))}",
+        "group": f"group ::= {_choice(without(choices.groups, now))}",
         "allocation": f"allocation ::= {_allocations(choices)}",
         "solver": f"solver ::= {_choice(solvers)}",
     }
@@ -94,7 +95,8 @@ def _allocations(choices: Choices) -> str:
     return " | ".join(forms)
 
 
-def _without(words: Sequence[str], now: str) -> list[str]:
+def without(words: Sequence[str], now: str) -> list[str]:
+    """The words but one; all of them where nothing else is left."""
     return [word for word in words if word != now] or list(words)
 
 

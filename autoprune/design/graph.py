@@ -4,7 +4,7 @@ Only machine nodes (observation, result) carry numbers. Edges that judge (suppor
 improves, duplicates) are computed from results by the search; a designer cannot assert them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -135,6 +135,19 @@ class Graph:
             if not kinds or edge.kind in kinds
         ]
 
+    def judgements(self, alias: str) -> list[Edge]:
+        """Edges ``supports`` and ``refutes`` that point to a hypothesis, oldest first."""
+        return [e for e in self._in.get(alias, ()) if e.kind in ("supports", "refutes")]
+
+    def results(self, alias: str) -> list[Node]:
+        """Results of a mechanism, oldest first; not those on the sealed text."""
+        return [n for n in self.sources(alias, "tests") if n.body.get("rung") != "sealed"]
+
+    def children(self, alias: str) -> list[Node]:
+        """Mechanisms made from this one."""
+        found = self.sources(alias, "derives_from", "combines")
+        return [node for node in found if node.kind == "mechanism"]
+
     def ancestors(self, alias: str) -> dict[str, int]:
         """Reasoning ancestors and their distance, over derives_from, combines and repairs."""
         found: dict[str, int] = {}
@@ -151,14 +164,24 @@ class Graph:
             frontier = reached
         return found
 
-    def credit(self, gains: Mapping[str, float]) -> dict[str, float]:
+    def gains(self) -> dict[str, float]:
+        """What each measured mechanism gained over its best parent, in nats per token."""
+        found = {}
+        for node in self.of_kind("mechanism"):
+            known = [n.body["gain"] for n in self.results(node.alias) if "gain" in n.body]
+            if known:
+                found[node.alias] = float(known[-1])
+        return found
+
+    def credit(self, gains: Mapping[str, float] | None = None) -> dict[str, float]:
         """Value of each node: the best gain it led to, decayed by 0.7 an edge.
 
         Args:
-            gains: Gain in nats per token of measured mechanisms; losses count as zero.
+            gains: Gain in nats per token of measured mechanisms; losses count as zero. None: the
+                recorded ones.
         """
         credit: dict[str, float] = {}
-        for alias, gain in gains.items():
+        for alias, gain in (self.gains() if gains is None else gains).items():
             worth = max(0.0, gain)
             credit[alias] = max(credit.get(alias, 0.0), worth)
             for ancestor, distance in self.ancestors(alias).items():
@@ -184,6 +207,27 @@ class Graph:
         """SHA-256 of everything but timings; equal for a resumed and an uninterrupted run."""
         nodes = [node.id for node in self._nodes.values()]
         return digest_json([nodes, [[e.source, e.kind, e.target] for e in self._edges]])
+
+
+def parent_weights(graph: Graph, ranked: Sequence[str]) -> list[float]:
+    """How likely each mechanism is to be worked on: its rank, what it led to, what came of it.
+
+    One over the rank; up to twice that for the largest credit, which ancestors of what gained have;
+    and Laplace's estimate of how often a child of it improved on it, 1/2 for an untried one.
+
+    Args:
+        graph: The reasoning graph.
+        ranked: Aliases of mechanisms, best first.
+    """
+    credit = graph.credit()
+    largest = max((credit.get(alias, 0.0) for alias in ranked), default=0.0) or 1.0
+    weights = []
+    for rank, alias in enumerate(ranked, 1):
+        tried = [child for child in graph.children(alias) if graph.results(child.alias)]
+        wins = sum(alias in {n.alias for n in graph.targets(c.alias, "improves")} for c in tried)
+        success = (1 + wins) / (2 + len(tried))
+        weights.append((1 + credit.get(alias, 0.0) / largest) * success / rank)
+    return weights
 
 
 def restore_graph(value: Mapping[str, Any]) -> Graph:

@@ -1,14 +1,16 @@
 """Answers to proposals: untrusted text in, a typed proposal or a coded rejection out."""
 
 import ast
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from autoprune.design.chat import Reply
 from autoprune.design.parts import canonical_allocation, canonical_solver, family
+from autoprune.design.repairs import Ranges, read_solver
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
 from autoprune.recipe import Candidate, Group, Recipe
@@ -18,9 +20,9 @@ LONGEST_SOURCE = 8_000
 LONGEST_LINE = 200
 LONGEST_DETAIL = 400
 
+NAMES = ("because", "expect", "metric", "group", "allocation", "repair", "solver", "lesson")
 FIELD = re.compile(
-    r"^[\s>*_#`-]*(because|expect|metric|group|allocation|repair|solver|lesson)[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$",
-    re.IGNORECASE,
+    rf"^[\s>*_#`-]*({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE
 )
 EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
@@ -35,10 +37,12 @@ class Prediction:
     Args:
         direction: Sign of the change of perplexity.
         versus: Alias of the entry compared with.
+        stated: The designer said so; otherwise it left something out, and it is assumed.
     """
 
     direction: Literal["better", "worse"]
     versus: str
+    stated: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ class AnswerForm:
         language: Formulas, Python, or both.
         groups: Allowed comparison groups; the first is the default.
         allocations: Allowed families of allocations; the first is the default.
-        aliases: Entries that a prediction may name.
+        aliases: Entries that a prediction may name; the first where it names none of them.
         terminals: Values that a formula may use.
         solvers: Allowed repairs; the first is the default.
+        ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
         base: Recipe whose parts stand where the answer names none.
         part: The only part that is read; the others are the base's. None: all are read.
     """
@@ -95,6 +100,7 @@ class AnswerForm:
     aliases: Sequence[str] = ()
     terminals: Collection[str] = BASIC_TERMINALS
     solvers: Sequence[str] = ("none",)
+    ranges: Ranges = field(default_factory=dict)
     base: Recipe | None = None
     part: str | None = None
 
@@ -102,8 +108,9 @@ class AnswerForm:
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     """Turn an answer into a proposal.
 
-    Accepts what small models wrap around the wanted lines (bullets, bold, back-ticks, any case);
-    the first occurrence of a field counts.
+    Accepts what small models wrap around the wanted lines (bullets, bold, back-ticks, any case),
+    or the same fields as one JSON object; the first occurrence of a field counts. A prediction that
+    is left out is assumed, so that every proposal is graded.
     """
     text = reply.text
     if len(text) > LONGEST_ANSWER:
@@ -124,7 +131,9 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
 
 
 def read_lesson(reply: Reply) -> str | None:
-    """The lesson line of a reflection, or None."""
+    """The lesson line of a reflection; None where there is none, or it may be cut off."""
+    if reply.finish_reason != "stop":
+        return None
     lesson = one_line(_fields(reply.text[:LONGEST_ANSWER]).get("lesson", ""), 160)
     return lesson if len(lesson) >= 8 else None
 
@@ -200,12 +209,27 @@ def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate
 
 
 def _fields(text: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    found = _json_fields(text)
+    if found:
+        return found
     for line in text.splitlines():
         match = FIELD.match(line[:4000])
         if match and match[1].lower() not in found:
             found[match[1].lower()] = match[2].strip()
     return found
+
+
+def _json_fields(text: str) -> dict[str, str]:
+    """Fields of an answer that is one JSON object, as a server's JSON schema makes it."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {name: value[name].strip() for name in NAMES if isinstance(value.get(name), str)}
 
 
 def _choice(
@@ -239,20 +263,32 @@ def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
 
 
 def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
+    """An allowed repair, or one of them with other numbers within bounds."""
     named = fields.get("repair", fields.get("solver"))
-    own = {} if named is None else {"solver": named}
-    now = form.base.solver if form.base else None
-    found = _choice("solver", own, form, form.solvers, now)
-    if isinstance(found, Unreadable):
-        return Unreadable(found.code, found.detail.replace("solver", "repair"))
-    return canonical_solver(found)
+    if named is None or form.part not in (None, "solver"):
+        now = form.base.solver if form.base else None
+        found = _choice("solver", {}, form, form.solvers, now)
+        if isinstance(found, Unreadable):
+            return Unreadable(found.code, found.detail.replace("solver", "repair"))
+        return canonical_solver(found)
+    try:
+        return read_solver(named.lower().rstrip("."), form.solvers, form.ranges)
+    except UsageError as error:
+        return Unreadable("bad_choice", str(error))
 
 
 def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
-    match = EXPECTATION.search(text[:LONGEST_LINE])
-    if match is None or (versus := match[2].strip(".,;`*")) not in aliases:
+    """What is stated; else better than the first entry, which is why one designs. None: no entries.
+
+    Small models name entries that do not exist; the direction they state still counts.
+    """
+    if not aliases:
         return None
-    return Prediction("better" if match[1].lower() == "better" else "worse", versus)
+    match = EXPECTATION.search(text[:LONGEST_LINE])
+    versus = match[2].strip(".,;`*") if match is not None else ""
+    worse = match is not None and match[1].lower() == "worse"
+    known = versus in aliases
+    return Prediction("worse" if worse else "better", versus if known else aliases[0], stated=known)
 
 
 def _tree(source: str) -> ast.Module | Unreadable:

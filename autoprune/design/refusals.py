@@ -18,7 +18,6 @@ MEANINGS = (
     ("truncated", r"output limit was reached|could not finish the message"),
     ("content_refused", r"content[_ ](filter|policy|management)|moderation|safety|flagged"),
 )
-CODES = frozenset({code for code, _ in MEANINGS} | {"request_refused"})
 OTHER_LIMIT = "max_completion_tokens"
 UNSUPPORTED = re.compile(r"unsupported|not supported|does not support|unknown|unrecognized", re.I)
 

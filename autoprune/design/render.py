@@ -1,34 +1,36 @@
 """A prompt is a rendering of a part of the graph under a token budget.
 
 The same graph, operator, focus and budget give the same bytes. What stays the same over a run comes
-first and what differs between the slots of a generation comes last, because servers keep the
-longest common beginning of successive prompts.
+first, then what the slots of a generation share, and what differs between them comes last, because
+servers keep the longest common beginning of successive prompts. For that the shared part has a
+budget that does not depend on the operator, as long as the rest keeps to its own.
 """
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.design import detail, sections
 from autoprune.design.chat import Message
-from autoprune.design.graph import Graph, Node
+from autoprune.design.claims import count_predictions
+from autoprune.design.detail import Detail, Level, TokenCounter, fit
+from autoprune.design.graph import Graph
 from autoprune.design.parsing import Language
 from autoprune.design.parts import FORMULA
 from autoprune.design.prompts import Prompts
+from autoprune.design.sections import Tally
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 
-Level = Literal["full", "line", "alias"]
-TokenCounter = Callable[[str], int]
-
-# Shares of what the system prompt and the instruction leave; the rest is the table's.
-FACTS_SHARE, FAILURES_SHARE, LESSONS_SHARE, KNOWN_SHARE = 0.14, 0.1, 0.1, 0.14
+# Of what the system prompt leaves: the instruction and the steps that led to its recipe.
+TAIL_SHARE = 0.36
+# Above it, a recipe's code or reason is left out of the instruction.
+FOCUS_SHARE = 0.6
+# Of the shared part; the rest is the table's.
+SHARES = {"known": 0.1, "facts": 0.13, "failures": 0.08, "claims": 0.14, "lessons": 0.12}
 # Rows of the table below which formulas are only named, so that they are not written again.
 TABLE_ROWS = 6
-# Neighbours of a recipe that an exploit is shown, best last.
-NEIGHBOURS = 6
-PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
 ALLOCATION_FORMS = {
     "ramp": "ramp:half_width=0.15",
     "sdsa": "sdsa:strength=0.15",
@@ -51,6 +53,7 @@ class Scene:
         reference: Alias of the entry that changes are counted from.
         percent: Target sparsity in percent.
         budget: Tokens of a whole prompt.
+        repair_form: A repair with a number of its own, as an example; empty: none has one.
     """
 
     language: Language
@@ -61,6 +64,37 @@ class Scene:
     reference: str
     percent: float
     budget: int
+    repair_form: str = ""
+
+
+@dataclass(frozen=True)
+class Focus:
+    """What an operator is about.
+
+    Args:
+        aliases: Mechanisms that it works on, the main one first.
+        hint: One idea to try.
+        part: The one part of a recipe that is asked for.
+        blank: Its formula with a place to fill.
+    """
+
+    aliases: Sequence[str] = ()
+    hint: str = ""
+    part: str | None = None
+    blank: str = ""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt.
+
+    Args:
+        messages: What is sent.
+        lessons: Aliases of the lessons that it shows.
+    """
+
+    messages: tuple[Message, ...]
+    lessons: tuple[str, ...] = ()
 
 
 def estimate_tokens(text: str) -> int:
@@ -80,62 +114,63 @@ def render_prompt(
     scene: Scene,
     graph: Graph,
     operator: str,
+    focus: Focus,
     *,
-    focus: Sequence[str] = (),
-    hint: str = "",
-    part: str | None = None,
-    blank: str = "",
-    retired: Collection[str] = (),
+    lessons: Mapping[str, Tally],
     reasons: bool = True,
     count: TokenCounter = estimate_tokens,
-) -> tuple[Message, ...]:
-    """The messages of one request.
+) -> Rendered:
+    """One request's messages.
 
     Args:
         operator: Name of a template in ``operators/``.
-        focus: Aliases of the mechanisms that the operator works on.
-        hint: One idea to try.
-        part: The one part of a recipe that is asked for.
-        blank: Its formula with a place to fill.
-        retired: Aliases of lessons that are not shown any more.
-        reasons: Show facts, failures and lessons beside the results.
+        focus: What it works on.
+        lessons: How often each lesson helped and hurt; others are not shown.
+        reasons: Show facts, failures, reasons, lessons and steps beside the results.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
-    shown = [describe(graph, alias, "full") for alias in focus]
-    instruction = prompts.render(
-        f"operators/{operator}",
-        focus=shown,
-        hint=hint,
-        reference=scene.reference,
-        part=part or "",
-        blank=blank,
-        neighbours=neighbours(graph, focus[0], part) if part and focus else [],
-    )
-    left = max(0, scene.budget - count(system) - count(instruction) - 40)
-    lines = left if reasons else 0
-    facts = _fill_lines(_facts(graph), int(lines * FACTS_SHARE), count)
-    failures = _fill_lines(_failures(graph), int(lines * FAILURES_SHARE), count)
-    lessons = _fill_lines(_lessons(graph, retired), int(lines * LESSONS_SHARE), count)
-    ranked = _ranked(graph)
-    rest = [alias for alias in ranked if alias not in ranked[:TABLE_ROWS]]
-    known = _fill_lines(_formulas(graph, rest), int(left * KNOWN_SHARE), count)
+    order = sections.ranked(graph)
+    names, told = sections.lessons(graph, lessons) if reasons else ([], [])
+    items: dict[str, list[Detail]] = {
+        "known": sections.formulas(graph, order[TABLE_ROWS:]),
+        "facts": sections.facts(graph) if reasons else [],
+        "failures": sections.failures(graph) if reasons else [],
+        "claims": sections.claims(graph) if reasons else [],
+        "lessons": told,
+        "steps": _steps(graph, focus, order) if reasons else [],
+    }
+    right, wrong = count_predictions(graph)
+    values = {
+        "percent": f"{scene.percent:g}",
+        "reference": scene.reference,
+        "right": right,
+        "wrong": wrong,
+    }
+    # Headings of what there is to show.
+    frame = {name: [""] if found else [] for name, found in items.items()}
+    empty = prompts.render("user", **values, **frame, table=[], instruction="")
+    room = max(0, scene.budget - count(system) - count(empty))
+    instruction = _instruction(prompts, scene, graph, operator, focus, room, count)
+    asked = count(instruction)
+    tail = int(room * TAIL_SHARE) if reasons else asked
+    left = max(0, room - max(tail, asked))
+    fitted: dict[str, dict[int, str]] = {}
+    for name, share in SHARES.items():
+        least: Level = "line" if name == "lessons" else "alias"
+        fitted[name] = fit(items[name], int(left * share), count, least=least)
+    steps = fit(items["steps"], tail - asked, count, gaps=False)
+    # The last step's figure alone is in the instruction already.
+    fitted["steps"] = steps if steps and steps[0] != items["steps"][0].alias else {}
     # The table gets what the others leave.
-    left -= sum(count(line) + 2 for line in (*facts, *failures, *lessons, *known))
-    table = _fill(ranked, graph, left, count)
-    table.reverse()
-    user = prompts.render(
-        "user",
-        percent=f"{scene.percent:g}",
-        reference=scene.reference,
-        table=table,
-        facts=facts,
-        failures=failures,
-        lessons=lessons,
-        known=known,
-        instruction=instruction,
-    )
-    return (Message("system", system), Message("user", user))
+    used = sum(count(t) + detail.BULLET for name in SHARES for t in fitted[name].values())
+    rows = [detail.mechanism(graph, alias) for alias in order]
+    table = fit(rows, left - used, count, most="line", overhead=1)
+    shown = {name: list(found.values()) for name, found in fitted.items()}
+    shown |= {"table": list(table.values())[::-1], "steps": shown["steps"][::-1]}
+    user = prompts.render("user", **values, **shown, instruction=instruction)
+    messages = (Message("system", system), Message("user", user))
+    return Rendered(messages, tuple(names[place] for place in fitted["lessons"]))
 
 
 def render_system(prompts: Prompts, scene: Scene) -> str:
@@ -150,126 +185,47 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         allocations=[(name, ALLOCATION_FORMS.get(name, name)) for name in scene.allocations],
         descriptors=DESCRIPTORS if FORMULA in scene.allocations else {},
         solvers=scene.solvers,
+        repair_form=scene.repair_form,
         reference=scene.reference,
     )
 
 
-def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
-    """What is known of a recipe that differs in one part only: that part and its result.
-
-    Args:
-        graph: The reasoning graph.
-        alias: The recipe.
-        part: ``metric``, ``group``, ``allocation`` or ``solver``.
-
-    Returns:
-        At most six lines, best last, the recipe's own among them.
-    """
-    key = PARTS[part]
-    own = graph.nodes[alias].body
-    found: list[tuple[float, str]] = []
-    for node in graph.of_kind("mechanism"):
-        alike = all(node.body[other] == own[other] for other in PARTS.values() if other != key)
-        result = latest_result(graph, node.alias) if alike else None
-        if result is not None and result.get("change") is not None:
-            found.append((float(result["change"]), f"{node.body[key]}: {_change(result)}"))
-    best = sorted(found)[:NEIGHBOURS]
-    return [line for _, line in reversed(best)]
+def _steps(graph: Graph, focus: Focus, order: Sequence[str]) -> list[Detail]:
+    """How the recipe at hand came about; of an operator without one, the best so far."""
+    about = focus.aliases[:1] or order[:1]
+    return sections.path(graph, about[0]) if about else []
 
 
-def describe(graph: Graph, alias: str, level: Level) -> str:
-    """A mechanism at one of three levels of detail."""
-    body = graph.nodes[alias].body
-    result = latest_result(graph, alias)
-    change = _change(result)
-    if level == "alias":
-        return f"{alias}: {change}"
-    parts = [str(body["formula"]), str(body["group"]), str(body["allocation"])]
-    if body.get("solver", "none") != "none":
-        parts.append(str(body["solver"]))
-    line = f"{alias}: {' | '.join(parts)}: {change}"
-    if level == "line":
-        return line
-    if body.get("because"):
-        line += f", because {body['because']}"
-    return f"{line}\n```python\n{body['source']}```" if "source" in body else line
+def _instruction(
+    prompts: Prompts,
+    scene: Scene,
+    graph: Graph,
+    operator: str,
+    focus: Focus,
+    room: int,
+    count: TokenCounter,
+) -> str:
+    """The operator's template; recipes lose code and reason, neighbours are dropped, to fit in."""
+    recipes = [detail.mechanism(graph, alias) for alias in focus.aliases]
+    near = sections.neighbours(graph, focus.aliases[0], focus.part) if focus.part else []
 
+    def filled(level: Level, first: int) -> str:
+        return prompts.render(
+            f"operators/{operator}",
+            focus=[found.at(level) for found in recipes],
+            hint=focus.hint,
+            reference=scene.reference,
+            part=focus.part or "",
+            blank=focus.blank,
+            neighbours=near[first:],
+            repair_form=scene.repair_form,
+        )
 
-def latest_result(graph: Graph, alias: str) -> Mapping[str, Any] | None:
-    """Body of the newest result of a mechanism; sealed figures are never shown to a designer."""
-    found = [n.body for n in graph.sources(alias, "tests") if n.body.get("rung") != "sealed"]
-    return found[-1] if found else None
-
-
-def _change(result: Mapping[str, Any] | None) -> str:
-    if result is None:
-        return "not measured"
-    if result["status"] != "measured" or result.get("change") is None:
-        return str(result.get("code") or result["status"])
-    percent = round(100 * float(result["change"]), 1) + 0.0
-    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
-
-
-def _ranked(graph: Graph) -> list[str]:
-    """Measured mechanisms, best first; ties keep the older one first."""
-    found: list[tuple[float, int, str]] = []
-    for node in graph.of_kind("mechanism"):
-        result = latest_result(graph, node.alias)
-        if result is not None and result["status"] == "measured" and "change" in result:
-            found.append((float(result["change"]), len(found), node.alias))
-    return [alias for _, _, alias in sorted(found)]
-
-
-def _fill(aliases: Sequence[str], graph: Graph, budget: int, count: TokenCounter) -> list[str]:
-    """Best first at one line each; what does not fit degrades to its alias, then is dropped."""
-    rows: list[str] = []
-    for alias in aliases:
-        levels: tuple[Level, ...] = ("line", "alias")
-        for level in levels:
-            row = describe(graph, alias, level)
-            if (cost := count(row) + 1) <= budget:
-                rows.append(row)
-                budget -= cost
-                break
-    return rows
-
-
-def _fill_lines(lines: Iterable[str], budget: int, count: TokenCounter) -> list[str]:
-    chosen = []
-    for line in lines:
-        cost = count(line) + 2
-        if cost > budget:
-            break
-        chosen.append(line)
-        budget -= cost
-    return chosen
-
-
-def _formulas(graph: Graph, aliases: Iterable[str]) -> list[str]:
-    """Formulas of entries that are not in the table, each once."""
-    texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
-    return list(dict.fromkeys(texts))
-
-
-def _newest(nodes: Iterable[Node]) -> list[Node]:
-    return list(nodes)[::-1]
-
-
-def _facts(graph: Graph) -> list[str]:
-    return [str(n.body["text"]) for n in _newest(graph.of_kind("observation")) if "text" in n.body]
-
-
-def _failures(graph: Graph) -> list[str]:
-    """Rejected and clearly worse mechanisms, newest first."""
-    lines = []
-    for node in _newest(graph.of_kind("mechanism")):
-        result = latest_result(graph, node.alias)
-        if result is not None and result["status"] == "rejected":
-            lines.append(f"{node.body['formula']}: {result['code']}")
-    return lines
-
-
-def _lessons(graph: Graph, retired: Collection[str]) -> list[str]:
-    """Lessons that were not retired, newest first."""
-    kept = (node for node in _newest(graph.of_kind("lesson")) if node.alias not in retired)
-    return [str(node.body["text"]) for node in kept]
+    levels: tuple[Level, ...] = ("full", "line", "alias")
+    bare = [(level, filled(level, len(near))) for level in levels]
+    limit = int(room * FOCUS_SHARE)
+    level = next((level for level, text in bare if count(text) <= limit), "alias")
+    # The worst neighbours go first.
+    texts = (filled(level, first) for first in range(len(near)))
+    fitting = (text for text in texts if count(text) <= int(room * TAIL_SHARE))
+    return next(fitting, dict(bare)[level])

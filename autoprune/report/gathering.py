@@ -6,24 +6,23 @@ Works on a search that is still running too; what is not measured yet says so.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from autoprune.design.chat import Reply
-from autoprune.design.parsing import read_lesson
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
 from autoprune.search.leaderboard import prediction_text
-from autoprune.search.steps import outcome_from_json
 
 if TYPE_CHECKING:
+    from autoprune.design.graph import Graph
     from autoprune.design.graph import Node as GraphNode
     from autoprune.search.archive import Entry as Known
     from autoprune.search.archive import Margin as Lead
     from autoprune.search.leaderboard import Row
     from autoprune.search.search import Search
+    from autoprune.search.state import Lesson
 
 _RUNG_NAMES = {1: "few windows", 2: "all windows"}
 _FULL_RUNG = 2
@@ -53,7 +52,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         rung_pairs=pairs,
         checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
-        nodes=tuple(_node(node, known, talks) for node in graph.nodes.values()),
+        nodes=tuple(_node(n, known, talks, search.lessons) for n in graph.nodes.values()),
         edges=tuple(
             Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind) for e in graph.edges
         ),
@@ -144,7 +143,10 @@ def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
 
 
 def _node(
-    node: "GraphNode", known: Mapping[str, "Known"], talks: Mapping[str, Mapping[str, Any]]
+    node: "GraphNode",
+    known: Mapping[str, "Known"],
+    talks: Mapping[str, Mapping[str, Any]],
+    lessons: Mapping[str, "Lesson"],
 ) -> Node:
     owner = node.alias if node.alias in known else node.alias.rpartition(".")[0]
     entry = known.get(owner)
@@ -152,6 +154,10 @@ def _node(
     cost: dict[str, float] = {}
     if "seconds" in body:
         cost["seconds"] = body.pop("seconds")
+    if node.alias in lessons:
+        lesson = lessons[node.alias]
+        tally = {"helped": lesson.helpful, "hurt": lesson.harmful, "retired": lesson.retired}
+        body |= tally
     if node.kind in _SAID:
         # A lesson belongs to no entry; its conversation has its own name.
         body |= talks.get(owner if entry else node.alias, {})
@@ -191,7 +197,7 @@ def askers(search: "Search") -> dict[str, str]:
 def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
     """Prompt and answer by alias of the entry, or of the lesson."""
     history = search.history()
-    names = askers(search) | _lessons(history)
+    names = askers(search) | _lessons(search.graph)
     talks: dict[str, dict[str, Any]] = {}
     for event in history:
         step, outcome = event["step"], event["outcome"]
@@ -203,14 +209,7 @@ def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
     return talks
 
 
-def _lessons(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Lesson by the step that asked for it; an answer that cannot be read left none."""
-    found: dict[str, str] = {}
-    for event in history:
-        step = event["step"]
-        if step["kind"] != "Propose" or step["operator"] != "reflect":
-            continue
-        outcome = outcome_from_json(event["outcome"])
-        if isinstance(outcome, Reply) and read_lesson(outcome) is not None:
-            found[step["step_id"]] = f"L{len(found) + 1}"
-    return found
+def _lessons(graph: "Graph") -> dict[str, str]:
+    """Lesson, or what says it again, by the step that asked for it."""
+    asked = (node for node in graph.nodes.values() if "asked" in node.body)
+    return {str(node.body["asked"]): node.alias for node in asked}

@@ -3,6 +3,8 @@
 Judging edges (supports, refutes, improves, duplicates) come from measurements only.
 """
 
+import re
+from dataclasses import asdict
 from typing import Any
 
 from autoprune.digest import digest_json
@@ -28,8 +30,7 @@ def note_proposal(state: State, entry: Entry) -> None:
     if entry.because or entry.prediction:
         claim: dict[str, Any] = {"claim": entry.because}
         if entry.prediction:
-            metric = {"metric": "perplexity", "direction": entry.prediction.direction}
-            claim["prediction"] = {**metric, "versus": entry.prediction.versus}
+            claim["prediction"] = {"metric": "perplexity", **asdict(entry.prediction)}
         graph.add(f"{alias}.h", "hypothesis", claim)
         graph.link(f"{alias}.h", "derives_from", TASK)
         for parent in entry.parents:
@@ -110,19 +111,49 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         if entry.change.windows > 1:
             body["interval"] = [entry.change.low, entry.change.high]
         body["verdict"] = entry.change.verdict
+    gain = _gain(state, entry) if rung != "sealed" else None
+    if gain is not None:
+        body["gain"] = gain
     state.graph.add(node, "result", body)
     state.graph.link(node, "tests", entry.alias)
     if rung != "sealed":
         _judge(state, entry, node)
 
 
-def _judge(state: State, entry: Entry, node: str) -> None:
+def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
+    """Grade the prediction of an entry by the result that it shares.
+
+    Who repeats the recipe that it compares with is wrong: the same is neither better nor worse.
+    """
+    prediction, node = entry.prediction, f"{entry.alias}.x"
+    if prediction is None or prediction.versus not in state.archive:
+        return
+    if prediction.versus == owner.alias:
+        state.graph.link(node, "refutes", f"{entry.alias}.h")
+        return
+    _grade(state, entry, owner, node)
+
+
+def _gain(state: State, entry: Entry) -> float | None:
+    """Nats per token gained over the best parent; None without one that can be compared."""
+    parents = (state.archive.compare(entry, state.archive[parent]) for parent in entry.parents)
+    losses = [difference.mean for difference in parents if difference is not None]
+    return -max(losses) if losses else None
+
+
+def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
+    """Compare what was measured with what the entry predicts."""
     prediction = entry.prediction
-    if prediction is not None and prediction.versus in state.archive:
-        difference = state.archive.compare(entry, state.archive[prediction.versus])
-        if difference is not None and difference.verdict != "unclear":
-            right = difference.verdict == prediction.direction
-            state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")
+    if prediction is None or prediction.versus not in state.archive:
+        return
+    difference = state.archive.compare(measured, state.archive[prediction.versus])
+    if difference is not None and difference.verdict != "unclear":
+        right = difference.verdict == prediction.direction
+        state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")
+
+
+def _judge(state: State, entry: Entry, node: str) -> None:
+    _grade(state, entry, entry, node)
     for parent in entry.parents:
         difference = state.archive.compare(entry, state.archive[parent])
         if difference is not None and difference.better:
@@ -136,16 +167,25 @@ def note_ablation(state: State, entry: Entry) -> None:
         return
     parent = state.archive[entry.parents[0]]
     if entry.duplicate_of in (parent.alias, parent.duplicate_of) and entry.duplicate_of:
-        said, verdict = "the same masks, the term does nothing", "same"
+        said, verdict, nats = "the same masks, the term does nothing", "same", 0.0
     else:
         difference = state.archive.compare(entry, parent)
         if difference is None:
             return
         said, verdict = f"{100 * difference.perplexity_change:+.1f} %", difference.verdict
+        nats = difference.mean
     text = f"{parent.formula} without {dropped}: {said}"
     node = f"{entry.alias}.o"
-    state.graph.add(node, "observation", {"text": text, "verdict": verdict})
+    # What leaving the term out costs is what the term is worth.
+    term = {"term": dropped, "formula": parent.formula, "subject": parent.alias, "nats": nats}
+    state.graph.add(node, "observation", {"text": text, "verdict": verdict, **term})
     state.graph.link(node, "derives_from", entry.alias)
+
+
+def _same_words(first: str, second: str) -> bool:
+    """Whether two sentences differ in case and signs only; one word, such as not, is enough."""
+    one, other = (re.findall(r"[a-z0-9_]+", text.casefold()) for text in (first, second))
+    return one == other
 
 
 def note_elsewhere(state: State, entry: Entry) -> None:
@@ -193,10 +233,28 @@ def note_draws(state: State, entry: Entry) -> None:
     state.graph.link(f"{entry.alias}.draws", "derives_from", entry.alias)
 
 
-def note_lesson(state: State, text: str, better: str, worse: str) -> None:
-    """A lesson with its evidence; only counters change later."""
-    alias = f"L{len(state.lessons) + 1}"
-    state.lessons[alias] = Lesson()
-    state.graph.add(alias, "lesson", {"text": text})
+def note_lesson(state: State, text: str, asked: str, better: str, worse: str) -> None:
+    """A lesson with its evidence; only counters change later.
+
+    One that says what another says, a retired one too, is further evidence for that one.
+
+    Args:
+        state: Grows.
+        text: The lesson.
+        asked: The step that asked for it.
+        better: Alias of the better of the two that it explains.
+        worse: Alias of the worse.
+    """
+    graph = state.graph
+    said = (node for node in graph.of_kind("lesson") if _same_words(str(node.body["text"]), text))
+    known = next(said, None)
+    if known is None:
+        alias = f"L{len(state.lessons) + 1}"
+        state.lessons[alias] = Lesson()
+        graph.add(alias, "lesson", {"text": text, "asked": asked})
+    else:
+        alias = f"{known.alias}.{asked.partition('.')[0]}"
+        graph.add(alias, "observation", {"subject": known.alias, "said": text, "asked": asked})
+        graph.link(alias, "derives_from", known.alias)
     for evidence in (better, worse):
         state.graph.link(alias, "derives_from", evidence)

@@ -38,9 +38,9 @@ class Slot:
 
     plan: Plan
     request: ChatRequest | None = None
-    asked: ChatRequest | None = None
     answer: str = ""
     entry: Entry | None = None
+    lessons: tuple[str, ...] = ()
     repaired: int = 0
     spared: bool = False
 
@@ -61,10 +61,13 @@ class Designs:
         self.archive = trials.archive
         self._requests = requests
         self._taken = taken
+        # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
+        self.told: dict[str, list[Entry]] = {}
 
     def design(self, generation: int, slots: Sequence[Slot]) -> Course:
         """Propose, read and validate, with repairs, until each slot has what it can have."""
         active = list(slots)
+        self.told = {}
         # One attempt more than repairs, since a duplicate is replaced without asking again.
         for attempt in range(self.spec.repairs + 2):
             active, room = self._within_tokens(generation, active, attempt)
@@ -82,7 +85,8 @@ class Designs:
                 step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
                 self._enter(generation, slot, outcomes.get(step_id), form)
             if pair is not None:
-                self._keep_lesson(outcomes[f"g{generation}.lesson"], *pair)
+                step_id = f"g{generation}.lesson"
+                self._keep_lesson(step_id, outcomes[step_id], *pair)
             fresh = [s.entry for s in active if s.entry and s.entry.status == "proposed"]
             yield from self.trials.validate(fresh)
             active = [slot for slot in active if self._may_go_on(generation, slot)]
@@ -125,14 +129,16 @@ class Designs:
                 continue
             operator = slot.plan.operator
             if slot.request is None:
-                slot.request = slot.asked = self._requests.proposal(generation, slot.plan)
+                question = self._requests.proposal(generation, slot.plan)
+                slot.request = asked = question.request
+                slot.lessons = question.lessons
             else:
                 assert slot.entry is not None
                 error = slot.entry.detail or slot.entry.code
-                slot.asked = self._requests.repair(slot.request, slot.answer, error, attempt)
+                asked = self._requests.repair(slot.request, slot.answer, error, attempt)
                 operator = "repair"
             step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
-            steps.append(Propose(step_id, generation, slot.plan.slot, operator, slot.asked))
+            steps.append(Propose(step_id, generation, slot.plan.slot, operator, asked))
         return steps
 
     def _enter(
@@ -150,6 +156,8 @@ class Designs:
         slot.entry = self.archive.add(entry)
         if isinstance(outcome, Reply):
             slot.answer = outcome.text
+            for lesson in slot.lessons:
+                self.told.setdefault(lesson, []).append(entry)
             entry.tokens, entry.seconds = outcome.usage.total, outcome.seconds
             found = read_answer(outcome, form)
             entry.because = found.because
@@ -221,7 +229,7 @@ class Designs:
         difference = self.archive.compare(better, worse)
         return (better, worse) if difference is not None and difference.better else None
 
-    def _keep_lesson(self, outcome: Outcome, better: Entry, worse: Entry) -> None:
+    def _keep_lesson(self, step_id: str, outcome: Outcome, better: Entry, worse: Entry) -> None:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None
         if text is not None:
-            chronicle.note_lesson(self.state, text, better.alias, worse.alias)
+            chronicle.note_lesson(self.state, text, step_id, better.alias, worse.alias)

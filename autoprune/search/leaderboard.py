@@ -81,9 +81,11 @@ class Row:
 
 
 def prediction_text(entry: Entry) -> str:
-    """A prediction in words, empty where there is none."""
+    """A prediction in words, empty where there is none; marked where the designer left it out."""
     found = entry.prediction
-    return f"{found.direction} than {found.versus}" if found else ""
+    if found is None:
+        return ""
+    return f"{found.direction} than {found.versus}{'' if found.stated else ' (assumed)'}"
 
 
 def leaderboard(archive: Archive) -> list[Row]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from autoprune.design.formulas import expression_of, reduced
+from autoprune.design.graph import parent_weights
 from autoprune.design.parts import canonical_solver
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
@@ -258,9 +259,15 @@ class _Planner:
         return None
 
     def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
-        """A measured entry, the better the likelier: probability falls as one over the rank."""
+        """A measured entry, the better the likelier: probability falls as one over the rank.
+
+        The reasoning graph also credits what led to gains and is tired of what led to none; what is
+        compared with it, genetic programming and a list of results, knows ranks only.
+        """
         pool = entries[:POOL]
         weights = [1.0 / (rank + 1) for rank in range(len(pool))]
+        if self.state.uses_designer:
+            weights = parent_weights(self.state.graph, [entry.alias for entry in pool])
         return rng.choices(pool, weights)[0]
 
     def _random(self, slot: int, rng: Random) -> Plan:

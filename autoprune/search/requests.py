@@ -1,14 +1,15 @@
 """Plans to requests for the designer."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.formulas import Blank, blanked
 from autoprune.design.grammar import answer_grammar, lesson_grammar
 from autoprune.design.parsing import AnswerForm
 from autoprune.design.prompts import Prompts
-from autoprune.design.render import Scene, render_prompt
+from autoprune.design.render import Focus, Rendered, Scene, render_prompt
+from autoprune.design.repairs import example
+from autoprune.design.schema import answer_schema, lesson_schema
 from autoprune.metrics.language import gbnf
 from autoprune.search.archive import Entry
 from autoprune.search.planning import Plan
@@ -16,7 +17,19 @@ from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
 
 PREDICTABLE = 6
-LESSON_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request with what it was made from.
+
+    Args:
+        request: What is sent.
+        lessons: Aliases of the lessons that its prompt shows.
+    """
+
+    request: ChatRequest
+    lessons: tuple[str, ...]
 
 
 class Requests:
@@ -42,29 +55,26 @@ class Requests:
             self.spec.language,
             self.choices.groups,
             self.choices.allocations,
-            self._aliases(),
+            self._aliases(plan),
             ("W", *self.spec.statistics),
             self.choices.solvers,
+            self.choices.ranges,
             base=parent.recipe if parent is not None else None,
             part=plan.part,
         )
 
-    def proposal(self, generation: int, plan: Plan) -> ChatRequest:
-        """The first request of a slot."""
+    def proposal(self, generation: int, plan: Plan) -> Question:
+        """The first question of a slot."""
         blank = self._blank(generation, plan)
-        return ChatRequest(
-            messages=self._render(
-                plan.operator,
-                plan.parents,
-                plan.hint,
-                part=plan.part,
-                blank=blank.shown if blank else "",
-            ),
+        shown = blank.shown if blank else ""
+        prompt = self._render(plan.operator, Focus(plan.parents, plan.hint, plan.part, shown))
+        request = ChatRequest(
+            messages=prompt.messages,
             max_tokens=self.spec.designer.max_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
-            grammar=self._grammar(plan, blank),
         )
+        return Question(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
         """A place in the parent's formula, so that a small model cannot write the same again."""
@@ -83,34 +93,25 @@ class Requests:
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:
         """The request for one lesson out of a pair."""
-        grammar = lesson_grammar() if self.spec.designer.grammar else None
+        constrained = self.spec.designer.grammar
         return ChatRequest(
-            messages=self._render("reflect", (better.alias, worse.alias), ""),
-            max_tokens=LESSON_TOKENS,
+            messages=self._render("reflect", Focus((better.alias, worse.alias))).messages,
+            max_tokens=self.spec.designer.max_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, 0, "lesson"),
-            grammar=grammar,
+            grammar=lesson_grammar() if constrained else None,
+            schema=lesson_schema() if constrained else None,
         )
 
-    def _render(
-        self,
-        operator: str,
-        focus: Sequence[str],
-        hint: str,
-        *,
-        part: str | None = None,
-        blank: str = "",
-    ) -> tuple[Message, ...]:
+    def _render(self, operator: str, focus: Focus) -> Rendered:
+        live = {a: lesson for a, lesson in self.state.lessons.items() if not lesson.retired}
         return render_prompt(
             self.prompts,
             self._scene(),
             self.state.graph,
             operator,
-            focus=focus,
-            hint=hint,
-            part=part,
-            blank=blank,
-            retired=self.state.retired_lessons,
+            focus,
+            lessons={alias: (lesson.helpful, lesson.harmful) for alias, lesson in live.items()},
             reasons=self.spec.designer.context == "graph",
         )
 
@@ -124,21 +125,26 @@ class Requests:
             reference=self.state.reference().alias,
             percent=100 * self.spec.sparsity,
             budget=self.spec.designer.prompt_tokens,
+            repair_form=example(self.choices.solvers, self.choices.ranges),
         )
 
-    def _grammar(self, plan: Plan, blank: Blank | None) -> str | None:
+    def _constrained(self, request: ChatRequest, plan: Plan, blank: Blank | None) -> ChatRequest:
+        """The request with every form of its answer; the transport sends what is enforced."""
         if not self.spec.designer.grammar or self.spec.language != "expression":
-            return None
+            return request
         now = ""
         if plan.part in ("group", "solver"):
             recipe = self.state.archive[plan.parents[0]].recipe
             now = str(getattr(recipe, plan.part))
-        return answer_grammar(
-            self._formula, self.choices, self._aliases(), part=plan.part, blank=blank, now=now
+        aliases, part = self._aliases(plan), plan.part
+        grammar = answer_grammar(
+            self._formula, self.choices, aliases, part=part, blank=blank, now=now
         )
+        schema = answer_schema(self.choices, aliases, part=part, now=now)
+        return replace(request, grammar=grammar, schema=schema)
 
-    def _aliases(self) -> list[str]:
-        """Entries a prediction may name: the reference and the best."""
-        reference = self.state.reference().alias
+    def _aliases(self, plan: Plan) -> list[str]:
+        """Entries a prediction may name: the recipe that is changed, the reference, the best."""
         best = [e.alias for e in self.state.archive.measured()[:PREDICTABLE]]
-        return [reference, *(alias for alias in best if alias != reference)]
+        named = [*plan.parents[:1], self.state.reference().alias, *best]
+        return list(dict.fromkeys(named))

@@ -5,7 +5,7 @@ exactly. All slots of a generation are planned from one frozen state and their o
 slot order, whatever the order in which they arrived.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from autoprune.design.chat import ChatRequest
@@ -93,7 +93,9 @@ class Script:
         else:
             plans = plan_operator(self.state, generation, operator, requests.hints, taken)
         asked = [plan for plan in plans if plan.recipe is None]
-        return [Preview(plan.operator, requests.proposal(generation, plan)) for plan in asked]
+        return [
+            Preview(plan.operator, requests.proposal(generation, plan).request) for plan in asked
+        ]
 
     # Baselines
 
@@ -140,13 +142,12 @@ class Script:
         count = min(self.spec.slots, self.spec.budget.candidates - before.candidates)
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
         slots = [Slot(plan) for plan in plans]
-        shown = [a for a in self.state.lessons if a not in self.state.retired_lessons]
         yield from self._designs.design(generation, slots)
         made = [e for e in self.archive.designed() if e.generation == generation]
         yield from self.trials.race([e for e in made if e.status == "valid"], generation)
         for entry in made:
             self.trials.refresh(entry)
-        self._learn(made, best, shown)
+        self._learn(made, best)
         yield from self.trials.hold_elsewhere()
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
@@ -162,25 +163,30 @@ class Script:
 
     # Learning
 
-    def _learn(self, made: Sequence[Entry], best: Entry | None, shown: Iterable[str]) -> None:
-        """Credit operators and lessons with what the generation gained over the best before it."""
+    def _learn(self, made: Sequence[Entry], best: Entry | None) -> None:
+        """Credit operators and lessons with what the generation gained over the best before it.
+
+        A lesson answers for the candidates whose designer was told it, where any was measured.
+        """
         before = best or self.state.reference()
-        improved = False
+        gains: dict[str, float] = {}
         for entry in made:
             gain = 0.0
             if entry.status == "measured" and entry.rung >= 2:
                 difference = self.archive.compare(entry, before)
                 gain = -difference.mean if difference is not None else 0.0
-            improved = improved or gain > 0
+            if entry.status == "measured":
+                gains[entry.alias] = gain
             self.state.exploited += entry.operator == "exploit"
             if entry.operator not in (SPARE, SWEEP):
                 whole = entry.whole_seconds
                 used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
                 self.state.bandit.update(entry.operator, gain, **used)
-        for alias in shown:
-            lesson = self.state.lessons[alias]
-            lesson.helpful += improved
-            lesson.harmful += not improved
+        for alias, told in self._designs.told.items():
+            judged = [gains[entry.alias] for entry in told if entry.alias in gains]
+            lesson, helped = self.state.lessons[alias], any(gain > 0 for gain in judged)
+            lesson.helpful += helped
+            lesson.harmful += bool(judged) and not helped
 
     # The ends
 

@@ -1,6 +1,7 @@
 """A search that is asked for its next step and told the outcome, and that survives any kill."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self
@@ -16,7 +17,7 @@ from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
 from autoprune.search.sentinels import Sentinel
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import Spent
+from autoprune.search.state import Lesson, Spent
 from autoprune.search.steps import (
     Batch,
     Done,
@@ -186,6 +187,11 @@ class Search:
         return self._touches
 
     @property
+    def lessons(self) -> dict[str, Lesson]:
+        """How often each lesson helped and hurt, by its alias."""
+        return dict(self._script.state.lessons)
+
+    @property
     def sentinels(self) -> list[Sentinel]:
         """What was measured again to detect drift, and how far it moved."""
         return list(self._script.sentinels.known)
@@ -297,6 +303,5 @@ def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
         return Sealed(finite, outcome.seconds)
     if isinstance(outcome, Reply):
         # A lone surrogate has no digest and no place in a prompt.
-        text = outcome.text.encode("utf-8", "replace").decode()
-        return Reply(text, outcome.usage, outcome.finish_reason, outcome.seconds)
+        return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
     return outcome

@@ -87,11 +87,6 @@ class State:
         """Whether an LLM is asked at all."""
         return self.spec.designer.kind not in ("genetic", "random")
 
-    @property
-    def retired_lessons(self) -> frozenset[str]:
-        """Aliases of lessons that did more harm than good."""
-        return frozenset(alias for alias, lesson in self.lessons.items() if lesson.retired)
-
     def charge(self, outcomes: Iterable[Outcome]) -> None:
         """Count what a batch of outcomes used."""
         for outcome in outcomes:

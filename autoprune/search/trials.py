@@ -271,12 +271,13 @@ class Trials:
         chronicle.note_ablation(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
-        """Give a duplicate what its owner has got since."""
+        """Give a duplicate what its owner has got since, and grade its prediction by it."""
         owner = entry
         while owner.duplicate_of is not None:
             owner = self.archive[owner.duplicate_of]
         if owner is not entry:
             entry.share(owner)
+            chronicle.grade_duplicate(self.state, entry, owner)
 
     def seconds_left(self) -> float:
         """:func:`seconds_left` of this search."""

@@ -40,6 +40,8 @@ def test_what_stands_now_cannot_be_chosen_again() -> None:
     rules = rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",), part="solver", now="mrp"))
     assert '"mrp"' not in rules["solver"] and '"sparsegpt"' in rules["solver"]
     assert '"none"' not in rules["solver"]
+    # With another number it may.
+    assert '"mrp:damp=0.02"' in rules["solver"] and '"mrp:damp=0.01"' not in rules["solver"]
     assert '"none"' in rules_of(answer_grammar(gbnf(), CHOICES, ("wanda",)))["solver"]
     assert "group" not in rules and "allocation" not in rules["root"]
 

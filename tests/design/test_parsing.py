@@ -1,5 +1,6 @@
 """Any text is a proposal or a coded rejection; nothing crashes, nothing runs."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -20,6 +21,9 @@ from autoprune.design.parsing import (
     read_lesson,
     read_python,
 )
+from autoprune.design.parts import Choices
+from autoprune.design.repairs import example, read_solver, solver_forms
+from autoprune.design.schema import answer_schema
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
 
@@ -81,7 +85,8 @@ def test_what_small_models_wrap_around_it(text: str) -> None:
     found = read(text)
     assert isinstance(found, Proposal), found
     assert found.candidate.source == "abs(W) * x_max"
-    assert (found.group, found.allocation, found.prediction) == ("row", "uniform", None)
+    assert (found.group, found.allocation) == ("row", "uniform")
+    assert found.prediction == Prediction("better", "wanda", stated=False)
 
 
 @pytest.mark.parametrize(
@@ -154,15 +159,91 @@ def test_code_that_differs_in_names_and_comments_is_the_same() -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_prediction_names_a_known_entry() -> None:
+def test_every_proposal_predicts_and_what_is_left_out_is_marked() -> None:
     for text, expected in [
         ("worse than C3", Prediction("worse", "C3")),
-        ("better than C99", None),
-        ("the best", None),
+        ("worse than C99", Prediction("worse", "wanda", stated=False)),
+        ("the best", Prediction("better", "wanda", stated=False)),
     ]:
         found = read(f"expect: {text}\nmetric: abs(W)")
         assert isinstance(found, Proposal)
         assert found.prediction == expected
+    nothing = read_answer(Reply("metric: abs(W)"), replace(FORM, aliases=()))
+    assert isinstance(nothing, Proposal) and nothing.prediction is None
+
+
+RANGES = {"mrp": {"damp": (0.001, 0.1)}, "ebft": {"rate": (0.003, 0.03)}}
+REPAIRS = ("none", "mrp", "mrp:select=own", "walk:mrp", "ebft:epochs=2")
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("mrp:damp=0.05", "mrp:damp=0.05"),
+        ("MRP: damp = 0.010.", "mrp"),
+        ("mrp:select=own,damp=0.02", "mrp:damp=0.02,select=own"),
+        ("walk:mrp:damp=0.1", "walk:mrp:damp=0.1"),
+        ("ebft:epochs=3,rate=0.02", "ebft:epochs=3,rate=0.02"),
+    ],
+)
+def test_numbers_of_an_allowed_repair_may_be_written(written: str, read_as: str) -> None:
+    assert read_solver(written.lower().rstrip("."), REPAIRS, RANGES) == read_as
+    form = replace(FORMS[1], solvers=REPAIRS, ranges=RANGES)
+    found = read_answer(Reply(f"metric: abs(W)\nrepair: {written}"), form)
+    assert isinstance(found, Proposal) and found.solver == read_as
+
+
+@pytest.mark.parametrize(
+    ("written", "part"),
+    [
+        ("mrp:damp=5", "repair mrp: damp=5 must be 0.001 to 0.1"),
+        ("ebft:epochs=40", "epochs=40 must be 1 to 4"),
+        ("mrp:columns=3", "numbers: mrp:damp 0.001 to 0.1, ebft:epochs 1 to 4, ebft:rate"),
+        ("mrp+ebft", "repair is one of: none, mrp, "),
+        ("alps:damp=0.02", "repair is one of: none, mrp, "),
+        ("mrp:dampp=1", "no parameter 'dampp'"),
+        ("mrp:damp=nan", "not understood"),
+    ],
+)
+def test_other_numbers_and_repairs_are_refused_on_one_line(written: str, part: str) -> None:
+    form = replace(FORMS[1], solvers=REPAIRS, ranges=RANGES)
+    found = read_answer(Reply(f"metric: abs(W)\nrepair: {written}"), form)
+    assert isinstance(found, Unreadable) and found.code == "bad_choice"
+    assert part in found.detail and "\n" not in found.detail
+
+
+def test_forms_of_repairs_are_all_allowed() -> None:
+    forms = solver_forms(REPAIRS, RANGES)
+    assert {"walk:mrp:damp=0.02", "ebft:epochs=3", "mrp:damp=0.02,select=own"} <= set(forms)
+    assert [read_solver(form, REPAIRS, RANGES) for form in forms] == forms
+    assert example(REPAIRS, RANGES) in forms and example(("none", "dsnot"), RANGES) == ""
+
+
+def test_an_answer_may_be_one_json_object() -> None:
+    choices = Choices(("row", "matrix"), ("uniform", "sdsa"), REPAIRS, RANGES)
+    schema = answer_schema(choices, ("wanda", "C3"))
+    values = {
+        "because": "it\nis so",
+        "expect": "worse than C3",
+        "metric": "abs(W) * x_max",
+        "group": "matrix",
+        "allocation": "sdsa",
+        "repair": "mrp:damp=0.02",
+    }
+    assert schema["required"] == list(values) and not schema["additionalProperties"]
+    for name, field in schema["properties"].items():
+        assert values[name] in field.get("enum", [values[name]])
+    form = replace(FORM, solvers=REPAIRS, ranges=RANGES)
+    found = read_answer(Reply(json.dumps(values, indent=1)), form)
+    assert isinstance(found, Proposal)
+    assert (found.because, found.prediction) == ("it is so", Prediction("worse", "C3"))
+    assert (found.candidate.source, found.solver) == ("abs(W) * x_max", "mrp:damp=0.02")
+    part = answer_schema(choices, ("wanda",), part="solver", now="mrp")["properties"]
+    assert part.keys() == {"because", "expect", "repair"}
+    assert "mrp" not in part["repair"]["enum"] and "none" in part["repair"]["enum"]
+    assert read_lesson(Reply('{"lesson": "large inputs matter"}')) == "large inputs matter"
+    for text in ('{"metric": 3}', '{"a":' * 100_000, '{"metric": "abs(W)"', "{}"):
+        assert isinstance(read_answer(Reply(text), form), Unreadable)
 
 
 def test_reasoning_is_one_printable_line() -> None:
@@ -175,6 +256,8 @@ def test_reasoning_is_one_printable_line() -> None:
 def test_lesson() -> None:
     assert read_lesson(Reply("lesson: large inputs matter\n")) == "large inputs matter"
     assert read_lesson(Reply("lesson: no")) is None
+    cut = Reply("lesson: large inputs mat", finish_reason="length")
+    assert read_lesson(cut) is None
     assert read_lesson(Reply("")) is None
 
 
@@ -207,6 +290,7 @@ def test_ten_thousand_broken_answers() -> None:
         if isinstance(found, Proposal):
             assert build_allocator(found.allocation).text == found.allocation
             assert found.solver in ("none", "mrp")
+            assert found.prediction is not None
         code = found.code if isinstance(found, Unreadable) else "read"
         seen[code] = seen.get(code, 0) + 1
     assert seen.keys() >= CODES - {"refused", "truncated", "empty"} | {"read"}
@@ -241,6 +325,8 @@ ODDITIES = (
     "allocation: formula:" + "(" * 150,
     "allocation: formula:depth ** 9 ** 9",
     "repair: __import__('os')",
+    "repair: mrp:damp=1e999",
+    '{"metric": "abs(W)", "repair": ["mrp"], "expect": null}',
     "sdsa:strength=1e400",
 )
 

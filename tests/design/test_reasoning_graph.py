@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.design.graph import Graph, mermaid, restore_graph
+from autoprune.design.claims import judged_claims, verdict_of
+from autoprune.design.graph import Graph, mermaid, parent_weights, restore_graph
 from autoprune.errors import AutopruneError
 
 
@@ -41,6 +42,43 @@ def test_timings_do_not_count_and_everything_else_does() -> None:
 def test_credit_goes_to_ancestors_and_decays() -> None:
     credit = chain(4).credit({"C3": 1.0, "C1": 0.1, "C2": -5.0})
     assert credit == pytest.approx({"C3": 1.0, "C2": 0.7, "C1": 0.49, "C0": 0.343})
+
+
+def test_credit_is_read_from_results_and_draws_parents() -> None:
+    graph = chain(4)
+    for number, gain in ((1, 0.1), (2, -5.0), (3, 1.0)):
+        graph.add(f"C{number}.r1", "result", {"status": "measured", "rung": 1, "gain": gain})
+        graph.link(f"C{number}.r1", "tests", f"C{number}")
+    graph.link("C3", "improves", "C2")
+    assert graph.gains() == {"C1": 0.1, "C2": -5.0, "C3": 1.0}
+    assert graph.credit() == pytest.approx({"C3": 1.0, "C2": 0.7, "C1": 0.49, "C0": 0.343})
+    # Untried; its one child improved on it; its one child did not, twice.
+    weights = parent_weights(graph, ["C3", "C2", "C1", "C0"])
+    assert weights == pytest.approx([2 / 2, 1.7 * 2 / 3 / 2, 1.49 / 3 / 3, 1.343 / 3 / 4])
+    assert parent_weights(chain(2), ["C1", "C0"]) == [0.5, 0.25]
+
+
+def test_the_newest_result_judges_a_claim() -> None:
+    graph = Graph()
+    for alias, claim in (("C1", "Size counts."), ("C2", "size counts"), ("C3", "luck"), ("C4", "")):
+        graph.add(f"{alias}.h", "hypothesis", {"claim": claim})
+        graph.add(alias, "mechanism", {})
+        graph.link(alias, "derives_from", f"{alias}.h")
+    verdicts = {"C1": ["supports"], "C2": ["refutes", "supports"], "C3": ["supports", ""]}
+    for alias, judged in verdicts.items():
+        for rung, kind in enumerate(judged, 1):
+            graph.add(f"{alias}.r{rung}", "result", {"status": "measured", "rung": rung})
+            graph.link(f"{alias}.r{rung}", "tests", alias)
+            if kind:
+                graph.link(f"{alias}.r{rung}", kind, f"{alias}.h")  # type: ignore[arg-type]
+    assert [verdict_of(graph, f"C{n}") for n in (1, 2, 3, 4)] == [
+        *("right", "right", "unclear", "open")
+    ]
+    (found,) = judged_claims(graph)
+    assert (found.text, found.owner, found.right, found.wrong) == ("size counts", "C2", 2, 0)
+    graph.add("C4.x", "result", {"status": "rejected", "code": "timeout"})
+    graph.link("C4.x", "tests", "C4")
+    assert verdict_of(graph, "C4") == "failed"
 
 
 @settings(deadline=None)

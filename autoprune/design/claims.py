@@ -1,0 +1,94 @@
+"""What became of hypotheses: each states a prediction, and results say whether it was right."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from autoprune.design.graph import Graph, Node
+
+Verdict = Literal["right", "wrong", "unclear", "failed", "open"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One reason, however often it was given.
+
+    Args:
+        text: In the newest spelling.
+        owner: Alias of the newest mechanism that it was judged by.
+        right: Predictions made with it that were right.
+        wrong: Those that were wrong.
+    """
+
+    text: str
+    owner: str
+    right: int
+    wrong: int
+
+    @property
+    def supported(self) -> bool:
+        """Whether it was right more often than wrong."""
+        return self.right > self.wrong
+
+
+def hypothesis_of(graph: Graph, alias: str) -> Node | None:
+    """The hypothesis that a mechanism tests; None where no designer stated one."""
+    found = graph.targets(alias, "derives_from")
+    return next((node for node in found if node.kind == "hypothesis"), None)
+
+
+def prediction_of(hypothesis: Node) -> str:
+    """The prediction in words; one that the designer left out is marked as assumed."""
+    stated: Mapping[str, str] | None = hypothesis.body.get("prediction")
+    if stated is None:
+        return ""
+    text = f"{stated['direction']} than {stated['versus']}"
+    return text if stated.get("stated", True) else f"{text} (assumed)"
+
+
+def verdict_of(graph: Graph, alias: str) -> Verdict:
+    """What the newest result of a mechanism says about its hypothesis.
+
+    ``unclear``: measured, but the difference may be chance; ``failed``: rejected; ``open``: not
+    measured yet.
+    """
+    hypothesis, results = hypothesis_of(graph, alias), graph.results(alias)
+    if hypothesis is None or not results:
+        return "open"
+    newest = results[-1]
+    for edge in graph.judgements(hypothesis.alias):
+        if edge.source == newest.alias:
+            return "right" if edge.kind == "supports" else "wrong"
+    return "failed" if newest.body["status"] == "rejected" else "unclear"
+
+
+def count_predictions(graph: Graph) -> tuple[int, int]:
+    """Predictions that were right and that were wrong."""
+    verdicts = [verdict_of(graph, node.alias) for node in graph.of_kind("mechanism")]
+    return verdicts.count("right"), verdicts.count("wrong")
+
+
+def judged_claims(graph: Graph) -> list[Claim]:
+    """All reasons that were judged, supported and refuted in turn.
+
+    Supported ones come by the credit of what they led to, refuted ones by age, newest first.
+    """
+    known: dict[str, Claim] = {}
+    for node in graph.of_kind("mechanism"):
+        hypothesis, verdict = hypothesis_of(graph, node.alias), verdict_of(graph, node.alias)
+        text = str(hypothesis.body["claim"]) if hypothesis is not None else ""
+        if not text or verdict not in ("right", "wrong"):
+            continue
+        key = " ".join(text.casefold().strip(" .").split())
+        before = known.pop(key, Claim(text, node.alias, 0, 0))
+        right, wrong = before.right + (verdict == "right"), before.wrong + (verdict == "wrong")
+        known[key] = Claim(text, node.alias, right, wrong)
+    newest = list(known.values())[::-1]
+    credit = graph.credit()
+    supported = [claim for claim in newest if claim.supported]
+    supported.sort(key=lambda claim: -credit.get(claim.owner, 0.0))
+    refuted = [claim for claim in newest if not claim.supported]
+    pairs = max(len(supported), len(refuted))
+    return [
+        c for turn in range(pairs) for c in (*supported[turn : turn + 1], *refuted[turn : turn + 1])
+    ]

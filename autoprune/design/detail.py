@@ -1,0 +1,176 @@
+"""Every kind of node as text at three levels of detail, and what of it fits into a budget."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
+from autoprune.design.graph import Graph, Node
+
+Level = Literal["full", "line", "alias"]
+TokenCounter = Callable[[str], int]
+
+PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
+# What a bullet and a line break cost.
+BULLET = 2
+# Letters of an error or a failed answer that stand for it on one line.
+EXAMPLE = 80
+# Nats per token below which a term is said to change nothing.
+NOTHING = 0.005
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One item at three levels: all of it, one line, little more than its name."""
+
+    full: str
+    line: str
+    alias: str
+
+    def at(self, level: Level) -> str:
+        """The text at a level."""
+        return str(getattr(self, level))
+
+
+def fit(
+    items: Sequence[Detail],
+    budget: int,
+    count: TokenCounter,
+    *,
+    most: Level = "full",
+    least: Level = "alias",
+    overhead: int = BULLET,
+    gaps: bool = True,
+) -> dict[int, str]:
+    """Text of each item that fits, by its place; what does not fit degrades before it is dropped.
+
+    One line for each comes first, then more detail where tokens are left.
+
+    Args:
+        items: Most important first.
+        budget: Tokens of all texts together.
+        count: Counts tokens.
+        most: Highest level.
+        least: Lowest level.
+        overhead: Tokens of one item beside its text.
+        gaps: Go on behind an item that does not fit at all.
+    """
+    chosen: dict[int, str] = {}
+    lower: tuple[Level, ...] = ("line", "alias") if least == "alias" else ("line",)
+    for place, item in enumerate(items):
+        for level in lower:
+            cost = count(item.at(level)) + overhead
+            if cost <= budget:
+                chosen[place] = item.at(level)
+                budget -= cost
+                break
+        if place not in chosen and not gaps:
+            break
+    for place, text in chosen.items() if most == "full" else ():
+        more = count(items[place].full) - count(text)
+        if more <= budget:
+            chosen[place] = items[place].full
+            budget -= more
+    return chosen
+
+
+def change_of(graph: Graph, alias: str) -> str:
+    """Change of perplexity against the reference, or why there is none."""
+    results = graph.results(alias)
+    return _change(results[-1].body) if results else "not measured"
+
+
+def mechanism(graph: Graph, alias: str) -> Detail:
+    """A recipe with what it changes; in full with its reason and its code."""
+    body, change = graph.nodes[alias].body, change_of(graph, alias)
+    parts = [str(body["formula"]), str(body["group"]), str(body["allocation"])]
+    if body.get("solver", "none") != "none":
+        parts.append(str(body["solver"]))
+    line = f"{alias}: {' | '.join(parts)}: {change}"
+    full = f"{line}, because {body['because']}" if body.get("because") else line
+    if "source" in body:
+        full += f"\n```python\n{body['source']}```"
+    return Detail(full, line, f"{alias}: {change}")
+
+
+def step(graph: Graph, alias: str, before: str | None) -> Detail:
+    """A step of a path: what it changed, what was predicted, what was measured.
+
+    Args:
+        graph: The reasoning graph.
+        alias: The mechanism.
+        before: The one it was made from; None: it is the first.
+    """
+    change = change_of(graph, alias)
+    if before is None:
+        return Detail(*(mechanism(graph, alias).at(level) for level in ("line", "line", "alias")))
+    body, old = graph.nodes[alias].body, graph.nodes[before].body
+    names = {"solver": "repair"}
+    new = [f"{names.get(n, n)} {body[k]}" for n, k in PARTS.items() if body[k] != old[k]]
+    text = ", ".join(new) or "the same recipe"
+    hypothesis = hypothesis_of(graph, alias)
+    said = prediction_of(hypothesis) if hypothesis is not None else ""
+    predicted = f"; expected {said}, {verdict_of(graph, alias)}" if said else ""
+    line = f"{alias}: {text}{predicted}; {change}"
+    why = f" because {body['because']}" if body.get("because") else ""
+    better = [node.alias for node in graph.targets(alias, "improves")]
+    gained = f", improves {' and '.join(better)}" if better else ""
+    return Detail(f"{alias}: {text}{why}{predicted}; {change}{gained}", line, f"{alias}: {change}")
+
+
+def claim(graph: Graph, found: Claim) -> Detail:
+    """A reason with how often it was right."""
+    tally = f"right {found.right}, wrong {found.wrong}"
+    hypothesis = hypothesis_of(graph, found.owner)
+    said = prediction_of(hypothesis) if hypothesis is not None else ""
+    line = f"{found.text.rstrip(' .')}: {tally}"
+    last = f"{found.owner} expected {said}; {change_of(graph, found.owner)}"
+    return Detail(f"{line} ({last})", line, f"{found.owner}: {tally}")
+
+
+def observation(node: Node) -> Detail:
+    """A measured fact; what was left out of a formula tells what the term is worth."""
+    body = node.body
+    if "term" not in body:
+        return Detail(*3 * [str(body["text"])])
+    worth = _worth(float(body["nats"]))
+    text = f"dropping {body['term']} from {body['formula']} {worth}"
+    sure = "" if body["verdict"] != "unclear" else ", which may be chance"
+    short = f"dropping {body['term']} from {body['subject']} {worth}"
+    return Detail(text + sure, text, short)
+
+
+def failure(code: str, count: int, example: str, detail: str) -> Detail:
+    """All failures of one code."""
+    alias = f"{code} {count}"
+    line = f"{alias}: {shortened(example)}"
+    return Detail(f"{line} ({shortened(detail)})" if detail else line, line, alias)
+
+
+def lesson(node: Node, helped: int, hurt: int, evidence: Sequence[Node]) -> Detail:
+    """A lesson with how often candidates that were told it improved on the best."""
+    tally = f"helped {helped}, hurt {hurt}"
+    line = f"{node.body['text']} ({tally})"
+    known = " against ".join(found.alias for found in evidence)
+    full = f"{node.body['text']} ({tally}; {known})" if known else line
+    return Detail(full, line, f"{node.alias} ({tally})")
+
+
+def shortened(text: str) -> str:
+    """The text, cut at a word where it is long."""
+    if len(text) <= EXAMPLE:
+        return text
+    return text[:EXAMPLE].rpartition(" ")[0] + " ..."
+
+
+def _worth(nats: float) -> str:
+    if abs(nats) < NOTHING:
+        return "changes nothing"
+    return f"{'costs' if nats > 0 else 'gains'} {abs(nats):.2f} nats"
+
+
+def _change(result: Mapping[str, Any]) -> str:
+    if result["status"] != "measured" or result.get("change") is None:
+        return str(result.get("code") or result["status"])
+    percent = round(100 * float(result["change"]), 1) + 0.0
+    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"

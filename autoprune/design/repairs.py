@@ -1,0 +1,133 @@
+"""Repairs that a designer may write: those to choose from, and their numbers within bounds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from autoprune.design.parts import Range, canonical_solver
+from autoprune.errors import UsageError
+from autoprune.solvers import Chain, Solver, Walk, build_solver
+from autoprune.solvers.plain import EBFT, WALK
+
+Ranges = Mapping[str, Mapping[str, Range]]
+
+# Beside the ranges that may be tuned: whole numbers, and what each of them costs minutes.
+LIMITS: Ranges = {EBFT: {"epochs": (1, 4)}}
+DIGITS = (1, 2, 5)
+
+
+def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
+    """The one way to write a repair that is allowed.
+
+    Args:
+        text: What a designer wrote.
+        allowed: Repairs to choose from.
+        ranges: Ranges of numbers that may be changed, by repair, then parameter.
+
+    Raises:
+        UsageError: If it is none of them, or a number is out of bounds; one line.
+    """
+    choices = f"repair is one of: {', '.join(allowed)}"
+    try:
+        wanted = build_solver(text)
+    except UsageError as error:
+        known = {word for choice in allowed for word in _names(choice)}
+        raise error if _names(text) <= known else UsageError(choices) from None
+    wrong = ""
+    for choice in allowed:
+        problem = _difference(wanted, build_solver(choice), ranges)
+        if problem == "":
+            return wanted.text
+        wrong = wrong or problem or ""
+    raise UsageError(wrong or f"{choices}{_numbers(allowed, ranges)}")
+
+
+def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
+    """All repairs as a grammar offers them: as they are, and with round numbers within bounds."""
+    found = [canonical_solver(text) for text in allowed]
+    for text in list(found):
+        found += [canonical_solver(form) for form in _numbered(text, ranges)]
+    return list(dict.fromkeys(found))
+
+
+def example(allowed: Sequence[str], ranges: Ranges) -> str:
+    """A repair with a number that is not its own; empty where none may be changed."""
+    for text in map(canonical_solver, allowed):
+        forms = [canonical_solver(form) for form in _numbered(text, ranges)]
+        others = [form for form in forms if form != text and "=" in form]
+        if others:
+            return others[len(others) // 2]
+    return ""
+
+
+def _difference(wanted: Solver, choice: Solver, ranges: Ranges) -> str | None:
+    """Empty: allowed; None: another repair; else what is wrong with a number."""
+    ours, theirs = _parts(wanted), _parts(choice)
+    if [type(p) for p in ours] != [type(p) for p in theirs]:
+        return None
+    for one, other in zip(ours, theirs, strict=True):
+        bounds = _bounds(one.NAME, ranges)
+        for name, value in _own(one).items():
+            known = _own(other)[name]
+            if value == known:
+                continue
+            if name not in bounds:
+                return None
+            low, high = bounds[name]
+            if not min(low, known) <= value <= max(high, known):
+                return f"repair {one.NAME}: {name}={value:g} must be {low:g} to {high:g}"
+    return ""
+
+
+def _parts(solver: Solver) -> list[Solver]:
+    """The repairs in a text; a walk stands first."""
+    if isinstance(solver, Walk):
+        tuning = [solver.tuning] if solver.tuning is not None else []
+        return [Walk(), *_parts(solver.inner), *tuning]
+    return list(solver.parts) if isinstance(solver, Chain) else [solver]
+
+
+def _own(solver: Solver) -> dict[str, Any]:
+    """Parameters of one repair; a walk has none of its own."""
+    return {} if isinstance(solver, Walk) else solver.params
+
+
+def _bounds(name: str, ranges: Ranges) -> dict[str, Range]:
+    return {**LIMITS.get(name, {}), **ranges.get(name, {})}
+
+
+def _names(text: str) -> set[str]:
+    pieces = text.strip().removeprefix(f"{WALK}:").split("+")
+    return {piece.partition(":")[0].strip() for piece in pieces}
+
+
+def _numbers(allowed: Sequence[str], ranges: Ranges) -> str:
+    found = {}
+    for part in (part for text in allowed for part in _parts(build_solver(text))):
+        for name, (low, high) in _bounds(part.NAME, ranges).items():
+            found[f"{part.NAME}:{name}"] = f"{low:g} to {high:g}"
+    listed = ", ".join(f"{name} {span}" for name, span in found.items())
+    return f"; numbers: {listed}" if listed else ""
+
+
+def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
+    """The repair with other values of the last part's first number."""
+    walk = f"{WALK}:" if text.startswith(f"{WALK}:") else ""
+    before, plus, last = text.removeprefix(walk).rpartition("+")
+    part = _parts(build_solver(last))[-1]
+    for name, (low, high) in list(_bounds(part.NAME, ranges).items())[:1]:
+        others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
+        for value in _grid(low, high, whole=isinstance(part.params[name], int)):
+            settings = ",".join([f"{name}={value:g}", *others])
+            yield f"{walk}{before}{plus}{part.NAME}:{settings}"
+
+
+def _settings(part: str) -> list[tuple[str, str, str]]:
+    return [item.partition("=") for item in part.partition(":")[2].split(",") if item]
+
+
+def _grid(low: float, high: float, *, whole: bool) -> list[float]:
+    """1, 2, 5, 10, ... of any size within the bounds; whole numbers: all of them."""
+    if whole:
+        return list(range(int(low), int(high) + 1))
+    sizes = (digit * 10.0**power for power in range(-6, 3) for digit in DIGITS)
+    return [float(f"{size:g}") for size in sizes if low <= size <= high]

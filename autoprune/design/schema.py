@@ -1,0 +1,52 @@
+"""JSON schemas of answers, for servers that enforce a schema and no grammar.
+
+Flat, every field required, no further ones: what OpenAI's strict mode asks for. It knows no lengths
+of strings, so the limit of the answer's tokens bounds them. Code is never asked for in JSON.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from autoprune.design.grammar import LINES, without
+from autoprune.design.parts import Choices
+from autoprune.design.repairs import solver_forms
+
+
+def answer_schema(
+    choices: Choices, aliases: Sequence[str], *, part: str | None = None, now: str = ""
+) -> dict[str, Any]:
+    """Schema of an answer that :func:`autoprune.design.parsing.read_answer` reads.
+
+    Args:
+        choices: What the parts may be.
+        aliases: Entries that a prediction may name.
+        part: The only part that may be written; None: all of them.
+        now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
+    """
+    verdicts = [f"{verdict} than {alias}" for verdict in ("better", "worse") for alias in aliases]
+    values: dict[str, list[str]] = {
+        "group": without(choices.groups, now),
+        "solver": without(solver_forms(choices.solvers, choices.ranges), now),
+    }
+    fields: dict[str, Any] = {"because": _text(), "expect": _text(verdicts)}
+    for name in [part] if part else LINES:
+        fields[LINES[name]] = _text(values.get(name, ()))
+    return _object(fields)
+
+
+def lesson_schema() -> dict[str, Any]:
+    """Schema of a one-line lesson."""
+    return _object({"lesson": _text()})
+
+
+def _text(allowed: Sequence[str] = ()) -> dict[str, Any]:
+    return {"type": "string", "enum": list(allowed)} if allowed else {"type": "string"}
+
+
+def _object(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+        "additionalProperties": False,
+    }

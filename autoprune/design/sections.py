@@ -1,0 +1,131 @@
+"""What of the graph a prompt may show, section by section, most important first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from autoprune.design import detail
+from autoprune.design.chat import REFUSALS
+from autoprune.design.claims import judged_claims
+from autoprune.design.detail import PARTS, Detail
+from autoprune.design.graph import Graph, Node
+
+# Neighbours of a recipe that an exploit is shown, best last.
+NEIGHBOURS = 6
+Tally = tuple[int, int]
+
+
+def ranked(graph: Graph) -> list[str]:
+    """Measured mechanisms, best first; ties keep the older one first."""
+    found: list[tuple[float, int, str]] = []
+    for node in graph.of_kind("mechanism"):
+        results = graph.results(node.alias)
+        body = results[-1].body if results else {}
+        if body.get("status") == "measured" and "change" in body:
+            found.append((float(body["change"]), len(found), node.alias))
+    return [alias for _, _, alias in sorted(found)]
+
+
+def formulas(graph: Graph, aliases: Iterable[str]) -> list[Detail]:
+    """Formulas, each once."""
+    texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
+    return [Detail(text, text, text) for text in dict.fromkeys(texts)]
+
+
+def path(graph: Graph, alias: str) -> list[Detail]:
+    """How a recipe came about, by its main parents: the last step first, the first one last.
+
+    Empty for what was made from nothing.
+    """
+    chain = [alias]
+    while (parent := _main_parent(graph, chain[-1])) is not None:
+        chain.append(parent)
+    if len(chain) == 1:
+        return []
+    before: list[str | None] = [*chain[1:], None]
+    return [detail.step(graph, own, old) for own, old in zip(chain, before, strict=True)]
+
+
+def claims(graph: Graph) -> list[Detail]:
+    """Reasons with how often they were right, supported and refuted in turn."""
+    return [detail.claim(graph, found) for found in judged_claims(graph)]
+
+
+def facts(graph: Graph) -> list[Detail]:
+    """What was measured beside recipes, newest first."""
+    found = [n for n in graph.of_kind("observation") if {"text", "term"} & n.body.keys()]
+    return [detail.observation(node) for node in reversed(found)]
+
+
+def failures(graph: Graph) -> list[Detail]:
+    """Failures by code, the most frequent first, with the newest example.
+
+    Rejections, answers that could not be read and rediscoveries; not what an endpoint refused, from
+    which a designer cannot learn.
+    """
+    seen: dict[str, tuple[int, str, str]] = {}
+    for node in graph.nodes.values():
+        found = _failure(graph, node)
+        if found is not None and found[0] not in REFUSALS:
+            code, example, why = found
+            count, _, _ = seen.pop(code, (0, "", ""))
+            seen[code] = (count + 1, example, why)
+    newest = list(seen.items())[::-1]
+    newest.sort(key=lambda item: -item[1][0])
+    return [detail.failure(code, *rest) for code, rest in newest]
+
+
+def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list[Detail]]:
+    """Aliases and texts of lessons, what helped most first, then the newest.
+
+    Args:
+        graph: The reasoning graph.
+        tallies: How often each lesson helped and hurt; others are not shown.
+    """
+    known = [node for node in graph.of_kind("lesson") if node.alias in tallies][::-1]
+    known.sort(key=lambda node: tallies[node.alias][1] - tallies[node.alias][0])
+    found = [
+        detail.lesson(node, *tallies[node.alias], graph.targets(node.alias, "derives_from"))
+        for node in known
+    ]
+    return [node.alias for node in known], found
+
+
+def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
+    """What is known of a recipe that differs in one part only: that part and its result.
+
+    Args:
+        graph: The reasoning graph.
+        alias: The recipe.
+        part: ``metric``, ``group``, ``allocation`` or ``solver``.
+
+    Returns:
+        At most six lines, best last, the recipe's own among them.
+    """
+    key = PARTS[part]
+    own = graph.nodes[alias].body
+    found: list[tuple[float, str]] = []
+    for node in graph.of_kind("mechanism"):
+        alike = all(node.body[other] == own[other] for other in PARTS.values() if other != key)
+        results = graph.results(node.alias) if alike else []
+        if results and results[-1].body.get("change") is not None:
+            change = detail.change_of(graph, node.alias)
+            found.append((float(results[-1].body["change"]), f"{node.body[key]}: {change}"))
+    best = sorted(found)[:NEIGHBOURS]
+    return [line for _, line in reversed(best)]
+
+
+def _main_parent(graph: Graph, alias: str) -> str | None:
+    parents = graph.targets(alias, "derives_from", "combines")
+    return next((node.alias for node in parents if node.kind == "mechanism"), None)
+
+
+def _failure(graph: Graph, node: Node) -> tuple[str, str, str] | None:
+    """Code, example and reason of a node that failed."""
+    if node.kind == "observation" and "code" in node.body:
+        return str(node.body["code"]), str(node.body["detail"]), ""
+    results: Sequence[Node] = graph.results(node.alias) if node.kind == "mechanism" else ()
+    if not results or results[-1].body["status"] not in ("rejected", "duplicate"):
+        return None
+    body, formula = results[-1].body, str(node.body["formula"])
+    if body["status"] == "duplicate":
+        return "duplicate", f"{formula} is the {body['code']}", ""
+    return str(body["code"]), formula, str(body.get("detail", ""))

@@ -1,0 +1,121 @@
+"""Reasons are graded by what was measured, lessons by whom they were told to."""
+
+from pathlib import Path
+
+import pytest
+from synthetic import Synthetic, drive, make_spec, write_answer
+
+from autoprune.design.chat import ChatRequest
+from autoprune.design.claims import prediction_of, verdict_of
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.report.data import RunReport
+from autoprune.report.gathering import with_search
+from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search.leaderboard import prediction_text
+from autoprune.search.state import State
+
+LESSON = "lesson: large inputs matter most"
+
+
+def teach(request: ChatRequest) -> str:
+    """The same lesson each time, in other words; else a plausible answer."""
+    if "lesson:" not in request.messages[-1].content:
+        return write_answer(request)
+    return LESSON if request.seed % 2 else "lesson: Large inputs matter most!"
+
+
+def silent(request: ChatRequest) -> str:
+    """An answer without a prediction."""
+    lines = write_answer(request).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("expect"))
+
+
+def state_of(search: Search) -> State:
+    return search._script.state
+
+
+def test_a_prediction_that_is_left_out_is_assumed_and_graded(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+        drive(search, Synthetic(ScriptedDesigner(silent)))
+        graph = search.graph
+        hypotheses = list(graph.of_kind("hypothesis"))
+        assert hypotheses
+        assert all(prediction_of(node).endswith("(assumed)") for node in hypotheses)
+        claimed = [e for e in search.entries if e.prediction is not None]
+        assert prediction_text(claimed[0]).endswith(" (assumed)")
+        verdicts = {e.alias: verdict_of(graph, e.alias) for e in claimed}
+        assert {"right", "wrong"} <= set(verdicts.values())
+        graded = [e for e in claimed if e.status in ("measured", "duplicate") and e.results]
+        assert all(verdicts[e.alias] in ("right", "wrong", "unclear") for e in graded)
+
+
+def test_who_repeats_what_it_compares_with_is_wrong(tmp_path: Path) -> None:
+    text = "because: why not\nexpect: better than {}\nmetric: {}\ngroup: row\n"
+    answers = [
+        text.format("wanda", "x_norm * abs(W)"),
+        text.format("magnitude", "x_norm * abs(W)"),
+    ]
+    for number, (answer, kind) in enumerate(zip(answers, ("refutes", "supports"), strict=True)):
+        spec = make_spec(budget=Budget(candidates=1), repairs=0, slots=1, solvers=("none",))
+        with Search.open(tmp_path / str(number), spec) as search:
+            drive(search, Synthetic(ScriptedDesigner([answer])))
+            entry = next(e for e in search.entries if e.order == 1)
+            assert entry.duplicate_of == "wanda"
+            (edge,) = search.graph.judgements(f"{entry.alias}.h")
+            assert (edge.source, edge.kind) == (f"{entry.alias}.x", kind)
+
+
+def test_a_lesson_said_again_is_evidence_and_answers_only_where_it_was_told(tmp_path: Path) -> None:
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=40))) as search:
+        drive(search, Synthetic(ScriptedDesigner(teach)))
+        graph, state = search.graph, state_of(search)
+        (lesson,) = graph.of_kind("lesson")
+        again = [node for node in graph.of_kind("observation") if "said" in node.body]
+        assert again and all(lesson in graph.targets(n.alias, "derives_from") for n in again)
+        asked = [event["step"] for event in search.history() if event["step"]["kind"] == "Propose"]
+        told = {
+            step["step_id"].partition(".")[0]
+            for step in asked
+            if "arge inputs matter most" in step["request"]["messages"][1]["content"]
+            and step["operator"] != "reflect"
+        }
+        tally = search.lessons["L1"]
+        assert 0 < tally.helpful + tally.harmful <= len(told) < state.generation
+        report = RunReport("r", "", "m", "c", 0.6, None, ())
+        body = next(n.body for n in with_search(report, search).nodes if n.alias == "L1")
+        assert (body["helped"], body["hurt"]) == (tally.helpful, tally.harmful)
+        assert "answer" in body
+
+
+def test_a_lesson_that_no_prompt_had_room_for_is_not_blamed(tmp_path: Path) -> None:
+    designer = DesignerSpec(kind="scripted", prompt_tokens=400)
+    with Search.open(
+        tmp_path, make_spec(budget=Budget(candidates=24), designer=designer)
+    ) as search:
+        drive(search, Synthetic(ScriptedDesigner(teach)))
+        assert [(tally.helpful, tally.harmful) for tally in search.lessons.values()] == [(0, 0)]
+
+
+def test_results_say_what_was_gained_over_the_parent_and_terms_what_they_are_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "FREE_OPERATORS", ("ablate", "mutate"))
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=24))) as search:
+        drive(search, Synthetic())
+        graph, archive = search.graph, state_of(search).archive
+        gains = graph.gains()
+        assert gains
+        for alias, gain in gains.items():
+            entry = archive[alias]
+            known = (archive.compare(entry, archive[parent]) for parent in entry.parents)
+            losses = [difference.mean for difference in known if difference is not None]
+            if entry.rung >= 2 or not any(2 in archive[p].results for p in entry.parents):
+                assert gain == pytest.approx(-max(losses))
+        terms = [node.body for node in graph.of_kind("observation") if "term" in node.body]
+        assert terms and all(body["term"] in body["formula"] for body in terms)
+        prompts = [
+            event["step"]["request"]["messages"][1]["content"]
+            for event in search.history()
+            if event["step"]["kind"] == "Propose"
+        ]
+        assert any("dropping " in text and " nats" in text for text in prompts)
