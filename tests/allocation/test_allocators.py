@@ -289,6 +289,9 @@ def test_the_grid_of_auto_is_canonical_and_starts_with_uniform() -> None:
     grid = auto_grid("auto")
     assert grid is not None and grid[0] == "uniform" and len(grid) == len(set(grid)) > 10
     assert [build_allocator(text).text for text in grid] == list(grid)
+    # All that the manual names and no other; spectra are left out for what they cost.
+    families = {text.partition(":")[0] for text in grid}
+    assert families == {"uniform", "ramp", "sdsa", "owl", "dlp"}
     assert auto_grid("auto:owl+ramp:half_width=0.1+uniform") == ("uniform", "owl", "ramp")
     assert auto_grid("ramp") is None
     with pytest.raises(UnknownNameError):
