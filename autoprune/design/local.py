@@ -108,9 +108,16 @@ def target_file(ref: str) -> Path:
             "and the designer self serves one; leave one there, or choose one with "
             "--designer local --designer-model FILE.gguf"
         )
+    made = "llama.cpp's convert_hf_to_gguf.py"
+    if folder.is_dir():
+        raise PrerequisiteError(
+            f"the designer self serves the target as a GGUF file, and no .gguf lies in {ref!r}; "
+            f"make one there with {made}, or take --designer local"
+        )
     raise PrerequisiteError(
-        f"the designer self serves the target as a GGUF file, and no .gguf lies with {ref!r}; make "
-        "one in its folder with llama.cpp's convert_hf_to_gguf.py, or take --designer local"
+        f"the designer self serves the target as a GGUF file, and {ref!r} is the name of one on a "
+        f"hub, whose weights are in another form; make a GGUF file of it with {made} and take "
+        "--designer local --designer-model FILE.gguf, which asks the same model"
     )
 
 

@@ -116,6 +116,8 @@ def test_a_target_without_one_file_says_how_to_make_it(tmp_path: Path) -> None:
     for ref in (str(tmp_path), "owner/name"):
         with pytest.raises(PrerequisiteError, match=r"convert_hf_to_gguf\.py.*--designer local"):
             local.target_file(ref)
+    with pytest.raises(PrerequisiteError, match=r"hub.*--designer-model FILE\.gguf"):
+        local.target_file("owner/name")
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
     with pytest.raises(PrerequisiteError, match=r"2 \.gguf files \(a\.gguf, b\.gguf\)"):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from synthetic import make_spec
 
 from autoprune.design.chat import Reply, Usage
+from autoprune.design.detail import observation
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
@@ -103,4 +104,6 @@ def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
     Trials(state).share(less, whole)
     said = "without row_mean(abs(W)): the same masks, the term does nothing"
     fact = state.graph.nodes["C2.o"]
-    assert fact.body == {"text": f"{formulas[0]} {said}", "verdict": "same"}
+    assert fact.body["text"] == f"{formulas[0]} {said}"
+    assert (fact.body["verdict"], fact.body["nats"]) == ("same", 0.0)
+    assert observation(fact).line == f"dropping row_mean(abs(W)) from {formulas[0]} changes nothing"
