@@ -8,17 +8,19 @@ from test_walking import prune
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
+from autoprune.allocation import ModelContext
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
 from autoprune.errors import UsageError
-from autoprune.masking import budget_zeros
+from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
 from autoprune.sequential import prune_sequential
 from autoprune.solvers import Ebft, Plain, Walk, build_solver
 from autoprune.tuning import tune_block
+from autoprune.walking import prune_from_scores
 
 
 def pruned_block(
@@ -84,14 +86,19 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_any_family_is_tuned_on_the_dense_masks_with_exact_zeros(family: str) -> None:
-    windows = random_windows(4, 16)
-    bare, plain = prune(family, "none", windows)
-    tuned, outcome = prune(family, "ebft:epochs=2,rate=0.005", windows)
-    assert outcome.mask_digest == plain.mask_digest
-    assert outcome.zeros == budget_zeros(0.55, sum(weight.numel() for weight in bare.values()))
-    assert any(not torch.equal(tuned[name], bare[name]) for name in bare)
-    for name, weight in tuned.items():
-        assert not weight[~outcome.keep[name]].any()
+    model, windows = tiny_model(family), random_windows(4, 16)
+    layers = prunable_linears(model)
+    dense = collect_statistics(model, windows, needs={"x_norm"})
+    score = metric_scores(build_metric("wanda"), dense)
+    plan = PruningPlan.build(0.55, allocation="ramp", solver="ebft:epochs=2,rate=0.005")
+    keep = masks_from_scores(score, layers, layer_budgets(plan, ModelContext(layers)), plan)
+    bare = {layer.name: layer.read() * keep[layer.name] for layer in layers}
+    outcome = prune_from_scores(model, windows, layers, score, plan, statistics=dense)
+    assert outcome.mask_digest == masks_digest(keep)
+    assert outcome.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
+    assert any(not torch.equal(layer.read(), bare[layer.name]) for layer in layers)
+    for layer in layers:
+        assert not layer.read()[~keep[layer.name]].any()
 
 
 def test_sequential_pruning_tunes_too() -> None:
