@@ -159,13 +159,13 @@ class Drafting:
         return local.target_file(self.target)
 
     def _serve(self, model: Path, name: str | None = None) -> "Designer":
-        from autoprune.design import canary, local
+        from autoprune.design import canary, local, transports
 
         wanted = self.spec.prompt_tokens + self.spec.max_tokens + CONTEXT_SPARE
         context = max(LEAST_CONTEXT, wanted)
         self._server = local.LocalServer(model, name=name or model.stem, context=context)
         self._server.start()
-        served = self._server.designer()
+        served: transports.OpenAIDesigner = self._server.designer()
         # The cores are shared with what is measured, so only what decides is asked.
         self.seen = canary.probe_server(served, thorough=False)
         remember(self.state, model, self.seen)

@@ -224,8 +224,8 @@ def _instruction(
     levels: tuple[Level, ...] = ("full", "line", "alias")
     bare = [(level, filled(level, len(near))) for level in levels]
     limit = int(room * FOCUS_SHARE)
-    level = next((level for level, text in bare if count(text) <= limit), "alias")
+    level, least = next((pair for pair in bare if count(pair[1]) <= limit), bare[-1])
     # The worst neighbours go first.
     texts = (filled(level, first) for first in range(len(near)))
     fitting = (text for text in texts if count(text) <= int(room * TAIL_SHARE))
-    return next(fitting, dict(bare)[level])
+    return next(fitting, least)
