@@ -1,7 +1,7 @@
 """Suite ``cost``: size as really written, speed and memory as really measured."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -207,7 +207,7 @@ class CostSuite:
         unit: str,
         context: RowContext,
         protocol: dict[str, object],
-        details: dict[str, object],
+        details: Mapping[str, object],
     ) -> Row:
         """The median of timed runs, with its interval."""
         median, interval = bootstrap_median(runs, seed=self.seed)

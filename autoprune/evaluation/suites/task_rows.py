@@ -150,7 +150,7 @@ def _mean_row(
         reason = f"no figure for {names}"
         return context.missing(name, metric, reason, status=status, protocol=protocol)
     sizes = [len(row.items) for row in rows]
-    if sizes and min(sizes):
+    if sizes and all(sizes):
         scores = [score for row in rows for score in row.items]
         strata = () if by_size else sizes
         return context.accuracy(name, scores, metric=metric, strata=strata, protocol=protocol)
