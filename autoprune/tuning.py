@@ -71,14 +71,20 @@ def tune_block(
 
 @dataclass(frozen=True)
 class _Part:
-    """A parameter that is tuned: itself in float32, and which of its weights may move."""
+    """A parameter that is tuned: itself in float32, and which of its weights may not move."""
 
     parameter: nn.Parameter
     master: Tensor
-    mask: Tensor
+    pruned: Tensor
 
     def take(self, gradient: Tensor | None) -> None:
-        self.master.grad = None if gradient is None else gradient.float().mul_(self.mask)
+        if gradient is not None:
+            gradient = gradient.float()
+            if gradient.stride() != self.master.stride():
+                # Fused Adam goes by memory, not by index.
+                gradient = torch.empty_like(self.master).copy_(gradient)
+            gradient.masked_fill_(self.pruned, 0.0)
+        self.master.grad = gradient
 
     def publish(self) -> None:
         if self.parameter.dtype != self.master.dtype:
@@ -94,7 +100,7 @@ def _parts(members: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> lis
             layer.parameter, torch.zeros_like(parameter, dtype=torch.bool, requires_grad=False)
         )
         layer.orient(mask).copy_(keep[layer.name])
-    return [_Part(p, p.detach().float(), masks[name]) for name, p in parameters.items()]
+    return [_Part(p, p.detach().float(), ~masks[name]) for name, p in parameters.items()]
 
 
 def _descend(
@@ -102,11 +108,12 @@ def _descend(
 ) -> None:
     groups: list[dict[str, Any]] = []
     for part in parts:
-        kept = part.master[part.mask]
+        kept = part.master[~part.pruned]
         scale = float(kept.square().mean().sqrt()) if kept.numel() else 0.0
         groups.append({"params": [part.master], "lr": how.rate * scale})
     first = [group["lr"] for group in groups]
-    optimizer = torch.optim.Adam(groups, betas=BETAS)
+    # Fused: one pass over weight, gradient and both moments instead of one for each operation.
+    optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
     order = torch.Generator().manual_seed(seed)
     steps = how.epochs * len(goals)
     for step in range(steps):

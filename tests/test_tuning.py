@@ -19,7 +19,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
 from autoprune.sequential import prune_sequential
 from autoprune.solvers import Ebft, Plain, Walk, build_solver
-from autoprune.tuning import tune_block
+from autoprune.tuning import _Part, tune_block
 from autoprune.walking import prune_from_scores
 
 
@@ -82,6 +82,20 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
         found.append(torch.cat([member.read().flatten() for member in members]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
+
+
+def test_a_gradient_is_laid_out_like_its_weight_and_leaves_pruned_weights_alone() -> None:
+    weight = torch.nn.Parameter(torch.ones(3, 5))
+    pruned = torch.rand(3, 5, generator=torch.Generator().manual_seed(4)) < 0.5
+    part = _Part(weight, weight.detach(), pruned)
+    gradient = torch.arange(15.0).view(5, 3).t()
+    part.take(gradient.clone())
+    assert part.master.grad is not None
+    # Fused Adam goes by memory and would give a column's step to a row.
+    assert part.master.grad.stride() == weight.stride() != gradient.stride()
+    assert torch.equal(part.master.grad, gradient * ~pruned)
+    part.take(None)
+    assert part.master.grad is None
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
