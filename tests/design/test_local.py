@@ -155,6 +155,7 @@ def test_real_designer_writes_what_can_be_read(model: Path) -> None:
                 choices.allocations,
                 ("wanda",),
                 solvers=choices.solvers,
+                ranges=choices.ranges,
                 base=wanda,
                 part=part,
             )
@@ -186,7 +187,7 @@ def test_the_target_itself_writes_what_can_be_read() -> None:
         draft.close()
     form = AnswerForm(
         "expression", choices.groups, choices.allocations, ("wanda",),
-        solvers=choices.solvers, base=wanda, part="metric",
+        solvers=choices.solvers, ranges=choices.ranges, base=wanda, part="metric",
     )  # fmt: skip
     assert isinstance(read_answer(reply, form), Proposal), reply
 

@@ -20,6 +20,7 @@ from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
+from flows import console
 from flows.cli import main
 from flows.cli_parser import build_parser
 from flows.compare import compare
@@ -61,7 +62,7 @@ def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
 
 def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     # Nine words end every document, after one that it has alone: eight are shared, ten are not.
     planted = tmp_path / "planted.txt"
@@ -89,10 +90,11 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     ]
     monkeypatch.setattr(numerics, "computed_by", lambda: {"transformers": "another"})
     assert compared(tiny_folder, **small)["cached"] == 0
-    caplog.clear()
+    heard: list[str] = []
+    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
     crowded = compared(tiny_folder, **small | {"samples": 200, "seeds": 2})
     said = "any two draws share 82 % of their windows on average"
-    assert said in caplog.text and said in dict(crowded["protocol_lines"])["draws"]
+    assert said in "".join(heard) and said in dict(crowded["protocol_lines"])["draws"]
 
 
 def test_the_record_holds_the_line_that_repeats_it() -> None:

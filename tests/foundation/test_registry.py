@@ -1,12 +1,12 @@
 """Names resolve, collide loudly and suggest their neighbours."""
 
-import logging
 from pathlib import Path
 
 import pytest
 
 from autoprune.errors import AutopruneError, UnknownNameError
 from autoprune.registry import Registry
+from autoprune.registry import log as registry_log
 
 
 def registry() -> Registry[object]:
@@ -44,7 +44,10 @@ def test_a_broken_plug_in_is_named_once_and_the_others_are_taken(
     points = "bad = no_such_module:it\ngood = math:pi\nwanda = math:e\nzeta = math:tau\n"
     (info / "entry_points.txt").write_text(f"[autoprune.strange]\n{points}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(logging.getLogger("autoprune"), "propagate", True)
+    # Heard whatever a command line did to the log in this process before.
+    monkeypatch.setattr(registry_log, "propagate", False)
+    monkeypatch.setattr(registry_log, "disabled", False)
+    monkeypatch.setattr(registry_log, "handlers", [caplog.handler])
     names: Registry[object] = Registry("metric", "autoprune.strange")
     names.add("wanda", "ours")
     assert [name for name, _ in names.items()] == ["good", "wanda", "zeta"]
