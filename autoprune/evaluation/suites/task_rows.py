@@ -109,20 +109,20 @@ def _group_rows(
     """What lm-eval aggregates in a group, from the items that are left."""
     by_size = {entry.metric: entry.weight_by_size for entry in group.aggregate_metric_list or ()}
     leaves = {task.task_name for task in group.get_all_tasks()}
+    known = {(row.name, row.metric, row.protocol.get("filter")): row for row in rows}
     found = []
     for metric, chosen, _ in _figures(results["results"].get(group.name, {})):
-        filtered = _filter(chosen).get("filter")
+        filtered = _filter(chosen)
+        # A task whose items were all seen has no row of this metric, and lacks it by its name.
         parts: list[Row | str] = [
-            row
-            for row in rows
-            if row.name in leaves
-            and row.metric == metric
-            and (row.value is None or row.protocol.get("filter") == filtered)
+            known.get((name, metric, filtered.get("filter")), name)
+            for name, figures in results["results"].items()
+            if name in leaves and f"{metric},{chosen}" in figures
         ]
         found.append(
             _mean_row(
                 group.name, metric, parts, context,
-                filtered=_filter(chosen), by_size=by_size.get(metric, True),
+                filtered=filtered, by_size=by_size.get(metric, True),
             )
         )  # fmt: skip
     return found

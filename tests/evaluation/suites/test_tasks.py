@@ -253,6 +253,12 @@ def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
         assert len(left.items) == 5
         with pytest.raises(ProtocolMismatchError, match="tasks_digest"):
             compare_rows(group, left)
+    # A mean without a task of which nothing is left would be another group's.
+    data[1].write_text(json.dumps(long) + "\n")
+    (tmp_path / "group.yaml").write_text(GROUP.format(weighted=True).replace("acc,", "acc_norm,"))
+    rows = TasksSuite(("local_group",), str(tmp_path)).run(subject, around=seen)
+    (group,) = [row for row in rows if (row.name, row.metric) == ("local_group", "acc_norm")]
+    assert group.value is None and "no figure for local_second" in (group.reason or "")
 
 
 def _accuracies(rows: list[Row]) -> list[Row]:
