@@ -86,7 +86,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "corpus": text["corpus"],
             "corpus_digest": text["digest"],
             "overlap": text.get("overlap"),
-            "notes": text.get("notes", []),
+            "notes": text["notes"],
             "samples": params.samples,
             "seqlen": params.seqlen,
             "seed": params.seed,

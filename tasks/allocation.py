@@ -51,8 +51,12 @@ def split_windows(
             "seqlen": seqlen,
             "tokens": windows.numel(),
         }
-    drawn = {"seed": seed, "digest": parts.digest}
-    return {**found[CALIBRATION], SELECTION: found[SELECTION], "split": drawn}
+    return {
+        **found[CALIBRATION],
+        SELECTION: found[SELECTION],
+        "split": {"seed": seed, "digest": parts.digest},
+        "notes": parts.calibration.calibration_notes(),
+    }
 
 
 @step("choose allocation", "compare {grid} with {metric}")

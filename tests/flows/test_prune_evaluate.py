@@ -261,6 +261,8 @@ def test_a_streamed_model_is_the_sequential_one_and_both_say_what_they_saw(
     )
     (note,) = streamed["notes"]
     assert "'trial' is one that papers report figures on" in note
+    chosen = pruned(tiny_folder, text_file, corpus="trial", allocation="auto:ramp")
+    assert "'trial/calibration' is one that papers report figures on" in chosen["notes"][0]
     assert streamed["mask_digest"] == in_memory["mask_digest"]
     assert streamed["zeros"] == in_memory["zeros"]
     left, right = (
