@@ -6,10 +6,8 @@ others, arXiv 2410.17170, compare such text with real text for pruning). It cali
 :meth:`autoprune.calibration.corpus.Corpus.measures` refuses it.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -89,8 +87,9 @@ class Generated(TextForm):
             )
         tokens = self.tokens or int(MARGIN * author.tokens)
         name = f"{GENERATED}/{author.digest[:12]}"
+        load = author.load
         if cache is None:
-            return Corpus.of(name, self._write(author.load(), tokens), generated=True)
+            return Corpus.of(name, self._write(load(), tokens), generated=True)
         key = {
             "kind": GENERATED,
             "version": 1,
@@ -99,13 +98,7 @@ class Generated(TextForm):
             "tokens": tokens,
             "temperature": self.temperature,
         }
-
-        def write(path: Path) -> None:
-            lines = (json.dumps(d, ensure_ascii=False) for d in self._write(author.load(), tokens))
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-        path, _ = cache.file(key, ".jsonl", write)
-        documents = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        documents = cache.texts(key, lambda: self._write(load(), tokens))
         return Corpus.of(name, documents, generated=True)
 
     def _write(self, loaded: LoadedModel, tokens: int) -> Iterator[str]:

@@ -4,15 +4,13 @@ The choice of files, their first documents and what joins them are those of Spar
 loaders (arXiv 2301.00774, 2306.11695), so that a figure on a test text stands beside theirs.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from autoprune.calibration.corpus import JOINT, SPACE, Corpus
 from autoprune.calibration.store import Store
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import PrerequisiteError, reason_of
 
 # Where the hub keeps Parquet files that it made of a dataset whose own form is a script.
 _CONVERTED = "refs/convert/parquet"
@@ -61,14 +59,7 @@ class HubText:
         if cache is None:
             return self._corpus(self._texts())
         key = {"kind": "hub", "version": 1, "request": self.request(), "column": self.column}
-
-        def write(path: Path) -> None:
-            lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in self._texts())
-            path.write_text("".join(lines), encoding="utf-8")
-
-        path, _ = cache.file(key, ".jsonl", write)
-        with path.open(encoding="utf-8") as lines:
-            return self._corpus(json.loads(line) for line in lines)
+        return self._corpus(cache.texts(key, self._texts))
 
     def request(self, split: str | None = None) -> dict[str, Any]:
         """Arguments of ``datasets.load_dataset``.
@@ -102,18 +93,17 @@ class HubText:
         try:
             return datasets.load_dataset(**self.request(split))
         except Exception as error:
-            reason = str(error).strip().split("\n")[0][:200]
             raise PrerequisiteError(
-                f"the corpus {self.name!r} could not be fetched from the dataset hub ({reason}); "
-                "connect to the network once, or use wikipedia-sample or a local .txt, .jsonl or "
-                ".parquet file"
+                f"the corpus {self.name!r} could not be fetched from the dataset hub "
+                f"({reason_of(error)}); connect to the network once, or use wikipedia-sample or a "
+                "local .txt, .jsonl or .parquet file"
             ) from error
 
     def _texts(self) -> Iterator[str]:
         for row in self.fetch():
             yield str(row[self.column])
 
-    def _corpus(self, texts: Iterator[str]) -> Corpus:
+    def _corpus(self, texts: Iterable[str]) -> Corpus:
         return Corpus.of(self.name, texts, ordered=self.ordered, test=self.test, joint=self.joint)
 
 

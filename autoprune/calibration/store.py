@@ -1,7 +1,7 @@
 """A folder of results addressed by what they were made from, checked on every read."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,23 @@ class Store:
             record = {"key": dict(key), "sha256": digest_file(path), "meta": meta}
             write_json(sheet, record)
             return path, dict(meta)
+
+    def texts(self, key: Mapping[str, Any], make: Callable[[], Iterable[str]]) -> list[str]:
+        """The texts for ``key``, made by ``make`` when they are not there yet; one on each line.
+
+        Raises:
+            DamagedFileError: If the stored file does not match its recorded digest.
+            AutopruneError: If the disk is full.
+        """
+
+        def write(path: Path) -> None:
+            lines = (json.dumps(text, ensure_ascii=False) + "\n" for text in make())
+            path.write_text("".join(lines), encoding="utf-8")
+
+        path, _ = self.file(key, ".jsonl", write)
+        # By the file and not by splitlines(), for which other characters end lines too.
+        with path.open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
 
     def get_or_make(self, key: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
         """The tensors for ``key``, computed by ``make`` when they are not there yet.
