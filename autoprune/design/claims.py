@@ -1,7 +1,7 @@
 """What became of hypotheses: each states a prediction, and results say whether it was right."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 from autoprune.design.graph import Graph, Node
@@ -37,9 +37,9 @@ def hypothesis_of(graph: Graph, alias: str) -> Node | None:
     return next((node for node in found if node.kind == "hypothesis"), None)
 
 
-def prediction_of(hypothesis: Node) -> str:
-    """The prediction in words; one that the designer left out is marked as assumed."""
-    stated: Mapping[str, str] | None = hypothesis.body.get("prediction")
+def prediction_of(hypothesis: Node | None) -> str:
+    """The prediction in words, empty for none; one that was left out is marked as assumed."""
+    stated = hypothesis.body.get("prediction") if hypothesis is not None else None
     if stated is None:
         return ""
     text = f"{stated['direction']} than {stated['versus']}"
@@ -52,10 +52,9 @@ def verdict_of(graph: Graph, alias: str) -> Verdict:
     ``unclear``: measured, but the difference may be chance; ``failed``: rejected; ``open``: not
     measured yet.
     """
-    hypothesis, results = hypothesis_of(graph, alias), graph.results(alias)
-    if hypothesis is None or not results:
+    hypothesis, newest = hypothesis_of(graph, alias), graph.newest_result(alias)
+    if hypothesis is None or newest is None:
         return "open"
-    newest = results[-1]
     for edge in graph.judgements(hypothesis.alias):
         if edge.source == newest.alias:
             return "right" if edge.kind == "supports" else "wrong"
@@ -88,7 +87,4 @@ def judged_claims(graph: Graph) -> list[Claim]:
     supported = [claim for claim in newest if claim.supported]
     supported.sort(key=lambda claim: -credit.get(claim.owner, 0.0))
     refuted = [claim for claim in newest if not claim.supported]
-    pairs = max(len(supported), len(refuted))
-    return [
-        c for turn in range(pairs) for c in (*supported[turn : turn + 1], *refuted[turn : turn + 1])
-    ]
+    return [c for pair in zip_longest(supported, refuted) for c in pair if c is not None]

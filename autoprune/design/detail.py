@@ -1,8 +1,8 @@
 """Every kind of node as text at three levels of detail, and what of it fits into a budget."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
 from autoprune.design.graph import Graph, Node
@@ -76,8 +76,14 @@ def fit(
 
 def change_of(graph: Graph, alias: str) -> str:
     """Change of perplexity against the reference, or why there is none."""
-    results = graph.results(alias)
-    return _change(results[-1].body) if results else "not measured"
+    newest = graph.newest_result(alias)
+    if newest is None:
+        return "not measured"
+    result = newest.body
+    if result["status"] != "measured" or result.get("change") is None:
+        return str(result.get("code") or result["status"])
+    percent = round(100 * float(result["change"]), 1) + 0.0
+    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
 
 
 def mechanism(graph: Graph, alias: str) -> Detail:
@@ -103,13 +109,13 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
     """
     change = change_of(graph, alias)
     if before is None:
-        return Detail(*(mechanism(graph, alias).at(level) for level in ("line", "line", "alias")))
+        first = mechanism(graph, alias)
+        return Detail(first.line, first.line, first.alias)
     body, old = graph.nodes[alias].body, graph.nodes[before].body
     names = {"solver": "repair"}
     new = [f"{names.get(n, n)} {body[k]}" for n, k in PARTS.items() if body[k] != old[k]]
     text = ", ".join(new) or "the same recipe"
-    hypothesis = hypothesis_of(graph, alias)
-    said = prediction_of(hypothesis) if hypothesis is not None else ""
+    said = prediction_of(hypothesis_of(graph, alias))
     predicted = f"; expected {said}, {verdict_of(graph, alias)}" if said else ""
     line = f"{alias}: {text}{predicted}; {change}"
     why = f" because {body['because']}" if body.get("because") else ""
@@ -121,8 +127,7 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
 def claim(graph: Graph, found: Claim) -> Detail:
     """A reason with how often it was right."""
     tally = f"right {found.right}, wrong {found.wrong}"
-    hypothesis = hypothesis_of(graph, found.owner)
-    said = prediction_of(hypothesis) if hypothesis is not None else ""
+    said = prediction_of(hypothesis_of(graph, found.owner))
     line = f"{found.text.rstrip(' .')}: {tally}"
     last = f"{found.owner} expected {said}; {change_of(graph, found.owner)}"
     return Detail(f"{line} ({last})", line, f"{found.owner}: {tally}")
@@ -167,10 +172,3 @@ def _worth(nats: float) -> str:
     if abs(nats) < NOTHING:
         return "changes nothing"
     return f"{'costs' if nats > 0 else 'gains'} {abs(nats):.2f} nats"
-
-
-def _change(result: Mapping[str, Any]) -> str:
-    if result["status"] != "measured" or result.get("change") is None:
-        return str(result.get("code") or result["status"])
-    percent = round(100 * float(result["change"]), 1) + 0.0
-    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"

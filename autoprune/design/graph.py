@@ -143,6 +143,10 @@ class Graph:
         """Results of a mechanism, oldest first; not those on the sealed text."""
         return [n for n in self.sources(alias, "tests") if n.body.get("rung") != "sealed"]
 
+    def newest_result(self, alias: str) -> Node | None:
+        """The newest of a mechanism's results; None where there is none."""
+        return next(reversed(self.results(alias)), None)
+
     def children(self, alias: str) -> list[Node]:
         """Mechanisms made from this one."""
         found = self.sources(alias, "derives_from", "combines")
@@ -224,7 +228,7 @@ def parent_weights(graph: Graph, ranked: Sequence[str]) -> list[float]:
     weights = []
     for rank, alias in enumerate(ranked, 1):
         tried = [child for child in graph.children(alias) if graph.results(child.alias)]
-        wins = sum(alias in {n.alias for n in graph.targets(c.alias, "improves")} for c in tried)
+        wins = len(graph.sources(alias, "improves"))
         success = (1 + wins) / (2 + len(tried))
         weights.append((1 + credit.get(alias, 0.0) / largest) * success / rank)
     return weights

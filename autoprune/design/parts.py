@@ -145,7 +145,7 @@ def mutated_allocation(text: str, rng: Random, choices: Choices) -> str:
         name = rng.choice(list(numbers))
         value, (low, high) = numbers[name]
         scaled = (value or 0.02) * math.exp(rng.gauss(0.0, 0.5))
-        return with_allocation_numbers(text, {name: _round(min(high, max(low, scaled)))})
+        return with_allocation_numbers(text, {name: rounded(min(high, max(low, scaled)))})
     if FORMULA in choices.allocations and roll < 0.85:
         return _mutated_formula(_as_formula(text), rng)
     others = [name for name in choices.allocations if name != family(text)]
@@ -201,5 +201,6 @@ def _numbers(part: TextForm, choices: Choices) -> dict[str, tuple[float, Range]]
     return {name: (float(values[name]), ranges[name]) for name in ranges if name in values}
 
 
-def _round(value: float) -> float:
+def rounded(value: float) -> float:
+    """A number as recipes write it: three digits."""
     return float(f"{value:.3g}")

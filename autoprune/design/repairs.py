@@ -45,15 +45,14 @@ def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
     """All repairs as a grammar offers them: as they are, and with round numbers within bounds."""
     found = [canonical_solver(text) for text in allowed]
     for text in list(found):
-        found += [canonical_solver(form) for form in _numbered(text, ranges)]
+        found += _numbered(text, ranges)
     return list(dict.fromkeys(found))
 
 
 def example(allowed: Sequence[str], ranges: Ranges) -> str:
     """A repair with a number that is not its own; empty where none may be changed."""
     for text in map(canonical_solver, allowed):
-        forms = [canonical_solver(form) for form in _numbered(text, ranges)]
-        others = [form for form in forms if form != text and "=" in form]
+        others = [form for form in _numbered(text, ranges) if form != text and "=" in form]
         if others:
             return others[len(others) // 2]
     return ""
@@ -118,7 +117,7 @@ def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
         others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
         for value in _grid(low, high, whole=isinstance(part.params[name], int)):
             settings = ",".join([f"{name}={value:g}", *others])
-            yield f"{walk}{before}{plus}{part.NAME}:{settings}"
+            yield canonical_solver(f"{walk}{before}{plus}{part.NAME}:{settings}")
 
 
 def _settings(part: str) -> list[tuple[str, str, str]]:

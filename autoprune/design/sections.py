@@ -1,6 +1,6 @@
 """What of the graph a prompt may show, section by section, most important first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
@@ -17,8 +17,8 @@ def ranked(graph: Graph) -> list[str]:
     """Measured mechanisms, best first; ties keep the older one first."""
     found: list[tuple[float, int, str]] = []
     for node in graph.of_kind("mechanism"):
-        results = graph.results(node.alias)
-        body = results[-1].body if results else {}
+        newest = graph.newest_result(node.alias)
+        body = newest.body if newest is not None else {}
         if body.get("status") == "measured" and "change" in body:
             found.append((float(body["change"]), len(found), node.alias))
     return [alias for _, _, alias in sorted(found)]
@@ -105,10 +105,10 @@ def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
     found: list[tuple[float, str]] = []
     for node in graph.of_kind("mechanism"):
         alike = all(node.body[other] == own[other] for other in PARTS.values() if other != key)
-        results = graph.results(node.alias) if alike else []
-        if results and results[-1].body.get("change") is not None:
+        newest = graph.newest_result(node.alias) if alike else None
+        if newest is not None and newest.body.get("change") is not None:
             change = detail.change_of(graph, node.alias)
-            found.append((float(results[-1].body["change"]), f"{node.body[key]}: {change}"))
+            found.append((float(newest.body["change"]), f"{node.body[key]}: {change}"))
     best = sorted(found)[:NEIGHBOURS]
     return [line for _, line in reversed(best)]
 
@@ -122,10 +122,10 @@ def _failure(graph: Graph, node: Node) -> tuple[str, str, str] | None:
     """Code, example and reason of a node that failed."""
     if node.kind == "observation" and "code" in node.body:
         return str(node.body["code"]), str(node.body["detail"]), ""
-    results: Sequence[Node] = graph.results(node.alias) if node.kind == "mechanism" else ()
-    if not results or results[-1].body["status"] not in ("rejected", "duplicate"):
+    newest = graph.newest_result(node.alias) if node.kind == "mechanism" else None
+    if newest is None or newest.body["status"] not in ("rejected", "duplicate"):
         return None
-    body, formula = results[-1].body, str(node.body["formula"])
+    body, formula = newest.body, str(node.body["formula"])
     if body["status"] == "duplicate":
         return "duplicate", f"{formula} is the {body['code']}", ""
     return str(body["code"]), formula, str(body.get("detail", ""))

@@ -118,7 +118,7 @@ class OpenAIDesigner:
             try:
                 return self._repeat(sent)
             except RefusedError as error:
-                if not error.field or error.field in self.fields:
+                if not error.field:
                     # What did not help is not kept.
                     self.fields = known
                     raise

@@ -63,7 +63,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     made = [recipe.recipe(spec.solver) for recipe in spec.hand_made()]
     repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
     whole = costs.plain() + repair
-    asks = spec.designer.kind not in ("genetic", "random")
+    asks = spec.designer.asks
     answer = ASSUMED_ANSWER_SECONDS if asks else 0.0
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
     candidate = answer + SANDBOX_SECONDS + costs.windows(spec.rung_windows) + spec.promote * whole

@@ -44,6 +44,11 @@ class DesignerSpec(_Frozen):
         default=True, description="constrain answers by a grammar where the server can"
     )
 
+    @property
+    def asks(self) -> bool:
+        """Whether an LLM is asked at all."""
+        return self.kind not in ("genetic", "random")
+
     @field_validator("base_url")
     @classmethod
     def _keep_no_login(cls, value: str | None) -> str | None:

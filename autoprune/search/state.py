@@ -62,7 +62,7 @@ class State:
         exploited: How many exploits have reported.
         asking_seconds: The part of the seconds spent that went into answers of the designer.
         check_seconds: What measuring the sentinels again took last time.
-        per_generation: What each finished generation used.
+        generation_seconds: What each finished generation took.
     """
 
     spec: SearchSpec
@@ -76,7 +76,7 @@ class State:
     exploited: int = 0
     asking_seconds: float = 0.0
     check_seconds: float = 0.0
-    per_generation: list[Spent] = field(default_factory=list)
+    generation_seconds: list[float] = field(default_factory=list)
     dropped_terms: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class State:
     @property
     def uses_designer(self) -> bool:
         """Whether an LLM is asked at all."""
-        return self.spec.designer.kind not in ("genetic", "random")
+        return self.spec.designer.asks
 
     def charge(self, outcomes: Iterable[Outcome]) -> None:
         """Count what a batch of outcomes used."""

@@ -15,6 +15,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     canonical_solver,
     chain,
+    rounded,
     with_allocation_numbers,
 )
 from autoprune.recipe import Recipe
@@ -47,7 +48,7 @@ def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
     if state.spec.proxy != "none" or recipe.solver == "none" or cheap is None or not declared:
         return []
     name, (start, (lowest, highest)) = next(iter(declared.items()))
-    strengths = [_round(start * math.exp(way * STEP)) for way in (-1, 0, 1)]
+    strengths = [rounded(start * math.exp(way * STEP)) for way in (-1, 0, 1)]
     if not lowest < strengths[0] < strengths[2] <= highest or _cell(recipe) in _settled(state):
         return []
 
@@ -66,7 +67,7 @@ def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
         return [Trial(trial, (best.alias,), direct=True) for trial in missing]
     last = start * math.exp(lowest_of_three(weak.score, middle.score, strong.score))
     parents = (best.alias, weak.alias, strong.alias)
-    return [Trial(of(_round(last), recipe.solver), parents, direct=True)]
+    return [Trial(of(rounded(last), recipe.solver), parents, direct=True)]
 
 
 def lowest_of_three(below: float, centre: float, above: float) -> float:
@@ -100,7 +101,3 @@ def _settled(state: State) -> set[tuple[str, str]]:
 
 def _cell(recipe: Recipe) -> tuple[str, str]:
     return canonical_allocation(recipe.allocation), chain(recipe.solver)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.3g}")

@@ -17,6 +17,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     chain,
     family,
+    rounded,
     solver_numbers,
     with_allocation_numbers,
     with_solver_numbers,
@@ -179,10 +180,10 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
 
 
 def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
-    rounded = {name: float(f"{value:.3g}") for name, value in values.items()}
+    written = {name: rounded(value) for name, value in values.items()}
 
     def of(part: str) -> dict[str, float]:
-        return {n.partition(".")[2]: v for n, v in rounded.items() if n.startswith(f"{part}.")}
+        return {n.partition(".")[2]: v for n, v in written.items() if n.startswith(f"{part}.")}
 
     metric, expression = recipe.metric, expression_of(recipe.metric)
     if expression is not None and of("metric"):

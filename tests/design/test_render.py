@@ -211,7 +211,6 @@ def test_reasons_show_how_often_they_were_right() -> None:
 
 def test_steps_tell_what_changed_what_was_expected_and_what_came_out() -> None:
     graph = story()
-    graph.link("C5.r1", "tests", "C5")
     steps = rendered("exploit", graph, scene(2000), Focus(("C5",))).messages[1].content
     steps = steps.partition("Steps so far, the last one last:\n")[2].partition("\n\n")[0]
     lines = steps.splitlines()
