@@ -43,9 +43,10 @@ def designer_calls(
     from autoprune.report.gathering import askers
 
     ended = {call["step"]: call["at"] for call in known}
-    names = askers(search)
+    history = search.history()
+    names = askers(search, history)
     found = []
-    for event in search.history():
+    for event in history:
         step, outcome = event["step"], event["outcome"]
         if step["kind"] != "Propose":
             continue

@@ -6,7 +6,7 @@ Works on a search that is still running too; what is not measured yet says so.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     talks = _conversations(search)
     known = {entry.alias: entry for entry in search.entries}
     graph, (correlation, pairs) = search.graph, search.rung_correlation
+    lessons = search.lessons
     return replace(
         report,
         entries=_ranked([_entry(row) for row in rows]),
@@ -52,7 +53,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         rung_pairs=pairs,
         checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
-        nodes=tuple(_node(n, known, talks, search.lessons) for n in graph.nodes.values()),
+        nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),
         edges=tuple(
             Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind) for e in graph.edges
         ),
@@ -62,6 +63,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
 def _entry(row: "Row") -> Entry:
     found = row.entry
     recipe, measurement, change = found.recipe, found.measurement, row.change
+    interval = change.interval if change else None
     verdict, code, detail = _verdict(row)
     return Entry(
         id=found.alias,
@@ -86,10 +88,7 @@ def _entry(row: "Row") -> Entry:
             for rung, item in sorted(found.results.items())
         },
         change_vs_wanda=change.perplexity_change if change else None,
-        # One pair of windows has an unbounded interval, which says nothing.
-        change_interval=(math.expm1(change.low), math.expm1(change.high))
-        if change and change.windows > 1
-        else None,
+        change_interval=(math.expm1(interval[0]), math.expm1(interval[1])) if interval else None,
         sparsity=measurement.sparsity if measurement else None,
         layer_sparsity=dict(measurement.layer_sparsity) if measurement else {},
         curve=tuple(Point(share, m.perplexity) for share, m in sorted(found.elsewhere.items())),
@@ -109,9 +108,7 @@ def _draws(found: "Known") -> tuple[float, ...]:
 
 
 def _margin(margin: "Lead") -> Margin:
-    difference = margin.difference
-    bounds = (difference.low, difference.high) if difference.windows > 1 else None
-    return Margin(margin.versus, difference.mean, bounds)
+    return Margin(margin.versus, margin.difference.mean, margin.difference.interval)
 
 
 def _repair(row: "Row") -> str:
@@ -175,14 +172,14 @@ def _label(node: "GraphNode") -> str:
     return next(found, node.kind).strip()
 
 
-def askers(search: "Search") -> dict[str, str]:
+def askers(search: "Search", history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Candidate by the step that asked for it; repairs of a slot are its next candidates."""
     slots: dict[tuple[int, int], list[str]] = defaultdict(list)
     for entry in sorted(search.entries, key=lambda entry: entry.order):
         if not entry.is_baseline:
             slots[entry.generation, entry.slot].append(entry.alias)
     found: dict[str, str] = {}
-    for event in search.history():
+    for event in history:
         step = event["step"]
         place = _QUESTION.fullmatch(step["step_id"]) if step["kind"] == "Propose" else None
         if place is None:
@@ -197,7 +194,7 @@ def askers(search: "Search") -> dict[str, str]:
 def _conversations(search: "Search") -> dict[str, dict[str, Any]]:
     """Prompt and answer by alias of the entry, or of the lesson."""
     history = search.history()
-    names = askers(search) | _lessons(search.graph)
+    names = askers(search, history) | _lessons(search.graph)
     talks: dict[str, dict[str, Any]] = {}
     for event in history:
         step, outcome = event["step"], event["outcome"]

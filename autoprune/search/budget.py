@@ -56,6 +56,14 @@ def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
     return total
 
 
+def seconds_left(state: State) -> float:
+    """Seconds until the time is needed for the end; infinite without a limit."""
+    limit = state.spec.budget.seconds
+    if limit is None:
+        return math.inf
+    return limit - state.spent.seconds - reserve_seconds(state)
+
+
 class Purse:
     """Seconds for whole measurements until the time is needed for the end.
 
@@ -105,9 +113,9 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
 
 
 def _expected_seconds(state: State) -> float:
-    if state.per_generation:
-        recent = state.per_generation[-3:]
-        return sum(spent.seconds for spent in recent) / len(recent)
+    if state.generation_seconds:
+        recent = state.generation_seconds[-3:]
+        return sum(recent) / len(recent)
     spec, costs = state.spec, state.costs
     answers = ASSUMED_ANSWER_SECONDS * spec.slots if state.uses_designer else 0.0
     few = spec.slots * costs.cheap(spec.rung_windows)

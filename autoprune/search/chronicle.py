@@ -107,9 +107,8 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
     }
     if rung != "sealed" and entry.change is not None:
         body["change"] = entry.change.perplexity_change
-        # An unbounded interval is no number that JSON knows.
-        if entry.change.windows > 1:
-            body["interval"] = [entry.change.low, entry.change.high]
+        if entry.change.interval is not None:
+            body["interval"] = list(entry.change.interval)
         body["verdict"] = entry.change.verdict
     gain = _gain(state, entry) if rung != "sealed" else None
     if gain is not None:
@@ -207,9 +206,8 @@ def note_margins(state: State) -> None:
         assert winner is not None
         body: dict[str, Any] = {"subject": winner.alias, "versus": margin.versus}
         body["fitness"], body["difference"] = state.spec.fitness, margin.difference.mean
-        # An unbounded interval is no number that JSON knows.
-        if margin.difference.windows > 1:
-            body["interval"] = [margin.difference.low, margin.difference.high]
+        if margin.difference.interval is not None:
+            body["interval"] = list(margin.difference.interval)
         verdict = body["verdict"] = margin.difference.verdict
         body["text"] = f"{winner.alias} against {margin.versus}: {verdict}"
         node = f"{winner.alias}.margin{number}"

@@ -38,7 +38,7 @@ class Row:
         """The row as plain JSON."""
         entry, measurement = self.entry, self.entry.measurement
         change = self.change
-        bounded = change is not None and change.windows > 1
+        interval = change.interval if change else None
         return {
             "rank": self.rank,
             "alias": entry.alias,
@@ -57,9 +57,7 @@ class Row:
             "rung": entry.rung,
             "rungs": {str(rung): m.perplexity for rung, m in sorted(entry.results.items())},
             "change": change.perplexity_change if change else None,
-            "interval": [math.expm1(change.low), math.expm1(change.high)]
-            if change and bounded
-            else None,
+            "interval": [math.expm1(bound) for bound in interval] if interval else None,
             "verdict": self.verdict,
             "code": entry.code,
             "detail": entry.detail,

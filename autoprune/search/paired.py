@@ -42,6 +42,11 @@ class Difference:
         return "better" if self.better else "worse" if self.worse else "unclear"
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Low and high; None from a single window, whose interval is unbounded."""
+        return (self.low, self.high) if self.windows > 1 else None
+
+    @property
     def perplexity_change(self) -> float:
         """Relative change of perplexity: exp(mean) - 1."""
         return math.expm1(min(self.mean, 700.0))

@@ -20,7 +20,7 @@ from autoprune.search.planning import SWEEP, plan_generation, plan_operator
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
-from autoprune.search.state import Spent, State
+from autoprune.search.state import State
 from autoprune.search.steps import (
     Batch,
     Course,
@@ -137,9 +137,9 @@ class Script:
     # One generation
 
     def _generation(self, generation: int) -> Course:
-        before = Spent(**vars(self.state.spent))
+        began = self.state.spent.seconds
         best = self.archive.best()
-        count = min(self.spec.slots, self.spec.budget.candidates - before.candidates)
+        count = min(self.spec.slots, self.spec.budget.candidates - self.state.spent.candidates)
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
         slots = [Slot(plan) for plan in plans]
         yield from self._designs.design(generation, slots)
@@ -152,14 +152,7 @@ class Script:
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
-        spent = self.state.spent
-        self.state.per_generation.append(
-            Spent(
-                spent.candidates - before.candidates,
-                spent.tokens - before.tokens,
-                spent.seconds - before.seconds,
-            )
-        )
+        self.state.generation_seconds.append(self.state.spent.seconds - began)
 
     # Learning
 

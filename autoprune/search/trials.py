@@ -7,7 +7,7 @@ from dataclasses import replace
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
-from autoprune.search.budget import Purse, reserve_seconds
+from autoprune.search.budget import Purse, seconds_left
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
 from autoprune.search.state import State
@@ -77,10 +77,10 @@ class Trials:
         """
         direct, kept = self._direct(entries)
         others = [e for e in entries if e.alias not in direct]
-        if others and self.seconds_left() > kept:
+        if others and seconds_left(self.state) > kept:
             yield from self._cheap_rung(others)
         hopeful = [e for e in others if e.status == "measured"]
-        chosen = promoted(self.state, hopeful, generation, self.seconds_left() - kept)
+        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state) - kept)
         rising = [*direct.values(), *chosen]
         if rising:
             outcomes = yield [self.measure_step(e, 2) for e in rising]
@@ -92,10 +92,12 @@ class Trials:
 
     def _direct(self, entries: Sequence[Entry]) -> tuple[dict[str, Entry], float]:
         """Entries that pass over the first rung, by alias, and the seconds that they need."""
-        few = len(entries) * self.state.costs.cheap(self.state.rung_windows)
-        left = self.seconds_left() - few
-        purse = Purse(self.state, left)
         wanted = [e for e in entries if e.direct]
+        if not wanted:
+            return {}, 0.0
+        few = len(entries) * self.state.costs.cheap(self.state.rung_windows)
+        left = seconds_left(self.state) - few
+        purse = Purse(self.state, left)
         found = {e.alias: e for e in wanted if e.recipe is not None and purse.pays(e.recipe)}
         return found, 0.0 if math.isinf(left) else left - purse.seconds
 
@@ -152,7 +154,7 @@ class Trials:
         entries = [entry for alias, entry in both.items() if alias not in self._held]
         costs = self.state.costs
         needed = sum(costs.whole(e.recipe) for e in entries if e.recipe is not None)
-        if needed * len(self.spec.also_sparsities) > self.seconds_left():
+        if needed * len(self.spec.also_sparsities) > seconds_left(self.state):
             return
         steps = {
             (entry.alias, share): replace(
@@ -278,18 +280,6 @@ class Trials:
         if owner is not entry:
             entry.share(owner)
             chronicle.grade_duplicate(self.state, entry, owner)
-
-    def seconds_left(self) -> float:
-        """:func:`seconds_left` of this search."""
-        return seconds_left(self.state)
-
-
-def seconds_left(state: State) -> float:
-    """Seconds until the time is needed for the end; infinite without a limit."""
-    limit = state.spec.budget.seconds
-    if limit is None:
-        return math.inf
-    return limit - state.spent.seconds - reserve_seconds(state)
 
 
 def _validation_key(entry: Entry) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from autoprune.search.archive import Entry
+from autoprune.search.budget import seconds_left
 from autoprune.search.randomness import stream_seed
 from autoprune.search.state import State
 from autoprune.search.strength import strength_trials
-from autoprune.search.trials import seconds_left
 from autoprune.search.tuning import (
     MASKS,
     REPAIR,
