@@ -126,10 +126,13 @@ def reproduce(
         dtype: Type of the weights.
         known: Keeps what is measured.
     """
-    missing = [target for target in targets if known.get(*_key(target)) is None]
+    missing = []
     for target in targets:
-        if target not in missing:
-            yield _row(target, known.get(*_key(target)), target.source)
+        value = known.get(*_key(target))
+        if value is None:
+            missing.append(target)
+        else:
+            yield _row(target, value, target.source)
     if not missing:
         return
     try:
@@ -205,7 +208,7 @@ def _crop(tokenizer: Any, documents: Any, seqlen: int, rng: random.Random) -> li
 
 
 def _skipped(target: Target, error: Exception) -> dict[str, Any]:
-    return _row(target, None, f"skipped: {reason_of(error)[:160]}")
+    return _row(target, None, f"skipped: {reason_of(error, 160)}")
 
 
 def _key(target: Target) -> tuple[str, str, str, int]:

@@ -9,6 +9,7 @@ from autoprune.digest import digest_json
 from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share
 from flows.params.fields import (
     USUAL_WORKERS,
+    Dtype,
     RunnerAddress,
     SharedStore,
     Workers,
@@ -96,9 +97,7 @@ class CompareParams(Params):
         ge=1,
         description="Sealed windows, which the figures are measured on",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Type of the weights in memory"
-    )
+    dtype: Dtype = "float32"
     peer: str | None = Field(
         default=None,
         description=(

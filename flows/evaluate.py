@@ -44,7 +44,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     record = {
         "run": run,
         "model": params.model,
-        "model_digest": found["model_digest"],
+        "model_digest": digest,
         "suites": suites,
         "against": other,
         "rows": found["rows"],
@@ -94,7 +94,7 @@ def _measured(
     # Both models of a comparison leave out what either of them has seen, or they would not pair.
     hygiene = (models, listed(params.references), params.overlap)
     with opened(bench):
-        loaded = load_model(bench_id, model)
+        load_model(bench_id, model)
         if len(suites) > 1:
             check_requests(bench_id, model, run, suites, *hygiene)
         for suite in suites:
@@ -104,7 +104,6 @@ def _measured(
     return {
         "rows": rows,
         "looks": looks,
-        "model_digest": loaded["digest"],
         "notes": _notes(rows, model),
     }
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
+from flows.params.fields import Dtype
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -94,9 +95,7 @@ class EvaluateParams(Params):
         default=None,
         description="Further texts that the model has seen, by commas; checked like calibration",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Type of the weights in memory"
-    )
+    dtype: Dtype = "float32"
     seed: int = Field(default=0, ge=0, description="Seed")
 
     @model_validator(mode="after")

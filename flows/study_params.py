@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
+from flows.params.fields import Dtype
 
 
 class StudyModel(Params):
@@ -56,9 +57,7 @@ class StudyParams(Params):
     )
     samples: int = Field(default=16, ge=1, description="Calibration windows")
     seqlen: int = Field(default=512, ge=2, description="Tokens in a calibration window")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="Type of the weights in memory"
-    )
+    dtype: Dtype = "float32"
     seed: int = Field(default=0, ge=0, description="Seed")
 
     @model_validator(mode="after")

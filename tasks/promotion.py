@@ -134,7 +134,7 @@ def cut_part(
     policy: Any = "drop" if part == "sealed" else "report"
     around = Surroundings(bench.store, known_text(models), policy)
     found = clean(text.documents, around, what=f"the text {text.name!r}")
-    used = text.keeping(text.documents[index] for index in found.kept)
+    used = found.left(text)
     try:
         windows = token_windows(used, bench.loaded.tokenizer, count, seqlen, cache=bench.store)
     except UsageError as error:

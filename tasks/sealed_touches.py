@@ -36,13 +36,7 @@ def touch(state: State, text: str, run: str, whole: str | None = None) -> int:
     Raises:
         DamagedFileError: If a line before the last is no entry.
     """
-    path = state.root / _FILE
-    with _locked(path):
-        entries, taken = _read(path)
-        entry = {"text": text, "run": run} | ({"whole": whole} if whole else {})
-        if not any((known["text"], known["run"]) == (text, run) for known in entries):
-            _append(path, taken, json.dumps(entry))
-        return len(_runs([*entries, entry], text, whole))
+    return len(_runs(_noted(state, text, run, whole), text, whole))
 
 
 def touches(state: State, text: str, whole: str | None = None) -> int:
@@ -77,18 +71,21 @@ class Looks:
             text: Digest of the text that will be measured on, sealed or a whole corpus.
             whole: Digest of the corpus that it is, or is a part of.
         """
-        sealed = text != whole
-        count = touch(self._state, text, self._run, whole if sealed else None)
-        if sealed or _was_split(self._state, whole):
-            self.counts[text] = count
+        part_of = whole if text != whole else None
+        entries = _noted(self._state, text, self._run, part_of)
+        if part_of or any(entry.get("whole") == whole for entry in entries):
+            self.counts[text] = len(_runs(entries, text, part_of))
 
 
-def _was_split(state: State, whole: str) -> bool:
-    """Whether anybody looked at a sealed part of this corpus."""
+def _noted(state: State, text: str, run: str, whole: str | None) -> list[dict[str, Any]]:
+    """Note a look, unless this run noted it before; all entries, this one included."""
     path = state.root / _FILE
     with _locked(path):
-        entries, _ = _read(path)
-    return any(entry.get("whole") == whole for entry in entries)
+        entries, taken = _read(path)
+        entry = {"text": text, "run": run} | ({"whole": whole} if whole else {})
+        if not any((known["text"], known["run"]) == (text, run) for known in entries):
+            _append(path, taken, json.dumps(entry))
+        return [*entries, entry]
 
 
 def _runs(entries: list[dict[str, Any]], text: str, whole: str | None) -> set[str]:

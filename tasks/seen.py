@@ -98,6 +98,4 @@ def without_text(
         return corpus, {"checked": 0, "note": "no held-out text was named"}
     around = Surroundings(store, referenced_text(held_out, store))
     found = clean(corpus.documents, around, what=f"the calibration text {corpus.name!r}", made=True)
-    if not found.dropped:
-        return corpus, found.report
-    return corpus.keeping(corpus.documents[index] for index in found.kept), found.report
+    return found.left(corpus), found.report

@@ -32,13 +32,9 @@ def bootstrap_mean(
     Raises:
         ValueError: If there is no value.
     """
-    data = np.asarray(values, np.float64)
-    if data.size == 0:
+    if not len(values):
         raise ValueError("a mean needs at least one value")
-    mean = float(data.mean())
-    if data.size < 2 or not np.isfinite(mean):
-        return mean, None
-    return mean, _percentiles(bootstrap_statistic(data, _mean, seed, resamples), level)
+    return _bootstrap(values, _mean, seed, resamples, level)
 
 
 def bootstrap_strata(
@@ -82,11 +78,7 @@ def bootstrap_median(
     values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, Interval | None]:
     """Median of ``values`` with a percentile bootstrap interval, as :func:`bootstrap_mean`."""
-    data = np.asarray(values, np.float64)
-    median = float(np.median(data))
-    if data.size < 2 or not np.isfinite(median):
-        return median, None
-    return median, _percentiles(bootstrap_statistic(data, _median, seed, resamples), level)
+    return _bootstrap(values, _median, seed, resamples, level)
 
 
 def bootstrap_ratio(
@@ -140,6 +132,16 @@ def bootstrap_slope(
     draws = bootstrap_statistic(pairs, _slopes, seed, resamples)
     # A resample of one single date has no slope.
     return slope, _percentiles(draws[np.isfinite(draws)], level)
+
+
+def _bootstrap(
+    values: Sequence[float], statistic: Statistic, seed: int, resamples: int, level: float
+) -> tuple[float, Interval | None]:
+    data = np.asarray(values, np.float64)
+    found = float(statistic(data[None])[0])
+    if data.size < 2 or not np.isfinite(found):
+        return found, None
+    return found, _percentiles(bootstrap_statistic(data, statistic, seed, resamples), level)
 
 
 def bootstrap_statistic(

@@ -7,7 +7,7 @@ Texts and paragraphs that are shorter than an n-gram are hashed as a whole.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -47,8 +47,9 @@ class SeenText:
         known: dict[str, int] = {}
         found: dict[int, list[Hashes]] = {n: [np.empty(0, np.uint64)] for n in sizes}
         for text in texts:
-            ids = _word_hashes(text, known)
-            short = [piece for piece in _pieces(text, ids, known) if len(piece) >= LEAST_WORDS]
+            paragraphs = [_word_hashes(part, known) for part in _BLANK_LINE.split(text)]
+            ids = np.concatenate(paragraphs)
+            short = [piece for piece in (ids, *paragraphs) if len(piece) >= LEAST_WORDS]
             for n in sizes:
                 found[n] += [_gram_hashes(piece, len(piece)) for piece in short if len(piece) < n]
                 if len(ids) >= n:
@@ -109,14 +110,6 @@ class SeenText:
                 f"{path} is no readable fingerprint of seen text ({error}); prune the model again, "
                 "or delete the file if you know what the model was calibrated on"
             ) from error
-
-
-def _pieces(text: str, ids: Hashes, known: dict[str, int]) -> Iterator[Hashes]:
-    """The text and, where it has more than one, its paragraphs."""
-    yield ids
-    paragraphs = _BLANK_LINE.split(text)
-    if len(paragraphs) > 1:
-        yield from (_word_hashes(paragraph, known) for paragraph in paragraphs)
 
 
 def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Fields that several flows share, each with its unit and bounds said once."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,9 @@ Pattern = Annotated[
         pattern=PATTERN,
         description="'unstructured', or N:M such as 2:4: N zeros in every M inputs of a row",
     ),
+]
+Dtype = Annotated[
+    Literal["float32", "bfloat16", "float16"], Field(description="Type of the weights in memory")
 ]
 Samples = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens in a window")]

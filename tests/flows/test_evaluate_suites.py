@@ -50,10 +50,10 @@ def evaluate(
 ) -> Callable[..., Record]:
     """Run ``evaluate --json`` and return the record."""
 
-    def run(*words: str, model: Path = tiny_folder) -> Record:
+    def run(*words: str, code: int = 0, model: Path = tiny_folder) -> Record:
         capsys.readouterr()
         shared = ["--corpus", str(text_file), "--windows", "4", "--seqlen", "48", "--json", "-q"]
-        assert main(["evaluate", str(model), *shared, *words]) == 0, capsys.readouterr().err
+        assert main(["evaluate", str(model), *shared, *words]) == code, capsys.readouterr().err
         record: Record = json.loads(capsys.readouterr().out)
         return record
 
@@ -265,8 +265,6 @@ def test_a_look_stays_noted_when_the_other_model_fails(
     home: Path,
     tiny_folder: Path,
     tmp_path: Path,
-    text_file: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import shutil
 
@@ -274,11 +272,7 @@ def test_a_look_stays_noted_when_the_other_model_fails(
     assert not (home / "sealed-touches.jsonl").exists()
     other = shutil.copytree(tiny_folder, tmp_path / "other")
     (other / "model.safetensors").write_bytes(b"damaged")
-    words = ["evaluate", str(tiny_folder), "--against", str(other), "--corpus", str(text_file)]
-    words += ["--part", "sealed", "--windows", "4", "--seqlen", "48", "--json", "-q"]
-    capsys.readouterr()
-    assert main(words) == 2
-    record = json.loads(capsys.readouterr().out)
+    record = evaluate("--part", "sealed", "--against", str(other), code=2)
     assert "could not be measured" in record["refusal"] and record["comparison"] == []
     assert (
         "could not be loaded" in by_name(record)["lm", "text.txt/sealed", "kl_to_dense"]["reason"]

@@ -96,8 +96,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tiny_models import tiny_model
 from autoprune.errors import AutopruneError
-from autoprune.models.reference import resolve
-from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import save_model
 model = tiny_model("llama")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

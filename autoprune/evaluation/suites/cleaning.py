@@ -8,6 +8,7 @@ from autoprune.evaluation.hygiene import SIZES, ContaminationError
 from autoprune.evaluation.seen_text import SeenText
 
 if TYPE_CHECKING:
+    from autoprune.calibration.corpus import Corpus
     from autoprune.calibration.store import Store
 
 Policy = Literal["drop", "refuse", "report"]
@@ -62,6 +63,12 @@ class Cleaned:
     def dropped(self) -> int:
         """Number of texts left out."""
         return int(self.report.get("dropped", 0))
+
+    def left(self, corpus: "Corpus") -> "Corpus":
+        """What is left of the corpus whose documents were checked."""
+        if not self.dropped:
+            return corpus
+        return corpus.keeping(corpus.documents[index] for index in self.kept)
 
 
 def clean(

@@ -181,7 +181,7 @@ class CostSuite:
 
     def _timing(self, batch: int, runs: Sequence[tuple[float, float]]) -> Timing:
         prompts, decodes = (tuple(run[part] for run in runs) for part in (0, 1))
-        return Timing(prompts, decodes, batch, self.prompt, self.new)
+        return Timing(prompts, decodes, batch, self.new)
 
     def _gain_row(
         self,

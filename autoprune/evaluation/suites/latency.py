@@ -22,14 +22,12 @@ class Timing:
         prompt_seconds: Each timed pass over the prompts.
         decode_seconds: Each timed generation, prompt included.
         batch: Sequences computed together.
-        prompt: Tokens of a prompt.
         new: Tokens generated per sequence.
     """
 
     prompt_seconds: tuple[float, ...]
     decode_seconds: tuple[float, ...]
     batch: int
-    prompt: int
     new: int
 
     @property

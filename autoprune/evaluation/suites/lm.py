@@ -140,9 +140,7 @@ class LanguageSuite:
         if self.part in ("all", "sealed"):
             around.look(corpus.digest, whole)
         found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
-        used = corpus
-        if found.dropped:
-            used = corpus.keeping(corpus.documents[index] for index in found.kept)
+        used = found.left(corpus)
         count = self.windows or _ALL_WINDOWS
         try:
             windows = token_windows(used, loaded.tokenizer, count, self.seqlen, cache=around.cache)
