@@ -25,7 +25,7 @@ from autoprune.pruning import (
     repair_layer,
 )
 from autoprune.solvers import Walk
-from autoprune.tuning import tune_block, tuning_of, windows_per_batch
+from autoprune.tuning import BlockGoals, tune_block, windows_per_batch
 
 
 @torch.no_grad()
@@ -67,7 +67,8 @@ def prune_sequential(
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
     batch = windows_per_batch(windows, batch_tokens, plan.solver)
     stream = BlockStream(model, windows, batch=batch)
-    pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential)
+    tuning = BlockGoals.of_solver(stream, plan.solver)
+    pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential, tuning)
     masks: dict[str, Tensor] = {}
     notes = same_as_sequential(plan)
     for index in range(len(stream.blocks)):
@@ -114,6 +115,7 @@ class BlockPruner:
         quotas: Zeros per layer.
         statistics: Dense statistics, for gradients.
         true_sequential: See :func:`prune_sequential`.
+        tuning: Goals of the stream's blocks, for a repair that tunes them.
     """
 
     stream: BlockStream
@@ -122,6 +124,7 @@ class BlockPruner:
     quotas: Mapping[str, int]
     statistics: Statistics | None = None
     true_sequential: bool = False
+    tuning: BlockGoals | None = None
 
     @torch.no_grad()
     def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
@@ -143,8 +146,7 @@ class BlockPruner:
             recorder = record_block(self.stream, members, needs)
             if self.true_sequential and self.plan.group != "block":
                 steps = recorder.steps()
-        tuning = tuning_of(self.plan.solver) if members else None
-        goals = list(self.stream.outputs()) if tuning else []
+        goals = self.tuning.of_next() if self.tuning else []
         for number, step in enumerate(steps):
             if number:
                 recorder = record_block(self.stream, step, needs)
@@ -152,8 +154,9 @@ class BlockPruner:
                 seen = recorder.results()
                 notes.extend(recorder.notes_on(step))
             self._prune_step(step, seen, masks, notes)
-        if tuning:
-            notes.extend(tune_block(self.stream, members, masks, goals, tuning, self.plan.seed))
+        if self.tuning and members:
+            how = self.tuning.how
+            notes.extend(tune_block(self.stream, members, masks, goals, how, self.plan.seed))
         leave_block(self.stream)
         return masks, notes
 

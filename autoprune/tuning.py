@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,47 @@ def windows_per_batch(windows: Tensor, batch_tokens: int, solver: Solver) -> int
     return 1 if tuning_of(solver) else max(1, batch_tokens // windows.shape[1])
 
 
+class BlockGoals:
+    """What each block should give, block after block.
+
+    A mean, by ``Ebft.anchor``, of what the dense block gives on the inputs of the pruned model and
+    of what it gives on those of the dense one, which are carried along here.
+
+    Args:
+        stream: Hidden states before the first block.
+        how: The tuning, which says how much of each.
+
+    References:
+        Both kinds of goal are in EBFT, arXiv 2402.12419, and in OmniQuant, arXiv 2308.13137
+        (equation 1); their mean is ours.
+    """
+
+    def __init__(self, stream: BlockStream, how: Ebft) -> None:
+        self.how = how
+        self._stream = stream
+        self._dense = list(stream.hidden)
+
+    @classmethod
+    def of_solver(cls, stream: BlockStream, solver: Solver) -> Self | None:
+        """Goals for a repair that tunes blocks, None for another."""
+        how = tuning_of(solver)
+        return cls(stream, how) if how is not None else None
+
+    @torch.no_grad()
+    def of_next(self) -> list[Tensor]:
+        """Goals of the block that comes next, ``[b, s, d]`` a batch; it must still be dense.
+
+        Has to be asked once for every block, also where nothing is pruned.
+        """
+        if self.how.anchor == 0.0:
+            return list(self._stream.outputs())
+        self._dense = [self._stream.output(n, hidden) for n, hidden in enumerate(self._dense)]
+        if self.how.anchor == 1.0:
+            return self._dense
+        pairs = zip(self._stream.outputs(), self._dense, strict=True)
+        return [torch.lerp(near, far, self.how.anchor) for near, far in pairs]
+
+
 def tune_block(
     stream: BlockStream,
     members: Sequence[PrunableLinear],
@@ -36,9 +77,9 @@ def tune_block(
 ) -> list[str]:
     """Tune the kept weights of the block that comes next, in place.
 
-    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the dense block's output and
-    y' the pruned one's, both on the inputs that the pruned model gives. The next block normalises
-    every token, so each counts by its relative error. Products are in bfloat16 where the machine
+    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and
+    y' the pruned one's on the inputs that the pruned model gives. The next block normalises every
+    token, so each counts by its relative error. Products are in bfloat16 where the machine
     has them; weights and steps are float32. Where the error does not fall in the end, the block
     stays as it was.
 
@@ -46,7 +87,7 @@ def tune_block(
         stream: Hidden states before the block; they stay there.
         members: Matrices of the block, pruned.
         keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0.
-        goals: Outputs of the dense block on the stream's batches, ``[b, s, d]`` each.
+        goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
         how: Epochs and rate.
         seed: Seed of the order of batches.
 

@@ -24,7 +24,7 @@ from autoprune.pruning import (
 )
 from autoprune.sequential import leave_block, record_block
 from autoprune.solvers import Walk
-from autoprune.tuning import tune_block, tuning_of, windows_per_batch
+from autoprune.tuning import BlockGoals, tune_block, windows_per_batch
 
 
 def prune_from_scores(
@@ -96,15 +96,15 @@ def repair_walking(
         report: Told after every block.
     """
     start = time.perf_counter()
-    tuning = tuning_of(plan.solver)
     batch = windows_per_batch(windows, batch_tokens, plan.solver)
     stream = BlockStream(model, windows, batch=batch)
+    tuning = BlockGoals.of_solver(stream, plan.solver)
     kept: dict[str, Tensor] = {}
     notes: list[str] = []
     for index in range(len(stream.blocks)):
         members = [layer for layer in layers if layer.block == index]
+        goals = tuning.of_next() if tuning else []
         if members:
-            goals = list(stream.outputs()) if tuning else []
             seen: Mapping[str, Mapping[str, Tensor]] = {}
             if plan.solver.needs:
                 recorder = record_block(stream, members, plan.solver.needs)
@@ -115,7 +115,7 @@ def repair_walking(
                 kept[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
                 notes.extend(said)
             if tuning:
-                notes.extend(tune_block(stream, members, kept, goals, tuning, plan.seed))
+                notes.extend(tune_block(stream, members, kept, goals, tuning.how, plan.seed))
         leave_block(stream)
         report(Progress("repair", index + 1, len(stream.blocks)))
     ordered = {layer.name: kept[layer.name] for layer in layers}

@@ -19,7 +19,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
 from autoprune.sequential import prune_sequential
 from autoprune.solvers import Ebft, Plain, Walk, build_solver
-from autoprune.tuning import _Part, tune_block
+from autoprune.tuning import BlockGoals, _Part, tune_block
 from autoprune.walking import prune_from_scores
 
 
@@ -96,6 +96,27 @@ def test_a_gradient_is_laid_out_like_its_weight_and_leaves_pruned_weights_alone(
     assert torch.equal(part.master.grad, gradient * ~pruned)
     part.take(None)
     assert part.master.grad is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("anchor", [0.0, 0.25, 0.5, 1.0])
+def test_goals_lie_between_what_a_block_is_given_and_what_the_dense_model_has(
+    anchor: float,
+) -> None:
+    model, windows = tiny_model("llama"), random_windows(4, 12)
+    states = model(windows, output_hidden_states=True).hidden_states
+    stream = BlockStream(model, windows, batch=2)
+    tuning = BlockGoals(stream, Ebft(anchor=anchor))
+    first = torch.cat(tuning.of_next())
+    torch.testing.assert_close(first, states[1])  # both inputs are the same before block 0
+    for layer in prunable_linears(model):
+        if layer.block == 0:
+            layer.zero(torch.rand(layer.shape, generator=torch.Generator().manual_seed(1)) < 0.4)
+    stream.advance()
+    near = torch.cat(list(stream.outputs()))
+    assert (near - states[2]).norm() > 0.05 * states[2].norm()
+    wanted = (1 - anchor) * near + anchor * states[2]
+    torch.testing.assert_close(torch.cat(tuning.of_next()), wanted)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

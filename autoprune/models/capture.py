@@ -113,10 +113,15 @@ class BlockStream:
         for number in range(len(self.hidden)):
             yield self.output(number)
 
-    def output(self, number: int) -> Tensor:
-        """Run the next block on one batch; gradients flow where they are asked for."""
+    def output(self, number: int, hidden: Tensor | None = None) -> Tensor:
+        """Run the next block on one batch; gradients flow where they are asked for.
+
+        Args:
+            number: Of the batch.
+            hidden: Other hidden states of it than the stream's, ``[b, s, d]``.
+        """
         block, call = self.blocks[self.position], self._calls[self.position][number]
-        return call.replay(block, self.hidden[number])
+        return call.replay(block, self.hidden[number] if hidden is None else hidden)
 
     @torch.no_grad()
     def run(self) -> None:

@@ -22,6 +22,9 @@ class Ebft(Solver):
         epochs: Passes over the calibration text, per block.
         rate: First step of Adam, in units of the root mean square of a matrix's kept weights; it
             falls to zero in a straight line.
+        anchor: Share of the dense model's own hidden state in what a block should give; the rest is
+            what the dense block gives on the pruned model's inputs. At 0 a block only answers for
+            itself, at 1 it also makes good what the blocks before it have lost.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -29,10 +32,12 @@ class Ebft(Solver):
 
     epochs: int = 4
     rate: float = 0.01
+    anchor: float = 0.5
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
+        self._require("anchor", 0.0 <= self.anchor <= 1.0, "from 0 to 1")
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Never: a layer alone has no block to run.
