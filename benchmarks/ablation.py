@@ -1,7 +1,8 @@
-"""What the reasoning graph is worth: four ways to search, equal budget, several seeds.
+"""What the reasoning graph is worth: five ways to search, equal budget, several seeds.
 
-``gcot`` is the whole system; ``list`` asks the same LLM for whole recipes and shows it past results
-only; ``genetic`` mutates and crosses in the same language; ``random`` draws from it. Each cell
+``gcot`` is the whole system; ``none`` is all of it but the LLM; ``list`` asks the same LLM for
+whole recipes and shows it past results only; ``genetic`` mutates and crosses in the same language;
+``random`` draws from it. Each cell
 (method and seed) is a search folder of its own under ``--folder``: a cell that was cut off goes on
 where it stopped, a finished one is only read. Methods of one seed share data, baselines and budget,
 so differences are paired by seed; intervals are Student's at 95 %.
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoprune.design.kinds import SILENT
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search.paired import paired_difference
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
@@ -21,7 +23,7 @@ from benchmarks.measured import OUT
 from benchmarks.searching import is_finished, run_search
 from benchmarks.table import publish
 
-METHODS = ("gcot", "list", "genetic", "random")
+METHODS = ("gcot", "none", "list", "genetic", "random")
 BASELINES = (
     RecipeSpec(metric="wanda"),
     RecipeSpec(metric="wanda", allocation="ramp"),
@@ -69,9 +71,8 @@ def main() -> None:
 
 def spec_of(method: str, seed: int, args: argparse.Namespace) -> SearchSpec:
     """One cell's search; cells of a seed differ in who proposes only."""
-    plain = method in ("genetic", "random")
     designer = DesignerSpec(
-        kind=method if plain else args.designer,  # type: ignore[arg-type]
+        kind=method if method in SILENT else args.designer,
         context="list" if method == "list" else "graph",
     )
     return SearchSpec(

@@ -9,6 +9,7 @@ Every figure on the sealed text is a look that the ledger of sealed texts counts
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, resolve
+from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
@@ -54,7 +56,7 @@ ALLOCATIONS: dict[str, tuple[str, ...]] = {
 }
 SOLVERS = ("none", "sparsegpt", "mrp", "ebft:epochs=2")
 # A repair that takes minutes has the strength that is best with a cheaper one.
-JUDGED_WITH = {"ebft:epochs=2": "mrp"}
+JUDGED_WITH = dict.fromkeys(("mrp", "ebft:epochs=2"), "sparsegpt")
 QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": SOLVERS}
 
 
@@ -104,7 +106,7 @@ def main() -> None:
 def conditions(spec: SearchSpec) -> list[Any]:
     """What every figure depends on beside its recipe, part, windows and sparsity."""
     text = [spec.model, spec.corpus, spec.seed]
-    return [*text, spec.calibration_windows, spec.seqlen, spec.pattern]
+    return [*text, spec.calibration_windows, spec.seqlen, spec.pattern, computed_by()]
 
 
 def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:
@@ -144,20 +146,27 @@ class Subject:
         self.spec = spec
         self.known = known
 
-    def perplexity(self, recipe: Recipe, part: str) -> float:
-        """Perplexity on one part of the text."""
-        tokens = self.bench.part(part)
-        key = (recipe.to_json(), part, len(tokens), self.spec.sparsity)
-        found = self.known.get(*key)
-        if found is not None:
-            return found
+    def perplexities(self, recipe: Recipe, *parts: str) -> list[float]:
+        """Perplexity on parts of the text; pruned once for all that are not known."""
+        keys = {
+            part: (recipe.to_json(), part, len(self.bench.part(part)), self.spec.sparsity)
+            for part in parts
+        }
+        missing = [part for part in parts if self.known.get(*keys[part]) is None]
+        if missing:
+            with pruned(self.bench, recipe, self.spec.sparsity):
+                for part in missing:
+                    self._measure(recipe, part, keys[part])
+        found = (self.known.get(*keys[part]) for part in parts)
+        return [math.nan if value is None else value for value in found]
+
+    def _measure(self, recipe: Recipe, part: str, key: tuple[Any, ...]) -> None:
         if part == SEALED:
             self.note_look(*key)
-        with pruned(self.bench, recipe, self.spec.sparsity):
-            value = evaluate_windows(self.bench.loaded.model, tokens).perplexity
+        value = evaluate_windows(self.bench.loaded.model, self.bench.part(part)).perplexity
         text = recipe_text(recipe, formula_text(recipe.metric))
         print(f"{text} on {part}: {value:.2f}", file=sys.stderr, flush=True)
-        return self.known.put(value, *key)
+        self.known.put(value, *key)
 
     def note_look(self, *key: Any) -> None:
         """Count the look that a figure takes at the sealed text, before it is taken."""
@@ -165,12 +174,13 @@ class Subject:
 
     def row(self, name: str, recipe: Recipe) -> dict[str, Any]:
         """Both figures of a recipe."""
+        selection, sealed = self.perplexities(recipe, SELECTION, SEALED)
         return {
             "model": "searched",
             "recipe": name,
             "as": recipe_text(recipe, formula_text(recipe.metric)),
-            "selection": self.perplexity(recipe, SELECTION),
-            "sealed": self.perplexity(recipe, SEALED),
+            "selection": selection,
+            "sealed": sealed,
         }
 
     def catalogue(self, *, quick: bool) -> Iterator[dict[str, Any]]:
@@ -188,7 +198,7 @@ class Subject:
     def judged(self, recipe: Recipe) -> float:
         """Perplexity on the selection text that decides between strengths."""
         solver = JUDGED_WITH.get(recipe.solver, recipe.solver)
-        return self.perplexity(replace(recipe, solver=solver), SELECTION)
+        return self.perplexities(replace(recipe, solver=solver), SELECTION)[0]
 
     def peers(self) -> Iterator[dict[str, Any]]:
         """llm-compressor on the same tokens; the demo model only, which lies as a folder."""

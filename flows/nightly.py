@@ -18,7 +18,7 @@ from tasks.state import State, model_slug
 
 
 def _model_and_sparsity(params: NightlyParams) -> str:
-    return f"{model_slug(params.search.model)}-s{round(100 * params.search.sparsity)}"
+    return f"{model_slug(params.search.model)}-s{round(100 * params.search.share)}"
 
 
 NAME = run_name("nightly", NightlyParams, _model_and_sparsity)
@@ -63,7 +63,7 @@ def dated(search_params: SearchParams, started: datetime) -> SearchParams:
         return search_params
     slug = model_slug(search_params.model)[:40]
     night = started.strftime("%Y%m%d-%H%M")
-    name = f"{slug}-s{round(100 * search_params.sparsity)}-{night}"
+    name = f"{slug}-s{round(100 * search_params.share)}-{night}"
     return search_params.model_copy(update={"run": name})
 
 

@@ -101,7 +101,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             out = str(params.out)
             made = prune_stream(*pruning, params.statistics, out, record)
         else:
-            made = prune_model(*pruning, params.statistics)
+            made = prune_model(*pruning, params.statistics, params.dtype)
             made["seconds_pruning"] = made["seconds"]
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:

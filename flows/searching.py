@@ -188,7 +188,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "run": driver.run_id,
         "model": params.model,
         "corpus": params.corpus,
-        "sparsity": params.sparsity,
+        "sparsity": params.share,
         "passed": any(e.status == "measured" for e in driver.search.entries if not e.is_baseline),
         "ended": report["ended"],
         "dense_perplexity": report["dense_perplexity"],

@@ -100,7 +100,7 @@ class Drafting:
             local.find_parts()
         elif self.kind == "self":
             self._target_file()
-        elif self.kind not in ("local", "genetic", "random"):
+        elif self.kind == "openai" or self.kind == "scripted":
             self.designer  # noqa: B018 (opening it is the check)
 
     def answer(self, request: "ChatRequest") -> "Outcome":
@@ -148,7 +148,7 @@ class Drafting:
             case other:
                 raise UsageError(
                     f"the designer {other!r} answers no questions here; choose auto, openai, "
-                    "local, self, scripted, genetic or random"
+                    "local, self, scripted, none, genetic or random"
                 )
 
     def _target_file(self) -> Path:

@@ -1,6 +1,7 @@
 """Tasks that prune the model on a workbench and save it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,6 +83,7 @@ def prune_model(
     windows: str,
     plan: dict[str, Any],
     statistics: Literal["auto", "sequential", "true-sequential", "dense"],
+    dtype: str = AUTO,
 ) -> dict[str, Any]:
     """Prune the workbench's model in place.
 
@@ -92,6 +94,8 @@ def prune_model(
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: Whether blocks see pruned or dense blocks before them, and the steps inside a
             block those before them.
+        dtype: As for :func:`save_checkpoint`: no repaired row is worse than zeroed plainly in the
+            type that the weights will be saved in.
 
     Returns:
         Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence where
@@ -104,7 +108,7 @@ def prune_model(
     from autoprune.pruning import PruningPlan
 
     bench = find_workbench(bench_id)
-    built = PruningPlan.build(**plan)
+    built = replace(PruningPlan.build(**plan), saved=_saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX)
     if statistics == AUTO:
         statistics = "dense" if in_file or built.group == "global" else "sequential"
@@ -214,11 +218,15 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
         UsageError: If the target holds something that is no saved model.
         AutopruneError: If the disk is full or the folder is not writable.
     """
+    bench = find_workbench(bench_id)
+    kind = _saved_type(bench, dtype)
+    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
+
+
+def _saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
     from autoprune.models.saved_type import checkpoint_type
 
-    bench = find_workbench(bench_id)
-    kind = checkpoint_type(bench.loaded.source) if dtype == AUTO else None
-    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
+    return checkpoint_type(bench.loaded.source) if dtype == AUTO else None
 
 
 def save_bench(

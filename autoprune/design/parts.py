@@ -73,6 +73,12 @@ def canonical_solver(text: str) -> str:
     return build_solver(text).text
 
 
+@lru_cache(maxsize=1024)
+def forgets_metric(solver: str, group: Group) -> bool:
+    """Whether a repair chooses its own mask, so that the metric of a recipe has no part in it."""
+    return build_solver(solver).forgets(group)
+
+
 def chain(text: str) -> str:
     """Names of all repairs in a text without their parameters: ``walk:mrp``, ``mrp+ebft``."""
     whole = canonical_solver(text)

@@ -6,8 +6,6 @@ from autoprune.recipe import Recipe
 from autoprune.search.state import State
 from autoprune.search.steps import DoneReason
 
-# What one answer of a designer takes before any was measured, in seconds.
-ASSUMED_ANSWER_SECONDS = 5.0
 # A quoted answer and the complaint about it, at most.
 REPAIR_TOKENS = 350
 # A draw of calibration text costs its statistics and the reference as well.
@@ -25,7 +23,7 @@ def reason_to_stop(state: State) -> DoneReason | None:
                 return limit
     # The first generation always starts: on a slow machine too, a search designs something.
     if budget.seconds is not None and state.generation > 0:
-        generation = state.check_seconds + _expected_seconds(state)
+        generation = state.check_seconds + _least_seconds(state)
         needed = spent.seconds + generation + reserve_seconds(state)
         if needed > budget.seconds:
             return "seconds"
@@ -112,11 +110,11 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
     return left
 
 
-def _expected_seconds(state: State) -> float:
-    if state.generation_seconds:
-        recent = state.generation_seconds[-3:]
-        return sum(recent) / len(recent)
-    spec, costs = state.spec, state.costs
-    answers = ASSUMED_ANSWER_SECONDS * spec.slots if state.uses_designer else 0.0
-    few = spec.slots * costs.cheap(spec.rung_windows)
-    return answers + few + math.ceil(spec.slots * spec.promote) * costs.plain()
+def _least_seconds(state: State) -> float:
+    """Seconds of a generation that measures one recipe whole, and that one without repair.
+
+    More is measured only where it fits, see :class:`Purse`.
+    """
+    costs = state.costs
+    answers = state.asking_seconds / state.generation
+    return answers + state.spec.slots * costs.cheap(state.rung_windows) + costs.plain()

@@ -11,7 +11,7 @@ from typing import Any
 
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive
-from autoprune.search.budget import ASSUMED_ANSWER_SECONDS, DRAW_WHOLES
+from autoprune.search.budget import DRAW_WHOLES
 from autoprune.search.costs import Costs
 from autoprune.search.sentinels import WINDOWS
 from autoprune.search.spec import SearchSpec
@@ -20,6 +20,8 @@ from autoprune.search.spec import SearchSpec
 # weights, windows of 512 tokens), a container's verdict so many seconds.
 PRUNING_WINDOWS = 3.0
 SANDBOX_SECONDS = 0.5
+# An answer of a designer, before any was measured.
+ASSUMED_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from autoprune.design.parts import (
     Choices,
     canonical_allocation,
     canonical_solver,
+    forgets_metric,
     mutated_allocation,
     random_allocation,
 )
@@ -19,8 +20,11 @@ WEIGHTS = (0.4, 0.4, 0.12, 0.08)
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Equal for recipes that are the same up to writing."""
-    return "\n".join((mask_key(recipe), canonical_solver(recipe.solver)))
+    """Equal for recipes that are the same up to writing, or to a metric without a part in them."""
+    masks = mask_key(recipe)
+    if forgets_metric(recipe.solver, recipe.group):
+        masks = canonical_allocation(recipe.allocation)
+    return "\n".join((masks, canonical_solver(recipe.solver)))
 
 
 def mask_key(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ from random import Random
 
 from autoprune.design.formulas import expression_of, reduced
 from autoprune.design.graph import parent_weights
-from autoprune.design.parts import canonical_solver
+from autoprune.design.parts import canonical_solver, forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
@@ -122,6 +122,10 @@ def _take(recipe: Recipe, taken: set[str]) -> bool:
     return True
 
 
+def _forgets(recipe: Recipe) -> bool:
+    return forgets_metric(recipe.solver, recipe.group)
+
+
 class _Planner:
     def __init__(
         self, state: State, generation: int, hints: Sequence[str], taken: set[str]
@@ -137,6 +141,8 @@ class _Planner:
         self.formulas = [
             e for e in self.ranked if e.recipe and expression_of(e.recipe.metric) is not None
         ]
+        # Where another metric would make a difference.
+        self.judged = [e for e in self.ranked if e.recipe and not _forgets(e.recipe)]
 
     def sweep(self, count: int) -> list[Plan]:
         """The best masks with repairs that none was measured with, in half of the slots.
@@ -171,7 +177,7 @@ class _Planner:
             return self._mutate(slot, rng) or self._random(slot, rng)
         if self.spec.designer.context == "list":
             return Plan(slot, "list", (), self._hint(rng))
-        design = self._design_operators()
+        design = self._design_operators() if self.state.uses_designer else ()
         available = (*design, *FREE_OPERATORS)
         if last and design and self._owed():
             available = design
@@ -214,18 +220,18 @@ class _Planner:
         hint = self._hint(rng)
         # Small models write "uniform" and "none" where they may; the metric is what they are asked.
         part = "metric" if self.spec.language == "expression" else None
-        best = self.state.archive.best()
-        if operator == "explore" and part and best is not None:
-            return Plan(slot, operator, (best.alias,), hint, part=part)
+        if operator == "explore" and part and self.judged:
+            return Plan(slot, operator, (self.judged[0].alias,), hint, part=part)
         if operator in ("seed", "explore", "paradigm"):
             return Plan(slot, operator, (), hint)
         if operator == "exploit":
             return self._exploit(slot, hint)
-        pool = self.ranked
+        pool = self.ranked if operator == "combine" else self.judged
         if operator == "simplify":
-            pool = [e for e in self.formulas if len(e.formula) >= WORTH_SIMPLIFYING]
-            if not pool:
-                return None
+            long = [e for e in self.formulas if len(e.formula) >= WORTH_SIMPLIFYING]
+            pool = [e for e in long if e in self.judged]
+        if not pool:
+            return None
         first = self._parent(rng, pool)
         if operator != "combine":
             return Plan(slot, operator, (first.alias,), hint, part=part)
@@ -248,6 +254,8 @@ class _Planner:
             if part == "metric" and not formula and self.spec.language == "expression":
                 continue
             choices = {"allocation": self.choices.allocations, "solver": self.choices.solvers}
+            if part in ("metric", "group") and _forgets(recipe):
+                continue
             if part == "group" and len(self.choices.groups) < 2:
                 continue
             if part in choices and len(choices[part]) < 2:
@@ -266,7 +274,7 @@ class _Planner:
         """
         pool = entries[:POOL]
         weights = [1.0 / (rank + 1) for rank in range(len(pool))]
-        if self.state.uses_designer:
+        if self.spec.designer.kind not in ("genetic", "random"):
             weights = parent_weights(self.state.graph, [entry.alias for entry in pool])
         return rng.choices(pool, weights)[0]
 

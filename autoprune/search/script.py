@@ -137,7 +137,6 @@ class Script:
     # One generation
 
     def _generation(self, generation: int) -> Course:
-        began = self.state.spent.seconds
         best = self.archive.best()
         count = min(self.spec.slots, self.spec.budget.candidates - self.state.spent.candidates)
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
@@ -152,7 +151,6 @@ class Script:
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
-        self.state.generation_seconds.append(self.state.spent.seconds - began)
 
     # Learning
 

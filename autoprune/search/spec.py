@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
 from autoprune.recipe import Candidate, Group, Recipe
@@ -25,16 +26,17 @@ class DesignerSpec(_Frozen):
     """Who writes the candidates.
 
     ``auto`` takes an endpoint when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, the local
-    model otherwise. ``genetic`` and ``random`` use no LLM. Keys are never part of a specification.
+    model otherwise. Three use no LLM: ``none`` leaves the search all its other operators,
+    ``genetic`` mutates and crosses only, ``random`` draws. Keys are never part of a specification.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    kind: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = "auto"
+    kind: DesignerKind = "auto"
     base_url: str | None = None
     model: str | None = None
     temperature: float = Field(default=0.8, ge=0.0, le=2.0)
-    max_tokens: int = Field(default=96, ge=16, le=8192)
+    max_tokens: int = Field(default=160, ge=16, le=8192)
     prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
     context: Literal["graph", "list"] = Field(
         default="graph",
@@ -47,7 +49,7 @@ class DesignerSpec(_Frozen):
     @property
     def asks(self) -> bool:
         """Whether an LLM is asked at all."""
-        return self.kind not in ("genetic", "random")
+        return self.kind not in SILENT
 
     @field_validator("base_url")
     @classmethod

@@ -62,7 +62,6 @@ class State:
         exploited: How many exploits have reported.
         asking_seconds: The part of the seconds spent that went into answers of the designer.
         check_seconds: What measuring the sentinels again took last time.
-        generation_seconds: What each finished generation took.
     """
 
     spec: SearchSpec
@@ -76,7 +75,6 @@ class State:
     exploited: int = 0
     asking_seconds: float = 0.0
     check_seconds: float = 0.0
-    generation_seconds: list[float] = field(default_factory=list)
     dropped_terms: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

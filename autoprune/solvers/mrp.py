@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
+from autoprune.recipe import Group
 from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
 from autoprune.solvers.subsets import solve_subsets
 
@@ -60,6 +61,10 @@ class Mrp(Solver):
     def chooses(self) -> bool:
         """Whether it chooses its own mask."""
         return self.select == "own"
+
+    def forgets(self, group: Group) -> bool:
+        """With a mask of its own, unless the metric shares zeros out among rows."""
+        return self.chooses and group == "row"
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Repaired weight on the given mask, or on a better one."""

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from autoprune.errors import UsageError
+from autoprune.recipe import Group
 from autoprune.solvers.solver import SOLVERS, Problem, Solver
 
 # Stands before the whole repair: see autoprune.solvers.walk.
@@ -79,6 +80,10 @@ class Chain(Solver):
     def text(self) -> str:
         """Texts of the parts, joined by ``+``."""
         return "+".join(part.text for part in self.parts)
+
+    def forgets(self, group: Group) -> bool:
+        """As its first part does: what comes later starts from that one's mask."""
+        return self.parts[0].forgets(group)
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The last part's weight on the refined mask."""

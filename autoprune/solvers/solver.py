@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
+from autoprune.recipe import Group
 from autoprune.registry import Registry
 from autoprune.textform import TextForm
 
@@ -84,6 +85,14 @@ class Solver(TextForm, ABC):
     def chooses(self) -> bool:
         """Whether the mask that comes out may be another one, for a later solver to start from."""
         return True
+
+    def forgets(self, group: Group) -> bool:
+        """Whether only the numbers of zeros count in masks that were chosen within ``group``.
+
+        Then two metrics with the same budgets end alike, but for rows that are zeroed plainly in
+        the end.
+        """
+        return False
 
     @abstractmethod
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:

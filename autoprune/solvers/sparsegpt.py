@@ -10,6 +10,7 @@ from torch import Tensor
 
 from autoprune.masking.quotas import layer_quotas
 from autoprune.masking.select import keep_matrix, keep_nm
+from autoprune.recipe import Group
 from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
 
 
@@ -45,6 +46,10 @@ class SparseGpt(Solver):
     def chooses(self) -> bool:
         """Whether it chooses its own mask."""
         return self.select == "own"
+
+    def forgets(self, group: Group) -> bool:
+        """With a mask of its own, unless the metric shares zeros out among layers."""
+        return self.chooses and group in ("row", "matrix")
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Swept weight, and the mask it was swept with."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from autoprune.errors import UsageError
+from autoprune.recipe import Group
 from autoprune.solvers.ebft import Ebft
 from autoprune.solvers.mrp import Mrp
 from autoprune.solvers.plain import EBFT, WALK, Plain, build_solver
@@ -42,6 +43,10 @@ class Walk(Solver):
     def needs(self) -> frozenset[str]:
         """What the inner repair needs, at the walk."""
         return self.inner.needs
+
+    def forgets(self, group: Group) -> bool:
+        """As the inner repair does."""
+        return self.inner.forgets(group)
 
     @property
     def text(self) -> str:

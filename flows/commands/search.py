@@ -1,8 +1,9 @@
 """``autoprune search``: let a designer find how a model is best pruned."""
 
 import argparse
-from typing import Any
+from typing import Any, get_args
 
+from autoprune.design.kinds import DesignerKind
 from flows.cli_types import positive_number, share, whole_number
 from flows.output import emit
 
@@ -27,7 +28,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what")
     group.add_argument("--model", metavar="REF", help="model (default: the demo's)")
     group.add_argument("--corpus", metavar="REF", help="text (default: wikipedia-sample)")
-    group.add_argument("--sparsity", type=share, help="share of zeros, 0 ≤ s < 1 (default 0.6)")
+    group.add_argument(
+        "--sparsity",
+        type=share,
+        help="share of zeros, 0 ≤ s < 1 (default 0.6; an N:M pattern has its own)",
+    )
     group.add_argument("--pattern", help="unstructured (default) or N:M, such as 2:4")
     group.add_argument(
         "--solver",
@@ -76,9 +81,10 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("designer")
     group.add_argument(
         "--designer",
-        choices=("auto", "openai", "local", "self", "scripted", "genetic", "random"),
+        choices=get_args(DesignerKind),
         help="who writes candidates (default auto: the endpoint when set, else the local model; "
-        "self: the target itself, from its GGUF file)",
+        "self: the target itself, from its GGUF file; none: no language model, the search's own "
+        "moves only)",
     )
     group.add_argument("--base-url", metavar="URL", help="OpenAI-compatible endpoint")
     group.add_argument(
@@ -91,7 +97,7 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
         "--answer-tokens",
         type=positive_number,
         metavar="N",
-        help="limit of one answer, thoughts included (default 96, code 800; a model that thinks "
+        help="limit of one answer, thoughts included (default 160, code 800; a model that thinks "
         "needs some thousands)",
     )
     group.add_argument(

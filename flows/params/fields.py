@@ -16,7 +16,16 @@ ModelRef = Annotated[
 ]
 Text = Annotated[str, Field(description="Text: a known name or a .txt, .jsonl or .parquet file")]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-Sparsity = Annotated[Share, Field(description="Share of weights set to zero, 0 to 1")]
+USUAL_SPARSITY = 0.6
+Sparsity = Annotated[
+    Share | None,
+    Field(
+        description=(
+            f"Share of weights set to zero, 0 to 1; empty: {USUAL_SPARSITY}, or what the pattern "
+            "means"
+        )
+    ),
+]
 Pattern = Annotated[
     str,
     Field(
@@ -43,6 +52,20 @@ def _names_logins_only(value: str | None, *, pattern: str) -> str | None:
     if value is not None:
         require_no_login(value, pattern)
     return value
+
+
+def share_of(sparsity: float | None, pattern: str) -> float:
+    """The share of zeros to reach, from what was given of both.
+
+    Raises:
+        UsageError: If the pattern is none.
+    """
+    from autoprune.masking.pattern import parse_pattern
+
+    if sparsity is not None:
+        return sparsity
+    found = parse_pattern(pattern)
+    return USUAL_SPARSITY if found is None else found.share
 
 
 RunnerAddress = Annotated[

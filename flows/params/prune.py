@@ -13,9 +13,9 @@ from flows.params.fields import (
     Samples,
     Seed,
     Seqlen,
+    Sparsity,
+    share_of,
 )
-
-USUAL_SPARSITY = 0.6
 
 
 class PruneParams(Params):
@@ -33,15 +33,7 @@ class PruneParams(Params):
             "measures several and takes the best"
         ),
     )
-    sparsity: float | None = Field(
-        default=None,
-        ge=0.0,
-        lt=1.0,
-        description=(
-            f"Share of weights set to zero, 0 to 1; empty: {USUAL_SPARSITY}, or what the pattern "
-            "means"
-        ),
-    )
+    sparsity: Sparsity = None
     pattern: Pattern = "unstructured"
     group: Literal["auto", "row", "matrix", "block", "global"] = Field(
         default="auto",
@@ -98,8 +90,6 @@ class PruneParams(Params):
         return self
 
     @property
-    def share(self) -> float | None:
-        """The share of zeros to reach; None where the pattern says it."""
-        if self.sparsity is None and self.pattern == "unstructured":
-            return USUAL_SPARSITY
-        return self.sparsity
+    def share(self) -> float:
+        """The share of zeros to reach."""
+        return share_of(self.sparsity, self.pattern)

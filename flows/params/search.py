@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from autoprune.design.kinds import SILENT, DesignerKind
 from flows.params.base import Params
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -21,6 +22,7 @@ from flows.params.fields import (
     Sparsity,
     Workers,
     require_used,
+    share_of,
 )
 from tasks.state import model_slug
 
@@ -40,13 +42,14 @@ class SearchParams(Params):
     corpus: str = Field(
         default=DEMO_CORPUS, description="Text, split into calibration, selection and sealed parts"
     )
-    sparsity: Sparsity = 0.6
+    sparsity: Sparsity = None
     pattern: Pattern = "unstructured"
-    designer: Literal["auto", "openai", "local", "self", "scripted", "genetic", "random"] = Field(
+    designer: DesignerKind = Field(
         default="auto",
         description=(
             "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
-            "set, else the local model; self: the target itself, served from its GGUF file"
+            "set, else the local model; self: the target itself, served from its GGUF file; none: "
+            "no language model, the search's own moves only"
         ),
     )
     base_url: str | None = Field(
@@ -63,7 +66,7 @@ class SearchParams(Params):
         ge=16,
         le=8192,
         description=(
-            "Limit of one answer, thoughts included; empty: 96, for code 800; a model that thinks "
+            "Limit of one answer, thoughts included; empty: 160, for code 800; a model that thinks "
             "needs some thousands"
         ),
     )
@@ -181,7 +184,7 @@ class SearchParams(Params):
                 "base_url"
             )
         sizes = (self.answer_tokens, self.prompt_tokens)
-        if sizes != (None, None) and self.designer in ("genetic", "random"):
+        if sizes != (None, None) and self.designer in SILENT:
             raise ValueError(
                 f"the designer {self.designer} writes no answers; choose another, or leave out "
                 "answer_tokens and prompt_tokens"
@@ -190,7 +193,7 @@ class SearchParams(Params):
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
             )
-        if self.designer in ("genetic", "random") and (self.money or self.price):
+        if self.designer in SILENT and (self.money or self.price):
             raise ValueError(
                 f"the designer {self.designer} asks nobody and costs nothing; leave out money and "
                 "price"
@@ -205,6 +208,11 @@ class SearchParams(Params):
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self
+
+    @property
+    def share(self) -> float:
+        """The share of zeros to reach."""
+        return share_of(self.sparsity, self.pattern)
 
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
@@ -230,7 +238,7 @@ class SearchParams(Params):
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,
-            sparsity=self.sparsity,
+            sparsity=self.share,
             pattern=self.pattern,
             designer=designer,
             budget=Budget(
@@ -264,7 +272,7 @@ class SearchParams(Params):
         if self.run is not None:
             return self.run
         slug = model_slug(self.model)
-        return f"{slug}-s{round(100 * self.sparsity)}-{self.spec().digest[:8]}"
+        return f"{slug}-s{round(100 * self.share)}-{self.spec().digest[:8]}"
 
 
 def _price(text: str) -> tuple[float, float]:

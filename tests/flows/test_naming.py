@@ -32,6 +32,7 @@ MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
         (prune, {"model": MODEL}, "prune-tiny-model"),
         (search, {"model": MODEL, "run": "mine"}, "search-mine"),
         (nightly, {"search": {"model": MODEL, "sparsity": 0.5}}, "nightly-tiny-model-s50"),
+        (nightly, {"search": {"model": MODEL, "pattern": "1:4"}}, "nightly-tiny-model-s25"),
     ],
 )
 def test_names(flow: Any, params: Any, name: str) -> None:

@@ -141,3 +141,21 @@ def test_an_option_of_the_other_action_is_refused(
 ) -> None:
     assert main(["sandbox", *words.split()]) == 2
     assert f"{words.split()[1]} goes with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [
+        ({}, 0.6),
+        ({"sparsity": 0.7}, 0.7),
+        ({"pattern": "2:4"}, 0.5),
+        ({"pattern": "1:4"}, 0.25),
+        ({"sparsity": 0.5, "pattern": "2:4"}, 0.5),
+    ],
+)
+def test_a_pattern_says_its_share_of_zeros_itself(given: dict[str, Any], share: float) -> None:
+    search = SearchParams(**given)
+    assert search.share == PruneParams(**given).share == search.spec().sparsity == share
+    assert f"-s{round(100 * share)}-" in search.run_id()
+    with pytest.raises(UsageError, match=r"1 ≤ N < M"):
+        SearchParams(pattern="4:0").run_id()

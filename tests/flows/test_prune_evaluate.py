@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autoprune.calibration.corpora import CORPORA, load_corpus
 from autoprune.errors import UsageError
+from autoprune.solvers import Mrp
 from flows.cli import main
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams
@@ -215,6 +216,32 @@ def test_a_half_precision_model_stays_one_streamed_or_not(
     assert (made["memory"]["dtype"], made["narrow"]["dtype"]) == ("float32", "bfloat16")
     with pytest.raises(ValidationError, match="leave out --dtype float16"):
         pruned(half, text_file, dry_run=True, dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "saved"), [("auto", torch.bfloat16), ("float32", None), ("bfloat16", None)]
+)
+def test_rows_are_judged_in_the_type_that_is_saved(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    saved: torch.dtype | None,
+) -> None:
+    half, judged = tmp_path / "half", []
+    AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.bfloat16).save_pretrained(half)
+    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(half)
+    repair = Mrp.repair
+
+    def noted(self: Mrp, *args: Any) -> Any:
+        judged.append(args[-1])
+        return repair(self, *args)
+
+    monkeypatch.setattr(Mrp, "repair", noted)
+    pruned(half, text_file, solver="mrp", dtype=dtype, out=str(tmp_path / "out"))
+    assert set(judged) == {saved}
 
 
 @pytest.mark.docker

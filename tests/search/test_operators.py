@@ -22,8 +22,9 @@ from autoprune.search.moves import (
     recipe_key,
     recombined,
 )
-from autoprune.search.planning import plan_generation
+from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.randomness import stream
+from autoprune.search.spec import RecipeSpec
 from autoprune.search.state import DESIGN_OPERATORS, OPERATORS, SOURCES
 from autoprune.search.tuning import MASKS, REPAIR, numbers, suggest, tunable_form
 
@@ -62,6 +63,34 @@ def test_recipes_that_differ_in_writing_have_one_key() -> None:
     builtin = Recipe(Candidate("builtin", "wanda"), "row", "uniform")
     assert len({recipe_key(r) for r in [*same, builtin]}) == 1
     assert recipe_key(recipe("abs(W) * x_norm", "sdsa")) != recipe_key(same[0])
+
+
+def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
+    own = "mrp:select=own+ebft"
+    first, second = (recipe(text, "ramp", own) for text in ("abs(W) * x_norm", "abs(W)"))
+    assert recipe_key(first) == recipe_key(second) and mask_key(first) != mask_key(second)
+    assert recipe_key(first) != recipe_key(replace(first, allocation="uniform"))
+    assert recipe_key(first) != recipe_key(replace(first, group="matrix"))
+    assert recipe_key(first) != recipe_key(replace(first, solver="mrp+ebft"))
+
+
+def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> None:
+    own = "mrp:select=own"
+    made = tuple(RecipeSpec(metric="wanda", solver=solver) for solver in ("none", own))
+    spec = make_spec(baselines=made, solvers=("none", "mrp", own), budget=Budget(candidates=0))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        state = search._script.state
+        best = state.archive.best()
+        assert best is not None and best.recipe is not None and best.recipe.solver == own
+        asked = {
+            name: plan_operator(state, 1, name, ["a"], set())
+            for name in ("explore", "critique", "exploit")
+        }
+    assert {plan.part for plan in asked["exploit"]} == {"allocation", "solver"}
+    assert all(plan.parents == (best.alias,) for plan in asked["exploit"])
+    for name in ("explore", "critique"):
+        assert [plan.parents for plan in asked[name]] == [("wanda",)]
 
 
 @pytest.mark.parametrize("repair", ["mrp", "walk:mrp", "mrp+ebft", "ebft"])

@@ -209,7 +209,7 @@ def test_bad_answers_are_repaired_or_stay_on_record(tmp_path: Path) -> None:
         assert any(h["outcome"].get("text") == "metric: abs(W" for h in history)
 
 
-@pytest.mark.parametrize("kind", ["genetic", "random"])
+@pytest.mark.parametrize("kind", ["none", "genetic", "random"])
 def test_search_without_a_designer_asks_none(tmp_path: Path, kind: str) -> None:
     spec = make_spec(designer=DesignerSpec(kind=kind))  # type: ignore[arg-type]
     driver = Synthetic()
@@ -217,6 +217,10 @@ def test_search_without_a_designer_asks_none(tmp_path: Path, kind: str) -> None:
         drive(search, driver)
         assert search.best is not None
         assert search.spent.tokens == 0
+        operators = {e.operator for e in search.entries if not e.is_baseline}
+        # Without a language model all other operators stay, unless they are what is compared.
+        assert (operators - {"sweep", "spare"} == {"mutate"}) == (kind == "genetic")
+        assert (len(operators - {"sweep", "spare"}) > 1) == (kind == "none")
     assert not any(".a" in step and step.startswith("g") for step in driver.asked)
 
 

@@ -242,6 +242,25 @@ def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
     assert torch.equal(fitted.keep, own.keep) and not torch.equal(own.keep, keep)
 
 
+@pytest.mark.parametrize("text", ["sparsegpt:select=own", "mrp:select=own", "mrp", "alps", "dsnot"])
+@pytest.mark.parametrize("nm", [None, NM(2, 4)])
+def test_what_forgets_a_mask_comes_out_alike_from_any_with_its_zeros(
+    text: str, nm: NM | None
+) -> None:
+    solver = build_solver(text)
+    weight, _, stats = make_problem(6, 24, 0.5, seed=11)
+    generator = torch.Generator().manual_seed(12)
+    scores = [weight.abs() * stats["x_norm"], torch.rand(weight.shape, generator=generator)]
+    masks = [keep_rows(s, 72) if nm is None else keep_nm(s, nm) for s in scores]
+    found = [solver.repair(weight, keep, stats, nm).weight for keep in masks]
+    assert torch.equal(found[0], found[1]) == solver.forgets("row") == ("own" in text)
+    walking = [build_solver(f"{head}{text}{tail}") for head, tail in (("walk:", ""), ("", "+ebft"))]
+    assert all(walk.forgets("row") == solver.forgets("row") for walk in walking)
+    # A metric that is compared in a matrix says how many zeros each row has.
+    assert solver.forgets("matrix") == text.startswith("sparsegpt")
+    assert not solver.forgets("block") and not solver.forgets("global")
+
+
 def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
     weight, keep, stats = make_problem(5, 12, 0.5, seed=7)
     other = make_problem(5, 12, 0.5, seed=8)[2]

@@ -1,0 +1,7 @@
+"""Who can design, by name."""
+
+from typing import Literal
+
+DesignerKind = Literal["auto", "openai", "local", "self", "scripted", "none", "genetic", "random"]
+# These ask no language model.
+SILENT: tuple[DesignerKind, ...] = ("none", "genetic", "random")
