@@ -248,7 +248,7 @@ def test_what_forgets_a_mask_comes_out_alike_from_any_with_its_zeros(
     text: str, nm: NM | None
 ) -> None:
     solver = build_solver(text)
-    weight, _, stats = make_problem(6, 24, 0.5, seed=11)
+    weight, _, stats = make_problem(6, 24, 0.5, seed=30)  # no row is zeroed plainly
     generator = torch.Generator().manual_seed(12)
     scores = [weight.abs() * stats["x_norm"], torch.rand(weight.shape, generator=generator)]
     masks = [keep_rows(s, 72) if nm is None else keep_nm(s, nm) for s in scores]
