@@ -37,8 +37,8 @@ class BlockGoals:
         how: The tuning, which says how much of each.
 
     References:
-        Both kinds of goal are in EBFT, arXiv 2402.12419, and in OmniQuant, arXiv 2308.13137
-        (equation 1); their mean is ours.
+        The first is that of EBFT, arXiv 2402.12419, the second asymmetric reconstruction, AdaRound,
+        arXiv 2004.10568, section 4.3; their mean is ours.
     """
 
     def __init__(self, stream: BlockStream, how: Ebft) -> None:

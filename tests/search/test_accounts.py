@@ -11,7 +11,7 @@ from autoprune.design.detail import observation
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, reserve_seconds
+from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
 from autoprune.search.state import State
 from autoprune.search.steps import Measurement
@@ -57,6 +57,20 @@ def test_a_dear_winner_makes_the_end_dearer() -> None:
     purse = Purse(state, 5.0 + 8.0 + 5.0)
     # Only one of them can win.
     assert purse.pays(dear) and purse.pays(dear) and not purse.pays(dear)
+
+
+def test_a_generation_starts_while_one_recipe_could_still_be_measured() -> None:
+    dear = with_repair("C1", 1, "sparsegpt", 4.5, 4.5)
+    dear.results[2] = measurement(4.5, 20.0)
+    state = state_with(dear, budget=Budget(candidates=90, seconds=100.0))
+    state.generation, state.check_seconds, state.asking_seconds = 2, 1.5, 8.0
+    # Sentinels, a generation's answers, four candidates on half of the windows, and one on all.
+    least = 1.5 + 8.0 / 2 + 4 * 0.5 + 1.0
+    for spare, reason in ((0.1, None), (-0.1, "seconds")):
+        state.spent.seconds = 100.0 - reserve_seconds(state) - least - spare
+        assert reason_to_stop(state) == reason
+    # What is dear is measured only where it fits, so it does not end the search.
+    assert dear.recipe is not None and state.costs.whole(dear.recipe) > least
 
 
 def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
