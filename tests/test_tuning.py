@@ -19,7 +19,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
 from autoprune.sequential import prune_sequential
 from autoprune.solvers import Ebft, Plain, Walk, build_solver
-from autoprune.tuning import BlockGoals, _Part, tune_block
+from autoprune.tuning import BlockGoals, _error, _Part, tune_block
 from autoprune.walking import prune_from_scores
 
 
@@ -38,11 +38,16 @@ def pruned_block(
     return stream, members, keep, goals
 
 
-def error(stream: BlockStream, goals: list[Tensor]) -> float:
+def error_of(output: Tensor, goal: Tensor) -> float:
     """Mean over tokens of the squared relative error, in float64."""
-    pairs = zip(stream.outputs(), goals, strict=True)
-    shares = [((y - g).double().norm(dim=-1) / g.double().norm(dim=-1)) ** 2 for y, g in pairs]
-    return float(torch.cat([share.flatten() for share in shares]).mean())
+    lost = (output - goal).double().norm(dim=-1) / goal.double().norm(dim=-1)
+    return float(lost.square().mean())
+
+
+def error(stream: BlockStream, goals: list[Tensor]) -> float:
+    """The same over all batches, which are of one size."""
+    found = [error_of(y, g) for y, g in zip(stream.outputs(), goals, strict=True)]
+    return sum(found) / len(found)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -72,6 +77,15 @@ def test_a_tuning_that_brings_nothing_leaves_every_bit_and_says_so() -> None:
     assert notes == ["block 0: tuning did not lower its error; left as it was"]
     for member, copy in zip(members, copies, strict=True):
         assert torch.equal(member.read(), copy)
+
+
+@torch.no_grad()
+def test_a_few_batches_of_all_the_text_tell_whether_the_error_fell() -> None:
+    stream, _, _, goals = pruned_block(random_windows(19, 8))
+    exact = [error_of(stream.output(n), goals[n]) for n in range(19)]
+    assert _error(stream, goals) == pytest.approx(sum(exact[::3]) / 7, rel=0.02)
+    assert _error(stream, goals[:8]) == pytest.approx(sum(exact[:8]) / 8, rel=0.02)
+    assert max(exact) > 1.1 * min(exact)
 
 
 def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
