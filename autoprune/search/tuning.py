@@ -17,6 +17,7 @@ from autoprune.design.parts import (
     canonical_allocation,
     chain,
     family,
+    forgets_metric,
     rounded,
     solver_numbers,
     with_allocation_numbers,
@@ -53,7 +54,11 @@ class Trial:
 
 def tunable_form(recipe: Recipe) -> Recipe:
     """The recipe with an exponent to tune, where its formula has no constants; same masks."""
-    return replace(recipe, metric=lifted(recipe.metric))
+    return recipe if _forgets(recipe) else replace(recipe, metric=lifted(recipe.metric))
+
+
+def _forgets(recipe: Recipe) -> bool:
+    return forgets_metric(recipe.solver, recipe.group)
 
 
 def numbers(
@@ -61,10 +66,12 @@ def numbers(
 ) -> dict[str, tuple[float, Range]]:
     """Everything numeric that parts of a recipe declare, with its range, as ``PART.NAME``.
 
-    Formula constants range over a factor of four both ways, the rest as ``choices`` says.
+    Formula constants range over a factor of four both ways, the rest as ``choices`` says. A metric
+    that the repair forgets has none.
     """
     found: dict[str, tuple[float, Range]] = {}
-    expression = expression_of(recipe.metric) if recipe.metric.kind == "expression" else None
+    counts = recipe.metric.kind == "expression" and not _forgets(recipe)
+    expression = expression_of(recipe.metric) if counts else None
     for name, value in (expression.constants if expression else {}).items():
         low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
         found[f"metric.{name}"] = (value, (low, high))
@@ -169,6 +176,8 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
     form = tunable_form(recipe)
     expression = expression_of(form.metric)
     metric = expression.structure if expression else form.metric.digest
+    if _forgets(recipe):
+        metric = ""
     bare = Choices((), (), ())
     # Formulas that differ in their numbers only are one structure; so are repairs.
     words = dict.fromkeys(allocation_numbers(recipe.allocation, bare), 1.0)

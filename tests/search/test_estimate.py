@@ -14,8 +14,8 @@ WINDOW = 0.7
     ("budget", "limit", "count"),
     [
         (Budget(candidates=7), "candidates", 7),
-        (Budget(candidates=900, tokens=7400), "tokens", 10),
-        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 19),
+        (Budget(candidates=900, tokens=7400), "tokens", 9),
+        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 15),
         # The first generation always starts.
         (Budget(candidates=900, seconds=1.0), "seconds", 4),
     ],

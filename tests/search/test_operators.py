@@ -74,6 +74,19 @@ def test_a_metric_that_its_repair_forgets_makes_no_other_recipe() -> None:
     assert recipe_key(first) != recipe_key(replace(first, solver="mrp+ebft"))
 
 
+def test_numbers_of_a_metric_that_its_repair_forgets_are_not_tuned() -> None:
+    base = recipe("abs(W) * x_norm ** {a:0.5}", "ramp", "mrp:select=own")
+    assert set(numbers(base, CHOICES)) == {
+        "allocation.half_width", "allocation.relax_last", "solver.damp"
+    }  # fmt: skip
+    assert tunable_form(base) == base
+    # What differs in its metric only teaches as well as the recipe itself.
+    other = Entry("C1", 1, "mutate", recipe("abs(W)", "ramp:half_width=0.12", base.solver))
+    apart = [suggest(base, CHOICES, known, 5) for known in ([], [(other, 0.0)] * 4)]
+    assert apart[0] != apart[1]
+    assert all(found.metric == base.metric for found in apart)
+
+
 def test_a_designer_is_asked_for_metrics_where_they_count(tmp_path: Path) -> None:
     own = "mrp:select=own"
     made = tuple(RecipeSpec(metric="wanda", solver=solver) for solver in ("none", own))
