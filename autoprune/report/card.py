@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number, percent
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.words import interval, short_model
@@ -97,10 +98,10 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     source = metric["source"].replace("```", "")
-    return (
-        "Weights with the lowest scores of this metric were removed:\n\n"
-        f"```\n{source}\n```\n\n|  |  |\n|---|---|\n{table}"
-    )
+    what = "Weights with the lowest scores of this metric were removed:"
+    if forgets_metric(recipe["solver"], recipe["group"]):
+        what = "The repair chose which weights go; this metric of the recipe had no part in it:"
+    return f"{what}\n\n```\n{source}\n```\n\n|  |  |\n|---|---|\n{table}"
 
 
 def _figures(report: RunReport, entry: Entry) -> str:

@@ -106,6 +106,7 @@ class Entry(Part):
         group: Weights that compete with each other.
         allocation: Allocator with its parameters.
         solver: Weight repair.
+        metric_counts: False where the repair chose what goes and the metric had no part in it.
         operator: How it came to be, for example ``exploit``.
         parents: Ids of the entries it was made from.
         reasoning: The designer's words.
@@ -140,6 +141,7 @@ class Entry(Part):
     group: str = "row"
     allocation: str = "uniform"
     solver: str = "none"
+    metric_counts: bool = True
     operator: str = ""
     parents: tuple[str, ...] = ()
     reasoning: str = ""

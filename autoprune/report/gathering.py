@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
@@ -78,6 +79,9 @@ def _entry(row: "Row") -> Entry:
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
         solver=_repair(row),
+        metric_counts=row.promised
+        or recipe is None
+        or not forgets_metric(recipe.solver, recipe.group),
         operator=found.operator,
         parents=found.parents,
         reasoning=found.because,

@@ -40,6 +40,13 @@ REPORT = RunReport(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(("solver", "counts"), [("mrp", True), ("mrp:select=own+ebft", False)])
+def test_a_card_claims_no_metric_that_had_no_part(solver: str, counts: bool) -> None:
+    card = model_card(REPORT, RECORD | {"recipe": RECORD["recipe"] | {"solver": solver}}, "")
+    assert ("lowest scores of this metric were removed" in card) == counts
+    assert ("this metric of the recipe had no part in it" in card) != counts
+
+
 def test_a_card_answers_what_how_figures_data_limits_licence() -> None:
     card = model_card(REPORT, RECORD, "apache-2.0")
     head = card.split("---")[1]
