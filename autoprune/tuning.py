@@ -79,11 +79,11 @@ def tune_block(
 ) -> list[str]:
     """Tune the kept weights of the block that comes next, in place.
 
-    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and
-    y' the pruned one's on the inputs that the pruned model gives. The next block normalises every
-    token, so each counts by its relative error. Products are in bfloat16 where the machine
-    has them; weights and steps are float32. Where the error of eight batches does not fall in
-    the end, the block stays as it was.
+    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and y' what
+    the pruned block gives on the inputs of the pruned model. The next block normalises every token,
+    so each counts by its relative error. Products are in bfloat16 where the machine has them;
+    weights and steps are float32. Where the error of eight batches does not fall in the end, the
+    block stays as it was.
 
     Args:
         stream: Hidden states before the block; they stay there.

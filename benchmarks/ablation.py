@@ -2,10 +2,10 @@
 
 ``gcot`` is the whole system; ``none`` is all of it but the LLM; ``list`` asks the same LLM for
 whole recipes and shows it past results only; ``genetic`` mutates and crosses in the same language;
-``random`` draws from it. Each cell
-(method and seed) is a search folder of its own under ``--folder``: a cell that was cut off goes on
-where it stopped, a finished one is only read. Methods of one seed share data, baselines and budget,
-so differences are paired by seed; intervals are Student's at 95 %.
+``random`` draws from it. Each cell (method and seed) is a search folder of its own under
+``--folder``: a cell that was cut off goes on where it stopped, a finished one is only read. Methods
+of one seed share data, baselines and budget, so differences are paired by seed; intervals are
+Student's at 95 %.
 """
 
 import argparse

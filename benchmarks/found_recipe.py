@@ -9,7 +9,6 @@ Every figure on the sealed text is a look that the ledger of sealed texts counts
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -152,21 +151,21 @@ class Subject:
             part: (recipe.to_json(), part, len(self.bench.part(part)), self.spec.sparsity)
             for part in parts
         }
-        missing = [part for part in parts if self.known.get(*keys[part]) is None]
-        if missing:
+        found = {part: self.known.get(*key) for part, key in keys.items()}
+        figures = {part: value for part, value in found.items() if value is not None}
+        if len(figures) < len(keys):
             with pruned(self.bench, recipe, self.spec.sparsity):
-                for part in missing:
-                    self._measure(recipe, part, keys[part])
-        found = (self.known.get(*keys[part]) for part in parts)
-        return [math.nan if value is None else value for value in found]
+                for part in [part for part in parts if part not in figures]:
+                    figures[part] = self._measure(recipe, part, keys[part])
+        return [figures[part] for part in parts]
 
-    def _measure(self, recipe: Recipe, part: str, key: tuple[Any, ...]) -> None:
+    def _measure(self, recipe: Recipe, part: str, key: tuple[Any, ...]) -> float:
         if part == SEALED:
             self.note_look(*key)
         value = evaluate_windows(self.bench.loaded.model, self.bench.part(part)).perplexity
         text = recipe_text(recipe, formula_text(recipe.metric))
         print(f"{text} on {part}: {value:.2f}", file=sys.stderr, flush=True)
-        self.known.put(value, *key)
+        return self.known.put(value, *key)
 
     def note_look(self, *key: Any) -> None:
         """Count the look that a figure takes at the sealed text, before it is taken."""

@@ -100,7 +100,7 @@ class Drafting:
             local.find_parts()
         elif self.kind == "self":
             self._target_file()
-        elif self.kind == "openai" or self.kind == "scripted":
+        elif self.kind in ("openai", "scripted"):
             self.designer  # noqa: B018 (opening it is the check)
 
     def answer(self, request: "ChatRequest") -> "Outcome":

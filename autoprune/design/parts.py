@@ -13,7 +13,7 @@ from typing import Any
 from autoprune.allocation import Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
 from autoprune.errors import UsageError
-from autoprune.recipe import Group
+from autoprune.recipe import Group, Recipe
 from autoprune.solvers import Chain, Solver, Walk, build_solver
 from autoprune.solvers.plain import WALK
 from autoprune.textform import TextForm
@@ -73,10 +73,9 @@ def canonical_solver(text: str) -> str:
     return build_solver(text).text
 
 
-@lru_cache(maxsize=1024)
-def forgets_metric(solver: str, group: Group) -> bool:
-    """Whether a repair chooses its own mask, so that the metric of a recipe has no part in it."""
-    return build_solver(solver).forgets(group)
+def forgets_metric(recipe: Recipe) -> bool:
+    """Whether the repair chooses its own mask, so that the metric has no part in the recipe."""
+    return build_solver(recipe.solver).forgets(recipe.group)
 
 
 def chain(text: str) -> str:

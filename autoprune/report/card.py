@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.design.parts import forgets_metric
+from autoprune.recipe import Recipe
 from autoprune.report.canvas import number, percent
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.words import interval, short_model
@@ -99,7 +100,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     source = metric["source"].replace("```", "")
     what = "Weights with the lowest scores of this metric were removed:"
-    if forgets_metric(recipe["solver"], recipe["group"]):
+    if forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
     return f"{what}\n\n```\n{source}\n```\n\n|  |  |\n|---|---|\n{table}"
 

@@ -79,9 +79,7 @@ def _entry(row: "Row") -> Entry:
         group=recipe.group if recipe else "",
         allocation=recipe.allocation if recipe else "",
         solver=_repair(row),
-        metric_counts=row.promised
-        or recipe is None
-        or not forgets_metric(recipe.solver, recipe.group),
+        metric_counts=row.promised or recipe is None or not forgets_metric(recipe),
         operator=found.operator,
         parents=found.parents,
         reasoning=found.because,

@@ -22,7 +22,7 @@ WEIGHTS = (0.4, 0.4, 0.12, 0.08)
 def recipe_key(recipe: Recipe) -> str:
     """Equal for recipes that are the same up to writing, or to a metric without a part in them."""
     masks = mask_key(recipe)
-    if forgets_metric(recipe.solver, recipe.group):
+    if forgets_metric(recipe):
         masks = canonical_allocation(recipe.allocation)
     return "\n".join((masks, canonical_solver(recipe.solver)))
 

@@ -122,8 +122,8 @@ def _take(recipe: Recipe, taken: set[str]) -> bool:
     return True
 
 
-def _forgets(recipe: Recipe) -> bool:
-    return forgets_metric(recipe.solver, recipe.group)
+def _formulas(entries: Sequence[Entry]) -> list[Entry]:
+    return [e for e in entries if e.recipe and expression_of(e.recipe.metric) is not None]
 
 
 class _Planner:
@@ -138,11 +138,9 @@ class _Planner:
         self.taken = taken
         self.planned: dict[str, int] = {}
         self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
-        self.formulas = [
-            e for e in self.ranked if e.recipe and expression_of(e.recipe.metric) is not None
-        ]
+        self.formulas = _formulas(self.ranked)
         # Where another metric would make a difference.
-        self.judged = [e for e in self.ranked if e.recipe and not _forgets(e.recipe)]
+        self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
 
     def sweep(self, count: int) -> list[Plan]:
         """The best masks with repairs that none was measured with, in half of the slots.
@@ -228,8 +226,7 @@ class _Planner:
             return self._exploit(slot, hint)
         pool = self.ranked if operator == "combine" else self.judged
         if operator == "simplify":
-            long = [e for e in self.formulas if len(e.formula) >= WORTH_SIMPLIFYING]
-            pool = [e for e in long if e in self.judged]
+            pool = [e for e in _formulas(pool) if len(e.formula) >= WORTH_SIMPLIFYING]
         if not pool:
             return None
         first = self._parent(rng, pool)
@@ -254,7 +251,7 @@ class _Planner:
             if part == "metric" and not formula and self.spec.language == "expression":
                 continue
             choices = {"allocation": self.choices.allocations, "solver": self.choices.solvers}
-            if part in ("metric", "group") and _forgets(recipe):
+            if part in ("metric", "group") and forgets_metric(recipe):
                 continue
             if part == "group" and len(self.choices.groups) < 2:
                 continue

@@ -54,11 +54,7 @@ class Trial:
 
 def tunable_form(recipe: Recipe) -> Recipe:
     """The recipe with an exponent to tune, where its formula has no constants; same masks."""
-    return recipe if _forgets(recipe) else replace(recipe, metric=lifted(recipe.metric))
-
-
-def _forgets(recipe: Recipe) -> bool:
-    return forgets_metric(recipe.solver, recipe.group)
+    return recipe if forgets_metric(recipe) else replace(recipe, metric=lifted(recipe.metric))
 
 
 def numbers(
@@ -70,7 +66,7 @@ def numbers(
     that the repair forgets has none.
     """
     found: dict[str, tuple[float, Range]] = {}
-    counts = recipe.metric.kind == "expression" and not _forgets(recipe)
+    counts = recipe.metric.kind == "expression" and not forgets_metric(recipe)
     expression = expression_of(recipe.metric) if counts else None
     for name, value in (expression.constants if expression else {}).items():
         low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
@@ -173,11 +169,11 @@ def _values(
 
 
 def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
-    form = tunable_form(recipe)
-    expression = expression_of(form.metric)
-    metric = expression.structure if expression else form.metric.digest
-    if _forgets(recipe):
-        metric = ""
+    metric = ""
+    if not forgets_metric(recipe):
+        lone = lifted(recipe.metric)
+        expression = expression_of(lone)
+        metric = expression.structure if expression else lone.digest
     bare = Choices((), (), ())
     # Formulas that differ in their numbers only are one structure; so are repairs.
     words = dict.fromkeys(allocation_numbers(recipe.allocation, bare), 1.0)

@@ -60,10 +60,10 @@ def share_of(sparsity: float | None, pattern: str) -> float:
     Raises:
         UsageError: If the pattern is none.
     """
-    from autoprune.masking.pattern import parse_pattern
-
     if sparsity is not None:
         return sparsity
+    from autoprune.masking.pattern import parse_pattern
+
     found = parse_pattern(pattern)
     return USUAL_SPARSITY if found is None else found.share
 
