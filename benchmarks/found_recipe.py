@@ -4,8 +4,10 @@ Every hand-made combination may try several strengths of its allocation on the s
 best of them is measured on the sealed text, as is the found recipe, unchanged. All are pruned from
 statistics of one calibration draw. With ``--peer`` llm-compressor's Wanda and SparseGPT are pruned
 from the same tokens and measured on the same sealed windows. ``--second`` prunes another model
-block by block by the found recipe, Wanda and RIA. What was measured is kept and not measured again.
-Every figure on the sealed text is a look that the ledger of sealed texts counts.
+block by block by the found recipe, Wanda and RIA. ``--recipe`` takes a recipe in the words of
+``autoprune compare`` instead of a finished search, so that what a search found on another machine
+is measured here without searching again. What was measured is kept and not measured again. Every
+figure on the sealed text is a look that the ledger of sealed texts counts.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import numpy as np
 from autoprune.calibration.corpora import load_corpus
 from autoprune.calibration.splits import Splits, split
 from autoprune.calibration.windows import token_windows
+from autoprune.comparison.methods import NONE, parse_method
 from autoprune.design.formulas import formula_text
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric, candidate_metric
@@ -31,7 +34,7 @@ from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.moves import recipe_text
 from autoprune.search.search import Search
-from autoprune.search.spec import SearchSpec
+from autoprune.search.spec import RecipeSpec, SearchSpec
 from autoprune.sequential import prune_sequential
 from benchmarks.known import Known
 from benchmarks.measured import OUT, run_fresh
@@ -63,6 +66,9 @@ def main() -> None:
     """Measure what is missing and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--run", default="demo", help="finished search, by name or folder")
+    parser.add_argument("--recipe", help="instead of --run, such as wanda+ramp+sparsegpt")
+    parser.add_argument("--sparsity", type=float, default=0.6, help="with --recipe: share of zeros")
+    parser.add_argument("--samples", type=int, default=32, help="with --recipe: windows of 512")
     parser.add_argument("--quick", action="store_true", help="Wanda with two allocations only")
     parser.add_argument("--windows", type=int, default=10, help="windows of each part")
     parser.add_argument("--peer", action="store_true", help="llm-compressor on the same text")
@@ -70,11 +76,7 @@ def main() -> None:
     parser.add_argument("--second-samples", type=int, default=8, help="windows of 256 tokens")
     args = parser.parse_args()
     state = State.open()
-    named = Path(args.run)
-    with Search.open(named if named.is_dir() else state.run(args.run)) as search:
-        best, spec = search.best, search.spec
-    if best is None or best.recipe is None:
-        raise SystemExit(f"the search {args.run} found nothing that beats its reference")
+    found, spec = stated(args) if args.recipe else searched(args.run, state)
     if args.peer and resolve(spec.model).digest != resolve(DEMO_MODEL).digest:
         raise SystemExit(f"--peer prunes the demo model, and this search is of {spec.model}")
     known = Known(OUT / "found_recipe.runs.jsonl", conditions(spec))
@@ -82,7 +84,7 @@ def main() -> None:
         update={
             "selection_windows": args.windows,
             "sealed_windows": args.windows,
-            "solvers": tuple(dict.fromkeys((*spec.solvers, best.recipe.solver, *SOLVERS))),
+            "solvers": tuple(dict.fromkeys((*spec.solvers, found.solver, *SOLVERS))),
         }
     )
     bench = SearchBench("found", spec.model, state, spec.seed, silent, spec=spec, run_id="found")
@@ -91,15 +93,45 @@ def main() -> None:
     with opened(bench):
         prepare(bench.id, "found")
         subject = Subject(bench, spec, known)
-        rows.append(subject.row("found", best.recipe))
+        rows.append(subject.row("found", found))
         if args.peer:
             rows += subject.peers()
         rows += subject.catalogue(quick=args.quick)
     rows.sort(key=lambda row: float(row["sealed"]))
     if args.second:
-        rows += second_model(args.second, best.recipe, spec, args.second_samples, known)
+        rows += second_model(args.second, found, spec, args.second_samples, known)
     title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
-    publish("found_recipe", title, rows, goals_of(rows), recipe=best.recipe.to_json())
+    publish("found_recipe", title, rows, goals_of(rows), recipe=found.to_json())
+
+
+def searched(run: str, state: State) -> tuple[Recipe, SearchSpec]:
+    """What a finished search found, and how it was made."""
+    named = Path(run)
+    with Search.open(named if named.is_dir() else state.run(run)) as search:
+        best, spec = search.best, search.spec
+    if best is None or best.recipe is None:
+        raise SystemExit(f"the search {run} found nothing that beats its reference")
+    return best.recipe, spec
+
+
+def stated(args: argparse.Namespace) -> tuple[Recipe, SearchSpec]:
+    """A recipe in words, on the demo's model and text."""
+    method = parse_method(args.recipe)
+    if method.peer is not None or method.statistics != "dense":
+        raise SystemExit(f"{args.recipe!r} is no recipe: metric, group, allocation and repair are")
+    made = RecipeSpec(
+        metric=method.metric,
+        group=method.group,
+        allocation=method.allocation,
+        solver=method.solver,
+    )
+    spec = SearchSpec(
+        model=DEMO_MODEL,
+        corpus="wikipedia-sample",
+        sparsity=args.sparsity,
+        calibration_windows=args.samples,
+    )
+    return made.recipe(NONE), spec
 
 
 def conditions(spec: SearchSpec) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,14 @@ def test_intervals_are_geometric_and_paired() -> None:
     assert ablation.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
     assert ablation.interval([0.7]) == "0.700"
     assert ablation.against([(0.1, 0.0), (0.1, 0.0)]).startswith("+10.5 % [+10.5")
+
+
+def test_a_recipe_in_words_is_measured_without_a_search() -> None:
+    said = Namespace(recipe="expr:(abs(W) * x_norm)+ramp+mrp", sparsity=0.7, samples=4)
+    recipe, made = found_recipe.stated(said)
+    assert (recipe.metric.kind, recipe.metric.source) == ("expression", "(abs(W) * x_norm)")
+    assert (recipe.group, recipe.allocation, recipe.solver) == ("row", "ramp", "mrp")
+    assert (made.sparsity, made.calibration_windows) == (0.7, 4)
+    for wrong in ("llm-compressor:wanda", "wanda+sequential"):
+        with pytest.raises(SystemExit, match="is no recipe"):
+            found_recipe.stated(Namespace(recipe=wrong, sparsity=0.7, samples=4))
