@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from autoprune.design.kinds import DesignerKind
 from autoprune.errors import UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from tasks.canaries import remember
@@ -147,8 +148,8 @@ class Drafting:
                 return transports.ScriptedDesigner(read_script(self.script))
             case other:
                 raise UsageError(
-                    f"the designer {other!r} answers no questions here; choose auto, openai, "
-                    "local, self, scripted, none, genetic or random"
+                    f"the designer {other!r} answers no questions here; "
+                    f"choose one of {', '.join(get_args(DesignerKind))}"
                 )
 
     def _target_file(self) -> Path:
