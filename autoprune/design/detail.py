@@ -134,14 +134,15 @@ def claim(graph: Graph, found: Claim) -> Detail:
 
 
 def observation(node: Node) -> Detail:
-    """A measured fact; what was left out of a formula tells what the term is worth."""
+    """A measured fact; what was added to a formula or left out tells what the term is worth."""
     body = node.body
     if "term" not in body:
         return Detail(*3 * [str(body["text"])])
     worth = _worth(float(body["nats"]))
-    text = f"dropping {body['term']} from {body['formula']} {worth}"
+    does, where = ("adding", "to") if body.get("added") else ("dropping", "from")
+    text = f"{does} {body['term']} {where} {body['formula']} {worth}"
     sure = "" if body["verdict"] != "unclear" else ", which may be chance"
-    short = f"dropping {body['term']} from {body['subject']} {worth}"
+    short = f"{does} {body['term']} {where} {body['subject']} {worth}"
     return Detail(text + sure, text, short)
 
 

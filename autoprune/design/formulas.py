@@ -10,6 +10,7 @@ from autoprune.metrics import build_metric
 from autoprune.metrics.language import (
     Expression,
     crossover,
+    factor_extensions,
     mutate,
     parse,
     random_expression,
@@ -159,3 +160,29 @@ def reduced(candidate: Candidate) -> list[Reduced]:
     if expression is None:
         return []
     return [Reduced(a.dropped, to_candidate(a.expression)) for a in term_ablations(expression)]
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A candidate with one factor more.
+
+    Args:
+        added: The factor, as text.
+        opposite: Text of the factor that does the reverse.
+        candidate: The whole formula.
+    """
+
+    added: str
+    opposite: str
+    candidate: Candidate
+
+
+def extended(
+    candidate: Candidate, terminals: Collection[str], *, across_rows: bool
+) -> list[Extended]:
+    """All candidates that have one factor more; empty when the candidate is no formula."""
+    expression = expression_of(candidate)
+    if expression is None:
+        return []
+    found = factor_extensions(expression, terminals=terminals, across_rows=across_rows)
+    return [Extended(e.added, e.opposite, to_candidate(e.expression)) for e in found]

@@ -159,11 +159,12 @@ def _judge(state: State, entry: Entry, node: str) -> None:
             state.graph.link(entry.alias, "improves", parent)
 
 
-def note_ablation(state: State, entry: Entry) -> None:
-    """What dropping a term did, as a fact that prompts can quote; nothing, where the masks stay."""
-    dropped = state.dropped_terms.get(entry.alias)
-    if dropped is None or not entry.parents:
+def note_term(state: State, entry: Entry) -> None:
+    """What dropping or adding a term did, as a fact that prompts can quote."""
+    term = state.terms.get(entry.alias)
+    if term is None or not entry.parents:
         return
+    added = entry.operator == "extend"
     parent = state.archive[entry.parents[0]]
     if entry.duplicate_of in (parent.alias, parent.duplicate_of) and entry.duplicate_of:
         said, verdict, nats = "the same masks, the term does nothing", "same", 0.0
@@ -173,11 +174,17 @@ def note_ablation(state: State, entry: Entry) -> None:
             return
         said, verdict = f"{100 * difference.perplexity_change:+.1f} %", difference.verdict
         nats = difference.mean
-    text = f"{parent.formula} without {dropped}: {said}"
+    text = f"{parent.formula} {'with' if added else 'without'} {term}: {said}"
     node = f"{entry.alias}.o"
     # What leaving the term out costs is what the term is worth.
-    term = {"term": dropped, "formula": parent.formula, "subject": parent.alias, "nats": nats}
-    state.graph.add(node, "observation", {"text": text, "verdict": verdict, **term})
+    body: dict[str, Any] = {
+        "term": term,
+        "added": added,
+        "formula": parent.formula,
+        "subject": parent.alias,
+    }
+    body |= {"text": text, "verdict": verdict, "nats": nats}
+    state.graph.add(node, "observation", body)
     state.graph.link(node, "derives_from", entry.alias)
 
 

@@ -172,8 +172,8 @@ class Designs:
             chronicle.note_unreadable(self.state, entry)
             return
         entry.formula = formula_text(entry.recipe.metric)
-        if plan.dropped is not None:
-            self.state.dropped_terms[entry.alias] = plan.dropped
+        if plan.term is not None:
+            self.state.terms[entry.alias] = plan.term
         chronicle.note_proposal(self.state, entry)
         key = recipe_key(entry.recipe)
         self._taken.add(key)

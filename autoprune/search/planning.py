@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from autoprune.design.formulas import expression_of, reduced
+from autoprune.design import sections
+from autoprune.design.formulas import expression_of, extended, reduced
 from autoprune.design.graph import parent_weights
 from autoprune.design.parts import canonical_solver, forgets_metric
 from autoprune.errors import UnknownNameError
@@ -48,7 +49,7 @@ class Plan:
         parents: Aliases that the operator works on, the main one first.
         hint: One idea for the designer.
         recipe: Set when no LLM is needed.
-        dropped: Term that an ablation leaves out.
+        term: What an ablation leaves out or an extension adds.
         part: The one part that the designer may write; the rest is the first parent's.
         direct: Few windows and masks alone cannot judge it.
     """
@@ -58,7 +59,7 @@ class Plan:
     parents: tuple[str, ...] = ()
     hint: str = ""
     recipe: Recipe | None = None
-    dropped: str | None = None
+    term: str | None = None
     part: str | None = None
     direct: bool = False
 
@@ -213,6 +214,8 @@ class _Planner:
                 return self._recombine(slot)
             case "ablate":
                 return self._ablate(slot)
+            case "extend":
+                return self._extend(slot)
             case "tune":
                 return self._tune(slot)
         hint = self._hint(rng)
@@ -303,11 +306,15 @@ class _Planner:
         return None
 
     def _recombine(self, slot: int) -> Plan | None:
-        """The best pair that was not tried: metric of one, allocation and repair of another."""
+        """The best pair that was not tried: metric of one, allocation and repair of another.
+
+        What is worse than the reference has no part that is worth a place in another recipe.
+        """
+        pool = [entry for entry in self.ranked[:POOL] if entry.score <= 0.0]
         pairs = [
             (one, other, i + j)
-            for i, one in enumerate(self.ranked[:POOL])
-            for j, other in enumerate(self.ranked[:POOL])
+            for i, one in enumerate(pool)
+            for j, other in enumerate(pool)
             if i != j
         ]
         for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
@@ -325,8 +332,36 @@ class _Planner:
                 recipe = replace(entry.recipe, metric=smaller.candidate)
                 if _take(recipe, self.taken):
                     parents = (entry.alias,)
-                    return Plan(slot, "ablate", parents, recipe=recipe, dropped=smaller.dropped)
+                    return Plan(slot, "ablate", parents, recipe=recipe, term=smaller.dropped)
         return None
+
+    def _extend(self, slot: int) -> Plan | None:
+        """One factor more in the best formula; first what helped another formula most.
+
+        The formula is that of the best recipe whose masks were measured alone, since what a factor
+        is worth is read from masks alone.
+        """
+        home = next((e for e in self.formulas if self._shows_factors(e)), None)
+        if home is None or home.recipe is None:
+            return None
+        across = home.recipe.group != "row"
+        terminals = self.choices.statistics
+        worth = sections.worth_of_factors(self.state.graph)
+        for longer in sorted(
+            extended(home.recipe.metric, terminals, across_rows=across),
+            # What hurts one way is expected to help the other way, at half its size.
+            key=lambda e: worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
+        ):
+            recipe = replace(home.recipe, metric=longer.candidate)
+            if _take(recipe, self.taken):
+                parents = (home.alias,)
+                return Plan(slot, "extend", parents, recipe=recipe, term=longer.added)
+        return None
+
+    def _shows_factors(self, entry: Entry) -> bool:
+        assert entry.recipe is not None
+        known = self.state.archive.cheap(entry)
+        return known is not None and not forgets_metric(entry.recipe)
 
     def _tune(self, slot: int) -> Plan | None:
         turn = self.planned.get("tune", 0) + sum(e.operator == "tune" for e in self.state.archive)

@@ -15,11 +15,11 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Outcome
 
 DESIGN_OPERATORS = ("exploit", "seed", "combine", "explore", "simplify", "critique", "paradigm")
-FREE_OPERATORS = ("tune", "mutate", "recombine", "ablate")
+FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate")
 # The order in which operators are tried first: with and without an LLM in turn.
 OPERATORS = (
-    *("seed", "tune", "exploit", "mutate", "explore", "recombine", "combine", "ablate"),
-    *("simplify", "critique", "paradigm"),
+    *("seed", "tune", "exploit", "extend", "explore", "mutate", "combine", "recombine"),
+    *("simplify", "ablate", "critique", "paradigm"),
 )
 SOURCES = dict.fromkeys(DESIGN_OPERATORS, "designer") | dict.fromkeys(FREE_OPERATORS, "free")
 # Below this rank correlation the first rung gets more windows.
@@ -62,6 +62,7 @@ class State:
         exploited: How many exploits have reported.
         asking_seconds: The part of the seconds spent that went into answers of the designer.
         check_seconds: What measuring the sentinels again took last time.
+        terms: What an ablation left out and an extension added, by alias.
     """
 
     spec: SearchSpec
@@ -75,7 +76,7 @@ class State:
     exploited: int = 0
     asking_seconds: float = 0.0
     check_seconds: float = 0.0
-    dropped_terms: dict[str, str] = field(default_factory=dict)
+    terms: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.bandit = Bandit(OPERATORS, SOURCES, _limits(self.spec))

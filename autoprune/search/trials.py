@@ -253,7 +253,7 @@ class Trials:
         entry.ranked = self.archive.compare(entry, reference)
         chronicle.note_result(self.state, entry, rung, entry.results[rung])
         if rung == 1:
-            chronicle.note_ablation(self.state, entry)
+            chronicle.note_term(self.state, entry)
 
     def share(self, entry: Entry, owner: Entry | None) -> None:
         """Make ``entry`` a duplicate of ``owner``, result and all."""
@@ -270,7 +270,7 @@ class Trials:
             "write another formula"
         )
         chronicle.note_duplicate(self.state, entry)
-        chronicle.note_ablation(self.state, entry)
+        chronicle.note_term(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
         """Give a duplicate what its owner has got since, and grade its prediction by it."""

@@ -114,7 +114,7 @@ def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
     chronicle.note_task(state)
     for entry in (whole, less):
         chronicle.note_proposal(state, entry)
-    state.dropped_terms["C2"] = "row_mean(abs(W))"
+    state.terms["C2"] = "row_mean(abs(W))"
     Trials(state).share(less, whole)
     said = "without row_mean(abs(W)): the same masks, the term does nothing"
     fact = state.graph.nodes["C2.o"]

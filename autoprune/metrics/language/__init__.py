@@ -3,6 +3,7 @@
 from autoprune.metrics.language.ablation import Ablation, ablations, term_ablations
 from autoprune.metrics.language.errors import ExpressionError
 from autoprune.metrics.language.expression import Expression, parse
+from autoprune.metrics.language.extension import Extension, factor_extensions
 from autoprune.metrics.language.grammar import gbnf
 from autoprune.metrics.language.mutation import crossover, mutate, random_expression
 from autoprune.metrics.language.vocabulary import BASIC_TERMINALS, FUNCTIONS, TERMINALS, reference
@@ -14,8 +15,10 @@ __all__ = [
     "Ablation",
     "Expression",
     "ExpressionError",
+    "Extension",
     "ablations",
     "crossover",
+    "factor_extensions",
     "gbnf",
     "mutate",
     "parse",
