@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.design.chat import Reply
+from autoprune.errors import PrerequisiteError
 from autoprune.progress import silent
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
@@ -41,11 +42,14 @@ def run_search(
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a search that came to its end."""
+    """Whether a folder holds a search that came to its end; one that is running has not."""
     if not (folder / LOG_FILE).exists():
         return False
-    with Search.open(folder) as search:
-        return search.finished is not None
+    try:
+        with Search.open(folder) as search:
+            return search.finished is not None
+    except PrerequisiteError:
+        return False
 
 
 def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:

@@ -107,6 +107,11 @@ def test_ablation_runs_missing_cells_only(
     monkeypatch.setattr(sys, "argv", ["ablation", *words, "--only-read"])
     ablation.main()
     assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"][:3]
+    # Nor is one waited for that another process has open.
+    with Search.open(tmp_path / "cells" / "random-0"):
+        ablation.main()
+    left = [run for run in record["runs"][:3] if (run["method"], run["seed"]) != ("random", 0)]
+    assert json.loads((out / "ablation.json").read_text())["runs"] == left
 
 
 def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
