@@ -39,6 +39,15 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
     return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
 
 
+def take(recipe: Recipe, taken: set[str]) -> bool:
+    """Put a recipe among those on record; False where it is there already."""
+    key = recipe_key(recipe)
+    if key in taken:
+        return False
+    taken.add(key)
+    return True
+
+
 def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     """One part changed; the same recipe where that part has no other value."""
     part = rng.choices(PARTS, WEIGHTS)[0]

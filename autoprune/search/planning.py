@@ -7,7 +7,7 @@ from random import Random
 from autoprune.design import sections
 from autoprune.design.formulas import expression_of, extended, reduced
 from autoprune.design.graph import parent_weights
-from autoprune.design.parts import canonical_solver, forgets_metric
+from autoprune.design.parts import forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
@@ -16,8 +16,8 @@ from autoprune.search.moves import (
     mutated_metric,
     mutated_recipe,
     random_recipe,
-    recipe_key,
     recombined,
+    take,
 )
 from autoprune.search.randomness import stream
 from autoprune.search.state import (
@@ -26,11 +26,10 @@ from autoprune.search.state import (
     STALE_GENERATIONS,
     State,
 )
+from autoprune.search.sweeping import SWEEP, swept
 from autoprune.search.tuners import tuned
 
 ATTEMPTS = 12
-# Every repair once on the best masks; no operator that the bandit chooses, nor credited by it.
-SWEEP = "sweep"
 # A generation has a slot for the designer at least while its answers took no more than this share
 # of the seconds spent: a model that never helps wastes a fifth of a search and one answer.
 FLOOR = 0.2
@@ -75,7 +74,10 @@ def plan_generation(
         taken: Keys of recipes on record; what is planned without an LLM is added.
     """
     planner = _Planner(state, generation, hints, taken)
-    plans = planner.sweep(count)
+    plans = [
+        Plan(slot, SWEEP, (best.alias,), recipe=recipe, direct=True)
+        for slot, (best, recipe) in enumerate(swept(state, generation, count, taken))
+    ]
     for slot in range(len(plans), count):
         plans.append(planner.plan(slot, last=slot == count - 1))
     return plans
@@ -110,17 +112,9 @@ def spare_recipe(
     homes = [near] if best is None or best.recipe is None else [near, best.recipe]
     for attempt in range(ATTEMPTS):
         found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
-        if _take(found, taken):
+        if take(found, taken):
             return found
     return None
-
-
-def _take(recipe: Recipe, taken: set[str]) -> bool:
-    key = recipe_key(recipe)
-    if key in taken:
-        return False
-    taken.add(key)
-    return True
 
 
 def _formulas(entries: Sequence[Entry]) -> list[Entry]:
@@ -142,31 +136,6 @@ class _Planner:
         self.formulas = _formulas(self.ranked)
         # Where another metric would make a difference.
         self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
-
-    def sweep(self, count: int) -> list[Plan]:
-        """The best masks with repairs that none was measured with, in half of the slots.
-
-        Repairs are few and differ much, so that a draw among all possible changes finds the best
-        of them late.
-        """
-        designer = self.spec.designer
-        if designer.kind == "random" or designer.context == "list" or not self.ranked:
-            return []
-        best = self.state.archive.best() or self.ranked[0]
-        assert best.recipe is not None
-        had = {
-            canonical_solver(e.recipe.solver)
-            for e in self.state.archive
-            if e.recipe is not None and (2 in e.results or e.operator == SWEEP)
-        }
-        plans: list[Plan] = []
-        # Of an odd number the larger half in every other generation, one slot of one among them.
-        most = (count + (self.generation + 1) % 2) // 2
-        for solver in map(canonical_solver, self.choices.solvers):
-            recipe = replace(best.recipe, solver=solver)
-            if len(plans) < most and solver not in had and _take(recipe, self.taken):
-                plans.append(Plan(len(plans), SWEEP, (best.alias,), recipe=recipe, direct=True))
-        return plans
 
     def plan(self, slot: int, *, last: bool) -> Plan:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
@@ -281,7 +250,7 @@ class _Planner:
     def _random(self, slot: int, rng: Random) -> Plan:
         while True:
             recipe = random_recipe(rng, self.choices)
-            if _take(recipe, self.taken):
+            if take(recipe, self.taken):
                 return Plan(slot, "random", (), recipe=recipe)
 
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
@@ -294,14 +263,14 @@ class _Planner:
                 parents = (first.alias, second.alias)
             else:
                 recipe = mutated_recipe(first.recipe, rng, self.choices)
-            if _take(recipe, self.taken):
+            if take(recipe, self.taken):
                 return Plan(slot, "mutate", parents, recipe=recipe)
         for _ in range(ATTEMPTS):
             # Few entries may have no unknown neighbour but in their formula.
             best = self.ranked[0]
             assert best.recipe is not None
             recipe = mutated_metric(best.recipe, rng, self.choices)
-            if _take(recipe, self.taken):
+            if take(recipe, self.taken):
                 return Plan(slot, "mutate", (best.alias,), recipe=recipe)
         return None
 
@@ -320,7 +289,7 @@ class _Planner:
         for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
             assert one.recipe is not None and other.recipe is not None
             recipe = recombined(one.recipe, other.recipe)
-            if _take(recipe, self.taken):
+            if take(recipe, self.taken):
                 return Plan(slot, "recombine", (one.alias, other.alias), recipe=recipe)
         return None
 
@@ -330,7 +299,7 @@ class _Planner:
             assert entry.recipe is not None
             for smaller in reduced(entry.recipe.metric):
                 recipe = replace(entry.recipe, metric=smaller.candidate)
-                if _take(recipe, self.taken):
+                if take(recipe, self.taken):
                     parents = (entry.alias,)
                     return Plan(slot, "ablate", parents, recipe=recipe, term=smaller.dropped)
         return None
@@ -353,7 +322,7 @@ class _Planner:
             key=lambda e: worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
         ):
             recipe = replace(home.recipe, metric=longer.candidate)
-            if _take(recipe, self.taken):
+            if take(recipe, self.taken):
                 parents = (home.alias,)
                 return Plan(slot, "extend", parents, recipe=recipe, term=longer.added)
         return None
@@ -366,7 +335,7 @@ class _Planner:
     def _tune(self, slot: int) -> Plan | None:
         turn = self.planned.get("tune", 0) + sum(e.operator == "tune" for e in self.state.archive)
         for trial in tuned(self.state, self.ranked, (self.generation, slot), turn):
-            if _take(trial.recipe, self.taken):
+            if take(trial.recipe, self.taken):
                 where = (slot, "tune", trial.parents)
                 return Plan(*where, recipe=trial.recipe, direct=trial.direct)
         return None

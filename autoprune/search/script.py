@@ -16,7 +16,7 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Slot
 from autoprune.search.moves import recipe_key
-from autoprune.search.planning import SWEEP, plan_generation, plan_operator
+from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
@@ -29,6 +29,7 @@ from autoprune.search.steps import (
     Seal,
     Sealed,
 )
+from autoprune.search.sweeping import SWEEP
 from autoprune.search.trials import Trials
 
 

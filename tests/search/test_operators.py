@@ -256,13 +256,38 @@ def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody
     # A mutation may have been quicker.
     whole = {e.recipe.solver for e in search.entries if e.recipe and 2 in e.results}
     assert whole >= set(missing)
-    assert [e.recipe.solver for e in swept if e.recipe] == missing[: len(swept)]
+    repairs = list(dict.fromkeys(e.recipe.solver for e in swept if e.recipe))
+    assert repairs == missing[: len(repairs)]
     # Half of the slots, and all windows at once: masks that are known tell nothing of a repair.
     assert sum(e.operator == "sweep" for e in first) == 2
     assert all(e.results.keys() == {2} for e in swept)
     assert not any(step.startswith(f"{e.alias}.rung1") for e in swept for step in driver.asked)
     assert "sweep" not in known and (kind == "genetic" or len(known) > 2)
     assert kind == "genetic" or any(e.operator in DESIGN_OPERATORS for e in first)
+
+
+@pytest.mark.parametrize("made_by_hand", [False, True])
+def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
+    tmp_path: Path, *, made_by_hand: bool
+) -> None:
+    ramped = RecipeSpec(metric="wanda", allocation="ramp", solver="mrp" if made_by_hand else "none")
+    solvers = ("none", "mrp")
+    spec = make_spec(
+        baselines=(RecipeSpec(metric="wanda"), ramped),
+        solvers=solvers,
+        designer=DesignerSpec(kind="none"),
+        budget=Budget(candidates=12),
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        swept = [e for e in search.entries if e.operator == "sweep" and e.recipe]
+        later = planning.plan_generation(search._script.state, 50, 4, [], set())
+    even = [e for e in swept if e.recipe and e.recipe.allocation == "uniform"]
+    # Only what the search itself made best, after the repairs, and measured whole at once.
+    assert len(even) == 1 and even[0].generation > 1 and even[0].results.keys() == {2}
+    assert even[0].recipe is not None and even[0].recipe.solver.startswith("mrp")
+    assert bool([e for e in swept if e.generation == 1]) != made_by_hand
+    assert not [plan for plan in later if plan.operator == "sweep"]
 
 
 def test_ablations_become_facts_in_the_graph(

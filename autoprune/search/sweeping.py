@@ -1,0 +1,67 @@
+"""What is measured once whoever chooses: every repair on the best masks, then equal budgets.
+
+No operator that the bandit chooses, nor credited by it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from autoprune.design.parts import canonical_solver, chain, family
+from autoprune.recipe import Recipe
+from autoprune.search.archive import Entry
+from autoprune.search.moves import take
+from autoprune.search.spec import UNIFORM
+from autoprune.search.state import State
+
+SWEEP = "sweep"
+
+
+def swept(
+    state: State, generation: int, count: int, taken: set[str]
+) -> Iterator[tuple[Entry, Recipe]]:
+    """Recipes for half of a generation's slots, each with the entry that it changes.
+
+    Repairs are few and differ much, so that a draw among all possible changes finds the best of
+    them late. What the search then likes best is measured with equal budgets too: a repair that
+    tunes whole blocks may like them better than a budget that helped the masks alone.
+
+    Args:
+        generation: Which one is planned.
+        count: Its slots.
+        taken: Keys of recipes on record; what is planned is added.
+    """
+    designer = state.spec.designer
+    best = state.archive.best() or next(_ranked(state), None)
+    if designer.kind == "random" or designer.context == "list" or best is None:
+        return
+    # Of an odd number the larger half in every other generation, one slot of one among them.
+    most = (count + (generation + 1) % 2) // 2
+    for recipe in _wanted(state, best):
+        if not most:
+            return
+        if take(recipe, taken):
+            most -= 1
+            yield best, recipe
+
+
+def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
+    assert best.recipe is not None
+    known = [e.recipe for e in state.archive if e.recipe and (2 in e.results or _is_swept(e))]
+    solvers = {canonical_solver(recipe.solver) for recipe in known}
+    choices = state.spec.choices
+    for solver in map(canonical_solver, choices.solvers):
+        if solver not in solvers:
+            yield replace(best.recipe, solver=solver)
+    kinds = {(family(recipe.allocation), chain(recipe.solver)) for recipe in known}
+    even = replace(best.recipe, allocation=UNIFORM)
+    new = (UNIFORM, chain(even.solver)) not in kinds
+    if new and UNIFORM in choices.allocations and not best.is_baseline:
+        yield even
+
+
+def _is_swept(entry: Entry) -> bool:
+    return entry.operator == SWEEP
+
+
+def _ranked(state: State) -> Iterator[Entry]:
+    return (entry for entry in state.archive.measured() if entry.recipe is not None)
