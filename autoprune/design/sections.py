@@ -55,18 +55,6 @@ def facts(graph: Graph) -> list[Detail]:
     return [detail.observation(node) for node in reversed(found)]
 
 
-def worth_of_factors(graph: Graph) -> dict[str, float]:
-    """What adding a factor to a formula did, in nats per token; the mean where it was tried often.
-
-    Below zero: the loss fell.
-    """
-    found: dict[str, list[float]] = {}
-    for node in graph.of_kind("observation"):
-        if node.body.get("added"):
-            found.setdefault(str(node.body["term"]), []).append(float(node.body["nats"]))
-    return {term: sum(nats) / len(nats) for term, nats in found.items()}
-
-
 def failures(graph: Graph) -> list[Detail]:
     """Failures by code, the most frequent first, with the newest example.
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from autoprune.design import sections
 from autoprune.design.formulas import expression_of, extended, reduced
-from autoprune.design.graph import parent_weights
+from autoprune.design.graph import parent_weights, worth_of_factors
 from autoprune.design.parts import forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
@@ -315,7 +314,7 @@ class _Planner:
             return None
         across = home.recipe.group != "row"
         terminals = self.choices.statistics
-        worth = sections.worth_of_factors(self.state.graph)
+        worth = worth_of_factors(self.state.graph)
         for longer in sorted(
             extended(home.recipe.metric, terminals, across_rows=across),
             # What hurts one way is expected to help the other way, at half its size.

@@ -46,7 +46,9 @@ def swept(
 
 def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
     assert best.recipe is not None
-    known = [e.recipe for e in state.archive if e.recipe and (2 in e.results or _is_swept(e))]
+    known = [
+        e.recipe for e in state.archive if e.recipe and (2 in e.results or e.operator == SWEEP)
+    ]
     solvers = {canonical_solver(recipe.solver) for recipe in known}
     choices = state.spec.choices
     for solver in map(canonical_solver, choices.solvers):
@@ -57,10 +59,6 @@ def _wanted(state: State, best: Entry) -> Iterator[Recipe]:
     new = (UNIFORM, chain(even.solver)) not in kinds
     if new and UNIFORM in choices.allocations and not best.is_baseline:
         yield even
-
-
-def _is_swept(entry: Entry) -> bool:
-    return entry.operator == SWEEP
 
 
 def _ranked(state: State) -> Iterator[Entry]:
