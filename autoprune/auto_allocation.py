@@ -12,8 +12,16 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import (
+    DenseWeights,
+    PruningPlan,
+    layer_budgets,
+    masks_from_scores,
+    metric_scores,
+    prune_one_shot,
+)
 from autoprune.solvers import Plain
+from autoprune.walking import repair_walking
 
 
 def choice_needs(texts: Sequence[str], metric: Metric) -> frozenset[str]:
@@ -29,20 +37,24 @@ def choose_allocation(
     statistics: Statistics | None,
     selection: Tensor,
     *,
+    calibration: Tensor | None = None,
     report: Report = silent,
 ) -> Choice:
     """The allocator with the lowest loss on the selection split.
 
     Every candidate prunes one-shot from statistics of the dense model and without repair: a few
-    seconds each, while the way that is chosen for may take minutes.
+    seconds each, while a repair may take minutes. What is best for masks alone need not be best
+    under a repair, so with one the best that is not uniform and uniform are repaired, block after
+    block, and measured again; that decides.
 
     Args:
         model: Dense and in eval mode; dense again afterwards.
         metric: Scores the weights.
-        plan: Budget, group and seed; its allocation and repair are not used.
+        plan: Budget, group, seed and repair; its allocation is not used.
         texts: Allocators to compare; uniform always competes.
         statistics: At least :func:`choice_needs`.
         selection: Token windows of the selection split, int64 [n, s].
+        calibration: Windows that the repair reads, int64 [n, s]; None: no repair is measured.
         report: Told after every candidate.
 
     Raises:
@@ -57,14 +69,30 @@ def choose_allocation(
     dense = DenseWeights(layers)
     done = 0
 
+    def loss() -> float:
+        found = evaluate_windows(model, selection)
+        return sum(found.nll) / len(found.nll)
+
     def measure(text: str) -> float:
         nonlocal done
         candidate = replace(plan, allocation=build_allocator(text), solver=Plain())
         with dense:
             prune_one_shot(layers, score, candidate, statistics=statistics, context=context)
-            found = evaluate_windows(model, selection)
+            found = loss()
         done += 1
         report(Progress("allocations", done, len(texts)))
-        return sum(found.nll) / len(found.nll)
+        return found
 
-    return choose_allocator(texts, measure)
+    def repaired(text: str) -> float:
+        candidate = replace(plan, allocation=build_allocator(text))
+        quotas = layer_budgets(candidate, context)
+        # One block's statistics at a time, as the pruning itself that is chosen for.
+        with dense:
+            masks = masks_from_scores(score, layers, quotas, candidate)
+            repair_walking(model, windows, layers, masks, candidate, report=report)
+            return loss()
+
+    if calibration is None or isinstance(plan.solver, Plain):
+        return choose_allocator(texts, measure)
+    windows = calibration
+    return choose_allocator(texts, measure, repaired)

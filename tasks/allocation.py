@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from autoprune.errors import NothingPassedError
@@ -72,7 +73,8 @@ def choose_allocation(
         grid: Allocators to compare.
 
     Returns:
-        ``best``, and ``tried``: every allocator with its loss in nats per token.
+        ``best``, and ``tried``: every allocator with its loss in nats per token; ``repaired``:
+        the same of the two that were repaired, empty without a repair.
 
     Raises:
         NothingPassedError: If the loss is finite with none of them.
@@ -94,18 +96,26 @@ def choose_allocation(
         grid,
         statistics,
         bench.windows[SELECTION],
+        calibration=bench.windows[CALIBRATION],
         report=bench.report,
     )
-    if not any(math.isfinite(loss) for _, loss in choice.losses):
+    decisive = choice.finals or choice.losses
+    if not any(math.isfinite(loss) for _, loss in decisive):
         raise NothingPassedError(
-            f"pruned with any of {', '.join(text for text, _ in choice.losses)} the model's loss "
+            f"pruned with any of {', '.join(text for text, _ in decisive)} the model's loss "
             "on the selection part is infinite or not a number; nothing was kept; ask for less "
             f"than sparsity {plan['sparsity']:g}, and see with `autoprune evaluate` whether the "
             "dense model computes at all"
         )
     return {
         "best": choice.best,
-        "tried": [{"allocation": text, "loss": loss} for text, loss in choice.losses],
-        "measured": "one-shot from dense statistics, without repair, on the selection part",
+        "tried": _listed(choice.losses),
+        "repaired": _listed(choice.finals),
+        "measured": "one-shot from dense statistics, without repair, on the selection part; "
+        "repaired: the same masks after the repair, block after block",
         "seconds": time.monotonic() - started,
     }
+
+
+def _listed(losses: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"allocation": text, "loss": loss} for text, loss in losses]

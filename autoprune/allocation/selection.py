@@ -38,10 +38,12 @@ class Choice:
     Args:
         best: Text of the allocator with the lowest loss; ``uniform`` wins ties.
         losses: Measured loss per allocator text, in the order measured.
+        finals: The same of the two that were measured again; empty where none were.
     """
 
     best: str
     losses: tuple[tuple[str, float], ...]
+    finals: tuple[tuple[str, float], ...] = ()
 
 
 def auto_grid(text: str) -> tuple[str, ...] | None:
@@ -68,13 +70,19 @@ def auto_grid(text: str) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(canonical))
 
 
-def choose_allocator(texts: Sequence[str], measure: Callable[[str], float]) -> Choice:
+def choose_allocator(
+    texts: Sequence[str],
+    measure: Callable[[str], float],
+    confirm: Callable[[str], float] | None = None,
+) -> Choice:
     """Measure each allocator and take the best.
 
     Args:
         texts: Allocator texts; ``uniform`` is added when missing.
         measure: Loss on the *selection* split of the model pruned with this allocator. The sealed
             split must never be used here.
+        confirm: The same at a cost that not every allocator is worth; decides between ``uniform``
+            and the best of the others.
 
     Raises:
         UsageError: If a text is not an allocator; before anything is measured.
@@ -82,6 +90,12 @@ def choose_allocator(texts: Sequence[str], measure: Callable[[str], float]) -> C
     canonical = [build_allocator(text).text for text in (UNIFORM, *texts)]
     names = list(dict.fromkeys(canonical))
     losses = [(name, measure(name)) for name in names]
+    if confirm is None or len(losses) == 1:
+        return Choice(_best(losses), tuple(losses))
+    finals = [(name, confirm(name)) for name in (UNIFORM, _best(losses[1:]))]
+    return Choice(_best(finals), tuple(losses), tuple(finals))
+
+
+def _best(losses: Sequence[tuple[str, float]]) -> str:
     # NaN (a destroyed model) never wins; min keeps the first of equals, which is uniform.
-    best = min(losses, key=lambda item: item[1] if item[1] == item[1] else float("inf"))
-    return Choice(best[0], tuple(losses))
+    return min(losses, key=lambda item: item[1] if item[1] == item[1] else float("inf"))[0]

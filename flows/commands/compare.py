@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=(
             "methods and budgets by name (default quick), and about how long 135 million "
             "parameters take on 2 cores; quick: 6 methods at 50 and 60 %%, 1 draw, 10 minutes; "
-            "paper: 19 at 50, 60, 70 %% and 2:4, 3 draws, strengths tuned, the published ones, "
-            "the best repairs and two controls, 5 hours; full: paper and 9 more, slow repairs "
-            "among them, 9 hours"
+            "paper: 20 at 50, 60, 70 %% and 2:4, 3 draws, strengths tuned, the published ones, "
+            "the best repairs and two controls, 6 hours; full: paper and 9 more, slow repairs "
+            "among them, 10 hours"
         ),
     )
     which.add_argument("--metrics", metavar="LIST", help="cross product: metrics")

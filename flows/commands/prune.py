@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default="uniform",
         help="budget per layer (`autoprune ls allocators`; default uniform); auto measures several "
-        "on a selection part of the text and takes the best, auto:ramp+sdsa only these",
+        "on a selection part of the text and takes the best, auto:ramp+sdsa only these; with a "
+        "repair the best of them and uniform are repaired and measured again",
     )
     parser.add_argument(
         "--sparsity",
@@ -134,11 +135,7 @@ def run(args: argparse.Namespace) -> int:
         ("time", f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"),
     ]
     if "allocation_choice" in record:
-        tried = record["allocation_choice"]["tried"]
-        uniform = next(item["loss"] for item in tried if item["allocation"] == "uniform")
-        best = min(item["loss"] for item in tried)
-        said = f"{record['allocation']}, best of {len(tried)}: {best:.4f} nats per token"
-        lines.append(("allocation", f"{said} on the selection part, uniform {uniform:.4f}"))
+        lines.append(("allocation", _choice(record["allocation_choice"])))
     if record["recount"]:
         lines.append(("note", record["recount"]))
     notes = record["notes"]
@@ -152,6 +149,20 @@ def run(args: argparse.Namespace) -> int:
         lines.append(("next", "add --out DIR to keep the pruned model"))
     emit(args, record, pairs(*lines))
     return 0
+
+
+def _choice(choice: Mapping[str, Any]) -> str:
+    """What was chosen, of how many, and what it gains over equal budgets."""
+    tried, repaired = choice["tried"], choice["repaired"]
+    losses = {item["allocation"]: item["loss"] for item in repaired or tried}
+    best = choice["best"]
+    said = f"{best}, best of {len(tried)}"
+    if repaired:
+        other = next(name for name in losses if name != "uniform")
+        said += f"; after the repair {other} {losses[other]:.4f} nats per token"
+    else:
+        said += f": {losses[best]:.4f} nats per token"
+    return f"{said} on the selection part, uniform {losses['uniform']:.4f}"
 
 
 def _cost(cost: Mapping[str, Any]) -> str:

@@ -246,6 +246,28 @@ def test_auto_lets_uniform_compete_and_never_takes_nan() -> None:
     assert choose_allocator(["sdsa"], lambda _: 1.0).best == "uniform"
 
 
+@pytest.mark.parametrize(
+    ("repaired", "best"),
+    [
+        ({"uniform": 1.9, "owl": 2.0}, "uniform"),
+        ({"uniform": 2.1, "owl": 2.0}, "owl"),
+        ({"uniform": 2.0, "owl": 2.0}, "uniform"),
+        ({"uniform": math.nan, "owl": 2.0}, "owl"),
+    ],
+)
+def test_auto_decides_by_the_repaired_model_where_there_is_one(
+    repaired: dict[str, float], best: str
+) -> None:
+    bare = {"uniform": 3.0, "sdsa": 2.8, "owl": 2.5}
+    choice = choose_allocator(["sdsa", "owl"], bare.__getitem__, repaired.__getitem__)
+    assert choice.best == best
+    assert [name for name, _ in choice.losses] == list(bare)
+    # Only equal budgets and the best of the others are worth a repair.
+    assert [name for name, _ in choice.finals] == ["uniform", "owl"]
+    alone = choose_allocator([], bare.__getitem__, repaired.__getitem__)
+    assert alone.best == "uniform" and alone.finals == ()
+
+
 def test_formula_holds_ramp_and_sdsa_as_special_cases() -> None:
     ctx = make_context()
     for formula, known in [("0.1*depth", "ramp"), ("-0.15*soft(tail)", "sdsa")]:

@@ -93,7 +93,8 @@ def test_a_cross_product_has_every_combination_once() -> None:
 def test_the_paper_holds_the_table_of_the_results_the_best_repair_and_controls() -> None:
     shown = "magnitude wanda ria wanda+owl wanda+alpha wanda+dlp wanda+sdsa wanda+ramp wanda+dsnot"
     shown += " sparsegpt wanda+mrp wanda+ramp+mrp wanda+ramp+walk:mrp wanda+sequential"
-    wanted = {*shown.split(), "sparsegpt+sequential", "wanda+ramp+ebft"}
+    wanted = {*shown.split(), "sparsegpt+sequential", "wanda+ramp+ebft", "wanda+ebft"}
+    wanted.add("wanda+sparsegpt:select=own+ebft")
     paper, full = (set(PRESETS[name].methods) for name in ("paper", "full"))
     assert wanted | {"wanda+reversed:sdsa", "wanda+shuffled:sdsa"} <= paper < full
     assert {"wanda+alps", "wanda+sparseswaps"} <= full

@@ -17,6 +17,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.walking import prune_from_scores
 from flows.cli import main
 
 SMALL = ["--samples", "4", "--seqlen", "48", "--json"]
@@ -85,6 +86,37 @@ def test_auto_measures_on_the_selection_part_and_says_what_it_tried(
     prune_one_shot(prunable_linears(loaded.model), score, PruningPlan(0.5))
     loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
     assert losses["uniform"] == pytest.approx(loss, abs=1e-5)
+
+
+def test_auto_decides_under_the_repair_and_says_both_losses(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tiny_folder), "--corpus", str(text_file), "--solver", "mrp"]
+    code, record = pruned(capsys, *model, *AUTO)
+    assert code == 0
+    choice: Any = record["allocation_choice"]
+    tried = {item["allocation"]: item["loss"] for item in choice["tried"]}
+    repaired = {item["allocation"]: item["loss"] for item in choice["repaired"]}
+    others = [text for text in tried if text != "uniform"]
+    assert list(repaired) == ["uniform", min(others, key=tried.__getitem__)]
+    assert record["allocation"] == choice["best"] == min(repaired, key=repaired.__getitem__)
+    # Straight-line: equal budgets from the dense model's scores, repaired block after block.
+    parts = split(load_corpus(str(text_file)))
+    loaded = load_model(str(tiny_folder))
+    seen, unseen = (
+        token_windows(text, loaded.tokenizer, count, 48)
+        for text, count in ((parts.calibration, 4), (parts.selection, 8))
+    )
+    score = metric_scores(build_metric("wanda"), collect_statistics(loaded.model, seen))
+    plan = PruningPlan.build(0.5, solver="walk:mrp")
+    prune_from_scores(loaded.model, seen, prunable_linears(loaded.model), score, plan)
+    loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
+    assert repaired["uniform"] == pytest.approx(loss, abs=1e-5)
+    assert repaired["uniform"] != pytest.approx(tried["uniform"], abs=1e-5)
+    # A person reads which two were repaired and what that gave.
+    assert main(["prune", *SMALL[:-1], *model, *AUTO]) == 0
+    said = capsys.readouterr().out
+    assert f"after the repair {list(repaired)[1]} {repaired[list(repaired)[1]]:.4f} nats" in said
 
 
 def test_auto_never_touches_the_sealed_part(
