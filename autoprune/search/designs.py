@@ -1,7 +1,7 @@
 """From plans to readable entries: ask, read, validate, and ask again where that helps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoprune.design.chat import ChatRequest, Reply
 from autoprune.design.formulas import formula_text
@@ -12,6 +12,8 @@ from autoprune.design.parsing import (
     read_answer,
     read_lesson,
 )
+from autoprune.design.parts import forgets_metric
+from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.budget import answers_left
@@ -171,6 +173,7 @@ class Designs:
         if entry.recipe is None:
             chronicle.note_unreadable(self.state, entry)
             return
+        entry.recipe = self._settled(entry.recipe)
         entry.formula = formula_text(entry.recipe.metric)
         if plan.term is not None:
             self.state.terms[entry.alias] = plan.term
@@ -178,6 +181,17 @@ class Designs:
         key = recipe_key(entry.recipe)
         self._taken.add(key)
         self.trials.share(entry, self.archive.claim("text", key, entry))
+
+    def _settled(self, recipe: Recipe) -> Recipe:
+        """The recipe with the reference's metric, where its own has no part in it.
+
+        Such a metric could only fail in the sandbox or spoil the masks that few windows judge, and
+        the recipe that it stood in would be known from then on, and never tried with a sound one.
+        """
+        known = self.state.reference().recipe
+        if known is None or not forgets_metric(recipe):
+            return recipe
+        return replace(recipe, metric=known.metric)
 
     def _fill(self, entry: Entry, proposal: Proposal) -> None:
         entry.prediction = proposal.prediction

@@ -193,6 +193,29 @@ def test_same_masks_are_a_duplicate_even_if_the_text_differs(tmp_path: Path) -> 
         assert (entry.status, entry.duplicate_of) == ("duplicate", "wanda")
 
 
+def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path: Path) -> None:
+    own = "mrp:select=own"
+    metric = "abs(W) ** {0.5} - abs(W) ** {0.5}"
+    text = f"metric: {metric}\ngroup: row\nallocation: sdsa\nrepair: {own}\n"
+    driver = Synthetic(ScriptedDesigner([text]))
+    spec = make_spec(
+        budget=Budget(candidates=1),
+        designer=DesignerSpec(kind="scripted", context="list"),
+        solvers=("none", own),
+        repairs=0,
+        slots=1,
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        entry = next(e for e in search.entries if not e.is_baseline)
+        reference = search._script.state.reference().recipe
+        assert entry.recipe is not None and reference is not None
+        assert entry.recipe == replace(reference, allocation="sdsa", solver=own)
+        assert entry.status == "measured" and entry.formula == "abs(W) * x_norm"
+        # What the designer wrote is on record.
+        assert any(h["outcome"].get("text") == text for h in search.history())
+
+
 def test_bad_answers_are_repaired_or_stay_on_record(tmp_path: Path) -> None:
     def answer(request):  # type: ignore[no-untyped-def]
         good = "because: it is so\nmetric: abs(W) * x_max\ngroup: row\nallocation: uniform\n"
