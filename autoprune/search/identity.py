@@ -93,10 +93,13 @@ def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
     Args:
         what: The first step that differs.
     """
+    here = _words({"planners": planners()})
+    if here == made_by:
+        here = "changed code of the same version"
     return UsageError(
-        f"the search in {folder} was made by {made_by}; here {_words({'planners': planners()})} "
-        f"plans step {what} otherwise, so recorded figures would be put down to other recipes; "
-        f"go on with the version that made it, or {START_ANEW}"
+        f"the search in {folder} was made by {made_by}; here {here} plans step {what} otherwise, "
+        "so recorded figures would be put down to other recipes; go on with the version that made "
+        f"it, or {START_ANEW}"
     )
 
 

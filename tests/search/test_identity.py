@@ -24,7 +24,10 @@ def test_other_settings_need_another_folder(tmp_path: Path) -> None:
         Search.open(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("planners", [None, {"AutoPrune": "0.0.9", "Optuna": "2.0"}])
+CURRENT = identity.planners()
+
+
+@pytest.mark.parametrize("planners", [None, {"AutoPrune": "0.0.9", "Optuna": "2.0"}, CURRENT])
 def test_results_of_another_version_are_not_put_down_to_other_recipes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planners: dict[str, str] | None
 ) -> None:
@@ -37,8 +40,9 @@ def test_results_of_another_version_are_not_put_down_to_other_recipes(
     Search.open(tmp_path).close()
     # Another version plans under the same name what the recorded figure was not measured for.
     monkeypatch.setattr(Trials, "measure_step", other_masks(Trials.measure_step))
-    who = "AutoPrune 0.0.9 with Optuna 2.0" if planners else "an earlier version"
-    with pytest.raises(UsageError, match=rf"made by {who}.*plans step ria\.rung2 \(recipe\)"):
+    who = " with ".join(f"{n} {v}" for n, v in planners.items()) if planners else "an earlier"
+    here = "changed code of the same version" if planners == CURRENT else "AutoPrune .* with"
+    with pytest.raises(UsageError, match=rf"made by {who}.*here {here}.* plans step ria\.rung2 \("):
         Search.open(tmp_path)
 
 
