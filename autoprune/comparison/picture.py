@@ -99,13 +99,19 @@ def _named(above: list[Row]) -> str:
     return f"\nbeyond the picture: {named}{more}"
 
 
+def look_of(number: int) -> dict[str, Any]:
+    """Colour and marker of a method; where colours come again, markers are others than before."""
+    lap = number // len(COLOURS)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[(number + lap) % len(MARKERS)],
+    }
+
+
 def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> None:
     line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
     dots = [row for row in rows if row.pattern != UNSTRUCTURED]
-    look: dict[str, Any] = {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-    }
+    look = look_of(number)
     name = plain(method, LONGEST_NAME)
     if line:
         axes.errorbar(

@@ -48,3 +48,11 @@ def test_several_budgets_are_lines_over_sparsity(drawn: list[Any]) -> None:
     picture.pareto_png(gather(body(*cells)))
     (axes,) = drawn
     assert list(axes.get_xticks()) == [50.0, 75.0]
+
+
+def test_no_two_of_many_methods_look_alike() -> None:
+    # Of hollow points only colour and marker are seen, no dashes.
+    looks = [tuple(picture.look_of(number).values()) for number in range(40)]
+    assert len(set(looks)) == len(looks)
+    colours, markers = zip(*looks[: len(picture.COLOURS)], strict=True)
+    assert len(set(colours)) == len(set(markers)) == len(picture.COLOURS)
