@@ -12,16 +12,9 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import (
-    DenseWeights,
-    PruningPlan,
-    layer_budgets,
-    masks_from_scores,
-    metric_scores,
-    prune_one_shot,
-)
-from autoprune.solvers import Plain
-from autoprune.walking import repair_walking
+from autoprune.pruning import DenseWeights, PruningPlan, metric_scores
+from autoprune.solvers import Plain, Solver, Walk
+from autoprune.walking import prune_from_scores
 
 
 def choice_needs(texts: Sequence[str], metric: Metric) -> frozenset[str]:
@@ -69,30 +62,33 @@ def choose_allocation(
     dense = DenseWeights(layers)
     done = 0
 
-    def loss() -> float:
-        found = evaluate_windows(model, selection)
+    def loss(text: str, solver: Solver, told: Report = silent) -> float:
+        candidate = replace(plan, allocation=build_allocator(text), solver=solver)
+        with dense:
+            prune_from_scores(
+                model,
+                calibration,
+                layers,
+                score,
+                candidate,
+                statistics=statistics,
+                context=context,
+                report=told,
+            )
+            found = evaluate_windows(model, selection)
         return sum(found.nll) / len(found.nll)
 
-    def measure(text: str) -> float:
+    def bare(text: str) -> float:
         nonlocal done
-        candidate = replace(plan, allocation=build_allocator(text), solver=Plain())
-        with dense:
-            prune_one_shot(layers, score, candidate, statistics=statistics, context=context)
-            found = loss()
+        found = loss(text, Plain())
         done += 1
         report(Progress("allocations", done, len(texts)))
         return found
 
-    def repaired(text: str) -> float:
-        candidate = replace(plan, allocation=build_allocator(text))
-        quotas = layer_budgets(candidate, context)
-        # One block's statistics at a time, as the pruning itself that is chosen for.
-        with dense:
-            masks = masks_from_scores(score, layers, quotas, candidate)
-            repair_walking(model, windows, layers, masks, candidate, report=report)
-            return loss()
-
     if calibration is None or isinstance(plan.solver, Plain):
-        return choose_allocator(texts, measure)
-    windows = calibration
-    return choose_allocator(texts, measure, repaired)
+        return choose_allocator(texts, bare)
+    # One block's statistics at a time, as in the pruning that is chosen for.
+    repair = plan.solver
+    if repair.needs and not isinstance(repair, Walk):
+        repair = Walk(repair)
+    return choose_allocator(texts, bare, lambda text: loss(text, repair, report))
