@@ -95,6 +95,7 @@ def measure(
     sparsity: float,
     draw: int = 0,
     kl: bool = False,
+    known: int = 0,
 ) -> dict[str, Any]:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
@@ -107,6 +108,7 @@ def measure(
         sparsity: Share of zeros.
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
+        known: Leave out the first so many of the windows.
 
     Returns:
         JSON form of the outcome.
@@ -121,7 +123,7 @@ def measure(
                 found = _dense_measurement(bench, windows)
             else:
                 parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
-                found = _measurement(*parts, kl=kl)
+                found = _measurement(*parts, kl=kl, known=known)
     except CandidateRejected as error:
         seconds = time.monotonic() - started
         return outcome_to_json(Failed(error.code, error.detail[:400], seconds))
@@ -240,13 +242,14 @@ def _measurement(
     sparsity: float,
     *,
     kl: bool = False,
+    known: int = 0,
 ) -> "Measurement":
     from autoprune.search.steps import Measurement
 
     started = time.monotonic()
     with pruned(bench, recipe, sparsity) as outcome:
-        result = _evaluate(bench, part, windows)
-        distance = bench.distance_to_dense(part, windows) if kl else ()
+        result = _evaluate(bench, part, windows, known)
+        distance = bench.distance_to_dense(part, windows, known) if kl else ()
     return Measurement(
         nll=tuple(result.nll),
         tokens=result.tokens,
@@ -266,8 +269,8 @@ def _dense_measurement(bench: SearchBench, windows: int) -> "Measurement":
     return Measurement(result.nll, result.tokens, result.perplexity, seconds=result.seconds)
 
 
-def _evaluate(bench: SearchBench, part: str, windows: int) -> "Evaluation":
+def _evaluate(bench: SearchBench, part: str, windows: int, known: int = 0) -> "Evaluation":
     from autoprune.evaluation.perplexity import evaluate_windows
 
-    tokens = bench.part(part)[:windows]
+    tokens = bench.part(part)[known:windows]
     return evaluate_windows(bench.loaded.model, tokens, report=bench.report)

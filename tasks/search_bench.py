@@ -143,8 +143,14 @@ class SearchBench(Workbench):
         solvers = [build_solver(text) for text in self.spec.choices.solvers]
         return frozenset[str]().union(*(solver.needs for solver in solvers))
 
-    def distance_to_dense(self, part: str, windows: int) -> tuple[float, ...]:
-        """Mean KL of the model as it is now to the dense one on each window, nats per token."""
+    def distance_to_dense(self, part: str, windows: int, known: int = 0) -> tuple[float, ...]:
+        """Mean KL of the model as it is now to the dense one on each window, nats per token.
+
+        Args:
+            part: Of the text.
+            windows: The first so many of its windows.
+            known: Without the first so many of them.
+        """
         from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 
         if part not in self._predictions:
@@ -155,7 +161,11 @@ class SearchBench(Workbench):
             )
             pruned.restore()
         return kl_to_dense(
-            self.loaded.model, self._predictions[part], windows=windows, report=self.report
+            self.loaded.model,
+            self._predictions[part],
+            windows=windows,
+            known=known,
+            report=self.report,
         )
 
     @cached_property

@@ -21,7 +21,7 @@ def call_of(step: Work) -> tuple[str, str, list[Any]]:
         case Validate():
             return "validate", step.step_id, [step.recipe.to_json()]
         case Measure():
-            where = [step.windows, step.sparsity, step.draw, step.kl]
+            where = [step.windows, step.sparsity, step.draw, step.kl, step.known]
             recipe = step.recipe.to_json() if step.recipe is not None else None
             return "measure", step.step_id, [recipe, *where]
         case Seal():

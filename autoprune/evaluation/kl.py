@@ -71,6 +71,7 @@ def kl_to_dense(
     dense: DensePredictions,
     *,
     windows: int | None = None,
+    known: int = 0,
     report: Report = silent,
     batch: int = 2,
 ) -> tuple[float, ...]:
@@ -83,6 +84,7 @@ def kl_to_dense(
         model: The pruned model, in eval mode.
         dense: Predictions of the dense model.
         windows: Only the first so many windows; ``None`` takes all.
+        known: Leave out the first so many of these.
         report: Told after every batch.
         batch: Windows of one forward pass.
 
@@ -98,14 +100,14 @@ def kl_to_dense(
             f"{count} windows were asked for and the dense model predicted {len(dense.tokens)}"
         )
     result: list[float] = []
-    for part in torch.split(dense.tokens[:count], batch):
+    for part in torch.split(dense.tokens[known:count], batch):
         for row in model(input_ids=part.to(model.device), use_cache=False).logits:
-            number = len(result)
+            number = known + len(result)
             logits = row.float()
             chosen = dense.ids[number].long().to(row.device)
             other = logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True)
             result.append(_divergence(dense.log_probability[number].to(row.device), other))
-        report(Progress("distance to dense", len(result), count))
+        report(Progress("distance to dense", len(result), count - known))
     return tuple(result)
 
 

@@ -14,6 +14,7 @@ from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
+from autoprune.search.chronicle import LAP
 from autoprune.search.leaderboard import prediction_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from autoprune.search.search import Search
     from autoprune.search.state import Lesson
 
-_RUNG_NAMES = {1: "few windows", 2: "all windows"}
+_RUNG_NAMES = {1: "few windows", LAP: "more windows", 2: "all windows"}
 _FULL_RUNG = 2
 _QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)")
 # Kinds of nodes that come out of a conversation.

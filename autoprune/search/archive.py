@@ -28,6 +28,7 @@ class Entry:
         duplicate_of: Alias of the older entry whose result it shares.
         code: Why it was rejected or is a duplicate; empty otherwise.
         results: Measurements by rung; a duplicate holds the other's.
+        few: Windows of the first rung; its result grows when the entry races on from there.
         direct: It goes to all windows at once, since few windows and masks alone cannot judge it.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         elsewhere: Measurements at other sparsities.
@@ -56,6 +57,7 @@ class Entry:
     duplicate_of: str | None = None
     validation: Validation | None = None
     results: dict[int, Measurement] = field(default_factory=dict)
+    few: int = 0
     direct: bool = False
     proxied: bool = False
     elsewhere: dict[float, Measurement] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class Entry:
     def share(self, owner: "Entry") -> None:
         """Take over the results of an older entry."""
         self.results, self.change, self.ranked = dict(owner.results), owner.change, owner.ranked
-        self.proxied = owner.proxied
+        self.proxied, self.few = owner.proxied, owner.few
 
     def reject(self, code: str, detail: str) -> None:
         """Put a verdict on record; it never becomes a number."""

@@ -14,6 +14,8 @@ from autoprune.search.state import Lesson, State
 from autoprune.search.steps import Measurement
 
 TASK = "task"
+# What a result of an entry that races on from few windows calls its rung.
+LAP = "lap"
 
 
 def note_task(state: State) -> None:
@@ -94,7 +96,7 @@ def note_duplicate(state: State, entry: Entry) -> None:
 
 def note_result(state: State, entry: Entry, rung: int | str, measurement: Measurement) -> None:
     """A measurement, and what it proves."""
-    node = f"{entry.alias}.r{rung}"
+    node = f"{entry.alias}.{rung}" if rung == LAP else f"{entry.alias}.r{rung}"
     body: dict[str, Any] = {
         "status": "measured",
         "rung": rung,

@@ -17,6 +17,7 @@ from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Slot
 from autoprune.search.moves import recipe_key
 from autoprune.search.planning import plan_generation, plan_operator
+from autoprune.search.racing import Race
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
 from autoprune.search.spec import SearchSpec
@@ -55,6 +56,7 @@ class Script:
         self.archive = self.state.archive
         self._prompts = prompts
         self.trials = Trials(self.state)
+        self.race = Race(self.trials)
         self.sentinels = Sentinels(self.state)
         self._taken: set[str] = set()
 
@@ -144,7 +146,7 @@ class Script:
         slots = [Slot(plan) for plan in plans]
         yield from self._designs.design(generation, slots)
         made = [e for e in self.archive.designed() if e.generation == generation]
-        yield from self.trials.race([e for e in made if e.status == "valid"], generation)
+        yield from self.race.run([e for e in made if e.status == "valid"], generation)
         for entry in made:
             self.trials.refresh(entry)
         self._learn(made, best)

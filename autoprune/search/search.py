@@ -294,9 +294,10 @@ def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
     if isinstance(outcome, Measurement) and isinstance(step, Measure):
         if not is_finite(outcome):
             return Failed("nan_measurement", "a figure is not finite", outcome.seconds)
-        if len(outcome.nll) != step.windows:
+        if len(outcome.nll) != step.windows - step.known:
             raise UsageError(
-                f"step {step.step_id} asks for {step.windows} windows, not {len(outcome.nll)}"
+                f"step {step.step_id} asks for {step.windows - step.known} windows, "
+                f"not {len(outcome.nll)}"
             )
     if isinstance(outcome, Sealed):
         finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}

@@ -125,20 +125,23 @@ class State:
         return entry
 
     def rung_correlation(self) -> tuple[float | None, int]:
-        """Spearman's correlation of the two rungs' fitness, and over how many candidates.
+        """Spearman's correlation of few windows' fitness with more windows', and of how many.
 
         Recipes of one repair are ranked among each other: the first rung measures masks alone, and
         what a repair gains on top says nothing of how well few windows rank.
         """
         groups: dict[str, tuple[list[float], list[float]]] = {}
         for entry in self.archive.measured():
-            if not {1, 2} <= entry.results.keys() or entry.recipe is None:
+            if 1 not in entry.results or entry.recipe is None:
+                continue
+            few, most = entry.results[1], entry.results[entry.rung]
+            if len(most.nll) <= entry.few:
                 continue
             # Each rung against the reference on its windows, since rung 1 may have changed size.
             base = fitness_of(self.reference().results[2], self.spec.fitness)
+            cut = fitness_of(few, self.spec.fitness)[: entry.few]
             both = groups.setdefault(chain(entry.recipe.solver), ([], []))
-            for rung, values in enumerate(both, 1):
-                own = fitness_of(entry.results[rung], self.spec.fitness)
+            for own, values in zip((cut, fitness_of(most, self.spec.fitness)), both, strict=True):
                 values.append(paired_difference(own, base).mean)
         compared = [group for group in groups.values() if len(group[0]) > 1]
         return rank_correlation(*compared), sum(len(first) for first, _ in compared)

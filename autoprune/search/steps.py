@@ -7,7 +7,7 @@ outcomes always lead to the same next step.
 
 import math
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from autoprune.design.chat import ChatRequest, Reply, Usage
@@ -51,6 +51,7 @@ class Measure:
         recipe: None: the dense model, as it stands between two recipes.
         rung: 1 few windows, 2 all selection windows.
         windows: Use the first ``windows`` of the selection split, always in the same order.
+        known: Leave out the first so many of them, which are on record already.
         sparsity: Share of zeros.
         role: ``candidate``, ``baseline``, ``sentinel`` (measured again to detect drift), or
             ``spread`` (the same recipe under other conditions).
@@ -69,6 +70,7 @@ class Measure:
     role: Role = "candidate"
     draw: int = 0
     kl: bool = False
+    known: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,18 @@ class Measurement:
     sparsity: float = 0.0
     seconds: float = 0.0
     kl: tuple[float, ...] = ()
+
+    def followed_by(self, later: "Measurement") -> "Measurement":
+        """The same recipe on these windows and then on ``later``'s, all of one length."""
+        nll = self.nll + later.nll
+        return replace(
+            later,
+            nll=nll,
+            tokens=self.tokens + later.tokens,
+            perplexity=math.exp(math.fsum(nll) / len(nll)),
+            seconds=self.seconds + later.seconds,
+            kl=self.kl + later.kl,
+        )
 
 
 @dataclass(frozen=True)
@@ -213,7 +227,7 @@ def step_to_json(step: WorkStep) -> dict[str, Any]:
             recipe = step.recipe.to_json() if step.recipe is not None else None
             body |= {"recipe_id": step.recipe_id, "recipe": recipe}
             body |= {"rung": step.rung, "windows": step.windows, "sparsity": step.sparsity}
-            body |= {"role": step.role, "draw": step.draw, "kl": step.kl}
+            body |= {"role": step.role, "draw": step.draw, "kl": step.kl, "known": step.known}
         case Seal():
             body |= {"recipe_ids": [recipe_id for recipe_id, _ in step.recipes]}
             body |= {"windows": step.windows, "sparsity": step.sparsity}

@@ -1,15 +1,12 @@
-"""What happens to a readable entry: sandbox verdict, races over windows, shared results."""
+"""What happens to a readable entry: sandbox verdict, measurements, shared results."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
-from autoprune.search.budget import Purse, seconds_left
-from autoprune.search.moves import mask_key
-from autoprune.search.promotion import promoted
+from autoprune.search.budget import seconds_left
 from autoprune.search.state import State
 from autoprune.search.steps import (
     Course,
@@ -24,7 +21,7 @@ from autoprune.search.steps import (
 
 
 class Trials:
-    """Takes entries through validation and rungs.
+    """Takes entries through validation and measurements; :mod:`racing` says who gets which.
 
     Args:
         state: Changed as outcomes come in.
@@ -69,64 +66,6 @@ class Trials:
         owner = self.archive.claim("behaviour", digest_json(parts), entry)
         if not entry.is_baseline:
             self.share(entry, owner)
-
-    def race(self, entries: Sequence[Entry], generation: int) -> Course:
-        """Few windows for all, with the proxy's repair; all windows, as it is, for the promoted.
-
-        What few windows cannot judge goes to all of them at once, as far as the time lasts.
-        """
-        direct, kept = self._direct(entries)
-        others = [e for e in entries if e.alias not in direct]
-        if others and seconds_left(self.state) > kept:
-            yield from self._cheap_rung(others)
-        hopeful = [e for e in others if e.status == "measured"]
-        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state) - kept)
-        rising = [*direct.values(), *chosen]
-        if rising:
-            outcomes = yield [self.measure_step(e, 2) for e in rising]
-            self.state.charge(outcomes.values())
-            for entry in rising:
-                self.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
-                if entry.status == "measured":
-                    self.note(entry, 2)
-
-    def _direct(self, entries: Sequence[Entry]) -> tuple[dict[str, Entry], float]:
-        """Entries that pass over the first rung, by alias, and the seconds that they need."""
-        wanted = [e for e in entries if e.direct]
-        if not wanted:
-            return {}, 0.0
-        few = len(entries) * self.state.costs.cheap(self.state.rung_windows)
-        left = seconds_left(self.state) - few
-        purse = Purse(self.state, left)
-        found = {e.alias: e for e in wanted if e.recipe is not None and purse.pays(e.recipe)}
-        return found, 0.0 if math.isinf(left) else left - purse.seconds
-
-    def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
-        """Recipes that differ in their repair only share one measurement of their masks."""
-        windows = self.state.rung_windows
-        steps: dict[str, Measure] = {}
-        for entry in entries:
-            assert entry.recipe is not None
-            entry.proxied = entry.recipe.solver != self.spec.proxy
-            known, key = self.archive.cheap(entry), mask_key(entry.recipe)
-            if (known is None or len(known.nll) < windows) and key not in steps:
-                steps[key] = self.measure_step(entry, 1)
-        outcomes = (yield list(steps.values())) if steps else {}
-        self.state.charge(outcomes.values())
-        for entry in entries:
-            assert entry.recipe is not None
-            step = steps.get(mask_key(entry.recipe))
-            outcome: Outcome | None = self.archive.cheap(entry)
-            if step is not None:
-                outcome = outcomes[step.step_id]
-                if step.recipe_id != entry.alias:
-                    outcome = replace(outcome, seconds=0.0)
-            elif isinstance(outcome, Measurement):
-                outcome = replace(outcome, seconds=0.0)
-            assert outcome is not None
-            self.accept(entry, 1, outcome)
-            if entry.status == "measured":
-                self.note(entry, 1)
 
     def promise(self, reference: Entry) -> Course:
         """Measure the reference's masks with the proxy's repair, where its own is another.
@@ -224,8 +163,15 @@ class Trials:
             kl=self.spec.fitness != "perplexity",
         )
 
-    def accept(self, entry: Entry, rung: int, outcome: Outcome) -> None:
-        """Keep a measurement, or reject the entry for good."""
+    def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> None:
+        """Keep a measurement, or reject the entry for good.
+
+        Args:
+            entry: What was measured.
+            rung: Where.
+            outcome: What came out.
+            known: Windows before those measured now; the entry has them already.
+        """
         entry.seconds += outcome.seconds
         entry.whole_seconds += outcome.seconds if rung > 1 else 0.0
         if not isinstance(outcome, Measurement):
@@ -235,7 +181,11 @@ class Trials:
             chronicle.note_rejection(self.state, entry)
             return
         assert entry.recipe is not None
+        if known:
+            assert entry.whole is not None
+            outcome = entry.whole.followed_by(outcome)
         entry.results[rung] = outcome
+        entry.few = entry.few or len(outcome.nll)
         entry.status = "measured"
         if rung == 1 or entry.recipe.solver == self.spec.proxy:
             self.archive.note_cheap(entry, outcome)
@@ -246,12 +196,13 @@ class Trials:
         if rung == 1:
             self.share(entry, owner)
 
-    def note(self, entry: Entry, rung: int) -> None:
+    def note(self, entry: Entry, rung: int | str) -> None:
         """Compare with the reference and put the result into the graph."""
         reference = self.state.reference()
         entry.change = self.archive.compare(entry, reference, fitness="perplexity")
         entry.ranked = self.archive.compare(entry, reference)
-        chronicle.note_result(self.state, entry, rung, entry.results[rung])
+        measurement = entry.results[rung if isinstance(rung, int) else entry.rung]
+        chronicle.note_result(self.state, entry, rung, measurement)
         if rung == 1:
             chronicle.note_term(self.state, entry)
 

@@ -74,6 +74,7 @@ def test_kl_is_exact_with_the_whole_vocabulary_and_a_lower_bound_otherwise() -> 
     expected = (before.exp() * (before - after)).sum(-1).mean(-1).tolist()
     assert kl_to_dense(model, exact) == pytest.approx(expected, rel=1e-3, abs=1e-5)
     assert kl_to_dense(model, exact, batch=1, windows=2) == pytest.approx(expected[:2], rel=1e-3)
+    assert kl_to_dense(model, exact, windows=3, known=1) == kl_to_dense(model, exact, windows=3)[1:]
     lower = kl_to_dense(model, bounded)
     assert all(0 < low <= full * 1.001 for low, full in zip(lower, expected, strict=True))
     with pytest.raises(UsageError, match="9 windows"):

@@ -113,6 +113,11 @@ class Synthetic:
                     found = replace(found, nll=nll, perplexity=math.exp(sum(nll) / len(nll)))
                 if step.kl and isinstance(found, Measurement):
                     found = replace(found, kl=tuple(value - 2.0 for value in found.nll))
+                if step.known and isinstance(found, Measurement):
+                    nll, tokens = found.nll[step.known :], 511 * (step.windows - step.known)
+                    perplexity = math.exp(sum(nll) / len(nll))
+                    found = replace(found, nll=nll, tokens=tokens, perplexity=perplexity)
+                    found = replace(found, kl=found.kl[step.known :])
                 return found
             case Seal():
                 found = {

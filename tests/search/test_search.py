@@ -20,9 +20,10 @@ EVERYTHING = {
     "calibration_draws": 3,
     "sentinel_every": 2,
 }
+LONG = {"rung_windows": 2, "selection_windows": 20, "fitness": "both"}
 
 
-@pytest.fixture(scope="module", params=[{}, EVERYTHING], ids=["plain", "everything"])
+@pytest.fixture(scope="module", params=[{}, EVERYTHING, LONG], ids=["plain", "everything", "long"])
 def finished(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[SearchSpec, str, list[str], list[str]]:

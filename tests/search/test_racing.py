@@ -1,0 +1,132 @@
+"""Between few windows and all of them a lap stops who is clearly behind."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import Synthetic, drive, make_spec
+
+from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, racing
+from autoprune.search.steps import Done, Measure, Measurement
+
+
+def long_spec(**changes: object) -> SearchSpec:
+    """Few repairs, many windows; without a bandit nothing is decided by seconds."""
+    usual = {
+        "designer": DesignerSpec(kind="genetic"),
+        "budget": Budget(candidates=24),
+        "rung_windows": 2,
+        "selection_windows": 20,
+        "solvers": ("none",),
+        "promote": 0.5,
+        "slots": 8,
+    }
+    return make_spec(**{**usual, **changes})
+
+
+def steps_of(folder: Path, spec: SearchSpec) -> tuple[Search, list[Measure]]:
+    """A search at its end, and what it had measured of candidates."""
+    search, driver, steps = Search.open(folder, spec), Synthetic(), []
+    while not isinstance(step := search.next_step(), Done):
+        if isinstance(step, Measure) and step.role == "candidate":
+            steps.append(step)
+        search.record(step, driver.answer(step))
+    return search, steps
+
+
+@pytest.mark.parametrize(
+    ("few", "whole", "lap"),
+    [(2, 20, 6), (4, 20, 9), (2, 8, 4), (4, 16, 8), (4, 10, None), (3, 6, None), (5, 5, None)],
+)
+def test_a_lap_saves_half_of_the_windows_or_there_is_none(
+    few: int, whole: int, lap: int | None
+) -> None:
+    assert racing.lap_windows(few, whole) == lap
+
+
+def test_no_window_is_measured_twice_and_losers_stop_early(tmp_path: Path) -> None:
+    search, steps = steps_of(tmp_path, long_spec(fitness="both"))
+    with search:
+        laps = {s.recipe_id: s for s in steps if s.step_id.endswith(".lap")}
+        wholes = {s.recipe_id: s for s in steps if s.step_id.endswith(".rung2")}
+        # Twice as many few windows where they ranked badly.
+        assert (2, 6) in {(s.known, s.windows) for s in laps.values()} <= {(2, 6), (4, 9)}
+        assert all((s.known, s.windows) == (laps[a].windows, 20) for a, s in wholes.items())
+        assert wholes.keys() < laps.keys()
+        entries = {e.alias: e for e in search.entries}
+        driver, best = Synthetic(), search.best
+        assert best is not None
+        for alias in laps:
+            entry = entries[alias]
+            count = 20 if alias in wholes else laps[alias].windows
+            # What was measured piece by piece is what one piece would have given.
+            assert entry.recipe is not None and entry.measurement is not None
+            once = driver.measure(entry.recipe, count, 0.6, "selection")
+            assert isinstance(once, Measurement)
+            whole = replace(once, kl=tuple(value - 2.0 for value in once.nll))
+            found = entry.measurement
+            assert (found.nll, found.kl, found.tokens) == (whole.nll, whole.kl, whole.tokens)
+            assert math.isclose(found.perplexity, whole.perplexity, rel_tol=1e-12)
+            pieces = 3.0 if alias in wholes else 2.0
+            assert found.seconds == pieces and entry.whole_seconds == pieces - 1.0
+            assert entry.rung == (2 if alias in wholes else 1)
+            assert search.graph.nodes[f"{alias}.lap"].body["windows"] == laps[alias].windows
+        for alias in laps.keys() - wholes.keys():
+            # Stopped by someone of its generation or before, beyond doubt.
+            rivals = [e for e in entries.values() if e.generation <= entries[alias].generation]
+            differences = [search._script.archive.compare(entries[alias], e) for e in rivals]
+            assert any(found is not None and found.worse for found in differences)
+
+
+def test_the_lap_changes_who_is_measured_and_not_who_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, windows = [], []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(racing, "lap_windows", lambda few, whole: None)
+        # One generation, so that both race the same recipes.
+        spec = long_spec(budget=Budget(candidates=24), slots=24)
+        search, steps = steps_of(tmp_path / name, spec)
+        with search:
+            assert search.best is not None and search.best.recipe is not None
+            chosen.append(search.best.recipe)
+            windows.append(sum(s.windows - s.known for s in steps))
+    assert chosen[0] == chosen[1]
+    assert windows[0] < 0.9 * windows[1]
+
+
+def test_few_windows_are_compared_with_more_of_who_was_stopped_too(tmp_path: Path) -> None:
+    search, steps = steps_of(tmp_path, long_spec())
+    with search:
+        raced = {s.recipe_id for s in steps if s.step_id.endswith(".lap")}
+        correlation, pairs = search.rung_correlation
+        assert pairs == len(raced) and correlation is not None
+        few = {s.recipe_id: s.windows for s in steps if s.step_id.endswith(".rung1")}
+        assert all(e.few == few[e.alias] for e in search.entries if e.alias in raced)
+
+
+def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
+    search, steps = steps_of(tmp_path, long_spec(solvers=("none", "sparsegpt"), promote=1.0))
+    with search:
+        dear = [s for s in steps if s.recipe is not None and s.recipe.solver != "none"]
+        assert dear and {(s.known, s.windows) for s in dear} == {(0, 20)}
+        assert any(s.step_id.endswith(".lap") for s in steps)
+
+
+def test_a_recipe_that_fails_on_the_lap_is_rejected(tmp_path: Path) -> None:
+    class Failing(Synthetic):
+        def answer(self, step):  # type: ignore[no-untyped-def]
+            found = super().answer(step)
+            if step.step_id.endswith(".lap"):
+                return replace(found, nll=(math.nan,) * len(found.nll))
+            return found
+
+    driver = Failing()
+    with Search.open(tmp_path, long_spec()) as search:
+        assert drive(search, driver) == Done("candidates")
+        laps = {step.partition(".")[0] for step in driver.asked if step.endswith(".lap")}
+        gone = {e.alias for e in search.entries if e.code == "nan_measurement"}
+        assert laps and laps == gone
+        assert not laps & {s.partition(".")[0] for s in driver.asked if s.endswith(".rung2")}
