@@ -239,7 +239,7 @@ class RunReport(Part):
         edges: Reasoning graph.
         next_commands: What a reader may type next.
         margins: How sure the choice of the winner is: against the runner-up, the reference.
-        rung_correlation: How alike few and all windows rank recipes of one repair (Spearman).
+        rung_correlation: How alike few and more windows rank recipes of one repair (Spearman).
         rung_pairs: Over how many recipes.
         checks: What was measured again to detect drift.
         schema_version: Of this format.

@@ -64,7 +64,7 @@ def trust(report: RunReport) -> list[str]:
     said = []
     if report.rung_correlation is not None:
         said.append(
-            f"Few windows ranked {report.rung_pairs} recipes as all windows did with a rank "
+            f"Few windows ranked {report.rung_pairs} recipes as more windows did with a rank "
             f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
         )
     checks = [check for check in report.checks if check.times]
