@@ -1,0 +1,31 @@
+"""What a search says on the screen as its candidates are measured."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search.archive import Entry
+from autoprune.search.search import Search
+from autoprune.search.steps import Measurement
+from flows import console
+from flows.driving import Driver
+from tasks.state import State
+
+
+def test_more_windows_of_a_candidate_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    screen = SimpleNamespace(event=told.append, remaining=lambda seconds: None)
+    monkeypatch.setattr(console, "screen", lambda: screen)
+    recipe = Recipe(Candidate("expression", "abs(W)"))
+    entry = Entry("C1", 1, "mutate", recipe, "abs(W)", status="measured")
+    search: Any = SimpleNamespace(entries=[entry], best=None, spec=None)
+    driver = Driver(cast(Search, search), State(tmp_path), "s1", "bench")
+    for windows in (2, 6, 6):
+        entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)
+        driver._look()
+    assert told == [f"C1 abs(W): perplexity 20.00 on {windows} windows" for windows in (2, 6)]
