@@ -201,8 +201,7 @@ class Trials:
         reference = self.state.reference()
         entry.change = self.archive.compare(entry, reference, fitness="perplexity")
         entry.ranked = self.archive.compare(entry, reference)
-        measurement = entry.results[rung if isinstance(rung, int) else entry.rung]
-        chronicle.note_result(self.state, entry, rung, measurement)
+        chronicle.note_result(self.state, entry, rung, entry.results[entry.rung])
         if rung == 1:
             chronicle.note_term(self.state, entry)
 
