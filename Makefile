@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROCESSES ?= 2
 
 .PHONY: help install docker demo up test lint bench clean
 
@@ -36,8 +37,10 @@ lint: install ## Style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: install docker lint ## Every test, on real parts
-	@AUTOPRUNE_REQUIRE_DOCKER=1 $(BIN)/python -m pytest
+# Half of the tests' time is waiting for servers and containers, so that two processes take two thirds of it even
+# on two cores; threads of torch that wait must then sleep, not spin.
+test: install docker lint ## Every test, on real parts, in PROCESSES=2 processes
+	@AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 bench: install docker ## The figures that the README quotes
 	@$(BIN)/python -m benchmarks

@@ -8,6 +8,8 @@ from typing import Any
 
 LONGEST_FORMULA = 44
 ROWS = 20
+# Columns of a terminal below which the formula has no place of its own.
+NARROW = 108
 
 
 def closing_text(record: Mapping[str, Any]) -> str:
@@ -24,22 +26,28 @@ def closing_text(record: Mapping[str, Any]) -> str:
 
 
 def table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The leaderboard as a table; wide terminals get the whole formula."""
+    """The leaderboard as a table; wide terminals get the whole formula.
+
+    Narrow ones get it below the candidate, and no shares of zeros: the headline has the target.
+    """
     from rich.console import Console
     from rich.table import Table
 
     width = max(80, shutil.get_terminal_size((110, 24)).columns)
+    narrow = width < NARROW
     shown = Table(box=None, pad_edge=True, header_style="bold")
     shown.add_column("#", justify="right")
-    shown.add_column("candidate", no_wrap=True)
-    shown.add_column("formula", overflow="fold", max_width=max(LONGEST_FORMULA, width - 84))
+    shown.add_column("candidate", no_wrap=not narrow, overflow="fold")
+    if not narrow:
+        shown.add_column("formula", overflow="fold", max_width=max(LONGEST_FORMULA, width - 84))
     shown.add_column("perplexity", justify="right", no_wrap=True)
     shown.add_column("vs Wanda", justify="right", no_wrap=True)
     shown.add_column("sealed", justify="right", no_wrap=True)
-    shown.add_column("sparsity", justify="right", no_wrap=True)
+    if not narrow:
+        shown.add_column("sparsity", justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     for entry in entries[:ROWS]:
-        shown.add_row(*_cells(entry))
+        shown.add_row(*_cells(entry, narrow))
     stream = io.StringIO()
     plain = "NO_COLOR" in os.environ or not os.isatty(1)
     Console(file=stream, width=width, force_terminal=not plain, no_color=plain).print(shown)
@@ -48,18 +56,18 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n" + more
 
 
-def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
     from rich.markup import escape
 
-    change = entry["change_vs_wanda"]
+    change, sparsity = entry["change_vs_wanda"], entry["sparsity"]
+    name, recipe = escape(entry["candidate"]), escape(_recipe(entry))
     return (
         str(entry["rank"] or ""),
-        escape(entry["candidate"]),
-        escape(_recipe(entry)),
+        *((f"{name}\n{recipe}".rstrip(),) if narrow else (name, recipe)),
         _figure(entry["perplexity"]),
-        "–" if change is None else f"{change:+.1%}",
+        "–" if change is None else _change(change),
         _figure(entry["sealed_perplexity"]),
-        "–" if entry["sparsity"] is None else f"{entry['sparsity']:.2%}",
+        *(() if narrow else ("–" if sparsity is None else f"{sparsity:.2%}",)),
         escape(entry["verdict"] + (f": {entry['code']}" if entry["code"] else "")),
     )
 
@@ -120,7 +128,14 @@ def _number(value: Any) -> float | None:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, int | float) else "–"
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:.2f}" if value < 1e5 else f"{value:.3g}"
+
+
+def _change(value: float) -> str:
+    """``-34.3%``, and times as much where the reference is left far behind: ``x 30.5``."""
+    return f"{value:+.1%}" if value < 10 else f"x {1 + value:.3g}"
 
 
 def _clipped(text: str) -> str:

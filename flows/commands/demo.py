@@ -21,7 +21,7 @@ DEFAULTS = {
     "rung_windows": 2,
     "windows": 6,
     "sealed_windows": 8,
-    "minutes": 4.5,
+    "minutes": 6.0,
     "draws": 1,
 }
 

@@ -58,7 +58,7 @@ def test_read_and_write_are_inverse_and_hit_only_their_own_weights(family: str) 
         chosen.write(torch.zeros(1, 1))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", *FUSED_EXPERTS])
+@pytest.mark.parametrize("family", ["llama", "gpt2", *sorted(FUSED_EXPERTS)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_zeroing_keeps_every_other_bit(family: str, dtype: torch.dtype) -> None:
     linears = prunable_linears(tiny_model(family).to(dtype))

@@ -1,0 +1,67 @@
+"""The leaderboard in a terminal: wide ones, narrow ones, figures far from the rest."""
+
+from typing import Any
+
+import pytest
+
+from flows.leaderboard import table
+
+FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {exponent:0.5}"
+
+
+def _entry(candidate: str, **others: Any) -> dict[str, Any]:
+    plain = {
+        "rank": 1,
+        "candidate": candidate,
+        "formula": "abs(W) * x_norm",
+        "group": "row",
+        "allocation": "uniform",
+        "solver": "none",
+        "perplexity": 112.67,
+        "change_vs_wanda": -0.343,
+        "sealed_perplexity": 80.45,
+        "sparsity": 0.6,
+        "verdict": "winner",
+        "code": "",
+    }
+    return plain | others
+
+
+ENTRIES = [
+    _entry("wanda+ramp+sparsegpt", allocation="ramp", solver="sparsegpt"),
+    _entry("ria", rank=2, formula=FORMULA, verdict="baseline"),
+    _entry("C9", rank=None, perplexity=None, change_vs_wanda=None, sealed_perplexity=None)
+    | {"sparsity": None, "verdict": "rejected", "code": "non_finite"},
+]
+
+
+@pytest.mark.parametrize("columns", [80, 107, 108, 160])
+def test_nothing_is_cut_and_no_line_is_longer_than_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = table(ENTRIES)
+    assert max(map(len, text.splitlines())) <= columns
+    words = " ".join(text.split())
+    for expected in ("wanda+ramp+sparsegpt", "ramp · sparsegpt", "rejected: non_finite", "-34.3%"):
+        assert expected in words
+    assert all(piece in words for piece in FORMULA.split())
+    assert "…" not in text
+
+
+def test_shares_of_zeros_show_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    assert "60.00%" in table(ENTRIES)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "60.00%" not in table(ENTRIES)
+
+
+def test_a_figure_far_from_the_rest_takes_no_more_room_than_they_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    far = _entry("C3", perplexity=3511141578.47, change_vs_wanda=30813714.69)
+    text = table([*ENTRIES, far])
+    assert "3.51e+09" in text
+    assert "x 3.08e+07" in text
+    assert "x 30.5" in table([_entry("magnitude", change_vs_wanda=29.535)])
