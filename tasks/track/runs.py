@@ -37,6 +37,9 @@ MASKS_TAG = "autoprune.mask_digest"
 # All that a candidate's masks follow from, in place of its weights.
 SHEET_FILE = "reproduce.json"
 LONGEST_TAG = 7900
+# The description of a run, and what we last wrote there.
+DESCRIPTION = "mlflow.note.content"
+OURS = "autoprune.summary"
 LONGEST_PARAM = 5900
 # Rank and verdict of the leader move with every new candidate; they are the leaderboard's matter.
 VOLATILE = ("rank",)
@@ -173,6 +176,14 @@ class Tracker:
         metrics = [Metric(name, value, now, 0) for name, value in values.items()]
         texts = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
         self.client.log_batch(parent_id, metrics=metrics, tags=texts)
+
+    def describe(self, parent_id: str, text: str) -> None:
+        """Set the description that MLflow shows with a run, unless a person has written one."""
+        text = text[:LONGEST_TAG]
+        tags = self.client.get_run(parent_id).data.tags
+        if tags.get(DESCRIPTION) in (None, tags.get(OURS)):
+            both = [RunTag(DESCRIPTION, text), RunTag(OURS, text)]
+            self.client.log_batch(parent_id, tags=both)
 
     def end(self, parent_id: str, status: str) -> None:
         """Close the parent: ``FINISHED``, ``FAILED`` or ``KILLED``; mirroring opens it again."""

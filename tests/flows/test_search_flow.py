@@ -132,6 +132,8 @@ def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
     record = search.fn(make())
     found = children("tiny")
     parent = found.pop("")
+    said = parent.data.tags["mlflow.note.content"]
+    assert "4 recipes were designed" in said and record["best"] in said
     assert set(found) == {row["candidate"] for row in record["leaderboard"]}
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["candidates_total"] == 4

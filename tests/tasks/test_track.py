@@ -152,6 +152,17 @@ def test_an_ended_run_opens_again(tracker: Tracker) -> None:
     assert tracker.client.get_run(parent).info.status == "RUNNING"
 
 
+def test_a_run_is_described_and_words_of_a_person_stay(tracker: Tracker) -> None:
+    parent = tracker.parent(MODEL, "demo", {}, {})
+    for text in ("One recipe was measured.", "Two recipes were measured."):
+        tracker.describe(parent, text)
+        assert tracker.client.get_run(parent).data.tags["mlflow.note.content"] == text
+    own = "for the report of May"
+    tracker.client.set_tag(parent, "mlflow.note.content", own)
+    tracker.describe(parent, "Three recipes were measured.")
+    assert tracker.client.get_run(parent).data.tags["mlflow.note.content"] == own
+
+
 def test_long_texts_are_cut(tracker: Tracker) -> None:
     parent = tracker.parent(MODEL, "demo", {}, {})
     tracker.mirror(parent, [entry(1, reasoning="x" * 20_000, formula="y" * 20_000)])
