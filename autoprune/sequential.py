@@ -58,10 +58,13 @@ def prune_sequential(
 
     Raises:
         UsageError: If the plan compares weights of the whole model, which sequential pruning
-            never sees at once, or a part of it makes no sense.
+            never sees at once, or a part of it makes no sense; or if blocks are to be pruned in
+            steps and all matrices of a block compete.
     """
     start = time.perf_counter()
     refuse_global(plan)
+    if true_sequential:
+        refuse_steps(plan)
     layers = prunable_linears(model)
     statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
@@ -101,6 +104,19 @@ def refuse_global(plan: PruningPlan) -> None:
         raise UsageError(
             "comparison group 'global' needs the scores of the whole model at once; "
             "prune one-shot, or compare within 'block', 'matrix' or 'row'"
+        )
+
+
+def refuse_steps(plan: PruningPlan) -> None:
+    """Refuse to prune a block in steps where all its matrices compete.
+
+    Raises:
+        UsageError: If they do.
+    """
+    if plan.pattern is None and plan.group == "block":
+        raise UsageError(
+            "comparison group 'block' compares all matrices of a block at once, and "
+            "true-sequential prunes them in steps; take the group matrix or row, or sequential"
         )
 
 
@@ -144,7 +160,7 @@ class BlockPruner:
         recorder: BlockRecorder | None = None
         if members and needs:
             recorder = record_block(self.stream, members, needs)
-            if self.true_sequential and self.plan.group != "block":
+            if self.true_sequential:
                 steps = recorder.steps()
         goals = self.tuning.of_next() if self.tuning else []
         for number, step in enumerate(steps):

@@ -45,6 +45,7 @@ def check_request(
     from autoprune.allocation import auto_grid
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
+    from autoprune.sequential import refuse_steps
 
     grid = auto_grid(allocation)
     if grid is not None and metric.endswith(FILE_SUFFIX):
@@ -63,16 +64,13 @@ def check_request(
             "a metric in a file is scored once, in the container, from statistics of the dense "
             f"model; leave out --statistics {statistics}"
         )
-    if statistics == "true-sequential" and chosen == "block":
-        raise UsageError(
-            "the group block compares all weights of a block at once, and --statistics "
-            "true-sequential prunes them in steps; take the group matrix or row, or sequential"
-        )
     # One that is not uniform stands for those still to be tried: with N:M there is no choice.
     stands_for = allocation if grid is None else grid[-1]
     plan = PruningPlan.build(
         sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
     )
+    if statistics == "true-sequential":
+        refuse_steps(plan)
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
 

@@ -111,6 +111,14 @@ def test_true_sequential_prunes_step_by_step_inside_the_block(family: str) -> No
     assert plain.mask_digest != outcome.mask_digest
 
 
+def test_steps_inside_a_block_whose_matrices_compete_are_refused() -> None:
+    plan = PruningPlan(0.5, "block")
+    model, windows, wanda = tiny_model("llama"), random_windows(2, 8), build_metric("wanda")
+    with pytest.raises(UsageError, match="prunes them in steps"):
+        prune_sequential(model, windows, wanda, plan, true_sequential=True)
+    assert prune_sequential(model, windows, wanda, plan).zeros
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_is_pruned_exactly(family: str) -> None:
     model = tiny_model(family)

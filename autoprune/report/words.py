@@ -60,8 +60,8 @@ def draws(report: RunReport) -> str:
 
 
 def trust(report: RunReport) -> list[str]:
-    """What the figures rest on: how well few windows rank, what was measured again."""
-    said = []
+    """What the figures rest on: protocol, how well few windows rank, what was measured again."""
+    said = [text for text in (protocol(report),) if text]
     if report.rung_correlation is not None:
         said.append(
             f"Few windows ranked {report.rung_pairs} recipes as more windows did with a rank "
@@ -76,6 +76,20 @@ def trust(report: RunReport) -> list[str]:
             "nats per token."
         )
     return said
+
+
+def protocol(report: RunReport) -> str:
+    """How the figures were measured; empty without a specification."""
+    spec = report.spec
+    if "seqlen" not in spec:
+        return ""
+    return (
+        f"Protocol: perplexity with the tokenizer of {short_model(report.model)} on "
+        f"{spec['selection_windows']} selection and {spec['sealed_windows']} sealed windows of "
+        f"{spec['seqlen']} tokens of {plain(report.corpus, 60)}, joined and cut without overlap, "
+        f"weights and loss in float32; statistics from {spec['calibration_windows']} calibration "
+        f"windows, seed {spec['seed']}. What was stopped has fewer windows."
+    )
 
 
 def change(entry: Entry) -> str:

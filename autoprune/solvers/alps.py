@@ -10,7 +10,7 @@ from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.precision import where_float64_is
 from autoprune.solvers.mrp import fit_kept
-from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped, output_errors
+from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky, output_errors
 
 START_RHO = 0.1
 CHECK_EVERY = 3
@@ -49,7 +49,8 @@ class Alps(Solver):
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """Weight and mask found by ADMM, fitted exactly."""
-        weight, gram = problem.weight, damped(problem.gram, self.damp)
+        weight = problem.weight
+        gram, _ = damped_cholesky(problem, self.damp)
         scale = gram.diagonal().sqrt()
         matrix = gram / scale / scale.unsqueeze(1)
         scaled = weight * scale

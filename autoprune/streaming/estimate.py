@@ -136,8 +136,7 @@ class _Rehearsal:
 
                 # The first run of any shape is slower than all others.
                 steps = len(recorded().steps())
-                stepwise = job.true_sequential and job.plan.group != "block"
-                record = _timed(recorded) * (steps if stepwise else 1)
+                record = _timed(recorded) * (steps if job.true_sequential else 1)
                 forward = _timed(stream.run)
                 pruner = BlockPruner(
                     stream,

@@ -102,6 +102,9 @@ def test_it_renders_and_survives_json(search: Search) -> None:
     said = " ".join([*summary(report), *trust(report)])
     assert f"the distance to the dense model of {winner.alias} is" in said
     assert "against wanda" in said and "dense 4×" in said
+    spec = search.spec
+    assert f"on {spec.selection_windows} selection and {spec.sealed_windows} sealed" in said
+    assert f"windows of {spec.seqlen} tokens of {BARE.corpus}, joined" in said
     assert f"Few windows ranked {report.rung_pairs} recipes" in said
     assert all(sentence in text for sentence in trust(report))
     assert_inert(text)

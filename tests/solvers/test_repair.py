@@ -9,6 +9,7 @@ from torch import Tensor
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
 from autoprune.solvers import SOLVERS, build_solver, output_errors
+from autoprune.solvers.solver import Problem
 
 TEXTS = [name for name, _ in SOLVERS.items()]
 CHAINS = ["sparsegpt:select=own", "mrp:select=own", "mrp:columns=5", "mrp:form=pruned"]
@@ -100,6 +101,53 @@ def test_sparsegpt_equals_sequential_single_removals() -> None:
         assert torch.allclose(found.weight, reference * keep, rtol=1e-7, atol=1e-9)
 
 
+def swept_by_definition(
+    weight: Tensor, gram: Tensor, columns: int, zeros: int, pattern: NM | None
+) -> tuple[Tensor, Tensor]:
+    """SparseGPT with a mask of its own, as arXiv 2301.00774 writes it: column after column.
+
+    Args:
+        weight: [o, i].
+        gram: Undamped, [i, i].
+        columns: Columns whose weights compete, without a pattern.
+        zeros: Zeros in each such slab.
+        pattern: Weights compete within its groups instead.
+    """
+    width = weight.shape[1]
+    matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(width, dtype=gram.dtype)
+    upper = torch.linalg.cholesky(torch.linalg.inv(matrix), upper=True)
+    weight, keep = weight.clone(), torch.ones_like(weight, dtype=torch.bool)
+    group = pattern.of if pattern else columns
+    for column in range(width):
+        if column % group == 0:
+            part = slice(column, column + group)
+            saliency = weight[:, part] ** 2 / upper.diagonal()[part] ** 2
+            rows = saliency if pattern else saliency.reshape(1, -1)
+            lowest = rows.argsort(dim=1, stable=True)[:, : pattern.zeros if pattern else zeros]
+            chosen = torch.ones_like(rows, dtype=torch.bool).scatter(1, lowest, False)
+            keep[:, part] = chosen.view_as(saliency)
+        error = torch.where(keep[:, column], 0.0, weight[:, column]) / upper[column, column]
+        weight[:, column:] -= error.unsqueeze(1) * upper[column, column:]
+    return weight * keep, keep
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("columns", [8, 16, 32])
+@pytest.mark.parametrize("pattern", [None, NM(2, 4), NM(4, 8)])
+def test_sparsegpt_chooses_its_mask_by_definition(
+    pattern: NM | None, columns: int, seed: int
+) -> None:
+    weight, keep, stats = make_problem(6, 32, 0.5, seed=20 + seed)
+    if pattern:
+        keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
+    solver = build_solver(f"sparsegpt:select=own,columns={columns}")
+    found, kept = solver.solve(Problem(weight, keep, stats, pattern))
+    expected, mask = swept_by_definition(weight, stats["gram"], columns, 3 * columns, pattern)
+    assert torch.equal(kept, mask)
+    assert not torch.equal(kept, keep)
+    assert torch.allclose(found * kept, expected, rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_mrp_is_at_least_as_good_as_sparsegpt_on_the_same_mask(seed: int) -> None:
     weight, keep, stats = make_problem(8, 32, 0.6, seed=seed)
@@ -142,11 +190,12 @@ def test_patterns_survive_repair(text: str) -> None:
     assert bool((repaired.keep.view(6, -1, 4).sum(2) == 2).all())
 
 
-@pytest.mark.parametrize("text", ["mrp", "sparsegpt"])
+@pytest.mark.parametrize("text", ["mrp:damp=0", "sparsegpt:damp=0", "alps:damp=1e-18"])
 def test_singular_gram_raises_the_damping_and_says_so(text: str) -> None:
     weight, keep, stats = make_problem(3, 16, 0.5, seed=6, tokens=4)
-    repaired = build_solver(f"{text}:damp=0").repair(weight, keep, stats)
-    assert any("damping raised from 0 to" in note for note in repaired.notes)
+    repaired = build_solver(text).repair(weight, keep, stats)
+    asked = text.partition("=")[2]
+    assert any(f"damping raised from {asked} to" in note for note in repaired.notes)
     assert bool(torch.isfinite(repaired.weight).all())
 
 
