@@ -123,7 +123,7 @@ class Workbench:
                 "--corpus self-generated:model=REF"
             )
 
-        return Author(load, source.digest, tokens)
+        return Author(load, source.digest, tokens, self.report)
 
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from transformers import GenerationConfig
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteriaList
 
 from autoprune.calibration.corpus import Corpus
 from autoprune.calibration.store import Store
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model
+from autoprune.progress import Progress, Report, silent
 from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
@@ -35,11 +37,13 @@ class Author:
         load: Gives the loaded model; called only when nothing is stored.
         digest: SHA-256 of the model's weights.
         tokens: Tokens that will be read.
+        report: Told how much is written; a batch of texts takes a minute or more on a processor.
     """
 
     load: Callable[[], LoadedModel]
     digest: str
     tokens: int = 16 * 512
+    report: Report = silent
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Generated(TextForm):
         """
         if self.model:
             wanted = author.tokens if author else Author.tokens
-            author = _other_author(self.model, wanted)
+            report = author.report if author else silent
+            author = _other_author(self.model, wanted, report)
         if author is None:
             raise UsageError(
                 f"the corpus {self.text!r} is written by a model, and none is at hand here; it "
@@ -87,9 +92,9 @@ class Generated(TextForm):
             )
         tokens = self.tokens or int(MARGIN * author.tokens)
         name = f"{GENERATED}/{author.digest[:12]}"
-        load = author.load
+        load, report = author.load, author.report
         if cache is None:
-            return Corpus.of(name, self._write(load(), tokens), generated=True)
+            return Corpus.of(name, self._write(load(), tokens, report), generated=True)
         key = {
             "kind": GENERATED,
             "version": 1,
@@ -98,17 +103,18 @@ class Generated(TextForm):
             "tokens": tokens,
             "temperature": self.temperature,
         }
-        documents = cache.texts(key, lambda: self._write(load(), tokens))
+        documents = cache.texts(key, lambda: self._write(load(), tokens, report))
         return Corpus.of(name, documents, generated=True)
 
-    def _write(self, loaded: LoadedModel, tokens: int) -> Iterator[str]:
+    def _write(self, loaded: LoadedModel, tokens: int, report: Report) -> Iterator[str]:
         generator = torch.Generator().manual_seed(self.seed)
         words = _first_words(loaded)
         written = 0
         while written < tokens:
             picked = torch.randint(len(words), (BATCH,), generator=generator).tolist()
             seed = int(torch.randint(2**31, (1,), generator=generator))
-            rows = self._sample(loaded, [words[index] for index in picked], seed)
+            told = _Told(report, written, tokens)
+            rows = self._sample(loaded, [words[index] for index in picked], seed, told)
             for row in rows:
                 written += len(row)
                 text = loaded.tokenizer.decode(row, skip_special_tokens=True).strip()
@@ -118,7 +124,9 @@ class Generated(TextForm):
                     return
 
     @torch.no_grad()
-    def _sample(self, loaded: LoadedModel, words: list[int], seed: int) -> list[list[int]]:
+    def _sample(
+        self, loaded: LoadedModel, words: list[int], seed: int, told: "_Told"
+    ) -> list[list[int]]:
         device, tokenizer = loaded.model.device, loaded.tokenizer
         start = list(tokenizer("")["input_ids"])
         if start and start[-1] == tokenizer.eos_token_id:
@@ -128,6 +136,7 @@ class Generated(TextForm):
         limit = getattr(loaded.model.config, "max_position_embeddings", None) or LONGEST
         longest = max(min(LONGEST, limit - prompts.shape[1]), 1)
         pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
+        told.ends = tuple({token for token in (pad, end) if token is not None})
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
@@ -144,8 +153,33 @@ class Generated(TextForm):
                     eos_token_id=end,
                     use_cache=True,
                 ),
+                stopping_criteria=StoppingCriteriaList([told]),
             )
         return [_until(row, end) for row in output[:, len(start) :].tolist()]
+
+
+@dataclass
+class _Told:
+    """A stopping criterion of transformers that reports at every step, and never stops.
+
+    Args:
+        report: Told how many tokens there are.
+        before: Tokens of the batches before.
+        total: Tokens wanted.
+        ends: What stands at and behind the end of a text that is shorter than its batch.
+    """
+
+    report: Report
+    before: int
+    total: int
+    ends: tuple[int, ...] = ()
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **others: Any) -> Tensor:
+        """Report; input_ids [b, n] -> False for every row, bool [b]."""
+        ended = torch.isin(input_ids, input_ids.new_tensor(self.ends))
+        done = min(self.before + int((~ended).sum()), self.total - 1)
+        self.report(Progress(f"{GENERATED} text", done, self.total, "tokens"))
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def is_generated(ref: str) -> bool:
@@ -162,10 +196,10 @@ def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Co
     return Generated.from_text(ref.partition(":")[2]).corpus(author, cache)
 
 
-def _other_author(ref: str, tokens: int) -> Author:
+def _other_author(ref: str, tokens: int, report: Report) -> Author:
     from autoprune.models.reference import resolve
 
-    return Author(lambda: load_model(ref), resolve(ref).digest, tokens)
+    return Author(lambda: load_model(ref), resolve(ref).digest, tokens, report)
 
 
 def _until(row: list[int], end: Any) -> list[int]:
