@@ -62,9 +62,7 @@ def prune_sequential(
             steps and all matrices of a block compete.
     """
     start = time.perf_counter()
-    refuse_global(plan)
-    if true_sequential:
-        refuse_steps(plan)
+    refuse_unseen(plan, true_sequential=true_sequential)
     layers = prunable_linears(model)
     statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
@@ -94,26 +92,19 @@ def same_as_sequential(plan: PruningPlan) -> list[str]:
     ]
 
 
-def refuse_global(plan: PruningPlan) -> None:
-    """Refuse a plan that compares weights of the whole model.
+def refuse_unseen(plan: PruningPlan, *, true_sequential: bool) -> None:
+    """Refuse a plan that compares weights which are never seen at once.
 
     Raises:
-        UsageError: If it does.
+        UsageError: If it compares those of the whole model, or those of a block that is pruned in
+            steps.
     """
     if plan.pattern is None and plan.group == "global":
         raise UsageError(
             "comparison group 'global' needs the scores of the whole model at once; "
             "prune one-shot, or compare within 'block', 'matrix' or 'row'"
         )
-
-
-def refuse_steps(plan: PruningPlan) -> None:
-    """Refuse to prune a block in steps where all its matrices compete.
-
-    Raises:
-        UsageError: If they do.
-    """
-    if plan.pattern is None and plan.group == "block":
+    if true_sequential and plan.group == "block":
         raise UsageError(
             "comparison group 'block' compares all matrices of a block at once, and "
             "true-sequential prunes them in steps; take the group matrix or row, or sequential"

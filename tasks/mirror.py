@@ -109,7 +109,7 @@ def _place(state: State, parent: str, run_id: str) -> str:
 
 
 def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
-    from autoprune.report.data import read_report
+    from autoprune.report.data import RunReport
     from autoprune.report.words import summary
 
     files = RunFiles.of(state, run_id)
@@ -127,7 +127,7 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
         price = report["spec"].get("budget", {}).get("price")
         figures = totals(report) | (call_totals(calls, price) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
-        tracker.describe(parent, " ".join(summary(read_report(files.report))))
+        tracker.describe(parent, " ".join(summary(RunReport.from_json(report))))
         if files.page.exists():
             tracker.file(parent, files.page)
         if files.plots.is_dir():

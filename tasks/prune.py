@@ -45,7 +45,7 @@ def check_request(
     from autoprune.allocation import auto_grid
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
-    from autoprune.sequential import refuse_steps
+    from autoprune.sequential import refuse_unseen
 
     grid = auto_grid(allocation)
     if grid is not None and metric.endswith(FILE_SUFFIX):
@@ -70,7 +70,7 @@ def check_request(
         sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
     )
     if statistics == "true-sequential":
-        refuse_steps(plan)
+        refuse_unseen(plan, true_sequential=True)
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
 

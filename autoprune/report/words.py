@@ -61,7 +61,8 @@ def draws(report: RunReport) -> str:
 
 def trust(report: RunReport) -> list[str]:
     """What the figures rest on: protocol, how well few windows rank, what was measured again."""
-    said = [text for text in (protocol(report),) if text]
+    stated = protocol(report)
+    said = [stated] if stated else []
     if report.rung_correlation is not None:
         said.append(
             f"Few windows ranked {report.rung_pairs} recipes as more windows did with a rank "

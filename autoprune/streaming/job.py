@@ -18,7 +18,7 @@ from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import PruningPlan
-from autoprune.sequential import refuse_global, refuse_steps
+from autoprune.sequential import refuse_unseen
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton
@@ -61,9 +61,7 @@ class StreamJob:
             UsageError: If the metric or the repair needs gradients, the group is global, or the
                 compute type is coarser than the checkpoint's.
         """
-        refuse_global(self.plan)
-        if self.true_sequential:
-            refuse_steps(self.plan)
+        refuse_unseen(self.plan, true_sequential=self.true_sequential)
         if GRADIENT in self.metric.needs | self.plan.needs:
             raise UsageError(
                 f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "
