@@ -7,10 +7,12 @@ from the same tokens and measured on the same sealed windows. ``--second`` prune
 block by block by the found recipe, Wanda and RIA. ``--recipe`` takes a recipe in the words of
 ``autoprune compare`` instead of a finished search, so that what a search found on another machine
 is measured here without searching again. What was measured is kept and not measured again. Every
-figure on the sealed text is a look that the ledger of sealed texts counts.
+figure on the sealed text is a look that the ledger of sealed texts counts. Each row says how its
+recipe differs from the found one on the sealed windows of its model, paired, with a 95 % interval.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +26,8 @@ from autoprune.calibration.splits import Splits, split
 from autoprune.calibration.windows import token_windows
 from autoprune.comparison.methods import NONE, parse_method
 from autoprune.design.formulas import formula_text
-from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.design.parts import forgets_metric
+from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, resolve
@@ -33,6 +36,7 @@ from autoprune.progress import silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.moves import recipe_text
+from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
 from autoprune.search.spec import RecipeSpec, SearchSpec
 from autoprune.sequential import prune_sequential
@@ -48,6 +52,8 @@ from tasks.state import State
 from tasks.workbench import opened
 
 METRICS = ("magnitude", "wanda", "ria")
+# Loss of each window, nats per token.
+Windows = Known[list[float]]
 # Strengths that each allocation may try on the selection text.
 ALLOCATIONS: dict[str, tuple[str, ...]] = {
     "uniform": ("uniform",),
@@ -56,9 +62,12 @@ ALLOCATIONS: dict[str, tuple[str, ...]] = {
     "owl": tuple(f"owl:lam={v}" for v in (0.04, 0.08, 0.12, 0.16)),
     "dlp": tuple(f"dlp:alpha={v}" for v in (0.05, 0.1, 0.15, 0.2)),
 }
-SOLVERS = ("none", "sparsegpt", "mrp", "ebft:epochs=2")
+OWN_MASK = "sparsegpt:select=own+ebft:epochs=2"
+SOLVERS = ("none", "sparsegpt", "mrp", "ebft:epochs=2", OWN_MASK)
 # A repair that takes minutes has the strength that is best with a cheaper one.
-JUDGED_WITH = dict.fromkeys(("mrp", "ebft:epochs=2"), "sparsegpt")
+JUDGED_WITH = dict.fromkeys(("mrp", "ebft:epochs=2", OWN_MASK), "sparsegpt")
+# Stands in a recipe whose repair chooses the mask, so that no metric has a part in it.
+METRIC_OF_NONE = "wanda"
 QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": SOLVERS}
 
 
@@ -79,7 +88,7 @@ def main() -> None:
     found, spec = stated(args) if args.recipe else searched(args.run, state)
     if args.peer and resolve(spec.model).digest != resolve(DEMO_MODEL).digest:
         raise SystemExit(f"--peer prunes the demo model, and this search is of {spec.model}")
-    known = Known(OUT / "found_recipe.runs.jsonl", conditions(spec))
+    known: Windows = Known(OUT / "found_recipe.runs.jsonl", conditions(spec))
     spec = spec.model_copy(
         update={
             "selection_windows": args.windows,
@@ -98,8 +107,11 @@ def main() -> None:
             rows += subject.peers()
         rows += subject.catalogue(quick=args.quick)
     rows.sort(key=lambda row: float(row["sealed"]))
+    compare(rows)
     if args.second:
-        rows += second_model(args.second, found, spec, args.second_samples, known)
+        others = list(second_model(args.second, found, spec, args.second_samples, known))
+        compare(others)
+        rows += others
     title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
     publish("found_recipe", title, rows, goals_of(rows), recipe=found.to_json())
 
@@ -134,9 +146,21 @@ def stated(args: argparse.Namespace) -> tuple[Recipe, SearchSpec]:
     return made.recipe(NONE), spec
 
 
+def compare(rows: list[dict[str, Any]]) -> None:
+    """Put into each row of one model, in place of its windows, how it differs from the found."""
+    losses = [row.pop("nll") for row in rows]
+    found = next(nll for row, nll in zip(rows, losses, strict=True) if row["recipe"] == "found")
+    for row, nll in zip(rows, losses, strict=True):
+        difference = paired_difference(nll, found)
+        ends = (math.expm1(difference.low), math.expm1(difference.high))
+        low, high = (f"{100 * end:+.1f}" for end in ends)
+        change = f"{100 * difference.perplexity_change:+.1f} % [{low}, {high}]"
+        row["against the found"] = "-" if nll is found else change
+
+
 def conditions(spec: SearchSpec) -> list[Any]:
     """What every figure depends on beside its recipe, part, windows and sparsity."""
-    text = [spec.model, spec.corpus, spec.seed]
+    text = ["losses of windows", spec.model, spec.corpus, spec.seed]
     return [*text, spec.calibration_windows, spec.seqlen, spec.pattern, computed_by()]
 
 
@@ -172,13 +196,13 @@ class Subject:
         known: What was measured before.
     """
 
-    def __init__(self, bench: SearchBench, spec: SearchSpec, known: Known) -> None:
+    def __init__(self, bench: SearchBench, spec: SearchSpec, known: Windows) -> None:
         self.bench = bench
         self.spec = spec
         self.known = known
 
-    def perplexities(self, recipe: Recipe, *parts: str) -> list[float]:
-        """Perplexity on parts of the text; pruned once for all that are not known."""
+    def losses(self, recipe: Recipe, *parts: str) -> list[list[float]]:
+        """Loss of each window on parts of the text; pruned once for all that are not known."""
         keys = {
             part: (recipe.to_json(), part, len(self.bench.part(part)), self.spec.sparsity)
             for part in parts
@@ -191,13 +215,13 @@ class Subject:
                     figures[part] = self._measure(recipe, part, keys[part])
         return [figures[part] for part in parts]
 
-    def _measure(self, recipe: Recipe, part: str, key: tuple[Any, ...]) -> float:
+    def _measure(self, recipe: Recipe, part: str, key: tuple[Any, ...]) -> list[float]:
         if part == SEALED:
             self.note_look(*key)
-        value = evaluate_windows(self.bench.loaded.model, self.bench.part(part)).perplexity
+        found = evaluate_windows(self.bench.loaded.model, self.bench.part(part))
         text = recipe_text(recipe, formula_text(recipe.metric))
-        print(f"{text} on {part}: {value:.2f}", file=sys.stderr, flush=True)
-        return self.known.put(value, *key)
+        print(f"{text} on {part}: {found.perplexity:.2f}", file=sys.stderr, flush=True)
+        return self.known.put(list(found.nll), *key)
 
     def note_look(self, *key: Any) -> None:
         """Count the look that a figure takes at the sealed text, before it is taken."""
@@ -205,13 +229,14 @@ class Subject:
 
     def row(self, name: str, recipe: Recipe) -> dict[str, Any]:
         """Both figures of a recipe."""
-        selection, sealed = self.perplexities(recipe, SELECTION, SEALED)
+        selection, sealed = self.losses(recipe, SELECTION, SEALED)
         return {
             "model": "searched",
             "recipe": name,
             "as": recipe_text(recipe, formula_text(recipe.metric)),
-            "selection": selection,
-            "sealed": sealed,
+            "selection": perplexity_of(selection),
+            "sealed": perplexity_of(sealed),
+            "nll": sealed,
         }
 
     def catalogue(self, *, quick: bool) -> Iterator[dict[str, Any]]:
@@ -221,6 +246,8 @@ class Subject:
             for family in QUICK["allocations"] if quick else tuple(ALLOCATIONS):
                 for solver in SOLVERS:
                     made = Recipe(Candidate("builtin", metric), group, solver=solver)
+                    if forgets_metric(made) and metric != METRIC_OF_NONE:
+                        continue
                     tries = [replace(made, allocation=text) for text in ALLOCATIONS[family]]
                     best = min(tries, key=self.judged)
                     name = recipe_text(replace(made, allocation=family), metric)
@@ -229,7 +256,7 @@ class Subject:
     def judged(self, recipe: Recipe) -> float:
         """Perplexity on the selection text that decides between strengths."""
         solver = JUDGED_WITH.get(recipe.solver, recipe.solver)
-        return self.perplexities(replace(recipe, solver=solver), SELECTION)[0]
+        return perplexity_of(self.losses(replace(recipe, solver=solver), SELECTION)[0])
 
     def peers(self) -> Iterator[dict[str, Any]]:
         """llm-compressor on the same tokens; the demo model only, which lies as a folder."""
@@ -245,14 +272,13 @@ class Subject:
                 paths = (str(model), str(files[CALIBRATION]), str(files[SEALED]))
                 words = (method, *paths, str(self.spec.sparsity))
                 run = run_fresh("benchmarks.peer_perplexity", *words, python=peer_python())
-                value = self.known.put(float(run["perplexity"]), *key)
+                value = self.known.put([float(loss) for loss in run["nll"]], *key)
             name = f"llm-compressor {method}"
-            yield {
-                "model": "searched", "recipe": name, "as": name, "selection": "-", "sealed": value
-            }  # fmt: skip
+            row = {"model": "searched", "recipe": name, "as": name, "selection": "-"}
+            yield row | {"sealed": perplexity_of(value), "nll": value}
 
 
-def note_look(state: State, parts: Splits, known: Known, *key: Any) -> None:
+def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
     """Count one look at a sealed text; the same figure counts once.
 
     Args:
@@ -266,7 +292,7 @@ def note_look(state: State, parts: Splits, known: Known, *key: Any) -> None:
 
 
 def second_model(
-    ref: str, found: Recipe, spec: SearchSpec, samples: int, known: Known
+    ref: str, found: Recipe, spec: SearchSpec, samples: int, known: Windows
 ) -> Iterator[dict[str, Any]]:
     """Found recipe, Wanda and RIA on another model, each pruned block by block from anew.
 
@@ -290,8 +316,9 @@ def second_model(
             unseen = token_windows(parts.sealed, loaded.tokenizer, samples, 256)
             plan = PruningPlan.of_recipe(recipe, spec.sparsity)
             prune_sequential(loaded.model, seen, candidate_metric(recipe.metric), plan)
-            value = known.put(evaluate_windows(loaded.model, unseen).perplexity, *key)
-            print(f"second model, {name}: {value:.2f}", file=sys.stderr, flush=True)
+            value = known.put(list(evaluate_windows(loaded.model, unseen).nll), *key)
+            print(f"second model, {name}: {perplexity_of(value):.2f}", file=sys.stderr, flush=True)
         text = recipe_text(recipe, formula_text(recipe.metric))
         short = Path(ref).stem
-        yield {"model": short, "recipe": name, "as": text, "selection": "-", "sealed": value}
+        row = {"model": short, "recipe": name, "as": text, "selection": "-"}
+        yield row | {"sealed": perplexity_of(value), "nll": value}

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from autoprune.digest import digest_json
 from benchmarks.measured import read_lines
 
+Figure = TypeVar("Figure", float, list[float])
 
-class Known:
+
+class Known(Generic[Figure]):
     """Figures on disk, one JSON line each, so that a run that was cut off goes on.
 
     Args:
@@ -19,13 +21,13 @@ class Known:
     def __init__(self, path: Path, where: list[Any]) -> None:
         self.path = path
         self.where = where
-        self.figures: dict[str, float] = dict(read_lines(path))
+        self.figures: dict[str, Figure] = dict(read_lines(path))
 
-    def get(self, *key: Any) -> float | None:
+    def get(self, *key: Any) -> Figure | None:
         """The figure, if it was measured."""
         return self.figures.get(self.name(*key))
 
-    def put(self, value: float, *key: Any) -> float:
+    def put(self, value: Figure, *key: Any) -> Figure:
         """Keep a figure."""
         name = self.name(*key)
         self.figures[name] = value

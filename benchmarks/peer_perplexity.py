@@ -4,7 +4,6 @@
 measures the windows of the second file as :mod:`autoprune.evaluation.perplexity` does.
 """
 
-import math
 import sys
 
 import numpy as np
@@ -26,7 +25,7 @@ def main() -> None:
         for window in unseen:
             logits = model(input_ids=window[None], use_cache=False).logits[0, :-1].float()
             losses.append(float(torch.nn.functional.cross_entropy(logits, window[1:])))
-    report(perplexity=math.exp(math.fsum(losses) / len(losses)))
+    report(nll=losses)
 
 
 if __name__ == "__main__":

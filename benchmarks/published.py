@@ -98,7 +98,7 @@ def main() -> None:
     ]
     if not chosen:
         parser.error(f"no target for {options.only!r}; there are {_names(TARGETS)}")
-    known = Known(OUT / "published.runs.jsonl", [code_digest(), options.dtype])
+    known: Known[float] = Known(OUT / "published.runs.jsonl", [code_digest(), options.dtype])
     rows: list[dict[str, Any]] = []
     for model in dict.fromkeys(target.model for target in chosen):
         mine = [target for target in chosen if target.model == model]
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def reproduce(
-    model: str, targets: Sequence[Target], dtype: torch.dtype, known: Known
+    model: str, targets: Sequence[Target], dtype: torch.dtype, known: Known[float]
 ) -> Iterator[dict[str, Any]]:
     """One row per target, as it comes; skipped with the reason where it cannot be measured.
 

@@ -3,9 +3,11 @@
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from prefect.exceptions import TerminationSignal
 
 from autoprune.progress import Progress
 from autoprune.report import data
@@ -23,6 +25,7 @@ from autoprune.search.steps import (
 )
 from autoprune.storage import write_json
 from flows import console
+from flows.asking import Asking
 from flows.leaderboard import rows
 from flows.runners import Workers
 from tasks import steps
@@ -86,15 +89,47 @@ class Driver:
                 self.publish()
 
     def _outcomes(self) -> Iterator[tuple[WorkStep, Outcome]]:
-        """Do the next step here, or all that may be done now where there are workers."""
+        """Do all that may be done now; a designer elsewhere is asked beside what is measured."""
         open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
-        if self.workers is None or not all(isinstance(s, Validate | Measure) for s in open_steps):
-            yield open_steps[0], self._execute(open_steps[0])
+        asked = [step for step in open_steps if isinstance(step, Propose)]
+        others = [step for step in open_steps if not isinstance(step, Propose)]
+        if not self.search.overlapping:
+            for question in asked:
+                console.report(self._progress(f"{question.operator}: asking the designer"))
+                yield question, self._ask(question)
+            yield from self._worked(others)
             return
-        console.report(self._progress(f"{len(open_steps)} steps on workers"))
-        jobs = [(s, *steps.call_of(s)) for s in open_steps if isinstance(s, Validate | Measure)]
+        asking = Asking(asked, self._ask)
+        try:
+            for done in self._worked(others):
+                yield done
+                yield from asking.arrived()
+            if asked:
+                console.report(self._progress("waiting for the designer"))
+            yield from asking.rest()
+        except (Exception, KeyboardInterrupt, TerminationSignal):
+            # What stops a search while it measures takes no answer away that has been paid.
+            for answered, outcome in asking.arrived():
+                self.search.record(answered, outcome)
+            raise
+
+    def _worked(
+        self, todo: Sequence[Validate | Measure | Seal]
+    ) -> Iterator[tuple[WorkStep, Outcome]]:
+        """Here, one after the other, or all at once where there are workers."""
+        jobs = [(step, *steps.call_of(step)) for step in todo if not isinstance(step, Seal)]
+        if self.workers is None or len(jobs) < len(todo):
+            for step in todo:
+                yield step, self._execute(step)
+            return
+        if jobs:
+            console.report(self._progress(f"{len(jobs)} steps on workers"))
         for step, answer in self.workers.run(jobs):
             yield step, outcome_from_json(answer)
+
+    def _ask(self, question: Propose) -> Outcome:
+        asked = (question.step_id, question.operator, question.request.to_json())
+        return outcome_from_json(propose(self.run_id, *asked))
 
     def write_record(self) -> None:
         """Write the run's record as it stands."""
@@ -148,12 +183,8 @@ class Driver:
             )
         return self._mirrored
 
-    def _execute(self, step: WorkStep) -> Outcome:
+    def _execute(self, step: Validate | Measure | Seal) -> Outcome:
         match step:
-            case Propose():
-                console.report(self._progress(f"{step.operator}: asking the designer"))
-                asked = (step.step_id, step.operator, step.request.to_json())
-                return outcome_from_json(propose(self.run_id, *asked))
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
             case Measure():

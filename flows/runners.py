@@ -1,8 +1,8 @@
 """Where candidates and cells are measured: here, or by the workers of Dask or Ray.
 
-The search decides, asks the designer and records in its own process either way, and never asks
-while something is measured; only independent validations and measurements go out. Outcomes are the
-same whatever the runner, so a search may be resumed with another one.
+The search decides, asks the designer and records in its own process either way; only independent
+validations and measurements go out. Outcomes are the same whatever the runner, so a search may be
+resumed with another one.
 """
 
 import importlib

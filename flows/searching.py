@@ -80,6 +80,7 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
                 console.screen().event(line)
         console.screen().mute(console.INNER_STAGES)
         sheet = bench_sheet(bench, params.shared_store)
+        found.overlapping = draft.elsewhere
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
@@ -96,6 +97,8 @@ def _check_early(bench: SearchBench, draft: Drafting) -> None:
     draft.check()
     if draft.seen is not None:
         console.screen().event(f"designer: {draft.seen}")
+    if draft.elsewhere:
+        console.screen().event("it answers on another machine and is asked beside measurements")
 
 
 def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:
@@ -204,6 +207,8 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "margins": [margin.to_json() for margin in shown.margins],
         "rung_correlation": shown.rung_correlation,
         "rung_pairs": shown.rung_pairs,
+        "layer_correlation": shown.layer_correlation,
+        "layer_pairs": shown.layer_pairs,
         "checks": [check.to_json() for check in shown.checks],
         "report": str(files.page),
         "checkpoint": saved,

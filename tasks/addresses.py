@@ -8,10 +8,12 @@ says about that connection is cleaned before anybody hears it.
 import logging
 import os
 import re
+import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from autoprune.errors import AutopruneError, UsageError
 from tasks.state import without_login
@@ -22,6 +24,8 @@ _NAMED = rf"{_NAME}(:{_NAME})?@"
 STORE_PATTERN = rf"^(?!.*//(?!{_NAMED})[^/?#]*@).*$"
 CLUSTER_PATTERN = rf"^(?!([^/?#]*//)?(?!{_NAMED})[^/?#]*@).*$"
 HIDDEN = "***"
+# What a container calls the machine that it runs on.
+OUR_HOST = ("host.docker.internal", "host.containers.internal")
 
 
 def require_no_login(address: str, pattern: str) -> None:
@@ -40,6 +44,31 @@ def require_no_login(address: str, pattern: str) -> None:
             "it as a variable of the environment and write that, such as "
             "sftp://$STORE_LOGIN@host/folder"
         )
+
+
+def is_of_this_machine(address: str) -> bool:
+    """Whether a URL names a host of this machine, by whatever name or address.
+
+    A host that has no address has none of this machine's either.
+    """
+    host = urlsplit(address if "//" in address else f"//{address}").hostname
+    if host in OUR_HOST:
+        return True
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return any(_is_ours(family, place) for family, _, _, _, place in found)
+
+
+def _is_ours(family: int, place: Any) -> bool:
+    """Whether an address can be listened at here: only those of this machine can."""
+    with socket.socket(family, socket.SOCK_STREAM) as tried:
+        try:
+            tried.bind(place)
+        except OSError:
+            return False
+    return True
 
 
 def opened_address(address: str) -> str:

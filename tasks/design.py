@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from autoprune.design.kinds import DesignerKind
 from autoprune.errors import UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
+from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
 from tasks.policies import step
 from tasks.state import State
@@ -68,6 +69,12 @@ class Drafting:
             return self.spec.kind
         named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
         return "openai" if named or os.environ.get("OPENAI_API_KEY") else "local"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it answers on another machine, so that this one can measure meanwhile."""
+        named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
+        return self.kind == "openai" and not (named and is_of_this_machine(named))
 
     @property
     def designer(self) -> "Designer":

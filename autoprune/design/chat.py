@@ -92,6 +92,7 @@ class Reply:
         finish_reason: ``length`` means the text is cut off.
         seconds: Wall-clock time of the call.
         constraint: How the server was told the form of the answer; empty: it was not.
+        waited: Seconds in which nothing else was done meanwhile; None: all of them.
     """
 
     text: str
@@ -99,3 +100,4 @@ class Reply:
     finish_reason: FinishReason = "stop"
     seconds: float = 0.0
     constraint: str = ""
+    waited: float | None = None

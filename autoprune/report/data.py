@@ -241,6 +241,9 @@ class RunReport(Part):
         margins: How sure the choice of the winner is: against the runner-up, the reference.
         rung_correlation: How alike few and more windows rank recipes of one repair (Spearman).
         rung_pairs: Over how many recipes.
+        layer_correlation: How alike the error on a few real layers and the whole model rank masks
+            of one allocation (Spearman).
+        layer_pairs: Over how many masks.
         checks: What was measured again to detect drift.
         schema_version: Of this format.
     """
@@ -270,6 +273,8 @@ class RunReport(Part):
     margins: tuple[Margin, ...] = ()
     rung_correlation: float | None = None
     rung_pairs: int = 0
+    layer_correlation: float | None = None
+    layer_pairs: int = 0
     checks: tuple[Check, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -68,6 +68,12 @@ def trust(report: RunReport) -> list[str]:
             f"Few windows ranked {report.rung_pairs} recipes as more windows did with a rank "
             f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
         )
+    if report.layer_correlation is not None:
+        said.append(
+            f"The error on a few real layers ranked {report.layer_pairs} masks as the whole model "
+            f"did with a rank correlation of {report.layer_correlation:.2f}, those of one "
+            "allocation among each other; it decides nothing."
+        )
     checks = [check for check in report.checks if check.times]
     if checks:
         largest = max(check.largest for check in checks)

@@ -10,6 +10,8 @@ from autoprune.search.steps import DoneReason
 REPAIR_TOKENS = 350
 # A draw of calibration text costs its statistics and the reference as well.
 DRAW_WHOLES = 3.0
+# Seconds of an answer before there was any: a model of 1.5 billion weights on two cores.
+ASSUMED_ANSWER = 8.0
 
 
 def reason_to_stop(state: State) -> DoneReason | None:
@@ -108,6 +110,15 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
         dearest = budget.cost(prompt, designer.max_tokens)
         left["money"] = (budget.money - state.spent.money) // dearest
     return left
+
+
+def answer_seconds(state: State, questions: int) -> float:
+    """What answers are expected to take, as those of the generations before did."""
+    if not questions:
+        return 0.0
+    if not state.generation:
+        return questions * ASSUMED_ANSWER
+    return state.asking_seconds / state.generation
 
 
 def _least_seconds(state: State) -> float:

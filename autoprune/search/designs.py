@@ -20,7 +20,14 @@ from autoprune.search.budget import answers_left
 from autoprune.search.moves import recipe_key
 from autoprune.search.planning import Plan, spare_recipe
 from autoprune.search.requests import Requests
-from autoprune.search.steps import Course, Failed, Outcome, Propose, WorkStep
+from autoprune.search.steps import (
+    Course,
+    Failed,
+    Outcome,
+    Propose,
+    WorkStep,
+    charged_seconds,
+)
 from autoprune.search.trials import Trials
 
 REFLECT_EVERY = 3
@@ -36,15 +43,35 @@ SPARE = "spare"
 
 @dataclass
 class Slot:
-    """One slot on its way through a generation."""
+    """One slot on its way through a generation.
+
+    Args:
+        form: What the answer to its question may hold, as things stood when that was written.
+    """
 
     plan: Plan
+    form: AnswerForm | None = None
     request: ChatRequest | None = None
     answer: str = ""
     entry: Entry | None = None
     lessons: tuple[str, ...] = ()
     repaired: int = 0
     spared: bool = False
+
+
+@dataclass(frozen=True)
+class Round:
+    """The first questions of a generation, written before anything of it is on record.
+
+    Args:
+        slots: Whose questions they are.
+        steps: The questions, that for a lesson among them.
+        pair: What the lesson is to be learnt from: a better and a worse entry.
+    """
+
+    slots: Sequence[Slot]
+    steps: Sequence[WorkStep]
+    pair: tuple[Entry, Entry] | None
 
 
 class Designs:
@@ -66,29 +93,43 @@ class Designs:
         # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
         self.told: dict[str, list[Entry]] = {}
 
-    def design(self, generation: int, slots: Sequence[Slot]) -> Course:
-        """Propose, read and validate, with repairs, until each slot has what it can have."""
-        active = list(slots)
+    def open_round(self, generation: int, slots: Sequence[Slot]) -> Round:
+        """Write the first questions; a slot that the budget pays no answer for needs none then."""
         self.told = {}
+        kept, room = self._within_tokens(generation, slots, 0)
+        asked = [slot for slot in kept if slot.plan.recipe is None]
+        steps = self._questions(generation, asked, 0)
+        pair = self._pair(generation) if room >= 1 else None
+        if pair is not None:
+            request = self._requests.lesson(generation, *pair)
+            steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
+        return Round(asked, steps, pair)
+
+    def fill(self, generation: int, slots: Sequence[Slot], opened: Round | None = None) -> Course:
+        """Ask, read and validate, with repairs, until each slot has what it can have.
+
+        Args:
+            generation: Their generation.
+            slots: Who needs no answer, or has its first question in ``opened``.
+            opened: Questions to begin with; None: there are none.
+        """
+        active, pair = list(slots), opened.pair if opened else None
+        steps = list(opened.steps) if opened else []
         # One attempt more than repairs, since a duplicate is replaced without asking again.
         for attempt in range(self.spec.repairs + 2):
-            active, room = self._within_tokens(generation, active, attempt)
-            steps = self._questions(generation, active, attempt)
-            pair = self._pair(generation) if attempt == 0 and room >= 1 else None
-            if pair is not None:
-                request = self._requests.lesson(generation, *pair)
-                steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
+            if attempt > 0:
+                active, _ = self._within_tokens(generation, active, attempt)
+                steps = self._questions(generation, active, attempt)
             outcomes = (yield steps) if steps else {}
             self.state.charge(outcomes.values())
-            self.state.asking_seconds += sum(outcome.seconds for outcome in outcomes.values())
-            # Forms as they stood when the slots were planned, whatever is entered meanwhile.
-            forms = [self._requests.form(slot.plan) for slot in active]
-            for slot, form in zip(active, forms, strict=True):
+            self.state.asking_seconds += sum(map(charged_seconds, outcomes.values()))
+            for slot in active:
                 step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
-                self._enter(generation, slot, outcomes.get(step_id), form)
+                self._enter(generation, slot, outcomes.get(step_id))
             if pair is not None:
                 step_id = f"g{generation}.lesson"
                 self._keep_lesson(step_id, outcomes[step_id], *pair)
+                pair = None
             fresh = [s.entry for s in active if s.entry and s.entry.status == "proposed"]
             yield from self.trials.validate(fresh)
             active = [slot for slot in active if self._may_go_on(generation, slot)]
@@ -130,6 +171,7 @@ class Designs:
             if slot.plan.recipe is not None:
                 continue
             operator = slot.plan.operator
+            slot.form = self._requests.form(slot.plan)
             if slot.request is None:
                 question = self._requests.proposal(generation, slot.plan)
                 slot.request = asked = question.request
@@ -143,9 +185,7 @@ class Designs:
             steps.append(Propose(step_id, generation, slot.plan.slot, operator, asked))
         return steps
 
-    def _enter(
-        self, generation: int, slot: Slot, outcome: Outcome | None, form: AnswerForm
-    ) -> None:
+    def _enter(self, generation: int, slot: Slot, outcome: Outcome | None) -> None:
         """Put the attempt of a slot on record."""
         repaired = slot.entry.alias if slot.entry else None
         plan = slot.plan
@@ -157,18 +197,19 @@ class Designs:
         entry.repaired, entry.direct = repaired, plan.direct
         slot.entry = self.archive.add(entry)
         if isinstance(outcome, Reply):
+            assert slot.form is not None
             slot.answer = outcome.text
             for lesson in slot.lessons:
                 self.told.setdefault(lesson, []).append(entry)
-            entry.tokens, entry.seconds = outcome.usage.total, outcome.seconds
-            found = read_answer(outcome, form)
+            entry.tokens, entry.seconds = outcome.usage.total, charged_seconds(outcome)
+            found = read_answer(outcome, slot.form)
             entry.because = found.because
             if isinstance(found, Unreadable):
                 entry.reject(found.code, found.detail)
             else:
                 self._fill(entry, found)
         elif isinstance(outcome, Failed):
-            entry.seconds = outcome.seconds
+            entry.seconds = charged_seconds(outcome)
             entry.reject(outcome.code, outcome.detail)
         if entry.recipe is None:
             chronicle.note_unreadable(self.state, entry)

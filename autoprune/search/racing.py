@@ -10,10 +10,18 @@ from dataclasses import replace
 
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, seconds_left
+from autoprune.search.budget import Purse, answer_seconds, seconds_left
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
-from autoprune.search.steps import Batch, Course, Measure, Measurement, Outcome, Outcomes
+from autoprune.search.steps import (
+    Batch,
+    Course,
+    Measure,
+    Measurement,
+    Outcome,
+    Outcomes,
+    together,
+)
 from autoprune.search.trials import Trials
 
 
@@ -28,28 +36,53 @@ class Race:
         self.trials = trials
         self.state = trials.state
 
-    def run(self, entries: Sequence[Entry], generation: int) -> Course:
-        """Few windows for all, with the proxy's repair; all windows, as it is, for the promoted.
+    def begin(self, entries: Sequence[Entry], questions: int) -> Course:
+        """Measure what is known before the designer has answered.
+
+        Few windows for all, with the proxy's repair; what these cannot judge goes to all windows at
+        once, as far as the time lasts.
+
+        Args:
+            entries: Valid ones.
+            questions: How many are open, whose answers take time and become entries to measure.
+        """
+        cheap = self.state.costs.cheap(self.state.rung_windows)
+        left = seconds_left(self.state) - answer_seconds(self.state, questions) - questions * cheap
+        direct, kept = self._direct(entries, left - len(entries) * cheap)
+        others = [e for e in entries if e.alias not in direct]
+        if not others or left <= kept:
+            others = []
+        yield from together(self._cheap_rung(others), self._whole(list(direct.values())))
+
+    def finish(self, entries: Sequence[Entry], generation: int) -> Course:
+        """Few windows for those that have none, all windows, as it is, for the promoted.
 
         On the way to all of them a lap stops those that are clearly behind.
-        What few windows cannot judge goes to all of them at once, as far as the time lasts.
+
+        Args:
+            entries: Valid ones, measured by :meth:`begin` or not yet.
+            generation: Seeds the lot of promotion.
         """
-        direct, kept = self._direct(entries)
-        others = [e for e in entries if e.alias not in direct]
-        if others and seconds_left(self.state) > kept:
-            yield from self._cheap_rung(others)
-        hopeful = [e for e in others if e.status == "measured"]
-        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state) - kept)
-        rising = yield from self._lap([*direct.values(), *chosen])
+        fresh = [e for e in entries if e.status == "valid"]
+        if fresh and seconds_left(self.state) > 0.0:
+            yield from self._cheap_rung(fresh)
+        hopeful = [e for e in entries if e.status == "measured" and 2 not in e.results]
+        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state))
+        rising = yield from self._lap(chosen)
+        yield from self._whole(rising)
+
+    def _whole(self, rising: Sequence[Entry]) -> Course:
+        """All selection windows, as it is."""
         steps = {entry.alias: self._further(entry) for entry in rising}
-        if steps:
-            outcomes = yield list(steps.values())
-            self.state.charge(outcomes.values())
-            for entry in rising:
-                step = steps[entry.alias]
-                self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known)
-                if entry.status == "measured":
-                    self.trials.note(entry, 2)
+        if not steps:
+            return
+        outcomes = yield list(steps.values())
+        self.state.charge(outcomes.values())
+        for entry in rising:
+            step = steps[entry.alias]
+            self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known)
+            if entry.status == "measured":
+                self.trials.note(entry, 2)
 
     def _lap(self, rising: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
         """Some more windows for recipes that few have seen as they are; returns who goes on.
@@ -92,13 +125,16 @@ class Race:
         step = self.trials.measure_step(entry, 2)
         return replace(step, known=known if known < step.windows else 0)
 
-    def _direct(self, entries: Sequence[Entry]) -> tuple[dict[str, Entry], float]:
-        """Entries that pass over the first rung, by alias, and the seconds that they need."""
+    def _direct(self, entries: Sequence[Entry], left: float) -> tuple[dict[str, Entry], float]:
+        """Entries that pass over the first rung, by alias, and the seconds that they need.
+
+        Args:
+            entries: Those that want to among them.
+            left: Seconds for them.
+        """
         wanted = [e for e in entries if e.direct]
         if not wanted:
             return {}, 0.0
-        few = len(entries) * self.state.costs.cheap(self.state.rung_windows)
-        left = seconds_left(self.state) - few
         purse = Purse(self.state, left)
         found = {e.alias: e for e in wanted if e.recipe is not None and purse.pays(e.recipe)}
         return found, 0.0 if math.isinf(left) else left - purse.seconds

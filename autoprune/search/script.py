@@ -29,6 +29,7 @@ from autoprune.search.steps import (
     Outcomes,
     Seal,
     Sealed,
+    together,
 )
 from autoprune.search.sweeping import SWEEP
 from autoprune.search.trials import Trials
@@ -144,9 +145,14 @@ class Script:
         count = min(self.spec.slots, self.spec.budget.candidates - self.state.spent.candidates)
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
         slots = [Slot(plan) for plan in plans]
-        yield from self._designs.design(generation, slots)
+        opened = self._designs.open_round(generation, slots)
+        # What is known already is measured beside the questions, by a driver that can.
+        known = [slot for slot in slots if slot.plan.recipe is not None]
+        yield from self._designs.fill(generation, known)
+        asking = self._designs.fill(generation, opened.slots, opened)
+        yield from together(asking, self.race.begin(self._valid(generation), len(opened.steps)))
+        yield from self.race.finish(self._valid(generation), generation)
         made = [e for e in self.archive.designed() if e.generation == generation]
-        yield from self.race.run([e for e in made if e.status == "valid"], generation)
         for entry in made:
             self.trials.refresh(entry)
         self._learn(made, best)
@@ -154,6 +160,11 @@ class Script:
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
+
+    def _valid(self, generation: int) -> list[Entry]:
+        """Entries of the generation that passed, or passed and were measured already."""
+        made = [e for e in self.archive.designed() if e.generation == generation]
+        return [e for e in made if e.status in ("valid", "measured")]
 
     # Learning
 

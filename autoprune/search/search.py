@@ -70,6 +70,8 @@ class Search:
         self._reason: DoneReason | None = None
         self._touches = 0
         self._made_by = ""
+        # Whether questions may be open beside measurements: the designer works elsewhere.
+        self.overlapping = False
 
     @classmethod
     def open(
@@ -115,12 +117,16 @@ class Search:
     def open_steps(self, limit: int | None = None) -> list[Step]:
         """All steps that can be done now, independent of each other; ``[Done]`` at the end.
 
-        Proposals and measurements are never open together.
+        Proposals and measurements are open together only where ``overlapping`` is set: a model on
+        the same cores would slow both down many times. What is decided is the same either way.
         """
         with self._lock:
             if self._reason is not None:
                 return [Done(self._reason)]
             waiting = [step for step in self._batch if step.step_id not in self._outcomes]
+            asked = [step for step in waiting if isinstance(step, Propose)]
+            if asked and not self.overlapping:
+                waiting = list(asked)
             if isinstance(waiting[0], Seal):
                 self._touch()
             return list(waiting[:limit])
@@ -208,6 +214,11 @@ class Search:
         Spearman's correlation; None before three of them have both rungs.
         """
         return self._script.state.rung_correlation()
+
+    @property
+    def layer_correlation(self) -> tuple[float | None, int]:
+        """How alike the error on real layers and the whole model rank masks, and over how many."""
+        return self._script.state.layer_correlation()
 
     @property
     def margins(self) -> list[Margin]:

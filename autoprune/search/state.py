@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from autoprune.design.bandit import Bandit, Limits
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.graph import Graph
-from autoprune.design.parts import chain
+from autoprune.design.parts import canonical_allocation, chain
 from autoprune.search.archive import Archive, Entry, fitness_of
 from autoprune.search.costs import Costs
+from autoprune.search.moves import mask_key
 from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
-from autoprune.search.steps import Outcome
+from autoprune.search.steps import Outcome, charged_seconds
 
 DESIGN_OPERATORS = ("exploit", "seed", "combine", "explore", "simplify", "critique", "paradigm")
 FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate")
@@ -60,7 +61,8 @@ class State:
         generation: Generations finished.
         stale: Generations in a row without a new best.
         exploited: How many exploits have reported.
-        asking_seconds: The part of the seconds spent that went into answers of the designer.
+        asking_seconds: The part of the seconds spent in which answers of the designer were waited
+            for and nothing was measured.
         check_seconds: What measuring the sentinels again took last time.
         terms: What an ablation left out and an extension added, by alias.
     """
@@ -89,7 +91,7 @@ class State:
     def charge(self, outcomes: Iterable[Outcome]) -> None:
         """Count what a batch of outcomes used."""
         for outcome in outcomes:
-            self.spent.seconds += outcome.seconds
+            self.spent.seconds += charged_seconds(outcome)
             if isinstance(outcome, Reply):
                 usage = self._usage(outcome)
                 self.spent.tokens += usage.total
@@ -143,8 +145,32 @@ class State:
             both = groups.setdefault(chain(entry.recipe.solver), ([], []))
             for own, values in zip((cut, fitness_of(most, self.spec.fitness)), both, strict=True):
                 values.append(paired_difference(own, base).mean)
-        compared = [group for group in groups.values() if len(group[0]) > 1]
-        return rank_correlation(*compared), sum(len(first) for first, _ in compared)
+        return _correlation(groups.values())
+
+    def layer_correlation(self) -> tuple[float | None, int]:
+        """Spearman's correlation of the error on real layers with masks alone, and of how many.
+
+        Masks of one allocation are ranked among each other, since a few layers share no budget.
+        """
+        groups: dict[str, tuple[list[float], list[float]]] = {}
+        seen: set[str] = set()
+        for entry in self.archive.measured():
+            error = entry.validation.reconstruction_error if entry.validation else None
+            score, recipe = self.archive.cheap_score(entry), entry.recipe
+            if error is None or score is None or recipe is None or mask_key(recipe) in seen:
+                continue
+            seen.add(mask_key(recipe))
+            errors, scores = groups.setdefault(canonical_allocation(recipe.allocation), ([], []))
+            errors.append(error)
+            scores.append(score)
+        return _correlation(groups.values())
+
+
+def _correlation(
+    groups: Iterable[tuple[list[float], list[float]]],
+) -> tuple[float | None, int]:
+    compared = [group for group in groups if len(group[0]) > 1]
+    return rank_correlation(*compared), sum(len(first) for first, _ in compared)
 
 
 def _limits(spec: SearchSpec) -> Limits:

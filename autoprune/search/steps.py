@@ -7,6 +7,7 @@ outcomes always lead to the same next step.
 
 import math
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -165,11 +166,16 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Failed:
-    """A step that gave no result: a verdict, never a number."""
+    """A step that gave no result: a verdict, never a number.
+
+    Args:
+        waited: Of a question, as in :class:`Reply`.
+    """
 
     code: str
     detail: str = ""
     seconds: float = 0.0
+    waited: float | None = None
 
 
 Outcome = Reply | Validation | Measurement | Sealed | Failed
@@ -178,6 +184,31 @@ Outcome = Reply | Validation | Measurement | Sealed | Failed
 Batch = Sequence[WorkStep]
 Outcomes = Mapping[str, Outcome]
 Course = Generator[Batch, Outcomes, None]
+
+
+def charged_seconds(outcome: Outcome) -> float:
+    """What an outcome took of the search's time: of an answer, what nothing else was done in."""
+    waited = outcome.waited if isinstance(outcome, Reply | Failed) else None
+    return outcome.seconds if waited is None else waited
+
+
+def together(first: Course, second: Course) -> Course:
+    """Two courses side by side: what both want now is one batch, until both are done.
+
+    Which of them decides first is fixed, whatever the order in which outcomes arrive.
+    """
+    waiting: list[tuple[Course, Batch]] = []
+    for course in (first, second):
+        with suppress(StopIteration):
+            waiting.append((course, next(course)))
+    while waiting:
+        outcomes = yield [step for _, batch in waiting for step in batch]
+        after: list[tuple[Course, Batch]] = []
+        for course, batch in waiting:
+            own = {step.step_id: outcomes[step.step_id] for step in batch}
+            with suppress(StopIteration):
+                after.append((course, course.send(own)))
+        waiting = after
 
 
 def is_finite(measurement: Measurement) -> bool:

@@ -282,10 +282,13 @@ def check(found: Proposal | Unreadable) -> None:
 
 
 def test_ten_thousand_broken_answers() -> None:
-    rng = random.Random(1)
+    rng, endings = random.Random(1), random.Random(2)
     seen: dict[str, int] = {}
     for number in range(10_000):
-        found = read_answer(Reply(damaged(rng)), FORMS[number % len(FORMS)])
+        # Servers cut answers off and refuse them too, and say nothing at times.
+        text = damaged(rng) if number % 97 else " \n" * (number % 3)
+        reason = endings.choice(("stop", "stop", "stop", "length", "error"))
+        found = read_answer(Reply(text, finish_reason=reason), FORMS[number % len(FORMS)])
         check(found)
         if isinstance(found, Proposal):
             assert build_allocator(found.allocation).text == found.allocation
@@ -293,7 +296,7 @@ def test_ten_thousand_broken_answers() -> None:
             assert found.prediction is not None
         code = found.code if isinstance(found, Unreadable) else "read"
         seen[code] = seen.get(code, 0) + 1
-    assert seen.keys() >= CODES - {"refused", "truncated", "empty"} | {"read"}
+    assert seen.keys() >= CODES | {"read"}
 
 
 ODDITIES = (

@@ -94,14 +94,20 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     looks = touches(State.open(), sealed) - before
     assert record["recipe"] == found["recipe"]
     searched = [row for row in record["rows"] if row["model"] == "searched"]
-    assert len(searched) == 1 + 3 * 4
+    assert len(searched) == 1 + 3 * len(found_recipe.SOLVERS)
     assert searched == sorted(searched, key=lambda row: row["sealed"])
     assert [row["recipe"] for row in record["rows"][len(searched) :]] == ["found", "wanda", "ria"]
     # Each figure on the sealed text is one look.
     assert looks == len({row["as"] for row in searched}) + 3
     # Recipes are written with bars, which are no borders of the table.
     lines = [x for x in (out / "found_recipe.md").read_text().splitlines() if x.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in lines} == {6}
+    assert {line.replace("\\|", "").count("|") for line in lines} == {7}
+    # Each says how it differs from the found one of its model, with an interval.
+    for row in record["rows"]:
+        same = row["recipe"] == "found"
+        assert row["against the found"] == "-" if same else "% [" in row["against the found"]
+        if not same and row["as"] == record["rows"][0]["as"]:
+            assert row["against the found"] == "+0.0 % [+0.0, +0.0]"
     # What was measured is read, not measured again.
     monkeypatch.setattr(found_recipe, "evaluate_windows", None)
     again = run(found_recipe, monkeypatch, out, *words)

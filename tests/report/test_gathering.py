@@ -106,6 +106,9 @@ def test_it_renders_and_survives_json(search: Search) -> None:
     assert f"on {spec.selection_windows} selection and {spec.sealed_windows} sealed" in said
     assert f"windows of {spec.seqlen} tokens of {BARE.corpus}, joined" in said
     assert f"Few windows ranked {report.rung_pairs} recipes" in said
+    assert report.layer_pairs >= 3
+    assert f"real layers ranked {report.layer_pairs} masks" in said
+    assert f"rank correlation of {report.layer_correlation:.2f}" in said
     assert all(sentence in text for sentence in trust(report))
     assert_inert(text)
     assert len(packed(text)) == len(report.nodes)

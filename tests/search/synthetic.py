@@ -132,7 +132,18 @@ class Synthetic:
         mask = self.mask(recipe, 0.5)
         if mask is None:
             return Validation(False, "nan_scores", "the scores are not finite")
-        return Validation(True, signature=digest_bytes(mask.numpy().tobytes()), seconds=0.25)
+        error = self.error(mask)
+        return Validation(
+            True,
+            signature=digest_bytes(mask.numpy().tobytes()),
+            reconstruction_error=error,
+            seconds=0.25,
+        )
+
+    def error(self, mask: torch.Tensor) -> float:
+        """Relative error of the layer's output."""
+        lost = self.inputs @ (self.weight * ~mask).T
+        return float(lost.square().mean() / (self.inputs @ self.weight.T).square().mean())
 
     def mask(self, recipe: Recipe, sparsity: float) -> torch.Tensor | None:
         expression = expression_of(recipe.metric)
@@ -159,8 +170,7 @@ class Synthetic:
         mask = self.mask(recipe, sparsity)
         if mask is None:
             return Failed("nan_measurement")
-        lost = self.inputs @ (self.weight * ~mask).T
-        error = float(lost.square().mean() / (self.inputs @ self.weight.T).square().mean())
+        error = self.error(mask)
         bonus = {"uniform": 0.0, "ramp": 0.02}.get(recipe.allocation.partition(":")[0], 0.04)
         bonus += REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[0]
         noise = [stream(7, 0, w, split).gauss(0.0, 0.3) for w in range(windows)]

@@ -1,6 +1,7 @@
 """What a search keeps account of: dear winners, how rungs agree, terms that do nothing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
 from autoprune.search.state import State
-from autoprune.search.steps import Measurement
+from autoprune.search.steps import Measurement, Validation
 from autoprune.search.trials import Trials
 
 
@@ -83,6 +84,36 @@ def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
     assert state.rung_windows == 3
     # Alone of its repair it has none to be ranked with.
     assert state_with(*plain, dear[0]).rung_correlation()[1] == 3
+
+
+def masks_alone(alias: str, order: int, allocation: str, error: float, loss: float) -> Entry:
+    metric = Candidate("expression", f"abs(W) * x_norm ** {{{0.1 * order:.1f}}}")
+    entry = Entry(alias, order, "mutate", Recipe(metric, allocation=allocation), few=3)
+    entry.validation = Validation(True, signature=alias, reconstruction_error=error)
+    entry.results = {1: measurement(loss, 0.5, 3)}
+    return entry
+
+
+def test_real_layers_are_compared_among_masks_of_one_allocation() -> None:
+    """An allocation changes the loss and not the error on a few layers, which share no budget."""
+    even = [masks_alone(f"C{n}", n, "uniform", 0.1 * n, 4.0 + 0.1 * n) for n in (1, 2, 3)]
+    # With a ramp all are better, and the errors rank them the wrong way round.
+    ramp = [masks_alone(f"C{n}", n, "ramp", 0.1 * n, 3.5 - 0.1 * n) for n in (4, 5, 6)]
+    for entries, expected in ((even, 1.0), (ramp, -1.0), ([*even, *ramp], 0.0)):
+        state = state_with(*entries)
+        state.archive.note_cheap(state.reference(), measurement(4.0, 1.0))
+        for entry in entries:
+            state.archive.note_cheap(entry, entry.results[1])
+        correlation, pairs = state.layer_correlation()
+        assert correlation == pytest.approx(expected) and pairs == len(entries)
+        # The same masks with a repair count once.
+        first = entries[0]
+        assert first.recipe is not None
+        again = masks_alone("C9", first.order, first.recipe.allocation, 0.9, 9.0)
+        again.status = "measured"
+        again.recipe = replace(first.recipe, solver="mrp")
+        state.archive.add(again)
+        assert state.layer_correlation() == (correlation, pairs)
 
 
 def test_an_answer_that_a_server_does_not_count_costs_the_most_it_may() -> None:

@@ -1,0 +1,177 @@
+"""Questions beside measurements: only where they may be, and with the same decisions."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import Synthetic, drive, make_spec
+
+from autoprune.design.chat import Reply
+from autoprune.search import Budget, Search, SearchSpec
+from autoprune.search.search import LOG_FILE
+from autoprune.search.steps import (
+    Course,
+    Done,
+    Failed,
+    Measure,
+    Measurement,
+    Propose,
+    Seal,
+    Validate,
+    charged_seconds,
+    outcome_from_json,
+    outcome_to_json,
+    together,
+)
+
+SPEC = make_spec(budget=Budget(candidates=20))
+MEANWHILE = 3.0
+
+
+def finish(search: Search, driver: Synthetic, *, backwards: bool = False) -> int:
+    """Do all open steps, the answers last; returns how often both were open."""
+    both = 0
+    while not isinstance((steps := search.open_steps())[0], Done):
+        kinds = {type(step) for step in steps}
+        both += Propose in kinds and Measure in kinds
+        for step in reversed(steps) if backwards else steps:
+            search.record(step, driver.answer(step))
+    return both
+
+
+def test_what_is_known_is_measured_beside_the_questions(tmp_path: Path) -> None:
+    alone, beside = Synthetic(), Synthetic()
+    with Search.open(tmp_path / "alone", SPEC) as search:
+        assert finish(search, alone) == 0
+        digest, best = search.graph.digest, search.best
+    for name, backwards in (("first", False), ("last", True)):
+        with Search.open(tmp_path / name, SPEC) as search:
+            search.overlapping = True
+            assert finish(search, beside, backwards=backwards) >= 3
+            assert search.graph.digest == digest
+            assert best is not None and search.best is not None
+            assert search.best.alias == best.alias
+    assert sorted(beside.asked) == sorted(2 * alone.asked)
+
+
+def test_only_questions_validations_and_measurements_stand_together(tmp_path: Path) -> None:
+    with Search.open(tmp_path, SPEC) as search:
+        search.overlapping = True
+        driver = Synthetic()
+        while not isinstance((steps := search.open_steps())[0], Done):
+            kinds = {type(step) for step in steps}
+            assert kinds <= {Propose, Measure} or kinds in ({Validate}, {Seal})
+            for step in steps:
+                search.record(step, driver.answer(step))
+
+
+def test_killed_beside_an_answer_ends_the_same(tmp_path: Path) -> None:
+    """At every boundary: with some answers of a batch on record, and some measurements."""
+    driver, whole = Synthetic(), Synthetic()
+    with Search.open(tmp_path / "whole", SPEC) as search:
+        drive(search, whole)
+        digest = search.graph.digest
+    folder, done, turn = tmp_path / "killed", False, 0
+    while not done:
+        search = Search.open(folder, SPEC if turn == 0 else None)
+        # It may be resumed with the designer elsewhere, or back on this machine.
+        search.overlapping = turn % 3 != 2
+        steps = search.open_steps()
+        step = steps[turn % len(steps)]
+        done = isinstance(step, Done)
+        if not isinstance(step, Done):
+            search.record(step, driver.answer(step))
+        if done:
+            assert search.graph.digest == digest
+        search._log.close()
+        turn += 1
+    assert (folder / LOG_FILE).exists()
+    assert sorted(driver.asked) == sorted(whole.asked)
+
+
+def timed(spec: SearchSpec, folder: Path, waited: float | None) -> Search:
+    """A finished search whose answers took seconds, of which ``waited`` were waited for."""
+    driver = Synthetic()
+    search = Search.open(folder, spec)
+    search.overlapping = True
+    while not isinstance((steps := search.open_steps())[0], Done):
+        for step in steps:
+            outcome = driver.answer(step)
+            if isinstance(outcome, Reply):
+                outcome = replace(outcome, seconds=MEANWHILE, waited=waited)
+            search.record(step, outcome)
+    return search
+
+
+def test_time_that_nobody_waited_costs_nothing(tmp_path: Path) -> None:
+    seconds = {}
+    for name, waited in (("all", None), ("none", 0.0), ("some", 1.0)):
+        with timed(SPEC, tmp_path / name, waited) as search:
+            outcomes = [outcome_from_json(event["outcome"]) for event in search.history()]
+            answers = [o for o in outcomes if isinstance(o, Reply)]
+            assert search.spent.seconds == pytest.approx(sum(map(charged_seconds, outcomes)))
+            rest = sum(o.seconds for o in outcomes if not isinstance(o, Reply))
+            seconds[name] = (search.spent.seconds - rest) / len(answers)
+    assert seconds == pytest.approx({"all": MEANWHILE, "none": 0.0, "some": 1.0})
+
+
+def test_free_answers_leave_time_for_more_candidates(tmp_path: Path) -> None:
+    spec = make_spec(budget=Budget(candidates=60, seconds=150.0))
+    counts = {}
+    for name, waited in (("waited", None), ("free", 0.0)):
+        with timed(spec, tmp_path / name, waited) as search:
+            assert search.finished == "seconds" and search.spent.seconds <= 150.0
+            counts[name] = search.spent.candidates
+    assert counts["free"] > counts["waited"]
+
+
+def test_answers_are_left_their_time(tmp_path: Path) -> None:
+    """What is measured before the answers are there leaves them the seconds that they take."""
+    for seconds in range(60, 150, 15):
+        spec = make_spec(budget=Budget(candidates=60, seconds=float(seconds)))
+        with timed(spec, tmp_path / str(seconds), None) as search:
+            if search.generation > 1:
+                assert search.spent.seconds <= seconds
+
+
+def test_a_wait_is_on_record() -> None:
+    for outcome in (Reply("x", seconds=4.0, waited=1.5), Failed("refused", seconds=4.0, waited=0)):
+        read = outcome_from_json(outcome_to_json(outcome))
+        assert read == outcome and charged_seconds(read) == outcome.waited
+    # Records of before know no wait: nothing was done meanwhile then.
+    old = outcome_to_json(Reply("x", seconds=4.0))
+    del old["waited"]
+    assert charged_seconds(outcome_from_json(old)) == 4.0
+
+
+def lane(name: str, sizes: list[int], seen: list[str]) -> Course:
+    for number, size in enumerate(sizes):
+        batch = [Seal(f"{name}{number}.{n}", (), 1, 0.5) for n in range(size)]
+        outcomes = yield batch
+        assert sorted(outcomes) == sorted(step.step_id for step in batch)
+        seen.append(f"{name}{number}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sizes", "order"),
+    [
+        ([1, 2], [1], [2, 2], "a0 b0 a1"),
+        ([1], [1, 1, 3], [2, 1, 3], "a0 b0 b1 b2"),
+        ([], [2], [2], "b0"),
+        ([], [], [], ""),
+    ],
+)
+def test_courses_go_side_by_side(
+    first: list[int], second: list[int], sizes: list[int], order: str
+) -> None:
+    seen: list[str] = []
+    course, batches = together(lane("a", first, seen), lane("b", second, seen)), []
+    found = Measurement((1.0,), 1, 2.7)
+    try:
+        batch = next(course)
+        while True:
+            batches.append(len(batch))
+            batch = course.send({step.step_id: found for step in batch})
+    except StopIteration:
+        pass
+    assert batches == sizes and " ".join(seen) == order
