@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor, nn
+from whole_model import whole_model_inputs
 
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
@@ -18,19 +19,8 @@ from autoprune.solvers import build_solver
 
 def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
     """Inputs [n, i] of the layers, from plain forward passes of the whole model as it stands."""
-    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
-    handles = [
-        layer.owner.register_forward_pre_hook(
-            lambda _, args, name=layer.name: seen[name].append(args[0].flatten(0, -2))
-        )
-        for layer in layers
-    ]
-    with torch.no_grad():
-        for window in windows:
-            model(input_ids=window[None], use_cache=False)
-    for handle in handles:
-        handle.remove()
-    return {name: torch.cat(parts).double() for name, parts in seen.items()}
+    found = whole_model_inputs(model, windows)
+    return {layer.name: found[layer.name].double() for layer in layers}
 
 
 def prune_by_hand(
@@ -48,7 +38,7 @@ def prune_by_hand(
     return masks
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "falcon", "opt-350m"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("solver", ["none", "mrp"])
 def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> None:
     windows = random_windows(6, 24)

@@ -1,6 +1,8 @@
 """Streaming from shards to shards gives, bit by bit, what pruning the loaded model gives."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,10 @@ from autoprune.models.saving import count_zeros as count_written
 from autoprune.pruning import PruneOutcome, PruningPlan
 from autoprune.sequential import prune_sequential
 from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
-from autoprune.streaming.shards import Checkpoint
+from autoprune.streaming import prune as prune_module
+from autoprune.streaming.job import OpenJob
+from autoprune.streaming.shards import Checkpoint, ShardWriter
+from autoprune.streaming.skeleton import Skeleton
 
 BATCH_TOKENS = 48
 
@@ -84,6 +89,40 @@ def test_every_family_equals_pruning_in_memory(family: str, tmp_path: Path) -> N
         tensors(model).items(), tensors(opened(tmp_path / "out")).values(), strict=True
     ):
         assert torch.equal(left, right), name
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "sdsa"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral", "deepseek_v3", "opt-350m"])
+def test_never_more_than_one_block_is_in_memory(
+    family: str, allocation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(tmp_path / "source", family)
+    whole, fill, write = prune_module.write_block, Skeleton.filled_block, []
+
+    def filled(skeleton: Skeleton) -> set[str]:
+        """Parameters of blocks that lie in memory; of what lies outside the looked-up rows do."""
+        blocks = {name for n in range(3) for name in skeleton.block_parameters(n)}
+        return {n for n, p in skeleton.model.named_parameters() if not p.is_meta} & blocks
+
+    @contextmanager
+    def filled_block(skeleton: Skeleton, index: int) -> Iterator[None]:
+        assert not filled(skeleton)
+        with fill(skeleton, index):
+            assert filled(skeleton) == set(skeleton.block_parameters(index))
+            yield
+        assert not filled(skeleton)
+
+    def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> None:
+        assert filled(opened.skeleton) == set(opened.skeleton.block_parameters(index))
+        write.append(index)
+        whole(opened, index, writer)
+
+    monkeypatch.setattr(Skeleton, "filled_block", filled_block)
+    monkeypatch.setattr(prune_module, "write_block", write_block)
+    plan = PruningPlan.build(0.5, allocation=allocation)
+    job = StreamJob(source, random_windows(4, 24), build_metric("wanda"), plan, device="cpu")
+    prune_streamed(job, tmp_path / "out")
+    assert write == list(range(3))
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral"])
