@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
+from flows import console
 from tasks.addresses import keeping_quiet, opened_address
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
@@ -120,7 +121,21 @@ def workers(
             raise PrerequisiteError(
                 f"{what} ({reason}); see that it is there, or use the runner thread"
             ) from error
+        if kind == "dask" and address and not dask_workers(opened):
+            console.screen().event(
+                f"the Dask cluster at {address} has no workers yet; the work waits for one; "
+                f"start it on any machine: dask worker {address}"
+            )
         yield Workers(runner, bench, kind)
+
+
+def dask_workers(address: str) -> int:
+    """Workers that a Dask scheduler has now; a few stand for many."""
+    import distributed
+
+    opened: Any = distributed.Client  # its signature has no types
+    with opened(address, set_as_default=False) as client:
+        return len(client.scheduler_info()["workers"])
 
 
 @contextmanager

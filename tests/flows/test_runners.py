@@ -11,6 +11,7 @@ import torch
 from autoprune.calibration.store import Store, Stored
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.search.search import Search
+from flows import console
 from flows.cli import main
 from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
@@ -70,6 +71,27 @@ def test_a_missing_package_says_what_to_type(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(RUNNERS, "ray", ("no_such_package_here", "Runner"))
     with pytest.raises(PrerequisiteError, match=r"pip install 'autoprune\[ray\]'"):
         workers("ray", 2, None, {}).__enter__()
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, True), (1, False)])
+def test_a_cluster_without_workers_is_waited_for_aloud(
+    count: int, said: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+    from prefect import flow
+
+    told: list[str] = []
+    monkeypatch.setattr(type(console.screen()), "event", lambda _, text: told.append(text))
+
+    @flow
+    def waiting(address: str) -> None:
+        with workers("dask", 2, address, {}) as found:
+            assert found is not None
+
+    with LocalCluster(n_workers=count, processes=False, dashboard_address=None) as cluster:
+        waiting(cluster.scheduler_address)
+        assert told == [text for text in told if cluster.scheduler_address in text]
+    assert any("has no workers yet" in text for text in told) is said
 
 
 def test_thread_needs_nothing() -> None:
