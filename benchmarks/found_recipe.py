@@ -155,7 +155,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
         ends = (math.expm1(difference.low), math.expm1(difference.high))
         low, high = (f"{100 * end:+.1f}" for end in ends)
         change = f"{100 * difference.perplexity_change:+.1f} % [{low}, {high}]"
-        row["against the found"] = "-" if nll is found else change
+        row["against the found"] = "-" if row["recipe"] == "found" else change
 
 
 def conditions(spec: SearchSpec) -> list[Any]:

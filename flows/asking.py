@@ -1,86 +1,164 @@
 """Questions to a designer elsewhere, asked while something else is done here."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Self
 
 from autoprune.design.chat import Reply
+from autoprune.errors import AutopruneError
 from autoprune.search.steps import Failed, Outcome, Propose
 
 # Endpoints limit how many they take at a time; more would only wait for each other there.
 AT_ONCE = 4
-Answer = tuple[Propose, Outcome]
+# An error here leaves answers that are under way, and will be paid, so long to come.
+GRACE_SECONDS = 20.0
 
 
 class Asking:
-    """Questions under way, each in a thread, and what came back.
+    """Questions under way, each in a thread; an answer is kept at once, whatever goes on here.
 
-    After one that could not be asked no further one is begun, and those under way are waited for:
-    what they cost is on record before the error is raised.
+    A question that fails beside others is put back, and all further ones are asked alone: an
+    endpoint may take one at a time only. What fails alone ends the asking: none is begun after it,
+    and those under way are waited for.
 
     Args:
         questions: What is asked, in order, at most :data:`AT_ONCE` at a time.
         ask: Asks one; called in a thread, in the context of whoever made this.
+        keep: Puts an answer on record; called in that thread too.
     """
 
-    def __init__(self, questions: Sequence[Propose], ask: Callable[[Propose], Outcome]) -> None:
-        self._ask = ask
-        self._ahead: SimpleQueue[Propose] = SimpleQueue()
-        self._back: SimpleQueue[tuple[Propose, Outcome | Exception] | None] = SimpleQueue()
+    def __init__(
+        self,
+        questions: Sequence[Propose],
+        ask: Callable[[Propose], Outcome],
+        keep: Callable[[Propose, Outcome], None],
+    ) -> None:
+        self._ask, self._keep = ask, keep
+        self._ahead = deque(questions)
+        self._back: SimpleQueue[Propose | None] = SimpleQueue()
+        self._lock = Lock()
+        self._under_way = 0
+        self._alone = len(questions) < 2
+        self._stopped = False
         self._error: Exception | None = None
-        for question in questions:
-            self._ahead.put(question)
-        self._threads = min(AT_ONCE, len(questions))
-        for _ in range(self._threads):
-            # Whoever stops the search waits for no answer.
-            Thread(target=copy_context().run, args=(self._work,), daemon=True).start()
+        # Since when the caller does nothing but wait; None: it works.
+        self._idle_since: float | None = None
+        # Whoever stops the search waits for no answer.
+        self._threads = [
+            Thread(target=copy_context().run, args=(self._work,), daemon=True)
+            for _ in range(min(AT_ONCE, len(questions)))
+        ]
+        self._working = len(self._threads)
+        for thread in self._threads:
+            thread.start()
 
-    def arrived(self) -> Iterator[Answer]:
-        """Answers that came meanwhile: nobody waited for them."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped = True
+        if isinstance(error, Exception):
+            until = time.monotonic() + GRACE_SECONDS
+            for thread in self._threads:
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def arrived(self) -> Iterator[Propose]:
+        """Questions whose answers came meanwhile."""
         while True:
             try:
                 found = self._back.get_nowait()
             except Empty:
                 return
-            yield from self._taken(found, 0.0)
+            yield from self._taken(found)
 
-    def rest(self) -> Iterator[Answer]:
-        """All other answers, each with the seconds for which it was waited for.
+    def rest(self) -> Iterator[Propose]:
+        """All other questions, as their answers come.
 
         Raises:
             PrerequisiteError: If the designer cannot be reached, after the last answer.
         """
-        while self._threads:
-            began = time.monotonic()
+        while self._working:
+            with self._lock:
+                self._idle_since = time.monotonic()
             found = self._back.get()
-            yield from self._taken(found, time.monotonic() - began)
+            with self._lock:
+                self._idle_since = None
+            yield from self._taken(found)
         if self._error is not None:
             raise self._error
 
-    def _taken(
-        self, found: tuple[Propose, Outcome | Exception] | None, waited: float
-    ) -> Iterator[Answer]:
+    def _taken(self, found: Propose | None) -> Iterator[Propose]:
         if found is None:
-            self._threads -= 1
-            return
-        question, outcome = found
-        if isinstance(outcome, Exception):
-            self._error = self._error or outcome
-        elif isinstance(outcome, Reply | Failed):
-            yield question, replace(outcome, waited=min(waited, outcome.seconds))
+            self._working -= 1
+        else:
+            yield found
+
+    # In threads
 
     def _work(self) -> None:
-        while self._error is None:
-            try:
-                question = self._ahead.get_nowait()
-            except Empty:
-                break
-            try:
-                self._back.put((question, self._ask(question)))
-            except Exception as error:
-                self._error = self._error or error
-                self._back.put((question, error))
-        self._back.put(None)
+        try:
+            while (begun := self._begin()) is not None:
+                self._answer(*begun)
+        finally:
+            self._back.put(None)
+
+    def _begin(self) -> tuple[Propose, bool] | None:
+        """The next question, and whether nothing else is asked meanwhile; None: leave it."""
+        with self._lock:
+            if self._stopped or not self._ahead or (self._alone and self._under_way):
+                return None
+            self._under_way += 1
+            return self._ahead.popleft(), self._alone
+
+    def _answer(self, question: Propose, alone: bool) -> None:
+        again = not alone
+        try:
+            outcome = self._ask(question)
+            # What was answered and cannot be kept would be lost, and paid, once more.
+            again = False
+            self._keep(question, self._with_wait(outcome))
+        except BaseException as error:
+            with self._lock:
+                self._under_way -= 1
+                if again and isinstance(error, Exception):
+                    self._alone = True
+                    self._ahead.appendleft(question)
+                else:
+                    self._stopped = True
+                    self._error = self._error or _as_exception(error, question)
+            return
+        with self._lock:
+            self._under_way -= 1
+        self._back.put(question)
+
+    def _with_wait(self, outcome: Outcome) -> Outcome:
+        """The outcome with the seconds in which nothing was done but wait for it."""
+        if not isinstance(outcome, Reply | Failed):
+            return outcome
+        with self._lock:
+            now, since = time.monotonic(), self._idle_since
+            if since is not None:
+                self._idle_since = now
+        waited = 0.0 if since is None else min(now - since, outcome.seconds)
+        return replace(outcome, waited=waited)
+
+
+def _as_exception(error: BaseException, question: Propose) -> Exception:
+    if isinstance(error, Exception):
+        return error
+    # Prefect ends a task by exceptions of its own that are none.
+    return AutopruneError(
+        f"the question {question.step_id} was ended by {type(error).__name__}; what is known is "
+        "kept; type the same command again"
+    )

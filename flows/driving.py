@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect.exceptions import TerminationSignal
-
 from autoprune.progress import Progress
 from autoprune.report import data
 from autoprune.search.archive import Entry
@@ -79,8 +77,8 @@ class Driver:
         self._look(aloud=False)
         while self.search.finished is None:
             started = time.monotonic()
-            for step, outcome in self._outcomes():
-                self.search.record(step, outcome)
+            for step in self._done():
+                self.search.settle()
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
                 self._look()
@@ -88,44 +86,39 @@ class Driver:
                 self.mirror("RUNNING")
                 self.publish()
 
-    def _outcomes(self) -> Iterator[tuple[WorkStep, Outcome]]:
-        """Do all that may be done now; a designer elsewhere is asked beside what is measured."""
+    def _done(self) -> Iterator[WorkStep]:
+        """Do all that may be done now, and yield each step whose outcome is on record."""
         open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
         asked = [step for step in open_steps if isinstance(step, Propose)]
         others = [step for step in open_steps if not isinstance(step, Propose)]
         if not self.search.overlapping:
             for question in asked:
                 console.report(self._progress(f"{question.operator}: asking the designer"))
-                yield question, self._ask(question)
+                self.search.keep(question, self._ask(question))
+                yield question
             yield from self._worked(others)
             return
-        asking = Asking(asked, self._ask)
-        try:
-            for done in self._worked(others):
-                yield done
+        with Asking(asked, self._ask, self.search.keep) as asking:
+            for step in self._worked(others):
+                yield step
                 yield from asking.arrived()
             if asked:
                 console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
-        except (Exception, KeyboardInterrupt, TerminationSignal):
-            # What stops a search while it measures takes no answer away that has been paid.
-            for answered, outcome in asking.arrived():
-                self.search.record(answered, outcome)
-            raise
 
-    def _worked(
-        self, todo: Sequence[Validate | Measure | Seal]
-    ) -> Iterator[tuple[WorkStep, Outcome]]:
+    def _worked(self, todo: Sequence[Validate | Measure | Seal]) -> Iterator[WorkStep]:
         """Here, one after the other, or all at once where there are workers."""
         jobs = [(step, *steps.call_of(step)) for step in todo if not isinstance(step, Seal)]
         if self.workers is None or len(jobs) < len(todo):
             for step in todo:
-                yield step, self._execute(step)
+                self.search.keep(step, self._execute(step))
+                yield step
             return
         if jobs:
             console.report(self._progress(f"{len(jobs)} steps on workers"))
         for step, answer in self.workers.run(jobs):
-            yield step, outcome_from_json(answer)
+            self.search.keep(step, outcome_from_json(answer))
+            yield step
 
     def _ask(self, question: Propose) -> Outcome:
         asked = (question.step_id, question.operator, question.request.to_json())

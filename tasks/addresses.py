@@ -12,6 +12,8 @@ import socket
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,8 +26,9 @@ _NAMED = rf"{_NAME}(:{_NAME})?@"
 STORE_PATTERN = rf"^(?!.*//(?!{_NAMED})[^/?#]*@).*$"
 CLUSTER_PATTERN = rf"^(?!([^/?#]*//)?(?!{_NAMED})[^/?#]*@).*$"
 HIDDEN = "***"
-# What a container calls the machine that it runs on.
-OUR_HOST = ("host.docker.internal", "host.containers.internal")
+# What a container calls the machine that it runs on, and what shows that this is one.
+OUR_HOST = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
+CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def require_no_login(address: str, pattern: str) -> None:
@@ -49,7 +52,8 @@ def require_no_login(address: str, pattern: str) -> None:
 def is_of_this_machine(address: str) -> bool:
     """Whether a URL names a host of this machine, by whatever name or address.
 
-    A host that has no address has none of this machine's either.
+    From inside a container the machine and its other containers have private addresses, so all of
+    these count. A host that has no address has none of this machine's either.
     """
     host = urlsplit(address if "//" in address else f"//{address}").hostname
     if host in OUR_HOST:
@@ -58,16 +62,22 @@ def is_of_this_machine(address: str) -> bool:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return any(_is_ours(family, place) for family, _, _, _, place in found)
+    inside = any(file.exists() for file in CONTAINER_FILES)
+    for family, _, _, _, place in found:
+        number = ip_address(str(place[0]).partition("%")[0])
+        if number.is_loopback or (inside and number.is_private) or _is_ours(family, place):
+            return True
+    return False
 
 
 def _is_ours(family: int, place: Any) -> bool:
     """Whether an address can be listened at here: only those of this machine can."""
-    with socket.socket(family, socket.SOCK_STREAM) as tried:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
             tried.bind(place)
-        except OSError:
-            return False
+    except OSError:
+        # Also where the machine has no such kind of address at all.
+        return False
     return True
 
 

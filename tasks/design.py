@@ -15,6 +15,7 @@ from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
 from tasks.policies import step
 from tasks.state import State
+from tasks.switches import chosen
 from tasks.turns import turn
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # Slots of local designers; `autoprune up` makes the limit.
 DESIGNER_LIMIT = "llm"
 ON_THIS_MACHINE = ("local", "self")
+# On: an endpoint is asked beside measurements wherever it is; off: it never is.
+OVERLAP_VARIABLE = "AUTOPRUNE_OVERLAP"
 # Tokens that a local server keeps for a prompt and its answer, at least.
 LEAST_CONTEXT = 4096
 # What a repair quotes of a failed answer, and what counting may be wrong by.
@@ -72,9 +75,18 @@ class Drafting:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it answers on another machine, so that this one can measure meanwhile."""
+        """Whether it answers on another machine, so that this one can measure meanwhile.
+
+        ``AUTOPRUNE_OVERLAP`` says it where addresses do not tell.
+
+        Raises:
+            UsageError: If that variable is neither on nor off.
+        """
+        said = chosen(OVERLAP_VARIABLE)
+        if self.kind != "openai" or said is not None:
+            return self.kind == "openai" and bool(said)
         named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
-        return self.kind == "openai" and not (named and is_of_this_machine(named))
+        return not (named and is_of_this_machine(named))
 
     @property
     def designer(self) -> "Designer":

@@ -6,7 +6,7 @@ import os
 from autoprune.errors import UsageError
 
 OFF = ("off", "0", "false", "no")
-ON = ("", "on", "1", "true", "yes")
+ON = ("on", "1", "true", "yes")
 
 
 def switched_on(variable: str) -> bool:
@@ -15,13 +15,22 @@ def switched_on(variable: str) -> bool:
     Raises:
         UsageError: If its value is neither of on and off.
     """
+    return chosen(variable) is not False
+
+
+def chosen(variable: str) -> bool | None:
+    """On or off, None when unset.
+
+    Raises:
+        UsageError: If its value is neither of on and off.
+    """
     text = os.environ.get(variable, "").strip().lower()
-    if text in OFF:
-        return False
-    if text in ON:
-        return True
+    if not text:
+        return None
+    if text in (*ON, *OFF):
+        return text in ON
     raise UsageError(
-        f"{variable} is {text!r}; allowed are {', '.join(ON[1:])} and {', '.join(OFF)}; set it to "
+        f"{variable} is {text!r}; allowed are {', '.join(ON)} and {', '.join(OFF)}; set it to "
         "one of these or unset it"
     )
 

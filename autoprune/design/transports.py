@@ -111,7 +111,7 @@ class OpenAIDesigner:
             RefusedError: If this request is refused.
             PrerequisiteError: If the endpoint does not answer, or refuses the key.
         """
-        known = dict(self.fields)
+        learnt: list[str] = []
         while True:
             named = {self.fields.get(name, name): value for name, value in body.items()}
             sent = {"model": self.name, **{n: value for n, value in named.items() if n}}
@@ -119,11 +119,13 @@ class OpenAIDesigner:
                 return self._repeat(sent)
             except RefusedError as error:
                 if not error.field:
-                    # What did not help is not kept.
-                    self.fields = known
+                    # What did not help is not kept; other threads may have learnt what does.
+                    for name in learnt:
+                        self.fields.pop(name, None)
                     raise
                 limit = error.field == "max_tokens"
                 self.fields[error.field] = OTHER_LIMIT if limit else None
+                learnt.append(error.field)
 
     def _form(self, request: ChatRequest) -> dict[str, Any]:
         """The fields that constrain an answer, on the step of the ladder that holds here."""

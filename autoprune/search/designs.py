@@ -24,6 +24,7 @@ from autoprune.search.steps import (
     Course,
     Failed,
     Outcome,
+    Outcomes,
     Propose,
     WorkStep,
     charged_seconds,
@@ -123,6 +124,7 @@ class Designs:
             outcomes = (yield steps) if steps else {}
             self.state.charge(outcomes.values())
             self.state.asking_seconds += sum(map(charged_seconds, outcomes.values()))
+            outcomes = _with_even_waits(outcomes)
             for slot in active:
                 step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
                 self._enter(generation, slot, outcomes.get(step_id))
@@ -288,3 +290,19 @@ class Designs:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None
         if text is not None:
             chronicle.note_lesson(self.state, text, step_id, better.alias, worse.alias)
+
+
+def _with_even_waits(outcomes: Outcomes) -> Outcomes:
+    """Answers of one round share what was waited for them: which came first is chance."""
+    waits = [
+        o.waited
+        for o in outcomes.values()
+        if isinstance(o, Reply | Failed) and o.waited is not None
+    ]
+    if len(waits) < len(outcomes) or not waits:
+        return outcomes
+    each = sum(waits) / len(waits)
+    return {
+        key: replace(o, waited=each) if isinstance(o, Reply | Failed) else o
+        for key, o in outcomes.items()
+    }

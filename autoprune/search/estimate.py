@@ -11,7 +11,7 @@ from typing import Any
 
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive
-from autoprune.search.budget import DRAW_WHOLES
+from autoprune.search.budget import ASSUMED_ANSWER, DRAW_WHOLES
 from autoprune.search.costs import Costs
 from autoprune.search.sentinels import WINDOWS
 from autoprune.search.spec import SearchSpec
@@ -20,8 +20,6 @@ from autoprune.search.spec import SearchSpec
 # weights, windows of 512 tokens), a container's verdict so many seconds.
 PRUNING_WINDOWS = 3.0
 SANDBOX_SECONDS = 0.5
-# An answer of a designer, before any was measured.
-ASSUMED_ANSWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
     whole = costs.plain() + repair
     asks = spec.designer.asks
-    answer = ASSUMED_ANSWER_SECONDS if asks else 0.0
+    answer = ASSUMED_ANSWER if asks else 0.0
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
     candidate = answer + SANDBOX_SECONDS + costs.windows(spec.rung_windows) + spec.promote * whole
     candidate += checks

@@ -11,6 +11,7 @@ from dataclasses import replace
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, answer_seconds, seconds_left
+from autoprune.search.designs import Round
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
 from autoprune.search.steps import (
@@ -36,7 +37,7 @@ class Race:
         self.trials = trials
         self.state = trials.state
 
-    def begin(self, entries: Sequence[Entry], questions: int) -> Course:
+    def begin(self, entries: Sequence[Entry], opened: Round) -> Course:
         """Measure what is known before the designer has answered.
 
         Few windows for all, with the proxy's repair; what these cannot judge goes to all windows at
@@ -44,10 +45,11 @@ class Race:
 
         Args:
             entries: Valid ones.
-            questions: How many are open, whose answers take time and become entries to measure.
+            opened: Questions whose answers take time and become entries to measure.
         """
         cheap = self.state.costs.cheap(self.state.rung_windows)
-        left = seconds_left(self.state) - answer_seconds(self.state, questions) - questions * cheap
+        answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
+        left = seconds_left(self.state) - answers
         direct, kept = self._direct(entries, left - len(entries) * cheap)
         others = [e for e in entries if e.alias not in direct]
         if not others or left <= kept:

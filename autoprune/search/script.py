@@ -150,7 +150,7 @@ class Script:
         known = [slot for slot in slots if slot.plan.recipe is not None]
         yield from self._designs.fill(generation, known)
         asking = self._designs.fill(generation, opened.slots, opened)
-        yield from together(asking, self.race.begin(self._valid(generation), len(opened.steps)))
+        yield from together(asking, self.race.begin(self._valid(generation), opened))
         yield from self.race.finish(self._valid(generation), generation)
         made = [e for e in self.archive.designed() if e.generation == generation]
         for entry in made:

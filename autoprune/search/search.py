@@ -121,6 +121,7 @@ class Search:
         the same cores would slow both down many times. What is decided is the same either way.
         """
         with self._lock:
+            self._advance()
             if self._reason is not None:
                 return [Done(self._reason)]
             waiting = [step for step in self._batch if step.step_id not in self._outcomes]
@@ -139,6 +140,18 @@ class Search:
         Raises:
             UsageError: If the step is not open or the outcome does not answer it.
         """
+        self.keep(step, outcome)
+        self.settle()
+
+    def keep(self, step: Step, outcome: Outcome) -> None:
+        """The first half of :meth:`record`: on record, and nothing is decided.
+
+        For a thread beside the one that reads what is known, which then stays as it is until that
+        one calls :meth:`settle`.
+
+        Raises:
+            UsageError: As :meth:`record` does.
+        """
         with self._lock:
             if isinstance(step, Done):
                 raise UsageError("the search is done; there is no outcome to record")
@@ -153,6 +166,10 @@ class Search:
             event = self._log.append("outcome", step.step_id, body)
             # What is used is what was read back, so that a resumed run sees the same.
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
+
+    def settle(self) -> None:
+        """Decide what follows from all that is on record."""
+        with self._lock:
             self._advance()
 
     # What is known
@@ -244,7 +261,8 @@ class Search:
 
     def history(self) -> list[dict[str, Any]]:
         """Every recorded step with its outcome: prompts, answers, verdicts, figures."""
-        return [event.body for event in self._log if event.kind == "outcome"]
+        with self._lock:
+            return [event.body for event in self._log if event.kind == "outcome"]
 
     def close(self) -> None:
         """Let go of the folder; nothing is lost by leaving it out."""

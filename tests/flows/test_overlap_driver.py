@@ -1,13 +1,13 @@
 """A designer elsewhere is asked beside what is measured; one on this machine never is."""
 
+import errno
 import json
 import socket
+import sqlite3
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 
-from autoprune.design.chat import ChatRequest, Message, Reply
-from autoprune.errors import PrerequisiteError
-from autoprune.search.search import Search
+from autoprune.errors import UsageError
+from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import DesignerSpec
-from autoprune.search.steps import Failed, Outcome, Propose
-from flows.asking import AT_ONCE, Asking
+from flows import searching
 from flows.cli import main
-from tasks import design, steps
+from flows.driving import Driver
+from tasks import addresses, design, steps
 from tasks.addresses import is_of_this_machine
 from tasks.design import Drafting
 from tasks.run_files import RunFiles, read_object
@@ -30,87 +29,6 @@ from tasks.state import State
 
 sys.path.append(str(Path(__file__).parents[1] / "design"))
 from chat_server import Answer, completion, obedient, serving
-
-REQUEST = ChatRequest((Message("user", "well?"),), 8, 0.0, 0)
-WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
-
-
-def questions(count: int) -> list[Propose]:
-    return [Propose(f"g1.s{n}.a0", 1, n, "explore", REQUEST) for n in range(count)]
-
-
-def test_a_few_are_asked_at_a_time_in_the_callers_context() -> None:
-    lock, now, most, who = threading.Lock(), [0], [0], set()
-
-    def ask(question: Propose) -> Outcome:
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-            who.add(WHO.get())
-        time.sleep(0.02)
-        with lock:
-            now[0] -= 1
-        return Reply(question.step_id, seconds=0.02)
-
-    token = WHO.set("the flow")
-    try:
-        found = dict(Asking(questions(11), ask).rest())
-    finally:
-        WHO.reset(token)
-    assert sorted(q.step_id for q in found) == sorted(q.step_id for q in questions(11))
-    assert all(isinstance(o, Reply) and o.text == q.step_id for q, o in found.items())
-    assert most == [AT_ONCE] and who == {"the flow"}
-
-
-def test_only_what_was_waited_for_is_charged() -> None:
-    done = threading.Event()
-
-    def ask(question: Propose) -> Outcome:
-        if question.slot:
-            done.wait(10)
-            return Failed("refused", seconds=100.0)
-        return Reply("quick", seconds=100.0)
-
-    asking = Asking(questions(2), ask)
-    early: list[Any] = []
-    while not early:
-        early += asking.arrived()
-    assert early[0][1] == Reply("quick", seconds=100.0, waited=0.0)
-    threading.Timer(0.2, done.set).start()
-    (late,) = asking.rest()
-    assert isinstance(late[1], Failed) and late[1].waited is not None
-    assert 0.1 < late[1].waited < 10.0
-
-
-def test_a_wait_is_never_longer_than_the_answer() -> None:
-    def ask(question: Propose) -> Outcome:
-        time.sleep(0.1)
-        return Reply("x", seconds=0.01)
-
-    ((_, found),) = Asking(questions(1), ask).rest()
-    assert isinstance(found, Reply) and found.waited == 0.01
-
-
-def test_answers_under_way_are_kept_when_one_cannot_be_asked() -> None:
-    asked: list[str] = []
-    failed = threading.Event()
-
-    def ask(question: Propose) -> Outcome:
-        asked.append(question.step_id)
-        if question.slot == 0:
-            failed.set()
-            raise PrerequisiteError("the designer is gone")
-        failed.wait(10)
-        time.sleep(0.05)
-        return Reply(question.step_id)
-
-    found = []
-    with pytest.raises(PrerequisiteError, match="is gone"):
-        for question, _ in Asking(questions(12), ask).rest():
-            found.append(question.step_id)
-    assert sorted(found) == sorted(set(asked) - {"g1.s0.a0"})
-    # Those under way, and none after the error.
-    assert len(asked) <= AT_ONCE
 
 
 @pytest.mark.parametrize(
@@ -123,6 +41,50 @@ def test_addresses_of_this_machine(address: str) -> None:
 @pytest.mark.parametrize("address", ["http://192.0.2.1/v1", "https://nowhere.invalid/v1"])
 def test_addresses_elsewhere(address: str) -> None:
     assert not is_of_this_machine(address)
+
+
+def test_a_machine_without_a_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", none)
+    assert not is_of_this_machine("http://192.0.2.1/v1")
+    assert is_of_this_machine("http://[::1]/v1")
+
+
+@pytest.mark.parametrize(("address", "near"), [("10.254.253.252", True), ("8.8.8.8", False)])
+def test_from_a_container_private_addresses_may_be_this_machine(
+    address: str, near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_of_this_machine(f"http://{address}:11434/v1")
+    (tmp_path / "env").touch()
+    monkeypatch.setattr(addresses, "CONTAINER_FILES", (tmp_path / "env",))
+    assert is_of_this_machine(f"http://{address}:11434/v1") is near
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "address", "elsewhere"),
+    [
+        ("on", "openai", "http://127.0.0.1:1/v1", True),
+        ("off", "openai", "http://192.0.2.1/v1", False),
+        ("on", "local", None, False),
+        ("on", "scripted", None, False),
+    ],
+)
+def test_a_variable_says_it_where_addresses_do_not(
+    said: str,
+    kind: Any,
+    address: str | None,
+    elsewhere: bool,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draft = Drafting(DesignerSpec(kind=kind, base_url=address), State(home))
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", said)
+    assert draft.elsewhere is elsewhere
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", "perhaps")
+    with pytest.raises(UsageError, match="AUTOPRUNE_OVERLAP is 'perhaps'"):
+        _ = draft.elsewhere
 
 
 @pytest.mark.parametrize(
@@ -201,10 +163,27 @@ def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
       --slots 4 --no-register -q --run asked --json""".split()
 
 
+class Inline:
+    """Workers without a cluster: what they are given is done when its answer is taken."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
+        for name, call, step, arguments in jobs:
+            self.done.append(step)
+            yield name, steps.TASKS[call]("search-asked", step, *arguments)
+
+
+@pytest.mark.parametrize("inline", [None, Inline()], ids=["here", "workers"])
 def test_a_search_asks_elsewhere_while_it_measures(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    inline: Inline | None,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
+    monkeypatch.setattr(searching, "workers", lambda *_: nullcontext(inline))
     with watched(monkeypatch, 0.2) as (url, watch):
         assert main([*words, "--base-url", url]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -220,6 +199,7 @@ def test_a_search_asks_elsewhere_while_it_measures(
         ]
     # Not each was waited for in full, and what was not is not charged.
     assert sum(waits) < 0.9 * sum(call["seconds"] for call in calls)
+    assert inline is None or any(step.startswith("C") for step in inline.done)
     assert record["spent"]["seconds"] < sum(e - b for b, e in watch.measured) + sum(waits) + 5.0
 
 
@@ -259,3 +239,38 @@ def test_an_answer_that_came_is_kept_when_a_measurement_fails(
         assert main(["resume", "asked", "-q", "--json"]) == 0
     calls = read_object(RunFiles.of(State.open(), "asked").calls)["calls"]
     assert len(calls) == len(watch.answers) > before
+
+
+def test_answers_are_on_record_whatever_fails_meanwhile(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they come, not when the measurement beside them is done: a kill would lose them."""
+    monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
+    seen: list[int] = []
+    with watched(monkeypatch, 0.0) as (url, watch):
+        measure, publish = steps.TASKS["measure"], Driver.publish
+
+        def slow(*args: Any) -> Any:
+            if str(args[1]).startswith("C") and not watch.answers:
+                time.sleep(0.5)
+                if watch.answers:
+                    # Read as another process would after a kill.
+                    folder = RunFiles.of(State.open(), "asked").folder
+                    with sqlite3.connect(f"file:{folder / LOG_FILE}?mode=ro", uri=True) as log:
+                        query = "SELECT count(*) FROM events WHERE body LIKE '%\"Reply\"%'"
+                        seen.extend(log.execute(query).fetchone())
+            return measure(*args)
+
+        def failing(driver: Driver) -> None:
+            if seen:
+                raise RuntimeError("the page is gone")
+            publish(driver)
+
+        monkeypatch.setitem(steps.TASKS, "measure", slow)
+        monkeypatch.setattr(Driver, "publish", failing)
+        assert main([*words, "--base-url", url]) == 1
+        assert "the page is gone" in capsys.readouterr().err
+        assert seen[0] >= 1
+        with Search.open(RunFiles.of(State.open(), "asked").folder) as search:
+            kept = [e for e in search.history() if e["step"]["kind"] == "Propose"]
+        assert len(kept) == len(watch.answers)

@@ -42,7 +42,7 @@ def test_what_fits_into_a_time_fits_into_its_estimate() -> None:
 def test_it_is_said_in_words_with_what_the_limits_leave_out() -> None:
     spec = make_spec(budget=Budget(candidates=900, seconds=900.0, money=1.0, price=(0.5, 2.0)))
     said = "\n".join(foreseen(spec, estimate(spec, WINDOW), 48.0))
-    assert "dense pass 0.70 s a window, 5 s an answer assumed" in said
+    assert "dense pass 0.70 s a window, 8 s an answer assumed" in said
     assert "of at most 900 candidates fit, the time ends the search" in said
     assert "900 candidates, 15:00 of work, $1" in said
     assert "loading, calibration and saving come on top (0:48 before the start)" in said

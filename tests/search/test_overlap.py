@@ -7,6 +7,7 @@ import pytest
 from synthetic import Synthetic, drive, make_spec
 
 from autoprune.design.chat import Reply
+from autoprune.errors import UsageError
 from autoprune.search import Budget, Search, SearchSpec
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import (
@@ -87,6 +88,56 @@ def test_killed_beside_an_answer_ends_the_same(tmp_path: Path) -> None:
         turn += 1
     assert (folder / LOG_FILE).exists()
     assert sorted(driver.asked) == sorted(whole.asked)
+
+
+def test_what_is_kept_decides_nothing_until_it_is_settled(tmp_path: Path) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, SPEC) as search:
+        search.overlapping = True
+        while not any(isinstance(step, Propose) for step in search.open_steps()):
+            step = search.next_step()
+            search.record(step, driver.answer(step))
+        steps, digest, spent = search.open_steps(), search.graph.digest, search.spent.seconds
+        for number, step in enumerate(steps, 1):
+            search.keep(step, driver.answer(step))
+            assert (search.graph.digest, search.spent.seconds) == (digest, spent)
+            assert len(search.history()) > number
+        with pytest.raises(UsageError, match="is not open"):
+            search.keep(steps[0], driver.answer(steps[0]))
+        search.settle()
+        assert search.graph.digest != digest
+        settled = search.graph.digest
+    # Who was killed before it was settled finds it settled.
+    with Search.open(tmp_path) as again:
+        assert again.graph.digest == settled
+
+
+def test_open_steps_settle_what_is_kept(tmp_path: Path) -> None:
+    driver = Synthetic()
+    with Search.open(tmp_path, SPEC) as search:
+        while not isinstance((steps := search.open_steps())[0], Done):
+            for step in steps:
+                search.keep(step, driver.answer(step))
+        assert search.finished == "candidates"
+
+
+def test_answers_of_one_round_share_their_wait(tmp_path: Path) -> None:
+    with Search.open(tmp_path, SPEC) as search:
+        search.overlapping = True
+        driver, rounds = Synthetic(), 0
+        while not isinstance((steps := search.open_steps())[0], Done):
+            asked, before = [s for s in steps if isinstance(s, Propose)], len(search.entries)
+            for step in steps:
+                outcome = driver.answer(step)
+                if isinstance(outcome, Reply):
+                    wait = 6.0 if step is asked[0] else 0.0
+                    outcome = replace(outcome, seconds=9.0, waited=wait)
+                search.record(step, outcome)
+            fresh = [entry for entry in search.entries[before:] if entry.tokens]
+            if len(asked) > 1 and fresh:
+                rounds += 1
+                assert {entry.seconds for entry in fresh} == {6.0 / len(asked)}
+        assert rounds
 
 
 def timed(spec: SearchSpec, folder: Path, waited: float | None) -> Search:
