@@ -36,7 +36,10 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty MLflow database; making one takes seconds, copying it none."""
     state = State.open(tmp_path_factory.mktemp("store"))
-    Tracker(state).client.search_experiments()
+    # MLflow names its store in the environment, where a test before this one may have left another.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Tracker(state).client.search_experiments()
     return state.tracking_database
 
 
