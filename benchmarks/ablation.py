@@ -21,7 +21,7 @@ from autoprune.search.paired import paired_difference
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
 from benchmarks.measured import OUT
 from benchmarks.searching import is_finished, run_search
-from benchmarks.table import publish
+from benchmarks.table import change_text, publish
 
 METHODS = ("gcot", "none", "list", "genetic", "random")
 BASELINES = (
@@ -136,11 +136,7 @@ def interval(values: Sequence[float]) -> str:
 def against(pairs: Sequence[tuple[float, float]]) -> str:
     """Mean change of perplexity over gcot's with its interval; above 0: gcot is better."""
     found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-    centre = f"{100 * found.perplexity_change:+.1f} %"
-    if found.windows < 2:
-        return centre
-    low, high = (100 * math.expm1(min(v, 50.0)) for v in (found.low, found.high))
-    return f"{centre} [{low:+.1f}, {high:+.1f}]"
+    return change_text(found)
 
 
 def mean(values: Sequence[float]) -> float:

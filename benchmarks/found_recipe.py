@@ -12,7 +12,6 @@ recipe differs from the found one on the sealed windows of its model, paired, wi
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +43,7 @@ from benchmarks.known import Known
 from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
-from benchmarks.table import Goal, publish
+from benchmarks.table import Goal, change_text, publish
 from tasks.measure import prepare, pruned
 from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench
@@ -151,10 +150,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
     losses = [row.pop("nll") for row in rows]
     found = next(nll for row, nll in zip(rows, losses, strict=True) if row["recipe"] == "found")
     for row, nll in zip(rows, losses, strict=True):
-        difference = paired_difference(nll, found)
-        ends = (math.expm1(difference.low), math.expm1(difference.high))
-        low, high = (f"{100 * end:+.1f}" for end in ends)
-        change = f"{100 * difference.perplexity_change:+.1f} % [{low}, {high}]"
+        change = change_text(paired_difference(nll, found))
         row["against the found"] = "-" if row["recipe"] == "found" else change
 
 

@@ -1,6 +1,7 @@
 """A benchmark's result: a Markdown table with what it was measured on, and the same as JSON."""
 
 import json
+import math
 import os
 import platform
 import shlex
@@ -12,7 +13,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from autoprune.search.paired import Difference
 from benchmarks.measured import OUT, commit
+
+
+def change_text(found: Difference) -> str:
+    """Change of perplexity with its interval, in percent; a single pair has none."""
+    centre = f"{100 * found.perplexity_change:+.1f} %"
+    if found.windows < 2:
+        return centre
+    low, high = (100 * math.expm1(min(v, 50.0)) for v in (found.low, found.high))
+    return f"{centre} [{low:+.1f}, {high:+.1f}]"
 
 
 @dataclass(frozen=True)

@@ -90,25 +90,20 @@ class Driver:
         """Do all that may be done now, and yield each step whose outcome is on record."""
         open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
         asked = [step for step in open_steps if isinstance(step, Propose)]
-        others = [step for step in open_steps if not isinstance(step, Propose)]
-        if not self.search.overlapping:
-            for question in asked:
-                console.report(self._progress(f"{question.operator}: asking the designer"))
-                self.search.keep(question, self._ask(question))
-                yield question
-            yield from self._worked(others)
+        if not asked or not self.search.overlapping:
+            yield from self._worked(open_steps)
             return
+        others = [step for step in open_steps if not isinstance(step, Propose)]
         with Asking(asked, self._ask, self.search.keep) as asking:
             for step in self._worked(others):
                 yield step
                 yield from asking.arrived()
-            if asked:
-                console.report(self._progress("waiting for the designer"))
+            console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
 
-    def _worked(self, todo: Sequence[Validate | Measure | Seal]) -> Iterator[WorkStep]:
-        """Here, one after the other, or all at once where there are workers."""
-        jobs = [(step, *steps.call_of(step)) for step in todo if not isinstance(step, Seal)]
+    def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
+        """Here, one after the other, or all at once where there are workers that can."""
+        jobs = [(s, *steps.call_of(s)) for s in todo if isinstance(s, Validate | Measure)]
         if self.workers is None or len(jobs) < len(todo):
             for step in todo:
                 self.search.keep(step, self._execute(step))
@@ -176,8 +171,11 @@ class Driver:
             )
         return self._mirrored
 
-    def _execute(self, step: Validate | Measure | Seal) -> Outcome:
+    def _execute(self, step: WorkStep) -> Outcome:
         match step:
+            case Propose():
+                console.report(self._progress(f"{step.operator}: asking the designer"))
+                return self._ask(step)
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
             case Measure():

@@ -68,7 +68,7 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
     found = driver.search
     with opened(bench), drafting(driver.run_id, draft):
         if found.finished is None:
-            _check_early(bench, draft)
+            _check_early(found, bench, draft)
         facts = _prepare(driver, bench, draft)
         console.screen().event(
             f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
@@ -80,7 +80,6 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
                 console.screen().event(line)
         console.screen().mute(console.INNER_STAGES)
         sheet = bench_sheet(bench, params.shared_store)
-        found.overlapping = draft.elsewhere
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
@@ -90,14 +89,15 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
         _keep(driver)
 
 
-def _check_early(bench: SearchBench, draft: Drafting) -> None:
-    """Find out what is missing before minutes of work, not after."""
+def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
+    """Find out what is missing before minutes of work, not after, and where the designer is."""
     if bench.designs_in == "docker":
         bench.sandbox  # noqa: B018 (opening it is the check)
     draft.check()
     if draft.seen is not None:
         console.screen().event(f"designer: {draft.seen}")
-    if draft.elsewhere:
+    found.overlapping = draft.elsewhere
+    if found.overlapping:
         console.screen().event("it answers on another machine and is asked beside measurements")
 
 

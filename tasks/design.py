@@ -70,8 +70,8 @@ class Drafting:
         """What ``auto`` means here."""
         if self.spec.kind != "auto":
             return self.spec.kind
-        named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
-        return "openai" if named or os.environ.get("OPENAI_API_KEY") else "local"
+        named = self._address or os.environ.get("OPENAI_API_KEY")
+        return "openai" if named else "local"
 
     @property
     def elsewhere(self) -> bool:
@@ -83,10 +83,16 @@ class Drafting:
             UsageError: If that variable is neither on nor off.
         """
         said = chosen(OVERLAP_VARIABLE)
-        if self.kind != "openai" or said is not None:
-            return self.kind == "openai" and bool(said)
-        named = self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
-        return not (named and is_of_this_machine(named))
+        if self.kind != "openai":
+            return False
+        if said is not None:
+            return said
+        return not (self._address and is_of_this_machine(self._address))
+
+    @property
+    def _address(self) -> str | None:
+        """Of the endpoint; None: OpenAI's own."""
+        return self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
     @property
     def designer(self) -> "Designer":

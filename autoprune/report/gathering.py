@@ -46,6 +46,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     talks = _conversations(search)
     known = {entry.alias: entry for entry in search.entries}
     graph, (correlation, pairs) = search.graph, search.rung_correlation
+    layers, masks = search.layer_correlation
     lessons = search.lessons
     return replace(
         report,
@@ -53,8 +54,8 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         margins=tuple(_margin(margin) for margin in search.margins),
         rung_correlation=correlation,
         rung_pairs=pairs,
-        layer_correlation=search.layer_correlation[0],
-        layer_pairs=search.layer_correlation[1],
+        layer_correlation=layers,
+        layer_pairs=masks,
         checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
         nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),

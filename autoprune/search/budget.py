@@ -127,5 +127,5 @@ def _least_seconds(state: State) -> float:
     More is measured only where it fits, see :class:`Purse`.
     """
     costs = state.costs
-    answers = state.asking_seconds / state.generation
+    answers = answer_seconds(state, state.spec.slots)
     return answers + state.spec.slots * costs.cheap(state.rung_windows) + costs.plain()

@@ -62,17 +62,17 @@ class Slot:
 
 @dataclass(frozen=True)
 class Round:
-    """The first questions of a generation, written before anything of it is on record.
+    """Slots with their first questions, written before anything of the generation is on record.
 
     Args:
-        slots: Whose questions they are.
-        steps: The questions, that for a lesson among them.
+        slots: Who is filled.
+        steps: Their questions, that for a lesson among them; slots with a recipe need none.
         pair: What the lesson is to be learnt from: a better and a worse entry.
     """
 
     slots: Sequence[Slot]
-    steps: Sequence[WorkStep]
-    pair: tuple[Entry, Entry] | None
+    steps: Sequence[WorkStep] = ()
+    pair: tuple[Entry, Entry] | None = None
 
 
 class Designs:
@@ -106,16 +106,9 @@ class Designs:
             steps.append(Propose(f"g{generation}.lesson", generation, 0, "reflect", request))
         return Round(asked, steps, pair)
 
-    def fill(self, generation: int, slots: Sequence[Slot], opened: Round | None = None) -> Course:
-        """Ask, read and validate, with repairs, until each slot has what it can have.
-
-        Args:
-            generation: Their generation.
-            slots: Who needs no answer, or has its first question in ``opened``.
-            opened: Questions to begin with; None: there are none.
-        """
-        active, pair = list(slots), opened.pair if opened else None
-        steps = list(opened.steps) if opened else []
+    def fill(self, generation: int, opened: Round) -> Course:
+        """Ask, read and validate, with repairs, until each slot has what it can have."""
+        active, steps, pair = list(opened.slots), opened.steps, opened.pair
         # One attempt more than repairs, since a duplicate is replaced without asking again.
         for attempt in range(self.spec.repairs + 2):
             if attempt > 0:
@@ -294,15 +287,8 @@ class Designs:
 
 def _with_even_waits(outcomes: Outcomes) -> Outcomes:
     """Answers of one round share what was waited for them: which came first is chance."""
-    waits = [
-        o.waited
-        for o in outcomes.values()
-        if isinstance(o, Reply | Failed) and o.waited is not None
-    ]
-    if len(waits) < len(outcomes) or not waits:
+    answers = {key: o for key, o in outcomes.items() if isinstance(o, Reply | Failed)}
+    waits = [o.waited for o in answers.values() if o.waited is not None]
+    if not waits or len(waits) < len(outcomes):
         return outcomes
-    each = sum(waits) / len(waits)
-    return {
-        key: replace(o, waited=each) if isinstance(o, Reply | Failed) else o
-        for key, o in outcomes.items()
-    }
+    return {key: replace(o, waited=sum(waits) / len(waits)) for key, o in answers.items()}

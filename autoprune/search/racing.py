@@ -44,14 +44,15 @@ class Race:
         once, as far as the time lasts.
 
         Args:
-            entries: Valid ones.
+            entries: Of the generation so far; those that are valid race.
             opened: Questions whose answers take time and become entries to measure.
         """
         cheap = self.state.costs.cheap(self.state.rung_windows)
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
-        direct, kept = self._direct(entries, left - len(entries) * cheap)
-        others = [e for e in entries if e.alias not in direct]
+        valid = [e for e in entries if e.status == "valid"]
+        direct, kept = self._direct(valid, left - len(valid) * cheap)
+        others = [e for e in valid if e.alias not in direct]
         if not others or left <= kept:
             others = []
         yield from together(self._cheap_rung(others), self._whole(list(direct.values())))
@@ -62,7 +63,7 @@ class Race:
         On the way to all of them a lap stops those that are clearly behind.
 
         Args:
-            entries: Valid ones, measured by :meth:`begin` or not yet.
+            entries: Of the generation; those race that are valid or were measured by :meth:`begin`.
             generation: Seeds the lot of promotion.
         """
         fresh = [e for e in entries if e.status == "valid"]

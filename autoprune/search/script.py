@@ -14,7 +14,7 @@ from autoprune.design.prompts import Prompts
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import reason_to_stop
-from autoprune.search.designs import SPARE, Designs, Slot
+from autoprune.search.designs import SPARE, Designs, Round, Slot
 from autoprune.search.moves import recipe_key
 from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.racing import Race
@@ -147,12 +147,12 @@ class Script:
         slots = [Slot(plan) for plan in plans]
         opened = self._designs.open_round(generation, slots)
         # What is known already is measured beside the questions, by a driver that can.
-        known = [slot for slot in slots if slot.plan.recipe is not None]
+        known = Round([slot for slot in slots if slot.plan.recipe is not None])
         yield from self._designs.fill(generation, known)
-        asking = self._designs.fill(generation, opened.slots, opened)
-        yield from together(asking, self.race.begin(self._valid(generation), opened))
-        yield from self.race.finish(self._valid(generation), generation)
-        made = [e for e in self.archive.designed() if e.generation == generation]
+        asking = self._designs.fill(generation, opened)
+        yield from together(asking, self.race.begin(self._made(generation), opened))
+        made = self._made(generation)
+        yield from self.race.finish(made, generation)
         for entry in made:
             self.trials.refresh(entry)
         self._learn(made, best)
@@ -161,10 +161,8 @@ class Script:
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
 
-    def _valid(self, generation: int) -> list[Entry]:
-        """Entries of the generation that passed, or passed and were measured already."""
-        made = [e for e in self.archive.designed() if e.generation == generation]
-        return [e for e in made if e.status in ("valid", "measured")]
+    def _made(self, generation: int) -> list[Entry]:
+        return [e for e in self.archive.designed() if e.generation == generation]
 
     # Learning
 

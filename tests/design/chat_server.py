@@ -48,6 +48,17 @@ def obedient(body: dict[str, Any]) -> Answer:
     return completion("Red.")
 
 
+def length_of(body: dict[str, Any]) -> int:
+    """Characters of a request's messages; the canary's questions have fewer than 400."""
+    return sum(len(message["content"]) for message in body["messages"])
+
+
+def formula_for(body: dict[str, Any]) -> Answer:
+    """An answer of a designer, another one for prompts of another length."""
+    exponent = 0.3 + length_of(body) % 97 / 97
+    return completion(f"because: roots\nmetric: abs(W) * x_norm ** {{{exponent:.3f}}}")
+
+
 @contextmanager
 def serving(answer: Callable[[dict[str, Any]], Answer]) -> Iterator[ChatServer]:
     chat = ChatServer(answer)

@@ -28,7 +28,7 @@ from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
 sys.path.append(str(Path(__file__).parents[1] / "design"))
-from chat_server import Answer, completion, obedient, serving
+from chat_server import Answer, formula_for, length_of, obedient, serving
 
 
 @pytest.mark.parametrize(
@@ -131,16 +131,13 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
     watch, measure = Watch(), steps.TASKS["measure"]
 
     def answer(body: dict[str, Any]) -> Answer:
-        length = sum(len(message["content"]) for message in body["messages"])
-        if length < 400:
+        if length_of(body) < 400:
             # The canary's questions are short.
             return obedient(body)
         began = time.monotonic()
         time.sleep(seconds)
         watch.answers.append((began, time.monotonic()))
-        return completion(
-            f"because: roots\nmetric: abs(W) * x_norm ** {{{0.3 + length % 97 / 97:.3f}}}"
-        )
+        return formula_for(body)
 
     def timed(*args: Any) -> Any:
         began = time.monotonic()

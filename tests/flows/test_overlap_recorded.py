@@ -3,54 +3,39 @@
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from started_command import NOISE, record_by_prefect, start
 
 sys.path.append(str(Path(__file__).parents[1] / "design"))
-from chat_server import Answer, completion, obedient, serving
-
-NOISE = ("Traceback", "prefect", "Prefect", "ERROR", "WARNING", "Warning", "httpx")
+from chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
 
 
 def answer(body: dict[str, Any]) -> Answer:
-    length = sum(len(message["content"]) for message in body["messages"])
-    if length < 400:
+    if length_of(body) < 400:
         return obedient(body)
     time.sleep(1.0)
-    return completion(
-        f"because: roots\nmetric: abs(W) * x_norm ** {{{0.3 + length % 97 / 97:.3f}}}"
-    )
+    return formula_for(body)
 
 
 @pytest.fixture
 def words(
     tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    monkeypatch.delenv("AUTOPRUNE_PREFECT")
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        monkeypatch.delenv(name)
+    record_by_prefect(monkeypatch)
     return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
       --base-url http://designer.invalid/v1 --samples 4 --seqlen 48 --windows 4 --rung-windows 2
       --sealed-windows 3 --candidates 4 --slots 4 --no-register --run asked --json""".split()
 
 
-def start(words: list[str], proxy: str) -> "subprocess.Popen[str]":
-    """A command whose designer is behind a proxy, and so on no address of this machine."""
-    apart = {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": "127.0.0.1,localhost"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | apart,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def behind(chat: ChatServer) -> dict[str, str]:
+    """Puts the designer behind a proxy, and so on no address of this machine."""
+    proxy = chat.url.removesuffix("/v1")
+    return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": "127.0.0.1,localhost"}
 
 
 def task_runs(home: Path) -> list[tuple[str, str, str, str]]:
@@ -65,7 +50,7 @@ def task_runs(home: Path) -> list[tuple[str, str, str, str]]:
 
 def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> None:
     with serving(answer) as chat:
-        process = start(words, chat.url.removesuffix("/v1"))
+        process = start(words, behind(chat))
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert '"candidates": 4' in out
@@ -86,13 +71,13 @@ def test_ctrl_c_waits_for_no_answer(words: list[str], home: Path) -> None:
     begun: list[float] = []
 
     def slow(body: dict[str, Any]) -> Answer:
-        if sum(len(message["content"]) for message in body["messages"]) > 400:
+        if length_of(body) > 400:
             begun.append(time.monotonic())
             time.sleep(25)
         return obedient(body)
 
     with serving(slow) as chat:
-        process = start(words, chat.url.removesuffix("/v1"))
+        process = start(words, behind(chat))
         deadline = time.monotonic() + 200
         while not begun and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)

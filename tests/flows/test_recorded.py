@@ -4,39 +4,24 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import started_command
+from started_command import NOISE, record_by_prefect
 
 from tasks.state import model_slug
 
 Command = Callable[..., "subprocess.Popen[str]"]
-NOISE = ("Traceback", "prefect", "Prefect", "ERROR", "WARNING", "Warning", "httpx")
 
 
 @pytest.fixture
 def start(home: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Start a command of its own session, as a terminal does."""
-    monkeypatch.delenv("AUTOPRUNE_PREFECT")
-    names = [name for name in os.environ if name.startswith("PREFECT_")]
-    for name in names:
-        monkeypatch.delenv(name)
-
-    def run(*words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # A shell's background jobs inherit an ignored SIGINT.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-
-    return run
+    record_by_prefect(monkeypatch)
+    return lambda *words: started_command.start(list(words))
 
 
 def recorded(home: Path, table: str) -> list[tuple[str, str]]:
