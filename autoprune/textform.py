@@ -1,12 +1,16 @@
 """Named choices with parameters as one line of text: ``sdsa:strength=0.2,level=projection``."""
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from autoprune.errors import UsageError
+
+# Whole numbers beyond it are no count of anything, and some too large to become a float.
+LARGEST_WHOLE = 10**9
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,8 @@ def _parse(title: str, key: str, text: str, hint: Any) -> Any:
             value = number(text)
         except ValueError:
             value = None
-        if value is not None and abs(value) < float("inf"):
+        whole = number is int
+        if value is not None and (abs(value) <= LARGEST_WHOLE if whole else math.isfinite(value)):
             return value
-        wanted = "a whole number" if number is int else "a number"
-    raise UsageError(f"{title}: {key}={text!r} is not understood; use {wanted}")
+        wanted = f"a whole number up to {LARGEST_WHOLE}" if whole else "a number"
+    raise UsageError(f"{title}: {key}={text[:40]!r} is not understood; use {wanted}")

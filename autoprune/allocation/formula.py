@@ -15,7 +15,10 @@ from autoprune.allocation.sdsa import bounded_tilt
 from autoprune.allocation.shape import skewness, tail_quantile
 from autoprune.errors import UsageError
 
-LONGEST_FORMULA = 200
+# Parts and not characters, since another way to write it, or other numbers, must fit as well.
+MOST_PARTS = 100
+# More than the longest canonical text of so many parts.
+LONGEST_FORMULA = 1000
 OUTLIER_FACTOR = 5.0
 
 DESCRIPTORS: dict[str, str] = {
@@ -96,6 +99,13 @@ def parse_allocation(text: str) -> ast.expr:
             found = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             found = None
+    if found is not None:
+        parts = sum(isinstance(node, ast.expr) for node in ast.walk(found))
+        if parts > MOST_PARTS:
+            raise UsageError(
+                f"allocation formula {text[:60]!r} has {parts} numbers, names, signs and calls; at "
+                f"most {MOST_PARTS}, write a shorter one"
+            )
     if found is None or not _allowed(found):
         raise UsageError(
             f"allocation formula {text[:60]!r} is not understood; write numbers, "

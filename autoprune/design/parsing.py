@@ -19,6 +19,11 @@ LONGEST_ANSWER = 20_000
 LONGEST_SOURCE = 8_000
 LONGEST_LINE = 200
 LONGEST_DETAIL = 400
+LONGEST_ALLOCATION = 400
+# What the sandbox's screen lets through; what reads code here is recursive.
+DEEPEST_CODE = 100
+# Longer ones have no decimal text in Python, and no place in a tensor.
+LONGEST_WHOLE_BITS = 1024
 
 NAMES = ("because", "expect", "metric", "group", "allocation", "repair", "solver", "lesson")
 FIELD = re.compile(
@@ -26,6 +31,8 @@ FIELD = re.compile(
 )
 EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
+
+TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into steps"
 
 Language = Literal["expression", "python", "both"]
 
@@ -256,6 +263,12 @@ def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
     families = [family(text) for text in form.allocations]
     if family(wanted) not in families:
         return Unreadable("bad_choice", f"allocation is one of: {', '.join(form.allocations)}")
+    if len(wanted) > LONGEST_ALLOCATION:
+        return Unreadable(
+            "bad_choice",
+            f"the allocation has {len(wanted)} characters; at most {LONGEST_ALLOCATION}, "
+            "write a shorter one",
+        )
     try:
         return canonical_allocation(wanted)
     except UsageError as error:
@@ -293,11 +306,34 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
 
 def _tree(source: str) -> ast.Module | Unreadable:
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
     except SyntaxError as error:
         return Unreadable("bad_code", f"line {error.lineno}: {error.msg}")
-    except (ValueError, RecursionError, MemoryError) as error:
+    except ValueError as error:
         return Unreadable("bad_code", f"unreadable code: {type(error).__name__}")
+    except (RecursionError, MemoryError):
+        # Where Python gives up depends on who called; prompts that quote this must not.
+        return Unreadable("bad_code", TOO_DEEP)
+    return _fault(tree) or tree
+
+
+def _fault(tree: ast.Module) -> Unreadable | None:
+    """What keeps parsed code from being compared and shown; goes level by level, never deep."""
+    level: list[ast.AST] = [tree]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > DEEPEST_CODE:
+            return Unreadable("bad_code", TOO_DEEP)
+        for node in level:
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, int):
+                continue
+            bits = node.value.bit_length()
+            if bits > LONGEST_WHOLE_BITS:
+                detail = f"a whole number of {bits} bits; at most {LONGEST_WHOLE_BITS}"
+                return Unreadable("bad_code", f"line {node.lineno}: {detail}, write a smaller one")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return None
 
 
 class _Renamed(ast.NodeTransformer):

@@ -13,6 +13,7 @@ Ranges = Mapping[str, Mapping[str, Range]]
 # Beside the ranges that may be tuned: whole numbers, and what each of them costs minutes.
 LIMITS: Ranges = {EBFT: {"epochs": (1, 4)}}
 DIGITS = (1, 2, 5)
+LONGEST_REPAIR = 200
 
 
 def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
@@ -27,6 +28,10 @@ def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
         UsageError: If it is none of them, or a number is out of bounds; one line.
     """
     choices = f"repair is one of: {', '.join(allowed)}"
+    if len(text) > LONGEST_REPAIR:
+        raise UsageError(
+            f"the repair has {len(text)} characters; at most {LONGEST_REPAIR}; {choices}"
+        )
     try:
         wanted = build_solver(text)
     except UsageError as error:

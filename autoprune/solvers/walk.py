@@ -72,22 +72,30 @@ class Walk(Solver):
         """
         if not rest.strip():
             return cls()
-        if rest.strip().partition(":")[0] == WALK:
+        first, before, last = _ends(rest)
+        if first == WALK:
             raise UsageError(
                 f"solver {WALK!r} needs the repair that walks, not {rest.strip()!r}; "
                 f"write {WALK}:mrp or {WALK}:dsnot+mrp"
             )
-        before, _, last = rest.strip().rpartition("+")
-        name, _, values = last.strip().partition(":")
+        name, _, values = last.partition(":")
         if name != EBFT:
             return cls(build_solver(rest))
-        inner = build_solver(before) if before else Plain()
-        if isinstance(inner, Walk):
+        # Before it is built, as each further one would be built by a call from here.
+        if _ends(before)[2].partition(":")[0] == EBFT:
             raise UsageError(
                 f"solver {rest.strip()!r} names {EBFT} twice; name it once, at the end"
             )
+        inner = build_solver(before) if before else Plain()
         return cls(inner, Ebft.from_text(values))
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
         """The inner repair's proposal."""
         return self.inner.solve(problem)
+
+
+def _ends(text: str) -> tuple[str, str, str]:
+    """Name of the first repair in a text, all that stands before the last one, the last one."""
+    first = text.partition("+")[0].partition(":")[0].strip()
+    before, _, last = text.rpartition("+")
+    return first, before.strip(), last.strip()

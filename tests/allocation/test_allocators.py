@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ALLOCATORS, ModelContext, allocate, build_allocator
+from autoprune.allocation.formula import with_numbers
 from autoprune.allocation.selection import auto_grid, choose_allocator
 from autoprune.errors import UnknownNameError, UsageError
 
@@ -295,16 +296,26 @@ def test_formula_tells_matrices_of_one_block_apart_and_meets_the_budget() -> Non
         *(
             "1j",
             "abs(depth, 1)",
-            "(" * 150 + "1" + ")" * 150,
+            "(" * 600 + "1" + ")" * 600,
             "depth[0]",
             "1e300 * depth",
-            "x" * 300,
+            "x" * 3000,
         ),
     ],
 )
 def test_formula_refuses_everything_else(text: str) -> None:
     with pytest.raises(UsageError, match="is not understood"):
         build_allocator(f"formula:{text}")
+
+
+def test_a_long_formula_reads_back_and_a_longer_one_is_refused() -> None:
+    shortest = "+".join(["-9"] * 33)
+    text = build_allocator(f"formula:{shortest}").text
+    assert len(text) > len(shortest) and build_allocator(text).text == text
+    longer = with_numbers(text.partition(":")[2], [0.000123456] * 33)
+    assert build_allocator(f"formula:{longer}").text == f"formula:{longer}"
+    with pytest.raises(UsageError, match="has 101 numbers, names, signs and calls; at most 100"):
+        build_allocator("formula:" + "+".join(["1"] * 51))
 
 
 def test_the_grid_of_auto_is_canonical_and_starts_with_uniform() -> None:
