@@ -90,6 +90,8 @@ def spec_of(method: str, seed: int, args: argparse.Namespace) -> SearchSpec:
         solvers=tuple(args.solvers),
         baselines=tuple(b for b in BASELINES if b.solver is None or b.solver in args.solvers),
         sentinel_every=0,
+        # A mutation in a duplicate's place would be the search's work, not the designer's.
+        replace_duplicates=method != "list",
     )
 
 
@@ -115,9 +117,9 @@ def row_of(method: str, cells: dict[tuple[str, int], dict[str, Any]]) -> dict[st
 
 
 def ratio(cell: dict[str, Any], part: str) -> float | None:
-    """Perplexity of the best by Wanda's; 1 where nothing beat it."""
+    """Perplexity of the best by Wanda's; 1 where nothing beat it, None where one has none."""
     base = cell[f"reference_{part}"]
-    if base is None:
+    if base is None or (cell["best"] is not None and cell[part] is None):
         return None
     return float((cell[part] or base) / base)
 

@@ -153,8 +153,8 @@ def _local_designer(state: State, ask: bool) -> str:
 
         draft = Drafting(DesignerSpec(kind="local"), state)
         try:
-            draft.designer  # noqa: B018 (opening it is the check)
-            seen = draft.seen
+            draft.designer()
+            seen = draft.seen[0]
         finally:
             draft.close()
     served = f"served by xllamacpp {version('xllamacpp')}"

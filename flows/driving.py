@@ -17,6 +17,7 @@ from autoprune.search.steps import (
     Outcome,
     Propose,
     Seal,
+    Sealed,
     Validate,
     WorkStep,
     outcome_from_json,
@@ -187,7 +188,13 @@ class Driver:
                 self.files.add_facts(**note_look(self.bench_id, self.run_id))
                 dense = measure_dense(self.bench_id, SEALED)
                 self.files.add_facts(dense_sealed_perplexity=dense["perplexity"])
-        return steps.do(self.bench_id, step)
+        outcome = steps.do(self.bench_id, step)
+        if isinstance(outcome, Sealed):
+            for alias, failed in outcome.failures.items():
+                console.screen().event(
+                    f"{alias} has no sealed figure: {failed.code} ({failed.detail}); it is left out"
+                )
+        return outcome
 
     def _progress(self, note: str) -> Progress:
         budget = self.search.spec.budget.candidates

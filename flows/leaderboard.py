@@ -66,7 +66,7 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
         *((f"{name}\n{recipe}".rstrip(),) if narrow else (name, recipe)),
         _figure(entry["perplexity"]),
         "–" if change is None else _change(change),
-        _figure(entry["sealed_perplexity"]),
+        "failed" if entry.get("sealed_failure") else _figure(entry["sealed_perplexity"]),
         *(() if narrow else ("–" if sparsity is None else f"{sparsity:.2%}",)),
         escape(entry["verdict"] + (f": {entry['code']}" if entry["code"] else "")),
     )
@@ -89,6 +89,7 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "perplexity": _number(entry["perplexity"]),
             "change_vs_wanda": _number(entry["change_vs_wanda"]),
             "sealed_perplexity": _number(entry["sealed_perplexity"]),
+            "sealed_failure": entry.get("sealed_failure", ""),
             "draws": entry.get("draws", []),
             "elsewhere": entry.get("curve", []),
             "kl": entry.get("kl"),

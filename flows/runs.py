@@ -1,5 +1,7 @@
 """Which run a command means, and the settings a run was started with."""
 
+from pathlib import Path
+
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.storage import write_json
 from flows.params import SearchParams, checked
@@ -30,6 +32,20 @@ def find_run(state: State, name: str | None) -> str:
 def save_params(state: State, run_id: str, params: SearchParams) -> None:
     """Keep the settings of a run, so that ``autoprune resume`` finds them."""
     write_json(RunFiles.of(state, run_id).params, params.to_json() | {"run": run_id})
+
+
+def template_folder(state: State, run_id: str, params: SearchParams) -> Path | None:
+    """The folder of prompt templates to open a run with; None: the copy that it keeps, if any.
+
+    The folder that a run was started with is read once: until the run is resumed it may be edited
+    or gone, and a relative path may lead elsewhere. Another folder is compared with the copy.
+    """
+    files = RunFiles.of(state, run_id)
+    if files.log.exists() and files.params.exists() and files.templates.is_dir():
+        started = read_object(files.params).get("prompts")
+        if params.prompts == started:
+            return None
+    return params.prompt_folder
 
 
 def saved_params(state: State, run_id: str) -> SearchParams:

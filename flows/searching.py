@@ -15,7 +15,7 @@ from flows.foreseeing import foreseen, paid
 from flows.leaderboard import rows
 from flows.params import SearchParams
 from flows.runners import workers
-from flows.runs import save_params
+from flows.runs import save_params, template_folder
 from flows.stopping import stopping_well
 from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
@@ -41,7 +41,8 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     state = State.open()
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
-    with Search.open(files.folder, params.spec(), prompts=params.prompt_folder) as found:
+    templates = template_folder(state, run_id, params)
+    with Search.open(files.folder, params.spec(), prompts=templates) as found:
         save_params(state, run_id, params)
         bench = SearchBench(
             f"search-{run_id}",
@@ -83,9 +84,9 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
-        if draft.seen is not None:
-            files = driver.files
-            files.add_facts(designer=draft.label, designer_answers=draft.seen.to_json())
+        if draft.seen:
+            seen_answers = [canary.to_json() for canary in draft.seen]
+            driver.files.add_facts(designer=draft.label, designer_answers=seen_answers)
         _keep(driver)
 
 
@@ -94,8 +95,8 @@ def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
     if bench.designs_in == "docker":
         bench.sandbox  # noqa: B018 (opening it is the check)
     draft.check()
-    if draft.seen is not None:
-        console.screen().event(f"designer: {draft.seen}")
+    for canary in draft.seen:
+        console.screen().event(f"designer: {canary}")
     found.overlapping = draft.elsewhere
     if found.overlapping:
         console.screen().event("it answers on another machine and is asked beside measurements")
@@ -133,6 +134,7 @@ def _keep(driver: Driver) -> None:
             best.recipe.to_json(),
             best.measurement.mask_digest,
             found.spent.seconds,
+            best.unsealed,
         )
         console.screen().event(
             f"{best.alias} saved: {kept['zeros']:,} of {kept['prunable']:,} weights are zero "

@@ -57,7 +57,7 @@ def designer_calls(
                 "step": step["step_id"],
                 "operator": step["operator"],
                 "candidate": names.get(step["step_id"], ""),
-                "designer": designer,
+                "designer": _asked(designer, step["request"].get("model")),
                 "messages": step["request"]["messages"],
                 "temperature": step["request"]["temperature"],
                 "constraint": outcome.get("constraint", ""),
@@ -71,6 +71,12 @@ def designer_calls(
             }
         )
     return found
+
+
+def _asked(designer: str, model: str | None) -> str:
+    """Who was asked one question, where a run's designer has several models."""
+    kind, _, names = designer.partition(": ")
+    return f"{kind}: {model or names.partition(', ')[0]}" if names else designer
 
 
 def call_totals(

@@ -47,7 +47,7 @@ class Drafting:
         script: Answers of the scripted designer.
         target: Reference of the model that is pruned, which the designer ``self`` asks.
 
-    ``seen`` is what the canary saw, once there is a server.
+    ``seen`` is what the canary saw of each model that was opened, the first one first.
     """
 
     def __init__(
@@ -62,8 +62,9 @@ class Drafting:
         self.script = script
         self.target = target
         self._server: Any = None
-        self._designer: Designer | None = None
-        self.seen: Canary | None = None
+        # By model; the first or only one has no name here.
+        self._designers: dict[str | None, Designer] = {}
+        self.seen: list[Canary] = []
 
     @property
     def kind(self) -> str:
@@ -94,24 +95,28 @@ class Drafting:
         """Of the endpoint; None: OpenAI's own."""
         return self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
-    @property
-    def designer(self) -> "Designer":
-        """The designer, started when needed.
+    def designer(self, model: str | None = None) -> "Designer":
+        """A designer, started when needed.
+
+        Args:
+            model: Which of several; None: the first or only one.
 
         Raises:
             PrerequisiteError: If it cannot be reached or made; says what to install or set.
-            UsageError: If this kind asks nobody.
+            UsageError: If this kind asks nobody, or has one model only.
         """
-        if self._designer is None:
-            self._designer = self._open()
-        return self._designer
+        key = None if model == self.spec.model else model
+        if key not in self._designers:
+            self._designers[key] = self._open(key)
+        return self._designers[key]
 
     @property
     def label(self) -> str:
         """Who designs, for the record."""
-        if self._designer is not None:
-            return f"{self.kind}: {self._designer.name}"
-        return f"{self.kind}: {self.spec.model}" if self.spec.model else self.kind
+        opened = self._designers.get(None)
+        first = self.spec.model if opened is None else opened.name
+        names = [name for name in (first, *self.spec.also_models) if name]
+        return f"{self.kind}: {', '.join(names)}" if names else self.kind
 
     def check(self) -> None:
         """Find out early whether the designer can be had; a local server is not started yet.
@@ -120,6 +125,11 @@ class Drafting:
             PrerequisiteError: If an endpoint does not answer, or packages are missing.
             UsageError: If a script is missing, or this kind asks nobody.
         """
+        if self.spec.also_models and self.kind in ON_THIS_MACHINE:
+            raise UsageError(
+                f"the designer {self.kind} serves one model and not also "
+                f"{', '.join(self.spec.also_models)}; name one, or an endpoint that has several"
+            )
         if self.kind == "local" and self.spec.model is None:
             from autoprune.design import local
 
@@ -127,7 +137,8 @@ class Drafting:
         elif self.kind == "self":
             self._target_file()
         elif self.kind in ("openai", "scripted"):
-            self.designer  # noqa: B018 (opening it is the check)
+            for model in (None, *self.spec.also_models):
+                self.designer(model)
 
     def answer(self, request: "ChatRequest") -> "Outcome":
         """Ask one question; a request that is refused for itself is a verdict, on record for good.
@@ -139,7 +150,7 @@ class Drafting:
         from autoprune.design.refusals import RefusedError
         from autoprune.search.steps import Failed
 
-        designer, started = self.designer, time.monotonic()
+        designer, started = self.designer(request.model), time.monotonic()
         try:
             return designer.complete(request)
         except RefusedError as error:
@@ -147,19 +158,21 @@ class Drafting:
 
     def close(self) -> None:
         """Stop a local server."""
-        server, self._server, self._designer = self._server, None, None
+        server, self._server = self._server, None
+        self._designers.clear()
         if server is not None:
             server.stop()
 
-    def _open(self) -> "Designer":
+    def _open(self, model: str | None) -> "Designer":
         from autoprune.design import canary, local, transports
 
         match self.kind:
             case "openai":
+                # Models of one endpoint may differ in what they enforce and in their fields.
                 remote = transports.OpenAIDesigner(
-                    base_url=self.spec.base_url, model=self.spec.model
+                    base_url=self.spec.base_url, model=model or self.spec.model
                 )
-                self.seen = canary.probe_server(remote, tokens=self.spec.max_tokens)
+                self.seen.append(canary.probe_server(remote, tokens=self.spec.max_tokens))
                 designer: Designer = remote
                 return designer
             case "local":
@@ -193,8 +206,9 @@ class Drafting:
         self._server.start()
         served: transports.OpenAIDesigner = self._server.designer()
         # The cores are shared with what is measured, so only what decides is asked.
-        self.seen = canary.probe_server(served, thorough=False)
-        remember(self.state, model, self.seen)
+        seen = canary.probe_server(served, thorough=False)
+        self.seen.append(seen)
+        remember(self.state, model, seen)
         return served
 
 

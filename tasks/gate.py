@@ -60,7 +60,8 @@ def judge(
     Args:
         champion: Its measurement (``nll`` per window in nats per token, ``perplexity``, ``bytes``),
             None where there is no champion yet.
-        challenger: Its measurement, with ``recount``, ``recorded`` and ``reload``.
+        challenger: Its measurement, with ``recount``, ``recorded``, ``reload`` and, where the
+            search that made it has no sealed figure of it, ``unsealed``: why.
         accept_tie: Let an interval that contains zero pass.
         larger_by: Share by which its weight files may be larger than the champion's.
     """
@@ -69,6 +70,7 @@ def judge(
         _sparsity(challenger),
         _reload(challenger),
         _size(champion, challenger, larger_by),
+        *_sealed(challenger),
     )
     failed = [check for check in checks if not check.ok]
     if failed:
@@ -125,6 +127,15 @@ def _sparsity(challenger: Mapping[str, Any]) -> Check:
 def _reload(challenger: Mapping[str, Any]) -> Check:
     tried = challenger["reload"]
     return Check("reload", tried["ok"], "-", "opens" if tried["ok"] else "fails", tried["detail"])
+
+
+def _sealed(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
+    """A line only where it fails: what no search made has no sealed figure to miss."""
+    why = challenger.get("unsealed", "")
+    if not why:
+        return ()
+    detail = f"its search has no sealed figure of it ({why}); search again under another run name"
+    return (Check("sealed", False, "-", "no figure", detail),)
 
 
 def _size(

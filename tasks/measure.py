@@ -1,9 +1,10 @@
 """Tasks that prune the whole model by a recipe, measure it, and put it back."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from autoprune.evaluation.perplexity import Evaluation
     from autoprune.pruning import PruneOutcome, PruningPlan
-    from autoprune.search.steps import Measurement
+    from autoprune.search.steps import Failed, Measurement
 
 
 @step("prepare", "prepare {run_id}")
@@ -96,6 +97,7 @@ def measure(
     draw: int = 0,
     kl: bool = False,
     known: int = 0,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
@@ -109,28 +111,24 @@ def measure(
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
         known: Leave out the first so many of the windows.
+        fresh: Compute the masks anew, whatever is remembered of the recipe, so that a sentinel sees
+            statistics, scores and budgets that drifted.
 
     Returns:
         JSON form of the outcome.
     """
-    from autoprune.search.steps import Failed, outcome_to_json
+    from autoprune.search.steps import outcome_to_json
 
     bench = find_search_bench(bench_id)
-    started = time.monotonic()
-    try:
+
+    def work() -> "Measurement":
         with bench.drawn(draw):
             if recipe is None:
-                found = _dense_measurement(bench, windows)
-            else:
-                parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
-                found = _measurement(*parts, kl=kl, known=known)
-    except CandidateRejected as error:
-        seconds = time.monotonic() - started
-        return outcome_to_json(Failed(error.code, error.detail[:400], seconds))
-    except UsageError as error:
-        seconds = time.monotonic() - started
-        return outcome_to_json(Failed("invalid", " ".join(str(error).split())[:400], seconds))
-    return outcome_to_json(found)
+                return _dense_measurement(bench, windows)
+            parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
+            return _measurement(*parts, kl=kl, known=known, fresh=fresh)
+
+    return outcome_to_json(_tried(work))
 
 
 @step("seal", "seal {step_id}")
@@ -143,6 +141,9 @@ def seal(
 ) -> dict[str, Any]:
     """Measure the winner and the baselines on the sealed text, after :func:`note_look`.
 
+    A recipe that cannot be measured is left out with the reason: an error would end the search, and
+    each time it is taken up again the others would read the sealed text once more.
+
     Args:
         bench_id: Id of an open search workbench.
         step_id: Which step asks, for the task's name.
@@ -153,25 +154,47 @@ def seal(
     Returns:
         JSON form of the outcome.
     """
-    from autoprune.search.steps import Sealed, outcome_to_json
+    from autoprune.search.steps import Failed, Measurement, Sealed, outcome_to_json
 
     bench = find_search_bench(bench_id)
     started = time.monotonic()
-    found = {
-        recipe_id: _measurement(bench, Recipe.from_json(body), SEALED, windows, sparsity)
-        for recipe_id, body in recipes
-    }
-    return outcome_to_json(Sealed(found, time.monotonic() - started))
+    found: dict[str, Measurement] = {}
+    failures: dict[str, Failed] = {}
+    for recipe_id, body in recipes:
+        parts = (bench, Recipe.from_json(body), SEALED, windows, sparsity)
+        outcome = _tried(partial(_measurement, *parts))
+        if isinstance(outcome, Failed):
+            failures[recipe_id] = outcome
+        else:
+            found[recipe_id] = outcome
+    return outcome_to_json(Sealed(found, time.monotonic() - started, failures))
+
+
+def _tried(work: "Callable[[], Measurement]") -> "Measurement | Failed":
+    """What a measurement gives; a recipe that is turned away or makes no sense is a verdict."""
+    from autoprune.search.steps import Failed
+
+    started = time.monotonic()
+    try:
+        return work()
+    except CandidateRejected as error:
+        return Failed(error.code, error.detail[:400], time.monotonic() - started)
+    except UsageError as error:
+        detail = " ".join(str(error).split())[:400]
+        return Failed("invalid", detail, time.monotonic() - started)
 
 
 @contextmanager
-def pruned(bench: SearchBench, recipe: Recipe, sparsity: float) -> Iterator["PruneOutcome"]:
+def pruned(
+    bench: SearchBench, recipe: Recipe, sparsity: float, *, fresh: bool = False
+) -> Iterator["PruneOutcome"]:
     """The workbench's model pruned by a recipe; dense again afterwards, whatever happens.
 
     Args:
         bench: The search's workbench.
         recipe: What decides the masks and the repair.
         sparsity: Share of zeros.
+        fresh: Neither take nor leave masks in the workbench's memory.
 
     Raises:
         CandidateRejected: If the sandbox turns the metric away.
@@ -179,11 +202,13 @@ def pruned(bench: SearchBench, recipe: Recipe, sparsity: float) -> Iterator["Pru
     """
     key = digest_json([recipe.to_json(), sparsity, bench.draw])
     with bench.dense:
-        outcome = bench.masks.apply(key, bench.layers)
-        yield outcome if outcome is not None else _prune(bench, recipe, sparsity, key)
+        outcome = None if fresh else bench.masks.apply(key, bench.layers)
+        yield _prune(bench, recipe, sparsity, key, fresh) if outcome is None else outcome
 
 
-def _prune(bench: SearchBench, recipe: Recipe, sparsity: float, key: str) -> "PruneOutcome":
+def _prune(
+    bench: SearchBench, recipe: Recipe, sparsity: float, key: str, fresh: bool
+) -> "PruneOutcome":
     """Prune by scores, or by masks that another repair of them left behind; then repair."""
     from autoprune.pruning import PruningPlan, prune_one_shot
     from autoprune.solvers import Plain
@@ -192,7 +217,7 @@ def _prune(bench: SearchBench, recipe: Recipe, sparsity: float, key: str) -> "Pr
     plan = PruningPlan.of_recipe(recipe, sparsity, pattern=bench.spec.pattern, seed=bench.seed)
     bare = replace(recipe, solver=Plain.NAME)
     bare_key = digest_json([bare.to_json(), sparsity, bench.draw])
-    masks = bench.masks.masks(bare_key)
+    masks = None if fresh else bench.masks.masks(bare_key)
     if masks is None:
         statistics = bench.calibrated(plan.needs)
         outcome = prune_one_shot(
@@ -203,13 +228,15 @@ def _prune(bench: SearchBench, recipe: Recipe, sparsity: float, key: str) -> "Pr
             context=bench.context_for(statistics),
             report=bench.report,
         )
-        bench.masks.keep(bare_key, outcome)
+        if not fresh:
+            bench.masks.keep(bare_key, outcome)
         if isinstance(plan.solver, Plain):
             return outcome
         masks = dict(outcome.keep)
         bench.dense.restore()
     repaired = _repair(bench, masks, plan)
-    bench.masks.keep(key, repaired, bench.layers)
+    if not fresh:
+        bench.masks.keep(key, repaired, bench.layers)
     return repaired
 
 
@@ -243,11 +270,12 @@ def _measurement(
     *,
     kl: bool = False,
     known: int = 0,
+    fresh: bool = False,
 ) -> "Measurement":
     from autoprune.search.steps import Measurement
 
     started = time.monotonic()
-    with pruned(bench, recipe, sparsity) as outcome:
+    with pruned(bench, recipe, sparsity, fresh=fresh) as outcome:
         result = _evaluate(bench, part, windows, known)
         distance = bench.distance_to_dense(part, windows, known) if kl else ()
     return Measurement(

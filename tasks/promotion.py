@@ -160,16 +160,18 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
 
     Returns:
         ``recount`` (zeros, prunable), ``recorded`` (the same with target and pattern, None without
-        a record) and ``bytes`` of the weight files.
+        a record), ``bytes`` of the weight files, and ``unsealed``: why the search that made it has
+        no sealed figure of it, empty where it has one or no search made it.
     """
     from autoprune.models.saving import count_zeros
 
     place = Path(folder)
     counted = count_zeros(place)
     gc.collect()
-    recorded = None
+    recorded, unsealed = None, ""
     if (place / RECORD_FILE).is_file():
         record = read_object(place / RECORD_FILE)
+        unsealed = str(record.get("unsealed", ""))
         checkpoint = record.get("checkpoint", {})
         if "target" in record and "zeros" in checkpoint and "prunable" in checkpoint:
             recorded = {key: checkpoint[key] for key in ("zeros", "prunable")}
@@ -178,6 +180,7 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
     return {
         "recount": {"zeros": counted.zeros, "prunable": counted.prunable},
         "recorded": recorded,
+        "unsealed": unsealed,
         "bytes": sum(file.stat().st_size for file in sorted(place.glob("*.safetensors"))),
     }
 

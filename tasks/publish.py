@@ -143,7 +143,7 @@ def table_row(row: Mapping[str, Any]) -> dict[str, str]:
         "candidate": row["candidate"],
         "perplexity": _figure(row["perplexity"]),
         "vs Wanda": "" if change is None else f"{change:+.1%}",
-        "sealed": _figure(row["sealed_perplexity"]),
+        "sealed": "failed" if row.get("sealed_failure") else _figure(row["sealed_perplexity"]),
         "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
         "verdict": row["verdict"] + (f": {row['code']}" if row["code"] else ""),
         "formula": _short(row["formula"]),

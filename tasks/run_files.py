@@ -31,6 +31,11 @@ class RunFiles:
         return self.folder / "search.db"
 
     @property
+    def templates(self) -> Path:
+        """Copy of the prompt templates that the search was started with; only if it had its own."""
+        return self.folder / "prompts"
+
+    @property
     def params(self) -> Path:
         """Settings that the search was started with."""
         return self.folder / "params.json"

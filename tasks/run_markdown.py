@@ -92,7 +92,7 @@ def _table(report: "RunReport") -> str:
             _plain(entry.alias),
             number(entry.perplexity),
             percent(entry.change_vs_wanda, sign=True),
-            number(entry.sealed_perplexity),
+            "failed" if entry.sealed_failure else number(entry.sealed_perplexity),
             f"`{_plain(entry.formula)}` {_plain(entry.allocation)}",
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -22,6 +22,8 @@ def call_of(step: Work) -> tuple[str, str, list[Any]]:
             return "validate", step.step_id, [step.recipe.to_json()]
         case Measure():
             where = [step.windows, step.sparsity, step.draw, step.kl, step.known]
+            # Remembered masks would hide what a sentinel is there to see.
+            where.append(step.role == "sentinel")
             recipe = step.recipe.to_json() if step.recipe is not None else None
             return "measure", step.step_id, [recipe, *where]
         case Seal():

@@ -18,7 +18,13 @@ RECORD_FILE = "autoprune.json"
 
 @step("keep winner", "keep {alias} of {run_id}")
 def keep_winner(
-    bench_id: str, run_id: str, alias: str, recipe: dict[str, Any], masks: str, seconds: float
+    bench_id: str,
+    run_id: str,
+    alias: str,
+    recipe: dict[str, Any],
+    masks: str,
+    seconds: float,
+    unsealed: str = "",
 ) -> dict[str, Any]:
     """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
 
@@ -32,6 +38,7 @@ def keep_winner(
         recipe: JSON form of its recipe.
         masks: Digest of the masks that were measured; the saved ones must be the same.
         seconds: What the search took so far, for the record.
+        unsealed: Why it has no sealed figure; the promotion gate refuses it then. Empty: it has.
 
     Raises:
         AutopruneError: If other masks come out than were measured, or the disk is full.
@@ -54,6 +61,8 @@ def keep_winner(
         "mask_digest": masks,
         "search_seconds": seconds,
     }
+    if unsealed:
+        record["unsealed"] = unsealed
     known = folder / RECORD_FILE
     if known.is_file() and read_object(known).get("mask_digest") == masks:
         checkpoint: dict[str, Any] = read_object(known)["checkpoint"]
@@ -104,7 +113,9 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
                 "autoprune.candidate": record["candidate"],
                 "autoprune.zeros": str(record["checkpoint"]["zeros"]),
                 "autoprune.prunable": str(record["checkpoint"]["prunable"]),
-            },
+            }
+            | ({"autoprune.unsealed": record["unsealed"]} if "unsealed" in record else {}),
+            may_lead="unsealed" not in record,
         )
     except Exception as error:
         # The checkpoint lies in the run's folder; the registry is caught up by the next run.

@@ -31,6 +31,7 @@ class ChatRequest:
         seed: Sampling seed, sent but never trusted.
         grammar: GBNF grammar of the answer, for servers that enforce one.
         schema: JSON schema of the same answer, for servers that enforce only that.
+        model: Which of a designer's models is asked; None: its first or only one.
     """
 
     messages: tuple[Message, ...]
@@ -39,6 +40,7 @@ class ChatRequest:
     seed: int
     grammar: str | None = None
     schema: Mapping[str, Any] | None = None
+    model: str | None = None
 
     @property
     def digest(self) -> str:
@@ -47,7 +49,7 @@ class ChatRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""
-        return {
+        body = {
             "messages": [{"role": m.role, "content": m.content} for m in self.messages],
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
@@ -55,6 +57,7 @@ class ChatRequest:
             "grammar": self.grammar,
             "schema": self.schema,
         }
+        return body if self.model is None else body | {"model": self.model}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "ChatRequest":
@@ -66,6 +69,7 @@ class ChatRequest:
             seed=value["seed"],
             grammar=value["grammar"],
             schema=value["schema"],
+            model=value.get("model"),
         )
 
 

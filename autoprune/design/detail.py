@@ -119,7 +119,7 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
     predicted = f"; expected {said}, {verdict_of(graph, alias)}" if said else ""
     line = f"{alias}: {text}{predicted}; {change}"
     why = f" because {body['because']}" if body.get("because") else ""
-    better = [node.alias for node in graph.targets(alias, "improves")]
+    better = [node.alias for node in graph.improved(alias)]
     gained = f", improves {' and '.join(better)}" if better else ""
     return Detail(f"{alias}: {text}{why}{predicted}; {change}{gained}", line, f"{alias}: {change}")
 

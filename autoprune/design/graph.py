@@ -4,7 +4,7 @@ Only machine nodes (observation, result) carry numbers. Edges that judge (suppor
 improves, duplicates) are computed from results by the search; a designer cannot assert them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -152,6 +152,31 @@ class Graph:
         found = self.sources(alias, "derives_from", "combines")
         return [node for node in found if node.kind == "mechanism"]
 
+    def stands(self, edge: Edge) -> bool:
+        """Whether the newest comparison of its ends still says what the edge says.
+
+        Edges stay on record: one that ``improves`` on few windows does so too when all of them
+        refute it later. What was rejected since improves on nothing.
+        """
+        if edge.kind != "improves":
+            return True
+        for result in reversed(self.results(edge.source)):
+            if result.body.get("status") == "rejected":
+                return False
+            verdict = result.body.get("against", {}).get(edge.target)
+            if verdict is not None:
+                return bool(verdict == "better")
+        return True
+
+    def improved(self, alias: str) -> list[Node]:
+        """What a mechanism improves on, by the newest comparison with each."""
+        found = self._out.get(alias, ())
+        return [self._nodes[e.target] for e in found if e.kind == "improves" and self.stands(e)]
+
+    def wins(self, alias: str) -> int:
+        """How many others improve on a mechanism, by their newest comparison with it."""
+        return sum(e.kind == "improves" and self.stands(e) for e in self._in.get(alias, ()))
+
     def ancestors(self, alias: str) -> dict[str, int]:
         """Reasoning ancestors and their distance, over derives_from, combines and repairs."""
         found: dict[str, int] = {}
@@ -193,19 +218,6 @@ class Graph:
                 credit[ancestor] = max(credit.get(ancestor, 0.0), share)
         return credit
 
-    def to_json(self) -> dict[str, Any]:
-        """Nodes and edges as JSON, oldest first."""
-        return {
-            "nodes": [
-                {"id": node.id, "alias": node.alias, "kind": node.kind, **node.body}
-                for node in self._nodes.values()
-            ],
-            "edges": [
-                {"source": edge.source, "kind": edge.kind, "target": edge.target}
-                for edge in self._edges
-            ],
-        }
-
     @property
     def digest(self) -> str:
         """SHA-256 of everything but timings; equal for a resumed and an uninterrupted run."""
@@ -240,33 +252,6 @@ def parent_weights(graph: Graph, ranked: Sequence[str]) -> list[float]:
     weights = []
     for rank, alias in enumerate(ranked, 1):
         tried = [child for child in graph.children(alias) if graph.results(child.alias)]
-        wins = len(graph.sources(alias, "improves"))
-        success = (1 + wins) / (2 + len(tried))
+        success = (1 + graph.wins(alias)) / (2 + len(tried))
         weights.append((1 + credit.get(alias, 0.0) / largest) * success / rank)
     return weights
-
-
-def restore_graph(value: Mapping[str, Any]) -> Graph:
-    """Inverse of :meth:`Graph.to_json`."""
-    graph = Graph()
-    for item in value["nodes"]:
-        body = {key: part for key, part in item.items() if key not in {"id", "alias", "kind"}}
-        graph.add(item["alias"], item["kind"], body)
-    for item in value["edges"]:
-        graph.link(item["source"], item["kind"], item["target"])
-    return graph
-
-
-def mermaid(graph: Graph, kinds: Iterable[NodeKind] = ("hypothesis", "mechanism", "result")) -> str:
-    """The graph as mermaid text; labels hold no designer text, so nothing can be injected."""
-    chosen = set(kinds)
-    shown = [node for node in graph.nodes.values() if node.kind in chosen]
-    names = {node.alias: f"n{number}" for number, node in enumerate(shown)}
-    lines = ["graph LR"]
-    lines += [f'  {names[node.alias]}["{node.alias} {node.kind}"]' for node in shown]
-    lines += [
-        f"  {names[edge.source]} -->|{edge.kind}| {names[edge.target]}"
-        for edge in graph.edges
-        if edge.source in names and edge.target in names
-    ]
-    return "\n".join(lines)

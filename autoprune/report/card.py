@@ -6,7 +6,7 @@ from typing import Any
 
 from autoprune.design.parts import forgets_metric
 from autoprune.recipe import Recipe
-from autoprune.report.canvas import number, percent
+from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.words import interval, short_model
 
@@ -119,6 +119,10 @@ def _figures(report: RunReport, entry: Entry) -> str:
     if entry.change_interval is not None:
         change = percent(entry.change_vs_wanda, sign=True)
         text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
+    if entry.sealed_failure:
+        # Words of whatever failed; they must end no code and open no tag.
+        why = plain(entry.sealed_failure, 300).replace("`", "'").replace("<", "‹")
+        text += f"\n\nThis model has no figure on the sealed text: {why}."
     return f"{text}\n\nThe choice was made on the selection text; {_looks(report)}."
 
 

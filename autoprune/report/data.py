@@ -108,6 +108,7 @@ class Entry(Part):
         solver: Weight repair.
         metric_counts: False where the repair chose what goes and the metric had no part in it.
         operator: How it came to be, for example ``exploit``.
+        model: Which of several models wrote it; empty: the only one, or none.
         parents: Ids of the entries it was made from.
         reasoning: The designer's words.
         prediction: What the designer expected to measure.
@@ -122,6 +123,7 @@ class Entry(Part):
         kl: Mean distance to the dense model, nats per token, where it was measured.
         layer_sparsity: Share of zeros by linear.
         sealed_perplexity: On the sealed split, for the few entries measured there.
+        sealed_failure: Why there is none though there was to be one; empty otherwise.
         code: Why it was rejected, for example ``nan_scores``; empty otherwise.
         detail: One line that explains ``code``.
         seconds: What it cost in time, all rungs together.
@@ -143,6 +145,7 @@ class Entry(Part):
     solver: str = "none"
     metric_counts: bool = True
     operator: str = ""
+    model: str = ""
     parents: tuple[str, ...] = ()
     reasoning: str = ""
     prediction: str = ""
@@ -156,6 +159,7 @@ class Entry(Part):
     kl: float | None = None
     layer_sparsity: Mapping[str, float] = field(default_factory=dict)
     sealed_perplexity: float | None = None
+    sealed_failure: str = ""
     code: str = ""
     detail: str = ""
     seconds: float = 0.0
@@ -239,7 +243,8 @@ class RunReport(Part):
         edges: Reasoning graph.
         next_commands: What a reader may type next.
         margins: How sure the choice of the winner is: against the runner-up, the reference.
-        rung_correlation: How alike few and more windows rank recipes of one repair (Spearman).
+        rung_correlation: How alike few windows and the others rank recipes (Spearman), those of
+            one repair among each other.
         rung_pairs: Over how many recipes.
         layer_correlation: How alike the error on a few real layers and the whole model rank masks
             of one allocation (Spearman).

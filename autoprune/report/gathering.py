@@ -60,7 +60,9 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         spec=search.spec.to_json(),
         nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),
         edges=tuple(
-            Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind) for e in graph.edges
+            Edge(graph.nodes[e.source].id, graph.nodes[e.target].id, e.kind)
+            for e in graph.edges
+            if graph.stands(e)
         ),
     )
 
@@ -85,6 +87,7 @@ def _entry(row: "Row") -> Entry:
         solver=_repair(row),
         metric_counts=row.promised or recipe is None or not forgets_metric(recipe),
         operator=found.operator,
+        model=found.model or "",
         parents=found.parents,
         reasoning=found.because,
         prediction=prediction_text(found),
@@ -101,6 +104,7 @@ def _entry(row: "Row") -> Entry:
         draws=_draws(found),
         kl=sum(measurement.kl) / len(measurement.kl) if measurement and measurement.kl else None,
         sealed_perplexity=found.sealed.perplexity if found.sealed else None,
+        sealed_failure=found.unsealed,
         code=code,
         detail=detail,
         seconds=found.seconds,

@@ -87,7 +87,7 @@ def render(report: RunReport) -> str:
         rows=rows,
         left_out=len(report.entries) - len(shown),
         winner=next((row for row in rows if winner and row.entry.id == winner.id), None),
-        has_sealed=any(e.sealed_perplexity is not None for e in report.entries),
+        has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
         pictures=_pictures(report),
         rejections=words.rejections(report),
         graphs=drawings(report),
@@ -151,7 +151,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        sealed=number(entry.sealed_perplexity),
+        sealed="failed" if entry.sealed_failure else number(entry.sealed_perplexity),
         change="reference"
         if entry == report.baseline("wanda")
         else percent(entry.change_vs_wanda, sign=True),
@@ -176,6 +176,8 @@ def _more(entry: Entry) -> list[tuple[str, str]]:
         found.append(("By draw of calibration text", ", ".join(map(number, entry.draws))))
     if entry.kl is not None:
         found.append(("Distance to the dense model", f"{entry.kl:.3f} nats per token"))
+    if entry.sealed_failure:
+        found.append(("No sealed figure", plain(entry.sealed_failure, 300)))
     return found
 
 
@@ -212,6 +214,8 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
             if report.dense_sealed_perplexity:
                 parts.append(f"dense {number(report.dense_sealed_perplexity)}")
             tiles.append(("Sealed split", number(winner.sealed_perplexity), ", ".join(parts)))
+        elif winner.sealed_failure:
+            tiles.append(("Sealed split", "no figure", plain(winner.sealed_failure, 80)))
     rejected = sum(bool(e.code) for e in report.candidates)
     tiles.append(("Candidates", str(len(report.candidates)), f"{rejected} rejected"))
     if report.stages:

@@ -65,7 +65,7 @@ def trust(report: RunReport) -> list[str]:
     said = [stated] if stated else []
     if report.rung_correlation is not None:
         said.append(
-            f"Few windows ranked {report.rung_pairs} recipes as more windows did with a rank "
+            f"Few windows ranked {report.rung_pairs} recipes as the others did with a rank "
             f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
         )
     if report.layer_correlation is not None:
@@ -74,6 +74,11 @@ def trust(report: RunReport) -> list[str]:
             f"did with a rank correlation of {report.layer_correlation:.2f}, those of one "
             "allocation among each other; it decides nothing."
         )
+    said += [
+        f"{plain(entry.alias, 40)} has no sealed figure ({plain(entry.sealed_failure, 300)})."
+        for entry in report.entries
+        if entry.sealed_failure
+    ]
     checks = [check for check in report.checks if check.times]
     if checks:
         largest = max(check.largest for check in checks)
@@ -191,7 +196,10 @@ def _verdict(report: RunReport, winner: Entry) -> str:
 
 def _sealed(report: RunReport, winner: Entry) -> str:
     if winner.sealed_perplexity is None:
-        return ""
+        if not winner.sealed_failure:
+            return ""
+        why = plain(winner.sealed_failure, 300)
+        return f"It has no sealed figure ({why}): the one it has is of the text it was chosen on."
     text = (
         f"On the sealed split, which no choice was made on, it has "
         f"{number(winner.sealed_perplexity)}"

@@ -35,9 +35,11 @@ class Entry:
         fails_elsewhere: It could not be measured at one of them, so it is not the best.
         draws: Measurements with other draws of calibration text.
         sealed: Measurement on the sealed split.
+        unsealed: Why it has none though it was to have one, as code and detail; empty otherwise.
         change: Paired difference to the reference at the highest rung, in loss.
         whole_seconds: The part of ``seconds`` that the last rung took.
         ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
+        model: Which of several models was asked for it; None: the only one, or nobody.
     """
 
     alias: str
@@ -64,11 +66,13 @@ class Entry:
     fails_elsewhere: bool = False
     draws: dict[int, Measurement] = field(default_factory=dict)
     sealed: Measurement | None = None
+    unsealed: str = ""
     change: Difference | None = None
     ranked: Difference | None = None
     seconds: float = 0.0
     whole_seconds: float = 0.0
     tokens: int = 0
+    model: str | None = None
 
     @property
     def is_baseline(self) -> bool:

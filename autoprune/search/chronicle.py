@@ -9,9 +9,9 @@ from typing import Any
 
 from autoprune.digest import digest_json
 from autoprune.search.archive import Entry
-from autoprune.search.paired import paired_difference
+from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.state import Lesson, State
-from autoprune.search.steps import Measurement
+from autoprune.search.steps import Failed, Measurement
 
 TASK = "task"
 # What a result of an entry that races on from few windows calls its rung.
@@ -50,6 +50,8 @@ def note_proposal(state: State, entry: Entry) -> None:
         "generation": entry.generation,
         "because": entry.because,
     }
+    if entry.model is not None:
+        body["model"] = entry.model
     if recipe.metric.kind == "python":
         body["source"] = recipe.metric.source
     graph.add(alias, "mechanism", body)
@@ -114,13 +116,28 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         if entry.change.interval is not None:
             body["interval"] = list(entry.change.interval)
         body["verdict"] = entry.change.verdict
-    gain = _gain(state, entry) if rung != "sealed" else None
-    if gain is not None:
-        body["gain"] = gain
+    parents = _against_parents(state, entry) if rung != "sealed" else {}
+    if parents:
+        body["gain"] = -max(difference.mean for difference in parents.values())
+        # What an edge drawn on fewer windows said may not hold any more.
+        body["against"] = {parent: found.verdict for parent, found in parents.items()}
     state.graph.add(node, "result", body)
     state.graph.link(node, "tests", entry.alias)
-    if rung != "sealed":
-        _judge(state, entry, node)
+    if rung == "sealed":
+        return
+    _grade(state, entry, entry, node)
+    for parent, difference in parents.items():
+        if difference.better:
+            state.graph.link(entry.alias, "improves", parent)
+
+
+def note_unsealed(state: State, entry: Entry, failed: Failed) -> None:
+    """Why an entry that was to have a sealed figure has none; it keeps its place all the same."""
+    entry.unsealed = f"{failed.code}: {failed.detail}" if failed.detail else failed.code
+    node = f"{entry.alias}.rsealed"
+    body = {"status": "rejected", "rung": "sealed", "code": failed.code, "detail": failed.detail}
+    state.graph.add(node, "result", body)
+    state.graph.link(node, "tests", entry.alias)
 
 
 def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
@@ -137,11 +154,10 @@ def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
     _grade(state, entry, owner, node)
 
 
-def _gain(state: State, entry: Entry) -> float | None:
-    """Nats per token gained over the best parent; None without one that can be compared."""
-    parents = (state.archive.compare(entry, state.archive[parent]) for parent in entry.parents)
-    losses = [difference.mean for difference in parents if difference is not None]
-    return -max(losses) if losses else None
+def _against_parents(state: State, entry: Entry) -> dict[str, Difference]:
+    """The entry compared with each parent with which it can be."""
+    pairs = ((name, state.archive.compare(entry, state.archive[name])) for name in entry.parents)
+    return {name: difference for name, difference in pairs if difference is not None}
 
 
 def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
@@ -153,14 +169,6 @@ def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
     if difference is not None and difference.verdict != "unclear":
         right = difference.verdict == prediction.direction
         state.graph.link(node, "supports" if right else "refutes", f"{entry.alias}.h")
-
-
-def _judge(state: State, entry: Entry, node: str) -> None:
-    _grade(state, entry, entry, node)
-    for parent in entry.parents:
-        difference = state.archive.compare(entry, state.archive[parent])
-        if difference is not None and difference.better:
-            state.graph.link(entry.alias, "improves", parent)
 
 
 def note_term(state: State, entry: Entry) -> None:

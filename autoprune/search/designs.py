@@ -38,7 +38,7 @@ REPAIRABLE = frozenset(
     | {"nan_scores", "non_finite", "wrong_shape", "wrong_dtype", "wrong_type", "constant_scores"}
     | {"mutated_input", "not_equivariant", "scale_unstable", "depends_on_batch", "exception"}
 )
-# What stands in for a duplicate; a mutation, but not one that the bandit chose.
+# What stands in for a duplicate; not chosen by the bandit.
 SPARE = "spare"
 
 
@@ -189,7 +189,7 @@ class Designs:
         order = len(self.archive.designed()) + 1
         entry = Entry(f"C{order}", order, plan.operator, plan.recipe)
         entry.generation, entry.slot, entry.parents = generation, plan.slot, plan.parents
-        entry.repaired, entry.direct = repaired, plan.direct
+        entry.repaired, entry.direct, entry.model = repaired, plan.direct, plan.model
         slot.entry = self.archive.add(entry)
         if isinstance(outcome, Reply):
             assert slot.form is not None
@@ -244,7 +244,7 @@ class Designs:
         return chosen
 
     def _may_go_on(self, generation: int, slot: Slot) -> bool:
-        """Whether a failed slot gets one more attempt: a mutation for a duplicate, else a repair.
+        """Whether a failed slot gets one more attempt: another recipe for a duplicate, or a repair.
 
         A small model that repeats what is known repeats it when told so, and each answer takes
         seconds; a mutation near what it meant takes none.
@@ -259,7 +259,9 @@ class Designs:
             if found is None:
                 return False
             slot.spared = True
-            slot.plan = Plan(slot.plan.slot, SPARE, (str(entry.duplicate_of),), recipe=found)
+            drawn = self.spec.designer.kind == "random"
+            parents = () if drawn else (str(entry.duplicate_of),)
+            slot.plan = Plan(slot.plan.slot, SPARE, parents, recipe=found)
             return True
         if slot.plan.recipe is not None or slot.repaired >= self.spec.repairs:
             return False

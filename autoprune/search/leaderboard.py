@@ -45,6 +45,7 @@ class Row:
             "order": entry.order,
             "baseline": entry.is_baseline,
             "operator": entry.operator,
+            "model": entry.model,
             "parents": list(entry.parents),
             "recipe": entry.recipe.to_json() if entry.recipe else None,
             "formula": entry.formula,
@@ -70,6 +71,7 @@ class Row:
             "elsewhere": {f"{s:g}": m.perplexity for s, m in sorted(entry.elsewhere.items())},
             "draws": [m.perplexity for _, m in sorted(entry.draws.items())],
             "sealed_perplexity": entry.sealed.perplexity if entry.sealed else None,
+            "sealed_failure": entry.unsealed,
             "reconstruction_error": entry.validation.reconstruction_error
             if entry.validation
             else None,

@@ -10,6 +10,7 @@ from autoprune.design.parts import forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
+from autoprune.search.arms import DESIGN_OPERATORS, FREE_OPERATORS, arm_of, models_of
 from autoprune.search.moves import (
     crossed_recipe,
     mutated_metric,
@@ -19,12 +20,7 @@ from autoprune.search.moves import (
     take,
 )
 from autoprune.search.randomness import stream
-from autoprune.search.state import (
-    DESIGN_OPERATORS,
-    FREE_OPERATORS,
-    STALE_GENERATIONS,
-    State,
-)
+from autoprune.search.state import STALE_GENERATIONS, State
 from autoprune.search.sweeping import SWEEP, swept
 from autoprune.search.tuners import tuned
 
@@ -50,6 +46,7 @@ class Plan:
         term: What an ablation leaves out or an extension adds.
         part: The one part that the designer may write; the rest is the first parent's.
         direct: Few windows and masks alone cannot judge it.
+        model: Which of several models is asked; None: the only one, or nobody.
     """
 
     slot: int
@@ -60,6 +57,7 @@ class Plan:
     term: str | None = None
     part: str | None = None
     direct: bool = False
+    model: str | None = None
 
 
 def plan_generation(
@@ -105,12 +103,18 @@ def plan_operator(
 def spare_recipe(
     state: State, generation: int, slot: int, near: Recipe, taken: set[str]
 ) -> Recipe | None:
-    """A recipe in the place of one that is known already: a mutation of it or of the best."""
+    """A recipe in the place of one that is known already: a mutation of it or of the best.
+
+    The designer ``random`` draws another one, as it does with everything.
+    """
     rng = stream(state.spec.seed, generation, slot, "spare")
     best = state.archive.best()
     homes = [near] if best is None or best.recipe is None else [near, best.recipe]
     for attempt in range(ATTEMPTS):
-        found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
+        if state.spec.designer.kind == "random":
+            found = random_recipe(rng, state.spec.choices)
+        else:
+            found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
         if take(found, taken):
             return found
     return None
@@ -130,6 +134,8 @@ class _Planner:
         self.generation = generation
         self.hints = hints
         self.taken = taken
+        self.models = models_of(state.spec)
+        # Slots of this generation by arm.
         self.planned: dict[str, int] = {}
         self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
         self.formulas = _formulas(self.ranked)
@@ -145,16 +151,18 @@ class _Planner:
         if self.spec.designer.context == "list":
             return Plan(slot, "list", (), self._hint(rng))
         design = self._design_operators() if self.state.uses_designer else ()
-        available = (*design, *FREE_OPERATORS)
+        asked = {arm_of(name, model): (name, model) for name in design for model in self.models}
+        arms = asked | {arm_of(name): (name, None) for name in FREE_OPERATORS}
         if last and design and self._owed():
-            available = design
-        while available:
-            operator = self.state.bandit.choose(available, self.planned)
+            arms = asked
+        while arms:
+            arm = self.state.bandit.choose(tuple(arms), self.planned)
+            operator, model = arms[arm]
             plan = self._make(slot, operator, rng)
             if plan is not None:
-                self.planned[operator] = self.planned.get(operator, 0) + 1
-                return plan
-            available = tuple(name for name in available if name != operator)
+                self.planned[arm] = self.planned.get(arm, 0) + 1
+                return replace(plan, model=model)
+            arms = {name: pair for name, pair in arms.items() if pair[0] != operator}
         return self._random(slot, rng)
 
     def make(self, slot: int, operator: str) -> Plan | None:
@@ -163,8 +171,13 @@ class _Planner:
 
     def _owed(self) -> bool:
         """Whether the designer has no slot yet and its share of the time allows for one."""
-        asked = any(self.planned.get(name) for name in DESIGN_OPERATORS)
+        asked = any(self._slots_of(name) for name in DESIGN_OPERATORS)
         return not asked and self.state.asking_seconds <= FLOOR * self.state.spent.seconds
+
+    def _slots_of(self, operator: str) -> int:
+        """Slots of this generation that an operator has, whichever model is asked."""
+        arms = {arm_of(operator), *(arm_of(operator, model) for model in self.models)}
+        return sum(self.planned.get(arm, 0) for arm in arms)
 
     def _design_operators(self) -> tuple[str, ...]:
         left_out = {"seed"} if self.generation > 1 else set()
@@ -212,7 +225,7 @@ class _Planner:
 
     def _exploit(self, slot: int, hint: str) -> Plan | None:
         """The best recipe, one part at a time; parts without a choice are passed over."""
-        done = self.state.exploited + self.planned.get("exploit", 0)
+        done = self.state.exploited + self._slots_of("exploit")
         best = self.state.archive.best() or self.ranked[0]
         recipe = best.recipe
         assert recipe is not None
@@ -332,7 +345,7 @@ class _Planner:
         return known is not None and not forgets_metric(entry.recipe)
 
     def _tune(self, slot: int) -> Plan | None:
-        turn = self.planned.get("tune", 0) + sum(e.operator == "tune" for e in self.state.archive)
+        turn = self._slots_of("tune") + sum(e.operator == "tune" for e in self.state.archive)
         for trial in tuned(self.state, self.ranked, (self.generation, slot), turn):
             if take(trial.recipe, self.taken):
                 where = (slot, "tune", trial.parents)

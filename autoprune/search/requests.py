@@ -73,6 +73,7 @@ class Requests:
             max_tokens=self.spec.designer.max_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
+            model=plan.model,
         )
         return Question(self._constrained(request, plan, blank), prompt.lessons)
 

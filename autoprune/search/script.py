@@ -13,6 +13,7 @@ from autoprune.design.formulas import formula_text
 from autoprune.design.prompts import Prompts
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
+from autoprune.search.arms import arm_of
 from autoprune.search.budget import reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Round, Slot
 from autoprune.search.moves import recipe_key
@@ -26,6 +27,7 @@ from autoprune.search.steps import (
     Batch,
     Course,
     DoneReason,
+    Failed,
     Outcomes,
     Seal,
     Sealed,
@@ -73,11 +75,11 @@ class Script:
         while (reason := reason_to_stop(self.state)) is None:
             generation = self.state.generation + 1
             if (yield from self.sentinels.check_before(generation)):
-                return "drift"
+                return self._drifted()
             yield from self._generation(generation)
         yield from self.trials.draw_again()
         if (yield from self.sentinels.check("end")):
-            return "drift"
+            return self._drifted()
         yield from self._seal()
         return reason
 
@@ -184,7 +186,7 @@ class Script:
             if entry.operator not in (SPARE, SWEEP):
                 whole = entry.whole_seconds
                 used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
-                self.state.bandit.update(entry.operator, gain, **used)
+                self.state.bandit.update(arm_of(entry.operator, entry.model), gain, **used)
         for alias, told in self._designs.told.items():
             judged = [gains[entry.alias] for entry in told if entry.alias in gains]
             lesson, helped = self.state.lessons[alias], any(gain > 0 for gain in judged)
@@ -204,9 +206,20 @@ class Script:
         outcomes = yield [step]
         self.state.charge(outcomes.values())
         outcome = outcomes["sealed"]
-        if not isinstance(outcome, Sealed):
-            return
-        for alias, measurement in outcome.measurements.items():
-            if alias in chosen:
-                chosen[alias].sealed = measurement
-                chronicle.note_result(self.state, chosen[alias], "sealed", measurement)
+        if isinstance(outcome, Failed):
+            outcome = Sealed({}, failures=dict.fromkeys(chosen, outcome))
+        assert isinstance(outcome, Sealed)
+        for alias, entry in chosen.items():
+            entry.sealed = outcome.measurements.get(alias)
+            if entry.sealed is not None:
+                chronicle.note_result(self.state, entry, "sealed", entry.sealed)
+            else:
+                nothing = Failed("missing", "no figure came back")
+                chronicle.note_unsealed(self.state, entry, outcome.failures.get(alias, nothing))
+
+    def _drifted(self) -> DoneReason:
+        """Nothing is sealed after drift, and the winner says so."""
+        winner = self.archive.winner()
+        if winner is not None:
+            chronicle.note_unsealed(self.state, winner, Failed("drift", self.sentinels.drift))
+        return "drift"

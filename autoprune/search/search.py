@@ -95,12 +95,16 @@ class Search:
         if spec is None and not path.exists():
             raise UsageError(f"{folder} holds no search; start one there, or name another folder")
         kept = folder / PROMPTS_FOLDER
-        templates = Prompts(kept if prompts is None and kept.is_dir() else prompts)
-        if prompts is not None and not path.exists():
-            copy_templates(prompts, kept)
+        own = None if prompts is None else Prompts(prompts)
         log = EventLog(path)
         try:
             events = list(log)
+            # Until its first event is on record a killed start is none: it copies again.
+            if prompts is not None and not events:
+                copy_templates(prompts, kept)
+            # Nobody edits the copy while the search runs.
+            copied = Prompts(kept if kept.is_dir() else None)
+            templates = copied if own is None or not events else own
             search = cls(log, recorded_spec(log, events, spec, templates), templates)
             search._replay(events)
         except BaseException:
@@ -118,7 +122,8 @@ class Search:
         """All steps that can be done now, independent of each other; ``[Done]`` at the end.
 
         Proposals and measurements are open together only where ``overlapping`` is set: a model on
-        the same cores would slow both down many times. What is decided is the same either way.
+        the same cores would slow both down many times. The same outcomes, seconds included, decide
+        the same either way.
         """
         with self._lock:
             self._advance()
@@ -226,7 +231,7 @@ class Search:
 
     @property
     def rung_correlation(self) -> tuple[float | None, int]:
-        """How alike the two rungs rank recipes of one repair, and over how many of them.
+        """How alike few windows and the others rank recipes of one repair, and over how many.
 
         Spearman's correlation; None before three of them have both rungs.
         """
@@ -330,7 +335,13 @@ def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
             )
     if isinstance(outcome, Sealed):
         finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
-        return Sealed(finite, outcome.seconds)
+        broken = outcome.measurements.keys() - finite.keys()
+        said = Failed("nan_measurement", "a figure is not finite")
+        return replace(
+            outcome,
+            measurements=finite,
+            failures={**outcome.failures, **dict.fromkeys(sorted(broken), said)},
+        )
     if isinstance(outcome, Reply):
         # A lone surrogate has no digest and no place in a prompt.
         return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())

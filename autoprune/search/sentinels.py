@@ -1,8 +1,10 @@
 """Sentinels: recipes whose figures are known, measured again so that drift stops a search.
 
 The dense model, the reference, magnitude and random: whatever goes wrong with weights that are not
-put back, masks, text or machine moves one of them. Windows are few, since equal work gives equal
-figures: this is a comparison to the bit, up to the order of sums, and no statistic.
+put back, statistics, scores, masks, text or machine moves one of them. Masks are made anew each
+time, never taken from those that are remembered (role ``sentinel``). Windows are few, since equal
+work gives equal figures: this is a comparison to the bit, up to the order of sums, and no
+statistic.
 """
 
 from collections.abc import Generator

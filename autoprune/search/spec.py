@@ -35,6 +35,10 @@ class DesignerSpec(_Frozen):
     kind: DesignerKind = "auto"
     base_url: str | None = None
     model: str | None = None
+    also_models: tuple[str, ...] = Field(
+        default=(),
+        description="further models of the same endpoint, chosen among by what they gain",
+    )
     temperature: float = Field(default=0.8, ge=0.0, le=2.0)
     max_tokens: int = Field(default=160, ge=16, le=8192)
     prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
@@ -50,6 +54,16 @@ class DesignerSpec(_Frozen):
     def asks(self) -> bool:
         """Whether an LLM is asked at all."""
         return self.kind not in SILENT
+
+    @model_validator(mode="after")
+    def _check_models(self) -> "DesignerSpec":
+        named = (self.model, *self.also_models)
+        if self.also_models and (None in named or len(set(named)) < len(named)):
+            raise ValueError(
+                f"also_models {', '.join(self.also_models)} need a first model, and each its own "
+                f"name; model is {self.model}"
+            )
+        return self
 
     @field_validator("base_url")
     @classmethod

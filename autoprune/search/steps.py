@@ -157,14 +157,6 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Sealed:
-    """Sealed measurements by recipe id."""
-
-    measurements: Mapping[str, Measurement]
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
 class Failed:
     """A step that gave no result: a verdict, never a number.
 
@@ -176,6 +168,19 @@ class Failed:
     detail: str = ""
     seconds: float = 0.0
     waited: float | None = None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Sealed measurements by recipe id.
+
+    Args:
+        failures: Why a recipe has none, by recipe id.
+    """
+
+    measurements: Mapping[str, Measurement]
+    seconds: float = 0.0
+    failures: Mapping[str, Failed] = field(default_factory=dict)
 
 
 Outcome = Reply | Validation | Measurement | Sealed | Failed
@@ -234,7 +239,9 @@ def outcome_from_json(value: Mapping[str, Any]) -> Outcome:
             return _measurement(body)
         case "Sealed":
             found = {key: _measurement(item) for key, item in body["measurements"].items()}
-            return Sealed(found, body["seconds"])
+            # Logs of before have no failures.
+            failed = {key: Failed(**item) for key, item in body.get("failures", {}).items()}
+            return Sealed(found, body["seconds"], failed)
         case "Failed":
             return Failed(**body)
         case other:

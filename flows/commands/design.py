@@ -57,11 +57,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(record: dict[str, Any], *, grammar: bool) -> str:
+    from autoprune.search.arms import arm_of
+
     lines = [f"run {record['run']}, templates {record['templates'][:12]}"]
     if not record["prompts"]:
         lines.append("nothing would be asked now: no baseline is measured yet, or no LLM designs")
     for prompt in record["prompts"]:
-        lines += ["", f"== {prompt['operator']}, about {prompt['tokens']} tokens =="]
+        asked = arm_of(prompt["operator"], prompt.get("model"))
+        lines += ["", f"== {asked}, about {prompt['tokens']} tokens =="]
         for message in prompt["messages"]:
             lines += [f"[{message['role']}]", message["content"]]
         if grammar and prompt["grammar"]:

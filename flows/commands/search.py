@@ -90,7 +90,8 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--designer-model",
         metavar="NAME",
-        help="model name at the endpoint; of the designer local, a .gguf file",
+        help="model name at the endpoint, or several with commas between, chosen among by what "
+        "they gain; of the designer local, a .gguf file",
     )
     group.add_argument("--temperature", type=float, help="sampling temperature (default 0.8)")
     group.add_argument(

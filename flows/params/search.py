@@ -58,7 +58,11 @@ class SearchParams(Params):
         json_schema_extra={"pattern": NO_LOGIN},
     )
     designer_model: str | None = Field(
-        default=None, description="Model name at the endpoint; of the designer local, a .gguf file"
+        default=None,
+        description=(
+            "Model name at the endpoint, or several with commas between, chosen among by what they "
+            "gain; of the designer local, a .gguf file"
+        ),
     )
     temperature: float = Field(default=0.8, ge=0.0, le=2.0, description="Sampling temperature")
     answer_tokens: int | None = Field(
@@ -193,6 +197,12 @@ class SearchParams(Params):
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
             )
+        if self.designer_model is not None and not self._models:
+            raise ValueError(f"designer_model {self.designer_model!r} names no model")
+        if len(set(self._models)) < len(self._models):
+            raise ValueError(
+                f"designer_model {self.designer_model!r} names a model twice; name each once"
+            )
         if self.designer in SILENT and (self.money or self.price):
             raise ValueError(
                 f"the designer {self.designer} asks nobody and costs nothing; leave out money and "
@@ -214,6 +224,16 @@ class SearchParams(Params):
         """The share of zeros to reach."""
         return share_of(self.sparsity, self.pattern)
 
+    @property
+    def _models(self) -> list[str]:
+        """Models of an endpoint; a file of a local designer may hold commas."""
+        named = self.designer_model
+        if named is None:
+            return []
+        if self.designer == "local":
+            return [named]
+        return [model.strip() for model in named.split(",") if model.strip()]
+
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
         from autoprune.comparison.spelling import split_list
@@ -222,10 +242,12 @@ class SearchParams(Params):
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
+        models = self._models
         designer = DesignerSpec(
             kind=self.designer,
             base_url=self.base_url,
-            model=self.designer_model,
+            model=models[0] if models else None,
+            also_models=tuple(models[1:]),
             temperature=self.temperature,
             **sizes,
         )

@@ -52,6 +52,7 @@ def register_checkpoint(
     sparsity: float,
     masks: str,
     tags: Mapping[str, str],
+    may_lead: bool = True,
 ) -> Registered:
     """Log a saved folder as a model of a run, register it, and set its alias.
 
@@ -67,6 +68,7 @@ def register_checkpoint(
         sparsity: Target share of zeros.
         masks: Digest of the masks.
         tags: More tags of the version.
+        may_lead: False: a challenger even as the first, since something speaks against it.
     """
     name = registry_name(model, sparsity)
     client = tracker.client
@@ -85,7 +87,7 @@ def register_checkpoint(
             tags={**tags, MASKS_TAG: masks},
             model_id=model_id,
         )
-    alias = _present(tracker, name, str(known.version))
+    alias = _present(tracker, name, str(known.version), may_lead)
     return Registered(name, str(known.version), f"models:/{name}@{alias}")
 
 
@@ -136,7 +138,7 @@ def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> M
     return None
 
 
-def _present(tracker: Tracker, name: str, number: str) -> str:
+def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
     """Champion where there is none yet, else challenger: only a promotion moves a champion."""
     client = tracker.client
     with registry_lock(tracker, name):
@@ -144,6 +146,6 @@ def _present(tracker: Tracker, name: str, number: str) -> str:
         if number in (aliases.get(CHAMPION), aliases.get(PREVIOUS)):
             # Registered and settled before; the same search again changes nothing.
             return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
-        alias = CHALLENGER if CHAMPION in aliases else CHAMPION
+        alias = CHALLENGER if CHAMPION in aliases or not may_lead else CHAMPION
         client.set_registered_model_alias(name, alias, number)
     return alias

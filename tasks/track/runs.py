@@ -321,6 +321,7 @@ def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
         "autoprune.status": entry["verdict"],
         "autoprune.reject_code": entry["code"],
         "autoprune.operator": entry["operator"],
+        "autoprune.designer_model": entry["model"],
         "autoprune.parents": ",".join(entry["parents"]),
         "autoprune.order": str(entry["order"]),
         "autoprune.formula": entry["formula"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from chat_server import Answer, completion, obedient, serving
 from autoprune.design import local
 from autoprune.design.chat import ChatRequest, Message, Reply
 from autoprune.design.transports import OpenAIDesigner
-from autoprune.errors import PrerequisiteError
+from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed
 from flows import checks
@@ -37,7 +38,7 @@ def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) ->
 
     with endpoint(answer, tmp_path) as draft:
         draft.check()
-        assert draft.seen is not None and draft.seen.enforcement == "grammar"
+        assert [canary.enforcement for canary in draft.seen] == ["grammar"]
         found = draft.answer(REQUEST)
         assert isinstance(found, Failed)
         assert found.code == "context_too_long" and "900 tokens" in found.detail
@@ -46,6 +47,35 @@ def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) ->
         with drafting("r", draft):
             record = propose("r", "g1.s0.a0", "seed", REQUEST.to_json())
     assert (record["kind"], record["code"]) == ("Failed", "context_too_long")
+
+
+def test_each_of_several_models_is_asked_in_the_form_that_it_enforces(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Answer:
+        if body["model"] == "plain":
+            return completion("R" if body.get("max_tokens") == 1 else "Red.", "length")
+        return obedient(body)
+
+    with serving(answer) as chat:
+        spec = DesignerSpec(
+            kind="openai", base_url=chat.url, model="strict", also_models=("plain",)
+        )
+        draft = Drafting(spec, State(tmp_path))
+        assert draft.label == "openai: strict, plain"
+        draft.check()
+        assert [canary.model for canary in draft.seen] == ["strict", "plain"]
+        assert [canary.enforcement for canary in draft.seen] == ["grammar", "none"]
+        asked = len(chat.bodies)
+        for model in (None, "strict", "plain"):
+            draft.answer(replace(REQUEST, model=model))
+        sent = [(body["model"], "grammar" in body) for body in chat.bodies[asked:]]
+    assert sent == [("strict", True), ("strict", True), ("plain", False)]
+
+
+@pytest.mark.parametrize("kind", ["local", "self"])
+def test_a_designer_of_this_machine_serves_one_model(tmp_path: Path, kind: str) -> None:
+    spec = DesignerSpec(kind=kind, model="a.gguf", also_models=("b.gguf",))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"serves one model and not also b\.gguf"):
+        Drafting(spec, State(tmp_path)).check()
 
 
 def test_an_endpoint_that_refuses_the_key_stops_the_search(tmp_path: Path) -> None:
@@ -91,9 +121,9 @@ def test_doctor_shows_what_the_local_designer_enforces(
     # A search with long answers has room for them.
     with serving(lambda body: completion("Red.")) as chat:
         spec = DesignerSpec(kind="local", max_tokens=4000)
-        assert Drafting(spec, state).designer.name == local.MODEL_NAME
+        assert Drafting(spec, state).designer().name == local.MODEL_NAME
         assert "answers as plain text" in checks._designer(state, False).detail
         own = str(tmp_path / "target.gguf")
-        assert Drafting(DesignerSpec(kind="self"), state, target=own).designer.name
+        assert Drafting(DesignerSpec(kind="self"), state, target=own).designer().name
     assert starts[-2:] == [4000 + 640 + 1024, 4096]
     assert "target: answers as plain text" in checks._designer(state, False).detail

@@ -181,7 +181,7 @@ def test_the_target_itself_writes_what_can_be_read(tmp_path: Path) -> None:
     draft = Drafting(DesignerSpec(kind="self"), State(tmp_path), target=DEMO_MODEL)
     draft.check()
     try:
-        reply = draft.designer.complete(request)
+        reply = draft.designer().complete(request)
         assert draft.label == "self: SmolLM2-135M-Instruct.Q4_1"
     finally:
         draft.close()

@@ -65,3 +65,8 @@ def test_a_figure_far_from_the_rest_takes_no_more_room_than_they_do(
     assert "3.51e+09" in text
     assert "x 3.08e+07" in text
     assert "x 30.5" in table([_entry("magnitude", change_vs_wanda=29.535)])
+
+
+def test_a_sealed_figure_that_failed_says_so() -> None:
+    lost = _entry("C1", sealed_perplexity=None, sealed_failure="timeout: no answer after 20 s")
+    assert " failed " in table([lost]) and " failed " not in table(ENTRIES)

@@ -24,6 +24,8 @@ from flows.prune import prune
         ({"runner_address": "tcp://scheduler:8786"}, "of the runners dask and ray"),
         ({"designer": "genetic", "base_url": "http://127.0.0.1:9/v1"}, "genetic asks no endpoint"),
         ({"designer": "self", "designer_model": "a.gguf"}, "self is the target model"),
+        ({"designer": "openai", "designer_model": " , "}, "' , ' names no model"),
+        ({"designer": "openai", "designer_model": "a,b,a"}, "'a,b,a' names a model twice"),
         ({"designer": "genetic", "answer_tokens": 2000}, "genetic writes no answers"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
@@ -44,6 +46,18 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
+
+
+def test_several_models_are_named_with_commas_and_a_local_file_is_one() -> None:
+    def named(designer: str, text: str | None) -> tuple[str | None, tuple[str, ...]]:
+        fields = {"designer": designer, "designer_model": text}
+        found = checked(SearchParams, fields).spec().designer
+        return found.model, found.also_models
+
+    assert named("openai", "small") == ("small", ())
+    assert named("auto", "small, org/large:free,") == ("small", ("org/large:free",))
+    assert named("local", "a,b.gguf") == ("a,b.gguf", ())
+    assert named("openai", None) == (None, ())
 
 
 def test_the_price_of_an_answer_comes_from_the_command_or_the_environment(

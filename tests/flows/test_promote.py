@@ -80,11 +80,10 @@ def _teach(subject: Any) -> None:
         optimiser.step()
 
 
-def _register(tracker: Tracker, folder: Path, run: str) -> str:
+def _register(tracker: Tracker, folder: Path, run: str, *, may_lead: bool = True) -> str:
     parent = tracker.parent("tiny", run, {"model": "tiny"}, {})
-    found = register_checkpoint(
-        tracker, parent, folder, model="tiny", sparsity=TARGET, masks=run, tags={}
-    )
+    known = {"model": "tiny", "sparsity": TARGET, "masks": run, "tags": {}}
+    found = register_checkpoint(tracker, parent, folder, **known, may_lead=may_lead)
     assert found.name == NAME
     return found.version
 
@@ -163,6 +162,28 @@ def test_a_tie_passes_only_when_accepted(
     accepted = _promote(state, accept_tie=True)
     assert accepted["moved"]
     assert aliases_of(tracker, NAME)["champion"] == twin
+
+
+def test_what_has_no_sealed_figure_never_leads(
+    state: State, tracker: Tracker, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(folders["good"], tmp_path / "unsealed")
+    record = json.loads((folder / "autoprune.json").read_text())
+    record["unsealed"] = "timeout: no answer after 20 s"
+    (folder / "autoprune.json").write_text(json.dumps(record))
+    first = _register(tracker, folder, "first", may_lead=False)
+    assert aliases_of(tracker, NAME) == {"challenger": first}
+    refused = _promote(state)
+    assert not refused["passed"] and not refused["moved"]
+    assert refused["reason"].startswith("sealed: its search has no sealed figure of it (timeout: ")
+    assert _tags(tracker, first)["gate.sealed"] == "fail"
+    # Another one leads, and it is refused against that too, though it is better.
+    poor = _register(tracker, folders["poor"], "second")
+    assert aliases_of(tracker, NAME)["champion"] == poor
+    failed = [
+        check["name"] for check in _promote(state, version=first)["checks"] if not check["ok"]
+    ]
+    assert failed == ["sealed"]
 
 
 def test_missing_zeros_are_counted(

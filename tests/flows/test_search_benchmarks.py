@@ -114,6 +114,25 @@ def test_ablation_runs_missing_cells_only(
     assert json.loads((out / "ablation.json").read_text())["runs"] == left
 
 
+@pytest.mark.parametrize("method", ablation.METHODS)
+def test_only_the_list_gets_nothing_in_place_of_its_duplicates(method: str) -> None:
+    given = Namespace(
+        designer="local",
+        model="m",
+        corpus="c",
+        sparsity=0.6,
+        candidates=4,
+        seconds=9.0,
+        samples=4,
+        seqlen=48,
+        solvers=["none"],
+    )
+    made = ablation.spec_of(method, 1, given)
+    assert made.replace_duplicates == (method != "list")
+    assert made.designer.context == ("list" if method == "list" else "graph")
+    assert made.designer.asks == (method in ("gcot", "list"))
+
+
 def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
     made = SearchSpec(model="m", corpus="c")
     known = found_recipe.Known(tmp_path / "runs.jsonl", found_recipe.conditions(made))
@@ -134,6 +153,13 @@ def test_intervals_are_geometric_and_paired() -> None:
     assert ablation.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
     assert ablation.interval([0.7]) == "0.700"
     assert ablation.against([(0.1, 0.0), (0.1, 0.0)]).startswith("+10.5 % [+10.5")
+
+
+def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:
+    cell: dict[str, object] = {"reference_sealed": 80.0, "sealed": 60.0, "best": "C1"}
+    assert ablation.ratio(cell, "sealed") == 0.75
+    assert ablation.ratio(cell | {"sealed": None}, "sealed") is None
+    assert ablation.ratio(cell | {"sealed": None, "best": None}, "sealed") == 1.0
 
 
 def test_a_recipe_in_words_is_measured_without_a_search() -> None:

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from random import Random
+from statistics import fmean
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +16,7 @@ from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds
 from autoprune.search.paired import paired_difference
-from autoprune.search.state import State
+from autoprune.search.state import CORRELATION_WANTED, State
 from autoprune.search.steps import Measurement, Validation
 from autoprune.search.trials import Trials
 
@@ -84,6 +86,46 @@ def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
     assert state.rung_windows == 3
     # Alone of its repair it has none to be ranked with.
     assert state_with(*plain, dear[0]).rung_correlation()[1] == 3
+
+
+def raced(number: int, nll: tuple[float, ...], few: int) -> Entry:
+    """A recipe without repair, measured on ``few`` windows and then on all of them."""
+    metric = Candidate("expression", f"abs(W) * x_norm ** {{{0.1 * number:.1f}}}")
+    entry = Entry(f"C{number}", number, "mutate", Recipe(metric), few=few)
+    entry.results = {1: Measurement(nll[:few], 10, 1.0), 2: Measurement(nll, 10, 1.0)}
+    return entry
+
+
+def agreement(signal: float, *, few: int = 4, whole: int = 12) -> float:
+    """Mean rank correlation of few windows with the others, over many searches of ten recipes."""
+    found = []
+    for seed in range(60):
+        rng = Random(seed)
+        entries = []
+        for number in range(1, 11):
+            worth = rng.gauss(0.0, signal)
+            nll = tuple(4.0 + worth + rng.gauss(0.0, 1.0) for _ in range(whole))
+            entries.append(raced(number, nll, few))
+        state = state_with(*entries, rung_windows=few, selection_windows=whole)
+        state.reference().results[2] = measurement(4.0, 1.0, whole)
+        correlation, pairs = state.rung_correlation()
+        assert pairs == 10 and correlation is not None
+        found.append(correlation)
+    return fmean(found)
+
+
+def test_few_windows_do_not_agree_with_themselves() -> None:
+    """Noise has no rank; windows that both sides held gave it a correlation of one half."""
+    assert abs(agreement(0.0)) < 0.1
+    assert agreement(1.0) > 0.7
+    # What ranks with 0.6 as all text would shows what is wanted.
+    assert agreement(math.sqrt(0.36 / 0.64 / 4)) == pytest.approx(CORRELATION_WANTED, abs=0.1)
+
+
+@pytest.mark.parametrize(("few", "whole", "counted"), [(4, 5, 0), (4, 6, 3), (3, 3, 0)])
+def test_one_other_window_would_tell_of_its_own_noise(few: int, whole: int, counted: int) -> None:
+    entries = [raced(n, tuple(3.0 + 0.1 * n for _ in range(whole)), few) for n in (1, 2, 3)]
+    assert state_with(*entries).rung_correlation()[1] == counted
 
 
 def masks_alone(alias: str, order: int, allocation: str, error: float, loss: float) -> Entry:

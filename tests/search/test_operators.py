@@ -15,6 +15,7 @@ from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Budget, DesignerSpec, Search, planning
 from autoprune.search.archive import Entry
+from autoprune.search.arms import DESIGN_OPERATORS, OPERATORS, sources_of
 from autoprune.search.moves import (
     crossed_recipe,
     mask_key,
@@ -26,7 +27,6 @@ from autoprune.search.moves import (
 from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.randomness import stream
 from autoprune.search.spec import RecipeSpec
-from autoprune.search.state import DESIGN_OPERATORS, OPERATORS, SOURCES
 from autoprune.search.tuning import MASKS, REPAIR, numbers, suggest, tunable_form
 
 CHOICES = make_spec().choices
@@ -207,11 +207,12 @@ def test_what_is_worse_than_the_reference_is_recombined_with_nothing(
 
 def simulated(pays: str, seconds: dict[str, float], pulls: int) -> Counter[str]:
     """Shares of sources when only arms of one source ever gain."""
-    bandit, rng = Bandit(OPERATORS, SOURCES), stream(1, 0, 0, pays)
+    sources = sources_of(make_spec())
+    bandit, rng = Bandit(OPERATORS, sources), stream(1, 0, 0, pays)
     chosen: Counter[str] = Counter()
     for _ in range(pulls):
         arm = bandit.choose(OPERATORS, {})
-        source = SOURCES[arm]
+        source = sources[arm]
         gain = 0.02 if source == pays and rng.random() < 0.3 else 0.0
         bandit.update(arm, gain, seconds[source])
         chosen[source] += 1

@@ -62,7 +62,8 @@ def test_own_templates_stay_with_the_search(tmp_path: Path) -> None:
     spec = make_spec(budget=Budget(candidates=2))
     with Search.open(tmp_path / "run", spec, prompts=own) as search:
         digest = search.prompts.digest
-    (own / "operators" / "seed.j2").write_text("changed")
+        (own / "operators" / "seed.j2").write_text("changed")
+        assert search.prompts.digest == digest
     with Search.open(tmp_path / "run") as again:
         assert again.prompts.digest == digest != Prompts().digest
         drive(again, Synthetic())

@@ -9,10 +9,11 @@ from autoprune.design.bandit import Bandit, Limits
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Budget, DesignerSpec, planning
 from autoprune.search.archive import Archive, Entry
+from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
 from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
-from autoprune.search.state import SOURCES, State
+from autoprune.search.state import State
 from autoprune.search.steps import Measurement
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
@@ -62,7 +63,7 @@ def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: fl
     rng = stream(seed, 0, 0, "gains")
     for generation in range(1, 9):
         for plan in plan_generation(state, generation, 4, [], set()):
-            source = SOURCES[plan.operator]
+            source = sources_of(state.spec)[plan.operator]
             chosen[source] += 1
             asking = answer if source == "designer" else 0.0
             gains = rng.random() < (rate if asking else 0.1)

@@ -10,8 +10,9 @@ from synthetic import Synthetic, drive, make_spec, write_answer
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
-from autoprune.search.moves import mask_key
+from autoprune.recipe import Recipe
+from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec, planning
+from autoprune.search.moves import mask_key, random_recipe
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
 
 EVERYTHING = {
@@ -104,8 +105,8 @@ def test_timings_do_not_change_the_graph(tmp_path: Path) -> None:
         with Search.open(tmp_path / name, spec) as search:
             drive(search, driver)
             digests.append(search.graph.digest)
-            nodes = search.graph.to_json()["nodes"]
-            assert (name == "slow") == any(node.get("seconds") == 9.75 for node in nodes)
+            nodes = search.graph.nodes.values()
+            assert (name == "slow") == any(n.body.get("seconds") == 9.75 for n in nodes)
     assert digests[0] == digests[1]
 
 
@@ -169,6 +170,29 @@ def test_duplicates_become_mutations_without_another_question(tmp_path: Path) ->
         spares = [e for e in search.entries if e.operator == "spare"]
         assert len(spares) == 4 and all(e.status in ("measured", "rejected") for e in spares)
         assert search.spent.candidates == 4
+
+
+def test_random_draws_anew_in_the_place_of_a_duplicate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SameMasks(Synthetic):
+        def validate(self, recipe):  # type: ignore[no-untyped-def]
+            return replace(super().validate(recipe), signature="one for all")
+
+    drawn: list[Recipe] = []
+
+    def recorded(*args):  # type: ignore[no-untyped-def]
+        drawn.append(random_recipe(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(planning, "random_recipe", recorded)
+    # With few other parts the masks decide what is known.
+    few = {"allocations": ("uniform",), "solvers": ("none",)}
+    spec = make_spec(designer=DesignerSpec(kind="random"), budget=Budget(candidates=8), **few)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, SameMasks())
+        spares = [e for e in search.entries if e.operator == "spare"]
+        assert spares and all(e.recipe in drawn and e.parents == () for e in spares)
 
 
 def test_duplicates_share_results_and_are_not_measured(tmp_path: Path) -> None:

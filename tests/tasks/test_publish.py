@@ -51,6 +51,8 @@ def test_rows_are_short_texts() -> None:
     assert all(isinstance(value, str) and len(value) <= 120 for value in shown.values())
     assert shown["perplexity"] == "1,234.50" and shown["vs Wanda"] == "-25.0%"
     assert shown["verdict"] == "rejected: nan_scores"
+    assert shown["sealed"] == ""
+    assert table_row(row | {"sealed_failure": "timeout: 20 s"})["sealed"] == "failed"
 
 
 @pytest.mark.parametrize("count", [0, 3, 200])

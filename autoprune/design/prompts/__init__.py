@@ -62,8 +62,13 @@ class Prompts:
 
 
 def copy_templates(source: Path, target: Path) -> None:
-    """Copy the templates of a folder, and nothing else of it."""
-    for template in sorted(source.rglob("*.j2")):
-        place = target / template.relative_to(source)
+    """Make the templates of ``target`` those of ``source``; nothing else of it is copied."""
+    target.mkdir(parents=True, exist_ok=True)
+    wanted = {template.relative_to(source) for template in source.rglob("*.j2")}
+    for template in sorted(target.rglob("*.j2")):
+        if template.relative_to(target) not in wanted:
+            template.unlink()
+    for name in sorted(wanted):
+        template, place = source / name, target / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
