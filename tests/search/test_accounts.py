@@ -194,3 +194,22 @@ def test_a_term_that_changes_no_mask_becomes_a_fact() -> None:
     assert fact.body["text"] == f"{formulas[0]} {said}"
     assert (fact.body["verdict"], fact.body["nats"]) == ("same", 0.0)
     assert observation(fact).line == f"dropping row_mean(abs(W)) from {formulas[0]} changes nothing"
+
+
+def test_an_improvement_on_few_windows_falls_with_all_of_them() -> None:
+    noisy = tuple(0.001 * (window % 2) for window in range(6))
+    parent = raced(1, tuple(4.0 + small for small in noisy), 3)
+    child = raced(2, (3.9, 3.9, 3.9, 5.1, 5.1, 5.1), 3)
+    child.parents = ("C1",)
+    state = state_with(parent, child)
+    chronicle.note_task(state)
+    whole = child.results.pop(2)
+    for entry in (parent, child):
+        chronicle.note_proposal(state, entry)
+        chronicle.note_result(state, entry, entry.rung, entry.results[entry.rung])
+    assert state.graph.nodes["C2.r1"].body["against"] == {"C1": "better"}
+    assert [node.alias for node in state.graph.improved("C2")] == ["C1"]
+    child.results[2] = whole
+    chronicle.note_result(state, child, 2, whole)
+    assert state.graph.nodes["C2.r2"].body["against"] == {"C1": "unclear"}
+    assert state.graph.improved("C2") == [] and state.graph.wins("C1") == 0

@@ -161,7 +161,7 @@ def test_only_a_designer_of_this_machine_takes_a_slot(
     tmp_path: Path, kind: str, taken: list[str]
 ) -> None:
     draft = Drafting(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
-    draft._designer = ScriptedDesigner(["yes"])
+    draft._designers[None] = ScriptedDesigner(["yes"])
     request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
     with serving() as server, in_a_run(server.api), drafting("demo", draft):
         answer = propose.fn("demo", "s1", "explore", request)
