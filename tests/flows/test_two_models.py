@@ -1,0 +1,56 @@
+"""A search whose endpoint has two models: both are asked, and every record says which one wrote."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli import main
+from tasks.run_files import read_object
+
+sys.path.append(str(Path(__file__).parents[1] / "design"))
+from chat_server import Answer, completion, formula_for, length_of, obedient, serving
+
+
+def answer(body: dict[str, Any]) -> Answer:
+    """``wise`` obeys grammars and designs; ``mute`` takes no grammar and says nothing of use."""
+    if body["model"] == "mute":
+        return completion("I would rather not.")
+    return obedient(body) if length_of(body) < 400 else formula_for(body)
+
+
+def test_both_models_are_asked_and_the_records_say_who_wrote_what(
+    home: Path,
+    tiny_folder: Path,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", "on")
+    with serving(answer) as chat:
+        words = f"""search --model {tiny_folder} --corpus {text_file} --designer openai
+          --base-url {chat.url} --designer-model wise,mute --sandbox off --samples 4 --seqlen 48
+          --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 12 --slots 4 --no-register
+          --run pair""".split()
+        assert main(words) == 0
+        asked = {body["model"] for body in chat.bodies if length_of(body) >= 400}
+    assert asked == {"wise", "mute"}
+    said = capsys.readouterr().err
+    assert "wise: answers by our grammar" in said and "mute: answers as plain text" in said
+
+    run = home / "runs" / "pair"
+    facts = read_object(run / "facts.json")
+    assert facts["designer"] == "openai: wise, mute"
+    assert [canary["model"] for canary in facts["designer_answers"]] == ["wise", "mute"]
+    calls = read_object(run / "calls.json")["calls"]
+    assert {call["designer"] for call in calls} == {"openai: wise", "openai: mute"}
+    assert all(
+        call["constraint"] != "grammar" for call in calls if call["designer"].endswith("mute")
+    )
+    entries = read_object(run / "report.json")["entries"]
+    wrote = {e["alias"]: e["model"] for e in entries if e["model"]}
+    assert set(wrote.values()) == {"wise", "mute"}
+    assert all(e["code"] for e in entries if e["model"] == "mute")
+    page = (run / "report.html").read_text()
+    assert ", wise</dd>" in page and ", mute</dd>" in page
