@@ -102,7 +102,7 @@ class Search:
             # Until its first event is on record a killed start is none: it copies again.
             if prompts is not None and not events:
                 copy_templates(prompts, kept)
-            # Nobody edits the copy while the search runs.
+            # Nobody edits the copy while the search runs; another folder is only compared with it.
             copied = Prompts(kept if kept.is_dir() else None)
             templates = copied if own is None or not events else own
             search = cls(log, recorded_spec(log, events, spec, templates), templates)

@@ -105,7 +105,3 @@ def test_another_folder_is_another_search(
     (other / "system.j2").write_text("Be brief.")
     assert main([*words, "--prompts", str(other)]) == 2
     assert "started with other prompts" in capsys.readouterr().err
-
-
-def test_a_start_that_was_killed_early_copies_again(own: Path, tmp_path: Path) -> None:
-    pass  # placeholder

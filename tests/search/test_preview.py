@@ -9,6 +9,8 @@ from synthetic import Synthetic, drive, make_spec
 from autoprune.design.prompts import Prompts
 from autoprune.errors import UnknownNameError
 from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search.events import EventLog
+from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
 from flows.cli import main
 
@@ -70,6 +72,20 @@ def test_own_templates_stay_with_the_search(tmp_path: Path) -> None:
         asked = [h["step"] for h in again.history() if h["step"]["kind"] == "Propose"]
         assert any("Beat wanda now!" in s["request"]["messages"][1]["content"] for s in asked)
     assert not (tmp_path / "run" / "prompts" / "notes.txt").exists()
+
+
+def test_a_start_that_was_killed_copies_again(tmp_path: Path) -> None:
+    own, kept = tmp_path / "own", tmp_path / "run" / "prompts"
+    for folder, name in ((own, "user.j2"), (kept, "system.j2")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("{{ instruction }}")
+    # Killed between the copy and the first event.
+    EventLog(tmp_path / "run" / LOG_FILE).close()
+    with Search.open(tmp_path / "run", make_spec(), prompts=own) as search:
+        digest = search.prompts.digest
+    assert [path.name for path in kept.iterdir()] == ["user.j2"]
+    with Search.open(tmp_path / "run") as again:
+        assert again.prompts.digest == digest
 
 
 def test_command_renders_without_a_model(
