@@ -1,10 +1,12 @@
 """How requests reach a designer: an OpenAI-compatible server, or a script for tests."""
 
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
 import openai
@@ -27,7 +29,10 @@ RETRIED = (
     openai.RateLimitError,
     openai.InternalServerError,
 )
+# Of the pauses that no server asks for.
 LONGEST_PAUSE = 30.0
+# An attempt with less time is not begun, nor may a timeout be zero.
+SHORTEST_ATTEMPT = 0.1
 
 
 class Designer(Protocol):
@@ -57,7 +62,7 @@ class OpenAIDesigner:
         model: Name on the server; None: the first that the server lists.
         api_key: None: ``OPENAI_API_KEY``; local servers need none.
         enforcement: How the form of an answer is sent, as the canary found.
-        timeout: Seconds for one attempt.
+        timeout: Seconds for one attempt; less where patience ends before.
         attempts: Calls for one request.
         patience: Seconds for one request, all attempts and pauses together.
     """
@@ -150,20 +155,29 @@ class OpenAIDesigner:
         place = re.sub(r"(?<=://)[^/]*@", "", self.base_url or "api.openai.com")
         return f"the designer at {place}"
 
-    def _call(self, body: dict[str, Any] | None) -> Any:
+    def _call(self, body: dict[str, Any] | None, timeout: float) -> Any:
         if body is None:
-            return self._client.models.list()
-        return self._client.chat.completions.create(**body)
+            return self._client.models.list(timeout=timeout)
+        return self._client.chat.completions.create(**body, timeout=timeout)
 
     def _repeat(self, body: dict[str, Any] | None) -> Any:
         """Call until there is an answer; ``body`` None: ask for the list of models."""
         deadline = time.monotonic() + self.patience
         for attempt in range(1, self.attempts + 1):
+            left = deadline - time.monotonic()
             try:
-                return self._call(body)
+                return self._call(body, min(self.timeout, max(left, SHORTEST_ATTEMPT)))
             except RETRIED as error:
-                pause = _pause(error, attempt)
-                if attempt == self.attempts or time.monotonic() + pause > deadline:
+                left = deadline - time.monotonic() - SHORTEST_ATTEMPT
+                asked = _asked_pause(error)
+                if asked is not None and asked > left:
+                    raise PrerequisiteError(
+                        f"{self._where} asks to be left alone for {asked:.0f} seconds "
+                        f"({self._scrub(error)}), and one request may take {self.patience:.0f} "
+                        "in all; go on later, or choose another with OPENAI_BASE_URL"
+                    ) from None
+                pause = min(2.0 ** (attempt - 1), LONGEST_PAUSE) if asked is None else asked
+                if attempt == self.attempts or pause > left:
                     raise PrerequisiteError(
                         f"{self._where} does not answer ({self._scrub(error)}) after {attempt} "
                         "attempts; start it, or choose another with OPENAI_BASE_URL"
@@ -216,15 +230,20 @@ def read_completion(answer: Any, seconds: float) -> Reply:
     return Reply(content if isinstance(content, str) else "", counted, reason, seconds)
 
 
-def _pause(error: Exception, attempt: int) -> float:
-    """Seconds until the next attempt: what the server asks for, else 1, 2, 4, ..."""
+def _asked_pause(error: Exception) -> float | None:
+    """Seconds that the server asks to wait, which are never shortened; None: it does not say."""
     response = getattr(error, "response", None)
-    asked = response.headers.get("retry-after") if response is not None else None
+    text = response.headers.get("retry-after") if response is not None else None
+    if text is None:
+        return None
     try:
-        wished = float(asked) if asked is not None else 2.0 ** (attempt - 1)
+        asked = float(text)
     except ValueError:
-        wished = 2.0 ** (attempt - 1)
-    return min(max(wished, 0.0), LONGEST_PAUSE)
+        try:
+            asked = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(asked) else max(asked, 0.0)
 
 
 @dataclass

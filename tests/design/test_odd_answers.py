@@ -7,8 +7,15 @@ import pytest
 from test_parsing import damaged
 
 from autoprune.design.chat import Reply
-from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
+from autoprune.design.parsing import (
+    DEEPEST_CODE,
+    AnswerForm,
+    Proposal,
+    Unreadable,
+    read_answer,
+)
 from autoprune.search.moves import recipe_key
+from sandbox.screen import MAX_DEPTH, screen
 
 RANGES = {"mrp": {"damp": (0.001, 0.1)}, "ebft": {"rate": (0.003, 0.03)}}
 SOLVERS = ("none", "mrp", "ebft", "sparsegpt:select=own+ebft:epochs=2", "walk:mrp")
@@ -35,6 +42,7 @@ REPAIRS = (
     "+".join(["ebft"] * 30),
     "ebft+ebft",
     "walk:" * 30 + "mrp",
+    "walk:" + "walk :" * 30 + "mrp",
     "walk:mrp+" + "+".join(["ebft"] * 20),
     "+".join(["mrp"] * 480),
     "+".join(["dsnot"] * 30) + "+mrp",
@@ -102,6 +110,30 @@ def test_odd_budgets_are_verdicts(budget: str) -> None:
     found = carried_on(f"metric: abs(W)\nallocation: {budget}\n", "expression")
     assert isinstance(found, Unreadable) and found.code == "bad_choice"
     assert len(found.detail) <= 400
+
+
+def test_what_is_read_is_read_again_however_much_longer_it_is_written() -> None:
+    budget = "formula:" + "+".join([".19"] * 50)
+    found = carried_on(f"metric: abs(W)\nallocation: {budget}\n", "expression")
+    assert isinstance(found, Proposal) and len(found.allocation) > len(budget)
+
+
+def test_code_may_be_as_deep_as_the_sandbox_takes_it() -> None:
+    assert DEEPEST_CODE == MAX_DEPTH
+    for levels, kind in ((80, Proposal), (100, Unreadable)):
+        body = f"def score(W, stats, params):\n    return {'-' * levels}W\n"
+        found = carried_on(f"```python\n{body}```", "python")
+        assert isinstance(found, kind), found
+        assert (screen(body) is None) == isinstance(found, Proposal)
+    assert isinstance(found, Unreadable) and found.code == "bad_code"
+    assert found.detail == "the code is nested more than 100 deep; split it into steps"
+
+
+def test_a_whole_number_without_a_decimal_text_is_refused() -> None:
+    body = "def score(W, stats, params):\n    return W.abs() * 0x" + "f" * 4000
+    found = carried_on(f"```python\n{body}\n```", "both")
+    assert isinstance(found, Unreadable) and found.code == "bad_code"
+    assert found.detail.startswith("line 2: a whole number of 16000 bits; at most 1024")
 
 
 def test_damaged_answers_with_such_spikes_go_all_the_way() -> None:

@@ -26,6 +26,7 @@ from autoprune.design.repairs import example, read_solver, solver_forms
 from autoprune.design.schema import answer_schema
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
+from autoprune.search.moves import recipe_key
 
 FORM = AnswerForm("both", ("row", "matrix"), ("uniform", "sdsa"), ("wanda", "C3"))
 WANDA = Recipe(Candidate("builtin", "wanda"), "row", "sdsa", "mrp")
@@ -294,6 +295,7 @@ def test_ten_thousand_broken_answers() -> None:
             assert build_allocator(found.allocation).text == found.allocation
             assert found.solver in ("none", "mrp")
             assert found.prediction is not None
+            assert recipe_key(found.recipe)
         code = found.code if isinstance(found, Unreadable) else "read"
         seen[code] = seen.get(code, 0) + 1
     assert seen.keys() >= CODES | {"read"}

@@ -4,9 +4,12 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import httpx
+import openai
 import pytest
 from chat_server import Answer, completion, obedient, serving
 
+from autoprune.design import transports
 from autoprune.design.canary import Canary, probe_server
 from autoprune.design.chat import REFUSALS, ChatRequest, Message, Reply, Usage
 from autoprune.design.refusals import RefusedError
@@ -103,6 +106,68 @@ def test_attempts_and_time_are_limited() -> None:
         assert len(chat.bodies) == 3
         with pytest.raises(PrerequisiteError, match="after 1 attempts"):
             designer(chat.url, patience=0.5).complete(REQUEST)
+
+
+def test_a_slow_attempt_ends_with_the_time_of_its_request() -> None:
+    def late(body: dict[str, Any]) -> Answer:
+        time.sleep(2.0)
+        return completion("late")
+
+    with serving(late) as chat:
+        started = time.monotonic()
+        with pytest.raises(PrerequisiteError, match="after 1 attempts"):
+            designer(chat.url, patience=0.3).complete(REQUEST)
+        assert time.monotonic() - started < 1.5
+
+
+def test_attempts_and_pauses_share_the_time_of_their_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, timeouts = [0.0], []
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    def call(body: object, timeout: float) -> None:
+        timeouts.append(timeout)
+        wait(timeout)
+        raise openai.APITimeoutError(httpx.Request("POST", "http://server/v1"))
+
+    made = OpenAIDesigner("http://server/v1", "m", KEY, attempts=9, sleep=wait)
+    monkeypatch.setattr(transports.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(made, "_call", call)
+    with pytest.raises(PrerequisiteError, match="after 3 attempts"):
+        made.complete(REQUEST)
+    assert timeouts == [120.0, 120.0, 57.0] and now == [300.0]
+
+
+@pytest.mark.parametrize("asked", ["3600", "301", "inf", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_who_asks_for_a_pause_too_long_is_not_asked_again(asked: str) -> None:
+    with serving(lambda body: (429, {}, {"Retry-After": asked})) as chat:
+        made = designer(chat.url)
+        with pytest.raises(PrerequisiteError, match=r"left alone for \w+ seconds.* 300 in all"):
+            made.complete(REQUEST)
+        assert len(chat.bodies) == 1
+    assert made.pauses == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        ("60", 60.0),
+        ("-5", 0.0),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        ("nan", 1.0),
+        ("soon", 1.0),
+        ("Fri, 99 Foo 99999999999999999999 99:99:99 +99999999999999", 1.0),
+    ],
+)
+def test_a_pause_that_is_asked_for_is_not_shortened(asked: str, pause: float) -> None:
+    answers = [(503, {}, {"Retry-After": asked}), completion("late")]
+    with serving(lambda body: answers.pop(0)) as chat:
+        made = designer(chat.url)
+        assert made.complete(REQUEST).text == "late"
+    assert made.pauses == [pause]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

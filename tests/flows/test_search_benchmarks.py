@@ -65,10 +65,11 @@ def test_a_search_with_every_option_measures_what_it_says(
         assert all(value > 0 for value in made.whole.kl)
         reference = entries["wanda"]
         best = search.best
-        assert best is None or best.elsewhere[0.5].sparsity == pytest.approx(0.5, abs=1e-4)
+        # Its allocation alone helps this model by more than the machine's arithmetic changes.
+        assert best is not None and best.alias != reference.alias
+        assert best.elsewhere[0.5].sparsity == pytest.approx(0.5, abs=1e-4)
         assert reference.elsewhere[0.5].perplexity != reference.results[2].perplexity
-        if best is not None:
-            assert best.draws[1].perplexity != best.results[2].perplexity
+        assert best.draws[1].perplexity != best.results[2].perplexity
         designed = [e for e in search.entries if e.operator == "seed"]
         assert designed[0].recipe is not None
         assert designed[0].recipe.allocation == "formula:0.05 * depth"

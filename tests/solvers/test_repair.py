@@ -282,6 +282,28 @@ def test_a_chain_that_would_lose_a_parts_work_names_the_order(
         build_solver(order)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ebft+ebft", "'ebft[+]ebft' names ebft twice; name it once, at the end"),
+        ("walk:mrp+ebft+ebft:epochs=2", "names ebft twice"),
+        ("+".join(["ebft"] * 5000), "names ebft twice"),
+        ("mrp+ebft+mrp", "ebft tunes what .* and stands last"),
+        ("walk:" * 3000 + "mrp", "needs the repair that walks"),
+        ("walk:" + "walk :" * 3000 + "mrp", "needs the repair that walks"),
+        ("walk+ebft", "needs the repair that walks, not 'walk[+]ebft'"),
+        ("ebft:epochs=" + "9" * 310, "epochs='9{40}' is not understood; use a whole number up to"),
+        ("ebft:epochs=" + "9" * 5000, "use a whole number up to"),
+        ("mrp:columns=1000000001", "use a whole number up to 1000000000"),
+        ("mrp:damp=" + "9" * 400, "damp='9{40}' is not understood; use a number"),
+    ],
+    ids=range(11),
+)
+def test_a_repair_that_goes_on_and_on_is_refused(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build_solver(text)
+
+
 def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
     weight, keep, stats = make_problem(6, 24, 0.5, seed=10)
     for text in ("dsnot+sparseswaps", "sparsegpt:select=own+mrp", "alps+dsnot+mrp"):
