@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
+from tasks.mask_memory import MaskMemory
 from tasks.overlap import shared_text
 from tasks.policies import step
 from tasks.sandbox_scores import CandidateRejected
@@ -194,20 +195,21 @@ def pruned(
         bench: The search's workbench.
         recipe: What decides the masks and the repair.
         sparsity: Share of zeros.
-        fresh: Neither take nor leave masks in the workbench's memory.
+        fresh: Take nothing from the workbench's memory of masks, and leave nothing there.
 
     Raises:
         CandidateRejected: If the sandbox turns the metric away.
         UsageError: If the recipe or its scores make no sense.
     """
     key = digest_json([recipe.to_json(), sparsity, bench.draw])
+    memory = MaskMemory() if fresh else bench.masks
     with bench.dense:
-        outcome = None if fresh else bench.masks.apply(key, bench.layers)
-        yield _prune(bench, recipe, sparsity, key, fresh) if outcome is None else outcome
+        outcome = memory.apply(key, bench.layers)
+        yield outcome if outcome is not None else _prune(bench, recipe, sparsity, key, memory)
 
 
 def _prune(
-    bench: SearchBench, recipe: Recipe, sparsity: float, key: str, fresh: bool
+    bench: SearchBench, recipe: Recipe, sparsity: float, key: str, memory: MaskMemory
 ) -> "PruneOutcome":
     """Prune by scores, or by masks that another repair of them left behind; then repair."""
     from autoprune.pruning import PruningPlan, prune_one_shot
@@ -217,7 +219,7 @@ def _prune(
     plan = PruningPlan.of_recipe(recipe, sparsity, pattern=bench.spec.pattern, seed=bench.seed)
     bare = replace(recipe, solver=Plain.NAME)
     bare_key = digest_json([bare.to_json(), sparsity, bench.draw])
-    masks = None if fresh else bench.masks.masks(bare_key)
+    masks = memory.masks(bare_key)
     if masks is None:
         statistics = bench.calibrated(plan.needs)
         outcome = prune_one_shot(
@@ -228,15 +230,13 @@ def _prune(
             context=bench.context_for(statistics),
             report=bench.report,
         )
-        if not fresh:
-            bench.masks.keep(bare_key, outcome)
+        memory.keep(bare_key, outcome)
         if isinstance(plan.solver, Plain):
             return outcome
         masks = dict(outcome.keep)
         bench.dense.restore()
     repaired = _repair(bench, masks, plan)
-    if not fresh:
-        bench.masks.keep(key, repaired, bench.layers)
+    memory.keep(key, repaired, bench.layers)
     return repaired
 
 

@@ -81,6 +81,7 @@ def picture_markdown(path: Path, title: str) -> str:
 
 def _table(report: "RunReport") -> str:
     from autoprune.report.canvas import number, percent
+    from autoprune.report.words import sealed_figure
 
     lines = [
         "| # | candidate | perplexity | vs Wanda | sealed | formula |",
@@ -92,7 +93,7 @@ def _table(report: "RunReport") -> str:
             _plain(entry.alias),
             number(entry.perplexity),
             percent(entry.change_vs_wanda, sign=True),
-            "failed" if entry.sealed_failure else number(entry.sealed_perplexity),
+            sealed_figure(entry),
             f"`{_plain(entry.formula)}` {_plain(entry.allocation)}",
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -151,7 +151,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         formula=plain(entry.formula, 240),
         mathml=Markup(mathml) if mathml else None,
         perplexity=number(entry.perplexity),
-        sealed="failed" if entry.sealed_failure else number(entry.sealed_perplexity),
+        sealed=words.sealed_figure(entry),
         change="reference"
         if entry == report.baseline("wanda")
         else percent(entry.change_vs_wanda, sign=True),

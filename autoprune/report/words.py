@@ -118,6 +118,11 @@ def interval(entry: Entry) -> str:
     return f"{percent(low, sign=True)} to {percent(high, sign=True)}"
 
 
+def sealed_figure(entry: Entry) -> str:
+    """Perplexity on the sealed split, or that there was to be one."""
+    return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if not math.isfinite(seconds):

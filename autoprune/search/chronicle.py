@@ -78,10 +78,8 @@ def note_unreadable(state: State, entry: Entry) -> None:
 
 def note_rejection(state: State, entry: Entry) -> None:
     """A verdict on a mechanism: a status and a code, never a number."""
-    node = f"{entry.alias}.x"
     body = {"status": "rejected", "code": entry.code, "detail": entry.detail}
-    state.graph.add(node, "result", body)
-    state.graph.link(node, "tests", entry.alias)
+    _add_result(state, entry, "x", body)
 
 
 def note_duplicate(state: State, entry: Entry) -> None:
@@ -98,7 +96,6 @@ def note_duplicate(state: State, entry: Entry) -> None:
 
 def note_result(state: State, entry: Entry, rung: int | str, measurement: Measurement) -> None:
     """A measurement, and what it proves."""
-    node = f"{entry.alias}.{rung}" if rung == LAP else f"{entry.alias}.r{rung}"
     body: dict[str, Any] = {
         "status": "measured",
         "rung": rung,
@@ -121,8 +118,7 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         body["gain"] = -max(difference.mean for difference in parents.values())
         # What an edge drawn on fewer windows said may not hold any more.
         body["against"] = {parent: found.verdict for parent, found in parents.items()}
-    state.graph.add(node, "result", body)
-    state.graph.link(node, "tests", entry.alias)
+    node = _add_result(state, entry, LAP if rung == LAP else f"r{rung}", body)
     if rung == "sealed":
         return
     _grade(state, entry, entry, node)
@@ -134,10 +130,8 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
 def note_unsealed(state: State, entry: Entry, failed: Failed) -> None:
     """Why an entry that was to have a sealed figure has none; it keeps its place all the same."""
     entry.unsealed = f"{failed.code}: {failed.detail}" if failed.detail else failed.code
-    node = f"{entry.alias}.rsealed"
     body = {"status": "rejected", "rung": "sealed", "code": failed.code, "detail": failed.detail}
-    state.graph.add(node, "result", body)
-    state.graph.link(node, "tests", entry.alias)
+    _add_result(state, entry, "rsealed", body)
 
 
 def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
@@ -152,6 +146,14 @@ def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
         state.graph.link(node, "refutes", f"{entry.alias}.h")
         return
     _grade(state, entry, owner, node)
+
+
+def _add_result(state: State, entry: Entry, name: str, body: dict[str, Any]) -> str:
+    """Put what was found of an entry on record; the node's alias."""
+    node = f"{entry.alias}.{name}"
+    state.graph.add(node, "result", body)
+    state.graph.link(node, "tests", entry.alias)
+    return node
 
 
 def _against_parents(state: State, entry: Entry) -> dict[str, Difference]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import pytest
 import torch
 
 from autoprune.design.chat import ChatRequest
@@ -11,7 +12,7 @@ from autoprune.design.formulas import expression_of
 from autoprune.design.transports import Designer, ScriptedDesigner
 from autoprune.digest import digest_bytes, digest_json
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
+from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, planning
 from autoprune.search.randomness import stream
 from autoprune.search.steps import (
     Done,
@@ -182,6 +183,15 @@ class Synthetic:
         return Measurement(
             nll, 511 * windows, perplexity, {"l0": sparsity}, digest, sparsity, seconds
         )
+
+
+def plan_without_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every operator plan something, so that the bandit alone decides who does."""
+
+    def make(self: object, slot: int, operator: str, rng: object) -> planning.Plan:
+        return planning.Plan(slot, operator)
+
+    monkeypatch.setattr(planning._Planner, "_make", make)
 
 
 def drive(

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec, write_answer
+from synthetic import Synthetic, drive, make_spec, plan_without_entries, write_answer
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.transports import ScriptedDesigner
-from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.archive import Archive
 from autoprune.search.arms import DESIGN_OPERATORS, arm_of, sources_of
 from autoprune.search.planning import plan_generation
@@ -45,11 +45,7 @@ def test_each_model_has_arms_of_its_own_and_moves_without_one_have_one() -> None
 
 @pytest.mark.parametrize("seed", range(4))
 def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(
-        planning._Planner,
-        "_make",
-        lambda self, slot, operator, rng: planning.Plan(slot, operator),
-    )
+    plan_without_entries(monkeypatch)
     state = State(make_spec(designer=BOTH, budget=Budget(candidates=200)), Archive("wanda"))
     rng, asked = stream(seed, 0, 0, "gains"), {"wise": 0, "mute": 0}
     for generation in range(1, 17):
@@ -66,11 +62,7 @@ def test_slots_go_to_the_model_that_gains(monkeypatch: pytest.MonkeyPatch, seed:
 def test_a_model_that_costs_more_tokens_gets_fewer_slots_where_tokens_are_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        planning._Planner,
-        "_make",
-        lambda self, slot, operator, rng: planning.Plan(slot, operator),
-    )
+    plan_without_entries(monkeypatch)
     budget = Budget(candidates=200, tokens=40_000)
     state, asked = State(make_spec(designer=BOTH, budget=budget), Archive("w")), [0, 0]
     for generation in range(1, 17):

@@ -3,11 +3,11 @@
 from collections import Counter
 
 import pytest
-from synthetic import make_spec
+from synthetic import make_spec, plan_without_entries
 
 from autoprune.design.bandit import Bandit, Limits
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import Budget, DesignerSpec, planning
+from autoprune.search import Budget, DesignerSpec
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import sources_of
 from autoprune.search.costs import Costs
@@ -53,10 +53,7 @@ def designed(monkeypatch: pytest.MonkeyPatch, rate: float, seed: int, answer: fl
         answer: Seconds.
     """
 
-    def make(self: object, slot: int, operator: str, rng: object) -> planning.Plan:
-        return planning.Plan(slot, operator)
-
-    monkeypatch.setattr(planning._Planner, "_make", make)
+    plan_without_entries(monkeypatch)
     budget = Budget(candidates=200, seconds=1800.0)
     state = State(make_spec(budget=budget), Archive("wanda"))
     state.spent.seconds, chosen = 120.0, Counter[str]()
