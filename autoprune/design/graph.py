@@ -1,7 +1,8 @@
 """The reasoning graph (GCoT): an append-only typed DAG of claims and measured facts.
 
-Only machine nodes (observation, result) carry numbers. Edges that judge (supports, refutes,
-improves, duplicates) are computed from results by the search; a designer cannot assert them.
+Only machine nodes (task, observation, result) hold numbers, which ``Graph.add`` enforces. Edges
+that judge (supports, refutes, improves, duplicates) are computed from results by the search; a
+designer cannot assert them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ EdgeKind = Literal[
     "duplicates",
 ]
 
+# Kinds that the search writes; the others are somebody's words.
+MACHINE_KINDS = frozenset({"task", "observation", "result"})
 # Wall-clock figures differ from run to run; everything else must not.
 TIMING_KEYS = frozenset({"seconds", "cost"})
 CREDIT_DECAY = 0.7
@@ -86,10 +89,15 @@ class Graph:
         """Append a node.
 
         Raises:
-            AutopruneError: If the alias is taken.
+            AutopruneError: If the alias is taken, or a claim holds a number: figures are measured.
         """
         if alias in self._nodes:
             raise AutopruneError(f"the graph already has a node {alias}; aliases are unique")
+        if kind not in MACHINE_KINDS and (number := _number_in(body)) is not None:
+            raise AutopruneError(
+                f"{kind} {alias} holds the number {number}; only "
+                f"{', '.join(sorted(MACHINE_KINDS))} may: link a measured node instead"
+            )
         node = Node(alias, kind, MappingProxyType(dict(body)))
         self._order[alias] = len(self._nodes)
         self._nodes[alias] = node
@@ -223,6 +231,20 @@ class Graph:
         """SHA-256 of everything but timings; equal for a resumed and an uninterrupted run."""
         nodes = [node.id for node in self._nodes.values()]
         return digest_json([nodes, [[e.source, e.kind, e.target] for e in self._edges]])
+
+
+def _number_in(value: Any) -> float | None:
+    """The first number in a JSON value; None where there is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value
+    inner: Sequence[Any] = ()
+    if isinstance(value, Mapping):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple):
+        inner = value
+    return next((n for item in inner if (n := _number_in(item)) is not None), None)
 
 
 def worth_of_factors(graph: Graph) -> dict[str, float]:

@@ -47,7 +47,6 @@ def note_proposal(state: State, entry: Entry) -> None:
         "allocation": recipe.allocation,
         "solver": recipe.solver,
         "operator": entry.operator,
-        "generation": entry.generation,
         "because": entry.because,
     }
     if entry.model is not None:

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from autoprune.design.claims import judged_claims, verdict_of
 from autoprune.design.detail import step
-from autoprune.design.graph import Graph, parent_weights
+from autoprune.design.graph import Graph, NodeKind, parent_weights
 from autoprune.errors import AutopruneError
+
+CLAIMS: list[NodeKind] = ["hypothesis", "mechanism", "code", "critique", "lesson"]
 
 
 def chain(length: int) -> Graph:
@@ -113,6 +115,17 @@ def test_the_newest_result_judges_a_claim() -> None:
     graph.add("C4.x", "result", {"status": "rejected", "code": "timeout"})
     graph.link("C4.x", "tests", "C4")
     assert verdict_of(graph, "C4") == "failed"
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+@pytest.mark.parametrize("held", [0.3, 12, {"by": 0.3}, ["better", (1,)]])
+def test_a_claim_holds_no_number(kind: NodeKind, held: object) -> None:
+    graph = Graph()
+    with pytest.raises(AutopruneError, match=f"{kind} C1 holds the number .*observation, result"):
+        graph.add("C1", kind, {"text": "it helps by 0.3", "stated": True, "gain": held})
+    assert not graph.nodes
+    graph.add("C1", kind, {"text": "it helps by 0.3", "stated": True, "parts": ["group"]})
+    graph.add("C1.r1", "result", {"gain": held})
 
 
 @settings(deadline=None)
