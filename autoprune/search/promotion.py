@@ -18,8 +18,10 @@ def promoted(
 ) -> list[Entry]:
     """The entries that are measured on all selection windows, in the order given.
 
-    The best share rises, unless its paired interval already excludes that it beats the incumbent.
-    Also the best of a kind of recipe of which none has risen yet, and a few others by lot.
+    The best share rises, unless its paired interval already excludes that it beats the incumbent,
+    or few windows put it behind the reference when something is ahead of that: so few windows have
+    wide intervals, and one bad metric with a slow repair takes the time of many good ones. Also the
+    best of a kind of recipe of which none has risen yet, and a few others by lot.
 
     Args:
         state: What is known.
@@ -31,10 +33,12 @@ def promoted(
         return []
     ranked = sorted(entries, key=lambda e: (e.score, e.order))
     incumbent = state.archive.best()
+    ahead = incumbent is not None and incumbent.score < 0.0
     hopeful = []
     for entry in ranked[: math.ceil(state.spec.promote * len(ranked))]:
         difference = state.archive.compare(entry, incumbent) if incumbent else None
-        if difference is None or not difference.worse:
+        behind = (ahead and entry.score > 0.0) or (difference is not None and difference.worse)
+        if not behind:
             hopeful.append(entry)
     chosen = {entry.alias: entry for entry in hopeful}
     chosen |= {entry.alias: entry for entry in _new_kinds(state, ranked)[:1]}

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from synthetic import Synthetic, drive, make_spec
 
-from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, racing
+from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
+from autoprune.search.randomness import stream
+from autoprune.search.spec import RecipeSpec
 from autoprune.search.steps import Done, Measure, Measurement
 
 
@@ -25,9 +27,11 @@ def long_spec(**changes: object) -> SearchSpec:
     return make_spec(**{**usual, **changes})
 
 
-def steps_of(folder: Path, spec: SearchSpec) -> tuple[Search, list[Measure]]:
+def steps_of(
+    folder: Path, spec: SearchSpec, driver: Synthetic | None = None
+) -> tuple[Search, list[Measure]]:
     """A search at its end, and what it had measured of candidates."""
-    search, driver, steps = Search.open(folder, spec), Synthetic(), []
+    search, driver, steps = Search.open(folder, spec), driver or Synthetic(), []
     while not isinstance(step := search.next_step(), Done):
         if isinstance(step, Measure) and step.role == "candidate":
             steps.append(step)
@@ -97,6 +101,40 @@ def test_the_lap_changes_who_is_measured_and_not_who_wins(
     assert windows[0] < 0.9 * windows[1]
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    class Noisy(Synthetic):
+        """Few windows cannot tell recipes apart beyond doubt."""
+
+        def measure(self, recipe, windows, sparsity, split):  # type: ignore[no-untyped-def]
+            found = super().measure(recipe, windows, sparsity, split)
+            if recipe is None or not isinstance(found, Measurement):
+                return found
+            nll = tuple(
+                value + stream(9, 0, window, recipe.digest).gauss(0.0, 0.05)
+                for window, value in enumerate(found.nll)
+            )
+            return replace(found, nll=nll)
+
+    monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
+    sdsa = RecipeSpec(metric="wanda", allocation="sdsa")
+    spec = long_spec(
+        budget=Budget(candidates=8),
+        selection_windows=5,
+        baselines=(RecipeSpec(metric="wanda"), *((sdsa,) if ahead else ())),
+        promote=1.0,
+    )
+    search, steps = steps_of(tmp_path, spec, Noisy())
+    with search:
+        risen = {s.recipe_id for s in steps if s.rung == 2}
+        few = {s.recipe_id: search.graph.nodes[f"{s.recipe_id}.r1"] for s in steps if s.rung == 1}
+        behind = {alias for alias, result in few.items() if result.body["change"] > 0.0}
+        assert behind and risen
+        assert bool(behind & risen) != ahead
+
+
 def test_few_windows_are_compared_with_more_of_who_was_stopped_too(tmp_path: Path) -> None:
     search, steps = steps_of(tmp_path, long_spec())
     with search:
@@ -108,7 +146,10 @@ def test_few_windows_are_compared_with_more_of_who_was_stopped_too(tmp_path: Pat
 
 
 def test_a_repaired_recipe_goes_to_all_windows_at_once(tmp_path: Path) -> None:
-    search, steps = steps_of(tmp_path, long_spec(solvers=("none", "sparsegpt"), promote=1.0))
+    search, steps = steps_of(
+        tmp_path,
+        long_spec(solvers=("none", "sparsegpt"), promote=1.0, budget=Budget(candidates=48)),
+    )
     with search:
         dear = [s for s in steps if s.recipe is not None and s.recipe.solver != "none"]
         assert dear and {(s.known, s.windows) for s in dear} == {(0, 20)}
