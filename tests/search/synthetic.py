@@ -82,10 +82,17 @@ def write_answer(request: ChatRequest) -> str:
 
 @dataclass
 class Synthetic:
-    """Answers every step; counts what it was asked."""
+    """Answers every step; counts what it was asked.
+
+    Args:
+        designer: Who answers proposals.
+        asked: Identifiers of the steps so far.
+        wobble: Deviation of a recipe's loss from window to window, nats per token.
+    """
 
     designer: Designer = field(default_factory=lambda: ScriptedDesigner(write_answer))
     asked: list[str] = field(default_factory=list)
+    wobble: float = 0.005
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(1)
@@ -175,7 +182,7 @@ class Synthetic:
         bonus = {"uniform": 0.0, "ramp": 0.02}.get(recipe.allocation.partition(":")[0], 0.04)
         bonus += REPAIRS.get(recipe.solver.partition(":")[0], (0.0, 0.0))[0]
         noise = [stream(7, 0, w, split).gauss(0.0, 0.3) for w in range(windows)]
-        wobble = [stream(7, 0, w, recipe.digest).gauss(0.0, 0.005) for w in range(windows)]
+        wobble = [stream(7, 0, w, recipe.digest).gauss(0.0, self.wobble) for w in range(windows)]
         nll = tuple(3 + error - bonus + a + b for a, b in zip(noise, wobble, strict=True))
         digest = digest_json([mask.flatten().tolist(), recipe.allocation])
         perplexity = math.exp(sum(nll) / windows)

@@ -8,7 +8,6 @@ import pytest
 from synthetic import Synthetic, drive, make_spec
 
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
-from autoprune.search.randomness import stream
 from autoprune.search.spec import RecipeSpec
 from autoprune.search.steps import Done, Measure, Measurement
 
@@ -105,19 +104,6 @@ def test_the_lap_changes_who_is_measured_and_not_who_wins(
 def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: bool
 ) -> None:
-    class Noisy(Synthetic):
-        """Few windows cannot tell recipes apart beyond doubt."""
-
-        def measure(self, recipe, windows, sparsity, split):  # type: ignore[no-untyped-def]
-            found = super().measure(recipe, windows, sparsity, split)
-            if recipe is None or not isinstance(found, Measurement):
-                return found
-            nll = tuple(
-                value + stream(9, 0, window, recipe.digest).gauss(0.0, 0.05)
-                for window, value in enumerate(found.nll)
-            )
-            return replace(found, nll=nll)
-
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
     sdsa = RecipeSpec(metric="wanda", allocation="sdsa")
     spec = long_spec(
@@ -126,7 +112,8 @@ def test_who_is_behind_the_reference_rises_only_while_nothing_is_ahead_of_it(
         baselines=(RecipeSpec(metric="wanda"), *((sdsa,) if ahead else ())),
         promote=1.0,
     )
-    search, steps = steps_of(tmp_path, spec, Noisy())
+    # Few windows cannot tell recipes apart beyond doubt.
+    search, steps = steps_of(tmp_path, spec, Synthetic(wobble=0.05))
     with search:
         risen = {s.recipe_id for s in steps if s.rung == 2}
         few = {s.recipe_id: search.graph.nodes[f"{s.recipe_id}.r1"] for s in steps if s.rung == 1}
