@@ -8,6 +8,7 @@ from autoprune.search.archive import Entry
 from autoprune.search.budget import Purse
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
+from autoprune.search.sweeping import overlooked
 
 # Promoted whatever their rank, so that the correlation between rungs can be measured.
 RANDOM_SHARE = 0.1
@@ -16,12 +17,13 @@ RANDOM_SHARE = 0.1
 def promoted(
     state: State, entries: Sequence[Entry], generation: int, seconds: float = math.inf
 ) -> list[Entry]:
-    """The entries that are measured on all selection windows, in the order given.
+    """The entries that are measured on all selection windows, in the order of their design.
 
     The best share rises, unless its paired interval already excludes that it beats the incumbent,
     or few windows put it behind the reference when something is ahead of that: so few windows have
     wide intervals, and one bad metric with a slow repair takes the time of many good ones. Also the
-    best of a kind of recipe of which none has risen yet, and a few others by lot.
+    best of a kind of recipe of which none has risen yet, and a few others by lot. What the sweep
+    would measure whole rises first, from whichever generation it is.
 
     Args:
         state: What is known.
@@ -29,26 +31,23 @@ def promoted(
         generation: Seeds the lot.
         seconds: What they may take together; the most promising come first.
     """
-    if not entries:
-        return []
+    chosen = {entry.alias: entry for entry in overlooked(state)}
     ranked = sorted(entries, key=lambda e: (e.score, e.order))
     incumbent = state.archive.best()
     ahead = incumbent is not None and incumbent.score < 0.0
-    hopeful = []
     for entry in ranked[: math.ceil(state.spec.promote * len(ranked))]:
         difference = state.archive.compare(entry, incumbent) if incumbent else None
         behind = (ahead and entry.score > 0.0) or (difference is not None and difference.worse)
         if not behind:
-            hopeful.append(entry)
-    chosen = {entry.alias: entry for entry in hopeful}
+            chosen.setdefault(entry.alias, entry)
     chosen |= {entry.alias: entry for entry in _new_kinds(state, ranked)[:1]}
     for entry in ranked:
         chance = stream(state.spec.seed, generation, entry.slot, "promotion").random()
         if chance < RANDOM_SHARE:
             chosen.setdefault(entry.alias, entry)
     purse = Purse(state, seconds)
-    rising = {alias for alias, e in chosen.items() if e.recipe is not None and purse.pays(e.recipe)}
-    return [entry for entry in entries if entry.alias in rising]
+    rising = [e for e in chosen.values() if e.recipe is not None and purse.pays(e.recipe)]
+    return sorted(rising, key=lambda entry: entry.order)
 
 
 def kind_of(entry: Entry) -> tuple[str, ...]:

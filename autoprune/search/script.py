@@ -155,7 +155,7 @@ class Script:
         yield from together(asking, self.race.begin(self._made(generation), opened))
         made = self._made(generation)
         yield from self.race.finish(made, generation)
-        for entry in made:
+        for entry in self.archive.designed():
             self.trials.refresh(entry)
         self._learn(made, best)
         yield from self.trials.hold_elsewhere()

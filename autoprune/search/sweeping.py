@@ -9,7 +9,7 @@ from dataclasses import replace
 from autoprune.design.parts import canonical_solver, chain, family
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
-from autoprune.search.moves import take
+from autoprune.search.moves import recipe_key, take
 from autoprune.search.spec import UNIFORM
 from autoprune.search.state import State
 
@@ -30,9 +30,8 @@ def swept(
         count: Its slots.
         taken: Keys of recipes on record; what is planned is added.
     """
-    designer = state.spec.designer
-    best = state.archive.best() or next(_ranked(state), None)
-    if designer.kind == "random" or designer.context == "list" or best is None:
+    best = _home(state)
+    if best is None:
         return
     # Of an odd number the larger half in every other generation, one slot of one among them.
     most = (count + (generation + 1) % 2) // 2
@@ -42,6 +41,37 @@ def swept(
         if take(recipe, taken):
             most -= 1
             yield best, recipe
+
+
+def overlooked(state: State) -> list[Entry]:
+    """What the sweep would measure and cannot plan, since it is on record with few windows only.
+
+    Whoever designed it, few windows measured its masks alone, and those of equal budgets under
+    another repair are the reference's: they never rise by what they score.
+    """
+    best = _home(state)
+    if best is None:
+        return []
+    holders: dict[str, Entry] = {}
+    for entry in state.archive:
+        if entry.recipe is not None:
+            holders.setdefault(recipe_key(entry.recipe), entry)
+    found = {}
+    for recipe in _wanted(state, best):
+        holder = holders.get(recipe_key(recipe))
+        while holder is not None and holder.duplicate_of is not None:
+            holder = state.archive[holder.duplicate_of]
+        if holder is not None and holder.status == "measured" and 2 not in holder.results:
+            found[holder.alias] = holder
+    return list(found.values())
+
+
+def _home(state: State) -> Entry | None:
+    """The entry that the sweep changes; None for designers whose search has no sweep."""
+    designer = state.spec.designer
+    if designer.kind == "random" or designer.context == "list":
+        return None
+    return state.archive.best() or next(_ranked(state), None)
 
 
 def _wanted(state: State, best: Entry) -> Iterator[Recipe]:

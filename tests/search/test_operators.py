@@ -11,9 +11,10 @@ from synthetic import Synthetic, drive, make_spec
 from autoprune.allocation import build_allocator
 from autoprune.design.bandit import Bandit
 from autoprune.design.graph import worth_of_factors
+from autoprune.design.transports import ScriptedDesigner
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search import Budget, DesignerSpec, Search, planning, promotion
 from autoprune.search.archive import Entry
 from autoprune.search.arms import DESIGN_OPERATORS, OPERATORS, sources_of
 from autoprune.search.moves import (
@@ -293,6 +294,38 @@ def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
     assert even[0].recipe is not None and even[0].recipe.solver.startswith("mrp")
     assert bool([e for e in swept if e.generation == 1]) != made_by_hand
     assert not [plan for plan in later if plan.operator == "sweep"]
+
+
+@pytest.mark.parametrize(("slots", "risen_in"), [(4, 1), (2, 2)])
+def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, risen_in: int
+) -> None:
+    monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
+    lines = ("because: a", "expect: better than wanda", "metric: abs(W) * x_norm", "group: row")
+    answer = "\n".join([*lines, "allocation: uniform", "repair: mrp", ""])
+    driver = Synthetic(ScriptedDesigner(lambda request: answer))
+    spec = make_spec(
+        baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp")),
+        # With two slots a generation the repair on the best masks comes after the answer.
+        solvers=("none", "sparsegpt", "mrp") if slots == 2 else ("none", "mrp"),
+        budget=Budget(candidates=4 * slots),
+        slots=slots,
+    )
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        seed = next(e for e in search.entries if e.operator == "seed")
+        again = [e for e in search.entries if e.duplicate_of == seed.alias]
+        assert seed.generation == 1 and seed.recipe is not None
+        # Few windows cannot tell its masks from the reference's.
+        assert search.graph.nodes[f"{seed.alias}.r1"].body["change"] == 0.0
+        asked = driver.asked
+        ended = asked.index(f"g{risen_in + 1}.dense.sentinel")
+        begun = asked.index(f"g{risen_in}.dense.sentinel") if risen_in > 1 else 0
+        assert begun < asked.index(f"{seed.alias}.rung2") < ended
+        assert asked.count(f"{seed.alias}.rung2") == 1
+        # Whoever repeated it shares what came out.
+        assert again and all(e.results == seed.results for e in again)
+        assert search.best is not None and search.best.score < seed.score < 0.0
 
 
 def test_ablations_become_facts_in_the_graph(
