@@ -31,7 +31,7 @@ from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.numerics import computed_by
-from autoprune.progress import silent
+from autoprune.progress import Progress, silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.moves import recipe_text
@@ -81,7 +81,8 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=10, help="windows of each part")
     parser.add_argument("--peer", action="store_true", help="llm-compressor on the same text")
     parser.add_argument("--second", metavar="REF", help="a second model, or 'designer': Qwen 1.5B")
-    parser.add_argument("--second-samples", type=int, default=8, help="windows of 256 tokens")
+    parser.add_argument("--second-samples", type=int, default=16, help="windows of 256 tokens")
+    parser.add_argument("--second-windows", type=int, default=32, help="the same, sealed")
     args = parser.parse_args()
     state = State.open()
     found, spec = stated(args) if args.recipe else searched(args.run, state)
@@ -108,7 +109,8 @@ def main() -> None:
     rows.sort(key=lambda row: float(row["sealed"]))
     compare(rows)
     if args.second:
-        others = list(second_model(args.second, found, spec, args.second_samples, known))
+        counts = args.second_samples, args.second_windows
+        others = list(second_model(args.second, found, spec, *counts, known))
         compare(others)
         rows += others
     title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
@@ -287,8 +289,14 @@ def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
     touch(state, parts.sealed.digest, look, parts.whole)
 
 
+def say(progress: Progress) -> None:
+    """A line a block: of 1.5 billion weights each takes up to a minute."""
+    text = f"{progress.stage}: {progress.done} of {progress.total}"
+    print(text, file=sys.stderr, flush=True)
+
+
 def second_model(
-    ref: str, found: Recipe, spec: SearchSpec, samples: int, known: Windows
+    ref: str, found: Recipe, spec: SearchSpec, samples: int, windows: int, known: Windows
 ) -> Iterator[dict[str, Any]]:
     """Found recipe, Wanda and RIA on another model, each pruned block by block from anew.
 
@@ -303,15 +311,16 @@ def second_model(
         wanted[metric] = Recipe(Candidate("builtin", metric), build_metric(metric).group)
     parts = split(load_corpus(spec.corpus), seed=spec.seed)
     for name, recipe in wanted.items():
-        key = (ref, recipe.to_json(), spec.sparsity, samples)
+        key = (ref, recipe.to_json(), spec.sparsity, samples, windows)
         value = known.get(*key)
         if value is None:
             loaded = load_model(ref)
             note_look(State.open(), parts, known, *key)
             seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
-            unseen = token_windows(parts.sealed, loaded.tokenizer, samples, 256)
+            unseen = token_windows(parts.sealed, loaded.tokenizer, windows, 256)
             plan = PruningPlan.of_recipe(recipe, spec.sparsity)
-            prune_sequential(loaded.model, seen, candidate_metric(recipe.metric), plan)
+            metric = candidate_metric(recipe.metric)
+            prune_sequential(loaded.model, seen, metric, plan, report=say)
             value = known.put(list(evaluate_windows(loaded.model, unseen).nll), *key)
             print(f"second model, {name}: {perplexity_of(value):.2f}", file=sys.stderr, flush=True)
         text = recipe_text(recipe, formula_text(recipe.metric))

@@ -87,7 +87,7 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     )
     found = searching.run_search(tmp_path / "cell", wanted)
     words = ["--run", str(tmp_path / "cell"), "--quick", "--windows", "3"]
-    words += ["--second", str(tiny_folder), "--second-samples", "2"]
+    words += ["--second", str(tiny_folder), "--second-samples", "2", "--second-windows", "3"]
     sealed = split(load_corpus(str(text_file))).sealed.digest
     before = touches(State.open(), sealed)
     record = run(found_recipe, monkeypatch, out, *words)
@@ -97,6 +97,8 @@ def test_a_found_recipe_meets_the_catalogue_and_a_second_model(
     assert len(searched) == 1 + 3 * len(found_recipe.SOLVERS)
     assert searched == sorted(searched, key=lambda row: row["sealed"])
     assert [row["recipe"] for row in record["rows"][len(searched) :]] == ["found", "wanda", "ria"]
+    known = (out / "found_recipe.runs.jsonl").read_text().splitlines()
+    assert {len(nll) for _, nll in map(json.loads, known)} == {3}
     # Each figure on the sealed text is one look.
     assert looks == len({row["as"] for row in searched}) + 3
     # Recipes are written with bars, which are no borders of the table.
