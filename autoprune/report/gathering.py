@@ -93,8 +93,7 @@ def _entry(row: "Row") -> Entry:
         prediction=prediction_text(found),
         perplexity=row.perplexity,
         rungs={
-            _RUNG_NAMES.get(rung, str(rung)): item.perplexity
-            for rung, item in sorted(found.results.items())
+            _rung_name(found, rung): item.perplexity for rung, item in sorted(found.results.items())
         },
         change_vs_wanda=change.perplexity_change if change else None,
         change_interval=(math.expm1(interval[0]), math.expm1(interval[1])) if interval else None,
@@ -170,14 +169,21 @@ def _node(
         body |= talks.get(owner if entry else node.alias, {})
     if node.alias == owner and entry is not None and entry.tokens:
         cost |= {"tokens": entry.tokens, "seconds": entry.seconds}
-    return Node(node.id, node.kind, _label(node), node.alias, owner if entry else "", body, cost)
+    return Node(
+        node.id, node.kind, _label(node, entry), node.alias, owner if entry else "", body, cost
+    )
 
 
-def _label(node: "GraphNode") -> str:
+def _rung_name(entry: "Known | None", rung: int | str) -> str:
+    name = _RUNG_NAMES.get(rung, str(rung))
+    alone = rung == 1 and entry is not None and entry.proxied
+    return f"{name}, masks alone" if alone else name
+
+
+def _label(node: "GraphNode", entry: "Known | None") -> str:
     body = node.body
     if node.kind == "result" and "perplexity" in body:
-        rung = _RUNG_NAMES.get(body.get("rung", 0), str(body.get("rung", "")))
-        return f"{number(body['perplexity'])}, {rung}"
+        return f"{number(body['perplexity'])}, {_rung_name(entry, body.get('rung', ''))}"
     found = (str(body[name]) for name in _LABEL_FIELDS if body.get(name))
     return next(found, node.kind).strip()
 

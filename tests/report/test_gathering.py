@@ -62,6 +62,20 @@ def test_every_entry_is_there_with_its_figures(search: Search) -> None:
     assert ranks == list(range(1, len(ranks) + 1))
 
 
+def test_what_few_windows_gave_masks_alone_does_not_pass_for_the_recipe(search: Search) -> None:
+    report = with_search(BARE, search)
+    known = {entry.alias: entry for entry in search.entries}
+    few = {entry.id: entry.rungs for entry in report.entries if 1 in known[entry.id].results}
+    alone = {alias for alias, rungs in few.items() if "few windows, masks alone" in rungs}
+    assert alone == {alias for alias in few if known[alias].proxied}
+    assert alone and alone != set(few)
+    labels = {node.alias: node.label for node in report.nodes}
+    for alias, rungs in few.items():
+        if f"{alias}.r1" in labels:
+            assert ("masks alone" in labels[f"{alias}.r1"]) == (alias in alone)
+            assert alias in alone or "few windows" in rungs
+
+
 def test_the_whole_graph_is_there_with_prompts_and_answers(search: Search) -> None:
     report = with_search(BARE, search)
     assert [n.alias for n in report.nodes] == list(search.graph.nodes)
