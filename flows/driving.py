@@ -209,7 +209,8 @@ class Driver:
         """Say what changed, and how long it will take."""
         screen = console.screen()
         for entry in self.search.entries:
-            now = (entry.status, len(entry.measurement.nll) if entry.measurement else 0)
+            found = entry.measurement if entry.duplicate_of is None else None
+            now = (entry.status, len(found.nll) if found else 0)
             before = self._seen.get(entry.alias)
             self._seen[entry.alias] = now
             line = describe(entry) if now != before else ""

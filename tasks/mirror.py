@@ -143,7 +143,9 @@ def _optional(path: Path) -> dict[str, Any]:
 def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:
     """Curves of the parent run: step is the candidate's number.
 
-    Only candidates up to number ``settled`` count, so that a point never changes later.
+    Only candidates up to number ``settled`` count, so that hardly a point changes later: one that
+    the sweep has measured whole generations afterwards counts from its own number where the curve
+    is drawn anew, and from the next number where it was drawn before.
     """
     best: list[tuple[int, float]] = []
     rejected: list[tuple[int, float]] = []

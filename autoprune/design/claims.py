@@ -55,7 +55,8 @@ def verdict_of(graph: Graph, alias: str) -> Verdict:
     hypothesis, newest = hypothesis_of(graph, alias), graph.newest_result(alias)
     if hypothesis is None or newest is None:
         return "open"
-    for edge in graph.judgements(hypothesis.alias):
+    # A duplicate keeps its one result when its owner's later one judges it anew.
+    for edge in reversed(graph.judgements(hypothesis.alias)):
         if edge.source == newest.alias:
             return "right" if edge.kind == "supports" else "wrong"
     return "failed" if newest.body["status"] == "rejected" else "unclear"

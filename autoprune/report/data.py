@@ -114,6 +114,7 @@ class Entry(Part):
         prediction: What the designer expected to measure.
         perplexity: On the selection split, at the highest rung reached.
         rungs: Perplexity by rung name, in order.
+        masks_alone: The one of ``rungs`` that left out the recipe's repair; empty for none.
         change_vs_wanda: Relative change of perplexity; -0.1 is 10 % lower than Wanda.
         change_interval: 95 % interval of ``change_vs_wanda`` from paired windows.
         sparsity: Share of zeros among prunable weights, counted.
@@ -151,6 +152,7 @@ class Entry(Part):
     prediction: str = ""
     perplexity: float | None = None
     rungs: Mapping[str, float] = field(default_factory=dict)
+    masks_alone: str = ""
     change_vs_wanda: float | None = None
     change_interval: tuple[float, float] | None = None
     sparsity: float | None = None

@@ -93,8 +93,10 @@ def _entry(row: "Row") -> Entry:
         prediction=prediction_text(found),
         perplexity=row.perplexity,
         rungs={
-            _rung_name(found, rung): item.perplexity for rung, item in sorted(found.results.items())
+            _RUNG_NAMES.get(rung, str(rung)): item.perplexity
+            for rung, item in sorted(found.results.items())
         },
+        masks_alone=_RUNG_NAMES[1] if found.proxied and 1 in found.results else "",
         change_vs_wanda=change.perplexity_change if change else None,
         change_interval=(math.expm1(interval[0]), math.expm1(interval[1])) if interval else None,
         sparsity=measurement.sparsity if measurement else None,

@@ -161,7 +161,10 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         source=_fitted(entry.source, limit),
         spark=_spark(shares, report.sparsity),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
-        rungs=[(name, number(value)) for name, value in entry.rungs.items()],
+        rungs=[
+            (f"{name}, masks alone" if name == entry.masks_alone else name, number(value))
+            for name, value in entry.rungs.items()
+        ],
         more=_more(entry),
         parents=[plain(e.alias, 40) for e in report.entries if e.id in entry.parents],
         seconds=words.duration(entry.seconds),

@@ -29,7 +29,7 @@ class Entry:
         code: Why it was rejected or is a duplicate; empty otherwise.
         results: Measurements by rung; a duplicate holds the other's.
         few: Windows of the first rung; its result grows when the entry races on from there.
-        direct: It goes to all windows at once, since few windows and masks alone cannot judge it.
+        direct: Few windows and masks alone cannot judge it, so it goes to all windows in time.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         elsewhere: Measurements at other sparsities.
         fails_elsewhere: It could not be measured at one of them, so it is not the best.

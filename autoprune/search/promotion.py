@@ -8,30 +8,33 @@ from autoprune.search.archive import Entry
 from autoprune.search.budget import Purse
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
-from autoprune.search.sweeping import overlooked
 
 # Promoted whatever their rank, so that the correlation between rungs can be measured.
 RANDOM_SHARE = 0.1
 
 
 def promoted(
-    state: State, entries: Sequence[Entry], generation: int, seconds: float = math.inf
+    state: State,
+    entries: Sequence[Entry],
+    generation: int,
+    seconds: float = math.inf,
+    owed: Sequence[Entry] = (),
 ) -> list[Entry]:
     """The entries that are measured on all selection windows, in the order of their design.
 
     The best share rises, unless its paired interval already excludes that it beats the incumbent,
     or few windows put it behind the reference when something is ahead of that: so few windows have
     wide intervals, and one bad metric with a slow repair takes the time of many good ones. Also the
-    best of a kind of recipe of which none has risen yet, and a few others by lot. What the sweep
-    would measure whole rises first, from whichever generation it is.
+    best of a kind of recipe of which none has risen yet, and a few others by lot.
 
     Args:
         state: What is known.
         entries: Measured on few windows.
         generation: Seeds the lot.
         seconds: What they may take together; the most promising come first.
+        owed: What rises before all others, from whichever generation it is.
     """
-    chosen = {entry.alias: entry for entry in overlooked(state)}
+    chosen = {entry.alias: entry for entry in owed}
     ranked = sorted(entries, key=lambda e: (e.score, e.order))
     incumbent = state.archive.best()
     ahead = incumbent is not None and incumbent.score < 0.0

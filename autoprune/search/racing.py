@@ -23,6 +23,7 @@ from autoprune.search.steps import (
     Outcomes,
     together,
 )
+from autoprune.search.sweeping import overlooked
 from autoprune.search.trials import Trials
 
 
@@ -70,7 +71,10 @@ class Race:
         if fresh and seconds_left(self.state) > 0.0:
             yield from self._cheap_rung(fresh)
         hopeful = [e for e in entries if e.status == "measured" and 2 not in e.results]
-        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state))
+        owed = overlooked(self.state)
+        for entry in owed:
+            entry.direct = True
+        chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)
 

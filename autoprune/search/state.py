@@ -128,11 +128,12 @@ class State:
 
         Windows that both sides had would agree with themselves: of pure noise 4 of 12 windows rank
         as all 12 do with 0.58. Recipes of one repair are ranked among each other: the first rung
-        measures masks alone, and what a repair gains on top says nothing of how few windows rank.
+        measures masks alone, and what a repair gains on top says nothing of how few windows rank;
+        nor do recipes that masks alone cannot judge.
         """
         groups: dict[str, tuple[list[float], list[float]]] = {}
         for entry in self.archive.measured():
-            if 1 not in entry.results or entry.recipe is None:
+            if 1 not in entry.results or entry.recipe is None or entry.direct:
                 continue
             few, most = (
                 fitness_of(entry.results[rung], self.spec.fitness) for rung in (1, entry.rung)

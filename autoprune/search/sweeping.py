@@ -44,10 +44,10 @@ def swept(
 
 
 def overlooked(state: State) -> list[Entry]:
-    """What the sweep would measure and cannot plan, since it is on record with few windows only.
+    """What the sweep would measure and cannot plan, since few windows measured its masks already.
 
-    Whoever designed it, few windows measured its masks alone, and those of equal budgets under
-    another repair are the reference's: they never rise by what they score.
+    Whoever designed it: masks of equal budgets under another repair are the reference's, and never
+    rise by what they score. Also what the sweep planned when the time did not suffice.
     """
     best = _home(state)
     if best is None:
@@ -56,12 +56,14 @@ def overlooked(state: State) -> list[Entry]:
     for entry in state.archive:
         if entry.recipe is not None:
             holders.setdefault(recipe_key(entry.recipe), entry)
+    wanted = [holders.get(recipe_key(recipe)) for recipe in _wanted(state, best)]
+    wanted += [entry for entry in state.archive if entry.operator == SWEEP]
     found = {}
-    for recipe in _wanted(state, best):
-        holder = holders.get(recipe_key(recipe))
+    for holder in wanted:
         while holder is not None and holder.duplicate_of is not None:
             holder = state.archive[holder.duplicate_of]
-        if holder is not None and holder.status == "measured" and 2 not in holder.results:
+        few = holder is not None and holder.proxied and 2 not in holder.results
+        if holder is not None and few and holder.status == "measured":
             found[holder.alias] = holder
     return list(found.values())
 

@@ -223,11 +223,15 @@ class Trials:
         chronicle.note_term(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
-        """Give a duplicate what its owner has got since, and grade its prediction by it."""
+        """Give a duplicate what its owner has got since, and grade its prediction by it.
+
+        One of a generation before is graded again only where the owner has got another result.
+        """
         owner = entry
         while owner.duplicate_of is not None:
             owner = self.archive[owner.duplicate_of]
-        if owner is not entry:
+        new = entry.generation > self.state.generation
+        if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)
             chronicle.grade_duplicate(self.state, entry, owner)
 

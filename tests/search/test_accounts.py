@@ -86,6 +86,11 @@ def test_rungs_are_compared_among_recipes_of_one_repair() -> None:
     assert state.rung_windows == 3
     # Alone of its repair it has none to be ranked with.
     assert state_with(*plain, dear[0]).rung_correlation()[1] == 3
+    # One that masks alone cannot judge was the worst by them and is the best as it is.
+    even = with_repair("C7", 7, "sparsegpt", 6.0, 1.0)
+    assert state_with(*dear, even).rung_correlation()[0] != pytest.approx(1.0)
+    even.direct = True
+    assert state_with(*dear, even).rung_correlation() == (pytest.approx(1.0), 3)
 
 
 def raced(number: int, nll: tuple[float, ...], few: int) -> Entry:

@@ -11,12 +11,11 @@ from synthetic import Synthetic, drive, make_spec
 from autoprune.allocation import build_allocator
 from autoprune.design.bandit import Bandit
 from autoprune.design.graph import worth_of_factors
-from autoprune.design.transports import ScriptedDesigner
 from autoprune.metrics.language import parse
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search import Budget, DesignerSpec, Search, planning, promotion
+from autoprune.search import Budget, Search, planning
 from autoprune.search.archive import Entry
-from autoprune.search.arms import DESIGN_OPERATORS, OPERATORS, sources_of
+from autoprune.search.arms import OPERATORS, sources_of
 from autoprune.search.moves import (
     crossed_recipe,
     mask_key,
@@ -237,95 +236,6 @@ def test_plans_are_repeatable_and_distinct(tmp_path: Path) -> None:
         assert len(set(made)) == len(made)
         for plan in first:
             assert all(parent in state.archive for parent in plan.parents)
-
-
-@pytest.mark.parametrize("kind", ["scripted", "genetic"])
-def test_a_sweep_measures_every_repair_once_on_the_best_masks_and_credits_nobody(
-    tmp_path: Path, kind: str
-) -> None:
-    solvers = ("none", "mrp", "sparsegpt", "walk:mrp", "ebft:epochs=2")
-    designer = DesignerSpec(kind=kind)  # type: ignore[arg-type]
-    spec = make_spec(
-        budget=Budget(candidates=14),
-        solvers=solvers,
-        designer=designer,
-        allocations=("ramp", "sdsa", "formula"),
-    )
-    driver = Synthetic()
-    with Search.open(tmp_path, spec) as search:
-        drive(search, driver)
-        hand_made = {e.recipe.solver for e in search.entries if e.is_baseline and e.recipe}
-        swept = [e for e in search.entries if e.operator == "sweep"]
-        first = [e for e in search.entries if e.generation == 1 and e.operator != "spare"]
-        known = search._script.state.bandit.known
-    missing = [solver for solver in solvers if solver not in hand_made]
-    assert len(missing) >= 2
-    # A mutation may have been quicker.
-    whole = {e.recipe.solver for e in search.entries if e.recipe and 2 in e.results}
-    assert whole >= set(missing)
-    assert [e.recipe.solver for e in swept if e.recipe] == missing[: len(swept)]
-    # Half of the slots, and all windows at once: masks that are known tell nothing of a repair.
-    assert sum(e.operator == "sweep" for e in first) == 2
-    assert all(e.results.keys() == {2} for e in swept)
-    assert not any(step.startswith(f"{e.alias}.rung1") for e in swept for step in driver.asked)
-    assert "sweep" not in known and (kind == "genetic" or len(known) > 2)
-    assert kind == "genetic" or any(e.operator in DESIGN_OPERATORS for e in first)
-
-
-@pytest.mark.parametrize("made_by_hand", [False, True])
-def test_the_best_that_the_search_made_is_measured_with_equal_budgets_once(
-    tmp_path: Path, *, made_by_hand: bool
-) -> None:
-    ramped = RecipeSpec(metric="wanda", allocation="ramp", solver="mrp" if made_by_hand else "none")
-    solvers = ("none", "mrp")
-    spec = make_spec(
-        baselines=(RecipeSpec(metric="wanda"), ramped),
-        solvers=solvers,
-        designer=DesignerSpec(kind="none"),
-        budget=Budget(candidates=12),
-    )
-    with Search.open(tmp_path, spec) as search:
-        drive(search, Synthetic())
-        swept = [e for e in search.entries if e.operator == "sweep" and e.recipe]
-        later = planning.plan_generation(search._script.state, 50, 4, [], set())
-    even = [e for e in swept if e.recipe and e.recipe.allocation == "uniform"]
-    # Only what the search itself made best, after the repairs, and measured whole at once.
-    assert len(even) == 1 and even[0].generation > 1 and even[0].results.keys() == {2}
-    assert even[0].recipe is not None and even[0].recipe.solver.startswith("mrp")
-    assert bool([e for e in swept if e.generation == 1]) != made_by_hand
-    assert not [plan for plan in later if plan.operator == "sweep"]
-
-
-@pytest.mark.parametrize(("slots", "risen_in"), [(4, 1), (2, 2)])
-def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slots: int, risen_in: int
-) -> None:
-    monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
-    lines = ("because: a", "expect: better than wanda", "metric: abs(W) * x_norm", "group: row")
-    answer = "\n".join([*lines, "allocation: uniform", "repair: mrp", ""])
-    driver = Synthetic(ScriptedDesigner(lambda request: answer))
-    spec = make_spec(
-        baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="wanda", allocation="ramp")),
-        # With two slots a generation the repair on the best masks comes after the answer.
-        solvers=("none", "sparsegpt", "mrp") if slots == 2 else ("none", "mrp"),
-        budget=Budget(candidates=4 * slots),
-        slots=slots,
-    )
-    with Search.open(tmp_path, spec) as search:
-        drive(search, driver)
-        seed = next(e for e in search.entries if e.operator == "seed")
-        again = [e for e in search.entries if e.duplicate_of == seed.alias]
-        assert seed.generation == 1 and seed.recipe is not None
-        # Few windows cannot tell its masks from the reference's.
-        assert search.graph.nodes[f"{seed.alias}.r1"].body["change"] == 0.0
-        asked = driver.asked
-        ended = asked.index(f"g{risen_in + 1}.dense.sentinel")
-        begun = asked.index(f"g{risen_in}.dense.sentinel") if risen_in > 1 else 0
-        assert begun < asked.index(f"{seed.alias}.rung2") < ended
-        assert asked.count(f"{seed.alias}.rung2") == 1
-        # Whoever repeated it shares what came out.
-        assert again and all(e.results == seed.results for e in again)
-        assert search.best is not None and search.best.score < seed.score < 0.0
 
 
 def test_ablations_become_facts_in_the_graph(
