@@ -15,17 +15,23 @@ from flows.driving import Driver
 from tasks.state import State
 
 
+@pytest.mark.parametrize("repeats", [False, True])
 def test_more_windows_of_a_candidate_are_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, repeats: bool
 ) -> None:
     told: list[str] = []
     screen = SimpleNamespace(event=told.append, remaining=lambda seconds: None)
     monkeypatch.setattr(console, "screen", lambda: screen)
     recipe = Recipe(Candidate("expression", "abs(W)"))
     entry = Entry("C1", 1, "mutate", recipe, "abs(W)", status="measured")
+    if repeats:
+        entry.status, entry.duplicate_of = "duplicate", "wanda"
     search: Any = SimpleNamespace(entries=[entry], best=None, spec=None)
     driver = Driver(cast(Search, search), State(tmp_path), "s1", "bench")
     for windows in (2, 6, 6):
         entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)
         driver._look()
+    if repeats:
+        assert told == ["C1 abs(W): same as wanda"]
+        return
     assert told == [f"C1 abs(W): perplexity 20.00 on {windows} windows" for windows in (2, 6)]
