@@ -31,7 +31,7 @@ from autoprune.metrics import build_metric, candidate_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.numerics import computed_by
-from autoprune.progress import Progress, silent
+from autoprune.progress import silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.moves import recipe_text
@@ -44,6 +44,7 @@ from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, change_text, publish
+from flows.console import PlainScreen
 from tasks.measure import prepare, pruned
 from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench
@@ -289,12 +290,6 @@ def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
     touch(state, parts.sealed.digest, look, parts.whole)
 
 
-def say(progress: Progress) -> None:
-    """A line a block: of 1.5 billion weights each takes up to a minute."""
-    text = f"{progress.stage}: {progress.done} of {progress.total}"
-    print(text, file=sys.stderr, flush=True)
-
-
 def second_model(
     ref: str, found: Recipe, spec: SearchSpec, samples: int, windows: int, known: Windows
 ) -> Iterator[dict[str, Any]]:
@@ -307,8 +302,8 @@ def second_model(
 
         ref = str(join_model(State.open().root / "models"))
     wanted = {"found": found}
-    for metric in ("wanda", "ria"):
-        wanted[metric] = Recipe(Candidate("builtin", metric), build_metric(metric).group)
+    for name in ("wanda", "ria"):
+        wanted[name] = Recipe(Candidate("builtin", name), build_metric(name).group)
     parts = split(load_corpus(spec.corpus), seed=spec.seed)
     for name, recipe in wanted.items():
         key = (ref, recipe.to_json(), spec.sparsity, samples, windows)
@@ -320,7 +315,9 @@ def second_model(
             unseen = token_windows(parts.sealed, loaded.tokenizer, windows, 256)
             plan = PruningPlan.of_recipe(recipe, spec.sparsity)
             metric = candidate_metric(recipe.metric)
-            prune_sequential(loaded.model, seen, metric, plan, report=say)
+            prune_sequential(
+                loaded.model, seen, metric, plan, report=PlainScreen(sys.stderr).progress
+            )
             value = known.put(list(evaluate_windows(loaded.model, unseen).nll), *key)
             print(f"second model, {name}: {perplexity_of(value):.2f}", file=sys.stderr, flush=True)
         text = recipe_text(recipe, formula_text(recipe.metric))

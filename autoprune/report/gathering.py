@@ -14,6 +14,7 @@ from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
+from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
 from autoprune.search.leaderboard import prediction_text
 
@@ -176,16 +177,13 @@ def _node(
     )
 
 
-def _rung_name(entry: "Known | None", rung: int | str) -> str:
-    name = _RUNG_NAMES.get(rung, str(rung))
-    alone = rung == 1 and entry is not None and entry.proxied
-    return f"{name}, masks alone" if alone else name
-
-
 def _label(node: "GraphNode", entry: "Known | None") -> str:
     body = node.body
     if node.kind == "result" and "perplexity" in body:
-        return f"{number(body['perplexity'])}, {_rung_name(entry, body.get('rung', ''))}"
+        rung = body.get("rung", "")
+        alone = rung == 1 and entry is not None and entry.proxied
+        name = rung_text(_RUNG_NAMES.get(rung, str(rung)), masks_alone=alone)
+        return f"{number(body['perplexity'])}, {name}"
     found = (str(body[name]) for name in _LABEL_FIELDS if body.get(name))
     return next(found, node.kind).strip()
 

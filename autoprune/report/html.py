@@ -162,7 +162,7 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         spark=_spark(shares, report.sparsity),
         spark_note=f"{percent(min(shares))} to {percent(max(shares))}" if shares else "",
         rungs=[
-            (f"{name}, masks alone" if name == entry.masks_alone else name, number(value))
+            (words.rung_text(name, masks_alone=name == entry.masks_alone), number(value))
             for name, value in entry.rungs.items()
         ],
         more=_more(entry),

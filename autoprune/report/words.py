@@ -123,6 +123,11 @@ def sealed_figure(entry: Entry) -> str:
     return "failed" if entry.sealed_failure else number(entry.sealed_perplexity)
 
 
+def rung_text(name: str, *, masks_alone: bool) -> str:
+    """Name of a rung; what measured masks alone must not pass for the recipe's result."""
+    return f"{name}, masks alone" if masks_alone else name
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if not math.isfinite(seconds):

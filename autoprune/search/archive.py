@@ -276,6 +276,17 @@ class Archive:
         owner = self._owners.setdefault((space, key), entry.alias)
         return None if owner == entry.alias else self._entries[owner]
 
+    def holder(self, space: str, key: str) -> Entry | None:
+        """The entry that owns ``key``, see :meth:`claim`; None where none does."""
+        owner = self._owners.get((space, key))
+        return None if owner is None else self._entries[owner]
+
+    def original(self, entry: Entry) -> Entry:
+        """The entry whose results a duplicate shares; the entry itself where it is none."""
+        while entry.duplicate_of is not None:
+            entry = self._entries[entry.duplicate_of]
+        return entry
+
 
 def fitness_of(measurement: Measurement, kind: Fitness) -> Sequence[float]:
     """Fitness of each window in nats per token; the loss where no distance was measured."""

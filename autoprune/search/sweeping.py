@@ -52,20 +52,12 @@ def overlooked(state: State) -> list[Entry]:
     best = _home(state)
     if best is None:
         return []
-    holders: dict[str, Entry] = {}
-    for entry in state.archive:
-        if entry.recipe is not None:
-            holders.setdefault(recipe_key(entry.recipe), entry)
-    wanted = [holders.get(recipe_key(recipe)) for recipe in _wanted(state, best)]
-    wanted += [entry for entry in state.archive if entry.operator == SWEEP]
-    found = {}
-    for holder in wanted:
-        while holder is not None and holder.duplicate_of is not None:
-            holder = state.archive[holder.duplicate_of]
-        few = holder is not None and holder.proxied and 2 not in holder.results
-        if holder is not None and few and holder.status == "measured":
-            found[holder.alias] = holder
-    return list(found.values())
+    archive = state.archive
+    wanted = [archive.holder("text", recipe_key(recipe)) for recipe in _wanted(state, best)]
+    wanted += [entry for entry in archive if entry.operator == SWEEP]
+    known = [archive.original(entry) for entry in wanted if entry is not None]
+    few = [e for e in known if e.status == "measured" and e.proxied and 2 not in e.results]
+    return list({entry.alias: entry for entry in few}.values())
 
 
 def _home(state: State) -> Entry | None:

@@ -209,8 +209,7 @@ class Trials:
         """Make ``entry`` a duplicate of ``owner``, result and all."""
         if owner is None:
             return
-        while owner.duplicate_of is not None:
-            owner = self.archive[owner.duplicate_of]
+        owner = self.archive.original(owner)
         entry.status, entry.code = "duplicate", "duplicate"
         entry.duplicate_of = owner.alias
         entry.share(owner)
@@ -227,9 +226,7 @@ class Trials:
 
         One of a generation before is graded again only where the owner has got another result.
         """
-        owner = entry
-        while owner.duplicate_of is not None:
-            owner = self.archive[owner.duplicate_of]
+        owner = self.archive.original(entry)
         new = entry.generation > self.state.generation
         if owner is not entry and (new or owner.results.keys() != entry.results.keys()):
             entry.share(owner)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
+from synthetic import Synthetic, drive, make_spec, plan_without_entries
 
 from autoprune.design.claims import verdict_of
 from autoprune.design.transports import ScriptedDesigner
@@ -103,7 +103,8 @@ def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
     risen_in: int,
 ) -> None:
     monkeypatch.setattr(promotion, "RANDOM_SHARE", 0.0)
-    ask_for_whole_recipes(monkeypatch)
+    # Every slot but those of the sweep asks for a whole recipe.
+    plan_without_entries(monkeypatch, "seed")
     expected = ("because: a", "expect: better than wanda+ramp")
     parts = ("metric: abs(W) * x_norm", "group: row", "allocation: uniform", "repair: mrp")
     answer = "\n".join([*expected, *parts, ""])
@@ -136,12 +137,3 @@ def test_equal_budgets_that_the_designer_wrote_are_measured_whole_too(
         # How few windows rank is not read from what they cannot judge.
         assert seed.direct
         assert search.best is not None and search.best.score < seed.score < 0.0
-
-
-def ask_for_whole_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every slot but those of the sweep ask the designer for any recipe."""
-
-    def make(self: object, slot: int, operator: str, rng: object) -> planning.Plan:
-        return planning.Plan(slot, "seed")
-
-    monkeypatch.setattr(planning._Planner, "_make", make)
