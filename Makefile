@@ -7,17 +7,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROCESSES ?= 2
 
-.PHONY: help install docker demo up test lint bench clean
+.PHONY: help install docker demo up test lint docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with everything, demo models and text included
 
-$(STAMP): pyproject.toml requirements-demo.txt
+$(STAMP): pyproject.toml constraints.txt requirements-demo.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old; AutoPrune needs 3.11 or newer: make PYTHON=python3.11 install")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,tasks,dask,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,tasks,dask,docs,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	@touch $@
 
@@ -41,6 +41,9 @@ lint: install ## Style, types, layers
 # on two cores; threads of torch that wait must then sleep, not spin.
 test: install docker lint ## Every test, on real parts, in PROCESSES=2 processes
 	@AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+
+docs: install ## The documentation as a site, in site/
+	@$(BIN)/zensical build --strict
 
 bench: install docker ## The figures that the README quotes
 	@$(BIN)/python -m benchmarks
