@@ -19,6 +19,11 @@ from autoprune.memory import peak_rss_mb
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "out"
+# ``python -m`` that finds our modules last of all, so that none can stand in for another package.
+_RUN = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1)); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 
 def report(**figures: Any) -> None:
@@ -34,7 +39,11 @@ def run_fresh(module: str, *arguments: str, python: str = sys.executable) -> dic
     """
     before, own, start = _busy(), _children(), time.perf_counter()
     done = subprocess.run(
-        [python, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [python, "-P", "-c", _RUN, str(ROOT), module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     wall = time.perf_counter() - start
     if done.returncode:

@@ -108,6 +108,6 @@ def peer_python() -> str:
     """The interpreter of llm-compressor's environment."""
     python = ENVIRONMENT / "bin" / "python"
     if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGE], check=True)
+        subprocess.run([sys.executable, "-P", "-m", "venv", str(ENVIRONMENT)], check=True)
+        subprocess.run([str(python), "-P", "-m", "pip", "install", "--quiet", PACKAGE], check=True)
     return str(python)

@@ -18,9 +18,13 @@ def main() -> None:
     parent = os.getppid()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import uvicorn
+    from prefect.server.api.server import create_app
 
+    # Prefect's alembic.ini puts "." first on the path, where a numpy.py may lie; the settings of
+    # the folder that the command was typed in are read by now.
+    os.chdir("/")
     uvicorn.run(
-        "prefect.server.api.server:create_app",
+        create_app,
         factory=True,
         host="127.0.0.1",
         port=int(sys.argv[1]),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from autoprune.errors import AutopruneError
 from flows.cli_parser import parse
 from flows.ending import end_fast
+from flows.safe_path import leave_out_current_folder
 
 INTERRUPTED = 130
 NEXT = "next  "
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     _set_up_logging(args.verbose)
     end_fast()
+    leave_out_current_folder()
     try:
         code: int = args.run(args)
         sys.stdout.flush()

@@ -16,6 +16,7 @@ from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
 from flows import console
+from flows.safe_path import leave_out_current_folder
 from tasks.addresses import keeping_quiet, opened_address
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
@@ -104,6 +105,7 @@ def workers(
     from prefect.context import FlowRunContext
 
     opened = opened_address(address or "")
+    leave_out_current_folder()
     made = _runner(kind, count, opened or None)
     if FlowRunContext.get() is None:
         raise PrerequisiteError(

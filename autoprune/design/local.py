@@ -198,7 +198,8 @@ class LocalServer:
             )
         started = time.monotonic()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the child lives)
-        command = [sys.executable, "-m", "autoprune.design.serve", str(self.model)]
+        # -P: nothing of the current folder is imported, whatever lies there.
+        command = [sys.executable, "-P", "-m", "autoprune.design.serve", str(self.model)]
         command += ["--context", str(self.context), "--threads", str(self.threads)]
         # A session of its own: Ctrl-C in the terminal reaches us, and we stop the child.
         self._child = subprocess.Popen(

@@ -1,0 +1,143 @@
+"""No command, and no process that a command starts, imports from the folder it is typed in."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from started_command import record_by_prefect
+
+from autoprune.design.local import LocalServer
+from autoprune.errors import PrerequisiteError
+from benchmarks import measured
+from flows import commands
+
+# Each writes a file when it is imported; the packages are ours, the files any program's.
+PACKAGES = ("autoprune", "sandbox", "tasks", "flows", "prefect", "mlflow", "multiprocessing")
+MODULES = ("json", "numpy", "torch", "sitecustomize", "signal", "uuid")
+PLANT = """
+import os, sys
+with open(os.path.join({markers!r}, {name!r}), "a") as file:
+    print(sys.argv, sys.orig_argv, file=file)
+raise ImportError("a file of the current folder was imported")
+"""
+# What `pip install` makes of the entry point: the folder of the script is on the path, not ours.
+SCRIPT = "import sys\nfrom flows.cli import main\nsys.exit(main())\n"
+
+WORDS = {
+    "demo": ["--model", "./missing"],
+    "search": ["--model", "./missing", "--sandbox", "off", "--designer", "random"],
+    "prune": ["--model", "./missing"],
+    "evaluate": ["./missing"],
+    "compare": ["./missing"],
+    "study": ["study.yaml"],
+    "compact": ["./missing", "out"],
+    "validate": ["metric.py"],
+    "promote": ["--dry-run"],
+    "reproduce": ["demo", "C1"],
+    "report": [],
+    "design": ["render"],
+    "doctor": [],
+    # Refused once the ports are looked at, without servers that would have to be stopped.
+    "up": ["--prefect-port", "{taken}", "--mlflow-port", "{taken}"],
+    "down": [],
+    "resume": ["demo"],
+    "ls": ["metrics"],
+    "sandbox": ["check"],
+}
+
+
+@pytest.fixture
+def markers(tmp_path: Path) -> Path:
+    """Where imports of the hostile folder show."""
+    folder = tmp_path / "markers"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, markers: Path) -> Path:
+    """A folder with modules that must never be imported, and a study's and a metric's file."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    for name in PACKAGES:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(PLANT.format(markers=str(markers), name=name))
+    for name in MODULES:
+        (folder / f"{name}.py").write_text(PLANT.format(markers=str(markers), name=name))
+    (folder / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    (folder / "study.yaml").write_text("models: [./missing]\nschemes: [wanda]\nratios: [0.5]\n")
+    return folder
+
+
+def test_the_plants_would_show(hostile: Path, markers: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import json"], cwd=hostile, capture_output=True)
+    assert [path.name for path in markers.iterdir()] == ["json"]
+
+
+def test_every_command_has_words() -> None:
+    assert set(WORDS) == {command.NAME for command in commands.ALL}
+
+
+@pytest.mark.parametrize("command", [command.NAME for command in commands.ALL])
+def test_no_command_imports_from_the_current_folder(
+    command: str,
+    hostile: Path,
+    markers: Path,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record_by_prefect(monkeypatch)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    script = tmp_path / "bin" / "autoprune"
+    script.parent.mkdir()
+    script.write_text(SCRIPT)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        words = [word.format(taken=port) for word in WORDS[command]]
+        process = subprocess.Popen(
+            [sys.executable, str(script), command, *words],
+            cwd=hostile,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            _, err = process.communicate(timeout=200)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode is not None
+    found = {path.name: path.read_text() for path in markers.iterdir()}
+    assert not found, (found, err)
+
+
+def test_the_local_designer_imports_nothing_from_the_current_folder(
+    hostile: Path, markers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.chdir(hostile)
+    server = LocalServer(hostile / "no-model.gguf")
+    with pytest.raises(PrerequisiteError, match="did not start"):
+        server.start()
+    assert not list(markers.iterdir())
+
+
+def test_a_benchmarks_process_imports_nothing_from_the_current_folder(
+    hostile: Path, markers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.setattr(measured, "ROOT", hostile)
+    (hostile / "subject_of_this_test.py").write_text(
+        "import sys\nfrom benchmarks.measured import report\nreport(words=sys.argv[1:])\n"
+    )
+    assert measured.run_fresh("subject_of_this_test", "a", "b")["words"] == ["a", "b"]
+    assert not list(markers.iterdir())
