@@ -1,5 +1,7 @@
 """Atomic writes: a reader sees the old content or the new, never half of it."""
 
+import ctypes
+import errno
 import json
 import os
 import shutil
@@ -10,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError, DamagedFileError
+
+# Of linux/fcntl.h and linux/fs.h.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -40,16 +46,20 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; swap it into place on success.
 
-    What lay there comes back when the swap fails.
+    Everything in it is on the disk before it gets its name, and what lay there is deleted only
+    afterwards: neither a kill nor a power cut leaves an empty file under ``path``. What lay there
+    comes back when the swap fails. A link to a folder stays, and the folder is replaced.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield temporary
         temporary.chmod(0o755)
+        _flush_tree(temporary)
         _swap(temporary, path)
     except OSError as error:
         raise _write_error(path, error) from error
@@ -60,8 +70,32 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
+        _flush(path.parent)
         return
-    displaced = new.with_name(new.name + "-old")
+    displaced = new
+    if not _exchange(new, path):
+        displaced = new.with_name(new.name + "-old")
+        _replace_by_two_renames(new, path, displaced)
+    _flush(path.parent)
+    shutil.rmtree(displaced, ignore_errors=True)
+
+
+def _exchange(one: Path, two: Path) -> bool:
+    """Let two folders swap their names in one step; False where the system cannot."""
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    names = (os.fsencode(one), os.fsencode(two))
+    if call(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(two))
+
+
+def _replace_by_two_renames(new: Path, path: Path, displaced: Path) -> None:
     path.rename(displaced)
     try:
         new.rename(path)
@@ -74,7 +108,26 @@ def _swap(new: Path, path: Path) -> None:
                 "back by hand"
             ) from error
         raise
-    shutil.rmtree(displaced, ignore_errors=True)
+
+
+def _flush_tree(folder: Path) -> None:
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if not (Path(place) / name).is_symlink():
+                _flush(Path(place) / name)
+        _flush(Path(place))
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems flush no folders.
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
 
 
 def plain_name(name: object, record: Path) -> str:

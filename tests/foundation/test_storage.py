@@ -1,6 +1,10 @@
 """Atomic writes leave the old content or the new, never half."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +71,7 @@ def test_a_folder_that_cannot_be_swapped_comes_back(
     target = tmp_path / "model"
     with atomic_folder(target) as temporary:
         (temporary / "good").write_text("good")
+    monkeypatch.setattr("autoprune.storage._exchange", lambda *_: False)
     rename = Path.rename
 
     def refusing(self: Path, to: Path) -> Path:
@@ -83,3 +88,89 @@ def test_a_folder_that_cannot_be_swapped_comes_back(
     (left,) = tmp_path.iterdir()
     assert (left == target) is comes_back
     assert [path.name for path in left.iterdir()] == ["good"]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as temporary:
+        (temporary / "old").write_text("old")
+    if not exchanges:
+        monkeypatch.setattr("autoprune.storage._exchange", lambda *_: False)
+    flushed: list[tuple[str, str, int]] = []
+    fsync = os.fsync
+
+    def recording(handle: int) -> None:
+        place = Path(f"/proc/self/fd/{handle}").readlink()
+        flushed.append((place.name, next(target.iterdir()).name, len(list(tmp_path.iterdir()))))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    with atomic_folder(target) as temporary:
+        (temporary / "weights").write_bytes(b"w" * 100)
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "more").write_text("more")
+    *before, last = flushed
+    assert {name for name, _, _ in before} == {"weights", "more", "deep", temporary.name}
+    # The old one stands all that time, and is deleted only when the new name is on the disk.
+    assert all(old == "old" and count == 2 for _, old, count in before)
+    assert last[0] == tmp_path.name and last[1] != "old" and last[2] == 2
+    assert list(tmp_path.iterdir()) == [target]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from autoprune import storage
+target, event, number, exchanges = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+if exchanges == "no":
+    storage._exchange = lambda *_: False
+seen = 0
+def hook(name, _):
+    global seen
+    seen += name == event
+    if name == event and seen == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+with storage.atomic_folder(target) as temporary:
+    (temporary / "new").write_text("new")
+    sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "number", "exchanges", "stands"),
+    [
+        ("os.chmod", 1, "yes", "old"),
+        ("ctypes.dlsym", 1, "yes", "old"),
+        ("shutil.rmtree", 1, "yes", "new"),
+        ("os.rename", 1, "no", "old"),
+        ("os.rename", 2, "no", None),
+        ("shutil.rmtree", 1, "no", "new"),
+    ],
+)
+def test_a_kill_while_a_folder_is_replaced_loses_neither(
+    tmp_path: Path, event: str, number: int, exchanges: str, stands: str | None
+) -> None:
+    target = tmp_path / "model"
+    with atomic_folder(target) as temporary:
+        (temporary / "old").write_text("old")
+    words = [str(target), event, str(number), exchanges]
+    done = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    if stands is not None:
+        assert [path.name for path in target.iterdir()] == [stands]
+    left = {path.name for folder in tmp_path.iterdir() for path in folder.iterdir()}
+    assert left == {"old", "new"}
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "model"
+    with atomic_folder(disk) as temporary:
+        (temporary / "old").write_text("old")
+    link.symlink_to(disk)
+    with atomic_folder(link) as temporary:
+        (temporary / "new").write_text("new")
+    assert link.is_symlink() and [path.name for path in disk.iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "model"]
