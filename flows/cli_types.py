@@ -35,6 +35,16 @@ def share(text: str) -> float:
     return value
 
 
+def add_overwrite(to: argparse._ActionsContainer, what: str) -> None:
+    """The option that gives up what lies at the target.
+
+    Args:
+        to: A parser, or a group of one.
+        what: Named in the help.
+    """
+    to.add_argument("--overwrite", action="store_true", help=f"replace {what} (default: refuse)")
+
+
 def _integer(text: str) -> int:
     try:
         return int(text)

@@ -14,7 +14,7 @@ from flows.compare_params import CompareParams
 from flows.compare_run import Run
 from flows.naming import run_name
 from flows.runners import workers
-from tasks.compare import check_comparison, prepare_comparison, write_comparison
+from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison
 from tasks.compare_remote import comparison_sheet
@@ -32,6 +32,8 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and say which to take."""
     state = State.open()
+    if params.output is not None:
+        check_output(params.output, params.model, overwrite=params.overwrite)
     request = check_comparison(params.method_texts(), params.statistics, *params.budgets())
     bench_id = f"compare-{uuid.uuid4().hex[:12]}"
     bench = CompareBench(

@@ -19,7 +19,7 @@ from tasks.state import model_slug
 
 USUAL_SEEDS = 3
 # Where the files go and who measures decide no figure.
-PLACES = ("output", "runner", "workers", "runner_address", "shared_store")
+PLACES = ("output", "overwrite", "runner", "workers", "runner_address", "shared_store")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
@@ -107,6 +107,9 @@ class CompareParams(Params):
     output: str | None = Field(
         default=None,
         description="Folder for tables and picture; empty: one in the state folder",
+    )
+    overwrite: bool = Field(
+        default=False, description="Replace tables of another comparison that lie in that folder"
     )
     seed: int = Field(default=0, ge=0, description="Seed of the text's split")
     runner: Literal["thread", "dask", "ray"] = Field(

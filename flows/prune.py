@@ -14,7 +14,7 @@ from flows.naming import run_name
 from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
-from tasks.prune import check_request, prune_model, save_checkpoint
+from tasks.prune import check_request, check_target, prune_model, save_checkpoint
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
@@ -28,6 +28,10 @@ NAME = run_name("prune", PruneParams, lambda params: model_slug(params.model))
 def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Prune a model with one metric and save it."""
     started = time.monotonic()
+    held_out = listed(params.held_out)
+    if params.out is not None and not params.dry_run:
+        read = (params.metric, params.corpus, *held_out)
+        check_target(params.out, params.model, read, overwrite=params.overwrite)
     request = check_request(
         params.metric,
         params.group,
@@ -37,7 +41,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         params.solver,
         params.statistics,
     )
-    streams, held_out = params.stream or params.dry_run, listed(params.held_out)
+    streams = params.stream or params.dry_run
     if streams and request["grid"]:
         raise UsageError(
             "allocation 'auto' measures the whole model, which streaming never holds; choose "

@@ -1,5 +1,6 @@
 """Tasks of a comparison: make it ready, measure one cell, write the tables."""
 
+import json
 import logging
 import time
 from contextlib import nullcontext
@@ -49,6 +50,40 @@ def check_comparison(
         "methods": [method.name for method in parse_methods(methods, statistics)],
         "targets": [target.to_json() for target in parse_targets(sparsities, patterns)],
     }
+
+
+def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
+    """Refuse a folder whose files would be lost, before anything is loaded.
+
+    Args:
+        folder: Where the tables will go; other files in it stay.
+        model: Reference of the model. Tables of the same model are brought up to date.
+        overwrite: Tables of another comparison may be replaced.
+
+    Raises:
+        UsageError: If the folder is the model's, or holds files of these names from elsewhere.
+    """
+    from autoprune.comparison.writing import FILES, JSON_FILE
+    from autoprune.models.reference import read_from
+    from autoprune.targets import check_apart
+
+    place = Path(folder)
+    check_apart(place, [read_from(model)], may_hold=True)
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place} is a file; name a folder for the tables")
+    there = [name for name in FILES if (place / name).exists()]
+    if overwrite or not there:
+        return
+    try:
+        found = json.loads((place / JSON_FILE).read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found != model:
+        whose = "no comparison of ours" if found is None else f"a comparison of {found}"
+        raise UsageError(
+            f"the folder {place} holds {', '.join(there)} of {whose}; name another folder, or add "
+            "--overwrite to replace them"
+        )
 
 
 @step("prepare comparison", "prepare {model}")

@@ -1,6 +1,6 @@
 """Tasks that prune the model on a workbench and save it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -207,13 +207,12 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
 
     Args:
         bench_id: Id of an open workbench.
-        out: Target folder.
+        out: Target folder, replaced when it exists; :func:`check_target` was asked before.
         record: What made the model, with ``pruned``.
         dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
             in the workbench's.
 
     Raises:
-        UsageError: If the target holds something that is no saved model.
         AutopruneError: If the disk is full or the folder is not writable.
     """
     bench = find_workbench(bench_id)
@@ -238,14 +237,13 @@ def save_bench(
 
     Args:
         bench: An open workbench.
-        folder: Target folder.
+        folder: Target folder, replaced when it exists.
         record: What made the model.
         pruned: Weights that the masks removed, to be compared with the recount.
         dtype: Type of the weights in the files; None: as in memory.
     """
     from autoprune.models.saving import save_model
 
-    check_target(folder)
     # Read first: the folder may be the one that is replaced.
     before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
@@ -254,19 +252,34 @@ def save_bench(
     return saved
 
 
-def check_target(folder: Path) -> None:
-    """Refuse to replace anything but a saved model.
+def check_target(
+    out: str, model: str, texts: Iterable[str] = (), *, overwrite: bool = False
+) -> None:
+    """Refuse a target folder that is not free, before anything is loaded.
+
+    Args:
+        out: Folder for the pruned model.
+        model: Reference of the model that is pruned.
+        texts: What else is read: a metric's file, corpora; names that are no files count not.
+        overwrite: A saved model that lies there may be replaced.
 
     Raises:
-        UsageError: If ``folder`` is a file, or a folder that holds something else.
+        UsageError: See :func:`autoprune.targets.check_folder`.
     """
-    if folder.is_file():
-        raise UsageError(f"{folder} is a file; name a folder for the pruned model")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").is_file():
-        raise UsageError(
-            f"the folder {folder} is not empty and holds no saved model, and saving would replace "
-            "it; name another folder"
-        )
+    from autoprune.models.reference import read_from
+    from autoprune.targets import check_folder
+
+    files = (Path(text).expanduser() for text in texts if "\0" not in text and len(text) < 4096)
+    sources = [read_from(model), *(path for path in files if _is_file(path))]
+    check_folder(Path(out), sources=sources, overwrite=overwrite)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A formula that is longer than a name may be.
+        return False
 
 
 def saved_record(saved: "SavedModel") -> dict[str, Any]:

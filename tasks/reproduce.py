@@ -58,20 +58,25 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
 
 
 @step("reproduce", "reproduce {mlflow_run}")
-def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, Any]:
+def reproduce(
+    root: str, mlflow_run: str, out: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Prune by what a candidate's run records, and compare the masks' digest.
 
     Args:
         root: The state folder.
         mlflow_run: Id of the candidate's run in MLflow.
         out: Folder for the pruned model; None: only the digest is compared.
+        overwrite: A saved model that lies there may be replaced.
 
     Raises:
-        UsageError: If the run records no masks.
+        UsageError: If the run records no masks, or ``out`` is not free.
         AutopruneError: If the model, the text or the masks are not those of the record.
     """
+    from autoprune.models.reference import read_from
     from autoprune.progress import silent
     from autoprune.search.spec import SearchSpec
+    from autoprune.targets import check_folder
     from tasks.measure import pruned
     from tasks.prune import save_bench
     from tasks.search_bench import CALIBRATION, SearchBench
@@ -81,6 +86,8 @@ def reproduce(root: str, mlflow_run: str, out: str | None = None) -> dict[str, A
     sheet = read_sheet(tracker_of(state), mlflow_run)
     spec = SearchSpec.model_validate(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
+    if out is not None:
+        check_folder(Path(out), sources=[read_from(spec.model)], overwrite=overwrite)
     bench = SearchBench(
         f"reproduce-{mlflow_run}",
         spec.model,

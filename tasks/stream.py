@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from tasks.policies import step
-from tasks.prune import FILE_SUFFIX, check_target, saved_record
+from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
 
@@ -97,16 +97,12 @@ def prune_stream(
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
-        out: Target folder.
+        out: Target folder, replaced when it exists; see :func:`tasks.prune.check_target`.
         record: What makes the model.
-
-    Raises:
-        UsageError: If the target holds something that is no saved model.
     """
     from autoprune.streaming import prune_streamed
 
     bench = find_workbench(bench_id)
-    check_target(Path(out))
     job = _job(bench, metric, windows, plan, statistics)
     before = known_text([bench.model_ref])
     made = prune_streamed(job, Path(out), record=record, report=bench.report)

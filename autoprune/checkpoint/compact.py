@@ -22,6 +22,7 @@ from autoprune.digest import digest_file, verify_file
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.progress import Progress, Report, silent
 from autoprune.storage import atomic_folder, plain_name, write_json
+from autoprune.targets import check_apart
 
 RECORD = "compact.json"
 FORMAT = "autoprune-compact"
@@ -80,8 +81,7 @@ def write_compact(
     """
     chosen = ENCODINGS.get(encoding)
     shards = _dense_shards(source)
-    if source.resolve() == target.resolve():
-        raise UsageError(f"{target} is also the source; choose another folder to write")
+    check_apart(target, [source])
     begin = time.perf_counter()
     digests: dict[str, str] = {}
     encoded = tensors = compact_bytes = 0
@@ -153,8 +153,7 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
         UsageError: If ``source`` is not a compact checkpoint, or ``target`` is ``source``.
         DamagedFileError: If a file differs from its digest or cannot be decoded.
     """
-    if source.resolve() == target.resolve():
-        raise UsageError(f"{target} is also the source; choose another folder to write")
+    check_apart(target, [source])
     files = _read_record(source)["files"]
     with atomic_folder(target) as folder:
         _copy_others(source, folder, skip=_SUFFIX)

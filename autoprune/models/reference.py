@@ -126,6 +126,27 @@ def model_folder(ref: str) -> Path | None:
     return path if path.is_dir() else _hub_folder(ref)
 
 
+def read_from(ref: str) -> Path:
+    """The file or folder that ``ref`` is read from, found without opening or fetching it.
+
+    Args:
+        ref: See :func:`resolve`.
+
+    Returns:
+        Its path; of a hub id the place in the cache, whether it is filled or not.
+
+    Raises:
+        UsageError: If the reference names a package's file in a wrong way.
+        PrerequisiteError: If that package is not installed.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if ref.startswith(_PACKAGE):
+        return package_file(ref)
+    path = Path(ref).expanduser()
+    return path if path.exists() else Path(HF_HUB_CACHE) / f"models--{ref.replace('/', '--')}"
+
+
 def known_models() -> dict[str, str]:
     """Reference to description of every model that opens without a download."""
     known = {}

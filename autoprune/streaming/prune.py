@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from autoprune.digest import digest_file
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.saving import RECORD_FILE, SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
@@ -20,6 +20,7 @@ from autoprune.sequential import BlockPruner, same_as_sequential
 from autoprune.storage import atomic_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
+from autoprune.targets import check_apart
 
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
 
@@ -61,8 +62,7 @@ def prune_streamed(
         AutopruneError: If the disk is too small.
     """
     start = time.perf_counter()
-    if target.resolve() == job.source.resolve():
-        raise UsageError(f"{target} is the source itself; name another folder for the pruned model")
+    check_apart(target, [job.source])
     opened = job.open()
     check_disk(opened, target)
     pruned = opened.skeleton.sources([layer.parameter for layer in opened.skeleton.linears])

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from flows.cli_types import add_overwrite
 from flows.output import emit, pairs
 
 NAME = "compact"
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="MODEL", help="folder of a saved model, or of a compact one"
     )
     parser.add_argument("out", metavar="OUT", help="folder to write")
+    add_overwrite(parser, "a saved model that lies in OUT")
     parser.add_argument(
         "--encoding",
         choices=("bitmask", "csr"),
@@ -34,11 +36,11 @@ def run(args: argparse.Namespace) -> int:
     """Encode or decode, check, and print the sizes."""
     from autoprune.checkpoint.compact import is_compact
     from autoprune.errors import UsageError
-    from tasks.prune import check_target
+    from autoprune.targets import check_folder
 
     source, out = Path(args.source).expanduser(), Path(args.out).expanduser()
     _check_folder(source)
-    check_target(out)
+    check_folder(out, sources=[source], overwrite=args.overwrite)
     if not is_compact(source):
         record = _write(source, out, args.encoding or "bitmask")
     elif args.encoding is None:

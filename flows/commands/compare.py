@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.cli_types import positive_number, share, whole_number
+from flows.cli_types import add_overwrite, positive_number, share, whole_number
 from flows.output import emit
 
 NAME = "compare"
@@ -96,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="type of the weights in memory (default float32); another is another comparison",
     )
     how.add_argument("--output", metavar="DIR", help="folder for tables, data and picture")
+    add_overwrite(how, "tables of another comparison that lie in DIR")
     where = parser.add_argument_group("machines")
     where.add_argument(
         "--runner",

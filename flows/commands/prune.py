@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from flows.cli_types import positive_number, share
+from flows.cli_types import add_overwrite, positive_number, share
 from flows.output import emit, pairs
 
 NAME = "prune"
@@ -98,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "float32 and saves in the checkpoint's type",
     )
     parser.add_argument("--out", metavar="DIR", help="save the pruned model here")
+    add_overwrite(parser, "a saved model that lies in DIR")
     parser.add_argument(
         "--stream",
         action="store_true",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from flows.cli_types import add_overwrite
 from flows.output import emit, pairs
 
 NAME = "reproduce"
@@ -23,24 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "candidate", metavar="CANDIDATE", help="a measured candidate or baseline, such as C7"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
+    add_overwrite(parser, "a saved model that lies in DIR")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prune again and print whether the masks are the same."""
+    from autoprune.targets import check_folder
     from flows.console import open_screen
-    from tasks.prune import check_target
     from tasks.reproduce import MasksDiffer, find_candidate, reproduce
     from tasks.state import State
 
     state = State.open()
     out = None if args.out is None else Path(args.out).expanduser()
     if out is not None:
-        check_target(out)
+        check_folder(out, overwrite=args.overwrite)
     with open_screen(quiet=args.quiet):
         mlflow_run = find_candidate(state, args.run_name, args.candidate)
         record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
         try:
-            done = reproduce.fn(str(state.root), mlflow_run, None if out is None else str(out))
+            place = None if out is None else str(out)
+            done = reproduce.fn(str(state.root), mlflow_run, place, args.overwrite)
             record |= done | {"match": True}
         except MasksDiffer as differ:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}

@@ -69,6 +69,9 @@ class PruneParams(Params):
     out: str | None = Field(
         default=None, description="Folder for the pruned model; empty: nothing is saved"
     )
+    overwrite: bool = Field(
+        default=False, description="Replace a saved model that lies in that folder, as a whole"
+    )
     seed: Seed = 0
     stream: bool = Field(
         default=False,

@@ -154,7 +154,7 @@ def test_parts_that_do_not_fit_are_refused(encoding: str) -> None:
 def test_wrong_use_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no dense safetensors"):
         write_compact(tmp_path, tmp_path / "out")
-    with pytest.raises(UsageError, match="also the source"):
+    with pytest.raises(UsageError, match="is the source itself"):
         write_compact(folder, folder)
     with pytest.raises(UnknownNameError, match="did you mean bitmask"):
         write_compact(folder, tmp_path / "out", encoding="bitmsk")

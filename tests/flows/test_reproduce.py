@@ -86,6 +86,15 @@ def test_the_command_says_match_and_saves(
     assert record["match"] and record["mask_digest"] == tags[MASKS_TAG]
     assert record["mlflow_run"] == runs["C1"].info.run_id
     assert json.loads((out / "autoprune.json").read_text())["mask_digest"] == tags[MASKS_TAG]
+    kept = (out / "autoprune.json").stat().st_mtime_ns
+    assert main(["reproduce", "gone", "C1", "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (out / "autoprune.json").stat().st_mtime_ns == kept
+    assert main(["reproduce", "gone", "C1", "--out", str(out), "--overwrite", "-q"]) == 0
+    assert (out / "autoprune.json").stat().st_mtime_ns > kept
+    source = json.loads((out / "autoprune.json").read_text())["spec"]["model"]
+    words = ["reproduce", "gone", "C1", "--out", f"{source}/again", "--overwrite"]
+    assert main(words) == 2 and "lies in the source" in capsys.readouterr().err
     assert main(["reproduce", "gone", "C1"]) == 0
     shown = capsys.readouterr()
     assert shown.out.startswith("match") and "Downloading" not in shown.err

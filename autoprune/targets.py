@@ -1,0 +1,98 @@
+"""Where results may be written: to a free place, or over what a person has given up by a word."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from autoprune.errors import UsageError
+
+# What a folder of ours, or one that `save_pretrained` wrote, holds.
+_MODEL_FILE = "config.json"
+
+
+def check_folder(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Refuse a folder that is not free, before anything is computed for it.
+
+    Args:
+        target: Folder to write; it will be replaced as a whole.
+        sources: Files and folders that are read; ``target`` may not be, hold or lie in one of
+            them, whatever they are called.
+        overwrite: A saved model that lies there may be replaced, all that lies beside it included.
+
+    Raises:
+        UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
+            off, or holds anything else.
+    """
+    check_apart(target, sources)
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file; name a folder for the model")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not (target / _MODEL_FILE).is_file():
+        raise UsageError(
+            f"the folder {target} is not empty and holds no saved model, and saving would replace "
+            "it; name another folder"
+        )
+    if not overwrite:
+        raise UsageError(
+            f"the folder {target} holds a saved model; name another folder, or add --overwrite to "
+            "replace it with every file in it"
+        )
+
+
+def check_file(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Refuse a file that is not free; see :func:`check_folder`.
+
+    Raises:
+        UsageError: If ``target`` is a folder, overlaps a source, or exists and ``overwrite`` is
+            off.
+    """
+    check_apart(target, sources)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file in it")
+    if not overwrite and os.path.lexists(target):
+        raise UsageError(
+            f"the file {target} exists; name another file, or add --overwrite to replace it"
+        )
+
+
+def check_apart(target: Path, sources: Iterable[Path], *, may_hold: bool = False) -> None:
+    """Refuse a target that is a source, lies in one or holds one, by path and by inode.
+
+    Args:
+        target: What will be written.
+        sources: What is read; those that do not exist are passed over.
+        may_hold: Files are only added to ``target``, so that it may be a folder above a source.
+
+    Raises:
+        UsageError: If they overlap.
+    """
+    ours = _lineage(target)
+    for source in sources:
+        if not source.exists():
+            continue
+        theirs = _lineage(source)
+        if _same(ours[0], theirs[0]):
+            problem = "is the source itself"
+        elif any(_same(above, theirs[0]) for above in ours[1:]):
+            problem = f"lies in the source {source}"
+        elif not may_hold and any(_same(ours[0], above) for above in theirs[1:]):
+            problem = f"holds the source {source}"
+        else:
+            continue
+        raise UsageError(f"{target} {problem}, which is never written over; name another place")
+
+
+def _lineage(path: Path) -> list[Path]:
+    whole = path.expanduser().resolve()
+    return [whole, *whole.parents]
+
+
+def _same(one: Path, two: Path) -> bool:
+    """Whether two paths lead to one place, by links and mounts too."""
+    if one == two:
+        return True
+    try:
+        return one.samefile(two)
+    except OSError:
+        return False

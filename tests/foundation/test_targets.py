@@ -1,0 +1,87 @@
+"""Results go to a free place, or over what was given up by a word; never over a source."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import UsageError
+from autoprune.targets import check_apart, check_file, check_folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "models" / "dense"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "notes.md").write_text("years of work")
+    return folder
+
+
+def test_a_free_place_is_taken(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("absent", "empty"):
+        check_folder(tmp_path / name, sources=[model])
+    check_file(tmp_path / "absent.html", sources=[model])
+
+
+def test_a_model_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds a saved model.*--overwrite"):
+        check_folder(model)
+    check_folder(model, overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_else_is_ever_replaced(tmp_path: Path, model: Path, overwrite: bool) -> None:
+    file = model / "notes.md"
+    with pytest.raises(UsageError, match="not empty and holds no saved model"):
+        check_folder(tmp_path, overwrite=overwrite)
+    with pytest.raises(UsageError, match="is a file"):
+        check_folder(file, overwrite=overwrite)
+    with pytest.raises(UsageError, match="is a folder"):
+        check_file(model, overwrite=overwrite)
+
+
+def test_a_file_is_given_up_by_a_word_only(tmp_path: Path, model: Path) -> None:
+    file, dangling = model / "notes.md", tmp_path / "link"
+    dangling.symlink_to(tmp_path / "nowhere")
+    for path in (file, dangling):
+        with pytest.raises(UsageError, match=r"exists.*--overwrite"):
+            check_file(path)
+        check_file(path, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("models/dense", "is the source itself"),
+        ("models/../models/dense", "is the source itself"),
+        ("link", "is the source itself"),
+        ("models/dense/pruned", "lies in the source"),
+        ("link/deep/pruned", "lies in the source"),
+        ("models", "holds the source"),
+        (".", "holds the source"),
+    ],
+)
+def test_a_source_is_never_written_over(
+    tmp_path: Path, model: Path, target: str, words: str
+) -> None:
+    (tmp_path / "link").symlink_to(model)
+    for sources in ([model], [tmp_path / "link"]):
+        for check in (check_folder, check_file):
+            with pytest.raises(UsageError, match=words):
+                check(tmp_path / target, sources=sources, overwrite=True)
+
+
+def test_a_source_is_known_by_its_inode(tmp_path: Path, model: Path) -> None:
+    twin = tmp_path / "twin.md"
+    os.link(model / "notes.md", twin)
+    with pytest.raises(UsageError, match="is the source itself"):
+        check_file(twin, sources=[model / "notes.md"], overwrite=True)
+    check_folder(tmp_path / "beside", sources=[twin])
+
+
+def test_files_may_be_added_above_a_source(tmp_path: Path, model: Path) -> None:
+    check_apart(tmp_path, [model, tmp_path / "absent"], may_hold=True)
+    with pytest.raises(UsageError, match="holds the source"):
+        check_apart(tmp_path, [model])
