@@ -25,7 +25,7 @@ from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
 from sandbox.pool import Pool
 from sandbox.probe_layers import SHAPES, STATISTICS, probe_tensors, write_probe_layers
 from sandbox.reaper import reap_orphans, remove_box
-from sandbox.screen import screen
+from sandbox.screen import screen, screen_params
 from sandbox.verdicts import clean_text
 
 # Who is refused for one of these gave the same scores twice.
@@ -177,6 +177,7 @@ class Sandbox:
     def _try(self, order: Order) -> Accepted | Rejected:
         start = time.perf_counter()
         refusal = screen(order.source) if self._screening else None
+        refusal = refusal or screen_params(order.params)
         if refusal is not None:
             return replace(refusal, seconds=time.perf_counter() - start)
         with self._slots:

@@ -12,6 +12,7 @@ class Code(StrEnum):
     SCREEN_NAME = "screen_name"
     SCREEN_ATTRIBUTE = "screen_attribute"
     SCREEN_STATEMENT = "screen_statement"
+    BAD_PARAMS = "bad_params"
     NO_SCORE = "no_score"
     WRONG_TYPE = "wrong_type"
     WRONG_SHAPE = "wrong_shape"
@@ -41,6 +42,7 @@ MEANINGS: dict[Code, str] = {
     Code.SCREEN_NAME: "a name that is neither defined in the source nor allowed",
     Code.SCREEN_ATTRIBUTE: "an attribute or torch function that is not allowed",
     Code.SCREEN_STATEMENT: "a statement that a scoring function does not need",
+    Code.BAD_PARAMS: "a constant in params is not a finite number",
     Code.NO_SCORE: "there is no function score(W, stats, params)",
     Code.WRONG_TYPE: "score returned something other than a plain, dense torch.Tensor",
     Code.WRONG_SHAPE: "the scores do not have the shape of W",
@@ -72,6 +74,7 @@ PROPERTIES: dict[Code, tuple[str, str]] = {
     Code.SCREEN_NAME: ("names", "names defined in the file, plain builtins, torch and math"),
     Code.SCREEN_ATTRIBUTE: ("attributes", "tensor methods and functions of torch and math"),
     Code.SCREEN_STATEMENT: ("statements", "functions with assignments, if, for and return"),
+    Code.BAD_PARAMS: ("constants", "finite numbers in params"),
     Code.NO_SCORE: ("signature", "one function score(W, stats, params)"),
     Code.WRONG_TYPE: ("type", "a plain, dense torch.Tensor on the device of W"),
     Code.WRONG_SHAPE: ("shape", "one score per weight: the shape of W"),

@@ -5,7 +5,8 @@ gives is a message from which a language model can repair its code.
 """
 
 import ast
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 
 from sandbox.codes import Code
 from sandbox.outcomes import Rejected
@@ -16,6 +17,7 @@ from sandbox.torch_names import (
     SUBMODULES,
     TORCH_FUNCTIONS,
 )
+from sandbox.verdicts import clean_text
 
 MAX_BYTES = 16 << 10
 MAX_NODES = 4000
@@ -67,6 +69,28 @@ def screen(source: str) -> Rejected | None:
         _check_names(tree, _imports(tree))
     except _Refused as refused:
         return Rejected(refused.code, str(refused)[:400], 0.0)
+    return None
+
+
+def screen_params(params: Mapping[str, float]) -> Rejected | None:
+    """Look at the constants of a candidate.
+
+    Args:
+        params: What ``score`` would get; values are converted to float64.
+
+    Returns:
+        None when all are finite numbers, else the first that is not.
+    """
+    for name, value in params.items():
+        try:
+            finite = math.isfinite(float(value))
+        except (TypeError, ValueError, OverflowError):
+            finite = False
+        if not finite:
+            # A whole number may have more digits than Python prints.
+            shown = "too large" if isinstance(value, int) else clean_text(repr(value), 40)
+            detail = f"params: {clean_text(str(name), 40)} is {shown}; give a finite number"
+            return Rejected(Code.BAD_PARAMS, detail, 0.0)
     return None
 
 

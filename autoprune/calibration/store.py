@@ -113,8 +113,11 @@ class Store:
 
 def _read_sheet(sheet: Path) -> dict[str, Any]:
     try:
-        record: dict[str, Any] = json.loads(sheet.read_text(encoding="utf-8"))
-        return {"sha256": record["sha256"], "meta": record["meta"]}
+        record = json.loads(sheet.read_text(encoding="utf-8"))
+        digest, meta = record["sha256"], record["meta"]
+        if not isinstance(digest, str) or not isinstance(meta, dict):
+            raise TypeError(f"sha256 is {digest!r:.40} and meta {meta!r:.40}")
+        return {"sha256": digest, "meta": meta}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(
             f"{sheet} is damaged ({error}); delete it and run the command again"

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError
+from autoprune.storage import atomic_file
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -70,10 +71,19 @@ class EventLog:
                 "wait for it or choose another folder"
             ) from None
         try:
+            # Made whole beside its place, so that an empty file is never one that was begun.
+            if not path.exists():
+                with atomic_file(path) as temporary:
+                    _make(temporary)
+            elif path.stat().st_size == 0:
+                raise sqlite3.DatabaseError("it is empty, and a log has its tables at least")
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
             self._database.executescript(SCHEMA)
+        except AutopruneError:
+            self._lock.release()
+            raise
         except sqlite3.DatabaseError as error:
             self._lock.release()
             raise _damaged(path, error) from error
@@ -113,6 +123,15 @@ class EventLog:
         """Close the file and let the next writer in."""
         self._database.close()
         self._lock.release()
+
+
+def _make(path: Path) -> None:
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.executescript(SCHEMA)
+    finally:
+        database.close()
 
 
 def as_stored(body: dict[str, Any]) -> dict[str, Any]:

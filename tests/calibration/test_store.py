@@ -1,5 +1,6 @@
 """The store: made once, checked always, nothing half-written."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -62,9 +63,12 @@ def test_damage_is_named(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match=path.name):
         store.get_or_make({"a": 1}, lambda: Stored({}))
     sheet = path.with_suffix(".safetensors.json")
-    sheet.write_text("{")
-    with pytest.raises(DamagedFileError, match=sheet.name):
-        store.get_or_make({"a": 1}, lambda: Stored({}))
+    good = json.loads(sheet.read_text())
+    others = [{"meta": 5}, {"meta": None}, {"meta": [1]}, {"sha256": 5}, {"sha256": None}]
+    for text in ("{", "[]", "5", "null", '"sheet"', *(json.dumps(good | one) for one in others)):
+        sheet.write_text(text)
+        with pytest.raises(DamagedFileError, match=sheet.name):
+            store.get_or_make({"a": 1}, lambda: Stored({}))
 
 
 def test_an_interrupted_making_is_made_again(tmp_path: Path) -> None:

@@ -55,6 +55,15 @@ def containers(run_id: str) -> list[str]:
         engine.close()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
+def test_constants_that_are_no_finite_numbers_are_a_refusal(
+    box: Sandbox, layers: list[LayerInput], value: float
+) -> None:
+    for answer in (box.probe(RIA, {"a": value}), box.score(RIA, layers, {"a": value})):
+        assert isinstance(answer, Rejected) and answer.code is Code.BAD_PARAMS
+    assert isinstance(box.probe(RIA, {"a": 1}), Accepted)
+
+
 @pytest.mark.parametrize("params", [{}, {"a": 0.3}])
 def test_scores_equal_the_host_to_the_bit(
     box: Sandbox, layers: list[LayerInput], params: dict[str, float]

@@ -1,11 +1,13 @@
 """The static screen: cheap refusals that say what to write instead."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.codes import MEANINGS, Code
-from sandbox.screen import MAX_BYTES, screen
+from sandbox.screen import MAX_BYTES, screen, screen_params
 
 
 def score(body: str, head: str = "import torch\n") -> str:
@@ -103,3 +105,16 @@ def test_any_text_is_judged(text: str) -> None:
 def test_every_code_has_a_meaning() -> None:
     assert set(MEANINGS) == set(Code)
     assert all(meaning and "\n" not in meaning for meaning in MEANINGS.values())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), -float("inf"), 10**400, 10**5000, "many", None, [1.0]],
+    ids=lambda value: type(value).__name__,
+)
+def test_constants_that_are_no_finite_numbers_are_refused(value: object) -> None:
+    params: dict[str, Any] = {"a": 0.5, "b\x1b[2J": value}
+    refused = screen_params(params)
+    assert refused is not None and refused.code is Code.BAD_PARAMS
+    assert "b [2J" in refused.detail and refused.detail.isprintable()
+    assert screen_params({"a": 0.5, "n": 3, "tiny": 5e-324}) is None

@@ -1,11 +1,15 @@
-"""The log when the disk is full or somebody else holds the file: words, and nothing lost."""
+"""The log when the disk is full, the file is held or was emptied: words, and nothing lost."""
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from synthetic import make_spec
 
 from autoprune.errors import AutopruneError, DamagedFileError
+from autoprune.search import Search
 from autoprune.search.events import EventLog
 
 
@@ -38,3 +42,33 @@ def test_a_locked_file_is_no_damaged_file(tmp_path: Path) -> None:
     other.close()
     assert log.append("outcome", "2", {}).key == "2"
     log.close()
+
+
+def test_an_emptied_log_is_no_new_search(tmp_path: Path) -> None:
+    path = tmp_path / "search.db"
+    Search.open(tmp_path, make_spec()).close()
+    path.write_bytes(b"")
+    for spec in (make_spec(), None):
+        with pytest.raises(DamagedFileError, match=r"search\.db.*is empty"):
+            Search.open(tmp_path, spec)
+    assert path.read_bytes() == b""
+
+
+WATCHED = """
+import sys
+from pathlib import Path
+from autoprune.search.events import EventLog
+path, sizes = Path(sys.argv[1]), []
+sys.addaudithook(lambda *_: sizes.append(path.stat().st_size) if path.exists() else None)
+EventLog(path).close()
+print(len(sizes), min(sizes))
+"""
+
+
+def test_a_new_log_is_whole_from_its_first_moment(tmp_path: Path) -> None:
+    # A kill between any two calls must leave no file that is taken for an emptied one.
+    command = [sys.executable, "-c", WATCHED, str(tmp_path / "search.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    moments, smallest = map(int, done.stdout.split())
+    assert moments > 0 and smallest > 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["search.db", "search.db.lock"]
