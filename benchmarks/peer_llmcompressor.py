@@ -17,8 +17,10 @@ def main() -> None:
     method, folder, tokens_file, share, samples = sys.argv[1:]
     tokens = np.load(tokens_file)[: int(samples)]
     start = time.perf_counter()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     loaded, used = time.perf_counter(), time.process_time()
     prune(model, tokenizer, method, tokens, float(share))
     pruned, cpu = time.perf_counter(), time.process_time() - used

@@ -18,8 +18,16 @@ def main() -> None:
     """Prune, measure, report."""
     method, folder, tokens_file, unseen_file, share = sys.argv[1:]
     tokens, unseen = np.load(tokens_file), torch.from_numpy(np.load(unseen_file))
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    prune(model, AutoTokenizer.from_pretrained(folder), method, tokens, float(share))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False
+    )
+    prune(
+        model,
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+        method,
+        tokens,
+        float(share),
+    )
     losses = []
     with torch.no_grad():
         for window in unseen:

@@ -63,10 +63,12 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokens = np.load(request["tokens"])
     dtype = getattr(torch, request["dtype"])
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        request["model"], dtype=dtype, trust_remote_code=False
+    )
     pattern = request["pattern"] or UNSTRUCTURED
     started = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(request["model"])
+    tokenizer = AutoTokenizer.from_pretrained(request["model"], trust_remote_code=False)
     prune(model, tokenizer, request["method"], tokens, request["sparsity"], pattern)
     seconds = time.perf_counter() - started
     found = dict(model.named_parameters())

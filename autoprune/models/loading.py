@@ -47,7 +47,7 @@ def load_model(
         AutopruneError: If the architecture has no causal language model in transformers.
     """
     source = resolve(ref)
-    options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    options = _options(source)
     folder = str(source.folder)
     if is_compact(Path(folder)):
         raise UsageError(
@@ -72,12 +72,21 @@ def load_tokenizer(source: ModelSource) -> Any:
     Raises:
         DamagedFileError: If it cannot be read.
     """
-    options = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    options = _options(source)
     with quiet_transformers(), shared_gguf_parsing():
         try:
             return AutoTokenizer.from_pretrained(str(source.folder), **options)
         except Exception as error:
             raise _load_error(source, error) from error
+
+
+def _options(source: ModelSource) -> dict[str, Any]:
+    """How transformers opens it: never by Python that came with the model, and without a question.
+
+    Left out, transformers asks on the terminal and runs that code where the answer is yes.
+    """
+    options: dict[str, Any] = {"trust_remote_code": False}
+    return options if source.gguf_file is None else options | {"gguf_file": source.gguf_file}
 
 
 def default_device() -> str:
@@ -100,9 +109,29 @@ def make_savable(model: PreTrainedModel) -> None:
     model.config.use_cache = False
 
 
+def needs_own_code(error: Exception) -> bool:
+    """Whether transformers refused a model because only code of the model's own could open it."""
+    return isinstance(error, ValueError) and "trust_remote_code" in str(error)
+
+
+def own_code_error(where: Path) -> AutopruneError:
+    """What to say of such a model.
+
+    Args:
+        where: Its folder or file.
+    """
+    return AutopruneError(
+        f"{where} is opened by Python code of its own only, and code that comes with a model is "
+        "never run here; take a model of an architecture that transformers has built in, such as "
+        "a conversion of this one, or a newer transformers that has it"
+    )
+
+
 def _load_error(source: ModelSource, error: Exception) -> AutopruneError:
     reason = str(error).strip().split("\n")[0][:300]
     where = source.folder / source.gguf_file if source.gguf_file else source.folder
+    if needs_own_code(error):
+        return own_code_error(where)
     if isinstance(error, ValueError) and "nrecognized" in reason:
         return AutopruneError(
             f"{where} is of an architecture that transformers cannot open as a causal language "

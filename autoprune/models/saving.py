@@ -178,7 +178,7 @@ def count_zeros(folder: Path, linears: Iterable[PrunableLinear] | None = None) -
 
 def _count_by_opening(folder: Path, total: int) -> ZeroCount:
     with quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", trust_remote_code=False)
     zeros = prunable = 0
     for linear in prunable_linears(model):
         zeros += _zeros(linear.read())

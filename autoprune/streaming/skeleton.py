@@ -21,6 +21,7 @@ from transformers.core_model_loading import (
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.capture import tuple_length
+from autoprune.models.loading import needs_own_code, own_code_error
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
 from autoprune.streaming.shards import Checkpoint
@@ -241,15 +242,19 @@ class Skeleton:
 def _build(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(folder)
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if getattr(config, "quantization_config", None) is not None:
                 raise UsageError(
                     f"{folder} is a quantised checkpoint; streaming writes back what it reads, so "
                     "convert it to bfloat16 first"
                 )
             with initialization.no_init_weights(), torch.device("meta"):
-                model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+                model: PreTrainedModel = AutoModelForCausalLM.from_config(
+                    config, dtype=dtype, trust_remote_code=False
+                )
         except (ValueError, OSError) as error:
+            if needs_own_code(error):
+                raise own_code_error(folder) from error
             raise AutopruneError(
                 f"{folder} is of an architecture that transformers cannot build ({error}); take "
                 "another model or a newer transformers"

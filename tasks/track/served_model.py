@@ -22,8 +22,10 @@ class PrunedModel(PythonModel):  # type: ignore[misc]  # MLflow has no types
     def load_context(self, context: Any) -> None:
         """Open the checkpoint folder with stock transformers."""
         folder = context.artifacts["checkpoint"]
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", trust_remote_code=False
+        ).eval()
 
     # MLflow turns a frame with one column into the list that this hint names.
     def predict(
