@@ -147,12 +147,13 @@ class Drafting:
             PrerequisiteError: If the designer is down or refuses the key; nothing is on record,
                 so the search asks again when it goes on.
         """
+        from autoprune.design.parsing import cut_reply
         from autoprune.design.refusals import RefusedError
         from autoprune.search.steps import Failed
 
         designer, started = self.designer(request.model), time.monotonic()
         try:
-            return designer.complete(request)
+            return cut_reply(designer.complete(request))
         except RefusedError as error:
             return Failed(error.code, reason_of(error, 400), time.monotonic() - started)
 

@@ -5,7 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from autoprune.design.chat import Reply
@@ -121,7 +121,8 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     """
     text = reply.text
     if len(text) > LONGEST_ANSWER:
-        return Unreadable("too_long", f"the answer has {len(text)} characters; write a short one")
+        detail = f"the answer has more than {LONGEST_ANSWER} characters; write a short one"
+        return Unreadable("too_long", detail)
     fields = _fields(text)
     because = one_line(fields.get("because", ""))
     if reply.finish_reason == "length":
@@ -135,6 +136,16 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     prediction = _prediction(fields.get("expect", ""), form.aliases)
     parts = (found.metric, found.group, found.allocation, found.solver)
     return Proposal(because, prediction, *parts)
+
+
+def cut_reply(reply: Reply) -> Reply:
+    """The reply with no more text than it takes to refuse it for its length.
+
+    What is on record and crosses borders between tasks stays small, whatever an endpoint sends.
+    """
+    if len(reply.text) <= LONGEST_ANSWER:
+        return reply
+    return replace(reply, text=reply.text[: LONGEST_ANSWER + 1])
 
 
 def read_lesson(reply: Reply) -> str | None:

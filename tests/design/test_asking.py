@@ -11,10 +11,11 @@ from chat_server import Answer, completion, obedient, serving
 
 from autoprune.design import local
 from autoprune.design.chat import ChatRequest, Message, Reply
+from autoprune.design.parsing import AnswerForm, Unreadable, read_answer
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
-from autoprune.search.steps import Failed
+from autoprune.search.steps import Failed, outcome_from_json
 from flows import checks
 from tasks.design import Drafting, drafting, propose
 from tasks.state import State
@@ -127,3 +128,20 @@ def test_doctor_shows_what_the_local_designer_enforces(
         assert Drafting(DesignerSpec(kind="self"), state, target=own).designer().name
     assert starts[-2:] == [4000 + 640 + 1024, 4096]
     assert "target: answers as plain text" in checks._designer(state, False).detail
+
+
+def test_an_answer_of_megabytes_is_rejected_as_too_long(tmp_path: Path) -> None:
+    text = "because: it is\nmetric: abs(W)\n" + "ü" * (5 << 20)
+
+    def answer(body: dict[str, Any]) -> Answer:
+        if body["messages"][-1]["content"] == "hello":
+            return completion(text, prompt_tokens=7, completion_tokens=9)
+        return obedient(body)
+
+    with endpoint(answer, tmp_path) as draft, drafting("r", draft):
+        record = propose("r", "g1.s0.a0", "seed", REQUEST.to_json())
+    found = outcome_from_json(record)
+    assert isinstance(found, Reply) and found.usage.total == 16
+    read = read_answer(found, AnswerForm("expression", ["row"], ["uniform"]))
+    assert isinstance(read, Unreadable) and read.code == "too_long"
+    assert "more than 20000 characters" in read.detail
