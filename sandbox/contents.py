@@ -21,6 +21,7 @@ from sandbox.errors import SandboxUnavailable
 
 _PROBE = r"""
 import ctypes, ctypes.util, json, os, sys
+sys.path += [path for path in sys.argv[1:] if path not in sys.path]
 import numpy, safetensors.torch, torch, torch.nn.functional, torch.linalg, torch.fft
 class Info(ctypes.Structure):
     _fields_ = [("address", ctypes.c_void_p), ("name", ctypes.c_char_p)]
@@ -79,7 +80,9 @@ def find_contents() -> Contents:
     Raises:
         SandboxUnavailable: If torch, numpy or safetensors cannot be imported.
     """
-    command = [sys.executable, "-c", _PROBE]
+    # Isolated: neither the current folder nor PYTHONPATH may decide what runs here as this user.
+    # Package folders that isolation leaves out (a user's own) come last, where they hide nothing.
+    command = [sys.executable, "-I", "-c", _PROBE, *map(str, sorted(_sites()))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -110,8 +113,7 @@ def find_contents() -> Contents:
 
 def _packages(files: list[str], standard: Path) -> tuple[list[Path], list[Path]]:
     """Top-level packages outside the standard library, and the folders that hold them."""
-    sites = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
-    sites |= {Path(entry).resolve() for entry in sys.path if entry.endswith("-packages")}
+    sites = _sites()
     tops: set[Path] = set()
     for file in files:
         path = Path(file).resolve()
@@ -132,6 +134,13 @@ def _packages(files: list[str], standard: Path) -> tuple[list[Path], list[Path]]
     # Optional helpers that happen to be installed (and torch happens to try) stay outside.
     kept = {top for top in tops if top.name in allowed}
     return sorted(kept), sorted(sites)
+
+
+def _sites() -> set[Path]:
+    """Folders that packages are installed into; a relative entry of the path is none of them."""
+    found = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    found += [entry for entry in sys.path if entry.endswith("-packages")]
+    return {Path(entry).resolve() for entry in found if Path(entry).is_absolute()}
 
 
 def _required_names(*roots: str) -> set[str]:
