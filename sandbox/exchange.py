@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -127,8 +128,9 @@ class Exchange:
         if found is None:
             return None
         scores, pages = found
-        self._lent.add(run)
-        self._pool.lend(self._files[run], pages)
+        if pages is not None:
+            self._lent.add(run)
+            self._pool.lend(self._files[run], pages)
         return scores
 
     def close(self, *, container_gone: bool) -> None:
@@ -140,14 +142,11 @@ class Exchange:
 
 
 def remove_abandoned(root: Path, is_abandoned: Callable[[str], bool]) -> int:
-    """Remove workspaces under ``root`` whose owner is gone; returns how many."""
+    """Remove this user's workspaces under ``root`` whose owner is gone; returns how many."""
     removed = 0
     for folder in [*root.glob(f"{_PREFIX}*")]:
-        try:
-            owner = (folder / OWNER_FILE).read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if is_abandoned(owner):
+        owner = _read_owner(folder)
+        if owner is not None and is_abandoned(owner):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
@@ -159,6 +158,7 @@ def workspace_roots(inputs: Path) -> list[Path]:
 
 
 _PREFIX = ".autoprune-cells-"
+_OWNER_LENGTH = 1000
 
 
 def _make_folder(root: Path, owner: str) -> Path:
@@ -168,6 +168,28 @@ def _make_folder(root: Path, owner: str) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     (folder / OWNER_FILE).write_text(owner, encoding="utf-8")
     return folder
+
+
+def _read_owner(folder: Path) -> str | None:
+    """Whose a workspace is; None when it is not one that this user made.
+
+    The temporary folder belongs to everyone: a pipe under the name of the owner's file would hold
+    whoever opens it for as long as its maker likes.
+    """
+    file = folder / OWNER_FILE
+    user = os.geteuid()
+    try:
+        place, info = folder.lstat(), file.lstat()
+        if not (stat.S_ISDIR(place.st_mode) and place.st_uid == user):
+            return None
+        if not (stat.S_ISREG(info.st_mode) and info.st_uid == user):
+            return None
+        # Nobody else can write into the folder; flags that cannot wait or follow, all the same.
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, encoding="utf-8") as stream:
+            return stream.read(_OWNER_LENGTH)
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _show(source: Path, target: Path) -> None:

@@ -85,13 +85,18 @@ class ResultFile:
             position += got
         return scores
 
-    def map(self, count: int) -> tuple[Scores, mmap.mmap] | None:
+    def map(self, count: int) -> tuple[Scores, mmap.mmap | None] | None:
         """The first scores in place, as private pages: changing them does not change the file.
 
-        Only when nobody else can write to the file or cut it. None when it is too short.
+        Only when nobody else can write to the file or cut it. A file with a hole is copied: a
+        hole in memory takes a page at the first look, and where there is none left the look ends
+        this process (SIGBUS). None when it is too short.
         """
         if os.fstat(self._fd).st_size < 4 * count:
             return None
+        if os.lseek(self._fd, 0, os.SEEK_HOLE) < 4 * count:
+            scores = self.read(count)
+            return None if scores is None else (scores, None)
         pages = mmap.mmap(self._fd, 4 * count, access=mmap.ACCESS_COPY)
         return np.frombuffer(pages, np.float32), pages
 
