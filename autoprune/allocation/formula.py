@@ -4,15 +4,12 @@ import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
-
-import torch
+from typing import ClassVar, Self, cast
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator
 from autoprune.allocation.context import AllocationContext, Unit, assign, unit_groups, wanda_scores
 from autoprune.allocation.ramp import depth_line
-from autoprune.allocation.sdsa import bounded_tilt
-from autoprune.allocation.shape import skewness, tail_quantile
+from autoprune.allocation.sdsa import Statistic, bounded_tilt, shape_scores
 from autoprune.errors import UsageError
 
 # Parts and not characters, since another way to write it, or other numbers, must fit as well.
@@ -25,8 +22,8 @@ DESCRIPTORS: dict[str, str] = {
     "depth": "-1 in the first block to 1 in the last",
     "first": "1 in the first block, else 0",
     "last": "1 in the last block, else 0",
-    "tail": "how heavy the tail of |W| is in the block, standardised",
-    "skew": "skewness of |W| in the block, standardised",
+    "tail": "how heavy the tail of |W| is in the block, above the median block",
+    "skew": "skewness of |W| in the block, above the median block",
     "outliers": "share of outlying scores in the block, standardised",
     "score": "mean score |W| x_norm of the block, standardised",
     "size": "logarithm of the matrix's number of weights, standardised",
@@ -46,8 +43,8 @@ class Formula(Allocator):
     """``target + FORMULA``, one rate per matrix, from descriptors of its block and its size.
 
     Written ``formula:0.15*depth - 0.05*tail``: numbers, the names of :data:`DESCRIPTORS`,
-    ``+ - *``, ``abs()``, and ``soft()``, the bounded softmax tilt of SDSA: ``-0.15*soft(tail)`` is
-    ``sdsa`` and ``0.1*depth`` is ``ramp``. Text is read, never run.
+    ``+ - *``, ``abs()``, and ``soft()``, the bounded softmax tilt of SDSA, ``tanh(x / 2)``:
+    ``-0.15*soft(tail)`` is ``sdsa`` and ``0.1*depth`` is ``ramp``. Text is read, never run.
 
     Args:
         formula: Canonical text.
@@ -176,8 +173,7 @@ def _evaluate(node: ast.expr, ctx: AllocationContext) -> list[float]:
             values = _evaluate(inner, ctx)
             if name == "abs":
                 return [abs(value) for value in values]
-            tilt = bounded_tilt(torch.tensor(values, dtype=torch.float64), 1.0)
-            return [float(value) for value in tilt]
+            return [bounded_tilt(value) for value in values]
         case ast.BinOp(left=left, op=op, right=right):
             apply = OPERATORS[type(op)][2]
             pairs = zip(_evaluate(left, ctx), _evaluate(right, ctx), strict=True)
@@ -198,23 +194,16 @@ def describe_layers(ctx: AllocationContext, name: str) -> list[float]:
             blocks = [1.0] + [0.0] * (len(groups) - 1)
         case "last":
             blocks = [0.0] * (len(groups) - 1) + [1.0]
+        case "tail" | "skew":
+            blocks = shape_scores(ctx, groups, cast(Statistic, name))
         case _:
-            blocks = _standardised([_of_block(ctx, group, name) for group in groups])
+            blocks = _standardised([_of_scores(ctx, group, name) for group in groups])
     rates: Mapping[str, float] = assign(groups, blocks)
     return [rates[unit.name] for unit in ctx.units]
 
 
-def _of_block(ctx: AllocationContext, group: Sequence[Unit], name: str) -> float:
+def _of_scores(ctx: AllocationContext, group: Sequence[Unit], name: str) -> float:
     total = sum(unit.numel for unit in group)
-    if name in ("tail", "skew"):
-        measure = tail_quantile if name == "tail" else skewness
-        key = "quantile" if name == "tail" else "skew"
-        parts = [
-            unit.numel
-            * ctx.once(f"{key} {unit.name}", lambda name=unit.name: measure(ctx.weight(name)))  # type: ignore[misc]
-            for unit in group
-        ]
-        return math.fsum(parts) / total
     scores = [wanda_scores(ctx, unit.name) for unit in group]
     mean = sum(float(part.double().sum()) for part in scores) / total
     if name == "score":

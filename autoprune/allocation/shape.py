@@ -1,6 +1,7 @@
-"""Shape of a weight distribution: skewness, tail quantiles, spectral tail exponent."""
+"""Shape of a weight distribution: skewness, mean of the tail, spectral tail exponent."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 from autoprune.precision import where_float64_is
 
 HISTOGRAM_BINS = 100
+TAIL_PART = 1000
+ERROR_PARTS = 17
+SMALLEST_PART = 16
 
 
 def skewness(weight: Tensor) -> float:
@@ -27,16 +31,35 @@ def skewness(weight: Tensor) -> float:
     return float(third / variance**1.5)
 
 
-def tail_quantile(weight: Tensor) -> float:
-    """Robust tail measure of ``|W|``: (q99.9 - q50) / q50; 0 for a matrix that is half zero.
+def tail_mean(weight: Tensor) -> float:
+    """Tail measure of ``|W|``: (mean of the largest thousandth - median) / median.
 
-    The quantiles are order statistics (rank ``ceil(q n)``), so one wild weight moves nothing.
+    The mean sees weights that are rarer than a thousandth, which a quantile is blind to: 33 of
+    331,776 weights at 20 sigma, as large models have them. The thousandth is ``ceil(n / 1000)``
+    weights, the median the order statistic of rank ``ceil(n / 2)``. A matrix that is half zero
+    gives 0. Gaussian weights give about 4.3.
     """
     values = weight.detach().abs().float().reshape(-1).cpu().numpy()
-    low, high = (max(math.ceil(q * values.size), 1) - 1 for q in (0.5, 0.999))
-    part = np.partition(values, (low, high))
-    median, top = float(part[low]), float(part[high])
+    middle = math.ceil(values.size / 2) - 1
+    first = values.size - math.ceil(values.size / TAIL_PART)
+    part = np.partition(values, (middle, first))
+    median, top = float(part[middle]), float(part[first:].mean(dtype=np.float64))
     return (top - median) / median if median > 0 else 0.0
+
+
+def sampling_error(weight: Tensor, measure: Callable[[Tensor], float]) -> float:
+    """Standard error of a statistic of a matrix's weights, from equal parts of the matrix.
+
+    ``sd(parts) / sqrt(parts)`` over up to 17 interleaved parts; whatever the weights' distribution.
+    A matrix too small for two parts gives infinity: nothing is known of it.
+    """
+    values = weight.detach().reshape(-1)
+    # A prime, so that no part is made of whole columns.
+    parts = min(ERROR_PARTS, values.numel() // SMALLEST_PART)
+    if parts < 2:
+        return math.inf
+    found = np.array([measure(values[start::parts]) for start in range(parts)])
+    return float(found.std(ddof=1)) / math.sqrt(parts)
 
 
 def spectrum(weight: Tensor) -> Tensor:

@@ -105,24 +105,74 @@ def test_every_registered_allocator_is_covered_and_documented() -> None:
         assert name == kind.NAME and kind.SOURCE and kind.summary().endswith((".", ")"))
     assert ALLOCATORS.get("owl").defaults() == {"m": 5.0, "lam": 0.08, "level": "block"}
     assert ALLOCATORS.get("reversed").defaults() == {}
+    # What is listed says whose statistic it is, and what it is worth.
+    sdsa = ALLOCATORS.get("sdsa")
+    assert "no gain beyond a depth ramp is shown" in sdsa.summary()
+    assert "statistic is skew (skewness of |W|); tail is ours" in sdsa.SOURCE
 
 
 def test_sdsa_equals_its_formula() -> None:
     ctx = make_context()
-    gamma = []
+    gamma, errors = [], []
     for block in range(BLOCKS):
-        moments, total = 0.0, 0
-        for kind in SHAPES:
-            a = np.abs(ctx.weight(f"b.{block}.{kind}").double().numpy()).ravel()
-            moments += a.size * float((((a - a.mean()) / a.std()) ** 3).mean())
-            total += a.size
-        gamma.append(moments / total)
-    z = (np.array(gamma) - np.mean(gamma)) / np.std(gamma)
-    p = np.exp(z / 0.5) / np.exp(z / 0.5).sum()
-    tilt = BLOCKS * p - 1
-    tilt /= max(1.0, float(np.abs(tilt).max()))
+        names = [f"b.{block}.{kind}" for kind in SHAPES]
+        sizes = np.array([ctx.weight(name).numel() for name in names])
+        skews, parts = [], []
+        for name in names:
+            a = np.abs(ctx.weight(name).double().numpy()).ravel()
+            skews.append(moment(a))
+            count = min(17, a.size // 16)
+            pieces = [moment(a[start::count]) for start in range(count)]
+            parts.append(np.std(pieces, ddof=1) / count**0.5)
+        gamma.append((sizes * skews).sum() / sizes.sum())
+        errors.append(math.sqrt(((sizes * parts) ** 2).sum()) / sizes.sum())
+    scale = max(float(np.std(gamma)), 32 * float(np.median(errors)))
+    z = (np.array(gamma) - np.median(gamma)) / scale
+    # The softmax of a unit against the median one.
+    p = np.exp(z / 0.5) / (np.exp(z / 0.5) + 1)
     rates = build_allocator("sdsa:strength=0.2,temperature=0.5,statistic=skew").rates(ctx, 0.6)
-    assert block_rates(rates) == pytest.approx((0.6 - 0.2 * tilt).tolist(), abs=1e-12)
+    assert block_rates(rates) == pytest.approx((0.6 - 0.2 * (2 * p - 1)).tolist(), abs=1e-9)
+
+
+def moment(a: np.ndarray) -> float:
+    return float((((a - a.mean()) / a.std()) ** 3).mean())
+
+
+def even_layers(shape: tuple[int, int], blocks: int, kinds: int = 1) -> list[Matrix]:
+    """Layers of one Gaussian distribution, as in a model whose layers do not differ."""
+    generator = torch.Generator().manual_seed(11)
+    return [
+        Matrix(f"b.{block}.{kind}", block, torch.randn(shape, generator=generator))
+        for block in range(blocks)
+        for kind in range(kinds)
+    ]
+
+
+@pytest.mark.parametrize("text", ["sdsa", "sdsa:statistic=skew", "formula:-0.15*soft(tail)"])
+def test_layers_of_one_distribution_get_equal_budgets(text: str) -> None:
+    ctx = ModelContext(even_layers((576, 576), 30))
+    rates = allocate(build_allocator(text), ctx, 0.6)
+    assert max(abs(rate - 0.6) for rate in rates.values()) <= 0.01
+    # The strength bounds what noise may do as well.
+    strong = allocate(build_allocator("sdsa:strength=0.3"), ctx, 0.6)
+    assert max(abs(rate - 0.6) for rate in strong.values()) <= 0.02
+
+
+@pytest.mark.parametrize("statistic", ["tail", "skew"])
+@pytest.mark.parametrize(("level", "kinds"), [("block", 1), ("block", 3), ("projection", 3)])
+def test_a_layer_with_outlying_weights_loses_least(statistic: str, level: str, kinds: int) -> None:
+    layers = even_layers((576, 576), 12, kinds)
+    layers[5 * kinds].weight.view(-1)[: 33 * 7919 : 7919] = 20.0
+    allocator = build_allocator(f"sdsa:statistic={statistic},level={level}")
+    ctx = ModelContext(layers)
+    rates = allocate(allocator, ctx, 0.6)
+    assert min(rates, key=rates.__getitem__) == layers[5 * kinds].name
+    assert rates[layers[5 * kinds].name] < 0.58
+    # The strength bounds the raw deviation; the others keep their budget but for the shift.
+    raw = allocator.rates(ctx, 0.6)
+    assert all(abs(rate - 0.6) <= 0.15 for rate in raw.values())
+    others = [rate for name, rate in raw.items() if not name.startswith("b.5.")]
+    assert max(abs(rate - 0.6) for rate in others) <= 0.01
 
 
 def test_sdsa_does_not_see_the_scale_of_a_matrix() -> None:

@@ -1,4 +1,6 @@
-"""Skewness, quantiles and spectral exponents against known distributions and invariances."""
+"""Skewness, tails and spectral exponents against known distributions and invariances."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ from autoprune.allocation.shape import (
     hill_exponent,
     median_exponent,
     peak_exponent,
+    sampling_error,
     skewness,
     spectrum,
-    tail_quantile,
+    tail_mean,
 )
 
 
@@ -24,14 +27,34 @@ def test_skewness_of_known_distributions() -> None:
     assert skewness(torch.full((3, 3), -2.0)) == 0.0
 
 
-def test_one_wild_weight_moves_the_skew_but_not_the_quantile() -> None:
-    weight = torch.randn(100, 100, generator=torch.Generator().manual_seed(1))
+def test_the_mean_of_the_tail_sees_weights_rarer_than_a_thousandth() -> None:
+    weight = torch.randn(576, 576, generator=torch.Generator().manual_seed(1))
+    values = np.sort(weight.abs().numpy().ravel().astype(np.float64))
+    middle = values[weight.numel() // 2 - 1]
+    assert tail_mean(weight) == pytest.approx((values[-332:].mean() - middle) / middle)
+    assert tail_mean(weight) == pytest.approx(4.3, abs=0.1)
+    assert tail_mean(weight * 1e-3) == pytest.approx(tail_mean(weight), rel=1e-6)
+    # One in ten thousand at 20 sigma: a quantile of 99.9 % moves by less than its own noise.
     wild = weight.clone()
-    wild[0, 0] = 1e4
-    assert skewness(wild) > 20 * skewness(weight)
-    assert tail_quantile(wild) == pytest.approx(tail_quantile(weight), rel=0.05)
-    values = np.sort(weight.abs().numpy().ravel())
-    assert tail_quantile(weight) == pytest.approx((values[9989] - values[4999]) / values[4999])
+    wild.view(-1)[: 33 * 7919 : 7919] = 20.0
+    assert tail_mean(wild) > 1.5 * tail_mean(weight)
+    assert skewness(wild) > 1.5 * skewness(weight)
+    half = torch.zeros(10, 10)
+    half.view(-1)[:40] = 1.0
+    assert tail_mean(half) == 0.0
+
+
+@pytest.mark.parametrize("measure", [tail_mean, skewness])
+@pytest.mark.parametrize("draw", [torch.randn, torch.rand])
+def test_the_sampling_error_is_the_spread_over_matrices_of_one_distribution(
+    measure: Callable[[torch.Tensor], float], draw: Callable[..., torch.Tensor]
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    weights = [draw(150, 200, generator=generator) for _ in range(200)]
+    spread = float(np.std([measure(weight) for weight in weights], ddof=1))
+    error = float(np.median([sampling_error(weight, measure) for weight in weights]))
+    assert error == pytest.approx(spread, rel=0.25)
+    assert sampling_error(torch.ones(5, 5), measure) == float("inf")
 
 
 def test_hill_recovers_a_pareto_exponent() -> None:

@@ -32,9 +32,9 @@ LOSSES = {
     "wanda+owl:m=2": 6.289512905382341,
     "wanda+alpha": 6.259451621963131,
     "wanda+dlp": 6.331331924084695,
-    "wanda+sdsa": 6.264195911345944,
+    "wanda+sdsa": 6.342126786708832,
     "wanda+ramp": 6.299863744166589,
-    "wanda+reversed:sdsa": 6.26391117803512,
+    "wanda+reversed:sdsa": 6.356450346208388,
     "wanda+dsnot": 6.361407122304362,
     "wanda+mrp": 6.2960077408821356,
     "wanda+walk:mrp": 6.305266270714421,
@@ -43,7 +43,7 @@ LOSSES = {
     "wanda+sequential": 6.398025418481519,
 }
 # The number that they are kept under.
-NUMBER = 2
+NUMBER = 3
 
 
 def fixed_subject() -> LoadedModel:
