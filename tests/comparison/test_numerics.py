@@ -20,8 +20,8 @@ from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights
 
-# Mean loss after pruning half of the weights, by method. `random` and `ebft` are left out: versions
-# of torch draw, and processors round, otherwise.
+# Mean loss after pruning half of the weights, by method, in float32 throughout. `random` is left
+# out: versions of torch draw otherwise.
 LOSSES = {
     "magnitude": 6.166218976820669,
     "wanda": 6.347382005183928,
@@ -41,9 +41,17 @@ LOSSES = {
     "wanda+sparseswaps": 6.19573708503477,
     "wanda+alps": 6.364411215628348,
     "wanda+sequential": 6.398025418481519,
+    "wanda+ebft": 6.343670239371638,
+    "wanda+sparsegpt:select=own+ebft": 6.177087505017558,
+    "wanda+sparsegpt:select=own+ebft+sequential": 6.177087505017558,
 }
-# The number that they are kept under.
+# The number that they are kept under, and the version of torch that computed them.
 NUMBER = 3
+TORCH = "2.13"
+# Not to the bit, since processors add in different orders: AVX2 against AVX-512 moves these figures
+# by 2e-8. Products in bfloat16 move those of tuned blocks by 2e-5 and more, so
+# they are switched off.
+TOLERANCE = 1e-5
 
 
 def fixed_subject() -> LoadedModel:
@@ -63,7 +71,34 @@ def fixed_windows(count: int, start: int) -> Tensor:
     return (steps * steps * 7 + steps * 3) % 251 + 2
 
 
-def test_figures_are_those_that_are_kept_under_this_number(tmp_path: Path) -> None:
+def advice() -> str:
+    """What to do about figures that moved."""
+    now = torch.__version__
+    if now.startswith(f"{TORCH}."):
+        return (
+            "figures changed: raise NUMERICS in autoprune/numerics.py, and write NUMBER and LOSSES "
+            "anew"
+        )
+    return (
+        f"figures changed under torch {now}; they were computed by {TORCH}. Run this test with "
+        f"torch {TORCH}: where it passes, torch moved them, and LOSSES and TORCH are written anew "
+        "(NUMERICS stays, since kept cells name torch's version); where it fails, our code did, "
+        "and NUMERICS in autoprune/numerics.py is raised too"
+    )
+
+
+@pytest.mark.parametrize(("version", "said"), [("2.13.0+cpu", "raise NUM"), ("2.14.1", "by 2.13.")])
+def test_it_is_said_whether_torch_or_our_code_may_have_moved_them(
+    monkeypatch: pytest.MonkeyPatch, version: str, said: str
+) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    assert said in advice()
+
+
+def test_figures_are_those_that_are_kept_under_this_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     loaded = fixed_subject()
     layers = prunable_linears(loaded.model)
     windows = fixed_windows(6, 0).reshape(6, 32)
@@ -88,11 +123,8 @@ def test_figures_are_those_that_are_kept_under_this_number(tmp_path: Path) -> No
             )
             nll = evaluate_windows(loaded.model, unseen).nll
         found[method.name] = sum(nll) / len(nll)
-    what = (
-        "figures changed: raise NUMERICS in autoprune/numerics.py, and write NUMBER and LOSSES anew"
-    )
-    assert found == pytest.approx(LOSSES, rel=1e-5), what
-    assert numerics.NUMERICS == NUMBER, what
+    assert found == pytest.approx(LOSSES, rel=TOLERANCE), advice()
+    assert numerics.NUMERICS == NUMBER, advice()
 
 
 def test_what_decides_figures_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
