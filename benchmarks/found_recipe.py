@@ -1,14 +1,16 @@
 """A search's recipe against the hand-made catalogue on sealed text, and on a second model.
 
 Every hand-made combination may try several strengths of its allocation on the selection text; the
-best of them is measured on the sealed text, as is the found recipe, unchanged. All are pruned from
-statistics of one calibration draw. With ``--peer`` llm-compressor's Wanda and SparseGPT are pruned
-from the same tokens and measured on the same sealed windows. ``--second`` prunes another model
-block by block by the found recipe, Wanda and RIA. ``--recipe`` takes a recipe in the words of
-``autoprune compare`` instead of a finished search, so that what a search found on another machine
-is measured here without searching again. What was measured is kept and not measured again. Every
-figure on the sealed text is a look that the ledger of sealed texts counts. Each row says how its
-recipe differs from the found one on the sealed windows of its model, paired, with a 95 % interval.
+best of them is measured on the sealed text, as is the found recipe, unchanged. Where the found
+recipe is a hand-made one, the title says so, and it is compared with the best of the others. All
+are pruned from statistics of one calibration draw. With ``--peer`` llm-compressor's Wanda and
+SparseGPT are pruned from the same tokens and measured on the same sealed windows. ``--second``
+prunes another model block by block by the found recipe and by hand-made ones, block tuning among
+them, and measures it dense. ``--recipe`` takes a recipe in the words of ``autoprune compare``
+instead of a finished search, so that what a search found on another machine is measured here
+without searching again. What was measured is kept and not measured again. Every figure on the
+sealed text is a look that the ledger of sealed texts counts. Each row says how its recipe differs
+from the found one on the sealed windows of its model, paired, with a 95 % interval.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
-from autoprune.search.moves import recipe_text
+from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
 from autoprune.search.spec import RecipeSpec, SearchSpec
@@ -63,9 +65,24 @@ ALLOCATIONS: dict[str, tuple[str, ...]] = {
     "dlp": tuple(f"dlp:alpha={v}" for v in (0.05, 0.1, 0.15, 0.2)),
 }
 OWN_MASK = "sparsegpt:select=own+ebft:epochs=2"
-SOLVERS = ("none", "sparsegpt", "mrp", "ebft:epochs=2", OWN_MASK)
+CHEAP = ("none", "sparsegpt")
+# The last is SparseGPT block after block, as in its paper.
+DEAR = (
+    "mrp",
+    "walk:mrp",
+    "ebft:epochs=2",
+    "alps+ebft:epochs=2",
+    "mrp:select=own+ebft:epochs=2",
+    OWN_MASK,
+    "walk:sparsegpt:select=own",
+)
+SOLVERS = CHEAP + DEAR
 # A repair that takes minutes has the strength that is best with a cheaper one.
-JUDGED_WITH = dict.fromkeys(("mrp", "ebft:epochs=2", OWN_MASK), "sparsegpt")
+JUDGED_WITH = dict.fromkeys(DEAR, "sparsegpt")
+# On the second model, in the words of ``autoprune compare``.
+SECOND = ("wanda", "ria", "sparsegpt", "wanda+ebft:epochs=2")
+DENSE = "dense"
+SAME = "the same recipe"
 # Stands in a recipe whose repair chooses the mask, so that no metric has a part in it.
 METRIC_OF_NONE = "wanda"
 QUICK = {"metrics": ("wanda",), "allocations": ("uniform", "ramp", "sdsa"), "solvers": SOLVERS}
@@ -115,7 +132,7 @@ def main() -> None:
         compare(others)
         rows += others
     title = f"Found recipe and hand-made ones, {spec.sparsity:.0%}, {args.windows} x {spec.seqlen}"
-    publish("found_recipe", title, rows, goals_of(rows), recipe=found.to_json())
+    publish("found_recipe", title + known_as(rows), rows, goals_of(rows), recipe=found.to_json())
 
 
 def searched(run: str, state: State) -> tuple[Recipe, SearchSpec]:
@@ -130,31 +147,46 @@ def searched(run: str, state: State) -> tuple[Recipe, SearchSpec]:
 
 def stated(args: argparse.Namespace) -> tuple[Recipe, SearchSpec]:
     """A recipe in words, on the demo's model and text."""
-    method = parse_method(args.recipe)
-    if method.peer is not None or method.statistics != "dense":
-        raise SystemExit(f"{args.recipe!r} is no recipe: metric, group, allocation and repair are")
-    made = RecipeSpec(
-        metric=method.metric,
-        group=method.group,
-        allocation=method.allocation,
-        solver=method.solver,
-    )
+    made = in_words(args.recipe)
     spec = SearchSpec(
         model=DEMO_MODEL,
         corpus="wikipedia-sample",
         sparsity=args.sparsity,
         calibration_windows=args.samples,
     )
-    return made.recipe(NONE), spec
+    return made, spec
+
+
+def in_words(text: str) -> Recipe:
+    """The recipe that ``autoprune compare`` calls so."""
+    method = parse_method(text)
+    if method.peer is not None or method.statistics != "dense":
+        raise SystemExit(f"{text!r} is no recipe: metric, group, allocation and repair are")
+    made = RecipeSpec(
+        metric=method.metric,
+        group=method.group,
+        allocation=method.allocation,
+        solver=method.solver,
+    )
+    return made.recipe(NONE)
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
     """Put into each row of one model, in place of its windows, how it differs from the found."""
-    losses = [row.pop("nll") for row in rows]
-    found = next(nll for row, nll in zip(rows, losses, strict=True) if row["recipe"] == "found")
-    for row, nll in zip(rows, losses, strict=True):
-        change = change_text(paired_difference(nll, found))
-        row["against the found"] = "-" if row["recipe"] == "found" else change
+    losses, keys = ([row.pop(name) for row in rows] for name in ("nll", "key"))
+    place = next(place for place, row in enumerate(rows) if row["recipe"] == "found")
+    for row, nll, key in zip(rows, losses, keys, strict=True):
+        change = change_text(paired_difference(nll, losses[place]))
+        row["against the found"] = SAME if key == keys[place] else change
+    rows[place]["against the found"] = "-"
+
+
+def known_as(rows: list[dict[str, Any]]) -> str:
+    """End of the title: which hand-made recipe the found one is, if it is any."""
+    same = [row["recipe"] for row in rows if row["against the found"] == SAME]
+    if not same:
+        return ""
+    return f"; the found recipe IS a hand-made one of the catalogue: {', '.join(same)}"
 
 
 def conditions(spec: SearchSpec) -> list[Any]:
@@ -175,14 +207,22 @@ def goals_of(rows: list[dict[str, Any]]) -> list[Goal]:
         for what, other, limit in wanted
         if other in sealed
     ]
-    made = [v for name, v in sealed.items() if name != "found" and "llm" not in name]
-    goals.append(Goal("found by the best hand-made", sealed["found"] / min(made), 1.0))
-    second = {row["recipe"]: float(row["sealed"]) for row in rows if row["model"] != "searched"}
-    for other in ("wanda", "ria"):
-        if other in second:
-            goals.append(
-                Goal(f"second model, found by {other}", second["found"] / second[other], 1)
-            )
+    made = [
+        float(row["sealed"])
+        for row in rows
+        if row["model"] == "searched"
+        and row["recipe"] != "found"
+        and "llm" not in row["recipe"]
+        and row["against the found"] != SAME
+    ]
+    what = "found by the best hand-made other than itself"
+    goals.append(Goal(what, sealed["found"] / min(made), 1.0))
+    second = [row for row in rows if row["model"] != "searched"]
+    for row in second:
+        if row["recipe"] not in ("found", DENSE) and row["against the found"] != SAME:
+            found = next(float(other["sealed"]) for other in second if other["recipe"] == "found")
+            share = found / float(row["sealed"])
+            goals.append(Goal(f"second model, found by {row['recipe']}", share, 1))
     return goals
 
 
@@ -236,6 +276,7 @@ class Subject:
             "selection": perplexity_of(selection),
             "sealed": perplexity_of(sealed),
             "nll": sealed,
+            "key": recipe_key(recipe),
         }
 
     def catalogue(self, *, quick: bool) -> Iterator[dict[str, Any]]:
@@ -274,7 +315,7 @@ class Subject:
                 value = self.known.put([float(loss) for loss in run["nll"]], *key)
             name = f"llm-compressor {method}"
             row = {"model": "searched", "recipe": name, "as": name, "selection": "-"}
-            yield row | {"sealed": perplexity_of(value), "nll": value}
+            yield row | {"sealed": perplexity_of(value), "nll": value, "key": name}
 
 
 def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
@@ -293,34 +334,37 @@ def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
 def second_model(
     ref: str, found: Recipe, spec: SearchSpec, samples: int, windows: int, known: Windows
 ) -> Iterator[dict[str, Any]]:
-    """Found recipe, Wanda and RIA on another model, each pruned block by block from anew.
+    """Found recipe and :data:`SECOND` on another model, each pruned block by block from anew.
 
-    Block by block only one block's Gram matrices are in memory, and no copy of the weights.
+    Block by block only one block's Gram matrices are in memory, and no copy of the weights. The
+    model as it is comes last.
     """
     if ref == "designer":
         from autoprune.design.local import join_model
 
         ref = str(join_model(State.open().root / "models"))
-    wanted = {"found": found}
-    for name in ("wanda", "ria"):
-        wanted[name] = Recipe(Candidate("builtin", name), build_metric(name).group)
+    wanted: dict[str, Recipe | None] = {"found": found}
+    wanted |= {text: in_words(text) for text in SECOND}
+    wanted[DENSE] = None
     parts = split(load_corpus(spec.corpus), seed=spec.seed)
     for name, recipe in wanted.items():
-        key = (ref, recipe.to_json(), spec.sparsity, samples, windows)
+        # The dense model is not pruned, so neither sparsity nor calibration text decides it.
+        made = [recipe.to_json(), spec.sparsity, samples] if recipe is not None else [DENSE]
+        key = (ref, *made, windows)
         value = known.get(*key)
         if value is None:
             loaded = load_model(ref)
             note_look(State.open(), parts, known, *key)
             seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
             unseen = token_windows(parts.sealed, loaded.tokenizer, windows, 256)
-            plan = PruningPlan.of_recipe(recipe, spec.sparsity)
-            metric = candidate_metric(recipe.metric)
-            prune_sequential(
-                loaded.model, seen, metric, plan, report=PlainScreen(sys.stderr).progress
-            )
+            if recipe is not None:
+                plan = PruningPlan.of_recipe(recipe, spec.sparsity)
+                metric = candidate_metric(recipe.metric)
+                report = PlainScreen(sys.stderr).progress
+                prune_sequential(loaded.model, seen, metric, plan, report=report)
             value = known.put(list(evaluate_windows(loaded.model, unseen).nll), *key)
             print(f"second model, {name}: {perplexity_of(value):.2f}", file=sys.stderr, flush=True)
-        text = recipe_text(recipe, formula_text(recipe.metric))
-        short = Path(ref).stem
-        row = {"model": short, "recipe": name, "as": text, "selection": "-"}
-        yield row | {"sealed": perplexity_of(value), "nll": value}
+        text = recipe_text(recipe, formula_text(recipe.metric)) if recipe is not None else DENSE
+        row = {"model": Path(ref).stem, "recipe": name, "as": text, "selection": "-"}
+        row_key = recipe_key(recipe) if recipe is not None else DENSE
+        yield row | {"sealed": perplexity_of(value), "nll": value, "key": row_key}

@@ -1,6 +1,7 @@
 """The benchmarks of the search on a tiny model: cells resume, tables come out, figures agree."""
 
 import json
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from autoprune.design.chat import Reply
-from autoprune.recipe import Recipe
+from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Search
+from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import ablation, found_recipe, searching, table
@@ -172,3 +174,36 @@ def test_a_recipe_in_words_is_measured_without_a_search() -> None:
     for wrong in ("llm-compressor:wanda", "wanda+sequential"):
         with pytest.raises(SystemExit, match="is no recipe"):
             found_recipe.stated(Namespace(recipe=wrong, sparsity=0.7, samples=4))
+
+
+@pytest.mark.parametrize("found", ["sparsegpt:select=own+ebft:epochs=2", "mrp"])
+def test_a_found_recipe_is_not_compared_with_itself(found: str) -> None:
+    """Its own row in the catalogue would let it never lose against the best hand-made one."""
+    sealed = {"sparsegpt:select=own+ebft:epochs=2": 27.0, "ebft:epochs=2": 26.0, "none": 80.0}
+
+    def row(name: str, solver: str, perplexity: float) -> dict[str, object]:
+        recipe = Recipe(Candidate("builtin", "wanda"), "row", solver=solver)
+        nll = [math.log(perplexity) + 0.1 * window for window in range(3)]
+        shown = {"model": "searched", "recipe": name, "as": solver, "selection": "-"}
+        return {**shown, "sealed": perplexity, "nll": nll, "key": recipe_key(recipe)}
+
+    rows = [row("found", found, 27.0), *(row(f"by hand {s}", s, v) for s, v in sealed.items())]
+    found_recipe.compare(rows)
+    goals = {goal.what: goal for goal in found_recipe.goals_of(rows)}
+    best = goals["found by the best hand-made other than itself"]
+    assert best.value == pytest.approx(27.0 / 26.0) and not best.met
+    same = found_recipe.known_as(rows)
+    in_catalogue = found in sealed
+    assert ("IS a hand-made one of the catalogue: by hand sparsegpt" in same) == in_catalogue
+    assert [r["recipe"] for r in rows if r["against the found"] == "the same recipe"] == (
+        [f"by hand {found}"] if in_catalogue else []
+    )
+
+
+def test_the_catalogue_has_the_repairs_that_combine_masks_of_their_own_with_tuning() -> None:
+    wanted = {
+        *("mrp:select=own+ebft:epochs=2", "alps+ebft:epochs=2", "walk:mrp"),
+        # SparseGPT block after block.
+        "walk:sparsegpt:select=own",
+    }
+    assert wanted <= set(found_recipe.SOLVERS)
