@@ -42,7 +42,7 @@ OF_ACTIVATIONS = frozenset({"outliers", "score"})
 class Formula(Allocator):
     """``target + FORMULA``, one rate per matrix, from descriptors of its block and its size.
 
-    Written ``formula:0.15*depth - 0.05*tail``: numbers, the names of :data:`DESCRIPTORS`,
+    Written ``formula:0.1*size - 0.05*first``: numbers, the names of :data:`DESCRIPTORS`,
     ``+ - *``, ``abs()``, and ``soft()``, the bounded softmax tilt of SDSA, ``tanh(x / 2)``:
     ``-0.15*soft(tail)`` is ``sdsa`` and ``0.1*depth`` is ``ramp``. Text is read, never run.
 
@@ -106,7 +106,7 @@ def parse_allocation(text: str) -> ast.expr:
     if found is None or not _allowed(found):
         raise UsageError(
             f"allocation formula {text[:60]!r} is not understood; write numbers, "
-            f"{', '.join(DESCRIPTORS)}, + - *, abs() and soft(), such as 0.1*depth - 0.05*tail"
+            f"{', '.join(DESCRIPTORS)}, + - *, abs() and soft(), such as 0.1*size - 0.05*first"
         )
     return found
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design import detail, sections
@@ -31,11 +32,7 @@ FOCUS_SHARE = 0.6
 SHARES = {"known": 0.1, "facts": 0.13, "failures": 0.08, "claims": 0.14, "lessons": 0.12}
 # Rows of the table below which formulas are only named, so that they are not written again.
 TABLE_ROWS = 6
-ALLOCATION_FORMS = {
-    "ramp": "ramp:half_width=0.15",
-    "sdsa": "sdsa:strength=0.15",
-    FORMULA: "formula:0.1 * depth - 0.05 * tail",
-}
+ALLOCATION_FORMS = {"ramp": "ramp:half_width=0.15", "sdsa": "sdsa:strength=0.15"}
 PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]")
 LETTERS_PER_TOKEN = 6
 
@@ -53,6 +50,7 @@ class Scene:
         reference: Alias of the entry that changes are counted from.
         percent: Target sparsity in percent.
         budget: Tokens of a whole prompt.
+        formula_form: An allocation formula, as an example; see :func:`drawn_formula`.
         repair_form: A repair with a number of its own, as an example; empty: none has one.
     """
 
@@ -64,6 +62,7 @@ class Scene:
     reference: str
     percent: float
     budget: int
+    formula_form: str
     repair_form: str = ""
 
 
@@ -95,6 +94,15 @@ class Rendered:
 
     messages: tuple[Message, ...]
     lessons: tuple[str, ...] = ()
+
+
+def drawn_formula(rng: Random) -> str:
+    """An allocation formula that shows the form and suggests nothing.
+
+    Two words and two signs, each as likely as any other: a fixed example would be copied.
+    """
+    first, second = rng.sample(list(DESCRIPTORS), 2)
+    return f"{FORMULA}:{rng.choice(('', '-'))}0.1 * {first} {rng.choice('+-')} 0.05 * {second}"
 
 
 def estimate_tokens(text: str) -> int:
@@ -176,13 +184,14 @@ def render_prompt(
 def render_system(prompts: Prompts, scene: Scene) -> str:
     """The part of a prompt that never changes in a run."""
     values = [(name, TERMINALS[name].meaning) for name in ("W", *scene.statistics)]
+    forms = ALLOCATION_FORMS | {FORMULA: scene.formula_form}
     return prompts.render(
         "system",
         language=scene.language,
         values=values,
         functions=FUNCTIONS,
         groups=scene.groups,
-        allocations=[(name, ALLOCATION_FORMS.get(name, name)) for name in scene.allocations],
+        allocations=[(name, forms.get(name, name)) for name in scene.allocations],
         descriptors=DESCRIPTORS if FORMULA in scene.allocations else {},
         solvers=scene.solvers,
         repair_form=scene.repair_form,

@@ -19,7 +19,7 @@ from autoprune.search.moves import (
     recombined,
     take,
 )
-from autoprune.search.randomness import stream
+from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import STALE_GENERATIONS, State
 from autoprune.search.sweeping import SWEEP, swept
 from autoprune.search.tuners import tuned
@@ -320,7 +320,8 @@ class _Planner:
         """One factor more in the best formula; first what helped another formula most.
 
         The formula is that of the best recipe whose masks were measured alone, since what a factor
-        is worth is read from masks alone.
+        is worth is read from masks alone. Of what nothing is known the seed draws an order: any
+        fixed one would decide what a search without facts finds.
         """
         home = next((e for e in self.formulas if self._shows_factors(e)), None)
         if home is None or home.recipe is None:
@@ -331,7 +332,10 @@ class _Planner:
         for longer in sorted(
             extended(home.recipe.metric, terminals, across_rows=across),
             # What hurts one way is expected to help the other way, at half its size.
-            key=lambda e: worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
+            key=lambda e: (
+                worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
+                stream_seed(self.spec.seed, 0, 0, f"extend {e.added}"),
+            ),
         ):
             recipe = replace(home.recipe, metric=longer.candidate)
             if take(recipe, self.taken):

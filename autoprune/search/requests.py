@@ -7,7 +7,7 @@ from autoprune.design.formulas import Blank, blanked
 from autoprune.design.grammar import answer_grammar, lesson_grammar
 from autoprune.design.parsing import AnswerForm
 from autoprune.design.prompts import Prompts
-from autoprune.design.render import Focus, Rendered, Scene, render_prompt
+from autoprune.design.render import Focus, Rendered, Scene, drawn_formula, render_prompt
 from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
 from autoprune.metrics.language import gbnf
@@ -45,7 +45,8 @@ class Requests:
         self.spec = state.spec
         self.choices = state.spec.choices
         self.prompts = prompts
-        self.hints = [h for h in prompts.render("hints").splitlines() if h.strip()]
+        hints = prompts.render("hints").splitlines() if self.spec.designer.hints else []
+        self.hints = [hint for hint in hints if hint.strip()]
         self._formula = gbnf(("W", *self.spec.statistics))
 
     def form(self, plan: Plan) -> AnswerForm:
@@ -126,6 +127,7 @@ class Requests:
             reference=self.state.reference().alias,
             percent=100 * self.spec.sparsity,
             budget=self.spec.designer.prompt_tokens,
+            formula_form=drawn_formula(stream(self.spec.seed, 0, 0, "formula form")),
             repair_form=example(self.choices.solvers, self.choices.ranges),
         )
 

@@ -46,6 +46,9 @@ class DesignerSpec(_Frozen):
         default="graph",
         description="graph: the reasoning graph and all operators; list: past results only",
     )
+    hints: bool = Field(
+        default=True, description="hand each question one of the ideas that people wrote down"
+    )
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )

@@ -113,6 +113,13 @@ def add_designer_arguments(parser: argparse.ArgumentParser) -> None:
         help="formulas (default), Python code, or both",
     )
     group.add_argument(
+        "--no-hints",
+        dest="hints",
+        action="store_false",
+        default=None,
+        help="ask without the ideas that people wrote down",
+    )
+    group.add_argument(
         "--prompts", metavar="FOLDER", help="prompt templates that replace ours of the same name"
     )
     group.add_argument("--script", metavar="FILE", help="answers of the scripted designer")

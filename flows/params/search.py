@@ -80,6 +80,10 @@ class SearchParams(Params):
         le=32768,
         description="Budget of one prompt in tokens; empty: 640, for code 1600",
     )
+    hints: bool = Field(
+        default=True,
+        description="Hand each question one of twelve ideas that people wrote down",
+    )
     language: Literal["expression", "python", "both"] = Field(
         default="expression",
         description="Candidates as formulas of the metric language, Python code, or both",
@@ -193,6 +197,11 @@ class SearchParams(Params):
                 f"the designer {self.designer} writes no answers; choose another, or leave out "
                 "answer_tokens and prompt_tokens"
             )
+        if not self.hints and self.designer in SILENT:
+            raise ValueError(
+                f"the designer {self.designer} is asked nothing and gets no hints; choose another, "
+                "or leave out hints"
+            )
         if self.designer_model is not None and self.designer == "self":
             raise ValueError(
                 "the designer self is the target model; leave out designer_model, or choose local"
@@ -249,6 +258,7 @@ class SearchParams(Params):
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
             temperature=self.temperature,
+            hints=self.hints,
             **sizes,
         )
         seconds = None if self.minutes is None else 60.0 * self.minutes

@@ -47,6 +47,7 @@ def scene(budget: int = SPEC.designer.prompt_tokens, **changes: object) -> Scene
         "reference": "wanda",
         "percent": 60.0,
         "budget": budget,
+        "formula_form": "formula:0.1 * depth - 0.05 * tail",
         "repair_form": example(SOLVERS, {"mrp": {"damp": (0.001, 0.1)}}),
     }
     return Scene(**{**values, **changes})  # type: ignore[arg-type]

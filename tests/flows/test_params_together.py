@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.cli import main
+from flows.cli_parser import build_parser
 from flows.commands.search import given
 from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
@@ -27,6 +28,7 @@ from flows.prune import prune
         ({"designer": "openai", "designer_model": " , "}, "' , ' names no model"),
         ({"designer": "openai", "designer_model": "a,b,a"}, "'a,b,a' names a model twice"),
         ({"designer": "genetic", "answer_tokens": 2000}, "genetic writes no answers"),
+        ({"designer": "none", "hints": False}, "none is asked nothing and gets no hints"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
         ({"solver": " , "}, "names no repair"),
@@ -46,6 +48,12 @@ def test_sizes_of_prompts_and_answers_reach_the_designer() -> None:
     assert (designer.max_tokens, designer.prompt_tokens) == (2000, 1600)
     assert checked(SearchParams, {"prompt_tokens": 900}).spec().designer.prompt_tokens == 900
     assert checked(SearchParams, {}).spec().designer == DesignerSpec()
+
+
+def test_questions_without_hints_are_an_option() -> None:
+    words = given(build_parser().parse_args(["search", "--no-hints"]))
+    assert checked(SearchParams, words).spec().designer == DesignerSpec(hints=False)
+    assert "hints" not in given(build_parser().parse_args(["search"]))
 
 
 def test_several_models_are_named_with_commas_and_a_local_file_is_one() -> None:

@@ -1,12 +1,18 @@
 """The next prompts can be seen without asking anyone, with ours or other templates."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 from synthetic import Synthetic, drive, make_spec
 
+from autoprune.allocation import build_allocator
+from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.prompts import Prompts
+from autoprune.design.render import drawn_formula
 from autoprune.errors import UnknownNameError
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.events import EventLog
@@ -47,6 +53,60 @@ def test_an_exploit_asks_for_one_part_and_fixes_the_rest(tmp_path: Path) -> None
         assert "____" in metric.request.messages[-1].content
         with pytest.raises(UnknownNameError, match="exploit"):
             search.preview("exploid")
+
+
+def system_prompt(folder: Path, seed: int) -> str:
+    """What never changes in a search's prompts."""
+    spec = make_spec(seed=seed, budget=Budget(candidates=0))
+    with Search.open(folder, spec) as search:
+        drive(search, Synthetic())
+        return search.preview("explore")[0].request.messages[0].content
+
+
+def test_the_example_of_an_allocation_formula_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    texts = [system_prompt(tmp_path / str(seed), seed) for seed in range(6)]
+    found = [re.findall(r"formula:[^()]+(?= \()", text) for text in texts]
+    assert all(len(forms) == 1 for forms in found)
+    assert len({forms[0] for forms in found}) >= 5
+    assert system_prompt(tmp_path / "again", 0) == texts[0]
+
+
+def test_an_example_favours_no_word_and_no_sign() -> None:
+    forms = [drawn_formula(Random(seed)) for seed in range(4000)]
+    assert all(build_allocator(form).text == form for form in set(forms))
+    terms = Counter(
+        (sign.strip() or "+", word)
+        for form in forms
+        for sign, word in re.findall(r"(?:formula:|\s)([-+]?\s?)0\.[0-9]+ \* ([a-z]+)", form)
+    )
+    assert terms.keys() == {(sign, word) for sign in "+-" for word in DESCRIPTORS}
+    # 8,000 terms of 16 kinds: 500 each, give or take five deviations of 22.
+    assert max(abs(count - 500) for count in terms.values()) < 110
+
+
+@pytest.mark.parametrize("context", ["graph", "list"])
+def test_without_hints_no_question_holds_one(tmp_path: Path, context: str) -> None:
+    written = [line for line in Prompts().render("hints").splitlines() if line]
+    assert len(written) == 12
+    shown = {}
+    for hints in (True, False):
+        driver = Synthetic()
+        designer = DesignerSpec(kind="scripted", context=context, hints=hints)  # type: ignore[arg-type]
+        asked = []
+        with Search.open(tmp_path / str(hints), make_spec(designer=designer)) as search:
+            while not isinstance(step := search.next_step(), Done):
+                if isinstance(step, Propose):
+                    asked.append(step.request.messages[-1].content)
+                search.record(step, driver.answer(step))
+            if context == "graph":
+                for operator in ("explore", "exploit", "paradigm"):
+                    previews = search.preview(operator)
+                    asked += [p.request.messages[-1].content for p in previews]
+        shown[hints] = "\n".join(asked)
+    assert any(hint in shown[True] for hint in written)
+    assert not any(hint in shown[False] for hint in written)
+    assert "Idea to try" in shown[True] and "Idea to try" not in shown[False]
+    assert "principle:" not in shown[False] and "  " not in shown[False].replace("\n", "")
 
 
 def test_no_designer_no_prompts(tmp_path: Path) -> None:

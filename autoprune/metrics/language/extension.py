@@ -41,7 +41,8 @@ def factor_extensions(
 ) -> list[Extension]:
     """Formulas that multiply or divide by a power of one value of columns, inputs or rows.
 
-    A value that is a factor already is left out: its exponent can be tuned.
+    A value that is a factor already is left out: its exponent can be tuned. The order is the
+    vocabulary's and says nothing of worth: who tries one after the other draws an order.
 
     Args:
         expression: What is extended.
