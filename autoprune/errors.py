@@ -51,6 +51,10 @@ class DamagedFileError(AutopruneError):
     """A file whose content does not match its recorded digest; exit code 1."""
 
 
+class DamagedStatisticsError(AutopruneError):
+    """Statistics in memory that are not those that were collected and stored; exit code 1."""
+
+
 class NothingPassedError(AutopruneError):
     """The work finished, but no candidate passed the gate; exit code 3."""
 

@@ -61,8 +61,7 @@ class MaskMemory:
             values = {name: weights[name].cpu()[mask] for name, mask in outcome.keep.items()}
         self._known[key] = _Known(replace(outcome, keep={}), packed, values)
         self._known.move_to_end(key)
-        while len(self._known) > 1 and self._bytes() > self.capacity:
-            self._known.popitem(last=False)
+        self._forget()
 
     def masks(self, key: str) -> "dict[str, Tensor] | None":
         """Keep mask per layer; None when the recipe is not known."""
@@ -87,11 +86,23 @@ class MaskMemory:
             layer.write(pruned)
         return found.outcome
 
+    def adopt(self, other: "MaskMemory") -> None:
+        """Take over what another one holds, in the place of what is remembered by the same key."""
+        self._known.update(other._known)
+        for key in other._known:
+            self._known.move_to_end(key)
+        self._forget()
+
     def _recall(self, key: str) -> _Known | None:
         if key not in self._known:
             return None
         self._known.move_to_end(key)
         return self._known[key]
+
+    def _forget(self) -> None:
+        """Let go of what was not used for longest; the last one stays whatever its size."""
+        while len(self._known) > 1 and self._bytes() > self.capacity:
+            self._known.popitem(last=False)
 
     def _bytes(self) -> int:
         return sum(known.size for known in self._known.values())

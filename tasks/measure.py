@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
-from autoprune.errors import UsageError
+from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.recipe import Recipe
 from tasks.mask_memory import MaskMemory
 from tasks.overlap import shared_text
@@ -99,6 +99,7 @@ def measure(
     kl: bool = False,
     known: int = 0,
     fresh: bool = False,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
@@ -112,8 +113,10 @@ def measure(
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
         known: Leave out the first so many of the windows.
-        fresh: Compute the masks anew, whatever is remembered of the recipe, so that a sentinel sees
-            statistics, scores and budgets that drifted.
+        fresh: Compute masks and repair anew, whatever is remembered of the recipe, so that a
+            sentinel sees scores, budgets and repairs that drifted; statistics that are not those of
+            the store are a failure.
+        keep: Remember what ``fresh`` gave, in the place of what was remembered.
 
     Returns:
         JSON form of the outcome.
@@ -127,7 +130,13 @@ def measure(
             if recipe is None:
                 return _dense_measurement(bench, windows)
             parts = (bench, Recipe.from_json(recipe), SELECTION, windows, sparsity)
-            return _measurement(*parts, kl=kl, known=known, fresh=fresh)
+            memory = MaskMemory() if fresh else bench.masks
+            if fresh:
+                bench.verify_statistics()
+            found = _measurement(*parts, kl=kl, known=known, memory=memory)
+            if keep:
+                bench.masks.adopt(memory)
+            return found
 
     return outcome_to_json(_tried(work))
 
@@ -183,11 +192,13 @@ def _tried(work: "Callable[[], Measurement]") -> "Measurement | Failed":
     except UsageError as error:
         detail = " ".join(str(error).split())[:400]
         return Failed("invalid", detail, time.monotonic() - started)
+    except DamagedStatisticsError as error:
+        return Failed("statistics", str(error)[:400], time.monotonic() - started)
 
 
 @contextmanager
 def pruned(
-    bench: SearchBench, recipe: Recipe, sparsity: float, *, fresh: bool = False
+    bench: SearchBench, recipe: Recipe, sparsity: float, *, memory: MaskMemory | None = None
 ) -> Iterator["PruneOutcome"]:
     """The workbench's model pruned by a recipe; dense again afterwards, whatever happens.
 
@@ -195,14 +206,14 @@ def pruned(
         bench: The search's workbench.
         recipe: What decides the masks and the repair.
         sparsity: Share of zeros.
-        fresh: Take nothing from the workbench's memory of masks, and leave nothing there.
+        memory: Where masks are looked up and kept; None: the workbench's.
 
     Raises:
         CandidateRejected: If the sandbox turns the metric away.
         UsageError: If the recipe or its scores make no sense.
     """
     key = digest_json([recipe.to_json(), sparsity, bench.draw])
-    memory = MaskMemory() if fresh else bench.masks
+    memory = bench.masks if memory is None else memory
     with bench.dense:
         outcome = memory.apply(key, bench.layers)
         yield outcome if outcome is not None else _prune(bench, recipe, sparsity, key, memory)
@@ -270,12 +281,12 @@ def _measurement(
     *,
     kl: bool = False,
     known: int = 0,
-    fresh: bool = False,
+    memory: MaskMemory | None = None,
 ) -> "Measurement":
     from autoprune.search.steps import Measurement
 
     started = time.monotonic()
-    with pruned(bench, recipe, sparsity, fresh=fresh) as outcome:
+    with pruned(bench, recipe, sparsity, memory=memory) as outcome:
         result = _evaluate(bench, part, windows, known)
         distance = bench.distance_to_dense(part, windows, known) if kl else ()
     return Measurement(

@@ -135,6 +135,20 @@ class SearchBench(Workbench):
             self._statistics = {self.draw: (names, self.statistics(windows, names))}
         return self._statistics[self.draw][1]
 
+    def verify_statistics(self) -> None:
+        """Check that this draw's statistics in memory are those of the store.
+
+        Raises:
+            DamagedStatisticsError: If they are not.
+        """
+        from autoprune.calibration.statistics import verify_statistics
+
+        if self.draw not in self._statistics:
+            return
+        names, found = self._statistics[self.draw]
+        windows = self.windows[self._calibration_windows()]
+        verify_statistics(found, self.store, self.loaded, windows, needs=names)
+
     @cached_property
     def _foreseen(self) -> frozenset[str]:
         """What the repairs of this search will read, so that one pass of the model collects all."""

@@ -22,8 +22,10 @@ def call_of(step: Work) -> tuple[str, str, list[Any]]:
             return "validate", step.step_id, [step.recipe.to_json()]
         case Measure():
             where = [step.windows, step.sparsity, step.draw, step.kl, step.known]
-            # Remembered masks would hide what a sentinel is there to see.
-            where.append(step.role == "sentinel")
+            # Remembered masks would hide what these are there to see.
+            where.append(step.role in ("sentinel", "repeat"))
+            # What is repeated is sealed next.
+            where.append(step.role == "repeat")
             recipe = step.recipe.to_json() if step.recipe is not None else None
             return "measure", step.step_id, [recipe, *where]
         case Seal():

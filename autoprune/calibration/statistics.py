@@ -26,7 +26,7 @@ from autoprune.calibration.gradients import gradient_norms
 from autoprune.calibration.recorder import BlockRecorder, kind_of
 from autoprune.calibration.store import Store, Stored
 from autoprune.digest import digest_bytes, digest_json
-from autoprune.errors import UnknownNameError
+from autoprune.errors import DamagedStatisticsError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear, prunable_linears
@@ -35,7 +35,14 @@ from autoprune.progress import Progress, Report, silent
 GRADIENT = "grad_norm"
 ALL = BASIC | FROM_GRAM | {GRADIENT}
 
-__all__ = ["ALL", "BASIC", "Statistics", "collect_statistics", "stored_statistics"]
+__all__ = [
+    "ALL",
+    "BASIC",
+    "Statistics",
+    "collect_statistics",
+    "stored_statistics",
+    "verify_statistics",
+]
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,43 @@ def stored_statistics(
     report: Report = silent,
 ) -> Statistics:
     """:func:`collect_statistics`, kept in ``store`` under model, windows and needs."""
-    key = {
+
+    def make() -> Stored:
+        return collect_statistics(loaded.model, windows, needs=needs, report=report).to_stored()
+
+    return Statistics.from_stored(store.get_or_make(_key(loaded, windows, needs), make))
+
+
+def verify_statistics(
+    statistics: Statistics,
+    store: Store,
+    loaded: LoadedModel,
+    windows: Tensor,
+    *,
+    needs: Collection[str] = BASIC,
+) -> None:
+    """Check that statistics in memory are, to the bit, those that ``store`` has on record.
+
+    Args:
+        statistics: What :func:`stored_statistics` gave some time ago for the other arguments.
+
+    Raises:
+        DamagedStatisticsError: If their values changed, or the store records others.
+    """
+    now = _digest(statistics.tokens, statistics.layers)
+    sheet = store.recorded(_key(loaded, windows, needs))
+    stored = sheet["digest"] if sheet is not None else "nothing"
+    if now == statistics.digest == stored:
+        return
+    raise DamagedStatisticsError(
+        f"statistics in memory have the digest {now[:12]}, were collected with "
+        f"{statistics.digest[:12]}, and the store has {stored[:12]} on record; run again, and test "
+        "this machine's memory if it comes back"
+    )
+
+
+def _key(loaded: LoadedModel, windows: Tensor, needs: Collection[str]) -> dict[str, Any]:
+    return {
         "kind": "statistics",
         "version": 2,
         "model": loaded.source.digest,
@@ -146,11 +189,6 @@ def stored_statistics(
         "shape": list(windows.shape),
         "needs": sorted(needs),
     }
-
-    def make() -> Stored:
-        return collect_statistics(loaded.model, windows, needs=needs, report=report).to_stored()
-
-    return Statistics.from_stored(store.get_or_make(key, make))
 
 
 def _input_statistics(

@@ -77,6 +77,18 @@ class Store:
             write_json(sheet, record)
             return path, dict(meta)
 
+    def recorded(
+        self, key: Mapping[str, Any], suffix: str = ".safetensors"
+    ) -> dict[str, Any] | None:
+        """What the sheet says of the result of ``key``, without its file; None: it is not there.
+
+        Raises:
+            DamagedFileError: If the sheet cannot be read.
+        """
+        path = self.path(key, suffix)
+        sheet = path.with_suffix(path.suffix + ".json")
+        return dict(_read_sheet(sheet)["meta"]) if sheet.exists() else None
+
     def texts(self, key: Mapping[str, Any], make: Callable[[], Iterable[str]]) -> list[str]:
         """The texts for ``key``, made by ``make`` when they are not there yet; one on each line.
 

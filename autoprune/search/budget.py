@@ -35,6 +35,9 @@ def reason_to_stop(state: State) -> DoneReason | None:
 def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
     """What the end is expected to take: draws of calibration, sentinels, sealed measurement.
 
+    The winner's repair counts once: it is pruned anew before the seal, and what that leaves is
+    sealed.
+
     Args:
         state: What is known.
         winner: As if this recipe won; None: the best so far.

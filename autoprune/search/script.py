@@ -80,6 +80,8 @@ class Script:
         yield from self.trials.draw_again()
         if (yield from self.sentinels.check("end")):
             return self._drifted()
+        if (yield from self.sentinels.repeat(self.archive.winner() or self.archive.best())):
+            return self._drifted()
         yield from self._seal()
         return reason
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.recipe import Recipe
 
-Role = Literal["candidate", "baseline", "sentinel", "spread"]
+Role = Literal["candidate", "baseline", "sentinel", "repeat", "spread"]
 DoneReason = Literal["candidates", "tokens", "seconds", "money", "drift", "no_baseline"]
 
 
@@ -54,8 +54,9 @@ class Measure:
         windows: Use the first ``windows`` of the selection split, always in the same order.
         known: Leave out the first so many of them, which are on record already.
         sparsity: Share of zeros.
-        role: ``candidate``, ``baseline``, ``sentinel`` (measured again to detect drift), or
-            ``spread`` (the same recipe under other conditions).
+        role: ``candidate``, ``baseline``, ``sentinel`` (measured again to detect drift), ``repeat``
+            (the recipe to be sealed, repair included, from nothing; what it gives is then sealed),
+            or ``spread`` (the same recipe under other conditions).
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
     """

@@ -1,13 +1,14 @@
 """Sentinels are measured again; one that gives other figures stops the search."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
+from synthetic import REPAIRS, Synthetic, drive, make_spec
 
 from autoprune.search import Budget, DesignerSpec, Search
-from autoprune.search.steps import Done, Measurement, Outcome, Step
+from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
 
 
 def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_path: Path) -> None:
@@ -15,12 +16,17 @@ def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_pat
     with Search.open(tmp_path, make_spec(designer=DesignerSpec(kind="genetic"))) as search:
         drive(search, driver)
         checks = {s.name: s.checks for s in search.sentinels}
-        assert checks == {"dense": 4, "wanda": 2, "magnitude": 1, "random": 1}
+        assert search.best is not None and search.best.recipe is not None
+        # What won has a repair, and is pruned by it once more.
+        assert search.best.recipe.solver != "none"
+        won = {search.best.alias: 1}
+        assert checks == {"dense": 4, "wanda": 2, "magnitude": 1, "random": 1} | won
         assert {s.largest for s in search.sentinels} == {0.0} and search.drift == ""
     again = [step for step in driver.asked if step.endswith(".sentinel")]
     # Of the baselines the first figures are known.
     assert again[:2] == ["first.dense.sentinel", "first.random.sentinel"]
-    assert again[-2:] == driver.asked[-3:-1] == ["end.dense.sentinel", "end.wanda.sentinel"]
+    ends = ["end.dense.sentinel", "end.wanda.sentinel", f"repeat.{search.best.alias}.sentinel"]
+    assert again[-3:] == driver.asked[-4:-1] == ends
 
 
 @pytest.mark.parametrize("name", ["dense", "magnitude"])
@@ -40,6 +46,68 @@ def test_drift_of_a_sentinel_stops_the_search(tmp_path: Path, name: str) -> None
         assert search.drift in search.graph.nodes["drift"].body["text"]
 
 
+def repeated(
+    folder: Path, change: Callable[[Measurement], Outcome], solvers: tuple[str, ...]
+) -> tuple[Done, Search, Measure]:
+    """A search whose winner gives something else when it is pruned once more."""
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), solvers=solvers)
+    with Search.open(folder, spec) as search:
+        driver, again = Synthetic(), []
+        while not isinstance(step := search.next_step(), Done):
+            outcome = driver.answer(step)
+            if isinstance(step, Measure) and step.role == "repeat":
+                assert isinstance(outcome, Measurement)
+                again.append(step)
+                outcome = change(outcome)
+            search.record(step, outcome)
+        (only,) = again
+        return step, search, only
+
+
+def moved(by: float) -> Callable[[Measurement], Outcome]:
+    return lambda found: replace(found, nll=tuple(value + by for value in found.nll), seconds=7.0)
+
+
+def test_a_winner_that_gives_other_figures_is_not_sealed(tmp_path: Path) -> None:
+    usual = ("none", "sparsegpt", "mrp")
+    end, search, step = repeated(tmp_path / "drifts", moved(0.01), usual)
+    best = search.best
+    assert best is not None and (step.recipe_id, step.recipe) == (best.alias, best.recipe)
+    assert end == Done("drift") and search.touches == 0
+    assert search.drift == f"{best.alias} differs by 0.01 nats per token"
+    # It is charged like everything else.
+    sound, other, _ = repeated(tmp_path / "sound", moved(0.0), usual)
+    assert sound != Done("drift") and other.touches == 1
+    assert search.spent.seconds == pytest.approx(other.spent.seconds - 2.0)
+
+    def broken(found: Measurement) -> Outcome:
+        return Failed("statistics", "statistics in memory have another digest")
+
+    end, search, _ = repeated(tmp_path / "broken", broken, usual)
+    assert end == Done("drift") and search.best is not None
+    said = "could not be measured again (statistics: statistics in memory have another digest)"
+    assert search.drift == f"{search.best.alias} {said}"
+
+
+@pytest.mark.parametrize(("by", "stops"), [(0.02, False), (0.04, True)])
+def test_a_tuned_winner_may_differ_as_processors_do(
+    tmp_path: Path, by: float, stops: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REPAIRS, "ebft", (0.9, 9.0))
+    monkeypatch.setitem(REPAIRS, "sparsegpt", (0.0, 4.0))
+    end, search, step = repeated(tmp_path, moved(by), ("none", "ebft:epochs=2"))
+    assert step.recipe is not None and step.recipe.solver.startswith("ebft")
+    assert (end == Done("drift")) is stops and search.touches == (not stops)
+
+
+def test_no_sentinels_no_repetition(tmp_path: Path) -> None:
+    driver = Synthetic()
+    spec = make_spec(designer=DesignerSpec(kind="genetic"), sentinel_every=0)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+    assert not [step for step in driver.asked if step.endswith(".sentinel")]
+
+
 def test_a_machine_on_which_a_dense_pass_is_slow_makes_it_in_turn(tmp_path: Path) -> None:
     class Slow(Synthetic):
         def answer(self, step: Step) -> Outcome:
@@ -49,3 +117,4 @@ def test_a_machine_on_which_a_dense_pass_is_slow_makes_it_in_turn(tmp_path: Path
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
     assert [s for s in driver.asked if s.startswith("end.")] == ["end.dense.sentinel"]
+    assert driver.asked[-2].startswith("repeat.") and driver.asked[-1] == "sealed"
