@@ -10,8 +10,10 @@ import traceback
 from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
+from autoprune.plain_text import printable
 from flows.cli_parser import parse
 from flows.ending import end_fast
+from flows.output import tell
 from flows.safe_path import leave_out_current_folder
 
 INTERRUPTED = 130
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt as stop:
         way_on = _way_on(stop) or f"{NEXT}{shlex.join(['autoprune', *words])}"
-        print(f"\ninterrupted; what is finished is kept\n{way_on}", file=sys.stderr)
+        tell(f"\ninterrupted; what is finished is kept\n{way_on}")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader went away (`| head`); the interpreter must not complain at its own exit.
@@ -55,16 +57,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(error: Exception, args: argparse.Namespace) -> int:
     code = getattr(error, "exit_code", 1)
     message, way_on = _message(error), _way_on(error)
+    picture: str = getattr(error, "picture", "")
     if args.json:
         record = {"ok": False, "error": message, "exit_code": code}
         if way_on:
             record["next"] = way_on.removeprefix(NEXT)
         print(json.dumps(record))
     if args.verbose:
-        traceback.print_exc()
-    print(f"autoprune: {message}", file=sys.stderr)
+        tell(traceback.format_exc(), end="")
+    tell(f"autoprune: {message}")
+    if picture:
+        tell(picture)
     if way_on:
-        print(way_on, file=sys.stderr)
+        tell(way_on)
     return int(code)
 
 
@@ -75,7 +80,8 @@ def _way_on(error: BaseException) -> str:
 
 
 def _message(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    # Lines under each other are one paragraph, but for what is drawn below a fault.
+    text = " ".join(str(error).removesuffix(getattr(error, "picture", "")).split())
     if isinstance(error, AutopruneError) or hasattr(error, "exit_code"):
         return text
     if isinstance(error, OSError):
@@ -90,10 +96,15 @@ def _message(error: Exception) -> str:
     )
 
 
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def _set_up_logging(verbose: bool) -> None:
     """Our log on stderr; other libraries' only where they are asked for."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
     for ours in ("autoprune", "sandbox", "tasks", "flows"):
         logger = logging.getLogger(ours)
         logger.handlers = [handler]

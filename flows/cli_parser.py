@@ -2,13 +2,13 @@
 
 import argparse
 import difflib
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from autoprune import __version__
 from flows import commands
 from flows.cli_types import whole_number
+from flows.output import tell
 
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite missing,
@@ -27,9 +27,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the paragraph on stderr and exit with 2."""
         hint = _suggestion(message)
-        sys.stderr.write(
-            f"autoprune: {message}; {hint}type `{self.prog} --help` for what is allowed\n"
-        )
+        tell(f"autoprune: {message}; {hint}type `{self.prog} --help` for what is allowed")
         raise SystemExit(2)
 
 

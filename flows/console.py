@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from autoprune.plain_text import one_line, printable
 from autoprune.progress import Progress
 
 log = logging.getLogger("autoprune.run")
@@ -60,7 +61,7 @@ class LogScreen(Screen):
 
     def event(self, text: str) -> None:
         """Log the line."""
-        log.info("%s", text)
+        log.info("%s", printable(text))
 
 
 class PlainScreen(Screen):
@@ -96,7 +97,7 @@ class PlainScreen(Screen):
 
     def event(self, text: str) -> None:
         """Print the line."""
-        print(text, file=self.stream, flush=True)
+        print(printable(text), file=self.stream, flush=True)
 
     def mute(self, stages: frozenset[str]) -> None:
         """Print no lines for these stages."""
@@ -122,11 +123,11 @@ class LiveScreen(Screen):
 
         self.console = Console(file=stream, highlight=False)
         self.bars = Bars(
-            TextColumn("{task.description:<16}", style="bold"),
+            TextColumn("{task.description:<16}", style="bold", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self.console,
             transient=True,
             refresh_per_second=4,
@@ -155,7 +156,7 @@ class LiveScreen(Screen):
 
     def event(self, text: str) -> None:
         """Print the line above the bars."""
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def best(self, text: str) -> None:
         """Show the new best beside the bars."""
@@ -170,7 +171,7 @@ class LiveScreen(Screen):
         self.bars.stop()
 
     def _note(self, note: str) -> str:
-        return " · ".join(part for part in (note, self._best, self._left) if part)
+        return one_line(" · ".join(part for part in (note, self._best, self._left) if part))
 
 
 def clock(seconds: float) -> str:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.plain_text import one_line, printable
+
 LONGEST_FORMULA = 44
 ROWS = 20
 # Columns of a terminal below which the formula has no place of its own.
@@ -14,15 +16,15 @@ NARROW = 108
 
 def closing_text(record: Mapping[str, Any]) -> str:
     """Leaderboard, report and next command as text."""
-    lines = [_headline(record), "", table(record["leaderboard"])]
-    lines += [f" {note}" for note in (*record["facts"], *record["notes"])]
+    head = printable(_headline(record))
+    lines = [f" {note}" for note in (*record["facts"], *record["notes"])]
     lines.append(f" report  {record['report']}")
     if record["registered"]:
         lines.append(f" model   {record['registered']['uri']}  (in {record['tracking_uri']})")
     if record["checkpoint"]:
         lines.append(f" saved   {record['checkpoint']}")
     lines.append(f" next    {record['next']}")
-    return "\n".join(lines)
+    return "\n".join([head, "", table(record["leaderboard"]), *map(printable, lines)])
 
 
 def table(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -60,7 +62,7 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
     from rich.markup import escape
 
     change, sparsity = entry["change_vs_wanda"], entry["sparsity"]
-    name, recipe = escape(entry["candidate"]), escape(_recipe(entry))
+    name, recipe = (escape(one_line(text)) for text in (entry["candidate"], _recipe(entry)))
     return (
         str(entry["rank"] or ""),
         *((f"{name}\n{recipe}".rstrip(),) if narrow else (name, recipe)),
@@ -68,7 +70,7 @@ def _cells(entry: Mapping[str, Any], narrow: bool) -> tuple[str, ...]:
         "–" if change is None else _change(change),
         "failed" if entry.get("sealed_failure") else _figure(entry["sealed_perplexity"]),
         *(() if narrow else ("–" if sparsity is None else f"{sparsity:.2%}",)),
-        escape(entry["verdict"] + (f": {entry['code']}" if entry["code"] else "")),
+        escape(one_line(entry["verdict"] + (f": {entry['code']}" if entry["code"] else ""))),
     )
 
 

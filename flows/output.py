@@ -3,13 +3,33 @@
 import argparse
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.plain_text import in_json, one_line, printable
 
-def emit(args: argparse.Namespace, record: Mapping[str, Any], text: str) -> None:
-    """Print ``record`` with ``--json``, else ``text``."""
-    print(json.dumps(plain(record), ensure_ascii=False, indent=2) if args.json else text)
+
+def emit(
+    args: argparse.Namespace, record: Mapping[str, Any], text: str, *, coloured: bool = False
+) -> None:
+    """Print ``record`` with ``--json``, else ``text``.
+
+    Args:
+        args: Of the command.
+        record: The result.
+        text: The same for people; what others wrote in it may hold escape sequences.
+        coloured: Those in it are ours, and it holds no others.
+    """
+    if args.json:
+        print(in_json(json.dumps(plain(record), ensure_ascii=False, indent=2)))
+    else:
+        print(text if coloured else printable(text))
+
+
+def tell(text: str, *, end: str = "\n") -> None:
+    """Print ``text`` on stderr, which is not the result's."""
+    print(printable(text), end=end, file=sys.stderr, flush=True)
 
 
 def plain(value: Any) -> Any:
@@ -24,6 +44,6 @@ def plain(value: Any) -> Any:
 
 
 def pairs(*rows: tuple[str, Any]) -> str:
-    """Aligned ``name  value`` lines."""
+    """Aligned ``name  value`` lines; a value of several lines becomes one."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    return "\n".join(f"{name:<{width}}  {one_line(str(value))}" for name, value in rows)

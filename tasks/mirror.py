@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import PrerequisiteError, reason_of
+from autoprune.plain_text import in_markdown
 from tasks.calls import call_totals, tracing_wanted
 from tasks.policies import step
 from tasks.provenance import run_tags
@@ -127,7 +128,8 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
         price = report["spec"].get("budget", {}).get("price")
         figures = totals(report) | (call_totals(calls, price) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
-        tracker.describe(parent, " ".join(summary(RunReport.from_json(report))))
+        words = map(in_markdown, summary(RunReport.from_json(report)))
+        tracker.describe(parent, " ".join(words))
         if files.page.exists():
             tracker.file(parent, files.page)
         if files.plots.is_dir():

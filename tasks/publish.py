@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoprune.plain_text import one_line
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -140,14 +141,14 @@ def table_row(row: Mapping[str, Any]) -> dict[str, str]:
     rank = row["rank"]
     return {
         "#": "" if rank is None else str(rank),
-        "candidate": row["candidate"],
+        "candidate": _short(row["candidate"]),
         "perplexity": _figure(row["perplexity"]),
         "vs Wanda": "" if change is None else f"{change:+.1%}",
         "sealed": "failed" if row.get("sealed_failure") else _figure(row["sealed_perplexity"]),
         "sparsity": "" if row["sparsity"] is None else f"{row['sparsity']:.2%}",
         "verdict": row["verdict"] + (f": {row['code']}" if row["code"] else ""),
         "formula": _short(row["formula"]),
-        "allocation": row["allocation"],
+        "allocation": _short(row["allocation"]),
     }
 
 
@@ -156,5 +157,4 @@ def _figure(value: float | None) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= CELL else line[: CELL - 1] + "…"
+    return one_line(text, CELL)

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoprune.plain_text import in_code, in_fence, in_markdown
 from tasks.run_files import RunFiles
 from tasks.state import without_machine_paths
 
@@ -39,7 +40,8 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     from autoprune.report.mermaid import reasoning_mermaid
     from autoprune.report.words import rejections, summary, trust
 
-    parts = [f"# {_plain(report.run_id)}", *summary(report), _table(report), *trust(report)]
+    said, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
+    parts = [f"# {in_markdown(report.run_id, 80)}", *said, _table(report), *doubts]
     winner = report.winner
     if winner is not None:
         parts.append(f"## Best recipe\n\n{_recipe(winner)}")
@@ -52,7 +54,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     tail = [graph, "## Where it lies", f"Full report: `{files.page}`"]
     if mlflow_place:
         tail.append(mlflow_place)
-    tail += [f"{command.label}: `{command.text}`" for command in report.next_commands]
+    tail += [f"{command.label}: {in_code(command.text)}" for command in report.next_commands]
     # The state folder holds the runs folder, which holds this run's.
     root = files.folder.parent.parent
     parts, tail = ([without_machine_paths(one, root) for one in some] for some in (parts, tail))
@@ -90,11 +92,12 @@ def _table(report: "RunReport") -> str:
     for entry in report.ranked[:ROWS]:
         cells = (
             str(entry.rank or ""),
-            _plain(entry.alias),
+            in_markdown(entry.alias, 80),
             number(entry.perplexity),
             percent(entry.change_vs_wanda, sign=True),
             sealed_figure(entry),
-            f"`{_plain(entry.formula)}` {_plain(entry.allocation)}",
+            in_code(entry.formula, 80).replace("|", "\\|")
+            + f" {in_markdown(entry.allocation, 80)}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -102,17 +105,10 @@ def _table(report: "RunReport") -> str:
 
 def _recipe(winner: "Entry") -> str:
     said = [
-        f"**{_plain(winner.alias)}**: compares by {winner.group}, "
-        f"budget {_plain(winner.allocation)}, repair {_plain(winner.solver)}.",
-        f"```\n{winner.formula.replace('```', '')}\n```",
+        f"**{in_markdown(winner.alias, 80)}**: compares by {winner.group}, "
+        f"budget {in_markdown(winner.allocation, 80)}, repair {in_markdown(winner.solver, 80)}.",
+        in_fence(winner.formula),
     ]
     if winner.reasoning:
-        said.append(f"> {_plain(winner.reasoning, 600)}")
+        said.append(f"> {in_markdown(winner.reasoning, 600)}")
     return "\n\n".join(said)
-
-
-def _plain(text: str, limit: int = 80) -> str:
-    """Text that ends no cell, opens no tag and no code."""
-    line = " ".join(text.split())
-    line = line if len(line) <= limit else line[: limit - 1] + "…"
-    return line.replace("|", "\\|").replace("<", "‹").replace("`", "'")

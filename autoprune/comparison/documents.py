@@ -12,6 +12,7 @@ from autoprune.comparison.words import (
     unavailable,
     with_deviation,
 )
+from autoprune.plain_text import in_markdown
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -81,7 +82,7 @@ def details(result: Comparison, target: str) -> list[list[str]]:
 
 def markdown(result: Comparison) -> str:
     """The whole comparison as Markdown."""
-    parts = [f"# Comparison of pruning methods: {result.model}", ""]
+    parts = [f"# Comparison of pruning methods: {in_markdown(result.model)}", ""]
     parts += [
         f"Sealed perplexity, lower is better; in brackets the change against "
         f"{result.baseline}, ≈ where its interval holds zero.",
@@ -104,7 +105,7 @@ def markdown(result: Comparison) -> str:
         parts += ["", f"## {target}", "", *_table(list(DETAILS), details(result, target))]
     missing = unavailable(result)
     if missing:
-        parts += ["", "## Without a figure", "", *(f"- {line}" for line in missing)]
+        parts += ["", "## Without a figure", "", *(f"- {in_markdown(line)}" for line in missing)]
     parts += ["", "## Protocol", ""]
     parts += [f"- {name}: {value}" for name, value in protocol_lines(result)]
     parts += ["", "## Command", "", "```", result.command, "```"]

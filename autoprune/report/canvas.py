@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 from xml.sax.saxutils import escape
 
+from autoprune.plain_text import one_line
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -170,8 +172,7 @@ def whole_numbers(axes: "Axes") -> None:
 
 def plain(text: str, limit: int) -> str:
     """One printable line of at most ``limit`` characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text).strip()
-    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+    return one_line(text, limit)
 
 
 def number(value: float | None) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.design.parts import forgets_metric
+from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.recipe import Recipe
-from autoprune.report.canvas import number, percent, plain
+from autoprune.report.canvas import number, percent
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.words import interval, short_model
 
@@ -28,10 +29,10 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     parts = [
         _header(licence),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
-        f"`{report.model}` with {counted['zeros']:,} of {counted['prunable']:,} prunable weights "
-        f"set to zero (recounted in the saved files; {counted['total']:,} parameters in all). "
-        f"{_recount(counted)}Stock transformers opens it; the zeros save no time or memory by "
-        "themselves.",
+        f"{in_code(report.model)} with {counted['zeros']:,} of {counted['prunable']:,} prunable "
+        f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
+        f"all). {_recount(counted)}Stock transformers opens it; the zeros save no time or memory "
+        "by themselves.",
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\n'
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
@@ -87,7 +88,7 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     metric = recipe["metric"]
     rows = {
         "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
-        "designer": report.designer,
+        "designer": in_markdown(report.designer),
         "candidate": f"`{record['candidate']}`",
         "weights compete by": recipe["group"],
         "budget over the layers": f"`{recipe['allocation']}`",
@@ -98,11 +99,10 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
         "base model, SHA-256": f"`{record['model_digest']}`",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    source = metric["source"].replace("```", "")
     what = "Weights with the lowest scores of this metric were removed:"
     if forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
-    return f"{what}\n\n```\n{source}\n```\n\n|  |  |\n|---|---|\n{table}"
+    return f"{what}\n\n{in_fence(metric['source'])}\n\n|  |  |\n|---|---|\n{table}"
 
 
 def _figures(report: RunReport, entry: Entry) -> str:
@@ -120,8 +120,7 @@ def _figures(report: RunReport, entry: Entry) -> str:
         change = percent(entry.change_vs_wanda, sign=True)
         text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
     if entry.sealed_failure:
-        # Words of whatever failed; they must end no code and open no tag.
-        why = plain(entry.sealed_failure, 300).replace("`", "'").replace("<", "‹")
+        why = in_markdown(entry.sealed_failure, 300)
         text += f"\n\nThis model has no figure on the sealed text: {why}."
     return f"{text}\n\nThe choice was made on the selection text; {_looks(report)}."
 
@@ -141,13 +140,13 @@ def _data(report: RunReport) -> str:
         f"- {split.name}: {split.documents} documents, {split.tokens:,} tokens, `{split.digest}`"
         for split in report.splits
     ]
-    return "\n".join([f"`{report.corpus}`, split by document:", "", *parts])
+    return "\n".join([f"{in_code(report.corpus)}, split by document:", "", *parts])
 
 
 def _limits(report: RunReport, counted: Mapping[str, Any]) -> str:
     return (
-        f"- Measured on {report.corpus} only: other text, other languages and other tasks may "
-        "suffer more than these figures say.\n"
+        f"- Measured on {in_markdown(report.corpus)} only: other text, other languages and other "
+        "tasks may suffer more than these figures say.\n"
         f"- {percent(counted['sparsity'], digits=0)} zeros change what a model says; it has not "
         "been checked for safety, bias or facts again.\n"
         "- Whatever the base model must not be used for, this one must not be used for either."

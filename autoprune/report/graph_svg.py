@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autoprune.plain_text import printable
 from autoprune.report.canvas import plain
 from autoprune.report.data import Node, RunReport
 from autoprune.report.graph_layout import (
@@ -103,6 +104,7 @@ def packed_details(report: RunReport) -> str:
 
 def clipped(text: str, limit: int) -> str:
     """At most ``limit`` characters; says how many are missing."""
+    text = printable(text)
     if len(text) <= limit:
         return text
     return f"{text[:limit]}\n… {len(text) - limit} more characters are in the JSON record"
@@ -177,7 +179,7 @@ def _details(report: RunReport, limit: int) -> list[dict[str, Any]]:
             links[edge.target].append([f"← {edge.kind}", caption(new), index[edge.source]])
     return [
         {
-            "title": caption(node),
+            "title": printable(caption(node)),
             "kind": node.kind,
             "label": clipped(node.label, limit),
             "body": _clip_all(node.body, limit),

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from autoprune.plain_text import printable
 from autoprune.report import plots, words
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
@@ -110,6 +111,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("autoprune.report"),
         autoescape=True,
+        # Escape sequences and bidi controls need no markup to act.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,10 +1,9 @@
 """``autoprune evaluate``: one model, any suites, alone or against another model."""
 
 import argparse
-import sys
 
 from flows.cli_types import positive_number, whole_number
-from flows.output import emit
+from flows.output import emit, tell
 
 NAME = "evaluate"
 HELP = "measure a model: perplexity, tasks, reasoning, dated questions, cost"
@@ -124,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         record = engine.call(evaluate, params)
     emit(args, record, evaluation_text(record))
     if record["refusal"]:
-        print(f"autoprune: not compared: {record['refusal']}", file=sys.stderr)
+        tell(f"autoprune: not compared: {record['refusal']}")
         return REFUSED
     return 0
 

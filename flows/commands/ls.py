@@ -27,5 +27,6 @@ def run(args: argparse.Namespace) -> int:
     from flows.listings import listing
 
     record, text = listing(args.what, args.run_name)
-    emit(args, record, text)
+    # The candidates' table has colours of its own, and cleans what it shows.
+    emit(args, record, text, coloured=args.what == "candidates")
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.cli_types import positive_number
-from flows.output import emit
+from flows.output import emit, tell
 
 NAME = "promote"
 HELP = "make a challenger champion when it passes the gate"
@@ -91,9 +91,9 @@ def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
     # A refusal is written without a question: it moves nothing.
     agreed = True
     if record["passed"]:
-        print(_text(record), file=sys.stderr)
+        tell(_text(record))
         new = record["champion"] if rollback else record["challenger"]
-        print(f"make version {new} of {record['name']} champion? [y/N] ", end="", file=sys.stderr)
+        tell(f"make version {new} of {record['name']} champion? [y/N] ", end="")
         agreed = sys.stdin.readline().strip().lower() in {"y", "yes"}
     if not agreed:
         return record

@@ -1,12 +1,11 @@
 """``autoprune resume``: go on with a search that was interrupted."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.commands.search import search_with
-from flows.output import emit
+from flows.output import emit, tell
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         known = settle(state, api, run_id)
         lost = [one for one in known if one.state is not None and one.state.is_running()]
         if lost:
-            print(f"marked as crashed: {', '.join(one.name for one in lost)}", file=sys.stderr)
+            tell(f"marked as crashed: {', '.join(one.name for one in lost)}")
         if args.submit:
             return _submit(args, api, run_id, known)
     elif args.submit:

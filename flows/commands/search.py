@@ -201,5 +201,5 @@ def search_with(args: argparse.Namespace, params: Any) -> int:
         from flows.search import search
 
         record = engine.call(search, params)
-    emit(args, record, closing_text(record))
+    emit(args, record, closing_text(record), coloured=True)
     return 0 if record["passed"] else 3

@@ -23,6 +23,7 @@ from mlflow.entities import Experiment, Metric, Param, Run, RunStatus, RunTag, V
 from mlflow.tracking import MlflowClient
 
 from autoprune.digest import digest_json
+from autoprune.plain_text import in_markdown
 from tasks.state import State, model_slug
 
 log = logging.getLogger(__name__)
@@ -310,9 +311,9 @@ def local_path(uri: str) -> Path | None:
 
 def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
     reasoning = entry["reasoning"] or "(no reasoning: no language model wrote this)"
-    note = f"**{entry['formula']}**\n\n{reasoning}"
+    note = f"**{in_markdown(entry['formula'])}**\n\n{in_markdown(reasoning)}"
     if entry["detail"]:
-        note += f"\n\nrejected, `{entry['code']}`: {entry['detail']}"
+        note += f"\n\nrejected, `{entry['code']}`: {in_markdown(entry['detail'])}"
     return {
         RUN_NAME: entry["alias"],
         ENTRY_TAG: entry["id"],
