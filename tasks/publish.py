@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autoprune.plain_text import one_line
+from autoprune.plain_text import in_markdown, one_line
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Publisher:
         context = FlowRunContext.get()
         if context is None or context.flow_run is None or time.monotonic() < self._silent_until:
             return False
+        # Shown as markdown; it may name a candidate's formula.
+        note = in_markdown(note)
         content = json.dumps([data, note])
         if self._written.get(what) == content:
             return True

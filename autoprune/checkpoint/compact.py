@@ -1,7 +1,8 @@
 """A model folder with its safetensors files encoded sparsely, and the way back.
 
 Layout: every file of the folder as it was, except that ``NAME.safetensors`` becomes
-``NAME.compact.safetensors``, and ``compact.json`` with the encoding and the SHA-256 of each file.
+``NAME.compact.safetensors``, the model card is another (see :mod:`autoprune.checkpoint.card`), and
+``compact.json`` has the encoding and the SHA-256 of each file.
 Inside, a tensor ``t`` is stored as itself when that is smaller (embeddings, norms, dense layers),
 otherwise as ``t::PART`` for each part of the encoding; shapes stand in the file's metadata.
 """
@@ -12,11 +13,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from autoprune.checkpoint.card import replace_card, restore_card
 from autoprune.checkpoint.encodings import ENCODINGS, Encoding, bits_equal
 from autoprune.digest import digest_file, verify_file
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
@@ -95,6 +98,7 @@ def write_compact(
             compact_bytes += written.stat().st_size
             report(Progress("compact", number, len(shards), shard.name))
         record = {"format": FORMAT, "version": VERSION, "encoding": encoding, "files": digests}
+        record["card"] = replace_card(folder, encoding)
         write_json(folder / RECORD, record)
     dense_bytes = sum(shard.stat().st_size for shard in shards)
     seconds = time.perf_counter() - begin
@@ -154,10 +158,13 @@ def expand_compact(source: Path, target: Path, *, report: Report = silent) -> Pa
         DamagedFileError: If a file differs from its digest or cannot be decoded.
     """
     check_apart(target, [source])
-    files = _read_record(source)["files"]
+    record = _read_record(source)
+    files, card = record["files"], record["card"]
     with atomic_folder(target) as folder:
         _copy_others(source, folder, skip=_SUFFIX)
         (folder / RECORD).unlink()
+        if card:
+            restore_card(folder)
         for number, (name, digest) in enumerate(sorted(files.items()), 1):
             shard = source / name
             verify_file(shard, digest)
@@ -242,13 +249,14 @@ def _metadata(shard: Path) -> dict[str, str]:
     return metadata
 
 
-def _read_record(folder: Path) -> dict[str, dict[str, str]]:
+def _read_record(folder: Path) -> dict[str, Any]:
     if not is_compact(folder):
         raise UsageError(f"{folder} is no compact checkpoint: it holds no {RECORD}")
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         known = record["format"] == FORMAT and record["version"] == VERSION
         found = record["files"].items()
+        card = record.get("card") is True
         files = {plain_name(name, folder / RECORD): str(digest) for name, digest in found}
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise DamagedFileError(f"{folder / RECORD} is not readable ({error})") from error
@@ -257,4 +265,4 @@ def _read_record(folder: Path) -> dict[str, dict[str, str]]:
             f"{folder / RECORD} is of format {record['format']} {record['version']}; "
             f"this version reads {FORMAT} {VERSION}"
         )
-    return {"files": files}
+    return {"files": files, "card": card}

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -160,3 +161,37 @@ def test_wrong_use_is_refused(folder: Path, tmp_path: Path) -> None:
         write_compact(folder, tmp_path / "out", encoding="bitmsk")
     with pytest.raises(UsageError, match=r"holds no compact\.json"):
         expand_compact(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("card", ['# A model\n\nfrom_pretrained(".")\n', None])
+def test_the_card_says_how_a_compact_folder_is_opened(
+    folder: Path, tmp_path: Path, card: str | None
+) -> None:
+    dense, compact, back = (tmp_path / name for name in ("dense", "compact", "back"))
+    shutil.copytree(folder, dense)
+    if card is not None:
+        (dense / "README.md").write_text(card)
+    write_compact(dense, compact)
+    text = (compact / "README.md").read_text()
+    assert "autoprune compact THIS_FOLDER DENSE_FOLDER" in text
+    assert 'from_pretrained(".")' not in text
+    assert (compact / "README.dense.md").exists() is (card is not None)
+    # What the card tells in Python is what is done here.
+    code = text.split("```python\n")[1].split("```")[0]
+    exec(code.replace("THIS_FOLDER", str(compact)).replace("DENSE_FOLDER", str(back)), {})
+    assert {p.name: p.read_bytes() for p in back.iterdir()} == {
+        p.name: p.read_bytes() for p in dense.iterdir()
+    }
+
+
+def test_a_compact_folder_of_an_earlier_version_keeps_its_card(
+    folder: Path, tmp_path: Path
+) -> None:
+    dense, compact, back = (tmp_path / name for name in ("dense", "compact", "back"))
+    shutil.copytree(folder, dense)
+    write_compact(dense, compact)
+    record = json.loads((compact / "compact.json").read_text())
+    del record["card"]
+    (compact / "compact.json").write_text(json.dumps(record))
+    (compact / "README.md").write_text("the dense card")
+    assert (expand_compact(compact, back) / "README.md").read_text() == "the dense card"

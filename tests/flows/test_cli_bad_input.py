@@ -86,7 +86,12 @@ def test_unknown_names_get_suggestions(
 
 
 def test_a_wrong_formula_shows_where(capsys: pytest.CaptureFixture[str], small: list[str]) -> None:
-    Run(capsys, *small, "--metric", "expr:abs(W) * x_nrom").refuses(2, "x_nrom", "x_norm")
+    run = Run(capsys, *small, "--metric", "expr:abs(W) * x_nrom + 1")
+    said, formula, caret = run.err.splitlines()
+    assert run.code == 2 and said.startswith("autoprune: column 10: ") and "x_norm" in said
+    assert formula == "  abs(W) * x_nrom + 1" and caret == "  " + " " * 9 + "^"
+    record = json.loads(Run(capsys, *small, "--json", "--metric", "expr:abs(W) * x_nrom").out)
+    assert "x_norm" in record["error"] and "^" not in record["error"]
 
 
 def test_unknown_model(capsys: pytest.CaptureFixture[str], data: list[str]) -> None:
@@ -181,8 +186,10 @@ def test_no_docker_daemon(
         "validate": ["validate", str(code), "-q"],
         "prune": [*small, "--metric", str(code), "--out", str(tmp_path / "out")],
     }[command]
-    Run(capsys, *words).refuses(4, "Docker")
+    Run(capsys, *words).refuses(4, "Docker", "autoprune search --sandbox off", "expr:")
     assert not (tmp_path / "out").exists()
+    if command == "search":
+        assert main([*words, "--sandbox", "off", "--run", "y", "--candidates", "1"]) == 0
 
 
 def test_a_dead_endpoint(

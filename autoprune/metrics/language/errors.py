@@ -10,7 +10,7 @@ class ExpressionError(UsageError):
     """A formula that the language does not accept.
 
     ``str(error)`` shows the formula with a caret; :attr:`line` is one line, short enough to send
-    back to a language model for repair.
+    back to a language model for repair, and :attr:`picture` the two lines below it.
 
     Args:
         detail: What is wrong and what is allowed instead.
@@ -22,14 +22,16 @@ class ExpressionError(UsageError):
         self.detail = detail
         self.text = text
         self.position = min(max(position, 0), len(text))
-        super().__init__(f"{self.line}\n{self._caret()}")
+        super().__init__(f"{self.line}\n{self.picture}")
 
     @property
     def line(self) -> str:
         """The error in one line of at most 400 characters, column 1-based."""
         return _printable(f"column {self.position + 1}: {self.detail}")[:LINE_LIMIT]
 
-    def _caret(self) -> str:
+    @property
+    def picture(self) -> str:
+        """The formula about the fault, and a caret on a line of its own below it."""
         start = max(0, self.position - WINDOW)
         excerpt = _printable(self.text[start : self.position + WINDOW])
         return f"  {excerpt}\n  {' ' * (self.position - start)}^"

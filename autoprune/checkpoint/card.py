@@ -1,0 +1,65 @@
+"""The model card of a compact folder: how it is opened; the dense folder's own lies beside it."""
+
+from pathlib import Path
+
+CARD = "README.md"
+# It says `from_pretrained(".")`, which is right in the dense folder only.
+DENSE_CARD = "README.dense.md"
+_TEXT = """\
+---
+tags:
+- pruned
+- autoprune
+---
+
+# A pruned model without its zeros
+
+This folder stores a model, and `from_pretrained` does not open it: the weights are kept without
+their zeros ({encoding}), equal to the bit. Turn it back into the folder that transformers opens:
+
+```
+autoprune compact THIS_FOLDER DENSE_FOLDER
+```
+
+and then `AutoModelForCausalLM.from_pretrained("DENSE_FOLDER")`. In Python, without the command:
+
+```python
+from pathlib import Path
+
+from autoprune.checkpoint.compact import expand_compact
+
+expand_compact(Path("THIS_FOLDER"), Path("DENSE_FOLDER"))
+```
+"""
+_SEE_DENSE = f"""
+What the model is, how it was made and its licence: [{DENSE_CARD}]({DENSE_CARD}).
+"""
+
+
+def replace_card(folder: Path, encoding: str) -> bool:
+    """Put the dense folder's card aside and say how this folder is opened.
+
+    Args:
+        folder: A compact folder that is being written.
+        encoding: How its weights are stored.
+
+    Returns:
+        Whether that was done; not where a file of the model's own has the second name.
+    """
+    card, dense = folder / CARD, folder / DENSE_CARD
+    if dense.exists():
+        return False
+    kept = card.is_file()
+    if kept:
+        card.rename(dense)
+    card.write_text(
+        _TEXT.format(encoding=encoding) + (_SEE_DENSE if kept else ""), encoding="utf-8"
+    )
+    return True
+
+
+def restore_card(folder: Path) -> None:
+    """Undo :func:`replace_card` in a folder that is being expanded."""
+    (folder / CARD).unlink(missing_ok=True)
+    if (folder / DENSE_CARD).is_file():
+        (folder / DENSE_CARD).rename(folder / CARD)
