@@ -1,6 +1,7 @@
 """The process that serves a private Prefect API, and ends when the command that made it is gone.
 
-Run as ``python -m flows.api_process PORT``. A ``kill -9`` of the command leaves no server behind.
+Run as ``python -P -m flows.api_process PORT PARENT``. A ``kill -9`` of the command leaves no
+server behind.
 """
 
 import os
@@ -9,28 +10,23 @@ import sys
 import threading
 import time
 
+from flows.platform.guard import LOOPBACK, Guard, own_origins
+from flows.platform.serve import prefect_application, serve
+
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 10.0
 
 
 def main() -> None:
     """Serve on 127.0.0.1 until told to stop or left alone."""
-    parent = os.getppid()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import uvicorn
-    from prefect.server.api.server import create_app
-
+    # As a number: a parent that was killed before this line is no longer its process's parent.
+    threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
+    port = int(sys.argv[1])
+    application = Guard(prefect_application(port), LOOPBACK, own_origins(port))
     # Prefect's alembic.ini puts "." first on the path, where a numpy.py may lie; the settings of
     # the folder that the command was typed in are read by now.
     os.chdir("/")
-    uvicorn.run(
-        create_app,
-        factory=True,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        log_level="error",
-        lifespan="on",
-    )
+    serve(application, "127.0.0.1", port, log_level="error")
 
 
 def _end_with(parent: int) -> None:

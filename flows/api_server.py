@@ -19,6 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.platform.environment import prefect_server_environment
+from flows.platform.login import AUTH_VARIABLE, login_of, new_login, use_logins
+from flows.platform.processes import register_of
+from flows.platform.serve import PREFECT_AUTH_VARIABLE
+from flows.platform.services import LEASE_STORAGE
 from tasks.state import State
 
 log = logging.getLogger(__name__)
@@ -52,9 +57,12 @@ def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "DO_NOT_TRACK": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        # A file of the current folder must not name another one: it may name code to run.
+        "PREFECT_LOGGING_CONFIG_PATH": str(state.prefect / "logging.yml"),
     }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
+    use_logins(state)
 
 
 class ApiServer:
@@ -68,6 +76,8 @@ class ApiServer:
         self.url = f"http://127.0.0.1:{self.port}/api"
         state.prefect.mkdir(parents=True, exist_ok=True)
         self.home = state.prefect
+        # Other users of this machine reach the port too.
+        self.login = new_login()
         self.log_file = state.prefect / "server.log"
         self.process = self._launch()
         self._answered = False
@@ -75,19 +85,23 @@ class ApiServer:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _launch(self) -> "subprocess.Popen[bytes]":
-        environment = os.environ | {
+        environment = prefect_server_environment(os.environ) | {
             "PREFECT_HOME": str(self.home),
             "PREFECT_UI_ENABLED": "0",
             "PREFECT__SERVER_EPHEMERAL": "1",
             "PREFECT__SERVER_FINAL": "1",
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+            # In memory, the slot of a killed command would be held for ever: the database keeps it.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
+            PREFECT_AUTH_VARIABLE: self.login,
         }
-        environment.pop("PREFECT_API_URL", None)
-        command = [sys.executable, "-m", "flows.api_process", str(self.port)]
+        command = [sys.executable, "-P", "-m", "flows.api_process"]
+        command += [str(self.port), str(os.getpid())]
         with self.log_file.open("ab") as stream:
             return subprocess.Popen(
                 command,
                 env=environment,
+                cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -148,7 +162,8 @@ def private_api(state: State) -> Iterator[ApiServer | None]:
         return
     shared = running_api(state)
     server = None if shared else ApiServer(state)
-    with _address(shared if server is None else server.url):
+    url, login = (shared, login_of(state, shared)) if server is None else (server.url, server.login)
+    with _address(url, login):
         try:
             yield server
         finally:
@@ -162,25 +177,28 @@ def running_api(state: State) -> str:
 
     That of the user's ``PREFECT_API_URL`` where it is set, else the one of ``autoprune up``.
     """
-    from flows.platform.processes import Register
-    from flows.platform.services import register_file
-
     own = os.environ.get("PREFECT_API_URL")
     if own:
         return own if answers(own) else ""
-    known = Register(register_file(state)).read().get("prefect")
+    known = register_of(state).read().get("prefect")
     return known.url if known is not None and answers(known.url) else ""
 
 
 @contextmanager
-def _address(url: str) -> Iterator[None]:
+def _address(url: str, login: str) -> Iterator[None]:
     """Make ``url`` this process's API, also where Prefect has read its settings already."""
+    before = os.environ.pop(AUTH_VARIABLE, None)
     os.environ["PREFECT_API_URL"] = url
+    if login:
+        os.environ[AUTH_VARIABLE] = login
     _read_settings_again()
     try:
         yield
     finally:
         os.environ.pop("PREFECT_API_URL", None)
+        os.environ.pop(AUTH_VARIABLE, None)
+        if before is not None:
+            os.environ[AUTH_VARIABLE] = before
         _read_settings_again()
 
 

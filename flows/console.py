@@ -15,6 +15,8 @@ from autoprune.progress import Progress
 
 log = logging.getLogger("autoprune.run")
 
+# Who waits for a turn (tasks/turns.py) says so on every screen: it looks like a command that hangs.
+TURNS_LOG = "autoprune.turns"
 PLAIN_SECONDS = 10.0
 # Parts of a candidate's measurement; a log has one line for the whole.
 INNER_STAGES = frozenset({"masks", "repair", "evaluation"})
@@ -182,6 +184,22 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{secs:02}" if hours else f"{minutes}:{secs:02}"
 
 
+class _OnScreen(logging.Handler):
+    """What a log says, as lines of a screen.
+
+    Args:
+        screen: The screen.
+    """
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self.screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one message."""
+        self.screen.event(record.getMessage())
+
+
 _current: list[Screen] = []
 
 
@@ -207,8 +225,14 @@ def open_screen(*, quiet: bool, stream: TextIO | None = None) -> Iterator[Screen
     else:
         chosen = PlainScreen(target)
     _current.append(chosen)
+    waiting = logging.getLogger(TURNS_LOG)
+    before = waiting.level, waiting.propagate, list(waiting.handlers)
+    waiting.setLevel(logging.INFO)
+    waiting.propagate, waiting.handlers = False, [_OnScreen(chosen)]
     try:
         yield chosen
     finally:
+        waiting.setLevel(before[0])
+        waiting.propagate, waiting.handlers = before[1], before[2]
         _current.remove(chosen)
         chosen.close()

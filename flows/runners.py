@@ -168,6 +168,8 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
     if address is not None:
         return runner(address=address)
     threads = os.environ.get("OMP_NUM_THREADS")
+    # The workers' processes must not import from the current folder, which may hold anything.
+    os.environ["PYTHONSAFEPATH"] = "1"
     if kind == "ray":
         # Its start asks the internet for leave to send usage figures.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -175,9 +177,9 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
         return runner(init_kwargs={"num_cpus": count, **quiet})
     # What its parts tell each other, at the end with tracebacks, is not for our screen.
     logging.getLogger("distributed").setLevel(logging.WARNING)
+    from flows.local_dask import LocalDask
+
     # One job at a time in a process, and processes, since torch holds its own threads.
-    options: dict[str, Any] = {"n_workers": count, "threads_per_worker": 1, "processes": True}
-    options["dashboard_address"] = None
-    if threads:
-        options["env"] = {"OMP_NUM_THREADS": threads}
-    return runner(cluster_kwargs=options)
+    environment = {"OMP_NUM_THREADS": threads} if threads else {}
+    options = {"n_workers": count, "env": environment}
+    return runner(cluster_class=LocalDask, cluster_kwargs=options)

@@ -3,39 +3,37 @@
 `autoprune up` makes the limits; on a server without them, or one that is down, nobody waits. A
 slot is a lease of a minute that is renewed. Its number is also kept in the state folder together
 with the process that holds it, so that a slot of a killed process is given back by the next one
-that wants it.
+that wants it, be its lease still known to the server or not.
 """
 
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import httpx
-import psutil
+from filelock import FileLock, Timeout
 from prefect.context import FlowRunContext
 
-from autoprune.storage import write_json
-from tasks.run_files import read_object
+from tasks.slots import local_slots, notes, remove_note, unheld, write_note
 from tasks.state import State
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-# The name under which the worker's log shows progress.
-log = logging.getLogger("autoprune.run")
+# A command shows it on its screen (flows/console.py), the worker in the run's log.
+log = logging.getLogger("autoprune.turns")
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 POLL_SECONDS = 2.0
 # A server that ended by itself is started again by `autoprune up` within this time.
 OUTAGE_SECONDS = 30.0
+# A slot and its note are taken within this time.
+LOCK_SECONDS = 10.0
 LOCKED = 423
 
 
@@ -80,17 +78,38 @@ def release_dead(state: State, client: "SyncPrefectClient") -> int:
     from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
     released = 0
-    for file in _folder(state).glob("*.json"):
-        record = read_object(file)
-        if record["host"] != socket.gethostname() or _alive(record["pid"], record["created"]):
+    for note in notes(state):
+        if not note.is_here or note.is_alive:
             continue
         try:
-            client.release_concurrency_slots_with_lease(UUID(file.stem))
+            client.release_concurrency_slots_with_lease(note.lease)
             released += 1
         except (ObjectNotFound, PrefectHTTPStatusError):
-            log.info("lease %s had ended before", file.stem)
-        file.unlink(missing_ok=True)
+            log.info("lease %s had ended before", note.lease)
+        remove_note(state, note.lease)
     return released
+
+
+def free_unheld(state: State, client: "SyncPrefectClient", name: str) -> int:
+    """Give back slots of a limit that the database counts although nobody alive holds them.
+
+    Such are left where a lease was lost with the server that kept it. Only the server over this
+    state folder's own database is corrected: who works for another one is not known here.
+
+    Returns:
+        Number of slots that are free again.
+    """
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+    found = client.read_global_concurrency_limit_by_name(name)
+    with _alone(state) as alone:
+        ours = [slots for slots in local_slots(state) if slots.number == found.id]
+        lost = unheld(state, ours[0]) if ours and alone else 0
+        if lost > 0:
+            left = GlobalConcurrencyLimitUpdate(active_slots=ours[0].active - lost)
+            client.update_global_concurrency_limit(name, left)
+            log.info("a slot of the limit %r is free again: the run that held it was killed", name)
+    return lost
 
 
 def _acquire(state: State, name: str) -> UUID | None:
@@ -110,6 +129,9 @@ def _acquire(state: State, name: str) -> UUID | None:
                 if lease is not None:
                     return lease
                 freed = release_dead(state, client)
+                # Not at the first look: a slot of another project has its lease a moment later.
+                if freed == 0 and told:
+                    freed = free_unheld(state, client, name)
         except ObjectNotFound:
             return None
         except httpx.HTTPError as error:
@@ -119,7 +141,9 @@ def _acquire(state: State, name: str) -> UUID | None:
             freed = 0
         if freed == 0:
             if not told and patience > 0.0:
-                log.info("waiting: another run holds the slot of the limit %r", name)
+                log.info(
+                    "waiting: another run holds the slot of the limit %r%s", name, _who(state, name)
+                )
                 told = True
             time.sleep(POLL_SECONDS)
 
@@ -132,20 +156,39 @@ def _take(state: State, client: "SyncPrefectClient", name: str) -> UUID | None:
     """A slot and the note of who has it; None while others hold them all."""
     from prefect.exceptions import PrefectHTTPStatusError
 
-    try:
-        answer = client.increment_concurrency_slots_with_lease(
-            [name], 1, "concurrency", LEASE_SECONDS
-        )
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code != LOCKED:
-            raise
-        return None
-    lease = UUID(answer.json()["lease_id"])
-    me = psutil.Process()
-    record = {"pid": me.pid, "created": me.create_time(), "limit": name}
-    _folder(state).mkdir(parents=True, exist_ok=True)
-    write_json(_file(state, lease), record | {"host": socket.gethostname()})
+    # Together, so that nobody takes a slot without a note for one whose holder is gone.
+    with _alone(state):
+        try:
+            answer = client.increment_concurrency_slots_with_lease(
+                [name], 1, "concurrency", LEASE_SECONDS
+            )
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != LOCKED:
+                raise
+            return None
+        lease = UUID(answer.json()["lease_id"])
+        write_note(state, lease, name)
     return lease
+
+
+@contextmanager
+def _alone(state: State) -> Iterator[bool]:
+    """One process of this state folder at a time; False where another one takes too long."""
+    lock = FileLock(str(state.root / "turns.lock"))
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _who(state: State, name: str) -> str:
+    held = [str(note.pid) for note in notes(state) if note.limit == name and note.is_alive]
+    return f" (process {', '.join(held)})" if held else ""
 
 
 def _renew(lease: UUID, ended: threading.Event) -> None:
@@ -165,23 +208,4 @@ def _release(state: State, lease: UUID) -> None:
 
     with get_client(sync_client=True) as client:
         client.release_concurrency_slots_with_lease(lease)
-    _file(state, lease).unlink(missing_ok=True)
-
-
-def _folder(state: State) -> Path:
-    return state.root / "turns"
-
-
-def _file(state: State, lease: UUID) -> Path:
-    return _folder(state) / f"{lease}.json"
-
-
-def _alive(pid: int, created: float) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - created) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
+    remove_note(state, lease)

@@ -10,6 +10,8 @@ from flows.output import emit, tell
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
+    from tasks.state import State
+
 NAME = "resume"
 HELP = "go on with an interrupted search"
 DESCRIPTION = (
@@ -50,13 +52,15 @@ def run(args: argparse.Namespace) -> int:
         if lost:
             tell(f"marked as crashed: {', '.join(one.name for one in lost)}")
         if args.submit:
-            return _submit(args, api, run_id, known)
+            return _submit(args, state, api, run_id, known)
     elif args.submit:
         return _nobody()
     return search_with(args, params)
 
 
-def _submit(args: argparse.Namespace, api: str, run_id: str, known: "Sequence[FlowRun]") -> int:
+def _submit(
+    args: argparse.Namespace, state: "State", api: str, run_id: str, known: "Sequence[FlowRun]"
+) -> int:
     from autoprune.errors import UsageError
     from flows.platform.zombies import retry
 
@@ -65,7 +69,7 @@ def _submit(args: argparse.Namespace, api: str, run_id: str, known: "Sequence[Fl
             f"Prefect knows no run of the search {run_id!r}; run `autoprune resume {run_id}` "
             "without --submit"
         )
-    name, number = retry(api, known[0])
+    name, number = retry(state, api, known[0])
     page = f"{api.removesuffix('/api')}/v2/runs/flow-run/{number}"
     emit(
         args,

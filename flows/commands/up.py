@@ -1,6 +1,7 @@
 """``autoprune up``: servers, worker and deployments."""
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Bring everything up, say where it is, and stay until Ctrl-C."""
     from flows.api_server import set_prefect_environment
     from flows.platform.launch import Platform
+    from flows.platform.login import login_file
     from flows.platform.pools import chosen_pool
     from tasks.state import State, without_login
 
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             "prefect": without_login(platform.api.removesuffix("/api")),
             "prefect_api": without_login(platform.api),
             "mlflow": without_login(platform.mlflow),
+            "login": str(login_file(state)) if login_file(state).exists() else None,
             "pool": pool,
             "started": started,
             "state": str(state.root),
@@ -108,9 +111,12 @@ def _closing(record: dict[str, Any], detach: bool) -> str:
     page = record["prefect"]
     stop = "autoprune down" if detach or not record["started"] else "Ctrl-C here"
     search = deployment_name("manual", record["pool"])
+    login = record["login"]
+    # The password itself stays off the screen, which is shared, recorded and scrolled back.
+    asked = (("login", f"cat {shlex.quote(login)}"),) if login else ()
     return "\n".join(
         (
-            pairs(("Prefect", page), ("MLflow", record["mlflow"]), ("stop", stop)),
+            pairs(("Prefect", page), ("MLflow", record["mlflow"]), *asked, ("stop", stop)),
             f"next  open {page}/v2/deployments and run search/{search}, or: autoprune search",
         )
     )

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from flows.checks import Finding
 from flows.platform import services
+from flows.platform.login import AUTH_VARIABLE, login_of, mlflow_login_of
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
 from flows.platform.pools import POOL, chosen_pool
-from flows.platform.processes import Register
+from flows.platform.processes import register_of
+from tasks.slots import local_slots, unheld
 from tasks.state import State, without_login
 
 if TYPE_CHECKING:
@@ -25,31 +27,43 @@ def platform_findings(state: State) -> list[Finding]:
     api, prefect = _prefect(state)
     found = [prefect, _mlflow(state)]
     if api and prefect.ok:
-        with client_of(api) as client:
+        with client_of(api, login_of(state, api)) as client:
             found += [*_worker(client, chosen_pool(state)), *_slots(client), _rule(client)]
-    return found
+    return [*found, *_lost(state)]
+
+
+def _lost(state: State) -> Iterator[Finding]:
+    """Slots of killed runs in this folder's own database, whether its server runs or not."""
+    lost = [(slots, unheld(state, slots)) for slots in local_slots(state)]
+    words = ", ".join(f"{slots.name} {count} of {slots.limit}" for slots, count in lost if count)
+    if words:
+        mend = "run any command that prunes or measures: it gives the slot back within seconds"
+        yield Finding("lost slots", False, f"held by runs that were killed: {words}", mend)
 
 
 def _prefect(state: State) -> tuple[str, Finding]:
     own = os.environ.get("PREFECT_API_URL", "")
-    known = Register(services.register_file(state)).read().get("prefect")
+    known = register_of(state).read().get("prefect")
     api = own or (known.url if known else "")
     if not api:
         return "", Finding("prefect", True, f"no server; commands run alone; `{UP}` starts one")
     page = without_login(services.prefect_page(api))
-    if services.prefect_answers(api):
+    if services.prefect_answers(api, login_of(state, api)):
         return api, Finding("prefect", True, f"server answers at {page}")
+    if services.prefect_is_at(api):
+        mend = f"set {AUTH_VARIABLE} to its login" if own else f"autoprune down, then {UP}"
+        return api, Finding("prefect", False, f"server at {page} refuses the login", mend)
     mend = "start it or unset PREFECT_API_URL" if own else f"autoprune down, then {UP}"
     return api, Finding("prefect", False, f"server at {page} gives no answer", mend)
 
 
 def _mlflow(state: State) -> Finding:
     own = state.tracking_uri if state.tracking_uri.startswith("http") else ""
-    known = Register(services.register_file(state)).read().get("mlflow")
+    known = register_of(state).read().get("mlflow")
     url = own or (known.url if known else "")
     if not url:
         return Finding("mlflow", True, f"no server; records go to the file; `{UP}` shows them")
-    if services.mlflow_answers(url):
+    if services.mlflow_answers(url, mlflow_login_of(state, url)):
         return Finding("mlflow", True, f"server answers at {without_login(url)}")
     mend = "start it or unset MLFLOW_TRACKING_URI" if own else f"autoprune down, then {UP}"
     return Finding("mlflow", False, f"server at {without_login(url)} gives no answer", mend)

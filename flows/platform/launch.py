@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.api_server import log_tail
 from flows.platform import orders, processes, services
+from flows.platform.login import login_of, mlflow_login_of
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.processes import Register, Running
 from flows.platform.services import Service
@@ -54,7 +55,7 @@ class Platform:
     @property
     def register(self) -> Register:
         """What this state folder's commands started."""
-        return Register(services.register_file(self.state))
+        return processes.register_of(self.state)
 
     def up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         """Start what is missing, prepare the server, deploy.
@@ -87,10 +88,11 @@ class Platform:
         for service in waiting:
             if service is not None:
                 self._await(service)
-        made = orders.prepare_server(self.api, self.pool)
+        login = login_of(self.state, self.api)
+        made = orders.prepare_server(self.api, self.pool, login)
         for line in made.made:
             self.say(f"made: {line}")
-        count, fresh = orders.deploy_all(self.api, self.pool)
+        count, fresh = orders.deploy_all(self.api, self.pool, login)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
         remember_pool(self.state, self.pool)
         self._worker(alive.get("worker"), runs)
@@ -150,10 +152,11 @@ class Platform:
         port = wanted or services.PREFECT_PORT
         own = os.environ.get("PREFECT_API_URL")
         if own:
-            if not services.prefect_answers(own):
+            if not services.prefect_answers(own, login_of(self.state, own)):
                 raise PrerequisiteError(
                     f"PREFECT_API_URL is {without_login(own)}, but no Prefect server answers "
-                    "there; start it, or unset the variable to have one started here"
+                    "there, or it takes no login as in PREFECT_API_AUTH_STRING; start it, set its "
+                    "login, or unset PREFECT_API_URL to have one started here"
                 )
             self.say(f"Prefect server: {without_login(own)} of PREFECT_API_URL is used")
             if wanted:
@@ -161,13 +164,16 @@ class Platform:
             self.api = own
             return None
         if known is not None:
-            self._require_answer(known, "Prefect server", services.prefect_answers)
+            login = login_of(self.state, known.url)
+            self._require_answer(
+                known, "Prefect server", lambda url: services.prefect_answers(url, login)
+            )
             self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
             self._without_effect("--prefect-port", wanted, _port_of(known.url))
             self.api = known.url
             return None
         service = services.prefect_server(self.state, port)
-        self._start(service, port, "--prefect-port", services.prefect_answers(service.url))
+        self._start(service, port, "--prefect-port", services.prefect_is_at(service.url))
         self.api = service.url
         return service
 
@@ -175,10 +181,12 @@ class Platform:
         port = wanted or services.MLFLOW_PORT
         own = self.state.tracking_uri
         if own.startswith(("http://", "https://")):
-            if not services.mlflow_answers(own):
+            if not services.mlflow_answers(own, mlflow_login_of(self.state, own)):
                 raise PrerequisiteError(
                     f"MLFLOW_TRACKING_URI is {without_login(own)}, but no MLflow server answers "
-                    "there; start it, or unset the variable to have one started here"
+                    "there, or it takes no login as in MLFLOW_TRACKING_USERNAME and "
+                    "MLFLOW_TRACKING_PASSWORD; start it, set its login, or unset "
+                    "MLFLOW_TRACKING_URI to have one started here"
                 )
             self.say(f"MLflow server: {without_login(own)} of MLFLOW_TRACKING_URI is used")
             if wanted:
@@ -186,7 +194,10 @@ class Platform:
             self.mlflow = own
             return None
         if known is not None:
-            self._require_answer(known, "MLflow server", services.mlflow_answers)
+            login = mlflow_login_of(self.state, known.url)
+            self._require_answer(
+                known, "MLflow server", lambda url: services.mlflow_answers(url, login)
+            )
             self.say(f"MLflow server: runs already at {known.url}")
             self._without_effect("--mlflow-port", wanted, _port_of(known.url))
             self.mlflow = known.url
@@ -194,7 +205,7 @@ class Platform:
         service = services.mlflow_server(self.state, port)
         # Two creators of one database collide, so it is made before the server opens it.
         self._experiment()
-        self._start(service, port, "--mlflow-port", services.mlflow_answers(service.url))
+        self._start(service, port, "--mlflow-port", services.mlflow_is_at(service.url))
         self.mlflow = service.url
         return service
 
@@ -248,12 +259,13 @@ class Platform:
             self._without_effect("--runs", runs, int(limit) if limit else None)
             return
         begun = time.time()
-        service = services.worker(self.state, self.api, runs or services.RUNS, self.pool)
+        login = login_of(self.state, self.api)
+        service = services.worker(self.state, self.api, runs or services.RUNS, self.pool, login)
         self._launch(service)
         self._until(service, lambda: self._worker_seen(begun))
 
     def _worker_seen(self, since: float) -> bool:
-        with orders.client_of(self.api) as client:
+        with orders.client_of(self.api, login_of(self.state, self.api)) as client:
             found = client.read_workers_for_work_pool(self.pool)
         beats = [w.last_heartbeat_time for w in found if w.name == services.worker_name()]
         return any(beat is not None and beat.timestamp() >= since - 1.0 for beat in beats)
@@ -265,7 +277,7 @@ class Platform:
             holder = processes.port_holder(port)
             what = f"another {service.title}" if answers else "another program"
             variable = "PREFECT_API_URL" if service.name == "prefect" else "MLFLOW_TRACKING_URI"
-            use = f"; to use that one set {variable}={service.url}" if answers else ""
+            use = f"; to use that one set {variable}={service.url} and its login" if answers else ""
             raise UsageError(
                 f"port {port} is taken by {what}{f' ({holder})' if holder else ''}, which was not "
                 f"started from {self.state.root}; choose a free port with {option} NUMBER{use}"
@@ -273,11 +285,11 @@ class Platform:
         self._launch(service)
 
     def _launch(self, service: Service) -> None:
-        log = services.folder(self.state) / f"{service.name}.log"
+        log = processes.folder(self.state) / f"{service.name}.log"
         self.say(f"{service.title}: starting (log: {log})")
         self._begun[service.name] = time.monotonic()
         running = processes.start(
-            service.command, service.environment, Path.cwd(), log, service.url
+            service.command, service.environment, service.folder, log, service.url
         )
         self.started[service.name] = running
         self._services[service.name] = service
@@ -285,7 +297,7 @@ class Platform:
 
     def _await(self, service: Service) -> None:
         ready = {"prefect": services.prefect_answers, "mlflow": services.mlflow_answers}
-        self._until(service, lambda: ready[service.name](service.url))
+        self._until(service, lambda: ready[service.name](service.url, service.login))
 
     def _until(self, service: Service, ready: Callable[[], bool]) -> None:
         running, begun = self.started[service.name], self._begun[service.name]
@@ -315,7 +327,7 @@ def bring_down(state: State, say: Say) -> list[str]:
 
     Runs that the worker holds are ended with it; their searches go on when they are rerun.
     """
-    register = Register(services.register_file(state))
+    register = processes.register_of(state)
     with changing(state):
         alive = register.read()
         for name in sorted(alive, key=lambda name: name != "worker"):
@@ -336,7 +348,7 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
     Raises:
         Busy: If another one takes too long.
     """
-    place = services.folder(state)
+    place = processes.folder(state)
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(place / "up.lock"))
     patience = START_SECONDS if seconds is None else seconds

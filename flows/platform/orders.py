@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
+from flows.platform.environment import client_environment
+from flows.platform.login import AUTH_VARIABLE
 from flows.platform.pools import POOL, deployment_name, prepare_pool
 from tasks.state import without_login
 
@@ -45,16 +47,22 @@ class Orders:
 
 
 @contextmanager
-def client_of(api: str) -> "Iterator[SyncPrefectClient]":
-    """A client of the API at this address, whatever this process was told before."""
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def client_of(api: str, login: str = "") -> "Iterator[SyncPrefectClient]":
+    """A client of the API at this address, whatever this process used before.
 
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    Args:
+        api: The address.
+        login: ``name:password``; empty: that of ``PREFECT_API_AUTH_STRING``, if any.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    settings = {PREFECT_API_URL: api} | ({PREFECT_API_AUTH_STRING: login} if login else {})
+    with temporary_settings(settings), get_client(sync_client=True) as client:
         yield client
 
 
-def prepare_server(api: str, pool: str = POOL) -> Orders:
+def prepare_server(api: str, pool: str = POOL, login: str = "") -> Orders:
     """Create what is missing; what a user changed stays changed.
 
     Relative paths in a form refer to the folder that the worker was started in, so that machines
@@ -63,13 +71,15 @@ def prepare_server(api: str, pool: str = POOL) -> Orders:
     Args:
         api: Address of the Prefect API.
         pool: Name of the work pool.
+        login: At the API; see :func:`client_of`.
 
     Raises:
         PrerequisiteError: If the pool is there but paused, or its folder is not on this machine.
     """
     orders = Orders()
-    with client_of(api) as client:
-        orders.note(f"work pool {pool}", made=prepare_pool(client, pool))
+    with client_of(api, login) as client:
+        prepared = prepare_pool(client, pool)
+        orders.note(prepared or f"work pool {pool}", made=bool(prepared))
         for name, limit in LIMITS.items():
             orders.note(f"concurrency limit {name}", made=_limit(client, name, limit))
         orders.note("zombie automation", made=_zombie_rule(client))
@@ -158,12 +168,13 @@ def deployments_text(pool: str) -> str:
     return str(yaml.safe_dump(sheet, sort_keys=False))
 
 
-def deploy_all(api: str, pool: str = POOL) -> tuple[int, bool]:
+def deploy_all(api: str, pool: str = POOL, login: str = "") -> tuple[int, bool]:
     """Deploy every flow of ``prefect.yaml`` unless the server has this very file already.
 
     Args:
         api: Address of the Prefect API.
         pool: The work pool that runs them.
+        login: At the API; see :func:`client_of`.
 
     Returns:
         Number of deployments, and whether they were written now.
@@ -175,27 +186,33 @@ def deploy_all(api: str, pool: str = POOL) -> tuple[int, bool]:
     text = deployments_text(pool)
     digest = digest_json({"file": text})[:16]
     count = text.count("entrypoint:")
-    with client_of(api) as client:
+    with client_of(api, login) as client:
         known = client.read_variable_by_name(_deployed_variable(pool))
         if known is not None and known.value == digest and _deployed(client, pool) >= count:
             return count, False
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(text, encoding="utf-8")
-        _deploy(api, file)
-    with client_of(api) as client:
+        _deploy(api, file, login)
+    with client_of(api, login) as client:
         _remember(client, _deployed_variable(pool), digest)
     return count, True
 
 
-def _deploy(api: str, file: Path) -> None:
-    command = (sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all")
+def _deploy(api: str, file: Path, login: str) -> None:
+    command = (sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all")
     given = deployments_file()
+    environment = client_environment(os.environ) | {
+        "PREFECT_API_URL": api,
+        "NO_COLOR": "1",
+        "PREFECT_CLI_WRAP_LINES": "0",
+    }
+    if login:
+        environment[AUTH_VARIABLE] = login
     try:
         done = subprocess.run(
             (*command, "--prefect-file", str(file)),
-            env=os.environ
-            | {"PREFECT_API_URL": api, "NO_COLOR": "1", "PREFECT_CLI_WRAP_LINES": "0"},
+            env=environment,
             cwd=given.parent,
             capture_output=True,
             text=True,

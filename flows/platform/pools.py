@@ -4,6 +4,7 @@ A folder remembers the pool that `autoprune up --pool` gave it. Projects with po
 share a server: their deployments, runs and workers have different names.
 """
 
+import copy
 import os
 import re
 import sys
@@ -26,7 +27,9 @@ WORKERS_FOLDER = "."
 # Prefect's own way starts a helper process for every run, and when the run is cancelled another one
 # that imports Prefect and the flow to look for hooks: seconds during which the run is not yet
 # called Cancelled. With a command of its own a run is one process, and the worker looks itself.
-COMMAND = "python3 -m prefect.engine"
+# The current folder, which may hold anybody's files, is not on its import path.
+COMMAND = "python3 -P -m prefect.engine"
+EARLIER_COMMANDS = ("python3 -m prefect.engine",)
 
 
 def chosen_pool(state: State, asked: str | None = None) -> str:
@@ -70,16 +73,16 @@ def worker_path(path: str | None) -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), *([path] if path else [])])
 
 
-def prepare_pool(client: "SyncPrefectClient", pool: str) -> bool:
-    """Make the pool unless it is there; what a user changed stays changed.
+def prepare_pool(client: "SyncPrefectClient", pool: str) -> str:
+    """Make the pool unless it is there, and close it: see :func:`closed`.
 
     Returns:
-        Whether it was made now.
+        What was made or changed now, in words; empty if nothing was.
 
     Raises:
         PrerequisiteError: If it is there but paused, or its folder is not on this machine.
     """
-    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
@@ -87,65 +90,75 @@ def prepare_pool(client: "SyncPrefectClient", pool: str) -> bool:
         found = client.read_work_pool(pool)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
-        _default(template, "working_dir", WORKERS_FOLDER)
-        _default(template, "command", COMMAND)
         client.create_work_pool(
             WorkPoolCreate(
                 name=pool,
                 type="process",
-                base_job_template=template,
+                base_job_template=closed(template),
                 description="Made by `autoprune up`: one process a run, on the worker's machine",
             )
         )
-        return True
+        return f"work pool {pool}"
     if found.is_paused:
         raise PrerequisiteError(
             f"the work pool {pool!r} is paused, so no run would start; resume it with "
             f"`prefect work-pool resume {pool}` or in the UI, then run `autoprune up` again"
         )
-    if found.type == "process":
-        require_folder(found.base_job_template, pool)
-        _hasten(client, pool, found.base_job_template)
-    return False
+    if found.type != "process":
+        return ""
+    template = closed(found.base_job_template)
+    require_folder(template, pool)
+    if template == found.base_job_template:
+        return ""
+    client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
+    return f"work pool {pool}: command, environment and folder are no longer a run's to choose"
+
+
+def closed(template: Mapping[str, Any]) -> dict[str, Any]:
+    """A base job template that takes neither command nor environment nor folder from a run.
+
+    Whoever may start a run would otherwise run any program as the worker's user. What a user of
+    the pool set as the default of command or folder becomes its fixed value. An environment is
+    left out altogether: Prefect adds a run's variables to any that stands there. Other variables
+    that nobody declared are refused.
+
+    Args:
+        template: The template of a pool of type ``process``.
+    """
+    found = copy.deepcopy(dict(template))
+    job = found.setdefault("job_configuration", {})
+    variables = found.setdefault("variables", {})
+    fields = variables.setdefault("properties", {})
+    for name, usual in (("command", COMMAND), ("working_dir", WORKERS_FOLDER)):
+        default = fields.pop(name, {}).get("default")
+        value = job.get(name)
+        kept = default if value is None or "{{" in str(value) else value
+        job[name] = usual if not kept or kept in EARLIER_COMMANDS else kept
+    fields.pop("env", None)
+    job.pop("env", None)
+    variables["additionalProperties"] = False
+    if "required" in variables:
+        variables["required"] = [name for name in variables["required"] if name in fields]
+    return found
 
 
 def require_folder(template: Mapping[str, Any], pool: str = POOL) -> None:
     """See that the folder in which a pool starts its runs is on this machine.
 
     Args:
-        template: The pool's base job template.
+        template: The pool's base job template, closed.
         pool: Its name.
 
     Raises:
         PrerequisiteError: If it is not.
     """
-    working = template.get("variables", {}).get("properties", {}).get("working_dir", {})
-    chosen = working.get("default")
-    if chosen and not Path(chosen).is_dir():
+    chosen = template["job_configuration"]["working_dir"]
+    if not Path(chosen).is_dir():
         raise PrerequisiteError(
             f"the work pool {pool!r} starts its runs in {chosen}, which is no folder of this "
             f"machine, so none would start here; set its working directory to {WORKERS_FOLDER!r} "
             "(each worker's own folder) in the Prefect UI, then run `autoprune up` again"
         )
-
-
-def _hasten(client: "SyncPrefectClient", pool: str, template: dict[str, Any]) -> None:
-    """Give a pool that an earlier version made the command; one of a user's own stays."""
-    from prefect.client.schemas.actions import WorkPoolUpdate
-
-    if (
-        template.get("variables", {})
-        .get("properties", {})
-        .get("command", {"default": "?"})
-        .get("default")
-    ):
-        return
-    _default(template, "command", COMMAND)
-    client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
-
-
-def _default(template: dict[str, Any], variable: str, value: str) -> None:
-    template["variables"]["properties"][variable]["default"] = value
 
 
 def _file(state: State) -> Path:

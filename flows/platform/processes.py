@@ -13,6 +13,7 @@ import psutil
 
 from autoprune.storage import write_json
 from tasks.run_files import read_object
+from tasks.state import State
 
 # A pid is used again after a while; the start time tells two processes of one pid apart.
 SAME_START_SECONDS = 1.0
@@ -80,6 +81,16 @@ class Register:
             write_json(self.file, records)
         else:
             self.file.unlink(missing_ok=True)
+
+
+def folder(state: State) -> Path:
+    """Where the platform keeps its register, its login and its logs."""
+    return state.root / "platform"
+
+
+def register_of(state: State) -> Register:
+    """What this state folder's commands started."""
+    return Register(folder(state) / "services.json")
 
 
 def start(

@@ -7,10 +7,18 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.platform.environment import (
+    mlflow_server_environment,
+    prefect_server_environment,
+    worker_environment,
+)
+from flows.platform.login import AUTH_VARIABLE, basic, own_login
 from flows.platform.pools import POOL, worker_path
+from flows.platform.processes import folder
+from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
 from tasks.state import HOME_VARIABLE, State
 
 PREFECT_PORT = 4200
@@ -18,6 +26,9 @@ MLFLOW_PORT = 5000
 # Runs that a worker takes at once.
 RUNS = 4
 HEARTBEAT_SECONDS = 30
+SERVE = ("-P", "-m", "flows.platform.serve")
+# In memory, as is the default, a restart forgets who holds a slot, and it is held for ever.
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 # Set for commands, whose screen is their own; a server and a worker have a log file.
 QUIET = (
     "PREFECT_LOGGING_LEVEL",
@@ -43,6 +54,8 @@ class Service:
         environment: Its whole environment.
         url: Address for the API's users; of the worker, the API that it takes runs from.
         page: Address for people.
+        folder: Where it is started: a server not in the user's, whose files are settings to it.
+        login: ``name:password`` that it asks for.
     """
 
     name: str
@@ -51,51 +64,58 @@ class Service:
     environment: Mapping[str, str]
     url: str = ""
     page: str = ""
-
-
-def folder(state: State) -> Path:
-    """Where the platform keeps its register and logs."""
-    return state.root / "platform"
-
-
-def register_file(state: State) -> Path:
-    """The file that names what was started."""
-    return folder(state) / "services.json"
+    folder: Path = Path()
+    login: str = field(default="", repr=False)
 
 
 def prefect_server(state: State, port: int) -> Service:
     """The Prefect server on this machine, with its database in the state folder."""
     url = f"http://127.0.0.1:{port}/api"
-    environment = _environment(state) | {
+    login = own_login(state)
+    environment = _environment(state, prefect_server_environment(os.environ)) | {
         # A UI on another port than 4200 asks 4200 unless it is told.
         "PREFECT_SERVER_UI_API_URL": url,
-        "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-        # In memory, as is the default, a restart forgets who holds a slot, and it is held for ever.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
-            "prefect.server.concurrency.lease_storage.filesystem"
-        ),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
+        PREFECT_AUTH_VARIABLE: login,
     }
-    environment.pop("PREFECT_API_URL", None)
-    words = ("-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    words = (*SERVE, "prefect", "--port", str(port))
     return Service(
-        "prefect", "Prefect server", (sys.executable, *words), environment, url, prefect_page(url)
+        "prefect",
+        "Prefect server",
+        (sys.executable, *words),
+        environment,
+        url,
+        prefect_page(url),
+        folder(state),
+        login,
     )
 
 
 def mlflow_server(state: State, port: int) -> Service:
     """The MLflow server on this machine, over the same SQLite file that searches write to."""
     url = f"http://127.0.0.1:{port}"
-    words = ("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port))
-    stores = ("--backend-store-uri", state.tracking_uri)
-    places = ("--default-artifact-root", state.artifacts.as_uri(), "--workers", "1")
-    environment = _environment(state) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    command = (sys.executable, *words, *stores, *places)
-    return Service("mlflow", "MLflow server", command, environment, url, url)
+    login = own_login(state)
+    words = (*SERVE, "mlflow", "--port", str(port), "--backend-store-uri", state.tracking_uri)
+    places = ("--default-artifact-root", state.artifacts.as_uri())
+    environment = _environment(state, mlflow_server_environment(os.environ)) | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        MLFLOW_AUTH_VARIABLE: login,
+    }
+    command = (sys.executable, *words, *places)
+    return Service("mlflow", "MLflow server", command, environment, url, url, folder(state), login)
 
 
-def worker(state: State, api: str, limit: int, pool: str = POOL) -> Service:
-    """The worker that runs deployments, one process a run, in this folder and this state."""
-    environment = _environment(state) | {
+def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = "") -> Service:
+    """The worker that runs deployments, one process a run, in this folder and this state.
+
+    Args:
+        state: The state folder.
+        api: Where it takes runs from.
+        limit: Runs at once.
+        pool: Whose runs it takes.
+        login: At the API; empty where it asks for none.
+    """
+    environment = _environment(state, worker_environment(os.environ)) | {
         "PREFECT_API_URL": api,
         "PATH": worker_path(os.environ.get("PATH")),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -103,7 +123,9 @@ def worker(state: State, api: str, limit: int, pool: str = POOL) -> Service:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    words = ("-m", "prefect", "worker", "start", "--pool", pool, "--name", worker_name())
+    if login:
+        environment[AUTH_VARIABLE] = login
+    words = ("-P", "-m", "prefect", "worker", "start", "--pool", pool, "--name", worker_name())
     return Service(
         "worker",
         "worker",
@@ -123,19 +145,31 @@ def prefect_page(api: str) -> str:
     return api.removesuffix("/api")
 
 
-def prefect_answers(api: str) -> bool:
-    """Whether a Prefect API is healthy at this address."""
-    return _get(f"{api}/health") == "true" and bool(_get(f"{api}/admin/version"))
+def prefect_is_at(api: str) -> bool:
+    """Whether a Prefect API is at this address, whoever may use it."""
+    return _get(f"{api}/health") == "true"
 
 
-def mlflow_answers(url: str) -> bool:
-    """Whether an MLflow server is healthy at this address."""
-    return _get(f"{url}/health") == "OK" and bool(_get(f"{url}/version"))
+def mlflow_is_at(url: str) -> bool:
+    """Whether an MLflow server is at this address, whoever may use it."""
+    return _get(f"{url}/health") == "OK"
 
 
-def _get(url: str) -> str:
+def prefect_answers(api: str, login: str = "") -> bool:
+    """Whether a Prefect API is healthy at this address and takes this login."""
+    return prefect_is_at(api) and bool(_get(f"{api}/admin/version", login))
+
+
+def mlflow_answers(url: str, login: str = "") -> bool:
+    """Whether an MLflow server is healthy at this address and takes this login."""
+    return mlflow_is_at(url) and bool(_get(f"{url}/version", login))
+
+
+def _get(url: str, login: str = "") -> str:
+    headers = {"Authorization": basic(login)} if login else {}
+    request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(url, timeout=3.0) as response:
+        with urllib.request.urlopen(request, timeout=3.0) as response:
             text = str(response.read(1000).decode("utf-8", "replace")).strip()
     except (urllib.error.URLError, OSError, ValueError):
         return ""
@@ -145,9 +179,9 @@ def _get(url: str) -> str:
         return text
 
 
-def _environment(state: State) -> dict[str, str]:
-    """Ours, with what the programs need; a user's own choice stays."""
-    environment = dict(os.environ)
+def _environment(state: State, chosen: Mapping[str, str]) -> dict[str, str]:
+    """The chosen variables, with what the programs need; a user's own choice stays."""
+    environment = dict(chosen)
     for name in QUIET:
         environment.pop(name, None)
     wanted = OFFLINE | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
@@ -155,4 +189,6 @@ def _environment(state: State) -> dict[str, str]:
         environment.setdefault(name, value)
     environment[HOME_VARIABLE] = str(state.root)
     environment["PREFECT_HOME"] = str(state.prefect)
+    # A file of the current folder must not name another one: it may name code to run.
+    environment["PREFECT_LOGGING_CONFIG_PATH"] = str(state.prefect / "logging.yml")
     return environment

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError
 from flows.params import SearchParams, checked
+from flows.platform.login import login_of
 from flows.platform.orders import client_of
 from flows.platform.pools import chosen_pool
 from tasks.run_files import RunFiles
@@ -54,7 +55,7 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
             f"the search {run_id!r} is being worked on by another process; watch it in the Prefect "
             "UI or wait, then run this again"
         )
-    with client_of(api) as client:
+    with client_of(api, login_of(state, api)) as client:
         found = [run for run in _flow_runs(client, run_id) if _of_this_folder(client, run, state)]
         for flow_run in found:
             left = starting_seconds(state, run_id, flow_run)
@@ -98,8 +99,13 @@ def starting_seconds(state: State, run_id: str, flow_run: "FlowRun") -> float:
     return max(0.0, STARTING_SECONDS - age)
 
 
-def retry(api: str, flow_run: "FlowRun") -> tuple[str, str]:
+def retry(state: State, api: str, flow_run: "FlowRun") -> tuple[str, str]:
     """Hand a finished flow run, or the nightly run around it, back to its worker.
+
+    Args:
+        state: The state folder.
+        api: Address of the Prefect API.
+        flow_run: The run.
 
     Returns:
         Name and id of the run that will start.
@@ -109,7 +115,7 @@ def retry(api: str, flow_run: "FlowRun") -> tuple[str, str]:
     """
     from prefect.states import AwaitingRetry
 
-    with client_of(api) as client:
+    with client_of(api, login_of(state, api)) as client:
         outer = _parent(client, flow_run) or flow_run
         if outer.deployment_id is None:
             raise AutopruneError(

@@ -110,7 +110,7 @@ def test_options_that_come_too_late_are_named(
     platform: Platform, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr(services, "prefect_answers", lambda _url: True)
+    monkeypatch.setattr(services, "prefect_answers", lambda *_: True)
     try:
         known = platform.started["prefect"]
         server = Running(known.pid, known.created, "http://127.0.0.1:4200/api", known.log)
@@ -139,7 +139,7 @@ def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
             return None
 
     @contextmanager
-    def nobody(_api: str) -> Iterator[Nothing]:
+    def nobody(_api: str, _login: str) -> Iterator[Nothing]:
         yield Nothing()
 
     monkeypatch.setattr(orders, "client_of", nobody)
@@ -150,7 +150,7 @@ def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
 
 def test_a_pool_whose_folder_is_another_machine_s_is_named(tmp_path: Path) -> None:
     def template(folder: str | None) -> dict[str, Any]:
-        return {"variables": {"properties": {"working_dir": {"default": folder}}}}
+        return pools.closed({"variables": {"properties": {"working_dir": {"default": folder}}}})
 
     for fine in (pools.WORKERS_FOLDER, str(tmp_path), None):
         pools.require_folder(template(fine))

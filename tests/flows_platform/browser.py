@@ -96,6 +96,12 @@ class Browser:
 
         waiting.until(click, text)
 
+    def log_in(self, login: str) -> None:
+        """Type the login into Prefect's own form for it."""
+        box = self._find("//input[@type='password']")
+        box.send_keys(login)
+        self.press("Login")
+
     def picture(self, path: Path) -> None:
         """Keep what is seen as a PNG."""
         self.driver.save_screenshot(str(path))

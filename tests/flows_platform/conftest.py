@@ -13,6 +13,14 @@ import pytest
 from platform_live import START_SECONDS, STOP_SECONDS, Live, free_port
 from tiny_subject import tiny_subject
 
+# What a user's shell may hold; see test_login.py.
+KEYS = {
+    "OPENAI_API_KEY": "sk-of-the-designer",
+    "SOME_OTHER_TOKEN": "of-another-program",
+    "STORE_LOGIN": "name:word",
+    "AUTOPRUNE_WORKER_ENV": "STORE_LOGIN",
+}
+
 
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
@@ -26,7 +34,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         found.process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *words],
             cwd=folder,
-            env=found.environment(),
+            env=found.environment(**KEYS),
             stdout=stream,
             stderr=stream,
             start_new_session=True,

@@ -4,8 +4,17 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.platform.login import own_login
+from flows.platform.orders import client_of
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
@@ -38,11 +47,40 @@ class Live:
     def api(self) -> str:
         return f"http://127.0.0.1:{self.prefect}/api"
 
+    @property
+    def tracking(self) -> str:
+        return f"http://127.0.0.1:{self.mlflow}"
+
+    @property
+    def state(self) -> State:
+        return State(self.folder / "state")
+
+    @property
+    def login(self) -> str:
+        """``name:password`` of both servers."""
+        return own_login(self.state)
+
+    def client(self) -> "AbstractContextManager[SyncPrefectClient]":
+        """A client of the Prefect server."""
+        return client_of(self.api, self.login)
+
+    def logins(self) -> dict[str, str]:
+        """Variables with which another project uses these servers."""
+        name, _, password = self.login.partition(":")
+        return {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_API_AUTH_STRING": self.login,
+            "MLFLOW_TRACKING_URI": self.tracking,
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        }
+
     def environment(self, **more: str) -> dict[str, str]:
         clean = {
             name: value
             for name, value in os.environ.items()
-            if name not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_LOGGING_LEVEL")
+            if not name.startswith(("PREFECT_API_", "MLFLOW_TRACKING_"))
+            and name != "PREFECT_LOGGING_LEVEL"
         }
         return clean | {"AUTOPRUNE_HOME": str(self.folder / "state")} | more
 

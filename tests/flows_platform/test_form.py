@@ -9,8 +9,6 @@ import pytest
 from platform_live import Live
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
-from flows.platform.orders import client_of
-
 WAIT_SECONDS = 240.0
 FIELDS = {
     "Samples": "4",
@@ -31,11 +29,13 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
         pytest.skip("chromium and chromedriver are not installed")
     from browser import browser
 
-    with client_of(live.api) as client:
+    with live.client() as client:
         manual = client.read_deployment_by_name("search/manual")
     with browser(height=1600) as page:
         address = f"http://127.0.0.1:{live.prefect}/v2/deployments/deployment/{manual.id}/run"
-        page.open(address, "Sparsity")
+        page.open(address, "Login")
+        page.log_in(live.login)
+        page.see("Sparsity")
         page.fill("Model", str(tiny_folder))
         page.fill("Corpus", str(tiny_folder / "text.txt"))
         page.choose("Designer", "genetic")
@@ -61,6 +61,6 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
 
 
 def _runs(live: Live) -> list[Any]:
-    with client_of(live.api) as client:
+    with live.client() as client:
         named = FlowRunFilter(name=FlowRunFilterName(any_=["search-by-hand"]))
         return list(client.read_flow_runs(flow_run_filter=named))

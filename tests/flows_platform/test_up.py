@@ -16,70 +16,78 @@ from mlflow import MlflowClient
 from platform_live import Live
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.workers.process import ProcessWorker
 
 from autoprune.search.search import Search
 from flows.platform.health import platform_findings
-from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
+from flows.platform.orders import LIMITS, ZOMBIE_RULE
 from flows.platform.pools import COMMAND, POOL, prepare_pool
-from flows.platform.processes import Register
-from flows.platform.services import mlflow_answers, prefect_answers, register_file
+from flows.platform.processes import register_of
+from flows.platform.services import mlflow_answers, prefect_answers
 from tasks.state import State
 
 WAIT_SECONDS = 180.0
 
 
 def deployment(live: Live, name: str) -> Any:
-    with client_of(live.api) as client:
+    with live.client() as client:
         return client.read_deployment_by_name(name)
 
 
 def state_of(live: Live, number: Any) -> Any:
-    with client_of(live.api) as client:
+    with live.client() as client:
         return client.read_flow_run(number).state
 
 
 def test_everything_is_made_and_deployed(live: Live) -> None:
-    assert prefect_answers(live.api) and mlflow_answers(f"http://127.0.0.1:{live.mlflow}")
-    with client_of(live.api) as client:
+    assert prefect_answers(live.api, live.login) and mlflow_answers(live.tracking, live.login)
+    with live.client() as client:
         for name, limit in LIMITS.items():
             assert client.read_global_concurrency_limit_by_name(name).limit == limit
         (rule,) = client.read_automations_by_name(ZOMBIE_RULE)
         assert rule.enabled
         pool = client.read_work_pool(POOL)
         # The folder of the worker, on whatever machine: no machine's path.
-        fields = pool.base_job_template["variables"]["properties"]
-        assert fields["working_dir"]["default"] == "." and fields["command"]["default"] == COMMAND
+        job = pool.base_job_template["job_configuration"]
+        assert job["working_dir"] == "." and job["command"] == COMMAND
         names = {each.name for each in client.read_deployments(limit=50)}
     assert {"nightly", "manual"} <= names
     (schedule,) = deployment(live, "nightly/nightly").schedules
     assert schedule.active and schedule.schedule.timezone == "Europe/Berlin"
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, COMMAND), ("nice prefect", "nice prefect")])
-def test_a_pool_of_an_earlier_version_gets_the_command_and_a_users_own_stays(
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(None, COMMAND), ("python3 -m prefect.engine", COMMAND), ("nice prefect", "nice prefect")],
+)
+def test_a_pool_of_an_earlier_version_is_closed_and_a_users_own_command_stays(
     live: Live, before: str | None, after: str
 ) -> None:
-    def command(client: Any) -> Any:
-        return client.read_work_pool(POOL).base_job_template["variables"]["properties"]["command"]
-
-    with client_of(live.api) as client:
-        template = client.read_work_pool(POOL).base_job_template
-        for value, kept in ((before, after), (COMMAND, COMMAND)):
-            template["variables"]["properties"]["command"]["default"] = value
-            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+    with live.client() as client:
+        fresh = client.read_work_pool(POOL).base_job_template
+        template = ProcessWorker.get_default_base_job_template()
+        template["variables"]["properties"]["command"]["default"] = before
+        template["variables"]["properties"]["working_dir"]["default"] = "."
+        client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+        try:
+            assert "no longer a run's to choose" in prepare_pool(client, POOL)
             assert not prepare_pool(client, POOL)
-            assert command(client)["default"] == kept
+            found = client.read_work_pool(POOL).base_job_template
+            assert found["job_configuration"]["command"] == after
+            assert not {"command", "env", "working_dir"} & set(found["variables"]["properties"])
+        finally:
+            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=fresh))
 
 
 def test_a_second_up_reuses_everything(live: Live) -> None:
-    before = Register(register_file(State(live.folder / "state"))).read()
+    before = register_of(live.state).read()
     done = live.up("--runs", "7")
     assert done.returncode == 0, done.stderr
     assert "--runs 7 has no effect on what runs already, it stays 4" in done.stderr
     assert "-port" not in done.stderr
     assert "starting" not in done.stderr and "runs already" in done.stderr
     assert f"http://127.0.0.1:{live.prefect}" in done.stdout
-    assert Register(register_file(State(live.folder / "state"))).read() == before
+    assert register_of(live.state).read() == before
 
 
 def worker_of(folder: Path) -> str:
@@ -94,10 +102,7 @@ def test_a_second_project_shares_the_server(
 ) -> None:
     second = dataclasses.replace(live, folder=tmp_path)
     (tmp_path / "state").mkdir()
-    servers = {
-        "PREFECT_API_URL": live.api,
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{live.mlflow}",
-    }
+    servers = live.logins()
     first = deployment(live, "search/manual")
     try:
         done = second.autoprune("up", "--pool", "second", "--detach", **servers)
@@ -107,14 +112,15 @@ def test_a_second_project_shares_the_server(
         assert (again.id, again.work_pool_name) == (first.id, POOL)
         assert deployment(live, "search/manual-second").work_pool_name == "second"
         monkeypatch.delenv("AUTOPRUNE_POOL", raising=False)
-        monkeypatch.setenv("PREFECT_API_URL", live.api)
+        for name, value in servers.items():
+            monkeypatch.setenv(name, value)
         assert worker_of(tmp_path) == "takes runs of pool 'second'"
         assert worker_of(live.folder) == "takes runs of pool 'autoprune'"
 
         shutil.copytree(tiny_folder, tmp_path / "only-here")
         here = {"model": "./only-here", "corpus": "./only-here/text.txt", "samples": 2}
         calibrate = deployment(live, "calibrate/manual-second")
-        with client_of(live.api) as client:
+        with live.client() as client:
             run = client.create_flow_run_from_deployment(
                 calibrate.id, parameters={"params": here | {"seqlen": 32}}
             )
@@ -142,7 +148,7 @@ def test_wrong_form_values_are_refused_before_a_run_exists(
     from prefect.exceptions import PrefectHTTPStatusError
 
     search = deployment(live, "search/manual")
-    with client_of(live.api) as client:
+    with live.client() as client:
         with pytest.raises(PrefectHTTPStatusError) as refused:
             client.create_flow_run_from_deployment(search.id, parameters={"params": fields})
         assert refused.value.response.status_code in (409, 422)
@@ -155,7 +161,7 @@ def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path)
     shutil.copytree(tiny_folder, live.folder / "near")
     near = {"model": "./near", "corpus": "./near/text.txt", "samples": 2, "seqlen": 32}
     calibrate = deployment(live, "calibrate/manual")
-    with client_of(live.api) as client:
+    with live.client() as client:
         run = client.create_flow_run_from_deployment(calibrate.id, parameters={"params": near})
     _until(lambda: state_of(live, run.id).is_final())
     assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
@@ -182,8 +188,16 @@ def as_words(fields: dict[str, Any]) -> list[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
 
 
+def store_of(live: Live, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """MLflow's client, logged in."""
+    for name, value in live.logins().items():
+        if name.startswith("MLFLOW"):
+            monkeypatch.setenv(name, value)
+    return MlflowClient(live.tracking, registry_uri=live.tracking)
+
+
 def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
-    live: Live, tiny_folder: Path
+    live: Live, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = tiny_search(tiny_folder)
     params = {
@@ -192,13 +206,13 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
         "promote": {"windows": 3},
     }
     nightly = deployment(live, "nightly/nightly")
-    with client_of(live.api) as client:
+    with live.client() as client:
         runs = [
             client.create_flow_run_from_deployment(nightly.id, parameters={"params": params}).id
             for _ in range(2)
         ]
     # The second night is cancelled while the first one works.
-    state = State(live.folder / "state")
+    state = live.state
     log = state.run("cut") / "search.db"
     _until(lambda: _outcomes(log) >= 6)
     first, second = sorted(runs, key=lambda run: str(state_of(live, run).name), reverse=True)
@@ -206,7 +220,7 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert state_of(live, second).is_cancelled()
     assert "concurrency limit" in str(state_of(live, second).message)
 
-    worker = Register(register_file(state)).read()["worker"].process()
+    worker = register_of(state).read()["worker"].process()
     assert worker is not None
     family = [worker, *worker.children(recursive=True)]
     for member in family:
@@ -216,20 +230,19 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert done_before >= 6 and state_of(live, first).is_running()
 
     # `up` starts the worker again; resume marks the zombies and gives that very night back to it.
-    _until(lambda: Register(register_file(state)).read().get("worker") is not None)
+    _until(lambda: register_of(state).read().get("worker") is not None)
     done = live.autoprune("resume", "cut", "--submit")
     assert done.returncode == 0, done.stderr
     assert "marked as crashed" in done.stderr and str(first) in done.stdout
     _until(lambda: state_of(live, first).is_completed())
-    with client_of(live.api) as client:
+    with live.client() as client:
         names = [each.name for each in client.read_flow_run_states(first)]
         asked = FlowRunFilter(name=FlowRunFilterName(any_=["search-cut"]))
         tasks = client.read_task_runs(flow_run_filter=asked, limit=200)
     assert "Crashed" in names and names[-1] == "Completed"
     # What the kill interrupted does not look at work for ever.
     assert tasks and not [each.name for each in tasks if each.state and each.state.is_running()]
-    url = f"http://127.0.0.1:{live.mlflow}"
-    store = MlflowClient(url, registry_uri=url)
+    store = store_of(live, monkeypatch)
     assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
 
     whole = live.autoprune(
@@ -240,9 +253,10 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
         assert cut.graph.digest == other.graph.digest
 
 
-def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Path) -> None:
-    state = State(live.folder / "state")
-    url = f"http://127.0.0.1:{live.mlflow}"
+def test_servers_that_die_in_the_middle_lose_nothing(
+    live: Live, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, url = live.state, live.tracking
     words = [*as_words(tiny_search(tiny_folder)), "--no-register", "--run=shaken"]
     command = [sys.executable, "-m", "flows.cli", "search", *words]
     log = live.folder / "shaken.log"
@@ -255,7 +269,7 @@ def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Pa
             stderr=stream,
         )
     _until(lambda: _outcomes(state.run("shaken") / "search.db") >= 3)
-    known = Register(register_file(state)).read()
+    known = register_of(state).read()
     for name in ("prefect", "mlflow"):
         server = known[name].process()
         assert server is not None
@@ -264,8 +278,8 @@ def test_servers_that_die_in_the_middle_lose_nothing(live: Live, tiny_folder: Pa
     assert search.wait(WAIT_SECONDS) in (0, 3), log.read_text()
     assert "Traceback" not in log.read_text() and "Events" not in log.read_text()
 
-    _until(lambda: mlflow_answers(url) and prefect_answers(live.api))
-    store = MlflowClient(url, registry_uri=url)
+    _until(lambda: mlflow_answers(url, live.login) and prefect_answers(live.api, live.login))
+    store = store_of(live, monkeypatch)
     experiments = [each.experiment_id for each in store.search_experiments()]
     (parent,) = store.search_runs(experiments, "tags.`autoprune.run` = 'shaken'")
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"

@@ -112,7 +112,7 @@ def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(turns, "OUTAGE_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "OUTAGE_SECONDS", 0.5)
 
 
 NOBODY = "http://127.0.0.1:9/api"
@@ -143,7 +143,7 @@ def test_a_run_goes_on_when_the_server_dies_while_it_waits_for_its_slot(
 ) -> None:
     caplog.set_level(logging.INFO)
     with serving(2, dies=True) as server, in_a_run(server.api), turn(State(tmp_path), "cpu"):
-        assert server.refusals == 0 and 1 < server.unanswered < 20
+        assert server.refusals == 0 and 1 < server.unanswered < 60
     assert "waiting" in caplog.text and "the run goes on without" in caplog.text
 
 

@@ -1,0 +1,58 @@
+"""A Dask cluster of this machine that nobody else can use.
+
+Whoever reaches a Dask scheduler runs code as its user, and every user of a machine reaches its
+loopback. So scheduler, workers and client speak TLS with certificates made for this cluster alone,
+kept in memory. The HTTP pages are not served at all: Dask opens them (8787, then any port) even
+where the dashboard is switched off, and they ask for no login.
+"""
+
+from typing import Any
+
+from distributed import LocalCluster, Nanny, Scheduler, Security, Worker
+
+
+class QuietScheduler(Scheduler):
+    """A scheduler without pages."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Open no port."""
+
+
+class QuietWorker(Worker):
+    """A worker without pages."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Open no port."""
+
+
+class QuietNanny(Nanny):
+    """Starts and watches the process of one :class:`QuietWorker`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"worker_class": QuietWorker})
+
+
+class LocalDask(LocalCluster):
+    """Scheduler here, workers in processes of their own, all on 127.0.0.1.
+
+    Args:
+        n_workers: Number of processes; each does one job at a time.
+        env: Added to their environment.
+        options: As of Dask's ``LocalCluster``.
+    """
+
+    def __init__(self, n_workers: int, env: dict[str, str], **options: Any) -> None:
+        super().__init__(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            worker_class=QuietNanny,
+            host="127.0.0.1",
+            security=Security.temporary(),
+            dashboard_address=None,
+            env=env,
+            **options,
+        )
+
+    async def _start(self) -> None:
+        self.scheduler_spec = self.scheduler_spec | {"cls": QuietScheduler}
+        await super()._start()

@@ -1,0 +1,124 @@
+"""Environment variables of the child processes: each gets the ones that it needs and no others.
+
+An allow-list: a key that somebody exported for another program reaches no server, and the
+designer's key reaches only the worker, whose runs use it.
+"""
+
+from collections.abc import Mapping
+
+from autoprune.errors import UsageError
+
+# Names, comma-separated, of further variables for the worker, such as logins named in addresses.
+WORKER_VARIABLE = "AUTOPRUNE_WORKER_ENV"
+_SYSTEM = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TMP",
+        "TEMP",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "PYTHONHASHSEED",
+        "VIRTUAL_ENV",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "DO_NOT_TRACK",
+        "NO_COLOR",
+    ]
+)
+_LOCALE = ("LC_",)
+# What only a client of another server needs; the login at our own is passed separately.
+_CLIENTS = frozenset(
+    [
+        "PREFECT_API_URL",
+        "PREFECT_API_KEY",
+        "PREFECT_API_AUTH_STRING",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_TRACKING_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_TOKEN",
+    ]
+)
+_RUNS = frozenset(
+    [
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_RUNTIME_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "TORCH_HOME",
+    ]
+)
+# Ours, the designer's endpoint, the hub's, the stores' of fsspec, the accelerator's, the runners'.
+_RUNS_PREFIXES = (
+    "PREFECT_", "MLFLOW_", "AUTOPRUNE_", "OPENAI_", "HF_", "HUGGINGFACE_", "HUGGING_FACE_",
+    "TRANSFORMERS_", "TOKENIZERS_", "AWS_", "AZURE_", "GOOGLE_", "FSSPEC_", "TORCH_", "PYTORCH_",
+    "TORCHINDUCTOR_", "CUDA_", "NVIDIA_", "NCCL_", "HIP_", "ROCR_", "HSA_", "OMP_", "GOMP_",
+    "KMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "DOCKER_", "DASK_", "RAY_",
+)  # fmt: skip
+
+
+def prefect_server_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a Prefect server: the system's and Prefect's own.
+
+    Args:
+        given: The environment of this process.
+    """
+    return _without_clients(_chosen(given, _SYSTEM, (*_LOCALE, "PREFECT_")))
+
+
+def mlflow_server_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables of an MLflow server: the system's and MLflow's own."""
+    return _without_clients(_chosen(given, _SYSTEM, (*_LOCALE, "MLFLOW_", "OMP_")))
+
+
+def client_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a command of Prefect that talks to a server: the system's and Prefect's own."""
+    return _chosen(given, _SYSTEM | _RUNS, (*_LOCALE, "PREFECT_"))
+
+
+def worker_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Variables of the worker and its runs.
+
+    Raises:
+        UsageError: If :data:`WORKER_VARIABLE` names a variable that is not set.
+    """
+    more = [name.strip() for name in given.get(WORKER_VARIABLE, "").split(",") if name.strip()]
+    for name in more:
+        if name not in given:
+            raise UsageError(
+                f"{WORKER_VARIABLE} names {name!r}, which is not set; set it, or take it out"
+            )
+    return _chosen(given, _SYSTEM | _RUNS | set(more), (*_LOCALE, *_RUNS_PREFIXES))
+
+
+def safe_path() -> dict[str, str]:
+    """Keeps the current folder off the import path, in the child's own children too."""
+    return {"PYTHONSAFEPATH": "1"}
+
+
+def _chosen(
+    given: Mapping[str, str], names: frozenset[str] | set[str], prefixes: tuple[str, ...]
+) -> dict[str, str]:
+    chosen = {n: value for n, value in given.items() if n in names or n.startswith(prefixes)}
+    return chosen | safe_path()
+
+
+def _without_clients(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name not in _CLIENTS}

@@ -1,0 +1,108 @@
+"""The process of one of our servers: Prefect's or MLflow's application behind the guard.
+
+Run as ``python -P -m flows.platform.serve prefect --port 4200``. What it needs to know beside the
+address stands in its environment, since other users may read a command line:
+``PREFECT_SERVER_API_AUTH_STRING`` (Prefect) or ``AUTOPRUNE_MLFLOW_LOGIN`` (MLflow), each
+``name:password``.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from typing import Any, cast
+
+from flows.platform.guard import LOOPBACK, App, Enforced, Guard, own_origins
+
+# Comma-separated names under which a server is reached beside those of this machine.
+HOSTS_VARIABLE = "AUTOPRUNE_SERVER_HOSTS"
+PREFECT_AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
+MLFLOW_AUTH_VARIABLE = "AUTOPRUNE_MLFLOW_LOGIN"
+# As `prefect server start` has it.
+KEEP_ALIVE_SECONDS = 5
+
+
+def main() -> int:
+    """Serve until told to stop; 2 without a login, since then anybody could use the server."""
+    parser = argparse.ArgumentParser(prog="flows.platform.serve")
+    parser.add_argument("server", choices=("prefect", "mlflow"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--backend-store-uri", help="of MLflow")
+    parser.add_argument("--default-artifact-root", help="of MLflow")
+    parser.add_argument("--artifacts-destination", help="of MLflow", default="./mlartifacts")
+    given = parser.parse_args()
+    variable = PREFECT_AUTH_VARIABLE if given.server == "prefect" else MLFLOW_AUTH_VARIABLE
+    login = os.environ.get(variable, "")
+    if not login.partition(":")[2]:
+        print(f"{variable} must hold name:password; nothing is served without", file=sys.stderr)
+        return 2
+    os.environ.pop(MLFLOW_AUTH_VARIABLE, None)
+    application = prefect_application(given.port) if given.server == "prefect" else _mlflow(given)
+    # Prefect asks for its login itself, also on its WebSockets.
+    asked = "" if given.server == "prefect" else login
+    serve(Guard(application, hosts(), own_origins(given.port), asked), given.host, given.port)
+    return 0
+
+
+def prefect_application(port: int) -> App:
+    """Prefect's application; a page may call it across the names of this machine only."""
+    os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(own_origins(port))
+    from prefect.server.api.server import create_app
+
+    return Enforced(cast(App, create_app(final=True)))
+
+
+def hosts() -> list[str]:
+    """Names under which this process may be addressed."""
+    more = os.environ.get(HOSTS_VARIABLE, "").split(",")
+    return [*LOOPBACK, *(name.strip() for name in more if name.strip())]
+
+
+def serve(application: App, host: str, port: int, log_level: str = "warning") -> None:
+    """Run an application until a signal ends it."""
+    import uvicorn
+
+    uvicorn.run(
+        cast(Any, application),
+        host=host,
+        port=port,
+        log_level=log_level,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        lifespan="on",
+    )
+
+
+def _mlflow(given: argparse.Namespace) -> App:
+    """MLflow's application, set up as `mlflow server` does it, in this process alone."""
+    from mlflow.server import constants
+
+    os.environ |= {
+        constants.BACKEND_STORE_URI_ENV_VAR: given.backend_store_uri,
+        constants.ARTIFACT_ROOT_ENV_VAR: given.default_artifact_root,
+        constants.ARTIFACTS_DESTINATION_ENV_VAR: given.artifacts_destination,
+        constants.SERVE_ARTIFACTS_ENV_VAR: "true",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        # The guard has looked already; MLflow itself knows no other names than these.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(
+            pattern for name in hosts() for pattern in _with_ports(name)
+        ),
+    }
+    from mlflow.server.handlers import initialize_backend_stores
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    initialize_backend_stores(given.backend_store_uri, None, given.default_artifact_root)
+    from mlflow.server.fastapi_app import app
+
+    return cast(App, app)
+
+
+def _with_ports(name: str) -> tuple[str, str]:
+    # An address of IPv6 stands in brackets, which MLflow's patterns take for a set.
+    shown = f"[[]{name}]" if ":" in name else name
+    return f"[{name}]" if ":" in name else name, f"{shown}:*"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""A command that is killed while it holds its machine's slot blocks nobody after it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flows.api_server import ApiServer
+from flows.platform.health import platform_findings
+from flows.platform.orders import client_of, prepare_server
+from tasks.slots import local_slots, notes, unheld
+from tasks.state import State
+from tasks.turns import machine
+
+WAIT_SECONDS = 120.0
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """A folder in which ``up`` has made the limits and ``down`` has ended the servers."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
+    found = State.open()
+    server = ApiServer(found)
+    try:
+        assert server.wait()
+        prepare_server(server.url, login=server.login)
+    finally:
+        server.stop()
+    return found
+
+
+def command(folder: Path, out: Path) -> list[str]:
+    words = ["prune", "--model", str(folder), "--corpus", str(folder / "text.txt")]
+    more = ["--metric", "wanda", "--samples", "16", "--seqlen", "48", "--out", str(out)]
+    return [sys.executable, "-P", "-m", "flows.cli", *words, *more]
+
+
+def active(state: State) -> int:
+    (found,) = [slots for slots in local_slots(state) if slots.name == machine()]
+    return found.active
+
+
+def lost(state: State) -> list[str]:
+    return [each.detail for each in platform_findings(state) if each.name == "lost slots"]
+
+
+def test_a_killed_command_gives_its_slot_to_the_next(
+    state: State, tiny_folder: Path, tmp_path: Path
+) -> None:
+    words = command(tiny_folder, tmp_path / "pruned")
+    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not (held := notes(state)):
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert held[0].pid == first.pid and active(state) == 1
+    assert lost(state) == [f"held by runs that were killed: {machine()} 1 of 1"]
+    # Its private server, too, is gone: whatever that kept in memory is lost.
+    time.sleep(3.0)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert active(state) == 0 and not notes(state) and not lost(state)
+
+
+def test_a_slot_whose_lease_is_lost_is_waited_for_aloud_and_given_back(
+    state: State, tiny_folder: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(state.prefect / "prefect.db")) as database, database:
+        database.execute(
+            "UPDATE concurrency_limit_v2 SET active_slots = 1 WHERE name = ?", (machine(),)
+        )
+    assert lost(state)
+    words = command(tiny_folder, tmp_path / "pruned")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"waiting: another run holds the slot of the limit '{machine()}'" in done.stderr
+    assert f"a slot of the limit '{machine()}' is free again" in done.stderr
+    assert active(state) == 0 and not lost(state)
+
+
+def test_a_slot_of_a_living_process_or_another_project_stays_taken(state: State) -> None:
+    from tasks.turns import free_unheld
+
+    server = ApiServer(state)
+    try:
+        assert server.wait()
+        with client_of(server.url, server.login) as client:
+            answer = client.increment_concurrency_slots_with_lease(
+                [machine()], 1, "concurrency", 60.0
+            )
+            # Another project leaves no note here, only its lease.
+            assert not notes(state) and active(state) == 1
+            assert free_unheld(state, client, machine()) == 0
+            client.release_concurrency_slots_with_lease(answer.json()["lease_id"])
+            assert active(state) == 0
+            client.increment_concurrency_slots([machine()], 1, "concurrency")
+            (slots,) = [each for each in local_slots(state) if each.name == machine()]
+            assert unheld(state, slots) == 1
+            assert free_unheld(state, client, machine()) == 1 and active(state) == 0
+    finally:
+        server.stop()
