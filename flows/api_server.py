@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.platform.environment import prefect_server_environment
-from flows.platform.login import AUTH_VARIABLE, login_of, new_login, use_logins
+from flows.platform.login import AUTH_VARIABLE, basic, login_of, new_login, use_logins
 from flows.platform.processes import register_of
 from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
@@ -33,6 +33,7 @@ STOP_SECONDS = 10.0
 DRAIN_SECONDS = 5.0
 WATCH_SECONDS = 1.0
 RESTARTS = 3
+UNAUTHORIZED = 401
 
 
 def set_prefect_environment(state: State, *, verbose: bool = False) -> None:
@@ -146,6 +147,24 @@ def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=2.0) as response:
             return bool(response.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def refuses(url: str) -> bool:
+    """Whether a Prefect API does not take the login that this process's clients bring."""
+    if os.environ.get("PREFECT_API_KEY"):
+        # Prefect Cloud's way, which its client knows better.
+        return False
+    login = os.environ.get(AUTH_VARIABLE)
+    request = urllib.request.Request(f"{url}/admin/version")
+    if login:
+        request.add_header("Authorization", basic(login))
+    try:
+        with urllib.request.urlopen(request, timeout=2.0):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code == UNAUTHORIZED
     except (urllib.error.URLError, OSError, ValueError):
         return False
 

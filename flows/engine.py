@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.api_server import ApiServer, answers, log_tail, private_api, set_prefect_environment
+from flows.api_server import (
+    ApiServer,
+    answers,
+    log_tail,
+    private_api,
+    refuses,
+    set_prefect_environment,
+)
 from flows.console import Screen, open_screen
 from tasks.state import State, folder_tag
 from tasks.switches import switched_on
@@ -82,6 +89,12 @@ class Engine:
             if not ready:
                 self.screen.event(
                     f"no Prefect API answers at {url}; the run goes on without its record there"
+                )
+            elif refuses(url):
+                ready = False
+                self.screen.event(
+                    f"the Prefect API at {url} refuses the login; set PREFECT_API_AUTH_STRING to "
+                    "its name:password; the run goes on without its record there"
                 )
             return ready
         ready = self.server.wait()

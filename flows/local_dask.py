@@ -6,7 +6,7 @@ kept in memory. The HTTP pages are not served at all: Dask opens them (8787, the
 where the dashboard is switched off, and they ask for no login.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from distributed import LocalCluster, Nanny, Scheduler, Security, Worker
 
@@ -42,12 +42,14 @@ class LocalDask(LocalCluster):
     """
 
     def __init__(self, n_workers: int, env: dict[str, str], **options: Any) -> None:
-        super().__init__(
+        # Dask's signatures have no types.
+        cluster, certificates = cast(Any, super()), cast(Any, Security)
+        cluster.__init__(
             n_workers=n_workers,
             threads_per_worker=1,
             worker_class=QuietNanny,
             host="127.0.0.1",
-            security=Security.temporary(),
+            security=certificates.temporary(),
             dashboard_address=None,
             env=env,
             **options,
@@ -55,4 +57,4 @@ class LocalDask(LocalCluster):
 
     async def _start(self) -> None:
         self.scheduler_spec = self.scheduler_spec | {"cls": QuietScheduler}
-        await super()._start()
+        await cast(Any, super())._start()

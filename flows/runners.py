@@ -8,6 +8,7 @@ resumed with another one.
 import importlib
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -156,8 +157,20 @@ def _leaving_interrupts_to_us() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def _require_ray_token() -> None:
+    """Let a Ray cluster of this machine take only whoever knows a token of this process.
+
+    Its ports are open on every address of the machine, whatever it is asked to bind. Read when Ray
+    is imported, so it comes before that.
+    """
+    if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
 def _runner(kind: str, count: int, address: str | None) -> Any:
     module, name = RUNNERS[kind]
+    if kind == "ray" and address is None:
+        _require_ray_token()
     try:
         runner = getattr(importlib.import_module(module), name)
     except ImportError as error:

@@ -94,7 +94,8 @@ def opened_address(address: str) -> str:
         if not found:
             raise UsageError(
                 f"the address {address} names the variable {name}, which is not set here; set it "
-                "on every machine that works for the search"
+                "on every machine that works for the search, and name it in AUTOPRUNE_WORKER_ENV "
+                "where `autoprune up` starts a worker"
             )
         return found
 

@@ -87,16 +87,22 @@ class HubText:
             PrerequisiteError: If they cannot be had.
         """
         import datasets
+        from huggingface_hub import is_offline_mode
 
         datasets.disable_progress_bars()
         datasets.logging.set_verbosity(datasets.logging.CRITICAL)
         try:
             return datasets.load_dataset(**self.request(split))
         except Exception as error:
+            way = (
+                "unset HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE), with which the hub is not asked"
+                if is_offline_mode()
+                else "connect to the network once"
+            )
             raise PrerequisiteError(
                 f"the corpus {self.name!r} could not be fetched from the dataset hub "
-                f"({reason_of(error)}); connect to the network once, or use wikipedia-sample or a "
-                "local .txt, .jsonl or .parquet file"
+                f"({reason_of(error)}); {way}, or use wikipedia-sample or a local .txt, .jsonl or "
+                ".parquet file"
             ) from error
 
     def _texts(self) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
@@ -188,9 +188,13 @@ def _hub_folder(ref: str) -> Path:
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise _unknown(ref, "is no model on this machine and the hub does not know it") from error
     except (LocalEntryNotFoundError, OSError) as error:
-        problem = (
-            "is no folder or file here, is not in the hub cache, and the hub cannot be reached"
+        way = (
+            "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub was not asked; unset it to "
+            "have the model downloaded"
+            if is_offline_mode()
+            else "the hub cannot be reached"
         )
+        problem = f"is no folder or file here, is not in the hub cache, and {way}"
         raise _unknown(ref, problem) from error
     finally:
         if not was_quiet:

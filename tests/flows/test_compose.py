@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.platform.login import AUTH_VARIABLE
+from flows.platform.serve import HOSTS_VARIABLE, MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
+
 ROOT = Path(__file__).parent.parent.parent
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 
@@ -24,6 +27,21 @@ def test_services_stores_and_order() -> None:
     assert ports and all(port.startswith("${AUTOPRUNE_BIND:-127.0.0.1}:") for port in ports)
 
 
+def test_both_servers_stand_behind_the_guard_and_ask_for_a_login_that_must_be_set() -> None:
+    services = FILE["services"]
+    for name, variable in (("prefect", PREFECT_AUTH_VARIABLE), ("mlflow", MLFLOW_AUTH_VARIABLE)):
+        words = services[name]["command"].split()
+        assert words[:5] == ["python", "-P", "-m", "flows.platform.serve", name]
+        environment = services[name]["environment"]
+        assert environment[variable].startswith("autoprune:${AUTOPRUNE_PASSWORD:?")
+        assert {"prefect", "mlflow"} <= set(environment[HOSTS_VARIABLE].split(","))
+    worker = services["worker"]["environment"]
+    assert worker[AUTH_VARIABLE] == services["prefect"]["environment"][PREFECT_AUTH_VARIABLE]
+    assert worker["MLFLOW_TRACKING_PASSWORD"] == "${AUTOPRUNE_PASSWORD}"
+    keys = {name for name in services if "OPENAI_API_KEY" in services[name].get("environment", {})}
+    assert keys == {"worker", "worker-gpu"}
+
+
 def test_the_password_and_what_is_large_are_not_copied_into_the_image() -> None:
     left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert {".git", ".venv", ".autoprune", "**/.env*", "benchmarks/out"} <= set(left_out)
@@ -33,11 +51,16 @@ def test_the_password_and_what_is_large_are_not_copied_into_the_image() -> None:
 def test_docker_reads_it_and_asks_for_a_password() -> None:
     if shutil.which("docker") is None or _compose("version").returncode != 0:
         pytest.skip("the compose plugin is not installed")
-    accepted = _compose("config", POSTGRES_PASSWORD="chosen")
+    accepted = _compose("config", POSTGRES_PASSWORD="chosen", AUTOPRUNE_PASSWORD="kept")
     assert accepted.returncode == 0, accepted.stderr
     assert "postgresql+asyncpg://autoprune:chosen@postgres:5432/prefect" in accepted.stdout
-    refused = _compose("config", POSTGRES_PASSWORD="")
-    assert refused.returncode != 0 and "choose one and keep it in .env" in refused.stderr
+    assert "PREFECT_API_AUTH_STRING: autoprune:kept" in accepted.stdout
+    for given, words in (
+        ({"POSTGRES_PASSWORD": "", "AUTOPRUNE_PASSWORD": "kept"}, "choose one and keep it in .env"),
+        ({"POSTGRES_PASSWORD": "chosen", "AUTOPRUNE_PASSWORD": ""}, "password of both servers"),
+    ):
+        refused = _compose("config", **given)
+        assert refused.returncode != 0 and words in refused.stderr
 
 
 def _compose(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":

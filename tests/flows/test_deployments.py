@@ -24,6 +24,7 @@ def _flow(entrypoint: str) -> Flow[..., Any]:
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
 def test_entrypoint_is_a_flow_that_takes_the_parameters(deployment: dict[str, Any]) -> None:
     flow = _flow(deployment["entrypoint"])
+    assert flow.should_validate_parameters and deployment["enforce_parameter_schema"]
     values = flow.validate_parameters(deployment["parameters"])
     assert set(values) == {"params"}
     schema = parameter_schema(flow.fn).model_dump()
@@ -34,6 +35,8 @@ def test_entrypoint_is_a_flow_that_takes_the_parameters(deployment: dict[str, An
 
 def test_no_code_is_pulled_and_one_night_runs_at_a_time() -> None:
     assert FILE["pull"] == []
+    # The worker's environment counts, so that a run may reach the hub where its user may.
+    assert "env" not in str(FILE) and "OFFLINE" not in str(FILE)
     flows = {deployment["entrypoint"].rpartition(".")[2] for deployment in DEPLOYMENTS}
     assert flows == {
         "nightly", "search", "calibrate", "prune", "evaluate", "promote", "compare", "study",

@@ -11,8 +11,18 @@ distributed = pytest.importorskip("distributed")
 from flows.local_dask import LocalDask  # noqa: E402
 
 
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalDask]:
+def before() -> set[psutil.Process]:
+    """What earlier tests left running in this process."""
+    return children()
+
+
+@pytest.fixture(scope="module")
+def cluster(before: set[psutil.Process]) -> Iterator[LocalDask]:
     with LocalDask(n_workers=1, env={"OMP_NUM_THREADS": "1"}) as found:
         with distributed.Client(found, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=60)
@@ -27,8 +37,10 @@ def ports(process: psutil.Process) -> list[tuple[str, int]]:
     ]
 
 
-def test_nothing_listens_but_the_scheduler_and_the_worker(cluster: LocalDask) -> None:
-    workers = psutil.Process().children(recursive=True)
+def test_nothing_listens_but_the_scheduler_and_the_worker(
+    cluster: LocalDask, before: set[psutil.Process]
+) -> None:
+    workers = children() - before
     family = [psutil.Process(), *workers]
     listening = {place for process in family for place in ports(process)}
     known = {cluster.scheduler_address, *cluster.scheduler.workers}

@@ -1,6 +1,7 @@
 """Candidates measured on Dask or Ray: the same graph as in one process; the shared store."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,20 @@ def test_a_cluster_without_workers_is_waited_for_aloud(
         waiting(cluster.scheduler_address)
         assert told == [text for text in told if cluster.scheduler_address in text]
     assert any("has no workers yet" in text for text in told) is said
+
+
+def test_a_ray_cluster_of_this_machine_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RUNNERS, "ray", ("no_such_package_here", "Runner"))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        # Set first, so that what the runner sets is taken back at the end.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with pytest.raises(PrerequisiteError):
+        workers("ray", 2, "ray://elsewhere:10001", {}).__enter__()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    with pytest.raises(PrerequisiteError):
+        workers("ray", 2, None, {}).__enter__()
+    assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) == 64
 
 
 def test_thread_needs_nothing() -> None:

@@ -3,14 +3,21 @@
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from platform_live import START_SECONDS, STOP_SECONDS, Live, free_port
+from platform_live import (
+    AUTOPRUNE,
+    MARKER,
+    START_SECONDS,
+    STOP_SECONDS,
+    Live,
+    free_port,
+    make_hostile,
+)
 from tiny_subject import tiny_subject
 
 # What a user's shell may hold; see test_login.py.
@@ -27,12 +34,13 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The platform, stopped by Ctrl-C at the end; nothing may be left."""
     folder = tmp_path_factory.mktemp("platform")
     (folder / "state").mkdir()
+    make_hostile(folder)
     found = Live(folder, free_port(), free_port(), None)  # type: ignore[arg-type]
     words = ("up", "--prefect-port", str(found.prefect), "--mlflow-port", str(found.mlflow))
     log = folder / "up.log"
     with log.open("wb") as stream:
         found.process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *words],
+            [*AUTOPRUNE, *words],
             cwd=folder,
             env=found.environment(**KEYS),
             stdout=stream,
@@ -51,9 +59,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         assert found.process.wait(STOP_SECONDS) == 0, log.read_text()
         assert not [member for member in family if member.is_running()]
         assert not (folder / "state/platform/services.json").exists()
+        assert not (folder / MARKER).exists(), (folder / MARKER).read_text()
     finally:
         subprocess.run(
-            [sys.executable, "-m", "flows.cli", "down"],
+            [*AUTOPRUNE, "down"],
             cwd=folder,
             env=found.environment(),
             capture_output=True,

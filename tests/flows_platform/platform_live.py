@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 START_SECONDS = 180.0
 STOP_SECONDS = 60.0
+AUTOPRUNE = (sys.executable, "-P", "-m", "flows.cli")
+# Files of these names in a user's folder must not be taken for the installed ones.
+NAMES = ("flows", "tasks", "autoprune", "json", "numpy", "torch", "prefect", "mlflow", "uvicorn")
+MARKER = "code-of-the-folder-ran"
+
+
+def make_hostile(folder: Path) -> None:
+    """Fill a folder with packages and modules that note it when they are run."""
+    for name in NAMES:
+        (folder / name).mkdir()
+        note = f"open({str(folder / MARKER)!r}, 'a').write({name!r} + chr(10))\n"
+        (folder / name / "__init__.py").write_text(note)
+    (folder / "sitecustomize.py").write_text(note)
 
 
 def free_port() -> int:
@@ -87,7 +100,7 @@ class Live:
     def autoprune(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of the same state folder to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "flows.cli", *words],
+            [*AUTOPRUNE, *words],
             cwd=self.folder,
             env=self.environment(**more),
             capture_output=True,

@@ -3,9 +3,12 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -151,3 +154,30 @@ def test_servers_and_worker_get_only_what_they_need(live: Live) -> None:
     assert [name for name in seen if "OPENAI_API_KEY" in seen[name]] == ["worker"]
     assert seen["worker"]["STORE_LOGIN"] == "name:word"
     assert "STORE_LOGIN" not in seen["prefect"] | seen["mlflow"]
+
+
+def test_a_command_without_the_login_says_so_and_does_its_work(
+    live: Live, tiny_folder: Path, tmp_path: Path
+) -> None:
+    words = ("evaluate", "--model", str(tiny_folder), "--corpus", str(tiny_folder / "text.txt"))
+    other = {"AUTOPRUNE_HOME": str(tmp_path / "other"), "PREFECT_API_URL": live.api}
+    done = live.autoprune(*words, "--windows", "3", "--seqlen", "32", **other)
+    assert done.returncode == 0, done.stderr
+    assert f"the Prefect API at {live.api} refuses the login" in done.stderr
+    assert done.stdout.startswith("perplexity")
+
+
+def test_no_server_is_served_without_a_login(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "flows.platform.serve"]
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("AUTH_STRING")}
+    for server in ("prefect", "mlflow"):
+        done = subprocess.run(
+            [*command, server, "--port", "1"],
+            cwd=tmp_path,
+            env=clean,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2 and "nothing is served without" in done.stderr

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
-from platform_live import Live
+from platform_live import AUTOPRUNE, MARKER, Live
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.workers.process import ProcessWorker
@@ -165,6 +164,8 @@ def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path)
         run = client.create_flow_run_from_deployment(calibrate.id, parameters={"params": near})
     _until(lambda: state_of(live, run.id).is_final())
     assert state_of(live, run.id).is_completed(), state_of(live, run.id).message
+    # Neither servers nor worker nor run took anything of that folder for a module.
+    assert not (live.folder / MARKER).exists(), (live.folder / MARKER).read_text()
 
 
 def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def test_servers_that_die_in_the_middle_lose_nothing(
 ) -> None:
     state, url = live.state, live.tracking
     words = [*as_words(tiny_search(tiny_folder)), "--no-register", "--run=shaken"]
-    command = [sys.executable, "-m", "flows.cli", "search", *words]
+    command = [*AUTOPRUNE, "search", *words]
     log = live.folder / "shaken.log"
     with log.open("wb") as stream:
         search = subprocess.Popen(

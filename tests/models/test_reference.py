@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 from tiny_models import tiny_model
 
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
@@ -21,6 +22,23 @@ def test_an_unknown_model_is_refused_with_what_is_allowed(ref: str) -> None:
     with pytest.raises(UsageError, match="allowed are a hub id") as caught:
         resolve(ref)
     assert repr(ref) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("offline", "named", "other"),
+    [(True, "HF_HUB_OFFLINE", "reached"), (False, "the hub cannot be reached", "OFFLINE")],
+)
+def test_a_hub_that_was_not_asked_is_not_called_unreachable(
+    offline: bool, named: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object, **__: object) -> None:
+        raise LocalEntryNotFoundError("not here")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(reference, "snapshot_download", nobody)
+    with pytest.raises(UsageError, match=named) as caught:
+        resolve("no-such/model")
+    assert other not in str(caught.value)
 
 
 def test_a_near_miss_gets_a_suggestion() -> None:

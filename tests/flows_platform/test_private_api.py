@@ -1,0 +1,92 @@
+"""The Prefect API of one command: nobody else's, and nothing of the current folder runs in it."""
+
+import json
+import os
+import shlex
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from platform_live import MARKER, make_hostile
+
+from flows.api_server import ApiServer, private_api
+from flows.platform.login import basic, login_file, own_login
+from flows.platform.orders import client_of
+from flows.platform.pools import COMMAND, worker_path
+from tasks.state import State
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    make_hostile(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-designer")
+    found = ApiServer(State.open(tmp_path / "state"))
+    try:
+        assert found.wait()
+        yield found
+    finally:
+        found.stop()
+
+
+def status(url: str, **headers: str) -> int:
+    body = json.dumps({}).encode()
+    known = {"Content-Type": "application/json"} | headers
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, known), timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_only_its_own_command_may_use_it(server: ApiServer, tmp_path: Path) -> None:
+    url = f"{server.url}/flows/filter"
+    known = {"Authorization": basic(server.login)}
+    assert status(url) == 401
+    assert status(url, Authorization=basic("autoprune:guessed")) == 401
+    assert status(url, Host="evil.example", **known) == 403
+    assert status(url, Origin="http://evil.example", **known) == 403
+    with client_of(server.url, server.login) as client:
+        assert client.read_flows() == []
+    environment = psutil.Process(server.process.pid).environ()
+    assert "OPENAI_API_KEY" not in environment
+    assert not (tmp_path / MARKER).exists()
+
+
+def test_a_command_s_own_clients_are_logged_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
+    with private_api(State.open(tmp_path / "state")) as server:
+        assert server is not None and server.wait()
+        with get_client(sync_client=True) as client:
+            assert client.read_flows() == []
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "of:another-server"
+
+
+def test_a_run_s_own_process_takes_nothing_from_its_folder(tmp_path: Path) -> None:
+    make_hostile(tmp_path)
+    environment = os.environ | {"PATH": worker_path(os.environ.get("PATH"))}
+    words = shlex.split(COMMAND)
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode != 0 and b"flow run" in done.stderr.lower()
+    assert not (tmp_path / MARKER).exists()
+
+
+def test_a_login_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    from autoprune.errors import PrerequisiteError
+
+    state = State.open(tmp_path / "state")
+    first = own_login(state)
+    assert own_login(state) == first and first.startswith("autoprune:")
+    assert own_login(State.open(tmp_path / "other")) != first
+    login_file(state).chmod(0o644)
+    with pytest.raises(PrerequisiteError, match=r"mode 0644, so others may read it"):
+        own_login(state)
