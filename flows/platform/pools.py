@@ -28,7 +28,7 @@ WORKERS_FOLDER = "."
 # that imports Prefect and the flow to look for hooks: seconds during which the run is not yet
 # called Cancelled. With a command of its own a run is one process, and the worker looks itself.
 # The current folder, which may hold anybody's files, is not on its import path.
-COMMAND = "python3 -P -m prefect.engine"
+COMMAND = "python3 -P -m flows.platform.prefect_module prefect.engine"
 EARLIER_COMMANDS = ("python3 -m prefect.engine",)
 
 

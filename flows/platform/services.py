@@ -125,7 +125,8 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
     }
     if login:
         environment[AUTH_VARIABLE] = login
-    words = ("-P", "-m", "prefect", "worker", "start", "--pool", pool, "--name", worker_name())
+    module = ("-P", "-m", "flows.platform.prefect_module", "prefect")
+    words = (*module, "worker", "start", "--pool", pool, "--name", worker_name())
     return Service(
         "worker",
         "worker",

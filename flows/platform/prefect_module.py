@@ -1,0 +1,24 @@
+"""Runs a module of Prefect that imports nothing from the current folder.
+
+Run as ``python3 -P -m flows.platform.prefect_module prefect.engine ...``. ``-P`` alone does not do
+it: to load a deployed flow, Prefect puts the current folder first on the import path, and a
+``flows/`` or ``json.py`` there, anybody's, would run with the keys of the worker.
+"""
+
+import importlib
+import runpy
+import sys
+
+
+def main() -> None:
+    """Take the module's name off the command line and run it as the main program."""
+    module = sys.argv.pop(1)
+    from prefect.utilities import importtools
+
+    # What `autoprune up` deploys is installed, so the usual import path has it.
+    importtools.load_module = importlib.import_module
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
