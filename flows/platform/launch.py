@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.api_server import log_tail
 from flows.platform import orders, processes, services
-from flows.platform.login import login_of, mlflow_login_of
+from flows.platform.login import login_file, login_of, mlflow_login_of
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.processes import Register, Running
 from flows.platform.services import Service
@@ -81,6 +81,11 @@ class Platform:
     def _up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         alive = self.register.read()
         self._require_pool(alive.get("worker"))
+        if "prefect" in alive and not login_file(self.state).exists():
+            self.say(
+                "the servers that run here ask for no login, as an earlier version started them; "
+                "run `autoprune down`, then `autoprune up` again"
+            )
         waiting = [
             self._prefect(alive.get("prefect"), prefect_port),
             self._mlflow(alive.get("mlflow"), mlflow_port),

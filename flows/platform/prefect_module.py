@@ -8,6 +8,7 @@ it: to load a deployed flow, Prefect puts the current folder first on the import
 import importlib
 import runpy
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -15,8 +16,9 @@ def main() -> None:
     module = sys.argv.pop(1)
     from prefect.utilities import importtools
 
+    loading: Any = importtools
     # What `autoprune up` deploys is installed, so the usual import path has it.
-    importtools.load_module = importlib.import_module
+    loading.load_module = importlib.import_module
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
