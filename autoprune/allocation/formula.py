@@ -4,12 +4,12 @@ import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self, cast
+from typing import ClassVar, Self
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator
 from autoprune.allocation.context import AllocationContext, Unit, assign, unit_groups, wanda_scores
 from autoprune.allocation.ramp import depth_line
-from autoprune.allocation.sdsa import Statistic, bounded_tilt, shape_scores
+from autoprune.allocation.sdsa import bounded_tilt, shape_scores
 from autoprune.errors import UsageError
 
 # Parts and not characters, since another way to write it, or other numbers, must fit as well.
@@ -195,7 +195,7 @@ def describe_layers(ctx: AllocationContext, name: str) -> list[float]:
         case "last":
             blocks = [0.0] * (len(groups) - 1) + [1.0]
         case "tail" | "skew":
-            blocks = shape_scores(ctx, groups, cast(Statistic, name))
+            blocks = shape_scores(ctx, groups, name)
         case _:
             blocks = _standardised([_of_scores(ctx, group, name) for group in groups])
     rates: Mapping[str, float] = assign(groups, blocks)

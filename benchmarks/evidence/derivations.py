@@ -1,0 +1,112 @@
+"""How a published figure is made from raw losses; each derivation by its name."""
+
+import importlib
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from autoprune.search.paired import paired_difference
+from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows
+
+Of = Mapping[str, Any]
+
+
+def perplexity(record: Record, of: Of) -> float:
+    """Mean over draws of ``exp`` of the mean loss."""
+    return statistics.fmean(_perplexities(record, of))
+
+
+def deviation(record: Record, of: Of) -> float:
+    """Sample standard deviation of the perplexity over draws."""
+    found = _perplexities(record, of)
+    if len(found) < 2:
+        raise EvidenceError(f"{of['method']} at {of['budget']} has one draw and no deviation")
+    return statistics.stdev(found)
+
+
+def change(record: Record, of: Of) -> float:
+    """Change of perplexity against ``against`` over common draws, in percent."""
+    return 100 * math.expm1(float(_differences(record, of).mean()))
+
+
+def ratio(record: Record, of: Of) -> float:
+    """Perplexity in that of ``against``, over common draws."""
+    return math.exp(float(_differences(record, of).mean()))
+
+
+def _end(place: int) -> Callable[[Record, Of], float]:
+    def end(record: Record, of: Of) -> float:
+        """An end of the 95 % interval of ``change`` that ``autoprune compare`` prints."""
+        # By its name, since only tables with intervals need it.
+        contrasts = importlib.import_module("autoprune.evaluation.contrasts")
+        found = contrasts.contrast(_differences(record, of))
+        if found is None:
+            raise EvidenceError(f"{of['method']} at {of['budget']} has no interval")
+        return 100 * math.expm1(found.interval()[place])
+
+    return end
+
+
+def _paired_end(place: int) -> Callable[[Record, Of], float]:
+    def end(record: Record, of: Of) -> float:
+        """An end of the 95 % interval of Student's t over windows, as searches print it."""
+        found = paired_difference(
+            _differences(record, of).mean(axis=1).tolist(), _zeros(record, of)
+        )
+        return 100 * math.expm1((found.low, found.high)[place])
+
+    return end
+
+
+def setting(record: Record, of: Of) -> float:
+    """A number of how it was measured: ``field`` of record.json, such as protocol.seqlen."""
+    value: Any = record.body
+    for name in str(of["field"]).split("."):
+        value = value[int(name)] if isinstance(value, list) else value[name]
+    return float(value) * float(of.get("scale", 1))
+
+
+def seconds(record: Record, of: Of) -> float:
+    """Mean seconds of scores, masks and repair over draws."""
+    cells = record.cells.get((of["method"], of["budget"]), {})
+    if not cells:
+        raise EvidenceError(f"{record.folder.name} has no seconds of {of['method']}")
+    return statistics.fmean(float(cell["prune_seconds"]) for cell in cells.values())
+
+
+DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
+    "perplexity": perplexity,
+    "deviation": deviation,
+    "change": change,
+    "ratio": ratio,
+    "low": _end(0),
+    "high": _end(1),
+    "low over windows": _paired_end(0),
+    "high over windows": _paired_end(1),
+    "setting": setting,
+    "seconds": seconds,
+}
+
+
+def _perplexities(record: Record, of: Of) -> list[float]:
+    draws = record.of(of["method"], of.get("budget", ""))
+    return [float(np.exp(nll.mean())) for nll in draws.values()]
+
+
+def _differences(record: Record, of: Of) -> Windows:
+    """Paired differences of the losses, [windows, draws], over the draws that both have."""
+    own, other = (record.of(of[name], of["budget"]) for name in ("method", "against"))
+    if of["against"] == DENSE:
+        (dense,) = other.values()
+        other = dict.fromkeys(own, dense)
+    common = sorted(own.keys() & other.keys())
+    if not common:
+        raise EvidenceError(f"{of['method']} and {of['against']} have no draw in common")
+    return np.stack([own[draw] - other[draw] for draw in common], axis=1)
+
+
+def _zeros(record: Record, of: Of) -> list[float]:
+    return [0.0] * len(_differences(record, of))
