@@ -90,7 +90,12 @@ def root(tmp_path: Path) -> Path:
             target = {"sparsity": 0.6 if "%" in budget else 0.5, "pattern": pattern}
             for seed, nll in enumerate(draws):
                 record = {"status": "ok", "sealed": {"nll": nll}, "prune_seconds": 10.0 + seed}
-                place = keep(record, method=method, budget=budget, seed=seed)
+                record["selection"] = {"nll": [value + 0.1 for value in nll]}
+                key = {"method": method, "budget": budget, "seed": seed}
+                rows = [{"metric": "right", "name": "all", "items": [1, 0, 1, seed]}]
+                suite = keep({"rows": rows}, suite="words", **key)["kept"][""]
+                place = keep(record, **key)
+                place["kept"] |= {"words": suite, "live": {"reason": "no items"}}
                 cells.append({"method": method, "target": target, "seed": seed, **place})
     failed = {"method": "gblm", "target": {"sparsity": 0.6}, "seed": 0, "failed": {"reason": "x"}}
     protocol = {**ORIGIN, "date": "2026-11-27", "share": 0.125}
@@ -210,14 +215,17 @@ def test_derivations_are_what_they_say(root: Path) -> None:
     own, wanda = (np.array(LOSSES[name]["60 %"]) for name in ("wanda+mrp", "wanda"))
     perplexities = np.exp(own.mean(axis=1))
     mean = (own - wanda).mean()
-    of = {"method": "wanda+mrp", "budget": "60 %", "against": "wanda"}
+    of: dict[str, Any] = {"method": "wanda+mrp", "budget": "60 %", "against": "wanda"}
     expected = {
         "perplexity": perplexities.mean(),
         "deviation": perplexities.std(ddof=1),
         "change": 100 * np.expm1(mean),
         "ratio": np.exp(mean),
         "seconds": 10.5,
+        "selection": np.exp(own.mean(axis=1) + 0.1).mean(),
+        "measure": 62.5,
     }
+    of |= {"suite": "words", "metric": "right", "scale": 100}
     for name, value in expected.items():
         assert DERIVATIONS[name](record, of) == pytest.approx(value, abs=1e-9), name
     # Student's t with one degree of freedom: 12.706 deviations of the mean.
@@ -226,6 +234,9 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         assert DERIVATIONS[name](record, of) == pytest.approx(100 * np.expm1(mean + end), rel=1e-3)
     dense = DERIVATIONS["change"](record, {**of, "against": "dense"})
     assert dense == pytest.approx(100 * np.expm1((own - np.array(DENSE)).mean()))
+    for wrong in ({"suite": "live"}, {"metric": "wrong"}, {"name": "part"}):
+        with pytest.raises(EvidenceError, match=r"wanda\+mrp has no (right|wrong) of the suite"):
+            DERIVATIONS["measure"](record, {**of, **wrong})
     with pytest.raises(EvidenceError, match="holds no ria at 60 %; it has dense, wanda at 2:4"):
         DERIVATIONS["perplexity"](record, {"method": "ria", "budget": "60 %"})
 

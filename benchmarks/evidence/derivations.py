@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.search.paired import paired_difference
-from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows
+from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, as_windows
 
 Of = Mapping[str, Any]
 
@@ -71,10 +71,35 @@ def setting(record: Record, of: Of) -> float:
 
 def seconds(record: Record, of: Of) -> float:
     """Mean seconds of scores, masks and repair over draws."""
-    cells = record.cells.get((of["method"], of["budget"]), {})
-    if not cells:
-        raise EvidenceError(f"{record.folder.name} has no seconds of {of['method']}")
-    return statistics.fmean(float(cell["prune_seconds"]) for cell in cells.values())
+    return statistics.fmean(float(cell["prune_seconds"]) for cell in _cells(record, of))
+
+
+def selection(record: Record, of: Of) -> float:
+    """As ``perplexity``, of the text that chose strengths."""
+    losses = [as_windows(cell["selection"]["nll"]) for cell in _cells(record, of)]
+    return statistics.fmean(float(np.exp(nll.mean())) for nll in losses)
+
+
+def measure(record: Record, of: Of) -> float:
+    """Mean over draws and items of a ``metric`` of a ``suite``, times ``scale``."""
+    found = []
+    for cell in _cells(record, of):
+        rows = cell["suites"].get(of["suite"], {}).get("rows", ())
+        wanted = (of["metric"], of.get("name"))
+        row = next(
+            (r for r in rows if wanted in ((r["metric"], r["name"]), (r["metric"], None))), None
+        )
+        if row is None or not row["items"]:
+            raise EvidenceError(f"{of['method']} has no {of['metric']} of the suite {of['suite']}")
+        found.append(statistics.fmean(map(float, row["items"])))
+    return statistics.fmean(found) * float(of.get("scale", 1))
+
+
+def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:
+    found = list(record.cells.get((of["method"], of.get("budget", "")), {}).values())
+    if not found:
+        raise EvidenceError(f"{record.folder.name} has no cells of {of['method']}")
+    return found
 
 
 DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
@@ -88,6 +113,8 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "high over windows": _paired_end(1),
     "setting": setting,
     "seconds": seconds,
+    "selection": selection,
+    "measure": measure,
 }
 
 

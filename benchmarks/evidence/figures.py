@@ -11,6 +11,8 @@ from benchmarks.evidence.records import DENSE, EvidenceError, Record, read_json
 
 FILE = "figures.json"
 RELATIVE = 1e-6
+# Derivations that the dense model has too.
+OF_DENSE = ("perplexity", "selection", "measure")
 NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.(\d+))?(e[+-]?\d+)?")
 
 
@@ -89,7 +91,7 @@ def _table(
     for method, budget in record.losses:
         if method == table.get("against") or budget not in table.get("budgets", [budget]):
             continue
-        if method == DENSE and kind != "perplexity":
+        if method == DENSE and kind not in OF_DENSE:
             continue
         of = {**table, "method": method, "budget": budget}
         try:

@@ -35,7 +35,7 @@ class Record:
         body: ``record.json``.
         losses: Loss of each window, nats per token, by method and budget and then by draw. The
             dense model is the method ``dense`` with the budget "" and the draw 0.
-        cells: Further facts of the same cells: zeros, seconds.
+        cells: Further facts of the same cells: selection text, zeros, seconds, rows of suites.
     """
 
     folder: Path
@@ -92,9 +92,15 @@ def _comparison(folder: Path, body: Mapping[str, Any]) -> Record:
         if "kept" not in cell:
             continue
         found = _cell(folder, cell["kept"][""])
+        # A suite that failed has its reason in the place of a digest.
+        suites = {
+            name: _cell(folder, place)
+            for name, place in cell["kept"].items()
+            if name and isinstance(place, str)
+        }
         key = (cell["method"], "" if cell["target"] is None else label_of(cell["target"]))
         losses.setdefault(key, {})[cell["seed"]] = as_windows(found["sealed"]["nll"])
-        cells.setdefault(key, {})[cell["seed"]] = found
+        cells.setdefault(key, {})[cell["seed"]] = {**found, "suites": suites}
     return Record(folder, body, losses, cells)
 
 
