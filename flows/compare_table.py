@@ -28,20 +28,41 @@ def rendered(record: dict[str, Any]) -> str:
             for cell, target in zip(cells, targets, strict=True)
         ]
         table.add_row(name, *marked)
-    stream = io.StringIO()
-    Console(file=stream, width=WIDEST, color_system=None, highlight=False).print(table)
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    lines = _lines(table)
     against = record["baseline"]
     lines.append(
-        f"in brackets: against {against}, ≈ where the paired interval holds zero; "
+        f"in brackets: against {against}, ≈ where the corrected p shows none; "
         "* lowest on the selection windows"
     )
+    if len(record["baselines"]) > 1 or record["dense_measures"]:
+        for target, (head, rows) in record["details"].items():
+            lines += ["", *_budget(target, head, rows)]
     lines += ["", *(entry["text"] for entry in record["recommendation"])]
     if record["missing"]:
         lines += ["", *record["missing"]]
     lines += ["", *(f"{name:<9}  {value}" for name, value in record["protocol_lines"])]
-    failed = f", {record['failed']} without a figure" if record["failed"] else ""
-    counts = f"{record['measured']} measured, {record['cached']} found{failed}"
-    lines.append(f"{'cells':<9}  {counts}")
-    lines.append(f"{'files':<9}  {record['folder']}: {', '.join(record['files'])}")
+    if "measured" in record:
+        failed = f", {record['failed']} without a figure" if record["failed"] else ""
+        counts = f"{record['measured']} measured, {record['cached']} found{failed}"
+        lines.append(f"{'cells':<9}  {counts}")
+    if record.get("folder"):
+        lines.append(f"{'files':<9}  {record['folder']}: {', '.join(record['files'])}")
+    if record.get("record"):
+        lines.append(f"{'record':<9}  {record['record']}")
     return "\n".join(lines)
+
+
+def _budget(target: str, head: list[str], rows: list[list[str]]) -> list[str]:
+    """All figures of one budget."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate([f"at {target}", *head[1:]]):
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return _lines(table)
+
+
+def _lines(table: Table) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=WIDEST, color_system=None, highlight=False).print(table)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]

@@ -107,6 +107,9 @@ def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
         "change_vs_baseline_share": row["change"],
         "change_vs_baseline_share_low": low,
         "change_vs_baseline_share_high": high,
+        "change_vs_baseline_p": row["p"],
+        "change_vs_baseline_p_holm": row["p_adjusted"],
+        "detectable_vs_baseline_share": row["detectable"],
         "paired_draws_total": row["paired_draws"],
         "seconds_prune": row["prune_seconds"],
         "seconds_evaluate": row["evaluate_seconds"],
@@ -115,7 +118,11 @@ def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
         "draws_total": row["seeds"],
         "trials_total": row["trials"],
         "notes_total": row["notes"],
+        "bytes_dense_total": row["dense_bytes"],
+        "bytes_compact_total": row["compact_bytes"],
     }
+    # Names as MLflow allows them.
+    values |= {entry["column"].replace(" ", "_"): entry["value"] for entry in row["measures"]}
     return _finite(values)
 
 

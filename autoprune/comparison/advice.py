@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autoprune.comparison.rows import OK, Measured, Row, mean, paired
+from autoprune.comparison.measured import OK, Measured, judged, mean, pair
+from autoprune.comparison.rows import Row
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Advice:
         target: The budget's label.
         method: The method with the lowest mean selection perplexity; None when nothing is usable.
         text: The reason.
-        ties: Methods that the sealed windows cannot tell apart from it, cheapest first.
+        ties: Methods that the sealed windows cannot tell apart from it after Holm's correction over
+            all that it is compared with, cheapest first.
     """
 
     target: str
@@ -69,20 +71,19 @@ def _advise_one(
     selection, over = _selection(usable, cells, label)
     best = min(usable, key=lambda row: selection[row.method])
     own = cells[(best.method, label)]
+    others = [row for row in usable if row is not best]
+    pairs = [pair(cells[(row.method, label)], own) for row in others]
     ties, better, draws = [], [], []
-    for row in usable:
-        if row is best:
-            continue
-        other = cells[(row.method, label)]
-        count, change, interval = paired(other, own)
-        draws.append((count, max(len(other.seeds), len(own.seeds))))
-        if interval is None or interval[0] <= 0 <= interval[1]:
+    # The best was chosen on other windows, so only the number of contrasts is to be corrected for.
+    for row, entry, found in zip(others, pairs, judged(best.method, pairs), strict=True):
+        draws.append((entry.draws, max(len(cells[(row.method, label)].seeds), len(own.seeds))))
+        if not found.distinguishable:
             ties.append(row)
-        elif change is not None and change < 0:
+        elif found.change is not None and found.change < 0:
             better.append(row)
     ties.sort(key=lambda row: row.prune_seconds or 0.0)
-    found = f"{selection[best.method]:.2f}{over}"
-    text = _reason(label, best, baseline, dense, len(usable), found)
+    chosen = f"{selection[best.method]:.2f}{over}"
+    text = _reason(label, best, baseline, dense, len(usable), chosen)
     if better:
         names = ", ".join(row.method for row in better)
         text += (
@@ -92,7 +93,12 @@ def _advise_one(
     if ties:
         text += _about_ties(best, ties)
     elif len(usable) > 1 and not better:
-        text += " Its interval against every other method excludes zero."
+        text += (
+            f" Against each of the {len(others)} others the sealed windows show a difference, "
+            "after Holm's correction."
+            if len(others) > 1
+            else " Against the other the sealed windows show a difference."
+        )
     if any(count < most for count, most in draws):
         least, most = min(draws)[0], max(most for _, most in draws)
         text += f" Pairs are over the draws that both have, at least {least} of {most}."
@@ -135,10 +141,11 @@ def _reason(
     )
     if dense is not None:
         text += f", dense {dense:.2f}"
-    if best.method != baseline and best.change is not None:
-        text += f"; {100 * best.change:+.1f} % against {baseline}"
-        if best.interval is not None:
-            low, high = (100 * value for value in best.interval)
+    change, interval = best.against.change, best.against.interval
+    if best.method != baseline and change is not None:
+        text += f"; {100 * change:+.1f} % against {baseline}"
+        if interval is not None:
+            low, high = (100 * value for value in interval)
             text += f" [{low:+.1f}, {high:+.1f}]"
     return text + "."
 
@@ -146,7 +153,7 @@ def _reason(
 def _about_ties(best: Row, ties: Sequence[Row]) -> str:
     names = ", ".join(row.method for row in ties[:3])
     more = f" and {len(ties) - 3} more" if len(ties) > 3 else ""
-    text = f" The intervals overlap: sealed windows do not tell it apart from {names}{more}"
+    text = f" The sealed windows do not tell it apart from {names}{more}"
     cheapest = ties[0]
     seconds, own = cheapest.prune_seconds or 0.0, best.prune_seconds or 0.0
     if own > 1.5 * seconds:

@@ -1,11 +1,13 @@
 """The table as Markdown and LaTeX."""
 
+from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
-from autoprune.comparison.rows import OK
 from autoprune.comparison.words import (
     change,
     exact_zeros,
     figure,
+    measure,
+    megabytes,
     protocol_lines,
     seconds,
     short_change,
@@ -31,16 +33,6 @@ _LATEX = {
     "∞": r"$\infty$",
     "–": "--",
 }
-DETAILS = (
-    "method",
-    "sealed perplexity",
-    "change and interval",
-    "selection",
-    "zeros",
-    "seconds (shared statistics apart)",
-    "trials",
-    "measured as",
-)
 
 
 def overview(result: Comparison) -> list[list[str]]:
@@ -60,24 +52,38 @@ def overview(result: Comparison) -> list[list[str]]:
     return lines
 
 
-def details(result: Comparison, target: str) -> list[list[str]]:
-    """All figures of one budget, the lowest sealed perplexity first."""
-    rows = [row for row in result.rows if row.target == target]
+def details(result: Comparison, target: str) -> tuple[list[str], list[list[str]]]:
+    """Head and lines of one budget's table with all figures, the lowest perplexity first.
+
+    A column for every baseline, one for every figure of a suite; the dense model stands first.
+    """
+    against = [f"against {name}" for name in result.baselines]
+    head = ["method", "sealed perplexity", *against, *result.columns, "selection", "zeros"]
+    head += ["MB dense → compact", "seconds (shared statistics apart)", "trials", "measured as"]
+    rows = [row for row in result.rows if row.target == target and row.status == OK]
     rows.sort(key=lambda row: float("inf") if row.perplexity is None else row.perplexity)
-    return [
-        [
-            row.method,
-            with_deviation(row, result.draws),
-            change(row) if row.method != result.baseline else "baseline",
-            figure(row.selection),
-            exact_zeros(row),
-            seconds(row.prune_seconds),
-            str(row.trials),
-            row.measured_as or "",
-        ]
-        for row in rows
-        if row.status == OK
-    ]
+    dense = {entry.column: entry for entry in result.dense_measures}
+    size = megabytes(result.dense_bytes, result.dense_bytes)
+    lines = [["dense", figure(result.dense), *["–"] * len(against)]]
+    lines[0] += [*(measure(dense.get(name)) for name in result.columns), "–", "0", size]
+    lines[0] += ["–"] * 3
+    for row in rows:
+        found = {entry.column: entry for entry in row.measures}
+        lines.append(
+            [
+                row.method,
+                with_deviation(row, result.draws),
+                *(change(row, entry) for entry in row.contrasts),
+                *(measure(found.get(name)) for name in result.columns),
+                figure(row.selection),
+                exact_zeros(row),
+                megabytes(row.dense_bytes, row.compact_bytes),
+                seconds(row.prune_seconds),
+                str(row.trials),
+                row.measured_as or "",
+            ]
+        )
+    return head, lines
 
 
 def markdown(result: Comparison) -> str:
@@ -85,7 +91,7 @@ def markdown(result: Comparison) -> str:
     parts = [f"# Comparison of pruning methods: {in_markdown(result.model)}", ""]
     parts += [
         f"Sealed perplexity, lower is better; in brackets the change against "
-        f"{result.baseline}, ≈ where its interval holds zero.",
+        f"{result.baseline}, ≈ where the corrected p shows none.",
         "",
     ]
     head = ["method", *result.targets]
@@ -102,7 +108,7 @@ def markdown(result: Comparison) -> str:
     parts += [*_table(head, body), "", "## Recommendation", ""]
     parts += [f"- {entry.text}" for entry in result.advice]
     for target in result.targets:
-        parts += ["", f"## {target}", "", *_table(list(DETAILS), details(result, target))]
+        parts += ["", f"## {target}", "", *_table(*details(result, target))]
     missing = unavailable(result)
     if missing:
         parts += ["", "## Without a figure", "", *(f"- {in_markdown(line)}" for line in missing)]
@@ -145,7 +151,7 @@ def _caption(result: Comparison) -> str:
         f"Sealed perplexity of {result.model}: {p['sealed_windows']} windows of {p['seqlen']} "
         f"tokens of {p['corpus']}, {p['dtype']}, {p['seeds']} calibration draws of "
         f"{p['calibration_windows']} windows; in brackets the change against {result.baseline}, "
-        "≈ where the paired interval holds zero; bold: lowest on the selection windows."
+        "≈ where the corrected p shows none; bold: lowest on the selection windows."
     )
 
 

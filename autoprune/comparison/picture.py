@@ -3,8 +3,9 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
-from autoprune.comparison.rows import OK, Row
+from autoprune.comparison.rows import Row
 from autoprune.comparison.words import figure
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.report.canvas import (

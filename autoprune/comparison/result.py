@@ -1,12 +1,16 @@
 """A comparison as one value: rows, advice, protocol; JSON both ways."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autoprune.comparison.advice import Advice, advise
-from autoprune.comparison.plan import Target
-from autoprune.comparison.rows import OK, Measured, Row, baseline_of, make_rows
+from autoprune.comparison.measured import OK, Measured
+from autoprune.comparison.measures import Measure, columns_of, measures_of
+from autoprune.comparison.plan import DENSE, Target
+from autoprune.comparison.rows import Row, baseline_of, make_rows
+from autoprune.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,10 @@ class Comparison:
         model: Reference of the model.
         rows: One per method and budget, in the order asked.
         advice: One per budget.
-        baseline: What changes are against.
+        baselines: What changes are against, at least one.
         dense: Sealed perplexity of the dense model; None when it could not be measured.
+        dense_measures: What suites measured on the dense model.
+        dense_bytes: Tensors of the dense model as they are saved.
         protocol: All that the figures depend on.
         command: Shell line that repeats it.
         commits: Commits of the program that measured the cells, each once.
@@ -30,7 +36,7 @@ class Comparison:
     model: str
     rows: tuple[Row, ...]
     advice: tuple[Advice, ...]
-    baseline: str
+    baselines: tuple[str, ...]
     dense: float | None
     protocol: Mapping[str, Any]
     command: str = ""
@@ -38,6 +44,33 @@ class Comparison:
     tune: int = 0
     finished: int = 0
     planned: int = 0
+    dense_measures: tuple[Measure, ...] = ()
+    dense_bytes: int | None = None
+
+    @property
+    def baseline(self) -> str:
+        """What changes are against where there is room for one."""
+        return self.baselines[0]
+
+    @property
+    def columns(self) -> list[str]:
+        """Figures of suites, in the order measured."""
+        found = (*self.dense_measures, *(entry for row in self.rows for entry in row.measures))
+        return list(dict.fromkeys(entry.column for entry in found))
+
+    def detectable(self, target: str, baseline: str) -> tuple[float, float, float] | None:
+        """Smallest changes that could have been seen at a budget: lowest, median, highest.
+
+        A power of 80 % at two-sided 5 % after the correction, by the errors of the methods that
+        were measured; None where no contrast has one.
+        """
+        values = sorted(
+            entry.detectable
+            for row in self.rows
+            for entry in row.contrasts
+            if row.target == target and entry.baseline == baseline and entry.detectable is not None
+        )
+        return (values[0], statistics.median(values), values[-1]) if values else None
 
     @property
     def methods(self) -> list[str]:
@@ -70,7 +103,14 @@ class Comparison:
             "command": self.command,
             "commits": list(self.commits),
             "baseline": self.baseline,
+            "baselines": list(self.baselines),
             "dense_perplexity": self.dense,
+            "dense_bytes": self.dense_bytes,
+            "dense_measures": [entry.to_json() for entry in self.dense_measures],
+            "detectable": {
+                target: {name: self.detectable(target, name) for name in self.baselines}
+                for target in self.targets
+            },
             "tune": self.tune,
             "finished": self.finished,
             "planned": self.planned,
@@ -86,7 +126,11 @@ def gather(body: Mapping[str, Any]) -> Comparison:
     Args:
         body: ``model``, ``command``, ``protocol``, ``tune``, ``planned`` (how many cells there are
             in all), ``dense`` (a record) and ``cells``: one object per method, budget and draw with
-            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``.
+            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``; also
+            ``baselines``, names of methods or ``dense``, where they are not the usual one.
+
+    Raises:
+        UsageError: If a baseline is not among the methods.
     """
     grouped: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for cell in body["cells"]:
@@ -103,16 +147,22 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         )
         for (method, label), cells in grouped.items()
     ]
-    baseline = baseline_of([method for method, _ in grouped])
+    methods = list(dict.fromkeys(method for method, _ in grouped))
+    baselines = tuple(body.get("baselines") or (baseline_of(methods),))
+    if body["cells"] and len(body["cells"]) == body["planned"]:
+        require_known(baselines, methods)
+    baseline = baselines[0]
     record = body["dense"]
     dense = record["sealed"]["perplexity"] if record["status"] == OK else None
     commits = [r.get("commit") for r in (record, *(cell["record"] for cell in body["cells"]))]
-    rows: Sequence[Row] = make_rows(measured, record, baseline)
+    rows: Sequence[Row] = make_rows(measured, record, baselines)
+    plain = Measured(DENSE, DENSE, {"label": DENSE}, 0, [record], [0])
+    beside = [measures_of(column, [plain], None)[0] for column in columns_of([record])]
     return Comparison(
         model=body["model"],
         rows=tuple(rows),
         advice=advise(rows, measured, baseline, dense),
-        baseline=baseline,
+        baselines=baselines,
         dense=dense,
         protocol=body["protocol"],
         command=body["command"],
@@ -120,4 +170,24 @@ def gather(body: Mapping[str, Any]) -> Comparison:
         tune=body["tune"],
         finished=len(body["cells"]),
         planned=body["planned"],
+        dense_measures=tuple(beside),
+        dense_bytes=(record.get("bytes") or {}).get("dense"),
     )
+
+
+def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
+    """Refuse a baseline that is not compared.
+
+    Args:
+        baselines: Names of methods, or ``dense``.
+        methods: Names of the methods that are compared.
+
+    Raises:
+        UsageError: Names the baseline and the methods.
+    """
+    for name in baselines:
+        if name not in (*methods, DENSE):
+            raise UsageError(
+                f"the baseline {name!r} is not compared; allowed are "
+                f"{', '.join((DENSE, *methods))}; add it to --methods"
+            )

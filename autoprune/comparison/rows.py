@@ -1,18 +1,25 @@
-"""From measured cells to rows: mean and deviation over draws, paired intervals over windows."""
+"""From measured cells to rows: mean and deviation over draws, changes against baselines."""
 
-import math
-import statistics
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
+from autoprune.comparison.measured import (
+    OK,
+    UNAVAILABLE,
+    Against,
+    Measured,
+    Pair,
+    Record,
+    deviation,
+    judged,
+    mean,
+    pair,
+)
+from autoprune.comparison.measures import Measure, columns_of, measures_of
 from autoprune.comparison.plan import DENSE
-from autoprune.evaluation.intervals import Interval, bootstrap_mean
 
 BASELINES = ("wanda", "wanda+sequential")
-OK, UNAVAILABLE = "ok", "unavailable"
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,12 @@ class Row:
         deviation: Sample standard deviation over draws; None for one draw.
         selection: Mean perplexity over draws on selection windows.
         selection_deviation: Its sample standard deviation over draws; None for one draw.
-        change: Perplexity relative to the baseline's, minus 1, paired by window over the draws that
-            both have.
-        interval: Bootstrap interval of 95 % of ``change`` over windows.
-        paired_draws: Draws that ``change`` is over; None where there is no change.
+        contrasts: Change against each baseline, the first one first; none for an unavailable row.
+        measures: What suites measured.
         zeros: Pruned weights, counted in the weights.
         prunable: All prunable weights.
+        dense_bytes: Tensors as they are saved, zeros included.
+        compact_bytes: Tensors as `autoprune compact` saves them.
         prune_seconds: Mean time of scores, masks and repair, statistics excluded.
         evaluate_seconds: Mean time of the sealed measurement.
         notes: Fallbacks that repairs reported, over all draws.
@@ -57,123 +64,102 @@ class Row:
     deviation: float | None = None
     selection: float | None = None
     selection_deviation: float | None = None
-    change: float | None = None
-    interval: Interval | None = None
-    paired_draws: int | None = None
+    contrasts: tuple[Against, ...] = ()
+    measures: tuple[Measure, ...] = ()
     zeros: int | None = None
     prunable: int | None = None
+    dense_bytes: int | None = None
+    compact_bytes: int | None = None
     prune_seconds: float | None = None
     evaluate_seconds: float | None = None
     notes: int = 0
 
     @property
-    def distinguishable(self) -> bool:
-        """Whether the interval against the baseline excludes zero."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+    def against(self) -> Against:
+        """The change against the first baseline."""
+        return self.contrasts[0] if self.contrasts else Against("")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form."""
-        return {**asdict(self), "distinguishable": self.distinguishable}
+        """Plain JSON form; the change against the first baseline stands in the row itself."""
+        first = self.against
+        return {
+            **asdict(self),
+            "contrasts": [entry.to_json() for entry in self.contrasts],
+            "measures": [entry.to_json() for entry in self.measures],
+            "change": first.change,
+            "interval": first.interval,
+            "p": first.p,
+            "p_adjusted": first.p_adjusted,
+            "detectable": first.detectable,
+            "paired_draws": first.draws,
+            "distinguishable": first.distinguishable,
+        }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The cells of one method at one budget, one per draw.
-
-    Args:
-        method: The method's name.
-        measured_as: With its tuned strength.
-        target: JSON form of the budget and its ``label``.
-        trials: Selection trials.
-        records: One record per draw.
-        seeds: Number of each record's draw.
-    """
-
-    method: str
-    measured_as: str
-    target: Mapping[str, Any]
-    trials: int
-    records: Sequence[Mapping[str, Any]]
-    seeds: Sequence[int]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every draw has a figure."""
-        return bool(self.records) and all(r["status"] == OK for r in self.records)
-
-    def over(self, seeds: Collection[int]) -> "Measured":
-        """The same method with these draws alone."""
-        kept = [n for n, seed in enumerate(self.seeds) if seed in seeds]
-        records, left = [self.records[n] for n in kept], [self.seeds[n] for n in kept]
-        return replace(self, records=records, seeds=left)
-
-    def losses(self, part: str = "sealed") -> list[float]:
-        """Loss per window, averaged over draws."""
-        by_draw = np.array([record[part]["nll"] for record in self.records], np.float64)
-        means: list[float] = by_draw.mean(axis=0).tolist()
-        return means
-
-    def perplexities(self, part: str = "sealed") -> list[float]:
-        """Perplexity per draw."""
-        return [float(record[part]["perplexity"]) for record in self.records]
+def baseline_of(methods: Sequence[str]) -> str:
+    """Wanda where it is compared, else the dense model."""
+    return next((name for name in BASELINES if name in methods), DENSE)
 
 
-def paired(measured: Measured, other: Measured) -> tuple[int, float | None, Interval | None]:
-    """Change against another method, over the draws that both have.
-
-    An interrupted comparison leaves methods with different draws, and a mean over three draws less
-    one over two would hold the difference of the draws.
+def make_rows(
+    measured: Sequence[Measured], dense: Record, baselines: Sequence[str]
+) -> tuple[Row, ...]:
+    """All rows, with changes against every baseline at the same budget.
 
     Args:
-        measured: Complete cells of the one.
-        other: Complete cells of the other, at the same budget.
-
-    Returns:
-        Number of draws that both have, and what :func:`relative_change` gives over them; no change
-        where they share no draw.
+        measured: Cells by method and budget.
+        dense: Record of the dense model.
+        baselines: Names of the methods compared with, or ``dense``.
     """
-    common = set(measured.seeds) & set(other.seeds)
-    if not common:
-        return 0, None, None
-    change = relative_change(measured.over(common).losses(), other.over(common).losses())
-    return len(common), *change
+    found: dict[tuple[str, str], list[Against]] = {}
+    beside: dict[tuple[str, str], list[Measure]] = {}
+    columns = columns_of([dense, *(record for entry in measured for record in entry.records)])
+    for label in dict.fromkeys(entry.target["label"] for entry in measured):
+        here = [entry for entry in measured if entry.target["label"] == label]
+        for name in baselines:
+            for entry, against in _contrasts(here, dense, name):
+                found.setdefault((entry.method, label), []).append(against)
+        first: Measured | Record | None = dense if dense["status"] == OK else None
+        if baselines[0] != DENSE:
+            first = _complete(here, baselines[0])
+        for column in columns:
+            for entry, measure in zip(here, measures_of(column, here, first), strict=True):
+                beside.setdefault((entry.method, label), []).append(measure)
+    return tuple(
+        _row(
+            entry,
+            tuple(found.get((entry.method, entry.target["label"]), ())),
+            tuple(beside.get((entry.method, entry.target["label"]), ())),
+        )
+        for entry in measured
+    )
 
 
-def relative_change(
-    losses: Sequence[float], reference: Sequence[float]
-) -> tuple[float | None, Interval | None]:
-    """Perplexity over the reference's, minus 1, with its paired bootstrap interval.
-
-    Args:
-        losses: Per window.
-        reference: Of the same windows.
-
-    Returns:
-        Change and interval; None where a loss is not finite or one window says nothing.
-    """
-    differences = [a - b for a, b in zip(losses, reference, strict=True)]
-    if not all(math.isfinite(value) for value in differences):
-        return None, None
-    difference, interval = bootstrap_mean(differences)
-    if interval is None:
-        return _expm1(difference), None
-    return _expm1(difference), (_expm1(interval[0]), _expm1(interval[1]))
+def _complete(measured: Sequence[Measured], name: str) -> Measured | None:
+    return next((e for e in measured if e.method == name and e.complete), None)
 
 
-def _expm1(value: float) -> float:
-    # A destroyed model may be any number of times worse.
-    return math.expm1(value) if value < 700 else math.inf
+def _contrasts(
+    measured: Sequence[Measured], dense: Record, baseline: str
+) -> list[tuple[Measured, Against]]:
+    """The methods of one budget against one baseline; the correction is over them."""
+    usable = [entry for entry in measured if entry.complete]
+    reference: Measured | Sequence[float] | None = None
+    if baseline != DENSE:
+        reference = _complete(measured, baseline)
+    elif dense["status"] == OK:
+        reference = dense["sealed"]["nll"]
+    own = [entry for entry in usable if entry.method == baseline]
+    others = [entry for entry in usable if entry.method != baseline]
+    pairs = [Pair(0, None, None) if reference is None else pair(e, reference) for e in others]
+    against = list(zip(others, judged(baseline, pairs), strict=True))
+    # Against itself nothing changes, and nothing is to be corrected for.
+    same = [(e, Against(baseline, 0.0, (0.0, 0.0), draws=len(e.records))) for e in own]
+    return [*same, *against]
 
 
-def make_row(measured: Measured, reference: Measured | Sequence[float] | None) -> Row:
-    """The row of one method at one budget.
-
-    Args:
-        measured: Its cells.
-        reference: The baseline at this budget, or the dense model's loss per sealed window; None
-            when it has none.
-    """
-    place = {
+def _row(measured: Measured, contrasts: tuple[Against, ...], measures: tuple[Measure, ...]) -> Row:
+    place: dict[str, Any] = {
         "method": measured.method,
         "target": measured.target["label"],
         "sparsity": measured.target["sparsity"],
@@ -186,61 +172,22 @@ def make_row(measured: Measured, reference: Measured | Sequence[float] | None) -
         reasons = [r["reason"] for r in measured.records if r["status"] != OK]
         return Row(**place, status=UNAVAILABLE, reason=reasons[0] if reasons else "not measured")
     sealed, selection = measured.perplexities(), measured.perplexities("selection")
-    draws, change, interval = 0, None, None
-    if isinstance(reference, Measured):
-        draws, change, interval = paired(measured, reference)
-    elif reference is not None:
-        draws = len(measured.records)
-        change, interval = relative_change(measured.losses(), reference)
     records = measured.records
+    first: Mapping[str, Any] = records[0]
+    size = first.get("bytes") or {}
     return Row(
         **place,
         perplexity=mean(sealed),
-        deviation=_deviation(sealed),
+        deviation=deviation(sealed),
         selection=mean(selection),
-        selection_deviation=_deviation(selection),
-        change=change,
-        interval=interval,
-        paired_draws=None if change is None else draws,
-        zeros=records[0]["zeros"],
-        prunable=records[0]["prunable"],
+        selection_deviation=deviation(selection),
+        contrasts=contrasts,
+        measures=measures,
+        zeros=first["zeros"],
+        prunable=first["prunable"],
+        dense_bytes=size.get("dense"),
+        compact_bytes=size.get("compact"),
         prune_seconds=mean([r["prune_seconds"] for r in records]),
         evaluate_seconds=mean([r["sealed"]["seconds"] for r in records]),
         notes=sum(r["note_count"] for r in records),
     )
-
-
-def baseline_of(methods: Sequence[str]) -> str:
-    """Wanda where it is compared, else the dense model."""
-    return next((name for name in BASELINES if name in methods), DENSE)
-
-
-def make_rows(
-    measured: Sequence[Measured], dense: Mapping[str, Any], baseline: str
-) -> tuple[Row, ...]:
-    """All rows, with changes against the baseline at the same budget.
-
-    Args:
-        measured: Cells by method and budget.
-        dense: Record of the dense model.
-        baseline: Name of the method compared with, or ``dense``.
-    """
-    references: dict[str, Measured | Sequence[float] | None] = {}
-    for entry in measured:
-        label = entry.target["label"]
-        if baseline == DENSE:
-            references[label] = dense["sealed"]["nll"] if dense["status"] == OK else None
-        elif entry.method == baseline and entry.complete:
-            references[label] = entry
-    return tuple(make_row(entry, references.get(entry.target["label"])) for entry in measured)
-
-
-def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; infinite when a value is not finite."""
-    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    if len(values) < 2 or not all(map(math.isfinite, values)):
-        return None
-    return statistics.stdev(values)

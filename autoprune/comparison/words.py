@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.comparison.draws import too_common
+from autoprune.comparison.measured import OK, Against
+from autoprune.comparison.measures import Measure
 from autoprune.comparison.methods import PEER
 from autoprune.comparison.result import Comparison
-from autoprune.comparison.rows import OK, Row
+from autoprune.comparison.rows import Row
+from autoprune.evaluation.contrasts import LEVEL
 
 # Above ten times as bad, a factor reads better.
 MOST_PERCENT = 9.0
@@ -47,21 +50,49 @@ def percent(value: float | None) -> str:
     return f"{100 * value:+.1f} %".replace("-", "−")
 
 
-def change(row: Row) -> str:
-    """``−12.1 % [−14.0, −10.3]``; with the number of pairs where a draw of the row has none."""
-    text = percent(row.change)
-    if row.interval is not None and row.change is not None:
-        low, high = (percent(value).removesuffix(" %") for value in row.interval)
-        text = f"{text} [{low}, {high}]"
-    few = row.paired_draws is not None and row.paired_draws < row.seeds
-    return f"{text} over {row.paired_draws} draws of both" if few else text
+def change(row: Row, against: Against) -> str:
+    """``−12.1 % [−14.0, −10.3] p 0.012``, the p corrected; with the number of pairs where few."""
+    if row.method == against.baseline:
+        return "baseline"
+    text = percent(against.change)
+    if against.interval is not None and against.change is not None:
+        low, high = (percent(value).removesuffix(" %") for value in against.interval)
+        text = f"{text} [{low}, {high}] {p_value(against.p_adjusted)}"
+    few = against.draws is not None and against.draws < row.seeds
+    return f"{text} over {against.draws} draws of both" if few else text
+
+
+def p_value(value: float | None) -> str:
+    """``p 0.012``, ``p < 0.001``."""
+    if value is None:
+        return "–"
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}" if value < 0.1 else f"p {value:.2f}"
 
 
 def short_change(row: Row, baseline: str) -> str:
-    """``(−12.1 %)``, with ``≈`` where the interval holds zero; empty for the baseline itself."""
-    if row.change is None or row.method == baseline:
+    """``(−12.1 %)``, with ``≈`` where the corrected p shows none; empty for the baseline itself."""
+    if row.against.change is None or row.method == baseline:
         return ""
-    return f"({'' if row.distinguishable else '≈ '}{percent(row.change)})"
+    return f"({'' if row.against.distinguishable else '≈ '}{percent(row.against.change)})"
+
+
+def measure(entry: Measure | None) -> str:
+    """``0.412 ± 0.006 (+0.020)``: a figure of a suite and its change against the baseline."""
+    if entry is None or entry.value is None:
+        return "–"
+    spread = f" ± {entry.deviation:.3g}" if entry.deviation is not None else ""
+    if entry.difference is None:
+        return f"{entry.value:.4g}{spread}"
+    clear = entry.p_adjusted is not None and entry.p_adjusted < 1 - LEVEL
+    moved = f"{entry.difference:+.3g}".replace("-", "−")
+    return f"{entry.value:.4g}{spread} ({'' if clear else '≈ '}{moved})"
+
+
+def megabytes(dense: int | None, compact: int | None) -> str:
+    """``269.1 → 155.2``: a million bytes each, as saved and saved compactly."""
+    if dense is None or compact is None:
+        return "–"
+    return f"{dense / 1e6:.1f} → {compact / 1e6:.1f}"
 
 
 def seconds(value: float | None) -> str:
@@ -111,17 +142,48 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"transformers {p['versions']['transformers']}, "
             f"{p['machine']['processor']}, {p['machine']['threads']} threads",
         ),
-        (
-            "intervals",
-            f"95 %, bootstrap over windows of the paired difference to {result.baseline}, losses "
-            "averaged over the draws that both have; ± is the sample deviation over draws",
-        ),
+        ("intervals", _intervals(result)),
+        *_power(result),
         (
             "seconds",
             "scores, masks and repair; not the statistics of the dense model, which a draw's "
             f"methods share; with the passes that sequential methods, walk, ebft and {PEER} make",
         ),
     ]
+
+
+def _intervals(result: Comparison) -> str:
+    held = "windows and draws" if result.draws > 1 else "windows only, as there is one draw"
+    names = ", ".join(result.baselines)
+    return (
+        f"95 % each, of the paired difference to {names}, over {held}; p and ≈ after Holm's "
+        "correction over the methods at a budget; ± is the sample deviation over draws"
+    )
+
+
+def _power(result: Comparison) -> list[tuple[str, str]]:
+    """The smallest differences that could have been seen, a line for each baseline."""
+    lines = []
+    for name in result.baselines:
+        found = {target: result.detectable(target, name) for target in result.targets}
+        parts = [
+            f"{target} {_share(values[1])} ({_share(values[0])} to {_share(values[2])})"
+            for target, values in found.items()
+            if values is not None
+        ]
+        if parts:
+            lines.append(
+                (
+                    "power",
+                    f"smallest change against {name} that would be found with 80 %, 5 % two-sided "
+                    f"after the correction, median (lowest to highest): {', '.join(parts)}",
+                )
+            )
+    return lines
+
+
+def _share(value: float) -> str:
+    return percent(value).removeprefix("+")
 
 
 def _overlap(pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -150,9 +212,14 @@ def _short(commit: str) -> str:
 
 
 def unavailable(result: Comparison) -> list[str]:
-    """``method at budget: reason`` for all rows without a figure."""
+    """``method at budget: reason`` for all rows, and figures of suites, that are not there."""
     return [
         f"{row.method} at {row.target}: unavailable: {row.reason}"
         for row in result.rows
         if row.status != OK
+    ] + [
+        f"{row.method} at {row.target}, {entry.column}: unavailable: {entry.reason}"
+        for row in result.rows
+        for entry in row.measures
+        if row.status == OK and entry.reason
     ]

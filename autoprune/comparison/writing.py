@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from autoprune.comparison.documents import latex, markdown, overview
+from autoprune.comparison.documents import details, latex, markdown, overview
 from autoprune.comparison.picture import pareto_png
 from autoprune.comparison.result import Comparison, gather
 from autoprune.comparison.words import protocol_lines, unavailable
@@ -34,6 +34,16 @@ REPEATED = (
 )
 
 
+def summary(result: Comparison) -> dict[str, Any]:
+    """The comparison as JSON, with the lines that its tables are printed from."""
+    return result.to_json() | {
+        "overview": overview(result),
+        "details": {target: details(result, target) for target in result.targets},
+        "missing": unavailable(result),
+        "protocol_lines": [list(pair) for pair in protocol_lines(result)],
+    }
+
+
 def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     """Write table, picture and data.
 
@@ -45,13 +55,7 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
         The comparison as JSON with the names of the files.
     """
     result = gather(body)
-    record = result.to_json() | {
-        "overview": overview(result),
-        "missing": unavailable(result),
-        "protocol_lines": [list(pair) for pair in protocol_lines(result)],
-        "folder": str(folder),
-        "files": list(FILES),
-    }
+    record = summary(result)
     write_text(folder / "comparison.md", markdown(result))
     write_text(folder / "comparison.tex", latex(result))
     write_parquet(folder / "comparison.parquet", result)
@@ -59,7 +63,8 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     write_json(folder / JSON_FILE, standard(whole))
     with atomic_file(folder / "pareto.png") as temporary:
         temporary.write_bytes(pareto_png(result))
-    return record
+    # The folder stands in no file, so that files of one record are the same wherever they lie.
+    return record | {"folder": str(folder), "files": list(FILES)}
 
 
 def standard(value: Any) -> Any:

@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 
 from autoprune.comparison.documents import escape, latex, markdown, overview
+from autoprune.comparison.measured import Measured, pair
 from autoprune.comparison.result import Comparison, gather
-from autoprune.comparison.rows import relative_change
 from autoprune.comparison.writing import FILES, write_all
 
 PROTOCOL: dict[str, Any] = {
@@ -102,9 +102,9 @@ def test_mean_deviation_and_change_are_exact(known: Comparison) -> None:
     assert row.perplexity == pytest.approx(statistics.fmean(per_draw), rel=1e-12)
     assert row.deviation == pytest.approx(statistics.stdev(per_draw), rel=1e-12)
     # Losses averaged over draws differ by exactly 0.2 in every window.
-    assert row.change == pytest.approx(math.expm1(-0.2), rel=1e-9)
-    assert row.interval == pytest.approx((math.expm1(-0.2),) * 2, rel=1e-9)
-    assert row.distinguishable
+    assert row.against.change == pytest.approx(math.expm1(-0.2), rel=1e-9)
+    assert row.against.interval == pytest.approx((math.expm1(-0.2),) * 2, rel=1e-9)
+    assert row.against.distinguishable
     assert known.baseline == "wanda" and known.dense == pytest.approx(math.exp(mean - 0.5))
 
 
@@ -117,14 +117,14 @@ def test_a_missing_draw_makes_the_row_unavailable(known: Comparison) -> None:
 def test_without_wanda_rows_are_against_dense() -> None:
     found = gather(body(cell("ria", record(moved(0.25), 1.0))))
     assert found.baseline == "dense"
-    assert found.rows[0].change == pytest.approx(math.expm1(0.75))
+    assert found.rows[0].against.change == pytest.approx(math.expm1(0.75))
     assert found.rows[0].deviation is None
 
 
 def test_advice_is_chosen_on_selection_and_says_what_the_seal_shows(known: Comparison) -> None:
     (advice,) = known.advice
     assert advice.method == "wanda+ramp" and advice.ties == ()
-    assert "as wanda+ramp:x" in advice.text and "excludes zero" in advice.text
+    assert "as wanda+ramp:x" in advice.text and "show a difference" in advice.text
 
 
 def test_advice_names_ties_and_the_cheaper_one() -> None:
@@ -134,7 +134,7 @@ def test_advice_names_ties_and_the_cheaper_one() -> None:
     )
     (advice,) = found.advice
     assert advice.method == "wanda+mrp" and advice.ties == ("wanda",)
-    assert "intervals overlap" in advice.text and "wanda is the cheaper one" in advice.text
+    assert "do not tell it apart" in advice.text and "wanda is the cheaper one" in advice.text
 
 
 def test_advice_does_not_choose_by_the_seal() -> None:
@@ -147,7 +147,7 @@ def test_destroyed_models_are_figures_and_never_recommended(tmp_path: Path) -> N
     broken = record([*BASE[:5], math.inf], math.inf)
     found = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", broken)))
     row = found.row("ria", "50 %")
-    assert row is not None and row.perplexity == math.inf and row.interval is None
+    assert row is not None and row.perplexity == math.inf and row.against.interval is None
     assert found.best("50 %") == "wanda"
     alone = gather(body(cell("ria", broken)))
     assert alone.advice[0].method is None
@@ -159,7 +159,9 @@ def test_destroyed_models_are_figures_and_never_recommended(tmp_path: Path) -> N
 
 
 def test_one_window_has_no_interval() -> None:
-    assert relative_change([1.0], [0.5]) == (pytest.approx(math.expm1(0.5)), None)
+    target = {"label": "50 %"}
+    one, other = (Measured("m", "m", target, 0, [record([nll], 1.0)], [0]) for nll in (1.0, 0.5))
+    assert pair(one, other).found is None and pair(one, other).mean == pytest.approx(0.5)
 
 
 def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> None:
@@ -218,9 +220,9 @@ def test_pairs_are_over_the_draws_that_both_have() -> None:
     )
     row, base = found.row("wanda+ramp", "50 %"), found.row("wanda", "50 %")
     assert row is not None and base is not None
-    assert (row.seeds, row.paired_draws, base.seeds, base.paired_draws) == (3, 2, 2, 2)
-    assert row.change == pytest.approx(math.expm1(0.1), rel=1e-9)
-    assert row.interval == pytest.approx((math.expm1(0.1),) * 2, rel=1e-9)
+    assert (row.seeds, row.against.draws, base.seeds, base.against.draws) == (3, 2, 2, 2)
+    assert row.against.change == pytest.approx(math.expm1(0.1), rel=1e-9)
+    assert row.against.interval == pytest.approx((math.expm1(0.1),) * 2, rel=1e-9)
     (advice,) = found.advice
     assert advice.method == "wanda"
     mean = (math.exp(1.0) + math.exp(1.2)) / 2
@@ -238,7 +240,7 @@ def test_pairs_are_over_the_draws_that_both_have() -> None:
 def test_methods_without_a_common_draw_are_not_paired() -> None:
     found = gather(body(cell("wanda", record(BASE, 1.0)), cell("ria", record(moved(-0.5), 0.9), 1)))
     row = found.row("ria", "50 %")
-    assert row is not None and (row.change, row.paired_draws) == (None, None)
+    assert row is not None and (row.against.change, row.against.draws) == (None, None)
     assert "over different draws" in found.advice[0].text
 
 

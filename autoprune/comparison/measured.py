@@ -1,0 +1,178 @@
+"""The cells of one method at one budget, and how they differ from another method's."""
+
+import math
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoprune.evaluation.contrasts import LEVEL, Contrast, contrast, holm
+
+OK, UNAVAILABLE = "ok", "unavailable"
+Record = Mapping[str, Any]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The cells of one method at one budget, one per draw.
+
+    Args:
+        method: The method's name.
+        measured_as: With its tuned strength.
+        target: JSON form of the budget and its ``label``.
+        trials: Selection trials.
+        records: One record per draw.
+        seeds: Number of each record's draw.
+    """
+
+    method: str
+    measured_as: str
+    target: Mapping[str, Any]
+    trials: int
+    records: Sequence[Record]
+    seeds: Sequence[int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every draw has a figure."""
+        return bool(self.records) and all(r["status"] == OK for r in self.records)
+
+    def over(self, seeds: Collection[int]) -> "Measured":
+        """The same method with these draws alone, in the order of their numbers."""
+        order = sorted(range(len(self.seeds)), key=self.seeds.__getitem__)
+        kept = [n for n in order if self.seeds[n] in seeds]
+        records, left = [self.records[n] for n in kept], [self.seeds[n] for n in kept]
+        return replace(self, records=records, seeds=left)
+
+    def losses(self, part: str = "sealed") -> Matrix:
+        """Loss per window and draw, nats per token, ``[windows, draws]``."""
+        return np.array([record[part]["nll"] for record in self.records], np.float64).T
+
+    def perplexities(self, part: str = "sealed") -> list[float]:
+        """Perplexity per draw."""
+        return [float(record[part]["perplexity"]) for record in self.records]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One method against another at one budget.
+
+    Args:
+        draws: Calibration draws that both have.
+        mean: Mean difference of the losses, nats per token; None where there is none.
+        found: The difference with its error; None where one window says nothing of it.
+    """
+
+    draws: int
+    mean: float | None
+    found: Contrast | None
+
+
+def pair(measured: Measured, other: Measured | Sequence[float]) -> Pair:
+    """Set a method against another, window by window, over the draws that both have.
+
+    An interrupted comparison leaves methods with different draws, and a mean over three draws less
+    one over two would hold the difference of the draws.
+
+    Args:
+        measured: Complete cells of the one.
+        other: Complete cells of the other at the same budget, or the loss of the dense model, which
+            has no draws, per window.
+    """
+    if isinstance(other, Measured):
+        common = set(measured.seeds) & set(other.seeds)
+        losses, reference = measured.over(common).losses(), other.over(common).losses()
+    else:
+        common = set(measured.seeds)
+        losses, reference = measured.losses(), np.asarray(other, np.float64)[:, None]
+    if not common:
+        return Pair(0, None, None)
+    # Two destroyed models differ by nothing that has a name.
+    if not (np.isfinite(losses).all() and np.isfinite(reference).all()):
+        return Pair(len(common), None, None)
+    differences = losses - reference
+    return Pair(len(common), float(differences.mean()), contrast(differences))
+
+
+@dataclass(frozen=True)
+class Against:
+    """Change of a method's perplexity against a baseline at the same budget.
+
+    Args:
+        baseline: What it is compared with.
+        change: Perplexity relative to the baseline's, minus 1; None where there is none.
+        interval: 95 % interval of the change, over windows and draws (one draw: windows alone).
+        p: Two-sided p of no change.
+        p_adjusted: The same after Holm's correction over the methods that are compared with this
+            baseline at this budget.
+        draws: Draws that it is over.
+        family: Methods that the correction is over.
+        detectable: Smallest change that would have been found with a power of 80 % at 5 %, two
+            sided, corrected.
+    """
+
+    baseline: str
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    draws: int | None = None
+    family: int = 0
+    detectable: float | None = None
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether there is a change, after the correction."""
+        return self.p_adjusted is not None and self.p_adjusted < 1 - LEVEL
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return {**asdict(self), "distinguishable": self.distinguishable}
+
+
+def judged(baseline: str, pairs: Sequence[Pair]) -> list[Against]:
+    """Changes against one baseline at one budget, corrected for each other by Holm's steps.
+
+    Args:
+        baseline: Its name.
+        pairs: One per method.
+    """
+    with_p = [entry.found.p for entry in pairs if entry.found is not None]
+    adjusted = iter(holm(with_p))
+    made = []
+    for entry in pairs:
+        change = None if entry.mean is None else expm1(entry.mean)
+        found = Against(baseline, change, draws=None if change is None else entry.draws)
+        if entry.found is not None:
+            low, high = entry.found.interval()
+            found = replace(
+                found,
+                interval=(expm1(low), expm1(high)),
+                p=entry.found.p,
+                p_adjusted=next(adjusted),
+                family=len(with_p),
+                detectable=expm1(entry.found.detectable(len(with_p))),
+            )
+        made.append(found)
+    return made
+
+
+def expm1(value: float) -> float:
+    """``exp(value) - 1``; infinite where a destroyed model is any number of times worse."""
+    return math.expm1(value) if value < 700 else math.inf
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; infinite when a value is not finite."""
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for one value or what is not finite."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return None
+    return statistics.stdev(values)

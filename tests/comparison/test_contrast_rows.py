@@ -1,0 +1,175 @@
+"""Changes against baselines: draws count, several methods are corrected for, power is stated."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from test_comparison_rows import BASE, PROTOCOL, body, cell, moved, record
+
+from autoprune.comparison.documents import details, markdown
+from autoprune.comparison.result import gather
+from autoprune.comparison.words import protocol_lines
+from autoprune.errors import UsageError
+from autoprune.evaluation.contrasts import holm
+
+THREE = {"protocol": PROTOCOL | {"seeds": 3, "draw_digests": ["ab"] * 3}}
+# Symmetric, with a sample deviation of 0.894.
+NOISE = np.array([-1.0, 1.0, -1.0, 1.0, 0.0, 0.0])
+ONE = {"protocol": PROTOCOL | {"seeds": 1, "draw_digests": ["ab"]}}
+
+
+def drawn(method: str, shifts: list[float], **changes: Any) -> list[dict[str, Any]]:
+    return [
+        cell(method, record(moved(shift), 1.0 + shift), seed, **changes)
+        for seed, shift in enumerate(shifts)
+    ]
+
+
+def noisy(method: str, shift: float, spread: float, selection: float = 1.0) -> dict[str, Any]:
+    values = np.array(BASE) + shift + spread * NOISE
+    return cell(method, record(values.tolist(), selection))
+
+
+def against(found: Any, method: str, number: int = 0) -> Any:
+    row = found.row(method, "50 %")
+    assert row is not None
+    return row.contrasts[number]
+
+
+def test_draws_that_differ_make_the_interval_wider() -> None:
+    """The same mean over draws: once each draw agrees, once they do not."""
+    base = drawn("wanda", [0.0, 0.0, 0.0])
+    same = gather(body(*base, *drawn("ria", [-0.1, -0.1, -0.1])) | THREE)
+    apart = gather(body(*base, *drawn("ria", [-0.16, -0.1, -0.04])) | THREE)
+    calm, moved_ = against(same, "ria"), against(apart, "ria")
+    assert calm.change == pytest.approx(moved_.change)
+    low, high = moved_.interval
+    # Student's t with two degrees of freedom, 4.303, of three draws that deviate by 0.06.
+    half = 4.3027 * 0.06 / math.sqrt(3)
+    assert (low, high) == pytest.approx(
+        (math.expm1(-0.1 - half), math.expm1(-0.1 + half)), rel=1e-3
+    )
+    assert calm.interval == pytest.approx((math.expm1(-0.1),) * 2)
+    assert calm.distinguishable and not moved_.distinguishable
+
+
+def test_the_verdict_is_corrected_over_the_methods_of_a_budget() -> None:
+    """By itself each method looks better than Wanda; four such looks are chance."""
+    names = ["ria", "gblm", "wanda+ramp", "wanda+sdsa"]
+    cells = [noisy(name, -0.03 - 0.001 * n, 0.025) for n, name in enumerate(names)]
+    alone = gather(body(cell("wanda", record(BASE, 1.0)), cells[0]) | ONE)
+    assert against(alone, "ria").p < 0.05 and against(alone, "ria").distinguishable
+    found = gather(body(cell("wanda", record(BASE, 1.0)), *cells) | ONE)
+    plain = [against(found, name).p for name in names]
+    assert [against(found, name).p_adjusted for name in names] == holm(plain)
+    assert max(plain) < 0.05 <= min(holm(plain))
+    assert not any(against(found, name).distinguishable for name in names)
+    assert {against(found, name).family for name in names} == {4}
+    # The interval stays that of one contrast, as the protocol says.
+    assert against(found, "ria").interval[1] < 0
+    assert "95 % each" in dict(protocol_lines(found))["intervals"]
+    assert against(found, "ria").interval == against(alone, "ria").interval
+    text = markdown(found)
+    assert "(≈ −" in text and f"p {against(found, 'ria').p_adjusted:.2f}" in text
+
+
+def test_the_advice_is_corrected_over_all_that_it_is_compared_with() -> None:
+    others = [noisy(name, 0.03, 0.022, 1.1) for name in ("ria", "gblm", "random")]
+    two = gather(body(cell("wanda", record(BASE, 1.0)), others[0]) | ONE)
+    assert two.advice[0].method == "wanda" and two.advice[0].ties == ()
+    assert "Against the other the sealed windows show a difference" in two.advice[0].text
+    more = [noisy(name, 0.5, 0.4, 2.0) for name in ("wanda+ramp", "wanda+sdsa", "wanda+mrp")]
+    many = gather(body(cell("wanda", record(BASE, 1.0)), *others, *more) | ONE)
+    # The same windows as before; as one of six contrasts they are no longer enough.
+    assert "ria" in many.advice[0].ties
+
+
+def test_every_baseline_has_its_own_columns() -> None:
+    cells = [cell("wanda", record(moved(0.0), 1.0)), cell("ria", record(moved(-0.1), 0.9))]
+    cells.append(cell("sparsegpt", record(moved(-0.3), 0.7)))
+    found = gather(body(*cells) | ONE | {"baselines": ["ria", "dense"]})
+    assert found.baseline == "ria" and found.baselines == ("ria", "dense")
+    assert against(found, "sparsegpt").change == pytest.approx(math.expm1(-0.2))
+    assert against(found, "sparsegpt", 1).change == pytest.approx(math.expm1(0.2))
+    assert against(found, "ria").change == 0
+    head, lines = details(found, "50 %")
+    assert head[2:4] == ["against ria", "against dense"]
+    by_name = {line[0]: line for line in lines}
+    assert by_name["sparsegpt"][2].startswith("−18.1 %") and "p < 0.001" in by_name["sparsegpt"][2]
+    assert by_name["sparsegpt"][3].startswith("+22.1 %") and by_name["ria"][2] == "baseline"
+    assert "against ria" in markdown(found)
+    names = [name for name, _ in protocol_lines(found)]
+    assert names.count("power") == 2
+    row = found.to_json()["rows"][2]
+    assert [entry["baseline"] for entry in row["contrasts"]] == ["ria", "dense"]
+    assert row["change"] == row["contrasts"][0]["change"]
+    with pytest.raises(UsageError, match=r"'gblm' is not compared; allowed are dense, wanda, ria"):
+        gather(body(*cells) | {"baselines": ["gblm"]})
+    # Interrupted before the baseline's turn: a table without changes, not an error.
+    cut = gather(body(*cells) | {"planned": 9, "baselines": ["gblm"]})
+    assert against(cut, "ria").change is None
+
+
+def test_the_smallest_difference_that_could_be_seen_is_stated() -> None:
+    cells = [cell("wanda", record(BASE, 1.0)), noisy("ria", 0.1, 0.05), noisy("gblm", 0.1, 0.1)]
+    found = gather(body(*cells) | ONE)
+    low, middle, high = found.detectable("50 %", "wanda") or (0, 0, 0)
+    ria, gblm = against(found, "ria"), against(found, "gblm")
+    assert (low, high) == (ria.detectable, gblm.detectable) and low < middle < high
+    # Six windows, 2.5 % in each tail over two contrasts, 80 % power: t of 5 degrees of freedom.
+    error = 0.05 * math.sqrt(4 / 5 / 6)
+    assert ria.detectable == pytest.approx(math.expm1((3.1634 + 0.9195) * error), rel=1e-3)
+    text = dict(protocol_lines(found))["power"]
+    assert text.startswith("smallest change against wanda that would be found with 80 %")
+    assert f"50 % {100 * middle:.1f} % ({100 * low:.1f} % to {100 * high:.1f} %)" in text
+    alone = gather(body(cells[0], cells[1]) | ONE)
+    assert against(alone, "ria").detectable < ria.detectable
+
+
+def test_one_draw_says_that_its_interval_is_of_windows_only() -> None:
+    cells = [cell("wanda", record(BASE, 1.0)), noisy("ria", 0.1, 0.05)]
+    one = dict(protocol_lines(gather(body(*cells) | ONE)))["intervals"]
+    assert "over windows only, as there is one draw" in one
+    three = gather(body(*drawn("wanda", [0, 0.1, 0.2]), *drawn("ria", [0.1, 0.2, 0.3])) | THREE)
+    assert "over windows and draws" in dict(protocol_lines(three))["intervals"]
+
+
+def suite(values: list[float], metric: str = "accuracy", name: str = "text") -> dict[str, Any]:
+    row = {
+        "name": name, "metric": metric, "value": sum(values) / len(values), "items": values,
+        "reason": "", "status": "ok",
+    }  # fmt: skip
+    return {"rows": [row]}
+
+
+def test_figures_of_suites_are_columns_with_their_change() -> None:
+    def with_suites(method: str, words: list[float], kl: float) -> dict[str, Any]:
+        made = record(BASE, 1.0) | {"bytes": {"dense": 4_000_000, "compact": 2_600_000}}
+        found = {"next-word": suite(words), "lm": suite([kl] * 4, "kl_to_dense")}
+        return cell(method, made | {"suites": found})
+
+    half, most = [1.0, 0.0] * 20, [1.0, 1.0, 1.0, 0.0] * 10
+    cells = [with_suites("wanda", half, 1.0), with_suites("ria", most, 0.5)]
+    whole = body(*cells) | ONE
+    whole["dense"] = whole["dense"] | {"suites": {"next-word": suite([1.0] * 40)}}
+    whole["dense"]["bytes"] = {"dense": 4_000_000, "compact": 4_000_000}
+    found = gather(whole)
+    assert found.columns == ["next-word accuracy", "KL to dense"]
+    row = found.row("ria", "50 %")
+    assert row is not None
+    accuracy, distance = row.measures
+    assert accuracy.value == 0.75 and accuracy.items == 40
+    assert accuracy.difference == pytest.approx(0.25) and accuracy.interval[0] > 0
+    assert distance.difference == pytest.approx(-0.5)
+    head, lines = details(found, "50 %")
+    by_name = {line[0]: dict(zip(head, line, strict=True)) for line in lines}
+    assert by_name["dense"]["next-word accuracy"] == "1" and by_name["dense"]["KL to dense"] == "–"
+    assert by_name["ria"]["next-word accuracy"] == "0.75 (+0.25)"
+    assert by_name["ria"]["KL to dense"] == "0.5 (−0.5)"
+    assert by_name["ria"]["MB dense → compact"] == "4.0 → 2.6"
+    # A suite that failed is a reason, and costs no perplexity.
+    cells[1]["record"]["suites"]["next-word"] = {"reason": "no such text"}
+    broken = gather(body(*cells) | ONE)
+    assert "ria at 50 %, next-word accuracy: unavailable: no such text" in markdown(broken)
+    assert against(broken, "ria").change is not None
