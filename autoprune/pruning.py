@@ -7,6 +7,7 @@ number of candidates. :mod:`autoprune.sequential` prunes block by block instead.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +46,8 @@ class PruningPlan:
         seed: Seed of random controls.
         saved: Type that the weights will be saved in, for the promise that no row is worse than
             zeroed plainly; None is the type that they have in memory.
+        precision: ``float32`` keeps a block's tuning from rounding its products, so that what comes
+            out does not depend on what the processor has.
     """
 
     sparsity: float
@@ -54,6 +57,7 @@ class PruningPlan:
     solver: Solver = field(default_factory=Plain)
     seed: int = 0
     saved: torch.dtype | None = None
+    precision: Literal["auto", "float32"] = "auto"
 
     def __post_init__(self) -> None:
         resolve_sparsity(self.sparsity, self.pattern)
@@ -81,6 +85,7 @@ class PruningPlan:
         allocation: str = "uniform",
         solver: str = "none",
         seed: int = 0,
+        precision: Literal["auto", "float32"] = "auto",
     ) -> "PruningPlan":
         """The plan from texts; ``sparsity`` may be None with an N:M pattern.
 
@@ -95,6 +100,7 @@ class PruningPlan:
             build_allocator(allocation),
             build_solver(solver),
             seed,
+            precision=precision,
         )
 
     @classmethod

@@ -162,8 +162,10 @@ class BlockPruner:
                 notes.extend(recorder.notes_on(step))
             self._prune_step(step, seen, masks, notes)
         if self.tuning and members:
-            how = self.tuning.how
-            notes.extend(tune_block(self.stream, members, masks, goals, how, self.plan.seed))
+            how, plan = self.tuning.how, self.plan
+            notes.extend(
+                tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
+            )
         leave_block(self.stream)
         return masks, notes
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
 from autoprune.solvers import Ebft, Solver, Walk
 
+# What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
+Precision = Literal["auto", "float32"]
 # Short memories: a block takes a few hundred steps at most.
 BETAS = (0.9, 0.95)
 # Batches that tell whether the error fell; all of them would cost two more passes of the model.
@@ -76,14 +78,15 @@ def tune_block(
     goals: Sequence[Tensor],
     how: Ebft,
     seed: int = 0,
+    precision: Precision = "auto",
 ) -> list[str]:
     """Tune the kept weights of the block that comes next, in place.
 
     Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and y' what
     the pruned block gives on the inputs of the pruned model. The next block normalises every token,
-    so each counts by its relative error. Products are in bfloat16 where the machine has them;
-    weights and steps are float32. Where the error of eight batches does not fall in the end, the
-    block stays as it was.
+    so each counts by its relative error. Products are in bfloat16 where the machine has them and
+    ``precision`` allows it; weights and steps are float32. Where the error of eight batches does
+    not fall in the end, the block stays as it was.
 
     Args:
         stream: Hidden states before the block; they stay there.
@@ -92,6 +95,7 @@ def tune_block(
         goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
         how: Epochs and rate.
         seed: Seed of the order of batches.
+        precision: ``float32`` for results that do not depend on what the processor has.
 
     Returns:
         Notes on what a person should know.
@@ -100,12 +104,12 @@ def tune_block(
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
     """
     parts = _parts(members, keep)
-    before = _error(stream, goals)
+    before = _error(stream, goals, precision)
     copies = [part.parameter.detach().clone() for part in parts]
     with _gradients_of(parts):
-        _descend(stream, parts, goals, how, seed)
+        _descend(stream, parts, goals, how, seed, precision)
     # NaN fails every comparison, so ask for what must hold.
-    if _error(stream, goals) < before:
+    if _error(stream, goals, precision) < before:
         return []
     for part, copy in zip(parts, copies, strict=True):
         part.parameter.detach().copy_(copy)
@@ -147,7 +151,12 @@ def _parts(members: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> lis
 
 
 def _descend(
-    stream: BlockStream, parts: Sequence[_Part], goals: Sequence[Tensor], how: Ebft, seed: int
+    stream: BlockStream,
+    parts: Sequence[_Part],
+    goals: Sequence[Tensor],
+    how: Ebft,
+    seed: int,
+    precision: Precision,
 ) -> None:
     groups: list[dict[str, Any]] = []
     for part in parts:
@@ -165,7 +174,7 @@ def _descend(
         number = shuffled[step % len(goals)]
         for group, rate in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = rate * (1.0 - step / steps)
-        with torch.enable_grad(), _products(stream):
+        with torch.enable_grad(), _products(stream, precision):
             loss = _relative_error(stream.output(number), goals[number])
         wanted = [part.parameter for part in parts]
         # An expert of its own module that no token of the batch reached has no gradient.
@@ -179,9 +188,11 @@ def _descend(
 
 
 @torch.no_grad()
-def _error(stream: BlockStream, goals: Sequence[Tensor]) -> float:
+def _error(
+    stream: BlockStream, goals: Sequence[Tensor], precision: Precision = "auto"
+) -> float:
     numbers = range(0, len(goals), -(-len(goals) // WITNESSES))
-    with _products(stream):
+    with _products(stream, precision):
         errors = [float(_relative_error(stream.output(n), goals[n])) for n in numbers]
     return sum(errors) / len(errors)
 
@@ -192,17 +203,31 @@ def _relative_error(output: Tensor, goal: Tensor) -> Tensor:
     return ((output.float() - goal).square().sum(dim=-1) / size).mean()
 
 
-def _products(stream: BlockStream) -> AbstractContextManager[Any]:
-    """Matrix products in bfloat16 where that is faster and the weights are wider."""
-    device = stream.hidden[0].device
+def products_type(
+    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
+) -> torch.dtype:
+    """Type of the matrix products of a tuning: bfloat16 where that is faster than the weights' own.
+
+    Args:
+        device: Where the model lies.
+        weights: Type of its weights.
+        precision: ``float32`` never rounds.
+    """
+    if precision == "float32" or weights != torch.float32:
+        return weights
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        # Without the instructions a CPU imitates them, many times slower than float32.
-        fast = device.type == "cpu" and _cpu_has_bfloat16()
-    if not fast or stream.hidden[0].dtype != torch.float32:
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else weights
+    # Without the instructions a CPU imitates them, many times slower than float32.
+    fast = device.type == "cpu" and _cpu_has_bfloat16()
+    return torch.bfloat16 if fast else weights
+
+
+def _products(stream: BlockStream, precision: Precision) -> AbstractContextManager[Any]:
+    first = stream.hidden[0]
+    chosen = products_type(first.device, first.dtype, precision)
+    if chosen == first.dtype:
         return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    return torch.autocast(first.device.type, dtype=chosen)
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -115,7 +115,8 @@ def repair_walking(
                 kept[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
                 notes.extend(said)
             if tuning:
-                notes.extend(tune_block(stream, members, kept, goals, tuning.how, plan.seed))
+                how, precision = tuning.how, plan.precision
+                notes.extend(tune_block(stream, members, kept, goals, how, plan.seed, precision))
         leave_block(stream)
         report(Progress("repair", index + 1, len(stream.blocks)))
     ordered = {layer.name: kept[layer.name] for layer in layers}

@@ -1,6 +1,7 @@
 """EBFT: the kept weights of a block tuned until it gives what it gave while dense."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from test_walking import prune
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
+from autoprune import tuning
 from autoprune.allocation import ModelContext
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
@@ -19,7 +21,7 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
 from autoprune.sequential import prune_sequential
 from autoprune.solvers import Ebft, Plain, Walk, build_solver
-from autoprune.tuning import BlockGoals, _error, _Part, tune_block
+from autoprune.tuning import BlockGoals, Precision, _error, _Part, tune_block
 from autoprune.walking import prune_from_scores
 
 
@@ -77,6 +79,43 @@ def test_a_tuning_that_brings_nothing_leaves_every_bit_and_says_so() -> None:
     assert notes == ["block 0: tuning did not lower its error; left as it was"]
     for member, copy in zip(members, copies, strict=True):
         assert torch.equal(member.read(), copy)
+
+
+def test_float32_comes_out_the_same_whatever_the_processor_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: dict[tuple[bool, str], Tensor] = {}
+    for has in (False, True):
+        monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda has=has: has)
+        for precision in get_args(Precision):
+            stream, members, keep, goals = pruned_block(random_windows(6, 24))
+            tune_block(stream, members, keep, goals, Ebft(), 0, precision)
+            weights = torch.cat([member.read().flatten() for member in members])
+            found[has, precision] = weights
+    assert torch.equal(found[True, "float32"], found[False, "float32"])
+    assert torch.equal(found[False, "auto"], found[False, "float32"])
+    assert not torch.equal(found[True, "auto"], found[True, "float32"])
+
+
+def test_a_plan_carries_the_precision_to_every_way_of_pruning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda: True)
+    windows, metric = random_windows(6, 24), build_metric("magnitude")
+
+    def weights(precision: Precision, sequential: bool) -> Tensor:
+        model = tiny_model("llama")
+        layers = prunable_linears(model)
+        plan = PruningPlan.build(0.5, solver="ebft:epochs=1", precision=precision)
+        if sequential:
+            prune_sequential(model, windows, metric, plan)
+        else:
+            prune_from_scores(model, windows, layers, metric_scores(metric, None), plan)
+        return torch.cat([layer.read().flatten() for layer in layers])
+
+    for sequential in (False, True):
+        fast, exact = weights("auto", sequential), weights("float32", sequential)
+        assert not torch.equal(fast, exact)
 
 
 @torch.no_grad()

@@ -19,10 +19,13 @@ from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores
 from autoprune.sequential import prune_sequential
+from autoprune.tuning import Precision
 from autoprune.walking import prune_from_scores
 
 
-def plan_of(method: Method, target: Target, seed: int) -> PruningPlan:
+def plan_of(
+    method: Method, target: Target, seed: int, precision: Precision = "auto"
+) -> PruningPlan:
     """The pruning plan of a cell.
 
     Raises:
@@ -35,6 +38,7 @@ def plan_of(method: Method, target: Target, seed: int) -> PruningPlan:
         allocation=method.allocation,
         solver=method.solver,
         seed=seed,
+        precision=precision,
     )
 
 
@@ -67,6 +71,7 @@ def prune_by(
     windows: Tensor,
     shared: SharedStatistics,
     context: ModelContext,
+    precision: Precision = "auto",
     report: Report = silent,
 ) -> PruneOutcome:
     """Prune the dense model in place.
@@ -80,13 +85,14 @@ def prune_by(
         windows: The draw, int64 [n, s].
         shared: The draw's statistics.
         context: What allocators look at, over ``shared``.
+        precision: See :class:`autoprune.pruning.PruningPlan`.
         report: Told about progress.
 
     Raises:
         UsageError: If method and budget contradict each other.
         AutopruneError: If the weights do not have the promised zeros afterwards.
     """
-    plan = plan_of(method, target, seed)
+    plan = plan_of(method, target, seed, precision)
     metric = seeded_metric(method, seed)
     needs = needs_of(method)
     statistics = shared.require(needs) if needs else None

@@ -72,8 +72,12 @@ class Method:
 
         It draws random scores and shuffled budgets, and orders the steps of a tuning.
         """
-        drawn = "random" in self.metric or "shuffled" in self.allocation
-        return drawn or Ebft.NAME in self.solver
+        return "random" in self.metric or "shuffled" in self.allocation or self.tunes
+
+    @property
+    def tunes(self) -> bool:
+        """Whether blocks are tuned as a whole, by products that a processor may round."""
+        return Ebft.NAME in self.solver
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
