@@ -188,9 +188,7 @@ def _descend(
 
 
 @torch.no_grad()
-def _error(
-    stream: BlockStream, goals: Sequence[Tensor], precision: Precision = "auto"
-) -> float:
+def _error(stream: BlockStream, goals: Sequence[Tensor], precision: Precision = "auto") -> float:
     numbers = range(0, len(goals), -(-len(goals) // WITNESSES))
     with _products(stream, precision):
         errors = [float(_relative_error(stream.output(n), goals[n])) for n in numbers]

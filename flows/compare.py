@@ -18,6 +18,8 @@ from tasks.compare import check_comparison, check_output, prepare_comparison, wr
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison
 from tasks.compare_remote import comparison_sheet
+from tasks.compare_suites import own_distance, suite_defaults
+from tasks.evaluate import check_suites
 from tasks.shared import open_store
 from tasks.state import State, model_slug
 from tasks.workbench import opened
@@ -34,7 +36,12 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     state = State.open()
     if params.output is not None:
         check_output(params.output, params.model, overwrite=params.overwrite)
-    request = check_comparison(params.method_texts(), params.statistics, *params.budgets())
+    request = check_comparison(
+        params.method_texts(), params.statistics, *params.budgets(), params.baseline
+    )
+    defaults = suite_defaults(
+        params.model, params.corpus, params.windows, params.seqlen, params.seed
+    )
     bench_id = f"compare-{uuid.uuid4().hex[:12]}"
     bench = CompareBench(
         bench_id,
@@ -48,6 +55,10 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         counts={"selection": params.selection_windows, "sealed": params.windows},
         peers=params.peers(),
         dtype=params.dtype,
+        suites=check_suites(params.suite, defaults, None) if params.suite else [],
+        own_distance=own_distance(defaults),
+        precision=params.precision,
+        record=Path(params.record).expanduser().absolute() if params.record else None,
     )
     bench.store = open_store(state, params.shared_store)
     folder = Path(params.output or state.comparison / params.folder_name()).absolute()
@@ -62,6 +73,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
             "model": params.model,
             "command": params.command(),
             "tune": params.trials(),
+            "baselines": request["baselines"],
             "protocol": protocol,
         }
         place = (params.runner, params.workers, params.runner_address)
@@ -112,7 +124,12 @@ class _Table:
     def write(self) -> dict[str, Any]:
         """Write the files."""
         run = self.run
-        body = {"dense": run.dense, "planned": len(run.plan), "cells": run.finished()}
+        body = {
+            "dense": run.dense,
+            "planned": len(run.plan),
+            "cells": run.finished(),
+            "trials": run.tried(),
+        }
         return write_comparison(run.bench_id, str(self.folder), self.outline | body)
 
     def mirror(self, status: str) -> str | None:

@@ -19,7 +19,9 @@ from tasks.state import model_slug
 
 USUAL_SEEDS = 3
 # Where the files go and who measures decide no figure.
-PLACES = ("output", "overwrite", "runner", "workers", "runner_address", "shared_store")
+PLACES = ("output", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
+# Options that came later: a comparison without them keeps the name that it had before.
+LATER = ("baseline", "suite", "precision")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
@@ -81,6 +83,27 @@ class CompareParams(Params):
         default="dense",
         description="What holds for methods that name neither dense nor sequential",
     )
+    baseline: list[str] | None = Field(
+        default=None,
+        description=(
+            "Methods, or dense, that changes are against, each with columns of its own; empty: "
+            "wanda where it is compared, else dense"
+        ),
+    )
+    suite: str | None = Field(
+        default=None,
+        description=(
+            "Suites that measure every pruned model too, with commas between, such as "
+            "lm,reasoning: lm is the distance to the dense model; empty: none"
+        ),
+    )
+    precision: Literal["auto", "float32"] = Field(
+        default="auto",
+        description=(
+            "Products of block tuning (ebft): auto rounds them to bfloat16 where the processor is "
+            "fast with it; float32: the same figures on every processor"
+        ),
+    )
     corpus: str = Field(
         default=DEMO_CORPUS,
         description="Text, split into calibration, selection and sealed parts",
@@ -110,6 +133,13 @@ class CompareParams(Params):
     )
     overwrite: bool = Field(
         default=False, description="Replace tables of another comparison that lie in that folder"
+    )
+    record: str | None = Field(
+        default=None,
+        description=(
+            "Folder for the raw record: every cell with its loss per window, and the protocol; a "
+            "comparison goes on from the cells that lie there"
+        ),
     )
     seed: int = Field(default=0, ge=0, description="Seed of the text's split")
     runner: Literal["thread", "dask", "ray"] = Field(
@@ -193,10 +223,18 @@ class CompareParams(Params):
             value = getattr(self, name)
             if name == "model" or name in PLACES or value == field.default:
                 continue
+            option = f"--{name.replace('_', '-')}"
+            if name == "baseline":
+                words += [word for method in value for word in (option, method)]
+                continue
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
+            words += [option, text]
         return shlex.join(words)
 
     def settings(self) -> dict[str, Any]:
         """What decides about figures, as plain JSON."""
-        return {name: value for name, value in self.to_json().items() if name not in PLACES}
+        found = {name: value for name, value in self.to_json().items() if name not in PLACES}
+        for name in LATER:
+            if found[name] == type(self).model_fields[name].default:
+                del found[name]
+        return found

@@ -131,6 +131,20 @@ class Run:
             )
         return tried
 
+    def tried(self) -> list[dict[str, Any]]:
+        """The trials of strengths that are measured, in the order of the methods."""
+        return [
+            {
+                "method": method.name,
+                "trial": method_of(trial).name,
+                "target": target.to_json(),
+                "id": self._found[trial]["id"],
+            }
+            for method, target in self.variants
+            for trial in self._trials(method, target)
+            if trial in self._found
+        ]
+
     def _tries(self, cell: "Cell") -> "tuple[Method, ...]":
         assert cell.target is not None
         return self.variants[method_of(cell), cell.target]

@@ -3,28 +3,20 @@
 import json
 import logging
 import time
-from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from tasks.compare_bench import CompareBench, find_compare_bench, windows_digest
+from tasks.compare_cells import code_commit, found_or_measured, products_of
+from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
 from tasks.policies import step
-from tasks.provenance import commit
-from tasks.sealed_touches import touch, touches
-
-if TYPE_CHECKING:
-    from autoprune.comparison.plan import Cell
+from tasks.sealed_touches import touches
 
 log = logging.getLogger(__name__)
 
-# Raised when a record or its key takes another form; what changes figures has a number of its own,
-# autoprune.numerics.NUMERICS.
-CELL_VERSION = 2
-NOTES_KEPT = 5
 LONGEST_REASON = 300
 
 
@@ -34,21 +26,25 @@ def check_comparison(
     statistics: Literal["dense", "sequential"],
     sparsities: list[float],
     patterns: list[str],
+    baselines: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Read every method and budget before anything heavy happens.
+    """Read every method, budget and baseline before anything heavy happens.
 
     Returns:
-        Canonical names of the methods, and JSON forms of the budgets.
+        Canonical names of methods and baselines, and JSON forms of the budgets.
 
     Raises:
-        UsageError: If a method or a budget is wrong.
+        UsageError: If a method or a budget is wrong, or a baseline is not among the methods.
     """
     from autoprune.comparison.methods import parse_methods
     from autoprune.comparison.plan import parse_targets
+    from autoprune.comparison.result import named_baselines
 
+    names = [method.name for method in parse_methods(methods, statistics)]
     return {
-        "methods": [method.name for method in parse_methods(methods, statistics)],
+        "methods": names,
         "targets": [target.to_json() for target in parse_targets(sparsities, patterns)],
+        "baselines": named_baselines(baselines or [], names, statistics),
     }
 
 
@@ -110,7 +106,9 @@ def prepare_comparison(
     from autoprune.comparison.measuring import needs_of, require_divisible
     from autoprune.comparison.methods import parse_method
     from autoprune.comparison.plan import Target
+    from autoprune.comparison.record import require_same
     from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
+    from autoprune.numerics import computed_by
 
     bench = find_compare_bench(bench_id)
     started = time.monotonic()
@@ -124,15 +122,16 @@ def prepare_comparison(
         raise UsageError(str(error)) from error
     require_divisible(layers, budgets)
     bench.expected = frozenset[str]().union(*(needs_of(parse_method(text)) for text in methods))
+    check_suite_requests(bench)
     sizes = {name: len(bench.part(name)) for name in ("selection", "sealed")}
     draws = [windows_digest(bench.drawn(seed)) for seed in range(seeds)]
     require_different(len(bench.pool), bench.samples, seeds)
     splits = bench.splits
-    return {
+    protocol = {
         **model_provenance(loaded),
         **model_protocol(loaded),
         "machine": machine(),
-        "commit": _commit(),
+        "commit": code_commit(),
         "blocks": layers[-1].block + 1,
         "prunable": bench.prunable,
         "corpus": bench.corpus,
@@ -149,8 +148,15 @@ def prepare_comparison(
         "sealed_digest": bench.digest("sealed"),
         "draw_digests": draws,
         "seeds": seeds,
+        "suites": bench.suites,
+        "precision": bench.precision,
+        "products": products_of(bench),
+        "computed_by": computed_by(),
         "seconds": time.monotonic() - started,
     }
+    if bench.record is not None:
+        require_same(bench.record, protocol)
+    return protocol
 
 
 @step("measure cell", "{title}")
@@ -171,7 +177,7 @@ def measure_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, A
     started = time.monotonic()
     cached = False
     try:
-        record, cached = _found_or_measured(bench, Cell.from_json(cell))
+        record, cached = found_or_measured(bench, Cell.from_json(cell))
     except Exception as error:
         log.info("%s: %s", title, error, exc_info=not isinstance(error, AutopruneError))
         record = {"status": "unavailable", "reason": _reason(error)}
@@ -200,153 +206,37 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     Returns:
         The comparison's JSON form with the files' names.
     """
+    from autoprune.comparison.record import read_record, write_record
     from autoprune.comparison.writing import write_all
 
     bench = find_compare_bench(bench_id)
     looks = touches(bench.state, bench.splits.sealed.digest, bench.splits.whole)
+    outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
+    if bench.record is not None:
+        # Made from the record, so that whoever has it makes the same.
+        write_record(bench.record, recorded(bench, outline))
+        return write_all(Path(folder), read_record(bench.record)) | {"record": str(bench.record)}
     body = outline | {
-        "protocol": outline["protocol"] | {"sealed_touches": looks},
         "dense": bench.records[outline["dense"]],
         "cells": [cell | {"record": bench.records[cell["id"]]} for cell in outline["cells"]],
     }
     return write_all(Path(folder), body)
 
 
-def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
-    """Everything that decides the figures of a cell.
+def recorded(bench: CompareBench, outline: dict[str, Any]) -> dict[str, Any]:
+    """The outline of a comparison with the place of each cell instead of its record."""
 
-    Args:
-        bench: The comparison's workbench.
-        cell: JSON form of the cell.
+    def place(identity: str) -> dict[str, Any]:
+        record = bench.records[identity]
+        if identity not in bench.kept:
+            return {"failed": record}
+        failed = {n: s for n, s in record.get("suites", {}).items() if "reason" in s}
+        return {"kept": bench.kept[identity] | failed}
 
-    Raises:
-        AutopruneError: If the cell cannot be measured at all.
-    """
-    from autoprune.comparison.plan import Cell
-
-    return _key(bench, Cell.from_json(cell))
-
-
-def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
-    """Count the look that a cell takes at the sealed windows; the same cell counts once."""
-    look = f"comparison {digest_json(key)[:16]} {title}"
-    touch(bench.state, bench.splits.sealed.digest, look, bench.splits.whole)
-
-
-def _found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
-    key = _key(bench, cell)
-    known = bench.cells.find(key)
-    if known is not None:
-        return known, True
-    record = _measure(bench, cell)
-    bench.cells.keep(key, record)
-    return record, False
-
-
-def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    """Everything that decides a cell's figures."""
-    from autoprune.comparison.measuring import plan_of, reads_text
-    from autoprune.comparison.peer import peer_version
-    from autoprune.numerics import computed_by
-
-    draw = seed = peer = None
-    if cell.method is not None and cell.target is not None:
-        if cell.method.peer is None:
-            plan_of(cell.method, cell.target, cell.seed)
-        else:
-            peer = peer_version(bench.peers.get(cell.method.peer))
-        if reads_text(cell.method):
-            draw = windows_digest(bench.drawn(cell.seed))
-        seed = cell.seed if cell.method.stochastic else None
-    return {
-        "kind": "comparison cell",
-        "version": CELL_VERSION,
-        **computed_by(),
-        "model": bench.loaded.source.digest,
-        "dtype": str(bench.loaded.model.dtype),
-        "device": bench.loaded.model.device.type,
-        "method": None if cell.method is None else cell.method.to_json(),
-        "target": None if cell.target is None else cell.target.to_json(),
-        "peer": peer,
-        "draw": draw,
-        "seed": seed,
-        "selection": bench.digest("selection"),
-        "sealed": bench.digest("sealed") if cell.sealed else None,
+    return outline | {
+        "dense": place(outline["dense"]),
+        **{part: [c | place(c["id"]) for c in outline[part]] for part in ("cells", "trials")},
     }
-
-
-def _measure(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    from autoprune.comparison.measuring import evaluation_json
-    from autoprune.evaluation.perplexity import evaluate_windows
-
-    record: dict[str, Any] = {
-        "status": "ok",
-        "title": cell.title,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "zeros": 0,
-        "prunable": bench.prunable,
-        "prune_seconds": 0.0,
-        "notes": [],
-        "note_count": 0,
-        "mask_digest": None,
-    }
-    with bench.dense if cell.method is not None else nullcontext():
-        if cell.method is not None:
-            record |= _prune(bench, cell)
-        model = bench.loaded.model
-        found = evaluate_windows(model, bench.part("selection"), report=bench.report)
-        record["selection"] = evaluation_json(found)
-        if cell.sealed:
-            note_look(bench, _key(bench, cell), cell.title)
-            found = evaluate_windows(model, bench.part("sealed"), report=bench.report)
-            record["sealed"] = evaluation_json(found)
-    return record
-
-
-def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    from autoprune.comparison.measuring import prune_by
-    from autoprune.comparison.peer import prune_by_peer
-
-    method, target = cell.method, cell.target
-    assert method is not None and target is not None
-    if method.peer is not None:
-        outcome = prune_by_peer(
-            method,
-            target,
-            python=bench.peers[method.peer],
-            copy=bench.peer_model,
-            layers=bench.layers,
-            windows=bench.drawn(cell.seed),
-        )
-    else:
-        draw = bench.draw(cell.seed)
-        outcome = prune_by(
-            method,
-            target,
-            cell.seed,
-            loaded=bench.loaded,
-            layers=bench.layers,
-            windows=draw.windows,
-            shared=draw.shared,
-            context=draw.context,
-            report=bench.report,
-        )
-    return {
-        "zeros": outcome.zeros,
-        "prune_seconds": outcome.seconds,
-        "mask_digest": outcome.mask_digest,
-        "notes": list(outcome.notes[:NOTES_KEPT]),
-        "note_count": len(outcome.notes),
-    }
-
-
-def _commit() -> str | None:
-    """Commit of the program's source, with a word where it was changed; None when installed."""
-    known = commit()
-    if not known:
-        return None
-    return known["git.commit"] + (" with changes" if known["git.dirty"] == "true" else "")
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.digest import digest_bytes
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from autoprune.comparison.cells import CellStore
     from autoprune.comparison.peer import PeerModel
     from autoprune.comparison.shared import SharedStatistics
+    from autoprune.evaluation.kl import DensePredictions
     from autoprune.pruning import DenseWeights
+    from autoprune.tuning import Precision
 
 # Options of the command line that set the number of windows.
 OPTIONS = {"selection": "--selection-windows", "sealed": "--windows"}
@@ -44,6 +47,12 @@ class CompareBench(Workbench):
         expected: Statistics that the methods of the comparison need.
         peers: Interpreter by peer tool.
         records: Full records of the run's cells, by the digest of the cell.
+        kept: Where each record is kept: digest of its key, and of each suite's, by suite; the
+            cell's own under an empty name.
+        suites: Suites that every pruned model is measured by, with all settings.
+        own_distance: Settings of ``lm`` for the distance to the dense model on the sealed windows.
+        precision: Rounding of block tuning; see :class:`autoprune.pruning.PruningPlan`.
+        record: Folder of the comparison's record; None for none.
     """
 
     corpus: str = field(kw_only=True)
@@ -53,6 +62,11 @@ class CompareBench(Workbench):
     expected: frozenset[str] = field(default=frozenset(), kw_only=True)
     peers: dict[str, str] = field(default_factory=dict, kw_only=True)
     records: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
+    kept: dict[str, dict[str, str]] = field(default_factory=dict, kw_only=True)
+    suites: list[dict[str, Any]] = field(default_factory=list, kw_only=True)
+    own_distance: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    precision: "Precision" = field(default="auto", kw_only=True)
+    record: Path | None = field(default=None, kw_only=True)
 
     @cached_property
     def splits(self) -> "Splits":
@@ -77,7 +91,14 @@ class CompareBench(Workbench):
         """Finished cells of all comparisons in this state folder."""
         from autoprune.comparison.cells import CellStore
 
-        return CellStore(self.state.comparison)
+        return CellStore(self.state.comparison, self.record)
+
+    @cached_property
+    def predictions(self) -> "DensePredictions":
+        """What the dense model predicts on the sealed windows; it must be dense at first use."""
+        from autoprune.evaluation.kl import dense_predictions
+
+        return dense_predictions(self.loaded.model, self.part("sealed"), report=self.report)
 
     @cached_property
     def dense(self) -> "DenseWeights":
@@ -153,7 +174,7 @@ class CompareBench(Workbench):
         copy: Any = self.__dict__.pop("peer_model", None)
         if copy is not None:
             copy.close()
-        for name in ("dense", "splits", "pool"):
+        for name in ("dense", "splits", "pool", "predictions"):
             self.__dict__.pop(name, None)
         self._draw = None
         super().close()

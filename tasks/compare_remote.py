@@ -12,8 +12,9 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
-from tasks.compare import cell_key, measure_cell, note_look
+from tasks.compare import measure_cell
 from tasks.compare_bench import CompareBench, find_compare_bench
+from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
 from tasks.state import State
 
@@ -36,6 +37,9 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         "counts": bench.counts,
         "expected": sorted(bench.expected),
         "peers": bench.peers,
+        "suites": bench.suites,
+        "own_distance": bench.own_distance,
+        "precision": bench.precision,
         "parts": {name: bench.digest(name) for name in bench.counts},
         "computed_by": computed_by(),
     }
@@ -56,6 +60,9 @@ def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> C
         counts=dict(sheet["counts"]),
         expected=frozenset(sheet["expected"]),
         peers=dict(sheet["peers"]),
+        suites=list(sheet["suites"]),
+        own_distance=dict(sheet["own_distance"]),
+        precision=sheet["precision"],
     )
 
 
@@ -104,8 +111,8 @@ def waiting(bench_id: str, cells: list[dict[str, Any]]) -> list[str | None]:
     found: list[str | None] = []
     for cell in cells:
         try:
-            key = cell_key(bench, cell)
-            found.append(None if bench.cells.path(key).exists() else digest_json(key))
+            known = is_kept(bench, cell)
+            found.append(None if known else digest_json(cell_key(bench, cell)))
         except AutopruneError:
             found.append(None)
     return found
@@ -122,13 +129,14 @@ def take_cell(bench_id: str, cell: dict[str, Any], answer: dict[str, Any]) -> di
     Returns:
         What :func:`tasks.compare.measure_cell` returns.
     """
+    from autoprune.comparison.plan import Cell
+
     bench = find_compare_bench(bench_id)
     found = dict(answer)
     record = bench.records[found["id"]] = found.pop("record")
     if record["status"] == "ok":
-        key = cell_key(bench, cell)
+        made = Cell.from_json(cell)
         if not found["cached"] and "sealed" in record:
-            note_look(bench, key, record["title"])
-        if not bench.cells.path(key).exists():
-            bench.cells.keep(key, record)
+            note_look(bench, cell_key(bench, cell), record["title"])
+        keep_cell(bench, made, record)
     return found

@@ -8,6 +8,7 @@ from typing import Any
 from autoprune.comparison.advice import Advice, advise
 from autoprune.comparison.measured import OK, Measured
 from autoprune.comparison.measures import Measure, columns_of, measures_of
+from autoprune.comparison.methods import StatisticsOf, parse_method
 from autoprune.comparison.plan import DENSE, Target
 from autoprune.comparison.rows import Row, baseline_of, make_rows
 from autoprune.errors import UsageError
@@ -191,3 +192,21 @@ def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
                 f"the baseline {name!r} is not compared; allowed are "
                 f"{', '.join((DENSE, *methods))}; add it to --methods"
             )
+
+
+def named_baselines(
+    texts: Sequence[str], methods: Sequence[str], statistics: StatisticsOf = "dense"
+) -> list[str]:
+    """Canonical names of baselines; the usual one where none is given.
+
+    Args:
+        texts: Methods as they are typed, or ``dense``.
+        methods: Names of the methods that are compared.
+        statistics: See :func:`autoprune.comparison.methods.parse_method`.
+
+    Raises:
+        UsageError: If one cannot be read or is not among the methods.
+    """
+    names = [text if text == DENSE else parse_method(text, statistics).name for text in texts]
+    require_known(names, methods)
+    return list(dict.fromkeys(names)) or [baseline_of(methods)]

@@ -1,6 +1,5 @@
 """All forms of a comparison in one folder."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from autoprune.comparison.cells import standard
 from autoprune.comparison.documents import details, latex, markdown, overview
 from autoprune.comparison.picture import pareto_png
 from autoprune.comparison.result import Comparison, gather
@@ -65,15 +65,6 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
         temporary.write_bytes(pareto_png(result))
     # The folder stands in no file, so that files of one record are the same wherever they lie.
     return record | {"folder": str(folder), "files": list(FILES)}
-
-
-def standard(value: Any) -> Any:
-    """The value with null for figures that are not finite, for which JSON has no word."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: standard(inner) for key, inner in value.items()}
-    return [standard(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def write_parquet(path: Path, result: Comparison) -> None:

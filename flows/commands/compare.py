@@ -24,7 +24,16 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "model", metavar="MODEL", help="hub id, folder, .gguf file or package:module/file.gguf"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="hub id, folder, .gguf file or package:module/file.gguf",
+    )
+    parser.add_argument(
+        "--from",
+        dest="from_record",
+        metavar="DIR",
+        help="print the tables of a record, without model and text; takes --baseline and --output",
     )
     which = parser.add_argument_group("what is compared")
     which.add_argument(
@@ -95,8 +104,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="type of the weights in memory (default float32); another is another comparison",
     )
-    how.add_argument("--output", metavar="DIR", help="folder for tables, data and picture")
-    add_overwrite(how, "tables of another comparison that lie in DIR")
+    how.add_argument(
+        "--precision",
+        choices=("auto", "float32"),
+        default="auto",
+        help="products of block tuning: auto (default) rounds to bfloat16 where the processor is "
+        "fast with it; float32 gives the same figures on every processor",
+    )
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument(
+        "--baseline",
+        metavar="METHOD",
+        action="append",
+        help="method, or dense, that changes are against; may be given several times (default: "
+        "wanda where it is compared, else dense)",
+    )
+    shown.add_argument(
+        "--suite",
+        metavar="NAME[,NAME]",
+        help="suites that measure every pruned model too, as in `autoprune evaluate`; lm is the "
+        "distance to the dense model on the sealed windows; tasks:names=arc_easy+boolq needs a hub",
+    )
+    shown.add_argument("--output", metavar="DIR", help="folder for tables, data and picture")
+    add_overwrite(shown, "tables of another comparison that lie in DIR")
+    shown.add_argument(
+        "--record",
+        metavar="DIR",
+        help="folder for the raw record, from which --from makes every table again; a comparison "
+        "goes on from the cells that lie there, whatever machine measured them",
+    )
     where = parser.add_argument_group("machines")
     where.add_argument(
         "--runner",
@@ -123,6 +159,12 @@ def shares(text: str) -> list[float]:
 
 def run(args: argparse.Namespace) -> int:
     """Compare and print the table."""
+    if args.from_record is not None:
+        return _of_record(args)
+    if args.model is None:
+        from autoprune.errors import UsageError
+
+        raise UsageError("the model is missing; write `autoprune compare MODEL`, or --from DIR")
     from flows.compare_params import CompareParams
     from flows.engine import open_engine
     from flows.params import checked
@@ -133,6 +175,26 @@ def run(args: argparse.Namespace) -> int:
         from flows.compare import compare
 
         record = engine.call(compare, params)
+    emit(args, record, "" if args.json else _text(record))
+    return 0
+
+
+def _of_record(args: argparse.Namespace) -> int:
+    """Print the tables of a record."""
+    from autoprune.errors import UsageError
+    from flows.cli_parser import build_parser
+    from tasks.compare_record import tables_of_record
+
+    plain = build_parser().parse_args([NAME, "--from", args.from_record])
+    allowed = ("from_record", "baseline", "output", "json", "quiet", "verbose", "run")
+    given = [n for n, v in vars(args).items() if n not in allowed and v != getattr(plain, n, v)]
+    if given:
+        names = ", ".join("MODEL" if n == "model" else f"--{n.replace('_', '-')}" for n in given)
+        raise UsageError(
+            f"--from prints what a record holds, so {names} can change nothing; leave it out, or "
+            "measure with --record instead of --from"
+        )
+    record = tables_of_record(args.from_record, args.baseline, args.output)
     emit(args, record, "" if args.json else _text(record))
     return 0
 

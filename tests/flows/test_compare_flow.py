@@ -332,7 +332,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
 def test_an_interrupt_leaves_a_table_of_what_is_finished(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.compare as cells
+    import tasks.compare_cells as cells
 
     out, real = tmp_path / "out", cells._prune
 

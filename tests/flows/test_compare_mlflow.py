@@ -105,7 +105,7 @@ def test_an_interrupted_comparison_is_a_killed_run_that_the_next_one_ends(
     tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    import tasks.compare as cells
+    import tasks.compare_cells as cells
 
     real, seen = cells._prune, []
 
@@ -135,7 +135,7 @@ def test_a_long_comparison_shows_its_table_while_it_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     import flows.compare_run as running
-    import tasks.compare as cells
+    import tasks.compare_cells as cells
 
     real, out, seen = cells._prune, tmp_path / "out", []
 

@@ -1,0 +1,147 @@
+"""Everything a reader needs to make a comparison's numbers again, in one folder.
+
+``record.json`` holds what was asked, the protocol (splits, digests, type, machine, versions,
+commit, command, date) and which cell stands where; ``cells/`` holds each cell as it was measured:
+loss per window, zeros, seconds, its own date, commit and machine. Tables are made from these files
+alone, without the model or the text.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.comparison.cells import read_cell
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.storage import write_json
+
+FILE = "record.json"
+FORMAT = "autoprune comparison"
+VERSION = 1
+# What must be equal for two runs to be parts of one comparison.
+SAME = (
+    "model_digest",
+    "tokenizer",
+    "beginning_token",
+    "windows_version",
+    "dtype",
+    "device",
+    "corpus",
+    "splits_digest",
+    "selection_digest",
+    "sealed_digest",
+    "seqlen",
+    "calibration_windows",
+    "precision",
+    "computed_by",
+)
+# What differs from run to run without a figure being another one.
+_PASSING = ("date", "seconds", "sealed_touches", "sealed_set", "machine", "commit", "versions")
+
+
+def write_record(folder: Path, outline: Mapping[str, Any]) -> None:
+    """Write what refers to the cells, atomically; nothing where the same is recorded already.
+
+    Args:
+        folder: Holds the cells already, see :class:`autoprune.comparison.cells.CellStore`.
+        outline: ``model``, ``command``, ``tune``, ``planned``, ``baselines``, ``protocol``,
+            ``dense``, ``cells`` and ``trials``; each cell with ``kept``: digests by suite, the
+            cell's own under an empty name, or ``failed``: a record without a figure.
+    """
+    new = {"format": FORMAT, "version": VERSION, **outline}
+    path = folder / FILE
+    if path.exists() and _lasting(_read(path)) == _lasting(json.loads(json.dumps(new))):
+        return
+    write_json(path, new)
+
+
+def require_same(folder: Path, protocol: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds the record of another comparison.
+
+    Args:
+        folder: Where a record may lie.
+        protocol: The protocol of the comparison that wants to go on there.
+
+    Raises:
+        UsageError: Names what differs, with both values.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return
+    known = _read(path)["protocol"]
+    plain = json.loads(json.dumps({name: protocol.get(name) for name in SAME}))
+    different = [
+        f"{name} is {known.get(name)!r} there and {plain[name]!r} here"
+        for name in SAME
+        if known.get(name) != plain[name]
+    ]
+    if different:
+        raise UsageError(
+            f"{folder} holds the record of another comparison: {'; '.join(different)}; name "
+            "another folder with --record"
+        )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What :func:`autoprune.comparison.result.gather` makes a comparison from.
+
+    Raises:
+        UsageError: If the folder holds no record.
+        DamagedFileError: If a file is not what was written, or a cell is missing.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise UsageError(
+            f"{folder} holds no {FILE}; name a folder that `autoprune compare --record` wrote"
+        )
+    found = _read(path)
+    return found | {
+        "dense": _record(folder, found["dense"]),
+        "cells": [
+            {key: value for key, value in cell.items() if key not in ("kept", "failed")}
+            | {"record": _record(folder, cell)}
+            for cell in found["cells"]
+        ],
+    }
+
+
+def _record(folder: Path, cell: Mapping[str, Any]) -> dict[str, Any]:
+    if "failed" in cell:
+        return dict(cell["failed"])
+    made = {name: _cell(folder, kept) for name, kept in cell["kept"].items()}
+    own = made.pop("")
+    return own | {"suites": made} if made else own
+
+
+def _cell(folder: Path, kept: str | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(kept, str):
+        return dict(kept)
+    found = read_cell(folder, kept)
+    if found is None:
+        raise DamagedFileError(
+            f"{folder} lacks the cell {kept[:16]}… that {FILE} names; copy the whole folder, or "
+            "run the command that the record names, which measures what is missing"
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({error}); delete it and run the command again"
+        ) from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise DamagedFileError(f"{path} is no record of a comparison; name another folder")
+    if found.get("version") != VERSION:
+        raise UsageError(
+            f"{path} has version {found.get('version')}, this program reads {VERSION}; use the "
+            "program of the commit that the record names"
+        )
+    return found
+
+
+def _lasting(record: Mapping[str, Any]) -> dict[str, Any]:
+    protocol = {k: v for k, v in record["protocol"].items() if k not in _PASSING}
+    return {**record, "protocol": protocol}

@@ -1,0 +1,239 @@
+"""Cells of a comparison: their keys, what is kept of them, and how one is measured."""
+
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError
+from tasks.compare_bench import CompareBench, windows_digest
+from tasks.compare_suites import measure_suites, prepare_suites, suite_keys
+from tasks.provenance import commit
+from tasks.sealed_touches import touch
+
+if TYPE_CHECKING:
+    from autoprune.comparison.plan import Cell
+
+# Raised when a record or its key takes another form; what changes figures has a number of its own,
+# autoprune.numerics.NUMERICS.
+CELL_VERSION = 3
+NOTES_KEPT = 5
+
+
+def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
+    """Everything that decides the figures of a cell.
+
+    Args:
+        bench: The comparison's workbench.
+        cell: JSON form of the cell.
+
+    Raises:
+        AutopruneError: If the cell cannot be measured at all.
+    """
+    from autoprune.comparison.plan import Cell
+
+    return _key(bench, Cell.from_json(cell))
+
+
+def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
+    """Count the look that a cell takes at the sealed windows; the same cell counts once."""
+    touch(bench.state, bench.splits.sealed.digest, _look(key, title), bench.splits.whole)
+
+
+def _look(key: dict[str, Any], title: str) -> str:
+    return f"comparison {digest_json(key)[:16]} {title}"
+
+
+def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
+    """Keep a measured cell and its suites, each under its own key."""
+    key = _key(bench, cell)
+    found = dict(record)
+    suites = found.pop("suites", {})
+    bench.cells.keep(key, found)
+    for name, own in suite_keys(bench, key).items():
+        if "rows" in suites.get(name, {}):
+            bench.cells.keep(own, suites[name])
+    _note_places(bench, cell, record)
+
+
+def is_kept(bench: CompareBench, cell: dict[str, Any]) -> bool:
+    """Whether nothing of a cell must be measured."""
+    from autoprune.comparison.plan import Cell
+
+    made = Cell.from_json(cell)
+    keys = [_key(bench, made)]
+    if made.sealed:
+        keys += suite_keys(bench, keys[0]).values()
+    return all(bench.cells.has(key) for key in keys)
+
+
+def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
+    key = _key(bench, cell)
+    known = bench.cells.find(key)
+    keys = suite_keys(bench, key) if cell.sealed else {}
+    suites = {name: bench.cells.find(own) for name, own in keys.items()}
+    missing = [name for name, found in suites.items() if found is None]
+    if known is None or missing:
+        record = _measure(bench, cell, known, missing)
+        suites |= record.pop("suites", {})
+    else:
+        record = known
+    whole = record | ({"suites": suites} if suites else {})
+    keep_cell(bench, cell, whole)
+    return whole, known is not None and not missing
+
+
+def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
+    key = _key(bench, cell)
+    places = {"": digest_json(key)}
+    for name, own in suite_keys(bench, key).items():
+        if "rows" in record.get("suites", {}).get(name, {}):
+            places[name] = digest_json(own)
+    bench.kept[digest_json(cell.to_json())] = places
+
+
+def products_of(bench: CompareBench) -> str:
+    """Type of the products of block tuning on this machine."""
+    from autoprune.tuning import products_type
+
+    model = bench.loaded.model
+    found = products_type(model.device, model.dtype, bench.precision)
+    return str(found).removeprefix("torch.")
+
+
+def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+    """Everything that decides a cell's figures."""
+    from autoprune.comparison.measuring import plan_of, reads_text
+    from autoprune.comparison.peer import peer_version
+    from autoprune.numerics import computed_by
+
+    draw = seed = peer = None
+    if cell.method is not None and cell.target is not None:
+        if cell.method.peer is None:
+            plan_of(cell.method, cell.target, cell.seed)
+        else:
+            peer = peer_version(bench.peers.get(cell.method.peer))
+        if reads_text(cell.method):
+            draw = windows_digest(bench.drawn(cell.seed))
+        seed = cell.seed if cell.method.stochastic else None
+    return {
+        "kind": "comparison cell",
+        "version": CELL_VERSION,
+        **computed_by(),
+        "model": bench.loaded.source.digest,
+        "dtype": str(bench.loaded.model.dtype),
+        "device": bench.loaded.model.device.type,
+        "method": None if cell.method is None else cell.method.to_json(),
+        "target": None if cell.target is None else cell.target.to_json(),
+        "peer": peer,
+        # Of a tuning alone: nothing else is rounded, whatever the processor has.
+        "products": products_of(bench) if cell.method is not None and cell.method.tunes else None,
+        "draw": draw,
+        "seed": seed,
+        "selection": bench.digest("selection"),
+        "sealed": bench.digest("sealed") if cell.sealed else None,
+    }
+
+
+def _measure(
+    bench: CompareBench,
+    cell: "Cell",
+    known: dict[str, Any] | None = None,
+    suites: list[str] | None = None,
+) -> dict[str, Any]:
+    """Prune and measure what is not known: losses, and suites."""
+    prepare_suites(bench, suites or [])
+    key = _key(bench, cell)
+    record: dict[str, Any] = {"zeros": 0, "prune_seconds": 0.0, "mask_digest": None, "notes": []}
+    record["note_count"] = 0
+    with bench.dense if cell.method is not None else nullcontext():
+        if cell.method is not None:
+            record |= _prune(bench, cell)
+        if known is None:
+            record = _facts(bench, cell) | record | _losses(bench, cell, key)
+        elif record["mask_digest"] != known["mask_digest"]:
+            raise AutopruneError(
+                f"{cell.title}: pruned again for further suites, its masks differ from those of "
+                "the kept figures; delete the kept cell and measure both anew"
+            )
+        else:
+            record = dict(known)
+        if suites:
+            note_look(bench, key, cell.title)
+            record["suites"] = measure_suites(bench, suites, _look(key, cell.title))
+    return record
+
+
+def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+    from autoprune.evaluation.suites.provenance import machine
+
+    return {
+        "status": "ok",
+        "title": cell.title,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": code_commit(),
+        "machine": machine(),
+        "prunable": bench.prunable,
+    }
+
+
+def _losses(bench: CompareBench, cell: "Cell", key: dict[str, Any]) -> dict[str, Any]:
+    from autoprune.comparison.measuring import evaluation_json
+    from autoprune.comparison.sizes import saved_bytes
+    from autoprune.evaluation.perplexity import evaluate_windows
+
+    model = bench.loaded.model
+    found = evaluate_windows(model, bench.part("selection"), report=bench.report)
+    made: dict[str, Any] = {"selection": evaluation_json(found)}
+    if cell.sealed:
+        made["bytes"] = saved_bytes(bench.loaded)
+        note_look(bench, key, cell.title)
+        found = evaluate_windows(model, bench.part("sealed"), report=bench.report)
+        made["sealed"] = evaluation_json(found)
+    return made
+
+
+def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+    from autoprune.comparison.measuring import prune_by
+    from autoprune.comparison.peer import prune_by_peer
+
+    method, target = cell.method, cell.target
+    assert method is not None and target is not None
+    if method.peer is not None:
+        outcome = prune_by_peer(
+            method,
+            target,
+            python=bench.peers[method.peer],
+            copy=bench.peer_model,
+            layers=bench.layers,
+            windows=bench.drawn(cell.seed),
+        )
+    else:
+        draw = bench.draw(cell.seed)
+        outcome = prune_by(
+            method,
+            target,
+            cell.seed,
+            loaded=bench.loaded,
+            layers=bench.layers,
+            windows=draw.windows,
+            shared=draw.shared,
+            context=draw.context,
+            precision=bench.precision,
+            report=bench.report,
+        )
+    return {
+        "zeros": outcome.zeros,
+        "prune_seconds": outcome.seconds,
+        "mask_digest": outcome.mask_digest,
+        "notes": list(outcome.notes[:NOTES_KEPT]),
+        "note_count": len(outcome.notes),
+    }
+
+
+def code_commit() -> str | None:
+    """Commit of the program's source, with a word where it was changed; None when installed."""
+    known = commit()
+    if not known:
+        return None
+    return known["git.commit"] + (" with changes" if known["git.dirty"] == "true" else "")

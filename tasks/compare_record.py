@@ -1,0 +1,35 @@
+"""Tables of a comparison from its record alone."""
+
+from pathlib import Path
+from typing import Any
+
+
+def tables_of_record(
+    folder: str, baselines: list[str] | None, output: str | None
+) -> dict[str, Any]:
+    """Make a recorded comparison's tables again; neither model nor text is read.
+
+    Args:
+        folder: The record.
+        baselines: What changes are against; None: as in the comparison that was recorded.
+        output: Where the files go; None: nowhere.
+
+    Returns:
+        The comparison's JSON form.
+
+    Raises:
+        UsageError: If the folder holds no record, or a baseline was not compared.
+        DamagedFileError: If a file is not what was written.
+    """
+    from autoprune.comparison.record import read_record
+    from autoprune.comparison.result import gather, named_baselines
+    from autoprune.comparison.writing import summary, write_all
+
+    place = Path(folder).expanduser().absolute()
+    body = read_record(place)
+    if baselines:
+        methods = list(dict.fromkeys(cell["method"] for cell in body["cells"]))
+        body["baselines"] = named_baselines(baselines, methods)
+    if output is None:
+        return summary(gather(body)) | {"record": str(place)}
+    return write_all(Path(output).expanduser().absolute(), body) | {"record": str(place)}

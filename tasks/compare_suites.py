@@ -1,0 +1,155 @@
+"""Suites of a comparison: what is measured on every pruned model beside its perplexity."""
+
+import dataclasses
+import json
+import logging
+from typing import Any
+
+from autoprune.errors import AutopruneError, reason_of
+from tasks.compare_bench import CompareBench
+from tasks.evaluate import suite_rows
+from tasks.sealed_touches import Looks
+
+log = logging.getLogger(__name__)
+
+# Raised when the rows of a suite, or their key, take another form.
+SUITE_VERSION = 1
+DISTANCE = "lm"
+SEALED = "sealed"
+
+
+def suite_defaults(
+    model: str, corpus: str, windows: int, seqlen: int, split: int
+) -> dict[str, dict[str, Any]]:
+    """Settings by suite that the command does not give: the comparison's own sealed text.
+
+    Args:
+        model: Reference of the dense model, to which ``lm`` measures the distance.
+        corpus: Reference of the text.
+        windows: Sealed windows.
+        seqlen: Tokens in a window.
+        split: Number of the text's split.
+    """
+    from autoprune.evaluation.suites import SUITES
+
+    own: dict[str, Any] = {
+        "corpora": [corpus],
+        "corpus": corpus,
+        "part": SEALED,
+        "seqlen": seqlen,
+        "seed": split,
+        "text_split": split,
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, factory in SUITES.items():
+        fields: set[str] = set()
+        if dataclasses.is_dataclass(factory):
+            fields = {entry.name for entry in dataclasses.fields(factory) if entry.init}
+        if "part" in fields:
+            found[name] = {key: value for key, value in own.items() if key in fields}
+    found.setdefault(DISTANCE, {}).update({"windows": windows, "dense": model})
+    return found
+
+
+def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """All settings of ``lm`` where the command gives none of its own."""
+    from autoprune.evaluation.suites import build_suite
+
+    made: Any = build_suite(DISTANCE, **_tuples(defaults[DISTANCE]))
+    return dataclasses.asdict(made)
+
+
+def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Key of each suite's rows for the pruned model that a cell's key names."""
+    return {
+        suite["name"]: {
+            **key,
+            "kind": "comparison suite",
+            "suite": suite,
+            "suite_version": SUITE_VERSION,
+        }
+        for suite in bench.suites
+        # The dense model has no distance to itself.
+        if not (key["method"] is None and _is_distance(bench, suite))
+    }
+
+
+def check_suite_requests(bench: CompareBench) -> None:
+    """Have every suite look at what is asked of it, before anything is measured.
+
+    Raises:
+        AutopruneError: What a suite refuses, for example a task that does not exist.
+    """
+    from autoprune.evaluation.suites import build_suite, check_suite
+    from autoprune.evaluation.suites.cleaning import Surroundings
+
+    for suite in bench.suites:
+        made = build_suite(suite["name"], **_tuples(suite["settings"]))
+        check_suite(made, bench.loaded, Surroundings(bench.store))
+
+
+def prepare_suites(bench: CompareBench, names: list[str]) -> None:
+    """Have ready what suites need of the dense model, which still stands there."""
+    if any(_is_distance(bench, suite) for suite in bench.suites if suite["name"] in names):
+        _ = bench.predictions
+
+
+def measure_suites(bench: CompareBench, names: list[str], look: str) -> dict[str, dict[str, Any]]:
+    """Rows of suites for the model as it stands; a suite that fails costs no other figure.
+
+    Args:
+        bench: The comparison's workbench.
+        names: Suites to run.
+        look: Under which name looks at sealed text are counted.
+    """
+    made: dict[str, dict[str, Any]] = {}
+    for suite in bench.suites:
+        if suite["name"] in names:
+            made[suite["name"]] = _measured(bench, suite, look)
+    return made
+
+
+def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str, Any]:
+    try:
+        if _is_distance(bench, suite):
+            return {"rows": [_distance(bench)]}
+        looks = Looks(bench.state, look)
+        return {"rows": suite_rows(bench, suite["name"], suite["settings"], None, "drop", looks)}
+    except Exception as error:
+        log.info("suite %s", suite["name"], exc_info=not isinstance(error, AutopruneError))
+        return {"reason": reason_of(error)}
+
+
+def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
+    """Whether ``lm`` asks for no more than the distance to the dense model on the own text.
+
+    The loss on these windows is the perplexity of the table.
+    """
+    return bool(suite == {"name": DISTANCE, "settings": bench.own_distance})
+
+
+def _distance(bench: CompareBench) -> dict[str, Any]:
+    """The row that ``lm`` gives, from predictions that all cells share."""
+    from autoprune.evaluation.kl import DEFAULT_TOP, kl_to_dense
+    from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+    from autoprune.evaluation.suites.rows import RowContext
+
+    model = bench.loaded
+    items = kl_to_dense(model.model, bench.predictions, report=bench.report)
+    protocol = model_protocol(model) | {
+        "part": SEALED,
+        "seqlen": bench.seqlen,
+        "windows": len(items),
+        "windows_digest": bench.digest(SEALED),
+        "dense": model.source.digest,
+        "top": DEFAULT_TOP,
+    }
+    context = RowContext(DISTANCE, protocol, model_provenance(model))
+    value = sum(items) / len(items)
+    row = context.figure(bench.corpus, "kl_to_dense", value, unit="nats per token", items=items)
+    found: dict[str, Any] = json.loads(json.dumps(row.to_json()))
+    return found
+
+
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
