@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.comparison.measured import OK, Measured, Record, deviation, mean
+from autoprune.comparison.measured import Measured, Record, deviation, mean
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
 
 # A suite's figure over all its parts, which stands for them.
@@ -67,7 +67,6 @@ def measures_of(
         values = [row["value"] for row in rows if row is not None and row["value"] is not None]
         if not entry.complete or len(values) < len(rows):
             reasons = [row["reason"] for row in rows if row is not None and row["value"] is None]
-            reasons += [_reason(record) for record in entry.records]
             made.append(Measure(column, reason=next(filter(None, reasons), None)))
             found.append(None)
             continue
@@ -121,6 +120,11 @@ def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
     return made
 
 
-def _reason(record: Record) -> str | None:
-    failed = (found.get("reason") for found in record.get("suites", {}).values())
-    return record.get("reason") if record["status"] != OK else next(filter(None, failed), None)
+def failed_suites(records: Sequence[Record]) -> dict[str, str]:
+    """Suites that gave no figure at all, and why."""
+    return {
+        suite: found["reason"]
+        for record in records
+        for suite, found in record.get("suites", {}).items()
+        if "reason" in found
+    }

@@ -1,7 +1,7 @@
 """From measured cells to rows: mean and deviation over draws, changes against baselines."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from autoprune.comparison.measured import (
@@ -16,7 +16,7 @@ from autoprune.comparison.measured import (
     mean,
     pair,
 )
-from autoprune.comparison.measures import Measure, columns_of, measures_of
+from autoprune.comparison.measures import Measure, columns_of, failed_suites, measures_of
 from autoprune.comparison.plan import DENSE
 
 BASELINES = ("wanda", "wanda+sequential")
@@ -42,6 +42,7 @@ class Row:
         selection_deviation: Its sample standard deviation over draws; None for one draw.
         contrasts: Change against each baseline, the first one first; none for an unavailable row.
         measures: What suites measured.
+        failed_suites: Suites that measured nothing, and why.
         zeros: Pruned weights, counted in the weights.
         prunable: All prunable weights.
         dense_bytes: Tensors as they are saved, zeros included.
@@ -66,6 +67,7 @@ class Row:
     selection_deviation: float | None = None
     contrasts: tuple[Against, ...] = ()
     measures: tuple[Measure, ...] = ()
+    failed_suites: Mapping[str, str] = field(default_factory=dict)
     zeros: int | None = None
     prunable: int | None = None
     dense_bytes: int | None = None
@@ -183,6 +185,7 @@ def _row(measured: Measured, contrasts: tuple[Against, ...], measures: tuple[Mea
         selection_deviation=deviation(selection),
         contrasts=contrasts,
         measures=measures,
+        failed_suites=failed_suites(records),
         zeros=first["zeros"],
         prunable=first["prunable"],
         dense_bytes=size.get("dense"),

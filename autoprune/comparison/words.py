@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.comparison.draws import too_common
 from autoprune.comparison.measured import OK, Against
 from autoprune.comparison.measures import Measure
-from autoprune.comparison.methods import PEER
+from autoprune.comparison.methods import PEER, parse_method
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import Row
 from autoprune.evaluation.contrasts import LEVEL
@@ -136,6 +136,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         ("tuning", tuned),
         ("sealed", f"read {p['sealed_touches']} times so far, by searches, evaluations and cells"),
         ("numbers", f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}"),
+        *_rounding(result),
         (
             "made",
             f"{p['date']}, {_code(result)}, torch {p['versions']['torch']}, "
@@ -150,6 +151,15 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"methods share; with the passes that sequential methods, walk, ebft and {PEER} make",
         ),
     ]
+
+
+def _rounding(result: Comparison) -> list[tuple[str, str]]:
+    """What block tuning computes in, where a method tunes."""
+    products = result.protocol.get("products")
+    if products is None or not any(parse_method(name).tunes for name in result.methods):
+        return []
+    free = "; --precision float32 is the same on every processor" if products != "float32" else ""
+    return [("rounding", f"tuning's products {products}{free}")]
 
 
 def _intervals(result: Comparison) -> str:
@@ -218,8 +228,10 @@ def unavailable(result: Comparison) -> list[str]:
         for row in result.rows
         if row.status != OK
     ] + [
-        f"{row.method} at {row.target}, {entry.column}: unavailable: {entry.reason}"
+        f"{row.method} at {row.target}, {name}: unavailable: {reason}"
         for row in result.rows
-        for entry in row.measures
-        if row.status == OK and entry.reason
+        for name, reason in (
+            *row.failed_suites.items(),
+            *((entry.column, entry.reason) for entry in row.measures if entry.reason),
+        )
     ]

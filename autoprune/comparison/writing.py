@@ -74,6 +74,8 @@ def write_parquet(path: Path, result: Comparison) -> None:
     for row in result.rows:
         values = row.to_json()
         low, high = values.pop("interval") or (None, None)
+        # A mapping without keys is no column that Parquet knows.
+        values["failed_suites"] = sorted(f"{k}: {v}" for k, v in values["failed_suites"].items())
         values |= {"interval_low": low, "interval_high": high, "baseline": result.baseline}
         rows.append(values | constant)
     with atomic_file(path) as temporary:

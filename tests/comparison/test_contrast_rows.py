@@ -171,5 +171,5 @@ def test_figures_of_suites_are_columns_with_their_change() -> None:
     # A suite that failed is a reason, and costs no perplexity.
     cells[1]["record"]["suites"]["next-word"] = {"reason": "no such text"}
     broken = gather(body(*cells) | ONE)
-    assert "ria at 50 %, next-word accuracy: unavailable: no such text" in markdown(broken)
+    assert "ria at 50 %, next-word: unavailable: no such text" in markdown(broken)
     assert against(broken, "ria").change is not None

@@ -1,0 +1,224 @@
+"""Figures beside the perplexity, and every method that published tables name."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_comparison
+import torch
+
+from autoprune import tuning
+from autoprune.checkpoint.compact import write_compact
+from autoprune.comparison.methods import parse_methods
+from autoprune.comparison.sizes import saved_bytes
+from autoprune.evaluation.kl import dense_predictions, kl_to_dense
+from autoprune.models.loading import load_model
+from autoprune.models.structure import prunable_linears
+from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from tasks import compare_suites
+
+SMALL = small_comparison.SMALL | {"seeds": 1}
+REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
+
+
+def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result
+
+
+def measures(result: dict[str, Any], method: str) -> dict[str, dict[str, Any]]:
+    (row,) = [row for row in result["rows"] if row["method"] == method]
+    return {entry["column"]: entry for entry in row["measures"]}
+
+
+def test_suites_are_columns_kept_like_every_cell(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    plain = compared(tiny_folder, text_file, "wanda,magnitude")
+    assert plain["dense_measures"] == [] and not measures(plain, "wanda")
+    suites = f"lm,{REASONING}"
+    first = compared(
+        tiny_folder, text_file, "wanda,magnitude", suite=suites, record=str(tmp_path / "r")
+    )
+    # Pruned again, but the losses that were known are found, and are the same.
+    for name in ("wanda", "magnitude"):
+        found = measures(first, name)
+        assert found.keys() == {"KL to dense", "reasoning accuracy"}
+        assert found["KL to dense"]["value"] > 0 and found["KL to dense"]["items"] == 4
+        assert found["reasoning accuracy"]["items"] == 3
+    assert [row["perplexity"] for row in first["rows"]] == [
+        row["perplexity"] for row in plain["rows"]
+    ]
+    (dense,) = first["dense_measures"]
+    assert dense["column"] == "reasoning accuracy"
+    head, lines = first["details"]["50 %"]
+    assert head[2:5] == ["against wanda", "reasoning accuracy", "KL to dense"]
+    assert lines[0][0] == "dense" and lines[0][4] == "–"
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("measured again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_suites, "suite_rows", never)
+        patch.setattr(compare_suites, "_distance", never)
+        again = compared(tiny_folder, text_file, "wanda,magnitude", suite=suites)
+    assert (again["measured"], again["cached"]) == (0, 3)
+    assert again["rows"] == first["rows"]
+    # One more suite costs that suite only.
+    real, run = compare_suites.suite_rows, []
+
+    def counted(bench: Any, name: str, *rest: Any) -> Any:
+        run.append(name)
+        return real(bench, name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_suites, "suite_rows", counted)
+        patch.setattr(compare_suites, "_distance", never)
+        other = REASONING.replace("digits", "digits+chain")
+        compared(tiny_folder, text_file, "wanda", suite=f"lm,{other}")
+    assert run == ["reasoning"] * 2
+    # From the record alone the same columns.
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
+    capsys.readouterr()
+    assert main(["compare", "--from", str(tmp_path / "r"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["details"] == json.loads(json.dumps(first["details"]))
+
+
+def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.Tensor, dict[str, Any]]] = []
+    real = compare_suites._distance
+
+    def watching(bench: Any) -> dict[str, Any]:
+        weights = [layer.read().clone() for layer in bench.layers]
+        seen.append((bench.part("sealed"), dict(enumerate(weights))))
+        return real(bench)
+
+    monkeypatch.setattr(compare_suites, "_distance", watching)
+    result = compared(tiny_folder, text_file, "wanda", suite="lm")
+    ((windows, weights),) = seen
+    loaded = load_model(str(tiny_folder))
+    wanted = dense_predictions(loaded.model, windows)
+    for number, layer in enumerate(prunable_linears(loaded.model)):
+        layer.write(weights[number])
+    items = kl_to_dense(loaded.model, wanted)
+    assert measures(result, "wanda")["KL to dense"]["value"] == pytest.approx(sum(items) / 4)
+
+
+def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_suites, "suite_rows", lambda *_: 1 / 0)
+        broken = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+    assert broken["rows"][0]["perplexity"] is not None
+    assert any("division by zero" in line for line in broken["missing"])
+    mended = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+    assert measures(mended, "wanda")["reasoning accuracy"]["value"] is not None
+    assert not mended["missing"]
+
+
+def test_a_request_that_a_suite_refuses_is_refused_before_anything_is_measured(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --seeds 1
+      --samples 4 --seqlen 32 --windows 4 --selection-windows 3 -q
+      --suite reasoning:items=5000,generators=digits"""
+    assert main(line.split()) == 2
+    assert "5000" in capsys.readouterr().err
+    assert not (home / "comparison").exists()
+
+
+def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    result = compared(tiny_folder, text_file, "magnitude", sparsity=[0.7])
+    (row,) = result["rows"]
+    loaded = load_model(str(tiny_folder))
+    layers = prunable_linears(loaded.model)
+    values = torch.cat([layer.read().abs().flatten() for layer in layers])
+    assert saved_bytes(loaded)["dense"] == result["dense_bytes"] == row["dense_bytes"]
+    limit = values.sort().values[int(0.7 * len(values))]
+    for layer in layers:
+        # Not by a product, which leaves negative zeros, and those are values.
+        layer.write(torch.where(layer.read().abs() >= limit, layer.read(), 0.0))
+    loaded.model.save_pretrained(tmp_path / "dense")
+    size = write_compact(tmp_path / "dense", tmp_path / "compact")
+    found = saved_bytes(loaded)
+    # The headers of the files come on top.
+    header = size.dense_bytes - found["dense"]
+    assert 0 < header < 8192 and 0 < size.compact_bytes - found["compact"] < 3 * 8192
+    assert found["compact"] == pytest.approx(row["compact_bytes"], rel=1e-3)
+    assert row["compact_bytes"] < 0.7 * row["dense_bytes"]
+    cells = "".join(line for rows in result["details"].values() for line in rows[1][1])
+    assert f"{row['dense_bytes'] / 1e6:.1f} → {row['compact_bytes'] / 1e6:.1f}" in cells
+
+
+# What published tables name, and the combinations that a fair table has beside them.
+NAMED = (
+    "magnitude", "wanda", "ria+row", "sparsegpt", "sparsegpt+sequential", "wanda+mrp",
+    "wanda+ramp+mrp", "wanda+ebft", "wanda+sparsegpt:select=own+ebft",
+    "wanda+mrp:select=own+ebft", "wanda+alps+ebft", "wanda+sdsa", "wanda+matched-ramp:sdsa",
+    "wanda+reversed:sdsa", "wanda+shuffled:sdsa",
+)  # fmt: skip
+
+
+def test_every_method_that_tables_name_runs(tiny_folder: Path, text_file: Path, home: Path) -> None:
+    result = compared(
+        tiny_folder, text_file, ",".join(NAMED), peer=sys.executable, precision="float32"
+    )
+    rows = {row["method"]: row for row in result["rows"]}
+    names = [method.name for method in parse_methods(NAMED)]
+    peers = ["llm-compressor:wanda", "llm-compressor:sparsegpt"]
+    assert list(rows) == [*names, *peers]
+    for name in names:
+        assert rows[name]["status"] == "ok", (name, rows[name]["reason"])
+        assert rows[name]["zeros"] == rows[name]["prunable"] // 2
+    # Without its environment the peer is a row that says how to make it.
+    assert all("-m pip install" in rows[name]["reason"] for name in peers)
+
+
+def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cells() -> list[dict[str, Any]]:
+        files = (home / "comparison" / "cells").glob("*/*.json")
+        return [json.loads(file.read_text())["key"] for file in files]
+
+    methods = "wanda,wanda+ebft:epochs=1"
+    monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda: True)
+    fast = compared(tiny_folder, text_file, methods)
+    assert (fast["protocol"]["precision"], fast["protocol"]["products"]) == ("auto", "bfloat16")
+    exact = compared(tiny_folder, text_file, methods, precision="float32")
+    assert (exact["measured"], exact["cached"]) == (1, 2)
+    assert exact["protocol"]["products"] == "float32" and exact["folder"] != fast["folder"]
+    assert "--precision float32" in exact["command"] and "--precision" not in fast["command"]
+    assert exact["rows"][1]["perplexity"] != fast["rows"][1]["perplexity"]
+    assert any("tuning's products float32" in text for _, text in exact["protocol_lines"])
+    # Where the processor has no bfloat16, auto is float32, and its cell the same.
+    monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda: False)
+    slow = compared(tiny_folder, text_file, methods)
+    assert slow["measured"] == 0 and slow["protocol"]["products"] == "float32"
+    kept = [(key["method"] or {}).get("solver") for key in cells() if key["products"]]
+    assert kept == ["ebft:epochs=1"] * 2
+
+
+def test_options_that_came_later_leave_names_of_folders_alone() -> None:
+    plain = CompareParams(model="m", methods="wanda")
+    assert not {"baseline", "suite", "precision", "record"} & plain.settings().keys()
+    for change in ({"baseline": ["dense"]}, {"suite": "lm"}, {"precision": "float32"}):
+        other = CompareParams(model="m", methods="wanda", **change)
+        assert other.folder_name() != plain.folder_name()
+    assert CompareParams(model="m", methods="wanda", record="r").folder_name() == (
+        plain.folder_name()
+    )
+    line = CompareParams(model="m", baseline=["a+b", "dense"]).command()
+    assert line == "autoprune compare m --baseline a+b --baseline dense"
