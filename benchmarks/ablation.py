@@ -17,11 +17,11 @@ from typing import Any
 
 from autoprune.design.kinds import SILENT
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.search.paired import paired_difference
+from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
 from benchmarks.measured import OUT
 from benchmarks.searching import is_finished, run_search
-from benchmarks.table import change_text, publish
+from benchmarks.table import corrected_changes, publish
 
 METHODS = ("gcot", "none", "list", "genetic", "random")
 BASELINES = (
@@ -65,6 +65,7 @@ def main() -> None:
         f"{args.seconds:g} s, {len(args.seeds)} seeds"
     )
     rows = [row_of(method, cells) for method in args.methods if any(m == method for m, _ in cells)]
+    correct(rows)
     runs = [{"method": method, "seed": seed, **cell} for (method, seed), cell in cells.items()]
     publish("ablation", title, rows, runs=runs)
 
@@ -107,7 +108,7 @@ def row_of(method: str, cells: dict[tuple[str, int], dict[str, Any]]) -> dict[st
     shared = [s for s in own if s in other and method != "gcot"]
     pairs = [(ratio(own[s], "sealed"), ratio(other[s], "sealed")) for s in shared]
     known = [(math.log(a), math.log(b)) for a, b in pairs if a and b]
-    row["sealed against gcot"] = against(known) if known else "-"
+    row["sealed against gcot"] = against(known) if known else None
     row["candidates"] = mean([c["candidates"] for c in own.values()])
     row["duplicates"] = mean([c["duplicates"] for c in own.values()])
     row["answers"] = mean([c["answers"] for c in own.values()])
@@ -135,10 +136,17 @@ def interval(values: Sequence[float]) -> str:
     return f"{centre} [{math.exp(found.low):.3f}, {math.exp(found.high):.3f}]"
 
 
-def against(pairs: Sequence[tuple[float, float]]) -> str:
+def against(pairs: Sequence[tuple[float, float]]) -> Difference:
     """Mean change of perplexity over gcot's with its interval; above 0: gcot is better."""
-    found = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
-    return change_text(found)
+    return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def correct(rows: Sequence[dict[str, Any]]) -> None:
+    """Put each change against gcot into words, its p corrected over all methods by Holm's steps."""
+    name = "sealed against gcot"
+    changes = iter(corrected_changes([row[name] for row in rows if row[name] is not None]))
+    for row in rows:
+        row[name] = "-" if row[name] is None else next(changes)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -10,7 +10,8 @@ them, and measures it dense. ``--recipe`` takes a recipe in the words of ``autop
 instead of a finished search, so that what a search found on another machine is measured here
 without searching again. What was measured is kept and not measured again. Every figure on the
 sealed text is a look that the ledger of sealed texts counts. Each row says how its recipe differs
-from the found one on the sealed windows of its model, paired, with a 95 % interval.
+from the found one on the sealed windows of its model, paired, with a 95 % interval and its p after
+Holm's correction over all other recipes of that model.
 """
 
 import argparse
@@ -45,7 +46,7 @@ from benchmarks.known import Known
 from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
-from benchmarks.table import Goal, change_text, publish
+from benchmarks.table import Goal, corrected_changes, publish
 from flows.console import PlainScreen
 from tasks.measure import prepare, pruned
 from tasks.sealed_touches import touch
@@ -175,9 +176,11 @@ def compare(rows: list[dict[str, Any]]) -> None:
     """Put into each row of one model, in place of its windows, how it differs from the found."""
     losses, keys = ([row.pop(name) for row in rows] for name in ("nll", "key"))
     place = next(place for place, row in enumerate(rows) if row["recipe"] == "found")
-    for row, nll, key in zip(rows, losses, keys, strict=True):
-        change = change_text(paired_difference(nll, losses[place]))
-        row["against the found"] = SAME if key == keys[place] else change
+    others = [n for n, key in enumerate(keys) if key != keys[place]]
+    differences = [paired_difference(losses[n], losses[place]) for n in others]
+    changes = dict(zip(others, corrected_changes(differences), strict=True))
+    for number, row in enumerate(rows):
+        row["against the found"] = changes.get(number, SAME)
     rows[place]["against the found"] = "-"
 
 

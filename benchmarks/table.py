@@ -13,8 +13,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from autoprune.comparison.words import p_value
+from autoprune.evaluation.contrasts import holm
 from autoprune.search.paired import Difference
 from benchmarks.measured import OUT, commit
+
+
+def corrected_changes(found: Sequence[Difference]) -> list[str]:
+    """Changes of perplexity with their intervals, and p after Holm's correction over all."""
+    adjusted = holm([entry.p for entry in found])
+    return [
+        f"{change_text(entry)} {p_value(p)}" if entry.windows > 1 else change_text(entry)
+        for entry, p in zip(found, adjusted, strict=True)
+    ]
 
 
 def change_text(found: Difference) -> str:

@@ -47,6 +47,19 @@ class Difference:
         return (self.low, self.high) if self.windows > 1 else None
 
     @property
+    def p(self) -> float:
+        """Two-sided p of no difference, by Student's t as the interval; 1 from a single window."""
+        if self.windows < 2 or self.mean == 0.0:
+            return 1.0
+        half = self.high - self.mean
+        if half == 0.0:
+            return 0.0
+        from scipy.special import stdtr  # type: ignore[import-untyped]
+
+        t = abs(self.mean) / half * _quantile(self.windows)
+        return float(2 * stdtr(self.windows - 1, -t))
+
+    @property
     def perplexity_change(self) -> float:
         """Relative change of perplexity: exp(mean) - 1."""
         return math.expm1(min(self.mean, 700.0))
@@ -69,9 +82,12 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     if pairs == 1:
         return Difference(mean, -math.inf, math.inf, 1)
     variance = math.fsum((delta - mean) ** 2 for delta in deltas) / (pairs - 1)
-    quantile = T_95[pairs - 2] if pairs - 2 < len(T_95) else NORMAL_95
-    half = quantile * math.sqrt(variance / pairs)
+    half = _quantile(pairs) * math.sqrt(variance / pairs)
     return Difference(mean, mean - half, mean + half, pairs)
+
+
+def _quantile(pairs: int) -> float:
+    return T_95[pairs - 2] if pairs - 2 < len(T_95) else NORMAL_95
 
 
 def rank_correlation(*groups: tuple[Sequence[float], Sequence[float]]) -> float | None:

@@ -5,9 +5,11 @@ import math
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autoprune.comparison.words import p_value
 from autoprune.design.chat import Reply
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Search
@@ -155,7 +157,14 @@ def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None
 def test_intervals_are_geometric_and_paired() -> None:
     assert ablation.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
     assert ablation.interval([0.7]) == "0.700"
-    assert ablation.against([(0.1, 0.0), (0.1, 0.0)]).startswith("+10.5 % [+10.5")
+    moved = ablation.against([(0.1, 0.0), (0.12, 0.0), (0.13, 0.0)])
+    again = ablation.against([(0.13, 0.0), (0.1, 0.0), (0.12, 0.0)])
+    name = "sealed against gcot"
+    rows: list[dict[str, Any]] = [{name: None}, {name: moved}, {name: again}]
+    ablation.correct(rows)
+    assert rows[0][name] == "-" and rows[1][name].startswith("+12.4 % [+")
+    # One of two: Holm doubles the p of either.
+    assert rows[1][name].endswith(p_value(2 * moved.p)) and 0 < moved.p < 0.02
 
 
 def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:

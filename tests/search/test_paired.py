@@ -27,6 +27,17 @@ def test_table_is_students_t() -> None:
         assert value == pytest.approx(stats.t.ppf(0.975, freedom), abs=6e-4)
 
 
+def test_p_is_students_t() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for shift in (0.02, 0.2, -0.4):
+        first = [3.0 + shift, 4.1 + shift, 5.0 + shift, 2.2 + shift]
+        second = [3.1, 4.0, 5.2, 2.1]
+        exact = stats.ttest_rel(first, second).pvalue
+        assert paired_difference(first, second).p == pytest.approx(exact, rel=5e-3)
+    assert paired_difference([1.0], [2.0]).p == 1.0
+    assert paired_difference([1.5, 2.5], [1.0, 2.0]).p == 0.0
+
+
 def test_interval_covers_as_often_as_it_says() -> None:
     from random import Random
 
