@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import sys
 from typing import Any
 
 from autoprune.errors import AutopruneError, reason_of
@@ -66,7 +67,7 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
             **key,
             "kind": "comparison suite",
             "suite": suite,
-            "suite_version": SUITE_VERSION,
+            "suite_version": [SUITE_VERSION, _version(suite["name"])],
         }
         for suite in bench.suites
         # The dense model has no distance to itself.
@@ -107,6 +108,13 @@ def measure_suites(bench: CompareBench, names: list[str], look: str) -> dict[str
         if suite["name"] in names:
             made[suite["name"]] = _measured(bench, suite, look)
     return made
+
+
+def _version(name: str) -> Any:
+    """The number that a suite raises when its figures come out otherwise."""
+    from autoprune.evaluation.suites import SUITES
+
+    return getattr(sys.modules[SUITES.get(name).__module__], "VERSION", None)
 
 
 def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
         rows = whole or rows
         for row in rows:
             alone = sum(row["metric"] == other["metric"] for other in rows) == 1
-            usual = f"{suite if alone else row['name']} {row['metric'].replace('_', ' ')}"
+            words = [suite if alone else row["name"], row["metric"].replace("_", " ")]
+            usual = " ".join(dict.fromkeys(words))
             made[_SHORT.get((suite, row["metric"]), usual) if alone else usual] = row
     return made
 

@@ -128,6 +128,32 @@ def test_answers_in_any_order_give_the_same_table(
     assert again["protocol"]["sealed_touches"] == there["protocol"]["sealed_touches"]
 
 
+def test_workers_give_the_same_suites_and_record(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, fake: list[InThisProcess],
+) -> None:  # fmt: skip
+    more: dict[str, Any] = {
+        "methods": "wanda,magnitude", "tune": 0, "pattern": None, "precision": "float32",
+        "suite": "lm,reasoning:generators=digits,items=2,shots=0,new_tokens=2",
+    }  # fmt: skip
+    there = compared(tiny_folder, text_file, record=str(tmp_path / "there"), **more)
+    assert fake[0].jobs and there["dense_measures"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "workers", workers)
+        patch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
+        patch.setenv("AUTOPRUNE_PREFECT", "off")
+        here = compared(tiny_folder, text_file, record=str(tmp_path / "here"), **more)
+    assert cells(home / "serial") == cells(home)
+    columns = [[row["measures"] for row in made["rows"]] for made in (there, here)]
+    assert columns[0] == columns[1] and columns[0][0]
+    names = [
+        sorted(path.name for path in (tmp_path / place / "cells").glob("*/*.json"))
+        for place in ("there", "here")
+    ]
+    # Four models, of which magnitude's draws are one; the dense one has no distance to itself.
+    assert names[0] == names[1] and len(names[0]) == 4 + 4 + 3
+
+
 def read(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
     return found
