@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 from xml.sax.saxutils import escape
 
-from autoprune.plain_text import one_line
+from autoprune.plain_text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +172,8 @@ def whole_numbers(axes: "Axes") -> None:
 
 def plain(text: str, limit: int) -> str:
     """One printable line of at most ``limit`` characters."""
-    return one_line(text, limit)
+    line = printable(text).translate({ord("\n"): " ", ord("\t"): " "}).strip()
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def number(value: float | None) -> str:

@@ -176,7 +176,7 @@ def test_all_forms_hold_the_same_figures(known: Comparison, tmp_path: Path) -> N
         assert row["sealed_digest"] == PROTOCOL["sealed_digest"]
     assert stored["cells"] == raw["cells"]
     text = markdown(known)
-    assert "unavailable: no room | left" in text and "500 of 1,000" in text
+    assert r"unavailable: no room \| left" in text and "500 of 1,000" in text
     assert "read 7 times" in text and "| **" in text
     shared = "calibration with selection 2 of 9 and 0 of 9, selection with sealed 2 of 9 and 0 of 9"
     assert f"share 8 and 10 words after the drop: {shared}" in text
