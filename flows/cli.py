@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
-from autoprune.plain_text import printable
+from autoprune.plain_text import one_line, printable
 from flows.cli_parser import parse
 from flows.ending import end_fast
 from flows.output import tell
@@ -85,7 +85,7 @@ def _message(error: Exception) -> str:
     if isinstance(error, AutopruneError) or hasattr(error, "exit_code"):
         return text
     if isinstance(error, OSError):
-        place = f" ({error.filename})" if error.filename else ""
+        place = f" ({one_line(str(error.filename))})" if error.filename else ""
         return (
             f"the system refused: {error.strerror or text}{place}; "
             "mend that and type the same command again"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.plain_text import in_json, one_line, printable
+from autoprune.plain_text import in_json, printable
 
 
 def emit(
@@ -46,4 +46,7 @@ def plain(value: Any) -> Any:
 def pairs(*rows: tuple[str, Any]) -> str:
     """Aligned ``name  value`` lines; a value of several lines becomes one."""
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {one_line(str(value))}" for name, value in rows)
+    # Spaces stay as they are: a value may be a path or a command.
+    lines = (" ".join(printable(str(value)).splitlines()) for _, value in rows)
+    names = (name for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {line}" for name, line in zip(names, lines, strict=True))
