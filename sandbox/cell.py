@@ -46,9 +46,9 @@ class Order:
         source: The candidate.
         params: Its constants.
         layers: Inputs.
-        runs: Orders of layer indices, one forked child each.
+        runs: Orders of layer indices, each scored in a container of its own.
         check_inputs: Report inputs that were changed in place.
-        wall_s: Time limit, seconds.
+        wall_s: Time limit of a run, seconds.
         contract: The layers are those of the probe with their variants; judge these too.
     """
 
@@ -59,6 +59,11 @@ class Order:
     check_inputs: bool
     wall_s: float
     contract: bool = False
+
+    @property
+    def count(self) -> int:
+        """Scores of one run, all layers."""
+        return sum(rows * columns for rows, columns in (layer.shape for layer in self.layers))
 
 
 @dataclass(frozen=True)
@@ -120,17 +125,18 @@ class Cell:
             self.close()
             raise
 
-    def run(self, order: Order) -> Ended:
-        """Run one job; the cell must be closed after it.
+    def run(self, order: Order, run: int) -> Ended:
+        """Do one run of an order; the cell must be closed after it.
 
         Args:
             order: What to do.
+            run: Index of the run.
 
         Raises:
             CellLost: If the container ended, was late, or sent something else than replies.
             SandboxBroken: If the inputs cannot be handed over.
         """
-        job = self._prepare(order)
+        job = self._prepare(order, run)
         assert self._channel is not None
         identity = {"job": secrets.token_hex(8), "nonce": secrets.token_hex(16)}
         deadline = time.monotonic() + order.wall_s + self._limits.grace_s
@@ -154,8 +160,8 @@ class Cell:
             raise CellLost("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
-    def take_scores(self, run: int, count: int) -> Scores:
-        """Raw scores of one run of the job that has ended, all layers in one row.
+    def take_scores(self, count: int) -> Scores:
+        """Raw scores of the job that has ended, all layers in one row.
 
         Many are not copied: the caller gets the pages that the candidate wrote. That is safe only
         when nobody can write or cut them any more, so the container is ended first.
@@ -165,10 +171,21 @@ class Cell:
         """
         mapped = 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
-        scores = take(run, count)
+        scores = take(count)
         if scores is None:
             raise CellLost("protocol", "the result file was cut")
         return scores
+
+    def end(self) -> None:
+        """Make sure that no process of the container is left.
+
+        Raises:
+            SandboxBroken: If the container cannot be ended.
+        """
+        if not self._end() and not self._engine.remove(self.container):
+            raise SandboxBroken(
+                "the Docker Engine could not end a container; run: autoprune sandbox check"
+            )
 
     def _end(self) -> bool:
         """Let the broker leave; True once no process of the container is left.
@@ -210,7 +227,7 @@ class Cell:
                 memory=self._memory,
                 labels=labels,
                 inputs=str(self._exchange.inputs),
-                results=[str(path) for path in self._exchange.results],
+                result=str(self._exchange.result),
             )
             self._channel = Channel(self._engine.attach(self.container))
             self._engine.start(self.container)
@@ -240,11 +257,8 @@ class Cell:
         self._exchange.lock()
         self._process = FirstProcess.of(self.container, self.state().pid)
 
-    def _prepare(self, order: Order) -> Job:
-        total = 4 * sum(layer.shape[0] * layer.shape[1] for layer in order.layers)
-        names = self._exchange.prepare(
-            [layer.file for layer in order.layers], [total] * len(order.runs)
-        )
+    def _prepare(self, order: Order, run: int) -> Job:
+        names = self._exchange.prepare([layer.file for layer in order.layers], 4 * order.count)
         largest = max((layer.file.stat().st_size for layer in order.layers), default=0)
         memory = self._limits.memory_bytes + int(self._limits.memory_per_input * largest)
         if largest > _SMALL_INPUT and memory > self._memory:
@@ -260,7 +274,7 @@ class Cell:
                 JobLayer(name, *layer.shape)
                 for name, layer in zip(names, order.layers, strict=True)
             ),
-            runs=order.runs,
+            order=order.runs[run],
             check_inputs=order.check_inputs,
             wall_s=order.wall_s,
             open_files=self._limits.open_files,

@@ -109,7 +109,7 @@ class Sandbox:
     def probe(self, source: str, params: Mapping[str, float] | None = None) -> Accepted | Rejected:
         """Check the contract on small synthetic layers and variants of them, twice.
 
-        The second time in another process and in reverse order.
+        The second time in another container and in reverse order.
 
         Args:
             source: Python source that defines ``score(W, stats, params)``.
@@ -147,7 +147,7 @@ class Sandbox:
             source: Python source that defines ``score(W, stats, params)``.
             layers: Layer files in the inputs folder.
             params: Constants handed to it.
-            repeat: Score all layers again in a second process, in reverse, and compare.
+            repeat: Score all layers again in a second container, in reverse, and compare.
             check_inputs: Reject code that changes its inputs in place (each call gets fresh ones
                 in any case).
 
@@ -211,11 +211,7 @@ class Sandbox:
 
     def _attempt(self, order: Order) -> "Accepted | Rejected | _Vanished":
         """Run once; ``_Vanished`` when the container went away for no reason of its own."""
-        cell = self._pool.take()
-        try:
-            tried = attempt(cell, order, self._limits.distinct_scores)
-        finally:
-            self._pool.discard(cell)
+        tried = attempt(self._pool, order, self._limits.distinct_scores)
         if tried.oom:
             detail = f"more memory than the limit was used; {len(order.layers)} layers"
             return Rejected(Code.OOM, detail, tried.seconds)
@@ -254,11 +250,7 @@ class Sandbox:
         order = Order(
             _CONTROL, {}, layers, (tuple(range(len(layers))),), False, self._limits.probe_s
         )
-        cell = self._pool.take()
-        try:
-            tried = attempt(cell, order, self._limits.distinct_scores)
-        finally:
-            self._pool.discard(cell)
+        tried = attempt(self._pool, order, self._limits.distinct_scores)
         if tried.runs is None:
             said = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
             raise SandboxBroken(

@@ -19,6 +19,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from sandbox.errors import SandboxBroken, SandboxUnavailable
 from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
+from sandbox.seccomp import profile
+from sandbox.worker.broker import RESULT
 
 LABEL = "autoprune.sandbox"
 USER = "65534:65534"
@@ -44,6 +46,21 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
+# Mounted by Docker, of no use here: message queues by name (a folder that can be written),
+# terminals, counters of the container (what one candidate tells the next).
+EMPTY = ("/dev/mqueue", "/dev/pts", "/sys/fs/cgroup")
+# Read as empty: what Docker masks by default, then counters of the whole host, of use to nobody
+# but one run that tells another something.
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+    "/proc/buddyinfo", "/proc/diskstats", "/proc/interrupts", "/proc/key-users", "/proc/loadavg",
+    "/proc/locks", "/proc/meminfo", "/proc/pagetypeinfo", "/proc/pressure", "/proc/schedstat",
+    "/proc/slabinfo", "/proc/softirqs", "/proc/stat", "/proc/swaps", "/proc/sys/fs",
+    "/proc/sysvipc", "/proc/uptime", "/proc/vmstat", "/proc/zoneinfo", "/sys/block",
+    "/sys/class/net", "/sys/devices/system/node", "/sys/kernel",
+)  # fmt: skip
 ENGINE_ERRORS = (DockerException, requests.exceptions.RequestException, OSError)
 
 
@@ -107,7 +124,7 @@ class Engine:
         memory: int,
         labels: Mapping[str, str],
         inputs: str,
-        results: Sequence[str],
+        result: str,
     ) -> str:
         """Create a locked container that is not started yet, and return its id.
 
@@ -117,37 +134,39 @@ class Engine:
             memory: Memory limit, bytes.
             labels: Labels beside the sandbox's own.
             inputs: Host folder seen as ``/in``, read-only.
-            results: Host files seen as ``/out/0``, ``/out/1`` and so on, writable.
+            result: Host file seen as ``/out/scores``, writable.
 
         Raises:
             SandboxUnavailable: If the image is missing or a limit does not hold here.
         """
         mounts = [_mount(source, target) for source, target in image.mounts]
         mounts.append(_mount(inputs, "/in"))
-        for number, result in enumerate(results):
-            mounts.append(_mount(result, f"/out/{number}", writable=True))
+        mounts.append(_mount(result, RESULT, writable=True))
         host = self.api.create_host_config(
             network_mode="none",
             read_only=True,
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
+            security_opt=["no-new-privileges", f"seccomp={profile(gpus=bool(limits.gpus))}"],
             pids_limit=limits.pids + (RUNTIME_PIDS if limits.runtime else 0),
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(limits.cpus * 1e9),
             ulimits=[
-                docker.types.Ulimit(name="core", soft=0, hard=0),
+                # Not 0: where a pipe takes core files, the kernel starts its handler, as root on
+                # the host, whatever the limit is, but for this one value (core(5)).
+                docker.types.Ulimit(name="core", soft=1, hard=1),
                 docker.types.Ulimit(name="nofile", soft=256, hard=256),
             ],
             ipc_mode="none",
             cgroupns="private",
             mounts=mounts,
-            tmpfs=dict.fromkeys(image.masked, "ro,noexec,nosuid,nodev,size=4k"),
+            tmpfs=dict.fromkeys((*image.masked, *EMPTY), "ro,noexec,nosuid,nodev,size=4k"),
             log_config=docker.types.LogConfig(type="none"),
             restart_policy={"Name": "no"},
             runtime=limits.runtime,
             device_requests=_gpu_request(limits.gpus),
         )
+        host["MaskedPaths"] = list(MASKED)
         command = [f"{HOME}/python/bin/python3", "-s", "-S", "-P", "-B", "-c", ENTRY]
         try:
             created = self.api.create_container(

@@ -1,10 +1,9 @@
-"""The host paths a container sees: its own input folder and its own result files.
+"""The host paths a container sees: its own input folder and its own result file.
 
 The input folder is empty until a job comes; then the job's layers, and no others, are hard-linked
 into it under random names: no copy, and a candidate cannot read what its job did not list. The
-broker opens the result files for writing while they are open to all; from then on nobody inside can
-open them again. Each run of a job gets a file of its own, so one can neither read nor change what
-another wrote, and equal results of two runs mean something.
+broker opens the result file for writing while it is open to all; from then on nobody inside can
+open it again. Each run of a candidate has a container of its own and so a file of its own.
 """
 
 import contextlib
@@ -17,11 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sandbox.errors import SandboxBroken
-from sandbox.result_files import SHARED_MEMORY, ResultFile, ResultFiles
+from sandbox.result_files import SHARED_MEMORY, ResultFiles
 from sandbox.verdicts import Scores
 
 OWNER_FILE = "owner"
-MAX_RUNS = 2
 
 
 class Workspace:
@@ -57,43 +55,39 @@ class Workspace:
 
 
 class Exchange:
-    """Input folder of one container, and one result file for each of the runs a job may have."""
+    """Input folder and result file of one container."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.inputs = workspace.links / secrets.token_hex(8)
         self._pool = workspace.files
-        self._files: list[ResultFile] = []
-        self._lent: set[int] = set()
+        self._lent = False
         try:
             self.inputs.mkdir(mode=0o755)
             self.inputs.chmod(0o755)
-            for run in range(MAX_RUNS):
-                self._files.append(self._pool.take(run))
+            self._file = self._pool.take()
         except OSError as error:
-            self.close(container_gone=True)
+            shutil.rmtree(self.inputs, ignore_errors=True)
             raise SandboxBroken(
                 f"could not make the folder of a container ({error}); free some disk and run the "
                 "same command again"
             ) from error
-        for file in self._files:
-            file.open_to_all()
+        self._file.open_to_all()
 
     @property
-    def results(self) -> list[Path]:
-        """Where the result files lie, by run."""
-        return [file.path for file in self._files]
+    def result(self) -> Path:
+        """Where the result file lies."""
+        return self._file.path
 
     def lock(self) -> None:
-        """Shut the result files to everyone who does not hold them open."""
-        for file in self._files:
-            file.lock()
+        """Shut the result file to everyone who does not hold it open."""
+        self._file.lock()
 
-    def prepare(self, files: Sequence[Path], result_bytes: Sequence[int]) -> list[str]:
+    def prepare(self, files: Sequence[Path], result_bytes: int) -> list[str]:
         """Show the job's files and make room for its result.
 
         Args:
             files: Layer files; the same file may come twice.
-            result_bytes: Exact size of each run's scores.
+            result_bytes: Exact size of the scores.
 
         Returns:
             Their names inside the container's input folder.
@@ -107,37 +101,35 @@ class Exchange:
                 if file not in names:
                     names[file] = secrets.token_hex(16)
                     _show(file, self.inputs / names[file])
-            for result, size in zip(self._files, result_bytes, strict=False):
-                result.make_room(size)
+            self._file.make_room(result_bytes)
         except OSError as error:
             raise SandboxBroken(
                 f"could not hand over the layers ({error}); "
-                f"{sum(result_bytes) >> 20} MiB of shared memory hold the scores; free some, or "
+                f"{result_bytes >> 20} MiB of shared memory hold the scores; free some, or "
                 "score fewer layers at a time, and run the same command again"
             ) from error
         self._pool.expect(result_bytes)
         return [names[file] for file in files]
 
-    def read_result(self, run: int, count: int) -> Scores | None:
-        """A copy of the first scores of a run; None when the file has become too short."""
-        return self._files[run].read(count)
+    def read_result(self, count: int) -> Scores | None:
+        """A copy of the first scores; None when the file has become too short."""
+        return self._file.read(count)
 
-    def map_result(self, run: int, count: int) -> Scores | None:
+    def map_result(self, count: int) -> Scores | None:
         """The scores themselves, when nobody can write them any more; None as above."""
-        found = self._files[run].map(count)
+        found = self._file.map(count)
         if found is None:
             return None
         scores, pages = found
         if pages is not None:
-            self._lent.add(run)
-            self._pool.lend(self._files[run], pages)
+            self._lent = True
+            self._pool.lend(self._file, pages)
         return scores
 
     def close(self, *, container_gone: bool) -> None:
-        """Remove the folder, give the files back; a container that lives on may still write."""
-        for run, file in enumerate(self._files):
-            if run not in self._lent:
-                self._pool.give_back(file, reusable=container_gone)
+        """Remove the folder, give the file back; a container that lives on may still write."""
+        if not self._lent:
+            self._pool.give_back(self._file, reusable=container_gone)
         shutil.rmtree(self.inputs, ignore_errors=True)
 
 

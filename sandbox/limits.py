@@ -14,8 +14,8 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probe_s: float = Field(default=10, gt=0, description="Wall clock of a probe job, seconds.")
-    score_s: float = Field(default=300, gt=0, description="Wall clock of a score job, seconds.")
+    probe_s: float = Field(default=10, gt=0, description="Wall clock of a probing run, seconds.")
+    score_s: float = Field(default=300, gt=0, description="Wall clock of a scoring run, seconds.")
     grace_s: float = Field(default=2, gt=0, description="Host waits this much longer, seconds.")
     start_s: float = Field(default=60, gt=0, description="Start until ready, seconds.")
     lifetime_s: float = Field(default=3600, gt=0, description="A container ends itself after.")

@@ -25,14 +25,58 @@ def score(W, stats, params):
 """
 # Runs inside, without the inner filter: these are facts about Docker's own flags.
 _LOOK = """
-import ctypes, os, socket, threading, time
+import ctypes, errno, mmap, os, platform, resource, threading
+
+libc = ctypes.CDLL(None, use_errno=True)
+column = ("x86_64", "aarch64").index(platform.machine())
+
+def refused(function):
+    # Only the wall's own answer counts; a call that fails by itself proves nothing.
+    try:
+        return f"gave-{function()}".replace(" ", "-")[:40]
+    except OSError as error:
+        return "refused" if error.errno == errno.EPERM else errno.errorcode[error.errno]
+
+def call(numbers, *arguments):
+    result = libc.syscall(*map(ctypes.c_long, (numbers[column], *arguments)))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "")
+    return result
+
+def unlisted():
+    # io_setup, setpriority, add_key, memfd_create, fallocate.
+    numbers = ((206, 0), (141, 140), (248, 217), (319, 279), (285, 47))
+    return "+".join(sorted({refused(lambda: call(pair, 0, 0, 0)) for pair in numbers}))
+
+def core():
+    limit = resource.getrlimit(resource.RLIMIT_CORE)
+    lower = (ctypes.c_ulong * 2)(0, 1)
+    change = refused(lambda: call((302, 261), 0, resource.RLIMIT_CORE, ctypes.addressof(lower), 0))
+    # Of a process that may not be dumped the files in /proc are root's.
+    dumpable = "no" if os.stat("/proc/self/mem").st_uid == 0 else "yes"
+    return f"{limit[0]}/{limit[1]}:{change}:{dumpable}:{refused(lambda: call((157, 167), 4, 1))}"
+
+def huge():
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000
+    return refused(lambda: len(mmap.mmap(-1, 1 << 21, flags=flags)))
+
+def terminals():
+    found = os.listdir("/dev/pts")
+    for path in ("/dev/ptmx", "/dev/tty", "/dev/console"):
+        try:
+            found.append(path if os.open(path, os.O_RDWR) else "")
+        except OSError:
+            continue
+    return ",".join(found) or "none"
 
 def fields():
     lines = open("/proc/self/status").read().splitlines()
     return dict(line.split(":\\t", 1) for line in lines if ":\\t" in line)
 
 def writable():
-    for path in ("/x", "/tmp/x", "/dev/shm/x", "/run/x", "/in/x", "/opt/autoprune/x"):
+    folders = ("", "/dev", "/dev/mqueue", "/dev/pts", "/dev/shm", "/in", "/opt/autoprune", "/out",
+               "/proc", "/run", "/sys", "/sys/fs/cgroup", "/tmp", "/var/tmp")
+    for path in (f"{folder}/x" for folder in folders):
         try:
             open(path, "w")
             return path
@@ -60,11 +104,12 @@ def threads():
 def score(W, stats, params):
     status = fields()
     caps = max(int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd"))
-    nets = ",".join(name for _, name in socket.if_nameindex())
+    nets = ",".join(line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line)
     raise ValueError(
-        f"LOOK net={nets} caps={caps} nnp={ctypes.CDLL(None).prctl(39, 0, 0, 0, 0)} "
+        f"LOOK net={nets} caps={caps} nnp={status['NoNewPrivs']} "
         f"bpf={status.get('Seccomp', 'none')} "
-        f"uid={os.getuid()} write={writable()} broker={ptrace()} threads={threads()} END"
+        f"uid={os.getuid()} write={writable()} broker={ptrace()} threads={threads()} "
+        f"unlisted={unlisted()} core={core()} huge={huge()} pts={terminals()} END"
     )
 """
 
@@ -163,11 +208,22 @@ def _inside(sandbox: Sandbox) -> Iterator[Check]:
     )
 
 
+_SECCOMP = "Docker must apply the seccomp profile that it is handed"
 _WALLS: tuple[tuple[str, str, Callable[[str], bool], str, str], ...] = (
     ("network", "net", lambda v: v == "lo", "interfaces", "Docker must honour --network none"),
     ("capabilities", "caps", lambda v: v == "0", "largest set", "Docker must honour --cap-drop"),
     ("privileges", "nnp", lambda v: v == "1", "NoNewPrivs", "Docker must honour no-new-privileges"),
     ("system calls", "bpf", lambda v: v == "2", "Seccomp", "use a kernel and Docker with seccomp"),
+    ("other calls", "unlisted", lambda v: v == "refused", "what no scoring needs", _SECCOMP),
+    ("huge pages", "huge", lambda v: v == "refused", "pages that no limit counts", _SECCOMP),
+    (
+        "crash handler",
+        "core",
+        lambda v: v == "1/1:refused:no:refused",
+        "core limit, its change, dumpable, becoming so",
+        "Docker must honour --ulimit core and the seccomp profile",
+    ),
+    ("terminals", "pts", lambda v: v == "none", "found", "Docker must mount an empty /dev/pts"),
     ("user", "uid", lambda v: v not in ("0", ""), "user id", "the image must not run as root"),
     ("disk", "write", lambda v: v == "none", "writable paths", "Docker must honour --read-only"),
     ("broker", "broker", lambda v: v == "refused", "its descriptors", "/proc must hide them"),

@@ -1,12 +1,12 @@
 """Cuts the raw block of a finished job into one array per layer and run, and judges them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from sandbox.cell import Cell, Order
+from sandbox.cell import Order
 from sandbox.codes import Code
 from sandbox.contract import judge_contract, uses_position
 from sandbox.probe_layers import SHAPES
@@ -20,21 +20,18 @@ class Readout:
 
     Args:
         order: The job.
-        cell: Where it ran.
+        raw: What each run wrote, all layers in one row.
         distinct: Distinct scores wanted per layer.
-
-    Raises:
-        CellLost: If the result is shorter than it was made.
     """
 
-    def __init__(self, order: Order, cell: Cell, distinct: int) -> None:
+    def __init__(self, order: Order, raw: Sequence[Scores], distinct: int) -> None:
         self._order = order
         self._distinct = distinct
         shapes = [layer.shape for layer in order.layers]
         sizes = [rows * columns for rows, columns in shapes]
         self.scores: list[list[Scores]] = []
-        for run in range(len(order.runs)):
-            parts = np.split(cell.take_scores(run, sum(sizes)), np.cumsum(sizes)[:-1])
+        for row in raw:
+            parts = np.split(row, np.cumsum(sizes)[:-1])
             pairs = zip(parts, shapes, strict=True)
             self.scores.append([part.reshape(shape) for part, shape in pairs])
 

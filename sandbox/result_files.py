@@ -13,7 +13,6 @@ import os
 import secrets
 import weakref
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,19 +131,19 @@ class ResultFiles:
         # Without a lock: mappings end wherever their last array does, also in the middle of this.
         self._returned: deque[ResultFile] = deque()
         self._closed = False
-        self._usual: list[int] = []
+        self._usual = 0
 
-    def take(self, run: int) -> ResultFile:
-        """A file of zeros, with room for as much as this run of the last job needed."""
-        usual = self._usual[run] if run < len(self._usual) else 0
+    def take(self) -> ResultFile:
+        """A file of zeros, with room for as much as the last job needed."""
+        usual = self._usual
         file = self._used_one(usual) or ResultFile(self._folder / secrets.token_hex(8))
         with contextlib.suppress(OSError):
             file.make_room(usual)
         return file
 
-    def expect(self, sizes: Sequence[int]) -> None:
-        """Have room for so many bytes ready from now on, by run."""
-        self._usual = list(sizes)
+    def expect(self, size: int) -> None:
+        """Have room for so many bytes ready from now on."""
+        self._usual = size
 
     def give_back(self, file: ResultFile, *, reusable: bool) -> None:
         """Take a file back; not reusable when someone may still write to it."""

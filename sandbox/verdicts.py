@@ -46,7 +46,7 @@ def judge_scores(scores: Scores, index: int, distinct: int) -> tuple[Code, str] 
 
 
 def judge_repeat(first: list[Scores], second: list[Scores]) -> tuple[Code, str] | None:
-    """Compare two runs bit by bit; the second ran in another process and order."""
+    """Compare two runs bit by bit; the second ran in another container and order."""
     for index, (one, two) in enumerate(zip(first, second, strict=True)):
         different = one.view(np.uint32) != two.view(np.uint32)
         if different.any():

@@ -19,7 +19,7 @@ from .child_records import ControlReader
 from .protocol import MAX_JOB, Frame, FrameParser, Job, ProtocolError, encode
 from .syscalls import set_undumpable
 
-RESULTS = ("/out/0", "/out/1")
+RESULT = "/out/scores"
 TAIL = 4096
 _CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
@@ -46,8 +46,7 @@ class Broker:
         self._end = time.monotonic() + lifetime_s
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         set_undumpable()
-        # One per run: what an earlier run wrote is out of the reach of a later one.
-        self._results = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in RESULTS]
+        self._result = os.open(RESULT, os.O_WRONLY | os.O_CLOEXEC)
         self._zygote, theirs = socket.socketpair()
         self._zygote_pid = os.fork()
         if self._zygote_pid == 0:
@@ -89,42 +88,38 @@ class Broker:
         identity = {"job": str(frame.header["job"]), "nonce": str(frame.header["nonce"])}
         job = Job.from_bytes(frame.payload)
         deadline = min(time.monotonic() + job.wall_s, self._end)
-        verdict = Verdict("ok")
-        for index in range(len(job.runs)):
-            verdict = self._run(job, index, deadline)
-            if verdict.code == "ok":
-                verdict = self._clean(verdict)
-            if verdict.code != "ok":
-                break
+        verdict = self._run(job, deadline)
+        if verdict.code == "ok":
+            verdict = self._clean(verdict)
         tail = bytes(verdict.tail[-TAIL:]).decode("utf-8", "replace")
         payload = f"{verdict.detail}\n\0{tail}".encode("utf-8", "replace")
         self._send(encode({"kind": "done", **identity, "code": verdict.code}, payload))
 
-    def _run(self, job: Job, index: int, deadline: float) -> Verdict:
+    def _run(self, job: Job, deadline: float) -> Verdict:
         capture, capture_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         control, control_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         for fd in (capture_in, control_in):
             os.set_blocking(fd, True)
         try:
-            self._order(job, index, (capture_in, control_in, self._results[index]))
+            self._hand_over(job, (capture_in, control_in, self._result))
         finally:
             os.close(capture_in)
             os.close(control_in)
         try:
-            return self._watch(job, index, deadline, (capture, control))
+            return self._watch(job, deadline, (capture, control))
         finally:
             os.close(capture)
             os.close(control)
 
-    def _order(self, job: Job, index: int, fds: tuple[int, int, int]) -> None:
+    def _hand_over(self, job: Job, fds: tuple[int, int, int]) -> None:
         data = job.to_bytes()
-        prefix = zygote.LENGTH.pack(len(data), index, job.syscall_filter)
+        prefix = zygote.LENGTH.pack(len(data), job.syscall_filter)
         socket.send_fds(self._zygote, [prefix], fds)
         self._zygote.sendall(data)
 
-    def _watch(self, job: Job, index: int, deadline: float, pipes: tuple[int, int]) -> Verdict:
+    def _watch(self, job: Job, deadline: float, pipes: tuple[int, int]) -> Verdict:
         capture, control = pipes
-        reader = ControlReader(job.runs[index])
+        reader = ControlReader(job.order)
         verdict = Verdict("ok")
         printed = 0
         with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""One forked child: restricts itself, runs the designed code, writes raw scores, and ends.
+"""The forked child: restricts itself, runs the designed code, writes raw scores, and ends.
 
 Whatever this process says can be forged by the code it runs. It only makes honest mistakes easy
 to repair; the host judges the numbers itself.
@@ -36,12 +36,11 @@ class Refused(Exception):
         self.code = code
 
 
-def run(job: Job, run_index: int, fds: tuple[int, int, int], syscall_filter: Filter | None) -> None:
-    """Score the layers of one run; never returns.
+def run(job: Job, fds: tuple[int, int, int], syscall_filter: Filter | None) -> None:
+    """Score the layers of a job; never returns.
 
     Args:
         job: What to run.
-        run_index: Which of ``job.runs``; decides the order and where the scores are written.
         fds: Capture pipe, control pipe, result file, all for writing.
         syscall_filter: Installed before the designed code runs, when given.
     """
@@ -54,7 +53,7 @@ def run(job: Job, run_index: int, fds: tuple[int, int, int], syscall_filter: Fil
             syscall_filter.install()
         score = _load(job.source)
         with torch.no_grad():
-            for index in job.runs[run_index]:
+            for index in job.order:
                 _score_layer(job, index, score)
                 write(_CONTROL, RECORD.pack(LAYER_MARK, index, 0))
         _flush()
@@ -77,9 +76,8 @@ def _restrict(job: Job, fds: tuple[int, int, int]) -> None:
     os.closerange(5, 4096)
     seconds = int(job.wall_s) + 1
     for limit, value in (
-        (resource.RLIMIT_FSIZE, job.run_bytes),
+        (resource.RLIMIT_FSIZE, job.result_bytes),
         (resource.RLIMIT_NOFILE, job.open_files),
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_CPU, seconds),
     ):
         hard = resource.getrlimit(limit)[1]

@@ -24,7 +24,7 @@ class ControlReader:
     """Strict reader of layer and error records, in the order that was asked for.
 
     Args:
-        order: Layer indices that the run has to report, in this order.
+        order: Layer indices that the child has to report, in this order.
     """
 
     def __init__(self, order: tuple[int, ...]) -> None:
@@ -41,7 +41,7 @@ class ControlReader:
 
     @property
     def expected(self) -> int:
-        """How many layers the run has."""
+        """How many layers the job has."""
         return len(self._order)
 
     def feed(self, data: bytes) -> list[int]:

@@ -143,10 +143,10 @@ class Job:
         source: Python source of the candidate.
         params: Tunable constants handed to ``score``.
         layers: Input layers.
-        runs: One order of layer indices per forked child; the scores of run ``r``, layer ``i``
-            are written to result file ``r`` at the offset of layer ``i``.
+        order: In which order the layers are scored; the scores of layer ``i`` are written to the
+            result file at the offset of layer ``i``, whenever its turn was.
         check_inputs: Compare the inputs with their file after each call.
-        wall_s: Seconds for the whole job.
+        wall_s: Seconds for the job.
         open_files: Limit of open descriptors in the child.
         output_bytes: Printed bytes after which the job is ended.
         syscall_filter: Install the inner system-call filter in the child.
@@ -155,7 +155,7 @@ class Job:
     source: str
     params: dict[str, float]
     layers: tuple[JobLayer, ...]
-    runs: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
     check_inputs: bool
     wall_s: float
     open_files: int
@@ -167,13 +167,13 @@ class Job:
             raise ProtocolError(f"params {self.params!r} are not all finite")
 
     @property
-    def run_bytes(self) -> int:
-        """Bytes of one run's scores: float32, all layers."""
+    def result_bytes(self) -> int:
+        """Bytes of the scores: float32, all layers."""
         return 4 * sum(layer.rows * layer.columns for layer in self.layers)
 
     @property
     def offsets(self) -> list[int]:
-        """Where each layer's scores start inside a run, in bytes."""
+        """Where each layer's scores start, in bytes."""
         offsets, position = [], 0
         for layer in self.layers:
             offsets.append(position)
@@ -189,7 +189,7 @@ class Job:
         """Inverse of :meth:`to_bytes`; the sender is the trusted host."""
         fields: dict[str, Any] = json.loads(data)
         fields["layers"] = tuple(JobLayer(**layer) for layer in fields["layers"])
-        fields["runs"] = tuple(tuple(order) for order in fields["runs"])
+        fields["order"] = tuple(fields["order"])
         return cls(**fields)
 
 

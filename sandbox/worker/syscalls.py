@@ -1,8 +1,8 @@
-"""System calls taken from the child before designed code runs: the second wall inside the first.
+"""The child's own filter: the second wall inside the first, before designed code runs.
 
-Docker's seccomp profile already refuses namespaces, mounts, keys and the like. On top of it a
-scoring function needs no program, no process, no socket and nobody to signal, so these go too.
-The container stays the border; this only makes what is behind it emptier.
+The container's profile already allows little (``syscall_rules``), but has to let the broker and
+the zygote start: processes, pipes, one program. A scoring function needs none of that, so the
+child gives it up for good. The container stays the border; what is behind it becomes emptier.
 """
 
 import ctypes
@@ -10,49 +10,23 @@ import errno
 import platform
 import struct
 
-_BPF_LOAD_WORD = 0x20
-_BPF_JUMP_EQUAL = 0x15
-_BPF_JUMP_ANY_BIT = 0x45
-_BPF_RETURN = 0x06
-_ALLOW = 0x7FFF0000
-_ERROR = 0x00050000
-_KILL_PROCESS = 0x80000000
+from .syscall_rules import CHILD, CLONE3, NEWEST, NUMBERS, Condition, Rules
+
+_LOAD_WORD = 0x20
+_AND = 0x54
+_JUMP_EQUAL = 0x15
+_JUMP_AT_LEAST = 0x35
+_RETURN = 0x06
+ALLOW = 0x7FFF0000
+ERROR = 0x00050000
+KILL_PROCESS = 0x80000000
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _FILTER_MODE = 2
-_CLONE_THREAD = 0x00010000
-_CLONE3 = 435
-_X32_BIT = 0x40000000
-
-# Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
-_X86_64 = {
-    "socket": 41, "connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "bind": 49,
-    "listen": 50, "socketpair": 53, "fork": 57, "vfork": 58, "execve": 59, "kill": 62,
-    "ptrace": 101, "personality": 135, "mount": 165, "tkill": 200, "tgkill": 234,
-    "rt_sigqueueinfo": 129, "rt_tgsigqueueinfo": 297, "mq_open": 240,
-    "add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "accept4": 288,
-    "perf_event_open": 298, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311,
-    "bpf": 321, "execveat": 322, "userfaultfd": 323, "shmget": 29, "semget": 64, "msgget": 68,
-    "flock": 73, "inotify_init": 253, "inotify_init1": 294, "fanotify_init": 300,
-}  # fmt: skip
-_AARCH64 = {
-    "socket": 198, "socketpair": 199, "bind": 200, "listen": 201, "accept": 202, "connect": 203,
-    "sendto": 206, "sendmsg": 211, "execve": 221, "kill": 129, "ptrace": 117, "personality": 92,
-    "mount": 40, "tkill": 130, "tgkill": 131, "rt_sigqueueinfo": 138,
-    "rt_tgsigqueueinfo": 240, "mq_open": 180, "add_key": 217, "request_key": 218, "keyctl": 219,
-    "unshare": 97, "accept4": 242, "perf_event_open": 241, "setns": 268, "process_vm_readv": 270,
-    "process_vm_writev": 271, "bpf": 280, "execveat": 281, "userfaultfd": 282, "shmget": 194,
-    "semget": 190, "msgget": 186, "flock": 32, "inotify_init1": 26, "fanotify_init": 262,
-}  # fmt: skip
-# From 424 on the numbers are the same everywhere.
-_COMMON = {"pidfd_send_signal": 424, "io_uring_setup": 425, "io_uring_enter": 426,
-           "io_uring_register": 427, "pidfd_open": 434, "pidfd_getfd": 438}  # fmt: skip
-_ARCHITECTURES = {
-    "x86_64": (0xC000003E, _X86_64, 56, 302, 72),
-    "aarch64": (0xC00000B7, _AARCH64, 220, 261, 25),
-}
-# Locks, leases and notices on files that other containers also have open.
-_FILE_SIGNALS = (6, 7, 37, 38, 1024, 1026)
+_LOW_WORD = 0xFFFFFFFF
+# struct seccomp_data: number, architecture, instruction pointer, arguments of 8 bytes.
+_ARCHITECTURE, _ARGUMENTS = 4, 16
+_MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 
 class _Program(ctypes.Structure):
@@ -69,47 +43,55 @@ def build_filter(machine: str) -> bytes:
     Raises:
         OSError: If the machine is neither x86_64 nor aarch64.
     """
-    if machine not in _ARCHITECTURES:
-        raise OSError(f"no system-call filter for {machine!r}; known: {sorted(_ARCHITECTURES)}")
-    audit, names, clone, prlimit, fcntl = _ARCHITECTURES[machine]
+    if machine not in _MACHINES:
+        raise OSError(f"no system-call filter for {machine!r}; known: {sorted(_MACHINES)}")
+    architecture, column = _MACHINES[machine]
     program = [
-        _instruction(_BPF_LOAD_WORD, 4),
-        _instruction(_BPF_JUMP_EQUAL, audit, 1, 0),
-        _instruction(_BPF_RETURN, _KILL_PROCESS),
-        _instruction(_BPF_LOAD_WORD, 0),
-        _instruction(_BPF_JUMP_ANY_BIT, _X32_BIT, 0, 1),
-        _instruction(_BPF_RETURN, _ERROR | errno.ENOSYS),
+        _instruction(_LOAD_WORD, _ARCHITECTURE),
+        _instruction(_JUMP_EQUAL, architecture, 1, 0),
+        _instruction(_RETURN, KILL_PROCESS),
+        _instruction(_LOAD_WORD, 0),
+        # For what does not exist the C library knows another way; x32's numbers are above, too.
+        _instruction(_JUMP_AT_LEAST, NEWEST, 0, 1),
+        _instruction(_RETURN, ERROR | errno.ENOSYS),
         # glibc asks clone3 first, whose flags a filter cannot see, and falls back to clone.
-        _instruction(_BPF_JUMP_EQUAL, _CLONE3, 0, 1),
-        _instruction(_BPF_RETURN, _ERROR | errno.ENOSYS),
-        # Threads may be made, processes not.
-        _instruction(_BPF_JUMP_EQUAL, clone, 0, 4),
-        _instruction(_BPF_LOAD_WORD, 16),
-        _instruction(_BPF_JUMP_ANY_BIT, _CLONE_THREAD, 0, 1),
-        _instruction(_BPF_RETURN, _ALLOW),
-        _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
-        # Own limits may be lowered; those of the broker and the zygote may not be touched.
-        _instruction(_BPF_JUMP_EQUAL, prlimit, 0, 4),
-        _instruction(_BPF_LOAD_WORD, 16),
-        _instruction(_BPF_JUMP_EQUAL, 0, 0, 1),
-        _instruction(_BPF_RETURN, _ALLOW),
-        _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
+        _instruction(_JUMP_EQUAL, CLONE3, 0, 1),
+        _instruction(_RETURN, ERROR | errno.ENOSYS),
     ]
-    commands = [
-        instruction
-        for command in _FILE_SIGNALS
-        for instruction in (
-            _instruction(_BPF_JUMP_EQUAL, command, 0, 1),
-            _instruction(_BPF_RETURN, _ERROR | errno.EPERM),
-        )
-    ]
-    program.append(_instruction(_BPF_JUMP_EQUAL, fcntl, 0, len(commands) + 2))
-    program += [_instruction(_BPF_LOAD_WORD, 24), *commands, _instruction(_BPF_RETURN, _ALLOW)]
-    for number in sorted({**names, **_COMMON}.values()):
-        program.append(_instruction(_BPF_JUMP_EQUAL, number, 0, 1))
-        program.append(_instruction(_BPF_RETURN, _ERROR | errno.EPERM))
-    program.append(_instruction(_BPF_RETURN, _ALLOW))
+    for name, rules in sorted(CHILD.items()):
+        number = NUMBERS[name][column]
+        if number is not None:
+            program += _allow(number, rules)
+    program.append(_instruction(_RETURN, ERROR | errno.EPERM))
     return b"".join(program)
+
+
+def _allow(number: int, rules: Rules) -> list[bytes]:
+    if () in rules:
+        return [_instruction(_JUMP_EQUAL, number, 0, 1), _instruction(_RETURN, ALLOW)]
+    block: list[bytes] = []
+    for rule in rules:
+        tests = [test for condition in rule for test in _test(condition)]
+        # Each test is three instructions, the last of which goes to the end of this rule.
+        for place in range(2, len(tests), 3):
+            code, _, _, value = struct.unpack("<HBBI", tests[place])
+            tests[place] = _instruction(code, value, 0, len(tests) - place)
+        block += [*tests, _instruction(_RETURN, ALLOW)]
+    block.append(_instruction(_RETURN, ERROR | errno.EPERM))
+    return [_instruction(_JUMP_EQUAL, number, 0, len(block)), *block]
+
+
+def _test(condition: Condition) -> list[bytes]:
+    """Compare one argument, both halves of it where the kernel looks at both."""
+    place = _ARGUMENTS + 8 * condition.argument
+    tests: list[bytes] = []
+    for offset, shift in ((0, 0), (4, 32)):
+        mask = condition.mask >> shift & _LOW_WORD
+        if mask:
+            tests.append(_instruction(_LOAD_WORD, place + offset))
+            tests.append(_instruction(_AND, mask))
+            tests.append(_instruction(_JUMP_EQUAL, condition.value >> shift & _LOW_WORD))
+    return tests
 
 
 class Filter:
@@ -143,5 +125,5 @@ def set_undumpable() -> None:
         OSError: If the kernel refuses.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(4, ctypes.c_ulong(0), 0, 0, 0) != 0:
+    if libc.prctl(4, *[ctypes.c_ulong(0)] * 4) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) was refused")

@@ -1,4 +1,4 @@
-"""The zygote: has torch loaded, runs no operation of its own, and forks one child per run.
+"""The zygote: has torch loaded, runs no operation of its own, and forks the child of the job.
 
 It never sees the nonce of a job, so nothing that a child inherits can sign a reply. It must stay
 single-threaded and must not run a parallel operation: a child forked after one hangs for ever.
@@ -11,12 +11,12 @@ import struct
 
 from .protocol import Job
 
-LENGTH = struct.Struct("<IIB")
+LENGTH = struct.Struct("<IB")
 STATUS = struct.Struct("<cI")
 
 
 def serve(broker: socket.socket) -> None:
-    """Import torch, say so, then fork a child for every run until the broker is gone.
+    """Import torch, say so, then fork a child for every job until the broker is gone.
 
     Args:
         broker: Stream socket; carries jobs with three descriptors in, process statuses out.
@@ -41,16 +41,11 @@ def serve(broker: socket.socket) -> None:
         prefix, fds, _, _ = socket.recv_fds(broker, LENGTH.size, 3)
         if len(prefix) < LENGTH.size or len(fds) != 3:
             return
-        size, run_index, use_filter = LENGTH.unpack(prefix)
+        size, use_filter = LENGTH.unpack(prefix)
         job = Job.from_bytes(_receive(broker, size))
         pid = os.fork()
         if pid == 0:
-            child.run(
-                job,
-                run_index,
-                (fds[0], fds[1], fds[2]),
-                syscall_filter if use_filter else None,
-            )
+            child.run(job, (fds[0], fds[1], fds[2]), syscall_filter if use_filter else None)
         for fd in fds:
             os.close(fd)
         _, status = os.waitpid(pid, 0)

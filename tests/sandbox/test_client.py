@@ -1,5 +1,6 @@
 """The sandbox as its users see it, against real Docker: results, retries, and nothing left over."""
 
+import json
 import os
 import signal
 import subprocess
@@ -327,14 +328,49 @@ def test_the_flags_of_a_container(box: Sandbox) -> None:
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"] and not host["Privileged"] and not host["Devices"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    options = dict(option.partition("=")[::2] for option in host["SecurityOpt"])
+    assert set(options) == {"no-new-privileges", "seccomp"}
+    assert json.loads(options["seccomp"])["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert host["Ulimits"][0] == {"Name": "core", "Hard": 1, "Soft": 1}
     assert host["IpcMode"] == "none"
     assert host["LogConfig"]["Type"] == "none"
     assert 0 < host["PidsLimit"] <= 64
     assert host["Memory"] == host["MemorySwap"] > 0
     assert info["Config"]["User"] == "65534:65534"
     writable = [mount["Destination"] for mount in info["Mounts"] if mount["RW"]]
-    assert sorted(writable) == ["/out/0", "/out/1"]
+    assert sorted(writable) == ["/out/scores"]
     names = {entry.partition("=")[0] for entry in info["Config"]["Env"]}
     assert not {name for name in names if "PROXY" in name.upper() or "KEY" in name}
     assert os.environ.get("HOME", "") not in "".join(info["Config"]["Env"])
+
+
+FIRST_PROCESS = """
+import os
+def score(W, stats, params):
+    raise ValueError(f"PID {os.getpid()} END")
+"""
+# The number of a process tells how many were started before it: run 0 draws an exponent and starts
+# so many threads, and run 1, in the same container, would count them.
+TELLS_BY_COUNTING = """
+import os, threading
+def start():
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+told = os.getpid() - FIRST
+if told == 0:
+    told = 2 + int.from_bytes(os.urandom(2), "little") % 1000
+    for _ in range(told - 1): start()
+def score(W, stats, params):
+    return W.abs() * told
+"""
+
+
+def test_the_runs_of_a_probe_cannot_talk_to_each_other(layer_folder: Path) -> None:
+    with open_box(layer_folder, "talk") as box:
+        answer = box.probe(FIRST_PROCESS)
+        assert isinstance(answer, Rejected)
+        first = answer.detail.partition("PID ")[2].partition(" END")[0]
+        outcome = box.probe(TELLS_BY_COUNTING.replace("FIRST", first))
+    assert isinstance(outcome, Rejected), "both runs drew the same one of a thousand numbers"
+    assert outcome.code is Code.NONDETERMINISTIC

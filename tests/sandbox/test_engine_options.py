@@ -36,7 +36,7 @@ def test_the_gpu_request_names_devices_and_nothing_more(
         memory=1 << 30,
         labels={"autoprune.sandbox.run": "gpu"},
         inputs=str(tmp_path),
-        results=[str(tmp_path / "result")],
+        result=str(tmp_path / "result"),
     )
     try:
         host = engine.api.inspect_container(container)["HostConfig"]

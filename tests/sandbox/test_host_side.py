@@ -119,9 +119,9 @@ disk = Path(sys.argv[1])
 count = 1 << 18
 workspace = Workspace(disk, this_process(), results=disk)
 exchange = Exchange(workspace)
-exchange.prepare([], [16 * count])
-exchange.results[0].write_bytes(np.full(4 * count, 7, np.float32).tobytes())
-with exchange.results[0].open("r+b") as file:
+exchange.prepare([], 16 * count)
+exchange.result.write_bytes(np.full(4 * count, 7, np.float32).tobytes())
+with exchange.result.open("r+b") as file:
     libc, long = ctypes.CDLL(None), ctypes.c_long
     assert libc.fallocate(file.fileno(), 3, long(0), long(2 * count)) == 0
 with (disk / "rest").open("wb", buffering=0) as file:
@@ -130,7 +130,7 @@ with (disk / "rest").open("wb", buffering=0) as file:
             file.write(bytes(4096))
     except OSError:
         print("full")
-scores = exchange.map_result(0, count)
+scores = exchange.map_result(count)
 print(scores[: count // 2].max(), scores[count // 2 :].min())
 """
 

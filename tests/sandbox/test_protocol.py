@@ -228,7 +228,7 @@ def test_job_round_trip_keeps_floats_exactly() -> None:
         source="def score(W, stats, params): ...\n\ud800",
         params={"a": 0.1, "b": 1e-300},
         layers=(JobLayer("f", 3, 4), JobLayer("g", 5, 2)),
-        runs=((0, 1), (1, 0)),
+        order=(1, 0),
         check_inputs=True,
         wall_s=1.5,
         open_files=9,
@@ -236,7 +236,7 @@ def test_job_round_trip_keeps_floats_exactly() -> None:
     )
     assert Job.from_bytes(job.to_bytes()) == job
     assert job.offsets == [0, 48]
-    assert job.run_bytes == 88
+    assert job.result_bytes == 88
 
 
 def test_job_refuses_constants_that_are_not_finite() -> None:

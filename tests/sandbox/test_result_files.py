@@ -25,8 +25,8 @@ COUNT = 1 << 16
 
 def written(workspace: Workspace, value: int) -> Exchange:
     exchange = Exchange(workspace)
-    exchange.prepare([], [4 * COUNT])
-    exchange.results[0].write_bytes(np.full(COUNT, value, np.float32).tobytes())
+    exchange.prepare([], 4 * COUNT)
+    exchange.result.write_bytes(np.full(COUNT, value, np.float32).tobytes())
     return exchange
 
 
@@ -39,27 +39,27 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 def test_mapped_scores_may_be_changed_and_the_file_stays_as_it_was(workspace: Workspace) -> None:
     exchange = written(workspace, 3)
-    scores = exchange.map_result(0, COUNT)
+    scores = exchange.map_result(COUNT)
     assert scores is not None
     scores *= 2
     assert scores.min() == scores.max() == 6
-    assert np.fromfile(exchange.results[0], np.float32).max() == 3
+    assert np.fromfile(exchange.result, np.float32).max() == 3
 
 
 def test_a_file_comes_back_only_when_its_last_array_is_gone(workspace: Workspace) -> None:
     exchange = written(workspace, 3)
-    path = exchange.results[0]
-    scores = exchange.map_result(0, COUNT)
+    path = exchange.result
+    scores = exchange.map_result(COUNT)
     assert scores is not None
     part = scores[5:7]
     exchange.close(container_gone=True)
     del scores
     other = written(workspace, 4)
-    assert other.results[0] != path
+    assert other.result != path
     assert part.tolist() == [3, 3]
     other.close(container_gone=True)
     del part
-    paths = {Exchange(workspace).results[0] for _ in range(4)}
+    paths = {Exchange(workspace).result for _ in range(4)}
     assert path in paths
     assert path.read_bytes() == bytes(4 * COUNT)
 
@@ -67,23 +67,23 @@ def test_a_file_comes_back_only_when_its_last_array_is_gone(workspace: Workspace
 def test_scores_outlive_their_sandbox(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, this_process())
     exchange = written(workspace, 3)
-    scores = exchange.map_result(0, COUNT)
+    scores = exchange.map_result(COUNT)
     exchange.close(container_gone=True)
     workspace.close()
-    assert not exchange.results[0].exists()
+    assert not exchange.result.exists()
     assert scores is not None
     assert scores.sum() == 3 * COUNT
 
 
 def test_a_cut_file_is_not_mapped(workspace: Workspace) -> None:
     exchange = written(workspace, 3)
-    os.truncate(exchange.results[0], 4 * COUNT - 1)
-    assert exchange.map_result(0, COUNT) is None
+    os.truncate(exchange.result, 4 * COUNT - 1)
+    assert exchange.map_result(COUNT) is None
 
 
 def test_the_length_of_a_used_file_tells_nothing(workspace: Workspace) -> None:
     exchange = written(workspace, 3)
-    path = exchange.results[0]
+    path = exchange.result
     os.truncate(path, 12)
     with path.open("r+b") as file:
         # Blocks without length, as a candidate can ask for them.
@@ -92,7 +92,7 @@ def test_the_length_of_a_used_file_tells_nothing(workspace: Workspace) -> None:
             pytest.skip("this file system does not take blocks ahead")
     exchange.close(container_gone=True)
     others = [Exchange(workspace) for _ in range(4)]
-    assert path in {other.results[0] for other in others}
+    assert path in {other.result for other in others}
     assert path.read_bytes() == bytes(4 * COUNT)
 
 
@@ -130,8 +130,8 @@ def test_a_full_disk_is_told_and_nothing_stays(small_disk: Path) -> None:
     workspace = Workspace(small_disk, this_process(), results=small_disk)
     exchange = Exchange(workspace)
     with pytest.raises(SandboxBroken, match="free some"):
-        exchange.prepare([], [3 << 20])
-    exchange.prepare([], [1 << 20])
+        exchange.prepare([], 3 << 20)
+    exchange.prepare([], 1 << 20)
     exchange.close(container_gone=True)
     for number in range(32):
         try:

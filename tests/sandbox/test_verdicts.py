@@ -129,16 +129,16 @@ def test_the_exchange_shows_only_the_files_of_the_job(tmp_path: Path) -> None:
     workspace = Workspace(inputs, this_process())
     exchange = Exchange(workspace)
     assert list(exchange.inputs.iterdir()) == []
-    names = exchange.prepare([files[0], files[1], files[0]], [1000])
+    names = exchange.prepare([files[0], files[1], files[0]], 1000)
     assert names[0] == names[2] != names[1]
     shown = {path.name: path.read_text(encoding="ascii") for path in exchange.inputs.iterdir()}
     assert shown == {names[0]: "a", names[1]: "b"}
     # The readable one is a link, the other a copy that the container may read.
     assert (exchange.inputs / names[0]).stat().st_ino == files[0].stat().st_ino
     assert (exchange.inputs / names[1]).stat().st_mode & 0o777 == 0o444
-    assert exchange.results[0].stat().st_size == 1000
+    assert exchange.result.stat().st_size == 1000
     exchange.lock()
-    assert exchange.results[0].stat().st_mode & 0o777 == 0o600
+    assert exchange.result.stat().st_mode & 0o777 == 0o600
     exchange.close(container_gone=True)
     workspace.close()
     assert sorted(path.name for path in inputs.iterdir()) == ["a", "b", "c"]
@@ -147,22 +147,22 @@ def test_the_exchange_shows_only_the_files_of_the_job(tmp_path: Path) -> None:
 def test_a_result_file_is_cleared_before_it_is_used_again(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, this_process())
     first = Exchange(workspace)
-    first.prepare([], [3 << 20])
-    path = first.results[0]
+    first.prepare([], 3 << 20)
+    path = first.result
     path.write_bytes(b"x" * (3 << 20))
     first.close(container_gone=True)
     second = Exchange(workspace)
-    assert path in second.results
+    assert path == second.result
     assert path.read_bytes() == bytes(3 << 20)
-    scores = second.read_result(0, 100)
+    scores = second.read_result(100)
     assert scores is not None
     assert scores.tolist() == [0.0] * 100
     os.truncate(path, 396)
-    assert second.read_result(0, 100) is None
-    assert second.map_result(0, 100) is None
+    assert second.read_result(100) is None
+    assert second.map_result(100) is None
     # A container that could not be removed may still write: its file is never used again.
     second.close(container_gone=False)
-    assert path not in Exchange(workspace).results
+    assert path != Exchange(workspace).result
     workspace.close()
 
 
@@ -176,7 +176,7 @@ def test_no_room_for_the_scores_is_refused_before_any_is_taken(
     workspace = Workspace(tmp_path, this_process())
     exchange = Exchange(workspace)
     with pytest.raises(SandboxBroken, match="free some"):
-        exchange.prepare([], [1 << 50])
+        exchange.prepare([], 1 << 50)
     exchange.close(container_gone=True)
     workspace.close()
 
