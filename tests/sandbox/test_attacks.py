@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,43 +11,47 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attacks import attempt_names, attempts_text
-from attacks.table import ATTACKS, HONEST, Attack
+from attacks import attempts, attempts_text
+from attacks.call_numbers import NUMBERS
+from attacks.more_attacks import MORE
+from attacks.refusals import MISTAKES, UNCONTROLLED, control, expected
+from attacks.table import ATTACKS as FIRST
+from attacks.table import HONEST, Attack
 
 from sandbox.client import Sandbox
+from sandbox.codes import Code
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_layers import SHAPES, probe_tensors
 
+ATTACKS = [*FIRST, *MORE]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 SECRET = "s3ntinel-" + hashlib.sha256(b"planted").hexdigest()[:20]
+UNCONFINED = Path(__file__).parent / "attacks" / "unconfined.py"
 SOCKET = f"autoprune-attacks-{os.getpid()}"
 # Patient: a machine that is busy with other tests still has to finish the honest jobs.
 # The attempts of one container leave dozens of files open.
-LIMITS = Limits(probe_s=20, memory_bytes=512 << 20, open_files=200)
+LIMITS = Limits(probe_s=60, memory_bytes=512 << 20, open_files=200)
 
 
-def _attempts_source(prefixes: str, secret_file: Path, inputs: Path) -> str:
+def _text(secret_file: Path, inputs: Path) -> str:
     text = attempts_text()
     text = text.replace("@SECRET_FILE@", str(secret_file)).replace("@INPUTS@", str(inputs))
     text = text.replace("@SOCKET@", SOCKET)
     # Split, so that the candidate's own source does not hold the mark it looks for.
-    text = text.replace('b"@SECRET_MARK@"', f'b"".join([b"{SECRET[:9]}", b"{SECRET[9:]}"])')
+    return text.replace('b"@SECRET_MARK@"', f'b"".join([b"{SECRET[:9]}", b"{SECRET[9:]}"])')
+
+
+def _candidate(text: str, wanted: dict[str, str]) -> str:
     return text + (
-        "\n\ndef score(W, stats, params):\n"
-        "    broken = []\n"
-        "    for name, function in sorted(globals().items()):\n"
-        f"        if not (name[:1] in {prefixes!r} and name[1:4].isdigit()):\n"
-        "            continue\n"
-        "        try:\n"
-        "            got = function()\n"
-        "        except BaseException:\n"
-        "            continue\n"
-        "        if got:\n"
-        "            broken.append(name + '=' + repr(got)[:60])\n"
-        "    if broken:\n"
-        "        raise RuntimeError('BREACH ' + ' '.join(broken))\n"
+        f"\n\nWANTED = {wanted!r}\nBROKEN = []\nDONE = []\n\n"
+        "def score(W, stats, params):\n"
+        "    if not DONE:\n"
+        "        DONE.append(1)\n"
+        "        BROKEN.extend(breaches(all_attempts(globals()), WANTED))\n"
+        "    if BROKEN:\n"
+        "        raise RuntimeError(f'BREACH {len(BROKEN)}: ' + ' '.join(BROKEN))\n"
         "    return W.abs()\n"
     )
 
@@ -87,7 +92,7 @@ def boxes(layer_folder: Path, secret_file: Path) -> Iterator[dict[str, Sandbox]]
 
     with (
         make(warm=2) as filtered,
-        make(syscall_filter=False, probe_s=15.0, warm=1) as bare,
+        make(syscall_filter=False, warm=1) as bare,
         make(probe_s=2.0, warm=1) as impatient,
     ):
         yield {"filtered": filtered, "bare": bare, "impatient": impatient}
@@ -109,26 +114,44 @@ def _assert_silent(outcome: Accepted | Rejected) -> None:
         assert outcome.detail.isprintable()
 
 
+def _raised(outcome: Accepted | Rejected) -> str:
+    """Name of the exception that a candidate ended by, else an empty text."""
+    if isinstance(outcome, Accepted) or outcome.code is not Code.EXCEPTION:
+        return ""
+    text = re.sub(r"^line \d+: ", "", outcome.detail)
+    return text.partition(":")[0]
+
+
 def _assert_honest(outcome: Accepted | Rejected) -> None:
     assert isinstance(outcome, Accepted), outcome
     for index in range(len(SHAPES)):
         np.testing.assert_array_equal(outcome.scores[index], np.abs(probe_tensors(index)["W"]))
 
 
-@pytest.mark.parametrize(("prefixes", "wall"), [("af", "filtered"), ("a", "bare")])
-def test_every_attempt_is_refused(
-    prefixes: str,
-    wall: str,
-    boxes: dict[str, Sandbox],
-    secret_file: Path,
-    layer_folder: Path,
+@pytest.mark.parametrize("wall", ["filtered", "bare"])
+def test_every_attempt_is_refused_in_exactly_its_way(
+    wall: str, boxes: dict[str, Sandbox], secret_file: Path, layer_folder: Path
 ) -> None:
     before = _digests(layer_folder)
-    source = _attempts_source(prefixes, secret_file, layer_folder)
-    outcome = boxes[wall].probe(source)
+    wanted = expected(attempts(), syscall_filter=wall == "filtered")
+    assert len(wanted) >= len(attempts()) - 2
+    outcome = boxes[wall].probe(_candidate(_text(secret_file, layer_folder), wanted))
     _assert_silent(outcome)
     _assert_honest(outcome)
     assert _digests(layer_folder) == before
+
+
+def test_a_mistake_in_an_attempt_is_seen(
+    boxes: dict[str, Sandbox], secret_file: Path, layer_folder: Path
+) -> None:
+    """A name mistyped, a call that does not exist, an attempt that is not there."""
+    text = _text(secret_file, layer_folder)
+    text += "\ndef a900_name():\n    return sockt.socket()\n"
+    text += "\ndef a901_call():\n    return call('keyctll')\n"
+    wanted = {"a900_name": "EPERM", "a901_call": "EPERM", "a902_absent": "EPERM"}
+    outcome = boxes["bare"].probe(_candidate(text, wanted))
+    assert isinstance(outcome, Rejected)
+    assert "BREACH 3: a900_name=NameError a901_call=KeyError a902_absent=None" in outcome.detail
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -138,7 +161,11 @@ def test_attack_is_contained(attack: Attack, boxes: dict[str, Sandbox]) -> None:
     outcome = boxes[wall].probe(attack.candidate)
     _assert_silent(outcome)
     code = outcome.code if isinstance(outcome, Rejected) else "accepted"
-    assert code in attack.expect, outcome
+    raised = _raised(outcome)
+    assert {code, f"{code}:{raised}"} & set(attack.expect), outcome
+    if code in attack.expect:
+        # A mistake in the candidate must not pass for the wall's answer.
+        assert raised not in MISTAKES, outcome
     if isinstance(outcome, Accepted):
         _assert_honest(outcome)
 
@@ -148,18 +175,45 @@ def test_the_next_honest_job_is_fine(boxes: dict[str, Sandbox]) -> None:
         _assert_honest(boxes[wall].probe(HONEST))
 
 
-def test_attempts_succeed_where_nothing_holds_them(secret_file: Path) -> None:
-    # Otherwise a typing mistake in an attempt would pass for a refusal.
-    names = ["a011_environment", "a021_password_file", "a023_planted_file", "a035_shell_and_tools"]
-    names += ["a068_capabilities", "f090_any_socket", "f092_fork", "f093_run_a_program"]
-    text = _attempts_source("", secret_file, secret_file.parent)
-    text += f"\nprint(*(name for name in {names} if globals()[name]()))\n"
+@pytest.mark.skipif(os.geteuid() != 0, reason="to become an ordinary user needs root")
+@pytest.mark.parametrize("user", ["user", "root"])
+def test_every_attempt_does_something_where_nothing_holds_it(
+    user: str, secret_file: Path, layer_folder: Path, tmp_path: Path
+) -> None:
+    """Otherwise a mistake in an attempt would pass for a refusal."""
+    wanted = expected(attempts(), syscall_filter=True)
+    names = [name for name in wanted if control(name) == user]
+    text = tmp_path / "attempts.py"
+    text.write_text(_text(secret_file, layer_folder), encoding="utf-8")
+    command = [sys.executable, "-P", str(UNCONFINED), str(tmp_path), str(text), user]
+    if user == "root":
+        own = ("--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--mount-proc")
+        command = ["unshare", *own, *command]
     done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+        command, input=" ".join(names), capture_output=True, text=True, check=False, timeout=500
     )
-    assert done.stdout.split() == names
+    assert done.returncode == 0, done.stderr[-800:]
+    seen = dict(line.split() for line in done.stdout.splitlines())
+    assert list(seen) == names
+    assert {name: kind for name, kind in seen.items() if kind in MISTAKES} == {}
+    assert {name: kind for name, kind in seen.items() if kind == wanted[name]} == {}
 
 
-def test_at_least_a_hundred_attacks() -> None:
-    assert len(attempt_names()) + len(ATTACKS) >= 100
+def test_numbers_of_calls_are_those_of_the_kernel_s_headers() -> None:
+    header = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
+    if not header.exists():
+        pytest.skip("needs the kernel's headers (linux-libc-dev)")
+    lines = [line.split() for line in header.read_text(encoding="ascii").splitlines()]
+    defined = {line[1][5:]: int(line[2]) for line in lines if line[:1] == ["#define"] and line[2:]}
+    assert {name: defined.get(name) for name in NUMBERS} == {
+        name: numbers[0] for name, numbers in NUMBERS.items()
+    }
+
+
+def test_there_are_as_many_attacks_as_the_manual_says() -> None:
+    names = attempts()
+    assert len(names) + len(ATTACKS) >= 330
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS)
+    assert len({name[:4] for name in names}) == len(names)
+    assert set(UNCONTROLLED) <= {name[:4] for name in names}
+    assert len(UNCONTROLLED) == 3

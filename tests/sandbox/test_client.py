@@ -22,9 +22,10 @@ from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.engine import Engine
 from sandbox.errors import SandboxBroken, SandboxError, SandboxUnavailable
+from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
-from sandbox.ownership import LABEL_RUN
+from sandbox.ownership import LABEL_RUN, this_process
 from sandbox.reaper import reap_orphans
 
 pytestmark = pytest.mark.docker
@@ -289,7 +290,9 @@ def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -
 
 def test_closing_leaves_nothing(tmp_path: Path) -> None:
     def memory_folders() -> set[str]:
-        return {path.name for path in Path("/dev/shm").glob(".autoprune-cells-*")}
+        # Other processes of this machine have some of their own.
+        found = Path("/dev/shm").glob(f".autoprune-cells-*/{OWNER_FILE}")
+        return {str(path) for path in found if path.read_text("utf-8") == this_process()}
 
     before = memory_folders()
     with Sandbox(inputs=tmp_path, image="bind", run_id="closing") as sandbox:
@@ -335,6 +338,7 @@ def test_the_flags_of_a_container(box: Sandbox) -> None:
     assert host["IpcMode"] == "none"
     assert host["LogConfig"]["Type"] == "none"
     assert 0 < host["PidsLimit"] <= 64
+    assert host["NanoCpus"] == 10**9
     assert host["Memory"] == host["MemorySwap"] > 0
     assert info["Config"]["User"] == "65534:65534"
     writable = [mount["Destination"] for mount in info["Mounts"] if mount["RW"]]

@@ -1,8 +1,11 @@
 """Hostile candidates: attempts that must be refused, and attacks with the code they must get."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-_FILES = ("attempts.py", "attempts_on_kernel.py", "attempts_on_neighbours.py")
+_PARTS = ("", "_on_kernel", "_on_neighbours", "_on_proc", "_on_calls")
+_FILES = ("call_numbers.py", *(f"attempts{part}.py" for part in _PARTS))
 
 
 def attempts_text() -> str:
@@ -12,9 +15,13 @@ def attempts_text() -> str:
     return "\n".join(line for line in lines if not line.startswith("from attacks")) + "\n"
 
 
-def attempt_names() -> list[str]:
-    """Names of all attempts, in order."""
-    from attacks import attempts, attempts_on_kernel, attempts_on_neighbours
+def attempts() -> dict[str, Callable[[], object]]:
+    """All attempts by name, for a process on the host."""
+    from attacks import attempts_on_kernel, attempts_on_neighbours, attempts_on_proc
+    from attacks.attempts_on_calls import all_attempts
 
-    found = vars(attempts) | vars(attempts_on_kernel) | vars(attempts_on_neighbours)
-    return sorted(name for name in found if name[:1] in "af" and name[1:4].isdigit())
+    modules = (attempts_on_kernel, attempts_on_neighbours, attempts_on_proc)
+    names = dict(vars(sys.modules["attacks.attempts"]))
+    for module in modules:
+        names |= vars(module)
+    return dict(all_attempts(names))

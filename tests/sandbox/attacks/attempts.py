@@ -1,11 +1,12 @@
 """Things that must be refused. Each function tries one and returns what it got (a breach); to be
-refused it may raise, or return None. Names: ``a`` holds with and without the inner system-call
-filter, ``f`` is what the filter adds. The text of this file is shipped into the container.
+refused it may raise, or return None. ``refusals`` says how each is refused, exactly. The text of
+this file is shipped into the container.
 """
 
 # Plain os calls are what the attacks are about.
 # ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH120, PTH208, PTH211
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -17,6 +18,9 @@ from pathlib import Path
 
 import torch
 
+from attacks.call_numbers import NUMBERS
+
+SECRET_MARK = b"@SECRET_MARK@"
 LIBC = ctypes.CDLL(None, use_errno=True)
 ALLOWED_ENVIRONMENT = {
     "PATH", "HOME", "HOSTNAME", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
@@ -25,12 +29,26 @@ ALLOWED_ENVIRONMENT = {
 }  # fmt: skip
 
 
-def call(number, *arguments):
-    """One system call of x86_64; its result when it did not fail."""
-    if os.uname().machine != "x86_64":
-        return None
+class Refusals(Exception):
+    """Several tries, each refused; holds the numbers of the errors."""
+
+
+def call(name, *arguments):
+    """One system call by name; a text when it did not fail.
+
+    Raises:
+        OSError: As the kernel answered.
+        NotImplementedError: On a machine that has no such call.
+    """
+    number = NUMBERS[name][("x86_64", "aarch64").index(os.uname().machine)]
+    if number is None:
+        raise NotImplementedError(name)
     result = LIBC.syscall(ctypes.c_long(number), *[ctypes.c_long(value) for value in arguments])
-    return f"syscall {number} gave {result}" if result >= 0 else None
+    if result < 0:
+        raise OSError(ctypes.get_errno(), name)
+    if name == "clone" and result == 0:
+        os._exit(0)
+    return f"{name} gave {result}"
 
 
 def read(path, size=200):
@@ -45,14 +63,34 @@ def write(path):
 
 
 def first(function, values):
+    """What the first value that is not refused gives; raises when each one is."""
+    refused = set()
     for value in values:
         try:
             got = function(value)
-        except OSError:
+        except OSError as error:
+            refused.add(error.errno)
             continue
         if got:
             return value, got
-    return None
+        refused.add(0)
+    if refused <= {0}:
+        return None
+    raise Refusals(*refused)
+
+
+def outcome(function):
+    """What came of an attempt, in one word: ``got``, ``nothing``, or how it was refused."""
+    try:
+        got = function()
+    except Refusals as refusals:
+        names = [errno.errorcode[number] if number else "nothing" for number in refusals.args]
+        return "+".join(sorted(names))
+    except OSError as error:
+        return errno.errorcode.get(error.errno, type(error).__name__)
+    except BaseException as error:
+        return type(error).__name__
+    return "got" if got else "nothing"
 
 
 # Reach out
@@ -139,11 +177,11 @@ def a017_zygote_memory_after_becoming_dumpable():
 
 
 def a018_ptrace_broker():
-    return call(101, 0x4206, 1, 0, 0)
+    return call("ptrace", 0x4206, 1, 0, 0)
 
 
 def a019_ptrace_zygote():
-    return call(101, 16, os.getppid(), 0, 0)
+    return call("ptrace", 0x4206, os.getppid(), 0, 0)
 
 
 def a020_read_memory_of_the_zygote():
@@ -151,7 +189,7 @@ def a020_read_memory_of_the_zygote():
     vector = struct.pack("QQ", ctypes.addressof(buffer), 16)
     local = ctypes.create_string_buffer(vector, 16)
     address = ctypes.addressof(local)
-    return call(310, os.getppid(), address, 1, address, 1, 0)
+    return call("process_vm_readv", os.getppid(), address, 1, address, 1, 0)
 
 
 def a021_password_file():
@@ -205,11 +243,11 @@ def a031_nonce_in_reach():
 
 def a032_secret_in_fresh_memory():
     block = bytes(torch.empty(1 << 22, dtype=torch.uint8).numpy().tobytes())
-    return b"@SECRET_MARK@" in block
+    return SECRET_MARK in block
 
 
 def a033_own_result_file_read():
-    return read("/out/0")
+    return read("/out/scores")
 
 
 def a034_own_result_descriptor_read():
@@ -267,7 +305,7 @@ def a046_inputs_by_mode():
 
 
 def a047_inputs_removed():
-    return first(lambda path: os.unlink(path) or "unlink", [*input_paths(), "/out/0"])
+    return first(lambda path: os.unlink(path) or "unlink", [*input_paths(), "/out/scores"])
 
 
 def a048_inputs_mapped():
@@ -283,12 +321,12 @@ def a049_inputs_by_torch():
 
 def a050_result_replaced():
     return first(
-        lambda name: os.symlink("/etc/passwd", f"/out/{name}") or "link", ["result", "result2"]
+        lambda name: os.symlink("/etc/passwd", f"/out/{name}") or "link", ["scores", "scores2"]
     )
 
 
 def a051_result_renamed():
-    os.rename("/out/0", "/out/other")
+    os.rename("/out/scores", "/out/other")
     return "renamed"
 
 

@@ -4,7 +4,7 @@ See ``attempts``: the texts of all files are shipped into the container as one.
 """
 
 # Plain os calls are what the attacks are about.
-# ruff: noqa: PTH110, PTH115, PTH208
+# ruff: noqa: PTH115, PTH120, PTH208
 import contextlib
 import ctypes
 import fcntl
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from attacks.attempts import LIBC, call, first, input_paths, read
+from attacks.attempts import LIBC, SECRET_MARK, call, first, input_paths, read
 
 # Before the other attempts open anything; the listing's own descriptor is gone again.
 OPEN_AT_START = [
@@ -55,8 +55,7 @@ def a087_shared_library_through_own_memory():
     pages = mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ)
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     place = next(int(line.partition("-")[0], 16) for line in lines if line.endswith(path))
-    with contextlib.suppress(OSError):
-        os.pwrite(os.open("/proc/self/mem", os.O_RDWR), b"x" * 64, place)
+    os.pwrite(os.open("/proc/self/mem", os.O_RDWR), b"x" * 64, place)
     pages.close()
     return read(path, 64) != before
 
@@ -66,7 +65,7 @@ def a088_protection_raised():
     pages = mmap.mmap(fd, 4096, mmap.MAP_SHARED, mmap.PROT_READ)
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     place = next(int(line.partition("-")[0], 16) for line in lines if "/in/" in line)
-    got = call(10, place, 4096, 3) if "rw-s" not in "".join(lines) else None
+    got = call("mprotect", place, 4096, 3) if "rw-s" not in "".join(lines) else None
     # A private mapping of the worker may be made writable; a shared one of the file may not.
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     pages.close()
@@ -79,7 +78,7 @@ def a089_named_sockets():
 
 
 def a100_result_of_the_other_run():
-    return first(lambda path: os.open(path, os.O_WRONLY), ["/out/0", "/out/1"])
+    return first(lambda path: os.open(path, os.O_WRONLY), ["/out/scores"])
 
 
 def a101_result_by_its_descriptor():
@@ -105,13 +104,13 @@ def a104_lease_on_a_shared_file():
 def a105_handles_of_the_host():
     # What a mount knows of the host's file system may be read (it is in the manual), not entered.
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    roots = {line.split()[3] for line in lines} - {"/"}
-    return [root for root in roots if root.startswith("/in") or os.path.exists(root + "/owner")]
+    cells = [line.split()[3] for line in lines if ".autoprune-cells-" in line]
+    return first(os.listdir, [os.path.dirname(root) for root in cells])
 
 
 def a106_memory_of_another_candidate():
     block = torch.empty(1 << 24, dtype=torch.uint8)
-    return bool(block.count_nonzero()) and b"@SECRET_MARK@" in bytes(block.numpy())
+    return bool(block.count_nonzero()) and SECRET_MARK in bytes(block.numpy())
 
 
 def a107_pressure_and_limits_of_the_host():
@@ -128,7 +127,7 @@ def a108_core_file_after_all():
 
 
 def f110_watch_shared_files():
-    return call(294, 0) or call(253) or call(300, 0, 0)
+    return first(lambda name: call(name, 0, 0), ["inotify_init1", "fanotify_init"])
 
 
 def f111_lock_shared_files():
@@ -156,8 +155,8 @@ def f114_program_from_memory():
 
 
 def f115_system_five_queues_and_semaphores():
-    return call(68, 0, 0o1600) or call(64, 0, 1, 0o1600)
+    return first(lambda name: call(name, 0, 1, 0o1600), ["msgget", "semget"])
 
 
 def f116_messages_by_name():
-    return call(240, ctypes.addressof(ctypes.create_string_buffer(b"/x")), 0o102, 0o600, 0)
+    return call("mq_open", ctypes.addressof(ctypes.create_string_buffer(b"/x")), 0o102, 0o600, 0)

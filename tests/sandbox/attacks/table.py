@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# The kernel's word for what the allow-lists refuse.
+DENIED = "exception:PermissionError"
 HEAD = "import os, sys, time, torch\n"
 HONEST = "def score(W, stats, params):\n    return W.abs()\n"
 
@@ -12,7 +14,8 @@ class Attack:
 
     Args:
         name: Number and title.
-        expect: Codes that may come back; ``accepted`` means the scores must equal ``|W|``.
+        expect: Codes that may come back, with the exception that must be the cause where one is
+            named; ``accepted`` means the scores must equal ``|W|``.
         source: The candidate; without a ``score``, one is added that calls ``attack`` first.
         syscall_filter: Whether the inner filter is on.
     """
@@ -44,7 +47,7 @@ def does(name: str, expect: str, *lines: str, syscall_filter: bool = True) -> At
 
 
 EXHAUST = [
-    does("101_fork_bomb", "exception", "while True: os.fork()"),
+    does("101_fork_bomb", DENIED, "while True: os.fork()"),
     does(
         "102_fork_bomb_unfiltered",
         "exception|killed|timeout|leftover_processes|oom|incomplete",
@@ -133,10 +136,25 @@ EXHAUST = [
 LIE = [
     does("131_leave_early", "incomplete", "os._exit(0)"),
     does("132_exit", "exception", "sys.exit(0)"),
-    does("133_kill_itself", "killed", "os.kill(os.getpid(), 9)", syscall_filter=False),
-    does("134_kill_everything", "killed", "os.kill(-1, 9)", syscall_filter=False),
-    does("135_kill_the_zygote", "killed", "os.kill(os.getppid(), 9)", syscall_filter=False),
-    does("136_stop_the_zygote", "timeout", "os.kill(os.getppid(), 19)", syscall_filter=False),
+    does(
+        "133_kill_itself",
+        DENIED,
+        "os.kill(os.getpid(), 9)",
+        syscall_filter=False,
+    ),
+    does("134_kill_everything", DENIED, "os.kill(-1, 9)", syscall_filter=False),
+    does(
+        "135_kill_the_zygote",
+        DENIED,
+        "os.kill(os.getppid(), 9)",
+        syscall_filter=False,
+    ),
+    does(
+        "136_stop_the_zygote",
+        DENIED,
+        "os.kill(os.getppid(), 19)",
+        syscall_filter=False,
+    ),
     does("137_segfault", "crashed", "import ctypes", "ctypes.string_at(0)"),
     does("138_abort", "crashed", "os.abort()"),
     does(
@@ -174,7 +192,7 @@ LIE = [
         "import struct",
         "os.write(3, struct.pack('<4sII', b'FAIL', 0, 3) + b'ok\\n'); os._exit(1)",
     ),
-    does("144_result_cut", "protocol", "os.ftruncate(4, 0)"),
+    does("144_result_cut", DENIED, "os.ftruncate(4, 0)"),
     does("145_pipe_closed", "incomplete|exception|crashed", "os.close(3)"),
     does("146_result_closed", "exception", "os.close(4)"),
     does(
@@ -266,15 +284,15 @@ RETURN = [
     Attack("182_no_score", ("no_score",), "x = 1\n# def score\n"),
     Attack("183_score_is_a_number", ("no_score",), "score = 3\n# def score\n"),
     Attack("184_not_python", ("syntax",), "def score(W, stats params):\n    return W\n"),
-    Attack("185_wrong_signature", ("exception",), "def score(W):\n    return W.abs()\n"),
-    Attack("186_unknown_statistic", ("exception",),
+    Attack("185_wrong_signature", ("exception:TypeError",), "def score(W):\n    return W.abs()\n"),
+    Attack("186_unknown_statistic", ("exception:UnknownName",),
            "def score(W, stats, params):\n    return W * stats['eval_text']\n"),
 ]  # fmt: skip
 
 CHEAT = [
     returns("191_random", "nondeterministic", "torch.rand_like(W)"),
     returns("192_clock", "nondeterministic", "W.abs() + time.time() % 1"),
-    returns("193_process_id", "nondeterministic", "W.abs() + os.getpid()"),
+    returns("193_address_in_memory", "nondeterministic", "W.abs() + id(W) % 9973"),
     returns("194_random_device", "nondeterministic",
             "W.abs() + int.from_bytes(os.urandom(4)) / 2**32"),
     Attack(
@@ -329,7 +347,7 @@ FRESH = [
     returns("216_half", "wrong_dtype", "W.abs().half()"),
     does("217_append_to_the_result", "accepted|killed|exception|incomplete",
          "import fcntl", "fcntl.fcntl(4, fcntl.F_SETFL, os.O_APPEND)"),
-    does("218_holes_in_the_result", "accepted|exception|depends_on_batch",
+    does("218_holes_in_the_result", "accepted",
          "import ctypes", "libc, long = ctypes.CDLL(None), ctypes.c_long",
          "libc.fallocate(4, 3, long(0), long(8192))"),
     does("219_descriptors_exchanged", "incomplete|protocol|exception|crashed", "os.dup2(4, 3)"),
