@@ -1,4 +1,6 @@
-"""Runs follow one another, each in a container of its own, and the first is gone before the next."""
+"""Runs follow one another, each in its own container; the first is gone before the next."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,15 +51,15 @@ class Cells:
             self._cells.events.append(f"end {self.number}")
 
 
-def order(runs: int, tmp_path: object) -> Order:
-    layers = [LayerInput(tmp_path, (20, 30))]  # type: ignore[arg-type]
+def order(runs: int) -> Order:
+    layers = [LayerInput(Path("layer"), (20, 30))]
     return Order("", {}, layers, ((0,),) * runs, False, 1.0)
 
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_the_first_container_is_gone_before_the_second_gets_its_job(equal: bool) -> None:
     cells = Cells(second=RAMP if equal else RAMP[::-1].copy())
-    tried = attempt(cells, order(2, None), 16)  # type: ignore[arg-type]
+    tried = attempt(cells, order(2), 16)  # type: ignore[arg-type]
     assert cells.events == [
         "take 1", "run 0 in 1", "end 1", "discard 1", "take 2", "run 1 in 2", "discard 2",
     ]  # fmt: skip
@@ -67,14 +69,14 @@ def test_the_first_container_is_gone_before_the_second_gets_its_job(equal: bool)
 
 def test_one_run_needs_one_container() -> None:
     cells = Cells()
-    assert attempt(cells, order(1, None), 16).failure is None  # type: ignore[arg-type]
+    assert attempt(cells, order(1), 16).failure is None  # type: ignore[arg-type]
     assert cells.events == ["take 1", "run 0 in 1", "discard 1"]
 
 
 @pytest.mark.parametrize("what", ["oom", "lost"])
 def test_nothing_is_run_again_after_a_failure(what: str) -> None:
     cells = Cells(**{what: True})  # type: ignore[arg-type]
-    tried = attempt(cells, order(2, None), 16)  # type: ignore[arg-type]
+    tried = attempt(cells, order(2), 16)  # type: ignore[arg-type]
     assert cells.events == ["take 1", "run 0 in 1", "discard 1"]
     assert tried.runs is None
     assert tried.oom == (what == "oom")
