@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from autoprune.calibration.beginning import prompt_ids
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
@@ -25,7 +26,8 @@ def greedy_replies(
 
     Args:
         loaded: The model.
-        prompts: Texts to continue.
+        prompts: Texts to continue, rendered chat templates among them: what the tokenizer puts
+            first stands before each, once.
         new_tokens: Longest reply in tokens.
         stop: Texts that end a reply; the reply is cut before the first of them.
         batch: Prompts computed together, padded on the left.
@@ -104,7 +106,7 @@ class _StopAt(StoppingCriteria):  # type: ignore[misc]
 
 def _token_ids(tokenizer: Any, prompt: str) -> list[int]:
     # A tokenizer without a beginning token gives no token for an empty prompt.
-    ids: list[int] = tokenizer(prompt)["input_ids"]
+    ids = prompt_ids(tokenizer, prompt)
     start = [tokenizer.bos_token_id, tokenizer.eos_token_id, 0]
     return ids or [next(token for token in start if token is not None)]
 

@@ -3,6 +3,7 @@
 import calendar
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -24,8 +25,11 @@ _QUESTION = (
     "question_content",
     "prompt",
 )
-_ANSWER = ("answer", "final_answer", "expected_answer", "boxed_answer")
-_SOLUTION = ("solution", "rewritten_answer", "rewritten_a", "response")
+_SOLUTION = (
+    "rewritten_answers", "solutions", "solution", "rewritten_answer", "rewritten_a", "response",
+)  # fmt: skip
+_BOXES = ("boxed_answers", "boxed_answer")
+_ANSWER = ("answer", "final_answer", "expected_answer")
 _DATE = ("date", "post_time", "timestamp", "contest_date", "created", "release_date", "time")
 _ID = ("id", "topic_id", "question_id", "problem_id", "idx")
 _PARTIAL = re.compile(r"(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?)?")
@@ -59,17 +63,31 @@ class DatedItem:
 
 @dataclass(frozen=True)
 class DatedFile:
-    """Items in order of date, and how many rows had no question, answer or date."""
+    """Items in order of date, and the rows that are none.
+
+    Args:
+        items: The usable ones.
+        skipped: Rows that had no question, readable answer or date.
+        ties: Rows whose solutions disagree on the answer, none of them in the majority.
+    """
 
     items: tuple[DatedItem, ...]
     skipped: int
+    ties: int = 0
+
+
+class _Tie(Exception):
+    """Solutions of one row disagree."""
 
 
 def load_dated_items(path: Path) -> DatedFile:
     """Read dated questions from a ``.jsonl`` or ``.parquet`` file.
 
-    Columns are found by the names that published collections use. A row without an answer is
-    read for its last ``\\boxed{}``; a row that still lacks something is counted, not used.
+    Columns are found by the names that published collections use. The answer is the last
+    ``\\boxed{}`` of the solution, of several solutions that of most of them (LiveAoPSBench, arXiv
+    2501.14275, section 3.2); a column of bare answers counts where no solution has a box, because
+    published ones are cut at their first brace. A row that lacks something, or whose solutions are
+    tied, is counted and not used.
 
     Raises:
         UsageError: If the file is missing, of another kind, damaged, or holds no usable row.
@@ -77,7 +95,15 @@ def load_dated_items(path: Path) -> DatedFile:
     if not path.is_file():
         raise UsageError(f"{path} does not exist; pass a .jsonl or .parquet file of dated items")
     rows = list(_rows(path))
-    items = [item for number, row in enumerate(rows) if (item := _item(row, number)) is not None]
+    items, ties = [], 0
+    for number, row in enumerate(rows):
+        try:
+            item = _item(row, number)
+        except _Tie:
+            ties += 1
+            continue
+        if item is not None:
+            items.append(item)
     if not items:
         seen = ", ".join(sorted({key for row in rows[:20] for key in row})) or "nothing"
         raise UsageError(
@@ -85,7 +111,7 @@ def load_dated_items(path: Path) -> DatedFile:
             f"dates are read from {', '.join(_DATE)} or year and month"
         )
     items.sort(key=lambda item: (item.date, item.id))
-    return DatedFile(tuple(items), len(rows) - len(items))
+    return DatedFile(tuple(items), len(rows) - len(items) - ties, ties)
 
 
 def first_day(value: Any) -> date | None:
@@ -153,16 +179,62 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _item(row: Mapping[str, Any], number: int) -> DatedItem | None:
-    question, answer = _text(row, _QUESTION), _text(row, _ANSWER)
-    solution = _text(row, _SOLUTION)
-    # A bare string that holds a box is a solution; see the audit cited in `boxed_answer`.
-    boxed = boxed_answer(answer or "") or (boxed_answer(solution or "") if not answer else None)
-    answer = boxed or answer
+    question = _text(row, _QUESTION)
     day = next((d for key in _DATE if (d := first_day(row.get(key))) is not None), None)
     day = day or first_day({"year": row.get("year"), "month": row.get("month") or 1})
-    if not question or not answer or day is None:
+    if not question or day is None:
+        return None
+    answer = _answer(row)
+    if answer is None:
         return None
     return DatedItem(_text(row, _ID) or str(number), day, question, answer)
+
+
+def _answer(row: Mapping[str, Any]) -> str | None:
+    """The answer that most solutions box, else a bare one; None without one that can be read.
+
+    Raises:
+        _Tie: If no answer has more votes than every other.
+    """
+    bare = _texts(row, _ANSWER)
+    # A bare string that holds a box is a solution; see the audit cited in `boxed_answer`.
+    for texts in (_texts(row, _SOLUTION), [x for x in bare if boxed_answer(x)]):
+        boxes = [box for text in texts if (box := boxed_answer(text)) is not None]
+        if boxes:
+            return _majority(boxes)
+    boxes = [boxed_answer(text) or text for text in _texts(row, _BOXES)]
+    whole = [text for text in boxes or bare[:1] if _is_balanced(text)]
+    return _majority(whole) if whole else None
+
+
+def _majority(answers: list[str]) -> str:
+    votes = Counter("".join(answer.split()) for answer in answers).most_common(2)
+    if len(votes) == 2 and votes[0][1] == votes[1][1]:
+        raise _Tie
+    return next(answer for answer in answers if "".join(answer.split()) == votes[0][0])
+
+
+def _is_balanced(answer: str) -> bool:
+    """Whether braces close: an answer such as ``\\frac{3`` was cut by whoever wrote the file."""
+    depth = 0
+    for number, letter in enumerate(answer):
+        if number and answer[number - 1] == "\\":
+            continue
+        depth += (letter == "{") - (letter == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _texts(row: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """All texts of the first of the columns that holds any; a column may hold a list."""
+    for name in names:
+        value = row.get(name)
+        entries = value if isinstance(value, list) else [value]
+        texts = [str(x).strip() for x in entries if isinstance(x, str | int | float)]
+        if found := [text for text in texts if text]:
+            return found
+    return []
 
 
 def _text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:

@@ -27,7 +27,8 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 
-VERSION = 1
+# 2: a prompt never begins twice; the answer is what the solutions box.
+VERSION = 2
 OVERLAP_WORDS = 8
 _TASK = "Solve the problem step by step and write the final answer inside \\boxed{}."
 _SAMPLES = 5
@@ -131,7 +132,7 @@ class LiveSuite:
         read = load_dated_items(path)
         items, notes = self._clean(read.items, around)
         items = items[-self.limit :] if self.limit else items
-        return items, notes | {"unusable_rows": read.skipped}, path
+        return items, notes | {"unusable_rows": read.skipped, "tied_rows": read.ties}, path
 
     def _declared_cutoff(self, loaded: LoadedModel) -> date:
         declared = self.cutoff or getattr(loaded.model.config, "knowledge_cutoff", None)

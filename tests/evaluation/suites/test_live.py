@@ -3,13 +3,16 @@
 import json
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_subject import broken_subject, tiny_subject
+from tiny_texts import with_beginning
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.grading.grader import Grade
@@ -119,6 +122,70 @@ def test_published_formats_are_read(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(table, tmp_path / "items.parquet")
     (item,) = load_dated_items(tmp_path / "items.parquet").items
     assert item.date == date(2024, 2, 3)
+
+
+def answer_of(tmp_path: Path, row: dict[str, object]) -> str:
+    known: dict[str, object] = {"question": "known", "answer": "0", "date": "2024-01-01"}
+    path = write_items(tmp_path / "one.jsonl", [known, {**known, "question": "Q?", **row}])
+    read = load_dated_items(Path(path))
+    found = [item.answer for item in read.items if item.question == "Q?"]
+    return found[0] if found else f"{read.skipped} skipped, {read.ties} tied"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        # As the released exporter writes it: `answer` is cut at the first closing brace.
+        ({"rewritten_a": r"so \boxed{\frac{3}{2}}.", "answer": r"\frac{3"}, r"\frac{3}{2}"),
+        ({"solution": r"thus \boxed{7}", "answer": "8"}, "7"),
+        ({"solution": "no box here", "answer": "8"}, "8"),
+        ({"solution": "no box here", "answer": r"\frac{3"}, "1 skipped, 0 tied"),
+        # As its file of annotations does.
+        ({"answer": "", "rewritten_answers": [r"\boxed{1}", r"\boxed{2}", r"\boxed{ 2 }"]}, "2"),
+        ({"answer": "", "boxed_answers": ["1", "1", "2"]}, "1"),
+        ({"answer": "", "boxed_answers": [r"\frac{3", r"\frac{3}{2}"]}, r"\frac{3}{2}"),
+        ({"rewritten_answers": [r"\boxed{1}"], "boxed_answers": ["5", "5"]}, "1"),
+        ({"rewritten_answers": [r"\boxed{1}", r"\boxed{2}"]}, "0 skipped, 1 tied"),
+        ({"boxed_answers": ["1", "2", "2", "1", "3"]}, "0 skipped, 1 tied"),
+        ({"rewritten_answers": ["proof", r"\boxed{4}"]}, "4"),
+        ({"rewritten_answers": [], "answer": 5}, "5"),
+    ],
+)
+def test_the_solutions_box_comes_before_the_bare_answer(
+    tmp_path: Path, row: dict[str, object], expected: str
+) -> None:
+    assert answer_of(tmp_path, row) == expected
+
+
+def test_tied_rows_are_counted_in_the_record(tmp_path: Path) -> None:
+    rows = [
+        {"question": "A?", "answer": "1", "date": "2024-05-01"},
+        {"question": "B?", "boxed_answers": ["1", "2"], "date": "2024-05-01"},
+        {"question": "C?", "date": "2024-05-01"},
+    ]
+    path = write_items(tmp_path / "items.jsonl", rows)
+    newer = LiveSuite(path, cutoff="2024-01", new_tokens=2).run(tiny_subject())[0]
+    counts = (len(newer.items), newer.details["unusable_rows"], newer.details["tied_rows"])
+    assert counts == (1, 1, 1)
+
+
+def test_a_chat_prompt_begins_once(items: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = tiny_subject()
+    with_beginning(subject.tokenizer)
+    subject.tokenizer.chat_template = "<s>{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    seen: list[list[int]] = []
+    generate = subject.model.generate
+
+    def watched(input_ids: torch.Tensor, attention_mask: torch.Tensor, **rest: Any) -> Any:
+        for row, mask in zip(input_ids, attention_mask, strict=True):
+            seen.append(row[mask.bool()].tolist())
+        return generate(input_ids=input_ids, attention_mask=attention_mask, **rest)
+
+    monkeypatch.setattr(subject.model, "generate", watched)
+    for chat in (True, False):
+        LiveSuite(items, cutoff="2024-08", new_tokens=2, chat=chat).run(subject)
+    assert len(seen) == 24
+    assert all(row[0] == 0 and 0 not in row[1:] for row in seen)
 
 
 @given(st.dates(date(1971, 1, 1), date(2100, 1, 1)))

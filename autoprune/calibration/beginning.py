@@ -1,0 +1,46 @@
+"""The tokens that a tokenizer puts before a text, found by asking it, and never put there twice.
+
+Models such as Llama and Gemma saw a beginning token before every text of their training, and are
+lost without it (Gemma 3: perplexity 47 instead of 18). lm-evaluation-harness puts it before every
+window and every prompt of such a model; so do we.
+"""
+
+from typing import Any
+
+# Any text would do; a word of one letter is known to every vocabulary.
+_PROBE = "a"
+NONE = "none"
+
+
+def beginning_ids(tokenizer: Any) -> list[int]:
+    """Token ids that the tokenizer puts before a plain text: one, none, or rarely more."""
+    plain = text_ids(tokenizer, _PROBE)
+    whole: list[int] = list(tokenizer(_PROBE)["input_ids"])
+    for length in range(len(whole) - len(plain) + 1):
+        if whole[length : length + len(plain)] == plain:
+            return whole[:length]
+    return []
+
+
+def beginning_rule(tokenizer: Any) -> str:
+    """How records name the rule: the token as text, such as ``<bos>``, or ``none``."""
+    tokens = tokenizer.convert_ids_to_tokens(beginning_ids(tokenizer))
+    return " ".join(map(str, tokens)) or NONE
+
+
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text alone, without anything before or after it."""
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of a prompt with the beginning before it, once.
+
+    A rendered chat template writes the beginning token itself; such a prompt gets no second one.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        prompt: A text, or a rendered chat template.
+    """
+    ids, beginning = text_ids(tokenizer, prompt), beginning_ids(tokenizer)
+    return ids if ids[: len(beginning)] == beginning else beginning + ids
