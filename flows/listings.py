@@ -118,10 +118,12 @@ def _suites() -> Listing:
 
 def _corpora() -> Listing:
     from autoprune.calibration.corpora import CORPORA, corpus_summary
+    from autoprune.calibration.rows import FORM
 
     found = [{"name": name, "summary": corpus_summary(entry)} for name, entry in CORPORA.items()]
     lines = [(item["name"], item["summary"]) for item in found]
-    lines.append(("FILE", "a .txt, .jsonl or .parquet file of your own"))
+    lines.append((FORM, "any data set of the hub; a column of messages goes through the template"))
+    lines.append(("FILE[#COLUMN]", "a .txt, .json, .jsonl or .parquet file of your own"))
     return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune --corpus NAME --model REF"
 
 

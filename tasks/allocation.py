@@ -39,7 +39,9 @@ def split_windows(
 
     bench = find_workbench(bench_id)
     author = bench.author(samples * seqlen)
-    parts = split(load_corpus(corpus, cache=bench.store, author=author), seed)
+    parts = split(
+        load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
+    )
     found: dict[str, dict[str, Any]] = {}
     wanted = ((CALIBRATION, parts.calibration, samples), (SELECTION, parts.selection, WINDOWS))
     for name, text, count in wanted:

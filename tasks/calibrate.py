@@ -59,7 +59,8 @@ def cut_windows(
     from tasks.seen import without_text
 
     bench = find_workbench(bench_id)
-    text = load_corpus(corpus, cache=bench.store, author=bench.author(count * seqlen))
+    author = bench.author(count * seqlen)
+    text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store)
     windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
     bench.windows[name] = windows

@@ -1,15 +1,14 @@
 """Text to calibrate and measure on: named corpora and local files."""
 
 import difflib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pyarrow.parquet
+from typing import Any
 
 from autoprune.calibration.corpus import JOINT, Corpus
 from autoprune.calibration.generated import GENERATED, Author, generated_corpus, is_generated
 from autoprune.calibration.hub import TEXTS
+from autoprune.calibration.rows import BUILDERS, FORM, HUB, HubRows, file_texts, split_column
 from autoprune.calibration.store import Store
 from autoprune.calibration.wikipedia import sample_articles, sample_file
 from autoprune.digest import digest_file
@@ -18,30 +17,43 @@ from autoprune.registry import Registry
 
 __all__ = ["CORPORA", "JOINT", "Author", "Corpus", "corpus_summary", "load_corpus"]
 
-TEXT_COLUMN = "text"
+FILES = (".txt", *BUILDERS)
 
 CORPORA: Registry[Callable[[Store | None], Corpus]] = Registry("corpus", "autoprune.corpora")
 
 
-def load_corpus(ref: str, *, cache: Store | None = None, author: Author | None = None) -> Corpus:
-    """Load a corpus by name or from a ``.txt``, ``.jsonl`` or ``.parquet`` file.
+def load_corpus(
+    ref: str,
+    *,
+    cache: Store | None = None,
+    author: Author | None = None,
+    tokenizer: Any | None = None,
+) -> Corpus:
+    """Load a corpus by name, from the dataset hub, or from a file.
 
     Args:
-        ref: A registered name or a path. JSONL and Parquet hold their text in ``text``.
-        cache: Keeps text that is slow to clean or to write.
+        ref: A registered name; ``hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]``; or the path of a ``.txt``,
+            ``.json``, ``.jsonl`` or ``.parquet`` file, the latter three with ``#COLUMN`` where the
+            text is not in ``text``.
+        cache: Keeps text that is slow to fetch, to clean or to write.
         author: The model that writes ``self-generated`` text, unless ``ref`` names one.
+        tokenizer: Of the model that will read the text: its chat template renders conversations.
 
     Raises:
         UsageError: If nothing of this name exists, or a file holds no text.
         PrerequisiteError: If a package or the network is missing.
         DamagedFileError: If the cached text is damaged.
     """
-    suffix = Path(ref).suffix
-    if suffix in _READERS:
-        path = Path(ref).expanduser()
+    file, column = split_column(ref)
+    if ref.startswith(HUB):
+        corpus = HubRows.from_text(ref).corpus(ref, tokenizer, cache)
+    elif Path(file).suffix in FILES:
+        path = Path(file).expanduser()
         if not path.is_file():
-            raise UsageError(f"the corpus file {ref!r} does not exist; check the path")
-        corpus = Corpus.of(path.name, _READERS[suffix](path), ordered=suffix == ".txt")
+            raise UsageError(f"the corpus file {file!r} does not exist; check the path")
+        text = path.suffix == ".txt"
+        documents = _read_text(path) if text else file_texts(path, column, tokenizer)
+        corpus = Corpus.of(path.name, documents, ordered=text)
     elif is_generated(ref):
         corpus = generated_corpus(ref, author, cache)
     elif ref in CORPORA:
@@ -51,8 +63,8 @@ def load_corpus(ref: str, *, cache: Store | None = None, author: Author | None =
         near = difflib.get_close_matches(ref, names, n=2, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
-            f"unknown corpus {ref!r}; {hint}allowed are {', '.join(names)}, or a path to a .txt, "
-            ".jsonl or .parquet file"
+            f"unknown corpus {ref!r}; {hint}allowed are {', '.join(names)}, {FORM}, or a path to "
+            "a .txt, .json, .jsonl or .parquet file"
         )
     if not any(document.strip() for document in corpus.documents):
         raise UsageError(f"the corpus {ref!r} holds no text; give one with at least a page of it")
@@ -73,16 +85,10 @@ for _text in TEXTS:
 def _wikipedia_sample(cache: Store | None) -> Corpus:
     """For both: articles that need no network; split in three wherever that matters."""
     source = sample_file()
-
-    def write(path: Path) -> None:
-        lines = (json.dumps({TEXT_COLUMN: a}, ensure_ascii=False) for a in sample_articles(source))
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
     if cache is None:
         return Corpus.of("wikipedia-sample", sample_articles(source))
-    key = {"kind": "wikipedia-sample", "version": 2, "source": digest_file(source)}
-    path, _ = cache.file(key, ".jsonl", write)
-    return Corpus.of("wikipedia-sample", _read_jsonl(path))
+    key = {"kind": "wikipedia-sample", "version": 3, "source": digest_file(source)}
+    return Corpus.of("wikipedia-sample", cache.texts(key, lambda: sample_articles(source)))
 
 
 @CORPORA.register(GENERATED)
@@ -98,39 +104,3 @@ def _read_text(path: Path) -> Iterator[str]:
         yield from path.read_text(encoding="utf-8").split(JOINT)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text ({error.reason}); convert it first") from error
-
-
-def _read_jsonl(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)[TEXT_COLUMN]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(
-                    f'{path} line {number} is not an object like {{"{TEXT_COLUMN}": "..."}} '
-                    f"({type(error).__name__}: {error}); each line must be one"
-                ) from error
-            yield str(text)
-
-
-def _read_parquet(path: Path) -> Iterator[str]:
-    try:
-        names = pyarrow.parquet.read_schema(path).names
-        if TEXT_COLUMN not in names:
-            raise UsageError(
-                f"{path} has no column {TEXT_COLUMN!r}, only {', '.join(names)}; rename the one "
-                "with the text"
-            )
-        table = pyarrow.parquet.read_table(path, columns=[TEXT_COLUMN])
-    except pyarrow.ArrowInvalid as error:
-        raise UsageError(f"{path} is not a Parquet file ({error})") from error
-    yield from (str(text) for text in table.column(TEXT_COLUMN).to_pylist() if text is not None)
-
-
-_READERS: dict[str, Callable[[Path], Iterator[str]]] = {
-    ".txt": _read_text,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}

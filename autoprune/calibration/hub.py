@@ -101,8 +101,8 @@ class HubText:
             )
             raise PrerequisiteError(
                 f"the corpus {self.name!r} could not be fetched from the dataset hub "
-                f"({reason_of(error)}); {way}, or use wikipedia-sample or a local .txt, .jsonl or "
-                ".parquet file"
+                f"({reason_of(error)}); {way}, or use wikipedia-sample or a local .txt, .json, "
+                ".jsonl or .parquet file"
             ) from error
 
     def _texts(self) -> Iterator[str]:

@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="calibration text (`autoprune ls corpora`), self-generated (the model's own samples) "
-        "or a .txt, .jsonl, .parquet file; its first windows are read",
+        help="calibration text (`autoprune ls corpora`), self-generated (the model's own samples), "
+        "hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl, .parquet file; its first windows are read",
     )
     parser.add_argument(
         "--held-out",

@@ -14,7 +14,14 @@ PATTERN = r"^(unstructured|\d+:\d+)$"
 ModelRef = Annotated[
     str, Field(description="Model: hub id, folder, .gguf file or package:module/file.gguf")
 ]
-Text = Annotated[str, Field(description="Text: a known name or a .txt, .jsonl or .parquet file")]
+Text = Annotated[
+    str,
+    Field(
+        description=(
+            "Text: a known name, hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl or .parquet file"
+        )
+    ),
+]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 USUAL_SPARSITY = 0.6
 Sparsity = Annotated[

@@ -42,7 +42,10 @@ class PruneParams(Params):
     solver: str = Field(default="none", description="Repair of the weights that stay")
     corpus: str = Field(
         default=DEMO_CORPUS,
-        description="Calibration text: a known name or a .txt, .jsonl or .parquet file",
+        description=(
+            "Calibration text: a known name, hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl or "
+            ".parquet file"
+        ),
     )
     samples: Samples = 16
     held_out: str | None = Field(

@@ -3,14 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from autoprune.calibration.corpora import CORPORA, Corpus, corpus_summary, load_corpus
-from autoprune.calibration.splits import split
 from autoprune.calibration.store import Store
 from autoprune.calibration.wikipedia import strip_markup
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
@@ -26,25 +24,30 @@ def test_a_text_file_keeps_every_character(tmp_path: Path) -> None:
     assert corpus.name == "book.txt"
 
 
-def test_jsonl_and_parquet_hold_the_same_documents(tmp_path: Path) -> None:
+def test_json_jsonl_and_parquet_hold_the_same_documents(tmp_path: Path) -> None:
     documents = ["First document.", "Zweites: äöü.", "Third\nline."]
-    lines = "\n\n".join(json.dumps({"text": d, "id": 1}) for d in documents)
-    (tmp_path / "d.jsonl").write_text(lines)
+    rows = [{"text": document, "id": 1} for document in documents]
+    (tmp_path / "d.json").write_text(json.dumps(rows))
+    (tmp_path / "d.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
     pq.write_table(pa.table({"id": [1, 2, 3], "text": documents}), tmp_path / "d.parquet")
-    jsonl, parquet = (load_corpus(str(tmp_path / f"d.{s}")) for s in ("jsonl", "parquet"))
-    assert jsonl.documents == parquet.documents == tuple(documents)
-    assert jsonl.digest == parquet.digest
+    found = [load_corpus(str(tmp_path / f"d.{kind}")) for kind in ("json", "jsonl", "parquet")]
+    for jsonl in found:
+        assert jsonl.documents == tuple(documents)
+        assert jsonl.digest == found[0].digest
     assert jsonl.digest != Corpus.of("x", documents[::-1]).digest
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"text": "fine"}\n{"body": "x"}\n', "line 2 is not an object"),
-        ("a.jsonl", b"not json\n", "line 1 is not an object"),
+        ("a.jsonl", b'{"text": "fine"}\n{"body": "x"}\n', "row 2 is not an object"),
+        ("a.jsonl", b"not json\n", r"a\.jsonl cannot be read \(.*each line must be one object"),
+        ("a.json", b'[{"text": "fine"}, {"text": ', r"a\.json cannot be read"),
+        ("a.jsonl", b"", "holds no text"),
+        ("a.jsonl", b'{"text": [1, 2]}\n', "neither a text nor a list of messages"),
         ("a.txt", b"", "holds no text"),
         ("a.txt", b"\xff\xfe\xfa", "not UTF-8"),
-        ("a.parquet", b"PAR?", "not a Parquet file"),
+        ("a.parquet", b"PAR?", "a.parquet cannot be read"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -55,7 +58,7 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str, content: bytes, message:
 
 def test_a_parquet_file_without_text_says_what_it_has(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(UsageError, match="only body"):
+    with pytest.raises(UsageError, match="only body; name one with #COLUMN"):
         load_corpus(str(tmp_path / "a.parquet"))
 
 
@@ -80,51 +83,6 @@ def test_the_registry_says_what_each_text_is_for() -> None:
 def test_no_network_is_a_missing_prerequisite() -> None:
     with pytest.raises(PrerequisiteError, match="unset HF_HUB_OFFLINE"):
         load_corpus("wikitext2")
-
-
-C4 = "en/c4-train.00000-of-01024.json.gz"
-C4_VALIDATION = "en/c4-validation.00000-of-00008.json.gz"
-PTB = "ptb-text-only/ptb_text_only"
-
-
-@pytest.mark.parametrize(
-    ("name", "asked", "joint", "test"),
-    [
-        ("c4", ("allenai/c4", "train[:4000]", {"train": C4}), "\n\n", False),
-        ("c4-validation", ("allenai/c4", "validation[:1100]", {"validation": C4_VALIDATION}), " ",
-         True),
-        ("wikitext2", ("Salesforce/wikitext", "test", None), "\n\n", True),
-        ("wikitext2-train", ("Salesforce/wikitext", "train", None), "\n\n", False),
-        ("ptb", (PTB, "test", {"test": "penn_treebank/test/0000.parquet"}), " ", True),
-        ("ptb-train", (PTB, "train", {"train": "penn_treebank/train/0000.parquet"}), " ", False),
-    ],
-)  # fmt: skip
-def test_what_the_hub_is_asked_and_what_becomes_of_it(
-    name: str, asked: Any, joint: str, test: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The requests were tried against a stand-in for the hub with datasets 5.2."""
-    requests: list[dict[str, Any]] = []
-    column = "sentence" if name.startswith("ptb") else "text"
-
-    def answer(**request: Any) -> list[dict[str, str]]:
-        requests.append(request)
-        return [{column: text} for text in ("one", "", "two\n three", "four")]
-
-    monkeypatch.setattr("datasets.load_dataset", answer)
-    store = Store(tmp_path)
-    corpus = load_corpus(name, cache=store)
-    (request,) = requests
-    assert (request["path"], request["split"], request.get("data_files")) == asked
-    assert request.get("revision") == ("refs/convert/parquet" if column == "sentence" else None)
-    assert request.get("name") == ("wikitext-2-raw-v1" if "wikitext2" in name else None)
-    assert corpus.text == joint.join(("one", "", "two\n three", "four"))
-    assert bool(corpus.calibration_notes()) == corpus.test == test
-    # Once fetched, it is there without a network, and its parts are joined as the whole is.
-    assert load_corpus(name, cache=store) == load_corpus(name) == corpus
-    assert len(requests) == 2
-    assert split(corpus).sealed.joint == joint
-    other = Corpus.of(name, corpus.documents, joint="\n\n" if joint == " " else " ")
-    assert other.digest != corpus.digest
 
 
 def test_markup_becomes_prose() -> None:

@@ -1,0 +1,46 @@
+"""Conversations as text: a ``messages`` column through the model's chat template."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.calibration.beginning import beginning_ids
+from autoprune.errors import UsageError
+
+
+def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
+    """The text of one value of a text column.
+
+    Args:
+        value: A text, or a conversation: messages with ``role`` and ``content``.
+        tokenizer: Of the model that will read it, whose chat template renders conversations.
+        what: Where the value stands, for messages.
+
+    Raises:
+        UsageError: If it is neither, or a conversation and there is no template to render it.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return str(value)
+    if not _is_conversation(value):
+        raise UsageError(
+            f"{what} holds {str(value)[:60]!r}, which is neither a text nor a list of messages "
+            "with role and content; name another column with #COLUMN"
+        )
+    if tokenizer is None or not getattr(tokenizer, "chat_template", None):
+        raise UsageError(
+            f"{what} holds conversations, and the model here has no chat template to render them; "
+            "take a model with one, or name a column of plain text with #COLUMN"
+        )
+    # Settings that a message lacks are None in the rows of a table; templates test for presence.
+    messages = [{key: part for key, part in one.items() if part is not None} for one in value]
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    # Windows put it before themselves, and inside of one it would be a second one.
+    beginning = "".join(map(str, tokenizer.convert_ids_to_tokens(beginning_ids(tokenizer))))
+    return text.removeprefix(beginning)
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(message, Mapping) and {"role", "content"} <= message.keys() for message in value
+    )

@@ -1,0 +1,180 @@
+"""Rows of text, in local files and on the dataset hub, read by the package ``datasets``."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from autoprune.calibration.conversations import text_of
+from autoprune.calibration.corpus import Corpus
+from autoprune.calibration.store import Store
+from autoprune.errors import PrerequisiteError, UsageError, reason_of
+
+TEXT_COLUMN = "text"
+HUB = "hf:"
+FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
+# What `datasets` calls the kinds of files.
+BUILDERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+# Of a data set without a slice, rows behind so many characters (some 12 million tokens) stay
+# unread: it may be as large as the web.
+MOST_CHARACTERS = 50_000_000
+
+_REFERENCE = re.compile(
+    r"(?P<dataset>[^:#]+)(:(?P<config>[^:\[\]#]+))?"
+    r":(?P<split>[^:\[\]#]+)(\[(?P<slice>[^\[\]]*)\])?(#(?P<column>.+))?"
+)
+_SLICE = re.compile(r"(?P<start>\d*):(?P<stop>\d*)")
+
+
+@dataclass(frozen=True)
+class HubRows:
+    """A data set of the hub, or a folder like one, by reference.
+
+    Args:
+        dataset: Id with its namespace, or a folder.
+        config: Its configuration; None for the only one.
+        split: Which split.
+        part: A slice of it, such as ``:4000``; None for the first ``MOST_CHARACTERS``.
+        column: Where the text or the conversation stands.
+    """
+
+    dataset: str
+    config: str | None
+    split: str
+    part: str | None
+    column: str
+
+    @classmethod
+    def from_text(cls, ref: str) -> "HubRows":
+        """Read a reference, such as ``hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text``.
+
+        Raises:
+            UsageError: If it has another form.
+        """
+        found = _REFERENCE.fullmatch(ref.removeprefix(HUB))
+        if found is None:
+            raise UsageError(
+                f"the corpus {ref!r} is not of the form {FORM}; write, for example, "
+                "hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text"
+            )
+        column = found["column"] or TEXT_COLUMN
+        return cls(found["dataset"], found["config"], found["split"], found["slice"], column)
+
+    def corpus(self, ref: str, tokenizer: Any | None, cache: Store | None) -> Corpus:
+        """The text, from the cache where it was fetched before.
+
+        Args:
+            ref: Name for records.
+            tokenizer: Renders conversations by its chat template.
+            cache: Keeps the rows, so that the network is needed once.
+
+        Raises:
+            PrerequisiteError: If the hub cannot be reached.
+            UsageError: If there is no such configuration, split or column.
+            DamagedFileError: If the cached text is damaged.
+        """
+        if cache is None or Path(self.dataset).exists():
+            # A folder may change, and is as near as the cache.
+            lines: Iterable[str] = self._lines()
+        else:
+            key = {"kind": "hub rows", "version": 1, **vars(self), "most": MOST_CHARACTERS}
+            lines = cache.texts(key, self._lines)
+        what = f"the column {self.column!r} of {ref}"
+        return Corpus.of(ref, (text_of(json.loads(line), tokenizer, what) for line in lines))
+
+    def _lines(self) -> Iterator[str]:
+        """Values of the column as JSON: conversations are rendered for each model anew."""
+        for value in _values(self._rows(), self.column, f"the corpus {HUB}{self.dataset}"):
+            if value is not None:
+                yield json.dumps(value, ensure_ascii=False, default=str)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        bounds = None if self.part is None else _SLICE.fullmatch(self.part)
+        if self.part is not None and bounds is None:
+            # A share of the rows needs all of them.
+            yield from _loaded(self.dataset, self.config, split=f"{self.split}[{self.part}]")
+            return
+        rows = _loaded(self.dataset, self.config, split=self.split, streaming=True)
+        if bounds is not None:
+            stop = int(bounds["stop"]) if bounds["stop"] else None
+            yield from islice(rows, int(bounds["start"] or 0), stop)
+            return
+        read = 0
+        for row in rows:
+            yield row
+            read += len(str(row.get(self.column, "")))
+            if read >= MOST_CHARACTERS:
+                return
+
+
+def split_column(ref: str) -> tuple[str, str]:
+    """File and column of ``FILE`` or ``FILE#COLUMN``."""
+    if Path(ref).suffix in BUILDERS:
+        return ref, TEXT_COLUMN
+    path, _, column = ref.rpartition("#")
+    return (path, column) if Path(path).suffix in BUILDERS and column else (ref, TEXT_COLUMN)
+
+
+def file_texts(path: Path, column: str, tokenizer: Any | None) -> Iterator[str]:
+    """Texts of a local ``.json``, ``.jsonl`` or ``.parquet`` file.
+
+    Args:
+        path: The file.
+        column: Where the text or the conversation stands.
+        tokenizer: Renders conversations by its chat template.
+
+    Raises:
+        UsageError: If the file cannot be read as its name says, or lacks the column.
+    """
+    kind = BUILDERS[path.suffix]
+    rows = _loaded(kind, None, data_files=str(path), split="train", streaming=True)
+    for number, value in enumerate(_values(rows, column, str(path)), 1):
+        if value is not None:
+            yield text_of(value, tokenizer, f"{path} row {number}")
+        elif kind == "json":
+            # A table may leave a place empty; an object that lacks its text is a mistake.
+            raise UsageError(
+                f'{path} row {number} is not an object like {{"{column}": "..."}}; each must be one'
+            )
+
+
+def _values(rows: Iterable[dict[str, Any]], column: str, what: str) -> Iterator[Any]:
+    for row in rows:
+        if column not in row:
+            raise UsageError(
+                f"{what} has no column {column!r}, only {', '.join(row)}; name one with #COLUMN"
+            )
+        yield row[column]
+
+
+def _loaded(path: str, config: str | None, **request: Any) -> Iterator[dict[str, Any]]:
+    """Rows from ``datasets.load_dataset``, its many errors in two kinds."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    what = request.get("data_files") or f"{HUB}{path}"
+    try:
+        yield from datasets.load_dataset(path, config, **request)
+    except OSError as error:
+        if "data_files" in request:
+            raise UsageError(f"{what} cannot be read ({reason_of(error)})") from error
+        raise PrerequisiteError(
+            f"the corpus {what} could not be fetched from the dataset hub ({reason_of(error)}); "
+            "check the id, connect to the network once, or use wikipedia-sample or a local .txt, "
+            ".json, .jsonl or .parquet file"
+        ) from error
+    except StopIteration:
+        return  # what an empty file gives
+    except (ValueError, TypeError, KeyError, datasets.exceptions.DatasetsError) as error:
+        raise UsageError(
+            f"{what} cannot be read ({reason_of(error)}); "
+            + (
+                "each line must be one object, all with the same columns"
+                if "data_files" in request
+                else f"the form is {FORM}"
+            )
+        ) from error
