@@ -139,7 +139,7 @@ def reproduce(
         loaded = load_model(model, dtype=dtype)
         test = load_corpus("wikitext2")
         seqlen = targets[0].seqlen
-        windows = token_windows(test, loaded.tokenizer, _ALL_WINDOWS, seqlen)
+        windows = token_windows(test, loaded.tokenizer, _ALL_WINDOWS, seqlen, each_begins=False)
         needs_draw = any(target.method in (WANDA, SPARSEGPT) for target in missing)
         calibration = crops(loaded.tokenizer, SAMPLES, seqlen) if needs_draw else windows[:1]
         dense = DenseWeights(prunable_linears(loaded.model))

@@ -101,8 +101,8 @@ def _warn(protocol: dict[str, Any]) -> None:
 
     sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
     warning = too_common(*sizes)
-    if warning:
-        console.screen().event(warning)
+    for line in filter(None, (warning, protocol["fewer_windows"])):
+        console.screen().event(line)
 
 
 @dataclass

@@ -116,9 +116,11 @@ class CompareParams(Params):
         description="Selection windows, which choose strengths and the recommendation",
     )
     windows: int = Field(
-        default=20,
+        default=100,
         ge=1,
-        description="Sealed windows, which the figures are measured on",
+        description=(
+            "Sealed windows, which the figures are measured on; all where the text has fewer"
+        ),
     )
     dtype: Dtype = "float32"
     peer: str | None = Field(

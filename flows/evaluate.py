@@ -139,6 +139,8 @@ def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
                 f"{row['suite']} {row['name']}: {found['contaminated']} of {found['checked']} "
                 f"parts are text that {model} was calibrated on: {done}"
             )
+        if row["details"].get("fewer_windows"):
+            notes.append(f"{row['suite']} {row['name']}: {row['details']['fewer_windows']}")
         if row["details"].get("starts_with_beginning_token") is False:
             notes.append(
                 f"{row['suite']} {row['name']}: no beginning token stands before the text; "

@@ -38,16 +38,21 @@ class EvaluateParams(Params):
     )
     corpus: str = Field(
         default=DEMO_CORPUS,
-        description="lm: texts, separated by commas: known names or .txt, .jsonl, .parquet files",
+        description=(
+            "lm: texts, separated by commas: known names, hf:ORG/NAME:SPLIT#COLUMN, or .txt, "
+            ".jsonl, .parquet files"
+        ),
     )
     part: Literal["all", "calibration", "selection", "sealed"] = Field(
         default="all",
         description="lm: the whole text, or one of its parts; looks at sealed text are counted",
     )
     windows: int = Field(
-        default=20,
+        default=100,
         ge=1,
-        description="lm: windows, consecutive from the start of each text",
+        description=(
+            "lm: windows, spread over each text, or from the start of one that papers report on"
+        ),
     )
     seqlen: int = Field(default=512, ge=2, description="lm: tokens in a window")
     tasks: str | None = Field(

@@ -69,6 +69,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         "champion": before,
         "windows": asked["windows"],
         "seqlen": params.seqlen,
+        "beginning_token": asked["beginning_token"],
         "corpus": params.corpus,
         "part": params.part,
         "seed": seed,
@@ -91,7 +92,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
 
 def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a promotion was measured on, for the version's tags."""
-    kept = {key: record[key] for key in ("corpus", "part", "seed")}
+    kept = {key: record[key] for key in ("corpus", "part", "seed", "beginning_token")}
     return kept | {"split": record["split_digest"], "sealed_looks": record["sealed_looks"]}
 
 
@@ -113,11 +114,13 @@ def _measured(
             seed,
             models,
         )
+        if text["fewer_windows"]:
+            console.screen().event(text["fewer_windows"])
         figure = evaluate_model(bench_id, TEXT)
     return {
         "nll": [value if math.isfinite(value) else None for value in figure["nll"]],
         "perplexity": figure["perplexity"],
         "windows": text["windows"],
         "text": text["digest"],
-        **{key: text[key] for key in ("split", "overlap", "sealed_looks")},
+        **{key: text[key] for key in ("split", "overlap", "sealed_looks", "beginning_token")},
     }

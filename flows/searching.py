@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autoprune.errors import UsageError
 from autoprune.report.data import read_report
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
@@ -107,6 +108,9 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
     started = time.monotonic()
     facts = prepare(bench.id, driver.run_id)
     known = files.read_facts()
+    _same_windows(driver.run_id, known, facts)
+    if facts["fewer_windows"]:
+        console.screen().event(facts["fewer_windows"])
     if "dense_perplexity" not in known:
         dense = measure_dense(bench.id, SELECTION)
         seen = estimate(driver.search.spec, dense["seconds"] / len(dense["nll"]))
@@ -119,6 +123,18 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
         )
     del facts["seconds"]
     return files.add_facts(**facts, designer=draft.label)
+
+
+def _same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
+    """Refuse to go on with figures on windows that this version would not cut."""
+    cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
+    if "parts" in known and cut[0] != cut[1]:
+        raise UsageError(
+            f"the search {run_id!r} measured on windows of version {cut[0][0] or 1} (beginning "
+            f"token: {cut[0][1] or 'not recorded'}), and this program cuts those of version "
+            f"{cut[1][0]} ({cut[1][1]}), so its figures cannot be set beside new ones; begin a "
+            "search of another name with --run"
+        )
 
 
 def _keep(driver: Driver) -> None:

@@ -102,6 +102,7 @@ def prepare_comparison(
         UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
             short, or its draws would all be the same windows.
     """
+    from autoprune.calibration.windows import WINDOWS_VERSION, fewer_than_asked
     from autoprune.comparison.draws import require_different
     from autoprune.comparison.measuring import needs_of, require_divisible
     from autoprune.comparison.methods import parse_method
@@ -144,6 +145,13 @@ def prepare_comparison(
         "calibration_pool": len(bench.pool),
         "selection_windows": sizes["selection"],
         "sealed_windows": sizes["sealed"],
+        "windows_version": WINDOWS_VERSION,
+        "fewer_windows": fewer_than_asked(
+            f"the sealed part of {bench.corpus}",
+            sizes["sealed"],
+            bench.counts["sealed"],
+            bench.seqlen,
+        ),
         "selection_digest": bench.digest("selection"),
         "sealed_digest": bench.digest("sealed"),
         "draw_digests": draws,

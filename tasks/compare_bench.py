@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from autoprune.pruning import DenseWeights
     from autoprune.tuning import Precision
 
-# Options of the command line that set the number of windows.
-OPTIONS = {"selection": "--selection-windows", "sealed": "--windows"}
+# Option of the command line that sets the number of windows that the selection part must have.
+OPTION = "--selection-windows"
 
 
 @dataclass
@@ -84,7 +84,8 @@ class CompareBench(Workbench):
                 f"the corpus {self.corpus!r} is written by the model itself, and no figure is ever "
                 "measured on such text; take wikipedia-sample or a text of your own"
             )
-        return split(load_corpus(self.corpus, cache=self.store), seed=self.seed)
+        text = load_corpus(self.corpus, cache=self.store, tokenizer=self.tokenizer)
+        return split(text, seed=self.seed)
 
     @cached_property
     def cells(self) -> "CellStore":
@@ -117,18 +118,20 @@ class CompareBench(Workbench):
     def part(self, name: str) -> "Tensor":
         """Windows of the selection or the sealed part, int64 [windows, seqlen].
 
+        The sealed part may hold fewer than were asked for; then all of it is used.
+
         Raises:
-            UsageError: If the part is too short for the windows that were asked for.
+            UsageError: If the selection part is too short for the windows that were asked for.
         """
         if name not in self.windows:
             from autoprune.calibration.windows import token_windows
 
             corpus, count = getattr(self.splits, name), self.counts[name]
             found = token_windows(corpus, self.tokenizer, count, self.seqlen, cache=self.store)
-            if len(found) < count:
+            if len(found) < count and name != "sealed":
                 raise UsageError(
                     f"the {name} part of {self.corpus} holds {len(found)} windows of {self.seqlen} "
-                    f"tokens and {count} are asked for; lower {OPTIONS[name]} or --seqlen, or take "
+                    f"tokens and {count} are asked for; lower {OPTION} or --seqlen, or take "
                     "a longer text"
                 )
             self.windows[name] = found

@@ -26,6 +26,8 @@ DIGESTS = (
 )
 SIZES = (
     "dtype",
+    "beginning_token",
+    "windows_version",
     "device",
     "blocks",
     "prunable",

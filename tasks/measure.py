@@ -36,6 +36,9 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
     Returns:
         What the record says about model and text.
     """
+    from autoprune.calibration.beginning import beginning_rule
+    from autoprune.calibration.windows import WINDOWS_VERSION, fewer_than_asked
+
     bench = find_search_bench(bench_id)
     started = time.monotonic()
     layers = bench.layers
@@ -56,6 +59,14 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
         "prunable": bench.prunable,
         "layer_numel": {layer.name: layer.numel for layer in layers},
         "parts": parts,
+        "beginning_token": beginning_rule(bench.loaded.tokenizer),
+        "windows_version": WINDOWS_VERSION,
+        "fewer_windows": fewer_than_asked(
+            f"the sealed part of {bench.spec.corpus}",
+            parts[SEALED]["windows"],
+            bench.spec.sealed_windows,
+            bench.spec.seqlen,
+        ),
         "overlap": shared_text(bench.splits),
         "seconds": time.monotonic() - started,
     }

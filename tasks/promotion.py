@@ -114,18 +114,21 @@ def cut_part(
         UsageError: If too little text is left.
         ContaminationError: If none is.
     """
+    from autoprune.calibration.beginning import beginning_rule
     from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.splits import split
-    from autoprune.calibration.windows import token_windows
+    from autoprune.calibration.windows import fewer_than_asked, token_windows
     from autoprune.evaluation.suites.cleaning import Surroundings, clean
     from tasks.seen import known_text
 
     bench = find_workbench(bench_id)
-    text = load_corpus(corpus, cache=bench.store).measures()
+    text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
     whole, digest = text.digest, None
     if part != "whole":
         splits = split(text, seed=seed)
         text, digest = getattr(splits, part), splits.digest
+    else:
+        text = text.spread_by(f"{seed} whole")
     looks = Looks(bench.state, f"promotion of {bench.model_ref}")
     if part in ("sealed", "whole"):
         looks.note(text.digest, whole)
@@ -148,6 +151,8 @@ def cut_part(
     return {
         "windows": len(windows),
         "digest": digest_json(windows.tolist()),
+        "fewer_windows": fewer_than_asked(f"the text {used.name}", len(windows), count, seqlen),
+        "beginning_token": beginning_rule(bench.loaded.tokenizer),
         "split": {"part": part, "seed": seed, "digest": digest},
         "overlap": found.report,
         "sealed_looks": looks.counts.get(text.digest),

@@ -42,6 +42,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         pattern=spec.pattern,
         designer=facts.get("designer", spec.designer.kind),
         splits=_splits(facts, facts.get("sealed_looks", search.touches)),
+        beginning_token=facts.get("beginning_token", ""),
         overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
@@ -116,6 +117,7 @@ def _splits(facts: Mapping[str, Any], looks: int) -> tuple[Split, ...]:
             part["tokens"],
             part["digest"],
             looks if name == "sealed" else None,
+            part["windows"],
         )
         for name, part in facts.get("parts", {}).items()
     )

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 CALIBRATION = "calibration"
 SELECTION = "selection"
 SEALED = "sealed"
-# Options of the command line that set the number of windows.
-OPTIONS = {CALIBRATION: "--samples", SELECTION: "--windows", SEALED: "--sealed-windows"}
+# Options of the command line that set the number of windows that a part must have.
+OPTIONS = {CALIBRATION: "--samples", SELECTION: "--windows"}
 
 
 @dataclass
@@ -56,13 +56,16 @@ class SearchBench(Workbench):
         from autoprune.calibration.corpora import load_corpus
         from autoprune.calibration.splits import split
 
-        return split(load_corpus(self.spec.corpus, cache=self.store), seed=self.spec.seed)
+        text = load_corpus(self.spec.corpus, cache=self.store, tokenizer=self.tokenizer)
+        return split(text, seed=self.spec.seed)
 
     def part(self, name: str) -> "Tensor":
         """Token windows of one part of the text, int64 [windows, seqlen].
 
+        The sealed part may hold fewer than were asked for; then all of it is used.
+
         Raises:
-            UsageError: If the part is too short for the windows that were asked for.
+            UsageError: If another part is too short for the windows that were asked for.
         """
         if name not in self.windows:
             from autoprune.calibration.windows import token_windows
@@ -77,7 +80,7 @@ class SearchBench(Workbench):
             found = token_windows(
                 corpus, self.loaded.tokenizer, counts[name], spec.seqlen, cache=self.store
             )
-            if len(found) < counts[name]:
+            if len(found) < counts[name] and name != SEALED:
                 raise UsageError(
                     f"the {name} part of {spec.corpus} holds {len(found)} windows of "
                     f"{spec.seqlen} tokens, and {counts[name]} are asked for; lower "
@@ -102,24 +105,18 @@ class SearchBench(Workbench):
         return self.windows[name]
 
     def _calibration_windows(self) -> str:
-        """Name of the windows of this draw: consecutive at first, then of mixed documents."""
+        """Name of the windows of this draw; all draws are of one distribution."""
         self.part(CALIBRATION)
         if self.draw == 0:
             return CALIBRATION
         name = f"{CALIBRATION} {self.draw}"
         if name not in self.windows:
-            from random import Random
-
             from autoprune.calibration.windows import token_windows
 
-            corpus = self.splits.calibration
-            documents = list(corpus.documents)
-            Random(f"{self.seed} {self.draw}").shuffle(documents)
-            mixed = corpus.keeping(documents, f"{corpus.name} {self.draw}")
-            wanted = len(self.windows[CALIBRATION])
             self.windows[name] = token_windows(
-                mixed, self.loaded.tokenizer, wanted, self.spec.seqlen, cache=self.store
-            )
+                self.splits.calibration.draw(self.draw), self.loaded.tokenizer,
+                len(self.windows[CALIBRATION]), self.spec.seqlen, cache=self.store,
+            )  # fmt: skip
         return name
 
     def calibrated(self, needs: Collection[str]) -> "Statistics":

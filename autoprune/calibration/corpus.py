@@ -24,6 +24,10 @@ class Corpus:
         generated: Whether a model wrote the text; then it calibrates and never measures.
         test: Whether papers report figures on the text; then it should measure and not calibrate.
         joint: What stands between two documents when they are tokenised as one text.
+        places: Of a text whose windows are spread: for each entry of ``documents``, the number of
+            the document it is a passage of, and its number there.
+        spread: Seed of the order in which windows are taken; empty: consecutive windows from the
+            start.
     """
 
     name: str
@@ -33,6 +37,8 @@ class Corpus:
     generated: bool = False
     test: bool = False
     joint: str = JOINT
+    places: tuple[tuple[int, int], ...] = ()
+    spread: str = ""
 
     @classmethod
     def of(
@@ -49,16 +55,47 @@ class Corpus:
         texts = tuple(documents)
         return cls(name, texts, _digest(texts, joint), ordered, generated, test, joint)
 
-    def keeping(self, documents: Iterable[str], name: str | None = None) -> "Corpus":
+    def keeping(
+        self,
+        documents: Iterable[str],
+        name: str | None = None,
+        *,
+        places: Iterable[tuple[int, int]] = (),
+        spread: str = "",
+    ) -> "Corpus":
         """This kind of text with these documents only.
 
         Args:
             documents: The texts that are left.
             name: For records; None: the same.
+            places: Where each stands, for a text whose windows are spread.
+            spread: Seed of the order of windows.
         """
         texts = tuple(documents)
-        digest = _digest(texts, self.joint)
-        return replace(self, name=name or self.name, documents=texts, digest=digest)
+        return replace(
+            self, name=name or self.name, documents=texts, digest=_digest(texts, self.joint),
+            places=tuple(places), spread=spread,
+        )  # fmt: skip
+
+    def subset(self, indices: Iterable[int]) -> "Corpus":
+        """The documents with these indices, where they stand."""
+        chosen = tuple(indices)
+        texts = (self.documents[index] for index in chosen)
+        places = (self.places[index] for index in chosen) if self.places else ()
+        return self.keeping(texts, places=places, spread=self.spread)
+
+    def spread_by(self, seed: str) -> "Corpus":
+        """The same documents, whose windows are taken in the spread order of another seed."""
+        numbers = range(len(self.documents))
+        whole = tuple((0, n) if self.ordered else (n, 0) for n in numbers)
+        return replace(self, places=self.places or whole, spread=seed)
+
+    def draw(self, number: int) -> "Corpus":
+        """Another draw of windows from this text, of the same distribution; 0: this one."""
+        if number == 0:
+            return self
+        named = replace(self, name=f"{self.name} {number}")
+        return named.spread_by(f"{self.spread} draw {number}")
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteriaList
 
+from autoprune.calibration.beginning import beginning_ids
 from autoprune.calibration.corpus import Corpus
 from autoprune.calibration.store import Store
 from autoprune.errors import UsageError
@@ -128,9 +129,7 @@ class Generated(TextForm):
         self, loaded: LoadedModel, words: list[int], seed: int, told: "_Told"
     ) -> list[list[int]]:
         device, tokenizer = loaded.model.device, loaded.tokenizer
-        start = list(tokenizer("")["input_ids"])
-        if start and start[-1] == tokenizer.eos_token_id:
-            start.pop()  # some tokenizers close what they encode
+        start = beginning_ids(tokenizer)
         prompts = torch.tensor([[*start, word] for word in words], device=device)
         end = tokenizer.eos_token_id
         limit = getattr(loaded.model.config, "max_position_embeddings", None) or LONGEST

@@ -1,6 +1,6 @@
 """Three disjoint parts of a corpus: calibration, selection, sealed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoprune.calibration.corpora import JOINT, Corpus
@@ -59,9 +59,10 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     """Draw the three parts, by document, and check that they share no text.
 
     A document's place follows from the seed and its own text, so it does not depend on the order
-    of the corpus. Independent documents are cut into passages, and each part starts with the
-    first passage of each of its documents: a few windows then already see many documents. The
-    parts of an ordered corpus are three stretches of its text.
+    of the corpus. Independent documents are cut into passages, which are checked for text that a
+    model has seen one by one. The parts of an ordered corpus are three stretches of its text. The
+    windows of a part are spread over all of its documents, and over all places in them; see
+    :mod:`autoprune.calibration.spread`.
 
     Documents of the selection part with more than 1 % of their 13-grams in the sealed part are
     dropped, and those of the calibration part with as much in either of the others (13-grams as
@@ -94,15 +95,26 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     calibration = _without_overlap("calibration", calibration, others, shared)
     drawn = (calibration, selection, sealed)
     sources = (calibrate_on or corpus, corpus, corpus)
-    parts = [_part(*entry) for entry in zip(sources, NAMES, drawn, strict=True)]
+    parts = [_part(*entry, seed) for entry in zip(sources, NAMES, drawn, strict=True)]
     shared.sort(key=lambda entry: (not entry.dropped, -entry.ratio))
     digest = digest_json([part.digest for part in parts])
     return Splits(parts[0], parts[1], parts[2], digest, tuple(shared), corpus.digest)
 
 
-def _part(corpus: Corpus, name: str, texts: list[str]) -> Corpus:
-    passages = texts if corpus.ordered else _interleaved(texts)
-    return corpus.keeping(passages, f"{corpus.name}/{name}")
+def _part(corpus: Corpus, name: str, texts: list[str], seed: int) -> Corpus:
+    if corpus.ordered:
+        entries = [(turn, 0, text) for turn, text in enumerate(texts)]
+    else:
+        # First passages of all documents, then all second ones: the digest has always been of this.
+        entries = sorted(
+            (turn, document, passage)
+            for document, text in enumerate(texts)
+            for turn, passage in enumerate(_passages(text))
+        )
+    return corpus.keeping(
+        (text for _, _, text in entries), f"{corpus.name}/{name}",
+        places=((document, turn) for turn, document, _ in entries), spread=f"{seed} {name}",
+    )  # fmt: skip
 
 
 def _by_share(documents: Sequence[str]) -> list[list[str]]:
@@ -134,16 +146,6 @@ def _without_overlap(
             if drop:
                 dropped.add(hit.document)
     return [text for index, text in enumerate(documents) if index not in dropped]
-
-
-def _interleaved(documents: Iterable[str]) -> list[str]:
-    """First passages of all documents, then all second passages, and so on."""
-    numbered = [
-        (turn, document, passage)
-        for document, text in enumerate(documents)
-        for turn, passage in enumerate(_passages(text))
-    ]
-    return [passage for _, _, passage in sorted(numbered)]
 
 
 def _passages(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Token windows: consecutive, non-overlapping, from the start of the text; kept in Parquet."""
+"""Token windows: non-overlapping, each with the beginning its model knows; kept in Parquet."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,22 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
-from autoprune.calibration.corpora import Corpus
+from autoprune.calibration.beginning import beginning_ids
+from autoprune.calibration.corpus import Corpus
+from autoprune.calibration.spread import spread_order, stream_of
 from autoprune.calibration.store import Store
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 
+# Raised when other windows are cut of the same text. 2: the beginning token stands before each, and
+# those of a part are spread over all of its documents.
+WINDOWS_VERSION = 2
 # Tokenisers look a word or two ahead; the last tokens of a cut text may change with what follows.
 _MARGIN_TOKENS = 64
 _CHARACTERS_PER_TOKEN = 6
+# Of a text that is spread and longer, documents behind so many characters are not read: some two
+# million tokens. The order of documents is the draw's own, so what is read is a sample of them.
+_READ_CHARACTERS = 1 << 23
 
 
 def token_windows(
@@ -26,15 +34,22 @@ def token_windows(
     seqlen: int,
     *,
     cache: Store | None = None,
+    each_begins: bool = True,
 ) -> Tensor:
-    """The first ``count`` windows of the corpus, fewer where the text ends before.
+    """``count`` windows of the corpus, fewer where it has fewer.
+
+    Windows are consecutive from the start of the text or, where the corpus says so, spread over
+    all of its documents; then the first windows of a larger draw are those of a smaller one.
 
     Args:
         corpus: Documents, joined as it says and tokenised as one text.
-        tokenizer: A transformers tokenizer; its special tokens stand where it puts them.
+        tokenizer: A transformers tokenizer. What it puts before a text stands before every window,
+            as in lm-evaluation-harness; see :mod:`autoprune.calibration.beginning`.
         count: Windows wanted.
-        seqlen: Tokens of a window.
+        seqlen: Tokens of a window, its beginning included.
         cache: Keeps the windows as Parquet.
+        each_begins: Off: the tokenizer's special tokens stand where it puts them around the whole
+            text, once, as in the loaders of SparseGPT and Wanda.
 
     Returns:
         Token ids, int64 ``[windows, seqlen]``.
@@ -43,25 +58,55 @@ def token_windows(
         UsageError: If the text is shorter than one window, or a number is not positive.
         DamagedFileError: If the cached file is damaged.
     """
-    if count < 1 or seqlen < 2:
+    beginning = beginning_ids(tokenizer) if each_begins else []
+    least = max(2, len(beginning) + 1)
+    if count < 1 or seqlen < least:
         raise UsageError(
-            f"{count} windows of {seqlen} tokens cannot be drawn; take at least 1 window of 2"
+            f"{count} windows of {seqlen} tokens cannot be drawn; take at least 1 window of {least}"
         )
+
+    def cut() -> Tensor:
+        taken = _spread if corpus.spread else _consecutive
+        special = not each_begins
+        ids = taken(corpus, tokenizer, count, seqlen - len(beginning), special)
+        before = torch.tensor(beginning, dtype=torch.int64).expand(len(ids), -1)
+        return torch.cat([before, ids], dim=1)
+
     if cache is None:
-        return _cut(corpus, tokenizer, count, seqlen)
+        return cut()
     key = {
         "kind": "windows",
-        "version": 1,
+        "version": WINDOWS_VERSION,
         "corpus": corpus.digest,
+        "spread": corpus.spread,
+        "places": digest_json(corpus.places) if corpus.spread else None,
         "tokenizer": _tokenizer_digest(tokenizer),
+        "beginning": beginning if each_begins else "once",
         "count": count,
         "seqlen": seqlen,
     }
 
     def write(path: Path) -> None:
-        write_windows(_cut(corpus, tokenizer, count, seqlen), path)
+        write_windows(cut(), path)
 
     return read_windows(cache.file(key, ".parquet", write)[0])
+
+
+def fewer_than_asked(what: str, found: int, asked: int, seqlen: int) -> str:
+    """A note where a text has fewer windows than were asked for; empty where it has enough.
+
+    Args:
+        what: The text, for example ``the sealed part of c4``.
+        found: Windows that it has.
+        asked: Windows asked for.
+        seqlen: Tokens of a window.
+    """
+    if found >= asked:
+        return ""
+    return (
+        f"{what} holds {found} windows of {seqlen} tokens and {asked} are asked for: figures are "
+        f"of all {found}; a longer text or a smaller --seqlen gives more"
+    )
 
 
 def write_windows(windows: Tensor, path: Path) -> None:
@@ -79,22 +124,51 @@ def read_windows(path: Path) -> Tensor:
     return torch.from_numpy(values.reshape(len(column), -1))
 
 
-def _cut(corpus: Corpus, tokenizer: Any, count: int, seqlen: int) -> Tensor:
+def _consecutive(corpus: Corpus, tokenizer: Any, count: int, length: int, special: bool) -> Tensor:
+    """Text tokens of the first windows, int64 [windows, length]."""
     text = corpus.text
-    needed = count * seqlen + _MARGIN_TOKENS
+    needed = count * length + _MARGIN_TOKENS
     characters = needed * _CHARACTERS_PER_TOKEN
     while True:
-        ids = tokenizer(text[:characters], verbose=False)["input_ids"]
+        ids = _encoded(tokenizer, text[:characters], special)["input_ids"]
         if len(ids) >= needed or characters >= len(text):
             break
         characters *= 2
-    windows = min(count, len(ids) // seqlen)
+    return _rows(corpus, ids, length)[:count]
+
+
+def _spread(corpus: Corpus, tokenizer: Any, count: int, length: int, special: bool) -> Tensor:
+    """Text tokens of windows from all documents, int64 [windows, length]."""
+    wanted = 2 * count * length * _CHARACTERS_PER_TOKEN
+    stream = stream_of(corpus, max(_READ_CHARACTERS, wanted))
+    encoded = _encoded(tokenizer, stream.text, special)
+    rows = _rows(corpus, encoded["input_ids"], length)
+    # A window belongs to the document in which its middle stands.
+    middles = (row * length + length // 2 for row in range(len(rows)))
+    owners = [stream.document(_character(encoded, token, stream.text)) for token in middles]
+    return rows[spread_order(owners, corpus.spread)[:count]]
+
+
+def _encoded(tokenizer: Any, text: str, special: bool) -> Any:
+    return tokenizer(text, add_special_tokens=special, verbose=False)
+
+
+def _character(encoded: Any, token: int, text: str) -> int:
+    """Where in the text a token stands; about where, for tokenizers that keep no places."""
+    if encoded.is_fast:
+        span = encoded.token_to_chars(token)
+        return 0 if span is None else int(span.start)
+    return token * len(text) // len(encoded["input_ids"])
+
+
+def _rows(corpus: Corpus, ids: list[int], length: int) -> Tensor:
+    windows = len(ids) // length
     if windows == 0:
         raise UsageError(
             f"the corpus {corpus.name!r} has {len(ids)} tokens, which is shorter than one window "
-            f"of {seqlen}; give a longer text or a smaller sequence length"
+            f"of {length}; give a longer text or a smaller sequence length"
         )
-    return torch.tensor(ids[: windows * seqlen], dtype=torch.int64).reshape(windows, seqlen)
+    return torch.tensor(ids[: windows * length], dtype=torch.int64).reshape(windows, length)
 
 
 def _tokenizer_digest(tokenizer: Any) -> str:

@@ -135,7 +135,11 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         ("draws", f"{p['seeds']}: {draws}" + (f"; {warning}" if warning else "")),
         ("tuning", tuned),
         ("sealed", f"read {p['sealed_touches']} times so far, by searches, evaluations and cells"),
-        ("numbers", f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}"),
+        (
+            "numbers",
+            f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}, beginning token of "
+            f"each window: {p.get('beginning_token', 'not recorded')}",
+        ),
         *_rounding(result),
         (
             "made",

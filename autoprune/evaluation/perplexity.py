@@ -18,7 +18,8 @@ class Evaluation:
     Args:
         nll: Mean negative log-likelihood of each window, nats per token; infinite where the
             model's output is not a number.
-        tokens: Tokens scored, every one but the first of each window.
+        tokens: Tokens scored, every one but the first of each window, which is the beginning token
+            where the tokenizer puts one.
         perplexity: ``exp`` of the token-weighted mean of ``nll``; infinite on overflow.
         seconds: Wall-clock time.
     """

@@ -35,6 +35,7 @@ class Split(Part):
         tokens: Tokens used from it.
         digest: SHA-256 of the text.
         uses: How often it was read to judge something; of the sealed part, by whatever run so far.
+        windows: Windows used from it; 0 where a record does not say.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Split(Part):
     tokens: int
     digest: str
     uses: int | None = None
+    windows: int = 0
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,8 @@ class RunReport(Part):
             of one allocation (Spearman).
         layer_pairs: Over how many masks.
         checks: What was measured again to detect drift.
+        beginning_token: What stands before every window, ``none`` for nothing; empty where a record
+            does not say.
         schema_version: Of this format.
     """
 
@@ -283,6 +287,7 @@ class RunReport(Part):
     layer_correlation: float | None = None
     layer_pairs: int = 0
     checks: tuple[Check, ...] = ()
+    beginning_token: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -95,10 +95,15 @@ def protocol(report: RunReport) -> str:
     spec = report.spec
     if "seqlen" not in spec:
         return ""
+    used = {split.name: split.windows for split in report.splits}
+    sealed = used.get("sealed") or spec["sealed_windows"]
+    first = report.beginning_token
+    begins = f"beginning token of each window: {first}, " if first else ""
     return (
         f"Protocol: perplexity with the tokenizer of {short_model(report.model)} on "
-        f"{spec['selection_windows']} selection and {spec['sealed_windows']} sealed windows of "
+        f"{spec['selection_windows']} selection and {sealed} sealed windows of "
         f"{spec['seqlen']} tokens of {plain(report.corpus, 60)}, joined and cut without overlap, "
+        f"{begins}"
         f"weights and loss in float32; statistics from {spec['calibration_windows']} calibration "
         f"windows, seed {spec['seed']}. What was stopped has fewer windows."
     )

@@ -184,7 +184,7 @@ class SearchSpec(_Frozen):
     seqlen: int = Field(default=512, ge=8, description="tokens in a window")
     rung_windows: int = Field(default=4, ge=2, description="selection windows of the first rung")
     selection_windows: int = Field(default=12, ge=2, description="windows that decide the ranking")
-    sealed_windows: int = Field(default=20, ge=1, description="windows read once, at the end")
+    sealed_windows: int = Field(default=100, ge=1, description="windows read once, at the end")
 
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(

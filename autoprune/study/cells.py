@@ -10,7 +10,7 @@ from autoprune.digest import digest_json
 from autoprune.study.schemes import DENSE, Scheme, parse_scheme
 
 # Raised when a change of the code changes what a cell means.
-CELL_VERSION = 1
+CELL_VERSION = 2
 
 Policy = Literal["generic", "aligned", "self-generated"]
 POLICIES: tuple[Policy, ...] = ("generic", "aligned", "self-generated")

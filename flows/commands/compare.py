@@ -84,7 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="a text (`autoprune ls corpora`) or a .txt, .jsonl, .parquet file; split in three",
+        help="a text (`autoprune ls corpora`), hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl, "
+        ".parquet file; split in three",
     )
     how.add_argument(
         "--samples", type=positive_number, default=16, help="calibration windows (default 16)"
@@ -96,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--selection-windows", type=positive_number, default=8, help="selection windows (default 8)"
     )
     how.add_argument(
-        "--windows", type=positive_number, default=20, help="sealed windows (default 20)"
+        "--windows", type=positive_number, default=100, help="sealed windows (default 100)"
     )
     how.add_argument(
         "--dtype",

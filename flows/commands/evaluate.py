@@ -68,8 +68,8 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF[,REF]",
         default="wikipedia-sample",
-        help="texts (`autoprune ls corpora`: wikitext2, c4-validation, ptb are for figures) or "
-        ".txt, .jsonl, .parquet files",
+        help="texts (`autoprune ls corpora`: wikitext2, c4-validation, ptb are for figures), "
+        "hf:ORG/NAME:SPLIT#COLUMN, .txt, .jsonl, .parquet files",
     )
     text.add_argument(
         "--part",
@@ -77,7 +77,7 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="whole text (default) or one of its three parts; looks at sealed text are counted",
     )
-    text.add_argument("--windows", type=positive_number, default=20, help="windows (default 20)")
+    text.add_argument("--windows", type=positive_number, default=100, help="windows (default 100)")
     text.add_argument(
         "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
     )

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="REF",
         default="wikipedia-sample",
-        help="a text (`autoprune ls corpora`) or a .txt, .jsonl, .parquet file",
+        help="a text (`autoprune ls corpora`), hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl, "
+        ".parquet file",
     )
     parser.add_argument(
         "--part",
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="sealed",
         help="part of the text (default sealed, which no search chooses by)",
     )
-    parser.add_argument("--windows", type=positive_number, default=20, help="windows (default 20)")
+    parser.add_argument(
+        "--windows", type=positive_number, default=100, help="windows (default 100)"
+    )
     # Not given is not 0: then the split is that of the search that made the challenger.
     parser.set_defaults(seed=None)
     parser.add_argument(

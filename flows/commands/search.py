@@ -27,7 +27,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """What is pruned, how much, and on what text."""
     group = parser.add_argument_group("what")
     group.add_argument("--model", metavar="REF", help="model (default: the demo's)")
-    group.add_argument("--corpus", metavar="REF", help="text (default: wikipedia-sample)")
+    group.add_argument(
+        "--corpus",
+        metavar="REF",
+        help="text: a name, hf:ORG/NAME:SPLIT#COLUMN or a file (default: wikipedia-sample)",
+    )
     group.add_argument(
         "--sparsity",
         type=share,
@@ -48,7 +52,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--windows", type=positive_number, help="windows that decide the ranking (default 12)"
     )
     group.add_argument(
-        "--sealed-windows", type=positive_number, help="windows read once at the end (default 20)"
+        "--sealed-windows", type=positive_number, help="windows read once at the end (default 100)"
     )
     group.add_argument(
         "--fitness",

@@ -115,7 +115,9 @@ class SearchParams(Params):
     )
     windows: int = Field(default=12, ge=2, description="Selection windows that decide the ranking")
     sealed_windows: int = Field(
-        default=20, ge=1, description="Sealed windows, read once at the end"
+        default=100,
+        ge=1,
+        description="Sealed windows, read once at the end; all there are where the text has fewer",
     )
     slots: int = Field(default=4, ge=1, le=64, description="Candidates per generation")
     solver: str = Field(

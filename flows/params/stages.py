@@ -38,7 +38,9 @@ class PromoteParams(Params):
     part: Literal["sealed", "selection", "whole"] = Field(
         default="sealed", description="Part of the text; sealed: the one that no search chooses by"
     )
-    windows: int = Field(default=20, ge=2, description="Windows, the same for both")
+    windows: int = Field(
+        default=100, ge=2, description="Windows, the same for both; all where the text has fewer"
+    )
     seqlen: Seqlen = 512
     accept_tie: bool = Field(
         default=False, description="Also promote when the interval of the difference contains zero"
@@ -76,9 +78,9 @@ class NightlyParams(Params):
         description="The search; without a name of the run each night is a new one",
     )
     evaluate_windows: int = Field(
-        default=20,
+        default=100,
         ge=1,
-        description="Windows, from the start of the text, of the winner's reported perplexity",
+        description="Windows, spread over the text, of the winner's reported perplexity",
     )
     promote: PromoteParams = Field(
         default=PromoteParams(),

@@ -184,8 +184,9 @@ def test_text_shows_figure_protocol_and_comparison(
     assert main([*words, "--corpus", str(text_file), "--windows", "3", "--seqlen", "48"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("perplexity") and "over 3 pairs" in shown
-    assert "windows 3" in shown and "seqlen 48" in shown and "dtype float32" in shown
-    assert "tokenizer" in shown and "seed 0" in shown
+    joined = " ".join(shown.split())
+    assert "windows 3" in joined and "seqlen 48" in joined and "dtype float32" in joined
+    assert "tokenizer" in joined and "seed 0" in joined and "beginning_token none" in joined
     lines = [line for line in shown.splitlines() if not line.startswith(("saved", "next", "note"))]
     assert max(map(len, lines)) <= 100
 

@@ -93,10 +93,16 @@ def pruned(folder: Path, text: Path, **changes: Any) -> dict[str, Any]:
 def test_perplexity_is_the_straight_line_one(
     tiny_folder: Path, text_file: Path, home: Path
 ) -> None:
-    params = EvaluateParams(model=str(tiny_folder), corpus=str(text_file), windows=5, seqlen=SEQLEN)
-    found = evaluate.fn(params)
-    assert found["perplexity"] == pytest.approx(straight_perplexity(tiny_folder, text_file, 5))
-    assert found["tokens"] == 5 * (SEQLEN - 1)
+    # All windows: fewer are spread over the text.
+    asked = {"corpus": str(text_file), "windows": 10_000, "seqlen": SEQLEN}
+    found = evaluate.fn(EvaluateParams(model=str(tiny_folder), **asked))
+    count = found["windows"]
+    assert count == len(text_file.read_bytes()) // SEQLEN
+    assert found["perplexity"] == pytest.approx(straight_perplexity(tiny_folder, text_file, count))
+    assert found["tokens"] == count * (SEQLEN - 1)
+    assert any(
+        f"{count} windows of {SEQLEN} tokens and 10000 are asked" in n for n in found["notes"]
+    )
 
 
 def test_wanda_masks_are_the_straight_line_ones(

@@ -68,7 +68,7 @@ class Cleaned:
         """What is left of the corpus whose documents were checked."""
         if not self.dropped:
             return corpus
-        return corpus.keeping(corpus.documents[index] for index in self.kept)
+        return corpus.subset(self.kept)
 
 
 def clean(

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from autoprune.calibration.beginning import beginning_ids
 from autoprune.calibration.corpora import Corpus, load_corpus
 from autoprune.calibration.splits import split
-from autoprune.calibration.windows import token_windows
+from autoprune.calibration.windows import fewer_than_asked, token_windows
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.intervals import bootstrap_mean
@@ -24,7 +25,8 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.progress import Report, silent
 
-VERSION = 1
+# 2: the beginning token stands before every window, which are spread over all documents.
+VERSION = 2
 _ALL_WINDOWS = 1 << 40
 
 
@@ -53,7 +55,9 @@ class LanguageSuite:
     """Loss on running text, by the standard protocol.
 
     Documents are joined as their corpus says and tokenised once; windows do not overlap, the tail
-    is dropped, every token but the first of a window is scored, the loss is computed in float32.
+    is dropped, each begins with what the tokenizer puts before a text, every token but the first
+    of a window is scored, the loss is computed in float32. Windows are spread over all documents;
+    of a whole text that papers report figures on they are the first ones, as in papers.
 
     Args:
         corpora: Corpora by name or path.
@@ -131,12 +135,14 @@ class LanguageSuite:
         return _told_apart(prepared), lacking
 
     def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
-        corpus = load_corpus(ref, cache=around.cache).measures()
+        corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
         whole, drawn = corpus.digest, {}
         if self.part != "all":
             splits = split(corpus, self.seed)
             corpus = getattr(splits, self.part)
             drawn = {"part": self.part, "seed": self.seed, "digest": splits.digest}
+        elif not corpus.test:
+            corpus = corpus.spread_by(f"{self.seed} whole")
         if self.part in ("all", "sealed"):
             around.look(corpus.digest, whole)
         found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
@@ -165,12 +171,14 @@ class LanguageSuite:
         mean, interval = bootstrap_mean(result.nll, seed=self.seed)
         protocol = _data_protocol(corpus, windows)
         bytes_per_token = _bytes_per_token(loaded.tokenizer, windows)
-        begin = loaded.tokenizer.bos_token_id
         details = {
             "tokens": result.tokens, "seconds": result.seconds, "nats_per_token": _finite(mean),
             "bytes_per_token": bytes_per_token, "item_unit": "nats per token",
-            "starts_with_beginning_token": begin is not None and int(windows[0, 0]) == begin,
+            "starts_with_beginning_token": bool(beginning_ids(loaded.tokenizer)),
             "overlap": text.cleaned.report, "text": text.digest, "split": text.split,
+            "fewer_windows": fewer_than_asked(
+                f"the text {corpus.name}", len(windows), self.windows or 1, self.seqlen
+            ),
         }  # fmt: skip
         bits = 1 / (math.log(2) * bytes_per_token)
         exponentials = (_exp(interval[0]), _exp(interval[1])) if interval else None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import autoprune
+from autoprune.calibration.beginning import beginning_rule
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
 
@@ -24,9 +25,10 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 
 def model_protocol(loaded: LoadedModel) -> dict[str, Any]:
-    """The model's part of a protocol: tokenizer and type of the weights."""
+    """The model's part of a protocol: tokenizer, beginning of each window, type of the weights."""
     return {
         "tokenizer": tokenizer_digest(loaded.tokenizer),
+        "beginning_token": beginning_rule(loaded.tokenizer),
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
     }
 

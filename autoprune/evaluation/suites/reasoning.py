@@ -16,7 +16,8 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 
-VERSION = 1
+# 2: a prompt never begins twice.
+VERSION = 2
 _MARKER = "Answer:"
 _STOP = ("\n\n", "\nQuestion:")
 _SAMPLES = 5

@@ -1,0 +1,84 @@
+"""Windows spread over all documents of a text, and over beginning, middle and end of each.
+
+The leads of a few articles are easier, and more alike, than the articles: SmolLM2-135M has a
+perplexity of 13 on ten leads and of 22 on whole articles. The order below is such that the first
+windows of it, however many, are spread as evenly as so many can be.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+
+from autoprune.calibration.corpus import JOINT, Corpus
+
+# Multiples of the golden ratio's fraction divide any number of places most evenly (Weyl, 1916).
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Documents of a spread corpus, whole again, as one text in an order of the draw's own.
+
+    Args:
+        text: The documents, joined.
+        starts: Character at which each begins.
+    """
+
+    text: str
+    starts: tuple[int, ...]
+
+    def document(self, character: int) -> int:
+        """Number of the document in which a character stands."""
+        return bisect_right(self.starts, character) - 1
+
+
+def stream_of(corpus: Corpus, characters: int) -> Stream:
+    """The documents of a spread corpus as one text.
+
+    Args:
+        corpus: With ``places`` and ``spread``.
+        characters: Stop before the document that begins behind so many.
+    """
+    passages: dict[int, list[tuple[int, str]]] = {}
+    for (document, turn), text in zip(corpus.places, corpus.documents, strict=True):
+        passages.setdefault(document, []).append((turn, text))
+    joint = corpus.joint if corpus.ordered else JOINT
+    texts = [joint.join(text for _, text in sorted(passages[key])) for key in sorted(passages)]
+    # Not in place of the corpus's order, but of the draw: another draw has other neighbours too.
+    Random(corpus.spread).shuffle(texts)
+    lengths = [len(text) + len(corpus.joint) for text in texts]
+    starts = [start for start in accumulate([0, *lengths[:-1]]) if start < characters]
+    return Stream(corpus.joint.join(texts[: len(starts)]), tuple(starts))
+
+
+def spread_order(owners: Sequence[int], seed: str) -> list[int]:
+    """The order in which windows are taken.
+
+    One window of every document, then a second one of every document that has one, and so on. The
+    places within a document, and those of neighbouring documents, follow the golden ratio.
+
+    Args:
+        owners: Document of each window, the windows of one document in order.
+        seed: Of the first place.
+
+    Returns:
+        Every window's index once.
+    """
+    documents: dict[int, list[int]] = {}
+    for window, owner in enumerate(owners):
+        documents.setdefault(owner, []).append(window)
+    start = Random(f"{seed} places").random()
+    queues = [_taken(windows, start + n * _GOLDEN) for n, windows in enumerate(documents.values())]
+    turns = max(map(len, queues), default=0)
+    return [queue[turn] for turn in range(turns) for queue in queues if turn < len(queue)]
+
+
+def _taken(windows: Sequence[int], start: float) -> list[int]:
+    places: dict[int, None] = {}
+    step = 0
+    while len(places) < len(windows):
+        places[int((start + step * _GOLDEN) % 1.0 * len(windows))] = None
+        step += 1
+    return [windows[place] for place in places]
