@@ -9,7 +9,8 @@ from flows.params.fields import Dtype
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
-    "lm": ("corpus", "part", "windows", "seqlen"),
+    "lm": ("part", "windows", "seqlen"),
+    "lm or lastword or degenerate": ("corpus",),
     "tasks": ("tasks", "task_folder", "shots"),
     "reasoning": ("generators", "problems"),
     "live": ("live_file", "cutoff"),
@@ -28,8 +29,8 @@ class EvaluateParams(Params):
     suite: str = Field(
         default="lm",
         description=(
-            "Suites: lm, tasks, reasoning, live, cost, separated by commas; further settings as "
-            "name:key=value"
+            "Suites: lm, lastword, degenerate, tasks, reasoning, live, cost, separated by commas; "
+            "further settings as name:key=value"
         ),
     )
     against: str | None = Field(
@@ -39,8 +40,8 @@ class EvaluateParams(Params):
     corpus: str = Field(
         default=DEMO_CORPUS,
         description=(
-            "lm: texts, separated by commas: known names, hf:ORG/NAME:SPLIT#COLUMN, or .txt, "
-            ".jsonl, .parquet files"
+            "lm, lastword, degenerate: texts, separated by commas: known names, "
+            "hf:ORG/NAME:SPLIT#COLUMN, or .txt, .jsonl, .parquet files"
         ),
     )
     part: Literal["all", "calibration", "selection", "sealed"] = Field(
@@ -126,6 +127,8 @@ class EvaluateParams(Params):
                 "seqlen": self.seqlen,
                 "seed": self.seed,
             },
+            "lastword": {"corpora": listed(self.corpus), "seed": self.seed},
+            "degenerate": {"corpora": listed(self.corpus), "seed": self.seed},
             "tasks": {
                 "names": listed(self.tasks),
                 "folder": self.task_folder,

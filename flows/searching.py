@@ -10,6 +10,7 @@ from autoprune.report.data import read_report
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
 from flows import console
 from flows.driving import Driver
 from flows.foreseeing import foreseen, paid
@@ -108,9 +109,9 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
     started = time.monotonic()
     facts = prepare(bench.id, driver.run_id)
     known = files.read_facts()
-    _same_windows(driver.run_id, known, facts)
-    if facts["fewer_windows"]:
-        console.screen().event(facts["fewer_windows"])
+    require_same_windows(driver.run_id, known, facts)
+    for line in about_windows(driver.search.spec, facts):
+        console.screen().event(line)
     if "dense_perplexity" not in known:
         dense = measure_dense(bench.id, SELECTION)
         seen = estimate(driver.search.spec, dense["seconds"] / len(dense["nll"]))
@@ -125,7 +126,25 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
     return files.add_facts(**facts, designer=draft.label)
 
 
-def _same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
+def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
+    """What to know of the sealed windows before they are measured on; often nothing.
+
+    Args:
+        spec: The search.
+        facts: What :func:`tasks.measure.prepare` found.
+    """
+    usual = SearchSpec.model_fields["sealed_windows"].default
+    if facts["fewer_windows"]:
+        return [facts["fewer_windows"]]
+    if spec.sealed_windows < usual:
+        return [
+            f"sealed figures are of {spec.sealed_windows} windows, where {usual} are usual: their "
+            "intervals are wide; --sealed-windows sets the number"
+        ]
+    return []
+
+
+def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, Any]) -> None:
     """Refuse to go on with figures on windows that this version would not cut."""
     cut = [(found.get("windows_version"), found.get("beginning_token")) for found in (known, facts)]
     if "parts" in known and cut[0] != cut[1]:

@@ -47,6 +47,36 @@ def greedy_replies(
     return replies
 
 
+@torch.inference_mode()
+def greedy_continuations(
+    loaded: LoadedModel,
+    prompts: Tensor,
+    *,
+    new_tokens: int,
+    batch: int = 8,
+    report: Report = silent,
+) -> Tensor:
+    """Continue windows by the most probable token; a text does not end before ``new_tokens``.
+
+    Args:
+        loaded: The model.
+        prompts: Token ids, ``[n, s]``, as :func:`autoprune.calibration.windows.token_windows` cuts
+            them.
+        new_tokens: Tokens of every continuation.
+        batch: Prompts computed together.
+        report: Progress, one step per batch.
+
+    Returns:
+        Token ids, int64 ``[n, new_tokens]``.
+    """
+    found = []
+    for part in torch.split(prompts, batch):
+        new = _greedy(loaded, part, torch.ones_like(part), new_tokens, least=new_tokens)
+        found.append(new.cpu())
+        report(Progress("generation", sum(map(len, found)), len(prompts)))
+    return torch.cat(found)
+
+
 def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
     """Token ids of the prompts, if the longest and its reply fit the model.
 
@@ -68,26 +98,45 @@ def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -
 def _reply_batch(
     loaded: LoadedModel, ids: list[list[int]], new_tokens: int, stop: Sequence[str]
 ) -> list[str]:
-    tokenizer, device = loaded.tokenizer, loaded.model.device
-    end = tokenizer.eos_token_id
-    pad = next((token for token in (tokenizer.pad_token_id, end) if token is not None), 0)
-    width = max(map(len, ids))
-    rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device)
+    tokenizer, width = loaded.tokenizer, max(map(len, ids))
+    pad = _padding(tokenizer)
+    rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
+    output = _greedy(loaded, rows, mask, new_tokens, _StopAt(tokenizer, width, stop))
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in output]
+    return [_cut(text, stop) for text in texts]
+
+
+def _greedy(
+    loaded: LoadedModel,
+    rows: Tensor,
+    mask: Tensor,
+    new_tokens: int,
+    *criteria: StoppingCriteria,
+    least: int | None = None,
+) -> Tensor:
+    """New tokens of a batch, int64 [rows, at most new_tokens]."""
+    device = loaded.model.device
     output = loaded.model.generate(
-        input_ids=rows,
-        attention_mask=mask,
+        input_ids=rows.to(device),
+        attention_mask=mask.to(device),
         generation_config=GenerationConfig(
             max_new_tokens=new_tokens,
+            min_new_tokens=least,
             do_sample=False,
-            pad_token_id=pad,
-            eos_token_id=end,
+            pad_token_id=_padding(loaded.tokenizer),
+            eos_token_id=loaded.tokenizer.eos_token_id,
             use_cache=True,
         ),
-        stopping_criteria=StoppingCriteriaList([_StopAt(tokenizer, width, stop)]),
+        stopping_criteria=StoppingCriteriaList(list(criteria)),
     )
-    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in output[:, width:]]
-    return [_cut(text, stop) for text in texts]
+    new: Tensor = output[:, rows.shape[1] :]
+    return new
+
+
+def _padding(tokenizer: Any) -> int:
+    known = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((token for token in known if token is not None), 0)
 
 
 class _StopAt(StoppingCriteria):  # type: ignore[misc]

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _text_options(parser: argparse.ArgumentParser) -> None:
-    text = parser.add_argument_group("suite lm")
+    text = parser.add_argument_group("suite lm (--corpus: lastword and degenerate too)")
     text.add_argument(
         "--corpus",
         metavar="REF[,REF]",

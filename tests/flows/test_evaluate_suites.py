@@ -373,3 +373,18 @@ def test_weights_in_bfloat16_are_another_protocol(evaluate: Callable[..., Record
     assert [row["protocol"]["dtype"] for row in rows] == ["float32", "bfloat16"]
     assert rows[0]["value"] != rows[1]["value"]
     assert torch.tensor(rows[0]["value"]).isclose(torch.tensor(rows[1]["value"]), rtol=0.05)
+
+
+def test_last_words_and_loops_through_the_command(
+    evaluate: Callable[..., Record], tmp_path: Path
+) -> None:
+    filler = " ".join(f"word{letter}" for letter in "abcdefghijklmnopqrst" * 3)
+    path = tmp_path / "stories.txt"
+    story = "The fox of story {} " + filler + " ok. Then came a red fox."
+    path.write_text("\n\n".join(story.format(n) for n in range(20)))
+    words = ("--suite", "lm,lastword:items=3,degenerate:items=2,prompt=8", "--corpus", str(path))
+    rows = by_name(evaluate(*words))
+    for suite, metric, items in (("lastword", "accuracy", 3), ("degenerate", "degenerate", 2)):
+        row = rows[suite, "stories.txt/sealed", metric]
+        assert len(row["items"]) == items
+        assert row["protocol"]["part"] == row["details"]["split"]["part"] == "sealed"

@@ -3,25 +3,24 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from autoprune.calibration.beginning import beginning_ids
-from autoprune.calibration.corpora import Corpus, load_corpus
-from autoprune.calibration.splits import split
+from autoprune.calibration.corpus import Corpus
 from autoprune.calibration.windows import fewer_than_asked, token_windows
-from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
-from autoprune.evaluation.hygiene import ContaminationError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.intervals import bootstrap_mean
 from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
 from autoprune.evaluation.perplexity import evaluate_windows
-from autoprune.evaluation.suites.cleaning import ALONE, Cleaned, Surroundings, clean
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
+from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.progress import Report, silent
 
@@ -35,18 +34,17 @@ class Prepared:
     """A text ready to be measured on.
 
     Args:
-        corpus: What is left of it.
+        text: The text.
         windows: Token ids ``[windows, seqlen]``.
-        cleaned: What was found and dropped.
-        digest: SHA-256 of the text before anything was dropped.
-        split: Part, seed and digest of the split that the text is a part of; empty for a whole one.
     """
 
-    corpus: Corpus
+    text: Text
     windows: Tensor
-    cleaned: Cleaned
-    digest: str
-    split: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def corpus(self) -> Corpus:
+        """What is left of the text."""
+        return self.text.corpus
 
 
 @SUITES.register("lm")
@@ -70,7 +68,7 @@ class LanguageSuite:
     """
 
     corpora: tuple[str, ...] = ("wikipedia-sample",)
-    part: Literal["all", "calibration", "selection", "sealed"] = "all"
+    part: TextPart = "all"
     windows: int | None = None
     seqlen: int = 512
     batch: int = 4
@@ -120,44 +118,21 @@ class LanguageSuite:
         self, loaded: LoadedModel, around: Surroundings
     ) -> tuple[list[Prepared], dict[str, str]]:
         """The texts to measure on, and by reference why one cannot be had."""
-        prepared: list[Prepared] = []
-        lacking: dict[str, str] = {}
-        for ref in dict.fromkeys(self.corpora):
-            try:
-                prepared.append(self._prepare(loaded, ref, around))
-            except PrerequisiteError as error:
-                lacking[ref] = str(error)
-            except ContaminationError as error:
-                if around.overlap == "refuse":
-                    raise
-                # Nothing is left of this corpus; the others are still measured.
-                lacking[ref] = str(error)
+        prepared, lacking = read_each(
+            self.corpora, around, lambda ref: self._prepare(loaded, ref, around)
+        )
         return _told_apart(prepared), lacking
 
     def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
-        corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
-        whole, drawn = corpus.digest, {}
-        if self.part != "all":
-            splits = split(corpus, self.seed)
-            corpus = getattr(splits, self.part)
-            drawn = {"part": self.part, "seed": self.seed, "digest": splits.digest}
-        elif not corpus.test:
-            corpus = corpus.spread_by(f"{self.seed} whole")
-        if self.part in ("all", "sealed"):
-            around.look(corpus.digest, whole)
-        found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
-        used = found.left(corpus)
+        text = read_text(loaded, ref, self.part, self.seed, around)
         count = self.windows or _ALL_WINDOWS
         try:
-            windows = token_windows(used, loaded.tokenizer, count, self.seqlen, cache=around.cache)
+            windows = token_windows(
+                text.corpus, loaded.tokenizer, count, self.seqlen, cache=around.cache
+            )
         except UsageError as error:
-            if not found.dropped:
-                raise
-            raise ContaminationError(
-                f"{found.dropped} of {len(corpus.documents)} parts of {corpus.name!r} are text the "
-                f"model was calibrated on, and without them {error}"
-            ) from error
-        return Prepared(used, windows, found, corpus.digest, drawn)
+            raise not_enough(text, error) from error
+        return Prepared(text, windows)
 
     def _loss_rows(
         self,
@@ -175,7 +150,7 @@ class LanguageSuite:
             "tokens": result.tokens, "seconds": result.seconds, "nats_per_token": _finite(mean),
             "bytes_per_token": bytes_per_token, "item_unit": "nats per token",
             "starts_with_beginning_token": bool(beginning_ids(loaded.tokenizer)),
-            "overlap": text.cleaned.report, "text": text.digest, "split": text.split,
+            **text.text.details,
             "fewer_windows": fewer_than_asked(
                 f"the text {corpus.name}", len(windows), self.windows or 1, self.seqlen
             ),
@@ -234,15 +209,16 @@ class LanguageSuite:
 
 def _told_apart(texts: list[Prepared]) -> list[Prepared]:
     """Texts of one file name get the start of their digests, so that no row is another's."""
-    names = Counter(text.corpus.name for text in texts)
+    names = Counter(entry.corpus.name for entry in texts)
     return [
-        text
-        if names[text.corpus.name] == 1
-        else replace(
-            text, corpus=replace(text.corpus, name=f"{text.corpus.name} {text.digest[:8]}")
-        )
-        for text in texts
+        entry if names[entry.corpus.name] == 1 else replace(entry, text=_by_digest(entry.text))
+        for entry in texts
     ]
+
+
+def _by_digest(text: Text) -> Text:
+    name = f"{text.corpus.name} {text.digest[:8]}"
+    return replace(text, corpus=replace(text.corpus, name=name))
 
 
 def _data_protocol(corpus: Corpus, windows: Tensor) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+"""Suite ``lastword``: is the last word of a passage the one that the model would write?
+
+LAMBADA's form (arXiv 1606.06031), made from the text at hand: a word that occurred in the passage
+before can be found there, so the share right shows what is left of the use of long context.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autoprune.calibration.beginning import prompt_ids
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.evaluation.finite import NotFiniteError, finite_logits
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.last_words import (
+    CONTEXT_WORDS,
+    LEAST_LETTERS,
+    Passage,
+    last_word_passages,
+)
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report, silent
+
+VERSION = 1
+_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Question:
+    """A passage as tokens: what is read, and what must follow."""
+
+    context: list[int]
+    word: list[int]
+
+
+@SUITES.register("lastword")
+@dataclass(frozen=True)
+class LastWordSuite:
+    """Accuracy on the last word of passages, read greedily.
+
+    A word is right when each of its tokens is the most probable one after the passage and the
+    word's tokens before it, as lm-evaluation-harness counts LAMBADA.
+
+    Args:
+        corpora: Corpora by name or path.
+        part: The whole corpus, or one of its three parts.
+        items: Passages per corpus, spread over all of its documents; all there are where it has
+            fewer.
+        batch: Passages computed together; changes time and memory, not the figure.
+        seed: Seed of the split, of the passages and of the bootstrap.
+    """
+
+    corpora: tuple[str, ...] = ("wikipedia-sample",)
+    part: TextPart = "sealed"
+    items: int = 200
+    batch: int = 8
+    seed: int = 0
+
+    name = "lastword"
+
+    def __post_init__(self) -> None:
+        if not self.corpora or self.items < 1 or self.batch < 1:
+            raise UsageError(
+                f"corpora {self.corpora}, items {self.items}, batch {self.batch} is not possible; "
+                "name a corpus, the others are at least 1"
+            )
+
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """Find all passages; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a corpus is unknown or holds no such passage, or one does not fit the
+                model's positions.
+            ContaminationError: If a corpus was seen and the policy is ``refuse``.
+        """
+        texts, _ = self._texts(loaded, around)
+        limit = getattr(loaded.model.config, "max_position_embeddings", None)
+        for _, passages in texts:
+            asked = (question_of(loaded.tokenizer, passage) for passage in passages)
+            longest = max(len(one.context) + len(one.word) for one in asked)
+            if limit is not None and longest > limit:
+                raise UsageError(
+                    f"the longest passage has {longest} tokens, and the model {limit} positions; "
+                    "take another text or model"
+                )
+
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a corpus is unknown or holds no such passage.
+            ContaminationError: If a corpus was seen and the policy is ``refuse``.
+        """
+        shared = model_protocol(loaded) | {
+            "version": VERSION, "part": self.part, "context_words": CONTEXT_WORDS,
+            "least_letters": LEAST_LETTERS, "seed": self.seed,
+        }  # fmt: skip
+        context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
+        texts, lacking = self._texts(loaded, around)
+        rows = [context.missing(ref, "accuracy", why) for ref, why in lacking.items()]
+        return rows + [self._row(loaded, *entry, context, report) for entry in texts]
+
+    def _texts(
+        self, loaded: LoadedModel, around: Surroundings
+    ) -> tuple[list[tuple[Text, list[Passage]]], dict[str, str]]:
+        def prepared(ref: str) -> tuple[Text, list[Passage]]:
+            text = read_text(loaded, ref, self.part, self.seed, around)
+            found = last_word_passages(text.corpus, self.items)
+            if not found:
+                short = UsageError(
+                    f"the text {text.corpus.name!r} has no passage of {CONTEXT_WORDS} words that "
+                    f"ends in a word of {LEAST_LETTERS} letters which stands in it before; take a "
+                    "longer text"
+                )
+                raise not_enough(text, short) from short
+            return text, found
+
+        return read_each(self.corpora, around, prepared)
+
+    def _row(
+        self,
+        loaded: LoadedModel,
+        text: Text,
+        passages: list[Passage],
+        context: RowContext,
+        report: Report,
+    ) -> Row:
+        name = text.corpus.name
+        protocol = {
+            "corpus": text.corpus.digest,
+            "data": digest_json([[one.context, one.word] for one in passages]),
+        }
+        questions = [question_of(loaded.tokenizer, passage) for passage in passages]
+        right: list[bool] = []
+        try:
+            with finite_logits(loaded.model):
+                for start in range(0, len(questions), self.batch):
+                    right += _right(loaded, questions[start : start + self.batch])
+                    report(Progress(self.name, len(right), len(questions)))
+        except NotFiniteError as error:
+            reason = str(error)
+            return context.missing(name, "accuracy", reason, status="not_finite", protocol=protocol)
+        shown = [
+            {"context": passage.context[-80:], "word": passage.word, "right": is_right}
+            for passage, is_right in zip(passages, right, strict=True)
+        ]
+        details: dict[str, Any] = {**text.details, "samples": shown[:_SAMPLES]}
+        if len(passages) < self.items:
+            details["fewer_windows"] = (
+                f"the text {name} holds {len(passages)} passages and {self.items} are asked for: "
+                "figures are of all of them"
+            )
+        return context.accuracy(name, right, protocol=protocol, details=details)
+
+
+def question_of(tokenizer: Any, passage: Passage) -> Question:
+    """Tokens of a passage and of its last word, with the beginning token where there is one.
+
+    Both are encoded as one text, as a model meets them; the word is what is behind the tokens that
+    the passage has by itself.
+    """
+    context = prompt_ids(tokenizer, passage.context)
+    whole = prompt_ids(tokenizer, f"{passage.context} {passage.word}")
+    pairs = zip(context, whole, strict=False)
+    common = next((n for n, (one, other) in enumerate(pairs) if one != other), len(context))
+    return Question(whole[:common], whole[common:])
+
+
+@torch.inference_mode()
+def _right(loaded: LoadedModel, questions: list[Question]) -> list[bool]:
+    rows = [one.context + one.word for one in questions]
+    width = max(map(len, rows))
+    # What is padded stands behind: no token looks there.
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    device = loaded.model.device
+    logits = loaded.model(
+        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+    ).logits
+    found = []
+    for one, scores in zip(questions, logits, strict=True):
+        start = len(one.context) - 1
+        best = scores[start : start + len(one.word)].argmax(-1).tolist()
+        found.append(best == one.word)
+    return found

@@ -1,0 +1,106 @@
+"""Texts that suites measure on: split, looks at sealed ones counted, cleaned of what was seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from autoprune.calibration.corpora import Corpus, load_corpus
+from autoprune.calibration.splits import split
+from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.evaluation.hygiene import ContaminationError
+from autoprune.evaluation.suites.cleaning import Cleaned, Surroundings, clean
+from autoprune.models.loading import LoadedModel
+
+TextPart = Literal["all", "calibration", "selection", "sealed"]
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to measure on.
+
+    Args:
+        corpus: What is left of it.
+        cleaned: What was found and dropped.
+        digest: SHA-256 of the text before anything was dropped.
+        split: Part, seed and digest of the split that the text is a part of; empty for a whole one.
+    """
+
+    corpus: Corpus
+    cleaned: Cleaned
+    digest: str
+    split: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a row says about its text beside the protocol."""
+        return {"overlap": self.cleaned.report, "text": self.digest, "split": self.split}
+
+
+def read_text(
+    loaded: LoadedModel, ref: str, part: TextPart, seed: int, around: Surroundings
+) -> Text:
+    """A corpus or a part of it; a look at sealed text is noted before it is returned.
+
+    Windows of it are spread over all documents; those of a whole text that papers report figures
+    on are the first ones, as in papers.
+
+    Args:
+        loaded: The model that will be measured.
+        ref: Reference of the corpus.
+        part: The whole corpus, or one of the three parts of :func:`autoprune.calibration.splits`.
+        seed: Of the split and the order of windows.
+        around: Cache, what the model has seen, and what to do about it.
+
+    Raises:
+        UsageError: If there is no such corpus, or the model wrote it.
+        PrerequisiteError: If it cannot be had.
+        ContaminationError: If it was seen and the policy is ``refuse``, or nothing is left.
+    """
+    corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
+    whole, drawn = corpus.digest, {}
+    if part != "all":
+        splits = split(corpus, seed)
+        corpus = getattr(splits, part)
+        drawn = {"part": part, "seed": seed, "digest": splits.digest}
+    elif not corpus.test:
+        corpus = corpus.spread_by(f"{seed} whole")
+    if part in ("all", "sealed"):
+        around.look(corpus.digest, whole)
+    found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
+    return Text(found.left(corpus), found, corpus.digest, drawn)
+
+
+def not_enough(text: Text, error: UsageError) -> UsageError | ContaminationError:
+    """The error where a text is too short: a finding where that is so because text was seen."""
+    if not text.cleaned.dropped:
+        return error
+    checked = text.cleaned.report["checked"]
+    return ContaminationError(
+        f"{text.cleaned.dropped} of {checked} parts of {text.corpus.name!r} are text the model was "
+        f"calibrated on, and without them {error}"
+    )
+
+
+def read_each(
+    refs: Sequence[str], around: Surroundings, read: Callable[[str], Read]
+) -> tuple[list[Read], dict[str, str]]:
+    """What ``read`` makes of each reference, and by reference why one cannot be had.
+
+    Raises:
+        UsageError: What ``read`` refuses.
+        ContaminationError: If a text was seen and the policy is ``refuse``.
+    """
+    found: list[Read] = []
+    lacking: dict[str, str] = {}
+    for ref in dict.fromkeys(refs):
+        try:
+            found.append(read(ref))
+        except PrerequisiteError as error:
+            lacking[ref] = str(error)
+        except ContaminationError as error:
+            if around.overlap == "refuse":
+                raise
+            # Nothing is left of this text; the others are still measured.
+            lacking[ref] = str(error)
+    return found, lacking
