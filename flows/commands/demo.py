@@ -10,7 +10,8 @@ DESCRIPTION = (
     "The main job in at most 8 minutes on 2 cores: SmolLM2-135M is calibrated on the Wikipedia "
     "sample, a designer writes metrics, the sandbox validates them, the best is pruned, measured, "
     "registered and reported, on 8 sealed windows instead of the usual 100. Needs "
-    "Docker and the demo's packages (`make install`), no model hub, no key. Every option of `autoprune search` works here too."
+    "Docker and the demo's packages (`make install`), no model hub, no key. Every "
+    "option of `autoprune search` works here too."
 )
 EXAMPLE = "autoprune demo"
 

@@ -268,7 +268,10 @@ def test_the_command_prints_the_table_and_writes_every_form(
         (["--methods", "wanda", "--preset", "paper"], "not both"),
         (["--allocations", "ramp"], "needs --metrics"),
         (["--methods", "wanda", "--tune", "99"], "less than or equal to 6"),
-        (["--methods", "wanda", "--windows", "4000"], "lower --windows or --seqlen"),
+        (
+            ["--methods", "wanda", "--selection-windows", "4000"],
+            "lower --selection-windows or --seq",
+        ),
         (["--methods", "wanda", "--samples", "9000"], "lower --samples or --seqlen"),
         (["--methods", "wanda", "--samples", "229", "--seeds", "3"], "3 draws would be the same"),
         (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),

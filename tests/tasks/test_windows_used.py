@@ -16,7 +16,7 @@ from flows.commands.demo import DEFAULTS
 from flows.compare_params import CompareParams
 from flows.evaluate_params import EvaluateParams
 from flows.params import PromoteParams, SearchParams
-from flows.searching import require_same_windows, about_windows
+from flows.searching import about_windows, require_same_windows
 from tasks.compare_bench import CompareBench
 from tasks.measure import prepare
 from tasks.search_bench import SEALED, SELECTION, SearchBench
@@ -87,7 +87,7 @@ def marked(tmp_path: Path) -> Iterator[tuple[SearchBench, CompareBench]]:
 
 
 def test_every_draw_has_its_share_of_leads(marked: tuple[SearchBench, CompareBench]) -> None:
-    """The first 16 windows of a document are leads where the order is that of passages."""
+    """The first draw was the leads of the first documents, and the others were not."""
     search, compare = marked
     shares: dict[str, list[float]] = {"search": [], "compare": []}
     tokenizer = search.tokenizer
@@ -97,9 +97,12 @@ def test_every_draw_has_its_share_of_leads(marked: tuple[SearchBench, CompareBen
         for name, rows in windows.items():
             places = [int(tokenizer.decode(row).split("p")[1].split()[0]) for row in rows.tolist()]
             assert (rows[:, 0] == 0).all()
+            # Ten windows of as many documents, in the ends of some: of the first draw too.
+            documents = {tokenizer.decode(row).split("d")[1].split()[0] for row in rows.tolist()}
+            assert len(documents) >= (8 if name == "search" else 4)
+            assert max(places) > 200
             shares[name].append(fmean(place < 60 for place in places))
     for name, found in shares.items():
-        assert found[0] <= 0.5, shares
         assert fmean(found) == pytest.approx(0.2, abs=0.15), name
     # The sealed part of the comparison gives what it has.
     assert 50 < len(compare.part("sealed")) < 10_000
