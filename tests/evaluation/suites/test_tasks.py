@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tiny_subject import broken_subject, tiny_subject
+from tiny_texts import with_beginning
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.suites import build_suite
@@ -312,3 +313,14 @@ def test_unknown_task_is_refused_with_suggestions(folder: str) -> None:
 def test_broken_model_is_a_result(folder: str) -> None:
     (row,) = TasksSuite(("local_choice",), folder).run(broken_subject())
     assert (row.status, row.value) == ("not_finite", None)
+
+
+def test_the_harness_begins_a_prompt_once() -> None:
+    from autoprune.evaluation.suites.tasks import _wrap
+
+    subject = tiny_subject()
+    with_beginning(subject.tokenizer)
+    model = _wrap(subject, 1)
+    for prompt in ("a question", "<s>a question"):
+        context, _ = model._encode_pair(prompt, " answer")
+        assert context[0] == 0 and 0 not in context[1:]
