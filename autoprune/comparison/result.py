@@ -56,7 +56,7 @@ class Comparison:
     @property
     def columns(self) -> list[str]:
         """Figures of suites, in the order measured."""
-        found = (*self.dense_measures, *(entry for row in self.rows for entry in row.measures))
+        found = (*(entry for row in self.rows for entry in row.measures), *self.dense_measures)
         return list(dict.fromkeys(entry.column for entry in found))
 
     def detectable(self, target: str, baseline: str) -> tuple[float, float, float] | None:

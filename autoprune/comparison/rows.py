@@ -115,7 +115,7 @@ def make_rows(
     """
     found: dict[tuple[str, str], list[Against]] = {}
     beside: dict[tuple[str, str], list[Measure]] = {}
-    columns = columns_of([dense, *(record for entry in measured for record in entry.records)])
+    columns = columns_of([*(record for entry in measured for record in entry.records), dense])
     for label in dict.fromkeys(entry.target["label"] for entry in measured):
         here = [entry for entry in measured if entry.target["label"] == label]
         for name in baselines:
