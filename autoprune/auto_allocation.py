@@ -13,7 +13,7 @@ from autoprune.metrics.metric import Metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import DenseWeights, PruningPlan, metric_scores
-from autoprune.solvers import Plain, Solver, Walk
+from autoprune.repair import Repair
 from autoprune.walking import prune_from_scores
 
 
@@ -62,8 +62,8 @@ def choose_allocation(
     dense = DenseWeights(layers)
     done = 0
 
-    def loss(text: str, solver: Solver, told: Report = silent) -> float:
-        candidate = replace(plan, allocation=build_allocator(text), solver=solver)
+    def loss(text: str, repair: Repair, told: Report = silent) -> float:
+        candidate = replace(plan, allocation=build_allocator(text), repair=repair)
         with dense:
             prune_from_scores(
                 model,
@@ -80,15 +80,13 @@ def choose_allocation(
 
     def bare(text: str) -> float:
         nonlocal done
-        found = loss(text, Plain())
+        found = loss(text, Repair())
         done += 1
         report(Progress("allocations", done, len(texts)))
         return found
 
-    if calibration is None or isinstance(plan.solver, Plain):
+    if calibration is None or not plan.repair.acts:
         return choose_allocator(texts, bare)
     # One block's statistics at a time, as in the pruning that is chosen for.
-    repair = plan.solver
-    if repair.needs and not isinstance(repair, Walk):
-        repair = Walk(repair)
+    repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
     return choose_allocator(texts, bare, lambda text: loss(text, repair, report))

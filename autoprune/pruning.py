@@ -28,7 +28,7 @@ from autoprune.metrics.metric import Metric, layer_scores
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.recipe import Group, Recipe
-from autoprune.solvers import Plain, Solver, Walk, build_solver
+from autoprune.repair import Repair
 
 Score = Callable[[PrunableLinear], Tensor]
 
@@ -42,7 +42,7 @@ class PruningPlan:
         group: Weights that compete with each other.
         pattern: N:M pattern; None is unstructured.
         allocation: Layer budgets.
-        solver: Repair of the weights that stay.
+        repair: Of the weights that stay.
         seed: Seed of random controls.
         saved: Type that the weights will be saved in, for the promise that no row is worse than
             zeroed plainly; None is the type that they have in memory.
@@ -54,7 +54,7 @@ class PruningPlan:
     group: Group = "row"
     pattern: NM | None = None
     allocation: Allocator = field(default_factory=Uniform)
-    solver: Solver = field(default_factory=Plain)
+    repair: Repair = field(default_factory=Repair)
     seed: int = 0
     saved: torch.dtype | None = None
     precision: Literal["auto", "float32"] = "auto"
@@ -98,7 +98,7 @@ class PruningPlan:
             group,
             nm,
             build_allocator(allocation),
-            build_solver(solver),
+            Repair.parse(solver),
             seed,
             precision=precision,
         )
@@ -125,7 +125,7 @@ class PruningPlan:
     @property
     def needs(self) -> frozenset[str]:
         """Statistics of the dense model that allocation and repair read; a walk has its own."""
-        own = frozenset[str]() if isinstance(self.solver, Walk) else self.solver.needs
+        own = frozenset[str]() if self.repair.walks else self.repair.needs
         return self.allocation.needs | own
 
 
@@ -306,9 +306,9 @@ def prune_one_shot(
         UsageError: If a part of the plan or a score makes no sense, or the repair walks, for which
             the model must run; the weights are untouched unless repair had begun.
     """
-    if isinstance(plan.solver, Walk):
+    if plan.repair.walks:
         raise UsageError(
-            f"repair {plan.solver.text!r} has to run the model, which is not at hand here; call "
+            f"repair {plan.repair.text!r} has to run the model, which is not at hand here; call "
             "autoprune.walking.prune_from_scores, or leave out walk:"
         )
     start = time.perf_counter()
@@ -317,10 +317,10 @@ def prune_one_shot(
     masks = masks_from_scores(score, layers, quotas, plan, report=report)
     notes: list[str] = list(statistics.notes) if statistics is not None else []
     for done, layer in enumerate(layers, 1):
-        stats = statistics.of(layer.name) if statistics is not None and plan.solver.needs else {}
+        stats = statistics.of(layer.name) if statistics is not None and plan.repair.needs else {}
         masks[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
         notes.extend(said)
-        if plan.solver.needs:
+        if plan.repair.needs:
             report(Progress("repair", done, len(layers)))
     return PruneOutcome.of_masks(masks, time.perf_counter() - start, notes)
 
@@ -333,13 +333,13 @@ def repair_layer(
 
     Mask and statistics may lie on another device than the layer; the final mask is on the CPU.
     """
-    if isinstance(plan.solver, Plain):
+    if not plan.repair.layer:
         layer.zero(keep)
         return keep.cpu(), []
     weight = layer.read()
-    near = beside(weight, stats, plan.solver.needs)
+    near = beside(weight, stats, plan.repair.needs)
     keep = keep.to(weight.device)
-    result = plan.solver.repair(weight, keep, near, plan.pattern, plan.saved)
+    result = plan.repair.repair(weight, keep, near, plan.pattern, plan.saved)
     layer.write(result.weight)
     return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]
 

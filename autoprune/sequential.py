@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from autoprune.pruning import (
     masks_from_scores,
     repair_layer,
 )
-from autoprune.solvers import Walk
 from autoprune.tuning import BlockGoals, tune_block, windows_per_batch
 
 
@@ -66,9 +65,10 @@ def prune_sequential(
     layers = prunable_linears(model)
     statistics = _dense_statistics(model, windows, metric, plan, statistics, batch_tokens)
     quotas = layer_budgets(plan, ModelContext(layers, statistics, plan.seed))
-    batch = windows_per_batch(windows, batch_tokens, plan.solver)
+    batch = windows_per_batch(windows, batch_tokens, plan.repair.block)
     stream = BlockStream(model, windows, batch=batch)
-    tuning = BlockGoals.of_solver(stream, plan.solver)
+    how = plan.repair.block
+    tuning = BlockGoals(stream, how) if how is not None else None
     pruner = BlockPruner(stream, metric, plan, quotas, statistics, true_sequential, tuning)
     masks: dict[str, Tensor] = {}
     notes = same_as_sequential(plan)
@@ -83,12 +83,12 @@ def prune_sequential(
 
 def same_as_sequential(plan: PruningPlan) -> list[str]:
     """A note where the repair asks for the walk that sequential pruning makes anyway."""
-    solver = plan.solver
-    if not isinstance(solver, Walk) or solver.tuning is not None:
+    repair = plan.repair
+    if not repair.walks or repair.block is not None:
         return []
     return [
-        f"repair {solver.text!r} was done as {solver.inner.text!r}: sequential pruning walks the "
-        "blocks, scores and repair"
+        f"repair {repair.text!r} was done as {replace(repair, order='at once').text!r}: "
+        "sequential pruning walks the blocks, scores and repair"
     ]
 
 
@@ -145,7 +145,7 @@ class BlockPruner:
         """
         masks: dict[str, Tensor] = {}
         notes: list[str] = []
-        needs = (self.metric.needs | self.plan.solver.needs) - {GRADIENT}
+        needs = (self.metric.needs | self.plan.repair.needs) - {GRADIENT}
         seen: Mapping[str, Mapping[str, Tensor]] = {layer.name: {} for layer in members}
         steps: Sequence[Sequence[PrunableLinear]] = [members]
         recorder: BlockRecorder | None = None

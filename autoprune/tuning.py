@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
-from autoprune.solvers import Ebft, Solver, Walk
+from autoprune.repair import BlockTuning
 
 # What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
 Precision = Literal["auto", "float32"]
@@ -20,21 +20,16 @@ BETAS = (0.9, 0.95)
 WITNESSES = 8
 
 
-def tuning_of(solver: Solver) -> Ebft | None:
-    """What a repair does to a block as a whole, if anything."""
-    return solver.tuning if isinstance(solver, Walk) else None
-
-
-def windows_per_batch(windows: Tensor, batch_tokens: int, solver: Solver) -> int:
+def windows_per_batch(windows: Tensor, batch_tokens: int, tuning: BlockTuning | None) -> int:
     """Windows of one forward pass of a block: one, where every pass is a step of the tuning."""
-    return 1 if tuning_of(solver) else max(1, batch_tokens // windows.shape[1])
+    return 1 if tuning else max(1, batch_tokens // windows.shape[1])
 
 
 class BlockGoals:
     """What each block should give, block after block.
 
-    A mean, by ``Ebft.anchor``, of what the dense block gives on the inputs of the pruned model and
-    of what it gives on those of the dense one, which are carried along here.
+    A mean, by ``BlockTuning.anchor``, of what the dense block gives on the inputs of the pruned
+    model and of what it gives on those of the dense one, which are carried along here.
 
     Args:
         stream: Hidden states before the first block.
@@ -45,16 +40,10 @@ class BlockGoals:
         arXiv 2004.10568, section 4.3; their mean is ours.
     """
 
-    def __init__(self, stream: BlockStream, how: Ebft) -> None:
+    def __init__(self, stream: BlockStream, how: BlockTuning) -> None:
         self.how = how
         self._stream = stream
         self._dense = list(stream.hidden)
-
-    @classmethod
-    def of_solver(cls, stream: BlockStream, solver: Solver) -> Self | None:
-        """Goals for a repair that tunes blocks, None for another."""
-        how = tuning_of(solver)
-        return cls(stream, how) if how is not None else None
 
     @torch.no_grad()
     def of_next(self) -> list[Tensor]:
@@ -76,7 +65,7 @@ def tune_block(
     members: Sequence[PrunableLinear],
     keep: Mapping[str, Tensor],
     goals: Sequence[Tensor],
-    how: Ebft,
+    how: BlockTuning,
     seed: int = 0,
     precision: Precision = "auto",
 ) -> list[str]:
@@ -154,7 +143,7 @@ def _descend(
     stream: BlockStream,
     parts: Sequence[_Part],
     goals: Sequence[Tensor],
-    how: Ebft,
+    how: BlockTuning,
     seed: int,
     precision: Precision,
 ) -> None:

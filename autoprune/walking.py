@@ -23,7 +23,6 @@ from autoprune.pruning import (
     repair_layer,
 )
 from autoprune.sequential import leave_block, record_block
-from autoprune.solvers import Walk
 from autoprune.tuning import BlockGoals, tune_block, windows_per_batch
 
 
@@ -53,13 +52,13 @@ def prune_from_scores(
     Raises:
         UsageError: If a part of the plan or a score makes no sense.
     """
-    if not isinstance(plan.solver, Walk):
+    if not plan.repair.walks:
         return prune_one_shot(
             layers, score, plan, statistics=statistics, context=context, report=report
         )
     if windows is None:
         raise UsageError(
-            f"the repair {plan.solver.text!r} runs the blocks on calibration text and none is "
+            f"the repair {plan.repair.text!r} runs the blocks on calibration text and none is "
             "given; name a text, or a repair that reads none"
         )
     start = time.perf_counter()
@@ -96,9 +95,10 @@ def repair_walking(
         report: Told after every block.
     """
     start = time.perf_counter()
-    batch = windows_per_batch(windows, batch_tokens, plan.solver)
+    batch = windows_per_batch(windows, batch_tokens, plan.repair.block)
     stream = BlockStream(model, windows, batch=batch)
-    tuning = BlockGoals.of_solver(stream, plan.solver)
+    how = plan.repair.block
+    tuning = BlockGoals(stream, how) if how is not None else None
     kept: dict[str, Tensor] = {}
     notes: list[str] = []
     for index in range(len(stream.blocks)):
@@ -106,8 +106,8 @@ def repair_walking(
         goals = tuning.of_next() if tuning else []
         if members:
             seen: Mapping[str, Mapping[str, Tensor]] = {}
-            if plan.solver.needs:
-                recorder = record_block(stream, members, plan.solver.needs)
+            if plan.repair.needs:
+                recorder = record_block(stream, members, plan.repair.needs)
                 seen = recorder.results()
                 notes.extend(recorder.notes)
             for layer in members:

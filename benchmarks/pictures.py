@@ -19,7 +19,7 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.solvers import build_solver, output_errors
+from autoprune.repair import Repair, output_errors
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -96,7 +96,7 @@ def _repairs(shown: dict[str, PrunableLinear], statistics: Statistics) -> Any:
             weight, stats = layer.read(), statistics.of(layer.name)
             zeros = round(SPARSITY * weight.numel())
             keep = keep_rows(wanda.score(weight, stats), zeros)
-            made = build_solver(text).repair(weight, keep, stats)
+            made = Repair.parse(text).repair(weight, keep, stats)
             error = output_errors(made.weight - weight, stats["gram"]).sum()
             heights.append(float(error / output_errors(weight * ~keep, stats["gram"]).sum()))
         places = [place + (number - 2) * width for place in range(len(shown))]

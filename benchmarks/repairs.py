@@ -23,7 +23,7 @@ from autoprune.pruning import (
     masks_from_scores,
     metric_scores,
 )
-from autoprune.solvers import build_solver, output_errors
+from autoprune.repair import Repair, output_errors
 from benchmarks.table import Goal, publish
 
 SOLVERS = (
@@ -62,7 +62,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     worst: list[Goal] = []
     for text in args.solvers:
-        solver, seconds, notes = build_solver(text), 0.0, 0
+        solver, seconds, notes = Repair.parse(text), 0.0, 0
         ratios: list[float] = []
         with dense:
             for layer in layers:

@@ -17,8 +17,8 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
-from autoprune.solvers.solver import damped
-from autoprune.solvers.subsets import solve_subsets
+from autoprune.repair.layer import damped
+from autoprune.repair.subsets import solve_subsets
 from benchmarks.table import Goal, publish
 
 BATCH_FLOATS = 1 << 18

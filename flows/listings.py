@@ -79,7 +79,7 @@ def _allocators() -> Listing:
 
 
 def _solvers() -> Listing:
-    from autoprune.solvers import SOLVERS
+    from autoprune.repair import SOLVERS
 
     return _choices("solvers", SOLVERS.items(), "autoprune prune --solver NAME")
 

@@ -235,11 +235,11 @@ def _prune(
 ) -> "PruneOutcome":
     """Prune by scores, or by masks that another repair of them left behind; then repair."""
     from autoprune.pruning import PruningPlan, prune_one_shot
-    from autoprune.solvers import Plain
+    from autoprune.repair import NONE, Repair
     from tasks.scoring import score_function
 
     plan = PruningPlan.of_recipe(recipe, sparsity, pattern=bench.spec.pattern, seed=bench.seed)
-    bare = replace(recipe, solver=Plain.NAME)
+    bare = replace(recipe, solver=NONE)
     bare_key = digest_json([bare.to_json(), sparsity, bench.draw])
     masks = memory.masks(bare_key)
     if masks is None:
@@ -247,13 +247,13 @@ def _prune(
         outcome = prune_one_shot(
             bench.layers,
             score_function(bench, recipe.metric, bench.layers),
-            replace(plan, solver=Plain()),
+            replace(plan, repair=Repair()),
             statistics=statistics,
             context=bench.context_for(statistics),
             report=bench.report,
         )
         memory.keep(bare_key, outcome)
-        if isinstance(plan.solver, Plain):
+        if not plan.repair.acts:
             return outcome
         masks = dict(outcome.keep)
         bench.dense.restore()
@@ -266,17 +266,16 @@ def _repair(bench: SearchBench, masks: "dict[str, Tensor]", plan: "PruningPlan")
     """Repair dense layers on given masks."""
     from autoprune.progress import Progress
     from autoprune.pruning import PruneOutcome, repair_layer
-    from autoprune.solvers import Walk
     from autoprune.walking import repair_walking
 
-    if isinstance(plan.solver, Walk):
+    if plan.repair.walks:
         model, tokens = bench.loaded.model, bench.calibration_windows
         return repair_walking(model, tokens, bench.layers, masks, plan, report=bench.report)
     started = time.monotonic()
     statistics = bench.calibrated(plan.needs)
     notes: list[str] = []
     for done, layer in enumerate(bench.layers, 1):
-        stats = statistics.of(layer.name) if plan.solver.needs else {}
+        stats = statistics.of(layer.name) if plan.repair.needs else {}
         masks[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
         notes.extend(said)
         bench.report(Progress("repair", done, len(bench.layers)))

@@ -149,10 +149,10 @@ class SearchBench(Workbench):
     @cached_property
     def _foreseen(self) -> frozenset[str]:
         """What the repairs of this search will read, so that one pass of the model collects all."""
-        from autoprune.solvers import build_solver
+        from autoprune.repair import Repair
 
-        solvers = [build_solver(text) for text in self.spec.choices.solvers]
-        return frozenset[str]().union(*(solver.needs for solver in solvers))
+        repairs = [Repair.parse(text) for text in self.spec.choices.solvers]
+        return frozenset[str]().union(*(repair.needs for repair in repairs))
 
     def distance_to_dense(self, part: str, windows: int, known: int = 0) -> tuple[float, ...]:
         """Mean KL of the model as it is now to the dense one on each window, nats per token.

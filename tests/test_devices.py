@@ -22,15 +22,15 @@ from autoprune.calibration.statistics import ALL, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot, repair_layer
+from autoprune.repair import SOLVERS, LayerRepair, Repair
+from autoprune.repair.alps import Alps
 from autoprune.sequential import prune_sequential
-from autoprune.solvers import SOLVERS, Solver, build_solver
-from autoprune.solvers.alps import Alps
 
 SHAPE = (6, 8)
 REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
 
 
-class Halve(Solver):
+class Halve(LayerRepair):
     """A repair that reads no statistics and no value, as fake tensors have none."""
 
     NAME = "halve"
@@ -80,7 +80,9 @@ def test_masks_in_main_memory_are_repaired_on_an_accelerator(solver: str) -> Non
     layer = matrix("cuda")
     assert layer.read().device.type == "cuda"
     keep = torch.ones(SHAPE, dtype=torch.bool)
-    plan = PruningPlan.build(0.5) if solver == "none" else PruningPlan(0.5, solver=Halve())
+    plan = (
+        PruningPlan.build(0.5) if solver == "none" else PruningPlan(0.5, repair=Repair((Halve(),)))
+    )
     final, notes = repair_layer(layer, keep, {}, plan)
     assert final.device.type == "cpu" and notes == []
 
@@ -169,7 +171,7 @@ def test_sequential_pruning_runs_on_a_gpu() -> None:
 def test_masks_that_were_kept_in_main_memory_are_repaired_on_a_gpu() -> None:
     model = tiny_model("llama").to("cuda")
     layer = prunable_linears(model)[0]
-    needs = build_solver("mrp").needs
+    needs = Repair.parse("mrp").needs
     stats = collect_statistics(model, random_windows(6, 24), needs=needs).of(layer.name)
     keep = torch.rand(layer.shape) < 0.5
     final, _ = repair_layer(layer, keep, stats, PruningPlan.build(0.5, solver="mrp"))

@@ -13,8 +13,8 @@ from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
 from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.repair import Repair
 from autoprune.sequential import prune_sequential, record_block
-from autoprune.solvers import build_solver
 
 
 def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def prune_by_hand(
         keep = torch.ones(layer.shape, dtype=torch.bool)
         keep.scatter_(1, order[:, : round(share * layer.shape[1])], False)
         gram = x.t() @ x / len(x)
-        layer.write(build_solver(solver).repair(weight, keep, {"gram": gram}).weight)
+        layer.write(Repair.parse(solver).repair(weight, keep, {"gram": gram}).weight)
         masks[layer.name] = keep
     return masks
 

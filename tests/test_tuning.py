@@ -19,8 +19,8 @@ from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
+from autoprune.repair import BlockTuning, Repair
 from autoprune.sequential import prune_sequential
-from autoprune.solvers import Ebft, Plain, Walk, build_solver
 from autoprune.tuning import BlockGoals, Precision, _error, _Part, tune_block
 from autoprune.walking import prune_from_scores
 
@@ -61,7 +61,7 @@ def test_the_error_falls_and_pruned_weights_stay_zero(dtype: torch.dtype) -> Non
         for name, value in stream.model.state_dict().items()
         if name not in {m.parameter for m in members}
     }
-    assert tune_block(stream, members, keep, goals, Ebft(epochs=20)) == []
+    assert tune_block(stream, members, keep, goals, BlockTuning(epochs=20)) == []
     assert error(stream, goals) < 0.9 * before
     for member in members:
         assert torch.equal(member.read() != 0, keep[member.name])
@@ -75,7 +75,7 @@ def test_a_tuning_that_brings_nothing_leaves_every_bit_and_says_so() -> None:
     stream, members, keep, goals = pruned_block(random_windows(4, 24))
     copies = [member.read().clone() for member in members]
     # Steps as large as the weights themselves only throw the block about.
-    notes = tune_block(stream, members, keep, goals, Ebft(epochs=1, rate=0.99))
+    notes = tune_block(stream, members, keep, goals, BlockTuning(epochs=1, rate=0.99))
     assert notes == ["block 0: tuning did not lower its error; left as it was"]
     for member, copy in zip(members, copies, strict=True):
         assert torch.equal(member.read(), copy)
@@ -89,7 +89,7 @@ def test_float32_comes_out_the_same_whatever_the_processor_has(
         monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda has=has: has)
         for precision in get_args(Precision):
             stream, members, keep, goals = pruned_block(random_windows(6, 24))
-            tune_block(stream, members, keep, goals, Ebft(), 0, precision)
+            tune_block(stream, members, keep, goals, BlockTuning(), 0, precision)
             weights = torch.cat([member.read().flatten() for member in members])
             found[has, precision] = weights
     assert torch.equal(found[True, "float32"], found[False, "float32"])
@@ -131,7 +131,7 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
     found = []
     for seed in (0, 0, 1):
         stream, members, keep, goals = pruned_block(random_windows(6, 24))
-        tune_block(stream, members, keep, goals, Ebft(), seed)
+        tune_block(stream, members, keep, goals, BlockTuning(), seed)
         found.append(torch.cat([member.read().flatten() for member in members]))
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
@@ -159,7 +159,7 @@ def test_goals_lie_between_what_a_block_is_given_and_what_the_dense_model_has(
     model, windows = tiny_model("llama"), random_windows(4, 12)
     states = model(windows, output_hidden_states=True).hidden_states
     stream = BlockStream(model, windows, batch=2)
-    tuning = BlockGoals(stream, Ebft(anchor=anchor))
+    tuning = BlockGoals(stream, BlockTuning(anchor=anchor))
     first = torch.cat(tuning.of_next())
     torch.testing.assert_close(first, states[1])  # both inputs are the same before block 0
     for layer in prunable_linears(model):
@@ -207,10 +207,10 @@ def test_sequential_pruning_tunes_too() -> None:
 
 def test_it_follows_another_repair_and_needs_no_statistics_alone() -> None:
     windows = random_windows(6, 24)
-    alone, after = build_solver("ebft"), build_solver("mrp+ebft")
+    alone, after = Repair.parse("ebft"), Repair.parse("mrp+ebft")
     assert not alone.needs and after.needs == {"gram"}
     plan = PruningPlan.build(0.5, solver="mrp+ebft")
-    assert "gram" not in plan.needs and not replace(plan, solver=alone).needs
+    assert "gram" not in plan.needs and not replace(plan, repair=alone).needs
     repaired, _ = prune("llama", "walk:mrp", windows)
     both, _ = prune("llama", "mrp+ebft:epochs=1,rate=0.0001", windows)
     plain, _ = prune("llama", "none", windows)
@@ -219,16 +219,16 @@ def test_it_follows_another_repair_and_needs_no_statistics_alone() -> None:
 
 
 def test_texts_round_trip() -> None:
-    assert build_solver("ebft") == build_solver("walk:ebft") == Walk(Plain(), Ebft())
+    alone = Repair((), BlockTuning(), "block by block")
+    assert Repair.parse("ebft") == Repair.parse("walk:ebft") == alone
     for text in ("ebft", "ebft:epochs=2", "mrp+ebft", "dsnot+mrp:damp=0.02+ebft:rate=0.02"):
-        solver = build_solver(text)
-        assert solver.text == text and build_solver(f"walk:{text}") == solver
+        solver = Repair.parse(text)
+        assert solver.text == text and Repair.parse(f"walk:{text}") == solver
 
 
-def test_a_layer_alone_is_refused() -> None:
-    weight = torch.ones(2, 2)
-    with pytest.raises(UsageError, match="tunes a block"):
-        Ebft().repair(weight, weight.bool(), {})
+def test_a_tuning_out_of_order_is_refused() -> None:
+    with pytest.raises(UsageError, match="order must be 'block by block', not 'at once'"):
+        Repair((), BlockTuning())
 
 
 def test_dense_statistics_of_other_parts_are_still_asked_for() -> None:

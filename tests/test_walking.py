@@ -14,7 +14,7 @@ from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.structure import find_blocks, prunable_linears
 from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores, prune_one_shot
-from autoprune.solvers import Walk, build_solver
+from autoprune.repair import Repair
 from autoprune.walking import prune_from_scores
 
 
@@ -37,7 +37,7 @@ def test_a_walk_equals_whole_model_passes_between_blocks(family: str) -> None:
     found, outcome = prune(family, "walk:mrp", windows)
     model = tiny_model(family)
     layers = prunable_linears(model)
-    solver = build_solver("mrp")
+    solver = Repair.parse("mrp")
     for index in range(len(find_blocks(model))):
         members = [layer for layer in layers if layer.block == index]
         seen = inputs_of(model, members, windows)
@@ -82,8 +82,8 @@ def test_refined_masks_are_reported() -> None:
 def test_a_walk_asks_for_no_gram_of_the_dense_model() -> None:
     plan = PruningPlan.build(0.5, allocation="sdsa", solver="walk:mrp")
     assert "gram" not in plan.needs
-    assert "gram" in plan.solver.needs
-    assert "gram" in replace(plan, solver=build_solver("mrp")).needs
+    assert "gram" in plan.repair.needs
+    assert "gram" in replace(plan, repair=Repair.parse("mrp")).needs
 
 
 def test_without_the_model_a_walk_is_refused() -> None:
@@ -95,12 +95,12 @@ def test_without_the_model_a_walk_is_refused() -> None:
 
 
 def test_texts_round_trip() -> None:
-    assert build_solver("walk") == build_solver("walk:mrp")
+    assert Repair.parse("walk") == Repair.parse("walk:mrp")
     for text in ("walk:mrp", "walk:mrp:damp=0.02", "walk:dsnot+sparsegpt:select=own"):
-        solver = build_solver(text)
-        assert isinstance(solver, Walk)
+        solver = Repair.parse(text)
+        assert solver.walks
         assert solver.text == text
-        assert build_solver(solver.text) == solver
+        assert Repair.parse(solver.text) == solver
 
 
 @pytest.mark.parametrize(
@@ -119,4 +119,4 @@ def test_texts_round_trip() -> None:
 )
 def test_wrong_texts_say_what_to_write(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        build_solver(text)
+        Repair.parse(text)

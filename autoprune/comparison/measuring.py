@@ -58,7 +58,7 @@ def reads_text(method: Method) -> bool:
     if method.peer is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)
-    return bool(seeded_metric(method, 0).needs | plan.solver.needs)
+    return bool(seeded_metric(method, 0).needs | plan.repair.needs)
 
 
 def prune_by(

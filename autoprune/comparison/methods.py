@@ -16,7 +16,7 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import FORMULA_PREFIX, ExpressionMetric
 from autoprune.recipe import Group
-from autoprune.solvers import SOLVERS, Ebft, build_solver
+from autoprune.repair import EBFT, SOLVERS, Repair
 
 StatisticsOf = Literal["dense", "sequential"]
 GROUPS = get_args(Group)
@@ -77,7 +77,7 @@ class Method:
     @property
     def tunes(self) -> bool:
         """Whether blocks are tuned as a whole, by products that a processor may round."""
-        return Ebft.NAME in self.solver
+        return EBFT in self.solver
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -125,7 +125,7 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
         metric=canonical,
         group=cast(Group, (found["group"] or [metric.group])[0]),
         allocation=build_allocator((found["allocation"] or [UNIFORM])[0]).text,
-        solver=build_solver("+".join(found["solver"]) or published).text,
+        solver=Repair.parse("+".join(found["solver"]) or published).text,
         statistics=cast(StatisticsOf, (found["statistics"] or [statistics])[0]),
     )
 

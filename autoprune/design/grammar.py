@@ -7,7 +7,7 @@ from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.formulas import Blank
 from autoprune.design.parts import FORMULA, Choices, family
 from autoprune.design.repairs import solver_forms
-from autoprune.solvers import Plain
+from autoprune.repair import NONE
 
 # Enough for a reason; a small model left alone goes on until the limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
@@ -43,7 +43,7 @@ def answer_grammar(
     solvers = without(solver_forms(choices.solvers, choices.ranges), now)
     if part == "solver":
         # Nobody improves the best recipe's repair by leaving it out.
-        solvers = without(solvers, Plain.NAME)
+        solvers = without(solvers, NONE)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
         f'root ::= "because: " reason "\\nexpect: " verdict " than " alias{lines} "\\n"',

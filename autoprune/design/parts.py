@@ -14,8 +14,7 @@ from autoprune.allocation import Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
 from autoprune.errors import UsageError
 from autoprune.recipe import Group, Recipe
-from autoprune.solvers import Chain, Solver, Walk, build_solver
-from autoprune.solvers.plain import WALK
+from autoprune.repair import WALK, Repair
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -70,12 +69,12 @@ def canonical_solver(text: str) -> str:
     Raises:
         UsageError: If it is none.
     """
-    return build_solver(text).text
+    return Repair.parse(text).text
 
 
 def forgets_metric(recipe: Recipe) -> bool:
     """Whether the repair chooses its own mask, so that the metric has no part in the recipe."""
-    return build_solver(recipe.solver).forgets(recipe.group)
+    return Repair.parse(recipe.solver).forgets(recipe.group)
 
 
 def chain(text: str) -> str:
@@ -99,12 +98,11 @@ def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]
 
     Those of a block's tuning are called ``ebft.rate``; the others by their own name.
     """
-    whole = build_solver(text)
-    solver = _walker(whole)
-    found = {} if isinstance(solver, Chain) else _numbers(solver, choices)
-    tuning = whole.tuning if isinstance(whole, Walk) else None
-    if tuning is not None:
-        found |= {f"{tuning.NAME}.{key}": n for key, n in _numbers(tuning, choices).items()}
+    repair = Repair.parse(text)
+    found = _numbers(repair.layer[0], choices) if len(repair.layer) == 1 else {}
+    if repair.block is not None:
+        tuned = _numbers(repair.block, choices)
+        found |= {f"{repair.block.NAME}.{key}": number for key, number in tuned.items()}
     return found
 
 
@@ -120,21 +118,15 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
 
 def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     """The repair with other numbers."""
-    solver = build_solver(text)
+    repair = Repair.parse(text)
+    layer, block = repair.layer, repair.block
     own = {name: value for name, value in values.items() if "." not in name}
-    changed = dataclasses.replace(_walker(solver), **own) if own else _walker(solver)
-    if not isinstance(solver, Walk):
-        return changed.text
-    tuning = solver.tuning
-    if tuning is not None:
+    if own:
+        layer = (dataclasses.replace(layer[0], **own),)
+    if block is not None:
         rest: dict[str, Any] = {n.partition(".")[2]: v for n, v in values.items() if n not in own}
-        tuning = dataclasses.replace(tuning, **rest)
-    return dataclasses.replace(solver, inner=changed, tuning=tuning).text
-
-
-def _walker(solver: Solver) -> Solver:
-    """The repair of each layer, whether the blocks are walked or not."""
-    return solver.inner if isinstance(solver, Walk) else solver
+        block = dataclasses.replace(block, **rest)
+    return dataclasses.replace(repair, layer=layer, block=block).text
 
 
 def random_allocation(rng: Random, choices: Choices) -> str:

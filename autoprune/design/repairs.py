@@ -1,12 +1,10 @@
 """Repairs that a designer may write: those to choose from, and their numbers within bounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from autoprune.design.parts import Range, canonical_solver
 from autoprune.errors import UsageError
-from autoprune.solvers import Chain, Solver, Walk, build_solver
-from autoprune.solvers.plain import EBFT, WALK
+from autoprune.repair import EBFT, WALK, Repair
 
 Ranges = Mapping[str, Mapping[str, Range]]
 
@@ -33,13 +31,13 @@ def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
             f"the repair has {len(text)} characters; at most {LONGEST_REPAIR}; {choices}"
         )
     try:
-        wanted = build_solver(text)
+        wanted = Repair.parse(text)
     except UsageError as error:
         known = {word for choice in allowed for word in _names(choice)}
         raise error if _names(text) <= known else UsageError(choices) from None
     wrong = ""
     for choice in allowed:
-        problem = _difference(wanted, build_solver(choice), ranges)
+        problem = _difference(wanted, Repair.parse(choice), ranges)
         if problem == "":
             return wanted.text
         wrong = wrong or problem or ""
@@ -63,15 +61,14 @@ def example(allowed: Sequence[str], ranges: Ranges) -> str:
     return ""
 
 
-def _difference(wanted: Solver, choice: Solver, ranges: Ranges) -> str | None:
+def _difference(wanted: Repair, choice: Repair, ranges: Ranges) -> str | None:
     """Empty: allowed; None: another repair; else what is wrong with a number."""
-    ours, theirs = _parts(wanted), _parts(choice)
-    if [type(p) for p in ours] != [type(p) for p in theirs]:
+    if [type(part) for part in wanted.parts] != [type(part) for part in choice.parts]:
         return None
-    for one, other in zip(ours, theirs, strict=True):
+    for one, other in zip(wanted.parts, choice.parts, strict=True):
         bounds = _bounds(one.NAME, ranges)
-        for name, value in _own(one).items():
-            known = _own(other)[name]
+        for name, value in one.params.items():
+            known = other.params[name]
             if value == known:
                 continue
             if name not in bounds:
@@ -80,19 +77,6 @@ def _difference(wanted: Solver, choice: Solver, ranges: Ranges) -> str | None:
             if not min(low, known) <= value <= max(high, known):
                 return f"repair {one.NAME}: {name}={value:g} must be {low:g} to {high:g}"
     return ""
-
-
-def _parts(solver: Solver) -> list[Solver]:
-    """The repairs in a text; a walk stands first."""
-    if isinstance(solver, Walk):
-        tuning = [solver.tuning] if solver.tuning is not None else []
-        return [Walk(), *_parts(solver.inner), *tuning]
-    return list(solver.parts) if isinstance(solver, Chain) else [solver]
-
-
-def _own(solver: Solver) -> dict[str, Any]:
-    """Parameters of one repair; a walk has none of its own."""
-    return {} if isinstance(solver, Walk) else solver.params
 
 
 def _bounds(name: str, ranges: Ranges) -> dict[str, Range]:
@@ -106,7 +90,7 @@ def _names(text: str) -> set[str]:
 
 def _numbers(allowed: Sequence[str], ranges: Ranges) -> str:
     found = {}
-    for part in (part for text in allowed for part in _parts(build_solver(text))):
+    for part in (part for text in allowed for part in Repair.parse(text).parts):
         for name, (low, high) in _bounds(part.NAME, ranges).items():
             found[f"{part.NAME}:{name}"] = f"{low:g} to {high:g}"
     listed = ", ".join(f"{name} {span}" for name, span in found.items())
@@ -117,12 +101,12 @@ def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
     """The repair with other values of the last part's first number."""
     walk = f"{WALK}:" if text.startswith(f"{WALK}:") else ""
     before, plus, last = text.removeprefix(walk).rpartition("+")
-    part = _parts(build_solver(last))[-1]
-    for name, (low, high) in list(_bounds(part.NAME, ranges).items())[:1]:
-        others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
-        for value in _grid(low, high, whole=isinstance(part.params[name], int)):
-            settings = ",".join([f"{name}={value:g}", *others])
-            yield canonical_solver(f"{walk}{before}{plus}{part.NAME}:{settings}")
+    for part in Repair.parse(last).parts[-1:]:
+        for name, (low, high) in list(_bounds(part.NAME, ranges).items())[:1]:
+            others = [f"{k}={v}" for k, _, v in _settings(last) if k != name]
+            for value in _grid(low, high, whole=isinstance(part.params[name], int)):
+                settings = ",".join([f"{name}={value:g}", *others])
+                yield canonical_solver(f"{walk}{before}{plus}{part.NAME}:{settings}")
 
 
 def _settings(part: str) -> list[tuple[str, str, str]]:

@@ -5,9 +5,9 @@ from statistics import fmean
 
 from autoprune.design.parts import chain
 from autoprune.recipe import Recipe
+from autoprune.repair import WALK
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.spec import SearchSpec
-from autoprune.solvers.plain import WALK
 
 # A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
 # Walking the blocks adds one pass of the model, which is little beside a repair.

@@ -28,7 +28,7 @@ from autoprune.search.steps import (
     Outcome,
     Outcomes,
 )
-from autoprune.solvers.plain import EBFT
+from autoprune.repair import EBFT
 
 DENSE = "dense"
 CONTROLS = {

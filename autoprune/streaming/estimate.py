@@ -2,7 +2,7 @@
 
 The rehearsal prunes the first block for real, on one batch, and throws the result away. It costs
 about one part in the number of blocks of the run, and knows this machine, this metric and this
-solver better than any table.
+repair better than any table.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from autoprune.calibration.accumulator import FROM_GRAM
 from autoprune.calibration.recorder import BlockRecorder
 from autoprune.masking import layer_quotas, nm_quotas, pack_mask
 from autoprune.sequential import BlockPruner
-from autoprune.solvers import Plain
 from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
 from autoprune.streaming.prune import disk_needed
 from autoprune.streaming.shards import raw_bytes, write_all
@@ -72,7 +71,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     tokens = min(job.windows.numel(), job.batch * job.windows.shape[1])
     config = skeleton.model.config.get_text_config(decoder=True)
     features = {layer.shape[1] for layer in members}
-    needs = job.metric.needs | job.plan.solver.needs
+    needs = job.metric.needs | job.plan.repair.needs
     # Matrices of one input width nearly always share inputs in twos or threes, so about two
     # distinct inputs of each width exist at most: before attention, before the feed-forward map.
     grams = 0 if FROM_GRAM.isdisjoint(needs) else sum(2 * width**2 * 4 for width in features)
@@ -84,7 +83,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     if job.plan.group == "block" and job.plan.pattern is None:
         scoring = sum(layer.numel for layer in members) * (3 * 4 + 2)
     repairing = 0
-    if not isinstance(job.plan.solver, Plain):
+    if job.plan.repair.layer:
         repairing = matrix * 4 * 5 + max(features, default=0) ** 2 * 4 * 4
     reading = matrix * 4
     states = opened.hidden_size
@@ -124,7 +123,7 @@ class _Rehearsal:
         with opened.stream(windows, self._scratch) as stream:
             capture = time.perf_counter() - begin
             members = opened.members(0)
-            needs = job.metric.needs | job.plan.solver.needs
+            needs = job.metric.needs | job.plan.repair.needs
             begin = time.perf_counter()
             with opened.skeleton.filled_block(0) as block:
                 fill = time.perf_counter() - begin

@@ -22,7 +22,6 @@ from autoprune.sequential import refuse_unseen
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton
-from autoprune.tuning import tuning_of
 
 _GIGABYTE = 1 << 30
 _MANTISSA = {torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
@@ -67,9 +66,9 @@ class StreamJob:
                 f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "
                 "never holds; take a metric of weights and activations, or prune in memory"
             )
-        if tuning_of(self.plan.solver) is not None:
+        if self.plan.repair.block is not None:
             raise UsageError(
-                f"repair {self.plan.solver.text!r} tunes a block by its gradients, for which "
+                f"repair {self.plan.repair.text!r} tunes a block by its gradients, for which "
                 "streaming states no memory or time; take mrp or sparsegpt, or leave out --stream"
             )
         checkpoint = Checkpoint(self.source)

@@ -23,7 +23,7 @@ from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.metrics import METRICS
 from autoprune.models.loading import load_model
-from autoprune.solvers import SOLVERS
+from autoprune.repair import SOLVERS
 from flows.cli import main
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autoprune.calibration.corpora import CORPORA, load_corpus
 from autoprune.errors import UsageError
-from autoprune.solvers import Mrp
+from autoprune.repair import Mrp
 from flows.cli import main
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams

@@ -11,12 +11,13 @@ from torch import Tensor
 from autoprune.masking.quotas import layer_quotas
 from autoprune.masking.select import keep_matrix, keep_nm
 from autoprune.recipe import Group
-from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
+from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky
+from autoprune.repair.parts import SOLVERS
 
 
 @SOLVERS.register("sparsegpt")
 @dataclass(frozen=True)
-class SparseGpt(Solver):
+class SparseGpt(LayerRepair):
     """The OBS column sweep with blocked updates.
 
     With U the upper Cholesky factor of the inverse damped Gram matrix, pruning column j leaves the

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from autoprune.solvers import subsets
-from autoprune.solvers.subsets import solve_subsets
+from autoprune.repair import subsets
+from autoprune.repair.subsets import solve_subsets
 
 
 def row_by_row(rhs: Tensor, members: Tensor, matrix: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.recipe import Group
-from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky
-from autoprune.solvers.subsets import solve_subsets
+from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky
+from autoprune.repair.parts import SOLVERS
+from autoprune.repair.subsets import solve_subsets
 
 # 4:8 has 70 choices per group, 8:16 has 12870; beyond this the single-removal score decides.
 MOST_CHOICES = 1000
@@ -20,7 +21,7 @@ MOST_CHOICES = 1000
 
 @SOLVERS.register("mrp")
 @dataclass(frozen=True)
-class Mrp(Solver):
+class Mrp(LayerRepair):
     """Multiple removal problem, solved exactly per row.
 
     Minimises ``(w' - w) H (w' - w)^T`` over weights that vanish on the pruned set P, with K the

@@ -1,5 +1,8 @@
 """MRP and SparseGPT against brute force and closed forms; promises that hold for every solver."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,8 +11,17 @@ from torch import Tensor
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
-from autoprune.solvers import SOLVERS, build_solver, output_errors
-from autoprune.solvers.solver import Problem
+from autoprune.repair import (
+    SOLVERS,
+    Mrp,
+    Plain,
+    Repair,
+    RepairPart,
+    SparseGpt,
+    SparseSwaps,
+    output_errors,
+)
+from autoprune.repair.layer import Problem
 
 TEXTS = [name for name, _ in SOLVERS.items()]
 CHAINS = ["sparsegpt:select=own", "mrp:select=own", "mrp:columns=5", "mrp:form=pruned"]
@@ -50,7 +62,7 @@ def normal_equations(weight: Tensor, keep: Tensor, gram: Tensor, damp: float) ->
 @pytest.mark.parametrize("form", ["kept", "pruned", "auto"])
 def test_mrp_forms_equal_the_normal_equations(share: float, form: str) -> None:
     weight, keep, stats = make_problem(7, 24, share, seed=1)
-    repaired = build_solver(f"mrp:damp=0.01,form={form}").repair(weight, keep, stats)
+    repaired = Repair.parse(f"mrp:damp=0.01,form={form}").repair(weight, keep, stats)
     reference = normal_equations(weight, keep, stats["gram"], 0.01)
     assert torch.allclose(repaired.weight, reference, rtol=1e-7, atol=1e-9)
     assert torch.equal(repaired.keep, keep) and repaired.notes == ()
@@ -58,7 +70,7 @@ def test_mrp_forms_equal_the_normal_equations(share: float, form: str) -> None:
 
 def test_mrp_loss_equals_the_closed_form_and_grows_with_the_pruned_set() -> None:
     weight, keep, stats = make_problem(5, 20, 0.5, seed=2)
-    solver = build_solver("mrp:damp=0")
+    solver = Repair.parse("mrp:damp=0")
     inverse = torch.linalg.inv(stats["gram"])
     repaired = solver.repair(weight, keep, stats).weight
     losses = output_errors(repaired - weight, stats["gram"])
@@ -75,10 +87,10 @@ def test_mrp_loss_equals_the_closed_form_and_grows_with_the_pruned_set() -> None
 
 def test_column_blocks_converge_to_the_exact_solution() -> None:
     weight, keep, stats = make_problem(6, 23, 0.5, seed=3)
-    exact = build_solver("mrp").repair(weight, keep, stats).weight
+    exact = Repair.parse("mrp").repair(weight, keep, stats).weight
     errors = []
     for sweeps in (1, 2, 5, 4000):
-        blocks = build_solver(f"mrp:columns=5,sweeps={sweeps}").repair(weight, keep, stats).weight
+        blocks = Repair.parse(f"mrp:columns=5,sweeps={sweeps}").repair(weight, keep, stats).weight
         errors.append(float(output_errors(blocks - weight, stats["gram"]).sum()))
     assert errors[0] >= errors[1] >= errors[2] * (1 - 1e-9)
     assert torch.allclose(blocks, exact, rtol=1e-4, atol=1e-5)
@@ -97,7 +109,7 @@ def test_sparsegpt_equals_sequential_single_removals() -> None:
                 step = reference[row, column] / inverse[0, 0] * inverse[0]
                 reference[row, column:] -= step
     for columns in (3, 5, 12, 128):
-        found = build_solver(f"sparsegpt:columns={columns}").repair(weight, keep, stats)
+        found = Repair.parse(f"sparsegpt:columns={columns}").repair(weight, keep, stats)
         assert torch.allclose(found.weight, reference * keep, rtol=1e-7, atol=1e-9)
 
 
@@ -140,7 +152,7 @@ def test_sparsegpt_chooses_its_mask_by_definition(
     weight, keep, stats = make_problem(6, 32, 0.5, seed=20 + seed)
     if pattern:
         keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
-    solver = build_solver(f"sparsegpt:select=own,columns={columns}")
+    solver = SparseGpt(select="own", columns=columns)
     found, kept = solver.solve(Problem(weight, keep, stats, pattern))
     expected, mask = swept_by_definition(weight, stats["gram"], columns, 3 * columns, pattern)
     assert torch.equal(kept, mask)
@@ -153,8 +165,8 @@ def test_mrp_is_at_least_as_good_as_sparsegpt_on_the_same_mask(seed: int) -> Non
     weight, keep, stats = make_problem(8, 32, 0.6, seed=seed)
     gram = stats["gram"]
     matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(32, dtype=gram.dtype)
-    mrp = output_errors(build_solver("mrp").repair(weight, keep, stats).weight - weight, matrix)
-    obs = build_solver("sparsegpt").repair(weight, keep, stats).weight
+    mrp = output_errors(Repair.parse("mrp").repair(weight, keep, stats).weight - weight, matrix)
+    obs = Repair.parse("sparsegpt").repair(weight, keep, stats).weight
     assert bool((mrp <= output_errors(obs - weight, matrix) * (1 + 1e-9)).all())
 
 
@@ -171,7 +183,7 @@ def test_zeros_are_exact_and_the_error_never_rises(
     text: str, rows: int, quarters: int, share: float, seed: int, tokens: int
 ) -> None:
     weight, keep, stats = make_problem(rows, 4 * quarters, share, seed, tokens)
-    repaired = build_solver(text).repair(weight, keep, stats)
+    repaired = Repair.parse(text).repair(weight, keep, stats)
     assert bool((repaired.weight[~repaired.keep] == 0).all())
     assert int(repaired.keep.sum()) == int(keep.sum())
     before = output_errors(weight * keep - weight, stats["gram"])
@@ -186,14 +198,14 @@ def test_patterns_survive_repair(text: str) -> None:
     pattern = NM(2, 4)
     weight, _, stats = make_problem(6, 24, 0.5, seed=5)
     keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
-    repaired = build_solver(text).repair(weight, keep, stats, pattern)
+    repaired = Repair.parse(text).repair(weight, keep, stats, pattern)
     assert bool((repaired.keep.view(6, -1, 4).sum(2) == 2).all())
 
 
 @pytest.mark.parametrize("text", ["mrp:damp=0", "sparsegpt:damp=0", "alps:damp=1e-18"])
 def test_singular_gram_raises_the_damping_and_says_so(text: str) -> None:
     weight, keep, stats = make_problem(3, 16, 0.5, seed=6, tokens=4)
-    repaired = build_solver(text).repair(weight, keep, stats)
+    repaired = Repair.parse(text).repair(weight, keep, stats)
     asked = text.partition("=")[2]
     assert any(f"damping raised from {asked} to" in note for note in repaired.notes)
     assert bool(torch.isfinite(repaired.weight).all())
@@ -203,26 +215,26 @@ def test_dead_inputs_and_empty_masks_are_no_special_case() -> None:
     weight, keep, stats = make_problem(3, 8, 0.5, seed=7)
     dead = {"gram": torch.zeros(8, 8, dtype=torch.float64)}
     assert torch.equal(
-        build_solver("mrp").repair(weight, keep, dead).weight[~keep], torch.zeros(12).double()
+        Repair.parse("mrp").repair(weight, keep, dead).weight[~keep], torch.zeros(12).double()
     )
     gone = torch.zeros_like(keep)
-    assert not build_solver("mrp").repair(weight, gone, stats).weight.any()
-    whole = build_solver("mrp").repair(weight, ~gone, stats).weight
+    assert not Repair.parse("mrp").repair(weight, gone, stats).weight.any()
+    whole = Repair.parse("mrp").repair(weight, ~gone, stats).weight
     assert torch.allclose(whole, weight, rtol=1e-9)
 
 
 def test_overflowed_or_missing_gram_is_refused() -> None:
     weight, keep, stats = make_problem(3, 8, 0.5, seed=8)
     with pytest.raises(UsageError, match="collect the statistic 'gram'"):
-        build_solver("mrp").repair(weight, keep, {})
+        Repair.parse("mrp").repair(weight, keep, {})
     stats["gram"][0, 0] = float("inf")
     with pytest.raises(UsageError, match="half precision"):
-        build_solver("mrp").repair(weight, keep, stats)
+        Repair.parse("mrp").repair(weight, keep, stats)
 
 
 def test_low_precision_weights_are_repaired_in_float32() -> None:
     weight, keep, stats = make_problem(3, 8, 0.5, seed=9)
-    repaired = build_solver("mrp").repair(weight.bfloat16(), keep, stats)
+    repaired = Repair.parse("mrp").repair(weight.bfloat16(), keep, stats)
     assert repaired.weight.dtype == torch.float32
 
 
@@ -239,7 +251,7 @@ def test_no_row_is_worse_than_zeroed_plainly_after_rounding(text: str) -> None:
     before = output_errors(dense * keep - dense, gram)
 
     def worse(weight: Tensor, saved: torch.dtype | None = None) -> tuple[int, tuple[str, ...]]:
-        made = build_solver(text).repair(weight, keep, {"gram": gram}, saved=saved)
+        made = Repair.parse(text).repair(weight, keep, {"gram": gram}, saved=saved)
         after = output_errors(made.weight.bfloat16().float() - dense, gram)
         return int((after > before).sum()), made.notes
 
@@ -249,14 +261,14 @@ def test_no_row_is_worse_than_zeroed_plainly_after_rounding(text: str) -> None:
 
 
 def test_solver_texts() -> None:
-    assert build_solver("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
-    assert build_solver("sparseswaps+mrp").needs == {"gram"}
+    assert Repair.parse("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
+    assert Repair.parse("sparseswaps+mrp").needs == {"gram"}
     with pytest.raises(UnknownNameError, match="unknown solver 'mpr'; did you mean mrp"):
-        build_solver("mpr")
+        Repair.parse("mpr")
     with pytest.raises(UsageError, match="solver 'mrp' has no parameter 'x'; allowed: damp, form"):
-        build_solver("mrp:x=1")
+        Repair.parse("mrp:x=1")
     with pytest.raises(UsageError, match="NAME or NAME"):
-        build_solver("mrp+")
+        Repair.parse("mrp+")
     for name, kind in SOLVERS.items():
         assert name == kind.NAME and kind.SOURCE and kind.__doc__
 
@@ -277,9 +289,9 @@ def test_a_chain_that_would_lose_a_parts_work_names_the_order(
 ) -> None:
     for whole in (text, f"walk:{text}", f"{text}+ebft"):
         with pytest.raises(UsageError, match=f"lose what '{lost}' does") as error:
-            build_solver(whole)
+            Repair.parse(whole)
         assert str(error.value).endswith(f": {order}")
-        build_solver(order)
+        Repair.parse(order)
 
 
 @pytest.mark.parametrize(
@@ -301,15 +313,15 @@ def test_a_chain_that_would_lose_a_parts_work_names_the_order(
 )
 def test_a_repair_that_goes_on_and_on_is_refused(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        build_solver(text)
+        Repair.parse(text)
 
 
 def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
     weight, keep, stats = make_problem(6, 24, 0.5, seed=10)
     for text in ("dsnot+sparseswaps", "sparsegpt:select=own+mrp", "alps+dsnot+mrp"):
-        assert build_solver(text).repair(weight, keep, stats).keep.sum() == keep.sum()
-    own = build_solver("sparsegpt:select=own").repair(weight, keep, stats)
-    fitted = build_solver("sparsegpt:select=own+mrp").repair(weight, keep, stats)
+        assert Repair.parse(text).repair(weight, keep, stats).keep.sum() == keep.sum()
+    own = Repair.parse("sparsegpt:select=own").repair(weight, keep, stats)
+    fitted = Repair.parse("sparsegpt:select=own+mrp").repair(weight, keep, stats)
     assert torch.equal(fitted.keep, own.keep) and not torch.equal(own.keep, keep)
 
 
@@ -318,14 +330,14 @@ def test_what_chooses_the_mask_may_stand_before_any_repair() -> None:
 def test_what_forgets_a_mask_comes_out_alike_from_any_with_its_zeros(
     text: str, nm: NM | None
 ) -> None:
-    solver = build_solver(text)
+    solver = Repair.parse(text)
     weight, _, stats = make_problem(6, 24, 0.5, seed=30)  # no row is zeroed plainly
     generator = torch.Generator().manual_seed(12)
     scores = [weight.abs() * stats["x_norm"], torch.rand(weight.shape, generator=generator)]
     masks = [keep_rows(s, 72) if nm is None else keep_nm(s, nm) for s in scores]
     found = [solver.repair(weight, keep, stats, nm).weight for keep in masks]
     assert torch.equal(found[0], found[1]) == solver.forgets("row") == ("own" in text)
-    walking = [build_solver(f"{head}{text}{tail}") for head, tail in (("walk:", ""), ("", "+ebft"))]
+    walking = [Repair.parse(f"{head}{text}{tail}") for head, tail in (("walk:", ""), ("", "+ebft"))]
     assert all(walk.forgets("row") == solver.forgets("row") for walk in walking)
     # A metric that is compared in a matrix says how many zeros each row has.
     assert solver.forgets("matrix") == text.startswith("sparsegpt")
@@ -335,9 +347,9 @@ def test_what_forgets_a_mask_comes_out_alike_from_any_with_its_zeros(
 def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
     weight, keep, stats = make_problem(5, 12, 0.5, seed=7)
     other = make_problem(5, 12, 0.5, seed=8)[2]
-    solver, harder = build_solver("sparsegpt"), build_solver("sparsegpt:damp=1")
+    solver, harder = Repair.parse("sparsegpt"), Repair.parse("sparsegpt:damp=1")
     alone = [
-        build_solver("sparsegpt").repair(weight, keep, {"gram": gram.clone()}).weight
+        Repair.parse("sparsegpt").repair(weight, keep, {"gram": gram.clone()}).weight
         for gram in (stats["gram"], other["gram"])
     ]
     for _ in range(2):
@@ -348,3 +360,29 @@ def test_a_shared_factor_is_never_taken_for_another_matrix() -> None:
             assert not torch.equal(harder.repair(weight, keep, {"gram": gram}).weight, expected)
     stats["gram"].add_(torch.eye(12, dtype=torch.float64) * stats["gram"].diagonal().mean())
     assert not torch.equal(solver.repair(weight, keep, stats).weight, alone[0])
+
+
+def test_a_repair_knows_its_parts_and_what_they_touch() -> None:
+    swaps, fit = SparseSwaps(), Mrp()
+    assert Repair().text == "none" and not Repair().acts and not Repair().moves_weights
+    assert Repair((Plain(),)) == Repair()
+    walking = Repair((swaps, fit), order="block by block")
+    assert walking == Repair.parse("walk:sparseswaps+mrp")
+    assert [part.NAME for part in walking.parts] == ["walk", "sparseswaps", "mrp"]
+    assert walking.moves_weights and not Repair((swaps,)).moves_weights
+    assert Repair.parse("ebft").moves_weights and Repair.parse("ebft").walks
+    with pytest.raises(UsageError, match="lose what 'mrp' does"):
+        Repair((fit, swaps))
+
+
+def test_a_plug_in_that_repairs_no_layer_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Idle(RepairPart):
+        NAME: ClassVar[str] = "idle"
+
+    SOLVERS.add("idle", Idle)
+    try:
+        with pytest.raises(UsageError, match="'idle' is a Idle, which repairs no layer"):
+            Repair.parse("idle+mrp")
+    finally:
+        del SOLVERS._entries["idle"]

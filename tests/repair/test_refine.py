@@ -8,8 +8,8 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_rows
-from autoprune.solvers import build_solver, output_errors
-from autoprune.solvers.mrp import choose_mask
+from autoprune.repair import Dsnot, Repair, output_errors
+from autoprune.repair.mrp import choose_mask
 
 
 def problem(rows: int, width: int, seed: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -50,7 +50,7 @@ def best_swap(
 
 def test_sparseswaps_makes_the_best_swap_first() -> None:
     weight, keep, stats = problem(5, 14, seed=0)
-    once = build_solver("sparseswaps:swaps=1,candidates=0").repair(weight, keep, stats)
+    once = Repair.parse("sparseswaps:swaps=1,candidates=0").repair(weight, keep, stats)
     for row in range(5):
         cost, expected = best_swap(weight[row], keep[row], stats["gram"])
         assert torch.equal(once.keep[row], expected)
@@ -59,11 +59,11 @@ def test_sparseswaps_makes_the_best_swap_first() -> None:
 
 def test_sparseswaps_ends_where_no_swap_helps() -> None:
     weight, keep, stats = problem(4, 12, seed=1)
-    final = build_solver("sparseswaps:swaps=500,candidates=0").repair(weight, keep, stats)
+    final = Repair.parse("sparseswaps:swaps=500,candidates=0").repair(weight, keep, stats)
     for row in range(4):
         here = zeroing_cost(weight[row], ~final.keep[row], stats["gram"])
         assert best_swap(weight[row], final.keep[row], stats["gram"])[0] >= here * (1 - 2e-6)
-    few = build_solver("sparseswaps:swaps=500,candidates=3").repair(weight, keep, stats)
+    few = Repair.parse("sparseswaps:swaps=500,candidates=3").repair(weight, keep, stats)
     before = output_errors(weight * ~keep, stats["gram"])
     assert bool((output_errors(weight * ~few.keep, stats["gram"]) <= before).all())
 
@@ -72,7 +72,7 @@ def test_sparseswaps_stays_inside_groups() -> None:
     pattern = NM(2, 4)
     weight, _, stats = problem(6, 16, seed=2)
     keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
-    result = build_solver("sparseswaps").repair(weight, keep, stats, pattern)
+    result = Repair.parse("sparseswaps").repair(weight, keep, stats, pattern)
     assert not torch.equal(result.keep, keep)
     assert bool((result.keep.view(6, -1, 4).sum(2) == 2).all())
 
@@ -83,7 +83,7 @@ def test_sparseswaps_makes_the_best_swap_inside_groups_again_and_again(pattern: 
     given = keep_nm(weight.abs() * stats["x_norm"], pattern)
     expected = given.clone()
     for swaps in range(1, 4):
-        found = build_solver(f"sparseswaps:swaps={swaps}").repair(weight, given, stats, pattern)
+        found = Repair.parse(f"sparseswaps:swaps={swaps}").repair(weight, given, stats, pattern)
         for row in range(6):
             expected[row] = best_swap(weight[row], expected[row], stats["gram"], pattern.of)[1]
         assert torch.equal(found.keep, expected)
@@ -125,9 +125,9 @@ def test_dsnot_equals_the_rule_row_by_row(pattern: NM | None) -> None:
     if pattern is not None:
         keep = keep_nm(weight.abs() * stats["x_norm"], pattern)
     # Its own mask before the guard that sends rows back when the measured error rises.
-    from autoprune.solvers.solver import Problem
+    from autoprune.repair.layer import Problem
 
-    solver = build_solver("dsnot:cycles=8")
+    solver = Dsnot(cycles=8)
     _, refined = solver.solve(Problem(weight, keep, stats, pattern))
     expected = [
         dsnot_row(weight[row], keep[row], stats, 8, pattern.of if pattern else None)
@@ -139,7 +139,7 @@ def test_dsnot_equals_the_rule_row_by_row(pattern: NM | None) -> None:
 
 def test_dsnot_lowers_the_expected_error() -> None:
     weight, keep, stats = problem(30, 16, seed=4)
-    refined = build_solver("dsnot").repair(weight, keep, stats).keep
+    refined = Repair.parse("dsnot").repair(weight, keep, stats).keep
     expected = (weight * stats["x_mean"] * ~keep).sum(1).abs()
     assert bool(((weight * stats["x_mean"] * ~refined).sum(1).abs() <= expected).all())
 
@@ -147,17 +147,17 @@ def test_dsnot_lowers_the_expected_error() -> None:
 def test_dsnot_names_the_missing_statistics() -> None:
     weight, keep, stats = problem(2, 8, seed=5)
     with pytest.raises(UsageError, match=r"\['x_mean', 'x_var'\]"):
-        build_solver("dsnot").repair(weight, keep, {k: stats[k] for k in ("gram", "x_norm")})
+        Repair.parse("dsnot").repair(weight, keep, {k: stats[k] for k in ("gram", "x_norm")})
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_alps_is_close_to_the_best_support_of_all(seed: int) -> None:
     weight, keep, stats = problem(6, 9, seed)
     gram = stats["gram"]
-    found = build_solver("alps:damp=1e-8").repair(weight, keep, stats)
+    found = Repair.parse("alps:damp=1e-8").repair(weight, keep, stats)
     errors = output_errors(found.weight - weight, gram)
     wanda = output_errors(
-        build_solver("mrp:damp=1e-8").repair(weight, keep, stats).weight - weight, gram
+        Repair.parse("mrp:damp=1e-8").repair(weight, keep, stats).weight - weight, gram
     )
     best = torch.full((6,), float("inf"), dtype=torch.float64)
     for row in range(6):
@@ -176,8 +176,8 @@ def test_alps_is_never_worse_than_the_exact_fit_on_the_given_mask(seed: int) -> 
     weight, keep, stats = problem(12, 40, seed)
     gram = stats["gram"]
     matrix = gram + 0.01 * gram.diagonal().mean() * torch.eye(40, dtype=gram.dtype)
-    alps = build_solver("alps").repair(weight, keep, stats)
-    mrp = build_solver("mrp").repair(weight, keep, stats)
+    alps = Repair.parse("alps").repair(weight, keep, stats)
+    mrp = Repair.parse("mrp").repair(weight, keep, stats)
     errors = output_errors(alps.weight - weight, matrix)
     given = output_errors(mrp.weight - weight, matrix)
     assert bool((errors <= given * (1 + 1e-9)).all())
@@ -210,7 +210,7 @@ def test_mrp_own_mask_is_the_obs_score_with_the_same_zeros_per_row() -> None:
     inverse = damped_inverse(stats["gram"])
     found = choose_mask(weight, keep.sum(1), inverse, None)
     assert torch.equal(found, keep_rows(weight.square() / inverse.diagonal(), 240))
-    repaired = build_solver("mrp:select=own").repair(weight, keep, stats).keep
+    repaired = Repair.parse("mrp:select=own").repair(weight, keep, stats).keep
     assert torch.equal(repaired.sum(1), keep.sum(1)) and not torch.equal(repaired, keep)
 
 

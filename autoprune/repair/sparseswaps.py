@@ -6,14 +6,15 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from autoprune.solvers.solver import SOLVERS, Problem, Solver
+from autoprune.repair.layer import LayerRepair, Problem
+from autoprune.repair.parts import SOLVERS
 
 BATCH_FLOATS = 1 << 23
 
 
 @SOLVERS.register("sparseswaps")
 @dataclass(frozen=True)
-class SparseSwaps(Solver):
+class SparseSwaps(LayerRepair):
     """One-swap local search on the mask; weights stay.
 
     Zeroing the set P of a row costs ``r G r^T`` with r the pruned weights. With ``g = G r``,

@@ -9,8 +9,9 @@ from torch import Tensor
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
 from autoprune.precision import where_float64_is
-from autoprune.solvers.mrp import fit_kept
-from autoprune.solvers.solver import SOLVERS, Problem, Solver, damped_cholesky, output_errors
+from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky, output_errors
+from autoprune.repair.mrp import fit_kept
+from autoprune.repair.parts import SOLVERS
 
 START_RHO = 0.1
 CHECK_EVERY = 3
@@ -20,7 +21,7 @@ SETTLED = 3e-4
 
 @SOLVERS.register("alps")
 @dataclass(frozen=True)
-class Alps(Solver):
+class Alps(LayerRepair):
     """ADMM under a cardinality constraint, then an exact fit on the support found.
 
     Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the best sparse

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
-from autoprune.solvers.solver import SOLVERS, Problem, Solver
+from autoprune.repair.layer import LayerRepair, Problem
+from autoprune.repair.parts import SOLVERS
 
 
 @SOLVERS.register("dsnot")
 @dataclass(frozen=True)
-class Dsnot(Solver):
+class Dsnot(LayerRepair):
     """Dynamic sparse no training: training-free refinement of the mask, weights stay.
 
     With ``c = W * E[x]``, the expected error of a row is ``r``, the sum of c over its pruned

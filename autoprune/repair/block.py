@@ -3,20 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from autoprune.errors import UsageError
-from autoprune.solvers.plain import EBFT
-from autoprune.solvers.solver import SOLVERS, Problem, Solver
+from autoprune.repair.parts import EBFT, SOLVERS, RepairPart
 
 
 @SOLVERS.register(EBFT)
 @dataclass(frozen=True)
-class Ebft(Solver):
+class BlockTuning(RepairPart):
     """Block-wise fine-tuning of the kept weights, alone or last in a chain: ``mrp+ebft``.
 
-    It walks the blocks like ``walk:``, since a block and not a layer is what it works on; see
-    :func:`autoprune.tuning.tune_block`.
+    It goes block by block like ``walk:``, since a block and not a layer is what it works on; see
+    :func:`autoprune.pruning.tuning.tune_block`.
 
     Args:
         epochs: Passes over the calibration text, per block.
@@ -38,15 +34,3 @@ class Ebft(Solver):
         self._require("epochs", self.epochs >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
         self._require("anchor", 0.0 <= self.anchor <= 1.0, "from 0 to 1")
-
-    def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Never: a layer alone has no block to run.
-
-        Raises:
-            UsageError: Always.
-        """
-        raise UsageError(
-            "solver 'ebft' tunes a block and cannot repair a layer alone; build it by "
-            "build_solver('ebft') or build_solver('mrp+ebft'), and prune by "
-            "autoprune.walking.prune_from_scores"
-        )

@@ -1,7 +1,7 @@
 """Weight repair: after the mask, move the weights that stay so that the layer's output stays."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,20 +11,19 @@ from torch import Tensor
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.recipe import Group
-from autoprune.registry import Registry
-from autoprune.textform import TextForm
+from autoprune.repair.parts import RepairPart
 
 ESCALATION = 10.0
 LARGEST_DAMPING = 10.0
 
 
 @dataclass(frozen=True)
-class Repair:
-    """What a solver made of one layer.
+class Repaired:
+    """What a repair made of one layer.
 
     Args:
         weight: [o, i], exactly 0 where ``keep`` is False.
-        keep: bool [o, i]; solvers that refine masks change it, never the number of zeros.
+        keep: bool [o, i]; repairs that refine masks change it, never the number of zeros.
         notes: What a person should know: damping raised, rows left as plain zeroing.
     """
 
@@ -72,18 +71,17 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Solver(TextForm, ABC):
-    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a solver is.
+class LayerRepair(RepairPart, ABC):
+    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a repair is.
 
     ``MOVES_WEIGHTS`` is False where the weights that stay are left as they were.
     """
 
-    KIND: ClassVar[str] = "solver"
     MOVES_WEIGHTS: ClassVar[bool] = True
 
     @property
     def chooses(self) -> bool:
-        """Whether the mask that comes out may be another one, for a later solver to start from."""
+        """Whether the mask that comes out may be another one, for a later repair to start from."""
         return True
 
     def forgets(self, group: Group) -> bool:
@@ -106,7 +104,7 @@ class Solver(TextForm, ABC):
         stats: Mapping[str, Tensor],
         pattern: NM | None = None,
         saved: torch.dtype | None = None,
-    ) -> Repair:
+    ) -> Repaired:
         """Repair a layer.
 
         The output error ``||(W' - W) X||^2`` of a row, after rounding to the type that is kept,
@@ -123,21 +121,60 @@ class Solver(TextForm, ABC):
         Raises:
             UsageError: If a statistic is missing or not finite.
         """
-        dense = weight.detach()
-        if dense.dtype not in (torch.float32, torch.float64):
-            dense = dense.float()
-        problem = Problem(dense, keep, stats, pattern, saved=saved or weight.dtype)
-        repaired, kept = self.solve(problem)
-        # A row that loses nothing needs no repair, and rounding must not touch it.
-        whole = (keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
-        repaired = torch.where(whole, dense, repaired)
-        repaired = torch.where(kept, repaired, 0.0)
-        if "gram" in self.needs:
-            repaired, kept = _never_worse(problem, repaired, kept)
-        return Repair(repaired, kept, tuple(problem.notes))
+        problem = _problem(weight, keep, stats, pattern, saved)
+        return _promised(problem, *self.solve(problem), judged="gram" in self.needs)
 
 
-SOLVERS: Registry[type[Solver]] = Registry("solver", "autoprune.solvers")
+@torch.no_grad()
+def repair_in_turn(
+    parts: Sequence[LayerRepair],
+    weight: Tensor,
+    keep: Tensor,
+    stats: Mapping[str, Tensor],
+    pattern: NM | None = None,
+    saved: torch.dtype | None = None,
+) -> Repaired:
+    """Repair a layer by several in a row: each from the dense weight and the mask so far.
+
+    The promise of :meth:`LayerRepair.repair` holds for the first mask and for every one between.
+
+    Args:
+        parts: May be empty; then pruned weights are zeroed and nothing else.
+        weight: See :meth:`LayerRepair.repair`, as for all others.
+    """
+    if len(parts) == 1:
+        return parts[0].repair(weight, keep, stats, pattern, saved)
+    problem = _problem(weight, keep, stats, pattern, saved)
+    made = Repaired(problem.weight, keep)
+    for part in parts:
+        made = part.repair(problem.weight, made.keep, stats, pattern, problem.saved)
+        problem.notes.extend(made.notes)
+    judged = any("gram" in part.needs for part in parts)
+    return _promised(problem, made.weight, made.keep, judged=judged)
+
+
+def _problem(
+    weight: Tensor,
+    keep: Tensor,
+    stats: Mapping[str, Tensor],
+    pattern: NM | None,
+    saved: torch.dtype | None,
+) -> Problem:
+    dense = weight.detach()
+    if dense.dtype not in (torch.float32, torch.float64):
+        dense = dense.float()
+    return Problem(dense, keep, stats, pattern, saved=saved or weight.dtype)
+
+
+def _promised(problem: Problem, repaired: Tensor, kept: Tensor, *, judged: bool) -> Repaired:
+    """A proposal with what :meth:`LayerRepair.repair` promises."""
+    # A row that loses nothing needs no repair, and rounding must not touch it.
+    whole = (problem.keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
+    repaired = torch.where(whole, problem.weight, repaired)
+    repaired = torch.where(kept, repaired, 0.0)
+    if judged:
+        repaired, kept = _never_worse(problem, repaired, kept)
+    return Repaired(repaired, kept, tuple(problem.notes))
 
 
 def output_errors(difference: Tensor, gram: Tensor) -> Tensor:

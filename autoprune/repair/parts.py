@@ -1,0 +1,23 @@
+"""What the text of a repair is made of, and the registry that plug-ins join."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from autoprune.registry import Registry
+from autoprune.textform import TextForm
+
+NONE = "none"
+# Stands before the whole repair: see autoprune.repair.repair.
+WALK = "walk"
+# Stands last: see autoprune.repair.block.
+EBFT = "ebft"
+
+
+@dataclass(frozen=True)
+class RepairPart(TextForm):
+    """A word of a repair's text with its parameters: ``mrp:damp=0.02``."""
+
+    KIND: ClassVar[str] = "solver"
+
+
+SOLVERS: Registry[type[RepairPart]] = Registry("solver", "autoprune.solvers")

@@ -1,0 +1,211 @@
+"""A repair as a whole: what is done to each layer, then to the block, and in which order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import UsageError
+from autoprune.masking.pattern import NM
+from autoprune.recipe import Group
+from autoprune.repair.block import BlockTuning
+from autoprune.repair.layer import LayerRepair, Repaired, repair_in_turn
+from autoprune.repair.parts import EBFT, NONE, SOLVERS, WALK, RepairPart
+
+Order = Literal["at once", "block by block"]
+# What walks where nothing is written.
+USUAL = "mrp"
+
+
+@SOLVERS.register(WALK)
+@dataclass(frozen=True)
+class Walk(RepairPart):
+    """Another repair, with statistics of the model as repaired so far, written ``walk:mrp``.
+
+    Only a word: what it means is the order of a :class:`Repair`.
+    """
+
+    NAME: ClassVar[str] = WALK
+    SOURCE: ClassVar[str] = "block order of SparseGPT, arXiv 2301.00774"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is done to the weights that stay.
+
+    Args:
+        layer: Repairs of one layer in a row: those that choose the mask first, one that moves
+            weights last. Each starts from the dense weight and the mask of the one before:
+            ``dsnot+mrp``, ``sparsegpt:select=own+mrp``. So a part before the last has to choose,
+            and what it fitted is kept only by a last one that fits anew. Empty: pruned weights are
+            zeroed and nothing else.
+        block: What is then done to the block as a whole.
+        order: ``at once``: from statistics of the dense model. ``block by block``: from those of
+            the model as repaired so far, for which the model has to run. The masks still come from
+            the dense model unless pruning goes block by block itself.
+
+    Raises:
+        UsageError: If the work of a part would be lost (names the order that loses none), a tuning
+            is not done block by block, or nothing is gained by the order.
+    """
+
+    layer: tuple[LayerRepair, ...] = ()
+    block: BlockTuning | None = None
+    order: Order = "at once"
+
+    def __post_init__(self) -> None:
+        _refuse_lost_work(self.layer)
+        # A part that neither chooses nor moves weights stands alone now, and does nothing.
+        acting = tuple(part for part in self.layer if part.chooses or part.MOVES_WEIGHTS)
+        object.__setattr__(self, "layer", acting)
+        if self.block is not None and not self.walks:
+            raise UsageError(
+                f"repair {self.text!r} tunes blocks, each on what the ones before it give; its "
+                f"order must be 'block by block', not {self.order!r}"
+            )
+        if self.walks and self.block is None and not self.needs:
+            raise UsageError(
+                f"solver 'walk': {_joined(self.layer)!r} reads no statistics, so there is nothing "
+                "to gain by walking; write walk:mrp or walk:sparsegpt"
+            )
+
+    @property
+    def walks(self) -> bool:
+        """Whether the model has to run, block by block."""
+        return self.order == "block by block"
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is done beyond zeroing."""
+        return bool(self.layer) or self.block is not None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics that the repairs of a layer read."""
+        return frozenset[str]().union(*(part.needs for part in self.layer))
+
+    @property
+    def moves_weights(self) -> bool:
+        """Whether weights that stay may change."""
+        return self.block is not None or any(part.MOVES_WEIGHTS for part in self.layer)
+
+    @property
+    def parts(self) -> tuple[RepairPart, ...]:
+        """The words of :attr:`text` that do something, ``walk`` first."""
+        walk = (Walk(),) if self.walks else ()
+        return (*walk, *self.layer, *([self.block] if self.block is not None else []))
+
+    @property
+    def text(self) -> str:
+        """Canonical text, which :meth:`parse` reads.
+
+        ``walk:`` is written only where no block is tuned, as a tuning walks anyway.
+        """
+        if self.block is not None:
+            return "+".join(part.text for part in (*self.layer, self.block))
+        return f"{WALK}:{_joined(self.layer)}" if self.walks else _joined(self.layer)
+
+    def forgets(self, group: Group) -> bool:
+        """Whether only the numbers of zeros count in masks that were chosen within ``group``.
+
+        As the first part does: what comes later starts from that one's mask. Then two metrics with
+        the same budgets end alike, but for rows that are zeroed plainly in the end.
+        """
+        return bool(self.layer) and self.layer[0].forgets(group)
+
+    def repair(
+        self,
+        weight: Tensor,
+        keep: Tensor,
+        stats: Mapping[str, Tensor],
+        pattern: NM | None = None,
+        saved: torch.dtype | None = None,
+    ) -> Repaired:
+        """Repair one layer by all of :attr:`layer`; see :meth:`LayerRepair.repair`."""
+        return repair_in_turn(self.layer, weight, keep, stats, pattern, saved)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
+
+        ``walk:`` before all of that, or ``ebft`` at its end, goes block by block.
+
+        Raises:
+            UnknownNameError: If no solver has the name; suggests the nearest.
+            UsageError: If a parameter is unknown or out of range, or the parts do not fit.
+        """
+        head, _, after = text.strip().partition(":")
+        walks = head.strip() == WALK
+        rest = (after if walks else text).strip() or (USUAL if walks else "")
+        before, _, last = (part.strip() for part in rest.rpartition("+"))
+        name, _, values = last.partition(":")
+        if not walks and name != EBFT:
+            return cls(_layer_repairs(text))
+        if rest.partition("+")[0].partition(":")[0].strip() == WALK:
+            raise UsageError(
+                f"solver {WALK!r} needs the repair that walks, not {rest!r}; "
+                f"write {WALK}:mrp or {WALK}:dsnot+mrp"
+            )
+        if name != EBFT:
+            return cls(_layer_repairs(rest), order="block by block")
+        if before.rpartition("+")[2].strip().partition(":")[0] == EBFT:
+            raise UsageError(f"solver {rest!r} names {EBFT} twice; name it once, at the end")
+        layer = _layer_repairs(before) if before else ()
+        return cls(layer, BlockTuning.from_text(values), "block by block")
+
+
+def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
+    parts = []
+    for name, _, values in (piece.strip().partition(":") for piece in text.split("+")):
+        if name == WALK:
+            raise UsageError(
+                f"solver {text!r} is not understood; {WALK}: stands before the whole repair, as in "
+                f"{WALK}:dsnot+mrp"
+            )
+        if name == EBFT:
+            raise UsageError(
+                f"solver {text!r} is not understood; {EBFT} tunes what the other repairs of a "
+                f"block have left and stands last, as in mrp+{EBFT}"
+            )
+        if not name:
+            raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")
+        kind = SOLVERS.get(name)
+        if not issubclass(kind, LayerRepair):
+            raise UsageError(
+                f"solver {name!r} is a {kind.__name__}, which repairs no layer; a plug-in derives "
+                "its class from autoprune.repair.LayerRepair"
+            )
+        parts.append(kind.from_text(values))
+    return tuple(parts)
+
+
+def _joined(parts: Sequence[LayerRepair]) -> str:
+    return "+".join(part.text for part in parts) or NONE
+
+
+def _refuse_lost_work(parts: Sequence[LayerRepair]) -> None:
+    """Refuse a row in which a part's work would be lost.
+
+    Raises:
+        UsageError: Names the order that loses none.
+    """
+    if len(parts) < 2:
+        return
+    *before, last = parts
+    lost = [part for part in before if not part.chooses]
+    if not last.MOVES_WEIGHTS:
+        lost += [part for part in before if part.MOVES_WEIGHTS]
+        lost += [] if last.chooses else [last]
+    if not lost:
+        return
+    # Stable, so that what is in order already stays as it was written.
+    ranked = sorted(parts, key=lambda part: (part.MOVES_WEIGHTS, not part.chooses))
+    useful = [p for p in ranked if p.chooses or (p is ranked[-1] and p.MOVES_WEIGHTS)]
+    order = "+".join(part.text for part in useful or [last])
+    raise UsageError(
+        f"solver {_joined(parts)!r} would lose what {lost[0].text!r} does, since each part starts "
+        "from the dense weights and takes over only the mask; write what chooses the mask "
+        f"first, one repair that moves weights last: {order}"
+    )
