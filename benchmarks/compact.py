@@ -19,8 +19,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.saving import save_model
-from autoprune.models.structure import prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from benchmarks.table import Goal, publish
 
 LARGEST_SHARE = 0.6
@@ -48,8 +47,7 @@ def measure(model: str, sparsity: float, scratch: Path) -> list[dict[str, Any]]:
     dense = scratch / "dense"
     loaded = load_model(model, dtype=torch.bfloat16)
     plan = PruningPlan.build(sparsity)
-    scores = metric_scores(build_metric("magnitude"), None)
-    prune_one_shot(prunable_linears(loaded.model), scores, plan)
+    prune(loaded.model, MetricScore(build_metric("magnitude")), plan)
     begin = time.perf_counter()
     saved = save_model(loaded.model, loaded.tokenizer, dense, {})
     seconds = time.perf_counter() - begin

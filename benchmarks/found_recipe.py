@@ -35,13 +35,12 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
 from autoprune.search.spec import RecipeSpec, SearchSpec
-from autoprune.sequential import prune_sequential
 from benchmarks.known import Known
 from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
@@ -361,10 +360,10 @@ def second_model(
             seen = token_windows(parts.calibration, loaded.tokenizer, samples, 256)
             unseen = token_windows(parts.sealed, loaded.tokenizer, windows, 256)
             if recipe is not None:
-                plan = PruningPlan.of_recipe(recipe, spec.sparsity)
-                metric = candidate_metric(recipe.metric)
+                plan = replace(PruningPlan.of_recipe(recipe, spec.sparsity), scoring="sequential")
+                score = MetricScore(candidate_metric(recipe.metric))
                 report = PlainScreen(sys.stderr).progress
-                prune_sequential(loaded.model, seen, metric, plan, report=report)
+                prune(loaded.model, score, plan, windows=seen, report=report)
             value = known.put(list(evaluate_windows(loaded.model, unseen).nll), *key)
             print(f"second model, {name}: {perplexity_of(value):.2f}", file=sys.stderr, flush=True)
         text = recipe_text(recipe, formula_text(recipe.metric)) if recipe is not None else DENSE

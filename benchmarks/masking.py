@@ -12,7 +12,7 @@ from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
+from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores
 from benchmarks.subject import prepare
 from benchmarks.table import Goal, publish
 
@@ -44,7 +44,7 @@ def main() -> None:
         for _ in range(args.repeat):
             start, cpu = time.perf_counter(), time.process_time()
             quotas = layer_budgets(plan, ModelContext(layers, statistics))
-            masks = masks_from_scores(metric_scores(metric, statistics), layers, quotas, plan)
+            masks = masks_from_scores(MetricScore(metric, statistics), layers, quotas, plan)
             seconds.append(time.perf_counter() - start)
             used.append(time.process_time() - cpu)
         zeros = sum(int((~mask).sum()) for mask in masks.values())

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,7 @@ from torch import Tensor
 from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
-from autoprune.models.structure import prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
-from autoprune.sequential import prune_sequential
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.streaming import StreamJob, prune_streamed
 from benchmarks.measured import report
 
@@ -46,11 +45,11 @@ def in_memory(method: str, folder: str, tokens: Tensor, share: float) -> dict[st
     loaded, used = time.perf_counter(), time.process_time()
     metric, plan = plan_of(method, share)
     if method == "one-shot":
-        layers = prunable_linears(model)
         statistics = collect_statistics(model, tokens, needs=BASIC)
-        outcome = prune_one_shot(layers, metric_scores(metric, statistics), plan)
+        outcome = prune(model, MetricScore(metric), plan, statistics=statistics)
     else:
-        outcome = prune_sequential(model, tokens, metric, plan)
+        plan = replace(plan, scoring="sequential")
+        outcome = prune(model, MetricScore(metric), plan, windows=tokens)
     pruned, cpu = time.perf_counter(), time.process_time() - used
     return {
         "load_s": loaded - start,

@@ -10,7 +10,7 @@ import argparse
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,8 +24,8 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
-from autoprune.sequential import prune_sequential
+from autoprune.pruning import DenseWeights, MetricScore, PruningPlan
+from autoprune.pruning import prune as prune_model
 from benchmarks.known import Known
 from benchmarks.measured import OUT, code_digest
 from benchmarks.table import Goal, publish
@@ -165,8 +165,7 @@ def prune(loaded: LoadedModel, target: Target, calibration: Tensor) -> None:
     pattern = target.pattern
     if target.method == MAGNITUDE:
         plan = PruningPlan.build(0.5, group="matrix", pattern=pattern)
-        scores = metric_scores(build_metric("magnitude"), None)
-        prune_one_shot(prunable_linears(loaded.model), scores, plan)
+        prune_model(loaded.model, MetricScore(build_metric("magnitude")), plan)
         return
     if target.method == WANDA:
         metric, plan = build_metric("wanda"), PruningPlan.build(0.5, group="row", pattern=pattern)
@@ -175,7 +174,8 @@ def prune(loaded: LoadedModel, target: Target, calibration: Tensor) -> None:
         plan = PruningPlan.build(
             0.5, group="matrix", solver="sparsegpt:select=own", pattern=pattern
         )
-    prune_sequential(loaded.model, calibration, metric, plan)
+    plan = replace(plan, scoring="sequential")
+    prune_model(loaded.model, MetricScore(metric), plan, windows=calibration)
 
 
 def crops(tokenizer: Any, count: int, seqlen: int, seed: int = 0) -> Tensor:

@@ -18,7 +18,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from benchmarks.table import publish
 from tasks.sealed_touches import touch
 from tasks.state import State
@@ -92,10 +92,11 @@ def main() -> None:
             args.sparsity, group=metric.group, allocation=row.allocation, solver=row.solver
         )
         with dense:
-            outcome = prune_one_shot(
-                layers,
-                metric_scores(metric, statistics),
+            outcome = prune(
+                loaded.model,
+                MetricScore(metric),
                 plan,
+                layers=layers,
                 statistics=statistics,
                 context=context,
             )

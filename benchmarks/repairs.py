@@ -18,10 +18,10 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import (
     DenseWeights,
+    MetricScore,
     PruningPlan,
     layer_budgets,
     masks_from_scores,
-    metric_scores,
 )
 from autoprune.repair import Repair, output_errors
 from benchmarks.table import Goal, publish
@@ -57,7 +57,7 @@ def main() -> None:
     metric = build_metric(args.metric)
     plan = PruningPlan(args.sparsity, metric.group)
     quotas = layer_budgets(plan, ModelContext(layers, statistics))
-    masks = masks_from_scores(metric_scores(metric, statistics), layers, quotas, plan)
+    masks = masks_from_scores(MetricScore(metric, statistics), layers, quotas, plan)
     dense = DenseWeights(layers)
     rows: list[dict[str, Any]] = []
     worst: list[Goal] = []

@@ -17,8 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import PruningPlan
-from autoprune.sequential import prune_sequential
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from benchmarks.measured import Rounds, report
 from benchmarks.table import Goal, publish
 
@@ -100,7 +99,8 @@ def one(hidden: int, blocks: int, tokens: int) -> dict[str, float]:
     model = LlamaForCausalLM(config).eval()
     windows = torch.randint(1024, (tokens // SEQLEN, SEQLEN))
     start, used = time.perf_counter(), time.process_time()
-    prune_sequential(model, windows, build_metric("wanda"), PruningPlan.build(0.6))
+    plan = PruningPlan.build(0.6, scoring="sequential")
+    prune(model, MetricScore(build_metric("wanda")), plan, windows=windows)
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
     weights = sum(x.numel for x in prunable_linears(model))
     return {"seconds": seconds, "used_s": cpu, "weights": weights}

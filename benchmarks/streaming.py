@@ -175,7 +175,9 @@ def job_of(args: argparse.Namespace) -> StreamJob:
     generator = torch.Generator().manual_seed(1)
     shape: Any = (args.samples, args.seqlen)
     windows = torch.randint(VOCABULARY, shape, generator=generator)
-    plan = PruningPlan.build(SHARE, allocation=args.allocation, solver=args.solver)
+    plan = PruningPlan.build(
+        SHARE, allocation=args.allocation, solver=args.solver, scoring="sequential"
+    )
     return StreamJob(args.folder / "dense", windows, build_metric("wanda"), plan)
 
 

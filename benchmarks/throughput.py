@@ -8,6 +8,7 @@ the promising ones on all; its statistics and baseline count as its own time, an
 import argparse
 import sys
 import time
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,12 +22,11 @@ from autoprune.metrics import candidate_metric
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights, PruningPlan
+from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.search import Search
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
 from autoprune.search.steps import Propose
-from autoprune.sequential import prune_sequential
 from benchmarks.measured import OUT
 from benchmarks.searching import run_search
 from benchmarks.table import Goal, publish
@@ -182,10 +182,10 @@ def plain_loop(recipes: list[Recipe], args: argparse.Namespace) -> list[dict[str
     dense = DenseWeights(prunable_linears(loaded.model))
     rows = []
     for recipe in recipes:
-        plan = PruningPlan.of_recipe(recipe, args.sparsity)
+        plan = replace(PruningPlan.of_recipe(recipe, args.sparsity), scoring="sequential")
         started = time.monotonic()
         with dense:
-            prune_sequential(loaded.model, seen, candidate_metric(recipe.metric), plan)
+            prune(loaded.model, MetricScore(candidate_metric(recipe.metric)), plan, windows=seen)
             perplexity = evaluate_windows(loaded.model, unseen).perplexity
         row = {"as": name_of(recipe), "perplexity": perplexity}
         rows.append({**row, "seconds": time.monotonic() - started})

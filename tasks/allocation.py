@@ -66,7 +66,7 @@ def split_windows(
 def choose_allocation(
     bench_id: str, metric: str, plan: dict[str, Any], grid: list[str]
 ) -> dict[str, Any]:
-    """Measure every allocator on the selection windows; see :mod:`autoprune.auto_allocation`.
+    """Measure every allocator on the selection windows; see :mod:`autoprune.pruning.auto`.
 
     Args:
         bench_id: Id of an open workbench with the windows of :func:`split_windows`.
@@ -81,10 +81,10 @@ def choose_allocation(
     Raises:
         NothingPassedError: If the loss is finite with none of them.
     """
-    from autoprune.auto_allocation import choice_needs
-    from autoprune.auto_allocation import choose_allocation as choose
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
+    from autoprune.pruning.auto import choice_needs
+    from autoprune.pruning.auto import choose_allocation as choose
 
     bench = find_workbench(bench_id)
     started = time.monotonic()

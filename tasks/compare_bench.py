@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from autoprune.comparison.peer import PeerModel
     from autoprune.comparison.shared import SharedStatistics
     from autoprune.evaluation.kl import DensePredictions
-    from autoprune.pruning import DenseWeights
-    from autoprune.tuning import Precision
+    from autoprune.pruning import DenseWeights, Precision
 
 # Option of the command line that sets the number of windows that the selection part must have.
 OPTION = "--selection-windows"

@@ -94,7 +94,7 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
 
 def products_of(bench: CompareBench) -> str:
     """Type of the products of block tuning on this machine."""
-    from autoprune.tuning import products_type
+    from autoprune.pruning.tuning import products_type
 
     model = bench.loaded.model
     found = products_type(model.device, model.dtype, bench.precision)

@@ -18,10 +18,8 @@ from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench, find_search_bench
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from autoprune.evaluation.perplexity import Evaluation
-    from autoprune.pruning import PruneOutcome, PruningPlan
+    from autoprune.pruning import PruneOutcome
     from autoprune.search.steps import Failed, Measurement
 
 
@@ -234,7 +232,7 @@ def _prune(
     bench: SearchBench, recipe: Recipe, sparsity: float, key: str, memory: MaskMemory
 ) -> "PruneOutcome":
     """Prune by scores, or by masks that another repair of them left behind; then repair."""
-    from autoprune.pruning import PruningPlan, prune_one_shot
+    from autoprune.pruning import PruningPlan, prune, repair_masks
     from autoprune.repair import NONE, Repair
     from tasks.scoring import score_function
 
@@ -244,10 +242,11 @@ def _prune(
     masks = memory.masks(bare_key)
     if masks is None:
         statistics = bench.calibrated(plan.needs)
-        outcome = prune_one_shot(
-            bench.layers,
+        outcome = prune(
+            bench.loaded.model,
             score_function(bench, recipe.metric, bench.layers),
             replace(plan, repair=Repair()),
+            layers=bench.layers,
             statistics=statistics,
             context=bench.context_for(statistics),
             report=bench.report,
@@ -257,29 +256,17 @@ def _prune(
             return outcome
         masks = dict(outcome.keep)
         bench.dense.restore()
-    repaired = _repair(bench, masks, plan)
+    repaired = repair_masks(
+        bench.loaded.model,
+        masks,
+        plan,
+        windows=bench.calibration_windows,
+        layers=bench.layers,
+        statistics=None if plan.runs_blocks else bench.calibrated(plan.needs),
+        report=bench.report,
+    )
     memory.keep(key, repaired, bench.layers)
     return repaired
-
-
-def _repair(bench: SearchBench, masks: "dict[str, Tensor]", plan: "PruningPlan") -> "PruneOutcome":
-    """Repair dense layers on given masks."""
-    from autoprune.progress import Progress
-    from autoprune.pruning import PruneOutcome, repair_layer
-    from autoprune.walking import repair_walking
-
-    if plan.repair.walks:
-        model, tokens = bench.loaded.model, bench.calibration_windows
-        return repair_walking(model, tokens, bench.layers, masks, plan, report=bench.report)
-    started = time.monotonic()
-    statistics = bench.calibrated(plan.needs)
-    notes: list[str] = []
-    for done, layer in enumerate(bench.layers, 1):
-        stats = statistics.of(layer.name) if plan.repair.needs else {}
-        masks[layer.name], said = repair_layer(layer, masks[layer.name], stats, plan)
-        notes.extend(said)
-        bench.report(Progress("repair", done, len(bench.layers)))
-    return PruneOutcome.of_masks(masks, time.monotonic() - started, notes)
 
 
 def _measurement(

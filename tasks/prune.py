@@ -45,7 +45,6 @@ def check_request(
     from autoprune.allocation import auto_grid
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
-    from autoprune.sequential import refuse_unseen
 
     grid = auto_grid(allocation)
     if grid is not None and metric.endswith(FILE_SUFFIX):
@@ -70,7 +69,7 @@ def check_request(
         sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
     )
     if statistics == "true-sequential":
-        refuse_unseen(plan, true_sequential=True)
+        replace(plan, scoring="true-sequential").refuse_unseen()
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
 
@@ -108,15 +107,11 @@ def prune_model(
     bench = find_workbench(bench_id)
     built = replace(PruningPlan.build(**plan), saved=_saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX)
-    if statistics == AUTO:
+    if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
-    if in_file:
-        outcome = _prune_by_file(bench, Path(metric), windows, built)
-    elif statistics in BLOCKWISE:
-        inside = statistics == "true-sequential"
-        outcome = _prune_sequential(bench, metric, windows, built, true_sequential=inside)
-    else:
-        outcome = _prune_dense(bench, metric, windows, built)
+    built = replace(built, scoring=statistics)
+    prune_by = _prune_by_file if in_file else _prune_by_metric
+    outcome = prune_by(bench, metric, windows, built)
     count = weights_in_memory(bench.loaded.model, bench.layers)
     return {
         **count.to_json(),
@@ -130,50 +125,38 @@ def prune_model(
     }
 
 
-def _prune_sequential(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan", *, true_sequential: bool
+def _prune_by_metric(
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
 ) -> "PruneOutcome":
     from autoprune.metrics import build_metric
-    from autoprune.sequential import prune_sequential
+    from autoprune.pruning import MetricScore, prune
 
-    model, tokens = bench.loaded.model, bench.windows[windows]
-    return prune_sequential(
+    score = MetricScore(build_metric(metric))
+    needs = plan.dense_needs(score.needs)
+    # What is read of the dense model alone lies in the store; what reads no text may have none.
+    kept = bench.statistics(windows, needs) if needs and plan.scoring == "dense" else None
+    model, tokens = bench.loaded.model, bench.windows.get(windows)
+    return prune(
         model,
-        tokens,
-        build_metric(metric),
+        score,
         plan,
-        true_sequential=true_sequential,
+        windows=tokens,
+        layers=bench.layers,
+        statistics=kept,
         report=bench.report,
     )
 
 
-def _prune_dense(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
-) -> "PruneOutcome":
-    from autoprune.metrics import build_metric
-    from autoprune.pruning import metric_scores
-    from autoprune.walking import prune_from_scores
-
-    built = build_metric(metric)
-    needs = built.needs | plan.needs
-    dense = bench.statistics(windows, needs) if needs else None
-    score = metric_scores(built, dense)
-    # What reads no text may be pruned without one.
-    model, tokens = bench.loaded.model, bench.windows.get(windows)
-    return prune_from_scores(
-        model, tokens, bench.layers, score, plan, statistics=dense, report=bench.report
-    )
-
-
 def _prune_by_file(
-    bench: Workbench, path: Path, windows: str, plan: "PruningPlan"
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
 ) -> "PruneOutcome":
     """Prune with scores from the container; the file never runs anywhere else."""
     from autoprune.calibration.layer_files import write_layer_files
-    from autoprune.walking import prune_from_scores
+    from autoprune.pruning import prune
     from sandbox.client import Sandbox
     from sandbox.outcomes import Rejected
 
+    path = Path(metric)
     source = read_source(path)
     dense = bench.statistics(windows, OFFERED | plan.needs)
     inputs = bench.state.inputs
@@ -186,9 +169,14 @@ def _prune_by_file(
         files = {file.layer_name: file for file in written}
         score = SandboxScores(box, source, {}, files, bench.layers)
         try:
-            model, tokens = bench.loaded.model, bench.windows[windows]
-            return prune_from_scores(
-                model, tokens, bench.layers, score, plan, statistics=dense, report=bench.report
+            return prune(
+                bench.loaded.model,
+                score,
+                plan,
+                windows=bench.windows[windows],
+                layers=bench.layers,
+                statistics=dense,
+                report=bench.report,
             )
         except CandidateRejected as error:
             raise _turned_away(path, error.code, error.detail) from error

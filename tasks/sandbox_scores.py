@@ -31,7 +31,7 @@ class CandidateRejected(Exception):
 
 
 class SandboxScores:
-    """A function from layer to scores; each layer is asked for once.
+    """Scores of the dense model's layers; each layer is asked for once.
 
     Args:
         sandbox: An open sandbox.
@@ -56,7 +56,12 @@ class SandboxScores:
         self._batches = _batches(layers)
         self._scores: dict[str, Tensor] = {}
 
-    def __call__(self, layer: "PrunableLinear") -> "Tensor":
+    @property
+    def needs(self) -> frozenset[str]:
+        """None: the layer files hold what the code may read."""
+        return frozenset()
+
+    def __call__(self, layer: "PrunableLinear", stats: "Mapping[str, Tensor]") -> "Tensor":
         """Scores of one layer, float32 [out, in].
 
         Raises:

@@ -1,6 +1,6 @@
 """Scores of a search's candidate: on the host for built-ins, in the sandbox for designs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.recipe import Candidate
@@ -8,17 +8,14 @@ from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
 from tasks.search_bench import SearchBench
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from autoprune.models.structure import PrunableLinear
-
-Score = Callable[["PrunableLinear"], "Tensor"]
+    from autoprune.pruning import Score
 
 
 def score_function(
     bench: SearchBench, candidate: Candidate, layers: "Sequence[PrunableLinear]"
-) -> Score:
-    """A function from layer to scores for the dense model.
+) -> "Score":
+    """Scores of the dense model's layers.
 
     Args:
         bench: The search's workbench.
@@ -26,7 +23,7 @@ def score_function(
         layers: The layers that will be asked for, in order.
 
     Raises:
-        CandidateRejected: Here or from the function, when the candidate is turned away.
+        CandidateRejected: Here or from the scores, when the candidate is turned away.
     """
     if candidate.kind == "builtin" or bench.designs_in == "off":
         return _host_scores(bench, candidate)
@@ -45,16 +42,16 @@ def python_source(candidate: Candidate) -> str:
     return parse(candidate.source).to_python()
 
 
-def _host_scores(bench: SearchBench, candidate: Candidate) -> Score:
+def _host_scores(bench: SearchBench, candidate: Candidate) -> "Score":
     if candidate.kind == "python":
         raise CandidateRejected("no_sandbox", "Python code runs only in the sandbox, which is off")
     from autoprune.metrics import candidate_metric
-    from autoprune.pruning import metric_scores
+    from autoprune.pruning import MetricScore
 
     if candidate.kind == "expression":
         _check_needs(candidate)
     metric = candidate_metric(candidate)
-    return metric_scores(metric, bench.calibrated(metric.needs))
+    return MetricScore(metric, bench.calibrated(metric.needs))
 
 
 def _check_needs(candidate: Candidate) -> None:

@@ -11,6 +11,7 @@ from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
+    from autoprune.pruning import Scoring
     from autoprune.streaming import StreamJob
 
 
@@ -107,12 +108,13 @@ def prune_stream(
     before = known_text([bench.model_ref])
     made = prune_streamed(job, Path(out), record=record, report=bench.report)
     write_seen(bench, Path(out), before)
+    inside = job.plan.scoring == "true-sequential"
     return {
         **saved_record(made.saved),
         "pruned": made.zeros,
         "mask_digest": made.mask_digest,
         "layer_sparsity": dict(made.layer_sparsity),
-        "statistics": "streamed true-sequential" if job.true_sequential else "streamed",
+        "statistics": "streamed true-sequential" if inside else "streamed",
         "notes": list(made.notes),
         "seconds_pruning": made.seconds,
     }
@@ -125,10 +127,10 @@ def _job(
     from autoprune.pruning import PruningPlan
     from autoprune.streaming import StreamJob
 
+    scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
     return StreamJob(
         bench.source.folder,
         bench.windows[windows],
         build_metric(metric),
-        PruningPlan.build(**plan),
-        true_sequential=statistics == "true-sequential",
+        PruningPlan.build(**plan, scoring=scoring),
     )

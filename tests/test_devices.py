@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pruned import block_by_block
 from test_walking import prune
 from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
@@ -21,10 +22,10 @@ from autoprune.allocation.shape import skewness, spectrum
 from autoprune.calibration.statistics import ALL, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot, repair_layer
+from autoprune.pruning import MetricScore, PruningPlan, repair_layer
+from autoprune.pruning import prune as prune_model
 from autoprune.repair import SOLVERS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
-from autoprune.sequential import prune_sequential
 
 SHAPE = (6, 8)
 REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
@@ -135,11 +136,10 @@ def test_statistics_and_masks_of_a_gpu_are_those_of_the_cpu(family: str) -> None
     found = []
     for device in ("cpu", "cuda"):
         model = tiny_model(family).to(device)
-        layers = prunable_linears(model)
         statistics = collect_statistics(model, windows, needs=ALL)
         plan = PruningPlan.build(0.5, allocation="owl")
-        score = metric_scores(build_metric("wanda"), statistics)
-        found.append((statistics, prune_one_shot(layers, score, plan, statistics=statistics)))
+        score = MetricScore(build_metric("wanda"))
+        found.append((statistics, prune_model(model, score, plan, statistics=statistics)))
     (cpu, masks), (cuda, others) = found
     for name, values in cpu.layers.items():
         for stat, value in values.items():
@@ -162,7 +162,7 @@ def test_every_repair_runs_on_a_gpu(solver: str) -> None:
 def test_sequential_pruning_runs_on_a_gpu() -> None:
     plan = PruningPlan.build(None, pattern="2:4", solver="sparseswaps+mrp")
     model = tiny_model("mixtral").to("cuda")
-    outcome = prune_sequential(model, random_windows(6, 24), build_metric("ria"), plan)
+    outcome = block_by_block(model, random_windows(6, 24), build_metric("ria"), plan)
     assert outcome.sparsity == 0.5
 
 

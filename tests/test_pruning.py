@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 import torch
+from pruned import OwnScore
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -11,13 +12,13 @@ from transformers.pytorch_utils import Conv1D
 from whole_model import whole_model_inputs
 
 from autoprune.allocation import ModelContext
-from autoprune.auto_allocation import choose_allocation
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import DenseWeights, PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
+from autoprune.pruning.auto import choose_allocation
 from autoprune.recipe import Candidate, Recipe
 
 
@@ -57,8 +58,8 @@ def test_wanda_equals_a_straight_implementation(family: str) -> None:
     reference = wanda_by_hand(model, windows, 0.25)
     statistics = collect_statistics(model, windows)
     layers = prunable_linears(model)
-    score = metric_scores(build_metric("wanda"), statistics)
-    outcome = prune_one_shot(layers, score, PruningPlan.build(0.25), statistics=statistics)
+    score = MetricScore(build_metric("wanda"))
+    outcome = prune(model, score, PruningPlan.build(0.25), statistics=statistics)
     assert outcome.keep.keys() == reference.keys()
     for layer in layers:
         assert torch.equal(outcome.keep[layer.name], reference[layer.name]), layer.name
@@ -81,9 +82,8 @@ def test_the_budget_is_exact_to_one_weight(family: str, group: str, allocation: 
     plan = PruningPlan.build(0.637, group=group, allocation=allocation)  # type: ignore[arg-type]
     dense = sum(int((layer.read() == 0).sum()) for layer in layers)
     assert dense == 0
-    outcome = prune_one_shot(
-        layers, metric_scores(build_metric("magnitude"), None), plan, statistics=statistics
-    )
+    score = MetricScore(build_metric("magnitude"))
+    outcome = prune(model, score, plan, statistics=statistics)
     total = sum(layer.numel for layer in layers)
     zeros = sum(int((layer.read() == 0).sum()) for layer in layers)
     assert zeros == outcome.zeros == budget_zeros(0.637, total)
@@ -99,8 +99,8 @@ def test_patterns_hold_in_the_model(solver: str) -> None:
     layers = prunable_linears(model)
     statistics = collect_statistics(model, random_windows(4, 16), needs={"x_norm", "gram"})
     plan = PruningPlan.build(None, pattern="2:4", solver=solver)
-    score = metric_scores(build_metric("wanda"), statistics)
-    outcome = prune_one_shot(layers, score, plan, statistics=statistics)
+    score = MetricScore(build_metric("wanda"))
+    outcome = prune(model, score, plan, statistics=statistics)
     assert outcome.sparsity == 0.5
     for layer in layers:
         groups = (layer.read() == 0).reshape(-1, 4)
@@ -114,7 +114,7 @@ def test_dense_weights_come_back_bit_by_bit_even_after_an_error() -> None:
         before = {name: value.clone() for name, value in model.state_dict().items()}
         logits = model(input_ids=windows).logits
         with pytest.raises(RuntimeError, match="measured"), DenseWeights(layers):
-            prune_one_shot(layers, metric_scores(build_metric("magnitude"), None), PruningPlan(0.5))
+            prune(model, MetricScore(build_metric("magnitude")), PruningPlan(0.5))
             assert not torch.equal(model(input_ids=windows).logits, logits)
             raise RuntimeError("measured")
         after = model.state_dict()
@@ -125,13 +125,13 @@ def test_repair_lowers_the_output_error_of_every_layer() -> None:
     model = tiny_model("llama")
     layers = prunable_linears(model)
     statistics = collect_statistics(model, random_windows(8, 32), needs={"x_norm", "gram"})
-    score = metric_scores(build_metric("wanda"), statistics)
+    score = MetricScore(build_metric("wanda"))
     dense = {layer.name: layer.read().clone() for layer in layers}
     errors: dict[str, dict[str, float]] = {}
     for solver in ("none", "mrp"):
         with DenseWeights(layers):
             plan = PruningPlan.build(0.5, solver=solver)
-            prune_one_shot(layers, score, plan, statistics=statistics)
+            prune(model, score, plan, statistics=statistics)
             errors[solver] = {}
             for layer in layers:
                 gap = layer.read() - dense[layer.name]
@@ -145,11 +145,11 @@ def test_a_context_remembers_what_is_costly() -> None:
     layers = prunable_linears(model)
     context = ModelContext(layers)
     plan = PruningPlan.build(0.5, allocation="alpha")
-    score = metric_scores(build_metric("magnitude"), None)
+    score = MetricScore(build_metric("magnitude"))
     digests = set()
     for _ in range(2):
         with DenseWeights(layers):
-            digests.add(prune_one_shot(layers, score, plan, context=context).mask_digest)
+            digests.add(prune(model, score, plan, context=context).mask_digest)
     assert len(digests) == 1
     assert any(key.startswith("spectrum") for key in context._memory)
 
@@ -195,13 +195,13 @@ def test_bad_scores_are_refused_before_a_weight_changes() -> None:
     before = {layer.name: layer.read().clone() for layer in layers}
     plan = PruningPlan(0.5)
     with pytest.raises(UsageError, match=r"q_proj have shape \[16\], its weight has \[16, 16\]"):
-        prune_one_shot(layers, lambda layer: torch.ones(layer.shape[0]), plan)
+        prune(model, OwnScore(lambda layer: torch.ones(layer.shape[0])), plan)
     with pytest.raises(UsageError, match=r"self_attn\.q_proj: 256 of 256 scores are NaN"):
-        prune_one_shot(layers, lambda layer: layer.read() * float("nan"), plan)
+        prune(model, OwnScore(lambda layer: layer.read() * float("nan")), plan)
     with pytest.raises(UsageError, match=r"not a multiple of 5"):
         nm = PruningPlan.build(None, pattern="2:5")
-        prune_one_shot(layers, lambda layer: layer.read().abs(), nm)
+        prune(model, OwnScore(lambda layer: layer.read().abs()), nm)
     with pytest.raises(UsageError, match="one per block"):
         given = PruningPlan.build(0.5, allocation="given:0.5/0.5")
-        prune_one_shot(layers, lambda layer: layer.read().abs(), given)
+        prune(model, OwnScore(lambda layer: layer.read().abs()), given)
     assert all(torch.equal(layer.read(), before[layer.name]) for layer in layers)

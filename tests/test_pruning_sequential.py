@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pruned import block_by_block
 from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor, nn
 from whole_model import whole_model_inputs
@@ -12,9 +13,9 @@ from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.pruning.engine import record_block
 from autoprune.repair import Repair
-from autoprune.sequential import prune_sequential, record_block
 
 
 def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
@@ -49,7 +50,7 @@ def test_block_after_block_equals_the_whole_model(family: str, solver: str) -> N
         members = [layer for layer in layers if layer.block == index]
         masks |= prune_by_hand(members, inputs_of(by_hand, members, windows), 0.5, solver)
     plan = PruningPlan.build(0.5, solver=solver)
-    outcome = prune_sequential(streamed, windows, build_metric("wanda"), plan)
+    outcome = block_by_block(streamed, windows, build_metric("wanda"), plan)
     assert list(outcome.keep) == list(masks)
     for left, right in zip(layers, prunable_linears(streamed), strict=True):
         assert torch.equal(outcome.keep[left.name], masks[left.name]), left.name
@@ -95,9 +96,9 @@ def test_true_sequential_prunes_step_by_step_inside_the_block(family: str) -> No
             step = [members[name] for name in names.split()]
             masks |= prune_by_hand(step, inputs_of(by_hand, step, windows), 0.5, "none")
     plan = PruningPlan(0.5)
-    outcome = prune_sequential(streamed, windows, build_metric("wanda"), plan, true_sequential=True)
+    outcome = block_by_block(streamed, windows, build_metric("wanda"), plan, "true-sequential")
     assert all(torch.equal(outcome.keep[name], mask) for name, mask in masks.items())
-    plain = prune_sequential(tiny_model(family), windows, build_metric("wanda"), plan)
+    plain = block_by_block(tiny_model(family), windows, build_metric("wanda"), plan)
     assert plain.mask_digest != outcome.mask_digest
 
 
@@ -105,15 +106,15 @@ def test_steps_inside_a_block_whose_matrices_compete_are_refused() -> None:
     plan = PruningPlan(0.5, "block")
     model, windows, wanda = tiny_model("llama"), random_windows(2, 8), build_metric("wanda")
     with pytest.raises(UsageError, match="prunes them in steps"):
-        prune_sequential(model, windows, wanda, plan, true_sequential=True)
-    assert prune_sequential(model, windows, wanda, plan).zeros
+        block_by_block(model, windows, wanda, plan, "true-sequential")
+    assert block_by_block(model, windows, wanda, plan).zeros
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_is_pruned_exactly(family: str) -> None:
     model = tiny_model(family)
     plan = PruningPlan.build(0.55, group="matrix", allocation="owl", solver="mrp")
-    outcome = prune_sequential(model, random_windows(4, 16), build_metric("wanda"), plan)
+    outcome = block_by_block(model, random_windows(4, 16), build_metric("wanda"), plan)
     layers = prunable_linears(model)
     assert outcome.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
     for layer in layers:
@@ -127,7 +128,7 @@ def test_metrics_with_gradients_and_curvature_run_sequentially() -> None:
     windows = random_windows(4, 16)
     for metric in ("gblm", "sparsegpt"):
         model = tiny_model("llama")
-        outcome = prune_sequential(model, windows, build_metric(metric), PruningPlan(0.5))
+        outcome = block_by_block(model, windows, build_metric(metric), PruningPlan(0.5))
         assert outcome.sparsity == pytest.approx(0.5, abs=1e-3)
 
 
@@ -135,9 +136,9 @@ def test_the_first_block_agrees_with_one_shot() -> None:
     windows = random_windows(4, 16)
     one, two = tiny_model("llama"), tiny_model("llama")
     statistics = collect_statistics(one, windows)
-    score = metric_scores(build_metric("wanda"), statistics)
-    shot = prune_one_shot(prunable_linears(one), score, PruningPlan(0.5))
-    walk = prune_sequential(two, windows, build_metric("wanda"), PruningPlan(0.5))
+    wanda = MetricScore(build_metric("wanda"))
+    shot = prune(one, wanda, PruningPlan(0.5), statistics=statistics)
+    walk = block_by_block(two, windows, build_metric("wanda"), PruningPlan(0.5))
     first = [layer.name for layer in prunable_linears(one) if layer.block == 0]
     assert all(torch.equal(shot.keep[name], walk.keep[name]) for name in first)
     assert shot.mask_digest != walk.mask_digest
@@ -146,8 +147,8 @@ def test_the_first_block_agrees_with_one_shot() -> None:
 def test_random_masks_of_layers_of_one_shape_differ_and_do_not_depend_on_the_way() -> None:
     one, two = tiny_model("llama"), tiny_model("llama")
     layers, metric, plan = prunable_linears(one), build_metric("random"), PruningPlan(0.5)
-    shot = prune_one_shot(layers, metric_scores(metric, None), plan)
-    walk = prune_sequential(two, random_windows(), metric, plan)
+    shot = prune(one, MetricScore(metric), plan)
+    walk = block_by_block(two, random_windows(), metric, plan)
     assert shot.mask_digest == walk.mask_digest
     same_shape = [shot.keep[layer.name] for layer in layers if layer.projection == "q_proj"]
     assert not any(torch.equal(same_shape[0], other) for other in same_shape[1:])
@@ -155,7 +156,7 @@ def test_random_masks_of_layers_of_one_shape_differ_and_do_not_depend_on_the_way
 
 def test_global_comparison_is_refused() -> None:
     with pytest.raises(UsageError, match="whole model at once"):
-        prune_sequential(
+        block_by_block(
             tiny_model("llama"),
             random_windows(),
             build_metric("wanda"),

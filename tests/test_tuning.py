@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from pruned import block_by_block
 from test_walking import prune
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
@@ -18,11 +19,11 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import PruningPlan, layer_budgets, masks_from_scores, metric_scores
+from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores
+from autoprune.pruning import prune as prune_model
+from autoprune.pruning.plan import Precision, Scoring
+from autoprune.pruning.tuning import BlockGoals, _error, _Part, tune_block
 from autoprune.repair import BlockTuning, Repair
-from autoprune.sequential import prune_sequential
-from autoprune.tuning import BlockGoals, Precision, _error, _Part, tune_block
-from autoprune.walking import prune_from_scores
 
 
 def pruned_block(
@@ -106,11 +107,9 @@ def test_a_plan_carries_the_precision_to_every_way_of_pruning(
     def weights(precision: Precision, sequential: bool) -> Tensor:
         model = tiny_model("llama")
         layers = prunable_linears(model)
-        plan = PruningPlan.build(0.5, solver="ebft:epochs=1", precision=precision)
-        if sequential:
-            prune_sequential(model, windows, metric, plan)
-        else:
-            prune_from_scores(model, windows, layers, metric_scores(metric, None), plan)
+        scoring: Scoring = "sequential" if sequential else "dense"
+        plan = PruningPlan.build(0.5, solver="ebft:epochs=1", scoring=scoring, precision=precision)
+        prune_model(model, MetricScore(metric), plan, windows=windows)
         return torch.cat([layer.read().flatten() for layer in layers])
 
     for sequential in (False, True):
@@ -177,11 +176,11 @@ def test_any_family_is_tuned_on_the_dense_masks_with_exact_zeros(family: str) ->
     model, windows = tiny_model(family), random_windows(4, 16)
     layers = prunable_linears(model)
     dense = collect_statistics(model, windows, needs={"x_norm"})
-    score = metric_scores(build_metric("wanda"), dense)
+    score = MetricScore(build_metric("wanda"), dense)
     plan = PruningPlan.build(0.55, allocation="ramp", solver="ebft:epochs=2,rate=0.005")
     keep = masks_from_scores(score, layers, layer_budgets(plan, ModelContext(layers)), plan)
     bare = {layer.name: layer.read() * keep[layer.name] for layer in layers}
-    outcome = prune_from_scores(model, windows, layers, score, plan, statistics=dense)
+    outcome = prune_model(model, score, plan, windows=windows)
     assert outcome.mask_digest == masks_digest(keep)
     assert outcome.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
     assert any(not torch.equal(layer.read(), bare[layer.name]) for layer in layers)
@@ -195,7 +194,7 @@ def test_sequential_pruning_tunes_too() -> None:
     def distance(solver: str) -> float:
         model, dense = tiny_model("llama"), tiny_model("llama")
         plan = PruningPlan.build(0.6, solver=solver)
-        outcome = prune_sequential(model, windows, build_metric("wanda"), plan)
+        outcome = block_by_block(model, windows, build_metric("wanda"), plan)
         layers = prunable_linears(model)
         assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
         with torch.no_grad():

@@ -13,9 +13,9 @@ from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.structure import find_blocks, prunable_linears
-from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores, prune_one_shot
+from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
+from autoprune.pruning import prune as prune_model
 from autoprune.repair import Repair
-from autoprune.walking import prune_from_scores
 
 
 def prune(
@@ -26,8 +26,8 @@ def prune(
     layers = prunable_linears(model)
     plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
     dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
-    score = metric_scores(build_metric("wanda"), dense)
-    outcome = prune_from_scores(model, windows, layers, score, plan, statistics=dense)
+    score = MetricScore(build_metric("wanda"))
+    outcome = prune_model(model, score, plan, windows=windows, statistics=dense)
     return {layer.name: layer.read().clone() for layer in layers}, outcome
 
 
@@ -86,12 +86,17 @@ def test_a_walk_asks_for_no_gram_of_the_dense_model() -> None:
     assert "gram" in replace(plan, repair=Repair.parse("mrp")).needs
 
 
-def test_without_the_model_a_walk_is_refused() -> None:
-    layers = prunable_linears(tiny_model("llama"))
-    plan = PruningPlan.build(0.5, solver="walk:mrp")
-    score = metric_scores(build_metric("magnitude"), None)
-    with pytest.raises(UsageError, match="prune_from_scores"):
-        prune_one_shot(layers, score, plan)
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (PruningPlan.build(0.5, solver="walk:mrp"), "repair 'walk:mrp' runs the blocks"),
+        (PruningPlan.build(0.5, scoring="sequential"), "sequential pruning runs the blocks"),
+    ],
+)
+def test_without_text_blocks_are_not_run(plan: PruningPlan, words: str) -> None:
+    model = tiny_model("llama")
+    with pytest.raises(UsageError, match=f"{words} on calibration text and none is given"):
+        prune_model(model, MetricScore(build_metric("magnitude")), plan)
 
 
 def test_texts_round_trip() -> None:

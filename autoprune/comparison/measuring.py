@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.statistics import GRADIENT
 from autoprune.comparison.methods import Method, seeded_metric
 from autoprune.comparison.plan import Target
 from autoprune.comparison.shared import SharedStatistics
@@ -17,10 +16,7 @@ from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Report, silent
-from autoprune.pruning import PruneOutcome, PruningPlan, metric_scores
-from autoprune.sequential import prune_sequential
-from autoprune.tuning import Precision
-from autoprune.walking import prune_from_scores
+from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan, prune
 
 
 def plan_of(
@@ -39,6 +35,7 @@ def plan_of(
         solver=method.solver,
         seed=seed,
         precision=precision,
+        scoring=method.statistics,
     )
 
 
@@ -46,11 +43,7 @@ def needs_of(method: Method) -> frozenset[str]:
     """Statistics of the dense model that a method reads."""
     if method.peer is not None:
         return frozenset()
-    metric = seeded_metric(method, 0)
-    plan = plan_of(method, Target(0.5), 0)
-    if method.statistics == "sequential":
-        return plan.allocation.needs | (metric.needs & {GRADIENT})
-    return metric.needs | plan.needs
+    return plan_of(method, Target(0.5), 0).dense_needs(seeded_metric(method, 0).needs)
 
 
 def reads_text(method: Method) -> bool:
@@ -93,24 +86,17 @@ def prune_by(
         AutopruneError: If the weights do not have the promised zeros afterwards.
     """
     plan = plan_of(method, target, seed, precision)
-    metric = seeded_metric(method, seed)
     needs = needs_of(method)
-    statistics = shared.require(needs) if needs else None
-    if method.statistics == "sequential":
-        outcome = prune_sequential(
-            loaded.model, windows, metric, plan, statistics=statistics, report=report
-        )
-    else:
-        outcome = prune_from_scores(
-            loaded.model,
-            windows,
-            layers,
-            metric_scores(metric, statistics),
-            plan,
-            statistics=statistics,
-            context=context,
-            report=report,
-        )
+    outcome = prune(
+        loaded.model,
+        MetricScore(seeded_metric(method, seed)),
+        plan,
+        windows=windows,
+        layers=layers,
+        statistics=shared.require(needs) if needs else None,
+        context=context,
+        report=report,
+    )
     check_zeros(layers, outcome.keep, target)
     return outcome
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from autoprune.design.parts import chain
 from autoprune.recipe import Candidate, Recipe
+from autoprune.repair import EBFT
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.state import State
@@ -28,7 +29,6 @@ from autoprune.search.steps import (
     Outcome,
     Outcomes,
 )
-from autoprune.repair import EBFT
 
 DENSE = "dense"
 CONTROLS = {

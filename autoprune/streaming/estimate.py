@@ -19,7 +19,8 @@ from autoprune.allocation import ModelContext, Uniform
 from autoprune.calibration.accumulator import FROM_GRAM
 from autoprune.calibration.recorder import BlockRecorder
 from autoprune.masking import layer_quotas, nm_quotas, pack_mask
-from autoprune.sequential import BlockPruner
+from autoprune.pruning import BlockPruner, MetricScore
+from autoprune.pruning.layers import scored
 from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
 from autoprune.streaming.prune import disk_needed
 from autoprune.streaming.shards import raw_bytes, write_all
@@ -135,15 +136,10 @@ class _Rehearsal:
 
                 # The first run of any shape is slower than all others.
                 steps = len(recorded().steps())
-                record = _timed(recorded) * (steps if job.true_sequential else 1)
+                record = _timed(recorded) * (steps if job.plan.scoring == "true-sequential" else 1)
                 forward = _timed(stream.run)
-                pruner = BlockPruner(
-                    stream,
-                    job.metric,
-                    job.plan,
-                    self._quotas(),
-                    true_sequential=job.true_sequential,
-                )
+                make = scored(MetricScore(job.metric), self._quotas(), job.plan)
+                pruner = BlockPruner(stream, make, job.plan)
                 begin = time.perf_counter()
                 masks, _ = pruner.prune_next(members)
                 for keep in masks.values():

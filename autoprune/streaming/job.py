@@ -18,7 +18,6 @@ from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import PruningPlan
-from autoprune.sequential import refuse_unseen
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton
@@ -35,12 +34,11 @@ class StreamJob:
         source: Folder of a safetensors checkpoint.
         windows: Calibration token ids, int64 [n, s].
         metric: Scores the weights.
-        plan: Budget, group, allocation and repair.
+        plan: Budget, group, allocation and repair; its scores are sequential or true-sequential.
         dtype: Type to compute in; as precise as the checkpoint's at least.
         device: A torch device; the accelerator where there is one when None.
         batch_tokens: Tokens per forward pass of a block.
         hidden_bytes: Hidden states of more bytes than this go to disk.
-        true_sequential: See :func:`autoprune.sequential.prune_sequential`.
     """
 
     source: Path
@@ -51,16 +49,21 @@ class StreamJob:
     device: str | None = None
     batch_tokens: int = 2048
     hidden_bytes: int = _GIGABYTE
-    true_sequential: bool = False
 
     def open(self) -> "OpenJob":
         """Build the skeleton and refuse what cannot be streamed.
 
         Raises:
-            UsageError: If the metric or the repair needs gradients, the group is global, or the
-                compute type is coarser than the checkpoint's.
+            UsageError: If the scores are those of the dense model, the metric or the repair needs
+                gradients, the group is global, or the compute type is coarser than the
+                checkpoint's.
         """
-        refuse_unseen(self.plan, true_sequential=self.true_sequential)
+        if self.plan.scoring == "dense":
+            raise UsageError(
+                "streaming holds one block at a time and can score nothing by statistics of the "
+                "whole dense model; take scoring 'sequential' or 'true-sequential'"
+            )
+        self.plan.refuse_unseen()
         if GRADIENT in self.metric.needs | self.plan.needs:
             raise UsageError(
                 f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "

@@ -15,8 +15,9 @@ from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.saving import RECORD_FILE, SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import PruneFigures, layer_budgets
-from autoprune.sequential import BlockPruner, same_as_sequential
+from autoprune.pruning import BlockPruner, MetricScore, PruneFigures, layer_budgets
+from autoprune.pruning.engine import same_as_sequential
+from autoprune.pruning.layers import scored
 from autoprune.storage import atomic_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
@@ -46,7 +47,7 @@ def prune_streamed(
 ) -> StreamedModel:
     """Prune a checkpoint block by block into a new folder.
 
-    The masks are those of :func:`autoprune.sequential.prune_sequential` on the loaded model, bit by
+    The masks are those of :func:`autoprune.pruning.prune` on the loaded model, bit by
     bit. The new shards have the names, layout and types of the source; tensors that are not pruned
     are copied byte by byte, and so are configuration and tokenizer. The folder appears complete or
     not at all.
@@ -115,17 +116,15 @@ def _prune_blocks(
     zeros: dict[str, int] = {}
     notes = same_as_sequential(job.plan)
     with opened.stream(job.windows, folder) as stream:
-        pruner = BlockPruner(
-            stream, job.metric, job.plan, quotas, true_sequential=job.true_sequential
-        )
+        pruner = BlockPruner(stream, scored(MetricScore(job.metric), quotas, job.plan), job.plan)
         for index in range(opened.blocks):
             with skeleton.filled_block(index):
-                masks, said = pruner.prune_next(opened.members(index))
+                masks, found = pruner.prune_next(opened.members(index))
                 write_block(opened, index, writer)
             for name, keep in masks.items():
                 digests[name] = pack_mask(keep).digest
                 zeros[name] = keep.numel() - int(keep.sum())
-            notes.extend(said)
+            notes.extend(found)
             report(Progress("pruning", index + 1, opened.blocks))
     return digests, zeros, notes
 

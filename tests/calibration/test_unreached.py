@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pruned import block_by_block
 from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -14,8 +15,7 @@ from autoprune.calibration.recorder import kind_of
 from autoprune.calibration.statistics import ALL, Statistics, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.structure import find_blocks, prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
-from autoprune.sequential import prune_sequential
+from autoprune.pruning import MetricScore, PruningPlan, prune
 
 FAMILIES = ["mixtral", "qwen3_moe"]
 IDLE = 3
@@ -86,11 +86,9 @@ def test_its_mask_is_chosen_by_scores_and_the_outcome_says_so(family: str, way: 
     if way == "one-shot":
         x = expert_inputs(model, windows)[idle.block]
         statistics = collect_statistics(model, windows)
-        score = metric_scores(wanda, statistics)
-        outcome = prune_one_shot(layers, score, plan, statistics=statistics)
+        outcome = prune(model, MetricScore(wanda), plan, statistics=statistics)
     else:
-        inside = way == "true-sequential"
-        outcome = prune_sequential(model, windows, wanda, plan, true_sequential=inside)
+        outcome = block_by_block(model, windows, wanda, plan, way)
         # The attention before the experts is pruned by then, and so it stays.
         x = expert_inputs(model, windows)[idle.block]
     if way != "sequential":

@@ -15,9 +15,7 @@ from autoprune.calibration.windows import token_windows
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
-from autoprune.models.structure import prunable_linears
-from autoprune.pruning import PruningPlan, metric_scores, prune_one_shot
-from autoprune.walking import prune_from_scores
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from flows.cli import main
 
 SMALL = ["--samples", "4", "--seqlen", "48", "--json"]
@@ -82,8 +80,8 @@ def test_auto_measures_on_the_selection_part_and_says_what_it_tried(
         for text, count in ((parts.calibration, 4), (parts.selection, 8))
     )
     statistics = collect_statistics(loaded.model, seen)
-    score = metric_scores(build_metric("wanda"), statistics)
-    prune_one_shot(prunable_linears(loaded.model), score, PruningPlan(0.5))
+    score = MetricScore(build_metric("wanda"))
+    prune(loaded.model, score, PruningPlan(0.5), statistics=statistics)
     loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
     assert losses["uniform"] == pytest.approx(loss, abs=1e-5)
 
@@ -107,9 +105,8 @@ def test_auto_decides_under_the_repair_and_says_both_losses(
         token_windows(text, loaded.tokenizer, count, 48)
         for text, count in ((parts.calibration, 4), (parts.selection, 8))
     )
-    score = metric_scores(build_metric("wanda"), collect_statistics(loaded.model, seen))
     plan = PruningPlan.build(0.5, solver="walk:mrp")
-    prune_from_scores(loaded.model, seen, prunable_linears(loaded.model), score, plan)
+    prune(loaded.model, MetricScore(build_metric("wanda")), plan, windows=seen)
     loss = math.log(evaluate_windows(loaded.model, unseen).perplexity)
     assert repaired["uniform"] == pytest.approx(loss, abs=1e-5)
     assert repaired["uniform"] != pytest.approx(tried["uniform"], abs=1e-5)

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pruned import block_by_block
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -16,8 +18,7 @@ from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.saving import count_zeros as count_written
-from autoprune.pruning import PruneOutcome, PruningPlan
-from autoprune.sequential import prune_sequential
+from autoprune.pruning import PruneOutcome, PruningPlan, Scoring
 from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
 from autoprune.streaming import prune as prune_module
 from autoprune.streaming.job import OpenJob
@@ -45,28 +46,27 @@ def both(
     plan: PruningPlan,
     *,
     metric: str = "wanda",
-    true_sequential: bool = False,
+    scoring: Scoring = "sequential",
     hidden_bytes: int = 1 << 30,
 ) -> tuple[PruneOutcome, StreamedModel, PreTrainedModel]:
     windows = random_windows(6, 24)
     model = opened(source)
-    in_memory = prune_sequential(
+    in_memory = block_by_block(
         model,
         windows,
         build_metric(metric),
         plan,
-        true_sequential=true_sequential,
+        scoring,
         batch_tokens=BATCH_TOKENS,
     )
     job = StreamJob(
         source,
         windows,
         build_metric(metric),
-        plan,
+        replace(plan, scoring=scoring),
         device="cpu",
         batch_tokens=BATCH_TOKENS,
         hidden_bytes=hidden_bytes,
-        true_sequential=true_sequential,
     )
     return in_memory, prune_streamed(job, tmp_path / "out"), model
 
@@ -119,7 +119,7 @@ def test_never_more_than_one_block_is_in_memory(
 
     monkeypatch.setattr(Skeleton, "filled_block", filled_block)
     monkeypatch.setattr(prune_module, "write_block", write_block)
-    plan = PruningPlan.build(0.5, allocation=allocation)
+    plan = PruningPlan.build(0.5, allocation=allocation, scoring="sequential")
     job = StreamJob(source, random_windows(4, 24), build_metric("wanda"), plan, device="cpu")
     prune_streamed(job, tmp_path / "out")
     assert write == list(range(3))
@@ -139,7 +139,7 @@ def test_budgets_from_shards_equal_budgets_from_memory(
 def test_steps_inside_a_block_whose_matrices_compete_are_refused(tmp_path: Path) -> None:
     source = saved(tmp_path / "in", "gpt2", torch.bfloat16)
     windows, wanda = random_windows(2, 8), build_metric("wanda")
-    job = StreamJob(source, windows, wanda, PruningPlan(0.5, "block"), true_sequential=True)
+    job = StreamJob(source, windows, wanda, PruningPlan(0.5, "block", scoring="true-sequential"))
     with pytest.raises(UsageError, match="prunes them in steps"):
         prune_streamed(job, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -159,7 +159,9 @@ def test_groups_patterns_and_repairs_stream(options: dict[str, str], tmp_path: P
     plan = PruningPlan.build(**{"sparsity": 0.5, **options})  # type: ignore[arg-type]
     # Matrices of a block that compete with each other cannot be pruned in steps.
     steps = plan.group != "block"
-    in_memory, streamed, _ = both(tmp_path, source, plan, true_sequential=steps)
+    in_memory, streamed, _ = both(
+        tmp_path, source, plan, scoring="true-sequential" if steps else "sequential"
+    )
     assert streamed.mask_digest == in_memory.mask_digest
     assert streamed.notes == in_memory.notes
     walks = any("'walk:mrp' was done as 'mrp'" in note for note in streamed.notes)
@@ -193,7 +195,8 @@ def test_shards_keep_layout_type_and_every_other_byte(tmp_path: Path) -> None:
 
 
 def job_of(source: Path, metric: str = "wanda", **plan: str) -> StreamJob:
-    built = PruningPlan.build(0.5, **plan)  # type: ignore[arg-type]
+    chosen = {"scoring": "sequential", **plan}
+    built = PruningPlan.build(0.5, **chosen)  # type: ignore[arg-type]
     return StreamJob(source, random_windows(2, 8), build_metric(metric), built, device="cpu")
 
 
@@ -208,9 +211,9 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
         prune_streamed(job_of(source, group="global"), out)
     with pytest.raises(UsageError, match="is the source itself"):
         prune_streamed(job_of(source), source)
-    coarse = StreamJob(
-        source, random_windows(), build_metric("wanda"), PruningPlan(0.5), torch.bfloat16, "cpu"
-    )
+    with pytest.raises(UsageError, match="scoring 'sequential' or 'true-sequential'"):
+        prune_streamed(job_of(source, scoring="dense"), out)
+    coarse = replace(job_of(source), dtype=torch.bfloat16)
     with pytest.raises(UsageError, match="would round"):
         prune_streamed(coarse, out)
     assert not out.exists()

@@ -1,6 +1,7 @@
 """Validation looks at every kind of layer, so that no metric passes for another one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -29,7 +30,7 @@ def test_a_metric_with_exceptions_is_no_rediscovery(
     def metric(*_: object) -> Callable[[PrunableLinear], Tensor]:
         statistics = bench.calibrated(())
 
-        def score(layer: PrunableLinear) -> Tensor:
+        def score(layer: PrunableLinear, stats: Any) -> Tensor:
             name = "x_max" if layer.shape[axis] > 32 else "x_norm"
             return layer.read().abs() * statistics.of(layer.name)[name]
 

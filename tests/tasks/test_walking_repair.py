@@ -5,9 +5,8 @@ import torch
 
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.metrics import build_metric
-from autoprune.pruning import PruningPlan, metric_scores
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Candidate, Recipe
-from autoprune.walking import prune_from_scores
 from tasks.mask_memory import MaskMemory
 from tasks.measure import measure, pruned
 from tasks.search_bench import SearchBench
@@ -23,9 +22,9 @@ def test_a_search_walks_with_the_windows_of_its_draw(bench: SearchBench, draw: i
     plan = PruningPlan.of_recipe(WALK, 0.6, seed=bench.seed)
     model = bench.loaded.model
     dense = collect_statistics(model, windows)
-    score = metric_scores(build_metric("wanda"), dense)
+    score = MetricScore(build_metric("wanda"))
     with bench.dense:
-        wanted = prune_from_scores(model, windows, bench.layers, score, plan, statistics=dense)
+        wanted = prune(model, score, plan, windows=windows, statistics=dense)
         assert outcome.mask_digest == wanted.mask_digest
         for layer, weight in zip(bench.layers, found, strict=True):
             torch.testing.assert_close(weight, layer.read(), rtol=1e-4, atol=1e-6)

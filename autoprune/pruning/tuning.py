@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
+from autoprune.pruning.plan import Precision
 from autoprune.repair import BlockTuning
 
-# What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
-Precision = Literal["auto", "float32"]
 # Short memories: a block takes a few hundred steps at most.
 BETAS = (0.9, 0.95)
 # Batches that tell whether the error fell; all of them would cost two more passes of the model.

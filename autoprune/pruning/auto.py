@@ -12,9 +12,11 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import DenseWeights, PruningPlan, metric_scores
+from autoprune.pruning.dense import DenseWeights
+from autoprune.pruning.engine import prune
+from autoprune.pruning.masks import MetricScore
+from autoprune.pruning.plan import PruningPlan
 from autoprune.repair import Repair
-from autoprune.walking import prune_from_scores
 
 
 def choice_needs(texts: Sequence[str], metric: Metric) -> frozenset[str]:
@@ -58,22 +60,23 @@ def choose_allocation(
         replace(plan, allocation=build_allocator(text))
     layers = prunable_linears(model)
     context = ModelContext(layers, statistics, plan.seed)
-    score = metric_scores(metric, statistics)
+    score = MetricScore(metric)
     dense = DenseWeights(layers)
     done = 0
 
-    def loss(text: str, repair: Repair, told: Report = silent) -> float:
-        candidate = replace(plan, allocation=build_allocator(text), repair=repair)
+    def loss(text: str, repair: Repair, report: Report = silent) -> float:
+        part = build_allocator(text)
+        candidate = replace(plan, allocation=part, repair=repair, scoring="dense")
         with dense:
-            prune_from_scores(
+            prune(
                 model,
-                calibration,
-                layers,
                 score,
                 candidate,
+                windows=calibration,
+                layers=layers,
                 statistics=statistics,
                 context=context,
-                report=told,
+                report=report,
             )
             found = evaluate_windows(model, selection)
         return sum(found.nll) / len(found.nll)

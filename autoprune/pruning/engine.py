@@ -1,0 +1,258 @@
+"""The one way to prune: all layers at once, or block by block, with repair and block tuning.
+
+One-shot, sequential, true-sequential and walking are settings of :class:`PruningPlan`: which
+statistics the scores come from, and in which order the repair goes.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.allocation import ModelContext
+from autoprune.calibration.recorder import BlockRecorder
+from autoprune.calibration.statistics import GRADIENT, Statistics, collect_statistics
+from autoprune.errors import UsageError
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning.layers import NewWeights, given, scored
+from autoprune.pruning.masks import (
+    Score,
+    StatsOf,
+    dense_stats,
+    layer_budgets,
+    masks_from_scores,
+    no_stats,
+)
+from autoprune.pruning.outcome import PruneOutcome
+from autoprune.pruning.plan import PruningPlan
+from autoprune.pruning.tuning import BlockGoals, tune_block, windows_per_batch
+
+
+def prune(
+    model: PreTrainedModel,
+    score: Score,
+    plan: PruningPlan,
+    *,
+    windows: Tensor | None = None,
+    layers: Sequence[PrunableLinear] | None = None,
+    statistics: Statistics | None = None,
+    context: ModelContext | None = None,
+    batch_tokens: int = 2048,
+    report: Report = silent,
+) -> PruneOutcome:
+    """Prune a model in place.
+
+    Args:
+        model: In eval mode, dense.
+        score: Scores the weights.
+        plan: Budget, group, allocation, repair and their order.
+        windows: Calibration token ids, int64 [n, s]; None where nothing reads text.
+        layers: Its prunable layers in model order; looked up when None.
+        statistics: Statistics of the dense model that ``plan.dense_needs`` names; collected on the
+            windows when None.
+        context: Context of an earlier call on the same dense weights; it remembers spectra and
+            skews, which a search should not compute twice.
+        batch_tokens: Tokens per forward pass of a block.
+        report: Called after masks, repaired layers and blocks.
+
+    Raises:
+        UsageError: If a part of the plan or a score makes no sense, or the plan runs the model and
+            there are no windows; the weights are untouched unless repair had begun.
+    """
+    start = time.perf_counter()
+    plan.refuse_unseen()
+    _require_windows(plan, windows)
+    layers = prunable_linears(model) if layers is None else layers
+    needs = plan.dense_needs(score.needs)
+    if statistics is None and needs and windows is not None:
+        statistics = collect_statistics(model, windows, needs=needs, batch_tokens=batch_tokens)
+    quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
+    dense = dense_stats(statistics)
+    if plan.scoring == "dense":
+        notes = list(statistics.notes) if statistics is not None else []
+        masks = masks_from_scores(score, layers, quotas, plan, dense, report=report)
+        make = given(masks, plan, silent if plan.runs_blocks else report)
+    else:
+        notes = same_as_sequential(plan)
+        make = scored(score, quotas, plan)
+    keep, found = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
+    return PruneOutcome.of_masks(keep, time.perf_counter() - start, [*notes, *found])
+
+
+def repair_masks(
+    model: PreTrainedModel,
+    masks: Mapping[str, Tensor],
+    plan: PruningPlan,
+    *,
+    windows: Tensor | None = None,
+    layers: Sequence[PrunableLinear] | None = None,
+    statistics: Statistics | None = None,
+    batch_tokens: int = 2048,
+    report: Report = silent,
+) -> PruneOutcome:
+    """Repair dense layers on given masks; see :func:`prune`.
+
+    Args:
+        masks: Keep mask per layer, bool [o, i].
+        plan: Repair, its order and the pattern; budget, group and allocation are not read.
+    """
+    start = time.perf_counter()
+    _require_windows(plan, windows)
+    layers = prunable_linears(model) if layers is None else layers
+    make = given(masks, plan, silent if plan.runs_blocks else report)
+    dense = dense_stats(statistics)
+    keep, notes = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
+    return PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
+
+
+def new_weights(
+    model: PreTrainedModel,
+    layers: Sequence[PrunableLinear],
+    make: NewWeights,
+    plan: PruningPlan,
+    dense: StatsOf,
+    windows: Tensor | None,
+    batch_tokens: int = 2048,
+    report: Report = silent,
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Have all layers given new weights, at once or block by block.
+
+    Args:
+        make: What gives them.
+        dense: Statistics of the dense model.
+
+    Returns:
+        Keep mask per layer in the layers' order, bool [o, i], and notes.
+    """
+    if windows is None or not plan.runs_blocks:
+        return make(layers, dense)
+    batch = windows_per_batch(windows, batch_tokens, plan.repair.block)
+    pruner = BlockPruner(BlockStream(model, windows, batch=batch), make, plan, dense)
+    masks: dict[str, Tensor] = {}
+    notes: list[str] = []
+    blocks = len(pruner.stream.blocks)
+    for index in range(blocks):
+        kept, found = pruner.prune_next([layer for layer in layers if layer.block == index])
+        masks.update(kept)
+        notes.extend(found)
+        report(Progress("repair" if plan.scoring == "dense" else "pruning", index + 1, blocks))
+    return {layer.name: masks[layer.name] for layer in layers}, notes
+
+
+class BlockPruner:
+    """Prunes the blocks of a stream one after the other.
+
+    Args:
+        stream: Hidden states before the first block.
+        make: What gives layers new weights.
+        plan: Steps inside a block, and the tuning of it as a whole.
+        dense: Statistics of the dense model, for gradients.
+    """
+
+    def __init__(
+        self, stream: BlockStream, make: NewWeights, plan: PruningPlan, dense: StatsOf = no_stats
+    ) -> None:
+        self.stream = stream
+        self._make = make
+        self._plan = plan
+        self._dense = dense
+        how = plan.repair.block
+        self._goals = BlockGoals(stream, how) if how is not None else None
+
+    @torch.no_grad()
+    def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune the block that comes next and carry the hidden states through it.
+
+        Args:
+            members: The block's prunable matrices.
+
+        Returns:
+            Keep mask per layer, bool [o, i], and notes on fallbacks.
+        """
+        masks: dict[str, Tensor] = {}
+        notes: list[str] = []
+        goals = self._goals.of_next() if self._goals else []
+        needs = self._make.needs - {GRADIENT}
+        recorder = record_block(self.stream, members, needs) if members and needs else None
+        inside = recorder is not None and self._plan.scoring == "true-sequential"
+        for number, step in enumerate(recorder.steps() if recorder and inside else [members]):
+            if number:
+                recorder = record_block(self.stream, step, needs)
+            if recorder is not None:
+                notes.extend(recorder.notes_on(step))
+            kept, found = self._make(step, self._stats_of(recorder))
+            masks.update(kept)
+            notes.extend(found)
+        if self._goals and members:
+            how = self._goals.how
+            plan = self._plan
+            notes.extend(
+                tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
+            )
+        leave_block(self.stream)
+        return masks, notes
+
+    def _stats_of(self, recorder: BlockRecorder | None) -> StatsOf:
+        """What was recorded of the block as it stands, with the dense model's gradients."""
+        seen: Mapping[str, Mapping[str, Tensor]] = recorder.results() if recorder else {}
+
+        def stats_of(layer: PrunableLinear) -> Mapping[str, Tensor]:
+            stats = dict(seen.get(layer.name, {}))
+            dense = self._dense(layer) if GRADIENT in self._make.needs else {}
+            return stats | {name: dense[name] for name in (GRADIENT,) if name in dense}
+
+        return stats_of
+
+
+def same_as_sequential(plan: PruningPlan) -> list[str]:
+    """A note where the repair asks for the order that sequential pruning has anyway."""
+    repair = plan.repair
+    if not repair.walks or repair.block is not None:
+        return []
+    return [
+        f"repair {repair.text!r} was done as {replace(repair, order='at once').text!r}: "
+        "sequential pruning walks the blocks, scores and repair"
+    ]
+
+
+def record_block(
+    stream: BlockStream, members: Sequence[PrunableLinear], needs: frozenset[str]
+) -> BlockRecorder:
+    """Record what matrices of the block that comes next receive, as things stand.
+
+    Args:
+        stream: Hidden states before the block; they stay there.
+        members: Matrices of the block.
+        needs: Names of the statistics.
+    """
+    block = stream.blocks[stream.position]
+    with BlockRecorder(block, members, needs, inputs_only=True) as recorder:
+        stream.run()
+    return recorder
+
+
+def leave_block(stream: BlockStream) -> None:
+    """Carry the hidden states through the block that comes next, as it stands."""
+    if stream.position + 1 < len(stream.blocks):
+        stream.advance()
+    else:
+        stream.step()  # nobody reads what the last block makes
+
+
+def _require_windows(plan: PruningPlan, windows: Tensor | None) -> None:
+    if windows is not None or not plan.runs_blocks:
+        return
+    if plan.scoring != "dense":
+        raise UsageError(
+            f"{plan.scoring} pruning runs the blocks on calibration text and none is given; name a "
+            "text, or score from dense statistics"
+        )
+    raise UsageError(
+        f"the repair {plan.repair.text!r} runs the blocks on calibration text and none is "
+        "given; name a text, or a repair that reads none"
+    )

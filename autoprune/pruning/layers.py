@@ -1,0 +1,111 @@
+"""What gives layers new weights: masks and a repair here; a program may take their place."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from autoprune.models.structure import PrunableLinear
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning.masks import Score, StatsOf, beside, masks_from_scores
+from autoprune.pruning.plan import PruningPlan
+
+Masks = Callable[[Sequence[PrunableLinear], StatsOf], Mapping[str, Tensor]]
+
+
+class NewWeights(Protocol):
+    """Gives layers new weights, in place; the engine says which, when, and with what statistics."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics of each layer's input that it reads."""
+        ...
+
+    def __call__(
+        self, layers: Sequence[PrunableLinear], stats_of: StatsOf
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune layers that are dense until now.
+
+        Args:
+            layers: All that are pruned at one time: the model's, a block's, or a step's.
+            stats_of: Statistics of the input that a layer really has.
+
+        Returns:
+            Keep mask per layer, bool [o, i] on the CPU, and notes that name the layer. Weights that
+            are not kept must be exactly 0.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MasksThenRepair:
+    """Masks first, then a repair of each layer; see :class:`NewWeights`.
+
+    Args:
+        plan: Repair and pattern.
+        masks: Chooses the masks that the repair starts from.
+        reads: Statistics that the choice reads.
+        report: Called after every layer that is repaired.
+    """
+
+    plan: PruningPlan
+    masks: Masks
+    reads: frozenset[str] = frozenset()
+    report: Report = silent
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the choice of masks and the repair read."""
+        return self.reads | self.plan.repair.needs
+
+    def __call__(
+        self, layers: Sequence[PrunableLinear], stats_of: StatsOf
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """See :class:`NewWeights`."""
+        masks, notes = dict(self.masks(layers, stats_of)), list[str]()
+        for done, layer in enumerate(layers, 1):
+            stats = stats_of(layer) if self.plan.repair.needs else {}
+            masks[layer.name], found = repair_layer(layer, masks[layer.name], stats, self.plan)
+            notes.extend(found)
+            if self.plan.repair.layer:
+                self.report(Progress("repair", done, len(layers)))
+        return masks, notes
+
+
+def scored(score: Score, quotas: Mapping[str, int], plan: PruningPlan) -> MasksThenRepair:
+    """Masks by scores of the statistics that a layer really has, then the repair."""
+    return MasksThenRepair(
+        plan,
+        lambda layers, stats_of: masks_from_scores(score, layers, quotas, plan, stats_of),
+        score.needs,
+    )
+
+
+def given(
+    masks: Mapping[str, Tensor], plan: PruningPlan, report: Report = silent
+) -> MasksThenRepair:
+    """Masks that are known before, then the repair."""
+    return MasksThenRepair(
+        plan, lambda layers, _: {layer.name: masks[layer.name] for layer in layers}, report=report
+    )
+
+
+@torch.no_grad()
+def repair_layer(
+    layer: PrunableLinear, keep: Tensor, stats: Mapping[str, Tensor], plan: PruningPlan
+) -> tuple[Tensor, list[str]]:
+    """Repair one layer and write it; returns the final mask and notes that name the layer.
+
+    Mask and statistics may lie on another device than the layer; the final mask is on the CPU.
+    """
+    if not plan.repair.layer:
+        layer.zero(keep)
+        return keep.cpu(), []
+    weight = layer.read()
+    near = beside(weight, stats, plan.repair.needs)
+    keep = keep.to(weight.device)
+    result = plan.repair.repair(weight, keep, near, plan.pattern, plan.saved)
+    layer.write(result.weight)
+    return result.keep.cpu(), [f"{layer.name}: {note}" for note in result.notes]

@@ -1,0 +1,154 @@
+"""Scores to masks: layer budgets, comparison groups, exact quotas."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from autoprune.allocation import ModelContext, allocate
+from autoprune.calibration.statistics import Statistics
+from autoprune.errors import UsageError
+from autoprune.masking import layer_quotas, nm_quotas, select_masks
+from autoprune.metrics.metric import Metric, layer_scores
+from autoprune.models.structure import PrunableLinear
+from autoprune.progress import Progress, Report, silent
+from autoprune.pruning.plan import PruningPlan
+
+StatsOf = Callable[[PrunableLinear], Mapping[str, Tensor]]
+
+
+def no_stats(_: PrunableLinear) -> Mapping[str, Tensor]:
+    """For layers whose inputs nobody looked at."""
+    return {}
+
+
+def dense_stats(statistics: Statistics | None) -> StatsOf:
+    """What a pass of the dense model saw of each layer's input."""
+    return no_stats if statistics is None else lambda layer: statistics.of(layer.name)
+
+
+class Score(Protocol):
+    """Scores the weights of a layer; a metric on the host, or one in the sandbox."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics that it must be handed; none for one that has statistics of its own."""
+        ...
+
+    def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
+        """Scores, [o, i]; larger means keep.
+
+        Args:
+            layer: Dense.
+            stats: Statistics of the input that the layer really has: that of the dense model, or of
+                the model whose blocks (or steps) before this one are pruned.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MetricScore:
+    """Scores of a built-in metric or a formula.
+
+    Args:
+        metric: Scores the weights.
+        own: Statistics that it reads whatever it is handed.
+    """
+
+    metric: Metric
+    own: Statistics | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the metric reads and does not have."""
+        return self.metric.needs if self.own is None else frozenset()
+
+    def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :class:`Score`."""
+        weight = layer.read()
+        stats = stats if self.own is None else self.own.of(layer.name)
+        near = beside(weight, stats, self.metric.needs)
+        return layer_scores(self.metric, layer.name, weight, near)
+
+
+def beside(weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]) -> dict[str, Tensor]:
+    """The needed statistics on the weight's device; those that are missing stay missing."""
+    return {name: stats[name].to(weight.device) for name in needs if name in stats}
+
+
+def layer_budgets(plan: PruningPlan, context: ModelContext) -> dict[str, int]:
+    """Zeros per layer, summing to the plan's share of all prunable weights exactly.
+
+    Raises:
+        UsageError: If N:M does not divide a layer.
+    """
+    numels = {layer.name: layer.numel for layer in context.layers}
+    if plan.pattern is not None:
+        return nm_quotas(numels, plan.pattern)
+    return layer_quotas(allocate(plan.allocation, context, plan.sparsity), numels, plan.sparsity)
+
+
+def masks_from_scores(
+    score: Score,
+    layers: Sequence[PrunableLinear],
+    quotas: Mapping[str, int],
+    plan: PruningPlan,
+    stats_of: StatsOf = no_stats,
+    *,
+    report: Report = silent,
+) -> dict[str, Tensor]:
+    """Masks for all layers; scores are asked for one comparison group at a time.
+
+    Args:
+        score: Scores of a layer.
+        layers: Prunable layers in model order.
+        quotas: Zeros per layer.
+        plan: Comparison group and pattern.
+        stats_of: Statistics for the scores.
+        report: Called after every group.
+
+    Returns:
+        Keep mask per layer, bool [o, i].
+
+    Raises:
+        UsageError: If scores have the wrong shape or hold NaN.
+    """
+    masks: dict[str, Tensor] = {}
+    for members in _comparison_groups(layers, plan):
+        scores = {
+            layer.name: checked_scores(layer, score(layer, stats_of(layer))) for layer in members
+        }
+        blocks = {layer.name: layer.block for layer in members}
+        own = {name: quotas[name] for name in scores}
+        masks.update(select_masks(scores, own, plan.group, plan.pattern, blocks))
+        report(Progress("masks", len(masks), len(layers)))
+    return masks
+
+
+def checked_scores(layer: PrunableLinear, scores: Tensor) -> Tensor:
+    """The scores, refused when their shape is not the layer's.
+
+    Raises:
+        UsageError: If the shapes differ; names the layer and both shapes.
+    """
+    if tuple(scores.shape) != tuple(layer.shape):
+        raise UsageError(
+            f"scores for {layer.name} have shape {list(scores.shape)}, its weight has "
+            f"{list(layer.shape)}; a metric must return one number per weight"
+        )
+    return scores
+
+
+def _comparison_groups(
+    layers: Sequence[PrunableLinear], plan: PruningPlan
+) -> Iterator[list[PrunableLinear]]:
+    if plan.pattern is None and plan.group == "global":
+        yield list(layers)
+    elif plan.pattern is None and plan.group == "block":
+        blocks: dict[int, list[PrunableLinear]] = {}
+        for layer in layers:
+            blocks.setdefault(layer.block, []).append(layer)
+        yield from blocks.values()
+    else:
+        yield from ([layer] for layer in layers)

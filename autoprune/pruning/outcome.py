@@ -1,0 +1,61 @@
+"""What pruning reports: masks and their figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from autoprune.masking import masks_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneFigures:
+    """What any way of pruning reports.
+
+    Args:
+        layer_sparsity: Share of zeros per layer.
+        zeros: Pruned weights.
+        prunable: All prunable weights.
+        mask_digest: SHA-256 that names the masks.
+        seconds: Wall-clock time.
+        notes: Fallbacks that happened, each with its layer.
+    """
+
+    layer_sparsity: Mapping[str, float]
+    zeros: int
+    prunable: int
+    mask_digest: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sparsity(self) -> float:
+        """Share of pruned weights among the prunable ones."""
+        return self.zeros / self.prunable if self.prunable else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOutcome(PruneFigures):
+    """Masks of a model in memory and their figures.
+
+    Args:
+        keep: Mask per layer, bool [o, i].
+    """
+
+    keep: Mapping[str, Tensor]
+
+    @classmethod
+    def of_masks(
+        cls, keep: Mapping[str, Tensor], seconds: float, notes: Sequence[str] = ()
+    ) -> "PruneOutcome":
+        """Count the masks and name them."""
+        zeros = {name: mask.numel() - int(mask.sum()) for name, mask in keep.items()}
+        return cls(
+            keep=keep,
+            layer_sparsity={name: zeros[name] / mask.numel() for name, mask in keep.items()},
+            zeros=sum(zeros.values()),
+            prunable=sum(mask.numel() for mask in keep.values()),
+            mask_digest=masks_digest(keep),
+            seconds=seconds,
+            notes=tuple(notes),
+        )

@@ -1,0 +1,157 @@
+"""What to do with the scores, and from which statistics they come."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from autoprune.allocation import Allocator, Uniform, build_allocator
+from autoprune.calibration.statistics import GRADIENT
+from autoprune.errors import UsageError
+from autoprune.masking import NM, parse_pattern, resolve_sparsity
+from autoprune.recipe import Group, Recipe
+from autoprune.repair import Repair
+
+Scoring = Literal["dense", "sequential", "true-sequential"]
+# What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
+Precision = Literal["auto", "float32"]
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """What to do with the scores.
+
+    Args:
+        sparsity: Share of all prunable weights to zero, 0 ≤ s < 1.
+        group: Weights that compete with each other.
+        pattern: N:M pattern; None is unstructured.
+        allocation: Layer budgets.
+        repair: Of the weights that stay.
+        seed: Seed of random controls.
+        saved: Type that the weights will be saved in, for the promise that no row is worse than
+            zeroed plainly; None is the type that they have in memory.
+        scoring: Which statistics the scores come from. ``dense``: one pass of the dense model
+            serves all layers and any number of candidates. ``sequential``: each block sees the
+            activations of the blocks already pruned, and is repaired before the next is scored.
+            ``true-sequential``: inside a block, too, in steps, one per distinct input in the order
+            in which they run (q, k, v; then o; then gate, up; then down; all experts' gate and up
+            in one), each seeing the steps before; SparseGPT (arXiv 2301.00774) does so. Costs one
+            forward pass per step.
+        precision: ``float32`` keeps a block's tuning from rounding its products, so that what comes
+            out does not depend on what the processor has.
+    """
+
+    sparsity: float
+    group: Group = "row"
+    pattern: NM | None = None
+    allocation: Allocator = field(default_factory=Uniform)
+    repair: Repair = field(default_factory=Repair)
+    seed: int = 0
+    saved: torch.dtype | None = None
+    scoring: Scoring = "dense"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        resolve_sparsity(self.sparsity, self.pattern)
+        if isinstance(self.allocation, Uniform):
+            return
+        if self.pattern is not None:
+            raise UsageError(
+                f"pattern {self.pattern} fixes the zeros of every layer, so allocation "
+                f"{self.allocation.text!r} can change nothing; use uniform, or no pattern"
+            )
+        if self.group == "global":
+            raise UsageError(
+                "in the comparison group 'global' the scores alone decide the zeros of every "
+                f"layer, so allocation {self.allocation.text!r} can change nothing; use uniform, "
+                "or compare within 'block', 'matrix' or 'row'"
+            )
+
+    @classmethod
+    def build(
+        cls,
+        sparsity: float | None,
+        *,
+        group: Group = "row",
+        pattern: str = "unstructured",
+        allocation: str = "uniform",
+        solver: str = "none",
+        seed: int = 0,
+        scoring: Scoring = "dense",
+        precision: Precision = "auto",
+    ) -> "PruningPlan":
+        """The plan from texts; ``sparsity`` may be None with an N:M pattern.
+
+        Raises:
+            UsageError: If any part is wrong or two parts contradict each other.
+        """
+        nm = parse_pattern(pattern)
+        return cls(
+            resolve_sparsity(sparsity, nm),
+            group,
+            nm,
+            build_allocator(allocation),
+            Repair.parse(solver),
+            seed,
+            scoring=scoring,
+            precision=precision,
+        )
+
+    @classmethod
+    def of_recipe(
+        cls,
+        recipe: Recipe,
+        sparsity: float | None,
+        *,
+        pattern: str = "unstructured",
+        seed: int = 0,
+    ) -> "PruningPlan":
+        """The plan of a recipe; its metric is the caller's business."""
+        return cls.build(
+            sparsity,
+            group=recipe.group,
+            pattern=pattern,
+            allocation=recipe.allocation,
+            solver=recipe.solver,
+            seed=seed,
+        )
+
+    @property
+    def runs_blocks(self) -> bool:
+        """Whether the model runs block by block, so that model and text must be at hand."""
+        return self.scoring != "dense" or self.repair.walks
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics of the dense model that allocation and repair read."""
+        own = frozenset[str]() if self.runs_blocks else self.repair.needs
+        return self.allocation.needs | own
+
+    def dense_needs(self, scored: frozenset[str]) -> frozenset[str]:
+        """All statistics of the dense model that pruning reads.
+
+        Args:
+            scored: Those that the scores read. Blocks give all of them but gradients, which only a
+                pass of the whole model has.
+        """
+        return self.needs | (scored if self.scoring == "dense" else scored & {GRADIENT})
+
+    def refuse_unseen(self) -> None:
+        """Refuse to compare weights which are never seen at once.
+
+        Raises:
+            UsageError: If blocks are scored one after the other and weights of the whole model
+                compete, or steps and those of a block.
+        """
+        if self.scoring == "dense":
+            return
+        if self.pattern is None and self.group == "global":
+            raise UsageError(
+                "comparison group 'global' needs the scores of the whole model at once; "
+                "prune one-shot, or compare within 'block', 'matrix' or 'row'"
+            )
+        if self.scoring == "true-sequential" and self.group == "block":
+            raise UsageError(
+                "comparison group 'block' compares all matrices of a block at once, and "
+                "true-sequential prunes them in steps; take the group matrix or row, or sequential"
+            )
