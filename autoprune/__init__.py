@@ -1,3 +1,36 @@
-"""AutoPrune: a language model finds how a language model is best pruned."""
+"""AutoPrune: a language model finds how a language model is best pruned.
+
+The front door: :func:`load`, :func:`prune`, :class:`Recipe`, :class:`Budget`. They are imported
+when they are first used, so that ``import autoprune`` loads neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.api import Budget, Pruned, load, prune
+    from autoprune.recipe import Recipe
 
 __version__ = "0.1.0"
+
+__all__ = ["Budget", "Pruned", "Recipe", "__version__", "load", "prune"]
+
+_PLACES = {
+    "Budget": "autoprune.api",
+    "Pruned": "autoprune.api",
+    "Recipe": "autoprune.recipe",
+    "load": "autoprune.api",
+    "prune": "autoprune.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

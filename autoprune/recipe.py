@@ -8,6 +8,8 @@ from autoprune.digest import digest_json
 
 CandidateKind = Literal["expression", "python", "builtin"]
 Group = Literal["row", "matrix", "block", "global"]
+Scoring = Literal["dense", "sequential", "true-sequential"]
+FORMULA_PREFIX = "expr:"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,17 @@ class Candidate:
         """SHA-256 of kind, source and parameters."""
         return digest_json(self.to_json())
 
+    @classmethod
+    def parse(cls, text: str) -> "Candidate":
+        """A registry name, or ``expr:`` and a formula."""
+        formula = text.removeprefix(FORMULA_PREFIX)
+        return cls("expression" if formula != text else "builtin", formula.strip())
+
+    @property
+    def text(self) -> str:
+        """What :meth:`parse` reads back, of a candidate without parameters of its own."""
+        return f"{FORMULA_PREFIX}{self.source}" if self.kind == "expression" else self.source
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""
         return {"kind": self.kind, "source": self.source, "params": dict(self.params)}
@@ -49,29 +62,49 @@ class Recipe:
         group: Weights that compete with each other.
         allocation: Allocator name, with parameters as ``name:key=value,key=value``.
         solver: Weight repair after the mask, ``none`` for masks only.
+        scoring: Whether layers are scored by statistics of the dense model, or of the model whose
+            blocks before them are pruned.
     """
 
     metric: Candidate
     group: Group = "row"
     allocation: str = "uniform"
     solver: str = "none"
+    scoring: Scoring = "dense"
 
     @property
     def digest(self) -> str:
         """SHA-256 of all parts."""
         return digest_json(self.to_json())
 
+    @classmethod
+    def parse(cls, text: str) -> "Recipe":
+        """Read ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.
+
+        Raises:
+            UnknownNameError: If a part is unknown; suggests the nearest.
+            UsageError: If a part occurs twice, has a wrong parameter, or is a Python file.
+        """
+        from autoprune.recipe_text import read_recipe
+
+        found = read_recipe(text)
+        metric = Candidate.parse(found.metric)
+        return cls(metric, found.group, found.allocation, found.solver, found.statistics)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""
-        return {
+        body = {
             "metric": self.metric.to_json(),
             "group": self.group,
             "allocation": self.allocation,
             "solver": self.solver,
         }
+        # Left out where it is the usual, so that digests on record stay what they are.
+        return body if self.scoring == "dense" else body | {"scoring": self.scoring}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
         """Inverse of :meth:`to_json`."""
         metric = Candidate.from_json(value["metric"])
-        return cls(metric, value["group"], value["allocation"], value["solver"])
+        scoring = value.get("scoring", "dense")
+        return cls(metric, value["group"], value["allocation"], value["solver"], scoring)

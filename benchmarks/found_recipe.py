@@ -26,7 +26,7 @@ import numpy as np
 from autoprune.calibration.corpora import load_corpus
 from autoprune.calibration.splits import Splits, split
 from autoprune.calibration.windows import token_windows
-from autoprune.comparison.methods import NONE, parse_method
+from autoprune.comparison.methods import parse_method
 from autoprune.design.formulas import formula_text
 from autoprune.design.parts import forgets_metric
 from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
@@ -37,6 +37,7 @@ from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.recipe import Candidate, Recipe
+from autoprune.repair import NONE
 from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search

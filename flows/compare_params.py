@@ -168,7 +168,7 @@ class CompareParams(Params):
         """Texts of the methods, peers last."""
         from autoprune.comparison.methods import PEER, PEER_METHODS, crossed
         from autoprune.comparison.presets import preset
-        from autoprune.comparison.spelling import split_list
+        from autoprune.spelling import split_list
 
         texts = [] if self.methods is None else split_list(self.methods)
         if self.metrics:

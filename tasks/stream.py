@@ -11,7 +11,7 @@ from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
-    from autoprune.pruning import Scoring
+    from autoprune.recipe import Scoring
     from autoprune.streaming import StreamJob
 
 

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import PrunableLinear
-from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, Scoring, prune
+from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune
+from autoprune.recipe import Scoring
 
 
 def block_by_block(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from tiny_models import random_windows, tiny_model
 from tiny_subject import byte_tokenizer, tiny_subject
 from transformers import PreTrainedModel
 
-from autoprune.comparison.methods import GROUPS, parse_method
+from autoprune.comparison.methods import parse_method
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.parts import (
     Choices,
@@ -40,7 +40,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Candidate, Group, Recipe
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json
 from autoprune.streaming import StreamedModel
@@ -106,6 +106,7 @@ COMMANDS = (
     "--solver ebft --out OUT",
     "compare MODEL --methods wanda+mpr --sparsity 0.5 --corpus TEXT",
 )  # fmt: skip
+GROUPS = get_args(Group)
 RANGES = {"sparsegpt": {"damp": (0.001, 0.1)}, "ebft": {"rate": (0.002, 0.05)}}
 CHOICES = Choices(
     ("row",), ("uniform",), ("none", "mrp", "sparsegpt", "walk:mrp", "sparsegpt+ebft"), RANGES
@@ -264,7 +265,9 @@ def texts() -> dict[str, Any]:
         found[f"facts {text}"] = {
             "chain": chain(text),
             "digest": Recipe(wanda, solver=read).digest,
-            "forgets": [forgets_metric(Recipe(wanda, group, solver=read)) for group in GROUPS],
+            "forgets": [
+                forgets_metric(Recipe(wanda, group, solver=read)) for group in get_args(Group)
+            ],
             "numbers": {name: list(value) for name, value in numbers.items()},
             "changed": with_solver_numbers(text, dict.fromkeys(numbers, 0.04)),
             "read": attempt(lambda text=text: read_solver(text, CHOICES.solvers, RANGES)),

@@ -11,9 +11,7 @@ from torch import Tensor
 from autoprune.errors import UsageError
 from autoprune.metrics.language.expression import Expression, parse
 from autoprune.metrics.metric import METRICS, Metric
-from autoprune.recipe import Candidate, Group
-
-FORMULA_PREFIX = "expr:"
+from autoprune.recipe import FORMULA_PREFIX, Candidate, Group
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from autoprune.pruning.engine import BlockPruner, prune, repair_masks
 from autoprune.pruning.layers import MasksThenRepair, NewWeights, repair_layer
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
-from autoprune.pruning.plan import Precision, PruningPlan, Scoring
+from autoprune.pruning.plan import Precision, PruningPlan
 
 __all__ = [
     "BlockPruner",
@@ -18,7 +18,6 @@ __all__ = [
     "PruneOutcome",
     "PruningPlan",
     "Score",
-    "Scoring",
     "layer_budgets",
     "masks_from_scores",
     "prune",

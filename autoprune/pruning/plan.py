@@ -9,10 +9,9 @@ from autoprune.allocation import Allocator, Uniform, build_allocator
 from autoprune.calibration.statistics import GRADIENT
 from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
-from autoprune.recipe import Group, Recipe
+from autoprune.recipe import Group, Recipe, Scoring
 from autoprune.repair import Repair
 
-Scoring = Literal["dense", "sequential", "true-sequential"]
 # What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
 Precision = Literal["auto", "float32"]
 
@@ -114,6 +113,7 @@ class PruningPlan:
             allocation=recipe.allocation,
             solver=recipe.solver,
             seed=seed,
+            scoring=recipe.scoring,
         )
 
     @property

@@ -136,10 +136,8 @@ class RecipeSpec(_Frozen):
 
     def recipe(self, solver: str) -> Recipe:
         """The recipe, with ``solver`` where none is named."""
-        text = self.metric.removeprefix("expr:")
-        kind: Literal["expression", "builtin"] = "expression" if text != self.metric else "builtin"
         chosen = self.solver if self.solver is not None else solver
-        return Recipe(Candidate(kind, text.strip()), self.group, self.allocation, chosen)
+        return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
 
 
 # Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper

@@ -247,8 +247,8 @@ class SearchParams(Params):
 
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
-        from autoprune.comparison.spelling import split_list
         from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+        from autoprune.spelling import split_list
 
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}

@@ -5,9 +5,9 @@ import pytest
 from autoprune.comparison.methods import Method, crossed, parse_method, parse_methods
 from autoprune.comparison.plan import Target, cells_in_order, parse_targets
 from autoprune.comparison.presets import PRESETS
-from autoprune.comparison.spelling import split_list, split_outside
 from autoprune.comparison.tuning import WIDTHS, best_variant, variants
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.spelling import split_list, split_outside
 
 HALF = Target(0.5)
 

@@ -1,0 +1,216 @@
+"""The front door: load a model, prune it by a recipe, save it; ``import autoprune`` shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.corpus import Corpus
+from autoprune.calibration.windows import token_windows
+from autoprune.errors import UsageError
+from autoprune.evaluation.seen_text import FILE as SEEN_FILE
+from autoprune.evaluation.seen_text import SeenText
+from autoprune.masking import NM, parse_pattern, resolve_sparsity
+from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.metrics import candidate_metric
+from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.reference import read_from
+from autoprune.models.saved_type import checkpoint_type
+from autoprune.models.saving import SavedModel, save_model
+from autoprune.progress import Report, silent
+from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
+from autoprune.pruning import prune as prune_in_place
+from autoprune.recipe import Recipe
+from autoprune.targets import check_folder
+
+USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
+USUAL_SPARSITY = 0.6
+USUAL_CORPUS = "wikipedia-sample"
+
+load = load_model
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many weights go.
+
+    Args:
+        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it.
+        pattern: ``N:M``: N zeros in every M neighbours; None: anywhere.
+
+    Raises:
+        UsageError: If neither is given, or they contradict each other.
+    """
+
+    sparsity: float | None = None
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.share
+
+    @property
+    def share(self) -> float:
+        """Share of zeros."""
+        return resolve_sparsity(self.sparsity, self._pattern)
+
+    @property
+    def _pattern(self) -> NM | None:
+        return parse_pattern(self.pattern or UNSTRUCTURED)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model.
+
+    Args:
+        model: The model with its tokenizer, pruned in place.
+        recipe: What it was pruned by.
+        outcome: Masks, zeros per layer, digest of the masks, seconds.
+        notes: What a reader of its figures should know: fallbacks, and where its text came from.
+        saved: Folder, zeros recounted in its files, their digests; None where nothing was saved.
+    """
+
+    model: LoadedModel
+    recipe: Recipe
+    outcome: PruneOutcome
+    notes: tuple[str, ...] = ()
+    saved: SavedModel | None = None
+
+    @property
+    def zeros(self) -> int:
+        """Pruned weights."""
+        return self.outcome.zeros
+
+    @property
+    def sparsity(self) -> float:
+        """Share of pruned weights among the prunable ones."""
+        return self.outcome.sparsity
+
+    @property
+    def mask_digest(self) -> str:
+        """SHA-256 that names the masks."""
+        return self.outcome.mask_digest
+
+
+def prune(
+    model: str | Path | LoadedModel,
+    recipe: str | Recipe = USUAL_RECIPE,
+    sparsity: float | Budget | None = None,
+    pattern: str | None = None,
+    *,
+    corpus: str | Path = USUAL_CORPUS,
+    windows: int = 16,
+    seqlen: int = 512,
+    seed: int = 0,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    report: Report = silent,
+) -> Pruned:
+    """Prune a model by a recipe, and save it where a folder is named.
+
+    Args:
+        model: A hub id, a folder, a ``.gguf`` file, ``package:module/file``, or a model that was
+            loaded before; that one is pruned in place.
+        recipe: ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.
+        sparsity: Share of all prunable weights to zero, or a budget; 0.6 where there is no pattern.
+        pattern: ``N:M``.
+        corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
+            only where the recipe reads text.
+        windows: Calibration windows.
+        seqlen: Tokens of a window.
+        seed: Of random controls and of the order of tuning.
+        out: Folder for the pruned model, absent or empty; weights are saved in the type of the
+            checkpoint they came from.
+        overwrite: A saved model that lies in ``out`` may be replaced, but never the source.
+        report: Called with progress.
+
+    Raises:
+        UsageError: If a part of the recipe, the budget or a reference makes no sense; the model is
+            still dense unless repair had begun.
+        AutopruneError: If the disk is full or the folder is not writable.
+    """
+    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    budget = _budget(sparsity, pattern)
+    metric = candidate_metric(recipe.metric)
+    plan = PruningPlan.of_recipe(
+        recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=seed
+    )
+    plan.refuse_unseen()
+    if out is not None:
+        source = model.source.folder if isinstance(model, LoadedModel) else read_from(str(model))
+        check_folder(Path(out), sources=[source], overwrite=overwrite)
+    loaded = model if isinstance(model, LoadedModel) else load(str(model))
+    text, tokens = None, None
+    if plan.runs_blocks or plan.dense_needs(metric.needs):
+        text = load_corpus(str(corpus))
+        tokens = token_windows(text, loaded.tokenizer, windows, seqlen)
+    if out is not None:
+        plan = replace(plan, saved=checkpoint_type(loaded.source))
+    outcome = prune_in_place(loaded.model, MetricScore(metric), plan, windows=tokens, report=report)
+    notes = (*(text.calibration_notes() if text is not None else ()), *outcome.notes)
+    made = Pruned(loaded, recipe, outcome, notes)
+    if out is None:
+        return made
+    record = {"model": loaded.source.ref, "model_digest": loaded.source.digest, "seed": seed}
+    record |= _record(made, plan, text, tokens)
+    return replace(made, saved=_save(made, Path(out), record, plan, tokens))
+
+
+def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
+    if not isinstance(sparsity, Budget):
+        usual = USUAL_SPARSITY if pattern is None else None
+        return Budget(usual if sparsity is None else sparsity, pattern)
+    if pattern is not None:
+        raise UsageError(
+            f"{sparsity} and pattern {pattern!r} are two budgets; put the pattern into the Budget"
+        )
+    return sparsity
+
+
+def _record(
+    made: Pruned, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
+) -> dict[str, Any]:
+    """What made the model, by the names that `autoprune prune` writes."""
+    recipe = made.recipe
+    record: dict[str, Any] = {
+        "metric": recipe.metric.text,
+        "group": recipe.group,
+        "allocation": recipe.allocation,
+        "solver": recipe.solver,
+        "statistics": recipe.scoring,
+        "pattern": str(plan.pattern or UNSTRUCTURED),
+        "target": plan.sparsity,
+        "pruned": made.zeros,
+        "mask_digest": made.mask_digest,
+        "layer_sparsity": dict(made.outcome.layer_sparsity),
+        "notes": list(made.notes),
+    }
+    if text is not None and tokens is not None:
+        samples, seqlen = tokens.shape
+        record |= {"corpus": text.name, "corpus_digest": text.digest}
+        record |= {"samples": samples, "seqlen": seqlen}
+    return record
+
+
+def _save(
+    made: Pruned,
+    folder: Path,
+    record: Mapping[str, Any],
+    plan: PruningPlan,
+    tokens: Tensor | None,
+) -> SavedModel:
+    """Save the model, and beside it the fingerprint of the text that it has seen."""
+    model, tokenizer = made.model.model, made.model.tokenizer
+    # Read first: the folder may be the one that is replaced.
+    before = made.model.source.folder / SEEN_FILE
+    seen = [SeenText.load(before)] if before.is_file() else []
+    if tokens is not None:
+        text = tokenizer.decode(tokens.flatten().tolist(), skip_special_tokens=True)
+        seen.append(SeenText.of([text]))
+    saved = save_model(model, tokenizer, folder, record, dtype=plan.saved, pruned=made.zeros)
+    if seen:
+        (seen[0] if len(seen) == 1 else seen[0] | seen[1]).save(folder / SEEN_FILE)
+    return saved

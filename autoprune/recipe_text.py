@@ -1,0 +1,137 @@
+"""A recipe as one line: ``METRIC+PART+...``, the metric first.
+
+``wanda``, ``ria+matrix``, ``wanda+sdsa:strength=0.2``, ``wanda+ramp+dsnot+mrp``,
+``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``. ``sparsegpt`` means the published method,
+with its update of the weights; ``sparsegpt+none`` is its score alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from autoprune.allocation import ALLOCATORS, build_allocator
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.metrics import METRICS, Metric, build_metric
+from autoprune.metrics.building import ExpressionMetric
+from autoprune.recipe import FORMULA_PREFIX, Group
+from autoprune.repair import NONE, SOLVERS, Repair
+from autoprune.spelling import split_outside
+
+StatisticsOf = Literal["dense", "sequential"]
+GROUPS = get_args(Group)
+MODES = get_args(StatisticsOf)
+UNIFORM = "uniform"
+# The solver that chooses by the weights it has already updated is the published SparseGPT.
+SPARSEGPT, SPARSEGPT_UPDATE = "sparsegpt", "sparsegpt:select=own"
+
+
+@dataclass(frozen=True)
+class RecipeText:
+    """The parts of a line, each as its canonical text.
+
+    Args:
+        metric: Canonical text of the metric.
+        group: Weights that compete with each other.
+        allocation: Canonical text of the allocator.
+        solver: Canonical text of the repair.
+        statistics: ``dense``: one pass of the dense model serves all layers; ``sequential``: each
+            block sees the pruned blocks before it.
+    """
+
+    metric: str
+    group: Group = "row"
+    allocation: str = UNIFORM
+    solver: str = NONE
+    statistics: StatisticsOf = "dense"
+
+    @property
+    def text(self) -> str:
+        """Shortest line that :func:`read_recipe` reads back."""
+        parts = [self.metric]
+        if self.group != natural_group(self.metric):
+            parts.append(self.group)
+        if self.allocation != UNIFORM:
+            parts.append(self.allocation)
+        if self.solver != _published(self.metric):
+            parts.append(self.solver)
+        if self.statistics != "dense":
+            parts.append(self.statistics)
+        return "+".join(parts)
+
+
+def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
+    """Read one line.
+
+    Args:
+        text: See the module.
+        statistics: What holds where the text says neither ``dense`` nor ``sequential``.
+
+    Raises:
+        UnknownNameError: If a part is unknown; suggests the nearest.
+        UsageError: If a part occurs twice or has a wrong parameter.
+    """
+    head, *parts = split_outside(text, "+")
+    metric = build_metric(_metric_text(text, head))
+    found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "solver": []}
+    for part in parts:
+        name = part.partition(":")[0].strip()
+        kind = _kind_of(name)
+        if kind is None:
+            known = {*GROUPS, *MODES, *_names(ALLOCATORS), *_names(SOLVERS)}
+            raise UnknownNameError("part of a method", name, known)
+        found[kind].append(part)
+    for kind in ("group", "statistics", "allocation"):
+        if len(found[kind]) > 1:
+            raise UsageError(
+                f"method {text!r} names {kind} {len(found[kind])} times "
+                f"({', '.join(found[kind])}); name it once"
+            )
+    canonical = _canonical_metric(metric)
+    return RecipeText(
+        metric=canonical,
+        group=cast(Group, (found["group"] or [metric.group])[0]),
+        allocation=build_allocator((found["allocation"] or [UNIFORM])[0]).text,
+        solver=Repair.parse("+".join(found["solver"]) or _published(canonical)).text,
+        statistics=cast(StatisticsOf, (found["statistics"] or [statistics])[0]),
+    )
+
+
+def natural_group(metric: str) -> Group:
+    """The group that a metric's authors compare within."""
+    return build_metric(metric).group
+
+
+def _published(metric: str) -> str:
+    return SPARSEGPT_UPDATE if metric == SPARSEGPT else NONE
+
+
+def _metric_text(text: str, head: str) -> str:
+    if head.endswith(".py"):
+        raise UsageError(
+            f"method {text!r} is a Python file, which only the sandbox may run; a comparison takes "
+            "built-in names and formulas; try the file with `autoprune validate`"
+        )
+    if not head:
+        raise UsageError(f"method {text!r} has no metric; write METRIC+PART+..., metric first")
+    return head
+
+
+def _kind_of(name: str) -> str | None:
+    if name in GROUPS:
+        return "group"
+    if name in MODES:
+        return "statistics"
+    if name in ALLOCATORS:
+        return "allocation"
+    return "solver" if name in SOLVERS else None
+
+
+def _names(registry: Any) -> list[str]:
+    return [name for name, _ in registry.items()]
+
+
+def _canonical_metric(metric: Metric) -> str:
+    if isinstance(metric, ExpressionMetric):
+        return f"{FORMULA_PREFIX}({metric.formula})"
+    usual = METRICS.get(metric.name).params
+    changed = [f"{k}={v:.12g}" for k, v in metric.params.items() if v != usual[k]]
+    return f"{metric.name}:{','.join(changed)}" if changed else metric.name

@@ -1,0 +1,164 @@
+"""The library's front door: examples of the manual, a light import, no orchestrator."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_subject import tiny_subject
+from transformers import AutoModelForCausalLM
+
+import autoprune
+from autoprune import Budget, Recipe
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.masking import budget_zeros
+from autoprune.metrics import build_metric
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import MetricScore, PruningPlan
+from autoprune.pruning import prune as prune_in_place
+
+PROJECT = Path(__file__).parents[1]
+EXAMPLES = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "python.md").read_text(), re.S)
+# Importing any of them, or a part of it, raises; asking whether it is installed says no.
+WITHOUT = """
+import sys
+for name in ("prefect", "mlflow", "docker", "flows", "tasks", "sandbox"):
+    sys.modules[name] = None
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("door") / "tiny"
+    subject = tiny_subject()
+    subject.model.save_pretrained(folder)
+    subject.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(80)]
+    path = tmp_path_factory.mktemp("door") / "text.txt"
+    path.write_text("\n\n".join(" ".join(rng.choices(words, k=60)) for _ in range(60)))
+    return path
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_manuals_examples_run_without_an_orchestrator(
+    example: str, model: Path, text: Path, tmp_path: Path
+) -> None:
+    for name, value in (("MODEL", model), ("TEXT", text), ("OUT", tmp_path / "out")):
+        example = example.replace(f'"{name}"', repr(str(value)))
+    done = run(WITHOUT + example.replace("seqlen=512", "seqlen=32"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_makes_the_orchestrator_absent_works() -> None:
+    asked = "".join(
+        f"try:\n    import {name}\nexcept ModuleNotFoundError:\n    print('{name}')\n"
+        for name in ("prefect", "mlflow", "docker", "tasks.prune")
+    )
+    assert run(WITHOUT + asked).stdout.split() == ["prefect", "mlflow", "docker", "tasks.prune"]
+
+
+def test_the_import_is_light_and_shows_its_names() -> None:
+    done = run(
+        "import sys, autoprune\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert {'load', 'prune', 'Recipe', 'Budget', 'Pruned'} <= set(dir(autoprune))\n"
+        "from autoprune import prune\n"
+        "assert 'torch' in sys.modules and autoprune.prune is prune\n"
+    )
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'prnue'"):
+        autoprune.prnue  # noqa: B018
+
+
+def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
+    model: Path, text: Path, tmp_path: Path
+) -> None:
+    line = "ria+ramp+dsnot+mrp+ebft:epochs=1"
+    out = tmp_path / "out"
+    made = autoprune.prune(model, line, 0.55, corpus=text, windows=4, seqlen=32, seed=3, out=out)
+    other = autoprune.load(str(model))
+    windows = autoprune.api.token_windows(
+        autoprune.api.load_corpus(str(text)), other.tokenizer, 4, 32
+    )
+    plan = PruningPlan.of_recipe(Recipe.parse(line), 0.55, seed=3)
+    wanted = prune_in_place(other.model, MetricScore(build_metric("ria")), plan, windows=windows)
+    assert made.mask_digest == wanted.mask_digest
+    layers = prunable_linears(other.model)
+    assert made.zeros == budget_zeros(0.55, sum(layer.numel for layer in layers))
+    saved = AutoModelForCausalLM.from_pretrained(out)
+    for layer, twin in zip(prunable_linears(saved), layers, strict=True):
+        assert torch.equal(layer.read(), twin.read()), layer.name
+    record = json.loads((out / "autoprune.json").read_text())
+    assert made.saved is not None and record["checkpoint"]["zeros"] == made.saved.zeros.zeros
+    assert record["solver"] == "dsnot+mrp+ebft:epochs=1" and record["samples"] == 4
+    assert record["mask_digest"] == made.mask_digest
+    again = autoprune.prune(out, "magnitude", 0.6, out=out)
+    seen = autoprune.api.SeenText.load(out / "seen_text.npz")
+    # Magnitude reads no text, so the model has seen what it had seen before.
+    assert seen.shared([text.read_text()[:400]], 8)[0][0] > 0
+    assert again.notes == again.outcome.notes
+
+
+def test_a_line_says_what_compare_says() -> None:
+    recipe = Recipe.parse("wanda+sdsa:strength=0.2+dsnot+mrp+sequential")
+    assert (recipe.allocation, recipe.solver, recipe.scoring) == (
+        "sdsa:strength=0.2",
+        "dsnot+mrp",
+        "sequential",
+    )
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert "scoring" not in Recipe.parse("wanda").to_json()
+    assert Recipe.parse("wanda") == Recipe.from_json(Recipe.parse("wanda").to_json())
+    formula = Recipe.parse("expr:abs(W) * x_norm+ramp")
+    assert formula.metric.kind == "expression" and formula.allocation == "ramp"
+    assert Recipe.parse("sparsegpt").solver == "sparsegpt:select=own"
+
+
+def test_a_sequential_line_is_pruned_so(model: Path, text: Path) -> None:
+    size = {"corpus": text, "windows": 4, "seqlen": 32}
+    shot = autoprune.prune(model, "wanda", 0.5, **size)
+    walk = autoprune.prune(model, "wanda+sequential", 0.5, **size)
+    assert shot.mask_digest != walk.mask_digest and shot.zeros == walk.zeros
+
+
+def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nothing"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    with pytest.raises(UnknownNameError, match="unknown part of a method 'mpr'"):
+        autoprune.prune(nowhere, "wanda+mpr")
+    with pytest.raises(UsageError, match="only the sandbox may run"):
+        autoprune.prune(nowhere, "my_metric.py")
+    with pytest.raises(UsageError, match="contradicts pattern 2:4"):
+        autoprune.prune(nowhere, "wanda", 0.6, "2:4")
+    with pytest.raises(UsageError, match="two budgets"):
+        autoprune.prune(nowhere, "wanda", Budget(0.5), "2:4")
+    with pytest.raises(UsageError, match="whole model at once"):
+        autoprune.prune(nowhere, "wanda+global+sequential")
+    with pytest.raises(UsageError, match="holds no saved model"):
+        autoprune.prune(nowhere, "wanda", out=tmp_path / "mine")
+    with pytest.raises(UsageError, match="no sparsity was given"):
+        Budget()
+    assert Budget(pattern="2:4").share == 0.5
