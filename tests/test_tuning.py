@@ -10,7 +10,6 @@ from test_walking import prune
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
-from autoprune import tuning
 from autoprune.allocation import ModelContext
 from autoprune.calibration.statistics import collect_statistics
 from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
@@ -19,7 +18,7 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores
+from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores, tuning
 from autoprune.pruning import prune as prune_model
 from autoprune.pruning.plan import Precision, Scoring
 from autoprune.pruning.tuning import BlockGoals, _error, _Part, tune_block

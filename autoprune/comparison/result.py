@@ -8,10 +8,11 @@ from typing import Any
 from autoprune.comparison.advice import Advice, advise
 from autoprune.comparison.measured import OK, Measured
 from autoprune.comparison.measures import Measure, columns_of, measures_of
-from autoprune.comparison.methods import StatisticsOf, parse_method
+from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import DENSE, Target
 from autoprune.comparison.rows import Row, baseline_of, make_rows
 from autoprune.errors import UsageError
+from autoprune.recipe_text import StatisticsOf
 
 
 @dataclass(frozen=True)
