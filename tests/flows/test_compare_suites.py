@@ -9,13 +9,13 @@ import pytest
 import small_comparison
 import torch
 
-from autoprune import tuning
 from autoprune.checkpoint.compact import write_compact
 from autoprune.comparison.methods import parse_methods
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
+from autoprune.pruning import tuning
 from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
