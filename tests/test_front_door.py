@@ -114,8 +114,13 @@ def test_it_prunes_as_the_engine_does_and_saves_what_it_says(
     assert made.saved is not None and record["checkpoint"]["zeros"] == made.saved.zeros.zeros
     assert record["solver"] == "dsnot+mrp+ebft:epochs=1" and record["samples"] == 4
     assert record["mask_digest"] == made.mask_digest
-    again = autoprune.prune(out, "magnitude", 0.6, out=out)
-    seen = autoprune.api.SeenText.load(out / "seen_text.npz")
+    with pytest.raises(UsageError, match="is the source itself"):
+        autoprune.prune(out, "magnitude", 0.6, out=out, overwrite=True)
+    again = autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")
+    with pytest.raises(UsageError, match="add --overwrite"):
+        autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again")
+    autoprune.prune(out, "magnitude", 0.6, out=tmp_path / "again", overwrite=True)
+    seen = autoprune.api.SeenText.load(tmp_path / "again" / "seen_text.npz")
     # Magnitude reads no text, so the model has seen what it had seen before.
     assert seen.shared([text.read_text()[:400]], 8)[0][0] > 0
     assert again.notes == again.outcome.notes

@@ -1,5 +1,8 @@
 """Sequential pruning equals pruning the whole model by hand, block after block."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import pytest
 import torch
 from pruned import block_by_block
@@ -14,7 +17,8 @@ from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, find_blocks, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, prune
-from autoprune.pruning.engine import record_block
+from autoprune.pruning.engine import new_weights, record_block
+from autoprune.pruning.masks import StatsOf, no_stats
 from autoprune.repair import Repair
 
 
@@ -162,3 +166,50 @@ def test_global_comparison_is_refused() -> None:
             build_metric("wanda"),
             PruningPlan(0.5, group="global"),
         )
+
+
+@dataclass(frozen=True)
+class SecondHalf:
+    """Stands for a program: keeps the second half of every row, doubled, and looks at its input."""
+
+    seen: dict[str, Tensor]
+    needs: frozenset[str] = frozenset({"x_norm"})
+
+    def __call__(
+        self, layers: Sequence[PrunableLinear], stats_of: StatsOf
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        masks = {}
+        for layer in layers:
+            keep = torch.arange(layer.shape[1]).expand(layer.shape) >= layer.shape[1] // 2
+            self.seen[layer.name] = stats_of(layer)["x_norm"]
+            layer.write(2 * layer.read() * keep)
+            masks[layer.name] = keep
+        return masks, [f"{layer.name}: doubled" for layer in layers]
+
+
+def test_whatever_gives_new_weights_can_take_the_place_of_masks_and_repair() -> None:
+    windows = random_windows(6, 24)
+    model, by_hand = tiny_model("llama"), tiny_model("llama")
+    layers, made = prunable_linears(model), SecondHalf({})
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    masks, notes = new_weights(model, layers, made, plan, no_stats, windows)
+    assert notes == [f"{layer.name}: doubled" for layer in layers]
+    assert list(masks) == [layer.name for layer in layers]
+    for index in range(len(find_blocks(by_hand))):
+        members = [layer for layer in prunable_linears(by_hand) if layer.block == index]
+        inputs = inputs_of(by_hand, members, windows)
+        for layer in members:
+            norm = inputs[layer.name].square().mean(0).sqrt().float()
+            seen = made.seen[layer.name]
+            torch.testing.assert_close(seen / seen.sum(), norm / norm.sum(), rtol=1e-3, atol=1e-5)
+            layer.write(2 * layer.read() * masks[layer.name])
+    for left, right in zip(layers, prunable_linears(by_hand), strict=True):
+        assert torch.equal(left.read(), right.read()), left.name
+    # The block as a whole can be tuned afterwards, whatever made its weights.
+    tuned = tiny_model("llama")
+    plan = PruningPlan.build(0.5, scoring="sequential", solver="ebft:epochs=8")
+    new_weights(tuned, prunable_linears(tuned), made, plan, no_stats, windows)
+    pairs = zip(prunable_linears(tuned), layers, strict=True)
+    assert any(not torch.equal(left.read(), right.read()) for left, right in pairs)
+    for layer in prunable_linears(tuned):
+        assert not layer.read()[~masks[layer.name]].any()
