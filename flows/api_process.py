@@ -23,9 +23,6 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     port = int(sys.argv[1])
     application = Guard(prefect_application(port), LOOPBACK, own_origins(port))
-    # Prefect's alembic.ini puts "." first on the path, where a numpy.py may lie; the settings of
-    # the folder that the command was typed in are read by now.
-    os.chdir("/")
     serve(application, "127.0.0.1", port, log_level="error")
 
 

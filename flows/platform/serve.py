@@ -60,9 +60,14 @@ def hosts() -> list[str]:
 
 
 def serve(application: App, host: str, port: int, log_level: str = "warning") -> None:
-    """Run an application until a signal ends it."""
+    """Run an application until a signal ends it, from a folder that nobody plants files in.
+
+    Prefect's alembic.ini puts ``.`` first on the path, and ``-P`` does not keep it from that. The
+    settings of the folder that the server was started in are read by now.
+    """
     import uvicorn
 
+    os.chdir("/")
     uvicorn.run(
         cast(Any, application),
         host=host,

@@ -33,8 +33,10 @@ KEYS = {
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The platform, stopped by Ctrl-C at the end; nothing may be left."""
     folder = tmp_path_factory.mktemp("platform")
-    (folder / "state").mkdir()
-    make_hostile(folder)
+    # Servers are started in the second.
+    for place in (folder, folder / "state" / "platform"):
+        place.mkdir(parents=True, exist_ok=True)
+        make_hostile(place)
     found = Live(folder, free_port(), free_port(), None)  # type: ignore[arg-type]
     words = ("up", "--prefect-port", str(found.prefect), "--mlflow-port", str(found.mlflow))
     log = folder / "up.log"
@@ -59,7 +61,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         assert found.process.wait(STOP_SECONDS) == 0, log.read_text()
         assert not [member for member in family if member.is_running()]
         assert not (folder / "state/platform/services.json").exists()
-        assert not (folder / MARKER).exists(), (folder / MARKER).read_text()
+        for place in (folder, folder / "state" / "platform"):
+            assert not (place / MARKER).exists(), (place / MARKER).read_text()
     finally:
         subprocess.run(
             [*AUTOPRUNE, "down"],
