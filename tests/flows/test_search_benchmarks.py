@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
+from autoprune import pruning
 from autoprune.comparison.words import p_value
 from autoprune.design.chat import Reply
+from autoprune.pruning import PruningPlan
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search import Search
 from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import ablation, found_recipe, searching, table
-from tasks import measure
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +51,13 @@ def test_a_search_with_every_option_measures_what_it_says(
     home: Path, tiny_folder: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repaired = []
-    original = measure._repair
-    monkeypatch.setattr(
-        measure, "_repair", lambda *args: (repaired.append(args[2].solver.text), original(*args))[1]
-    )
+    original = pruning.repair_masks
+
+    def counted(model: Any, masks: Any, plan: PruningPlan, **rest: Any) -> Any:
+        repaired.append(plan.repair.text)
+        return original(model, masks, plan, **rest)
+
+    monkeypatch.setattr(pruning, "repair_masks", counted)
 
     def ask(step: Propose) -> Reply:
         part = {"allocation": "formula:0.05 * depth", "repair": "sparsegpt"}
