@@ -77,7 +77,7 @@ MISTAKES = frozenset(
         "LookupError",
         "ModuleNotFoundError",
     }
-    | {"NameError", "RecursionError", "SyntaxError", "TypeError", "UnboundLocalError", "ended"}
+    | {"NameError", "SyntaxError", "TypeError", "UnboundLocalError", "ended"}
 )
 
 
