@@ -48,5 +48,6 @@ docs: install ## The documentation as a site, in site/
 bench: install docker ## The figures that the README quotes
 	@$(BIN)/python -m benchmarks
 
-clean: ## Forget runs and caches, keep .venv
+# The ledger of looks at sealed sets is not in .autoprune and stays: a text that was read stays read.
+clean: ## Forget runs and caches, keep .venv and the ledger of sealed looks
 	rm -rf .autoprune .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -83,6 +83,7 @@ def spec_of(method: str, seed: int, args: argparse.Namespace) -> SearchSpec:
         designer=designer,
         budget=Budget(candidates=args.candidates, seconds=args.seconds),
         seed=seed,
+        text_split=seed,
         calibration_windows=args.samples,
         seqlen=args.seqlen,
         rung_windows=2,

@@ -194,7 +194,7 @@ def known_as(rows: list[dict[str, Any]]) -> str:
 
 def conditions(spec: SearchSpec) -> list[Any]:
     """What every figure depends on beside its recipe, part, windows and sparsity."""
-    text = ["losses of windows", spec.model, spec.corpus, spec.seed]
+    text = ["losses of windows", spec.model, spec.corpus, spec.text_split]
     return [*text, spec.calibration_windows, spec.seqlen, spec.pattern, computed_by()]
 
 
@@ -331,7 +331,7 @@ def note_look(state: State, parts: Splits, known: Windows, *key: Any) -> None:
         *key: Under which key.
     """
     look = f"benchmark found_recipe {known.name(*key)[:16]}"
-    touch(state, parts.sealed.digest, look, parts.whole)
+    touch(state, parts.sealed.digest, look, parts.whole, kind="benchmark", splits=parts)
 
 
 def second_model(
@@ -349,7 +349,7 @@ def second_model(
     wanted: dict[str, Recipe | None] = {"found": found}
     wanted |= {text: in_words(text) for text in SECOND}
     wanted[DENSE] = None
-    parts = split(load_corpus(spec.corpus), seed=spec.seed)
+    parts = split(load_corpus(spec.corpus), seed=spec.text_split)
     for name, recipe in wanted.items():
         # The dense model is not pruned, so neither sparsity nor calibration text decides it.
         made = [recipe.to_json(), spec.sparsity, samples] if recipe is not None else [DENSE]

@@ -73,7 +73,8 @@ def main() -> None:
         if args.part == "sealed":
             run = digest_json([vars(args), loaded.source.digest])[:16]
             look = f"benchmark recipes {run} {name}"
-            touch(State.open(), parts.sealed.digest, look, parts.whole)
+            known = {"kind": "benchmark", "splits": parts}
+            touch(State.open(), parts.sealed.digest, look, parts.whole, **known)
 
     layers = prunable_linears(loaded.model)
     statistics = collect_statistics(loaded.model, seen, needs=BASIC | {"gram"})

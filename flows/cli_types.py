@@ -19,6 +19,34 @@ def positive_number(text: str) -> int:
     return value
 
 
+def text_split(text: str) -> int | str:
+    """Number of a split, or ``fresh``."""
+    from autoprune.report.sealed import FRESH
+
+    if text == FRESH:
+        return text
+    try:
+        return whole_number(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or {FRESH}") from None
+
+
+TEXT_SPLIT_HELP = (
+    "number of the split of the text, whose sealed part is the sealed set of that number (default "
+    "{default}); fresh: the lowest whose sealed set nobody has looked at (`autoprune ls sealed`)"
+)
+
+
+def add_text_split(group: argparse._ActionsContainer, default: str = "0") -> None:
+    """The option ``--text-split``, not given unless it is typed."""
+    group.add_argument(
+        "--text-split",
+        type=text_split,
+        metavar="N|fresh",
+        help=TEXT_SPLIT_HELP.format(default=default),
+    )
+
+
 def share(text: str) -> float:
     """A sparsity, 0 ≤ s < 1."""
     try:

@@ -9,11 +9,14 @@ from typing import Any
 from prefect import flow
 
 from autoprune.errors import AutopruneError
+from autoprune.report.sealed import SealedSet
 from flows import console
 from flows.compare_params import CompareParams
 from flows.compare_run import Run
 from flows.naming import run_name
+from flows.params.fields import split_number
 from flows.runners import workers
+from flows.text_split import settled
 from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
 from tasks.compare_mirror import mirror_comparison
@@ -34,14 +37,14 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and say which to take."""
     state = State.open()
+    params = settled(params, params.corpus)
     if params.output is not None:
         check_output(params.output, params.model, overwrite=params.overwrite)
     request = check_comparison(
         params.method_texts(), params.statistics, *params.budgets(), params.baseline
     )
-    defaults = suite_defaults(
-        params.model, params.corpus, params.windows, params.seqlen, params.seed
-    )
+    number = split_number(params.text_split)
+    defaults = suite_defaults(params.model, params.corpus, params.windows, params.seqlen, number)
     bench_id = f"compare-{uuid.uuid4().hex[:12]}"
     bench = CompareBench(
         bench_id,
@@ -53,6 +56,8 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         samples=params.samples,
         seqlen=params.seqlen,
         counts={"selection": params.selection_windows, "sealed": params.windows},
+        text_split=number,
+        asked=f"comparison {params.folder_name()}",
         peers=params.peers(),
         dtype=params.dtype,
         suites=check_suites(params.suite, defaults, None) if params.suite else [],
@@ -100,8 +105,8 @@ def _warn(protocol: dict[str, Any]) -> None:
     from autoprune.comparison.draws import too_common
 
     sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
-    warning = too_common(*sizes)
-    for line in filter(None, (warning, protocol["fewer_windows"])):
+    seal = SealedSet(**protocol["sealed_set"])
+    for line in filter(None, (too_common(*sizes), seal.warning, protocol["fewer_windows"])):
         console.screen().event(line)
 
 

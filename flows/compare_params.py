@@ -12,6 +12,7 @@ from flows.params.fields import (
     Dtype,
     RunnerAddress,
     SharedStore,
+    TextSplit,
     Workers,
     require_used,
 )
@@ -143,7 +144,8 @@ class CompareParams(Params):
             "comparison goes on from the cells that lie there"
         ),
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the text's split")
+    seed: int = Field(default=0, ge=0, description="Seed of the calibration draws")
+    text_split: TextSplit = 0
     runner: Literal["thread", "dask", "ray"] = Field(
         default="thread",
         description=(

@@ -7,14 +7,18 @@ from typing import Any
 from prefect import flow
 
 from autoprune.errors import reason_of
+from autoprune.report.sealed import SealedSet
 from flows import console
 from flows.evaluate_params import EvaluateParams, listed
 from flows.naming import run_name as flow_run_name
+from flows.params.fields import split_number
+from flows.text_split import settled
 from tasks.against import compare, read_record
 from tasks.calibrate import load_model
 from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
 from tasks.keep_evaluation import keep_evaluation, run_name
 from tasks.state import State, model_slug
+from tasks.text_split import known_looks
 from tasks.workbench import Workbench, opened
 
 log = logging.getLogger(__name__)
@@ -30,13 +34,15 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     other = params.against
     from_file = other is not None and other.endswith(RECORD_SUFFIX)
     dense = None if from_file else other
-    suites = check_suites(params.suite, params.settings(), dense)
     models = [params.model] if dense is None else [params.model, dense]
     digest = find_models(models)[params.model]
     known = read_record(str(other)) if from_file else None
+    params = settled(params, *listed(params.corpus))
+    suites = check_suites(params.suite, params.settings(), dense)
     settings = params.to_json()
     # Named before anything is measured: the looks at sealed text are counted under it.
     run = run_name(settings, digest, model_slug(params.model))
+    _warn(params, suites, run)
     found = _measured(params, params.model, run, suites, models)
     compared = {} if other is None else _set_against(params, other, known, run, suites, models)
     others = compared.pop("rows", [])
@@ -51,6 +57,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
         "comparison": compare(found["rows"], others, other) if other is not None else [],
         "splits": _splits(found["rows"]),
         "sealed_touches": found["looks"],
+        "sealed_sets": found["sealed_sets"],
         "notes": found["notes"],
         **_headline(found["rows"], params),
     }
@@ -59,6 +66,17 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
     return record | {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
+
+
+def _warn(params: EvaluateParams, suites: list[dict[str, Any]], run: str) -> None:
+    """Say before anything is measured how often its sealed text was looked at."""
+    if params.part != "sealed" or not any(suite["name"] == "lm" for suite in suites):
+        return
+    corpora = listed(params.corpus)
+    for known in known_looks(str(State.open().root), corpora, split_number(params.text_split), run):
+        warning = SealedSet(**known).warning
+        if warning:
+            console.screen().event(warning)
 
 
 def _set_against(
@@ -89,6 +107,7 @@ def _measured(
     )
     rows: list[dict[str, Any]] = []
     looks: dict[str, int] = {}
+    sets: dict[str, Any] = {}
     if model != params.model:
         suites = [_without_distance(suite, model) for suite in suites]
     # Both models of a comparison leave out what either of them has seen, or they would not pair.
@@ -101,9 +120,11 @@ def _measured(
             done = measure_suite(bench_id, suite["name"], model, run, suite["settings"], *hygiene)
             rows += done["rows"]
             looks |= done["looks"]
+            sets |= done["sealed_sets"]
     return {
         "rows": rows,
         "looks": looks,
+        "sealed_sets": sets,
         "notes": _notes(rows, model),
     }
 

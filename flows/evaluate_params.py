@@ -5,18 +5,21 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
-from flows.params.fields import Dtype
+from flows.params.fields import Dtype, TextSplit, split_number
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
     "lm": ("part", "windows", "seqlen"),
-    "lm or lastword or degenerate": ("corpus",),
+    "lm or lastword or degenerate": ("corpus", "text_split"),
     "tasks": ("tasks", "task_folder", "shots"),
     "reasoning": ("generators", "problems"),
     "live": ("live_file", "cutoff"),
     "tasks or live": ("limit",),
     "cost": ("batches", "repeats"),
 }
+
+# Suites that measure on the sealed part unless another is asked for.
+SEALED_SUITES = {"lastword", "degenerate"}
 
 
 class EvaluateParams(Params):
@@ -48,6 +51,7 @@ class EvaluateParams(Params):
         default="all",
         description="lm: the whole text, or one of its parts; looks at sealed text are counted",
     )
+    text_split: TextSplit = 0
     windows: int = Field(
         default=100,
         ge=1,
@@ -115,20 +119,24 @@ class EvaluateParams(Params):
                 if getattr(self, name) != default:
                     option = "--" + name.replace("_", "-")
                     raise ValueError(f"{option} belongs to the suite {suite}; add it to --suite")
+        if self.text_split != 0 and self.part == "all" and not chosen & SEALED_SUITES:
+            raise ValueError(
+                f"text_split {self.text_split} names a split, and the whole text is measured on; "
+                "add part, such as --part sealed, or leave text_split out"
+            )
         return self
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Settings by suite, as the suites call them; None leaves a suite's own default."""
+        text = {
+            "corpora": listed(self.corpus),
+            "seed": self.seed,
+            "text_split": split_number(self.text_split),
+        }
         found: dict[str, dict[str, Any]] = {
-            "lm": {
-                "corpora": listed(self.corpus),
-                "part": self.part,
-                "windows": self.windows,
-                "seqlen": self.seqlen,
-                "seed": self.seed,
-            },
-            "lastword": {"corpora": listed(self.corpus), "seed": self.seed},
-            "degenerate": {"corpora": listed(self.corpus), "seed": self.seed},
+            "lm": text | {"part": self.part, "windows": self.windows, "seqlen": self.seqlen},
+            "lastword": text,
+            "degenerate": text,
             "tasks": {
                 "names": listed(self.tasks),
                 "folder": self.task_folder,

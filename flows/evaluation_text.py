@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.report.sealed import SealedSet
+
 WIDTH = 100
 _DIGEST = 64
 Key = tuple[str, str, str, str | None]
@@ -18,7 +20,11 @@ def evaluation_text(record: Mapping[str, Any]) -> str:
     whole = {
         row["details"].get("text") for row in record["rows"] if row["protocol"].get("part") == "all"
     }
+    sets = {text: SealedSet(**known) for text, known in record["sealed_sets"].items()}
+    notes += [known.facts for known in sets.values()]
     for text, times in record["sealed_touches"].items():
+        if text in sets:
+            continue
         what = (
             f"the text {text[:12]}…, part of it sealed,"
             if text in whole

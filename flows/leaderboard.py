@@ -96,6 +96,7 @@ def rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "elsewhere": entry.get("curve", []),
             "kl": entry.get("kl"),
             "sparsity": entry["sparsity"],
+            "written_by": entry.get("author", ""),
             "verdict": _verdict(entry),
             "code": entry["code"],
             "detail": entry["detail"],

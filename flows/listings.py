@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from autoprune.report.sealed import SealedSet
 from flows.leaderboard import rows, table
 from flows.output import pairs
 from flows.runs import find_run
@@ -17,8 +18,8 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``corpora``, ``models`` or
-            ``candidates``.
+        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``corpora``, ``models``,
+            ``candidates`` or ``sealed``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -34,6 +35,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _corpora()
         case "models":
             return _models(State.open())
+        case "sealed":
+            return _sealed(State.open())
         case _:
             return _candidates(State.open(), run)
 
@@ -188,6 +191,28 @@ def _candidates(state: State, run: str | None) -> Listing:
     run_id = find_run(state, run)
     files = RunFiles.of(state, run_id)
     refresh_record(files, run_id)
-    found = rows(read_object(files.report))
-    text = f"{table(found)}\nnext  autoprune report {run_id}"
+    report = read_object(files.report)
+    found, known = rows(report), report.get("sealed_set")
+    sealed = "" if known is None else f"{SealedSet(**known).facts} before this search\n"
+    text = f"{table(found)}\n{sealed}next  autoprune report {run_id}"
     return {"run": run_id, "candidates": found}, text
+
+
+def _sealed(state: State) -> Listing:
+    from tasks.ledger_file import ledger_path
+    from tasks.sealed_touches import sets_on_record
+
+    found = sets_on_record(state)
+    lines = []
+    for item in found:
+        name = "whole text or unknown set" if item["number"] is None else f"set {item['number']}"
+        what = [f"{item['corpus'] or 'unknown text'} ({item['digest'][:12]}…)"]
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(item["kinds"].items()))
+        what.append(f"{item['looks']} look{'s' if item['looks'] > 1 else ''}: {kinds}")
+        if item["last"]:
+            what.append(f"last on {item['last'][:10]}")
+        lines.append((name, "; ".join(what)))
+    text = pairs(*lines) if lines else "nobody has looked at any sealed set"
+    path = str(ledger_path())
+    after = "next  autoprune evaluate MODEL --part sealed --text-split fresh"
+    return {"sealed": found, "ledger": path}, f"{text}\n\nledger  {path}\n{after}"

@@ -1,11 +1,12 @@
 """The nightly flow: search, evaluate the winner, ask the gate."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
+from autoprune.report.sealed import FRESH
 from flows import console
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams
@@ -15,6 +16,9 @@ from flows.promote import promote
 from flows.search import search
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
+
+# The first day, 0; numbers of nights stay clear of the low ones that people and `fresh` take.
+EPOCH = date(2000, 1, 1)
 
 
 def _model_and_sparsity(params: NightlyParams) -> str:
@@ -27,9 +31,15 @@ NAME = run_name("nightly", NightlyParams, _model_and_sparsity)
 @flow(name="nightly", flow_run_name=NAME, persist_result=False)
 def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Search for a better way to prune, measure what was found, promote it if it is better."""
-    tonight = dated(params.search, _started())
+    started = _started()
+    tonight = dated(params.search, started)
     found = search(tonight)
     record: dict[str, Any] = {
+        "night": {
+            "date": started.date().isoformat(),
+            "seed": tonight.seed,
+            "text_split": tonight.text_split,
+        },
         "run": found["run"],
         "passed": found["passed"],
         "best": found["best"],
@@ -43,6 +53,9 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
             EvaluateParams(
                 model=found["checkpoint"],
                 corpus=tonight.corpus,
+                # A look at the whole text would be one at the sets of all nights to come.
+                part="sealed",
+                text_split=tonight.text_split,
                 windows=params.evaluate_windows,
                 seqlen=tonight.seqlen,
                 seed=tonight.seed,
@@ -54,17 +67,22 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
 
 
 def dated(search_params: SearchParams, started: datetime) -> SearchParams:
-    """The search of one night: a new run each night, the same one when it is rerun.
+    """The search of one night: run, seed and text of its own, the same when it is rerun.
 
     The date is that of the scheduled start, so a retry on the next morning goes on with the
-    night's own run.
+    night's own run. Seed and number of the text's split are the day's number, counted from
+    :data:`EPOCH`, where they are left at 0.
     """
+    day = (started.date() - EPOCH).days
+    update: dict[str, Any] = {"seed": search_params.seed or day}
+    if search_params.text_split == 0:
+        update["text_split"] = day
     if search_params.run is not None:
-        return search_params
+        return search_params.model_copy(update=update)
     slug = model_slug(search_params.model)[:40]
     night = started.strftime("%Y%m%d-%H%M")
     name = f"{slug}-s{round(100 * search_params.share)}-{night}"
-    return search_params.model_copy(update={"run": name})
+    return search_params.model_copy(update=update | {"run": name})
 
 
 def _started() -> datetime:
@@ -83,8 +101,11 @@ def _promotion(
         return {"name": name, "champion": version, "moved": False, "passed": True}
     given = params.promote.model_fields_set
     update: dict[str, Any] = {"name": name, "version": version}
-    for field in ("corpus", "seqlen", "seed"):
+    for field in ("corpus", "seqlen"):
         if field not in given:
             update[field] = getattr(tonight, field)
+    if params.promote.text_split is None:
+        # The search has measured on tonight's set, and earlier nights on theirs.
+        update["text_split"] = FRESH
     done: dict[str, Any] = promote(params.promote.model_copy(update=update))
     return done

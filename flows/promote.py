@@ -8,8 +8,11 @@ from typing import Any
 from prefect import flow
 
 from autoprune.errors import AutopruneError
+from autoprune.report.sealed import SealedSet
 from flows import console
 from flows.params import PromoteParams
+from flows.params.fields import split_number
+from flows.text_split import settled
 from tasks.calibrate import load_model
 from tasks.evaluate import evaluate_model
 from tasks.promotion import (
@@ -38,44 +41,50 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         return done | {"passed": True, "rollback": True, "dry_run": params.dry_run}
     found = find_contenders(root, params.name, params.version)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
-    # Another seed would seal text that the search has calibrated on.
-    made = find_split(challenger["folder"])["seed"] if params.seed is None else params.seed
-    seed = made or 0
+    params = settled(params, params.corpus)
+    # Another split would seal text that the search has calibrated on; that text is left out then.
+    made = params.text_split
+    if made is None:
+        made = find_split(challenger["folder"])["number"] or 0
+    number = split_number(made)
+    asked = f"promotion of {name} version {challenger['version']}"
     contenders = {"champion": champion, "challenger": challenger}
     folders = [version["folder"] for version in contenders.values() if version is not None]
     measured = {}
     for role, version in contenders.items():
         if version is not None:
             console.screen().event(f"measure {role}: {name} version {version['version']}")
-            measured[role] = _measured(state, version, params, seed, folders)
+            measured[role] = _measured(state, version, params, number, folders, asked)
     if len({figures["text"] for figures in measured.values()}) > 1:
         raise AutopruneError(
             f"version {champion['version']} and version {challenger['version']} of {name} cut the "
             "text into different tokens, so their perplexities cannot be compared; they are of "
             "different base models; register them under different names"
         )
-    asked = measured["challenger"]
-    asked |= inspect_checkpoint(challenger["folder"])
-    asked |= {"reload": try_reload(root, name, challenger["version"], challenger["folder"])}
+    challenged = measured["challenger"]
+    challenged |= inspect_checkpoint(challenger["folder"])
+    tried = try_reload(root, name, challenger["version"], challenger["folder"])
+    challenged |= {"reload": tried}
     if champion is not None:
         measured["champion"] |= inspect_checkpoint(champion["folder"])
     verdict = judge_contenders(
-        name, measured.get("champion"), asked, params.accept_tie, params.larger_by
+        name, measured.get("champion"), challenged, params.accept_tie, params.larger_by
     )
     before = None if champion is None else champion["version"]
     record = {
         "name": name,
         "challenger": challenger["version"],
         "champion": before,
-        "windows": asked["windows"],
+        "windows": challenged["windows"],
         "seqlen": params.seqlen,
-        "beginning_token": asked["beginning_token"],
+        "beginning_token": challenged["beginning_token"],
         "corpus": params.corpus,
         "part": params.part,
-        "seed": seed,
-        "split_digest": asked["split"]["digest"],
-        "overlap": asked["overlap"],
-        "sealed_looks": asked["sealed_looks"],
+        "text_split": number,
+        "split_digest": challenged["split"]["digest"],
+        "overlap": challenged["overlap"],
+        "sealed_looks": challenged["sealed_looks"],
+        "sealed_set": challenged["sealed_set"],
         "passed": verdict["passed"],
         "reason": verdict["reason"],
         "checks": verdict["checks"],
@@ -92,16 +101,24 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
 
 def text_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a promotion was measured on, for the version's tags."""
-    kept = {key: record[key] for key in ("corpus", "part", "seed", "beginning_token")}
-    return kept | {"split": record["split_digest"], "sealed_looks": record["sealed_looks"]}
+    kept = {key: record[key] for key in ("corpus", "part", "text_split", "beginning_token")}
+    known = record["sealed_set"]
+    earlier = None if known is None else known["earlier"]
+    looks = {"sealed_looks": record["sealed_looks"], "earlier_looks": earlier}
+    return kept | {"split": record["split_digest"]} | looks
 
 
 def _measured(
-    state: State, version: dict[str, Any], params: PromoteParams, seed: int, models: list[str]
+    state: State,
+    version: dict[str, Any],
+    params: PromoteParams,
+    number: int,
+    models: list[str],
+    asked: str,
 ) -> dict[str, Any]:
     """Loss per window of one version; the model is gone again afterwards."""
     bench_id = f"promote-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, version["folder"], state, seed, console.report)
+    bench = Workbench(bench_id, version["folder"], state, report=console.report)
     with opened(bench):
         load_model(bench_id, version["folder"])
         text = cut_part(
@@ -111,16 +128,21 @@ def _measured(
             params.part,
             params.windows,
             params.seqlen,
-            seed,
+            number,
             models,
+            asked,
         )
         if text["fewer_windows"]:
             console.screen().event(text["fewer_windows"])
+        if text["sealed_set"] is not None:
+            known = SealedSet(**text["sealed_set"])
+            console.screen().event(known.warning or known.facts)
         figure = evaluate_model(bench_id, TEXT)
     return {
         "nll": [value if math.isfinite(value) else None for value in figure["nll"]],
         "perplexity": figure["perplexity"],
         "windows": text["windows"],
         "text": text["digest"],
-        **{key: text[key] for key in ("split", "overlap", "sealed_looks", "beginning_token")},
+        **{key: text[key] for key in ("split", "overlap", "sealed_looks", "sealed_set")},
+        "beginning_token": text["beginning_token"],
     }

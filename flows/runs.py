@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.search.spec import with_text_split
 from autoprune.storage import write_json
 from flows.params import SearchParams, checked
 from tasks.run_files import RunFiles, read_object
@@ -60,5 +61,5 @@ def saved_params(state: State, run_id: str) -> SearchParams:
             f"{path} is missing, so the settings of run {run_id!r} are unknown; type the command "
             f"that started it again, with --run {run_id}"
         )
-    params: SearchParams = checked(SearchParams, read_object(path))
+    params: SearchParams = checked(SearchParams, with_text_split(read_object(path)))
     return params

@@ -7,6 +7,8 @@ from typing import Any
 
 from autoprune.errors import UsageError
 from autoprune.report.data import read_report
+from autoprune.report.origin import authorship, given
+from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
@@ -19,6 +21,7 @@ from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params, template_folder
 from flows.stopping import stopping_well
+from flows.text_split import settled
 from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting, drafting
@@ -41,6 +44,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     tracing_wanted()
     prices()
     state = State.open()
+    params = settled(params, params.corpus)
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
     templates = template_folder(state, run_id, params)
@@ -77,6 +81,9 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
             f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
             f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
         )
+        warning = SealedSet(**facts["sealed_set"]).warning
+        if warning and found.finished is None:
+            console.screen().event(warning)
         if "estimate" in facts and not found.spent.seconds:
             seen, before = Estimate(**facts["estimate"]), facts["stages"]["calibration"]
             for line in foreseen(found.spec, seen, before):
@@ -238,8 +245,18 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "estimate": facts.get("estimate"),
         "spent": vars(driver.search.spent),
         "facts": [
-            text for text in (lead(shown), draws(shown), *trust(shown), paid(driver.search)) if text
+            text
+            for text in (
+                authorship(shown),
+                lead(shown),
+                draws(shown),
+                *trust(shown),
+                paid(driver.search),
+            )
+            if text
         ],
+        "given": given(shown),
+        "sealed_set": None if shown.sealed_set is None else shown.sealed_set.to_json(),
         "notes": driver.notes,
         "margins": [margin.to_json() for margin in shown.margins],
         "rung_correlation": shown.rung_correlation,

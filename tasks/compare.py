@@ -13,7 +13,7 @@ from tasks.compare_cells import code_commit, found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
 from tasks.policies import step
-from tasks.sealed_touches import touches
+from tasks.sealed_touches import standing, touches
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,8 @@ def prepare_comparison(
         "blocks": layers[-1].block + 1,
         "prunable": bench.prunable,
         "corpus": bench.corpus,
-        "split_seed": bench.seed,
+        "split_seed": bench.text_split,
+        "sealed_set": standing(bench.state, splits, bench.asked).to_json(),
         "splits_digest": splits.digest,
         "shared_documents": sum(1 for entry in splits.shared if entry.dropped),
         "overlap": shared_text(splits),
@@ -218,7 +219,8 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     from autoprune.comparison.writing import write_all
 
     bench = find_compare_bench(bench_id)
-    looks = touches(bench.state, bench.splits.sealed.digest, bench.splits.whole)
+    splits = bench.splits
+    looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
         # Made from the record, so that whoever has it makes the same.

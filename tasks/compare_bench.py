@@ -43,6 +43,8 @@ class CompareBench(Workbench):
         samples: Calibration windows of a draw.
         seqlen: Tokens in a window.
         counts: Selection and sealed windows.
+        text_split: Number of the text's split.
+        asked: Name of the comparison, under which its looks at sealed text are counted.
         expected: Statistics that the methods of the comparison need.
         peers: Interpreter by peer tool.
         records: Full records of the run's cells, by the digest of the cell.
@@ -58,6 +60,8 @@ class CompareBench(Workbench):
     samples: int = field(kw_only=True)
     seqlen: int = field(kw_only=True)
     counts: dict[str, int] = field(kw_only=True)
+    text_split: int = field(default=0, kw_only=True)
+    asked: str = field(default="comparison", kw_only=True)
     expected: frozenset[str] = field(default=frozenset(), kw_only=True)
     peers: dict[str, str] = field(default_factory=dict, kw_only=True)
     records: dict[str, dict[str, Any]] = field(default_factory=dict, kw_only=True)
@@ -84,7 +88,7 @@ class CompareBench(Workbench):
                 "measured on such text; take wikipedia-sample or a text of your own"
             )
         text = load_corpus(self.corpus, cache=self.store, tokenizer=self.tokenizer)
-        return split(text, seed=self.seed)
+        return split(text, seed=self.text_split)
 
     @cached_property
     def cells(self) -> "CellStore":
@@ -147,10 +151,10 @@ class CompareBench(Workbench):
         return token_windows(corpus, self.tokenizer, count, self.seqlen, cache=self.store)
 
     def drawn(self, seed: int) -> "Tensor":
-        """Windows of one draw."""
-        from autoprune.comparison.draws import draw_windows
+        """Windows of one draw; with another seed of the run all draws are others."""
+        from autoprune.comparison.draws import MOST_DRAWS, draw_windows
 
-        return draw_windows(self.pool, self.samples, seed)
+        return draw_windows(self.pool, self.samples, seed + MOST_DRAWS * self.seed)
 
     def draw(self, seed: int) -> Draw:
         """The draw with its shared statistics; the one before it is let go."""

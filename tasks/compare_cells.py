@@ -37,7 +37,11 @@ def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
 
 def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
     """Count the look that a cell takes at the sealed windows; the same cell counts once."""
-    touch(bench.state, bench.splits.sealed.digest, _look(key, title), bench.splits.whole)
+    splits = bench.splits
+    touch(
+        bench.state, splits.sealed.digest, _look(key, title), splits.whole,
+        kind="compare", splits=splits, command=bench.asked,
+    )  # fmt: skip
 
 
 def _look(key: dict[str, Any], title: str) -> str:

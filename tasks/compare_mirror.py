@@ -175,6 +175,8 @@ def _tags(record: Mapping[str, Any]) -> dict[str, str]:
         "selection.digest": protocol["selection_digest"],
         "sealed.digest": protocol["sealed_digest"],
         "seed": str(protocol["split_seed"]),
+        "sealed.number": str(protocol["sealed_set"]["number"]),
+        "sealed.earlier": str(protocol["sealed_set"]["earlier"]),
         "date": protocol["date"],
         "autoprune.baseline": record["baseline"],
         "mlflow.note.content": "\n\n".join(entry["text"] for entry in record["recommendation"]),

@@ -121,7 +121,7 @@ def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str
     try:
         if _is_distance(bench, suite):
             return {"rows": [_distance(bench)]}
-        looks = Looks(bench.state, look)
+        looks = Looks(bench.state, look, "compare", bench.asked)
         return {"rows": suite_rows(bench, suite["name"], suite["settings"], None, "drop", looks)}
     except Exception as error:
         log.info("suite %s", suite["name"], exc_info=not isinstance(error, AutopruneError))

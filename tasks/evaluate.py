@@ -144,12 +144,15 @@ def measure_suite(
         overlap: What to do about text that was seen.
 
     Returns:
-        JSON form of the rows, and how often each sealed text among them was looked at so far.
+        JSON form of the rows, how often each sealed text among them was looked at so far, and what
+        was known of each sealed set before.
     """
     bench = find_workbench(bench_id)
     looks = Looks(bench.state, run)
     seen = _seen(bench, models, references)
-    return {"rows": suite_rows(bench, name, settings, seen, overlap, looks), "looks": looks.counts}
+    rows = suite_rows(bench, name, settings, seen, overlap, looks)
+    sets = {text: known.to_json() for text, known in looks.sets.items()}
+    return {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
 
 
 def suite_rows(

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoprune.masking.quotas import budget_zeros
+from autoprune.report.sealed import SealedSet
 from autoprune.search.paired import paired_difference
 
 UNSTRUCTURED = "unstructured"
@@ -61,7 +62,8 @@ def judge(
         champion: Its measurement (``nll`` per window in nats per token, ``perplexity``, ``bytes``),
             None where there is no champion yet.
         challenger: Its measurement, with ``recount``, ``recorded``, ``reload`` and, where the
-            search that made it has no sealed figure of it, ``unsealed``: why.
+            search that made it has no sealed figure of it, ``unsealed``: why. ``sealed_set`` is
+            what was known of the text that both were measured on, None where it is not sealed.
         accept_tie: Let an interval that contains zero pass.
         larger_by: Share by which its weight files may be larger than the champion's.
     """
@@ -71,6 +73,7 @@ def judge(
         _reload(challenger),
         _size(champion, challenger, larger_by),
         *_sealed(challenger),
+        *_text(challenger),
     )
     failed = [check for check in checks if not check.ok]
     if failed:
@@ -136,6 +139,16 @@ def _sealed(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
         return ()
     detail = f"its search has no sealed figure of it ({why}); search again under another run name"
     return (Check("sealed", False, "-", "no figure", detail),)
+
+
+def _text(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
+    """A line that never fails: which sealed set judges, and how often it was looked at before."""
+    known = challenger.get("sealed_set")
+    if known is None:
+        return ()
+    found = SealedSet(**known)
+    shown = f"set {found.number}"
+    return (Check("text", True, shown, shown, found.facts),)
 
 
 def _size(

@@ -47,6 +47,10 @@ def keep_evaluation(
         tags = here_tags()
         tags |= {"model": model, "model.digest": record["model_digest"]}
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
+        tags |= {
+            f"sealed.{text[:12]}.earlier": str(known["earlier"])
+            for text, known in record.get("sealed_sets", {}).items()
+        }
         # Part and seed of the splits are settings already.
         digests = {name: split["digest"] for name, split in record["splits"].items()}
         mlflow_run = log_stage(

@@ -14,8 +14,9 @@ from tasks.mask_memory import MaskMemory
 from tasks.overlap import shared_text
 from tasks.policies import step
 from tasks.sandbox_scores import CandidateRejected
-from tasks.sealed_touches import touch
+from tasks.sealed_touches import standing, touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench, find_search_bench
+from tasks.state import folder_tag
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation
@@ -36,6 +37,7 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
     """
     from autoprune.calibration.beginning import beginning_rule
     from autoprune.calibration.windows import WINDOWS_VERSION, fewer_than_asked
+    from autoprune.models.gguf_reading import quantisation
 
     bench = find_search_bench(bench_id)
     started = time.monotonic()
@@ -65,13 +67,15 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
             bench.spec.sealed_windows,
             bench.spec.seqlen,
         ),
+        "sealed_set": standing(bench.state, bench.splits, _look_of(bench)).to_json(),
+        "quantised": quantisation(bench.loaded.source),
         "overlap": shared_text(bench.splits),
         "seconds": time.monotonic() - started,
     }
 
 
 @step("look at the seal", "{run_id} opens the sealed text")
-def note_look(bench_id: str, run_id: str) -> dict[str, int]:
+def note_look(bench_id: str, run_id: str) -> dict[str, Any]:
     """Note the search's one look at the sealed text, before anything is measured there.
 
     Args:
@@ -79,12 +83,20 @@ def note_look(bench_id: str, run_id: str) -> dict[str, int]:
         run_id: The search, for the task's name.
 
     Returns:
-        ``sealed_looks``: looks of whatever run so far, this one included.
+        ``sealed_looks``: looks of whatever run so far, this one included; ``sealed_set``: what was
+        known of the set before it.
     """
     bench = find_search_bench(bench_id)
-    splits = bench.splits
-    looks = touch(bench.state, splits.sealed.digest, f"search {bench.run_id}", splits.whole)
-    return {"sealed_looks": looks}
+    splits, look = bench.splits, _look_of(bench)
+    known = standing(bench.state, splits, look).to_json()
+    text, whole = splits.sealed.digest, splits.whole
+    looks = touch(bench.state, text, look, whole, kind="search", splits=splits)
+    return {"sealed_looks": looks, "sealed_set": known}
+
+
+def _look_of(bench: SearchBench) -> str:
+    """Name of a search in the ledger; two state folders may have searches of one name."""
+    return f"search {bench.run_id}, {folder_tag(bench.state)}"
 
 
 @step("dense", "dense perplexity on {part}")

@@ -67,18 +67,18 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
 
 @step("find split", "split that made {folder}")
 def find_split(folder: str) -> dict[str, int | None]:
-    """The seed by which the search that made a version split its text.
+    """The number of the split by which the search that made a version parted its text.
 
     Args:
         folder: Files of the version.
 
     Returns:
-        ``seed``; None where no search made it, or its record is gone.
+        ``number``; None where no search made it, or its record is gone.
     """
     record = Path(folder) / RECORD_FILE
     made = read_object(record) if record.is_file() else {}
-    seed = made.get("seed")
-    return {"seed": seed if "run" in made and isinstance(seed, int) else None}
+    number = made.get("text_split", made.get("seed"))
+    return {"number": number if "run" in made and isinstance(number, int) else None}
 
 
 @step("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
@@ -89,13 +89,14 @@ def cut_part(
     part: str,
     count: int,
     seqlen: int,
-    seed: int,
+    number: int,
     models: list[str],
+    asked: str,
 ) -> dict[str, Any]:
     """Cut token windows from one part of a text; a look at sealed text is noted before.
 
     Documents of a sealed part that one of the models has seen are left out for all of them: they
-    are of a search with another seed or another text.
+    are of a search with another split or another text.
 
     Args:
         bench_id: Id of an open workbench.
@@ -104,8 +105,9 @@ def cut_part(
         part: ``sealed``, ``selection`` or ``whole``.
         count: Number of windows.
         seqlen: Tokens in a window.
-        seed: Seed of the split.
+        number: Number of the split.
         models: All models that will be measured on these windows.
+        asked: Name of the promotion; the looks of its models are one use of the text.
 
     Returns:
         What the windows are, what the models have seen of the part, its split and the looks at it.
@@ -123,15 +125,16 @@ def cut_part(
 
     bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
-    whole, digest = text.digest, None
+    whole, digest, splits = text.digest, None, None
     if part != "whole":
-        splits = split(text, seed=seed)
+        splits = split(text, seed=number)
         text, digest = getattr(splits, part), splits.digest
     else:
-        text = text.spread_by(f"{seed} whole")
-    looks = Looks(bench.state, f"promotion of {bench.model_ref}")
+        text = text.spread_by(f"{number} whole")
+    looks = Looks(bench.state, f"promotion of {bench.model_ref}", "promote", asked)
     if part in ("sealed", "whole"):
-        looks.note(text.digest, whole)
+        looks.note(text.digest, whole, splits)
+    known = looks.sets.get(text.digest)
     # A search chose by the selection part, and the whole holds what it calibrated on: who asks for
     # those gets them, with the count.
     policy: Any = "drop" if part == "sealed" else "report"
@@ -153,9 +156,10 @@ def cut_part(
         "digest": digest_json(windows.tolist()),
         "fewer_windows": fewer_than_asked(f"the text {used.name}", len(windows), count, seqlen),
         "beginning_token": beginning_rule(bench.loaded.tokenizer),
-        "split": {"part": part, "seed": seed, "digest": digest},
+        "split": {"part": part, "number": number, "digest": digest},
         "overlap": found.report,
         "sealed_looks": looks.counts.get(text.digest),
+        "sealed_set": known.to_json() if known is not None else None,
     }
 
 

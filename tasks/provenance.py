@@ -40,7 +40,12 @@ def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
         "model.digest": report["model_digest"],
         "designer": report["designer"],
         "seed": str(report["spec"]["seed"]),
+        "text_split": str(report["spec"].get("text_split", report["spec"]["seed"])),
+        "quantised": report.get("quantised", ""),
     }
+    known = report.get("sealed_set")
+    if known is not None:
+        tags |= {"sealed.number": str(known["number"]), "sealed.earlier": str(known["earlier"])}
     tags |= {f"{split['name']}.digest": split["digest"] for split in report["splits"]}
     return _versions(report["machine"]) | tags | commit()
 

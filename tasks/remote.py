@@ -123,7 +123,7 @@ def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> Sear
         sheet["seed"],
         silent,
         dtype=sheet["dtype"],
-        spec=SearchSpec.model_validate(sheet["spec"]),
+        spec=SearchSpec.recorded(sheet["spec"]),
         run_id=f"{sheet['run']}-{os.getpid()}",
         designs_in=sheet["designs_in"],
     )

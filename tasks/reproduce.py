@@ -84,7 +84,7 @@ def reproduce(
 
     state = State.open(Path(root))
     sheet = read_sheet(tracker_of(state), mlflow_run)
-    spec = SearchSpec.model_validate(sheet["spec"])
+    spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
     if out is not None:
         check_folder(Path(out), sources=[read_from(spec.model)], overwrite=overwrite)

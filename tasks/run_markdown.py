@@ -44,7 +44,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     parts = [f"# {in_markdown(report.run_id, 80)}", *said, _table(report), *doubts]
     winner = report.winner
     if winner is not None:
-        parts.append(f"## Best recipe\n\n{_recipe(winner)}")
+        parts.append(f"## Best recipe\n\n{_recipe(report, winner)}")
     turned_away = rejections(report)
     if turned_away:
         counts = ", ".join(f"{count} × `{code}`" for code, count, _ in turned_away)
@@ -103,8 +103,11 @@ def _table(report: "RunReport") -> str:
     return "\n".join(lines)
 
 
-def _recipe(winner: "Entry") -> str:
+def _recipe(report: "RunReport", winner: "Entry") -> str:
+    from autoprune.report.origin import author
+
     said = [
+        f"Written by {in_markdown(author(report, winner))}.",
         f"**{in_markdown(winner.alias, 80)}**: compares by {winner.group}, "
         f"budget {in_markdown(winner.allocation, 80)}, repair {in_markdown(winner.solver, 80)}.",
         in_fence(winner.formula),

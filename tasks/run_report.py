@@ -7,6 +7,7 @@ from typing import Any
 from autoprune.recipe import Recipe
 from autoprune.report.data import Command, RunReport, SharedText, Split, Stage
 from autoprune.report.gathering import with_search
+from autoprune.report.sealed import SealedSet
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 
@@ -43,6 +44,8 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         designer=facts.get("designer", spec.designer.kind),
         splits=_splits(facts, facts.get("sealed_looks", search.touches)),
         beginning_token=facts.get("beginning_token", ""),
+        sealed_set=_sealed_set(facts),
+        quantised=facts.get("quantised", ""),
         overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
@@ -52,6 +55,11 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         next_commands=_next_commands(search, run_id, facts),
     )
     return with_search(report, search)
+
+
+def _sealed_set(facts: Mapping[str, Any]) -> SealedSet | None:
+    known = facts.get("sealed_set")
+    return None if known is None else SealedSet(**known)
 
 
 def _ended(search: Search) -> str:

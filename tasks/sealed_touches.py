@@ -1,54 +1,152 @@
-"""How often each sealed text was measured on: a count that only grows, kept in the state folder."""
+"""Looks at sealed text: who measured on which set, how often, and what of it was read before."""
 
-import json
-import logging
-import os
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from autoprune.errors import DamagedFileError
+from autoprune.report.sealed import SealedSet
+from tasks.ledger_file import Line, locked_ledger, same_look
 from tasks.state import State
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from autoprune.calibration.splits import Splits
 
-_FILE = "sealed-touches.jsonl"
 
-
-def touch(state: State, text: str, run: str, whole: str | None = None) -> int:
+def touch(
+    state: State,
+    text: str,
+    run: str,
+    whole: str | None = None,
+    *,
+    kind: str = "other",
+    splits: "Splits | None" = None,
+    command: str | None = None,
+) -> int:
     """Note that ``run`` is about to measure on a sealed text; the same run counts once.
 
-    One ledger for searches, evaluations, comparisons and promotions, written under a lock, since
-    several processes may share the state folder. Models are not told apart: a text that one pruned
-    model was chosen by is known to whoever chooses the next. Who measures on a whole corpus reads
-    what any split of it seals, so a look at the whole counts for each of its sealed parts.
+    One ledger for searches, evaluations, comparisons and promotions of all state folders of this
+    installation, written under a lock. Models are not told apart: a text that one pruned model was
+    chosen by is known to whoever chooses the next. Who measures on a whole corpus reads what any
+    split of it seals, so a look at the whole counts for each of its sealed parts.
 
     Args:
-        state: The state folder.
+        state: The state folder, whose ledger of an earlier version is taken over.
         text: Digest of the sealed text, or of a whole corpus.
         run: Name of the run.
         whole: Digest of the corpus that the sealed text is a part of; None for a whole corpus.
+        kind: ``search``, ``compare``, ``evaluate``, ``promote`` or another use.
+        splits: The split that the sealed text is of: its number and documents go on record.
+        command: What the run is a part of, such as a comparison of many cells; None: the run.
 
     Returns:
-        Touches of this text so far, this one included.
+        Looks at this text so far, this one included.
 
     Raises:
         DamagedFileError: If a line before the last is no entry.
     """
-    return len(_runs(_noted(state, text, run, whole), text, whole))
+    with locked_ledger(state.root) as ledger:
+        look: Line = {"text": text, "run": run}
+        look |= {"whole": whole} if whole else {}
+        number = splits.number if splits is not None else None
+        if not any(same_look(known) == (text, run) for known in ledger.lines):
+            look |= {"kind": kind, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+            look |= {"command": command} if command and command != run else {}
+            if splits is not None:
+                look |= {"number": number, "corpus": name_of(splits)}
+            ledger.append([*_listing(ledger.lines, splits), look])
+        return len(_runs([*ledger.lines, look], text, whole, number))
 
 
-def touches(state: State, text: str, whole: str | None = None) -> int:
+def touches(state: State, text: str, whole: str | None = None, number: int | None = None) -> int:
     """How often a sealed text was measured on so far; see :func:`touch`.
 
+    Args:
+        state: The state folder.
+        text: Digest of the sealed text.
+        whole: Digest of the corpus that it is a part of.
+        number: Of the split.
+
     Raises:
         DamagedFileError: If a line before the last is no entry.
     """
-    path = state.root / _FILE
-    with _locked(path):
-        entries, _ = _read(path)
-    return len(_runs(entries, text, whole))
+    with locked_ledger(state.root) as ledger:
+        return len(_runs(ledger.lines, text, whole, number))
+
+
+def standing(state: State, splits: "Splits", command: str | None = None) -> SealedSet:
+    """How often the sealed part of a split was looked at before.
+
+    Args:
+        state: The state folder.
+        splits: The split.
+        command: Whose own looks do not count: a run, or what several runs are parts of.
+
+    Raises:
+        DamagedFileError: If a line before the last is no entry.
+    """
+    with locked_ledger(state.root) as ledger:
+        lines = ledger.lines
+    own = {command} - {None}
+    others = [line for line in lines if not own & {line.get("run"), line.get("command")}]
+    text, whole, number = splits.sealed.digest, splits.whole, splits.number
+    mine = set(splits.sealed_documents)
+    at_whole = _runs([line for line in others if line.get("text") == whole], text, whole, None)
+    read = {line["text"] for line in others if "text" in line}
+    lists = {line["set"]: set(line["documents"]) for line in lines if line.get("set") in read}
+    same = _runs(others, text, whole, number)
+    # Where the set itself was read, or the whole text, all of it was.
+    seen = mine if same else mine & set[str]().union(*lists.values())
+    unlisted = {
+        line["run"]
+        for line in others
+        if "text" in line and line.get("whole") == whole and line["text"] not in lists
+    }
+    return SealedSet(
+        number=number,
+        corpus=name_of(splits),
+        digest=text,
+        earlier=len(same),
+        whole=len(at_whole),
+        documents=len(mine),
+        shared=len(seen),
+        unlisted=len(unlisted - same),
+    )
+
+
+def is_unread(lines: Iterable[Line], splits: "Splits") -> bool:
+    """Whether nobody looked at the sealed part as such; looks at the whole text do not count."""
+    text, whole, number = splits.sealed.digest, splits.whole, splits.number
+    return not any(line.get("text") != whole for line in _looks_at(lines, text, whole, number))
+
+
+def sets_on_record(state: State) -> list[dict[str, Any]]:
+    """Every text that was looked at, the latest look first: number, corpus, looks, kinds, dates."""
+    with locked_ledger(state.root) as ledger:
+        lines = ledger.lines
+    sizes = {line["set"]: len(line["documents"]) for line in lines if "set" in line}
+    found: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        if "text" not in line:
+            continue
+        text = line["text"]
+        entry = found.setdefault(
+            text,
+            {"digest": text, "number": None, "corpus": None, "documents": sizes.get(text),
+             "looks": 0, "kinds": {}, "first": None, "last": None},
+        )  # fmt: skip
+        entry["looks"] += 1
+        kind = line.get("kind", "other")
+        entry["kinds"][kind] = entry["kinds"].get(kind, 0) + 1
+        for name in ("number", "corpus"):
+            entry[name] = line.get(name, entry[name])
+        date = line.get("date")
+        entry["first"], entry["last"] = entry["first"] or date, date or entry["last"]
+    return sorted(found.values(), key=lambda entry: entry["last"] or "", reverse=True)
+
+
+def name_of(splits: "Splits") -> str:
+    """Name of the text that was split."""
+    return splits.sealed.name.rpartition("/")[0] or splits.sealed.name
 
 
 class Looks:
@@ -57,96 +155,70 @@ class Looks:
     Args:
         state: The state folder.
         run: Name of the run.
+        kind: What it does; see :func:`touch`.
+        command: What the run is a part of; None: the run.
     """
 
-    def __init__(self, state: State, run: str) -> None:
+    def __init__(
+        self, state: State, run: str, kind: str = "evaluate", command: str | None = None
+    ) -> None:
         self._state = state
         self._run = run
+        self._kind = kind
+        self._command = command or run
         self.counts: dict[str, int] = {}
+        self.sets: dict[str, SealedSet] = {}
 
-    def note(self, text: str, whole: str) -> None:
+    def note(self, text: str, whole: str, splits: "Splits | None" = None) -> None:
         """Note a look, and count all that there were; of a whole corpus only if it was split.
 
         Args:
             text: Digest of the text that will be measured on, sealed or a whole corpus.
             whole: Digest of the corpus that it is, or is a part of.
+            splits: The split that a sealed text is of.
         """
         part_of = whole if text != whole else None
-        entries = _noted(self._state, text, self._run, part_of)
-        if part_of or any(entry.get("whole") == whole for entry in entries):
-            self.counts[text] = len(_runs(entries, text, part_of))
+        if splits is not None and part_of:
+            self.sets[text] = standing(self._state, splits, self._command)
+        count = touch(
+            self._state, text, self._run, part_of,
+            kind=self._kind, splits=splits if part_of else None, command=self._command,
+        )  # fmt: skip
+        if part_of or self._was_split(whole):
+            self.counts[text] = count
+
+    def _was_split(self, whole: str) -> bool:
+        with locked_ledger(self._state.root) as ledger:
+            return any(line.get("whole") == whole for line in ledger.lines)
 
 
-def _noted(state: State, text: str, run: str, whole: str | None) -> list[dict[str, Any]]:
-    """Note a look, unless this run noted it before; all entries, this one included."""
-    path = state.root / _FILE
-    with _locked(path):
-        entries, taken = _read(path)
-        entry = {"text": text, "run": run} | ({"whole": whole} if whole else {})
-        if not any((known["text"], known["run"]) == (text, run) for known in entries):
-            _append(path, taken, json.dumps(entry))
-        return [*entries, entry]
+def _listing(lines: Iterable[Line], splits: "Splits | None") -> list[Line]:
+    """The line that lists a set's documents, unless it is there."""
+    if splits is None or any(line.get("set") == splits.sealed.digest for line in lines):
+        return []
+    about = {"number": splits.number, "corpus": name_of(splits), "whole": splits.whole}
+    return [{"set": splits.sealed.digest, **about, "documents": list(splits.sealed_documents)}]
 
 
-def _runs(entries: list[dict[str, Any]], text: str, whole: str | None) -> set[str]:
-    """Runs that looked at a text, at the whole it is a part of, or at a sealed part of it."""
-    return {
-        entry["run"]
-        for entry in entries
-        if entry["text"] in (text, whole) or entry.get("whole") == text
-    }
+def _looks_at(
+    lines: Iterable[Line], text: str, whole: str | None, number: int | None
+) -> Iterable[Line]:
+    """Looks at a text, at the whole it is a part of, or at a sealed part of it.
 
-
-def _locked(path: Path) -> FileLock:
-    return FileLock(str(path) + ".lock")
-
-
-def _append(path: Path, whole: int, line: str) -> None:
-    """Write a line behind the first ``whole`` bytes; the rest is what a killed writer left."""
-    with path.open("r+b" if path.exists() else "xb") as stream:
-        stream.truncate(whole)
-        stream.seek(whole)
-        # A last entry that lacks nothing but its line's end is kept.
-        ended = whole == 0 or path.read_bytes()[whole - 1 : whole] == b"\n"
-        stream.write(("" if ended else "\n").encode() + line.encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """All entries, and how many bytes of the file they take.
-
-    A last line that is cut was being written when its process died, before it looked at the text:
-    it is no touch, and the next entry takes its place.
+    A set of the same number of the same text is the same documents, whatever the order in which a
+    version of the program puts its passages.
     """
-    if not path.is_file():
-        return [], 0
-    entries: list[dict[str, Any]] = []
-    whole = 0
-    lines = path.read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        entry = _entry(line)
-        if entry is not None:
-            entries.append(entry)
-        elif not line.strip():
-            pass
-        elif number == len(lines) and not line.endswith(b"\n"):
-            # Commands show errors only, and this is worth a line.
-            log.error("%s: the last line is cut, its writer was killed; it is left out", path)
-            break
-        else:
-            raise DamagedFileError(
-                f"{path}, line {number}, is no entry of this ledger; it counts the looks at sealed "
-                "texts, so mend the line by hand, or delete it if you know what it was"
-            )
-        whole += len(line)
-    return entries, whole
+    return (
+        line
+        for line in lines
+        if "text" in line
+        and (
+            line["text"] in (text, whole)
+            or line.get("whole") == text
+            or (number is not None and (line.get("whole"), line.get("number")) == (whole, number))
+        )
+    )
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    known = isinstance(found, dict) and {"text", "run"} <= found.keys()
-    return found if known else None
+def _runs(lines: Iterable[Line], text: str, whole: str | None, number: int | None) -> set[str]:
+    return {line["run"] for line in _looks_at(lines, text, whole, number)}

@@ -57,7 +57,7 @@ class SearchBench(Workbench):
         from autoprune.calibration.splits import split
 
         text = load_corpus(self.spec.corpus, cache=self.store, tokenizer=self.tokenizer)
-        return split(text, seed=self.spec.seed)
+        return split(text, seed=self.spec.text_split)
 
     def part(self, name: str) -> "Tensor":
         """Token windows of one part of the text, int64 [windows, seqlen].

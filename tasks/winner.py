@@ -58,6 +58,7 @@ def keep_winner(
         "target": bench.spec.sparsity,
         "pattern": bench.spec.pattern,
         "seed": bench.seed,
+        "text_split": bench.spec.text_split,
         "mask_digest": masks,
         "search_seconds": seconds,
     }

@@ -45,6 +45,8 @@ class Splits:
         digest: SHA-256 over the three parts.
         shared: Documents with common 13-grams, the dropped ones first.
         whole: SHA-256 of the corpus that was split.
+        number: Seed of the draw, which names the split.
+        sealed_documents: Digest of each whole document of the sealed part, its first 16 hex digits.
     """
 
     calibration: Corpus
@@ -53,6 +55,8 @@ class Splits:
     digest: str
     shared: tuple[Shared, ...]
     whole: str
+    number: int = 0
+    sealed_documents: tuple[str, ...] = ()
 
 
 def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) -> Splits:
@@ -98,7 +102,8 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     parts = [_part(*entry, seed) for entry in zip(sources, NAMES, drawn, strict=True)]
     shared.sort(key=lambda entry: (not entry.dropped, -entry.ratio))
     digest = digest_json([part.digest for part in parts])
-    return Splits(parts[0], parts[1], parts[2], digest, tuple(shared), corpus.digest)
+    names = tuple(digest_json(text)[:16] for text in sealed)
+    return Splits(parts[0], parts[1], parts[2], digest, tuple(shared), corpus.digest, seed, names)
 
 
 def _part(corpus: Corpus, name: str, texts: list[str], seed: int) -> Corpus:

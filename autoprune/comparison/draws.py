@@ -9,6 +9,9 @@ from autoprune.errors import UsageError
 POOL_DRAWS = 12
 
 
+# Draws of one comparison; those of another seed have numbers above.
+MOST_DRAWS = 100
+
 # Above this share of common windows a deviation over draws says too little.
 MOST_COMMON = 0.5
 

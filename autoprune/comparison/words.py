@@ -11,6 +11,7 @@ from autoprune.comparison.methods import PEER, parse_method
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import Row
 from autoprune.evaluation.contrasts import LEVEL
+from autoprune.report.sealed import SealedSet
 
 # Above ten times as bad, a factor reads better.
 MOST_PERCENT = 9.0
@@ -122,7 +123,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         ("dense", f"perplexity {figure(result.dense)}"),
         (
             "text",
-            f"{p['corpus']}, split seed {p['split_seed']}, splits {p['splits_digest'][:12]}, "
+            f"{p['corpus']}, split {p['split_seed']}, splits {p['splits_digest'][:12]}, "
             f"{p['shared_documents']} documents dropped for text shared between the parts",
         ),
         (
@@ -134,7 +135,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
         ("overlap", _overlap(p["overlap"])),
         ("draws", f"{p['seeds']}: {draws}" + (f"; {warning}" if warning else "")),
         ("tuning", tuned),
-        ("sealed", f"read {p['sealed_touches']} times so far, by searches, evaluations and cells"),
+        ("sealed", _sealed(p)),
         (
             "numbers",
             f"{p['dtype']} on {p['device']}, tokenizer {p['tokenizer'][:12]}, beginning token of "
@@ -198,6 +199,12 @@ def _power(result: Comparison) -> list[tuple[str, str]]:
 
 def _share(value: float) -> str:
     return percent(value).removeprefix("+")
+
+
+def _sealed(p: Mapping[str, Any]) -> str:
+    """Number of the sealed set, looks before this comparison, and all so far."""
+    known = SealedSet(**p["sealed_set"]).facts + " before; " if "sealed_set" in p else ""
+    return f"{known}read {p['sealed_touches']} times so far, by searches, evaluations and cells"
 
 
 def _overlap(pairs: Sequence[Mapping[str, Any]]) -> str:

@@ -5,13 +5,20 @@ more each time for a vocabulary of 50 000 entries, and builds the table of tenso
 module. Measured on SmolLM2-135M, two cores: 12.6 seconds without, 4 with what is done here.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gguf
 import numpy as np
+
+if TYPE_CHECKING:
+    from autoprune.models.reference import ModelSource
+
+# Types that hold a weight as it is; the others hold codes and scales of blocks of weights.
+_PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 class _ArrayReader(gguf.GGUFReader):  # type: ignore[misc]  # the package is not typed
@@ -37,3 +44,24 @@ def shared_gguf_parsing() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names
+
+
+def quantisation(source: "ModelSource") -> str:
+    """Type that most weights of a GGUF file are quantised to, such as ``Q4_1``.
+
+    Empty for a file of plain floating-point weights and for a folder. The weights that are loaded
+    are dequantised: they lie on the grid that this type allows.
+
+    Args:
+        source: The model.
+    """
+    if source.gguf_file is None:
+        return ""
+    reader = _ArrayReader(str(source.folder / source.gguf_file))
+    sizes: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        # Matrices of the blocks: embeddings and norms often have another type.
+        if tensor.name.startswith("blk.") and len(tensor.shape) > 1:
+            sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    most = sizes.most_common(1)
+    return most[0][0] if most and most[0][0] not in _PLAIN else ""

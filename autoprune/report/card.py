@@ -9,7 +9,16 @@ from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.canvas import number, percent
 from autoprune.report.data import Entry, RunReport
-from autoprune.report.words import interval, short_model
+from autoprune.report.origin import (
+    against_start,
+    asks_model,
+    author,
+    authorship,
+    best_start,
+    citations,
+    given,
+)
+from autoprune.report.words import dequantised, interval, short_model
 
 CARD_FILE = "README.md"
 UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you pass the model on"
@@ -25,14 +34,15 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     """
     name = short_model(report.model).removesuffix(".gguf")
     counted = record["checkpoint"]
-    entry = next((e for e in report.entries if e.id == record["candidate"]), None)
+    entry = _entry(report, record)
     parts = [
         _header(licence),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
         f"{in_code(report.model)} with {counted['zeros']:,} of {counted['prunable']:,} prunable "
         f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
-        f"all). {_recount(counted)}Stock transformers opens it; the zeros save no time or memory "
-        "by themselves.",
+        f"all). {_recount(counted)}"
+        f"{dequantised(report, 'The weights it was made from are {}, a GGUF file. ')}"
+        "Stock transformers opens it; the zeros save no time or memory by themselves.",
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\n'
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
@@ -86,15 +96,19 @@ def _header(licence: str) -> str:
 def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     recipe = record["recipe"]
     metric = recipe["metric"]
+    entry = _entry(report, record)
     rows = {
         "search": f"run `{report.run_id}` of {report.created or 'unknown date'}",
-        "designer": in_markdown(report.designer),
+        "written by": "not on record" if entry is None else in_markdown(author(report, entry)),
+        "given to the search": _given(report),
+        "language model asked": in_markdown(report.designer) if asks_model(report) else "none",
         "candidate": f"`{record['candidate']}`",
         "weights compete by": recipe["group"],
         "budget over the layers": f"`{recipe['allocation']}`",
         "repair": f"`{recipe['solver']}`",
         "pattern": record["pattern"],
         "seed": str(record["seed"]),
+        "text split": str(record.get("text_split", record["seed"])),
         "masks, SHA-256": f"`{record['mask_digest']}`",
         "base model, SHA-256": f"`{record['model_digest']}`",
     }
@@ -102,7 +116,24 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     what = "Weights with the lowest scores of this metric were removed:"
     if forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
-    return f"{what}\n\n{in_fence(metric['source'])}\n\n|  |  |\n|---|---|\n{table}"
+    said = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
+    papers = "".join(f"\n- {paper}" for paper in citations(recipe))
+    cited = f"\n\nMethods of others in it:\n{papers}" if papers else ""
+    source = in_fence(metric["source"])
+    return f"{said}{what}\n\n{source}\n\n|  |  |\n|---|---|\n{table}{cited}"
+
+
+def _entry(report: RunReport, record: Mapping[str, Any]) -> Entry | None:
+    return next((e for e in report.entries if e.id == record["candidate"]), None)
+
+
+def _given(report: RunReport) -> str:
+    """Repairs that were named and starts made by hand."""
+    found = given(report)
+    repairs = ", ".join(in_code(text).replace("|", "\\|") for text in found["repairs"])
+    starts = ", ".join(in_markdown(alias, 60) for alias in found["starts"])
+    parts = [f"repairs {repairs}"] if repairs else ["the usual repairs"]
+    return "; ".join(parts + ([f"starts {starts}"] if starts else []))
 
 
 def _figures(report: RunReport, entry: Entry) -> str:
@@ -114,11 +145,17 @@ def _figures(report: RunReport, entry: Entry) -> str:
     ]
     if wanda is not None and wanda.id != entry.id:
         rows.append(("Wanda, same sparsity", wanda.perplexity, wanda.sealed_perplexity))
+    start = best_start(report)
+    if start is not None and start != wanda:
+        name = in_markdown(start.alias, 60)
+        rows.append((f"best start by hand, {name}", start.perplexity, start.sealed_perplexity))
     lines += [f"| {title} | {number(one)} | {number(two)} |" for title, one, two in rows]
     text = "\n".join(lines)
     if entry.change_interval is not None:
         change = percent(entry.change_vs_wanda, sign=True)
         text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
+    if against_start(report):
+        text += f"\n\n{in_markdown(against_start(report))}"
     if entry.sealed_failure:
         why = in_markdown(entry.sealed_failure, 300)
         text += f"\n\nThis model has no figure on the sealed text: {why}."
@@ -127,6 +164,9 @@ def _figures(report: RunReport, entry: Entry) -> str:
 
 def _looks(report: RunReport) -> str:
     """How often the sealed text was measured on, by this search and by whoever else."""
+    known = report.sealed_set
+    if known is not None:
+        return f"the sealed text is {known.facts} before this search"
     uses = next((split.uses for split in report.splits if split.name == "sealed"), None)
     if uses is None:
         return "how often the sealed text was measured on is not known"

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.report.evidence import Check, Margin
 from autoprune.report.parts import Part
+from autoprune.report.sealed import SealedSet
 from autoprune.storage import write_json
 
 SCHEMA_VERSION = 1
@@ -110,6 +111,7 @@ class Entry(Part):
         solver: Weight repair.
         metric_counts: False where the repair chose what goes and the metric had no part in it.
         operator: How it came to be, for example ``exploit``.
+        author: Who wrote it: hand, the language model, or the move that made it.
         model: Which of several models wrote it; empty: the only one, or none.
         parents: Ids of the entries it was made from.
         reasoning: The designer's words.
@@ -148,6 +150,7 @@ class Entry(Part):
     solver: str = "none"
     metric_counts: bool = True
     operator: str = ""
+    author: str = ""
     model: str = ""
     parents: tuple[str, ...] = ()
     reasoning: str = ""
@@ -256,6 +259,8 @@ class RunReport(Part):
         checks: What was measured again to detect drift.
         beginning_token: What stands before every window, ``none`` for nothing; empty where a record
             does not say.
+        sealed_set: The sealed set and the looks at it before this search's; None: not known.
+        quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty: it is not.
         schema_version: Of this format.
     """
 
@@ -288,6 +293,8 @@ class RunReport(Part):
     layer_pairs: int = 0
     checks: tuple[Check, ...] = ()
     beginning_token: str = ""
+    sealed_set: SealedSet | None = None
+    quantised: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

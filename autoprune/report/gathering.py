@@ -14,6 +14,7 @@ from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
+from autoprune.report.origin import author
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
 from autoprune.search.leaderboard import prediction_text
@@ -49,7 +50,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
     graph, (correlation, pairs) = search.graph, search.rung_correlation
     layers, masks = search.layer_correlation
     lessons = search.lessons
-    return replace(
+    found = replace(
         report,
         entries=_ranked([_entry(row) for row in rows]),
         margins=tuple(_margin(margin) for margin in search.margins),
@@ -66,6 +67,8 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
             if graph.stands(e)
         ),
     )
+    entries = tuple(replace(entry, author=author(found, entry)) for entry in found.entries)
+    return replace(found, entries=entries)
 
 
 def _entry(row: "Row") -> Entry:

@@ -23,6 +23,8 @@ from autoprune.report.data import Entry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
 from autoprune.report.mathml import to_mathml
+from autoprune.report.origin import author, authorship, best_start, change_to_start
+from autoprune.report.sealed import looks
 from autoprune.storage import write_text
 
 # Longest text of one entry, and of one field of all entries together: a search of hundreds of
@@ -83,6 +85,9 @@ def render(report: RunReport) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(_asset("style.css")),
         summary=words.summary(report),
+        authorship=authorship(report),
+        dequantised=words.dequantised(report),
+        authors={entry.id: author(report, entry) for entry in report.entries},
         trust=words.trust(report),
         tiles=_tiles(report),
         rows=rows,
@@ -213,13 +218,23 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if winner.change_vs_wanda is not None:
             text = percent(winner.change_vs_wanda, sign=True)
             tiles.append(("Against Wanda", text, words.interval(winner) or "no interval"))
+        change, start = change_to_start(report), best_start(report)
+        if change is not None and start is not None:
+            figure = f"{plain(start.alias, 40)} {number(start.perplexity)}"
+            tiles.append(("Against the best start", percent(change, sign=True), figure))
+        tiles.append(("Written by", author(report, winner), authorship(report)))
         if winner.sealed_perplexity is not None:
             parts = []
             if wanda and wanda.sealed_perplexity:
                 parts.append(f"Wanda {number(wanda.sealed_perplexity)}")
             if report.dense_sealed_perplexity:
                 parts.append(f"dense {number(report.dense_sealed_perplexity)}")
-            tiles.append(("Sealed split", number(winner.sealed_perplexity), ", ".join(parts)))
+            if report.sealed_set is not None:
+                parts.append(looks(report.sealed_set.earlier))
+            title = "Sealed split"
+            if report.sealed_set is not None:
+                title = f"Sealed set {report.sealed_set.number}"
+            tiles.append((title, number(winner.sealed_perplexity), ", ".join(parts)))
         elif winner.sealed_failure:
             tiles.append(("Sealed split", "no figure", plain(winner.sealed_failure, 80)))
     rejected = sum(bool(e.code) for e in report.candidates)

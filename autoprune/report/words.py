@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
+from autoprune.report.origin import against_start, authorship
 
 PERPLEXITY = "perplexity"
 RANKING = {
@@ -21,8 +22,9 @@ def summary(report: RunReport) -> list[str]:
     if winner is None:
         return [*said, "None of them could be measured, so there is no result to use."]
     said.append(_verdict(report, winner))
-    said += [text for text in (lead(report), _sealed(report, winner), draws(report)) if text]
-    return said
+    more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
+    said += [text for text in more if text]
+    return [*said, f"{authorship(report)}."]
 
 
 def lead(report: RunReport) -> str:
@@ -105,8 +107,20 @@ def protocol(report: RunReport) -> str:
         f"{spec['seqlen']} tokens of {plain(report.corpus, 60)}, joined and cut without overlap, "
         f"{begins}"
         f"weights and loss in float32; statistics from {spec['calibration_windows']} calibration "
-        f"windows, seed {spec['seed']}. What was stopped has fewer windows."
+        f"windows, seed {spec['seed']}{_split(report)}. What was stopped has fewer windows."
+        f"{dequantised(report, ' Its weights are {}.')}"
     )
+
+
+def dequantised(report: RunReport, sentence: str = "{}") -> str:
+    """``dequantised from Q4_1`` inside a sentence; empty for a model that was not quantised."""
+    if not report.quantised:
+        return ""
+    return sentence.format(f"dequantised from {plain(report.quantised, 20)}")
+
+
+def _split(report: RunReport) -> str:
+    return "" if report.sealed_set is None else f", {report.sealed_set.facts}"
 
 
 def change(entry: Entry) -> str:
@@ -182,7 +196,8 @@ def _counts(report: RunReport) -> str:
     if rejected:
         parts.append(f"{rejected} rejected")
     return (
-        f"{len(candidates)} recipes were designed for pruning {short_model(report.model)} to "
+        f"{len(candidates)} recipes beside the starts were made for pruning "
+        f"{short_model(report.model)}{dequantised(report, ' ({})')} to "
         f"{percent(report.sparsity, digits=0)} zeros: {', '.join(parts)}."
     )
 
@@ -202,7 +217,7 @@ def _verdict(report: RunReport, winner: Entry) -> str:
     if gain >= 0:
         how = "equal to" if gain == 0 else f"{percent(gain)} above"
         return f"None beat Wanda. The best, {value} on the selection split, {how} Wanda{unpruned}."
-    whose = "The best" if winner.kind == "candidate" else "No designed recipe won. The best"
+    whose = "The best" if winner.kind == "candidate" else "No new recipe won. The best"
     text = f"{whose}, {value} on the selection split, {percent(-gain)} below Wanda{unpruned}."
     if winner.change_interval is not None and winner.change_interval[1] >= 0:
         text += " The 95 % interval of that difference includes zero: it may be chance."
@@ -215,12 +230,20 @@ def _sealed(report: RunReport, winner: Entry) -> str:
             return ""
         why = plain(winner.sealed_failure, 300)
         return f"It has no sealed figure ({why}): the one it has is of the text it was chosen on."
-    text = (
-        f"On the sealed split, which no choice was made on, it has "
-        f"{number(winner.sealed_perplexity)}"
-    )
+    text = f"On {_sealed_name(report)} it has {number(winner.sealed_perplexity)}"
     wanda = report.baseline("wanda")
     if wanda is not None and wanda.sealed_perplexity:
         gain = winner.sealed_perplexity / wanda.sealed_perplexity - 1
         text += f", Wanda {number(wanda.sealed_perplexity)}: a change of {percent(gain, sign=True)}"
     return text + "."
+
+
+def _sealed_name(report: RunReport) -> str:
+    """The sealed text with what is known of earlier looks; the claim only where there is none."""
+    known = report.sealed_set
+    if known is None:
+        return "the sealed split, of which the number of earlier looks is not on record,"
+    if known.earlier:
+        return f"{known.title},"
+    shared = f" ({known.sharing})" if known.sharing else ""
+    return f"sealed set {known.number}, which no choice was made on{shared},"

@@ -40,10 +40,10 @@ def recorded_spec(
         if spec is None:
             raise UsageError(f"{log.path} holds no search; start one with a specification")
         body = {"spec": spec.to_json(), "prompts": prompts.digest, "planners": planners()}
-        return SearchSpec.model_validate(log.append("opened", "search", body).body["spec"])
+        return SearchSpec.recorded(log.append("opened", "search", body).body["spec"])
     folder = log.path.parent
     try:
-        recorded = SearchSpec.model_validate(opened.body["spec"])
+        recorded = SearchSpec.recorded(opened.body["spec"])
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(

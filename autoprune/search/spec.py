@@ -1,6 +1,7 @@
 """What a search is told: the model, the data, the designer, the budget."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -164,6 +165,11 @@ TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
 }
 
 
+def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a search as an earlier version kept them: the text's split had the run's seed."""
+    return {"text_split": value.get("seed", 0), **value}
+
+
 class SearchSpec(_Frozen):
     """A whole search; the same object is the command's flags, the form and the record."""
 
@@ -177,6 +183,7 @@ class SearchSpec(_Frozen):
     designer: DesignerSpec = DesignerSpec()
     budget: Budget = Budget()
     seed: int = Field(default=0, ge=0)
+    text_split: int = Field(default=0, ge=0, description="number of the text's split")
 
     calibration_windows: int = Field(default=16, ge=1)
     seqlen: int = Field(default=512, ge=8, description="tokens in a window")
@@ -273,5 +280,14 @@ class SearchSpec(_Frozen):
         return digest_json(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; ``SearchSpec.model_validate`` reads it back."""
+        """Plain JSON form; :meth:`recorded` reads it back."""
         return self.model_dump(mode="json")
+
+    @classmethod
+    def recorded(cls, value: Mapping[str, Any]) -> "SearchSpec":
+        """Inverse of :meth:`to_json`; reads records of earlier versions too.
+
+        Raises:
+            ValidationError: If a field is unknown or wrong.
+        """
+        return cls.model_validate(with_text_split(value))

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.cli_types import add_overwrite, positive_number, share, whole_number
+from flows.cli_types import add_overwrite, add_text_split, positive_number, share, whole_number
 from flows.output import emit
 
 NAME = "compare"
@@ -87,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a text (`autoprune ls corpora`), hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl, "
         ".parquet file; split in three",
     )
+    add_text_split(how)
+    how.set_defaults(text_split=0)
     how.add_argument(
         "--samples", type=positive_number, default=16, help="calibration windows (default 16)"
     )

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.cli_types import positive_number, whole_number
+from flows.cli_types import add_text_split, positive_number, whole_number
 from flows.output import emit, tell
 
 NAME = "evaluate"
@@ -77,6 +77,8 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="whole text (default) or one of its three parts; looks at sealed text are counted",
     )
+    add_text_split(text)
+    text.set_defaults(text_split=0)
     text.add_argument("--windows", type=positive_number, default=100, help="windows (default 100)")
     text.add_argument(
         "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"

@@ -5,11 +5,12 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list metrics, allocators, solvers, suites, corpora, models or candidates"
-WHAT = ("metrics", "allocators", "solvers", "suites", "corpora", "models", "candidates")
+HELP = "list metrics, allocators, solvers, suites, corpora, models, candidates or sealed sets"
+WHAT = ("metrics", "allocators", "solvers", "suites", "corpora", "models", "candidates", "sealed")
 DESCRIPTION = (
     "List the names that other commands take. candidates: the leaderboard of a search; models: "
-    "what opens without a download, and what the registry holds."
+    "what opens without a download, and what the registry holds; sealed: sealed sets that were "
+    "looked at, and how often."
 )
 EXAMPLE = "autoprune ls metrics"
 

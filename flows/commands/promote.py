@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from flows.cli_types import positive_number
+from flows.cli_types import add_text_split, positive_number
 from flows.output import emit, tell
 
 NAME = "promote"
@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--windows", type=positive_number, default=100, help="windows (default 100)"
     )
-    # Not given is not 0: then the split is that of the search that made the challenger.
+    # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
     parser.set_defaults(seed=None)
+    add_text_split(parser, "that of the search that made the challenger")
     parser.add_argument(
         "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
     )
@@ -61,9 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
+    from autoprune.errors import UsageError
     from flows.engine import open_engine
     from flows.params import PromoteParams, checked
 
+    if args.seed is not None:
+        raise UsageError(
+            f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
+            f"--text-split {args.seed} (default: that of the search that made the challenger)"
+        )
     names = PromoteParams.model_fields
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     params = checked(PromoteParams, given)
@@ -122,13 +129,17 @@ def _text(record: Mapping[str, Any]) -> str:
 
 def _text_line(record: Mapping[str, Any]) -> str:
     """What was measured on, what was left out of it, and how often it was looked at."""
+    from autoprune.report.sealed import SealedSet
+
     text = f"measured on {record['corpus']}, {record['part']}"
     if record["split_digest"] is not None:
-        text += f", split {record['split_digest'][:12]}… of seed {record['seed']}"
+        text += f", split {record['text_split']} ({record['split_digest'][:12]}…)"
     seen = record["overlap"].get("contaminated", 0)
     if seen:
         done = "left out" if record["overlap"]["dropped"] else "measured on all the same"
         text += f"; {seen} of {record['overlap']['checked']} parts were seen before: {done}"
+    if record["sealed_set"] is not None:
+        return f"{text}; {SealedSet(**record['sealed_set']).facts}"
     looks = record["sealed_looks"]
     return text + (f"; measured on {looks} times so far" if looks is not None else "")
 

@@ -4,15 +4,16 @@ import argparse
 from typing import Any, get_args
 
 from autoprune.design.kinds import DesignerKind
-from flows.cli_types import positive_number, share, whole_number
+from flows.cli_types import add_text_split, positive_number, share, whole_number
 from flows.output import emit
 
 NAME = "search"
 HELP = "let a designer LLM search for the best way to prune a model"
 DESCRIPTION = (
     "Search: measure baselines, ask the designer for metrics, validate each in the sandbox, prune "
-    "and measure, feed the results back; at the end measure the winner once on text that nothing "
-    "has seen, log it to MLflow and write a report. The same command goes on where it stopped."
+    "and measure, feed the results back; at the end measure the winner once on a sealed set, whose "
+    "earlier looks are counted, log it to MLflow and write a report. The same command goes on "
+    "where it stopped."
 )
 EXAMPLE = "autoprune search --model ./my-model --corpus text.txt --sparsity 0.6 --candidates 24"
 
@@ -70,6 +71,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--draws", type=positive_number, help="calibration draws of the winner (default 3)"
     )
+    add_text_split(group)
     group.add_argument("--run", dest="run_name", metavar="NAME", help="name of the run")
     group.add_argument(
         "--no-register",

@@ -46,6 +46,15 @@ Dtype = Annotated[
 Samples = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens in a window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
+TextSplit = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["fresh"],
+    Field(
+        description=(
+            "Number of the split of the text, whose sealed part is the sealed set of that number; "
+            "fresh: the lowest whose sealed set nobody has looked at"
+        )
+    ),
+]
 USUAL_WORKERS = 2
 Workers = Annotated[
     int,
@@ -97,6 +106,21 @@ SharedStore = Annotated[
     ),
     AfterValidator(partial(_names_logins_only, pattern=STORE_PATTERN)),
 ]
+
+
+def split_number(chosen: int | str) -> int:
+    """The number of a split that is chosen already.
+
+    Raises:
+        UsageError: If it is still to be chosen.
+    """
+    if isinstance(chosen, int):
+        return chosen
+    from autoprune.errors import UsageError
+
+    raise UsageError(
+        f"the text split {chosen!r} is looked up when a run starts; give its number instead"
+    )
 
 
 def require_used(runner: str, address: str | None, workers: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from autoprune.design.kinds import SILENT, DesignerKind
+from autoprune.report.sealed import FRESH
 from flows.params.base import Params
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -20,9 +21,11 @@ from flows.params.fields import (
     Share,
     SharedStore,
     Sparsity,
+    TextSplit,
     Workers,
     require_used,
     share_of,
+    split_number,
 )
 from tasks.state import model_slug
 
@@ -160,6 +163,7 @@ class SearchParams(Params):
         description="Name of the run; empty: made from the settings, so the same go on",
     )
     seed: Seed = 0
+    text_split: TextSplit = 0
     runner: Literal["thread", "dask", "ray"] = Field(
         default="thread",
         description=(
@@ -283,6 +287,7 @@ class SearchParams(Params):
                 price=None if self.price is None else _price(self.price),
             ),
             seed=self.seed,
+            text_split=split_number(self.text_split),
             calibration_windows=self.samples,
             seqlen=self.seqlen,
             rung_windows=self.rung_windows,
@@ -306,7 +311,10 @@ class SearchParams(Params):
         if self.run is not None:
             return self.run
         slug = model_slug(self.model)
-        return f"{slug}-s{round(100 * self.share)}-{self.spec().digest[:8]}"
+        # Which split is fresh is looked up when the run starts.
+        wished = self.text_split == FRESH
+        tail = FRESH if wished else self.spec().digest[:8]
+        return f"{slug}-s{round(100 * self.share)}-{tail}"
 
 
 def _price(text: str) -> tuple[float, float]:

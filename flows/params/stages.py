@@ -5,7 +5,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from flows.params.base import Params
-from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, ModelRef, Samples, Seed, Seqlen, Text
+from flows.params.fields import (
+    DEMO_CORPUS,
+    DEMO_MODEL,
+    ModelRef,
+    Samples,
+    Seed,
+    Seqlen,
+    Text,
+    TextSplit,
+)
 from flows.params.search import SearchParams
 
 
@@ -55,11 +64,11 @@ class PromoteParams(Params):
     rollback: bool = Field(
         default=False, description="Measure nothing; make the previous champion champion again"
     )
-    seed: int | None = Field(
+    text_split: TextSplit | None = Field(
         default=None,
-        ge=0,
         description=(
-            "Seed of the text's split; empty: that of the search that made the challenger, else 0"
+            "Number of the text's split; fresh: the lowest whose sealed set nobody has looked at; "
+            "empty: that of the search that made the challenger, else 0"
         ),
     )
 
@@ -75,16 +84,24 @@ class NightlyParams(Params):
 
     search: SearchParams = Field(
         default=SearchParams(),
-        description="The search; without a name of the run each night is a new one",
+        description=(
+            "The search; without a name of the run each night is a new one, and seed and text "
+            "split 0 are the night's own, days since 2000-01-01"
+        ),
     )
     evaluate_windows: int = Field(
         default=100,
         ge=1,
-        description="Windows, spread over the text, of the winner's reported perplexity",
+        description=(
+            "Windows, spread over the night's sealed set, of the winner's reported perplexity"
+        ),
     )
     promote: PromoteParams = Field(
         default=PromoteParams(),
-        description="The gate; model and text are the search's unless they are given",
+        description=(
+            "The gate; model and text are the search's unless they are given, on a sealed set that "
+            "nobody looked at"
+        ),
     )
     promote_winner: bool = Field(
         default=True, description="Ask the gate at the end; off: the winner stays challenger"

@@ -310,7 +310,8 @@ def local_path(uri: str) -> Path | None:
 
 
 def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
-    reasoning = entry["reasoning"] or "(no reasoning: no language model wrote this)"
+    wrote = entry.get("author") or "no language model"
+    reasoning = entry["reasoning"] or f"(no reasoning: written by {wrote})"
     note = f"**{in_markdown(entry['formula'])}**\n\n{in_markdown(reasoning)}"
     if entry["detail"]:
         note += f"\n\nrejected, `{entry['code']}`: {in_markdown(entry['detail'])}"
@@ -322,6 +323,7 @@ def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
         "autoprune.status": entry["verdict"],
         "autoprune.reject_code": entry["code"],
         "autoprune.operator": entry["operator"],
+        "autoprune.author": entry.get("author", ""),
         "autoprune.designer_model": entry["model"],
         "autoprune.parents": ",".join(entry["parents"]),
         "autoprune.order": str(entry["order"]),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from autoprune.errors import DamagedFileError
-from tasks import sealed_touches
+from tasks import ledger_file
+from tasks.ledger_file import ledger_path
 from tasks.sealed_touches import Looks, touch, touches
 from tasks.state import State
 
@@ -24,15 +25,11 @@ def state(tmp_path: Path) -> State:
 @pytest.fixture(autouse=True)
 def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hear the log whatever a command line did to it in this process before."""
-    monkeypatch.setattr(sealed_touches.log, "propagate", False)
-    monkeypatch.setattr(sealed_touches.log, "disabled", False)
-    sealed_touches.log.addHandler(caplog.handler)
+    monkeypatch.setattr(ledger_file.log, "propagate", False)
+    monkeypatch.setattr(ledger_file.log, "disabled", False)
+    ledger_file.log.addHandler(caplog.handler)
     yield
-    sealed_touches.log.removeHandler(caplog.handler)
-
-
-def ledger(state: State) -> Path:
-    return state.root / "sealed-touches.jsonl"
+    ledger_file.log.removeHandler(caplog.handler)
 
 
 def test_a_last_line_cut_at_any_byte_costs_no_entry(
@@ -40,19 +37,19 @@ def test_a_last_line_cut_at_any_byte_costs_no_entry(
 ) -> None:
     for run in ("search a", "evaluation b", "comparison ü"):
         touch(state, TEXT, run)
-    whole = ledger(state).read_bytes()
+    whole = ledger_path().read_bytes()
     start = whole[:-1].rindex(b"\n") + 1
     for end in range(start, len(whole) + 1):
-        ledger(state).write_bytes(whole[:end])
+        ledger_path().write_bytes(whole[:end])
         caplog.clear()
         # Only when all but the line's end is there was the entry complete.
         complete = end >= len(whole) - 1
         said = start < end and not complete
         assert touches(state, TEXT) == 2 + complete, end
         assert ("the last line is cut" in caplog.text) == said, end
-        assert ledger(state).read_bytes() == whole[:end]
+        assert ledger_path().read_bytes() == whole[:end]
         assert touch(state, TEXT, "promotion d") == 3 + complete, end
-        runs = [json.loads(line)["run"] for line in ledger(state).read_bytes().splitlines()]
+        runs = [json.loads(line)["run"] for line in ledger_path().read_bytes().splitlines()]
         kept = ["search a", "evaluation b"] + ["comparison ü"] * complete
         assert runs == [*kept, "promotion d"], end
         # The one that was cut is noted again when its run looks again.
@@ -61,23 +58,23 @@ def test_a_last_line_cut_at_any_byte_costs_no_entry(
 
 def test_zeros_that_a_power_cut_leaves_are_a_cut_line(state: State) -> None:
     touch(state, TEXT, "a")
-    ledger(state).write_bytes(ledger(state).read_bytes() + b"\0" * 40)
+    ledger_path().write_bytes(ledger_path().read_bytes() + b"\0" * 40)
     assert touches(state, TEXT) == 1
     assert touch(state, TEXT, "b") == 2
-    assert len(ledger(state).read_bytes().splitlines()) == 2
+    assert len(ledger_path().read_bytes().splitlines()) == 2
 
 
 def test_a_line_before_the_last_is_never_passed_over(state: State) -> None:
     for run in ("a", "b", "c"):
         touch(state, TEXT, run)
-    lines = ledger(state).read_bytes().splitlines(keepends=True)
+    lines = ledger_path().read_bytes().splitlines(keepends=True)
     for wrong in (lines[1][:9] + b"\n", b'{"text": "x"}\n', b"7\n"):
-        ledger(state).write_bytes(lines[0] + wrong + lines[2])
+        ledger_path().write_bytes(lines[0] + wrong + lines[2])
         for look in (lambda: touches(state, TEXT), lambda: touch(state, TEXT, "d")):
             with pytest.raises(DamagedFileError, match="line 2, is no entry"):
                 look()
     # A last line with its end was written whole; if it is no entry, somebody changed it.
-    ledger(state).write_bytes(lines[0] + b"{}\n")
+    ledger_path().write_bytes(lines[0] + b"{}\n")
     with pytest.raises(DamagedFileError, match="line 2"):
         touches(state, TEXT)
 
@@ -120,5 +117,5 @@ for number in random.Random(sys.argv[2]).sample(range(60), 60):
     line = [sys.executable, "-c", code, str(state.root)]
     runs = [subprocess.Popen([*line, f"ready{number}"]) for number in range(3)]
     assert [run.wait() for run in runs] == [0, 0, 0]
-    entries = [json.loads(line)["run"] for line in ledger(state).read_text().splitlines()]
+    entries = [json.loads(line)["run"] for line in ledger_path().read_text().splitlines()]
     assert sorted(entries) == sorted(f"cell {number}" for number in range(60))

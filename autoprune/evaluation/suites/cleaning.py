@@ -9,6 +9,7 @@ from autoprune.evaluation.seen_text import SeenText
 
 if TYPE_CHECKING:
     from autoprune.calibration.corpus import Corpus
+    from autoprune.calibration.splits import Splits
     from autoprune.calibration.store import Store
 
 Policy = Literal["drop", "refuse", "report"]
@@ -20,7 +21,7 @@ _TEXT_SHARE = 0.01
 _TEXT_LEAST = 3
 
 
-def _uncounted(text: str, whole: str) -> None:
+def _uncounted(text: str, whole: str, splits: "Splits | None" = None) -> None:
     """Where nobody counts the looks at a text."""
 
 
@@ -34,14 +35,14 @@ class Surroundings:
         overlap: What happens to test text that was seen: left out, or the run is refused at the
             first shared 10 words (8 for items; a shorter text counts as a whole), or it is only
             reported.
-        look: Told of a sealed text, or of a corpus that holds one, before it is measured on: its
-            digest, and that of the whole corpus.
+        look: Called before a sealed text, or a corpus that holds one, is measured on: with its
+            digest, that of the whole corpus and, for a sealed part, the split that it is of.
     """
 
     cache: "Store | None" = None
     seen: SeenText | None = None
     overlap: Policy = "drop"
-    look: Callable[[str, str], None] = _uncounted
+    look: Callable[..., None] = _uncounted
 
 
 ALONE = Surroundings()

@@ -46,7 +46,8 @@ class DegenerateSuite:
             fewer.
         prompt: Tokens of a passage, its beginning token included.
         batch: Passages computed together.
-        seed: Seed of the split, of the passages and of the bootstrap.
+        seed: Seed of the bootstrap, and of the passages of a whole text.
+        text_split: Number of the split that a part is of; it chooses the part's passages too.
     """
 
     corpora: tuple[str, ...] = ("wikipedia-sample",)
@@ -55,6 +56,7 @@ class DegenerateSuite:
     prompt: int = 32
     batch: int = 8
     seed: int = 0
+    text_split: int = 0
 
     name = "degenerate"
 
@@ -103,7 +105,7 @@ class DegenerateSuite:
         self, loaded: LoadedModel, around: Surroundings
     ) -> tuple[list[tuple[Text, Tensor]], dict[str, str]]:
         def prepared(ref: str) -> tuple[Text, Tensor]:
-            text = read_text(loaded, ref, self.part, self.seed, around)
+            text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
             sizes = (self.items, self.prompt)
             try:
                 cut = token_windows(text.corpus, loaded.tokenizer, *sizes, cache=around.cache)

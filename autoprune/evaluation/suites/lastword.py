@@ -53,7 +53,8 @@ class LastWordSuite:
         items: Passages per corpus, spread over all of its documents; all there are where it has
             fewer.
         batch: Passages computed together; changes time and memory, not the figure.
-        seed: Seed of the split, of the passages and of the bootstrap.
+        seed: Seed of the bootstrap, and of the passages of a whole text.
+        text_split: Number of the split that a part is of; it chooses the part's passages too.
     """
 
     corpora: tuple[str, ...] = ("wikipedia-sample",)
@@ -61,6 +62,7 @@ class LastWordSuite:
     items: int = 200
     batch: int = 8
     seed: int = 0
+    text_split: int = 0
 
     name = "lastword"
 
@@ -112,7 +114,7 @@ class LastWordSuite:
         self, loaded: LoadedModel, around: Surroundings
     ) -> tuple[list[tuple[Text, list[Passage]]], dict[str, str]]:
         def prepared(ref: str) -> tuple[Text, list[Passage]]:
-            text = read_text(loaded, ref, self.part, self.seed, around)
+            text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
             found = last_word_passages(text.corpus, self.items)
             if not found:
                 short = UsageError(

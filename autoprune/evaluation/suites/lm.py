@@ -63,7 +63,8 @@ class LanguageSuite:
         windows: Windows per corpus; None for all.
         seqlen: Tokens of a window.
         batch: Windows computed together; changes time and memory, not the figure.
-        seed: Seed of the bootstrap and of the split.
+        seed: Seed of the bootstrap, and of the windows of a whole text.
+        text_split: Number of the split that a part is of.
         dense: Reference of the dense model, for the distance to it; None for none.
     """
 
@@ -73,6 +74,7 @@ class LanguageSuite:
     seqlen: int = 512
     batch: int = 4
     seed: int = 0
+    text_split: int = 0
     dense: str | None = None
 
     name = "lm"
@@ -124,7 +126,7 @@ class LanguageSuite:
         return _told_apart(prepared), lacking
 
     def _prepare(self, loaded: LoadedModel, ref: str, around: Surroundings) -> "Prepared":
-        text = read_text(loaded, ref, self.part, self.seed, around)
+        text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
         count = self.windows or _ALL_WINDOWS
         try:
             windows = token_windows(

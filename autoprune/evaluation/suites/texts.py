@@ -38,7 +38,13 @@ class Text:
 
 
 def read_text(
-    loaded: LoadedModel, ref: str, part: TextPart, seed: int, around: Surroundings
+    loaded: LoadedModel,
+    ref: str,
+    part: TextPart,
+    text_split: int,
+    around: Surroundings,
+    *,
+    seed: int = 0,
 ) -> Text:
     """A corpus or a part of it; a look at sealed text is noted before it is returned.
 
@@ -49,8 +55,9 @@ def read_text(
         loaded: The model that will be measured.
         ref: Reference of the corpus.
         part: The whole corpus, or one of the three parts of :func:`autoprune.calibration.splits`.
-        seed: Of the split and the order of windows.
+        text_split: Number of the split that a part is of; it orders the part's windows too.
         around: Cache, what the model has seen, and what to do about it.
+        seed: Of the order of a whole text's windows.
 
     Raises:
         UsageError: If there is no such corpus, or the model wrote it.
@@ -58,15 +65,15 @@ def read_text(
         ContaminationError: If it was seen and the policy is ``refuse``, or nothing is left.
     """
     corpus = load_corpus(ref, cache=around.cache, tokenizer=loaded.tokenizer).measures()
-    whole, drawn = corpus.digest, {}
+    whole, drawn, splits = corpus.digest, {}, None
     if part != "all":
-        splits = split(corpus, seed)
+        splits = split(corpus, text_split)
         corpus = getattr(splits, part)
-        drawn = {"part": part, "seed": seed, "digest": splits.digest}
+        drawn = {"part": part, "seed": text_split, "digest": splits.digest}
     elif not corpus.test:
         corpus = corpus.spread_by(f"{seed} whole")
     if part in ("all", "sealed"):
-        around.look(corpus.digest, whole)
+        around.look(corpus.digest, whole, splits)
     found = clean(corpus.documents, around, what=f"the text {corpus.name!r}")
     return Text(found.left(corpus), found, corpus.digest, drawn)
 

@@ -103,23 +103,27 @@ def test_a_look_is_noted_before_anything_is_measured(
     text_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
+    from autoprune.calibration.splits import Splits, split
     from autoprune.evaluation.suites import lm
 
-    looks: list[tuple[str, str]] = []
-    around = Surroundings(look=lambda text, whole: looks.append((text, whole)))
+    looks: list[tuple[str, str, int | None]] = []
+
+    def noted(text: str, whole: str, splits: Splits | None = None) -> None:
+        looks.append((text, whole, splits.number if splits is not None else None))
+
+    around = Surroundings(look=noted)
 
     def killed(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lm, "evaluate_windows", killed)
     for part in ("all", "selection", "sealed"):
-        suite = build_suite(f"lm:corpora={text_file},part={part},seqlen=32,seed=3")
+        suite = build_suite(f"lm:corpora={text_file},part={part},seqlen=32,text_split=3,seed=5")
         with pytest.raises(KeyboardInterrupt):
             suite.run(tiny_subject(), report=lambda progress: None, around=around)
     corpus = load_corpus(text_file)
     whole = corpus.digest
-    assert looks == [(whole, whole), (split(corpus, 3).sealed.digest, whole)]
+    assert looks == [(whole, whole, None), (split(corpus, 3).sealed.digest, whole, 3)]
 
 
 def test_parts_of_a_corpus_are_disjoint_figures(text_file: str) -> None:

@@ -1,0 +1,157 @@
+"""Where a search's winner comes from: who wrote it, what was given, what to set it against."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autoprune.design.kinds import SILENT
+from autoprune.design.parts import family
+from autoprune.report.canvas import percent, plain
+from autoprune.search.arms import DESIGN_OPERATORS
+
+if TYPE_CHECKING:
+    from autoprune.report.data import Entry, RunReport
+
+LANGUAGE_MODEL = "the language model"
+BY_HAND = "hand"
+# Who writes a recipe when no language model is asked, by operator.
+AUTHORS = {
+    "sweep": "the sweep",
+    "tune": "tuning",
+    "extend": "an added factor",
+    "mutate": "mutation",
+    "recombine": "recombination",
+    "ablate": "ablation",
+    "spare": "mutation",
+    "random": "a random draw",
+}
+# Also without a graph the language model writes whole recipes.
+WRITTEN = (*DESIGN_OPERATORS, "list")
+
+
+def author(report: "RunReport", entry: "Entry") -> str:
+    """Who wrote a recipe: ``hand``, ``the language model``, or the move that made it."""
+    if entry.kind == "baseline":
+        return BY_HAND
+    if entry.operator in WRITTEN and asks_model(report):
+        return LANGUAGE_MODEL
+    return AUTHORS.get(entry.operator, entry.operator or "an unknown move")
+
+
+def asks_model(report: "RunReport") -> bool:
+    """Whether a language model was asked for recipes."""
+    return str(report.spec.get("designer", {}).get("kind", "")) not in SILENT
+
+
+def authorship(report: "RunReport") -> str:
+    """Who wrote the winner, what of it was given, and what the language model wrote; one line.
+
+    Empty where nothing was measured.
+    """
+    winner = report.winner
+    if winner is None:
+        return ""
+    wrote = author(report, winner)
+    name = plain(winner.alias, 40)
+    parts = [f"{name}: written by {wrote}"]
+    if wrote == BY_HAND:
+        parts = [f"{name}: a start, made by hand"]
+    elif found := given_parts(report, winner):
+        parts.append(", ".join(found))
+    parts.append(_share(report))
+    return "; ".join(parts)
+
+
+def given(report: "RunReport") -> dict[str, list[str]]:
+    """What was given to the search and not found by it: repairs that were named, and starts."""
+    from autoprune.search.spec import SearchSpec
+
+    usual = SearchSpec.model_fields["solvers"].default
+    solvers = list(report.spec.get("solvers", usual))
+    return {
+        "repairs": [] if solvers == list(usual) else solvers,
+        "starts": [entry.alias for entry in report.entries if entry.kind == "baseline"],
+    }
+
+
+def given_parts(report: "RunReport", entry: "Entry") -> list[str]:
+    """Parts of a recipe that were given: named on the command line, or those of a start."""
+    starts = [other for other in report.entries if other.kind == "baseline"]
+    found = []
+    # A repair that chooses what goes leaves a metric no part in the recipe.
+    if entry.metric_counts and entry.formula in {other.formula for other in starts}:
+        found.append("metric of a start")
+    if entry.allocation != "uniform" and entry.allocation in {s.allocation for s in starts}:
+        found.append("budgets of a start")
+    repairs = {_kin(text) for text in given(report)["repairs"]}
+    if entry.solver not in ("", "none"):
+        if _kin(entry.solver) in repairs:
+            found.append("repair given")
+        elif entry.solver in {other.solver for other in starts}:
+            found.append("repair of a start")
+    return found
+
+
+def best_start(report: "RunReport") -> "Entry | None":
+    """The measured start that ranks best; None where the winner is a start itself, or none is."""
+    winner = report.winner
+    if winner is None or winner.kind == "baseline":
+        return None
+    return next((entry for entry in report.ranked if entry.kind == "baseline"), None)
+
+
+def change_to_start(report: "RunReport") -> float | None:
+    """Relative change of the winner's perplexity to the best start's, selection split."""
+    winner, start = report.winner, best_start(report)
+    if winner is None or start is None or winner.perplexity is None or not start.perplexity:
+        return None
+    return winner.perplexity / start.perplexity - 1.0
+
+
+def against_start(report: "RunReport") -> str:
+    """How the winner stands to the best start, in words; empty without one."""
+    change, start = change_to_start(report), best_start(report)
+    if change is None or start is None or report.winner is None:
+        return ""
+    name = plain(report.winner.alias, 40)
+    return (
+        f"Against the best start by hand, {plain(start.alias, 60)}, {name} has "
+        f"{percent(change, sign=True)} perplexity on the selection split."
+    )
+
+
+def citations(recipe: Mapping[str, Any]) -> list[str]:
+    """Papers that a recipe's repair and allocation are from, by the classes' own sources."""
+    from autoprune.allocation import ALLOCATORS
+    from autoprune.repair import SOLVERS
+
+    found: list[str] = []
+    for text, known in ((recipe["allocation"], ALLOCATORS), (recipe["solver"], SOLVERS)):
+        # Chains join with +, walk: stands around a repair: each part has a source of its own.
+        for name in (word.partition(":")[0] for part in text.split("+") for word in _names(part)):
+            source = known.get(name).SOURCE if name in known else ""
+            if "arXiv" in source:
+                found.append(f"{name}: {source}")
+    return list(dict.fromkeys(found))
+
+
+def _names(part: str) -> list[str]:
+    head, colon, rest = part.partition(":")
+    return [head, rest] if colon and "=" not in rest.partition(":")[0] else [head]
+
+
+def _kin(solver: str) -> tuple[str, ...]:
+    """The repairs of a chain without their parameters, which may have been tuned."""
+    return tuple(family(part) for part in solver.split("+"))
+
+
+def _share(report: "RunReport") -> str:
+    """How many of the recipes the language model wrote, and how many of those were measured."""
+    if not asks_model(report):
+        return "no language model was asked"
+    candidates = report.candidates
+    wrote = [entry for entry in candidates if author(report, entry) == LANGUAGE_MODEL]
+    measured = sum(entry.measured for entry in wrote)
+    recipes = "recipe" if len(candidates) == 1 else "recipes"
+    return (
+        f"{LANGUAGE_MODEL} wrote {len(wrote)} of {len(candidates)} {recipes}, {measured} measured"
+    )

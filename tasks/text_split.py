@@ -1,0 +1,99 @@
+"""Tasks that choose a split by what was looked at, and say how often one was."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.errors import UsageError
+from tasks.ledger_file import locked_ledger
+from tasks.policies import step
+from tasks.sealed_touches import is_unread, standing
+from tasks.state import State
+
+if TYPE_CHECKING:
+    from autoprune.calibration.splits import Splits
+
+# A text of a handful of documents has few different sealed sets; then the search for one ends.
+MOST_TRIES = 200
+
+
+@step("choose text split", "a split of {corpora} that nobody has looked at")
+def fresh_split(root: str, corpora: list[str]) -> dict[str, Any]:
+    """The lowest number whose sealed sets nobody has looked at.
+
+    Looks at a whole text spend no single set: they count as earlier looks of each.
+
+    Args:
+        root: The state folder.
+        corpora: References of the texts.
+
+    Returns:
+        ``number``, and ``sets``: what is known of each text's sealed set of this number.
+
+    Raises:
+        UsageError: If there is none: a text whose documents follow each other has one split only,
+            one of a handful of documents few.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.calibration.store import Store
+
+    state = State.open(Path(root))
+    texts = [load_corpus(corpus, cache=Store(state.store)) for corpus in corpora]
+    with locked_ledger(state.root) as ledger:
+        lines = ledger.lines
+    number = tries = 0
+    while tries < MOST_TRIES:
+        spent = [
+            text.name
+            for text in texts
+            if not text.ordered and _is_numbered(lines, text.digest, number)
+        ]
+        drawn: list[Splits] = [] if spent else [split(text, number) for text in texts]
+        tries += bool(drawn)
+        read = [parts for parts in drawn if not is_unread(lines, parts)]
+        if drawn and not read:
+            return {
+                "number": number,
+                "sets": [standing(state, parts).to_json() for parts in drawn],
+            }
+        for text, parts in zip(texts, drawn, strict=False):
+            if text.ordered and parts in read:
+                raise UsageError(
+                    f"the documents of {text.name!r} follow each other, so every number gives the "
+                    "same sealed text, and that was looked at; take another text, or --text-split "
+                    "0 and state the number of looks"
+                )
+        number += 1
+    names = ", ".join(repr(text.name) for text in texts)
+    raise UsageError(
+        f"{MOST_TRIES} splits of {names} gave no sealed set that nobody has looked at; take a text "
+        "of more documents, or name a number with --text-split and state the number of looks"
+    )
+
+
+@step("look up sealed set", "looks at split {number} of {corpora}")
+def known_looks(root: str, corpora: list[str], number: int, command: str) -> list[dict[str, Any]]:
+    """How often the sealed parts of a split were looked at before.
+
+    Args:
+        root: The state folder.
+        corpora: References of the texts.
+        number: Of the split.
+        command: Whose own looks do not count.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+    from autoprune.calibration.store import Store
+
+    state = State.open(Path(root))
+    texts = [load_corpus(corpus, cache=Store(state.store)) for corpus in corpora]
+    return [standing(state, split(text, number), command).to_json() for text in texts]
+
+
+def _is_numbered(lines: list[dict[str, Any]], whole: str, number: int) -> bool:
+    """Whether the ledger has a look at this number; then the text need not be split to know."""
+    return any(
+        (line.get("whole"), line.get("number")) == (whole, number)
+        for line in lines
+        if "text" in line
+    )
