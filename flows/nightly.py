@@ -16,6 +16,7 @@ from flows.promote import promote
 from flows.search import search
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
+from tasks.text_split import check_independent
 
 # The first day, 0; numbers of nights stay clear of the low ones that people and `fresh` take.
 EPOCH = date(2000, 1, 1)
@@ -33,6 +34,8 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
     """Search for a better way to prune, measure what was found, promote it if it is better."""
     started = _started()
     tonight = dated(params.search, started)
+    if params.promote_winner and params.promote.text_split is None:
+        check_independent(str(State.open().root), tonight.corpus)
     found = search(tonight)
     record: dict[str, Any] = {
         "night": {

@@ -71,6 +71,29 @@ def fresh_split(root: str, corpora: list[str]) -> dict[str, Any]:
     )
 
 
+@step("check text", "documents of {corpus}")
+def check_independent(root: str, corpus: str) -> None:
+    """Refuse a text that has but one sealed set, before a night is spent on it.
+
+    Args:
+        root: The state folder.
+        corpus: Reference of the text.
+
+    Raises:
+        UsageError: If its documents follow each other, so that every split is the same.
+    """
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.store import Store
+
+    text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
+    if text.ordered:
+        raise UsageError(
+            f"the documents of {text.name!r} follow each other, so every night would be judged on "
+            "the same sealed text; give a text of independent documents (.jsonl, .parquet), set "
+            "promote.text_split to a number, or promote_winner off"
+        )
+
+
 @step("look up sealed set", "looks at split {number} of {corpora}")
 def known_looks(root: str, corpora: list[str], number: int, command: str) -> list[dict[str, Any]]:
     """How often the sealed parts of a split were looked at before.

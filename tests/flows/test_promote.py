@@ -110,8 +110,8 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     good = _register(tracker, folders["good"], "second")
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
 
-    shown = _promote(state, dry_run=True, seed=1)
-    assert shown["passed"] and not shown["moved"] and shown["seed"] == 1
+    shown = _promote(state, dry_run=True, text_split=1)
+    assert shown["passed"] and not shown["moved"] and shown["text_split"] == 1
     assert aliases_of(tracker, NAME) == {"champion": poor, "challenger": good}
     assert "autoprune.decision" not in _tags(tracker, good)
 
@@ -123,8 +123,8 @@ def test_a_better_challenger_is_promoted_and_rolled_back(
     assert tags["autoprune.decision"] == "promoted"
     assert tags["gate.perplexity"] == tags["gate.reload"] == tags["gate.sparsity"] == "pass"
     assert "95 % interval" in tags["autoprune.reason"]
-    assert (done["seed"], done["part"], done["split_digest"]) == (5, "whole", None)
-    assert (tags["gate.text.part"], tags["gate.text.seed"]) == ("whole", "5")
+    assert (done["text_split"], done["part"], done["split_digest"]) == (5, "whole", None)
+    assert (tags["gate.text.part"], tags["gate.text.text_split"]) == ("whole", "5")
     assert tags["gate.text.corpus"].endswith("text.txt")
 
     back = _promote(state, rollback=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.gate import judge
 from tasks.promotion import cut_part, find_split
 from tasks.sealed_touches import touch
 from tasks.state import State
@@ -22,7 +23,7 @@ def test_only_the_sealed_part_is_touched(
     state = State.open(tmp_path / "state")
     for number in range(2):
         with opened(Workbench(f"b{number}", str(tiny_folder), state)):
-            cut_part.fn(f"b{number}", "text", str(text_file), part, 2, 32, 0, [])
+            cut_part.fn(f"b{number}", "text", str(text_file), part, 2, 32, 0, [], "gate")
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
     assert touch(state, text, "another run") == before + 1
 
@@ -42,21 +43,54 @@ def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
     found = {}
     with opened(Workbench("b", str(challenger), state)):
         for part in ("sealed", "whole"):
-            found[part] = cut_part.fn("b", "text", str(text_file), part, 2, 32, 0, models)
+            asked = ("text", str(text_file), part, 2, 32, 0, models, "gate")
+            found[part] = cut_part.fn("b", *asked)
     overlap = {part: entry["overlap"] for part, entry in found.items()}
     count = len(parts.sealed.documents)
     assert (overlap["sealed"]["dropped"], overlap["sealed"]["checked"]) == (5, count)
     assert (overlap["whole"]["dropped"], overlap["whole"]["contaminated"]) == (0, 5)
-    assert found["sealed"]["split"] == {"part": "sealed", "seed": 0, "digest": parts.digest}
+    assert found["sealed"]["split"] == {"part": "sealed", "number": 0, "digest": parts.digest}
     assert (found["sealed"]["sealed_looks"], found["whole"]["sealed_looks"]) == (1, 1)
 
 
 def test_the_split_is_that_of_the_search_that_made_the_challenger(tmp_path: Path) -> None:
-    def seed_of(record: dict[str, object]) -> int | None:
+    def number_of(record: dict[str, object]) -> int | None:
         (tmp_path / "autoprune.json").write_text(json.dumps(record))
-        return find_split.fn(str(tmp_path))["seed"]
+        return find_split.fn(str(tmp_path))["number"]
 
-    assert find_split.fn(str(tmp_path)) == {"seed": None}
-    assert seed_of({"run": "night", "seed": 3}) == 3
+    assert find_split.fn(str(tmp_path)) == {"number": None}
+    assert number_of({"run": "night", "seed": 3, "text_split": 7}) == 7
+    # Earlier versions split the text by the run's seed.
+    assert number_of({"run": "night", "seed": 3}) == 3
     # A seed that split nothing: `autoprune prune` made it.
-    assert seed_of({"seed": 3}) is None
+    assert number_of({"seed": 3}) is None
+
+
+def test_a_gate_says_how_often_its_text_was_looked_at_before(
+    tiny_folder: Path, text_file: Path, tmp_path: Path
+) -> None:
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.splits import split
+
+    state = State.open(tmp_path / "state")
+    parts = split(load_corpus(str(text_file)), seed=4)
+    for run in ("search a", "search b"):
+        touch(state, parts.sealed.digest, run, parts.whole, splits=parts)
+    asked = ("text", str(text_file), "sealed", 2, 32, 4, [], "promotion of tiny version 2")
+    found = []
+    # Champion and challenger are one use of the text: the second does not count the first.
+    for ref in (shutil.copytree(tiny_folder, tmp_path / name) for name in "ab"):
+        with opened(Workbench("b", str(ref), state)):
+            found.append(cut_part.fn("b", *asked))
+    assert [entry["sealed_set"]["earlier"] for entry in found] == [2, 2]
+    assert [entry["sealed_looks"] for entry in found] == [3, 4]
+    figures = {"nll": [1.0, 1.1], "perplexity": 2.8, "bytes": 9}
+    counts = {"zeros": 1, "prunable": 2}
+    challenger = figures | {
+        "recount": counts, "recorded": counts | {"target": 0.5, "pattern": "unstructured"},
+        "reload": {"ok": True, "detail": ""}, "sealed_set": found[1]["sealed_set"],
+    }  # fmt: skip
+    verdict = judge(None, challenger, accept_tie=False, larger_by=0.0)
+    (line,) = [check for check in verdict.checks if check.name == "text"]
+    assert line.ok and line.challenger == "set 4"
+    assert line.detail.startswith("sealed set 4, 2 earlier looks; ")

@@ -117,6 +117,9 @@ def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> 
     assert {c["name"] for c in record["checks"]} == usual | {record["best"]}
     assert any(margin["versus"] == "wanda" for margin in record["margins"])
     assert "detect drift: dense" in closing_text(record)
+    assert record["sealed_set"]["earlier"] == 1
+    assert "sealed set 0, 1 earlier look (1 at the whole text)" in closing_text(record)
+    assert "no choice was made on" not in page
 
     names = {row["candidate"] for row in record["leaderboard"]}
     assert {"magnitude", "wanda", "ria", "wanda+sdsa", "C1", "C4"} <= names
@@ -135,7 +138,9 @@ def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
     found = children("tiny")
     parent = found.pop("")
     said = parent.data.tags["mlflow.note.content"]
-    assert "4 recipes were designed" in said and record["best"] in said
+    assert "4 recipes beside the starts were made" in said and record["best"] in said
+    assert f"{record['best']}: " in said and "no language model was asked" in said
+    assert parent.data.tags["sealed.number"] == "0" and parent.data.tags["sealed.earlier"] == "0"
     assert set(found) == {row["candidate"] for row in record["leaderboard"]}
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["candidates_total"] == 4

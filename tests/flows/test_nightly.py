@@ -1,0 +1,128 @@
+"""Nights: seed and text by the date, and a gate on text that no night before looked at."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.splits import split
+from autoprune.errors import UsageError
+from flows import nightly as module
+from flows.evaluate import evaluate
+from flows.nightly import dated, nightly
+from flows.params import NightlyParams, SearchParams
+from flows.promote import promote
+from tasks.ledger_file import Ledger, ledger_path
+from tasks.mirror import tracker_of
+from tasks.sealed_touches import touch
+from tasks.state import State
+from tasks.track import register_checkpoint
+
+FIRST = datetime(2026, 11, 27, 1, 0, tzinfo=UTC)
+
+
+def test_each_date_has_a_seed_and_a_text_of_its_own_and_a_retry_the_same() -> None:
+    plain = SearchParams(model="tiny")
+    first, again = dated(plain, FIRST), dated(plain, FIRST)
+    assert first == again
+    # Days since 2000-01-01.
+    assert (first.seed, first.text_split) == (9827, 9827)
+    later = dated(plain, FIRST.replace(hour=20))
+    assert (later.seed, later.text_split) == (9827, 9827) and later.run != first.run
+    next_night = dated(plain, FIRST.replace(day=28))
+    assert (next_night.seed, next_night.text_split) == (9828, 9828)
+    assert first.spec().digest != next_night.spec().digest
+    named = dated(plain.model_copy(update={"seed": 3, "text_split": 5, "run": "mine"}), FIRST)
+    assert (named.seed, named.text_split, named.run) == (3, 5, "mine")
+
+
+@pytest.fixture
+def rows(text_file: Path, tmp_path: Path) -> Path:
+    """The documents of the text file, independent of each other."""
+    documents = text_file.read_text(encoding="utf-8").split("\n\n")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
+    return path
+
+
+@dataclass
+class FoundEachNight:
+    """Stands for the search, which on a random model often has no winner: another one each night.
+
+    It looks at its sealed text and registers what it found, as the search does.
+    """
+
+    model: Path
+    folder: Path
+
+    def __call__(self, tonight: SearchParams) -> dict[str, Any]:
+        state, spec = State.open(), tonight.spec()
+        splits = split(load_corpus(spec.corpus), spec.text_split)
+        touch(
+            state, splits.sealed.digest, f"search {tonight.run}", splits.whole,
+            kind="search", splits=splits,
+        )  # fmt: skip
+        assert tonight.run is not None
+        out = shutil.copytree(self.model, self.folder / tonight.run)
+        made = {"run": tonight.run, "seed": spec.seed, "text_split": spec.text_split}
+        (out / "autoprune.json").write_text(json.dumps(made))
+        tracker = tracker_of(state)
+        parent = tracker.parent("tiny", tonight.run, {"model": "tiny"}, {})
+        found = register_checkpoint(
+            tracker, parent, out, model="tiny", sparsity=0.6, masks=tonight.run, tags={}
+        )
+        return {
+            "run": tonight.run, "passed": True, "best": "C1", "report": "", "checkpoint": str(out),
+            "registered": {"name": found.name, "version": found.version},
+        }  # fmt: skip
+
+
+def test_the_gate_judges_on_text_that_no_night_before_looked_at(
+    tiny_folder: Path, rows: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "search", FoundEachNight(tiny_folder, tmp_path))
+    for name, flow in (("evaluate", evaluate), ("promote", promote)):
+        monkeypatch.setattr(module, name, flow.fn)
+    params = NightlyParams.model_validate(
+        {
+            "search": {"model": str(tiny_folder), "corpus": str(rows), "seqlen": 32},
+            "evaluate_windows": 2,
+            "promote": {"windows": 2},
+        }
+    )
+    nights, before = [], []
+    for day in (27, 28, 29):
+        monkeypatch.setattr(module, "_started", lambda day=day: FIRST.replace(day=day))
+        before.append({line["text"] for line in Ledger(ledger_path()).lines if "text" in line})
+        nights.append(nightly.fn(params))
+    dates = [night["night"] for night in nights]
+    assert dates[0] == {"date": "2026-11-27", "seed": 9827, "text_split": 9827}
+    assert [night["text_split"] for night in dates] == [9827, 9828, 9829]
+    # The winner's figure is of the night's own sealed set, never of the whole text.
+    for night, evaluated in zip(dates, (night["evaluation"] for night in nights), strict=True):
+        (drawn,) = evaluated["splits"].values()
+        assert (drawn["part"], drawn["seed"]) == ("sealed", night["text_split"])
+    # The first winner is champion without a gate.
+    gates = [night["promotion"] for night in nights[1:]]
+    for gate, earlier in zip(gates, before[1:], strict=True):
+        assert gate["sealed_set"]["earlier"] == 0
+        assert gate["sealed_set"]["digest"] not in earlier
+        (line,) = [check for check in gate["checks"] if check["name"] == "text"]
+        assert "no earlier look" in line["detail"]
+        assert gate["measured"]["champion"]["text"] == gate["measured"]["challenger"]["text"]
+    assert [gate["text_split"] for gate in gates] == [0, 1]
+
+
+def test_a_text_with_one_sealed_set_is_refused_before_the_search(
+    text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "search", lambda params: pytest.fail("the search was started"))
+    # The paragraphs of a .txt file follow each other.
+    params = NightlyParams(search=SearchParams(model="tiny", corpus=str(text_file)))
+    with pytest.raises(UsageError, match="every night would be judged on the same sealed text"):
+        nightly.fn(params)
