@@ -1,0 +1,180 @@
+"""One option for the split of the text, in every command that seals a part of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.calibration.corpora import load_corpus
+from autoprune.calibration.splits import split
+from autoprune.errors import UsageError
+from autoprune.search.spec import SearchSpec
+from autoprune.storage import write_json
+from flows import console
+from flows.cli import main
+from flows.cli_parser import parse
+from flows.params import PromoteParams, SearchParams
+from flows.runs import saved_params
+from flows.text_split import settled
+from tasks.run_files import RunFiles
+from tasks.sealed_touches import touch
+from tasks.search_bench import SearchBench
+from tasks.state import State
+
+COMMANDS = (["search"], ["demo"], ["compare", "m"], ["evaluate", "m"], ["promote"])
+
+
+@pytest.fixture
+def rows(text_file: Path, tmp_path: Path) -> Path:
+    """The documents of the text file, independent of each other."""
+    documents = text_file.read_text(encoding="utf-8").split("\n\n")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the commands print while they work."""
+    found: list[str] = []
+    screen = console.screen()
+    monkeypatch.setattr(type(screen), "event", lambda _, text: found.append(text))
+    return found
+
+
+def spend(rows: Path, *numbers: int) -> None:
+    corpus = load_corpus(str(rows))
+    for number in numbers:
+        parts = split(corpus, number)
+        digest, whole = parts.sealed.digest, parts.whole
+        touch(State.open(), digest, f"search {number}", whole, kind="search", splits=parts)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_option_has_one_name_and_form_everywhere(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parse([*words, "--text-split", "7"]).text_split == 7
+    assert parse([*words, "--text-split", "fresh"]).text_split == "fresh"
+    for wrong in ("-1", "new", "1.5"):
+        assert main([*words, f"--text-split={wrong}"]) == 2
+        assert "or fresh" in capsys.readouterr().err
+
+
+def test_the_split_has_its_number_and_not_the_runs_seed(rows: Path, tmp_path: Path) -> None:
+    plain = SearchParams(model="m", corpus=str(rows), seed=3)
+    assert plain.spec().text_split == 0
+    digests = set()
+    for params in (plain, plain.model_copy(update={"seed": 8})):
+        bench = SearchBench(
+            "b", "m", State.open(tmp_path / "s"), params.seed, spec=params.spec(), run_id="r"
+        )
+        digests.add(bench.splits.digest)
+    # What seed 0 has always given.
+    assert digests == {split(load_corpus(str(rows)), 0).digest}
+    other = plain.model_copy(update={"text_split": 5})
+    bench = SearchBench("b", "m", State.open(tmp_path / "s"), 3, spec=other.spec(), run_id="r")
+    assert bench.splits.digest == split(load_corpus(str(rows)), 5).digest
+    assert other.run_id() != plain.run_id()
+
+
+def test_records_of_earlier_versions_keep_the_split_that_their_seed_gave(home: Path) -> None:
+    old = SearchSpec(model="m", corpus="c", seed=4).to_json()
+    del old["text_split"]
+    assert SearchSpec.recorded(old).text_split == 4
+    state = State.open()
+    files = RunFiles.of(state, "old")
+    files.folder.mkdir(parents=True)
+    values = SearchParams(model="m", seed=4).to_json() | {"run": "old"}
+    del values["text_split"]
+    write_json(files.params, values)
+    assert saved_params(state, "old").text_split == 4
+
+
+def test_fresh_becomes_a_number_before_anything_is_named_by_it(
+    rows: Path, home: Path, told: list[str]
+) -> None:
+    wish = SearchParams(model="m", corpus=str(rows), text_split="fresh")
+    assert wish.run_id() == "m-s60-fresh"
+    with pytest.raises(UsageError, match="looked up when a run starts"):
+        wish.spec()
+    spend(rows, 0, 2)
+    found = settled(wish, str(rows))
+    assert found.text_split == 1 and found.spec().text_split == 1
+    assert told[0].startswith("fresh: sealed set 1, no earlier look; ")
+    # A named search goes on with the number that it was started with.
+    named = wish.model_copy(update={"run": "mine"})
+    files = RunFiles.of(State.open(), "mine")
+    files.folder.mkdir(parents=True)
+    write_json(files.params, found.to_json() | {"run": "mine"})
+    spend(rows, 1)
+    assert settled(named, str(rows)).text_split == 1
+    assert settled(wish, str(rows)).text_split == 3
+    assert settled(PromoteParams(), str(rows)).text_split is None
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[dict[str, Any], str]:
+    """The record that a command prints, and what it says while it works."""
+    assert main([*words, "--json"]) == 0
+    shown = capsys.readouterr()
+    found: dict[str, Any] = json.loads(shown.out)
+    return found, " ".join(shown.err.split())
+
+
+def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
+    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spend(rows, 0, 1)
+    warning = (
+        "sealed set 1 of rows.jsonl was looked at once before, so its figures are no first look; "
+        "next: --text-split fresh takes a set that nobody looked at"
+    )
+    small = ("--corpus", str(rows), "--windows", "2", "--seqlen", "32")
+    evaluate = ("evaluate", str(tiny_folder), "--part", "sealed", *small)
+    seen, told = run(capsys, *evaluate, "--text-split", "1")
+    assert warning in told
+    (known,) = seen["sealed_sets"].values()
+    assert (known["number"], known["earlier"]) == (1, 1)
+    fresh, told = run(capsys, *evaluate, "--text-split", "fresh")
+    (known,) = fresh["sealed_sets"].values()
+    assert (known["number"], known["earlier"]) == (2, 0)
+    assert "no first look" not in told and "fresh: sealed set 2, no earlier look" in told
+
+    compare = ("compare", str(tiny_folder), "--methods", "magnitude", "--sparsity", "0.5", *small)
+    compare += ("--seeds", "1", "--samples", "2", "--selection-windows", "2")
+    table, told = run(capsys, *compare, "--text-split", "1")
+    assert "sealed set 1 of rows.jsonl was looked at 2 times before" in told
+    assert table["protocol"]["sealed_set"]["earlier"] == 2
+    (line,) = [value for name, value in table["protocol_lines"] if name == "sealed"]
+    assert line.startswith("sealed set 1, 2 earlier looks")
+    # Its own cells are no earlier looks, so that it goes on without a warning of itself.
+    again, _ = run(capsys, *compare, "--text-split", "1")
+    assert again["protocol"]["sealed_set"]["earlier"] == 2 and again["measured"] == 0
+
+    listed = {item["number"]: item for item in run(capsys, "ls", "sealed")[0]["sealed"]}
+    assert listed[1]["kinds"] == {"search": 1, "evaluate": 1, "compare": 2}
+    assert listed[2]["looks"] == 1 and listed[0]["looks"] == 1
+    assert main(["ls", "sealed"]) == 0
+    text = capsys.readouterr().out
+    assert "set 1" in text and "4 looks: compare 2, evaluate 1, search 1" in text
+
+
+def test_a_split_without_a_part_and_a_seed_without_chance_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "m", "--text-split", "3"]) == 2
+    assert "add part, such as --part sealed" in capsys.readouterr().err
+    assert main(["promote", "--seed", "3"]) == 2
+    assert "--text-split 3" in capsys.readouterr().err
+
+
+def test_another_seed_draws_other_calibration_windows_of_the_same_split(
+    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("compare", str(tiny_folder), "--methods", "wanda", "--sparsity", "0.5")
+    words += ("--corpus", str(rows), "--windows", "2", "--seqlen", "32", "--seeds", "1")
+    words += ("--samples", "2", "--selection-windows", "2")
+    first, second = (run(capsys, *words, "--seed", seed)[0]["protocol"] for seed in ("0", "1"))
+    assert first["splits_digest"] == second["splits_digest"]
+    assert first["draw_digests"] != second["draw_digests"]

@@ -1,0 +1,39 @@
+"""The type that a GGUF file's weights are quantised to is read from the file."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from autoprune.models.gguf_reading import quantisation
+from autoprune.models.reference import ModelSource
+
+Kind = gguf.GGMLQuantizationType
+
+
+def write(path: Path, kind: Kind) -> ModelSource:
+    writer = gguf.GGUFWriter(str(path), "llama")
+    weight = np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    data = weight if kind == Kind.F32 else gguf.quants.quantize(weight, kind)
+    writer.add_tensor("blk.0.attn_q.weight", data, raw_dtype=kind)
+    # Larger than the blocks, and of another type.
+    table = np.zeros((512, 64), dtype=np.float16)
+    writer.add_tensor("token_embd.weight", table)
+    writer.add_tensor("blk.0.attn_norm.weight", np.ones(64, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return ModelSource("tiny", path.parent, path.name, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Kind.Q4_1, "Q4_1"), (Kind.Q8_0, "Q8_0"), (Kind.F32, "")]
+)
+def test_the_type_of_most_weights_in_blocks_is_named(tmp_path: Path, kind: Kind, said: str) -> None:
+    assert quantisation(write(tmp_path / "tiny.gguf", kind)) == said
+
+
+def test_a_folder_is_not_quantised(tmp_path: Path) -> None:
+    assert quantisation(ModelSource("tiny", tmp_path, None, "0" * 64)) == ""
