@@ -69,7 +69,7 @@ class Publisher:
 
     def report(self, markdown: str) -> bool:
         """Show the report for people."""
-        return self._put(REPORT, markdown, "What the search found, with pictures")
+        return self._put(REPORT, markdown, "How the search ended, with pictures")
 
     def mlflow(self, markdown: str) -> bool:
         """Say where the run lies in MLflow."""

@@ -79,16 +79,16 @@ def standing(state: State, splits: "Splits", command: str | None = None) -> Seal
     Args:
         state: The state folder.
         splits: The split.
-        command: Whose own looks do not count: a run, or what several runs are parts of.
+        command: Whose own looks do not count, nor those after its first one: a run, or what several
+            runs are parts of.
 
     Raises:
         DamagedFileError: If a line before the last is no entry.
     """
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
-    own = {command} - {None}
-    others = [line for line in lines if not own & {line.get("run"), line.get("command")}]
     text, whole, number = splits.sealed.digest, splits.whole, splits.number
+    others = _before(lines, text, command)
     mine = set(splits.sealed_documents)
     at_whole = _runs([line for line in others if line.get("text") == whole], text, whole, None)
     read = {line["text"] for line in others if "text" in line}
@@ -190,6 +190,18 @@ class Looks:
     def _was_split(self, whole: str) -> bool:
         with locked_ledger(self._state.root) as ledger:
             return any(line.get("whole") == whole for line in ledger.lines)
+
+
+def _before(lines: list[Line], text: str, command: str | None) -> list[Line]:
+    """The lines before a command's first look at a text; all where it has taken none."""
+    if command is None:
+        return lines
+    own = (
+        number
+        for number, line in enumerate(lines)
+        if line.get("text") == text and command in (line.get("run"), line.get("command"))
+    )
+    return lines[: next(own, len(lines))]
 
 
 def _listing(lines: Iterable[Line], splits: "Splits | None") -> list[Line]:

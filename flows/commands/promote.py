@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part",
         choices=("sealed", "selection", "whole"),
         default="sealed",
-        help="part of the text (default sealed, which no search chooses by)",
+        help="part of the text (default sealed, which a search of this split does not choose by)",
     )
     parser.add_argument(
         "--windows", type=positive_number, default=100, help="windows (default 100)"

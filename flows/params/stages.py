@@ -45,7 +45,8 @@ class PromoteParams(Params):
     )
     corpus: str = Field(default=DEMO_CORPUS, description="Text on which both are measured")
     part: Literal["sealed", "selection", "whole"] = Field(
-        default="sealed", description="Part of the text; sealed: the one that no search chooses by"
+        default="sealed",
+        description="Part of the text; no search of this split chooses by its sealed part",
     )
     windows: int = Field(
         default=100, ge=2, description="Windows, the same for both; all where the text has fewer"

@@ -102,7 +102,13 @@ def test_the_command_that_looks_does_not_count_as_an_earlier_one(
         look(state, splits, f"cell {cell}", kind="compare", command="comparison one")
     assert standing(state, splits, "comparison one").earlier == 0
     assert standing(state, splits, "comparison two").earlier == 4
-    assert standing(state, splits).earlier == 4
+    # A command that goes on, or a report that is written again, has the count that it began with.
+    look(state, splits, "search after it")
+    look(state, splits, "cell 9", command="comparison one")
+    assert standing(state, splits, "comparison one").earlier == 0
+    assert standing(state, splits, "search after it").earlier == 4
+    look(state, split(corpus, 1), "another set")
+    assert standing(state, splits).earlier == 6
 
 
 def test_documents_that_other_sets_share_are_counted_honestly(state: State, corpus: Corpus) -> None:
@@ -159,8 +165,9 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
     Looks(state, "evaluation").note(corpus.digest, corpus.digest)
     found = fresh_split.fn(str(state.root), [file])
     assert found["number"] == 4 and SealedSet(**found["sets"][0]).whole == 1
-    (known,) = known_looks.fn(str(state.root), [file], 3, "search 3")
-    assert known["earlier"] == 1
+    for command, earlier in (("search 3", 0), ("search 4", 2)):
+        (known,) = known_looks.fn(str(state.root), [file], 3, command)
+        assert known["earlier"] == earlier
 
 
 def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: Path) -> None:
