@@ -1,4 +1,4 @@
-"""One job to its end: what the brokers said, the kernel's word, the numbers."""
+"""One job to its end: the brokers' reports, the kernel's verdict, the numbers."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Attempt:
         ended: The last broker's answer; None when none came.
         lost: Why no proper answer came; None when one did.
         oom: The kernel ended something in the container for memory.
-        runs: The numbers, when every broker said that all is well.
+        runs: The numbers, when every broker reported success.
         failure: What is wrong with them, None when nothing is.
         seconds: Host clock, waiting for containers not counted.
         raw: What each run wrote, all layers in one row.
@@ -72,7 +72,7 @@ def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
         tried.ended = cell.run(order, run)
     except CellLost as error:
         tried.lost = error
-    # Asked while the container is still there: what the kernel killed decides over what was said.
+    # Asked while the container is still there: what the kernel killed outranks what was reported.
     tried.oom = cell.state().oom
     if tried.ended is None or tried.ended.code != "ok" or tried.oom:
         return False

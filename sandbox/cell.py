@@ -236,9 +236,9 @@ class Cell:
         except StreamEnded as error:
             # Raises when it is the daemon that is gone, and not the container.
             self.state()
-            said = self._channel.diagnostics if self._channel else ""
+            diagnostics = self._channel.diagnostics if self._channel else ""
             raise SandboxUnavailable(
-                f"the container ended before it was ready ({said or error}); "
+                f"the container ended before it was ready ({diagnostics or error}); "
                 "run: autoprune sandbox check"
             ) from error
         except (DeadlinePassed, ProtocolError) as error:

@@ -230,8 +230,8 @@ class Sandbox:
         assert tried.ended is not None
         printed = clean_text(tried.ended.printed, 2000)
         if tried.runs is None:
-            said = tried.ended.code
-            code = Code(said) if said in set(Code) else Code.PROTOCOL
+            ended = tried.ended.code
+            code = Code(ended) if ended in set(Code) else Code.PROTOCOL
             if code in (Code.KILLED, Code.CRASHED, Code.INCOMPLETE):
                 self._require_control(tried.ended.detail)
             return Rejected(code, clean_text(tried.ended.detail), tried.seconds, printed)
@@ -252,9 +252,9 @@ class Sandbox:
         )
         tried = attempt(self._pool, order, self._limits.distinct_scores)
         if tried.runs is None:
-            said = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
+            reason = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
             raise SandboxBroken(
-                f"a known-good job failed in a fresh container ({clean_text(str(said), 200)}) "
+                f"a known-good job failed in a fresh container ({clean_text(str(reason), 200)}) "
                 f"after: {seen[:200]}; run: autoprune sandbox check"
             )
         expected = [np.abs(probe_tensors(index)["W"]) for index in range(len(layers))]

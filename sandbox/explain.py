@@ -39,7 +39,7 @@ def explain(refusal: Rejected, source: str) -> Explanation:
     """Take a refusal apart.
 
     Args:
-        refusal: What the sandbox said about ``source``.
+        refusal: The sandbox's verdict on ``source``.
         source: The candidate; only looked at. Where the refusal is about what came back, its line
             is that of the last ``return`` of ``score``.
     """

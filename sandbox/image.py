@@ -183,7 +183,7 @@ def _make_dockerfile(engine: Engine, base: str | None, wheels: Path | None) -> N
 
 
 def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: bool) -> None:
-    said = ""
+    last = ""
     for line in engine.api.build(
         fileobj=context,
         custom_context=True,
@@ -197,13 +197,13 @@ def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: 
         decode=True,
     ):
         if "error" in line:
-            reason = " ".join(f"{line['error']} ({said})".split())[:300]
+            reason = " ".join(f"{line['error']} ({last})".split())[:300]
             raise SandboxUnavailable(
                 f"building sandbox/Dockerfile failed: {reason}; name a base image that is here "
                 "(--base) and a folder of wheels (--wheels), or make the image without a registry: "
                 "autoprune sandbox build --image interpreter"
             )
-        said = str(line.get("stream", "")).strip() or said
+        last = str(line.get("stream", "")).strip() or last
 
 
 def _import(engine: Engine, data: Any, tag: str, changes: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Deterministic archives: the same files give the same bytes, whoever packs them and when."""
+"""Deterministic archives: the same files give the same bytes on any machine at any time."""
 
 import importlib.util
 import io

@@ -190,8 +190,8 @@ def _inside(sandbox: Sandbox) -> Iterator[Check]:
     honest = sandbox.probe(_HONEST)
     seconds = time.perf_counter() - start
     good = isinstance(honest, Accepted)
-    said = f"started, scored and judged in {seconds:.1f} s" if good else _said(honest)
-    yield Check("container", good, said, "" if good else "run the same command again")
+    detail = f"started, scored and judged in {seconds:.1f} s" if good else _said(honest)
+    yield Check("container", good, detail, "" if good else "run the same command again")
     look = sandbox.probe(_LOOK)
     seen = _parse_look(look)
     for name, key, holds, meaning, fix in _WALLS:

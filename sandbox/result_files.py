@@ -61,7 +61,7 @@ class ResultFile:
         # Blocks may lie behind an end that was cut: the length would tell the next user of it.
         if missing > 0 or now.st_size < size:
             # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
-            # allocating up to that promise ends with the kernel killing whoever is largest.
+            # allocating up to that promise ends with the kernel killing the largest process.
             if missing > free_bytes(self.path.parent):
                 text = f"{missing >> 20} MiB are more than the machine has free"
                 raise OSError(errno.ENOSPC, text)
@@ -157,7 +157,7 @@ class ResultFiles:
         weakref.finalize(pages, self.give_back, file, reusable=True).atexit = False
 
     def close(self) -> None:
-        """Close what is here; what is lent stays readable for whoever holds it."""
+        """Close what is here; what is lent stays readable to its holder."""
         self._closed = True
         while self._returned:
             self._returned.pop().discard()

@@ -79,7 +79,7 @@ def prune_by(
         shared: The draw's statistics.
         context: What allocators look at, over ``shared``.
         precision: See :class:`autoprune.pruning.PruningPlan`.
-        report: Told about progress.
+        report: Callback, called with progress.
 
     Raises:
         UsageError: If method and budget contradict each other.

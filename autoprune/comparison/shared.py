@@ -18,7 +18,7 @@ from autoprune.progress import Report, silent
 
 
 class SharedStatistics:
-    """Grows by what is asked for; every statistic has one pass, whoever asks for it first.
+    """Grows by what is asked for; every statistic is collected in one pass, at the first request.
 
     The small statistics are kept in the store. Gram matrices and gradients are as large as the
     weights, so they live in memory as long as the draw is in use.
@@ -28,7 +28,7 @@ class SharedStatistics:
         store: Keeps the small ones.
         windows: The draw, int64 [n, s].
         expected: What later calls will need; collected together with what is asked for.
-        report: Told about passes.
+        report: Callback, called with the progress of passes.
     """
 
     def __init__(

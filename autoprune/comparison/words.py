@@ -222,9 +222,9 @@ def _code(result: Comparison) -> str:
     """Version and commits: of this run, and of cells that others measured."""
     own = result.protocol["commit"]
     others = [_short(commit) for commit in result.commits if commit != own]
-    said = f"autoprune {result.protocol['versions']['autoprune']}"
-    said += f", commit {_short(own)}" if own else ""
-    return said + (f", cells also of commit {', '.join(others)}" if others else "")
+    line = f"autoprune {result.protocol['versions']['autoprune']}"
+    line += f", commit {_short(own)}" if own else ""
+    return line + (f", cells also of commit {', '.join(others)}" if others else "")
 
 
 def _short(commit: str) -> str:

@@ -69,7 +69,7 @@ def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int
     """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that holds.
 
     Args:
-        designer: Is asked and told.
+        designer: The one that is asked; its transport is set by the answers.
         thorough: Ask for a JSON schema too where a grammar holds.
         tokens: Upper limit of an answer, thoughts included.
 
@@ -80,11 +80,11 @@ def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int
     started = time.monotonic()
     asking = _Asking(designer, max(tokens, SHORT))
     token = "q" + secrets.token_hex(4)
-    told = {"grammar": f'root ::= "{token}"'}
+    constrained = {"grammar": f'root ::= "{token}"'}
     step: Enforcement = "none"
-    if asking.says(token, extra_body=told):
+    if asking.says(token, extra_body=constrained):
         step = "grammar"
-    elif asking.says(token, extra_body={"structured_outputs": told}):
+    elif asking.says(token, extra_body={"structured_outputs": constrained}):
         step = "structured_outputs"
     schema = asking.follows_schema(token) if thorough or step == "none" else None
     if step == "none" and schema:

@@ -95,7 +95,7 @@ class Reply:
         usage: Tokens used.
         finish_reason: ``length`` means the text is cut off.
         seconds: Wall-clock time of the call.
-        constraint: How the server was told the form of the answer; empty: it was not.
+        constraint: How the form of the answer was sent to the server; empty: it was not.
         waited: Seconds in which nothing else was done meanwhile; None: all of them.
     """
 

@@ -15,7 +15,7 @@ PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "sol
 BULLET = 2
 # Letters of an error or a failed answer that stand for it on one line.
 EXAMPLE = 80
-# Nats per token below which a term is said to change nothing.
+# Nats per token below which a term counts as changing nothing.
 NOTHING = 0.005
 
 
@@ -115,8 +115,8 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
     names = {"solver": "repair"}
     new = [f"{names.get(n, n)} {body[k]}" for n, k in PARTS.items() if body[k] != old[k]]
     text = ", ".join(new) or "the same recipe"
-    said = prediction_of(hypothesis_of(graph, alias))
-    predicted = f"; expected {said}, {verdict_of(graph, alias)}" if said else ""
+    forecast = prediction_of(hypothesis_of(graph, alias))
+    predicted = f"; expected {forecast}, {verdict_of(graph, alias)}" if forecast else ""
     line = f"{alias}: {text}{predicted}; {change}"
     why = f" because {body['because']}" if body.get("because") else ""
     better = [node.alias for node in graph.improved(alias)]
@@ -127,9 +127,9 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
 def claim(graph: Graph, found: Claim) -> Detail:
     """A reason with how often it was right."""
     tally = f"right {found.right}, wrong {found.wrong}"
-    said = prediction_of(hypothesis_of(graph, found.owner))
+    forecast = prediction_of(hypothesis_of(graph, found.owner))
     line = f"{found.text.rstrip(' .')}: {tally}"
-    last = f"{found.owner} expected {said}; {change_of(graph, found.owner)}"
+    last = f"{found.owner} expected {forecast}; {change_of(graph, found.owner)}"
     return Detail(f"{line} ({last})", line, f"{found.owner}: {tally}")
 
 
@@ -154,7 +154,7 @@ def failure(code: str, count: int, example: str, detail: str) -> Detail:
 
 
 def lesson(node: Node, helped: int, hurt: int, evidence: Sequence[Node]) -> Detail:
-    """A lesson with how often candidates that were told it improved on the best."""
+    """A lesson with how often candidates whose prompt showed it improved on the best."""
     tally = f"helped {helped}, hurt {hurt}"
     line = f"{node.body['text']} ({tally})"
     known = " against ".join(found.alias for found in evidence)

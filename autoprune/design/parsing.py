@@ -44,7 +44,7 @@ class Prediction:
     Args:
         direction: Sign of the change of perplexity.
         versus: Alias of the entry compared with.
-        stated: The designer said so; otherwise it left something out, and it is assumed.
+        stated: The designer wrote it; otherwise it left something out, and this is assumed.
     """
 
     direction: Literal["better", "worse"]

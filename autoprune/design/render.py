@@ -139,13 +139,13 @@ def render_prompt(
     """
     system = render_system(prompts, scene)
     order = sections.ranked(graph)
-    names, told = sections.lessons(graph, lessons) if reasons else ([], [])
+    names, lessons_shown = sections.lessons(graph, lessons) if reasons else ([], [])
     items: dict[str, list[Detail]] = {
         "known": sections.formulas(graph, order[TABLE_ROWS:]),
         "facts": sections.facts(graph) if reasons else [],
         "failures": sections.failures(graph) if reasons else [],
         "claims": sections.claims(graph) if reasons else [],
-        "lessons": told,
+        "lessons": lessons_shown,
         "steps": _steps(graph, focus, order) if reasons else [],
     }
     right, wrong = count_predictions(graph)

@@ -21,7 +21,7 @@ from autoprune.design.refusals import (
 )
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 
-# How a server is told the form of an answer, strictest first; ``none``: it cannot be told.
+# How the form of an answer is sent to a server, strictest first; ``none``: it cannot be.
 Enforcement = Literal["grammar", "structured_outputs", "json_schema", "none"]
 
 RETRIED = (
@@ -138,9 +138,9 @@ class OpenAIDesigner:
             return {"response_format": json_format(request.schema)}
         if request.grammar is None or self.enforcement not in ("grammar", "structured_outputs"):
             return {}
-        told = {"grammar": request.grammar}
+        sent = {"grammar": request.grammar}
         direct = self.enforcement == "grammar"
-        return {"extra_body": told if direct else {"structured_outputs": told}}
+        return {"extra_body": sent if direct else {"structured_outputs": sent}}
 
     def _first_model(self) -> str:
         listed = self._repeat(None)

@@ -1,7 +1,7 @@
 """Paired contrasts of windows crossed with calibration draws, and several of them at once.
 
 Windows and draws are both a sample: another text and other calibration windows would give other
-figures, so both have an effect on the mean, and their variances are told apart.
+figures, so both have an effect on the mean, and their variances are estimated separately.
 """
 
 import math

@@ -50,7 +50,7 @@ def dense_predictions(
         model: The dense model, in eval mode.
         windows: Token ids, ``[n, s]``.
         top: Predictions kept; the vocabulary's size makes the distance exact.
-        report: Told after every batch.
+        report: Callback, called after every batch.
         batch: Windows of one forward pass.
     """
     ids: list[Tensor] = []
@@ -85,7 +85,7 @@ def kl_to_dense(
         dense: Predictions of the dense model.
         windows: Only the first so many windows; ``None`` takes all.
         known: Leave out the first so many of these.
-        report: Told after every batch.
+        report: Callback, called after every batch.
         batch: Windows of one forward pass.
 
     Returns:

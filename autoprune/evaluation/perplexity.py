@@ -44,7 +44,7 @@ def evaluate_windows(
     Args:
         model: In eval mode.
         windows: Token ids, ``[n, s]``.
-        report: Told after every batch, with the perplexity so far.
+        report: Callback, called after every batch, with the perplexity so far.
         batch: Windows of one forward pass; it changes time and memory, not the result.
         autocast: Type of the matrix products, ``torch.bfloat16`` for speed where the processor
             has it (measured: 1.5 times as fast, perplexity 20.39 for 20.37). Figures that are

@@ -51,8 +51,8 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     if entry is not None:
         parts.append(f"## Figures\n\n{_figures(report, entry)}")
     parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
-    said = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
-    parts.append(f"## Licence of the base model\n\n{said[0].upper()}{said[1:]}.")
+    terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
+    parts.append(f"## Licence of the base model\n\n{terms[0].upper()}{terms[1:]}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,8 +83,8 @@ def _one_word(text: str) -> str:
 
 
 def _recount(counted: Mapping[str, Any]) -> str:
-    said = counted.get("recount")
-    return f"{said}. " if said else ""
+    note = counted.get("recount")
+    return f"{note}. " if note else ""
 
 
 def _header(licence: str) -> str:
@@ -116,11 +116,11 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     what = "Weights with the lowest scores of this metric were removed:"
     if forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
-    said = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
+    credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     papers = "".join(f"\n- {paper}" for paper in citations(recipe))
     cited = f"\n\nMethods of others in it:\n{papers}" if papers else ""
     source = in_fence(metric["source"])
-    return f"{said}{what}\n\n{source}\n\n|  |  |\n|---|---|\n{table}{cited}"
+    return f"{credit}{what}\n\n{source}\n\n|  |  |\n|---|---|\n{table}{cited}"
 
 
 def _entry(report: RunReport, record: Mapping[str, Any]) -> Entry | None:
@@ -163,7 +163,7 @@ def _figures(report: RunReport, entry: Entry) -> str:
 
 
 def _looks(report: RunReport) -> str:
-    """How often the sealed text was measured on, by this search and by whoever else."""
+    """How often the sealed text was measured on, by this search and by anyone else."""
     known = report.sealed_set
     if known is not None:
         return f"the sealed text is {known.facts} before this search"

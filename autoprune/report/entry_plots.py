@@ -56,8 +56,8 @@ def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
         )
     axes.set_xlabel("perplexity on the selection split, lower is better")
     axes.spines["left"].set_visible(False)
-    said = "; ".join(f"{e.alias} {number(e.perplexity)}" for e in shown)
-    return f"Perplexity of the leading recipes and the baselines: {said}."
+    listed = "; ".join(f"{e.alias} {number(e.perplexity)}" for e in shown)
+    return f"Perplexity of the leading recipes and the baselines: {listed}."
 
 
 def draw_layers(report: RunReport, canvas: Canvas) -> str:

@@ -128,12 +128,14 @@ def _telling(
     """Edges worth drawing: all grow from the task, and a step between says the same twice."""
     tasks = {node.id for node in nodes if node.kind == "task"}
     older = _targets(edges)
-    told = {(s, far) for s, targets in older.items() for t in targets for far in older.get(t, ())}
+    reached = {
+        (s, far) for s, targets in older.items() for t in targets for far in older.get(t, ())
+    }
     return tuple(
         edge
         for edge in edges
         if (edge.target not in tasks or edge.source in path)
-        and (edge.kind not in _ORIGINS or (edge.source, edge.target) not in told)
+        and (edge.kind not in _ORIGINS or (edge.source, edge.target) not in reached)
     )
 
 

@@ -173,8 +173,8 @@ def draw_pareto(report: RunReport, canvas: Canvas) -> str:
         axes.set_xticks(measured)
     axes.set_xlabel("zeros among prunable weights")
     axes.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
-    said = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
-    return f"Perplexity against sparsity; the front is {said}."
+    listing = "; ".join(f"{number(y)} at {percent(x)}" for x, y in front)
+    return f"Perplexity against sparsity; the front is {listing}."
 
 
 def _spread_labels(axes: "Axes", labels: list[tuple[float, float, str, str]]) -> None:

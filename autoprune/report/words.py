@@ -17,19 +17,19 @@ RANKING = {
 
 def summary(report: RunReport) -> list[str]:
     """A few sentences for someone who reads nothing else."""
-    said = [_counts(report)]
+    sentences = [_counts(report)]
     winner = report.winner
     if winner is None:
-        return [*said, "None of them could be measured, so there is no result to use."]
-    said.append(_verdict(report, winner))
+        return [*sentences, "None of them could be measured, so there is no result to use."]
+    sentences.append(_verdict(report, winner))
     more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
-    said += [text for text in more if text]
-    return [*said, f"{authorship(report)}."]
+    sentences += [text for text in more if text]
+    return [*sentences, f"{authorship(report)}."]
 
 
 def lead(report: RunReport) -> str:
     """How sure the choice of the winner is; empty where nothing is compared with it."""
-    said, winner = [], report.winner
+    sentences, winner = [], report.winner
     for margin in report.margins:
         show = _as_change if fitness(report) == PERPLEXITY else _as_nats
         text = f"{show(margin.mean)} against {plain(margin.versus, 40)}"
@@ -37,11 +37,11 @@ def lead(report: RunReport) -> str:
             low, high = margin.interval
             text += f" (95 % {show(low)} to {show(high)}"
             text += ": it may be chance)" if high >= 0 else ")"
-        said.append(text)
-    if not said or winner is None:
+        sentences.append(text)
+    if not sentences or winner is None:
         return ""
     name = plain(winner.alias, 40)
-    return f"Window by window the {fitness(report)} of {name} is {', '.join(said)}."
+    return f"Window by window the {fitness(report)} of {name} is {', '.join(sentences)}."
 
 
 def fitness(report: RunReport) -> str:
@@ -64,19 +64,19 @@ def draws(report: RunReport) -> str:
 def trust(report: RunReport) -> list[str]:
     """What the figures rest on: protocol, how well few windows rank, what was measured again."""
     stated = protocol(report)
-    said = [stated] if stated else []
+    sentences = [stated] if stated else []
     if report.rung_correlation is not None:
-        said.append(
+        sentences.append(
             f"Few windows ranked {report.rung_pairs} recipes as the others did with a rank "
             f"correlation of {report.rung_correlation:.2f}, recipes of one repair among each other."
         )
     if report.layer_correlation is not None:
-        said.append(
+        sentences.append(
             f"The error on a few real layers ranked {report.layer_pairs} masks as the whole model "
             f"did with a rank correlation of {report.layer_correlation:.2f}, those of one "
             "allocation among each other; it decides nothing."
         )
-    said += [
+    sentences += [
         f"{plain(entry.alias, 40)} has no sealed figure ({plain(entry.sealed_failure, 300)})."
         for entry in report.entries
         if entry.sealed_failure
@@ -85,11 +85,11 @@ def trust(report: RunReport) -> list[str]:
     if checks:
         largest = max(check.largest for check in checks)
         often = ", ".join(f"{plain(check.name, 40)} {check.times}×" for check in checks)
-        said.append(
+        sentences.append(
             f"Measured again to detect drift: {often}; the largest difference was {largest:.2g} "
             "nats per token."
         )
-    return said
+    return sentences
 
 
 def protocol(report: RunReport) -> str:

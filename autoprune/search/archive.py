@@ -196,7 +196,7 @@ class Archive:
         return None if entry.recipe is None else self.known(entry.recipe)
 
     def known(self, recipe: Recipe) -> Measurement | None:
-        """Measurement of a recipe's masks with the proxy's repair, whoever has them."""
+        """Measurement of a recipe's masks with the proxy's repair, from any entry that has them."""
         return self._cheap.get(mask_key(recipe))
 
     def cheap_score(self, entry: Entry) -> float | None:
@@ -229,7 +229,7 @@ class Archive:
         return next((e for e in found if not (designed and e.is_baseline)), None)
 
     def winner(self) -> Entry | None:
-        """What a search ends with: the best recipe that beats the reference, whoever wrote it.
+        """What a search ends with: the best recipe that beats the reference, whatever its author.
 
         A hand-made combination may win; then no designed recipe is worth shipping. Where entries
         were measured at other sparsities too, the mean over all of them decides. Whether the lead

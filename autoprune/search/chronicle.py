@@ -115,7 +115,7 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
     parents = _against_parents(state, entry) if rung != "sealed" else {}
     if parents:
         body["gain"] = -max(difference.mean for difference in parents.values())
-        # What an edge drawn on fewer windows said may not hold any more.
+        # An edge drawn on fewer windows may no longer hold.
         body["against"] = {parent: found.verdict for parent, found in parents.items()}
     node = _add_result(state, entry, LAP if rung == LAP else f"r{rung}", body)
     if rung == "sealed":
@@ -180,14 +180,14 @@ def note_term(state: State, entry: Entry) -> None:
     added = entry.operator == "extend"
     parent = state.archive[entry.parents[0]]
     if entry.duplicate_of in (parent.alias, parent.duplicate_of) and entry.duplicate_of:
-        said, verdict, nats = "the same masks, the term does nothing", "same", 0.0
+        effect, verdict, nats = "the same masks, the term does nothing", "same", 0.0
     else:
         difference = state.archive.compare(entry, parent)
         if difference is None:
             return
-        said, verdict = f"{100 * difference.perplexity_change:+.1f} %", difference.verdict
+        effect, verdict = f"{100 * difference.perplexity_change:+.1f} %", difference.verdict
         nats = difference.mean
-    text = f"{parent.formula} {'with' if added else 'without'} {term}: {said}"
+    text = f"{parent.formula} {'with' if added else 'without'} {term}: {effect}"
     node = f"{entry.alias}.o"
     # What leaving the term out costs is what the term is worth.
     body: dict[str, Any] = {
@@ -235,9 +235,9 @@ def note_margins(state: State) -> None:
         state.graph.link(node, "derives_from", winner.alias)
 
 
-def note_drift(state: State, said: str) -> None:
+def note_drift(state: State, fault: str) -> None:
     """A sentinel that gave other figures than at first."""
-    state.graph.add("drift", "observation", {"text": f"measured again, {said}"})
+    state.graph.add("drift", "observation", {"text": f"measured again, {fault}"})
     state.graph.link("drift", "derives_from", TASK)
 
 
@@ -264,8 +264,8 @@ def note_lesson(state: State, text: str, asked: str, better: str, worse: str) ->
         worse: Alias of the worse.
     """
     graph = state.graph
-    said = (node for node in graph.of_kind("lesson") if _same_words(str(node.body["text"]), text))
-    known = next(said, None)
+    same = (node for node in graph.of_kind("lesson") if _same_words(str(node.body["text"]), text))
+    known = next(same, None)
     if known is None:
         alias = f"L{len(state.lessons) + 1}"
         state.lessons[alias] = Lesson()

@@ -92,11 +92,11 @@ class Designs:
         self._requests = requests
         self._taken = taken
         # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
-        self.told: dict[str, list[Entry]] = {}
+        self.lessons_shown: dict[str, list[Entry]] = {}
 
     def open_round(self, generation: int, slots: Sequence[Slot]) -> Round:
         """Write the first questions; a slot that the budget pays no answer for needs none then."""
-        self.told = {}
+        self.lessons_shown = {}
         kept, room = self._within_tokens(generation, slots, 0)
         asked = [slot for slot in kept if slot.plan.recipe is None]
         steps = self._questions(generation, asked, 0)
@@ -195,7 +195,7 @@ class Designs:
             assert slot.form is not None
             slot.answer = outcome.text
             for lesson in slot.lessons:
-                self.told.setdefault(lesson, []).append(entry)
+                self.lessons_shown.setdefault(lesson, []).append(entry)
             entry.tokens, entry.seconds = outcome.usage.total, charged_seconds(outcome)
             found = read_answer(outcome, slot.form)
             entry.because = found.because
@@ -246,7 +246,7 @@ class Designs:
     def _may_go_on(self, generation: int, slot: Slot) -> bool:
         """Whether a failed slot gets one more attempt: another recipe for a duplicate, or a repair.
 
-        A small model that repeats what is known repeats it when told so, and each answer takes
+        A small model that repeats what is known repeats it when asked again, and an answer takes
         seconds; a mutation near what it meant takes none.
         """
         entry = slot.entry

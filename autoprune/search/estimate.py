@@ -1,4 +1,4 @@
-"""What a search will take on this machine, said before it starts.
+"""Cost estimate of a search on this machine, printed before it starts.
 
 One measurement goes in, a dense pass; the rest is assumed from what such searches took before. The
 estimate is for planning an evening, not for deciding anything.

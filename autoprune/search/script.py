@@ -173,7 +173,7 @@ class Script:
     def _learn(self, made: Sequence[Entry], best: Entry | None) -> None:
         """Credit operators and lessons with what the generation gained over the best before it.
 
-        A lesson answers for the candidates whose designer was told it, where any was measured.
+        A lesson answers for the candidates whose prompt showed it, where any was measured.
         """
         before = best or self.state.reference()
         gains: dict[str, float] = {}
@@ -189,8 +189,8 @@ class Script:
                 whole = entry.whole_seconds
                 used = {"seconds": entry.seconds - whole, "whole": whole, "tokens": entry.tokens}
                 self.state.bandit.update(arm_of(entry.operator, entry.model), gain, **used)
-        for alias, told in self._designs.told.items():
-            judged = [gains[entry.alias] for entry in told if entry.alias in gains]
+        for alias, taught in self._designs.lessons_shown.items():
+            judged = [gains[entry.alias] for entry in taught if entry.alias in gains]
             lesson, helped = self.state.lessons[alias], any(gain > 0 for gain in judged)
             lesson.helpful += helped
             lesson.harmful += bool(judged) and not helped

@@ -1,4 +1,4 @@
-"""A search that is asked for its next step and told the outcome, and that survives any kill."""
+"""An ask/tell search that resumes after a crash at any moment."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -41,7 +41,7 @@ from autoprune.search.steps import (
 )
 
 LOG_FILE = "search.db"
-# Templates that replace ours, beside the log, so that whoever opens the search finds them.
+# Templates that replace ours, beside the log, so that a resumed search finds them.
 PROMPTS_FOLDER = "prompts"
 ALLOWED: dict[type[WorkStep], type[Outcome]] = {
     Propose: Reply,
@@ -191,7 +191,7 @@ class Search:
 
     @property
     def best(self) -> Entry | None:
-        """The best entry on all selection windows that beats the reference, whoever wrote it."""
+        """The best entry on all selection windows that beats the reference, whatever its author."""
         return self._script.archive.winner()
 
     @property
@@ -336,11 +336,11 @@ def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
     if isinstance(outcome, Sealed):
         finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
         broken = outcome.measurements.keys() - finite.keys()
-        said = Failed("nan_measurement", "a figure is not finite")
+        failed = Failed("nan_measurement", "a figure is not finite")
         return replace(
             outcome,
             measurements=finite,
-            failures={**outcome.failures, **dict.fromkeys(sorted(broken), said)},
+            failures={**outcome.failures, **dict.fromkeys(sorted(broken), failed)},
         )
     if isinstance(outcome, Reply):
         # A lone surrogate has no digest and no place in a prompt.

@@ -164,12 +164,12 @@ class Sentinels:
             moved = max(abs(now - first) for now, first in pairs)
             sentinel.largest = max(sentinel.largest, moved)
             drifted = moved > allowed_drift(sentinel.recipe)
-            said = f"differs by {moved:.2g} nats per token" if drifted else ""
+            fault = f"differs by {moved:.2g} nats per token" if drifted else ""
         else:
             assert isinstance(outcome, Failed)
-            said = f"could not be measured again ({outcome.code}: {outcome.detail})"
-        if said and not self.drift:
-            self.drift = f"{sentinel.name} {said}"
+            fault = f"could not be measured again ({outcome.code}: {outcome.detail})"
+        if fault and not self.drift:
+            self.drift = f"{sentinel.name} {fault}"
             chronicle.note_drift(self.state, self.drift)
 
     def _step(self, where: str, name: str, recipe: Recipe | None) -> Measure:

@@ -1,4 +1,4 @@
-"""What a search is told: the model, the data, the designer, the budget."""
+"""Settings of a search: the model, the data, the designer, the budget."""
 
 import re
 from collections.abc import Mapping

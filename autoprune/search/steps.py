@@ -103,7 +103,7 @@ WorkStep = Propose | Validate | Measure | Seal
 
 @dataclass(frozen=True)
 class Validation:
-    """What the sandbox said about a candidate.
+    """The sandbox's verdict on a candidate.
 
     Args:
         ok: Accepted.
@@ -240,7 +240,7 @@ def outcome_from_json(value: Mapping[str, Any]) -> Outcome:
             return _measurement(body)
         case "Sealed":
             found = {key: _measurement(item) for key, item in body["measurements"].items()}
-            # Logs of before have no failures.
+            # Logs of earlier versions have no failures.
             failed = {key: Failed(**item) for key, item in body.get("failures", {}).items()}
             return Sealed(found, body["seconds"], failed)
         case "Failed":

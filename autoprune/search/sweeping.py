@@ -1,4 +1,4 @@
-"""What is measured once whoever chooses: every repair on the best masks, then equal budgets.
+"""Recipes that are always measured once: every repair on the best masks, then equal budgets.
 
 No operator that the bandit chooses, nor credited by it.
 """

@@ -56,7 +56,7 @@ def prune_streamed(
         job: What to prune and how.
         target: Folder to write, replaced when it exists.
         record: What made the model; written to ``autoprune.json`` with the recounted zeros.
-        report: Told after every block.
+        report: Callback, called after every block.
 
     Raises:
         UsageError: If the job cannot be streamed, or ``target`` is the source.

@@ -215,7 +215,7 @@ def _majority(answers: list[str]) -> str:
 
 
 def _is_balanced(answer: str) -> bool:
-    """Whether braces close: an answer such as ``\\frac{3`` was cut by whoever wrote the file."""
+    """Whether braces close: an answer such as ``\\frac{3`` was cut when the file was written."""
     depth = 0
     for number, letter in enumerate(answer):
         if number and answer[number - 1] == "\\":

@@ -31,7 +31,7 @@ class Suite(Protocol):
 
         Args:
             loaded: The model.
-            report: Told about progress.
+            report: Callback, called with progress.
             around: Cache, what the model has seen, and what to do about it.
 
         Returns:
