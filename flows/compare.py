@@ -37,7 +37,7 @@ NAME = run_name("compare", CompareParams, lambda params: model_slug(params.model
 def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Compare pruning methods on one model and say which to take."""
     state = State.open()
-    params = settled(params, params.corpus)
+    params = settled(params, params.model, params.corpus)
     if params.output is not None:
         check_output(params.output, params.model, overwrite=params.overwrite)
     request = check_comparison(

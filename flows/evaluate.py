@@ -6,12 +6,11 @@ from typing import Any
 
 from prefect import flow
 
-from autoprune.errors import reason_of
+from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.report.sealed import SealedSet
 from flows import console
 from flows.evaluate_params import EvaluateParams, listed
 from flows.naming import run_name as flow_run_name
-from flows.params.fields import split_number
 from flows.text_split import settled
 from tasks.against import compare, read_record
 from tasks.calibrate import load_model
@@ -37,7 +36,7 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     models = [params.model] if dense is None else [params.model, dense]
     digest = find_models(models)[params.model]
     known = read_record(str(other)) if from_file else None
-    params = settled(params, *listed(params.corpus))
+    params = settled(params, params.model, *listed(params.corpus))
     suites = check_suites(params.suite, params.settings(), dense)
     settings = params.to_json()
     # Named before anything is measured: the looks at sealed text are counted under it.
@@ -70,10 +69,14 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
 
 def _warn(params: EvaluateParams, suites: list[dict[str, Any]], run: str) -> None:
     """Say before anything is measured how often its sealed text was looked at."""
-    if params.part != "sealed" or not any(suite["name"] == "lm" for suite in suites):
-        return
-    corpora = listed(params.corpus)
-    for known in known_looks(str(State.open().root), corpora, split_number(params.text_split), run):
+    sealed = [s["settings"] for s in suites if s["settings"].get("part") == "sealed"]
+    texts = dict.fromkeys((ref, own["text_split"]) for own in sealed for ref in own["corpora"])
+    for ref, number in texts:
+        try:
+            (known,) = known_looks(str(State.open().root), [ref], number, run, params.model)
+        except PrerequisiteError:
+            # A text that cannot be had is a row of the result; the suite says why.
+            continue
         warning = SealedSet(**known).warning
         if warning:
             console.screen().event(warning)

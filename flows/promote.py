@@ -41,7 +41,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         return done | {"passed": True, "rollback": True, "dry_run": params.dry_run}
     found = find_contenders(root, params.name, params.version)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
-    params = settled(params, params.corpus)
+    params = settled(params, challenger["folder"], params.corpus)
     # Another split would seal text that the search has calibrated on; that text is left out then.
     made = params.text_split
     if made is None:

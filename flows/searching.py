@@ -44,7 +44,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     tracing_wanted()
     prices()
     state = State.open()
-    params = settled(params, params.corpus)
+    params = settled(params, params.model, params.corpus)
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
     templates = template_folder(state, run_id, params)

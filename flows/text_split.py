@@ -12,11 +12,12 @@ from tasks.text_split import fresh_split
 Chosen = TypeVar("Chosen", bound=Params)
 
 
-def settled(params: Chosen, *corpora: str) -> Chosen:
+def settled(params: Chosen, model: str, *corpora: str) -> Chosen:
     """The same parameters with the number of the split where ``fresh`` was asked for.
 
     Args:
         params: Of a flow that works on split text.
+        model: Reference of the model, whose chat template renders conversations.
         corpora: References of the texts that it splits.
 
     Raises:
@@ -27,7 +28,7 @@ def settled(params: Chosen, *corpora: str) -> Chosen:
     state = State.open()
     number = _started_with(state, params)
     if number is None:
-        found = fresh_split(str(state.root), list(corpora))
+        found = fresh_split(str(state.root), list(corpora), model)
         number = found["number"]
         for known in found["sets"]:
             console.screen().event(f"{FRESH}: {SealedSet(**known).facts}")

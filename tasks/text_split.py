@@ -10,6 +10,7 @@ from tasks.sealed_touches import is_unread, standing
 from tasks.state import State
 
 if TYPE_CHECKING:
+    from autoprune.calibration.corpus import Corpus
     from autoprune.calibration.splits import Splits
 
 # A text of a handful of documents has few different sealed sets; then the search for one ends.
@@ -17,7 +18,7 @@ MOST_TRIES = 200
 
 
 @step("choose text split", "a split of {corpora} that nobody has looked at")
-def fresh_split(root: str, corpora: list[str]) -> dict[str, Any]:
+def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict[str, Any]:
     """The lowest number whose sealed sets nobody has looked at.
 
     Looks at a whole text spend no single set: they count as earlier looks of each.
@@ -25,6 +26,8 @@ def fresh_split(root: str, corpora: list[str]) -> dict[str, Any]:
     Args:
         root: The state folder.
         corpora: References of the texts.
+        model: Reference of the model whose chat template renders conversations; None for plain
+            text.
 
     Returns:
         ``number``, and ``sets``: what is known of each text's sealed set of this number.
@@ -33,12 +36,10 @@ def fresh_split(root: str, corpora: list[str]) -> dict[str, Any]:
         UsageError: If there is none: a text whose documents follow each other has one split only,
             one of a handful of documents few.
     """
-    from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.splits import split
-    from autoprune.calibration.store import Store
 
     state = State.open(Path(root))
-    texts = [load_corpus(corpus, cache=Store(state.store)) for corpus in corpora]
+    texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
     number = tries = 0
@@ -95,7 +96,9 @@ def check_independent(root: str, corpus: str) -> None:
 
 
 @step("look up sealed set", "looks at split {number} of {corpora}")
-def known_looks(root: str, corpora: list[str], number: int, command: str) -> list[dict[str, Any]]:
+def known_looks(
+    root: str, corpora: list[str], number: int, command: str, model: str | None = None
+) -> list[dict[str, Any]]:
     """How often the sealed parts of a split were looked at before.
 
     Args:
@@ -103,14 +106,29 @@ def known_looks(root: str, corpora: list[str], number: int, command: str) -> lis
         corpora: References of the texts.
         number: Of the split.
         command: Whose own looks do not count.
+        model: Reference of the model whose chat template renders conversations; None for plain
+            text.
     """
-    from autoprune.calibration.corpora import load_corpus
     from autoprune.calibration.splits import split
-    from autoprune.calibration.store import Store
 
     state = State.open(Path(root))
-    texts = [load_corpus(corpus, cache=Store(state.store)) for corpus in corpora]
+    texts = _texts(state, corpora, model)
     return [standing(state, split(text, number), command).to_json() for text in texts]
+
+
+def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":
+    """The texts as the run itself will read them: it is their digests that the ledger knows."""
+    from autoprune.calibration.corpora import load_corpus
+    from autoprune.calibration.store import Store
+
+    tokenizer = None
+    if model is not None:
+        from autoprune.models.loading import load_tokenizer
+        from autoprune.models.reference import resolve
+
+        tokenizer = load_tokenizer(resolve(model))
+    store = Store(state.store)
+    return [load_corpus(corpus, cache=store, tokenizer=tokenizer) for corpus in corpora]
 
 
 def _is_numbered(lines: list[dict[str, Any]], whole: str, number: int) -> bool:

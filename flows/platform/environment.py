@@ -52,6 +52,8 @@ _RUNS = frozenset(
         "XDG_CONFIG_HOME",
         "XDG_DATA_HOME",
         "XDG_RUNTIME_DIR",
+        # Where the ledger of sealed looks lies unless AUTOPRUNE_LEDGER says otherwise.
+        "XDG_STATE_HOME",
         "REQUESTS_CA_BUNDLE",
         "CURL_CA_BUNDLE",
         "HTTP_PROXY",

@@ -42,6 +42,13 @@ def test_both_servers_stand_behind_the_guard_and_ask_for_a_login_that_must_be_se
     assert keys == {"worker", "worker-gpu"}
 
 
+def test_the_ledger_of_sealed_looks_outlives_the_container_of_the_worker() -> None:
+    for name in ("worker", "worker-gpu"):
+        service = FILE["services"][name]
+        folder, _, file = service["environment"]["AUTOPRUNE_LEDGER"].rpartition("/")
+        assert f"{folder}:{folder}" in service["volumes"] and file
+
+
 def test_the_password_and_what_is_large_are_not_copied_into_the_image() -> None:
     left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert {".git", ".venv", ".autoprune", "**/.env*", "benchmarks/out"} <= set(left_out)

@@ -1,6 +1,7 @@
 """One option for the split of the text, in every command that seals a part of it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +63,22 @@ def test_the_option_has_one_name_and_form_everywhere(
         assert "or fresh" in capsys.readouterr().err
 
 
-def test_the_split_has_its_number_and_not_the_runs_seed(rows: Path, tmp_path: Path) -> None:
-    plain = SearchParams(model="m", corpus=str(rows), seed=3)
+def test_the_split_has_its_number_and_not_the_runs_seed(
+    tiny_folder: Path, rows: Path, tmp_path: Path
+) -> None:
+    model = str(tiny_folder)
+    plain = SearchParams(model=model, corpus=str(rows), seed=3)
     assert plain.spec().text_split == 0
     digests = set()
     for params in (plain, plain.model_copy(update={"seed": 8})):
         bench = SearchBench(
-            "b", "m", State.open(tmp_path / "s"), params.seed, spec=params.spec(), run_id="r"
+            "b", model, State.open(tmp_path / "s"), params.seed, spec=params.spec(), run_id="r"
         )
         digests.add(bench.splits.digest)
     # What seed 0 has always given.
     assert digests == {split(load_corpus(str(rows)), 0).digest}
     other = plain.model_copy(update={"text_split": 5})
-    bench = SearchBench("b", "m", State.open(tmp_path / "s"), 3, spec=other.spec(), run_id="r")
+    bench = SearchBench("b", model, State.open(tmp_path / "s"), 3, spec=other.spec(), run_id="r")
     assert bench.splits.digest == split(load_corpus(str(rows)), 5).digest
     assert other.run_id() != plain.run_id()
 
@@ -93,14 +97,15 @@ def test_records_of_earlier_versions_keep_the_split_that_their_seed_gave(home: P
 
 
 def test_fresh_becomes_a_number_before_anything_is_named_by_it(
-    rows: Path, home: Path, told: list[str]
+    tiny_folder: Path, rows: Path, home: Path, told: list[str]
 ) -> None:
-    wish = SearchParams(model="m", corpus=str(rows), text_split="fresh")
-    assert wish.run_id() == "m-s60-fresh"
+    model = str(tiny_folder)
+    wish = SearchParams(model=model, corpus=str(rows), text_split="fresh")
+    assert wish.run_id() == "tiny-s60-fresh"
     with pytest.raises(UsageError, match="looked up when a run starts"):
         wish.spec()
     spend(rows, 0, 2)
-    found = settled(wish, str(rows))
+    found = settled(wish, model, str(rows))
     assert found.text_split == 1 and found.spec().text_split == 1
     assert told[0].startswith("fresh: sealed set 1, no earlier look; ")
     # A named search goes on with the number that it was started with.
@@ -109,9 +114,9 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     files.folder.mkdir(parents=True)
     write_json(files.params, found.to_json() | {"run": "mine"})
     spend(rows, 1)
-    assert settled(named, str(rows)).text_split == 1
-    assert settled(wish, str(rows)).text_split == 3
-    assert settled(PromoteParams(), str(rows)).text_split is None
+    assert settled(named, model, str(rows)).text_split == 1
+    assert settled(wish, model, str(rows)).text_split == 3
+    assert settled(PromoteParams(), model, str(rows)).text_split is None
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[dict[str, Any], str]:
@@ -158,6 +163,38 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
     assert main(["ls", "sealed"]) == 0
     text = capsys.readouterr().out
     assert "set 1" in text and "4 looks: compare 2, evaluate 1, search 1" in text
+
+
+def test_fresh_reads_conversations_by_the_template_of_the_model(
+    tiny_folder: Path, home: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "chatty"
+    shutil.copytree(tiny_folder, model)
+    template = "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    (model / "chat_template.jinja").write_text(template, encoding="utf-8")
+    rows = tmp_path / "chats.jsonl"
+    lines = ({"messages": [{"role": "user", "content": f"ask {n} " * 30}]} for n in range(40))
+    rows.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    corpus = f"{rows}#messages"
+    wish = SearchParams(model=str(model), corpus=corpus, text_split="fresh")
+    found = settled(wish, str(model), corpus)
+    bench = SearchBench("b", str(model), State.open(), 0, spec=found.spec(), run_id="r")
+    splits = bench.splits
+    assert "[ask " in splits.sealed.text
+    # The set that the run looks at is the one that was chosen, so the next run takes another.
+    touch(State.open(), splits.sealed.digest, "search r", splits.whole, splits=splits)
+    assert (found.text_split, settled(wish, str(model), corpus).text_split) == (0, 1)
+
+
+def test_suites_that_measure_on_sealed_text_take_the_split_and_warn_too(
+    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spend(rows, 1)
+    words = ("evaluate", str(tiny_folder), "--corpus", str(rows), "--text-split", "1")
+    seen, told = run(capsys, *words, "--suite", "degenerate:items=2,prompt=8")
+    assert "sealed set 1 of rows.jsonl was looked at once before" in told
+    (known,) = seen["sealed_sets"].values()
+    assert (known["number"], known["earlier"]) == (1, 1)
 
 
 def test_a_split_without_a_part_and_a_seed_without_chance_are_refused(

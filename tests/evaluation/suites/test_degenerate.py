@@ -80,13 +80,15 @@ def test_the_end_token_ends_no_continuation(text_file: str) -> None:
 
 
 def test_protocol_states_the_rule_and_the_look_is_counted(text_file: str) -> None:
-    looks: list[str] = []
-    around = Surroundings(look=lambda text, _: looks.append(text))
-    (row,) = DegenerateSuite((text_file,), items=1000, prompt=16).run(looping(3), around=around)
+    looks: list[tuple[str, int]] = []
+    around = Surroundings(look=lambda text, _, of: looks.append((text, of.number)))
+    suite = DegenerateSuite((text_file,), items=1000, prompt=16, seed=5, text_split=3)
+    (row,) = suite.run(looping(3), around=around)
     rule = {"gram": 4, "least_distinct": 0.5, "new_tokens": 64, "prompt": 16, "part": "sealed"}
     assert rule.items() <= row.protocol.items()
     assert {"beginning_token", "data", "corpus", "version"} <= row.protocol.keys()
-    assert looks == [row.details["text"]]
+    assert looks == [(row.details["text"], 3)]
+    assert row.details["split"]["seed"] == 3
     assert "and 1000 are asked for" in row.details["fewer_windows"]
 
 

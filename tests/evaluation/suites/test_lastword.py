@@ -77,15 +77,17 @@ def test_the_share_right_is_exact(text_file: str, batch: int, begins: bool) -> N
 
 
 def test_a_part_is_looked_at_and_its_documents_alone_are_asked(text_file: str) -> None:
-    looks: list[tuple[str, str]] = []
-    around = Surroundings(look=lambda text, whole: looks.append((text, whole)))
+    looks: list[tuple[str, str, int]] = []
+    around = Surroundings(look=lambda text, whole, of: looks.append((text, whole, of.number)))
     corpus = Corpus.of("text.jsonl", TEXTS)
-    sealed = split(corpus).sealed
-    (row,) = LastWordSuite((text_file,)).run(knowing(), around=around)
-    assert looks == [(sealed.digest, corpus.digest)]
+    sealed = split(corpus, 3).sealed
+    assert sealed.digest != split(corpus).sealed.digest
+    # The number of the split decides, whatever the seed is.
+    (row,) = LastWordSuite((text_file,), seed=5, text_split=3).run(knowing(), around=around)
+    assert looks == [(sealed.digest, corpus.digest, 3)]
     assert len(row.items) == len(sealed.documents)
     assert sum(row.items) == sum(f" {KNOWN} " in text for text in sealed.documents)
-    assert row.details["split"]["part"] == "sealed"
+    assert (row.details["split"]["part"], row.details["split"]["seed"]) == ("sealed", 3)
 
 
 def test_two_models_pair_item_by_item(text_file: str) -> None:
