@@ -1,4 +1,4 @@
-"""AutoPrune: a language model finds how a language model is best pruned.
+"""AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
 The front door: :func:`load`, :func:`prune`, :class:`Recipe`, :class:`Budget`. They are imported
 when they are first used, so that ``import autoprune`` loads neither torch nor transformers.
