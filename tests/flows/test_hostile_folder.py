@@ -39,6 +39,7 @@ WORDS = {
     "promote": ["--dry-run"],
     "reproduce": ["demo", "C1"],
     "report": [],
+    "export-record": ["demo", "--out", "out"],
     "design": ["render"],
     "doctor": [],
     # Refused once the ports are looked at, without servers that would have to be stopped.
@@ -74,7 +75,10 @@ def hostile(tmp_path: Path, markers: Path) -> Path:
 
 
 def test_the_plants_would_show(hostile: Path, markers: Path) -> None:
-    subprocess.run([sys.executable, "-c", "import json"], cwd=hostile, capture_output=True)
+    # A command that ran in this process before has switched the current folder off for children.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-c", "import json"]
+    subprocess.run(command, cwd=hostile, env=environment, capture_output=True)
     assert [path.name for path in markers.iterdir()] == ["json"]
 
 

@@ -236,7 +236,8 @@ LIE = [
     does("155_hub", "exception", "torch.hub.load('pytorch/vision', 'resnet18')"),
     does(
         "156_compile",
-        "accepted|exception|timeout",
+        # The compiler's front end wants sympy, which the container does not hold.
+        "accepted|exception:ModuleNotFoundError|timeout",
         "torch.compile(lambda x: x + 1, backend='inductor')(W)",
     ),
 ]
@@ -371,7 +372,8 @@ FRESH = [
          "torch.ops.load_library(f'/proc/self/fd/{fd}')"),
     does("227_memory_locked", "accepted|exception|oom",
          "import ctypes", "ctypes.CDLL(None).mlockall(3)"),
-    does("228_collector_and_frames", "accepted|exception|protocol",
+    # The worker asks for the second layer of a job that was cut to one.
+    does("228_collector_and_frames", "accepted|exception:IndexError|protocol",
          "import gc",
          "for thing in gc.get_objects():",
          "    if type(thing).__name__ == 'Job':",
