@@ -6,49 +6,18 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Protocol
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError, reason_of
+from flows.finding import Finding, Line
 from tasks.canaries import recall, recall_others
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
 FREE_BYTES = 5 * 10**9
-
-
-class Line(Protocol):
-    """One finding, ours or the sandbox's."""
-
-    @property
-    def name(self) -> str:
-        """What was looked at."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it is as it should be."""
-
-    @property
-    def detail(self) -> str:
-        """What was seen."""
-
-    @property
-    def fix(self) -> str:
-        """What to do when it is not."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """See :class:`Line`."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
 
 
 def all_checks(state: State, *, ask: bool = False) -> list[Line]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.checks import Finding
+from flows.finding import Finding
 from flows.platform import services
 from flows.platform.login import AUTH_VARIABLE, login_of, mlflow_login_of
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
