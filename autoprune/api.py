@@ -7,12 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.windows import token_windows
 from autoprune.errors import UsageError
-from autoprune.evaluation.seen_text import FILE as SEEN_FILE
-from autoprune.evaluation.seen_text import SeenText
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.metrics import candidate_metric
@@ -25,6 +20,11 @@ from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
 from autoprune.targets import check_folder
+from autoprune.text.corpora import load_corpus
+from autoprune.text.corpus import Corpus
+from autoprune.text.seen_text import FILE as SEEN_FILE
+from autoprune.text.seen_text import SeenText
+from autoprune.text.windows import token_windows
 
 USUAL_RECIPE = "wanda+sparsegpt:select=own+ebft"
 USUAL_SPARSITY = 0.6

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
 from autoprune.allocation import ALLOCATORS, build_allocator
+from autoprune.candidate import FORMULA_PREFIX, Group
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import ExpressionMetric
-from autoprune.recipe import FORMULA_PREFIX, Group
 from autoprune.repair import NONE, SOLVERS, Repair
 from autoprune.spelling import split_outside
 

@@ -23,9 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import Splits, split
-from autoprune.calibration.windows import token_windows
+from autoprune.candidate import Candidate
 from autoprune.comparison.methods import parse_method
 from autoprune.design.formulas import formula_text
 from autoprune.design.parts import forgets_metric
@@ -36,12 +34,15 @@ from autoprune.models.reference import DEMO_MODEL, resolve
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from autoprune.pruning import MetricScore, PruningPlan, prune
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.repair import NONE
 from autoprune.search.moves import recipe_key, recipe_text
 from autoprune.search.paired import paired_difference
 from autoprune.search.search import Search
 from autoprune.search.spec import RecipeSpec, SearchSpec
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import Splits, split
+from autoprune.text.windows import token_windows
 from benchmarks.known import Known
 from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores
+from autoprune.statistics.statistics import BASIC, collect_statistics
 from benchmarks.subject import prepare
 from benchmarks.table import Goal, publish
 

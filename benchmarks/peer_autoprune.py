@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autoprune.calibration.statistics import BASIC, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.statistics.statistics import BASIC, collect_statistics
 from autoprune.streaming import StreamJob, prune_streamed
 from benchmarks.measured import report
 

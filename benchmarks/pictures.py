@@ -8,11 +8,6 @@ import matplotlib
 import torch
 
 from autoprune.allocation import ModelContext, allocate, build_allocator
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.recorder import BlockRecorder
-from autoprune.calibration.splits import split
-from autoprune.calibration.statistics import BASIC, Statistics
-from autoprune.calibration.windows import token_windows
 from autoprune.masking import keep_matrix, keep_rows
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
@@ -20,6 +15,11 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.repair import Repair, output_errors
+from autoprune.statistics.recorder import BlockRecorder
+from autoprune.statistics.statistics import BASIC, Statistics
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -16,9 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.hub import C4
-from autoprune.calibration.windows import token_windows
 from autoprune.errors import UsageError, reason_of
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
@@ -26,6 +23,9 @@ from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan
 from autoprune.pruning import prune as prune_model
+from autoprune.text.corpora import load_corpus
+from autoprune.text.hub import C4
+from autoprune.text.windows import token_windows
 from benchmarks.known import Known
 from benchmarks.measured import OUT, code_digest
 from benchmarks.table import Goal, publish

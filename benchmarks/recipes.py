@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.statistics import BASIC, collect_statistics
-from autoprune.calibration.windows import token_windows
 from autoprune.digest import digest_json
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
@@ -19,6 +15,10 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
+from autoprune.statistics.statistics import BASIC, collect_statistics
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from benchmarks.table import publish
 from tasks.sealed_touches import touch
 from tasks.state import State

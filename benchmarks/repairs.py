@@ -7,10 +7,6 @@ from typing import Any
 import torch
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.statistics import BASIC, collect_statistics
-from autoprune.calibration.windows import token_windows
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
@@ -24,6 +20,10 @@ from autoprune.pruning import (
     masks_from_scores,
 )
 from autoprune.repair import Repair, output_errors
+from autoprune.statistics.statistics import BASIC, collect_statistics
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from benchmarks.table import Goal, publish
 
 SOLVERS = (

@@ -8,10 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.recorder import BlockRecorder
-from autoprune.calibration.splits import split
-from autoprune.calibration.windows import token_windows
 from autoprune.masking import keep_rows
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import load_model
@@ -19,6 +15,10 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.repair.layer import damped
 from autoprune.repair.subsets import solve_subsets
+from autoprune.statistics.recorder import BlockRecorder
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from benchmarks.table import Goal, publish
 
 BATCH_FLOATS = 1 << 18

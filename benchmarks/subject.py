@@ -20,12 +20,12 @@ def make() -> None:
     """Save the demo model in float32 and the first windows of the calibration split."""
     import numpy as np
 
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
-    from autoprune.calibration.windows import token_windows
     from autoprune.models.loading import load_model
     from autoprune.models.reference import DEMO_MODEL
     from autoprune.models.saving import save_model
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import split
+    from autoprune.text.windows import token_windows
     from benchmarks.measured import report
 
     loaded = load_model(DEMO_MODEL)

@@ -12,9 +12,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.windows import token_windows
+from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply
 from autoprune.design.formulas import formula_text
 from autoprune.evaluation.perplexity import evaluate_windows
@@ -23,10 +21,13 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search.search import Search
 from autoprune.search.spec import Budget, DesignerSpec, RecipeSpec, SearchSpec
 from autoprune.search.steps import Propose
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from benchmarks.measured import OUT
 from benchmarks.searching import run_search
 from benchmarks.table import Goal, publish

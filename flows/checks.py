@@ -89,7 +89,7 @@ def _demo_model() -> Finding:
 
 
 def _demo_corpus() -> Finding:
-    from autoprune.calibration.wikipedia import sample_file
+    from autoprune.text.wikipedia import sample_file
 
     return _tried("demo text", lambda: f"{sample_file().stat().st_size / 1e6:.1f} MB")
 

@@ -120,8 +120,8 @@ def _suites() -> Listing:
 
 
 def _corpora() -> Listing:
-    from autoprune.calibration.corpora import CORPORA, corpus_summary
-    from autoprune.calibration.rows import FORM
+    from autoprune.text.corpora import CORPORA, corpus_summary
+    from autoprune.text.rows import FORM
 
     found = [{"name": name, "summary": corpus_summary(entry)} for name, entry in CORPORA.items()]
     lines = [(item["name"], item["summary"]) for item in found]

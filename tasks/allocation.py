@@ -33,9 +33,9 @@ def split_windows(
     Raises:
         UsageError: If the text is too short, or written by the model.
     """
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
-    from autoprune.calibration.windows import token_windows
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import split
+    from autoprune.text.windows import token_windows
 
     bench = find_workbench(bench_id)
     author = bench.author(samples * seqlen)

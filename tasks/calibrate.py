@@ -54,8 +54,8 @@ def cut_windows(
         UsageError: If the text does not exist or is too short.
         ContaminationError: If nothing is left.
     """
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.windows import token_windows
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.windows import token_windows
     from tasks.seen import without_text
 
     bench = find_workbench(bench_id)

@@ -102,7 +102,6 @@ def prepare_comparison(
         UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
             short, or its draws would all be the same windows.
     """
-    from autoprune.calibration.windows import WINDOWS_VERSION, fewer_than_asked
     from autoprune.comparison.draws import require_different
     from autoprune.comparison.measuring import needs_of, require_divisible
     from autoprune.comparison.methods import parse_method
@@ -110,6 +109,7 @@ def prepare_comparison(
     from autoprune.comparison.record import require_same
     from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
     from autoprune.numerics import computed_by
+    from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
     bench = find_compare_bench(bench_id)
     started = time.monotonic()

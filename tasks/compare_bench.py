@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autoprune.allocation.context import ModelContext
-    from autoprune.calibration.splits import Splits
     from autoprune.comparison.cells import CellStore
     from autoprune.comparison.peer import PeerModel
     from autoprune.comparison.shared import SharedStatistics
     from autoprune.evaluation.kl import DensePredictions
     from autoprune.pruning import DenseWeights, Precision
+    from autoprune.text.splits import Splits
 
 # Option of the command line that sets the number of windows that the selection part must have.
 OPTION = "--selection-windows"
@@ -78,9 +78,9 @@ class CompareBench(Workbench):
         Raises:
             UsageError: If the text is one that the model writes itself.
         """
-        from autoprune.calibration.corpora import load_corpus
-        from autoprune.calibration.generated import is_generated
-        from autoprune.calibration.splits import split
+        from autoprune.text.corpora import load_corpus
+        from autoprune.text.generated import is_generated
+        from autoprune.text.splits import split
 
         if is_generated(self.corpus):
             raise UsageError(
@@ -127,7 +127,7 @@ class CompareBench(Workbench):
             UsageError: If the selection part is too short for the windows that were asked for.
         """
         if name not in self.windows:
-            from autoprune.calibration.windows import token_windows
+            from autoprune.text.windows import token_windows
 
             corpus, count = getattr(self.splits, name), self.counts[name]
             found = token_windows(corpus, self.tokenizer, count, self.seqlen, cache=self.store)
@@ -143,8 +143,8 @@ class CompareBench(Workbench):
     @cached_property
     def pool(self) -> "Tensor":
         """Windows from which calibration draws are taken, int64 [windows, seqlen]."""
-        from autoprune.calibration.windows import token_windows
         from autoprune.comparison.draws import POOL_DRAWS
+        from autoprune.text.windows import token_windows
 
         count = POOL_DRAWS * self.samples
         corpus = self.splits.calibration

@@ -11,9 +11,9 @@ from tasks.seen import known_text, referenced_text
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
-    from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites import Suite
     from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.text.seen_text import SeenText
 
 
 @step("evaluate", "perplexity on {name}")

@@ -35,9 +35,9 @@ def prepare(bench_id: str, run_id: str) -> dict[str, Any]:
     Returns:
         What the record says about model and text.
     """
-    from autoprune.calibration.beginning import beginning_rule
-    from autoprune.calibration.windows import WINDOWS_VERSION, fewer_than_asked
     from autoprune.models.gguf_reading import quantisation
+    from autoprune.text.beginning import beginning_rule
+    from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
     bench = find_search_bench(bench_id)
     started = time.monotonic()

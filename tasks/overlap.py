@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.calibration.splits import Splits
+    from autoprune.text.splits import Splits
 
 
 def shared_text(splits: "Splits") -> list[dict[str, Any]]:
@@ -16,8 +16,8 @@ def shared_text(splits: "Splits") -> list[dict[str, Any]]:
         One object per pair of parts and number of words: ``first``, ``second``, ``words``,
         ``checked`` (documents of the first) and ``shared`` (those of them that share text).
     """
-    from autoprune.calibration.splits import NAMES
-    from autoprune.evaluation.hygiene import check_splits
+    from autoprune.text.hygiene import check_splits
+    from autoprune.text.splits import NAMES
 
     found = check_splits({name: getattr(splits, name).documents for name in NAMES})
     return [

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autoprune.calibration.statistics import Statistics
     from autoprune.models.structure import PrunableLinear
+    from autoprune.statistics.statistics import Statistics
 
 
 def probe_layers(

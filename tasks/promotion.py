@@ -116,11 +116,11 @@ def cut_part(
         UsageError: If too little text is left.
         ContaminationError: If none is.
     """
-    from autoprune.calibration.beginning import beginning_rule
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
-    from autoprune.calibration.windows import fewer_than_asked, token_windows
     from autoprune.evaluation.suites.cleaning import Surroundings, clean
+    from autoprune.text.beginning import beginning_rule
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import split
+    from autoprune.text.windows import fewer_than_asked, token_windows
     from tasks.seen import known_text
 
     bench = find_workbench(bench_id)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autoprune.candidate import Group
 from autoprune.errors import NothingPassedError, UsageError
-from autoprune.recipe import Group
 from tasks.policies import step
 from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
 from tasks.seen import known_text, write_seen
@@ -151,8 +151,8 @@ def _prune_by_file(
     bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
 ) -> "PruneOutcome":
     """Prune with scores from the container; the file never runs anywhere else."""
-    from autoprune.calibration.layer_files import write_layer_files
     from autoprune.pruning import prune
+    from autoprune.statistics.layer_files import write_layer_files
     from sandbox.client import Sandbox
     from sandbox.outcomes import Rejected
 

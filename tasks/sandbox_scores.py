@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autoprune.calibration.layer_files import LayerFile
     from autoprune.models.structure import PrunableLinear
+    from autoprune.statistics.layer_files import LayerFile
     from sandbox.client import Sandbox
 
 # What designed metrics may read; the costly statistics are for built-in metrics.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autoprune.recipe import Candidate
+from autoprune.candidate import Candidate
 from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
 from tasks.search_bench import SearchBench
 

@@ -9,7 +9,7 @@ from tasks.ledger_file import Line, locked_ledger, same_look
 from tasks.state import State
 
 if TYPE_CHECKING:
-    from autoprune.calibration.splits import Splits
+    from autoprune.text.splits import Splits
 
 
 def touch(

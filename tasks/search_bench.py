@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autoprune.allocation.context import ModelContext
-    from autoprune.calibration.layer_files import LayerFile
-    from autoprune.calibration.splits import Splits
-    from autoprune.calibration.statistics import Statistics
     from autoprune.evaluation.kl import DensePredictions
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import DenseWeights
+    from autoprune.statistics.layer_files import LayerFile
+    from autoprune.statistics.statistics import Statistics
+    from autoprune.text.splits import Splits
     from sandbox.client import Sandbox
 
 CALIBRATION = "calibration"
@@ -53,8 +53,8 @@ class SearchBench(Workbench):
     @cached_property
     def splits(self) -> "Splits":
         """Calibration, selection and sealed text, disjoint by document."""
-        from autoprune.calibration.corpora import load_corpus
-        from autoprune.calibration.splits import split
+        from autoprune.text.corpora import load_corpus
+        from autoprune.text.splits import split
 
         text = load_corpus(self.spec.corpus, cache=self.store, tokenizer=self.tokenizer)
         return split(text, seed=self.spec.text_split)
@@ -68,7 +68,7 @@ class SearchBench(Workbench):
             UsageError: If another part is too short for the windows that were asked for.
         """
         if name not in self.windows:
-            from autoprune.calibration.windows import token_windows
+            from autoprune.text.windows import token_windows
 
             spec = self.spec
             counts = {
@@ -111,7 +111,7 @@ class SearchBench(Workbench):
             return CALIBRATION
         name = f"{CALIBRATION} {self.draw}"
         if name not in self.windows:
-            from autoprune.calibration.windows import token_windows
+            from autoprune.text.windows import token_windows
 
             self.windows[name] = token_windows(
                 self.splits.calibration.draw(self.draw), self.loaded.tokenizer,
@@ -138,7 +138,7 @@ class SearchBench(Workbench):
         Raises:
             DamagedStatisticsError: If they are not.
         """
-        from autoprune.calibration.statistics import verify_statistics
+        from autoprune.statistics.statistics import verify_statistics
 
         if self.draw not in self._statistics:
             return
@@ -198,7 +198,7 @@ class SearchBench(Workbench):
     def layer_files(self) -> "dict[str, LayerFile]":
         """Read-only files of weights and offered statistics of this draw, by layer name."""
         if self.draw not in self._layer_files:
-            from autoprune.calibration.layer_files import write_layer_files
+            from autoprune.statistics.layer_files import write_layer_files
 
             self.dense.restore()
             statistics = self.calibrated(OFFERED)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.calibration.store import Store
+from autoprune.store import Store
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    from autoprune.calibration.corpora import Corpus
-    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.text.corpora import Corpus
+    from autoprune.text.seen_text import SeenText
 
 # Windows by which masks are made or chosen, further draws of calibration text ("calibration 1")
 # among them; sealed ones are neither.
@@ -26,7 +26,7 @@ def write_seen(bench: Workbench, folder: Path, before: "SeenText | None") -> Non
         folder: The saved model.
         before: What the model that was pruned had seen already.
     """
-    from autoprune.evaluation.seen_text import FILE
+    from autoprune.text.seen_text import FILE
 
     names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
     seen = _united([before, seen_in_windows(bench, names)])
@@ -36,7 +36,7 @@ def write_seen(bench: Workbench, folder: Path, before: "SeenText | None") -> Non
 
 def seen_in_windows(bench: Workbench, names: Iterable[str]) -> "SeenText | None":
     """Fingerprint of the text of the named windows; names without windows are passed over."""
-    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.text.seen_text import SeenText
 
     decode = bench.tokenizer.decode
     texts = [
@@ -54,8 +54,8 @@ def known_text(models: Iterable[str]) -> "SeenText | None":
         UsageError: If there is no such model.
         DamagedFileError: If a fingerprint is not readable.
     """
-    from autoprune.evaluation.seen_text import FILE, SeenText
     from autoprune.models.reference import model_folder
+    from autoprune.text.seen_text import FILE, SeenText
 
     folders = [folder for folder in map(model_folder, models) if folder is not None]
     files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
@@ -69,8 +69,8 @@ def _united(parts: "Iterable[SeenText | None]") -> "SeenText | None":
 
 def referenced_text(refs: Iterable[str], store: Store) -> "SeenText":
     """Fingerprint of named texts."""
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.evaluation.seen_text import SeenText
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.seen_text import SeenText
 
     corpora = [load_corpus(ref, cache=store) for ref in refs]
     return SeenText.of([text for corpus in corpora for text in corpus.documents])

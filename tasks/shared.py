@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoprune.calibration.store import Store
 from autoprune.digest import digest_json
 from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.store import Store
 from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
 from tasks.workbench import Workbench

@@ -10,8 +10,8 @@ from tasks.sealed_touches import is_unread, standing
 from tasks.state import State
 
 if TYPE_CHECKING:
-    from autoprune.calibration.corpus import Corpus
-    from autoprune.calibration.splits import Splits
+    from autoprune.text.corpus import Corpus
+    from autoprune.text.splits import Splits
 
 # A text of a handful of documents has few different sealed sets; then the search for one ends.
 MOST_TRIES = 200
@@ -36,7 +36,7 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
         UsageError: If there is none: a text whose documents follow each other has one split only,
             one of a handful of documents few.
     """
-    from autoprune.calibration.splits import split
+    from autoprune.text.splits import split
 
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
@@ -83,8 +83,8 @@ def check_independent(root: str, corpus: str) -> None:
     Raises:
         UsageError: If its documents follow each other, so that every split is the same.
     """
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.store import Store
+    from autoprune.store import Store
+    from autoprune.text.corpora import load_corpus
 
     text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
     if text.ordered:
@@ -109,7 +109,7 @@ def known_looks(
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
     """
-    from autoprune.calibration.splits import split
+    from autoprune.text.splits import split
 
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
@@ -118,8 +118,8 @@ def known_looks(
 
 def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":
     """The texts as the run itself will read them: it is their digests that the ledger knows."""
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.store import Store
+    from autoprune.store import Store
+    from autoprune.text.corpora import load_corpus
 
     tokenizer = None
     if model is not None:

@@ -18,12 +18,12 @@ from tasks.turns import turn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from autoprune.calibration.generated import Author
-    from autoprune.calibration.statistics import Statistics
-    from autoprune.calibration.store import Store
     from autoprune.models.loading import LoadedModel
     from autoprune.models.reference import ModelSource
     from autoprune.models.structure import PrunableLinear
+    from autoprune.statistics.statistics import Statistics
+    from autoprune.store import Store
+    from autoprune.text.generated import Author
 
 
 @dataclass
@@ -91,13 +91,13 @@ class Workbench:
     @cached_property
     def store(self) -> "Store":
         """The content-addressed cache."""
-        from autoprune.calibration.store import Store
+        from autoprune.store import Store
 
         return Store(self.state.store)
 
     def statistics(self, windows: str, needs: Collection[str]) -> "Statistics":
         """Statistics of the dense model on the named windows, from the cache where possible."""
-        from autoprune.calibration.statistics import stored_statistics
+        from autoprune.statistics.statistics import stored_statistics
 
         return stored_statistics(
             self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
@@ -109,7 +109,7 @@ class Workbench:
         Args:
             tokens: Tokens that will be read.
         """
-        from autoprune.calibration.generated import Author
+        from autoprune.text.generated import Author
 
         in_memory = "loaded" in vars(self)
         source = self.loaded.source if in_memory else self.source

@@ -19,13 +19,13 @@ from torch.overrides import TorchFunctionMode
 
 from autoprune.allocation import ModelContext, build_allocator
 from autoprune.allocation.shape import skewness, spectrum
-from autoprune.calibration.statistics import ALL, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, repair_layer
 from autoprune.pruning import prune as prune_model
 from autoprune.repair import SOLVERS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
+from autoprune.statistics.statistics import ALL, collect_statistics
 
 SHAPE = (6, 8)
 REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]

@@ -24,6 +24,7 @@ from tiny_models import random_windows, tiny_model
 from tiny_subject import byte_tokenizer, tiny_subject
 from transformers import PreTrainedModel
 
+from autoprune.candidate import Candidate, Group
 from autoprune.comparison.methods import parse_method
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.parts import (
@@ -40,7 +41,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
-from autoprune.recipe import Candidate, Group, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measure, Propose, Seal, Validate, step_to_json
 from autoprune.streaming import StreamedModel

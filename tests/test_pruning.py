@@ -12,14 +12,15 @@ from transformers.pytorch_utils import Conv1D
 from whole_model import whole_model_inputs
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.statistics import collect_statistics
+from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.pruning.auto import choose_allocation
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
+from autoprune.statistics.statistics import collect_statistics
 
 
 def matrices_by_hand(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor, nn
 from whole_model import whole_model_inputs
 
-from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
@@ -20,6 +19,7 @@ from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.pruning.engine import new_weights, record_block
 from autoprune.pruning.masks import StatsOf, no_stats
 from autoprune.repair import Repair
+from autoprune.statistics.statistics import collect_statistics
 
 
 def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.statistics import collect_statistics
 from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
@@ -23,6 +22,7 @@ from autoprune.pruning import prune as prune_model
 from autoprune.pruning.plan import Precision, Scoring
 from autoprune.pruning.tuning import BlockGoals, _error, _Part, tune_block
 from autoprune.repair import BlockTuning, Repair
+from autoprune.statistics.statistics import collect_statistics
 
 
 def pruned_block(

@@ -8,7 +8,6 @@ from test_pruning_sequential import inputs_of
 from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
-from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
@@ -16,6 +15,7 @@ from autoprune.models.structure import find_blocks, prunable_linears
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_model
 from autoprune.repair import Repair
+from autoprune.statistics.statistics import collect_statistics
 
 
 def prune(

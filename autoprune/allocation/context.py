@@ -70,7 +70,7 @@ class Layer(Protocol):
 
 
 class LayerStatistics(Protocol):
-    """The part of :class:`autoprune.calibration.statistics.Statistics` that allocation needs."""
+    """The part of :class:`autoprune.statistics.statistics.Statistics` that allocation needs."""
 
     def of(self, layer_name: str) -> Mapping[str, Tensor]: ...
 

@@ -5,16 +5,16 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from autoprune.calibration.accumulator import BASIC
-from autoprune.calibration.statistics import (
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report, silent
+from autoprune.statistics.accumulator import BASIC
+from autoprune.statistics.statistics import (
     GRADIENT,
     Statistics,
     collect_statistics,
     stored_statistics,
 )
-from autoprune.calibration.store import Store
-from autoprune.models.loading import LoadedModel
-from autoprune.progress import Report, silent
+from autoprune.store import Store
 
 
 class SharedStatistics:

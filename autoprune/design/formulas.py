@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from autoprune.candidate import Candidate
 from autoprune.design.parsing import normalised
 from autoprune.metrics import build_metric
 from autoprune.metrics.language import (
@@ -20,7 +21,6 @@ from autoprune.metrics.language.nodes import Call, Constant, Node, Path, Shape, 
 from autoprune.metrics.language.nodes import replace as put
 from autoprune.metrics.language.printing import to_text
 from autoprune.metrics.language.vocabulary import TERMINALS, shape_of
-from autoprune.recipe import Candidate
 
 
 def expression_of(candidate: Candidate) -> Expression | None:

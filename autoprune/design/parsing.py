@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
+from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
 from autoprune.design.parts import canonical_allocation, canonical_solver, family
 from autoprune.design.repairs import Ranges, read_solver
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
-from autoprune.recipe import Candidate, Group, Recipe
+from autoprune.recipe import Recipe
 
 LONGEST_ANSWER = 20_000
 LONGEST_SOURCE = 8_000

@@ -12,8 +12,9 @@ from typing import Any
 
 from autoprune.allocation import Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
-from autoprune.recipe import Group, Recipe
+from autoprune.recipe import Recipe
 from autoprune.repair import WALK, Repair
 from autoprune.textform import TextForm
 

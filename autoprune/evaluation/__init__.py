@@ -1,1 +1,1 @@
-"""Measuring models: perplexity, KL to dense, tasks, hygiene of the data, size and speed."""
+"""Measuring models: perplexity, KL to dense, tasks, size and speed."""

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from autoprune.calibration.beginning import prompt_ids
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
+from autoprune.text.beginning import prompt_ids
 
 
 def greedy_replies(
@@ -60,7 +60,7 @@ def greedy_continuations(
 
     Args:
         loaded: The model.
-        prompts: Token ids, ``[n, s]``, as :func:`autoprune.calibration.windows.token_windows` cuts
+        prompts: Token ids, ``[n, s]``, as :func:`autoprune.text.windows.token_windows` cuts
             them.
         new_tokens: Tokens of every continuation.
         batch: Prompts computed together.

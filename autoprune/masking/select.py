@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.masking.quotas import nm_quotas, row_quotas
-from autoprune.recipe import Group
 
 # Up to here comparing all pairs of a group beats sorting millions of tiny groups.
 PAIRWISE_LIMIT = 8

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from autoprune.candidate import FORMULA_PREFIX, Candidate, Group
 from autoprune.errors import UsageError
 from autoprune.metrics.language.expression import Expression, parse
 from autoprune.metrics.metric import METRICS, Metric
-from autoprune.recipe import FORMULA_PREFIX, Candidate, Group
 
 
 @dataclass(frozen=True)

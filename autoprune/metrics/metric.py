@@ -6,8 +6,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
-from autoprune.recipe import Group
 from autoprune.registry import Registry
 
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.metrics.metric import METRICS, ParametricMetric
-from autoprune.recipe import Group
 
 SMALLEST_SUM = 1e-12
 

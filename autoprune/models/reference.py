@@ -38,7 +38,7 @@ ALLOWED = (
 
 _PACKAGE = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-# The last is the fingerprint of what a model has seen; see autoprune.evaluation.seen_text.
+# The last is the fingerprint of what a model has seen; see autoprune.text.seen_text.
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "seen_text.npz"]
 
 

@@ -7,7 +7,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.allocation import Choice, ModelContext, build_allocator, choose_allocator
-from autoprune.calibration.statistics import Statistics
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import prunable_linears
@@ -17,6 +16,7 @@ from autoprune.pruning.engine import prune
 from autoprune.pruning.masks import MetricScore
 from autoprune.pruning.plan import PruningPlan
 from autoprune.repair import Repair
+from autoprune.statistics.statistics import Statistics
 
 
 def choice_needs(texts: Sequence[str], metric: Metric) -> frozenset[str]:

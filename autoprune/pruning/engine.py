@@ -13,8 +13,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.recorder import BlockRecorder
-from autoprune.calibration.statistics import GRADIENT, Statistics, collect_statistics
 from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
@@ -31,6 +29,8 @@ from autoprune.pruning.masks import (
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.pruning.tuning import BlockGoals, tune_block, windows_per_batch
+from autoprune.statistics.recorder import BlockRecorder
+from autoprune.statistics.statistics import GRADIENT, Statistics, collect_statistics
 
 
 def prune(

@@ -7,13 +7,13 @@ from typing import Protocol
 from torch import Tensor
 
 from autoprune.allocation import ModelContext, allocate
-from autoprune.calibration.statistics import Statistics
 from autoprune.errors import UsageError
 from autoprune.masking import layer_quotas, nm_quotas, select_masks
 from autoprune.metrics.metric import Metric, layer_scores
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.plan import PruningPlan
+from autoprune.statistics.statistics import Statistics
 
 StatsOf = Callable[[PrunableLinear], Mapping[str, Tensor]]
 

@@ -6,11 +6,12 @@ from typing import Literal
 import torch
 
 from autoprune.allocation import Allocator, Uniform, build_allocator
-from autoprune.calibration.statistics import GRADIENT
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
-from autoprune.recipe import Group, Recipe, Scoring
+from autoprune.recipe import Recipe, Scoring
 from autoprune.repair import Repair
+from autoprune.statistics.statistics import GRADIENT
 
 # What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
 Precision = Literal["auto", "float32"]

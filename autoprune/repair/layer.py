@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
-from autoprune.recipe import Group
 from autoprune.repair.parts import RepairPart
 
 ESCALATION = 10.0

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.masking.pattern import NM
 from autoprune.masking.select import keep_counts, keep_nm
-from autoprune.recipe import Group
 from autoprune.repair.layer import LayerRepair, Problem, damped_cholesky
 from autoprune.repair.parts import SOLVERS
 from autoprune.repair.subsets import solve_subsets

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Group
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
-from autoprune.recipe import Group
 from autoprune.repair.block import BlockTuning
 from autoprune.repair.layer import LayerRepair, Repaired, repair_in_turn
 from autoprune.repair.parts import EBFT, NONE, SOLVERS, WALK, RepairPart

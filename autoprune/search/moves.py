@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+from autoprune.candidate import Candidate
 from autoprune.design.formulas import crossed, expression_of, invented, mutated, text_key
 from autoprune.design.parts import (
     Choices,
@@ -12,7 +13,7 @@ from autoprune.design.parts import (
     mutated_allocation,
     random_allocation,
 )
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 
 # How often each part changes: what moves perplexity most is tried most.
 PARTS = ("metric", "allocation", "solver", "group")

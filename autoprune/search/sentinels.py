@@ -14,8 +14,9 @@ sealed measurement takes the weights that it leaves, and the time for a repair i
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 
+from autoprune.candidate import Candidate
 from autoprune.design.parts import chain
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.repair import EBFT
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry

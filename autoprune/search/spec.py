@@ -13,10 +13,11 @@ from pydantic import (
     model_validator,
 )
 
+from autoprune.candidate import Candidate, Group
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
-from autoprune.recipe import Candidate, Group, Recipe
+from autoprune.recipe import Recipe
 
 
 class _Frozen(BaseModel):

@@ -16,11 +16,11 @@ import psutil
 import torch
 
 from autoprune.allocation import ModelContext, Uniform
-from autoprune.calibration.accumulator import FROM_GRAM
-from autoprune.calibration.recorder import BlockRecorder
 from autoprune.masking import layer_quotas, nm_quotas, pack_mask
 from autoprune.pruning import BlockPruner, MetricScore
 from autoprune.pruning.layers import scored
+from autoprune.statistics.accumulator import FROM_GRAM
+from autoprune.statistics.recorder import BlockRecorder
 from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
 from autoprune.streaming.prune import disk_needed
 from autoprune.streaming.shards import raw_bytes, write_all

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
-from autoprune.calibration.recorder import BlockRecorder
-from autoprune.calibration.statistics import GRADIENT, Statistics
 from autoprune.errors import UsageError
 from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
@@ -18,6 +16,8 @@ from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import PruningPlan
+from autoprune.statistics.recorder import BlockRecorder
+from autoprune.statistics.statistics import GRADIENT, Statistics
 from autoprune.streaming.hidden import HiddenFile
 from autoprune.streaming.shards import Checkpoint
 from autoprune.streaming.skeleton import Skeleton

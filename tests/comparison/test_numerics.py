@@ -10,7 +10,6 @@ from torch import Tensor
 import autoprune
 from autoprune import numerics
 from autoprune.allocation import ModelContext
-from autoprune.calibration.store import Store
 from autoprune.comparison.measuring import needs_of, prune_by
 from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Target
@@ -19,6 +18,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights
+from autoprune.store import Store
 
 # Mean loss after pruning half of the weights, by method, in float32 throughout. `random` is left
 # out: versions of torch draw otherwise.

@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.design.formulas import BLANK, blanked
 from autoprune.design.grammar import answer_grammar
 from autoprune.metrics.language import gbnf, parse
-from autoprune.recipe import Candidate
 from autoprune.search import SearchSpec
 
 CHOICES = SearchSpec(model="m", corpus="c").choices

@@ -15,6 +15,7 @@ from random import Random
 import psutil
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.design import local
 from autoprune.design.canary import probe_server
 from autoprune.design.chat import ChatRequest, Message
@@ -24,7 +25,7 @@ from autoprune.design.parsing import AnswerForm, Proposal, read_answer
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.metrics.language import gbnf
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search import SearchSpec
 from autoprune.search.spec import DesignerSpec
 from tasks.design import Drafting

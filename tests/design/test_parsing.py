@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.allocation import build_allocator
+from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply
 from autoprune.design.parsing import (
     AnswerForm,
@@ -25,7 +26,7 @@ from autoprune.design.parts import Choices
 from autoprune.design.repairs import example, read_solver, solver_forms
 from autoprune.design.schema import answer_schema
 from autoprune.metrics.language import parse
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search.moves import recipe_key
 
 FORM = AnswerForm("both", ("row", "matrix"), ("uniform", "sdsa"), ("wanda", "C3"))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_subject import tiny_subject
 
-from autoprune.calibration.corpora import Corpus
 from autoprune.errors import UsageError
 from autoprune.models.structure import prunable_linears
+from autoprune.text.corpora import Corpus
 from benchmarks import published
 from benchmarks.__main__ import CATALOGUE
 from benchmarks.known import Known

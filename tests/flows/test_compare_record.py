@@ -55,7 +55,7 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     moved = shutil.copytree(record, tmp_path / "moved")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("autoprune.models.loading.load_model", pytest.fail)
-    monkeypatch.setattr("autoprune.calibration.corpora.load_corpus", pytest.fail)
+    monkeypatch.setattr("autoprune.text.corpora.load_corpus", pytest.fail)
     assert main(["compare", "--from", str(moved), "--output", str(again), "-q"]) == 0
     told = capsys.readouterr().out
     assert files(again) == files(run)

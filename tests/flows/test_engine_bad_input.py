@@ -19,11 +19,11 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from autoprune.allocation import ALLOCATORS
-from autoprune.calibration.statistics import collect_statistics
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.metrics import METRICS
 from autoprune.models.loading import load_model
 from autoprune.repair import SOLVERS
+from autoprune.statistics.statistics import collect_statistics
 from flows.cli import main
 
 

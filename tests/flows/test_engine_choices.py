@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from tiny_subject import broken_subject
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.statistics import collect_statistics
-from autoprune.calibration.windows import token_windows
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
 from autoprune.models.loading import load_model
 from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.statistics.statistics import collect_statistics
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from flows.cli import main
 
 SMALL = ["--samples", "4", "--seqlen", "48", "--json"]

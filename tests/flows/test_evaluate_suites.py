@@ -212,7 +212,7 @@ def test_what_the_model_has_seen(
 
 
 def test_pruning_again_keeps_what_was_seen_before(pruned: Path, tmp_path: Path) -> None:
-    from autoprune.evaluation.seen_text import FILE, SeenText
+    from autoprune.text.seen_text import FILE, SeenText
 
     before = SeenText.load(pruned / FILE)
     other = tmp_path / "other.txt"

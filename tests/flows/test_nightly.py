@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
 from autoprune.errors import UsageError
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
 from flows import nightly as module
 from flows.evaluate import evaluate
 from flows.nightly import dated, nightly

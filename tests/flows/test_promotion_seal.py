@@ -17,8 +17,8 @@ from tasks.workbench import Workbench, opened
 def test_only_the_sealed_part_is_touched(
     tiny_folder: Path, text_file: Path, tmp_path: Path, part: str, before: int
 ) -> None:
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import split
 
     state = State.open(tmp_path / "state")
     for number in range(2):
@@ -31,9 +31,9 @@ def test_only_the_sealed_part_is_touched(
 def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
     tiny_folder: Path, text_file: Path, tmp_path: Path
 ) -> None:
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
-    from autoprune.evaluation.seen_text import FILE, SeenText
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.seen_text import FILE, SeenText
+    from autoprune.text.splits import split
 
     # As a search of another seed leaves it: part of what seed 0 seals was calibrated on.
     parts = split(load_corpus(str(text_file)), seed=0)
@@ -69,8 +69,8 @@ def test_the_split_is_that_of_the_search_that_made_the_challenger(tmp_path: Path
 def test_a_gate_says_how_often_its_text_was_looked_at_before(
     tiny_folder: Path, text_file: Path, tmp_path: Path
 ) -> None:
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import split
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import split
 
     state = State.open(tmp_path / "state")
     parts = split(load_corpus(str(text_file)), seed=4)

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from autoprune.calibration.corpora import CORPORA, load_corpus
 from autoprune.errors import UsageError
 from autoprune.repair import Mrp
+from autoprune.text.corpora import CORPORA, load_corpus
 from flows.cli import main
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.calibration.store import Store, Stored
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.search.search import Search
+from autoprune.store import Store, Stored
 from flows import console
 from flows.cli import main
 from flows.params import SearchParams

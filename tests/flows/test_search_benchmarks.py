@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from autoprune import pruning
+from autoprune.candidate import Candidate
 from autoprune.comparison.words import p_value
 from autoprune.design.chat import Reply
 from autoprune.pruning import PruningPlan
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search import Search
 from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec

@@ -91,7 +91,7 @@ def children(run: str) -> dict[str, Any]:
 
 
 def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> None:
-    from autoprune.calibration.corpora import load_corpus
+    from autoprune.text.corpora import load_corpus
     from tasks.sealed_touches import touch
 
     # Somebody has read the whole text before; the report says so.

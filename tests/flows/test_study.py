@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from autoprune.calibration.corpora import CORPORA, load_corpus
-from autoprune.calibration.splits import split
+from autoprune.text.corpora import CORPORA, load_corpus
+from autoprune.text.splits import split
 from flows.cli import main
 from flows.study_text import study_text
 

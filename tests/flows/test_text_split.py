@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from autoprune.calibration.corpora import load_corpus
-from autoprune.calibration.splits import split
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.storage import write_json
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
 from flows import console
 from flows.cli import main
 from flows.cli_parser import parse

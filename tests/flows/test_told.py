@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import Measurement

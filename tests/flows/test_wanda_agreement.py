@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from autoprune.calibration.corpora import load_corpus
 from autoprune.models.reference import DEMO_MODEL, package_file
+from autoprune.text.corpora import load_corpus
 from flows.cli import main
 
 SAMPLES, WINDOWS, LENGTH = 4, 4, 256

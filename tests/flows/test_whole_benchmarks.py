@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from autoprune.calibration.corpora import Corpus, load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.windows import token_windows
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+from autoprune.text.corpora import Corpus, load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from benchmarks import (
     compact,
     found_recipe,

@@ -3,7 +3,8 @@
 import json
 from dataclasses import replace
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 
 RECIPE = Recipe(Candidate("expression", "abs(W) * x_norm", {"a": 0.5}), "row", "sdsa", "mrp")
 

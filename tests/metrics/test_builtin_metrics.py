@@ -11,6 +11,7 @@ import torch
 from metric_layers import layer
 from torch import Tensor
 
+from autoprune.candidate import Candidate
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import (
     METRICS,
@@ -22,7 +23,6 @@ from autoprune.metrics import (
     with_params,
 )
 from autoprune.metrics.language import parse
-from autoprune.recipe import Candidate
 from autoprune.registry import Registry
 
 NAMES = ("gblm", "magnitude", "pruner-zero", "random", "ria", "sparsegpt", "wanda")

@@ -75,7 +75,7 @@ def test_a_folder_digest_follows_the_weights(tmp_path: Path) -> None:
 def test_a_hub_model_brings_what_it_has_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoprune.evaluation.seen_text import FILE, SeenText
+    from autoprune.text.seen_text import FILE, SeenText
     from tasks.seen import known_text
 
     text = "one two three four five six seven eight nine ten eleven"

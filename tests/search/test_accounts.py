@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 from synthetic import make_spec
 
+from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.detail import observation
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search import Budget, chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, reason_to_stop, reserve_seconds

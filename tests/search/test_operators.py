@@ -9,10 +9,11 @@ import torch
 from synthetic import Synthetic, drive, make_spec
 
 from autoprune.allocation import build_allocator
+from autoprune.candidate import Candidate
 from autoprune.design.bandit import Bandit
 from autoprune.design.graph import worth_of_factors
 from autoprune.metrics.language import parse
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search import Budget, Search, planning
 from autoprune.search.archive import Entry
 from autoprune.search.arms import OPERATORS, sources_of

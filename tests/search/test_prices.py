@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 from synthetic import make_spec, plan_without_entries
 
+from autoprune.candidate import Candidate
 from autoprune.design.bandit import Bandit, Limits
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from autoprune.search import Budget, DesignerSpec
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import sources_of

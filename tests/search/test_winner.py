@@ -2,7 +2,8 @@
 
 import pytest
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.leaderboard import leaderboard
 from autoprune.search.paired import paired_difference

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from autoprune.candidate import Candidate
 from autoprune.errors import AutopruneError
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from tasks.measure import pruned
 from tasks.run_files import RunFiles
 from tasks.search_bench import SearchBench

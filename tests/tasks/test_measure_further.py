@@ -2,7 +2,8 @@
 
 import pytest
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.steps import Measurement, outcome_from_json
 from tasks.measure import measure
 from tasks.search_bench import SELECTION, SearchBench

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from autoprune.candidate import Candidate
 from autoprune.models.structure import PrunableLinear
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
 from tasks import scoring
 from tasks.behaviour import behaviour
 from tasks.search_bench import SearchBench

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Measurement

@@ -2,7 +2,8 @@
 
 import pytest
 
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.steps import Measurement, Seal, Sealed, outcome_from_json, outcome_to_json
 from tasks import steps
 from tasks.search_bench import SearchBench

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autoprune.calibration.corpora import Corpus
-from autoprune.calibration.splits import Splits, split
 from autoprune.errors import UsageError
 from autoprune.report.sealed import SealedSet
+from autoprune.text.corpora import Corpus
+from autoprune.text.splits import Splits, split
 from tasks.ledger_file import OLD_FILE, TAKEN, VARIABLE, ledger_path
 from tasks.sealed_touches import Looks, sets_on_record, standing, touch, touches
 from tasks.state import State
@@ -149,7 +149,7 @@ def write(path: Path, texts: list[str]) -> str:
 
 
 def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path: Path) -> None:
-    from autoprune.calibration.corpora import load_corpus
+    from autoprune.text.corpora import load_corpus
 
     file = write(tmp_path / "text.jsonl", documents())
     corpus = load_corpus(file)
@@ -171,7 +171,7 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
 
 
 def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: Path) -> None:
-    from autoprune.calibration.corpora import load_corpus
+    from autoprune.text.corpora import load_corpus
 
     one = write(tmp_path / "one.jsonl", documents())
     two = write(tmp_path / "two.jsonl", [f"{text} more" for text in documents()])
@@ -183,7 +183,7 @@ def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: P
 def test_a_text_without_another_split_is_refused(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoprune.calibration import corpora
+    from autoprune.text import corpora
 
     few = write(tmp_path / "few.jsonl", documents(3))
     corpus = corpora.load_corpus(few)
@@ -212,8 +212,8 @@ def test_a_killed_writer_leaves_a_ledger_that_goes_on(state: State, corpus: Corp
     code = """
 import os, signal, sys
 from pathlib import Path
-from autoprune.calibration.corpora import Corpus
-from autoprune.calibration.splits import split
+from autoprune.text.corpora import Corpus
+from autoprune.text.splits import split
 from tasks import ledger_file
 from tasks.sealed_touches import touch
 from tasks.state import State

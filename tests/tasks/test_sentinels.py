@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune.calibration import statistics
-from autoprune.recipe import Candidate, Recipe
+from autoprune.candidate import Candidate
+from autoprune.recipe import Recipe
 from autoprune.search.steps import Failed, Measure, Measurement, Outcome, outcome_from_json
+from autoprune.statistics import statistics
 from tasks import measure, steps
 from tasks.search_bench import SELECTION, SearchBench
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from autoprune.calibration.statistics import collect_statistics
+from autoprune.candidate import Candidate
 from autoprune.metrics import build_metric
 from autoprune.pruning import MetricScore, PruningPlan, prune
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
+from autoprune.statistics.statistics import collect_statistics
 from tasks.mask_memory import MaskMemory
 from tasks.measure import measure, pruned
 from tasks.search_bench import SearchBench

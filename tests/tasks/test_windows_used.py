@@ -9,9 +9,9 @@ import pytest
 from tiny_subject import tiny_subject
 from tiny_texts import marked_document, word_tokenizer
 
-from autoprune.calibration.windows import WINDOWS_VERSION
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
+from autoprune.text.windows import WINDOWS_VERSION
 from flows.commands.demo import DEFAULTS
 from flows.compare_params import CompareParams
 from flows.evaluate_params import EvaluateParams

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from autoprune.evaluation.hygiene import SIZES, ContaminationError
-from autoprune.evaluation.seen_text import SeenText
+from autoprune.text.hygiene import SIZES, ContaminationError
+from autoprune.text.seen_text import SeenText
 
 if TYPE_CHECKING:
-    from autoprune.calibration.corpus import Corpus
-    from autoprune.calibration.splits import Splits
-    from autoprune.calibration.store import Store
+    from autoprune.store import Store
+    from autoprune.text.corpus import Corpus
+    from autoprune.text.splits import Splits
 
 Policy = Literal["drop", "refuse", "report"]
 POLICIES: tuple[Policy, ...] = ("drop", "refuse", "report")

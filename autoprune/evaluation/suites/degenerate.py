@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from autoprune.calibration.windows import fewer_than_asked, token_windows
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
@@ -20,6 +19,7 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
+from autoprune.text.windows import fewer_than_asked, token_windows
 
 VERSION = 1
 GRAM = 4

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.spread import spread_order
+from autoprune.text.corpus import Corpus
+from autoprune.text.spread import spread_order
 
 # LAMBADA's passages have 75 words on average (arXiv 1606.06031, section 3).
 CONTEXT_WORDS = 50

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from autoprune.calibration.beginning import prompt_ids
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
@@ -26,6 +25,7 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
+from autoprune.text.beginning import prompt_ids
 
 VERSION = 1
 _SAMPLES = 5

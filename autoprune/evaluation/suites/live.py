@@ -17,7 +17,6 @@ from autoprune.errors import UsageError
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.grading.grader import Grade, Grader
-from autoprune.evaluation.hygiene import decontaminate
 from autoprune.evaluation.intervals import bootstrap_slope
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
 from autoprune.evaluation.suites.dated import DatedItem, last_day, load_dated_items
@@ -26,6 +25,7 @@ from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
+from autoprune.text.hygiene import decontaminate
 
 # 2: a prompt never begins twice; the answer is what the solutions box.
 VERSION = 2
@@ -151,7 +151,7 @@ class LiveSuite:
         notes = {"overlap": found.report, "contaminated": found.dropped}
         if not self.references:
             return left, notes
-        from autoprune.calibration.corpora import load_corpus
+        from autoprune.text.corpora import load_corpus
 
         loaded = [load_corpus(ref, cache=around.cache) for ref in self.references]
         texts = [text for corpus in loaded for text in corpus.documents]

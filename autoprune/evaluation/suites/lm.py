@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoprune.calibration.beginning import beginning_ids
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.windows import fewer_than_asked, token_windows
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.intervals import bootstrap_mean
 from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
@@ -23,6 +20,9 @@ from autoprune.evaluation.suites.suite import SUITES
 from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.progress import Report, silent
+from autoprune.text.beginning import beginning_ids
+from autoprune.text.corpus import Corpus
+from autoprune.text.windows import fewer_than_asked, token_windows
 
 # 2: the beginning token stands before every window, which are spread over all documents.
 VERSION = 2
@@ -59,7 +59,7 @@ class LanguageSuite:
 
     Args:
         corpora: Corpora by name or path.
-        part: The whole corpus, or one of the three parts of :func:`autoprune.calibration.splits`.
+        part: The whole corpus, or one of the three parts of :func:`autoprune.text.splits`.
         windows: Windows per corpus; None for all.
         seqlen: Tokens of a window.
         batch: Windows computed together; changes time and memory, not the figure.

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 import autoprune
-from autoprune.calibration.beginning import beginning_rule
 from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel
+from autoprune.text.beginning import beginning_rule
 
 _CPU_INFO = Path("/proc/cpuinfo")
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoprune.digest import digest_json
-from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.suites.cleaning import Surroundings, clean
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.task_names import GROUPS
+from autoprune.text.hygiene import ContaminationError
 
 # What the pruning papers average: plain accuracy, not the length-normalised one.
 AVERAGED = "acc"

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from autoprune.calibration.corpora import Corpus, load_corpus
-from autoprune.calibration.splits import split
 from autoprune.errors import PrerequisiteError, UsageError
-from autoprune.evaluation.hygiene import ContaminationError
 from autoprune.evaluation.suites.cleaning import Cleaned, Surroundings, clean
 from autoprune.models.loading import LoadedModel
+from autoprune.text.corpora import Corpus, load_corpus
+from autoprune.text.hygiene import ContaminationError
+from autoprune.text.splits import split
 
 TextPart = Literal["all", "calibration", "selection", "sealed"]
 Read = TypeVar("Read")
@@ -54,7 +54,7 @@ def read_text(
     Args:
         loaded: The model that will be measured.
         ref: Reference of the corpus.
-        part: The whole corpus, or one of the three parts of :func:`autoprune.calibration.splits`.
+        part: The whole corpus, or one of the three parts of :func:`autoprune.text.splits`.
         text_split: Number of the split that a part is of; it orders the part's windows too.
         around: Cache, what the model has seen, and what to do about it.
         seed: Of the order of a whole text's windows.

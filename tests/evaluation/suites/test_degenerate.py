@@ -53,8 +53,8 @@ def test_some_passages_loop_and_others_do_not(text_file: str) -> None:
     subject = bigram_subject(tokenizer, followers)
     (row,) = DegenerateSuite((text_file,), items=60, prompt=8).run(subject)
     # Bytes reach e within 32 steps where they stand shortly before it.
-    from autoprune.calibration.windows import token_windows
     from autoprune.evaluation.suites.texts import read_text
+    from autoprune.text.windows import token_windows
 
     text = read_text(subject, text_file, "sealed", 0, Surroundings())
     windows = token_windows(text.corpus, tokenizer, 60, 8)

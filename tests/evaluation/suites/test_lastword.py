@@ -10,10 +10,7 @@ from tiny_texts import with_beginning
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.splits import split
 from autoprune.errors import UsageError
-from autoprune.evaluation.seen_text import SeenText
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.comparison import compare_rows
@@ -21,6 +18,9 @@ from autoprune.evaluation.suites.last_words import Passage, last_word_passages
 from autoprune.evaluation.suites.lastword import LastWordSuite, question_of
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
+from autoprune.text.corpus import Corpus
+from autoprune.text.seen_text import SeenText
+from autoprune.text.splits import split
 
 FILLER = " ".join(f"word{letter}" for letter in "abcdefghijklmnopqrst" * 3)
 KNOWN, UNKNOWN = "red", "blue"

@@ -9,14 +9,14 @@ import torch
 from tiny_subject import broken_subject, tiny_subject
 
 from autoprune.errors import UsageError
-from autoprune.evaluation.hygiene import ContaminationError
-from autoprune.evaluation.seen_text import SeenText
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.saving import save_model
+from autoprune.text.hygiene import ContaminationError
+from autoprune.text.seen_text import SeenText
 
 TEXT = "\n\n".join(f"Paragraph {i}: the quick brown fox jumps over {i} dogs." for i in range(40))
 
@@ -102,9 +102,9 @@ def test_texts_of_one_file_name_are_told_apart(text_file: str, tmp_path: Path) -
 def test_a_look_is_noted_before_anything_is_measured(
     text_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoprune.calibration.corpora import load_corpus
-    from autoprune.calibration.splits import Splits, split
     from autoprune.evaluation.suites import lm
+    from autoprune.text.corpora import load_corpus
+    from autoprune.text.splits import Splits, split
 
     looks: list[tuple[str, str, int | None]] = []
 

@@ -166,9 +166,9 @@ def test_every_study_task_that_is_not_refused_is_one_of_lm_eval() -> None:
 
 
 def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_path: Path) -> None:
-    from autoprune.evaluation.hygiene import ContaminationError
-    from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.text.hygiene import ContaminationError
+    from autoprune.text.seen_text import SeenText
 
     long = {**QUESTIONS[0], "question": "one two three four five six seven eight nine the sky is"}
     data = tmp_path / "long.jsonl"
@@ -207,8 +207,8 @@ def test_items_that_were_seen_are_dropped_counted_or_refused(folder: str, tmp_pa
 def test_a_document_counts_once_however_many_filters_read_its_answer(
     folder: str, tmp_path: Path
 ) -> None:
-    from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.text.seen_text import SeenText
 
     long = {**QUESTIONS[0], "question": "one two three four five six seven eight nine the sky is"}
     data = tmp_path / "long.jsonl"
@@ -228,8 +228,8 @@ def test_a_document_counts_once_however_many_filters_read_its_answer(
 def test_a_group_of_lm_eval_is_a_row_of_the_items_that_are_left(
     folder: str, tmp_path: Path
 ) -> None:
-    from autoprune.evaluation.seen_text import SeenText
     from autoprune.evaluation.suites.cleaning import Surroundings
+    from autoprune.text.seen_text import SeenText
 
     long = {**QUESTIONS[3], "question": "one two three four five six seven eight nine two and two"}
     data = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]

@@ -9,13 +9,13 @@ from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.calibration import accumulator, recorder
-from autoprune.calibration.accumulator import InputAccumulator
-from autoprune.calibration.recorder import kind_of
-from autoprune.calibration.statistics import ALL, Statistics, collect_statistics
 from autoprune.metrics import build_metric
 from autoprune.models.structure import find_blocks, prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.statistics import accumulator, recorder
+from autoprune.statistics.accumulator import InputAccumulator
+from autoprune.statistics.recorder import kind_of
+from autoprune.statistics.statistics import ALL, Statistics, collect_statistics
 
 FAMILIES = ["mixtral", "qwen3_moe"]
 IDLE = 3

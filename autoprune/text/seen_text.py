@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from autoprune.digest import digest_bytes
 from autoprune.errors import DamagedFileError
-from autoprune.evaluation.hygiene import LEAST_WORDS, SIZES, words
 from autoprune.storage import atomic_file
+from autoprune.text.hygiene import LEAST_WORDS, SIZES, words
 
 FILE = "seen_text.npz"
 
@@ -33,7 +33,7 @@ class SeenText:
     """Sorted 64-bit hashes of all word n-grams, by length of the n-gram.
 
     Among those of ``n`` words are the hashes of whole texts and paragraphs of fewer than ``n``, at
-    least :data:`~autoprune.evaluation.hygiene.LEAST_WORDS`.
+    least :data:`~autoprune.text.hygiene.LEAST_WORDS`.
 
     Two different n-grams have one hash with a chance below 1e-9 for a million n-grams against a
     million, so a hit counts as the same words.

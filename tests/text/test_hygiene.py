@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.evaluation.hygiene import (
+from autoprune.text.hygiene import (
     check_splits,
     decontaminate,
     overlap,

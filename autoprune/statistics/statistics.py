@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from autoprune.calibration.accumulator import BASIC, FROM_GRAM
-from autoprune.calibration.gradients import gradient_norms
-from autoprune.calibration.recorder import BlockRecorder, kind_of
-from autoprune.calibration.store import Store, Stored
 from autoprune.digest import digest_bytes, digest_json
 from autoprune.errors import DamagedStatisticsError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
+from autoprune.statistics.accumulator import BASIC, FROM_GRAM
+from autoprune.statistics.gradients import gradient_norms
+from autoprune.statistics.recorder import BlockRecorder, kind_of
+from autoprune.store import Store, Stored
 
 GRADIENT = "grad_norm"
 ALL = BASIC | FROM_GRAM | {GRADIENT}

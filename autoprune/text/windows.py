@@ -9,12 +9,12 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
-from autoprune.calibration.beginning import beginning_ids
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.spread import spread_order, stream_of
-from autoprune.calibration.store import Store
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
+from autoprune.store import Store
+from autoprune.text.beginning import beginning_ids
+from autoprune.text.corpus import Corpus
+from autoprune.text.spread import spread_order, stream_of
 
 # Raised when other windows are cut of the same text. 2: the beginning token stands before each, and
 # those of a part are spread over all of its documents.
@@ -44,7 +44,7 @@ def token_windows(
     Args:
         corpus: Documents, joined as it says and tokenised as one text.
         tokenizer: A transformers tokenizer. What it puts before a text stands before every window,
-            as in lm-evaluation-harness; see :mod:`autoprune.calibration.beginning`.
+            as in lm-evaluation-harness; see :mod:`autoprune.text.beginning`.
         count: Windows wanted.
         seqlen: Tokens of a window, its beginning included.
         cache: Keeps the windows as Parquet.

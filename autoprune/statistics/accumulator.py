@@ -99,7 +99,7 @@ class InputAccumulator:
         self.tokens = total
 
     def result(self) -> dict[str, Tensor]:
-        """The statistics asked for, float32; see :mod:`autoprune.calibration.statistics`.
+        """The statistics asked for, float32; see :mod:`autoprune.statistics.statistics`.
 
         Without a token every feature counts the same, as if its inputs had been standard normal:
         metrics fall back to the weights alone.

@@ -8,14 +8,14 @@ import pytest
 import torch
 from tiny_models import random_windows, tiny_model
 
-from autoprune.calibration.layer_files import write_layer_files
-from autoprune.calibration.statistics import Statistics, collect_statistics, stored_statistics
-from autoprune.calibration.store import Store, Stored
 from autoprune.digest import digest_file
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.models.reference import ModelSource
 from autoprune.models.structure import prunable_linears
+from autoprune.statistics.layer_files import write_layer_files
+from autoprune.statistics.statistics import Statistics, collect_statistics, stored_statistics
+from autoprune.store import Store, Stored
 
 
 def test_made_once_and_read_back(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoprune.calibration.corpora import Corpus
-from autoprune.calibration.splits import NAMES, split
 from autoprune.errors import UsageError
+from autoprune.text.corpora import Corpus
+from autoprune.text.splits import NAMES, split
 
 _WORDS = [f"w{i}" for i in range(2000)]
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from tiny_subject import tiny_subject
 
-from autoprune.calibration.corpora import CORPORA, Author, Corpus, load_corpus
-from autoprune.calibration.splits import split
-from autoprune.calibration.store import Store
-from autoprune.calibration.windows import token_windows
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress
+from autoprune.store import Store
+from autoprune.text.corpora import CORPORA, Author, Corpus, load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 
 REF = "self-generated:tokens=700,seed=3"
 

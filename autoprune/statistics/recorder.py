@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from autoprune.calibration.accumulator import DAMPING, InputAccumulator
 from autoprune.errors import AutopruneError
 from autoprune.models.capture import EnoughSeen
 from autoprune.models.structure import PrunableLinear
+from autoprune.statistics.accumulator import DAMPING, InputAccumulator
 
 _Key = tuple[int, int, int, int]
 _PRODUCTS = {

@@ -8,10 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from autoprune.calibration.conversations import text_of
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.store import Store
 from autoprune.errors import PrerequisiteError, UsageError, reason_of
+from autoprune.store import Store
+from autoprune.text.conversations import text_of
+from autoprune.text.corpus import Corpus
 
 TEXT_COLUMN = "text"
 HUB = "hf:"

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoprune.errors import DamagedFileError
-from autoprune.evaluation.hygiene import ContaminationError, overlap
-from autoprune.evaluation.seen_text import SeenText
 from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.text.hygiene import ContaminationError, overlap
+from autoprune.text.seen_text import SeenText
 
 WORDS = [f"w{i}" for i in range(40)]
 documents = st.lists(st.lists(st.sampled_from(WORDS[:6]), max_size=18).map(" ".join), max_size=5)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autoprune.calibration.corpus import JOINT, SPACE, Corpus
-from autoprune.calibration.store import Store
 from autoprune.errors import PrerequisiteError, reason_of
+from autoprune.store import Store
+from autoprune.text.corpus import JOINT, SPACE, Corpus
 
 # Where the hub keeps Parquet files that it made of a dataset whose own form is a script.
 _CONVERTED = "refs/convert/parquet"

@@ -14,15 +14,15 @@ from tiny_subject import byte_tokenizer
 from tiny_texts import with_beginning
 from transformers import PreTrainedTokenizerFast
 
-from autoprune.calibration import rows
-from autoprune.calibration.beginning import beginning_rule
-from autoprune.calibration.corpora import Corpus, load_corpus
-from autoprune.calibration.hub import TEXTS
-from autoprune.calibration.rows import HubRows
-from autoprune.calibration.splits import split
-from autoprune.calibration.store import Store
-from autoprune.calibration.windows import token_windows
 from autoprune.errors import UsageError
+from autoprune.store import Store
+from autoprune.text import rows
+from autoprune.text.beginning import beginning_rule
+from autoprune.text.corpora import Corpus, load_corpus
+from autoprune.text.hub import TEXTS
+from autoprune.text.rows import HubRows
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 
 TALK = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho!"}]
 TEMPLATE = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"

@@ -3,7 +3,7 @@
 Documents are sampled at temperature 1 from the beginning-of-text tokens and one random word, so
 that they differ (LLM-QAT, arXiv 2305.17888, section 2.1, starts from a random token; Williams and
 others, arXiv 2410.17170, compare such text with real text for pruning). It calibrates only:
-:meth:`autoprune.calibration.corpus.Corpus.measures` refuses it.
+:meth:`autoprune.text.corpus.Corpus.measures` refuses it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteriaList
 
-from autoprune.calibration.beginning import beginning_ids
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.store import Store
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.progress import Progress, Report, silent
+from autoprune.store import Store
+from autoprune.text.beginning import beginning_ids
+from autoprune.text.corpus import Corpus
 from autoprune.textform import TextForm
 
 GENERATED = "self-generated"

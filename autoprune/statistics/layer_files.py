@@ -6,10 +6,10 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from autoprune.calibration.statistics import Statistics
 from autoprune.digest import digest_bytes, digest_file
 from autoprune.errors import UsageError
 from autoprune.models.structure import PrunableLinear
+from autoprune.statistics.statistics import Statistics
 from autoprune.storage import atomic_file
 
 HIDDEN_FROM_CANDIDATES = frozenset({"gram"})

@@ -9,18 +9,18 @@ from tiny_texts import BEGIN, marked_document, with_beginning, word_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from autoprune.calibration.beginning import beginning_ids, beginning_rule, prompt_ids
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.splits import NAMES, split
-from autoprune.calibration.statistics import collect_statistics
-from autoprune.calibration.store import Store
-from autoprune.calibration.windows import token_windows
 from autoprune.errors import UsageError
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.provenance import model_protocol
 from autoprune.models.loading import LoadedModel
+from autoprune.statistics.statistics import collect_statistics
+from autoprune.store import Store
+from autoprune.text.beginning import beginning_ids, beginning_rule, prompt_ids
+from autoprune.text.corpus import Corpus
+from autoprune.text.splits import NAMES, split
+from autoprune.text.windows import token_windows
 
 CORPUS = Corpus.of("marked", [marked_document(number, 400) for number in range(30)])
 

@@ -10,10 +10,10 @@ from tiny_texts import DOCUMENTS, marked_document, marks, word_tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from autoprune.calibration.corpus import Corpus
-from autoprune.calibration.splits import NAMES, Splits, split
-from autoprune.calibration.spread import spread_order
-from autoprune.calibration.windows import fewer_than_asked, token_windows
+from autoprune.text.corpus import Corpus
+from autoprune.text.splits import NAMES, Splits, split
+from autoprune.text.spread import spread_order
+from autoprune.text.windows import fewer_than_asked, token_windows
 
 LENGTH = 300
 SEQLEN = 64

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from autoprune.calibration.corpus import JOINT, Corpus
+from autoprune.text.corpus import JOINT, Corpus
 
 # Multiples of the golden ratio's fraction divide any number of places most evenly (Weyl, 1916).
 _GOLDEN = (5**0.5 - 1) / 2

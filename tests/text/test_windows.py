@@ -8,10 +8,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from autoprune.calibration.corpora import Corpus
-from autoprune.calibration.store import Store
-from autoprune.calibration.windows import read_windows, token_windows, write_windows
 from autoprune.errors import DamagedFileError, UsageError
+from autoprune.store import Store
+from autoprune.text.corpora import Corpus
+from autoprune.text.windows import read_windows, token_windows, write_windows
 
 _WORDS = ["[UNK]", "[BOS]", *(f"w{i}" for i in range(50))]
 

@@ -6,11 +6,11 @@ from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor
 from whole_model import whole_model_inputs
 
-from autoprune.calibration.recorder import BlockRecorder
-from autoprune.calibration.statistics import ALL, BASIC, collect_statistics
 from autoprune.errors import AutopruneError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
+from autoprune.statistics.recorder import BlockRecorder
+from autoprune.statistics.statistics import ALL, BASIC, collect_statistics
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -119,7 +119,7 @@ def test_batch_size_does_not_matter(batch_tokens: int) -> None:
 
 
 def test_a_large_offset_keeps_its_variance() -> None:
-    from autoprune.calibration.accumulator import InputAccumulator
+    from autoprune.statistics.accumulator import InputAccumulator
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4096, 3, generator=generator) + torch.tensor([0.0, 1000.0, -3000.0])
@@ -132,7 +132,7 @@ def test_a_large_offset_keeps_its_variance() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 300, 1000])
 def test_inputs_larger_than_a_cache_are_seen_to_their_last_row(tokens: int) -> None:
-    from autoprune.calibration.accumulator import CACHED, InputAccumulator
+    from autoprune.statistics.accumulator import CACHED, InputAccumulator
 
     features = CACHED // 256
     x = torch.randn(tokens, features, generator=torch.Generator().manual_seed(0))
@@ -171,7 +171,7 @@ def test_bad_requests_are_refused() -> None:
 
 @pytest.mark.parametrize("features", [1, 3, 4, 7, 64])
 def test_the_gram_matrix_is_whole_and_symmetric(features: int) -> None:
-    from autoprune.calibration.accumulator import InputAccumulator
+    from autoprune.statistics.accumulator import InputAccumulator
 
     x = torch.randn(96, features, generator=torch.Generator().manual_seed(features))
     accumulator = InputAccumulator(features, {"gram"}, x.device)

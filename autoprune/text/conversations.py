@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autoprune.calibration.beginning import beginning_ids
 from autoprune.errors import UsageError
+from autoprune.text.beginning import beginning_ids
 
 
 def text_of(value: Any, tokenizer: Any | None, what: str) -> str:

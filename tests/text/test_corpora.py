@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autoprune.calibration.corpora import CORPORA, Corpus, corpus_summary, load_corpus
-from autoprune.calibration.store import Store
-from autoprune.calibration.wikipedia import strip_markup
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
+from autoprune.store import Store
+from autoprune.text.corpora import CORPORA, Corpus, corpus_summary, load_corpus
+from autoprune.text.wikipedia import strip_markup
 
 
 def test_a_text_file_keeps_every_character(tmp_path: Path) -> None:

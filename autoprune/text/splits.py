@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoprune.calibration.corpora import JOINT, Corpus
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
-from autoprune.evaluation.hygiene import overlap, words
+from autoprune.text.corpora import JOINT, Corpus
+from autoprune.text.hygiene import overlap, words
 
 NAMES = ("calibration", "selection", "sealed")
 SHARES = (0.4, 0.3, 0.3)
@@ -66,7 +66,7 @@ def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) 
     of the corpus. Independent documents are cut into passages, which are checked for text that a
     model has seen one by one. The parts of an ordered corpus are three stretches of its text. The
     windows of a part are spread over all of its documents, and over all places in them; see
-    :mod:`autoprune.calibration.spread`.
+    :mod:`autoprune.text.spread`.
 
     Documents of the selection part with more than 1 % of their 13-grams in the sealed part are
     dropped, and those of the calibration part with as much in either of the others (13-grams as

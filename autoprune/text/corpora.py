@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autoprune.calibration.corpus import JOINT, Corpus
-from autoprune.calibration.generated import GENERATED, Author, generated_corpus, is_generated
-from autoprune.calibration.hub import TEXTS
-from autoprune.calibration.rows import BUILDERS, FORM, HUB, HubRows, file_texts, split_column
-from autoprune.calibration.store import Store
-from autoprune.calibration.wikipedia import sample_articles, sample_file
 from autoprune.digest import digest_file
 from autoprune.errors import UsageError
 from autoprune.registry import Registry
+from autoprune.store import Store
+from autoprune.text.corpus import JOINT, Corpus
+from autoprune.text.generated import GENERATED, Author, generated_corpus, is_generated
+from autoprune.text.hub import TEXTS
+from autoprune.text.rows import BUILDERS, FORM, HUB, HubRows, file_texts, split_column
+from autoprune.text.wikipedia import sample_articles, sample_file
 
 __all__ = ["CORPORA", "JOINT", "Author", "Corpus", "corpus_summary", "load_corpus"]
 

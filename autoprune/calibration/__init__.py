@@ -1,1 +1,0 @@
-"""Calibration: text, splits, token windows, input statistics, and the store that keeps them."""
