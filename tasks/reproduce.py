@@ -1,16 +1,13 @@
 """Makes a candidate again from its MLflow run alone: the same masks, bit by bit, or an error."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.errors import AutopruneError, UnknownNameError
 from autoprune.recipe import Recipe
 from tasks.mirror import tracker_of
 from tasks.policies import step
 from tasks.state import State
-
-SCHEMA_VERSION = 1
 
 
 class MasksDiffer(AutopruneError):
@@ -80,6 +77,7 @@ def reproduce(
     from tasks.measure import pruned
     from tasks.prune import save_bench
     from tasks.search_bench import CALIBRATION, SearchBench
+    from tasks.track.sheets import read_sheet
     from tasks.workbench import opened
 
     state = State.open(Path(root))
@@ -115,36 +113,6 @@ def reproduce(
         "mask_digest": sheet["mask_digest"],
         "out": out,
     }
-
-
-def read_sheet(tracker: Any, mlflow_run: str) -> dict[str, Any]:
-    """What a candidate's run records to make it again.
-
-    Raises:
-        UsageError: If there is no such run, or nothing was pruned in it.
-    """
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    from tasks.track.runs import SHEET_FILE
-
-    try:
-        place = download_artifacts(
-            run_id=mlflow_run, artifact_path=SHEET_FILE, tracking_uri=tracker.tracking_uri
-        )
-        sheet: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
-    except (MlflowException, OSError, ValueError) as error:
-        raise UsageError(
-            f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
-            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a "
-            "candidate that was measured"
-        ) from error
-    if sheet.get("schema_version") != SCHEMA_VERSION:
-        raise UsageError(
-            f"{SHEET_FILE} of {mlflow_run} has format {sheet.get('schema_version')!r}, this "
-            f"program reads format {SCHEMA_VERSION}; use the version that wrote it"
-        )
-    return sheet
 
 
 def _require(found: str, wanted: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""MLflow as a mirror of a search: the only module of ours that imports it.
+"""MLflow as a mirror of a search: one store, and the runs in it.
 
 Only the client with explicit run ids is used: MLflow's active run lives in one thread, and a task
 may run in another. Everything here may be repeated: what is there already is left as it is, so an

@@ -1,0 +1,38 @@
+"""What a candidate's MLflow run records to make the candidate again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from autoprune.errors import UsageError
+from tasks.track.runs import SHEET_FILE, Tracker
+
+SCHEMA_VERSION = 1
+
+
+def read_sheet(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
+    """What a candidate's run records to make it again.
+
+    Raises:
+        UsageError: If there is no such run, or nothing was pruned in it.
+    """
+    try:
+        place = download_artifacts(
+            run_id=mlflow_run, artifact_path=SHEET_FILE, tracking_uri=tracker.tracking_uri
+        )
+        sheet: dict[str, Any] = json.loads(Path(place).read_text(encoding="utf-8"))
+    except (MlflowException, OSError, ValueError) as error:
+        raise UsageError(
+            f"the MLflow run {mlflow_run!r} in {tracker.state.tracking_place} holds no "
+            f"{SHEET_FILE} ({' '.join(str(error).split())[:160]}); name the run of a "
+            "candidate that was measured"
+        ) from error
+    if sheet.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(
+            f"{SHEET_FILE} of {mlflow_run} has format {sheet.get('schema_version')!r}, this "
+            f"program reads format {SCHEMA_VERSION}; use the version that wrote it"
+        )
+    return sheet
