@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.api_server import (
+from flows.console import Screen, open_screen
+from flows.platform.api_server import (
     ApiServer,
     answers,
     log_tail,
@@ -18,7 +19,6 @@ from flows.api_server import (
     refuses,
     set_prefect_environment,
 )
-from flows.console import Screen, open_screen
 from tasks.state import State, folder_tag
 from tasks.switches import switched_on
 

@@ -185,10 +185,11 @@ def run(args: argparse.Namespace) -> int:
 def _of_record(args: argparse.Namespace) -> int:
     """Print the tables of a record."""
     from autoprune.errors import UsageError
-    from flows.cli_parser import build_parser
     from tasks.compare_record import tables_of_record
 
-    plain = build_parser().parse_args([NAME, "--from", args.from_record])
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    plain = parser.parse_args(["--from", args.from_record])
     allowed = ("from_record", "baseline", "output", "json", "quiet", "verbose", "run")
     given = [n for n, v in vars(args).items() if n not in allowed and v != getattr(plain, n, v)]
     if given:

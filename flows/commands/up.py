@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Bring everything up, say where it is, and stay until Ctrl-C."""
-    from flows.api_server import set_prefect_environment
+    from flows.platform.api_server import set_prefect_environment
     from flows.platform.launch import Platform
     from flows.platform.login import login_file
     from flows.platform.pools import chosen_pool

@@ -12,8 +12,8 @@ import psutil
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
-from flows.api_server import log_tail
 from flows.platform import orders, processes, services
+from flows.platform.api_server import log_tail
 from flows.platform.login import login_file, login_of, mlflow_login_of
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.processes import Register, Running

@@ -39,7 +39,7 @@ def servers_of(home: Path) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if "flows.api_process" in command and str(home) in (
+            if "flows.platform.api_process" in command and str(home) in (
                 (process / "environ").read_bytes().decode(errors="replace")
             ):
                 found.append(command)

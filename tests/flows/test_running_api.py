@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.api_server import running_api
+from flows.platform.api_server import running_api
 from tasks.state import State
 
 

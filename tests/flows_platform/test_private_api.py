@@ -13,7 +13,7 @@ import psutil
 import pytest
 from platform_live import MARKER, make_hostile
 
-from flows.api_server import ApiServer, private_api
+from flows.platform.api_server import ApiServer, private_api
 from flows.platform.login import basic, login_file, own_login
 from flows.platform.orders import client_of
 from flows.platform.pools import COMMAND, worker_path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.api_server import ApiServer
+from flows.platform.api_server import ApiServer
 from flows.platform.health import platform_findings
 from flows.platform.orders import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld

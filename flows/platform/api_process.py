@@ -1,7 +1,7 @@
 """The process that serves a private Prefect API, and ends when the command that made it is gone.
 
-Run as ``python -P -m flows.api_process PORT PARENT``. A ``kill -9`` of the command leaves no
-server behind.
+Run as ``python -P -m flows.platform.api_process PORT PARENT``. A ``kill -9`` of the command leaves
+no server behind.
 """
 
 import os

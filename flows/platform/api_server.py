@@ -96,7 +96,7 @@ class ApiServer:
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
             PREFECT_AUTH_VARIABLE: self.login,
         }
-        command = [sys.executable, "-P", "-m", "flows.api_process"]
+        command = [sys.executable, "-P", "-m", "flows.platform.api_process"]
         command += [str(self.port), str(os.getpid())]
         with self.log_file.open("ab") as stream:
             return subprocess.Popen(
