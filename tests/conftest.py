@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# Asserts of what tests share say as much as those of a test.
+pytest.register_assert_rewrite("tests.support")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

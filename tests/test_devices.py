@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from pruned import block_by_block
-from test_walking import prune
-from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -26,6 +23,8 @@ from autoprune.pruning import prune as prune_model
 from autoprune.repair import SOLVERS, LayerRepair, Repair
 from autoprune.repair.alps import Alps
 from autoprune.statistics.statistics import ALL, collect_statistics
+from tests.support.pruned import block_by_block, repaired_model
+from tests.support.tiny_models import random_windows, tiny_model
 
 SHAPE = (6, 8)
 REPAIRS = [name for name, _ in SOLVERS.items() if name not in ("walk", "ebft")]
@@ -151,7 +150,7 @@ def test_statistics_and_masks_of_a_gpu_are_those_of_the_cpu(family: str) -> None
 @needs_cuda
 @pytest.mark.parametrize("solver", [*REPAIRS, "walk:mrp", "ebft:epochs=1", "sparseswaps+mrp+ebft"])
 def test_every_repair_runs_on_a_gpu(solver: str) -> None:
-    weights, outcome = prune("llama", solver, random_windows(6, 24), device="cuda")
+    weights, outcome = repaired_model("llama", solver, random_windows(6, 24), device="cuda")
     for name, weight in weights.items():
         assert weight.is_cuda and bool(torch.isfinite(weight).all())
         assert not weight[~outcome.keep[name].cuda()].any(), name

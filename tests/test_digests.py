@@ -20,8 +20,6 @@ from typing import Any, get_args
 import pytest
 import torch
 import yaml
-from tiny_models import random_windows, tiny_model
-from tiny_subject import byte_tokenizer, tiny_subject
 from transformers import PreTrainedModel
 
 from autoprune.candidate import Candidate, Group
@@ -52,6 +50,8 @@ from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.stream import prune_stream
 from tasks.workbench import Workbench, opened
+from tests.support.tiny_models import random_windows, tiny_model
+from tests.support.tiny_subject import byte_tokenizer, tiny_subject
 
 KEPT = Path(__file__).with_name("digests.json")
 PROJECT = Path(__file__).parents[1]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 from transformers import AutoModelForCausalLM
 
 import autoprune
@@ -21,6 +20,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan
 from autoprune.pruning import prune as prune_in_place
+from tests.support.tiny_subject import tiny_subject
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "python.md").read_text(), re.S)

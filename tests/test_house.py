@@ -47,3 +47,11 @@ def test_no_machine_paths() -> None:
         if pattern.search(line)
     ]
     assert not found
+
+
+def test_tests_share_code_by_a_package_alone() -> None:
+    # Neither another test's module nor a folder put on the path: both hang on where pytest starts.
+    pattern = re.compile(r"^\s*(?:from|import) test_|^\s*sys\.path\.", re.MULTILINE)
+    texts = {path: path.read_text(encoding="utf-8") for path in SOURCES if "tests" in path.parts}
+    assert len(texts) > 50
+    assert [str(path) for path, text in texts.items() if pattern.search(text)] == []

@@ -4,12 +4,9 @@ from itertools import product
 
 import pytest
 import torch
-from pruned import OwnScore
-from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from whole_model import whole_model_inputs
 
 from autoprune.allocation import ModelContext
 from autoprune.candidate import Candidate
@@ -21,6 +18,9 @@ from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
 from autoprune.pruning.auto import choose_allocation
 from autoprune.recipe import Recipe
 from autoprune.statistics.statistics import collect_statistics
+from tests.support.pruned import OwnScore
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
+from tests.support.whole_model import whole_model_inputs
 
 
 def matrices_by_hand(model: PreTrainedModel) -> dict[str, Tensor]:

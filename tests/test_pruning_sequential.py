@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from pruned import block_by_block
-from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
-from torch import Tensor, nn
-from whole_model import whole_model_inputs
+from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
@@ -20,12 +17,9 @@ from autoprune.pruning.engine import new_weights, record_block
 from autoprune.pruning.masks import StatsOf, no_stats
 from autoprune.repair import Repair
 from autoprune.statistics.statistics import collect_statistics
-
-
-def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
-    """Inputs [n, i] of the layers, from plain forward passes of the whole model as it stands."""
-    found = whole_model_inputs(model, windows)
-    return {layer.name: found[layer.name].double() for layer in layers}
+from tests.support.pruned import block_by_block
+from tests.support.tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
+from tests.support.whole_model import inputs_of
 
 
 def prune_by_hand(

@@ -5,9 +5,6 @@ from typing import get_args
 
 import pytest
 import torch
-from pruned import block_by_block
-from test_walking import prune
-from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
@@ -23,6 +20,8 @@ from autoprune.pruning.plan import Precision, Scoring
 from autoprune.pruning.tuning import BlockGoals, _error, _Part, tune_block
 from autoprune.repair import BlockTuning, Repair
 from autoprune.statistics.statistics import collect_statistics
+from tests.support.pruned import block_by_block, repaired_model
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 
 
 def pruned_block(
@@ -209,9 +208,9 @@ def test_it_follows_another_repair_and_needs_no_statistics_alone() -> None:
     assert not alone.needs and after.needs == {"gram"}
     plan = PruningPlan.build(0.5, solver="mrp+ebft")
     assert "gram" not in plan.needs and not replace(plan, repair=alone).needs
-    repaired, _ = prune("llama", "walk:mrp", windows)
-    both, _ = prune("llama", "mrp+ebft:epochs=1,rate=0.0001", windows)
-    plain, _ = prune("llama", "none", windows)
+    repaired, _ = repaired_model("llama", "walk:mrp", windows)
+    both, _ = repaired_model("llama", "mrp+ebft:epochs=1,rate=0.0001", windows)
+    plain, _ = repaired_model("llama", "none", windows)
     first = next(iter(repaired))
     assert (both[first] - repaired[first]).norm() < 0.1 * (both[first] - plain[first]).norm()
 

@@ -4,37 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_pruning_sequential import inputs_of
-from tiny_models import FAMILIES, random_windows, tiny_model
-from torch import Tensor
 
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.structure import find_blocks, prunable_linears
-from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
+from autoprune.pruning import MetricScore, PruningPlan
 from autoprune.pruning import prune as prune_model
 from autoprune.repair import Repair
-from autoprune.statistics.statistics import collect_statistics
-
-
-def prune(
-    family: str, solver: str, windows: Tensor, device: str = "cpu"
-) -> tuple[dict[str, Tensor], PruneOutcome]:
-    """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
-    model = tiny_model(family).to(device)
-    layers = prunable_linears(model)
-    plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
-    dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
-    score = MetricScore(build_metric("wanda"))
-    outcome = prune_model(model, score, plan, windows=windows, statistics=dense)
-    return {layer.name: layer.read().clone() for layer in layers}, outcome
+from tests.support.pruned import repaired_model
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
+from tests.support.whole_model import inputs_of
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2", "opt-350m"])
 def test_a_walk_equals_whole_model_passes_between_blocks(family: str) -> None:
     windows = random_windows(6, 24)
-    found, outcome = prune(family, "walk:mrp", windows)
+    found, outcome = repaired_model(family, "walk:mrp", windows)
     model = tiny_model(family)
     layers = prunable_linears(model)
     solver = Repair.parse("mrp")
@@ -52,8 +38,8 @@ def test_a_walk_equals_whole_model_passes_between_blocks(family: str) -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_masks_are_those_of_the_dense_model_and_zeros_are_exact(family: str) -> None:
     windows = random_windows(4, 16)
-    bare, plain = prune(family, "none", windows)
-    walked, outcome = prune(family, "walk:sparsegpt", windows)
+    bare, plain = repaired_model(family, "none", windows)
+    walked, outcome = repaired_model(family, "walk:sparsegpt", windows)
     assert outcome.mask_digest == plain.mask_digest
     assert outcome.zeros == budget_zeros(0.55, sum(weight.numel() for weight in bare.values()))
     for name, weight in walked.items():
@@ -62,8 +48,8 @@ def test_masks_are_those_of_the_dense_model_and_zeros_are_exact(family: str) -> 
 
 def test_only_what_follows_the_first_block_differs_from_one_shot() -> None:
     windows = random_windows(6, 24)
-    shot, _ = prune("llama", "mrp", windows)
-    walked, _ = prune("llama", "walk:mrp", windows)
+    shot, _ = repaired_model("llama", "mrp", windows)
+    walked, _ = repaired_model("llama", "walk:mrp", windows)
     for layer in prunable_linears(tiny_model("llama")):
         same = torch.allclose(shot[layer.name], walked[layer.name], rtol=1e-3, atol=1e-5)
         assert same == (layer.block == 0), layer.name
@@ -71,8 +57,8 @@ def test_only_what_follows_the_first_block_differs_from_one_shot() -> None:
 
 def test_refined_masks_are_reported() -> None:
     windows = random_windows(6, 24)
-    _, plain = prune("llama", "none", windows)
-    weights, refined = prune("llama", "walk:sparseswaps+mrp", windows)
+    _, plain = repaired_model("llama", "none", windows)
+    weights, refined = repaired_model("llama", "walk:sparseswaps+mrp", windows)
     assert refined.mask_digest != plain.mask_digest
     assert refined.layer_sparsity == plain.layer_sparsity
     for name, weight in weights.items():

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from test_comparison_rows import BASE, body, cell, record
 
 from autoprune.comparison import picture
 from autoprune.comparison.result import gather
 from autoprune.report.canvas import new_canvas
+from tests.support.comparison_records import BASE, body, cell, record
 
 FAR = [value + 5.0 for value in BASE]
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_comparison_rows import BASE, PROTOCOL, body, cell, moved, record
 
 from autoprune.comparison.documents import details, markdown
 from autoprune.comparison.result import gather
 from autoprune.comparison.words import protocol_lines
 from autoprune.errors import UsageError
 from autoprune.evaluation.contrasts import holm
+from tests.support.comparison_records import BASE, PROTOCOL, body, cell, moved, record
 
 THREE = {"protocol": PROTOCOL | {"seeds": 3, "draw_digests": ["ab"] * 3}}
 # Symmetric, with a sample deviation of 0.894.

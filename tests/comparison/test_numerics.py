@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 from torch import Tensor
 
 import autoprune
@@ -19,6 +18,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights
 from autoprune.store import Store
+from tests.support.tiny_subject import tiny_subject
 
 # Mean loss after pruning half of the weights, by method, in float32 throughout. `random` is left
 # out: versions of torch draw otherwise.

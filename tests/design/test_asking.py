@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import Answer, completion, obedient, serving
 
 from autoprune.design import local
 from autoprune.design.chat import ChatRequest, Message, Reply
@@ -19,6 +18,7 @@ from autoprune.search.steps import Failed, outcome_from_json
 from flows import checks
 from tasks.design import Drafting, drafting, propose
 from tasks.state import State
+from tests.support.chat_server import Answer, completion, obedient, serving
 
 REQUEST = ChatRequest((Message("user", "hello"),), 20, 0.7, 5, grammar='root ::= "a"')
 

@@ -4,7 +4,6 @@ import json
 import random
 
 import pytest
-from test_parsing import damaged
 
 from autoprune.design.chat import Reply
 from autoprune.design.parsing import (
@@ -16,6 +15,7 @@ from autoprune.design.parsing import (
 )
 from autoprune.search.moves import recipe_key
 from sandbox.screen import MAX_DEPTH, screen
+from tests.support.damaged_answers import damaged
 
 RANGES = {"mrp": {"damp": (0.001, 0.1)}, "ebft": {"rate": (0.003, 0.03)}}
 SOLVERS = ("none", "mrp", "ebft", "sparsegpt:select=own+ebft:epochs=2", "walk:mrp")

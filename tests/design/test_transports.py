@@ -7,7 +7,6 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from chat_server import Answer, completion, obedient, serving
 
 from autoprune.design import transports
 from autoprune.design.canary import Canary, probe_server
@@ -15,6 +14,7 @@ from autoprune.design.chat import REFUSALS, ChatRequest, Message, Reply, Usage
 from autoprune.design.refusals import RefusedError
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import AutopruneError, PrerequisiteError
+from tests.support.chat_server import Answer, completion, obedient, serving
 
 KEY = "sk-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"metric": {"type": "string"}}}

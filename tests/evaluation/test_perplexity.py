@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from tiny_models import random_windows, tiny_model
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
@@ -12,6 +11,7 @@ from autoprune.evaluation.perplexity import evaluate_windows, perplexity_of
 from autoprune.memory import peak_rss_mb
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress
+from tests.support.tiny_models import random_windows, tiny_model
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "bloom", "mixtral"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 
 from autoprune.errors import UsageError
 from autoprune.models.structure import prunable_linears
@@ -15,6 +14,7 @@ from benchmarks import published
 from benchmarks.__main__ import CATALOGUE
 from benchmarks.known import Known
 from benchmarks.published import METHODS, TARGETS, Target, crops, prune, reproduce
+from tests.support.tiny_subject import tiny_subject
 
 
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])

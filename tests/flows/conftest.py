@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_subject import tiny_subject
 
 from tasks.state import State
 from tasks.track import Tracker
+from tests.support.tiny_subject import tiny_subject
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ from prefect.client.schemas.filters import (
     TaskRunFilterName,
 )
 from prefect.states import Cancelling
-from prefect_stack import prefect_stack, until
 
 from autoprune.search.search import Search
 from flows.params import SearchParams
@@ -30,6 +29,7 @@ from sandbox.ownership import LABEL_RUN
 from tasks.run_files import RunFiles
 from tasks.state import State
 from tasks.track import Tracker
+from tests.support.prefect_stack import prefect_stack, until
 
 # On a quiet machine it takes a tenth; a busy one shall not make the test fail.
 LOOSE_SECONDS = 30.0

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from small_comparison import SMALL
 
 from autoprune import numerics
 from autoprune.comparison.measuring import check_zeros
@@ -27,6 +26,7 @@ from flows.compare import compare
 from flows.compare_params import CompareParams
 from flows.params import checked
 from tasks.compare_bench import windows_digest
+from tests.support.small_comparison import SMALL
 
 
 def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_comparison
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -15,6 +14,7 @@ from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks.mirror import tracker_of
 from tasks.state import State
+from tests.support import small_comparison
 
 SMALL = small_comparison.SMALL | {"pattern": ["2:4"]}
 

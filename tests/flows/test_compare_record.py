@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from small_comparison import SMALL
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.perplexity import perplexity_of
@@ -15,6 +14,7 @@ from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks.compare_record import tables_of_record
+from tests.support.small_comparison import SMALL
 
 # One method that cannot be measured at 2:4, one whose strength is tuned.
 CHOICE: dict[str, Any] = {"methods": "wanda,ria,wanda+ramp", "pattern": ["2:4"], "tune": 2}

@@ -13,7 +13,6 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-import small_comparison
 from pydantic import BaseModel, model_serializer
 
 from autoprune.digest import digest_json
@@ -28,6 +27,7 @@ from flows.params import checked
 from flows.runners import Answers, Workers, workers
 from tasks import remote
 from tasks.state import State
+from tests.support import small_comparison
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"

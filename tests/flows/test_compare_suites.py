@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_comparison
 import torch
 
 from autoprune.checkpoint.compact import write_compact
@@ -20,6 +19,7 @@ from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks import compare_suites
+from tests.support import small_comparison
 
 SMALL = small_comparison.SMALL | {"seeds": 1}
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"

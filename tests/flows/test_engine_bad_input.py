@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_subject import byte_tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -25,6 +24,7 @@ from autoprune.models.loading import load_model
 from autoprune.repair import SOLVERS
 from autoprune.statistics.statistics import collect_statistics
 from flows.cli import main
+from tests.support.tiny_subject import byte_tokenizer
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_subject import broken_subject
 
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics import build_metric
@@ -17,6 +16,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from flows.cli import main
+from tests.support.tiny_subject import broken_subject
 
 SMALL = ["--samples", "4", "--seqlen", "48", "--json"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 import torch
-from tiny_subject import broken_subject, byte_tokenizer
 
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from flows.cli import main
+from tests.support.tiny_subject import broken_subject, byte_tokenizer
 
 Record = dict[str, Any]
 QUESTIONS = [

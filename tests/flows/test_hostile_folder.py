@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from started_command import record_by_prefect
 
 from autoprune.design.local import LocalServer
 from autoprune.errors import PrerequisiteError
 from benchmarks import measured
 from flows import commands
+from tests.support.started_command import record_by_prefect
 
 # Each writes a file when it is imported; the packages are ours, the files any program's.
 PACKAGES = ("autoprune", "sandbox", "tasks", "flows", "prefect", "mlflow", "multiprocessing")

@@ -4,7 +4,6 @@ import errno
 import json
 import socket
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -26,9 +25,7 @@ from tasks.addresses import is_of_this_machine
 from tasks.design import Drafting
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
-
-sys.path.append(str(Path(__file__).parents[1] / "design"))
-from chat_server import Answer, formula_for, length_of, obedient, serving
+from tests.support.chat_server import Answer, formula_for, length_of, obedient, serving
 
 
 @pytest.mark.parametrize(

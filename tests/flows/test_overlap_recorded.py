@@ -3,16 +3,14 @@
 import os
 import signal
 import sqlite3
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from started_command import NOISE, record_by_prefect, start
 
-sys.path.append(str(Path(__file__).parents[1] / "design"))
-from chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
+from tests.support.chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
+from tests.support.started_command import NOISE, record_by_prefect, start
 
 
 def answer(body: dict[str, Any]) -> Answer:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.masking.quotas import budget_zeros
@@ -22,6 +21,7 @@ from tasks.mirror import tracker_of
 from tasks.state import State
 from tasks.track import Tracker, register_checkpoint
 from tasks.track.registry import aliases_of, move_champion
+from tests.support.tiny_subject import tiny_subject
 
 NAME = "autoprune.tiny.s50"
 TARGET = 0.5

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import started_command
-from started_command import NOISE, record_by_prefect
 
 from tasks.state import model_slug
+from tests.support import started_command
+from tests.support.started_command import NOISE, record_by_prefect
 
 Command = Callable[..., "subprocess.Popen[str]"]
 

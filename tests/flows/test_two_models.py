@@ -1,6 +1,5 @@
 """A search whose endpoint has two models: both are asked, and every record says which one wrote."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,7 @@ import pytest
 
 from flows.cli import main
 from tasks.run_files import read_object
-
-sys.path.append(str(Path(__file__).parents[1] / "design"))
-from chat_server import Answer, completion, formula_for, length_of, obedient, serving
+from tests.support.chat_server import Answer, completion, formula_for, length_of, obedient, serving
 
 
 def answer(body: dict[str, Any]) -> Answer:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from platform_live import (
+
+from tests.support.platform_live import (
     AUTOPRUNE,
     MARKER,
     START_SECONDS,
@@ -18,7 +19,7 @@ from platform_live import (
     free_port,
     make_hostile,
 )
-from tiny_subject import tiny_subject
+from tests.support.tiny_subject import tiny_subject
 
 # What a user's shell may hold; see test_login.py.
 KEYS = {

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_live import Live
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+
+from tests.support.platform_live import Live
 
 WAIT_SECONDS = 240.0
 FIELDS = {
@@ -27,7 +28,7 @@ def test_a_search_is_started_from_the_form(live: Live, tiny_folder: Path) -> Non
     pytest.importorskip("selenium")
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
         pytest.skip("chromium and chromedriver are not installed")
-    from browser import browser
+    from tests.support.browser import browser
 
     with live.client() as client:
         manual = client.read_deployment_by_name("search/manual")

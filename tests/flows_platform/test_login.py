@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
-from platform_live import Live
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.platform.login import basic, login_file
 from flows.platform.pools import POOL
 from flows.platform.processes import register_of
+from tests.support.platform_live import Live
 
 NOBODY = 65534
 CREATE = {"name": "made-by-a-stranger"}

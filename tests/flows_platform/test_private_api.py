@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from platform_live import MARKER, make_hostile
 
 from flows.platform.api_server import ApiServer, private_api
 from flows.platform.login import basic, login_file, own_login
 from flows.platform.orders import client_of
 from flows.platform.pools import COMMAND, worker_path
 from tasks.state import State
+from tests.support.platform_live import MARKER, make_hostile
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
-from platform_live import AUTOPRUNE, MARKER, Live
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.workers.process import ProcessWorker
@@ -24,6 +23,7 @@ from flows.platform.pools import COMMAND, POOL, prepare_pool
 from flows.platform.processes import register_of
 from flows.platform.services import mlflow_answers, prefect_answers
 from tasks.state import State
+from tests.support.platform_live import AUTOPRUNE, MARKER, Live
 
 WAIT_SECONDS = 180.0
 

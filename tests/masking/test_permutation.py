@@ -4,11 +4,11 @@ from itertools import permutations
 
 import pytest
 import torch
-from tiny_models import random_windows, tiny_model
 
 from autoprune.errors import UsageError
 from autoprune.masking import NM, keep_nm, keep_nm_permuted
 from autoprune.metrics import build_metric
+from tests.support.tiny_models import random_windows, tiny_model
 
 
 def uneven(rows: int, width: int, seed: int) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from metric_layers import layer
 from torch import Tensor
 
 from autoprune.candidate import Candidate
@@ -24,6 +23,7 @@ from autoprune.metrics import (
 )
 from autoprune.metrics.language import parse
 from autoprune.registry import Registry
+from tests.support.metric_layers import layer
 
 NAMES = ("gblm", "magnitude", "pruner-zero", "random", "ria", "sparsegpt", "wanda")
 

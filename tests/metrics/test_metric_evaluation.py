@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from metric_layers import extreme_layers, layer
 from torch import Tensor
 
 from autoprune.errors import UsageError
@@ -17,6 +16,7 @@ from autoprune.metrics.language.nodes import Call, Number, Terminal
 from autoprune.metrics.language.printing import to_text
 from autoprune.metrics.language.vocabulary import FUNCTIONS, OPERATIONS, shape_of
 from sandbox.screen import screen
+from tests.support.metric_layers import extreme_layers, layer
 
 Straight = Callable[[Tensor, dict[str, Tensor]], Tensor]
 

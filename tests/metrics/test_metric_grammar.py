@@ -4,9 +4,9 @@ import random
 import re
 
 import pytest
-from gbnf_walker import Grammar
 
 from autoprune.metrics.language import BASIC_TERMINALS, FUNCTIONS, TERMINALS, gbnf, parse
+from tests.support.gbnf_walker import Grammar
 
 EVERYTHING = tuple(TERMINALS)
 

@@ -8,9 +8,9 @@ import ctypes
 import random
 
 import pytest
-from gbnf_walker import Grammar
 
 from autoprune.metrics.language import TERMINALS, gbnf
+from tests.support.gbnf_walker import Grammar
 
 xllamacpp = pytest.importorskip("xllamacpp")
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor, nn
 
 from autoprune.errors import AutopruneError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import find_blocks
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 
 
 def _outputs_of_whole_model(model: nn.Module, windows: Tensor) -> list[Tensor]:

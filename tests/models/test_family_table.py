@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from tiny_models import FAMILIES, tiny_model
-
 from autoprune.models.structure import prunable_linears
+from tests.support.tiny_models import FAMILIES, tiny_model
 
 MANUAL = Path(__file__).parents[2] / "docs" / "families.md"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import random_windows, tiny_model
 
 from autoprune.errors import AutopruneError
 from autoprune.metrics import build_metric
@@ -14,6 +13,7 @@ from autoprune.models.loading import load_model, load_tokenizer
 from autoprune.models.reference import resolve
 from autoprune.pruning import PruningPlan
 from autoprune.streaming import StreamJob, estimate
+from tests.support.tiny_models import random_windows, tiny_model
 
 ROOT = Path(__file__).parents[2]
 OWN = """

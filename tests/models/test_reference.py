@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tiny_models import tiny_model
 
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.models import reference
 from autoprune.models.loading import load_model
 from autoprune.models.reference import DEMO_MODEL, known_models, package_file, resolve
 from autoprune.models.saving import save_model
+from tests.support.tiny_models import tiny_model
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import FAMILIES, random_windows, tiny_model
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
@@ -17,6 +16,9 @@ from autoprune.models.reference import resolve
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import RECORD_FILE, count_zeros, save_model
 from autoprune.models.structure import prunable_linears
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
+
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -93,8 +95,7 @@ def test_weights_are_saved_narrower_and_stay_as_they_were_in_memory(
 _WRITE_WITH_LIMIT = """
 import resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from tiny_models import tiny_model
+from tests.support.tiny_models import tiny_model
 from autoprune.errors import AutopruneError
 from autoprune.models.saving import save_model
 model = tiny_model("llama")
@@ -109,9 +110,8 @@ except AutopruneError as error:
 
 def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)
-    tests = str(Path(__file__).parents[1])
-    command = [sys.executable, "-c", _WRITE_WITH_LIMIT, str(tmp_path), tests]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", _WRITE_WITH_LIMIT, str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert "refused: could not write" in done.stdout, done.stderr
     assert "free some space" in done.stdout
     assert list(tmp_path.iterdir()) == []

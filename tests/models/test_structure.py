@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tiny_models import EXPECTED, FAMILIES, FUSED_EXPERTS, tiny_model
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from autoprune.errors import AutopruneError
 from autoprune.models.structure import find_blocks, prunable_linears
+from tests.support.tiny_models import EXPECTED, FAMILIES, FUSED_EXPERTS, tiny_model
 
 
 @pytest.mark.parametrize("family", FAMILIES)

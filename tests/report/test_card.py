@@ -2,27 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autoprune.report.card import base_licence, model_card
 from autoprune.report.data import Entry, RunReport, Split
+from tests.support.checkpoint_record import RECORD
 
-RECORD: dict[str, Any] = {
-    "candidate": "C1",
-    "recipe": {
-        "metric": {"kind": "expression", "source": "abs(W) * x_norm", "params": {}},
-        "group": "row",
-        "allocation": "ramp",
-        "solver": "none",
-    },
-    "pattern": "unstructured",
-    "seed": 3,
-    "mask_digest": "a" * 64,
-    "model_digest": "b" * 64,
-    "checkpoint": {"zeros": 600, "prunable": 1000, "total": 1500, "sparsity": 0.6, "files": {}},
-}
 REPORT = RunReport(
     run_id="night",
     created="2026-11-25T02:00:00",

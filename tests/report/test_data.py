@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_run import make_report
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.report.data import Entry, Node, RunReport, read_report, write_report
+from tests.support.sample_run import make_report
 
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 

@@ -1,11 +1,9 @@
 """A finished search becomes a report without losing an entry, a node or an answer."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_html import assert_inert, packed
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.transports import ScriptedDesigner
@@ -16,9 +14,8 @@ from autoprune.report.html import render
 from autoprune.report.plots import names
 from autoprune.report.words import summary, trust
 from autoprune.search import Budget, Search, designs
-
-sys.path.append(str(Path(__file__).parents[1] / "search"))
-from synthetic import Synthetic, drive, make_spec, write_answer
+from tests.support.html_page import assert_inert, packed
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.0, ())
 

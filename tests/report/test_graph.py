@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from sample_run import make_report
-
 from autoprune.report.data import Edge, Node, RunReport
 from autoprune.report.graph_layout import MAX_FOCUS, focus_nodes, lay_out
 from autoprune.report.graph_svg import drawings
+from tests.support.sample_run import make_report
 
 
 def test_every_node_has_a_cell_of_its_own_and_edges_read_forward() -> None:

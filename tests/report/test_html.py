@@ -1,21 +1,18 @@
 """One file, no request, no foreign script, small, and true to the data."""
 
-import base64
-import json
 import re
 import shutil
 import subprocess
-import zlib
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import make_report
 
 from autoprune.report.data import RunReport
 from autoprune.report.html import render, write_html
+from tests.support.html_page import Page, assert_inert, packed
+from tests.support.sample_run import make_report
 
 PAYLOADS = [
     "<script>document.title='pwned'</script>",
@@ -31,42 +28,6 @@ PAYLOADS = [
     "`${document.title='pwned'}`",
 ]
 KEPT = {"kind", "verdict", "schema_version", "id", "entry", "source_id", "parents"}
-TAGS = {
-    "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div",
-    "p", "h1", "h2", "h3", "span", "b", "small", "code", "pre", "time", "dl", "dt", "dd", "table",
-    "caption", "thead", "tbody", "tr", "th", "td", "label", "input", "button", "figure", "details",
-    "figcaption", "summary", "blockquote", "wbr", "script", "svg", "g", "path", "rect", "circle",
-    "text",
-    "defs", "use", "clippath", "math", "mrow", "mi", "mn", "mo", "msup", "msub", "msubsup", "mfrac",
-    "msqrt", "mover", "mtext", "mspace",
-}  # fmt: skip
-
-
-class Page(HTMLParser):
-    """Everything in a page that could act: tags, attributes, scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.words: list[str] = []
-        self._inside = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts[-1] += data
-        else:
-            self.words.append(data)
 
 
 def poisoned(report: RunReport) -> RunReport:
@@ -98,26 +59,6 @@ def poisoned(report: RunReport) -> RunReport:
         if place % 5 == 0:
             edge["kind"] = PAYLOADS[place % len(PAYLOADS)]
     return RunReport.from_json({**hostile, "edges": edges})
-
-
-def assert_inert(text: str) -> None:
-    page = Page(text)
-    assert {tag for tag, _ in page.tags} <= TAGS
-    assert len(page.scripts) == 2
-    for tag, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        assert not {"src", "srcdoc", "action", "formaction"} & set(attributes)
-        for name in ("href", "xlink:href"):
-            assert (attributes.get(name) or "#").startswith("#")
-    for css in re.findall(r"url\(([^)]*)\)", text):
-        assert css.startswith("#")
-    assert "@import" not in text
-
-
-def packed(text: str) -> list[dict[str, Any]]:
-    data = Page(text).scripts[0]
-    details: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(data)))
-    return details
 
 
 def test_a_metric_without_a_part_in_the_recipe_is_not_claimed() -> None:

@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_run import FORMULAS
 
 from autoprune.metrics.language.mutation import random_expression
 from autoprune.report.mathml import to_mathml
+from tests.support.sample_run import FORMULAS
 
 
 @pytest.mark.parametrize("formula", FORMULAS)

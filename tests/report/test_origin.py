@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_card import RECORD
 
 from autoprune.report.card import model_card
 from autoprune.report.data import Entry, RunReport, Split
@@ -13,6 +12,7 @@ from autoprune.report.origin import authorship, citations, given, given_parts
 from autoprune.report.sealed import SealedSet
 from autoprune.report.words import summary, trust
 from autoprune.search.spec import SearchSpec
+from tests.support.checkpoint_record import RECORD
 
 SPEC = SearchSpec(model="m", corpus="c", solvers=("none", "ebft", "sparsegpt:select=own+ebft"))
 

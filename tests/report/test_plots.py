@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sample_run import make_report
 
 from autoprune.errors import UnknownNameError
 from autoprune.report import plots
 from autoprune.report.canvas import CSS_VARIABLES, number, percent, plain
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.search_plots import pareto_front, spread
+from tests.support.sample_run import make_report
 
 NAMES = ["progress", "leaderboard", "layers", "pareto", "graph"]
 

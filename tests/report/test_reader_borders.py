@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
-from sample_run import make_report
 
 from autoprune.progress import Progress
 from autoprune.report.card import model_card
@@ -26,6 +25,7 @@ from tasks.publish import table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import run_markdown
 from tasks.track.runs import NOTE, _entry_tags
+from tests.support.sample_run import make_report
 
 HOSTILE = (
     "![](http://evil.example/a.png)<img src=//evil.example/b.png>[link=http://evil.example]"

@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attacks import attempts, attempts_text
-from attacks.call_numbers import NUMBERS
-from attacks.more_attacks import MORE
-from attacks.refusals import MISTAKES, UNCONTROLLED, control, expected
-from attacks.table import ATTACKS as FIRST
-from attacks.table import HONEST, Attack
 
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.probe_layers import SHAPES, probe_tensors
+from tests.support.attacks import attempts, attempts_text
+from tests.support.attacks.call_numbers import NUMBERS
+from tests.support.attacks.more_attacks import MORE
+from tests.support.attacks.refusals import MISTAKES, UNCONTROLLED, control, expected
+from tests.support.attacks.table import ATTACKS as FIRST
+from tests.support.attacks.table import HONEST, Attack
 
 ATTACKS = [*FIRST, *MORE]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 SECRET = "s3ntinel-" + hashlib.sha256(b"planted").hexdigest()[:20]
-UNCONFINED = Path(__file__).parent / "attacks" / "unconfined.py"
+UNCONFINED = Path(__file__).parents[1] / "support" / "attacks" / "unconfined.py"
 SOCKET = f"autoprune-attacks-{os.getpid()}"
 # Patient: a machine that is busy with other tests still has to finish the honest jobs.
 # The attempts of one container leave dozens of files open.

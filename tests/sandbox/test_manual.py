@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from attacks import attempts
-from attacks.more_attacks import MORE
-from attacks.table import ATTACKS as FIRST
-
 from sandbox.codes import MEANINGS
 from sandbox.limits import Limits
+from tests.support.attacks import attempts
+from tests.support.attacks.more_attacks import MORE
+from tests.support.attacks.table import ATTACKS as FIRST
 
 ATTACKS = [*FIRST, *MORE]
 MANUAL = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")

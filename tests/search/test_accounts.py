@@ -7,7 +7,6 @@ from statistics import fmean
 
 import pytest
 from pydantic import ValidationError
-from synthetic import make_spec
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import Reply, Usage
@@ -20,6 +19,7 @@ from autoprune.search.paired import paired_difference
 from autoprune.search.state import CORRELATION_WANTED, State
 from autoprune.search.steps import Measurement, Validation
 from autoprune.search.trials import Trials
+from tests.support.synthetic import make_spec
 
 
 def measurement(loss: float, seconds: float, windows: int = 6) -> Measurement:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.steps import Done, Failed, Measure, Outcome, Step
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 
 @dataclass

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import REPAIRS, Synthetic, drive, make_spec
 
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Step
+from tests.support.synthetic import REPAIRS, Synthetic, drive, make_spec
 
 
 def test_dense_and_controls_are_measured_again_before_anything_is_sealed(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """What a search will take is said before it starts, limit by limit."""
 
 import pytest
-from synthetic import make_spec
 
 from autoprune.search import Budget, DesignerSpec
 from autoprune.search.estimate import estimate
 from flows.foreseeing import foreseen
+from tests.support.synthetic import make_spec
 
 WINDOW = 0.7
 

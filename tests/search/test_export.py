@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.digest import digest_file
 from autoprune.errors import DamagedFileError, UsageError
@@ -15,6 +14,7 @@ from autoprune.search.export import export_log
 from flows.cli import main
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

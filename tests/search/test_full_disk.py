@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import make_spec
 
 from autoprune.errors import AutopruneError, DamagedFileError
 from autoprune.search import Search
 from autoprune.search.events import EventLog
+from tests.support.synthetic import make_spec
 
 
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:

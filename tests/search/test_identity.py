@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.errors import UsageError
 from autoprune.search import Search, identity
 from autoprune.search.archive import Entry
 from autoprune.search.steps import Measure
 from autoprune.search.trials import Trials
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 
 def test_other_settings_need_another_folder(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec, plan_without_entries, write_answer
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.transports import ScriptedDesigner
@@ -14,6 +13,7 @@ from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
 from autoprune.search.steps import Propose
+from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries, write_answer
 
 BOTH = DesignerSpec(kind="scripted", model="wise", also_models=("mute",))
 

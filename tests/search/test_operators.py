@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.allocation import build_allocator
 from autoprune.candidate import Candidate
@@ -29,6 +28,7 @@ from autoprune.search.planning import plan_generation, plan_operator
 from autoprune.search.randomness import stream
 from autoprune.search.spec import RecipeSpec
 from autoprune.search.tuning import MASKS, REPAIR, numbers, suggest, tunable_form
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 CHOICES = make_spec().choices
 

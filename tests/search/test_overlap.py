@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.design.chat import Reply
 from autoprune.errors import UsageError
@@ -24,6 +23,7 @@ from autoprune.search.steps import (
     outcome_to_json,
     together,
 )
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 SPEC = make_spec(budget=Budget(candidates=20))
 MEANWHILE = 3.0

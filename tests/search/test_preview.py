@@ -7,7 +7,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.allocation import build_allocator
 from autoprune.allocation.formula import DESCRIPTORS
@@ -19,6 +18,7 @@ from autoprune.search.events import EventLog
 from autoprune.search.search import LOG_FILE
 from autoprune.search.steps import Done, Measure, Propose
 from flows.cli import main
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 
 def test_preview_is_what_is_asked_next(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from collections import Counter
 
 import pytest
-from synthetic import make_spec, plan_without_entries
 
 from autoprune.candidate import Candidate
 from autoprune.design.bandit import Bandit, Limits
@@ -16,6 +15,7 @@ from autoprune.search.planning import plan_generation
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
 from autoprune.search.steps import Measurement
+from tests.support.synthetic import make_spec, plan_without_entries
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
 

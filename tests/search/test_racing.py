@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec, promotion, racing
 from autoprune.search.spec import RecipeSpec
 from autoprune.search.steps import Done, Measure, Measurement
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 
 def long_spec(**changes: object) -> SearchSpec:

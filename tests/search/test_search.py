@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec, write_answer
 
 from autoprune.design.chat import Reply, Usage
 from autoprune.design.transports import ScriptedDesigner
@@ -14,6 +13,7 @@ from autoprune.recipe import Recipe
 from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec, planning
 from autoprune.search.moves import mask_key, random_recipe
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 EVERYTHING = {
     "fitness": "both",

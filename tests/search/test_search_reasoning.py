@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec, write_answer
 
 from autoprune.design.chat import ChatRequest
 from autoprune.design.claims import prediction_of, verdict_of
@@ -13,6 +12,7 @@ from autoprune.report.gathering import with_search
 from autoprune.search import Budget, DesignerSpec, Search, planning
 from autoprune.search.leaderboard import prediction_text
 from autoprune.search.state import State
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 LESSON = "lesson: large inputs matter most"
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec, plan_without_entries
 
 from autoprune.design.claims import verdict_of
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import Budget, DesignerSpec, Search, planning, promotion, racing
 from autoprune.search.arms import DESIGN_OPERATORS
 from autoprune.search.spec import RecipeSpec
+from tests.support.synthetic import Synthetic, drive, make_spec, plan_without_entries
 
 
 @pytest.mark.parametrize("kind", ["scripted", "genetic"])

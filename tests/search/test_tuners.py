@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.design.parts import allocation_numbers
 from autoprune.recipe import Recipe
@@ -13,6 +12,7 @@ from autoprune.search import Budget, Search, planning
 from autoprune.search.moves import mask_key
 from autoprune.search.steps import Failed, Measurement
 from autoprune.search.strength import STEP, lowest_of_three
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 CHOICES = make_spec().choices
 BEST_DAMP, BEST_WIDTH = 0.03, 0.13

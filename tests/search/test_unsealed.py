@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Synthetic, drive, make_spec
 
 from autoprune.report.data import RunReport
 from autoprune.report.gathering import with_search
@@ -12,6 +11,7 @@ from autoprune.report.html import render
 from autoprune.report.words import summary, trust
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.steps import Done, Failed, Measurement, Outcome, Seal, Sealed, Step
+from tests.support.synthetic import Synthetic, drive, make_spec
 
 BARE = RunReport("r", "2026-04-12T22:10:04+00:00", "synthetic", "none", 0.6, 20.0, ())
 TIMEOUT = Failed("timeout", "no answer after 20 s")

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
 from torch import Tensor
-from whole_model import whole_model_inputs
 
 from autoprune.errors import AutopruneError, UnknownNameError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import ALL, BASIC, collect_statistics
+from tests.support.tiny_models import FAMILIES, FUSED_EXPERTS, random_windows, tiny_model
+from tests.support.whole_model import whole_model_inputs
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import random_windows, tiny_model
 
 from autoprune.digest import digest_file
 from autoprune.errors import DamagedFileError, UsageError
@@ -16,6 +15,7 @@ from autoprune.models.structure import prunable_linears
 from autoprune.statistics.layer_files import write_layer_files
 from autoprune.statistics.statistics import Statistics, collect_statistics, stored_statistics
 from autoprune.store import Store, Stored
+from tests.support.tiny_models import random_windows, tiny_model
 
 
 def test_made_once_and_read_back(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from pruned import block_by_block
-from tiny_models import random_windows, tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -16,6 +14,8 @@ from autoprune.statistics import accumulator, recorder
 from autoprune.statistics.accumulator import InputAccumulator
 from autoprune.statistics.recorder import kind_of
 from autoprune.statistics.statistics import ALL, Statistics, collect_statistics
+from tests.support.pruned import block_by_block
+from tests.support.tiny_models import random_windows, tiny_model
 
 FAMILIES = ["mixtral", "qwen3_moe"]
 IDLE = 3

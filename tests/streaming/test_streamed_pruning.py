@@ -9,8 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pruned import block_by_block
-from tiny_models import FAMILIES, random_windows, tiny_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -25,6 +23,8 @@ from autoprune.streaming import prune as prune_module
 from autoprune.streaming.job import OpenJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter
 from autoprune.streaming.skeleton import Skeleton
+from tests.support.pruned import block_by_block
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 
 BATCH_TOKENS = 48
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_subject import tiny_subject
 
 from autoprune.search.spec import SearchSpec
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
+from tests.support.tiny_subject import tiny_subject
 
 
 @pytest.fixture

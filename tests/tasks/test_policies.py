@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 
 from tasks.policies import LARGEST_VALUE, TaskBoundaryError, step
+from tests.support.tiny_subject import tiny_subject
 
 
 @step("echo")

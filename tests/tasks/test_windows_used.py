@@ -6,8 +6,6 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from tiny_subject import tiny_subject
-from tiny_texts import marked_document, word_tokenizer
 
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
@@ -22,6 +20,8 @@ from tasks.measure import prepare
 from tasks.search_bench import SEALED, SELECTION, SearchBench
 from tasks.state import State
 from tasks.workbench import opened
+from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_texts import marked_document, word_tokenizer
 
 
 def test_all_sealed_windows_there_are_and_a_note(bench: SearchBench) -> None:

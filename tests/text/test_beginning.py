@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
-from tiny_texts import BEGIN, marked_document, with_beginning, word_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
@@ -21,6 +19,8 @@ from autoprune.text.beginning import beginning_ids, beginning_rule, prompt_ids
 from autoprune.text.corpus import Corpus
 from autoprune.text.splits import NAMES, split
 from autoprune.text.windows import token_windows
+from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_texts import BEGIN, marked_document, with_beginning, word_tokenizer
 
 CORPUS = Corpus.of("marked", [marked_document(number, 400) for number in range(30)])
 

@@ -10,8 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_subject import byte_tokenizer
-from tiny_texts import with_beginning
 from transformers import PreTrainedTokenizerFast
 
 from autoprune.errors import UsageError
@@ -23,6 +21,8 @@ from autoprune.text.hub import TEXTS
 from autoprune.text.rows import HubRows
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
+from tests.support.tiny_subject import byte_tokenizer
+from tests.support.tiny_texts import with_beginning
 
 TALK = [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Ho!"}]
 TEMPLATE = "<s>{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
@@ -14,6 +13,7 @@ from autoprune.store import Store
 from autoprune.text.corpora import CORPORA, Author, Corpus, load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
+from tests.support.tiny_subject import tiny_subject
 
 REF = "self-generated:tokens=700,seed=3"
 

@@ -6,7 +6,6 @@ from statistics import fmean
 
 import pytest
 import torch
-from tiny_texts import DOCUMENTS, marked_document, marks, word_tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -14,6 +13,7 @@ from autoprune.text.corpus import Corpus
 from autoprune.text.splits import NAMES, Splits, split
 from autoprune.text.spread import spread_order
 from autoprune.text.windows import fewer_than_asked, token_windows
+from tests.support.tiny_texts import DOCUMENTS, marked_document, marks, word_tokenizer
 
 LENGTH = 300
 SEQLEN = 64

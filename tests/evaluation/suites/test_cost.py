@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from tiny_subject import tiny_subject
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.suites import build_suite
@@ -18,6 +17,7 @@ from autoprune.evaluation.suites.latency import time_once
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import prunable_linears
+from tests.support.tiny_subject import tiny_subject
 
 QUICK = CostSuite(batches=(1, 2), prompt=8, new=3, repeats=2)
 

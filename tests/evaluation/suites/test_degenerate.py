@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from bigram_subject import bigram_subject
-from tiny_subject import broken_subject, byte_tokenizer, tiny_subject
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suite
@@ -13,6 +11,8 @@ from autoprune.evaluation.suites.cleaning import Surroundings
 from autoprune.evaluation.suites.degenerate import DegenerateSuite, distinct_share
 from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
+from tests.support.bigram_subject import bigram_subject
+from tests.support.tiny_subject import broken_subject, byte_tokenizer, tiny_subject
 
 TEXT = "\n\n".join(f"Paragraph {n} of a text with many words in it." for n in range(90))
 

@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from bigram_subject import bigram_subject
-from tiny_subject import broken_subject, tiny_subject
-from tiny_texts import with_beginning
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -21,6 +18,9 @@ from autoprune.models.loading import LoadedModel
 from autoprune.text.corpus import Corpus
 from autoprune.text.seen_text import SeenText
 from autoprune.text.splits import split
+from tests.support.bigram_subject import bigram_subject
+from tests.support.tiny_subject import broken_subject, tiny_subject
+from tests.support.tiny_texts import with_beginning
 
 FILLER = " ".join(f"word{letter}" for letter in "abcdefghijklmnopqrst" * 3)
 KNOWN, UNKNOWN = "red", "blue"

@@ -11,8 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_subject import broken_subject, tiny_subject
-from tiny_texts import with_beginning
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.grading.grader import Grade
@@ -20,6 +18,8 @@ from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.dated import DatedItem, first_day, last_day, load_dated_items
 from autoprune.evaluation.suites.live import LiveSuite
 from autoprune.evaluation.suites.rows import Row, RowContext
+from tests.support.tiny_subject import broken_subject, tiny_subject
+from tests.support.tiny_texts import with_beginning
 
 
 def write_items(path: Path, rows: list[dict[str, object]]) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_subject import broken_subject, tiny_subject
 
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites import build_suite
@@ -17,6 +16,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.models.saving import save_model
 from autoprune.text.hygiene import ContaminationError
 from autoprune.text.seen_text import SeenText
+from tests.support.tiny_subject import broken_subject, tiny_subject
 
 TEXT = "\n\n".join(f"Paragraph {i}: the quick brown fox jumps over {i} dogs." for i in range(40))
 

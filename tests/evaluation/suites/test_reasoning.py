@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from tiny_subject import broken_subject, tiny_subject
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.generation import greedy_replies
@@ -15,6 +14,7 @@ from autoprune.evaluation.suites.comparison import compare_rows
 from autoprune.evaluation.suites.generators import GENERATORS, draw_items
 from autoprune.evaluation.suites.reasoning import ReasoningSuite
 from autoprune.evaluation.suites.rows import Row
+from tests.support.tiny_subject import broken_subject, tiny_subject
 
 NAMES = [name for name, _ in GENERATORS.items()]
 

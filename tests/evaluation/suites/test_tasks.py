@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_subject import broken_subject, tiny_subject
-from tiny_texts import with_beginning
 
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.suites import build_suite
@@ -14,6 +12,8 @@ from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.task_names import GROUPS, STUDY, UNAVAILABLE
 from autoprune.evaluation.suites.task_rows import group_mean
 from autoprune.evaluation.suites.tasks import TasksSuite
+from tests.support.tiny_subject import broken_subject, tiny_subject
+from tests.support.tiny_texts import with_beginning
 
 QUESTIONS = [
     {"question": "The sky is", "choices": ["blue", "a tall cat"], "label": 0},

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from attacks.attempts import LIBC, SECRET_MARK, call, first, input_paths, read
+from tests.support.attacks.attempts import LIBC, SECRET_MARK, call, first, input_paths, read
 
 # Before the other attempts open anything; the listing's own descriptor is gone again.
 OPEN_AT_START = [

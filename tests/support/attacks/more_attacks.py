@@ -1,6 +1,6 @@
 """More candidates with a container of their own: records, signals, ends, results, sources."""
 
-from attacks.table import DENIED, Attack, does, returns
+from tests.support.attacks.table import DENIED, Attack, does, returns
 
 SIGNALS = [
     does("301_owner_of_what_is_printed", DENIED,

@@ -7,7 +7,7 @@ of all files are shipped into the container as one.
 import ctypes
 import os
 
-from attacks.attempts import call, outcome
+from tests.support.attacks.attempts import call, outcome
 
 BUFFER = ctypes.create_string_buffer(1 << 16)
 PATH_TEXT = ctypes.create_string_buffer(b"/")

@@ -12,7 +12,7 @@ import stat
 import sys
 from pathlib import Path
 
-from attacks.attempts import call, first
+from tests.support.attacks.attempts import call, first
 
 
 def a060_user_namespace():

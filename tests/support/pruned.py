@@ -7,10 +7,13 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.metrics import build_metric
 from autoprune.metrics.metric import Metric
-from autoprune.models.structure import PrunableLinear
+from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune
 from autoprune.recipe import Scoring
+from autoprune.statistics.statistics import collect_statistics
+from tests.support.tiny_models import tiny_model
 
 
 def block_by_block(
@@ -35,3 +38,16 @@ class OwnScore:
 
     def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
         return self.work(layer)
+
+
+def repaired_model(
+    family: str, solver: str, windows: Tensor, device: str = "cpu"
+) -> tuple[dict[str, Tensor], PruneOutcome]:
+    """Weights and outcome of a tiny model, 55 % by Wanda on a depth ramp."""
+    model = tiny_model(family).to(device)
+    layers = prunable_linears(model)
+    plan = PruningPlan.build(0.55, allocation="ramp", solver=solver)
+    dense = collect_statistics(model, windows, needs=frozenset({"x_norm"}) | plan.needs)
+    score = MetricScore(build_metric("wanda"))
+    outcome = prune(model, score, plan, windows=windows, statistics=dense)
+    return {layer.name: layer.read().clone() for layer in layers}, outcome

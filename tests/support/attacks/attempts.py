@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from attacks.call_numbers import NUMBERS
+from tests.support.attacks.call_numbers import NUMBERS
 
 SECRET_MARK = b"@SECRET_MARK@"
 LIBC = ctypes.CDLL(None, use_errno=True)

@@ -39,6 +39,12 @@ def whole_model_inputs(model: nn.Module, windows: Tensor) -> dict[str, Tensor]:
     return {name: torch.cat(parts) for name, parts in collected.items()}
 
 
+def inputs_of(model: nn.Module, layers: list[PrunableLinear], windows: Tensor) -> dict[str, Tensor]:
+    """Inputs [n, i] of the layers, from plain forward passes of the whole model as it stands."""
+    found = whole_model_inputs(model, windows)
+    return {layer.name: found[layer.name].double() for layer in layers}
+
+
 def _expert_input(
     module: nn.Module,
     linear: PrunableLinear,

@@ -11,7 +11,7 @@ import socket
 import sys
 from pathlib import Path
 
-from attacks.attempts import LIBC, call, first, read, write
+from tests.support.attacks.attempts import LIBC, call, first, read, write
 
 NEAR = ("1", str(os.getppid()))
 
