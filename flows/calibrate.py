@@ -26,7 +26,9 @@ def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  #
     needs = [*BASIC, "hessian_diag"] if params.curvature else BASIC
     with opened(bench):
         model = load_model(bench_id, params.model)
-        text = cut_windows(bench_id, CALIBRATION, params.corpus, params.samples, params.seqlen)
+        text = cut_windows(
+            bench_id, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
+        )
         found = collect_statistics(bench_id, CALIBRATION, needs)
     return {
         "model": params.model,

@@ -38,13 +38,15 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     """Compare pruning methods on one model and say which to take."""
     state = State.open()
     params = settled(params, params.model, params.corpus)
-    if params.output is not None:
-        check_output(params.output, params.model, overwrite=params.overwrite)
+    if params.out is not None:
+        check_output(params.out, params.model, overwrite=params.overwrite)
     request = check_comparison(
         params.method_texts(), params.statistics, *params.budgets(), params.baseline
     )
     number = split_number(params.text_split)
-    defaults = suite_defaults(params.model, params.corpus, params.windows, params.seqlen, number)
+    defaults = suite_defaults(
+        params.model, params.corpus, params.sealed_windows, params.seqlen, number
+    )
     bench_id = f"compare-{uuid.uuid4().hex[:12]}"
     bench = CompareBench(
         bench_id,
@@ -53,9 +55,9 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         params.seed,
         console.report,
         corpus=params.corpus,
-        samples=params.samples,
+        samples=params.calibration_windows,
         seqlen=params.seqlen,
-        counts={"selection": params.selection_windows, "sealed": params.windows},
+        counts={"selection": params.selection_windows, "sealed": params.sealed_windows},
         text_split=number,
         asked=f"comparison {params.folder_name()}",
         peers=params.peers(),
@@ -66,13 +68,13 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         record=Path(params.record).expanduser().absolute() if params.record else None,
     )
     bench.store = open_store(state, params.shared_store)
-    folder = Path(params.output or state.comparison / params.folder_name()).absolute()
+    folder = Path(params.out or state.comparison / params.folder_name()).absolute()
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
         protocol = prepare_comparison(
-            bench_id, params.model, request["methods"], request["targets"], params.draws()
+            bench_id, params.model, request["methods"], request["targets"], params.draw_count()
         )
-        run = Run(bench_id, request, params.draws(), params.trials())
+        run = Run(bench_id, request, params.draw_count(), params.trials())
         _warn(protocol)
         outline = {
             "model": params.model,

@@ -1,16 +1,21 @@
 """Parameters of the comparison flow."""
 
 import shlex
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from autoprune.digest import digest_json
-from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share
+from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, setting
 from flows.params.fields import (
+    TEXT,
     USUAL_WORKERS,
+    CalibrationWindows,
     Dtype,
+    ModelRef,
     RunnerAddress,
+    Seed,
+    Seqlen,
     SharedStore,
     TextSplit,
     Workers,
@@ -18,140 +23,174 @@ from flows.params.fields import (
 )
 from tasks.state import model_slug
 
-USUAL_SEEDS = 3
+USUAL_DRAWS = 3
 # Where the files go and who measures decide no figure.
-PLACES = ("output", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
+PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
 # Options that came later: a comparison without them keeps the name that it had before.
 LATER = ("baseline", "suite", "precision")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
 
+WHICH, HOW, SHOWN = "what is compared", "how it is measured", "what is shown"
+
+
 class CompareParams(Params):
     """Compare pruning methods on one model, fairly, and say which to take."""
 
-    model: str = Field(
-        default=DEMO_MODEL,
-        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+    RENAMED: ClassVar[dict[str, str]] = {
+        "samples": "calibration_windows",
+        "windows": "sealed_windows",
+        "seeds": "draws",
+        "solvers": "repairs",
+        "output": "out",
+    }
+
+    model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    methods: str | None = setting(
+        None,
+        "Methods with commas between, each METRIC+PART+..., for example "
+        "wanda,wanda+ramp,wanda+sdsa:strength=0.2+mrp,sparsegpt; left out: those of the preset",
+        group=WHICH,
+        metavar="LIST",
     )
-    methods: str | None = Field(
-        default=None,
-        description=(
-            "Methods with commas between, each METRIC+PART+..., for example "
-            "wanda,wanda+ramp,wanda+sdsa+mrp; empty: those of the preset"
-        ),
+    preset: Literal["quick", "paper", "full"] | None = setting(
+        None,
+        "Methods and budgets by name (default quick, where no methods are given), and about how "
+        "long 135 million parameters take on 2 cores; quick: 6 methods at 50 and 60 %, 1 draw, 10 "
+        "minutes; paper: 20 at 50, 60, 70 % and 2:4, 3 draws, strengths tuned, the published ones, "
+        "the best repairs and two controls, 6 hours; full: paper and 9 more, slow repairs among "
+        "them, 10 hours",
+        group=WHICH,
     )
-    preset: Literal["quick", "paper", "full"] | None = Field(
-        default=None,
-        description=(
-            "Methods and budgets by name, minutes (quick), hours (paper) or a night (full) for a "
-            "small model on 2 cores; empty, and no methods: quick"
-        ),
+    metrics: str | None = setting(
+        None,
+        "Metrics of a cross product, with commas between",
+        group=WHICH,
+        metavar="LIST",
     )
-    metrics: str | None = Field(
-        default=None,
-        description="Metrics of a cross product, with commas between",
+    allocations: str | None = setting(
+        None,
+        "Allocations of the cross product; left out: uniform",
+        group=WHICH,
+        metavar="LIST",
     )
-    allocations: str | None = Field(
-        default=None,
-        description="Allocations of the cross product; empty: uniform",
+    repairs: str | None = setting(
+        None,
+        "Repairs of the cross product; left out: the metric's own",
+        group=WHICH,
+        metavar="LIST",
     )
-    solvers: str | None = Field(
-        default=None,
-        description="Solvers of the cross product; empty: the metric's own",
+    sparsity: list[Share] | None = setting(
+        None,
+        "Unstructured budgets, shares of zeros, such as 0.5,0.6,0.7; left out: the preset's",
+        group=WHICH,
+        metavar="LIST",
     )
-    sparsity: list[Share] | None = Field(
-        default=None,
-        description="Unstructured budgets, shares of zeros, 0 to 1; empty: the preset's",
+    pattern: list[NofM] | None = setting(
+        None,
+        "N:M budgets, such as 2:4,4:8; left out: the preset's where no sparsity is given",
+        group=WHICH,
+        metavar="LIST",
     )
-    pattern: list[NofM] | None = Field(
-        default=None,
-        description="N:M budgets, such as 2:4; empty: the preset's where no sparsity is given",
-    )
-    seeds: int | None = Field(
-        default=None,
+    draws: int | None = setting(
+        None,
+        "Calibration draws; left out: the preset's, else 3",
+        group=HOW,
         ge=1,
         le=100,
-        description="Calibration draws; empty: the preset's, else 3",
     )
-    tune: int | None = Field(
-        default=None,
+    tune: int | None = setting(
+        None,
+        "Selection trials for every allocation whose strength is left open; left out: the "
+        "preset's, else 0",
+        group=HOW,
         ge=0,
         le=MOST_TRIALS,
-        description="Selection trials for every allocator's strength; empty: the preset's, else 0",
     )
-    statistics: Literal["dense", "sequential"] = Field(
-        default="dense",
-        description="What holds for methods that name neither dense nor sequential",
+    statistics: Literal["dense", "sequential"] = setting(
+        "dense",
+        "Of methods that name neither: dense, one pass shared by all, or sequential",
+        group=WHICH,
     )
-    baseline: list[str] | None = Field(
-        default=None,
-        description=(
-            "Methods, or dense, that changes are against, each with columns of its own; empty: "
-            "wanda where it is compared, else dense"
-        ),
+    baseline: list[str] | None = setting(
+        None,
+        "Methods, or dense, that changes are against, each with columns of its own; left out: "
+        "wanda where it is compared, else dense",
+        group=SHOWN,
+        metavar="METHOD",
+        repeat=True,
     )
-    suite: str | None = Field(
-        default=None,
-        description=(
-            "Suites that measure every pruned model too, with commas between, such as "
-            "lm,reasoning: lm is the distance to the dense model; empty: none"
-        ),
+    suite: str | None = setting(
+        None,
+        "Suites that measure every pruned model too, with commas between, as in `autoprune "
+        "evaluate`: lm is the distance to the dense model on the sealed windows; "
+        "tasks:names=arc_easy+boolq needs a hub; left out: none",
+        group=SHOWN,
+        metavar="NAME[,NAME]",
     )
-    precision: Literal["auto", "float32"] = Field(
-        default="auto",
-        description=(
-            "Products of block tuning (ebft): auto rounds them to bfloat16 where the processor is "
-            "fast with it; float32: the same figures on every processor"
-        ),
+    precision: Literal["auto", "float32"] = setting(
+        "auto",
+        "Products of block tuning (ebft): auto rounds them to bfloat16 where the processor is "
+        "fast with it; float32: the same figures on every processor",
+        group=HOW,
     )
-    corpus: str = Field(
-        default=DEMO_CORPUS,
-        description="Text, split into calibration, selection and sealed parts",
+    corpus: str = setting(
+        DEMO_CORPUS,
+        f"Text, split into calibration, selection and sealed parts: {TEXT}",
+        group=HOW,
+        metavar="REF",
     )
-    samples: int = Field(default=16, ge=1, description="Calibration windows of a draw")
-    seqlen: int = Field(default=512, ge=2, description="Tokens in a window")
-    selection_windows: int = Field(
-        default=8,
+    calibration_windows: CalibrationWindows = setting(
+        16, "Calibration windows of a draw", group=HOW
+    )
+    seqlen: Seqlen = setting(512, group=HOW)
+    selection_windows: int = setting(
+        8,
+        "Selection windows, which choose strengths and the recommendation",
+        group=HOW,
         ge=1,
-        description="Selection windows, which choose strengths and the recommendation",
     )
-    windows: int = Field(
-        default=100,
+    sealed_windows: int = setting(
+        100,
+        "Sealed windows, which the figures are measured on; all where the text has fewer",
+        group=HOW,
         ge=1,
-        description=(
-            "Sealed windows, which the figures are measured on; all where the text has fewer"
-        ),
     )
-    dtype: Dtype = "float32"
-    peer: str | None = Field(
-        default=None,
-        description=(
-            "Also run llm-compressor's Wanda and SparseGPT: the Python of its environment"
-        ),
+    dtype: Dtype = setting("float32", group=HOW)
+    peer: str | None = setting(
+        None,
+        "Also run llm-compressor's Wanda and SparseGPT: the Python of its environment",
+        group=WHICH,
+        metavar="PYTHON",
     )
-    output: str | None = Field(
-        default=None,
-        description="Folder for tables and picture; empty: one in the state folder",
+    out: str | None = setting(
+        None,
+        "Folder for tables, data and picture; left out: one in the state folder",
+        group=SHOWN,
+        metavar="DIR",
     )
-    overwrite: bool = Field(
-        default=False, description="Replace tables of another comparison that lie in that folder"
+    overwrite: bool = setting(
+        False,
+        "Replace tables of another comparison that lie in that folder; default: refuse",
+        group=SHOWN,
     )
-    record: str | None = Field(
-        default=None,
-        description=(
-            "Folder for the raw record: every cell with its loss per window, and the protocol; a "
-            "comparison goes on from the cells that lie there"
-        ),
+    record: str | None = setting(
+        None,
+        "Folder for the raw record: every cell with its loss per window, and the protocol, from "
+        "which --from makes every table again; a comparison goes on from the cells that lie there, "
+        "whatever machine measured them",
+        group=SHOWN,
+        metavar="DIR",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the calibration draws")
-    text_split: TextSplit = 0
-    runner: Literal["thread", "dask", "ray"] = Field(
-        default="thread",
-        description=(
-            "Where cells are measured; thread: in the run's own process, one after the other; "
-            "figures are the same"
-        ),
+    seed: Seed = setting(0)
+    text_split: TextSplit = setting(0, group=HOW)
+    runner: Literal["thread", "dask", "ray"] = setting(
+        "thread",
+        "Where cells are measured; thread: in the run's own process, one after the other, since "
+        "all prune the same weights; dask and ray: several processes, each with the model; figures "
+        "are the same",
+        group="machines",
     )
     workers: Workers = USUAL_WORKERS
     runner_address: RunnerAddress = None
@@ -161,7 +200,7 @@ class CompareParams(Params):
     def _check_together(self) -> "CompareParams":
         if self.methods is not None and self.preset is not None:
             raise ValueError("give methods or a preset, not both")
-        if (self.allocations or self.solvers) and not self.metrics:
+        if (self.allocations or self.repairs) and not self.metrics:
             raise ValueError("a cross product needs --metrics")
         require_used(self.runner, self.runner_address, self.workers)
         return self
@@ -174,7 +213,7 @@ class CompareParams(Params):
 
         texts = [] if self.methods is None else split_list(self.methods)
         if self.metrics:
-            parts = (self.metrics, self.allocations or "", self.solvers or "")
+            parts = (self.metrics, self.allocations or "", self.repairs or "")
             texts += crossed(*map(split_list, parts))
         if self.preset is not None or (self.methods is None and not self.metrics):
             texts = [*preset(self.preset or "quick").methods, *texts]
@@ -198,14 +237,14 @@ class CompareParams(Params):
 
         return {} if self.peer is None else {PEER: interpreter_of(self.peer)}
 
-    def draws(self) -> int:
+    def draw_count(self) -> int:
         """Calibration draws."""
         from autoprune.comparison.presets import preset
 
-        if self.seeds is not None:
-            return self.seeds
+        if self.draws is not None:
+            return self.draws
         own = self.methods is not None or self.metrics is not None
-        return preset(self.preset or "quick").seeds if self.preset or not own else USUAL_SEEDS
+        return preset(self.preset or "quick").seeds if self.preset or not own else USUAL_DRAWS
 
     def trials(self) -> int:
         """Selection trials per strength."""
@@ -236,9 +275,10 @@ class CompareParams(Params):
         return shlex.join(words)
 
     def settings(self) -> dict[str, Any]:
-        """What decides about figures, as plain JSON."""
+        """What decides about figures, as plain JSON, by the names that records have."""
         found = {name: value for name, value in self.to_json().items() if name not in PLACES}
         for name in LATER:
             if found[name] == type(self).model_fields[name].default:
                 del found[name]
-        return found
+        recorded = {name: earlier for earlier, name in self.RENAMED.items()}
+        return {recorded.get(name, name): value for name, value in found.items()}

@@ -2,10 +2,18 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
-from flows.params.fields import Dtype, TextSplit, split_number
+from flows.params import DEMO_CORPUS, DEMO_MODEL, Params, setting
+from flows.params.fields import (
+    TEXT,
+    Dtype,
+    ModelRef,
+    Seed,
+    Seqlen,
+    TextSplit,
+    split_number,
+)
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -22,91 +30,108 @@ OWN_SETTINGS = {
 SEALED_SUITES = {"lastword", "degenerate"}
 
 
+LM = "suite lm (--corpus, --text-split: lastword and degenerate too)"
+
+
 class EvaluateParams(Params):
     """Measure one model by one or more suites, alone or against another model."""
 
-    model: str = Field(
-        default=DEMO_MODEL,
-        description="Model: hub id, folder, .gguf file or package:module/file.gguf",
+    model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    suite: str = setting(
+        "lm",
+        "Suites (`autoprune ls suites`): lm, lastword, degenerate, tasks, reasoning, live, cost, "
+        "separated by commas; further settings as name:key=value",
+        metavar="NAME[,NAME]",
     )
-    suite: str = Field(
-        default="lm",
-        description=(
-            "Suites: lm, lastword, degenerate, tasks, reasoning, live, cost, separated by commas; "
-            "further settings as name:key=value"
-        ),
+    against: str | None = setting(
+        None,
+        "Compare, pair by pair, with this model or with the .json record of a run",
+        metavar="MODEL|FILE.json",
     )
-    against: str | None = Field(
-        default=None,
-        description="Compare, pair by pair, with this model or with the .json record of a run",
+    corpus: str = setting(
+        DEMO_CORPUS,
+        f"Texts, separated by commas: {TEXT}; wikitext2, c4-validation and ptb are for figures",
+        group=LM,
+        metavar="REF[,REF]",
     )
-    corpus: str = Field(
-        default=DEMO_CORPUS,
-        description=(
-            "lm, lastword, degenerate: texts, separated by commas: known names, "
-            "hf:ORG/NAME:SPLIT#COLUMN, or .txt, .jsonl, .parquet files"
-        ),
+    part: Literal["all", "calibration", "selection", "sealed"] = setting(
+        "all",
+        "The whole text, or one of its parts; looks at sealed text are counted",
+        group=LM,
     )
-    part: Literal["all", "calibration", "selection", "sealed"] = Field(
-        default="all",
-        description="lm: the whole text, or one of its parts; looks at sealed text are counted",
-    )
-    text_split: TextSplit = 0
-    windows: int = Field(
-        default=100,
+    text_split: TextSplit = setting(0, group=LM)
+    windows: int = setting(
+        100,
+        "Windows of that part, spread over each text, or from the start of one that papers report "
+        "on",
+        group=LM,
         ge=1,
-        description=(
-            "lm: windows, spread over each text, or from the start of one that papers report on"
-        ),
     )
-    seqlen: int = Field(default=512, ge=2, description="lm: tokens in a window")
-    tasks: str | None = Field(
-        default=None,
-        description="tasks: names of lm-eval, groups (seven-rte, seven-piqa) or files, by commas",
+    seqlen: Seqlen = setting(512, group=LM)
+    tasks: str | None = setting(
+        None,
+        "Names of lm-eval, groups (seven-rte, seven-piqa) or files, by commas",
+        group="suite tasks",
+        metavar="NAME[,NAME]",
     )
-    task_folder: str | None = Field(
-        default=None,
-        description="tasks: folder with task files of one's own",
+    task_folder: str | None = setting(
+        None,
+        "Folder with task files of one's own",
+        group="suite tasks",
+        metavar="DIR",
     )
-    shots: int | None = Field(
-        default=None,
+    shots: int | None = setting(
+        None,
+        "Examples in the prompt; left out: each task's own number",
+        group="suite tasks",
         ge=0,
-        description="tasks: examples in the prompt; empty: each task's own number",
     )
-    limit: int | None = Field(
-        default=None,
+    limit: int | None = setting(
+        None,
+        "Items of tasks and live (live: the newest); left out: all",
+        group="suite tasks",
         ge=1,
-        description="tasks, live: items (live: the newest); empty: all",
     )
-    generators: str | None = Field(
-        default=None,
-        description="reasoning: generators by commas; empty: all",
+    generators: str | None = setting(
+        None,
+        "Generators by commas; left out: all",
+        group="suite reasoning",
+        metavar="NAME[,NAME]",
     )
-    problems: int = Field(default=50, ge=1, description="reasoning: problems per generator")
-    live_file: str | None = Field(
-        default=None,
-        description="live: .jsonl or .parquet file of dated questions",
+    problems: int = setting(50, "Problems per generator", group="suite reasoning", ge=1)
+    live_file: str | None = setting(
+        None,
+        ".jsonl or .parquet file of dated questions",
+        group="suite live",
+        metavar="FILE",
     )
-    cutoff: str | None = Field(
-        default=None,
-        description="live: last day of the model's training data, such as 2024-03",
+    cutoff: str | None = setting(
+        None,
+        "Last day of the model's training data, such as 2024-03",
+        group="suite live",
+        metavar="DATE",
     )
-    batches: str = Field(
-        default="1,4,8",
+    batches: str = setting(
+        "1,4,8",
+        "Batch sizes to time, by commas",
+        group="suite cost",
+        metavar="N[,N]",
         pattern=r"^\s*\d+\s*(,\s*\d+\s*)*$",
-        description="cost: batch sizes to time, by commas",
     )
-    repeats: int = Field(default=5, ge=1, description="cost: timed runs per batch size")
-    overlap: Literal["drop", "refuse", "report"] = Field(
-        default="drop",
-        description="Test text that the model was calibrated on: left out, refused or reported",
+    repeats: int = setting(5, "Timed runs per batch size", group="suite cost", ge=1)
+    overlap: Literal["drop", "refuse", "report"] = setting(
+        "drop",
+        "Test text that the model was calibrated on: left out, refused or reported",
+        group="hygiene",
     )
-    references: str | None = Field(
-        default=None,
-        description="Further texts that the model has seen, by commas; checked like calibration",
+    references: str | None = setting(
+        None,
+        "Further texts that the model has seen, by commas; checked like calibration",
+        group="hygiene",
+        metavar="REF[,REF]",
     )
-    dtype: Dtype = "float32"
-    seed: int = Field(default=0, ge=0, description="Seed")
+    dtype: Dtype = setting("float32")
+    seed: Seed = setting(0)
 
     @model_validator(mode="after")
     def _check_together(self) -> "EvaluateParams":

@@ -18,7 +18,7 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``solvers``, ``suites``, ``corpora``, ``models``,
+        what: ``metrics``, ``allocators``, ``repairs``, ``suites``, ``corpora``, ``models``,
             ``candidates`` or ``sealed``.
         run: Search of the candidates; None: the latest.
     """
@@ -27,8 +27,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _metrics()
         case "allocators":
             return _allocators()
-        case "solvers":
-            return _solvers()
+        case "repairs":
+            return _repairs()
         case "suites":
             return _suites()
         case "corpora":
@@ -60,7 +60,7 @@ def _metrics() -> Listing:
     for item in found:
         what = [item["formula"] or "no formula", f"within {item['group']}", *_facts(item)]
         lines.append((str(item["name"]), "; ".join(map(str, what))))
-    return {"metrics": found}, f"{pairs(*lines)}\n\nnext  autoprune prune --metric NAME --model REF"
+    return {"metrics": found}, f"{pairs(*lines)}\n\nnext  autoprune prune MODEL --metric NAME"
 
 
 def _allocators() -> Listing:
@@ -77,14 +77,14 @@ def _allocators() -> Listing:
         "source": "ours",
         "tries": tries,
     }
-    follow = "autoprune prune --allocation NAME"
+    follow = "autoprune prune MODEL --allocation NAME"
     return _choices("allocators", ALLOCATORS.items(), follow, [auto])
 
 
-def _solvers() -> Listing:
+def _repairs() -> Listing:
     from autoprune.repair import SOLVERS
 
-    return _choices("solvers", SOLVERS.items(), "autoprune prune --solver NAME")
+    return _choices("repairs", SOLVERS.items(), "autoprune prune MODEL --repair NAME")
 
 
 def _facts(item: Mapping[str, Any]) -> list[str]:
@@ -127,7 +127,7 @@ def _corpora() -> Listing:
     lines = [(item["name"], item["summary"]) for item in found]
     lines.append((FORM, "any data set of the hub; a column of messages goes through the template"))
     lines.append(("FILE[#COLUMN]", "a .txt, .json, .jsonl or .parquet file of your own"))
-    return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune --corpus NAME --model REF"
+    return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune MODEL --corpus NAME"
 
 
 def _written(value: Any) -> str:
@@ -157,7 +157,7 @@ def _choices(
     lines = [
         (item["name"], "; ".join([item["summary"].rstrip("."), *_facts(item)])) for item in found
     ]
-    return {kind: found}, f"{pairs(*lines)}\n\nnext  {follow} --model REF"
+    return {kind: found}, f"{pairs(*lines)}\n\nnext  {follow}"
 
 
 def _plain(value: Any) -> Any:

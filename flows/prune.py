@@ -38,7 +38,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         params.share,
         params.pattern,
         params.allocation,
-        params.solver,
+        params.repair,
         params.statistics,
     )
     streams = params.stream or params.dry_run
@@ -61,7 +61,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         "group": request["group"],
         "pattern": params.pattern,
         "allocation": params.allocation,
-        "solver": params.solver,
+        "solver": params.repair,
         "seed": params.seed,
     }
     with opened(bench):
@@ -69,7 +69,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             model = open_source(bench_id, params.model, params.metric, params.statistics)
         else:
             model = load_model(bench_id, params.model)
-        cut = params.corpus, params.samples, params.seqlen
+        cut = params.corpus, params.calibration_windows, params.seqlen
         if request["grid"]:
             text = split_windows(bench_id, *cut, params.seed)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
@@ -85,13 +85,13 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "allocation": plan["allocation"],
             "group": request["group"],
             "pattern": params.pattern,
-            "solver": params.solver,
+            "solver": params.repair,
             "target": request["sparsity"],
             "corpus": text["corpus"],
             "corpus_digest": text["digest"],
             "overlap": text.get("overlap"),
             "notes": text["notes"],
-            "samples": params.samples,
+            "samples": params.calibration_windows,
             "seqlen": params.seqlen,
             "seed": params.seed,
             "dtype": memory,

@@ -81,7 +81,9 @@ def _one_model(
             cells = unavailable_cells(subjects, suites, error)
             console.screen().event(f"{model.ref} unavailable: {cells[0]['reason']}")
             return cells, {}
-        found = prepare_texts(bench_id, model.ref, wanted, params.samples, params.seqlen)
+        found = prepare_texts(
+            bench_id, model.ref, wanted, params.calibration_windows, params.seqlen
+        )
         for subject in subjects:
             title = f"{subject['scheme']} {subject['ratio']:g} {subject['policy']}"
             filled = fill_subject(bench_id, title, folder, subject, found, suites, params.seed)

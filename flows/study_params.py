@@ -1,11 +1,11 @@
 """Parameters of the study flow: the matrix of models, schemes, ratios, suites and policies."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
-from flows.params.fields import Dtype
+from flows.params.fields import CalibrationWindows, Dtype
 
 
 class StudyModel(Params):
@@ -20,6 +20,8 @@ class StudyModel(Params):
 
 class StudyParams(Params):
     """Measure every model, pruned in every way, by every suite."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"samples": "calibration_windows"}
 
     name: str = Field(
         default="study",
@@ -55,7 +57,7 @@ class StudyParams(Params):
         default=DEMO_CORPUS,
         description="Text of the policy 'generic'",
     )
-    samples: int = Field(default=16, ge=1, description="Calibration windows")
+    calibration_windows: CalibrationWindows = 16
     seqlen: int = Field(default=512, ge=2, description="Tokens in a calibration window")
     dtype: Dtype = "float32"
     seed: int = Field(default=0, ge=0, description="Seed")

@@ -29,7 +29,7 @@ CALIBRATION = "calibration"
 SELECTION = "selection"
 SEALED = "sealed"
 # Options of the command line that set the number of windows that a part must have.
-OPTIONS = {CALIBRATION: "--samples", SELECTION: "--windows"}
+OPTIONS = {CALIBRATION: "--calibration-windows", SELECTION: "--selection-windows"}
 
 
 @dataclass

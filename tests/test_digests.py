@@ -95,16 +95,17 @@ WRONG = (
     *("mrp+sparseswaps+ebft", "ebft:epochs=a+mrp", "mrp+walk", "ebft+mrp+ebft", "walk:none+none"),
 )
 COMMANDS = (
-    *("ls solvers", "ls metrics", "ls allocators", "ls nothing", "frobnicate", "--help"),
+    *("ls solvers", "ls repairs", "ls metrics", "ls allocators", "ls nothing"),
+    *("frobnicate", "--help"),
     *("prune --sparsity 0.5", "compare", "evaluate", "promote"),
-    "prune --model MODEL --corpus TEXT --sparsity 0.5 --solver mpr --out OUT",
+    "prune --model MODEL --corpus TEXT --sparsity 0.5 --repair mpr --out OUT",
     "prune --model MODEL --corpus TEXT --sparsity 2 --out OUT",
     "prune --model MODEL --corpus TEXT --sparsity 0.5 --group global --statistics sequential "
-    "--samples 4 --seqlen 32 --out OUT",
+    "--calibration-windows 4 --seqlen 32 --out OUT",
     "prune --model MODEL --corpus TEXT --sparsity 0.5 --group block --statistics true-sequential "
-    "--samples 4 --seqlen 32 --out OUT",
-    "prune --model MODEL --corpus TEXT --sparsity 0.5 --samples 4 --seqlen 32 --stream "
-    "--solver ebft --out OUT",
+    "--calibration-windows 4 --seqlen 32 --out OUT",
+    "prune --model MODEL --corpus TEXT --sparsity 0.5 --calibration-windows 4 --seqlen 32 "
+    "--stream --repair ebft --out OUT",
     "compare MODEL --methods wanda+mpr --sparsity 0.5 --corpus TEXT",
 )  # fmt: skip
 GROUPS = get_args(Group)

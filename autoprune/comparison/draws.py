@@ -31,7 +31,8 @@ def require_different(pool: int, count: int, seeds: int) -> None:
         raise UsageError(
             f"the calibration part of the text holds {pool} windows, just those of one draw, so "
             f"{seeds} draws would be the same windows and a deviation over them would say "
-            "nothing; give --seeds 1, lower --samples or --seqlen, or take a longer text"
+            "nothing; give --draws 1, lower --calibration-windows or --seqlen, or take a "
+            "longer text"
         )
 
 
@@ -45,7 +46,7 @@ def too_common(pool: int, count: int, seeds: int) -> str:
         return ""
     return (
         f"any two draws share {100 * share:.0f} % of their windows on average, so ± says too "
-        "little; lower --samples or --seqlen, or take a longer text"
+        "little; lower --calibration-windows or --seqlen, or take a longer text"
     )
 
 
@@ -65,7 +66,8 @@ def draw_windows(pool: Tensor, count: int, seed: int) -> Tensor:
     if len(pool) < count:
         raise UsageError(
             f"the calibration part of the text holds {len(pool)} windows of {pool.shape[1]} tokens "
-            f"and {count} are asked for; lower --samples or --seqlen, or take a longer text"
+            f"and {count} are asked for; lower --calibration-windows or --seqlen, or take a "
+            "longer text"
         )
     generator = torch.Generator().manual_seed(seed)
     return pool[torch.randperm(len(pool), generator=generator)[:count]].contiguous()

@@ -1,6 +1,5 @@
 """Settings of a search: the model, the data, the designer, the budget."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -9,7 +8,6 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    field_validator,
     model_validator,
 )
 
@@ -18,13 +16,14 @@ from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
 from autoprune.recipe import Recipe
+from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DesignerSpec(_Frozen):
+class DesignerSpec(_Frozen, DesignerSettings):
     """Who writes the candidates.
 
     ``auto`` takes an endpoint when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, the local
@@ -35,21 +34,16 @@ class DesignerSpec(_Frozen):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     kind: DesignerKind = "auto"
-    base_url: str | None = None
     model: str | None = None
     also_models: tuple[str, ...] = Field(
         default=(),
         description="further models of the same endpoint, chosen among by what they gain",
     )
-    temperature: float = Field(default=0.8, ge=0.0, le=2.0)
     max_tokens: int = Field(default=160, ge=16, le=8192)
     prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
     context: Literal["graph", "list"] = Field(
         default="graph",
         description="graph: the reasoning graph and all operators; list: past results only",
-    )
-    hints: bool = Field(
-        default=True, description="hand each question one of the ideas that people wrote down"
     )
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
@@ -70,41 +64,15 @@ class DesignerSpec(_Frozen):
             )
         return self
 
-    @field_validator("base_url")
-    @classmethod
-    def _keep_no_login(cls, value: str | None) -> str | None:
-        return value if value is None else require_no_login(value)
 
-
-def require_no_login(address: str) -> str:
-    """The address, which must hold no login: it is kept in records, forms and reports.
-
-    Raises:
-        ValueError: If a name or password stands before the host.
-    """
-    if re.match(r"(?:[^/?#]*:)?(?://)?[^/?#]*@", address):
-        raise ValueError(
-            "an address with a name or password would be kept in records; take them out and set "
-            "OPENAI_API_KEY instead"
-        )
-    return address
-
-
-class Budget(_Frozen):
+class Budget(_Frozen, BudgetSettings):
     """Where a search stops.
 
     Baselines are no candidates, but their seconds count. Loading, calibration and saving the winner
     are outside of it.
     """
 
-    candidates: int = Field(
-        default=24, ge=0, description="designed candidates, rejected ones included"
-    )
-    tokens: int | None = Field(
-        default=None, ge=1, description="designer tokens, prompt and completion"
-    )
     seconds: float | None = Field(default=None, gt=0, description="summed over recorded outcomes")
-    money: float | None = Field(default=None, gt=0, description="dollars of designer answers")
     price: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
         default=None, description="dollars per million tokens of questions and of answers"
     )
@@ -171,8 +139,11 @@ def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"text_split": value.get("seed", 0), **value}
 
 
-class SearchSpec(_Frozen):
-    """A whole search; the same object is the command's flags, the form and the record."""
+class SearchSpec(_Frozen, SearchSettings):
+    """A whole search as its record keeps it.
+
+    What options and form have under the same name is inherited; the rest is what they mean.
+    """
 
     schema_version: Literal[1] = 1
     model: str
@@ -183,15 +154,7 @@ class SearchSpec(_Frozen):
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
     designer: DesignerSpec = DesignerSpec()
     budget: Budget = Budget()
-    seed: int = Field(default=0, ge=0)
     text_split: int = Field(default=0, ge=0, description="number of the text's split")
-
-    calibration_windows: int = Field(default=16, ge=1)
-    seqlen: int = Field(default=512, ge=8, description="tokens in a window")
-    rung_windows: int = Field(default=4, ge=2, description="selection windows of the first rung")
-    selection_windows: int = Field(default=12, ge=2, description="windows that decide the ranking")
-    sealed_windows: int = Field(default=100, ge=1, description="windows read once, at the end")
-
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
         default=("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp"),
@@ -202,21 +165,12 @@ class SearchSpec(_Frozen):
         default="none",
         description="repair on the first rung, where the recipe's own is only promised",
     )
-    fitness: Literal["perplexity", "kl", "both"] = Field(
-        default="perplexity",
-        description="what ranks recipes: loss, distance to the dense model, or their sum, in nats",
-    )
-    also_sparsities: tuple[float, ...] = Field(
-        default=(), description="other shares of zeros at which the best have to hold too"
-    )
     calibration_draws: int = Field(
         default=1,
         ge=1,
         le=8,
         description="draws of calibration text that the winner is pruned with",
     )
-    language: Literal["expression", "python", "both"] = "expression"
-    slots: int = Field(default=4, ge=1, le=64, description="candidates of one generation")
     promote: float = Field(
         default=0.5, gt=0.0, le=1.0, description="share of a generation that may rise"
     )
@@ -244,12 +198,6 @@ class SearchSpec(_Frozen):
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"
     )
-
-    @model_validator(mode="after")
-    def _check_together(self) -> "SearchSpec":
-        if any(not 0.0 <= share < 1.0 for share in self.also_sparsities):
-            raise ValueError("also_sparsities are shares of zeros, 0 up to 1, not percentages")
-        return self
 
     @property
     def choices(self) -> Choices:

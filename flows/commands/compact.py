@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.cli_types import add_overwrite
+from flows.cli.types import add_overwrite
 from flows.output import emit, pairs
 
 NAME = "compact"
@@ -21,9 +21,13 @@ EXAMPLE = "autoprune compact pruned pruned-compact"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "source", metavar="MODEL", help="folder of a saved model, or of a compact one"
+        "places",
+        nargs="*",
+        metavar="MODEL OUT",
+        help="folder of a saved model, or of a compact one, and the folder to write",
     )
-    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument("--model", metavar="MODEL", help="the same as MODEL")
+    parser.add_argument("--out", metavar="OUT", help="the same as OUT")
     add_overwrite(parser, "a saved model that lies in OUT")
     parser.add_argument(
         "--encoding",
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from autoprune.errors import UsageError
     from autoprune.targets import check_folder
 
-    source, out = Path(args.source).expanduser(), Path(args.out).expanduser()
+    source, out = _places(args)
     _check_folder(source)
     check_folder(out, sources=[source], overwrite=args.overwrite)
     if not is_compact(source):
@@ -52,6 +56,19 @@ def run(args: argparse.Namespace) -> int:
         )
     emit(args, record, _text(record))
     return 0
+
+
+def _places(args: argparse.Namespace) -> tuple[Path, Path]:
+    """Model and target, each a word or an option."""
+    from autoprune.errors import UsageError
+
+    words = list(args.places)
+    found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
+    if words or None in found:
+        wrong = f"{words[0]!r} is one folder too many" if words else "a folder is missing"
+        raise UsageError(f"{wrong}; write `autoprune compact MODEL OUT`")
+    source, out = (Path(str(place)).expanduser() for place in found)
+    return source, out
 
 
 def _check_folder(source: Path) -> None:

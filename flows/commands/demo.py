@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.commands.search import add_data_arguments, add_designer_arguments, given, search_with
+from flows.commands.search import search_settings, search_with
 
 NAME = "demo"
 HELP = "run the whole job on a small real model"
@@ -21,7 +21,7 @@ DEFAULTS = {
     "run": "demo",
     "candidates": 12,
     "rung_windows": 2,
-    "windows": 6,
+    "selection_windows": 6,
     "sealed_windows": 8,
     "minutes": 6.0,
     "draws": 1,
@@ -30,12 +30,14 @@ DEFAULTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command: those of a search."""
-    add_data_arguments(parser)
-    add_designer_arguments(parser)
+    from flows.cli.options import add_options
+    from flows.params import SearchParams
+
+    add_options(parser, SearchParams, defaults=DEFAULTS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Search with the demo's settings."""
     from flows.params import SearchParams, checked
 
-    return search_with(args, checked(SearchParams, DEFAULTS | given(args)))
+    return search_with(args, checked(SearchParams, DEFAULTS | search_settings(args)))

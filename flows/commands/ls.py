@@ -5,8 +5,8 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list metrics, allocators, solvers, suites, corpora, models, candidates or sealed sets"
-WHAT = ("metrics", "allocators", "solvers", "suites", "corpora", "models", "candidates", "sealed")
+HELP = "list metrics, allocators, repairs, suites, corpora, models, candidates or sealed sets"
+WHAT = ("metrics", "allocators", "repairs", "suites", "corpora", "models", "candidates", "sealed")
 DESCRIPTION = (
     "List the names that other commands take. candidates: the leaderboard of a search; models: "
     "what opens without a download, and what the registry holds; sealed: sealed sets that were "
@@ -17,10 +17,16 @@ EXAMPLE = "autoprune ls metrics"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("what", choices=WHAT)
+    parser.add_argument("what", choices=WHAT, type=_current)
     parser.add_argument(
         "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
     )
+
+
+def _current(word: str) -> str:
+    if word == "solvers":
+        raise argparse.ArgumentTypeError("solvers is now repairs")
+    return word
 
 
 def run(args: argparse.Namespace) -> int:

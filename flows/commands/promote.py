@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from flows.cli_types import add_text_split, positive_number
 from flows.output import emit, tell
 
 NAME = "promote"
@@ -22,39 +21,12 @@ NOTHING_PASSED = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--name", help="registered model (default: the only one with a challenger)")
-    parser.add_argument("--version", help="challenger's version (default: alias 'challenger')")
-    parser.add_argument(
-        "--corpus",
-        metavar="REF",
-        default="wikipedia-sample",
-        help="a text (`autoprune ls corpora`), hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl, "
-        ".parquet file",
-    )
-    parser.add_argument(
-        "--part",
-        choices=("sealed", "selection", "whole"),
-        default="sealed",
-        help="part of the text (default sealed, which a search of this split does not choose by)",
-    )
-    parser.add_argument(
-        "--windows", type=positive_number, default=100, help="windows (default 100)"
-    )
+    from flows.cli.options import add_options
+    from flows.params import PromoteParams
+
+    add_options(parser, PromoteParams)
     # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
     parser.set_defaults(seed=None)
-    add_text_split(parser, "that of the search that made the challenger")
-    parser.add_argument(
-        "--seqlen", type=positive_number, default=512, help="tokens in a window (default 512)"
-    )
-    parser.add_argument(
-        "--accept-tie",
-        action="store_true",
-        help="promote also when the interval of the difference contains zero",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show the gate, write nothing")
-    parser.add_argument(
-        "--rollback", action="store_true", help="make the previous champion champion again"
-    )
     parser.add_argument(
         "--yes", action="store_true", help="do not ask on a terminal before the alias is moved"
     )
@@ -63,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
     from autoprune.errors import UsageError
+    from flows.cli.options import given
     from flows.engine import open_engine
     from flows.params import PromoteParams, checked
 
@@ -71,10 +44,8 @@ def run(args: argparse.Namespace) -> int:
             f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
             f"--text-split {args.seed} (default: that of the search that made the challenger)"
         )
-    names = PromoteParams.model_fields
-    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    params = checked(PromoteParams, given)
-    asks = not (args.yes or args.dry_run or args.json) and _at_terminal()
+    params = checked(PromoteParams, given(args, PromoteParams))
+    asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
     with open_engine(args) as engine:
         from flows.promote import promote
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
     more = ", ".join(record["beyond_a_search"])
-    prune = f"autoprune prune --model REF --metric {record['file']} --out pruned"
+    prune = f"autoprune prune MODEL --metric {record['file']} --out pruned"
     return [
         ("accepted", record["file"]),
         ("holds", HOLDS),

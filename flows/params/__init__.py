@@ -1,7 +1,8 @@
 """Parameters of the flows: the command line's options, the Prefect form and the record are one."""
 
-from flows.params.base import Params, checked, one_paragraph
-from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN, Share
+from autoprune.search_settings import Share
+from flows.params.base import Params, checked, one_paragraph, setting
+from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN
 from flows.params.prune import PruneParams
 from flows.params.search import SearchParams
 from flows.params.stages import CalibrateParams, NightlyParams, PromoteParams
@@ -19,4 +20,5 @@ __all__ = [
     "Share",
     "checked",
     "one_paragraph",
+    "setting",
 ]

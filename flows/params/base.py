@@ -1,31 +1,81 @@
 """What all parameter objects share: frozen, checked, in one order, and silent about logins."""
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autoprune.errors import UsageError
 
 LOGIN = r"(://|')[^/\s'\"]*@"
 
 
-def _in_order(schema: dict[str, Any]) -> None:
-    # The form sorts fields by name unless told.
-    for position, field in enumerate(schema.get("properties", {}).values()):
-        field.setdefault("position", position)
+def setting(
+    default: Any = None, description: str | None = None, *, group: str = "", **rules: Any
+) -> Any:
+    """A field that is an option of the command line too.
+
+    Args:
+        default: Its default.
+        description: For the form and ``--help``; None: that of the field's type.
+        group: Heading in ``--help``; empty: none.
+        rules: ``metavar``, ``repeat`` (a list whose option is given once for each item) and
+            ``positional`` (also without the option's name) are the option's; all others pydantic's.
+    """
+    own: dict[str, Any] = {
+        key: rules.pop(key) for key in ("metavar", "repeat", "positional") if key in rules
+    }
+    if group:
+        own["group"] = group
+    if description is not None:
+        rules["description"] = description
+    return Field(default=default, json_schema_extra=own or None, **rules)
+
+
+def _in_order(schema: dict[str, Any], kind: type["Params"]) -> None:
+    # The form sorts fields by name unless they have positions.
+    fields = schema.get("properties", {})
+    schema["properties"] = {name: fields[name] for name in kind.in_order() if name in fields}
+    for position, field in enumerate(schema["properties"].values()):
+        field["position"] = position
 
 
 class Params(BaseModel):
     """Base of all parameter objects: frozen, and unknown fields are refused.
 
-    In Prefect's form the fields stand in the order in which they are written.
+    In Prefect's form and in ``--help`` the fields stand in the order of :meth:`in_order`.
     """
 
     # Whoever shows what was refused leaves out logins; pydantic's own text would not.
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, json_schema_extra=_in_order
     )
+    # Earlier name to field. Recorded runs and schedules have them; the command line refuses them.
+    RENAMED: ClassVar[dict[str, str]] = {}
+    # Earlier option to option, where no field had the earlier name.
+    RENAMED_OPTIONS: ClassVar[dict[str, str]] = {}
+    # Fields that stand first; the others follow as they are written, inherited ones before own.
+    FIRST: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not cls.RENAMED.keys() & values.keys():
+            return values
+        found = dict(values)
+        for earlier, name in cls.RENAMED.items():
+            if earlier in found and name in found:
+                raise ValueError(
+                    f"{earlier} is now {name}, and both are given; leave out {earlier}"
+                )
+            if earlier in found:
+                found[name] = found.pop(earlier)
+        return found
+
+    @classmethod
+    def in_order(cls) -> list[str]:
+        """Names of the fields, in the order in which people see them."""
+        return list(dict.fromkeys((*cls.FIRST, *cls.model_fields)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""

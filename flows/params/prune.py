@@ -1,16 +1,17 @@
 """Parameters of the prune flow."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from flows.params.base import Params
+from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
+    TEXT,
+    CalibrationWindows,
     ModelRef,
     Pattern,
-    Samples,
     Seed,
     Seqlen,
     Sparsity,
@@ -21,67 +22,70 @@ from flows.params.fields import (
 class PruneParams(Params):
     """Prune one model once and save it."""
 
-    model: ModelRef = DEMO_MODEL
-    metric: str = Field(
-        default="wanda",
-        description="Metric: a built-in name, a path to FILE.py, or 'expr:' and a formula",
+    RENAMED: ClassVar[dict[str, str]] = {"samples": "calibration_windows", "solver": "repair"}
+
+    model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    metric: str = setting(
+        "wanda",
+        "Metric: a built-in name (`autoprune ls metrics`), a path to FILE.py, or 'expr:' and a "
+        "formula",
+        metavar="NAME|FILE.py|expr:...",
     )
-    allocation: str = Field(
-        default="uniform",
-        description=(
-            "How the budget is spread over the layers, with parameters as name:key=value; auto "
-            "measures several and takes the best"
-        ),
+    allocation: str = setting(
+        "uniform",
+        "Budget per layer (`autoprune ls allocators`), with parameters as name:key=value; auto "
+        "measures several on a selection part of the text and takes the best, auto:ramp+sdsa only "
+        "these; with a repair the best of them and uniform are repaired and measured again",
+        metavar="NAME",
     )
-    sparsity: Sparsity = None
-    pattern: Pattern = "unstructured"
-    group: Literal["auto", "row", "matrix", "block", "global"] = Field(
-        default="auto",
-        description="Weights that compete with each other; auto takes the metric's own",
+    sparsity: Sparsity = setting(metavar="S")
+    pattern: Pattern = setting("unstructured", metavar="N:M")
+    group: Literal["auto", "row", "matrix", "block", "global"] = setting(
+        "auto", "Weights that compete with each other; auto takes the metric's own"
     )
-    solver: str = Field(default="none", description="Repair of the weights that stay")
-    corpus: str = Field(
-        default=DEMO_CORPUS,
-        description=(
-            "Calibration text: a known name, hf:ORG/NAME:SPLIT#COLUMN, or a .txt, .jsonl or "
-            ".parquet file"
-        ),
+    repair: str = setting(
+        "none", "Repair of the weights that stay (`autoprune ls repairs`)", metavar="NAME"
     )
-    samples: Samples = 16
-    held_out: str | None = Field(
-        default=None,
-        description="Texts that figures will be measured on, by commas; never calibrated on",
+    corpus: str = setting(
+        DEMO_CORPUS,
+        f"Calibration text: {TEXT}, or self-generated (the model's own samples)",
+        metavar="REF",
     )
-    seqlen: Seqlen = 512
-    statistics: Literal["auto", "sequential", "true-sequential", "dense"] = Field(
-        default="auto",
-        description=(
-            "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
-            "true-sequential: and inside a block each step the steps before it, as in SparseGPT, "
-            "in two to three times the passes; "
-            "dense: one pass of the dense model, as in a search; auto: sequential where possible"
-        ),
+    calibration_windows: CalibrationWindows = setting(16)
+    held_out: str | None = setting(
+        None,
+        "Texts that figures will be measured on, with commas between: calibration text found there "
+        "is left out",
+        metavar="REF[,REF]",
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto",
-        description=(
-            "Type of the weights in memory and in the saved folder; auto computes in float32 and "
-            "saves in the checkpoint's type"
-        ),
+    seqlen: Seqlen = setting(512)
+    statistics: Literal["auto", "sequential", "true-sequential", "dense"] = setting(
+        "auto",
+        "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
+        "true-sequential: and inside a block each step (q, k, v; o; gate, up; down) the steps "
+        "before it, as in SparseGPT, in two to three times the passes; dense: one pass of the "
+        "dense model, as in a search; auto: sequential, dense for .py metrics and the group global",
     )
-    out: str | None = Field(
-        default=None, description="Folder for the pruned model; empty: nothing is saved"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "Type of the weights in memory and in the saved folder; auto computes in float32 and "
+        "saves in the checkpoint's type",
     )
-    overwrite: bool = Field(
-        default=False, description="Replace a saved model that lies in that folder, as a whole"
+    out: str | None = setting(
+        None, "Folder for the pruned model; left out: nothing is saved", metavar="DIR"
     )
-    seed: Seed = 0
-    stream: bool = Field(
-        default=False,
-        description="Prune from safetensors shards to new shards, one block in memory at a time",
+    overwrite: bool = setting(
+        False, "Replace a saved model that lies in that folder, as a whole; default: refuse"
     )
-    dry_run: bool = Field(
-        default=False, description="Only say what memory, disk and time a streamed run would take"
+    seed: Seed = setting(0)
+    stream: bool = setting(
+        False,
+        "Prune from safetensors shards to new shards, one block in memory at a time; same masks as "
+        "with sequential statistics",
+    )
+    dry_run: bool = setting(
+        False,
+        "Prune nothing: say what memory, disk and time a streamed run would take, from one block",
     )
 
     @model_validator(mode="after")

@@ -1,24 +1,22 @@
 """Parameters of the search flow."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, model_validator
 
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.report.sealed import FRESH
-from flows.params.base import Params
+from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
+    TEXT,
     USUAL_WORKERS,
     ModelRef,
     Pattern,
     RunnerAddress,
-    Samples,
-    Seed,
-    Seqlen,
-    Share,
     SharedStore,
     Sparsity,
     TextSplit,
@@ -34,161 +32,140 @@ if TYPE_CHECKING:
 
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
-# Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
-NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
 
 
-class SearchParams(Params):
+class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     """Search for the best way to prune one model."""
 
-    model: ModelRef = DEMO_MODEL
-    corpus: str = Field(
-        default=DEMO_CORPUS, description="Text, split into calibration, selection and sealed parts"
+    RENAMED: ClassVar[dict[str, str]] = {
+        "samples": "calibration_windows",
+        "windows": "selection_windows",
+        "solver": "repairs",
+    }
+    RENAMED_OPTIONS: ClassVar[dict[str, str]] = {
+        "--also": "--also-sparsities",
+        "--no-register": "--no-register-winner",
+    }
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "model",
+        "corpus",
+        "sparsity",
+        "pattern",
+        "repairs",
+        "designer",
+        "base_url",
+        "designer_model",
+        "candidates",
+        "minutes",
     )
-    sparsity: Sparsity = None
-    pattern: Pattern = "unstructured"
-    designer: DesignerKind = Field(
-        default="auto",
-        description=(
-            "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
-            "set, else the local model; self: the target itself, served from its GGUF file; none: "
-            "no language model, the search's own moves only"
-        ),
+
+    model: ModelRef = setting(DEMO_MODEL, group="what", metavar="MODEL", positional=True)
+    corpus: str = setting(
+        DEMO_CORPUS,
+        f"Text, split into calibration, selection and sealed parts: {TEXT}",
+        group="what",
+        metavar="REF",
     )
-    base_url: str | None = Field(
-        default=None,
-        description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
-        json_schema_extra={"pattern": NO_LOGIN},
+    sparsity: Sparsity = setting(group="what", metavar="S")
+    pattern: Pattern = setting("unstructured", group="what", metavar="N:M")
+    repairs: str = setting(
+        "auto",
+        "Repair of the weights that stay, or several with commas between, to choose from, such as "
+        "none,mrp,ebft:epochs=2; auto: the usual ones (`autoprune ls repairs`)",
+        group="what",
+        metavar="LIST",
     )
-    designer_model: str | None = Field(
-        default=None,
-        description=(
-            "Model name at the endpoint, or several with commas between, chosen among by what they "
-            "gain; of the designer local, a .gguf file"
-        ),
+    draws: int = setting(
+        3, "Draws of calibration text that the winner is pruned with", group="what", ge=1, le=8
     )
-    temperature: float = Field(default=0.8, ge=0.0, le=2.0, description="Sampling temperature")
-    answer_tokens: int | None = Field(
-        default=None,
+    text_split: TextSplit = setting(0, group="what")
+    run: str | None = setting(
+        None,
+        "Name of the run; left out: made from the settings, so the same go on",
+        group="what",
+        metavar="NAME",
+    )
+    register_winner: bool = setting(
+        True, "Log the winner's checkpoint to MLflow and register it", group="what"
+    )
+    designer: DesignerKind = setting(
+        "auto",
+        "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
+        "set, else the local model; self: the target itself, served from its GGUF file; none: "
+        "no language model, the search's own moves only",
+        group="designer",
+    )
+    designer_model: str | None = setting(
+        None,
+        "Model name at the endpoint, or several with commas between, chosen among by what they "
+        "gain; of the designer local, a .gguf file",
+        group="designer",
+        metavar="NAME",
+    )
+    answer_tokens: int | None = setting(
+        None,
+        "Limit of one answer, thoughts included; default 160, for code 800; a model that thinks "
+        "needs some thousands",
+        group="designer",
         ge=16,
         le=8192,
-        description=(
-            "Limit of one answer, thoughts included; empty: 160, for code 800; a model that thinks "
-            "needs some thousands"
-        ),
     )
-    prompt_tokens: int | None = Field(
-        default=None,
+    prompt_tokens: int | None = setting(
+        None,
+        "Budget of one prompt in tokens; default 640, for code 1600",
+        group="designer",
         ge=200,
         le=32768,
-        description="Budget of one prompt in tokens; empty: 640, for code 1600",
     )
-    hints: bool = Field(
-        default=True,
-        description="Hand each question one of twelve ideas that people wrote down",
+    prompts: str | None = setting(
+        None,
+        "Folder of prompt templates that replace ours of the same name",
+        group="designer",
+        metavar="DIR",
     )
-    language: Literal["expression", "python", "both"] = Field(
-        default="expression",
-        description="Candidates as formulas of the metric language, Python code, or both",
+    script: str | None = setting(
+        None,
+        "File of answers for the scripted designer, one JSON string a line",
+        group="designer",
+        metavar="FILE",
     )
-    candidates: int = Field(
-        default=24, ge=0, description="Designed candidates, rejected ones included"
+    sandbox: Literal["docker", "off"] = setting(
+        "docker",
+        "Where designed metrics run; off: formulas only, no Docker needed",
+        group="designer",
     )
-    minutes: float | None = Field(
-        default=None,
+    minutes: float | None = setting(
+        None,
+        "Time limit in minutes of designing and measuring, baselines and the end included; "
+        "loading, calibration and saving come on top",
+        group="budget",
         gt=0,
-        description=(
-            "Time limit in minutes of designing and measuring, baselines and the end included; "
-            "loading, calibration and saving come on top"
-        ),
     )
-    tokens: int | None = Field(default=None, ge=1, description="Limit of designer tokens")
-    money: float | None = Field(
-        default=None, gt=0, description="Limit in dollars of designer answers; needs a price"
-    )
-    price: str | None = Field(
-        default=None,
+    price: str | None = setting(
+        None,
+        "Dollars per million tokens of questions and of answers, such as 0.15,0.6; on the command "
+        "line, with a limit in money, the default is what AUTOPRUNE_PRICE_PROMPT and "
+        "AUTOPRUNE_PRICE_ANSWER say",
+        group="budget",
+        metavar="IN,OUT",
         pattern=r"^\d*\.?\d+,\d*\.?\d+$",
-        description="Dollars per million tokens of questions and of answers, such as 0.15,0.6",
     )
-    samples: Samples = 16
-    seqlen: Annotated[Seqlen, Field(ge=8)] = 512
-    rung_windows: int = Field(
-        default=4, ge=2, description="Selection windows of the first, cheap measurement"
-    )
-    windows: int = Field(default=12, ge=2, description="Selection windows that decide the ranking")
-    sealed_windows: int = Field(
-        default=100,
-        ge=1,
-        description="Sealed windows, read once at the end; all there are where the text has fewer",
-    )
-    slots: int = Field(default=4, ge=1, le=64, description="Candidates per generation")
-    solver: str = Field(
-        default="auto",
-        description=(
-            "Repair of the weights that stay; several, with commas between: those to choose from; "
-            "auto: the usual ones to choose from"
-        ),
-    )
-    fitness: Literal["perplexity", "kl", "both"] = Field(
-        default="perplexity",
-        description="What ranks recipes: loss, distance to the dense model, or both",
-    )
-    also_sparsities: tuple[Share, ...] = Field(
-        default=(),
-        description="Other shares of zeros, 0 to 1, at which the best have to hold too",
-    )
-    draws: int = Field(
-        default=3,
-        ge=1,
-        le=8,
-        description="Draws of calibration text that the winner is pruned with",
-    )
-    prompts: str | None = Field(
-        default=None, description="Folder of prompt templates that replace ours of the same name"
-    )
-    sandbox: Literal["docker", "off"] = Field(
-        default="docker",
-        description="Where designed metrics run; off: formulas only, no Docker needed",
-    )
-    script: str | None = Field(
-        default=None,
-        description="File of answers for the scripted designer, one JSON string a line",
-    )
-    register_winner: bool = Field(
-        default=True, description="Log the winner's checkpoint to MLflow and register it"
-    )
-    run: str | None = Field(
-        default=None,
-        description="Name of the run; empty: made from the settings, so the same go on",
-    )
-    seed: Seed = 0
-    text_split: TextSplit = 0
-    runner: Literal["thread", "dask", "ray"] = Field(
-        default="thread",
-        description=(
-            "Where candidates are measured; thread: in the run's own process; the outcome is the "
-            "same"
-        ),
+    runner: Literal["thread", "dask", "ray"] = setting(
+        "thread",
+        "Where candidates are measured; thread: in the run's own process; the outcome is the same",
+        group="machines",
     )
     workers: Workers = USUAL_WORKERS
     runner_address: RunnerAddress = None
     shared_store: SharedStore = None
 
-    @field_validator("base_url")
-    @classmethod
-    def _keep_no_login(cls, value: str | None) -> str | None:
-        from autoprune.search.spec import require_no_login
-
-        return value if value is None else require_no_login(value)
-
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":
-        if self.rung_windows > self.windows:
-            raise ValueError("rung_windows must not be above windows")
-        if not self.solver.strip(" ,"):
+        if self.rung_windows > self.selection_windows:
+            raise ValueError("rung_windows must not be above selection_windows")
+        if not self.repairs.strip(" ,"):
             raise ValueError(
-                f"solver {self.solver!r} names no repair; write auto, or names such as none,mrp"
+                f"repairs {self.repairs!r} names no repair; write auto, or names such as none,mrp"
             )
         if (self.designer == "scripted") != (self.script is not None):
             raise ValueError("the designer scripted needs a script, and no other takes one")
@@ -260,19 +237,17 @@ class SearchParams(Params):
         models = self._models
         designer = DesignerSpec(
             kind=self.designer,
-            base_url=self.base_url,
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
-            temperature=self.temperature,
-            hints=self.hints,
+            **self._of(DesignerSettings),
             **sizes,
         )
         seconds = None if self.minutes is None else 60.0 * self.minutes
-        repairs: dict[str, Any] = {}
-        if self.solver != "auto":
-            named = split_list(self.solver)
+        menu: dict[str, Any] = {}
+        if self.repairs != "auto":
+            named = split_list(self.repairs)
             unnamed = "none" if "none" in named else named[0]
-            repairs = {"solver": unnamed, "solvers": tuple(named)}
+            menu = {"solver": unnamed, "solvers": tuple(named)}
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,
@@ -280,26 +255,19 @@ class SearchParams(Params):
             pattern=self.pattern,
             designer=designer,
             budget=Budget(
-                candidates=self.candidates,
-                tokens=self.tokens,
                 seconds=seconds,
-                money=self.money,
                 price=None if self.price is None else _price(self.price),
+                **self._of(BudgetSettings),
             ),
-            seed=self.seed,
             text_split=split_number(self.text_split),
-            calibration_windows=self.samples,
-            seqlen=self.seqlen,
-            rung_windows=self.rung_windows,
-            selection_windows=self.windows,
-            sealed_windows=self.sealed_windows,
-            language=self.language,
-            slots=self.slots,
-            fitness=self.fitness,
-            also_sparsities=self.also_sparsities,
             calibration_draws=self.draws,
-            **repairs,
+            **menu,
+            **self._of(SearchSettings),
         )
+
+    def _of(self, kind: type[BaseModel]) -> dict[str, Any]:
+        """The values of the fields that came from ``kind``."""
+        return {name: getattr(self, name) for name in kind.model_fields}
 
     @property
     def prompt_folder(self) -> Path | None:

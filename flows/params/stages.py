@@ -1,18 +1,18 @@
 """Parameters of the flows around a search: calibrate, promote, nightly."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from flows.params.base import Params
+from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
+    TEXT,
+    CalibrationWindows,
     ModelRef,
-    Samples,
     Seed,
     Seqlen,
-    Text,
     TextSplit,
 )
 from flows.params.search import SearchParams
@@ -21,56 +21,57 @@ from flows.params.search import SearchParams
 class CalibrateParams(Params):
     """Collect the dense model's statistics into the store, so that later runs find them."""
 
-    model: ModelRef = DEMO_MODEL
-    corpus: Text = DEMO_CORPUS
-    samples: Samples = 16
-    seqlen: Seqlen = 512
-    curvature: bool = Field(
-        default=False,
-        description="Also the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
+    RENAMED: ClassVar[dict[str, str]] = {"samples": "calibration_windows"}
+
+    model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    corpus: str = setting(DEMO_CORPUS, f"Text: {TEXT}", metavar="REF")
+    calibration_windows: CalibrationWindows = setting(16)
+    seqlen: Seqlen = setting(512)
+    curvature: bool = setting(
+        False,
+        "Also the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
     )
-    seed: Seed = 0
+    seed: Seed = setting(0)
 
 
 class PromoteParams(Params):
     """Measure champion and challenger alike and move the champion when the gate passes."""
 
-    name: str | None = Field(
-        default=None, description="Registered model; empty: the only one with a challenger"
+    name: str | None = setting(
+        None, "Registered model; left out: the only one with a challenger", metavar="NAME"
     )
-    version: str | None = Field(
-        default=None,
+    version: str | None = setting(
+        None,
+        "Challenger's version; left out: the alias 'challenger'",
+        metavar="N",
         pattern=r"^[1-9]\d*$",
-        description="Challenger's version; empty: the alias 'challenger'",
     )
-    corpus: str = Field(default=DEMO_CORPUS, description="Text on which both are measured")
-    part: Literal["sealed", "selection", "whole"] = Field(
-        default="sealed",
-        description="Part of the text; no search of this split chooses by its sealed part",
+    corpus: str = setting(DEMO_CORPUS, f"Text on which both are measured: {TEXT}", metavar="REF")
+    part: Literal["sealed", "selection", "whole"] = setting(
+        "sealed", "Part of the text; no search of this split chooses by its sealed part"
     )
-    windows: int = Field(
-        default=100, ge=2, description="Windows, the same for both; all where the text has fewer"
+    windows: int = setting(
+        100,
+        "Windows of that part, the same for both; all where the text has fewer",
+        ge=2,
     )
-    seqlen: Seqlen = 512
-    accept_tie: bool = Field(
-        default=False, description="Also promote when the interval of the difference contains zero"
+    seqlen: Seqlen = setting(512)
+    accept_tie: bool = setting(
+        False, "Also promote when the interval of the difference contains zero"
     )
-    larger_by: float = Field(
-        default=0.02,
+    larger_by: float = setting(
+        0.02,
+        "Share by which the challenger's files may be larger than the champion's",
+        metavar="S",
         ge=0.0,
         le=10.0,
-        description="Share by which the challenger's files may be larger than the champion's",
     )
-    dry_run: bool = Field(default=False, description="Only show the gate table; write nothing")
-    rollback: bool = Field(
-        default=False, description="Measure nothing; make the previous champion champion again"
-    )
-    text_split: TextSplit | None = Field(
-        default=None,
-        description=(
-            "Number of the text's split; fresh: the lowest whose sealed set nobody has looked at; "
-            "empty: that of the search that made the challenger, else 0"
-        ),
+    dry_run: bool = setting(False, "Only show the gate table; write nothing")
+    rollback: bool = setting(False, "Measure nothing; make the previous champion champion again")
+    text_split: TextSplit | None = setting(
+        None,
+        "Number of the text's split; fresh: the lowest whose sealed set nobody has looked at "
+        "(`autoprune ls sealed`); left out: that of the search that made the challenger, else 0",
     )
 
     @model_validator(mode="after")

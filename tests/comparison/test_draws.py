@@ -14,7 +14,7 @@ POOL = torch.arange(12).reshape(6, 2)
 def test_a_draw_of_the_whole_pool_is_the_pool_reordered_and_refused_where_there_are_more() -> None:
     rows = [sorted(draw_windows(POOL, 6, seed)[:, 0].tolist()) for seed in range(3)]
     assert rows == [POOL[:, 0].tolist()] * 3
-    with pytest.raises(UsageError, match=r"holds 6 windows.*3 draws.*give --seeds 1, lower --samp"):
+    with pytest.raises(UsageError, match=r"holds 6 windows.*3 draws.*give --draws 1, lower --cal"):
         require_different(6, 6, 3)
     require_different(6, 6, 1)
     require_different(7, 6, 3)

@@ -131,8 +131,9 @@ def test_no_record_of_a_search_holds_the_login(
     monkeypatch.setenv("VAULT_LOGIN", LOGIN)
     place = f"vault://$VAULT_LOGIN@host{tmp_path}/shared"
     words = f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
-      --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 1
-      --slots 1 --no-register --json -v --run kept --shared-store {place}""".split()
+      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
+      --sealed-windows 3 --candidates 1
+      --slots 1 --no-register-winner --json -v --run kept --shared-store {place}""".split()
     assert main(words) == 0
     said = capfd.readouterr()
     assert json.loads(said.out)["run"] == "kept"

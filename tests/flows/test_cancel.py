@@ -83,8 +83,9 @@ def test_cancelled_from_the_ui(stack: Stack, tiny_folder: Path, tmp_path: Path, 
     words = ["".join(rng.choices("abcdefghij", k=5)) for _ in range(500)]
     text.write_text("\n\n".join(" ".join(rng.choices(words, k=800)) for _ in range(200)))
     params = SearchParams(
-        model=str(tiny_folder), corpus=str(text), designer="random", samples=2, seqlen=512,
-        rung_windows=2, windows=100, sealed_windows=2, candidates=2, slots=2, run=RUN,
+        model=str(tiny_folder), corpus=str(text), designer="random",
+        calibration_windows=2, seqlen=512, rung_windows=2, selection_windows=100,
+        sealed_windows=2, candidates=2, slots=2, run=RUN,
         register_winner=False,
     )  # fmt: skip
     run = client.create_flow_run_from_deployment(

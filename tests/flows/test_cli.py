@@ -50,7 +50,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["metrics", "allocators", "solvers", "suites", "corpora", "models"]
+    "what", ["metrics", "allocators", "repairs", "suites", "corpora", "models"]
 )
 def test_lists(what: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", what, "--json"]) == 0
@@ -77,7 +77,7 @@ def test_prune_prints_what_outside_checks_read(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "--json"]
-    assert main([*words, "--samples", "3", "--seqlen", "32"]) == 0
+    assert main([*words, "--calibration-windows", "3", "--seqlen", "32"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {"zeros", "prunable", "sparsity", "seconds", "peak_rss_mb"} <= set(record)
 

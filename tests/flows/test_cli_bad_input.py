@@ -45,13 +45,22 @@ def data(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
 @pytest.fixture
 def small(data: list[str]) -> list[str]:
     """A pruning of seconds."""
-    return ["prune", *data, "--samples", "4", "--seqlen", "32", "-q"]
+    return ["prune", *data, "--calibration-windows", "4", "--seqlen", "32", "-q"]
 
 
 @pytest.fixture
 def search(data: list[str]) -> list[str]:
     """A search of seconds."""
-    sizes = ["--samples", "4", "--seqlen", "48", "--windows", "4", "--rung-windows", "2"]
+    sizes = [
+        "--calibration-windows",
+        "4",
+        "--seqlen",
+        "48",
+        "--selection-windows",
+        "4",
+        "--rung-windows",
+        "2",
+    ]
     return ["search", *data, *sizes, "--sealed-windows", "3", "--run", "x", "-q"]
 
 
@@ -77,7 +86,7 @@ def test_a_percentage_is_recognised(capsys: pytest.CaptureFixture[str], small: l
 @pytest.mark.parametrize(
     ("option", "wrong", "near"),
     [("--metric", "wandа", "wanda"), ("--metric", "magnitud", "magnitude"),
-     ("--allocation", "unifrom", "uniform"), ("--solver", "sparsegtp", "sparsegpt")],
+     ("--allocation", "unifrom", "uniform"), ("--repair", "sparsegtp", "sparsegpt")],
 )  # fmt: skip
 def test_unknown_names_get_suggestions(
     capsys: pytest.CaptureFixture[str], small: list[str], option: str, wrong: str, near: str
@@ -120,8 +129,8 @@ def test_a_corpus_shorter_than_a_window(
 def test_a_text_too_short_for_a_search(
     capsys: pytest.CaptureFixture[str], search: list[str]
 ) -> None:
-    words = [*search, "--designer", "random", "--sandbox", "off", "--windows", "5000"]
-    Run(capsys, *words).refuses(2, "5000", "selection", "--windows")
+    words = [*search, "--designer", "random", "--sandbox", "off", "--selection-windows", "5000"]
+    Run(capsys, *words).refuses(2, "5000", "selection", "--selection-windows")
     assert not (State.open().run("x") / "report.html").exists()
 
 

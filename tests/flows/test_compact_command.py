@@ -12,7 +12,16 @@ from flows.cli import main
 def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
     out = tmp_path / "pruned"
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
-    words += ["--metric", "magnitude", "--samples", "2", "--seqlen", "32", "--out", str(out)]
+    words += [
+        "--metric",
+        "magnitude",
+        "--calibration-windows",
+        "2",
+        "--seqlen",
+        "32",
+        "--out",
+        str(out),
+    ]
     assert main([*words, "--sparsity", "0.6"]) == 0
     return out
 

@@ -21,7 +21,8 @@ from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from flows import console
 from flows.cli import main
-from flows.cli_parser import build_parser
+from flows.cli.options import given
+from flows.cli.parser import parse
 from flows.compare import compare
 from flows.compare_params import CompareParams
 from flows.params import checked
@@ -52,10 +53,10 @@ def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
     assert (more["measured"], more["cached"]) == (2, 5)
     assert row(more, "wanda+mrp")["perplexity"] == row(first, "wanda+mrp")["perplexity"]
     # A third draw adds its own cells and leaves the others alone.
-    third = compared(tiny_folder, text_file, "wanda", seeds=3)
+    third = compared(tiny_folder, text_file, "wanda", draws=3)
     assert (third["measured"], third["cached"]) == (1, 3)
     # Other sealed windows are another measurement.
-    other = compared(tiny_folder, text_file, "wanda", windows=5)
+    other = compared(tiny_folder, text_file, "wanda", sealed_windows=5)
     assert other["cached"] == 0
     assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
 
@@ -68,7 +69,7 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     planted = tmp_path / "planted.txt"
     documents = enumerate(text_file.read_text().split("\n\n"))
     planted.write_text("\n\n".join(f"{text} {n} k l m n o p q r s" for n, text in documents))
-    small = {"seeds": 1, "methods": "wanda", "text": planted}
+    small = {"draws": 1, "methods": "wanda", "text": planted}
 
     first = compared(tiny_folder, **small)
     pairs = first["protocol"]["overlap"]
@@ -92,7 +93,7 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     assert compared(tiny_folder, **small)["cached"] == 0
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
-    crowded = compared(tiny_folder, **small | {"samples": 200, "seeds": 2})
+    crowded = compared(tiny_folder, **small | {"calibration_windows": 200, "draws": 2})
     said = "any two draws share 82 % of their windows on average"
     assert said in "".join(heard) and said in dict(crowded["protocol_lines"])["draws"]
 
@@ -100,12 +101,11 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
 def test_the_record_holds_the_line_that_repeats_it() -> None:
     params = CompareParams(
         model="my model", methods="wanda,expr:(abs(W) * x_norm)", sparsity=[0.5, 0.55],
-        pattern=["2:4"], selection_windows=9, seed=3, dtype="bfloat16", output="here",
+        pattern=["2:4"], selection_windows=9, seed=3, dtype="bfloat16", out="here",
     )  # fmt: skip
     line = params.command()
     assert "here" not in line and line.startswith("autoprune compare 'my model' --methods ")
-    args = build_parser().parse_args(shlex.split(line)[1:])
-    fields = {name: getattr(args, name) for name in CompareParams.model_fields}
+    fields = given(parse(shlex.split(line)[1:]), CompareParams)
     assert checked(CompareParams, fields).settings() == params.settings()
     assert CompareParams(model="m").command() == "autoprune compare m"
 
@@ -114,18 +114,18 @@ def test_all_commands_count_looks_in_one_ledger(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def evaluated(*more: str) -> list[int]:
-        asked = ["--part", "sealed", "--seqlen", "32", "--windows", "3", "--json", "-q"]
+        asked = ["--part", "sealed", "--seqlen", "32", "--sealed-windows", "3", "--json", "-q"]
         place = ["--corpus", str(text_file)]
         assert main(["evaluate", str(tiny_folder), *place, *asked, *more]) == 0
         return list(json.loads(capsys.readouterr().out)["sealed_touches"].values())
 
     assert evaluated() == [1]
-    result = compared(tiny_folder, text_file, "wanda", seeds=1)
+    result = compared(tiny_folder, text_file, "wanda", draws=1)
     assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
-    assert evaluated("--windows", "4") == [4]
+    assert evaluated("--sealed-windows", "4") == [4]
     # The whole text is a look at its sealed part, and says so to whoever compares next.
     assert evaluated("--part", "all") == [5]
-    assert compared(tiny_folder, text_file, "wanda", seeds=1)["protocol"]["sealed_touches"] == 5
+    assert compared(tiny_folder, text_file, "wanda", draws=1)["protocol"]["sealed_touches"] == 5
 
 
 def test_figures_do_not_depend_on_what_else_is_compared(
@@ -153,7 +153,7 @@ def test_zeros_are_exact_for_shares_and_patterns(
         "wanda,wanda+ramp,wanda+mrp,sparsegpt,wanda+sequential",
         sparsity=[0.333, 0.7],
         pattern=["2:4", "1:4"],
-        seeds=1,
+        draws=1,
     )
     total = result["protocol"]["prunable"]
     for found in result["rows"]:
@@ -189,7 +189,7 @@ def test_the_zero_check_looks_at_the_weights(tiny_folder: Path) -> None:
 def test_tuning_never_sees_the_seal_and_counts_its_trials(
     tiny_folder: Path, text_file: Path, home: Path
 ) -> None:
-    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,wanda+sdsa", seeds=1, tune=3)
+    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,wanda+sdsa", draws=1, tune=3)
     # Dense, three methods; three trials each for the two strengths.
     assert result["measured"] == 4 + 6
     assert result["protocol"]["sealed_touches"] == 4
@@ -199,7 +199,7 @@ def test_tuning_never_sees_the_seal_and_counts_its_trials(
         3,
     ]
     own = row(result, "wanda+ramp")
-    fixed = compared(tiny_folder, text_file, own["measured_as"], seeds=1)
+    fixed = compared(tiny_folder, text_file, own["measured_as"], draws=1)
     assert fixed["measured"] == 0
     assert fixed["rows"][0]["perplexity"] == own["perplexity"]
 
@@ -207,13 +207,13 @@ def test_tuning_never_sees_the_seal_and_counts_its_trials(
 def test_draws_differ_and_a_damaged_cell_is_named(
     tiny_folder: Path, text_file: Path, home: Path
 ) -> None:
-    result = compared(tiny_folder, text_file, "wanda", seeds=3)
+    result = compared(tiny_folder, text_file, "wanda", draws=3)
     assert len(set(result["protocol"]["draw_digests"])) == 3
     (first, *_) = sorted((home / "comparison" / "cells").glob("*/*.json"))
     body = json.loads(first.read_text())
     body["record"]["zeros"] += 1
     first.write_text(json.dumps(body))
-    again = compared(tiny_folder, text_file, "wanda", seeds=3)
+    again = compared(tiny_folder, text_file, "wanda", draws=3)
     assert again["cached"] == 3
     text = json.dumps(again["rows"]) + json.dumps(again["overview"])
     assert "is damaged" in text or again["dense_perplexity"] is None
@@ -225,8 +225,17 @@ def test_windows_of_other_shapes_have_other_digests() -> None:
 
 
 def words(model: Path, text: Path, *more: str) -> list[str]:
-    small = ["--samples", "4", "--seqlen", "32", "--windows", "4", "--selection-windows", "3"]
-    return ["compare", str(model), "--corpus", str(text), "--seeds", "1", "-q", *small, *more]
+    small = [
+        "--calibration-windows",
+        "4",
+        "--seqlen",
+        "32",
+        "--sealed-windows",
+        "4",
+        "--selection-windows",
+        "3",
+    ]
+    return ["compare", str(model), "--corpus", str(text), "--draws", "1", "-q", *small, *more]
 
 
 def test_the_command_prints_the_table_and_writes_every_form(
@@ -238,7 +247,7 @@ def test_the_command_prints_the_table_and_writes_every_form(
 ) -> None:
     out = tmp_path / "out"
     choice = ["--metrics", "wanda,ria", "--allocations", "uniform,ramp", "--sparsity", "0.5,0.6"]
-    assert main(words(tiny_folder, text_file, *choice, "--output", str(out))) == 0
+    assert main(words(tiny_folder, text_file, *choice, "--out", str(out))) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("wanda+ramp", "ria+ramp", "60 %", "At 50 % take"))
     assert sorted(path.suffix for path in out.iterdir()) == [
@@ -272,8 +281,14 @@ def test_the_command_prints_the_table_and_writes_every_form(
             ["--methods", "wanda", "--selection-windows", "4000"],
             "lower --selection-windows or --seq",
         ),
-        (["--methods", "wanda", "--samples", "9000"], "lower --samples or --seqlen"),
-        (["--methods", "wanda", "--samples", "229", "--seeds", "3"], "3 draws would be the same"),
+        (
+            ["--methods", "wanda", "--calibration-windows", "9000"],
+            "lower --calibration-windows or --seqlen",
+        ),
+        (
+            ["--methods", "wanda", "--calibration-windows", "229", "--draws", "3"],
+            "3 draws would be the same",
+        ),
         (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),
         (["--methods", "wanda", "--corpus", "self-generated"], "written by the model itself"),
         (["--methods", "wanda", "--corpus", "wikipeda-sample"], "did you mean wikipedia-sample"),
@@ -314,7 +329,7 @@ def test_a_model_without_blocks_is_refused(
 def test_a_killed_run_goes_on_where_it_stopped(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    choice = ["--methods", "wanda,ria,wanda+mrp,sparsegpt,wanda+sequential", "--seeds", "3"]
+    choice = ["--methods", "wanda,ria,wanda+mrp,sparsegpt,wanda+sequential", "--draws", "3"]
     choice += ["--sparsity", "0.5"]
     line = words(tiny_folder, text_file, *choice)
     program = [sys.executable, "-m", "flows.cli", *line]
@@ -350,7 +365,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
 
         monkeypatch.setattr(cells, "_prune", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
+            compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", draws=1, out=str(out))
         kept: dict[str, Any] = json.loads((out / "comparison.json").read_text())
         return kept
 
@@ -359,7 +374,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
     assert "unfinished: 2 of 3 cells so far" in (out / "comparison.md").read_text()
     monkeypatch.setattr(cells, "_prune", real)
-    result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", seeds=1, output=str(out))
+    result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", draws=1, out=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)
 
 
@@ -374,7 +389,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
 def test_a_missing_peer_is_a_row_with_the_install_command(
     tiny_folder: Path, text_file: Path, home: Path, peer: str, said: str
 ) -> None:
-    result = compared(tiny_folder, text_file, "wanda", seeds=1, peer=peer)
+    result = compared(tiny_folder, text_file, "wanda", draws=1, peer=peer)
     for name in ("llm-compressor:wanda", "llm-compressor:sparsegpt"):
         found = row(result, name)
         assert found["status"] == "unavailable" and said in found["reason"]
@@ -384,9 +399,9 @@ def test_a_missing_peer_is_a_row_with_the_install_command(
 
 @pytest.mark.demo
 def test_on_the_real_model_wanda_beats_magnitude(home: Path, tmp_path: Path) -> None:
-    changes: dict[str, Any] = {"methods": "magnitude,wanda", "sparsity": [0.5], "seeds": 1}
-    small = {"samples": 4, "seqlen": 256, "selection_windows": 2, "windows": 3}
-    result = compare.fn(CompareParams(**changes, **small, output=str(tmp_path / "out")))
+    changes: dict[str, Any] = {"methods": "magnitude,wanda", "sparsity": [0.5], "draws": 1}
+    small = {"calibration_windows": 4, "seqlen": 256, "selection_windows": 2, "sealed_windows": 3}
+    result = compare.fn(CompareParams(**changes, **small, out=str(tmp_path / "out")))
     wanda, magnitude = row(result, "wanda"), row(result, "magnitude")
     assert result["dense_perplexity"] < wanda["perplexity"] < magnitude["perplexity"]
     assert wanda["zeros"] == magnitude["zeros"] == 53_084_160

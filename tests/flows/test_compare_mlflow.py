@@ -149,7 +149,7 @@ def test_a_long_comparison_shows_its_table_while_it_runs(
 
     monkeypatch.setattr(running, "TABLE_SECONDS", 0.0)
     monkeypatch.setattr(cells, "_prune", watching)
-    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None, output=str(out))
+    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None, out=str(out))
     assert seen == [(number, ["RUNNING"]) for number in range(4)]
     run = client.get_run(done["mlflow_run"])
     assert run.info.status == "FINISHED" and run.data.metrics["cells_finished_total"] == 4
@@ -161,8 +161,9 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("flows.compare_run.TABLE_SECONDS", 0.0)
-    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --seeds 1
-      --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --output {tmp_path / "out"}"""
+    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --draws 1
+      --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3
+      --out {tmp_path / "out"}"""
     assert main(line.split()) == 0
     said = capsys.readouterr().err
     assert said.count("MLflow has no record") == 1

@@ -36,7 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def line(model: Path, text: Path, *more: str) -> list[str]:
     small = f"""compare {model} --corpus {text} --methods wanda,ria,wanda+ramp --sparsity 0.5
-      --pattern 2:4 --tune 2 --seeds 2 --samples 4 --seqlen 32 --windows 4
+      --pattern 2:4 --tune 2 --draws 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
       --selection-windows 3 -q"""
     return [*small.split(), *more]
 
@@ -46,7 +46,7 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     record, run, again = (tmp_path / name for name in ("record", "run", "again"))
-    words = line(tiny_folder, text_file, "--record", str(record), "--output", str(run))
+    words = line(tiny_folder, text_file, "--record", str(record), "--out", str(run))
     assert main([*words, "--baseline", "ria", "--baseline", "dense"]) == 0
     printed = capsys.readouterr().out
     assert "against ria" in printed and "against dense" in printed and str(record) in printed
@@ -56,7 +56,7 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("autoprune.models.loading.load_model", pytest.fail)
     monkeypatch.setattr("autoprune.text.corpora.load_corpus", pytest.fail)
-    assert main(["compare", "--from", str(moved), "--output", str(again), "-q"]) == 0
+    assert main(["compare", "--from", str(moved), "--out", str(again), "-q"]) == 0
     told = capsys.readouterr().out
     assert files(again) == files(run)
     assert tables_of(told) == tables_of(printed) and "At 50 % take" in tables_of(told)
@@ -105,9 +105,9 @@ def test_the_same_command_writes_the_same_record(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
 ) -> None:
     record, first = tmp_path / "r", tmp_path / "first"
-    compared(tiny_folder, text_file, record=str(record), output=str(first))
+    compared(tiny_folder, text_file, record=str(record), out=str(first))
     before, tables = files(record), files(first)
-    result = compared(tiny_folder, text_file, record=str(record), output=str(tmp_path / "second"))
+    result = compared(tiny_folder, text_file, record=str(record), out=str(tmp_path / "second"))
     assert result["measured"] == 0
     assert files(record) == before and files(tmp_path / "second") == tables
 
@@ -116,7 +116,7 @@ def test_half_the_cells_from_elsewhere_and_half_from_here_are_one_table(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    whole = compared(tiny_folder, text_file, output=str(tmp_path / "whole"))
+    whole = compared(tiny_folder, text_file, out=str(tmp_path / "whole"))
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "there"))
     part = tmp_path / "part"
     half = compared(tiny_folder, text_file, methods="wanda,ria", record=str(part))
@@ -126,7 +126,7 @@ def test_half_the_cells_from_elsewhere_and_half_from_here_are_one_table(
     moved = shutil.copytree(part, tmp_path / "moved")
     # As after a kill before the first table: the cells are there, what names them is not.
     (moved / "record.json").unlink()
-    rest = compared(tiny_folder, text_file, record=str(moved), output=str(tmp_path / "rest"))
+    rest = compared(tiny_folder, text_file, record=str(moved), out=str(tmp_path / "rest"))
     assert rest["cached"] >= half["measured"]
     assert rest["measured"] == whole["measured"] - half["measured"]
     assert (tmp_path / "rest" / "comparison.tex").read_bytes() == (
@@ -154,7 +154,7 @@ def test_a_cell_of_another_arithmetic_text_or_model_does_not_count(
 ) -> None:  # fmt: skip
     from autoprune import numerics
 
-    record, alone = tmp_path / "r", {"methods": "wanda", "seeds": 1, "pattern": None, "tune": 0}
+    record, alone = tmp_path / "r", {"methods": "wanda", "draws": 1, "pattern": None, "tune": 0}
     compared(tiny_folder, text_file, record=str(record), **alone)
     (record / "record.json").rename(tmp_path / "record.json")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "other"))
@@ -190,7 +190,7 @@ def test_a_damaged_or_incomplete_record_says_so(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
 ) -> None:
     record = tmp_path / "r"
-    compared(tiny_folder, text_file, record=str(record), methods="wanda", seeds=1)
+    compared(tiny_folder, text_file, record=str(record), methods="wanda", draws=1)
     cells = sorted((record / "cells").glob("*/*.json"))
     text = cells[0].read_text()
     cells[0].write_text(text.replace('"zeros": ', '"zeros": 1'))
@@ -213,7 +213,7 @@ def test_a_damaged_or_incomplete_record_says_so(
     ("words", "said"),
     [
         (["some-model", "--from", "r"], "so MODEL can change nothing"),
-        (["--from", "r", "--seeds", "4"], "so --seeds can change nothing"),
+        (["--from", "r", "--draws", "4"], "so --draws can change nothing"),
         (["--from", "nowhere"], "holds no record.json"),
         ([], "the model is missing"),
         (["m", "--methods", "wanda", "--baseline", "ria"], "'ria' is not compared"),

@@ -103,7 +103,7 @@ def test_answers_in_any_order_give_the_same_table(
     tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path, fake: list[InThisProcess],
 ) -> None:  # fmt: skip
-    there = compared(tiny_folder, text_file, output=str(tmp_path / "there"))
+    there = compared(tiny_folder, text_file, out=str(tmp_path / "there"))
     opened = list(remote._open)
     assert len(opened) == 1
     (made,) = fake
@@ -120,7 +120,7 @@ def test_answers_in_any_order_give_the_same_table(
         patch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
         patch.setenv("AUTOPRUNE_LEDGER", ledger(home / "serial"))
         patch.setenv("AUTOPRUNE_PREFECT", "off")
-        here = compared(tiny_folder, text_file, output=str(tmp_path / "here"))
+        here = compared(tiny_folder, text_file, out=str(tmp_path / "here"))
         assert here["measured"] == there["measured"] and here["cached"] == there["cached"]
     assert cells(home / "serial") == cells(home)
     assert looks(home / "serial") == looks(home)
@@ -192,7 +192,7 @@ def test_a_worker_elsewhere_leaves_record_and_look_here_too(
 def test_a_worker_with_other_text_or_another_model_refuses(
     tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
 ) -> None:
-    compared(tiny_folder, text_file, methods="wanda", tune=0, seeds=1, pattern=None)
+    compared(tiny_folder, text_file, methods="wanda", tune=0, draws=1, pattern=None)
     sheet = fake[0].sheet
     job = {"call": "cell", "step": "x", "arguments": []}
     for change, said in (
@@ -209,7 +209,7 @@ def test_what_cannot_be_measured_is_a_row_and_costs_no_worker(
     tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
 ) -> None:
     result = compared(
-        tiny_folder, text_file, methods="wanda,wanda+ramp", tune=0, seeds=1, peer="nowhere/python"
+        tiny_folder, text_file, methods="wanda,wanda+ramp", tune=0, draws=1, peer="nowhere/python"
     )
     reasons = {(row["method"], row["target"]): row["reason"] for row in result["rows"]}
     assert "fixes the zeros" in reasons["wanda+ramp", "2:4"]
@@ -231,8 +231,9 @@ def test_the_runner_is_no_part_of_the_comparison() -> None:
 
 def words(model: Path, text: Path, out: Path, *more: str) -> list[str]:
     line = f"""compare {model} --corpus {text} --methods {METHODS} --sparsity 0.5 --pattern 2:4
-      --seeds 5 --tune 2 --samples 4 --seqlen 32 --windows 4 --selection-windows 3 --json -q
-      --output {out}"""
+      --draws 5 --tune 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
+      --selection-windows 3 --json -q
+      --out {out}"""
     return [*line.split(), *more]
 
 

@@ -21,7 +21,7 @@ from flows.compare_params import CompareParams
 from tasks import compare_suites
 from tests.support import small_comparison
 
-SMALL = small_comparison.SMALL | {"seeds": 1}
+SMALL = small_comparison.SMALL | {"draws": 1}
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
 
 
@@ -129,8 +129,8 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
 def test_a_request_that_a_suite_refuses_is_refused_before_anything_is_measured(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --seeds 1
-      --samples 4 --seqlen 32 --windows 4 --selection-windows 3 -q
+    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --draws 1
+      --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3 -q
       --suite reasoning:items=5000,generators=digits"""
     assert main(line.split()) == 2
     assert "5000" in capsys.readouterr().err

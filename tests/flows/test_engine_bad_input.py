@@ -37,7 +37,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
 def small(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     """A pruning of seconds on two blocks of seven matrices each."""
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file)]
-    return [*words, "--samples", "2", "--seqlen", "32"]
+    return [*words, "--calibration-windows", "2", "--seqlen", "32"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def small(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
         (["--allocation", "given:0.5/1.6"], ["1.6", "0 ≤ rate ≤ 1"]),
         (["--pattern", "3:7"], ["not a multiple of 7", "q_proj"]),
         (["--pattern", "2:4", "--sparsity", "0.6"], ["contradicts pattern 2:4"]),
-        (["--solver", "alps:damp=0"], ["damp=0", "above 0"]),
+        (["--repair", "alps:damp=0"], ["damp=0", "above 0"]),
         (["--statistics", "true-sequential", "--group", "block"], ["prunes them in steps"]),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_singular_gram_matrix_is_damped_and_said(
     capsys: pytest.CaptureFixture[str], small: list[str], solver: str
 ) -> None:
     # 32 tokens cannot span the 64 inputs of down_proj.
-    code, record = call(capsys, *small, "--samples", "1", "--solver", solver)
+    code, record = call(capsys, *small, "--calibration-windows", "1", "--repair", solver)
     assert code == 0
     assert any("down_proj: damping raised from 0 to" in note for note in record["notes"])
 
@@ -147,7 +147,7 @@ def odd_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_block_class_nobody_has_seen_is_pruned(
     capsys: pytest.CaptureFixture[str], small: list[str], odd_folders: dict[str, Path]
 ) -> None:
-    words = [*small, "--model", str(odd_folders["plain"]), "--sparsity", "0.5", "--solver", "mrp"]
+    words = [*small, "--model", str(odd_folders["plain"]), "--sparsity", "0.5", "--repair", "mrp"]
     code, record = call(capsys, *words)
     assert code == 0
     assert sorted(record["layer_sparsity"]) == [

@@ -18,7 +18,7 @@ from autoprune.text.windows import token_windows
 from flows.cli import main
 from tests.support.tiny_subject import broken_subject
 
-SMALL = ["--samples", "4", "--seqlen", "48", "--json"]
+SMALL = ["--calibration-windows", "4", "--seqlen", "48", "--json"]
 
 
 def pruned(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, object]]:
@@ -89,7 +89,7 @@ def test_auto_measures_on_the_selection_part_and_says_what_it_tried(
 def test_auto_decides_under_the_repair_and_says_both_losses(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = ["--model", str(tiny_folder), "--corpus", str(text_file), "--solver", "mrp"]
+    model = ["--model", str(tiny_folder), "--corpus", str(text_file), "--repair", "mrp"]
     code, record = pruned(capsys, *model, *AUTO)
     assert code == 0
     choice: Any = record["allocation_choice"]

@@ -92,7 +92,16 @@ def task_folder(tmp_path: Path) -> str:
 def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
     out = tmp_path / "pruned"
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
-    words += ["--metric", "magnitude", "--samples", "2", "--seqlen", "48", "--out", str(out)]
+    words += [
+        "--metric",
+        "magnitude",
+        "--calibration-windows",
+        "2",
+        "--seqlen",
+        "48",
+        "--out",
+        str(out),
+    ]
     assert main(words) == 0
     return out
 
@@ -219,7 +228,7 @@ def test_pruning_again_keeps_what_was_seen_before(pruned: Path, tmp_path: Path) 
     other.write_text("\n\n".join(f"other words {i} stand here, {i + 1} of them" for i in range(60)))
     words = ["prune", "--model", str(pruned), "--corpus", str(other), "-q", "--metric", "magnitude"]
     again = tmp_path / "again"
-    assert main([*words, "--samples", "2", "--seqlen", "48", "--out", str(again)]) == 0
+    assert main([*words, "--calibration-windows", "2", "--seqlen", "48", "--out", str(again)]) == 0
     after = SeenText.load(again / FILE)
     for n, grams in before.grams.items():
         assert set(grams) < set(after.grams[n])
@@ -233,7 +242,7 @@ def test_prune_leaves_held_out_text_out(
     held_out = tmp_path / "held-out.txt"
     held_out.write_text("\n\n".join(documents[:3]))
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "--json", "-q"]
-    words += ["--samples", "2", "--seqlen", "48", "--held-out"]
+    words += ["--calibration-windows", "2", "--seqlen", "48", "--held-out"]
     assert main([*words, str(held_out)]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["overlap"]["dropped"] == 3 and record["overlap"]["checked"] == len(documents)

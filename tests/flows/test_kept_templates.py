@@ -33,9 +33,10 @@ def words(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> lis
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps("metric: abs(W) * x_norm ** 0.5\ngroup: row\n") + "\n")
     return f"""search --model {tiny_folder} --corpus {text_file}
-      --designer scripted --script {answers} --sandbox off --samples 4 --seqlen 48 --windows 4
+      --designer scripted --script {answers} --sandbox off --calibration-windows 4 --seqlen 48
+      --selection-windows 4
       --rung-windows 2 --sealed-windows 3
-      --candidates 2 --slots 2 --no-register -q --run kept""".split()
+      --candidates 2 --slots 2 --no-register-winner -q --run kept""".split()
 
 
 def edit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

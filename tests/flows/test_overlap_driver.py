@@ -153,8 +153,9 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
 @pytest.fixture
 def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
-      --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 16
-      --slots 4 --no-register -q --run asked --json""".split()
+      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
+      --sealed-windows 3 --candidates 16
+      --slots 4 --no-register-winner -q --run asked --json""".split()
 
 
 class Inline:

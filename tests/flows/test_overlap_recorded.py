@@ -26,8 +26,9 @@ def words(
 ) -> list[str]:
     record_by_prefect(monkeypatch)
     return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
-      --base-url http://designer.invalid/v1 --samples 4 --seqlen 48 --windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 4 --slots 4 --no-register --run asked --json""".split()
+      --base-url http://designer.invalid/v1 --calibration-windows 4 --seqlen 48
+      --selection-windows 4 --rung-windows 2
+      --sealed-windows 3 --candidates 4 --slots 4 --no-register-winner --run asked --json""".split()
 
 
 def behind(chat: ChatServer) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from flows.cli import main
 
-WORK = ["--metric", "magnitude", "--samples", "2", "--seqlen", "32", "-q"]
+WORK = ["--metric", "magnitude", "--calibration-windows", "2", "--seqlen", "32", "-q"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -93,17 +93,17 @@ def test_compare_keeps_tables_of_others(
     folder.mkdir()
     (folder / "comparison.md").write_text("years of work")
     words = ["compare", "--corpus", "none.txt", "--methods", "wanda", "-q"]
-    assert main([*words, str(tiny_folder), "--output", str(folder)]) == 2
+    assert main([*words, str(tiny_folder), "--out", str(folder)]) == 2
     assert "holds comparison.md of no comparison of ours" in capsys.readouterr().err
     (folder / "comparison.json").write_text('{"model": "another"}')
-    assert main([*words, str(tiny_folder), "--output", str(folder)]) == 2
+    assert main([*words, str(tiny_folder), "--out", str(folder)]) == 2
     assert "of a comparison of another" in capsys.readouterr().err
-    assert main([*words, str(tiny_folder), "--output", str(tiny_folder)]) == 2
+    assert main([*words, str(tiny_folder), "--out", str(tiny_folder)]) == 2
     assert "is the source itself" in capsys.readouterr().err
     # Past that check, the missing text is what is wrong.
-    assert main([*words, str(tiny_folder), "--output", str(folder), "--overwrite"]) == 2
+    assert main([*words, str(tiny_folder), "--out", str(folder), "--overwrite"]) == 2
     assert "none.txt" in capsys.readouterr().err
-    assert main([*words, "another", "--output", str(folder)]) == 2
+    assert main([*words, "another", "--out", str(folder)]) == 2
     assert "--overwrite" not in capsys.readouterr().err
 
 
@@ -114,7 +114,16 @@ def test_report_keeps_files(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sizes = ["--samples", "4", "--seqlen", "48", "--windows", "4", "--rung-windows", "2"]
+    sizes = [
+        "--calibration-windows",
+        "4",
+        "--seqlen",
+        "48",
+        "--selection-windows",
+        "4",
+        "--rung-windows",
+        "2",
+    ]
     words = ["search", "--model", str(tiny_folder), "--corpus", str(text_file), *sizes]
     words += ["--sealed-windows", "3", "--candidates", "1", "--run", "x", "-q"]
     assert main([*words, "--designer", "random", "--sandbox", "off"]) == 0

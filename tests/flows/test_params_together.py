@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.cli import main
-from flows.cli_parser import build_parser
-from flows.commands.search import given
+from flows.cli.parser import build_parser
+from flows.commands.search import search_settings as given
 from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.prune import prune
@@ -31,7 +31,7 @@ from flows.prune import prune
         ({"designer": "none", "hints": False}, "none is asked nothing and gets no hints"),
         ({"script": "answers.jsonl"}, "no other takes one"),
         ({"designer": "scripted"}, "scripted needs a script"),
-        ({"solver": " , "}, "names no repair"),
+        ({"repairs": " , "}, "names no repair"),
         ({"money": 1.0}, "money 1 needs a price above zero: --price IN,OUT"),
         ({"money": 1.0, "price": "0,0", "designer": "local"}, "this machine has none"),
         ({"designer": "genetic", "price": "1,2"}, "genetic asks nobody and costs nothing"),
@@ -71,15 +71,15 @@ def test_several_models_are_named_with_commas_and_a_local_file_is_one() -> None:
 def test_the_price_of_an_answer_comes_from_the_command_or_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    named = given(Namespace(money=0.5, price="0.15,.6", run_name=None))
+    named = given(Namespace(money=0.5, price="0.15,.6"))
     assert checked(SearchParams, named).spec().budget.price == (0.15, 0.6)
     monkeypatch.setenv("AUTOPRUNE_PRICE_PROMPT", "2.5")
-    assert "price" not in given(Namespace(money=0.5, run_name=None))
+    assert "price" not in given(Namespace(money=0.5))
     monkeypatch.setenv("AUTOPRUNE_PRICE_ANSWER", "10")
-    known = given(Namespace(money=0.5, run_name=None))
+    known = given(Namespace(money=0.5))
     assert checked(SearchParams, known).spec().budget.price == (2.5, 10.0)
     # Only a limit in money makes it a part of the search.
-    assert given(Namespace(tokens=5, run_name=None)) == {"tokens": 5}
+    assert given(Namespace(tokens=5)) == {"tokens": 5}
 
 
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host", "//secret@h/"])
@@ -125,7 +125,7 @@ def test_what_counts_is_taken(fields: dict[str, Any]) -> None:
 def test_repairs_are_named_alone_or_to_choose_from(
     text: str, unnamed: str, choices: tuple[str, ...]
 ) -> None:
-    spec = checked(SearchParams, {"solver": text}).spec()
+    spec = checked(SearchParams, {"repairs": text}).spec()
     assert spec.solver == unnamed
     assert spec.choices.solvers == choices
 

@@ -12,7 +12,7 @@ MANUAL = Path(__file__).parents[2] / "docs" / "writing-a-metric.md"
 PROGRAM = """
 import sys
 from flows.cli import main
-for kind in ("metrics", "allocators", "solvers"):
+for kind in ("metrics", "allocators", "repairs"):
     assert main(["ls", kind, "--json"]) == 0
 sys.exit(main(["prune", *sys.argv[1:], "--json"]))
 """
@@ -40,7 +40,7 @@ def test_the_manuals_plug_ins_are_found_listed_and_used(
         for group, points in groups.items()
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--samples", "4"]
+    words = ["--model", str(tiny_folder), "--corpus", str(text_file), "--calibration-windows", "4"]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words, "--seqlen", "32", *command[1].split()],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(MANUAL.parents[1])])},
@@ -55,7 +55,7 @@ def test_the_manuals_plug_ins_are_found_listed_and_used(
         records, rest = [*records, found], rest[end:].strip()
     listed = {kind: [item["name"] for item in r[kind]] for r in records[:3] for kind in r}
     assert "peak" in listed["metrics"]
-    assert "ends" in listed["allocators"] and "rescale" in listed["solvers"]
+    assert "ends" in listed["allocators"] and "rescale" in listed["repairs"]
     made = records[3]
     assert (made["metric"], made["solver"]) == ("peak:power=0.5", "rescale")
     assert made["allocation"] == "ends:relief=0.2"

@@ -145,7 +145,7 @@ def test_record_and_saved_folder(
     AutoTokenizer.from_pretrained(out)
     # Pruned once more, by chance: what stays is zero in six of ten places already.
     words = ["prune", "--model", str(out), "--corpus", str(text_file), "--metric", "random"]
-    words += ["--sparsity", "0.5", "--samples", "2", "--seqlen", "32", "-q"]
+    words += ["--sparsity", "0.5", "--calibration-windows", "2", "--seqlen", "32", "-q"]
     assert main([*words, "--out", str(tmp_path / "again")]) == 0
     text = capsys.readouterr().out
     again = json.loads((tmp_path / "again" / "autoprune.json").read_text())
@@ -275,7 +275,7 @@ def test_a_rejected_file_prunes_nothing(
         f"open({str(marker)!r}, 'w').write('x')\n\ndef score(W, stats, params):\n    return W\n"
     )
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
-    words += ["--samples", "2", "--seqlen", "16", "--out", str(tmp_path / "out")]
+    words += ["--calibration-windows", "2", "--seqlen", "16", "--out", str(tmp_path / "out")]
     assert main([*words, "--metric", str(code)]) == 3
     assert "the sandbox rejects" in capsys.readouterr().err
     assert not marker.exists() and not (tmp_path / "out").exists()

@@ -75,9 +75,18 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     start: Command, tiny_folder: Path, text_file: Path, home: Path
 ) -> None:
     words = ["search", "--model", str(tiny_folder), "--corpus", str(text_file), "--run", "cut"]
-    words += ["--designer", "random", "--sandbox", "off", "--samples", "4", "--seqlen", "48"]
-    words += ["--windows", "4", "--rung-windows", "2", "--sealed-windows", "3"]
-    words += ["--candidates", "8", "--no-register"]
+    words += [
+        "--designer",
+        "random",
+        "--sandbox",
+        "off",
+        "--calibration-windows",
+        "4",
+        "--seqlen",
+        "48",
+    ]
+    words += ["--selection-windows", "4", "--rung-windows", "2", "--sealed-windows", "3"]
+    words += ["--candidates", "8", "--no-register-winner"]
     process = start(*words)
     assert process.stderr is not None
     for line in process.stderr:

@@ -25,8 +25,9 @@ from tasks.state import State
 def words(params: SearchParams, *more: str) -> list[str]:
     """The command line of a small search."""
     line = f"""search --model {params.model} --corpus {params.corpus} --designer random
-      --sandbox off --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3
-      --candidates 3 --slots 3 --no-register --json -q --run {params.run}"""
+      --sandbox off --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
+      --sealed-windows 3
+      --candidates 3 --slots 3 --no-register-winner --json -q --run {params.run}"""
     return [*line.split(), *more]
 
 

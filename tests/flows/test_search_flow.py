@@ -57,10 +57,10 @@ def make(tiny_folder: Path, text_file: Path, home: Path) -> Make:
             "corpus": str(text_file),
             "designer": "random",
             "sandbox": "off",
-            "samples": 4,
+            "calibration_windows": 4,
             "seqlen": 48,
             "rung_windows": 2,
-            "windows": 4,
+            "selection_windows": 4,
             "sealed_windows": 3,
             "candidates": 4,
             "slots": 2,
@@ -223,7 +223,16 @@ def test_answers_without_a_metric_do_not_pass(
     params = make()
     words = ["search", "--model", params.model, "--corpus", params.corpus, "--run", "empty", "-q"]
     words += ["--designer", "scripted", "--script", script(tmp_path, ["I cannot help with that."])]
-    words += ["--sandbox", "off", "--samples", "4", "--seqlen", "48", "--windows", "4"]
+    words += [
+        "--sandbox",
+        "off",
+        "--calibration-windows",
+        "4",
+        "--seqlen",
+        "48",
+        "--selection-windows",
+        "4",
+    ]
     words += ["--rung-windows", "2", "--sealed-windows", "3", "--candidates", "1", "--json"]
     assert main(words) == 3
     record = json.loads(capsys.readouterr().out)

@@ -23,8 +23,9 @@ NEXT = "next  autoprune resume halted"
 @pytest.fixture
 def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     return f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
-      --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 2
-      --slots 2 --no-register -q --run halted""".split()
+      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
+      --sealed-windows 3 --candidates 2
+      --slots 2 --no-register-winner -q --run halted""".split()
 
 
 def by_signal(number: signal.Signals) -> Callable[[], None]:
@@ -90,5 +91,5 @@ def test_a_disk_that_takes_no_last_record_hides_nothing(
 def test_what_was_asked_for_wrongly_is_not_gone_on_with(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*words, "--solver", "no-such-solver"]) == 2
+    assert main([*words, "--repairs", "no-such-solver"]) == 2
     assert "autoprune resume" not in capsys.readouterr().err

@@ -14,7 +14,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows import console
 from flows.cli import main
-from flows.cli_parser import parse
+from flows.cli.parser import parse
 from flows.params import PromoteParams, SearchParams
 from flows.runs import saved_params
 from flows.text_split import settled
@@ -135,8 +135,8 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
         "sealed set 1 of rows.jsonl was looked at once before, so its figures are no first look; "
         "next: --text-split fresh takes a set that nobody looked at"
     )
-    small = ("--corpus", str(rows), "--windows", "2", "--seqlen", "32")
-    evaluate = ("evaluate", str(tiny_folder), "--part", "sealed", *small)
+    small = ("--corpus", str(rows), "--seqlen", "32")
+    evaluate = ("evaluate", str(tiny_folder), "--part", "sealed", "--windows", "2", *small)
     seen, told = run(capsys, *evaluate, "--text-split", "1")
     assert warning in told
     (known,) = seen["sealed_sets"].values()
@@ -147,7 +147,16 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
     assert "no first look" not in told and "fresh: sealed set 2, no earlier look" in told
 
     compare = ("compare", str(tiny_folder), "--methods", "magnitude", "--sparsity", "0.5", *small)
-    compare += ("--seeds", "1", "--samples", "2", "--selection-windows", "2")
+    compare += (
+        "--draws",
+        "1",
+        "--sealed-windows",
+        "2",
+        "--calibration-windows",
+        "2",
+        "--selection-windows",
+        "2",
+    )
     table, told = run(capsys, *compare, "--text-split", "1")
     assert "sealed set 1 of rows.jsonl was looked at 2 times before" in told
     assert table["protocol"]["sealed_set"]["earlier"] == 2
@@ -210,8 +219,8 @@ def test_another_seed_draws_other_calibration_windows_of_the_same_split(
     tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("compare", str(tiny_folder), "--methods", "wanda", "--sparsity", "0.5")
-    words += ("--corpus", str(rows), "--windows", "2", "--seqlen", "32", "--seeds", "1")
-    words += ("--samples", "2", "--selection-windows", "2")
+    words += ("--corpus", str(rows), "--sealed-windows", "2", "--seqlen", "32", "--draws", "1")
+    words += ("--calibration-windows", "2", "--selection-windows", "2")
     first, second = (run(capsys, *words, "--seed", seed)[0]["protocol"] for seed in ("0", "1"))
     assert first["splits_digest"] == second["splits_digest"]
     assert first["draw_digests"] != second["draw_digests"]

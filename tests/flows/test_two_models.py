@@ -27,8 +27,10 @@ def test_both_models_are_asked_and_the_records_say_who_wrote_what(
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", "on")
     with serving(answer) as chat:
         words = f"""search --model {tiny_folder} --corpus {text_file} --designer openai
-          --base-url {chat.url} --designer-model wise,mute --sandbox off --samples 4 --seqlen 48
-          --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 12 --slots 4 --no-register
+          --base-url {chat.url} --designer-model wise,mute --sandbox off --calibration-windows 4
+          --seqlen 48
+          --selection-windows 4 --rung-windows 2 --sealed-windows 3 --candidates 12 --slots 4
+          --no-register-winner
           --run pair""".split()
         assert main(words) == 0
         asked = {body["model"] for body in chat.bodies if length_of(body) >= 400}

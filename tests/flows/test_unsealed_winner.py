@@ -32,7 +32,8 @@ def test_a_winner_without_a_sealed_figure_is_kept_and_refused(
 
     monkeypatch.setitem(steps.TASKS, "seal", losing)
     line = f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
-      --samples 4 --seqlen 48 --windows 4 --rung-windows 2 --sealed-windows 3 --candidates 4
+      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
+      --sealed-windows 3 --candidates 4
       --slots 2 --run lost"""
     assert main(line.split()) == 0
     shown = capsys.readouterr()

@@ -62,7 +62,14 @@ def test_perplexity_is_within_one_percent(
     unseen.write_text(text[middle : middle + 60_000], encoding="utf-8")
 
     words = ["prune", "--model", DEMO_MODEL, "--metric", "wanda", "--sparsity", "0.6", "--json"]
-    words += ["--statistics", "dense", "--samples", str(SAMPLES), "--seqlen", str(LENGTH)]
+    words += [
+        "--statistics",
+        "dense",
+        "--calibration-windows",
+        str(SAMPLES),
+        "--seqlen",
+        str(LENGTH),
+    ]
     assert main([*words, "--corpus", str(seen), "--out", "pruned"]) == 0
     pruned = json.loads(capsys.readouterr().out)
     assert pruned["zeros"] == round(0.6 * pruned["prunable"])

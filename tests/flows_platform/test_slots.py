@@ -40,7 +40,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
 
 def command(folder: Path, out: Path) -> list[str]:
     words = ["prune", "--model", str(folder), "--corpus", str(folder / "text.txt")]
-    more = ["--metric", "wanda", "--samples", "16", "--seqlen", "48", "--out", str(out)]
+    more = ["--metric", "wanda", "--calibration-windows", "16", "--seqlen", "48", "--out", str(out)]
     return [sys.executable, "-P", "-m", "flows.cli", *words, *more]
 
 

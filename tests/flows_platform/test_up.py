@@ -117,7 +117,7 @@ def test_a_second_project_shares_the_server(
         assert worker_of(live.folder) == "takes runs of pool 'autoprune'"
 
         shutil.copytree(tiny_folder, tmp_path / "only-here")
-        here = {"model": "./only-here", "corpus": "./only-here/text.txt", "samples": 2}
+        here = {"model": "./only-here", "corpus": "./only-here/text.txt", "calibration_windows": 2}
         calibrate = deployment(live, "calibrate/manual-second")
         with live.client() as client:
             run = client.create_flow_run_from_deployment(
@@ -158,7 +158,7 @@ def test_wrong_form_values_are_refused_before_a_run_exists(
 
 def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path) -> None:
     shutil.copytree(tiny_folder, live.folder / "near")
-    near = {"model": "./near", "corpus": "./near/text.txt", "samples": 2, "seqlen": 32}
+    near = {"model": "./near", "corpus": "./near/text.txt", "calibration_windows": 2, "seqlen": 32}
     calibrate = deployment(live, "calibrate/manual")
     with live.client() as client:
         run = client.create_flow_run_from_deployment(calibrate.id, parameters={"params": near})
@@ -175,10 +175,10 @@ def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
         "corpus": str(folder / "text.txt"),
         "designer": "genetic",
         "sandbox": "off",
-        "samples": 4,
+        "calibration_windows": 4,
         "seqlen": 48,
         "rung_windows": 2,
-        "windows": 4,
+        "selection_windows": 4,
         "sealed_windows": 3,
         "candidates": 6,
         "slots": 3,
@@ -247,7 +247,7 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
 
     whole = live.autoprune(
-        "search", *as_words(fields), "--no-register", "--run=whole", AUTOPRUNE_PREFECT="off"
+        "search", *as_words(fields), "--no-register-winner", "--run=whole", AUTOPRUNE_PREFECT="off"
     )
     assert whole.returncode in (0, 3), whole.stderr
     with Search.open(state.run("cut")) as cut, Search.open(state.run("whole")) as other:
@@ -258,7 +258,7 @@ def test_servers_that_die_in_the_middle_lose_nothing(
     live: Live, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state, url = live.state, live.tracking
-    words = [*as_words(tiny_search(tiny_folder)), "--no-register", "--run=shaken"]
+    words = [*as_words(tiny_search(tiny_folder)), "--no-register-winner", "--run=shaken"]
     command = [*AUTOPRUNE, "search", *words]
     log = live.folder / "shaken.log"
     with log.open("wb") as stream:

@@ -3,10 +3,10 @@
 from typing import Any
 
 SMALL: dict[str, Any] = {
-    "samples": 4,
+    "calibration_windows": 4,
     "seqlen": 32,
     "selection_windows": 3,
-    "windows": 4,
+    "sealed_windows": 4,
     "sparsity": [0.5],
-    "seeds": 2,
+    "draws": 2,
 }

@@ -36,7 +36,9 @@ def test_all_sealed_windows_there_are_and_a_note(bench: SearchBench) -> None:
 
 def test_a_selection_part_that_is_too_short_is_refused(bench: SearchBench) -> None:
     bench.spec = bench.spec.model_copy(update={"selection_windows": 10_000})
-    with pytest.raises(UsageError, match=r"selection part .* 10000 are asked for; lower --windows"):
+    with pytest.raises(
+        UsageError, match=r"selection part .* 10000 are asked for; lower --selection-windows"
+    ):
         bench.part(SELECTION)
 
 
@@ -44,7 +46,7 @@ def test_a_hundred_sealed_windows_are_usual_and_fewer_are_said() -> None:
     usual = [
         SearchSpec(model="m", corpus="c").sealed_windows,
         SearchParams().sealed_windows,
-        CompareParams().windows,
+        CompareParams().sealed_windows,
         EvaluateParams().windows,
         PromoteParams().windows,
     ]

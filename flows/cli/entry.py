@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
 from autoprune.plain_text import one_line, printable
-from flows.cli_parser import parse
+from flows.cli.parser import parse
 from flows.ending import end_fast
 from flows.output import tell
 from flows.safe_path import leave_out_current_folder
@@ -31,15 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # Before the grammar: what it imports must not come from there either.
+    leave_out_current_folder()
     try:
         args = parse(words)
     except SystemExit as stop:
         return int(stop.code or 0)
     _set_up_logging(args.verbose)
     end_fast()
-    leave_out_current_folder()
     try:
-        code: int = args.run(args)
+        code: int = args.start(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
@@ -88,7 +89,7 @@ def _message(error: Exception) -> str:
         place = f" ({one_line(str(error.filename))})" if error.filename else ""
         return (
             f"the system refused: {error.strerror or text}{place}; "
-            "mend that and type the same command again"
+            "fix it and run the same command again"
         )
     return (
         f"unexpected {type(error).__name__}: {text or 'no message'}; this is a fault of AutoPrune; "
@@ -113,7 +114,3 @@ def _set_up_logging(verbose: bool) -> None:
     if not verbose:
         # Without any handler, Python itself prints warnings of whatever library.
         logging.getLogger().addHandler(logging.NullHandler())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

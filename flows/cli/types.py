@@ -1,6 +1,8 @@
 """Argument types of the command line: each refuses a wrong value with what is allowed."""
 
 import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 def whole_number(text: str) -> int:
@@ -19,32 +21,27 @@ def positive_number(text: str) -> int:
     return value
 
 
-def text_split(text: str) -> int | str:
-    """Number of a split, or ``fresh``."""
-    from autoprune.report.sealed import FRESH
+def number_or_word(words: Sequence[str]) -> Callable[[str], int | str]:
+    """A type for a number from 0 up, or one of a few words."""
 
-    if text == FRESH:
-        return text
-    try:
-        return whole_number(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, or {FRESH}") from None
+    def read(text: str) -> int | str:
+        if text in words:
+            return text
+        try:
+            return whole_number(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{error}, or {' or '.join(words)}") from None
 
-
-TEXT_SPLIT_HELP = (
-    "number of the split of the text, whose sealed part is the sealed set of that number (default "
-    "{default}); fresh: the lowest whose sealed set nobody has looked at (`autoprune ls sealed`)"
-)
+    return read
 
 
-def add_text_split(group: argparse._ActionsContainer, default: str = "0") -> None:
-    """The option ``--text-split``, not given unless it is typed."""
-    group.add_argument(
-        "--text-split",
-        type=text_split,
-        metavar="N|fresh",
-        help=TEXT_SPLIT_HELP.format(default=default),
-    )
+def separated(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """A type for a list with commas between, each item read by ``read``."""
+
+    def read_all(text: str) -> list[Any]:
+        return [read(item) for item in (part.strip() for part in text.split(",")) if item]
+
+    return read_all
 
 
 def share(text: str) -> float:

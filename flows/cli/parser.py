@@ -3,11 +3,11 @@
 import argparse
 import difflib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from autoprune import __version__
 from flows import commands
-from flows.cli_types import whole_number
+from flows.cli.types import whole_number
 from flows.output import tell
 
 EPILOG = """\
@@ -16,7 +16,7 @@ exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequi
 
 examples:
   autoprune demo
-  autoprune prune --model sshleifer/tiny-gpt2 --metric wanda --sparsity 0.6 --out pruned
+  autoprune prune sshleifer/tiny-gpt2 --metric wanda --sparsity 0.6 --out pruned
   autoprune validate my_metric.py
 """
 
@@ -31,8 +31,13 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def build_parser() -> Parser:
-    """The whole grammar, one sub-parser per command."""
+def build_parser(only: str | None = None) -> Parser:
+    """The grammar, one sub-parser per command.
+
+    Args:
+        only: The one command whose options are wanted; None: all. Options are made from parameter
+            models, whose import takes longer than all else here.
+    """
     parser = Parser(
         prog="autoprune",
         allow_abbrev=False,
@@ -58,8 +63,9 @@ def build_parser() -> Parser:
             parents=[_shared_options()],
             allow_abbrev=False,
         )
-        command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
+        if only in (None, command.NAME):
+            command.add_arguments(sub)
+        sub.set_defaults(start=command.run, parser=sub)
     return parser
 
 
@@ -87,9 +93,17 @@ def _suggestion(message: str) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; prints help and exits where asked."""
-    parser = build_parser()
-    arguments: Any = parser.parse_args(argv)
-    checked: argparse.Namespace = arguments
-    return checked
+    # Before the command stand options without a value only.
+    parser = build_parser(next((word for word in argv if not word.startswith("-")), ""))
+    args, unknown = parser.parse_known_args(argv)
+    sub: Parser = args.parser
+    del args.parser
+    if unknown:
+        known = [option for action in sub._actions for option in action.option_strings]
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+        near = difflib.get_close_matches(wrong.partition("=")[0], known, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        sub.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return args

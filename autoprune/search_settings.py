@@ -1,0 +1,132 @@
+"""Settings of a search that its options, Prefect's form and its record have under one name.
+
+:class:`autoprune.search.spec.SearchSpec` and the parameters of the search flow inherit them,
+so that name, default, bounds and description stand once. Light: nothing here imports torch.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+# Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
+NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
+
+
+class SearchSettings(BaseModel):
+    """Text, windows, ranking and size of a search."""
+
+    calibration_windows: int = Field(
+        default=16, ge=1, description="Calibration windows", json_schema_extra={"group": "what"}
+    )
+    seqlen: int = Field(
+        default=512, ge=8, description="Tokens in a window", json_schema_extra={"group": "what"}
+    )
+    rung_windows: int = Field(
+        default=4,
+        ge=2,
+        description="Selection windows of the first, cheap measurement",
+        json_schema_extra={"group": "what"},
+    )
+    selection_windows: int = Field(
+        default=12,
+        ge=2,
+        description="Selection windows that decide the ranking",
+        json_schema_extra={"group": "what"},
+    )
+    sealed_windows: int = Field(
+        default=100,
+        ge=1,
+        description="Sealed windows, read once at the end; all there are where the text has fewer",
+        json_schema_extra={"group": "what"},
+    )
+    fitness: Literal["perplexity", "kl", "both"] = Field(
+        default="perplexity",
+        description=(
+            "What ranks recipes: loss, distance to the dense model, or both, their sum in nats"
+        ),
+        json_schema_extra={"group": "what"},
+    )
+    also_sparsities: tuple[Share, ...] = Field(
+        default=(),
+        description="Other shares of zeros, 0 to 1, at which the best have to hold too",
+        json_schema_extra={"group": "what"},
+    )
+    language: Literal["expression", "python", "both"] = Field(
+        default="expression",
+        description="Candidates as formulas of the metric language, Python code, or both",
+        json_schema_extra={"group": "designer"},
+    )
+    slots: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Candidates per generation",
+        json_schema_extra={"group": "budget"},
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of every random choice")
+
+
+class DesignerSettings(BaseModel):
+    """How the designer is asked."""
+
+    base_url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible endpoint; usually ends in /v1",
+        json_schema_extra={"pattern": NO_LOGIN, "group": "designer", "metavar": "URL"},
+    )
+    temperature: float = Field(
+        default=0.8,
+        ge=0.0,
+        le=2.0,
+        description="Sampling temperature",
+        json_schema_extra={"group": "designer"},
+    )
+    hints: bool = Field(
+        default=True,
+        description="Hand each question one of twelve ideas that people wrote down",
+        json_schema_extra={"group": "designer"},
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _keep_no_login(cls, value: str | None) -> str | None:
+        return value if value is None else require_no_login(value)
+
+
+class BudgetSettings(BaseModel):
+    """Where a search stops."""
+
+    candidates: int = Field(
+        default=24,
+        ge=0,
+        description="Designed candidates, rejected ones included",
+        json_schema_extra={"group": "budget"},
+    )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Limit of designer tokens, prompt and completion",
+        json_schema_extra={"group": "budget"},
+    )
+    money: float | None = Field(
+        default=None,
+        gt=0,
+        description="Limit in dollars of designer answers; needs a price",
+        json_schema_extra={"group": "budget", "metavar": "DOLLARS"},
+    )
+
+
+def require_no_login(address: str) -> str:
+    """The address, which must hold no login: it is kept in records, forms and reports.
+
+    Raises:
+        ValueError: If a name or password stands before the host.
+    """
+    if re.match(r"(?:[^/?#]*:)?(?://)?[^/?#]*@", address):
+        raise ValueError(
+            "an address with a name or password would be kept in records; take them out and set "
+            "OPENAI_API_KEY instead"
+        )
+    return address

@@ -1,0 +1,179 @@
+"""Options of the command line, made from the fields of a parameter model.
+
+A field gives its option all it needs: name, type, choices, default, description, and by
+:func:`flows.params.base.setting` heading and placeholder. So the command line, Prefect's form and
+the record of a run have the same names. Imports pydantic, so that a command imports it late.
+"""
+
+import argparse
+import types
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+
+from annotated_types import Ge, Lt
+from pydantic.fields import FieldInfo
+
+from autoprune.errors import UsageError
+from flows.cli.types import number_or_word, positive_number, separated, share, whole_number
+from flows.params import Params
+
+MODEL = "model"
+# What every command has (see flows.cli.parser).
+SHARED = ("seed",)
+_WORD = "model_word"
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    kind: type[Params],
+    *,
+    required: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
+    """Add an option for every field; one that is not typed is not in what is parsed.
+
+    Args:
+        parser: The command's.
+        kind: The model.
+        required: Field that the command does not take from the model's default.
+        defaults: Values that the command has in place of the model's, for ``--help``.
+    """
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name in kind.in_order():
+        if name in SHARED:
+            continue
+        field = kind.model_fields[name]
+        group = _extra(field).get("group")
+        if group and group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        default = None if name == required else (defaults or {}).get(name, field.default)
+        _add(groups[group] if group else parser, name, field, default)
+    renamed = {f"--{_dashed(a)}": f"--{_dashed(b)}" for a, b in kind.RENAMED.items()}
+    for earlier, option in (renamed | kind.RENAMED_OPTIONS).items():
+        add_renamed(parser, earlier, option)
+
+
+def given(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
+    """The fields of a model that were typed.
+
+    Raises:
+        UsageError: If the model is given as a word and as an option.
+    """
+    found = {name: getattr(args, name) for name in kind.model_fields if hasattr(args, name)}
+    word = getattr(args, _WORD, None)
+    if word is None:
+        return found
+    if MODEL in found:
+        raise UsageError(
+            f"the model is given twice, {word!r} and {found[MODEL]!r}; write "
+            f"`autoprune {args.command} MODEL`"
+        )
+    return found | {MODEL: word}
+
+
+def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, Any]:
+    """The same for a command that has no model of its own.
+
+    Raises:
+        UsageError: If the model is missing or given twice.
+    """
+    found = given(args, kind)
+    if MODEL not in found:
+        raise UsageError(f"the model is missing; write `autoprune {args.command} MODEL`")
+    return found
+
+
+def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> None:
+    """Refuse an option's earlier spelling with the one that it has now; not in ``--help``."""
+
+    class Renamed(argparse.Action):
+        def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+            parser.error(f"{earlier} is now {option}")
+
+    parser.add_argument(
+        earlier, action=Renamed, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _add(to: argparse._ActionsContainer, name: str, field: FieldInfo, default: Any) -> None:
+    extra = _extra(field)
+    shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, default)}
+    if field.annotation is bool:
+        on = field.default is False
+        option = f"--{_dashed(name)}" if on else f"--no-{_dashed(name)}"
+        if not on:
+            shared["help"] = f"do not {shared['help']}"
+        to.add_argument(option, dest=name, action="store_true" if on else "store_false", **shared)
+        return
+    shared |= _reading(field)
+    if "choices" not in shared and "metavar" in extra:
+        shared["metavar"] = extra["metavar"]
+    if extra.get("repeat"):
+        shared |= {"action": "append", "type": str}
+        shared["help"] += "; may be given several times"
+    if extra.get("positional"):
+        to.add_argument(f"{name}_word", nargs="?", metavar=extra["metavar"],
+                        default=argparse.SUPPRESS, help=shared["help"])  # fmt: skip
+        shared["help"] = f"the same as {extra['metavar']}"
+    to.add_argument(f"--{_dashed(name)}", dest=name, **shared)
+
+
+def _reading(field: FieldInfo) -> dict[str, Any]:
+    """How the text of an option is read: ``choices`` or ``type``, and a placeholder."""
+    kind, rules = _plain(field.annotation)
+    rules = [*rules, *field.metadata]
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind)}
+    if get_origin(kind) in (list, tuple):
+        item, of_item = _plain(get_args(kind)[0])
+        return {"type": separated(_reader(item, of_item)), "metavar": "LIST"}
+    if get_origin(kind) in (Union, types.UnionType):
+        choices = [part for part in get_args(kind) if get_origin(part) is Literal]
+        words = [word for part in choices for word in get_args(part)]
+        return {"type": number_or_word(words), "metavar": "|".join(["N", *words])}
+    reader = _reader(kind, rules)
+    return {"type": reader} | ({} if kind is str else {"metavar": "N"})
+
+
+def _reader(kind: Any, rules: Collection[Any]) -> Callable[[str], Any]:
+    lowest = next((rule.ge for rule in rules if isinstance(rule, Ge)), None)
+    below_one = any(isinstance(rule, Lt) and rule.lt == 1.0 for rule in rules)
+    if kind is int:
+        return positive_number if lowest else whole_number
+    if kind is float:
+        return share if below_one else float
+    return str
+
+
+def _plain(kind: Any) -> tuple[Any, list[Any]]:
+    """A type without None and annotations, and the rules that stood in these."""
+    rules: list[Any] = []
+    while True:
+        if get_origin(kind) is Annotated:
+            kind, *notes = get_args(kind)
+            for note in notes:
+                rules += note.metadata if isinstance(note, FieldInfo) else [note]
+        elif get_origin(kind) in (Union, types.UnionType):
+            parts = [part for part in get_args(kind) if part is not type(None)]
+            if len(parts) > 1:
+                return kind, rules
+            (kind,) = parts
+        else:
+            return kind, rules
+
+
+def _help(field: FieldInfo, default: Any) -> str:
+    text = field.description or ""
+    text = text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
+    if default not in (None, "", ()) and not isinstance(default, bool) and "default" not in text:
+        text += f" (default {default})"
+    return text.replace("%", "%%")
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    found = field.json_schema_extra
+    return found if isinstance(found, dict) else {}
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")

@@ -1,0 +1,171 @@
+"""Options are made from the parameter models: one name, default and text for a thing everywhere."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.search.spec import SearchSpec
+from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from flows.cli import main
+from flows.cli.options import given
+from flows.cli.parser import build_parser, parse
+from flows.compare_params import CompareParams
+from flows.evaluate_params import EvaluateParams
+from flows.params import (
+    CalibrateParams,
+    NightlyParams,
+    Params,
+    PromoteParams,
+    PruneParams,
+    SearchParams,
+    checked,
+)
+
+COMMANDS: dict[str, type[Params]] = {
+    "search": SearchParams,
+    "demo": SearchParams,
+    "compare": CompareParams,
+    "prune": PruneParams,
+    "evaluate": EvaluateParams,
+    "promote": PromoteParams,
+}
+# What another field stands for, on the way to the record.
+MEANT = {"sparsity": 0.6, "pattern": "unstructured", "text_split": 0}
+
+
+def actions(command: str) -> dict[str, argparse.Action]:
+    """The options of a command that ``--help`` shows, by the field that they set."""
+    parser: argparse.ArgumentParser = (
+        build_parser(command)
+        .parse_args([command, "m"] if command not in ("demo", "promote") else [command])
+        .parser
+    )
+    shown = [a for a in parser._actions if a.option_strings and a.help != argparse.SUPPRESS]
+    return {action.dest: action for action in shown}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_field_is_an_option_of_its_name_and_text(command: str) -> None:
+    found = actions(command)
+    for name, field in COMMANDS[command].model_fields.items():
+        option = f"--{name.replace('_', '-')}"
+        wanted = [option.replace("--", "--no-", 1)] if field.default is True else [option]
+        assert found[name].option_strings == wanted
+        said = str(found[name].help).replace("%%", "%").lower()
+        assert name in ("model", "seed") or str(field.description).lower() in said
+
+
+def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> None:
+    line = "search m --sparsity 0.5 --also-sparsities 0.4,0.7 --no-hints --text-split fresh --run r"
+    typed = given(parse(line.split()), SearchParams)
+    assert typed == {
+        "model": "m", "sparsity": 0.5, "also_sparsities": [0.4, 0.7], "hints": False,
+        "text_split": "fresh", "run": "r", "seed": 0,
+    }  # fmt: skip
+    line = "compare m --baseline a,b --baseline dense --pattern 2:4,4:8 --sparsity 0.5"
+    params = checked(CompareParams, given(parse(line.split()), CompareParams))
+    assert params.baseline == ["a,b", "dense"] and params.pattern == ["2:4", "4:8"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("search --samples 4", "--samples is now --calibration-windows"),
+        ("search --windows 4", "--windows is now --selection-windows"),
+        ("search --windows", "--windows is now --selection-windows"),
+        ("demo --solver mrp", "--solver is now --repairs"),
+        ("search --also 0.5", "--also is now --also-sparsities"),
+        ("search --no-register", "--no-register is now --no-register-winner"),
+        ("compare m --windows=4", "--windows is now --sealed-windows"),
+        ("compare m --seeds 3", "--seeds is now --draws"),
+        ("compare m --output here", "--output is now --out"),
+        ("compare m --solvers mrp", "--solvers is now --repairs"),
+        ("prune m --solver mrp", "--solver is now --repair"),
+        ("prune m --samples 4", "--samples is now --calibration-windows"),
+        ("ls solvers", "solvers is now repairs"),
+    ],
+)
+def test_earlier_spellings_are_refused_with_the_new_one(
+    line: str, said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["search", "compare", "prune", "evaluate"])
+def test_the_model_is_a_word_or_an_option_but_not_both(
+    command: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind = COMMANDS[command]
+    for words in (["./m"], ["--model", "./m"], ["--seqlen", "64", "./m", "--corpus", "c"]):
+        assert given(parse([command, *words]), kind)["model"] == "./m"
+    assert main([command, "a", "--model", "b"]) == 2
+    assert "the model is given twice, 'a' and 'b'" in capsys.readouterr().err
+    if command != "search":
+        assert main([command]) == 2
+        assert f"write `autoprune {command} MODEL`" in capsys.readouterr().err
+
+
+def test_compact_takes_its_folders_as_words_or_options(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in ("compact", "compact a", "compact a b c", "compact a b --out c"):
+        assert main(line.split()) == 2
+        assert "write `autoprune compact MODEL OUT`" in capsys.readouterr().err
+    for line in ("compact no out", "compact --model no --out out", "compact --out out no"):
+        assert main(line.split()) == 2
+        assert "'no' is no folder" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_is_named_with_its_command_and_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["prune", "m", "--sparsty", "0.5"]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean --sparsity?" in said and "`autoprune prune --help`" in said
+
+
+def test_settings_of_a_search_have_one_name_in_options_form_and_record() -> None:
+    record = SearchSpec(model="m", corpus="c").to_json()
+    flat = record | record["designer"] | record["budget"]
+    shared = [*SearchSettings.model_fields, *DesignerSettings.model_fields]
+    for name in (*shared, *BudgetSettings.model_fields):
+        default = SearchParams.model_fields[name].default
+        assert name in actions("search")
+        assert flat[name] == (list(default) if isinstance(default, tuple) else default)
+    form = SearchParams.model_json_schema()["properties"]
+    assert set(form) == set(SearchParams.model_fields)
+    assert list(form)[:4] == ["model", "corpus", "sparsity", "pattern"]
+
+
+OLD_SEARCH = {
+    "model": "m", "samples": 4, "windows": 6, "solver": "mrp,none", "also_sparsities": [0.5],
+    "draws": 2, "temperature": 0.5,
+}  # fmt: skip
+OLD_COMPARE = {
+    "model": "m", "samples": 4, "windows": 3, "seeds": 2, "metrics": "wanda", "solvers": "mrp",
+    "output": "x", "selection_windows": 5,
+}  # fmt: skip
+
+
+def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
+    # As version 0.1.0 named them, whose folders, logs and MLflow runs are found by these.
+    old = checked(SearchParams, OLD_SEARCH)
+    assert (old.selection_windows, old.repairs, old.run_id()) == (6, "mrp,none", "m-s60-aa29676b")
+    assert checked(SearchParams, {"model": "m"}).run_id() == "m-s60-a09be29b"
+    compared = checked(CompareParams, OLD_COMPARE)
+    assert compared.folder_name() == "m-07e55c2a" and compared.draws == 2 and compared.out == "x"
+    assert {"samples", "windows", "seeds", "solvers"} < set(compared.settings())
+    assert checked(CompareParams, {"model": "m"}).folder_name() == "m-5b27e37c"
+    schedule: dict[str, Any] = {"search": OLD_SEARCH, "promote": {"windows": 7}}
+    nightly = checked(NightlyParams, schedule)
+    assert (nightly.search.calibration_windows, nightly.promote.windows) == (4, 7)
+    assert checked(CalibrateParams, {"samples": 3}).calibration_windows == 3
+    assert checked(PruneParams, {"solver": "mrp"}).repair == "mrp"
+
+
+def test_an_earlier_and_a_present_name_contradict_each_other() -> None:
+    with pytest.raises(Exception, match="windows is now selection_windows, and both are given"):
+        checked(SearchParams, {"windows": 4, "selection_windows": 5})
