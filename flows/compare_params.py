@@ -21,6 +21,16 @@ from flows.params.fields import (
     Workers,
     require_used,
 )
+from flows.params.named import (
+    check_allocation,
+    check_corpora,
+    check_methods,
+    check_metric,
+    check_models,
+    check_pattern,
+    check_repairs,
+    check_suites,
+)
 from tasks.state import model_slug
 
 USUAL_DRAWS = 3
@@ -204,6 +214,23 @@ class CompareParams(Params):
             raise ValueError("a cross product needs --metrics")
         require_used(self.runner, self.runner_address, self.workers)
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        from autoprune.spelling import split_list
+
+        for metric in split_list(self.metrics or ""):
+            check_metric(metric)
+        for allocation in split_list(self.allocations or ""):
+            check_allocation(allocation)
+        check_repairs(split_list(self.repairs or ""))
+        check_methods(split_list(self.methods or ""), self.statistics)
+        if self.suite is not None:
+            check_suites(self.suite)
+        check_corpora(self.corpus)
+        check_models(self.model)
+        for pattern in self.pattern or ():
+            check_pattern(pattern)
 
     def method_texts(self) -> list[str]:
         """Texts of the methods, peers last."""

@@ -14,6 +14,7 @@ from flows.params.fields import (
     TextSplit,
     split_number,
 )
+from flows.params.named import check_corpora, check_models, check_suites
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -150,6 +151,13 @@ class EvaluateParams(Params):
                 "add part, such as --part sealed, or leave text_split out"
             )
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        check_suites(self.suite)
+        check_corpora(*listed(self.corpus), *listed(self.references))
+        other = self.against
+        check_models(self.model, *([other] if other and not other.endswith(".json") else []))
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Settings by suite, as the suites call them; None leaves a suite's own default."""

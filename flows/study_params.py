@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from flows.params import DEMO_CORPUS, DEMO_MODEL, Params
 from flows.params.fields import CalibrationWindows, Dtype
+from flows.params.named import check_corpora, check_suites
 
 
 class StudyModel(Params):
@@ -71,3 +72,9 @@ class StudyParams(Params):
             if len(set(values)) < len(values):
                 raise ValueError(f"{values} names something twice")
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`; a model that is not there only leaves its cells empty."""
+        check_corpora(self.generic)
+        for suite in self.suites:
+            check_suites(suite)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import is_offline_mode, snapshot_download
+from huggingface_hub import HfApi, is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     HFValidationError,
     LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils.tqdm import (
@@ -37,6 +38,8 @@ ALLOWED = (
 )
 
 _PACKAGE = "package:"
+# A hub that does not answer is found out when the model is fetched.
+HUB_SECONDS = 10.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # The last is the fingerprint of what a model has seen; see autoprune.text.seen_text.
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "seen_text.npz"]
@@ -95,20 +98,52 @@ def resolve(ref: str) -> ModelSource:
         PrerequisiteError: If a Python package is missing.
         DamagedFileError: If a known file has another content than recorded.
     """
+    path = _here(ref)
+    if path is None:
+        return _hub_source(ref)
+    if path.is_dir():
+        return ModelSource(ref, path, None, _folder_digest(path))
+    return _gguf_source(ref, path)
+
+
+def check_reference(ref: str) -> None:
+    """Refuse a reference that names no model, without reading or fetching one.
+
+    Raises:
+        UsageError: If nothing of this name exists; says what is allowed and suggests.
+        PrerequisiteError: If a Python package is missing.
+    """
+    if _here(ref) is not None or ref in _cached_hub_ids():
+        return
+    try:
+        if is_offline_mode():
+            raise OfflineModeIsEnabled
+        HfApi().model_info(ref, timeout=HUB_SECONDS)
+    except Exception as error:
+        raise _not_of_hub(ref, error) from error
+
+
+def _here(ref: str) -> Path | None:
+    """The file or folder of this machine that ``ref`` names; None for an id of the hub.
+
+    Raises:
+        UsageError: If it is neither.
+        PrerequisiteError: If a Python package is missing.
+    """
     if ref.startswith(_PACKAGE):
-        return _gguf_source(ref, package_file(ref))
+        return package_file(ref)
     path = Path(ref).expanduser()
     if path.is_file() and path.suffix == ".gguf":
-        return _gguf_source(ref, path)
+        return path
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UsageError(
                 f"the folder {ref!r} holds no config.json, so it is not a saved model; {ALLOWED}"
             )
-        return ModelSource(ref, path, None, _folder_digest(path))
+        return path
     if path.is_file() or path.suffix == ".gguf" or not _HUB_ID.fullmatch(ref):
         raise _unknown(ref, "is no model on this machine")
-    return _hub_source(ref)
+    return None
 
 
 def model_folder(ref: str) -> Path | None:
@@ -185,20 +220,23 @@ def _hub_folder(ref: str) -> Path:
     disable_progress_bars()
     try:
         return Path(snapshot_download(ref, allow_patterns=_HUB_FILES))
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise _unknown(ref, "is no model on this machine and the hub does not know it") from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        way = (
-            "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub was not asked; unset it to "
-            "have the model downloaded"
-            if is_offline_mode()
-            else "the hub cannot be reached"
-        )
-        problem = f"is no folder or file here, is not in the hub cache, and {way}"
-        raise _unknown(ref, problem) from error
+    except (RepositoryNotFoundError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise _not_of_hub(ref, error) from error
     finally:
         if not was_quiet:
             enable_progress_bars()
+
+
+def _not_of_hub(ref: str, error: Exception) -> UsageError:
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return _unknown(ref, "is no model on this machine and the hub does not know it")
+    way = (
+        "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub was not asked; unset it to "
+        "have the model downloaded"
+        if is_offline_mode()
+        else "the hub cannot be reached"
+    )
+    return _unknown(ref, f"is no folder or file here, is not in the hub cache, and {way}")
 
 
 def _unknown(ref: str, problem: str) -> UsageError:

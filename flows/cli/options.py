@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from autoprune.errors import UsageError
 from flows.cli.types import number_or_word, positive_number, separated, share, whole_number
-from flows.params import Params
+from flows.params import Params, checked
 
 MODEL = "model"
 # What every command has (see flows.cli.parser).
@@ -81,6 +81,17 @@ def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, 
     if MODEL not in found:
         raise UsageError(f"the model is missing; write `autoprune {args.command} MODEL`")
     return found
+
+
+def settled(kind: type[Params], values: Mapping[str, Any]) -> Any:
+    """The parameters of a command, whose every name exists; nothing is started before.
+
+    Raises:
+        UsageError: If a value is outside what its field allows, or a name is unknown.
+    """
+    params: Params = checked(kind, dict(values))
+    params.check()
+    return params
 
 
 def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> None:

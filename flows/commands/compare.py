@@ -38,12 +38,12 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print the table."""
     if args.from_record is not None:
         return _of_record(args)
-    from flows.cli.options import given_with_model
+    from flows.cli.options import given_with_model, settled
     from flows.compare_params import CompareParams
-    from flows.engine import open_engine
-    from flows.params import checked
 
-    params = checked(CompareParams, given_with_model(args, CompareParams))
+    params = settled(CompareParams, given_with_model(args, CompareParams))
+    from flows.engine import open_engine
+
     with open_engine(args) as engine:
         from flows.compare import compare
 

@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search with the demo's settings."""
-    from flows.params import SearchParams, checked
+    from flows.cli.options import settled
+    from flows.params import SearchParams
 
-    return search_with(args, checked(SearchParams, DEFAULTS | search_settings(args)))
+    return search_with(args, settled(SearchParams, DEFAULTS | search_settings(args)))

@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print every figure with its protocol."""
-    from flows.cli.options import given_with_model
-    from flows.engine import open_engine
+    from flows.cli.options import given_with_model, settled
     from flows.evaluate_params import EvaluateParams
     from flows.evaluation_text import evaluation_text
-    from flows.params import checked
 
-    params = checked(EvaluateParams, given_with_model(args, EvaluateParams))
+    params = settled(EvaluateParams, given_with_model(args, EvaluateParams))
+    from flows.engine import open_engine
+
     with open_engine(args) as engine:
         from flows.evaluate import evaluate
 

@@ -35,16 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
     from autoprune.errors import UsageError
-    from flows.cli.options import given
-    from flows.engine import open_engine
-    from flows.params import PromoteParams, checked
+    from flows.cli.options import given, settled
+    from flows.params import PromoteParams
 
     if args.seed is not None:
         raise UsageError(
             f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
             f"--text-split {args.seed} (default: that of the search that made the challenger)"
         )
-    params = checked(PromoteParams, given(args, PromoteParams))
+    params = settled(PromoteParams, given(args, PromoteParams))
+    from flows.engine import open_engine
+
     asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
     with open_engine(args) as engine:
         from flows.promote import promote

@@ -31,11 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune and print what came out."""
-    from flows.cli.options import given_with_model
-    from flows.engine import open_engine
-    from flows.params import PruneParams, checked
+    from flows.cli.options import given_with_model, settled
+    from flows.params import PruneParams
 
-    params = checked(PruneParams, given_with_model(args, PruneParams))
+    params = settled(PruneParams, given_with_model(args, PruneParams))
+    from flows.engine import open_engine
+
     with open_engine(args) as engine:
         from flows.prune import prune
 

@@ -45,9 +45,10 @@ def _known_price() -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Search and print the leaderboard."""
-    from flows.params import SearchParams, checked
+    from flows.cli.options import settled
+    from flows.params import SearchParams
 
-    return search_with(args, checked(SearchParams, search_settings(args)))
+    return search_with(args, settled(SearchParams, search_settings(args)))
 
 
 def search_with(args: argparse.Namespace, params: Any) -> int:

@@ -25,14 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill the matrix and print it."""
-    from flows.engine import open_engine
-    from flows.params import checked
+    from flows.cli.options import settled
     from flows.study_params import StudyParams
     from flows.study_text import study_text
 
     values = _read(Path(args.file).expanduser())
     said = {} if args.seed is None else {"seed": args.seed}
-    params = checked(StudyParams, values | said)
+    params = settled(StudyParams, values | said)
+    from flows.engine import open_engine
+
     with open_engine(args) as engine:
         from flows.study import study
 

@@ -77,6 +77,13 @@ class Params(BaseModel):
         """Names of the fields, in the order in which people see them."""
         return list(dict.fromkeys((*cls.FIRST, *cls.model_fields)))
 
+    def check(self) -> None:
+        """Refuse names that nothing has, before anything is started or made.
+
+        Raises:
+            UsageError: If there is no such model, text, metric, repair or suite.
+        """
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
         return self.model_dump(mode="json")

@@ -17,6 +17,14 @@ from flows.params.fields import (
     Sparsity,
     share_of,
 )
+from flows.params.named import (
+    check_allocation,
+    check_corpora,
+    check_metric,
+    check_models,
+    check_pattern,
+    check_repairs,
+)
 
 
 class PruneParams(Params):
@@ -98,6 +106,16 @@ class PruneParams(Params):
                 f"--dtype {self.dtype}, or --stream and --dry-run"
             )
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        check_metric(self.metric)
+        check_allocation(self.allocation)
+        check_repairs([self.repair])
+        held_out = (self.held_out or "").split(",")
+        check_corpora(self.corpus, *(text.strip() for text in held_out if text.strip()))
+        check_models(self.model)
+        check_pattern(self.pattern, self.sparsity)
 
     @property
     def share(self) -> float:

@@ -25,6 +25,7 @@ from flows.params.fields import (
     share_of,
     split_number,
 )
+from flows.params.named import check_corpora, check_models, check_pattern, check_repairs
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -210,6 +211,16 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        from autoprune.spelling import split_list
+
+        if self.repairs != "auto":
+            check_repairs(split_list(self.repairs))
+        check_corpora(self.corpus)
+        check_models(self.model)
+        check_pattern(self.pattern, self.sparsity)
 
     @property
     def share(self) -> float:

@@ -15,6 +15,7 @@ from flows.params.fields import (
     Seqlen,
     TextSplit,
 )
+from flows.params.named import check_corpora, check_models
 from flows.params.search import SearchParams
 
 
@@ -32,6 +33,11 @@ class CalibrateParams(Params):
         "Also the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
     )
     seed: Seed = setting(0)
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        check_corpora(self.corpus)
+        check_models(self.model)
 
 
 class PromoteParams(Params):
@@ -80,6 +86,11 @@ class PromoteParams(Params):
             raise ValueError("rollback goes to the alias 'previous' and takes no version")
         return self
 
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        if not self.rollback:
+            check_corpora(self.corpus)
+
 
 class NightlyParams(Params):
     """Search, evaluate the winner, and promote it when the gate passes."""
@@ -116,3 +127,8 @@ class NightlyParams(Params):
         if self.promote_winner and not self.search.register_winner:
             raise ValueError("promote_winner needs search.register_winner")
         return self
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        self.search.check()
+        self.promote.check()

@@ -1,0 +1,64 @@
+"""Names of what is built in, for an answer to a misspelt one without the import of torch.
+
+The registries know what these names stand for, and plug-ins; a test holds both lists together.
+"""
+
+from importlib.metadata import entry_points
+
+from autoprune.errors import UnknownNameError
+
+# By kind, as registries call it: the entry-point group of its plug-ins, and its built-in names.
+BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "metric": (
+        "autoprune.metrics",
+        ("gblm", "magnitude", "pruner-zero", "random", "ria", "sparsegpt", "wanda"),
+    ),
+    "allocator": (
+        "autoprune.allocators",
+        (
+            *("alpha", "dlp", "formula", "given", "matched-ramp", "owl", "ramp", "reversed"),
+            *("sdsa", "shuffled", "uniform"),
+        ),
+    ),
+    "solver": (
+        "autoprune.solvers",
+        ("alps", "dsnot", "ebft", "mrp", "none", "sparsegpt", "sparseswaps", "walk"),
+    ),
+    "suite": (
+        "autoprune.suites",
+        ("cost", "degenerate", "lastword", "live", "lm", "reasoning", "tasks"),
+    ),
+    "corpus": (
+        "autoprune.corpora",
+        (
+            *("c4", "c4-validation", "ptb", "ptb-train", "self-generated", "wikipedia-sample"),
+            *("wikitext2", "wikitext2-train"),
+        ),
+    ),
+}
+
+
+def known(kind: str, name: str) -> bool:
+    """Whether a name is built in.
+
+    Args:
+        kind: A key of :data:`BUILT_IN`.
+        name: Without parameters.
+
+    Returns:
+        False where only a plug-in may have it: its registry has to be asked.
+
+    Raises:
+        UnknownNameError: If nothing has the name; suggests the nearest.
+    """
+    names = BUILT_IN[kind][1]
+    if name in names:
+        return True
+    if not plugins(kind):
+        raise UnknownNameError(kind, name, names)
+    return False
+
+
+def plugins(kind: str) -> bool:
+    """Whether an installed package brings names of this kind."""
+    return bool(entry_points(group=BUILT_IN[kind][0]))

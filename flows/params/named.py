@@ -1,0 +1,179 @@
+"""Whether what a request names exists, before anything is started or made for it.
+
+Bare names are looked up in :mod:`autoprune.names`; only what has parameters, a formula or several
+parts goes to its own parser, which imports torch. Nothing here reads a model or fetches a text.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+from autoprune.errors import UnknownNameError, UsageError
+from autoprune.names import BUILT_IN, known, plugins
+from autoprune.recipe import FORMULA_PREFIX, Group, Scoring
+from autoprune.spelling import split_outside
+
+UNSTRUCTURED = "unstructured"
+AUTO = "auto"
+CODE = ".py"
+HUB = "hf:"
+FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
+FILES = (".txt", ".json", ".jsonl", ".parquet")
+
+
+def check_models(*refs: str) -> None:
+    """Every model is on this machine or known to the hub.
+
+    Raises:
+        UsageError: If one is not; says what is allowed and suggests.
+        PrerequisiteError: If a Python package is missing.
+    """
+    from autoprune.models.reference import check_reference
+
+    for ref in refs:
+        check_reference(ref)
+
+
+def check_corpora(*refs: str) -> None:
+    """Every text is a known name, an existing file or has the form of a reference.
+
+    Raises:
+        UsageError: If one is nothing of these.
+    """
+    for ref in refs:
+        file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
+        if ref.startswith(HUB):
+            from autoprune.calibration.rows import HubRows
+
+            HubRows.from_text(ref)
+        elif Path(file).suffix in FILES:
+            if not Path(file).expanduser().is_file():
+                raise UsageError(f"the corpus file {file!r} does not exist; check the path")
+        elif not ref.startswith("self-generated:"):
+            _check_corpus_name(ref)
+
+
+def check_pattern(pattern: str, sparsity: float | None = None) -> None:
+    """The pattern is possible, and the share of zeros is the one that it means.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if pattern != UNSTRUCTURED:
+        from autoprune.masking.pattern import parse_pattern, resolve_sparsity
+
+        resolve_sparsity(sparsity, parse_pattern(pattern))
+
+
+def check_metric(text: str) -> None:
+    """The metric is a known name, a formula or a file.
+
+    Raises:
+        UsageError: If it is nothing of these.
+    """
+    if text.endswith(CODE):
+        from tasks.validate import read_source
+
+        read_source(Path(text))
+    elif text.startswith(FORMULA_PREFIX) or not _bare(text) or not known("metric", text):
+        _check_name("metric", text)
+        from autoprune.metrics import build_metric
+
+        build_metric(text)
+
+
+def check_allocation(text: str) -> None:
+    """The allocation is a known name, with parameters that it has.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if text == AUTO or (_bare(text) and known("allocator", text)):
+        return
+    if not text.startswith(f"{AUTO}:"):
+        _check_name("allocator", text)
+    from autoprune.allocation import auto_grid, build_allocator
+
+    if auto_grid(text) is None:
+        build_allocator(text)
+
+
+def check_repairs(texts: Iterable[str]) -> None:
+    """Every repair is made of known names that go together.
+
+    Raises:
+        UsageError: If one is not.
+    """
+    for text in texts:
+        if _bare(text) and known("solver", text):
+            continue
+        for part in text.split("+"):
+            _check_name("solver", part.strip())
+        from autoprune.repair import Repair
+
+        Repair.parse(text)
+
+
+def check_methods(texts: Iterable[str], statistics: str) -> None:
+    """Every line ``METRIC+PART+...`` can be read.
+
+    Raises:
+        UsageError: If one cannot.
+    """
+    names = {*get_args(Group), *get_args(Scoring)}
+    for kind in ("allocator", "solver"):
+        names |= set(BUILT_IN[kind][1])
+    rest = []
+    for text in texts:
+        head, *parts = split_outside(text, "+")
+        if ":" not in head:
+            _check_name("metric", head)
+        for name in (part.partition(":")[0] for part in parts):
+            if name not in names and not (plugins("allocator") or plugins("solver")):
+                raise UnknownNameError("part of a method", name, names)
+        if not _bare(text):
+            rest.append(text)
+    if rest:
+        from autoprune.comparison.methods import parse_methods
+
+        parse_methods(rest, "dense" if statistics == "dense" else "sequential")
+
+
+def check_suites(text: str) -> None:
+    """Every suite of a list such as ``lm,tasks:names=boolq,limit=100`` exists.
+
+    Raises:
+        UsageError: If one does not, or there is none.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    # `limit=100` is a setting of the suite before it.
+    names = [part.partition(":")[0] for part in parts if "=" not in part.partition(":")[0]]
+    if not names:
+        raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
+    for name in names:
+        if not known("suite", name):
+            from autoprune.evaluation.suites import SUITES
+
+            SUITES.get(name)
+
+
+def _check_corpus_name(ref: str) -> None:
+    try:
+        found = known("corpus", ref)
+    except UnknownNameError as error:
+        raise UsageError(f"{error}; or {FORM}, or a {', '.join(FILES)} file") from None
+    if not found:
+        from autoprune.calibration.corpora import CORPORA
+
+        CORPORA.get(ref)
+
+
+def _bare(text: str) -> bool:
+    return bool(text.strip()) and not set(text) & set(":+(")
+
+
+def _check_name(kind: str, text: str) -> None:
+    """Refuse an unknown name in front of parameters, without its parser."""
+    name = text.partition(":")[0].strip()
+    if name and f"{name}:" != FORMULA_PREFIX and _bare(name) and not name.endswith(CODE):
+        known(kind, name)
