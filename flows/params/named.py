@@ -43,7 +43,7 @@ def check_corpora(*refs: str) -> None:
     for ref in refs:
         file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
         if ref.startswith(HUB):
-            from autoprune.calibration.rows import HubRows
+            from autoprune.text.rows import HubRows
 
             HubRows.from_text(ref)
         elif Path(file).suffix in FILES:
@@ -163,7 +163,7 @@ def _check_corpus_name(ref: str) -> None:
     except UnknownNameError as error:
         raise UsageError(f"{error}; or {FORM}, or a {', '.join(FILES)} file") from None
     if not found:
-        from autoprune.calibration.corpora import CORPORA
+        from autoprune.text.corpora import CORPORA
 
         CORPORA.get(ref)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from autoprune.allocation import ALLOCATORS
-from autoprune.calibration.corpora import CORPORA
 from autoprune.errors import UsageError
 from autoprune.evaluation.suites import SUITES
 from autoprune.metrics import METRICS
 from autoprune.names import BUILT_IN
 from autoprune.registry import Registry
 from autoprune.repair import SOLVERS
+from autoprune.text.corpora import CORPORA
 from flows.cli import main
 from flows.compare_params import CompareParams
 from flows.evaluate_params import EvaluateParams
