@@ -12,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError, reason_of
+from flows.extras import missing_extra
 from flows.finding import Finding, Line
 from tasks.canaries import recall, recall_others
 from tasks.state import State
@@ -27,14 +28,11 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
         state: Whose stores are looked at.
         ask: Start the local designer where nobody has yet, to see what it enforces.
     """
-    from flows.platform.health import platform_findings
-    from sandbox.preflight import preflight
-
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
     found.append(_designer(state, ask))
     found += [_accelerator(), _disk(state), _stores(state)]
-    found += _tried_all("prefect", lambda: platform_findings(state))
-    found += preflight()
+    found += _platform(state)
+    found += _sandbox()
     return found
 
 
@@ -69,7 +67,8 @@ def _packages() -> Finding:
         if not _wanted(package).contains(found, prereleases=True):
             wrong.append(f"{package} {found} is not {_wanted(package)}")
     if wrong:
-        return Finding("packages", False, "; ".join(wrong), "make install")
+        fix = "make install, or pip install 'autoprune[search,platform]'"
+        return Finding("packages", False, "; ".join(wrong), fix)
     return Finding("packages", True, ", ".join(seen))
 
 
@@ -173,12 +172,38 @@ def _tried(name: str, look: Callable[[], str]) -> Finding:
     except AutopruneError as error:
         what, _, mend = str(error).partition("; ")
         return Finding(name, False, what, mend or "see the message")
+    except ModuleNotFoundError as error:
+        if lacking := _lacking(name, error):
+            return lacking
+        raise
 
 
-def _tried_all(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def _platform(state: State) -> list[Finding]:
     try:
-        return look()
+        from flows.platform.health import platform_findings
+
+        return platform_findings(state)
     except Exception as error:
+        if lacking := _lacking("prefect", error):
+            return [lacking]
         # A server of another version or one that dies while it is asked; that is the finding.
         words = reason_of(error)
-        return [Finding(name, False, words, "autoprune down, then autoprune up")]
+        return [Finding("prefect", False, words, "autoprune down, then autoprune up")]
+
+
+def _sandbox() -> Sequence[Line]:
+    try:
+        from sandbox.preflight import preflight
+    except ModuleNotFoundError as error:
+        if lacking := _lacking("docker", error):
+            return [lacking]
+        raise
+    return preflight()
+
+
+def _lacking(name: str, error: Exception) -> Finding | None:
+    """The finding where an extra of ours is not installed."""
+    known = missing_extra(error)
+    if known is None:
+        return None
+    return Finding(name, False, f"{known.module} is missing", known.install)

@@ -7,7 +7,6 @@ from autoprune.report.sealed import SealedSet
 from flows.leaderboard import rows, table
 from flows.output import pairs
 from flows.runs import find_run
-from tasks.report import refresh_record
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
@@ -188,6 +187,8 @@ def _models(state: State) -> Listing:
 
 
 def _candidates(state: State, run: str | None) -> Listing:
+    from tasks.report import refresh_record
+
     run_id = find_run(state, run)
     files = RunFiles.of(state, run_id)
     refresh_record(files, run_id)

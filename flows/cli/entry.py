@@ -13,6 +13,7 @@ from autoprune.errors import AutopruneError
 from autoprune.plain_text import one_line, printable
 from flows.cli.parser import parse
 from flows.ending import end_fast
+from flows.extras import with_extra
 from flows.output import tell
 from flows.safe_path import leave_out_current_folder
 
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _fail(error, args)
+        return _fail(with_extra(error, args.command), args)
 
 
 def _fail(error: Exception, args: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from flows.extras import require
 from flows.platform import orders, processes, services
 from flows.platform.api_server import log_tail
 from flows.platform.login import login_file, login_of, mlflow_login_of
@@ -70,7 +71,9 @@ class Platform:
         Raises:
             UsageError: If a port is taken by something else.
             PrerequisiteError: If a server does not start; what was started is ended again.
+            ModuleNotFoundError: If a server's package is not installed.
         """
+        require("prefect", "mlflow")
         try:
             with changing(self.state):
                 self._up(prefect_port, mlflow_port, runs)

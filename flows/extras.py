@@ -1,0 +1,76 @@
+"""Packages that only an extra of ours installs, and the error where one of them is missing."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from autoprune.errors import PrerequisiteError
+
+# Module as it is imported, and the extra in pyproject.toml whose packages hold it.
+EXTRA_OF = {
+    "prefect": "platform",
+    "mlflow": "platform",
+    "docker": "platform",
+    "openai": "search",
+    "optuna": "search",
+    "prefect_dask": "dask",
+    "prefect_ray": "ray",
+    "lm_eval": "tasks",
+    "xllamacpp": "demo",
+    "mwparserfromhell": "demo",
+}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A package that is not installed.
+
+    Args:
+        module: Its name as it is imported.
+        extra: The extra of ours that holds it.
+    """
+
+    module: str
+    extra: str
+
+    @property
+    def install(self) -> str:
+        """The line that installs it."""
+        return f"pip install 'autoprune[{self.extra}]'"
+
+
+def missing_extra(error: BaseException) -> Missing | None:
+    """Which extra holds what an import did not find; None for any other error."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    module = (error.name or "").partition(".")[0]
+    return Missing(module, EXTRA_OF[module]) if module in EXTRA_OF else None
+
+
+def with_extra(error: Exception, command: str) -> Exception:
+    """The error of a missing package as one that names its extra; any other as it is.
+
+    Args:
+        error: What a command raised.
+        command: The command's name.
+
+    Returns:
+        A :class:`~autoprune.errors.PrerequisiteError`, exit code 4, with the line that installs it.
+    """
+    missing = missing_extra(error)
+    if missing is None:
+        return error
+    return PrerequisiteError(
+        f"the package {missing.module!r} is not installed, and `autoprune {command}` needs it; "
+        f"type: {missing.install}"
+    )
+
+
+def require(*modules: str) -> None:
+    """Look for packages that other processes will import.
+
+    Raises:
+        ModuleNotFoundError: If one is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)

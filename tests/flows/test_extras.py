@@ -1,0 +1,155 @@
+"""What works without the extras of the package, and what is answered where one is missing."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from autoprune.errors import PrerequisiteError
+from flows.extras import EXTRA_OF, with_extra
+
+PROJECT = Path(__file__).parents[2]
+# Importing a module, or a part of it, raises; asking whether it is installed says no.
+PROGRAM = """
+import contextlib, io, json, sys
+missing, lines = json.loads(sys.argv[1])
+for name in missing:
+    sys.modules[name] = None
+from flows.cli import main
+for line in lines:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line.split())
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+# All packages of the two extras that most commands need.
+PLATFORM = [module for module, extra in EXTRA_OF.items() if extra == "platform"]
+SEARCH = [module for module, extra in EXTRA_OF.items() if extra == "search"]
+
+
+def answers(folder: Path, missing: list[str], lines: list[str]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of command lines in a process without some packages."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([missing, lines])],
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "AUTOPRUNE_HOME": str(folder / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    found = [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+    assert len(found) == len(lines), done.stderr
+    return found
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def names(lines: list[str]) -> set[str]:
+    return {Requirement(line).name for line in lines} - {"autoprune"}
+
+
+def test_every_package_of_an_extra_is_known_by_it() -> None:
+    extras = project()["optional-dependencies"]
+    listed = {
+        (name.replace("-", "_"), extra)
+        for extra in set(EXTRA_OF.values())
+        for name in names(extras[extra])
+    }
+    assert listed == set(EXTRA_OF.items())
+
+
+def test_no_package_of_an_extra_is_needed_by_all() -> None:
+    core = {name.replace("-", "_") for name in names(project()["dependencies"])}
+    assert {"torch", "transformers", "datasets", "pyarrow"} <= core
+    assert not core & set(EXTRA_OF)
+
+
+def test_install_takes_all_extras_but_ray() -> None:
+    rule = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    wanted = rule.partition("-e '.[")[2].partition("]'")[0].split(",")
+    assert set(wanted) == set(project()["optional-dependencies"]) - {"ray"}
+
+
+def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
+    (tmp_path / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    (tmp_path / "study.yaml").write_text("models: [m]\n", encoding="utf-8")
+    lines = [
+        "search --model m --corpus c",
+        "prune --model m --metric wanda",
+        "evaluate --model m",
+        "compare m",
+        "demo",
+        "validate metric.py",
+        "report r",
+        "reproduce r C1",
+        "up",
+        "sandbox build",
+        "ls candidates",
+        "study study.yaml",
+    ]
+    for line, (code, _, errors) in zip(lines, answers(tmp_path, PLATFORM, lines), strict=True):
+        assert code == 4, (line, errors)
+        assert errors.endswith("type: pip install 'autoprune[platform]'\n"), (line, errors)
+        assert f"`autoprune {line.split()[0]}` needs it" in errors
+
+
+def test_a_search_without_its_packages_names_them(tmp_path: Path) -> None:
+    [(code, _, errors)] = answers(tmp_path, SEARCH, ["search --model m --corpus c"])
+    assert code == 4
+    assert errors.endswith("type: pip install 'autoprune[search]'\n")
+
+
+def test_what_needs_no_extra_works_without(tmp_path: Path) -> None:
+    lines = ["--help", "ls metrics", "ls suites", "ls corpora", "ls models", "down", "up --help"]
+    for line, (code, out, errors) in zip(
+        lines, answers(tmp_path, list(EXTRA_OF), lines), strict=True
+    ):
+        assert code == 0 and out, (line, errors)
+
+
+def test_doctor_finds_what_is_missing_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    [(code, out, errors)] = answers(tmp_path, PLATFORM + SEARCH, ["doctor"])
+    assert code == 4, errors
+    for module, extra in (("openai", "search"), ("docker", "platform")):
+        assert f"{module} is missing\n" in out, out
+        assert f"do: pip install 'autoprune[{extra}]'" in out
+    assert "disk" in out and "python" in out
+
+
+def test_a_missing_package_of_ours_or_of_others_stays_what_it_is() -> None:
+    for error in (ModuleNotFoundError("x", name="flows.none"), ImportError("x"), KeyError("x")):
+        assert with_extra(error, "search") is error
+    deep = ModuleNotFoundError("x", name="mlflow.entities")
+    assert isinstance(with_extra(deep, "search"), PrerequisiteError)
+
+
+@pytest.mark.parametrize("room", ["api", "comparison", "streaming", "study", "report"])
+def test_a_room_of_pruning_and_comparing_imports_no_extra(room: str) -> None:
+    program = f"""
+import importlib, pkgutil, sys
+for name in {[*PLATFORM, *SEARCH]!r}:
+    sys.modules[name] = None
+found = importlib.import_module("autoprune.{room}")
+for part in pkgutil.walk_packages(getattr(found, "__path__", ()), found.__name__ + "."):
+    if not part.name.endswith("peer_llm_compressor"):  # for the interpreter of a peer
+        importlib.import_module(part.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
