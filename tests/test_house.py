@@ -55,3 +55,14 @@ def test_tests_share_code_by_a_package_alone() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in SOURCES if "tests" in path.parts}
     assert len(texts) > 50
     assert [str(path) for path, text in texts.items() if pattern.search(text)] == []
+
+
+def test_the_map_names_every_room_and_only_files_that_exist() -> None:
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| room of `autoprune` |")[2].partition("##")[0]
+    named = {name for name in re.findall(r"`(\w+)`", table) if name.islower()}
+    rooms = {path.parent.name for path in (ROOT / "autoprune").glob("*/__init__.py")}
+    assert rooms - named == set()
+    files = re.findall(r"`([\w/]+\.py)`", text)
+    places = [ROOT, ROOT / "autoprune", ROOT / "autoprune" / "evaluation", ROOT / "flows"]
+    assert [f for f in files if not any((place / f).is_file() for place in places)] == []
