@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from sandbox.cell import Cell, CellLost, Ended, Order
+from sandbox.cell import Cell, CellLostError, Ended, Order
 from sandbox.codes import Code
 from sandbox.pool import Pool
 from sandbox.readout import Readout
@@ -25,7 +25,7 @@ class Attempt:
     """
 
     ended: Ended | None = None
-    lost: CellLost | None = None
+    lost: CellLostError | None = None
     oom: bool = False
     runs: Readout | None = None
     failure: tuple[Code, str] | None = None
@@ -46,7 +46,7 @@ def attempt(pool: Pool, order: Order, distinct: int) -> Attempt:
         distinct: Distinct scores wanted per layer.
 
     Raises:
-        SandboxBroken: If the inputs cannot be handed over or the daemon is gone.
+        SandboxBrokenError: If the inputs cannot be handed over or the daemon is gone.
     """
     tried = Attempt()
     for run in range(len(order.runs)):
@@ -70,7 +70,7 @@ def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
     tried.ended = None
     try:
         tried.ended = cell.run(order, run)
-    except CellLost as error:
+    except CellLostError as error:
         tried.lost = error
     # Asked while the container is still there: what the kernel killed outranks what was reported.
     tried.oom = cell.state().oom
@@ -78,7 +78,7 @@ def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
         return False
     try:
         tried.raw.append(cell.take_scores(order.count))
-    except CellLost as error:
+    except CellLostError as error:
         tried.lost = error
         return False
     if run + 1 < len(order.runs):

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.channel import Channel, DeadlinePassed, StreamEnded
+from sandbox.channel import Channel, DeadlinePassedError, StreamEndedError
 from sandbox.engine import ENGINE_ERRORS, Engine, State
-from sandbox.errors import SandboxBroken, SandboxUnavailable
+from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Exchange, Workspace
 from sandbox.first_process import FirstProcess
 from sandbox.image_ref import ImageRef
@@ -81,7 +81,7 @@ class Ended:
     printed: str
 
 
-class CellLost(Exception):
+class CellLostError(Exception):
     """No proper answer came.
 
     Args:
@@ -104,7 +104,7 @@ class Cell:
         labels: Whose it is.
 
     Raises:
-        SandboxUnavailable: If the container cannot be made or does not become ready.
+        SandboxUnavailableError: If the container cannot be made or does not become ready.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class Cell:
             run: Index of the run.
 
         Raises:
-            CellLost: If the container ended, was late, or sent something else than replies.
-            SandboxBroken: If the inputs cannot be handed over.
+            CellLostError: If the container ended, was late, or sent something else than replies.
+            SandboxBrokenError: If the inputs cannot be handed over.
         """
         job = self._prepare(order, run)
         assert self._channel is not None
@@ -153,11 +153,11 @@ class Cell:
                 detail, _, printed = text.partition("\n\0")
                 return Ended(str(reply.header["code"]), detail, printed)
         except ProtocolError as error:
-            raise CellLost("protocol", str(error)) from error
-        except DeadlinePassed as error:
-            raise CellLost("late", f"no answer after {order.wall_s:g} s") from error
-        except StreamEnded as error:
-            raise CellLost("ended", self._channel.diagnostics or str(error)) from error
+            raise CellLostError("protocol", str(error)) from error
+        except DeadlinePassedError as error:
+            raise CellLostError("late", f"no answer after {order.wall_s:g} s") from error
+        except StreamEndedError as error:
+            raise CellLostError("ended", self._channel.diagnostics or str(error)) from error
         raise AssertionError("the stream ends by an exception")
 
     def take_scores(self, count: int) -> Scores:
@@ -167,23 +167,23 @@ class Cell:
         when nobody can write or cut them any more, so the container is ended first.
 
         Raises:
-            CellLost: If the result file has become shorter than it was made.
+            CellLostError: If the result file has become shorter than it was made.
         """
         mapped = 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
         scores = take(count)
         if scores is None:
-            raise CellLost("protocol", "the result file was cut")
+            raise CellLostError("protocol", "the result file was cut")
         return scores
 
     def end(self) -> None:
         """Make sure that no process of the container is left.
 
         Raises:
-            SandboxBroken: If the container cannot be ended.
+            SandboxBrokenError: If the container cannot be ended.
         """
         if not self._end() and not self._engine.remove(self.container):
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 "the Docker Engine could not end a container; run: autoprune sandbox check"
             )
 
@@ -233,27 +233,27 @@ class Cell:
             self._engine.start(self.container)
             reply = next(self._channel.frames(deadline))
             kind = check_reply(reply)
-        except StreamEnded as error:
+        except StreamEndedError as error:
             # Raises when it is the daemon that is gone, and not the container.
             self.state()
             diagnostics = self._channel.diagnostics if self._channel else ""
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"the container ended before it was ready ({diagnostics or error}); "
                 "run: autoprune sandbox check"
             ) from error
-        except (DeadlinePassed, ProtocolError) as error:
-            raise SandboxUnavailable(
+        except (DeadlinePassedError, ProtocolError) as error:
+            raise SandboxUnavailableError(
                 f"the container was not ready after {self._limits.start_s:g} s ({error}); "
                 "run: autoprune sandbox check"
             ) from error
         except ENGINE_ERRORS as error:
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"the Docker Engine could not start a container ({str(error)[:300]}); "
                 "run: autoprune sandbox check"
             ) from error
         if kind != "ready":
             text = reply.payload.decode("utf-8", "replace")[:300]
-            raise SandboxUnavailable(f"torch did not load in the container: {text}")
+            raise SandboxUnavailableError(f"torch did not load in the container: {text}")
         self._exchange.lock()
         self._process = FirstProcess.of(self.container, self.state().pid)
 
@@ -265,7 +265,7 @@ class Cell:
             try:
                 self._engine.raise_memory(self.container, memory)
             except ENGINE_ERRORS as error:
-                raise CellLost("ended", str(error)[:300]) from error
+                raise CellLostError("ended", str(error)[:300]) from error
             self._memory = memory
         return Job(
             source=order.source,

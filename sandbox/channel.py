@@ -14,11 +14,11 @@ _STDOUT, _STDERR = 1, 2
 _DIAGNOSTICS = 2000
 
 
-class StreamEnded(Exception):
+class StreamEndedError(Exception):
     """The other end closed before it answered."""
 
 
-class DeadlinePassed(Exception):
+class DeadlinePassedError(Exception):
     """No complete answer came in time."""
 
 
@@ -91,24 +91,24 @@ class Channel:
         """Send one frame; ``reply_budget`` bytes may come back for it.
 
         Raises:
-            StreamEnded: If the container is gone.
-            DeadlinePassed: If it does not read.
+            StreamEndedError: If the container is gone.
+            DeadlinePassedError: If it does not read.
         """
         self._splitter.budget = reply_budget
         try:
             self._stream.settimeout(_left(deadline))
             self._stream.sendall(data)
         except TimeoutError as error:
-            raise DeadlinePassed from error
+            raise DeadlinePassedError from error
         except OSError as error:
-            raise StreamEnded(str(error)) from error
+            raise StreamEndedError(str(error)) from error
 
     def frames(self, deadline: float) -> Iterator[Frame]:
         """Yield frames as they come.
 
         Raises:
-            StreamEnded: At the end of the stream.
-            DeadlinePassed: At the deadline.
+            StreamEndedError: At the end of the stream.
+            DeadlinePassedError: At the deadline.
             ProtocolError: At bytes that a broker does not send.
         """
         while True:
@@ -116,11 +116,11 @@ class Channel:
                 self._stream.settimeout(_left(deadline))
                 data = self._stream.recv(1 << 16)
             except TimeoutError as error:
-                raise DeadlinePassed from error
+                raise DeadlinePassedError from error
             except OSError as error:
-                raise StreamEnded(str(error)) from error
+                raise StreamEndedError(str(error)) from error
             if not data:
-                raise StreamEnded("the container closed its end")
+                raise StreamEndedError("the container closed its end")
             yield from self._splitter.feed(data)
 
     @property

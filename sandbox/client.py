@@ -12,11 +12,11 @@ from typing import Self
 import numpy as np
 
 from sandbox.attempt import Attempt, attempt
-from sandbox.cell import Cell, CellLost, LayerInput, Order
+from sandbox.cell import Cell, CellLostError, LayerInput, Order
 from sandbox.codes import Code
 from sandbox.contract import VARIANTS
 from sandbox.engine import Engine
-from sandbox.errors import SandboxBroken, SandboxUnavailable
+from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.exchange import Workspace
 from sandbox.image import Kind, ensure_image
 from sandbox.limits import Limits
@@ -48,7 +48,7 @@ class Sandbox:
         statistics: What the probe's layers carry beside ``W``: what the real ones do.
 
     Raises:
-        SandboxUnavailable: On entering, if there is no Docker or no image; exit code 4.
+        SandboxUnavailableError: On entering, if there is no Docker or no image; exit code 4.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Sandbox:
             params: Constants handed to it.
 
         Raises:
-            SandboxBroken: If the sandbox itself fails.
+            SandboxBrokenError: If the sandbox itself fails.
         """
         layers = self._probe_layers
         order = tuple(range(len(layers)))
@@ -152,7 +152,7 @@ class Sandbox:
                 in any case).
 
         Raises:
-            SandboxBroken: If the sandbox itself fails.
+            SandboxBrokenError: If the sandbox itself fails.
         """
         order = tuple(range(len(layers)))
         return self._try(
@@ -170,7 +170,7 @@ class Sandbox:
         labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
         try:
             return Cell(self.image, self._limits, self._workspace, labels)
-        except SandboxUnavailable:
+        except SandboxUnavailableError:
             # It has run nothing yet, so another try is safe: someone may have removed this one.
             return Cell(self.image, self._limits, self._workspace, labels)
 
@@ -219,7 +219,7 @@ class Sandbox:
             return self._explain(tried.lost, tried.seconds)
         return self._judge(tried)
 
-    def _explain(self, lost: CellLost, seconds: float) -> "Rejected | _Vanished":
+    def _explain(self, lost: CellLostError, seconds: float) -> "Rejected | _Vanished":
         if lost.kind == "ended":
             return _Vanished(str(lost), seconds)
         self._require_control(str(lost))
@@ -244,7 +244,7 @@ class Sandbox:
         """After an anomaly: does a fresh container still give the known answer?
 
         Raises:
-            SandboxBroken: If it does not.
+            SandboxBrokenError: If it does not.
         """
         layers = self._probe_layers[: len(SHAPES)]
         order = Order(
@@ -253,13 +253,13 @@ class Sandbox:
         tried = attempt(self._pool, order, self._limits.distinct_scores)
         if tried.runs is None:
             reason = tried.lost or (tried.ended and f"{tried.ended.code} {tried.ended.detail}")
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"a known-good job failed in a fresh container ({clean_text(str(reason), 200)}) "
                 f"after: {seen[:200]}; run: autoprune sandbox check"
             )
         expected = [np.abs(probe_tensors(index)["W"]) for index in range(len(layers))]
         if not all(map(np.array_equal, tried.runs.scores[0], expected)):
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"a known-good job gave other numbers than it must after: {seen[:200]}; "
                 "run: autoprune sandbox check"
             )

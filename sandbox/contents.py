@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sandbox.engine import HOME
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxUnavailableError
 
 _PROBE = r"""
 import ctypes, ctypes.util, json, os, sys
@@ -78,7 +78,7 @@ def find_contents() -> Contents:
     """Look at the running interpreter; takes a second or two, for it imports torch.
 
     Raises:
-        SandboxUnavailable: If torch, numpy or safetensors cannot be imported.
+        SandboxUnavailableError: If torch, numpy or safetensors cannot be imported.
     """
     # Isolated: neither the current folder nor PYTHONPATH may decide what runs here as this user.
     # Package folders that isolation leaves out (a user's own) come last, where they hide nothing.
@@ -86,7 +86,7 @@ def find_contents() -> Contents:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SandboxUnavailable(
+        raise SandboxUnavailableError(
             f"torch, numpy and safetensors must be importable by {sys.executable} ({reason}); "
             "install them, then run the same command again"
         )
@@ -123,7 +123,7 @@ def _packages(files: list[str], standard: Path) -> tuple[list[Path], list[Path]]
                 break
         else:
             if path.parts[-2:-1] and any(name in path.parts for name in ("torch", "numpy")):
-                raise SandboxUnavailable(
+                raise SandboxUnavailableError(
                     f"{path} was loaded from outside site-packages (an editable install?); only "
                     "installed packages are handed to the container; install it normally"
                 )

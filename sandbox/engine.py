@@ -16,7 +16,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from sandbox.errors import SandboxBroken, SandboxUnavailable
+from sandbox.errors import SandboxBrokenError, SandboxUnavailableError
 from sandbox.image_ref import ImageRef
 from sandbox.limits import Limits
 from sandbox.seccomp import profile
@@ -88,13 +88,13 @@ class Engine:
     """One connection to the local daemon; make one per thread.
 
     Raises:
-        SandboxUnavailable: If no daemon answers, it is too old, or it runs on another machine.
+        SandboxUnavailableError: If no daemon answers, it is too old, or it runs on another machine.
     """
 
     def __init__(self) -> None:
         host = os.environ.get("DOCKER_HOST", "")
         if host and not host.startswith("unix://"):
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"DOCKER_HOST is {host!r}, another machine; inputs are handed over by local "
                 "mounts, so a local Docker Engine is needed; unset DOCKER_HOST or install Docker "
                 "here"
@@ -104,7 +104,7 @@ class Engine:
                 base_url=host or None, version="auto", timeout=CALL_TIMEOUT_S
             )
         except ENGINE_ERRORS as error:
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"no Docker Engine answers ({_first_line(error)}); designed Python runs only in "
                 "a container; install Docker and start it (Debian: apt-get install docker.io, "
                 "then systemctl start docker, or dockerd &), or do with formulas, which need none: "
@@ -112,7 +112,7 @@ class Engine:
             ) from error
         version = tuple(int(part) for part in str(self.api.api_version).split("."))
         if version < MINIMUM_API:
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"Docker API {self.api.api_version} is too old; 1.41 (Engine 20.10) or newer is "
                 "needed; update Docker"
             )
@@ -138,7 +138,7 @@ class Engine:
             result: Host file seen as ``/out/scores``, writable.
 
         Raises:
-            SandboxUnavailable: If the image is missing or a limit does not hold here.
+            SandboxUnavailableError: If the image is missing or a limit does not hold here.
         """
         mounts = [_mount(source, target) for source, target in image.mounts]
         mounts.append(_mount(inputs, "/in"))
@@ -186,13 +186,13 @@ class Engine:
                 use_config_proxy=False,
             )
         except ImageNotFound as error:
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"image {image.tag} is missing; run: autoprune sandbox build"
             ) from error
         warnings = [text for text in created.get("Warnings") or [] if text]
         if warnings:
             self.remove(created["Id"])
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"the daemon cannot enforce a limit ({'; '.join(warnings)[:300]}); every limit "
                 "must hold; use a kernel with that cgroup controller"
             )
@@ -202,13 +202,13 @@ class Engine:
         """Stop early when the daemon does not know an OCI runtime; None is its default.
 
         Raises:
-            SandboxUnavailable: With what to do; there is no quiet step down to a weaker runtime.
+            SandboxUnavailableError: With what to do; no weaker runtime is taken instead.
         """
         if name is None:
             return
         known = sorted(self.api.info().get("Runtimes") or {})
         if name not in known:
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"the Docker Engine has no runtime {name!r} (it has {', '.join(known)}); install "
                 'it, name it under "runtimes" in daemon.json (for gVisor with runtimeArgs '
                 "--platform=systrap and --network=none) and restart Docker, or leave it out"
@@ -233,14 +233,14 @@ class Engine:
         """Ask the daemon how the container is.
 
         Raises:
-            SandboxBroken: If the daemon does not answer.
+            SandboxBrokenError: If the daemon does not answer.
         """
         try:
             info = self.api.inspect_container(container)["State"]
         except NotFound:
             return State(present=False)
         except ENGINE_ERRORS as error:
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"the Docker Engine no longer answers ({_first_line(error)}); start it and run "
                 "the same command again, nothing is lost"
             ) from error

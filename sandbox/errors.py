@@ -7,11 +7,11 @@ class SandboxError(Exception):
     exit_code = 1
 
 
-class SandboxUnavailable(SandboxError):
+class SandboxUnavailableError(SandboxError):
     """No sandbox can be made here; the message names the next step; exit code 4."""
 
     exit_code = 4
 
 
-class SandboxBroken(SandboxError):
+class SandboxBrokenError(SandboxError):
     """The sandbox stopped working and a fresh container does not help; stop and keep the state."""

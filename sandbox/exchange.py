@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sandbox.errors import SandboxBroken
+from sandbox.errors import SandboxBrokenError
 from sandbox.result_files import SHARED_MEMORY, ResultFiles
 from sandbox.verdicts import Scores
 
@@ -31,7 +31,7 @@ class Workspace:
         results: Where result files lie; memory where there is some otherwise.
 
     Raises:
-        SandboxBroken: If no folder can be made.
+        SandboxBrokenError: If no folder can be made.
     """
 
     def __init__(self, inputs: Path, owner: str, results: Path | None = None) -> None:
@@ -41,7 +41,7 @@ class Workspace:
             self.links = _make_folder(inputs, owner)
             self._results = _make_folder(root, owner)
         except OSError as error:
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"could not make a folder for the layers in {inputs} or {root} ({error}); free "
                 "some disk and run the same command again"
             ) from error
@@ -67,7 +67,7 @@ class Exchange:
             self._file = self._pool.take()
         except OSError as error:
             shutil.rmtree(self.inputs, ignore_errors=True)
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"could not make the folder of a container ({error}); free some disk and run the "
                 "same command again"
             ) from error
@@ -93,7 +93,7 @@ class Exchange:
             Their names inside the container's input folder.
 
         Raises:
-            SandboxBroken: If there is no room, or a file cannot be read.
+            SandboxBrokenError: If there is no room, or a file cannot be read.
         """
         names: dict[Path, str] = {}
         try:
@@ -103,7 +103,7 @@ class Exchange:
                     _show(file, self.inputs / names[file])
             self._file.make_room(result_bytes)
         except OSError as error:
-            raise SandboxBroken(
+            raise SandboxBrokenError(
                 f"could not hand over the layers ({error}); "
                 f"{result_bytes >> 20} MiB of shared memory hold the scores; free some, or "
                 "score fewer layers at a time, and run the same command again"

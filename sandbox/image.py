@@ -20,7 +20,7 @@ from docker.errors import ImageNotFound
 
 from sandbox.contents import Contents, find_contents
 from sandbox.engine import CALL_TIMEOUT_S, ENGINE_ERRORS, HOME, LABEL, Engine
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxUnavailableError
 from sandbox.image_ref import ImageRef
 from sandbox.packing import add_bytes, add_folder, add_tree
 
@@ -50,7 +50,7 @@ def ensure_image(
         wheels: Folder of wheels for ``dockerfile``; nothing is asked for on the network then.
 
     Raises:
-        SandboxUnavailable: If there is no daemon, or the build fails.
+        SandboxUnavailableError: If there is no daemon, or the build fails.
     """
     connection = engine or Engine()
     try:
@@ -96,7 +96,7 @@ def _find(engine: Engine, kind: str) -> ImageRef | None:
     except ImageNotFound:
         return None
     except ENGINE_ERRORS as error:
-        raise SandboxUnavailable(f"the Docker Engine did not answer ({error})") from error
+        raise SandboxUnavailableError(f"the Docker Engine did not answer ({error})") from error
     labels = info.get("Config", {}).get("Labels") or {}
     if kind != "bind":
         return ImageRef(kind, tag, info["Id"])
@@ -115,13 +115,13 @@ def _make(engine: Engine, kind: str, base: str | None, wheels: Path | None) -> I
         else:
             _make_dockerfile(engine, base, wheels)
     except ENGINE_ERRORS as error:
-        raise SandboxUnavailable(
+        raise SandboxUnavailableError(
             f"could not make the {kind} image: {str(error)[:300]}; free some disk or choose "
             "another kind (autoprune sandbox build --image interpreter needs no registry)"
         ) from error
     found = _find(engine, kind)
     if found is None:
-        raise SandboxUnavailable(f"the daemon did not keep image {_tag(kind)}; build it again")
+        raise SandboxUnavailableError(f"the daemon did not keep image {_tag(kind)}; build it again")
     return found
 
 
@@ -198,7 +198,7 @@ def _build(engine: Engine, context: Any, arguments: dict[str, str], *, offline: 
     ):
         if "error" in line:
             reason = " ".join(f"{line['error']} ({last})".split())[:300]
-            raise SandboxUnavailable(
+            raise SandboxUnavailableError(
                 f"building sandbox/Dockerfile failed: {reason}; name a base image that is here "
                 "(--base) and a folder of wheels (--wheels), or make the image without a registry: "
                 "autoprune sandbox build --image interpreter"

@@ -46,7 +46,7 @@ _STATEMENTS: dict[type[ast.AST], str] = {
 }
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, code: Code, node: ast.AST | None, text: str) -> None:
         line = getattr(node, "lineno", None)
         super().__init__(f"line {line}: {text}" if line else text)
@@ -67,7 +67,7 @@ def screen(source: str) -> Rejected | None:
         _check_statements(tree)
         _check_signature(tree)
         _check_names(tree, _imports(tree))
-    except _Refused as refused:
+    except _RefusedError as refused:
         return Rejected(refused.code, str(refused)[:400], 0.0)
     return None
 
@@ -97,15 +97,17 @@ def screen_params(params: Mapping[str, float]) -> Rejected | None:
 def _parse(source: str) -> ast.Module:
     size = len(source.encode("utf-8", "surrogatepass"))
     if size > MAX_BYTES:
-        raise _Refused(Code.SCREEN_SIZE, None, f"{size} bytes; at most {MAX_BYTES}; shorten it")
+        raise _RefusedError(
+            Code.SCREEN_SIZE, None, f"{size} bytes; at most {MAX_BYTES}; shorten it"
+        )
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
         text = f"line {error.lineno}: {error.msg}: {(error.text or '').strip()[:120]}"
-        raise _Refused(Code.SYNTAX, None, text) from None
+        raise _RefusedError(Code.SYNTAX, None, text) from None
     except (ValueError, RecursionError, MemoryError) as error:
         reason = f"{type(error).__name__}: {error or 'nested too deeply'}"
-        raise _Refused(Code.SYNTAX, None, reason) from None
+        raise _RefusedError(Code.SYNTAX, None, reason) from None
     level: list[ast.AST] = [tree]
     depth = nodes = 0
     while level:
@@ -113,7 +115,7 @@ def _parse(source: str) -> ast.Module:
         nodes += len(level)
         if depth > MAX_DEPTH or nodes > MAX_NODES:
             text = f"more than {MAX_DEPTH} levels or {MAX_NODES} terms; split it into steps"
-            raise _Refused(Code.SCREEN_SIZE, None, text)
+            raise _RefusedError(Code.SCREEN_SIZE, None, text)
         level = [child for node in level for child in ast.iter_child_nodes(node)]
     return tree
 
@@ -122,19 +124,19 @@ def _check_statements(tree: ast.Module) -> None:
     for node in ast.walk(tree):
         name = _STATEMENTS.get(type(node))
         if name is not None:
-            raise _Refused(
+            raise _RefusedError(
                 Code.SCREEN_STATEMENT,
                 node,
                 f"'{name}' is not allowed; write plain functions with assignments, if, for, return",
             )
         if isinstance(node, ast.FunctionDef) and node.decorator_list:
             text = f"a decorator on {node.name}; remove it"
-            raise _Refused(Code.SCREEN_STATEMENT, node, text)
+            raise _RefusedError(Code.SCREEN_STATEMENT, node, text)
     for statement in tree.body:
         constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
         allowed = (ast.FunctionDef, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
         if not constant and not isinstance(statement, allowed):
-            raise _Refused(
+            raise _RefusedError(
                 Code.SCREEN_STATEMENT,
                 statement,
                 "only imports, constants and functions may stand at the top level",
@@ -145,13 +147,13 @@ def _check_signature(tree: ast.Module) -> None:
     found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score"]
     if len(found) != 1:
         text = f"{len(found)} functions named score; define exactly one: score(W, stats, params)"
-        raise _Refused(Code.NO_SCORE, None, text)
+        raise _RefusedError(Code.NO_SCORE, None, text)
     arguments = found[0].args
     names = [argument.arg for argument in arguments.posonlyargs + arguments.args]
     extra = arguments.vararg or arguments.kwonlyargs or arguments.kwarg
     if names != PARAMETERS or extra:
         text = f"score has the parameters {names}; they must be (W, stats, params)"
-        raise _Refused(Code.NO_SCORE, found[0], text)
+        raise _RefusedError(Code.NO_SCORE, found[0], text)
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:
@@ -179,8 +181,8 @@ def _imports(tree: ast.Module) -> dict[str, str]:
     return names
 
 
-def _import_refused(node: ast.AST, name: str) -> _Refused:
-    return _Refused(
+def _import_refused(node: ast.AST, name: str) -> _RefusedError:
+    return _RefusedError(
         Code.SCREEN_IMPORT,
         node,
         f"import of {name!r}; only torch, torch.nn.functional as F and math may be imported",
@@ -192,10 +194,12 @@ def _check_names(tree: ast.Module, modules: dict[str, str]) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             if node.id.startswith("__"):
-                raise _Refused(Code.SCREEN_NAME, node, f"{node.id!r}; names may not start with __")
+                raise _RefusedError(
+                    Code.SCREEN_NAME, node, f"{node.id!r}; names may not start with __"
+                )
             known = node.id in bound or node.id in BUILTINS
             if isinstance(node.ctx, ast.Load) and not known:
-                raise _Refused(
+                raise _RefusedError(
                     Code.SCREEN_NAME,
                     node,
                     f"{node.id!r} is neither defined here nor allowed; use torch, math, your own "
@@ -210,14 +214,14 @@ def _check_attribute(node: ast.Attribute, modules: dict[str, str]) -> None:
     if dotted in _MODULES:
         inside = f"{dotted}.{node.attr}"
         if inside not in _MODULES and node.attr not in _MODULES[dotted]:
-            raise _Refused(
+            raise _RefusedError(
                 Code.SCREEN_ATTRIBUTE,
                 node,
                 f"{inside} is not allowed; use plain tensor functions such as torch.where, "
                 "torch.quantile, torch.linalg.norm",
             )
     elif node.attr.startswith("_") or node.attr in FORBIDDEN_ATTRIBUTES:
-        raise _Refused(
+        raise _RefusedError(
             Code.SCREEN_ATTRIBUTE,
             node,
             f".{node.attr} is not allowed; scores need plain tensor methods only",

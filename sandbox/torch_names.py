@@ -1,5 +1,7 @@
-"""The part of torch that a scoring function may name: functions of tensors, nothing that reaches
-files, processes, compilers or the interpreter."""
+"""The part of torch that a scoring function may name: functions of tensors.
+
+Nothing of it reaches files, processes, compilers or the interpreter.
+"""
 
 
 def _names(text: str) -> frozenset[str]:

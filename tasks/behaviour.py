@@ -20,7 +20,7 @@ def behaviour(bench: SearchBench, recipe: Recipe) -> tuple[str, float]:
         recipe: What to try; its allocation is left out, since a few layers have no budget to share.
 
     Raises:
-        CandidateRejected: If the sandbox turns the metric away.
+        CandidateRejectedError: If the sandbox turns the metric away.
         UsageError: If the scores make no sense.
     """
     import torch

@@ -72,6 +72,7 @@ def is_kept(bench: CompareBench, cell: dict[str, Any]) -> bool:
 
 
 def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
+    """A cell's record, and whether all of it was there already."""
     key = _key(bench, cell)
     known = bench.cells.find(key)
     keys = suite_keys(bench, key) if cell.sealed else {}

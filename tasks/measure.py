@@ -13,7 +13,7 @@ from autoprune.recipe import Recipe
 from tasks.mask_memory import MaskMemory
 from tasks.overlap import shared_text
 from tasks.policies import step
-from tasks.sandbox_scores import CandidateRejected
+from tasks.sandbox_scores import CandidateRejectedError
 from tasks.sealed_touches import standing, touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench, find_search_bench
 from tasks.state import folder_tag
@@ -208,7 +208,7 @@ def _tried(work: "Callable[[], Measurement]") -> "Measurement | Failed":
     started = time.monotonic()
     try:
         return work()
-    except CandidateRejected as error:
+    except CandidateRejectedError as error:
         return Failed(error.code, error.detail[:400], time.monotonic() - started)
     except UsageError as error:
         detail = " ".join(str(error).split())[:400]
@@ -230,7 +230,7 @@ def pruned(
         memory: Where masks are looked up and kept; None: the workbench's.
 
     Raises:
-        CandidateRejected: If the sandbox turns the metric away.
+        CandidateRejectedError: If the sandbox turns the metric away.
         UsageError: If the recipe or its scores make no sense.
     """
     key = digest_json([recipe.to_json(), sparsity, bench.draw])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autoprune.candidate import Group
 from autoprune.errors import NothingPassedError, UsageError
 from tasks.policies import step
-from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
+from tasks.sandbox_scores import OFFERED, CandidateRejectedError, SandboxScores
 from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
 from tasks.workbench import Workbench, find_workbench
@@ -178,7 +178,7 @@ def _prune_by_file(
                 statistics=dense,
                 report=bench.report,
             )
-        except CandidateRejected as error:
+        except CandidateRejectedError as error:
             raise _turned_away(path, error.code, error.detail) from error
 
 

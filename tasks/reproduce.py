@@ -10,7 +10,7 @@ from tasks.policies import step
 from tasks.state import State
 
 
-class MasksDiffer(AutopruneError):
+class MasksDifferError(AutopruneError):
     """The masks came out otherwise than recorded.
 
     Args:
@@ -103,7 +103,7 @@ def reproduce(
         _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
         with pruned(bench, recipe, spec.sparsity) as outcome:
             if outcome.mask_digest != sheet["mask_digest"]:
-                raise MasksDiffer(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
+                raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:
                 made = {**sheet, "mlflow_run": mlflow_run}
                 save_bench(bench, Path(out), made, outcome.zeros)

@@ -16,7 +16,7 @@ OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 CALL_BYTES = 256 << 20
 
 
-class CandidateRejected(Exception):
+class CandidateRejectedError(Exception):
     """The sandbox turned a candidate away; becomes a verdict at the task's border.
 
     Args:
@@ -65,7 +65,7 @@ class SandboxScores:
         """Scores of one layer, float32 [out, in].
 
         Raises:
-            CandidateRejected: If the sandbox turns the code away.
+            CandidateRejectedError: If the sandbox turns the code away.
         """
         if layer.name not in self._scores:
             self._fetch(layer.name)
@@ -82,7 +82,7 @@ class SandboxScores:
         inputs = [LayerInput(file=file.path, shape=file.shape) for file in files]
         answer = self._sandbox.score(self._source, inputs, self._params)
         if isinstance(answer, Rejected):
-            raise CandidateRejected(str(answer.code), answer.detail)
+            raise CandidateRejectedError(str(answer.code), answer.detail)
         self._scores |= {
             member: torch.from_numpy(scores)
             for member, scores in zip(batch, answer.scores, strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.candidate import Candidate
-from tasks.sandbox_scores import OFFERED, CandidateRejected, SandboxScores
+from tasks.sandbox_scores import OFFERED, CandidateRejectedError, SandboxScores
 from tasks.search_bench import SearchBench
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def score_function(
         layers: The layers that will be asked for, in order.
 
     Raises:
-        CandidateRejected: Here or from the scores, when the candidate is turned away.
+        CandidateRejectedError: Here or from the scores, when the candidate is turned away.
     """
     if candidate.kind == "builtin" or bench.designs_in == "off":
         return _host_scores(bench, candidate)
@@ -44,7 +44,9 @@ def python_source(candidate: Candidate) -> str:
 
 def _host_scores(bench: SearchBench, candidate: Candidate) -> "Score":
     if candidate.kind == "python":
-        raise CandidateRejected("no_sandbox", "Python code runs only in the sandbox, which is off")
+        raise CandidateRejectedError(
+            "no_sandbox", "Python code runs only in the sandbox, which is off"
+        )
     from autoprune.metrics import candidate_metric
     from autoprune.pruning import MetricScore
 
@@ -59,7 +61,7 @@ def _check_needs(candidate: Candidate) -> None:
 
     missing = sorted(parse(candidate.source).needs - OFFERED)
     if missing:
-        raise CandidateRejected(
+        raise CandidateRejectedError(
             "missing_statistic",
             f"{', '.join(missing)} was not collected; use {', '.join(sorted(OFFERED))}",
         )

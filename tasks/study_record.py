@@ -156,7 +156,6 @@ def subject_parts(cells: list[dict[str, Any]]) -> "list[Part]":
     Args:
         cells: One entry per cell with its rows.
     """
-
     grouped: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for cell in cells:
         grouped.setdefault(tuple(cell[key] for key in SUBJECT), []).append(cell)

@@ -41,7 +41,7 @@ def validate(bench_id: str, step_id: str, recipe: dict[str, Any]) -> dict[str, A
 def _validation(bench: "SearchBench", recipe: "Recipe") -> "Validation":
     from autoprune.search.steps import Validation
     from tasks.behaviour import behaviour
-    from tasks.sandbox_scores import CandidateRejected
+    from tasks.sandbox_scores import CandidateRejectedError
     from tasks.scoring import python_source
 
     started = time.monotonic()
@@ -49,7 +49,7 @@ def _validation(bench: "SearchBench", recipe: "Recipe") -> "Validation":
         if recipe.metric.kind != "builtin" and bench.designs_in == "docker":
             _probe(bench, python_source(recipe.metric), dict(recipe.metric.params))
         signature, error = behaviour(bench, recipe)
-    except CandidateRejected as rejection:
+    except CandidateRejectedError as rejection:
         seconds = time.monotonic() - started
         return Validation(False, rejection.code, rejection.detail[:400], seconds=seconds)
     except UsageError as fault:
@@ -61,11 +61,11 @@ def _validation(bench: "SearchBench", recipe: "Recipe") -> "Validation":
 
 def _probe(bench: "SearchBench", source: str, params: dict[str, float]) -> None:
     from sandbox.outcomes import Rejected
-    from tasks.sandbox_scores import CandidateRejected
+    from tasks.sandbox_scores import CandidateRejectedError
 
     answer = bench.sandbox.probe(source, params)
     if isinstance(answer, Rejected):
-        raise CandidateRejected(answer.code, answer.detail)
+        raise CandidateRejectedError(answer.code, answer.detail)
 
 
 @step("validate file", "validate {path}")

@@ -58,21 +58,26 @@ class Layer(Protocol):
     """The part of :class:`autoprune.models.structure.PrunableLinear` that allocation needs."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the matrix in the model."""
 
     @property
-    def block(self) -> int: ...
+    def block(self) -> int:
+        """Index of its block."""
 
     @property
-    def numel(self) -> int: ...
+    def numel(self) -> int:
+        """Number of weights."""
 
-    def read(self) -> Tensor: ...
+    def read(self) -> Tensor:
+        """The weights, [out, in]."""
 
 
 class LayerStatistics(Protocol):
     """The part of :class:`autoprune.statistics.statistics.Statistics` that allocation needs."""
 
-    def of(self, layer_name: str) -> Mapping[str, Tensor]: ...
+    def of(self, layer_name: str) -> Mapping[str, Tensor]:
+        """Statistics of one layer, by name."""
 
 
 @dataclass

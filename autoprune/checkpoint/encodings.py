@@ -47,6 +47,7 @@ class Bitmask:
     name: str = "bitmask"
 
     def encode(self, tensor: Tensor) -> dict[str, Tensor]:
+        """See :meth:`Encoding.encode`."""
         bits = _flat_bits(tensor)
         keep = bits != 0
         return {
@@ -55,6 +56,7 @@ class Bitmask:
         }
 
     def decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+        """See :meth:`Encoding.decode`."""
         values = _flat_bits(parts["values"])
         count = int(np.prod(shape, dtype=np.int64))
         mask = parts["mask"].numpy()
@@ -80,6 +82,7 @@ class CompressedRows:
     name: str = "csr"
 
     def encode(self, tensor: Tensor) -> dict[str, Tensor]:
+        """See :meth:`Encoding.encode`."""
         columns = tensor.shape[-1] if tensor.dim() else 1
         bits = _flat_bits(tensor).reshape(-1, max(columns, 1))
         keep = bits != 0
@@ -92,6 +95,7 @@ class CompressedRows:
         }
 
     def decode(self, parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+        """See :meth:`Encoding.decode`."""
         values = _flat_bits(parts["values"])
         offsets, columns = parts["offsets"].numpy(), parts["columns"].numpy()
         width = shape[-1] if shape else 1

@@ -29,9 +29,11 @@ class Gblm(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return f"abs(W) * (x_norm + {{scale:{self.scale!r}}} * grad_norm)"
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         gradient = self.scale * self.statistic(stats, "grad_norm")
         return weight.float().abs() * (self.statistic(stats, "x_norm") + gradient)
 

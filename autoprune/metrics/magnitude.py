@@ -20,9 +20,11 @@ class Magnitude(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return "abs(W)"
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         return weight.float().abs()
 
 

@@ -13,29 +13,31 @@ from autoprune.registry import Registry
 
 @runtime_checkable
 class Metric(Protocol):
-    """Anything with these attributes is a metric.
-
-    Attributes:
-        name: Registry name.
-        needs: Statistics that :meth:`score` reads, by name.
-        group: Weights that compete with each other unless the recipe says otherwise.
-        source: Where the formula comes from: authors, title, arXiv id.
-        params: Values of the tunable parameters.
-        formula: The same metric in the metric language; None where it cannot be written.
-    """
+    """Anything with these attributes is a metric."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Registry name."""
+
     @property
-    def needs(self) -> frozenset[str]: ...
+    def needs(self) -> frozenset[str]:
+        """Statistics that :meth:`score` reads, by name."""
+
     @property
-    def group(self) -> Group: ...
+    def group(self) -> Group:
+        """Weights that compete with each other unless the recipe says otherwise."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Where the formula comes from: authors, title, arXiv id."""
+
     @property
-    def params(self) -> Mapping[str, float]: ...
+    def params(self) -> Mapping[str, float]:
+        """Values of the tunable parameters."""
+
     @property
-    def formula(self) -> str | None: ...
+    def formula(self) -> str | None:
+        """The same metric in the metric language; None where it cannot be written."""
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
         """Score a layer's weights.

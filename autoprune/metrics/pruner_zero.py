@@ -24,9 +24,11 @@ class PrunerZero(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return "sq(W) * minmax(grad_norm)"
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         gradient = self.statistic(stats, "grad_norm")
         low, high = gradient.aminmax()
         return weight.float().square() * ((gradient - low) / (high - low).clamp(min=SMALLEST_SPAN))

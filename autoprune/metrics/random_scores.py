@@ -29,6 +29,7 @@ class RandomScores(ParametricMetric):
     seed: float = 0.0
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         return self.score_layer("", weight, stats)
 
     def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:

@@ -32,12 +32,14 @@ class Ria(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return (
             "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) "
             f"* x_norm ** {{exponent:{self.exponent!r}}}"
         )
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         magnitude = weight.float().abs()
         # A row or column of zeros scores zero instead of NaN.
         row_share = magnitude / magnitude.sum(1, keepdim=True).clamp(min=SMALLEST_SUM)

@@ -26,9 +26,11 @@ class SparseGpt(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return "sq(W) * hessian_diag"
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         return weight.float().square() * self.statistic(stats, "hessian_diag")
 
 

@@ -23,9 +23,11 @@ class Wanda(ParametricMetric):
 
     @property
     def formula(self) -> str:
+        """The metric in the metric language."""
         return "abs(W) * x_norm"
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`autoprune.metrics.metric.Metric.score`."""
         return weight.float().abs() * self.statistic(stats, "x_norm")
 
 

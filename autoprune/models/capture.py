@@ -21,11 +21,11 @@ from autoprune.models.structure import find_blocks
 _HIDDEN = "hidden_states"
 
 
-class EnoughSeen(Exception):
+class EnoughSeenError(Exception):
     """Raised by a hook that has seen what it came for; ends a block's pass in ``run``."""
 
 
-class _LastBlockReached(Exception):
+class _LastBlockReachedError(Exception):
     """Ends a forward pass whose rest nobody needs."""
 
 
@@ -127,11 +127,11 @@ class BlockStream:
     def run(self) -> None:
         """Run the next block on every batch and drop the outputs; for hooks inside it.
 
-        A hook may raise :class:`EnoughSeen` to go on with the next batch.
+        A hook may raise :class:`EnoughSeenError` to go on with the next batch.
         """
         block, calls = self.blocks[self.position], self._calls[self.position]
         for hidden, call in zip(self.hidden, calls, strict=True):
-            with suppress(EnoughSeen):
+            with suppress(EnoughSeenError):
                 call.replay(block, hidden)
 
     def advance(self) -> None:
@@ -281,12 +281,12 @@ def _replaced_forwards(
 
 def _run_to_last_block(model: PreTrainedModel, blocks: nn.ModuleList, ids: Tensor) -> None:
     def stop(*_: Any) -> None:
-        raise _LastBlockReached
+        raise _LastBlockReachedError
 
     handle = blocks[-1].register_forward_hook(stop)
     try:
         model(input_ids=ids, use_cache=False)
-    except _LastBlockReached:
+    except _LastBlockReachedError:
         return
     finally:
         handle.remove()

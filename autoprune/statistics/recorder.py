@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from autoprune.errors import AutopruneError
-from autoprune.models.capture import EnoughSeen
+from autoprune.models.capture import EnoughSeenError
 from autoprune.models.structure import PrunableLinear
 from autoprune.statistics.accumulator import DAMPING, InputAccumulator
 
@@ -41,8 +41,8 @@ class BlockRecorder:
         linears: Its prunable matrices.
         needs: Names of the statistics wanted.
         inputs_only: Whether nobody needs the block's output; then a pass ends, by
-            :class:`EnoughSeen`, at the matrix whose input was recorded last. Its product, and what
-            follows, is a quarter of a llama's block.
+            :class:`EnoughSeenError`, at the matrix whose input was recorded last. Its product, and
+            what follows, is a quarter of a llama's block.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class BlockRecorder:
             self._order.append(linear.name)
             if linear.name == self._last:
                 self._inputs.clear()
-                raise EnoughSeen
+                raise EnoughSeenError
 
         return hook
 

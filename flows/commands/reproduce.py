@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Prune again and print whether the masks are the same."""
     from autoprune.targets import check_folder
     from flows.console import open_screen
-    from tasks.reproduce import MasksDiffer, find_candidate, reproduce
+    from tasks.reproduce import MasksDifferError, find_candidate, reproduce
     from tasks.state import State
 
     state = State.open()
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             place = None if out is None else str(out)
             done = reproduce.fn(str(state.root), mlflow_run, place, args.overwrite)
             record |= done | {"match": True}
-        except MasksDiffer as differ:
+        except MasksDifferError as differ:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}
             record |= {"mask_digest": differ.wanted, "found": differ.found}
     emit(args, record, _text(record))

@@ -29,7 +29,7 @@ RESTARTS = 10
 Say = Callable[[str], None]
 
 
-class Busy(AutopruneError):
+class BusyError(AutopruneError):
     """Another command starts or stops things of this state folder for too long."""
 
 
@@ -116,7 +116,7 @@ class Platform:
                 # Under the same name another command may have started one of its own by now.
                 mine = [n for n, one in self.started.items() if noted.get(n) == one]
                 self.register.remove(mine)
-        except Busy:
+        except BusyError:
             # What has ended may stay in the register; who reads it looks whether it is alive.
             self._end_started()
         self.started.clear()
@@ -135,7 +135,7 @@ class Platform:
         try:
             with changing(self.state, MEND_SECONDS):
                 return self._mend()
-        except Busy:
+        except BusyError:
             # The next look comes in a second; until then the other command has the word.
             return ""
 
@@ -354,7 +354,7 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
         seconds: How long to wait for another one; None: as long as a start may take.
 
     Raises:
-        Busy: If another one takes too long.
+        BusyError: If another one takes too long.
     """
     place = processes.folder(state)
     place.mkdir(parents=True, exist_ok=True)
@@ -364,7 +364,7 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
         with lock.acquire(timeout=patience):
             yield
     except Timeout as error:
-        raise Busy(
+        raise BusyError(
             f"another `autoprune up` or `down` is at work in {state.root} for more than "
             f"{patience:.0f} s; wait until it is done, then run this again"
         ) from error

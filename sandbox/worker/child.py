@@ -23,7 +23,7 @@ SOURCE_NAME = "candidate.py"
 _CONTROL, _RESULT = 3, 4
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The scoring function broke its contract.
 
     Args:
@@ -89,12 +89,12 @@ def _load(source: str) -> Callable[..., Any]:
     try:
         code = compile(source, SOURCE_NAME, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Refused("syntax", f"{type(error).__name__}: {error}") from error
+        raise RefusedError("syntax", f"{type(error).__name__}: {error}") from error
     namespace: dict[str, Any] = {"__name__": "candidate"}
     exec(code, namespace)
     score = namespace.get("score")
     if not callable(score):
-        raise Refused("no_score", "the module defines no function score(W, stats, params)")
+        raise RefusedError("no_score", "the module defines no function score(W, stats, params)")
     return score  # type: ignore[no-any-return]
 
 
@@ -106,26 +106,26 @@ def _score_layer(job: Job, index: int, score: Callable[..., Any]) -> None:
     stats = {name: tensor for name, tensor in inputs.items() if name != "W"}
     result = score(inputs["W"], _Named("stats", stats), _Named("params", dict(job.params)))
     if type(result) is not torch.Tensor:
-        raise Refused(
+        raise RefusedError(
             "wrong_type",
             f"score returned {type(result).__name__[:60]}; return a plain torch.Tensor of shape "
             f"{list(shape)} (.detach() turns a Parameter into one)",
         )
     plain = result.layout is torch.strided and result.device.type == "cpu"
     if not plain or result.is_quantized or result.is_nested:
-        raise Refused(
+        raise RefusedError(
             "wrong_type",
             f"score returned a {result.layout} tensor on {result.device}; return a dense one on "
             "the device of W",
         )
     if tuple(result.shape) != shape:
-        raise Refused(
+        raise RefusedError(
             "wrong_shape",
             f"score returned shape {list(result.shape)[:8]} for W of shape {list(shape)}; "
             "return one score per weight, same shape as W",
         )
     if result.dtype is not torch.float32:
-        raise Refused(
+        raise RefusedError(
             "wrong_dtype",
             f"score returned {result.dtype}; return torch.float32 (add .float() at the end)",
         )
@@ -134,7 +134,8 @@ def _score_layer(job: Job, index: int, score: Callable[..., Any]) -> None:
     _write(result, job.offsets[index])
 
 
-class UnknownName(KeyError):
+# Candidates and their designers read this name.
+class UnknownName(KeyError):  # noqa: N818
     """A statistic or constant that there is none of; says which there are."""
 
     def __str__(self) -> str:
@@ -161,7 +162,7 @@ def _read(path: str) -> dict[str, torch.Tensor]:
 def _compare(path: str, used: dict[str, torch.Tensor]) -> None:
     for name, tensor in _read(path).items():
         if used[name].shape != tensor.shape or not torch.equal(used[name], tensor):
-            raise Refused(
+            raise RefusedError(
                 "mutated_input",
                 f"score changed {name} in place; work on a copy (.clone()) or use the form "
                 "without the trailing underscore",
@@ -184,7 +185,7 @@ def _flush() -> None:
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
-    if isinstance(error, Refused):
+    if isinstance(error, RefusedError):
         return error.code, str(error)
     try:
         text = str(error)[:600]

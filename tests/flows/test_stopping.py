@@ -13,7 +13,7 @@ import pytest
 from autoprune.search.search import Search
 from flows import driving
 from flows.cli import main
-from sandbox.errors import SandboxBroken
+from sandbox.errors import SandboxBrokenError
 from tasks import steps
 from tasks.state import State
 
@@ -43,7 +43,11 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.json")
 WAYS = {
     "Ctrl-C": (by_signal(signal.SIGINT), 130, "interrupted"),
     "time out": (by_signal(signal.SIGTERM), 130, "interrupted"),
-    "a broken sandbox": (by_error(SandboxBroken("the daemon is gone")), 1, "the daemon is gone"),
+    "a broken sandbox": (
+        by_error(SandboxBrokenError("the daemon is gone")),
+        1,
+        "the daemon is gone",
+    ),
     "a full disk": (by_error(FULL), 1, "No space left on device"),
     "a fault of ours": (by_error(KeyError("x")), 1, "unexpected KeyError"),
 }

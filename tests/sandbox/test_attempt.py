@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sandbox.attempt import attempt
-from sandbox.cell import CellLost, Ended, LayerInput, Order
+from sandbox.cell import CellLostError, Ended, LayerInput, Order
 from sandbox.codes import Code
 from sandbox.engine import State
 from sandbox.verdicts import Scores
@@ -37,7 +37,7 @@ class Cells:
         def run(self, order: Order, run: int) -> Ended:
             self._cells.events.append(f"run {run} in {self.number}")
             if self._cells._lost:
-                raise CellLost("ended", "gone")
+                raise CellLostError("ended", "gone")
             return Ended("ok", "", "")
 
         def state(self) -> State:

@@ -21,7 +21,7 @@ from sandbox.cell import LayerInput
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.engine import Engine
-from sandbox.errors import SandboxBroken, SandboxError, SandboxUnavailable
+from sandbox.errors import SandboxBrokenError, SandboxError, SandboxUnavailableError
 from sandbox.exchange import OWNER_FILE
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
@@ -133,7 +133,7 @@ def test_memory_grows_with_the_input(tmp_path: Path) -> None:
 
 
 def test_a_missing_layer_file_is_a_broken_sandbox(box: Sandbox, tmp_path: Path) -> None:
-    with pytest.raises(SandboxBroken, match="hand over"):
+    with pytest.raises(SandboxBrokenError, match="hand over"):
         box.score(RIA, [LayerInput(tmp_path / "absent", (2, 2))])
     assert isinstance(box.probe(RIA), Accepted)
 
@@ -315,7 +315,7 @@ def test_without_a_local_daemon_the_next_step_is_named(
     host: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(SandboxUnavailable, match=says) as caught:
+    with pytest.raises(SandboxUnavailableError, match=says) as caught:
         Sandbox(inputs=tmp_path).__enter__()
     assert caught.value.exit_code == 4
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.client import Sandbox
 from sandbox.engine import Engine
-from sandbox.errors import SandboxError, SandboxUnavailable
+from sandbox.errors import SandboxError, SandboxUnavailableError
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
 from sandbox.ownership import LABEL_RUN
@@ -131,7 +131,7 @@ def test_a_mute_daemon_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     relay = Relay(tmp_path / "mute.sock", mute=True)
     monkeypatch.setenv("DOCKER_HOST", relay.url)
     start = time.monotonic()
-    with pytest.raises(SandboxUnavailable, match="no Docker Engine answers"):
+    with pytest.raises(SandboxUnavailableError, match="no Docker Engine answers"):
         Engine()
     assert time.monotonic() - start < 10
     relay.cut()

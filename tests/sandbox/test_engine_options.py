@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.client import Sandbox
 from sandbox.engine import Engine
-from sandbox.errors import SandboxUnavailable
+from sandbox.errors import SandboxUnavailableError
 from sandbox.image import ensure_image
 from sandbox.limits import Limits
 from sandbox.preflight import preflight
@@ -16,7 +16,9 @@ pytestmark = pytest.mark.docker
 
 def test_an_unknown_runtime_is_refused_with_the_next_step(tmp_path: Path) -> None:
     box = Sandbox(inputs=tmp_path, image="bind", limits=Limits(runtime="no-such-runtime"))
-    with pytest.raises(SandboxUnavailable, match=r"no runtime 'no-such-runtime' \(it has .*runc"):
+    with pytest.raises(
+        SandboxUnavailableError, match=r"no runtime 'no-such-runtime' \(it has .*runc"
+    ):
         box.__enter__()
     assert list(tmp_path.iterdir()) == []
     last = preflight("bind", runtime="no-such-runtime")[-1]

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from sandbox.cell import MAPPED_BYTES, LayerInput
 from sandbox.client import Sandbox
-from sandbox.errors import SandboxBroken
+from sandbox.errors import SandboxBrokenError
 from sandbox.exchange import Exchange, Workspace
 from sandbox.first_process import FirstProcess
 from sandbox.limits import Limits
@@ -129,7 +129,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_nothing_stays(small_disk: Path) -> None:
     workspace = Workspace(small_disk, this_process(), results=small_disk)
     exchange = Exchange(workspace)
-    with pytest.raises(SandboxBroken, match="free some"):
+    with pytest.raises(SandboxBrokenError, match="free some"):
         exchange.prepare([], 3 << 20)
     exchange.prepare([], 1 << 20)
     exchange.close(container_gone=True)
@@ -138,7 +138,7 @@ def test_a_full_disk_is_told_and_nothing_stays(small_disk: Path) -> None:
             (small_disk / f"{number}").write_bytes(b"")
         except OSError:
             break
-    with pytest.raises(SandboxBroken, match="free some disk"):
+    with pytest.raises(SandboxBrokenError, match="free some disk"):
         for _ in range(32):
             Exchange(workspace)
     workspace.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from sandbox.codes import Code
-from sandbox.errors import SandboxBroken
+from sandbox.errors import SandboxBrokenError
 from sandbox.exchange import Exchange, Workspace, remove_abandoned
 from sandbox.limits import Limits
 from sandbox.ownership import is_orphan, owner_is_gone, this_process
@@ -175,7 +175,7 @@ def test_no_room_for_the_scores_is_refused_before_any_is_taken(
     monkeypatch.setattr(os, "posix_fallocate", taken)
     workspace = Workspace(tmp_path, this_process())
     exchange = Exchange(workspace)
-    with pytest.raises(SandboxBroken, match="free some"):
+    with pytest.raises(SandboxBrokenError, match="free some"):
         exchange.prepare([], 1 << 50)
     exchange.close(container_gone=True)
     workspace.close()

@@ -52,10 +52,10 @@ def tidy(text: str) -> str:
 
 
 def parse_answer(text: str) -> Node:
-    """Syntax tree of one answer.
+    r"""Syntax tree of one answer.
 
     Args:
-        text: The answer, for example ``\\frac{1}{2}``, ``(1, 2]`` or ``x = 3``.
+        text: The answer, for example ``\frac{1}{2}``, ``(1, 2]`` or ``x = 3``.
 
     Raises:
         UnreadableAnswerError: If the text is too long, holds other characters or commands, or is

@@ -76,15 +76,15 @@ class DatedFile:
     ties: int = 0
 
 
-class _Tie(Exception):
+class _TieError(Exception):
     """Solutions of one row disagree."""
 
 
 def load_dated_items(path: Path) -> DatedFile:
-    """Read dated questions from a ``.jsonl`` or ``.parquet`` file.
+    r"""Read dated questions from a ``.jsonl`` or ``.parquet`` file.
 
     Columns are found by the names that published collections use. The answer is the last
-    ``\\boxed{}`` of the solution, of several solutions that of most of them (LiveAoPSBench, arXiv
+    ``\boxed{}`` of the solution, of several solutions that of most of them (LiveAoPSBench, arXiv
     2501.14275, section 3.2); a column of bare answers counts where no solution has a box, because
     published ones are cut at their first brace. A row that lacks something, or whose solutions are
     tied, is counted and not used.
@@ -99,7 +99,7 @@ def load_dated_items(path: Path) -> DatedFile:
     for number, row in enumerate(rows):
         try:
             item = _item(row, number)
-        except _Tie:
+        except _TieError:
             ties += 1
             continue
         if item is not None:
@@ -194,7 +194,7 @@ def _answer(row: Mapping[str, Any]) -> str | None:
     """The answer that most solutions box, else a bare one; None without one that can be read.
 
     Raises:
-        _Tie: If no answer has more votes than every other.
+        _TieError: If no answer has more votes than every other.
     """
     bare = _texts(row, _ANSWER)
     # A bare string that holds a box is a solution; see the audit cited in `boxed_answer`.
@@ -210,12 +210,12 @@ def _answer(row: Mapping[str, Any]) -> str | None:
 def _majority(answers: list[str]) -> str:
     votes = Counter("".join(answer.split()) for answer in answers).most_common(2)
     if len(votes) == 2 and votes[0][1] == votes[1][1]:
-        raise _Tie
+        raise _TieError
     return next(answer for answer in answers if "".join(answer.split()) == votes[0][0])
 
 
 def _is_balanced(answer: str) -> bool:
-    """Whether braces close: an answer such as ``\\frac{3`` was cut when the file was written."""
+    r"""Whether braces close: an answer such as ``\frac{3`` was cut when the file was written."""
     depth = 0
     for number, letter in enumerate(answer):
         if number and answer[number - 1] == "\\":

@@ -56,8 +56,9 @@ class ReasoningSuite:
             GENERATORS.get(generator)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """Draw all items and see that they fit; see
-        :class:`autoprune.evaluation.suites.suite.Suite`.
+        """Draw all items and see that they fit.
+
+        See :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             UsageError: If a generator has not as many items, or a prompt and its reply are longer

@@ -29,7 +29,7 @@ ALLOWED_ENVIRONMENT = {
 }  # fmt: skip
 
 
-class Refusals(Exception):
+class RefusalsError(Exception):
     """Several tries, each refused; holds the numbers of the errors."""
 
 
@@ -76,14 +76,14 @@ def first(function, values):
         refused.add(0)
     if refused <= {0}:
         return None
-    raise Refusals(*refused)
+    raise RefusalsError(*refused)
 
 
 def outcome(function):
     """What came of an attempt, in one word: ``got``, ``nothing``, or how it was refused."""
     try:
         got = function()
-    except Refusals as refusals:
+    except RefusalsError as refusals:
         names = [errno.errorcode[number] if number else "nothing" for number in refusals.args]
         return "+".join(sorted(names))
     except OSError as error:
