@@ -8,13 +8,14 @@ from prefect import flow
 
 from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
+from autoprune.targets import check_target
 from flows import console
 from flows.evaluate_params import listed
 from flows.naming import run_name
 from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
-from tasks.prune import check_request, check_target, prune_model, save_checkpoint
+from tasks.prune import check_request, prune_model, save_checkpoint
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened

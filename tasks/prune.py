@@ -1,6 +1,6 @@
 """Tasks that prune the model on a workbench and save it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -195,7 +195,8 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
 
     Args:
         bench_id: Id of an open workbench.
-        out: Target folder, replaced when it exists; :func:`check_target` was asked before.
+        out: Target folder, replaced when it exists; see
+            :func:`autoprune.targets.check_target`.
         record: What made the model, with ``pruned``.
         dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
             in the workbench's.
@@ -238,36 +239,6 @@ def save_bench(
     saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
     write_seen(bench, folder, before)
     return saved
-
-
-def check_target(
-    out: str, model: str, texts: Iterable[str] = (), *, overwrite: bool = False
-) -> None:
-    """Refuse a target folder that is not free, before anything is loaded.
-
-    Args:
-        out: Folder for the pruned model.
-        model: Reference of the model that is pruned.
-        texts: What else is read: a metric's file, corpora; names that are no files count not.
-        overwrite: A saved model that lies there may be replaced.
-
-    Raises:
-        UsageError: See :func:`autoprune.targets.check_folder`.
-    """
-    from autoprune.models.reference import read_from
-    from autoprune.targets import check_folder
-
-    files = (Path(text).expanduser() for text in texts if "\0" not in text and len(text) < 4096)
-    sources = [read_from(model), *(path for path in files if _is_file(path))]
-    check_folder(Path(out), sources=sources, overwrite=overwrite)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # A formula that is longer than a name may be.
-        return False
 
 
 def saved_record(saved: "SavedModel") -> dict[str, Any]:

@@ -7,6 +7,7 @@ import argparse
 from typing import Protocol
 
 from flows.commands import (
+    calibrate,
     compact,
     compare,
     demo,
@@ -47,6 +48,7 @@ class Command(Protocol):
 ALL: tuple[Command, ...] = (
     demo,
     search,
+    calibrate,
     prune,
     evaluate,
     compare,

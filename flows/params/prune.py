@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from autoprune.targets import check_target
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -109,11 +110,14 @@ class PruneParams(Params):
 
     def check(self) -> None:
         """See :meth:`Params.check`."""
+        texts = (self.corpus, *filter(None, map(str.strip, (self.held_out or "").split(","))))
+        if self.out is not None and not self.dry_run:
+            read = (self.metric, *texts)
+            check_target(self.out, self.model, read, overwrite=self.overwrite)
         check_metric(self.metric)
         check_allocation(self.allocation)
         check_repairs([self.repair])
-        held_out = (self.held_out or "").split(",")
-        check_corpora(self.corpus, *(text.strip() for text in held_out if text.strip()))
+        check_corpora(*texts)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
 

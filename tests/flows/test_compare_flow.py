@@ -114,7 +114,7 @@ def test_all_commands_count_looks_in_one_ledger(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def evaluated(*more: str) -> list[int]:
-        asked = ["--part", "sealed", "--seqlen", "32", "--sealed-windows", "3", "--json", "-q"]
+        asked = ["--part", "sealed", "--seqlen", "32", "--windows", "3", "--json", "-q"]
         place = ["--corpus", str(text_file)]
         assert main(["evaluate", str(tiny_folder), *place, *asked, *more]) == 0
         return list(json.loads(capsys.readouterr().out)["sealed_touches"].values())
@@ -122,7 +122,7 @@ def test_all_commands_count_looks_in_one_ledger(
     assert evaluated() == [1]
     result = compared(tiny_folder, text_file, "wanda", draws=1)
     assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
-    assert evaluated("--sealed-windows", "4") == [4]
+    assert evaluated("--windows", "4") == [4]
     # The whole text is a look at its sealed part, and says so to whoever compares next.
     assert evaluated("--part", "all") == [5]
     assert compared(tiny_folder, text_file, "wanda", draws=1)["protocol"]["sealed_touches"] == 5

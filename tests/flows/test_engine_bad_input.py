@@ -176,7 +176,7 @@ def test_blocks_that_cannot_be_pruned_are_refused(
 
 @pytest.mark.parametrize(
     ("kind", "registry"),
-    [("metrics", METRICS), ("allocators", ALLOCATORS), ("solvers", SOLVERS)],
+    [("metrics", METRICS), ("allocators", ALLOCATORS), ("repairs", SOLVERS)],
 )
 def test_every_choice_is_listed_with_source_needs_and_parameters(
     capsys: pytest.CaptureFixture[str], home: Path, kind: str, registry: Any

@@ -170,8 +170,12 @@ def test_auto_says_what_it_cannot_do(
     text_file: Path,
     home: Path,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     message: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
     code, record = pruned(capsys, "--model", str(tiny_folder), "--corpus", str(text_file), *words)
     assert code == 2 and message in str(record)

@@ -28,13 +28,13 @@ raise ImportError("a file of the current folder was imported")
 SCRIPT = "import sys\nfrom flows.cli import main\nsys.exit(main())\n"
 
 WORDS = {
-    "demo": ["--model", "./missing"],
-    "search": ["--model", "./missing", "--sandbox", "off", "--designer", "random"],
-    "prune": ["--model", "./missing"],
-    "evaluate": ["./missing"],
-    "compare": ["./missing"],
+    "demo": ["--model", "./model"],
+    "search": ["--model", "./model", "--sandbox", "off", "--designer", "random"],
+    "prune": ["--model", "./model"],
+    "evaluate": ["./model"],
+    "compare": ["./model"],
     "study": ["study.yaml"],
-    "compact": ["./missing", "out"],
+    "compact": ["./model", "out"],
     "validate": ["metric.py"],
     "promote": ["--dry-run"],
     "reproduce": ["demo", "C1"],
@@ -47,6 +47,8 @@ WORDS = {
     "down": [],
     "resume": ["demo"],
     "ls": ["metrics"],
+    "calibrate": ["./model"],
+    "export-record": ["demo", "--out", "out"],
     "sandbox": ["check"],
 }
 
@@ -69,6 +71,9 @@ def hostile(tmp_path: Path, markers: Path) -> Path:
         (folder / name / "__init__.py").write_text(PLANT.format(markers=str(markers), name=name))
     for name in MODULES:
         (folder / f"{name}.py").write_text(PLANT.format(markers=str(markers), name=name))
+    # A model by its look, so that commands go on until they load it.
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
     (folder / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
     (folder / "study.yaml").write_text("models: [./missing]\nschemes: [wanda]\nratios: [0.5]\n")
     return folder

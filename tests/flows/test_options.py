@@ -26,6 +26,7 @@ from flows.params import (
 COMMANDS: dict[str, type[Params]] = {
     "search": SearchParams,
     "demo": SearchParams,
+    "calibrate": CalibrateParams,
     "compare": CompareParams,
     "prune": PruneParams,
     "evaluate": EvaluateParams,

@@ -87,12 +87,16 @@ def test_compact_replaces_a_model_only_when_told(
 
 
 def test_compare_keeps_tables_of_others(
-    tiny_folder: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "tables"
     folder.mkdir()
     (folder / "comparison.md").write_text("years of work")
-    words = ["compare", "--corpus", "none.txt", "--methods", "wanda", "-q"]
+    words = ["compare", "--corpus", str(text_file), "--methods", "wanda", "-q"]
     assert main([*words, str(tiny_folder), "--out", str(folder)]) == 2
     assert "holds comparison.md of no comparison of ours" in capsys.readouterr().err
     (folder / "comparison.json").write_text('{"model": "another"}')
@@ -100,7 +104,8 @@ def test_compare_keeps_tables_of_others(
     assert "of a comparison of another" in capsys.readouterr().err
     assert main([*words, str(tiny_folder), "--out", str(tiny_folder)]) == 2
     assert "is the source itself" in capsys.readouterr().err
-    # Past that check, the missing text is what is wrong.
+    words[2] = "none.txt"
+    # Without the tables in the way the missing text is what is wrong.
     assert main([*words, str(tiny_folder), "--out", str(folder), "--overwrite"]) == 2
     assert "none.txt" in capsys.readouterr().err
     assert main([*words, "another", "--out", str(folder)]) == 2
