@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
+from autoprune.candidate import FORMULA_PREFIX, Group
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins
-from autoprune.recipe import FORMULA_PREFIX, Group, Scoring
+from autoprune.recipe import Scoring
 from autoprune.spelling import split_outside
 
 UNSTRUCTURED = "unstructured"
