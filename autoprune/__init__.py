@@ -1,22 +1,26 @@
 """AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
-The front door: :func:`load`, :func:`prune`, :class:`Recipe`, :class:`Budget`. They are imported
-when they are first used, so that ``import autoprune`` loads neither torch nor transformers.
+The front door: :func:`load`, :func:`prune`, :class:`Bench`, :class:`Recipe`, :class:`Budget`. They
+are imported when they are first used, so that ``import autoprune`` loads neither torch nor
+transformers.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.api import Budget, Pruned, load, prune
+    from autoprune.api import Pruned, load, prune
+    from autoprune.bench.bench import Bench
+    from autoprune.budget import Budget
     from autoprune.recipe import Recipe
 
 __version__ = "0.1.0"
 
-__all__ = ["Budget", "Pruned", "Recipe", "__version__", "load", "prune"]
+__all__ = ["Bench", "Budget", "Pruned", "Recipe", "__version__", "load", "prune"]
 
 _PLACES = {
-    "Budget": "autoprune.api",
+    "Bench": "autoprune.bench.bench",
+    "Budget": "autoprune.budget",
     "Pruned": "autoprune.api",
     "Recipe": "autoprune.recipe",
     "load": "autoprune.api",

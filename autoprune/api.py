@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from autoprune.budget import Budget
 from autoprune.errors import UsageError
-from autoprune.masking import NM, parse_pattern, resolve_sparsity
 from autoprune.masking.pattern import UNSTRUCTURED
 from autoprune.metrics import candidate_metric
 from autoprune.models.loading import LoadedModel, load_model
@@ -31,34 +31,6 @@ USUAL_SPARSITY = 0.6
 USUAL_CORPUS = "wikipedia-sample"
 
 load = load_model
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many weights go.
-
-    Args:
-        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it.
-        pattern: ``N:M``: N zeros in every M neighbours; None: anywhere.
-
-    Raises:
-        UsageError: If neither is given, or they contradict each other.
-    """
-
-    sparsity: float | None = None
-    pattern: str | None = None
-
-    def __post_init__(self) -> None:
-        _ = self.share
-
-    @property
-    def share(self) -> float:
-        """Share of zeros."""
-        return resolve_sparsity(self.sparsity, self._pattern)
-
-    @property
-    def _pattern(self) -> NM | None:
-        return parse_pattern(self.pattern or UNSTRUCTURED)
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,13 @@ def main() -> None:
             "solvers": tuple(dict.fromkeys((*spec.solvers, found.solver, *SOLVERS))),
         }
     )
-    bench = SearchBench("found", spec.model, state, spec.seed, silent, spec=spec, run_id="found")
-    bench.designs_in = "off"
+    bench = SearchBench(
+        "found", spec.model, state, spec.seed, silent,
+        spec=spec, run_id="found", designs_in="off",
+    )  # fmt: skip
     rows = []
     with opened(bench):
-        prepare(bench.id, "found")
+        prepare(bench)
         subject = Subject(bench, spec, known)
         rows.append(subject.row("found", found))
         if args.peer:

@@ -55,19 +55,19 @@ def is_finished(folder: Path) -> bool:
 def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
     spec = search.spec
     bench = SearchBench(
-        f"benchmark-{name}", spec.model, state, spec.seed, silent, spec=spec, run_id=name
-    )
-    bench.designs_in = "off"
+        f"benchmark-{name}", spec.model, state, spec.seed, silent,
+        spec=spec, run_id=name, designs_in="off",
+    )  # fmt: skip
     asked = Drafting(spec.designer, state, target=spec.model)
     with opened(bench), drafting(name, asked) as draft:
-        prepare(bench.id, name)
+        prepare(bench)
         while not isinstance(step := search.next_step(), Done):
             started = time.monotonic()
             if isinstance(step, Propose):
                 answer = ask(step) if ask else draft.answer(step.request)
                 search.record(step, answer)
             else:
-                search.record(step, steps.do(bench.id, step))
+                search.record(step, steps.do(bench, step))
             _say(name, search, step, time.monotonic() - started)
 
 

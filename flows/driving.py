@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoprune.bench.text import SEALED
 from autoprune.progress import Progress
 from autoprune.report import data
 from autoprune.search.archive import Entry
@@ -35,7 +36,7 @@ from tasks.mirror import mirror
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles, read_object
 from tasks.run_report import build_report, recipe_sheets
-from tasks.search_bench import SEALED
+from tasks.search_bench import SearchBench
 from tasks.state import State
 
 # A run that is stopped has this long for its last words to MLflow; the log has all of them anyway.
@@ -51,13 +52,13 @@ class Driver:
         search: The open search.
         state: Where files are kept.
         run_id: Its name.
-        bench_id: Its workbench.
+        bench: Its bench.
     """
 
     search: Search
     state: State
     run_id: str
-    bench_id: str
+    bench: SearchBench
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     place: str = ""
@@ -185,10 +186,10 @@ class Driver:
                 console.screen().event(
                     f"sealed text: {len(step.recipes)} recipes and the dense model, once"
                 )
-                self.files.add_facts(**note_look(self.bench_id, self.run_id))
-                dense = measure_dense(self.bench_id, SEALED)
-                self.files.add_facts(dense_sealed_perplexity=dense["perplexity"])
-        outcome = steps.do(self.bench_id, step)
+                self.files.add_facts(**note_look(self.bench))
+                dense = measure_dense(self.bench, SEALED)
+                self.files.add_facts(dense_sealed_perplexity=dense.perplexity)
+        outcome = steps.do(self.bench, step)
         if isinstance(outcome, Sealed):
             for alias, failed in outcome.failures.items():
                 console.screen().event(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
 from autoprune.report.data import read_report
 from autoprune.report.origin import authorship, given
@@ -31,7 +32,7 @@ from tasks.remote import bench_sheet
 from tasks.report import write_report
 from tasks.run_files import RunFiles, read_object
 from tasks.run_markdown import run_markdown
-from tasks.search_bench import SELECTION, SearchBench
+from tasks.search_bench import SearchBench
 from tasks.shared import open_store
 from tasks.state import State, without_machine_paths
 from tasks.winner import keep_winner, register_winner
@@ -60,7 +61,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             run_id=run_id,
             designs_in=params.sandbox,
         )
-        driver = Driver(found, state, run_id, bench.id)
+        driver = Driver(found, state, run_id, bench)
         with stopping_well(driver):
             bench.store = open_store(state, params.shared_store)
             if found.finished is None or not files.page.exists():
@@ -101,8 +102,7 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
 
 def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
     """Find out what is missing before minutes of work, not after, and where the designer is."""
-    if bench.designs_in == "docker":
-        bench.sandbox  # noqa: B018 (opening it is the check)
+    bench.sandbox  # noqa: B018 (opening it, where there is one, is the check)
     draft.check()
     for canary in draft.seen:
         console.screen().event(f"designer: {canary}")
@@ -114,19 +114,19 @@ def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
 def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:
     files = driver.files
     started = time.monotonic()
-    facts = prepare(bench.id, driver.run_id)
+    facts = prepare(bench)
     known = files.read_facts()
     require_same_windows(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)
     if "dense_perplexity" not in known:
-        dense = measure_dense(bench.id, SELECTION)
-        seen = estimate(driver.search.spec, dense["seconds"] / len(dense["nll"]))
+        dense = measure_dense(bench, SELECTION)
+        seen = estimate(driver.search.spec, dense.seconds / len(dense.nll))
         known = files.add_facts(
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=machine(),
-            dense_perplexity=dense["perplexity"],
+            dense_perplexity=dense.perplexity,
             stages={"calibration": time.monotonic() - started},
         )
     del facts["seconds"]
@@ -170,10 +170,9 @@ def _keep(driver: Driver) -> None:
     best = found.best
     if best is not None and best.recipe is not None and best.measurement is not None:
         kept = keep_winner(
-            driver.bench_id,
-            driver.run_id,
+            driver.bench,
             best.alias,
-            best.recipe.to_json(),
+            best.recipe,
             best.measurement.mask_digest,
             found.spent.seconds,
             best.unsealed,

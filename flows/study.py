@@ -12,7 +12,6 @@ from flows.study_params import StudyModel, StudyParams
 from tasks.calibrate import load_model
 from tasks.state import State
 from tasks.study import (
-    StudyBench,
     check_study,
     fill_subject,
     prepare_texts,
@@ -20,7 +19,7 @@ from tasks.study import (
 )
 from tasks.study_cells import study_folder
 from tasks.study_record import write_study
-from tasks.workbench import opened
+from tasks.workbench import Workbench, opened
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +62,7 @@ def _one_model(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The cells of one model, and what its calibration texts are."""
     bench_id = f"study-{uuid.uuid4().hex[:12]}"
-    bench = StudyBench(bench_id, model.ref, state, params.seed, console.report, dtype=params.dtype)
+    bench = Workbench(bench_id, model.ref, state, params.seed, console.report, dtype=params.dtype)
     texts: dict[str, str | None] = {
         "generic": params.generic,
         "aligned": model.own_data,

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+from autoprune.bench.text import SEALED, SELECTION, windows_digest
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
-from tasks.compare_bench import CompareBench, find_compare_bench, windows_digest
+from tasks.compare_bench import CompareBench, find_compare_bench
 from tasks.compare_cells import code_commit, found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
@@ -122,11 +123,14 @@ def prepare_comparison(
     except AutopruneError as error:
         raise UsageError(str(error)) from error
     require_divisible(layers, budgets)
-    bench.expected = frozenset[str]().union(*(needs_of(parse_method(text)) for text in methods))
+    bench.draws.expected = frozenset[str]().union(
+        *(needs_of(parse_method(text)) for text in methods)
+    )
     check_suite_requests(bench)
-    sizes = {name: len(bench.part(name)) for name in ("selection", "sealed")}
-    draws = [windows_digest(bench.drawn(seed)) for seed in range(seeds)]
-    require_different(len(bench.pool), bench.samples, seeds)
+    sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
+    pool = bench.draws.pool(bench)
+    draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
+    require_different(len(pool), bench.draws.samples, seeds)
     splits = bench.splits
     protocol = {
         **model_provenance(loaded),
@@ -135,23 +139,23 @@ def prepare_comparison(
         "commit": code_commit(),
         "blocks": layers[-1].block + 1,
         "prunable": bench.prunable,
-        "corpus": bench.corpus,
-        "split_seed": bench.text_split,
+        "corpus": bench.text.corpus,
+        "split_seed": bench.text.split,
         "sealed_set": standing(bench.state, splits, bench.asked).to_json(),
         "splits_digest": splits.digest,
         "shared_documents": sum(1 for entry in splits.shared if entry.dropped),
         "overlap": shared_text(splits),
-        "seqlen": bench.seqlen,
-        "calibration_windows": bench.samples,
-        "calibration_pool": len(bench.pool),
+        "seqlen": bench.text.seqlen,
+        "calibration_windows": bench.draws.samples,
+        "calibration_pool": len(pool),
         "selection_windows": sizes["selection"],
         "sealed_windows": sizes["sealed"],
         "windows_version": WINDOWS_VERSION,
         "fewer_windows": fewer_than_asked(
-            f"the sealed part of {bench.corpus}",
+            f"the sealed part of {bench.text.corpus}",
             sizes["sealed"],
-            bench.counts["sealed"],
-            bench.seqlen,
+            bench.text.counts[SEALED],
+            bench.text.seqlen,
         ),
         "selection_digest": bench.digest("selection"),
         "sealed_digest": bench.digest("sealed"),

@@ -4,9 +4,10 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.text import SEALED, SELECTION, windows_digest
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
-from tasks.compare_bench import CompareBench, windows_digest
+from tasks.compare_bench import CompareBench
 from tasks.compare_suites import measure_suites, prepare_suites, suite_keys
 from tasks.provenance import commit
 from tasks.sealed_touches import touch
@@ -119,7 +120,7 @@ def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         else:
             peer = peer_version(bench.peers.get(cell.method.peer))
         if reads_text(cell.method):
-            draw = windows_digest(bench.drawn(cell.seed))
+            draw = windows_digest(bench.drawn_windows(cell.seed))
         seed = cell.seed if cell.method.stochastic else None
     return {
         "kind": "comparison cell",
@@ -185,16 +186,12 @@ def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 def _losses(bench: CompareBench, cell: "Cell", key: dict[str, Any]) -> dict[str, Any]:
     from autoprune.comparison.measuring import evaluation_json
     from autoprune.comparison.sizes import saved_bytes
-    from autoprune.evaluation.perplexity import evaluate_windows
 
-    model = bench.loaded.model
-    found = evaluate_windows(model, bench.part("selection"), report=bench.report)
-    made: dict[str, Any] = {"selection": evaluation_json(found)}
+    made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
     if cell.sealed:
         made["bytes"] = saved_bytes(bench.loaded)
         note_look(bench, key, cell.title)
-        found = evaluate_windows(model, bench.part("sealed"), report=bench.report)
-        made["sealed"] = evaluation_json(found)
+        made["sealed"] = evaluation_json(bench.evaluate(SEALED))
     return made
 
 
@@ -211,19 +208,19 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             python=bench.peers[method.peer],
             copy=bench.peer_model,
             layers=bench.layers,
-            windows=bench.drawn(cell.seed),
+            windows=bench.drawn_windows(cell.seed),
         )
     else:
-        draw = bench.draw(cell.seed)
+        shared = bench.statistics_of(cell.seed)
         outcome = prune_by(
             method,
             target,
             cell.seed,
             loaded=bench.loaded,
             layers=bench.layers,
-            windows=draw.windows,
-            shared=draw.shared,
-            context=draw.context,
+            windows=bench.drawn_windows(cell.seed),
+            shared=shared,
+            context=bench.context_for(shared.require(()), cell.seed),
             precision=bench.precision,
             report=bench.report,
         )

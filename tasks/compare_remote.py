@@ -31,18 +31,18 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
     """
     return common_sheet(bench, shared) | {
         "kind": COMPARISON,
-        "corpus": bench.corpus,
-        "samples": bench.samples,
-        "seqlen": bench.seqlen,
-        "counts": bench.counts,
-        "text_split": bench.text_split,
+        "corpus": bench.text.corpus,
+        "samples": bench.draws.samples,
+        "seqlen": bench.text.seqlen,
+        "counts": bench.text.counts,
+        "text_split": bench.text.split,
         "asked": bench.asked,
-        "expected": sorted(bench.expected),
+        "expected": sorted(bench.draws.expected),
         "peers": bench.peers,
         "suites": bench.suites,
         "own_distance": bench.own_distance,
         "precision": bench.precision,
-        "parts": {name: bench.digest(name) for name in bench.counts},
+        "parts": {name: bench.digest(name) for name in bench.text.counts},
         "computed_by": computed_by(),
     }
 
@@ -86,7 +86,7 @@ def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
     for name, digest in sheet["parts"].items():
         if bench.digest(name) != digest:
             raise AutopruneError(
-                f"the {name} windows of {bench.corpus} on this worker are not those of the "
+                f"the {name} windows of {bench.text.corpus} on this worker are not those of the "
                 "comparison (digest differs); give every machine the same text and tokenizer"
             )
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any
 
+from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import suite_rows
@@ -16,7 +17,6 @@ log = logging.getLogger(__name__)
 # Raised when the rows of a suite, or their key, take another form.
 SUITE_VERSION = 1
 DISTANCE = "lm"
-SEALED = "sealed"
 
 
 def suite_defaults(
@@ -92,7 +92,7 @@ def check_suite_requests(bench: CompareBench) -> None:
 def prepare_suites(bench: CompareBench, names: list[str]) -> None:
     """Have ready what suites need of the dense model, which still stands there."""
     if any(_is_distance(bench, suite) for suite in bench.suites if suite["name"] in names):
-        _ = bench.predictions
+        bench.predictions(SEALED)
 
 
 def measure_suites(bench: CompareBench, names: list[str], look: str) -> dict[str, dict[str, Any]]:
@@ -138,15 +138,15 @@ def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
 
 def _distance(bench: CompareBench) -> dict[str, Any]:
     """The row that ``lm`` gives, from predictions that all cells share."""
-    from autoprune.evaluation.kl import DEFAULT_TOP, kl_to_dense
+    from autoprune.evaluation.kl import DEFAULT_TOP
     from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
     from autoprune.evaluation.suites.rows import RowContext
 
     model = bench.loaded
-    items = kl_to_dense(model.model, bench.predictions, report=bench.report)
+    items = bench.distance_to_dense(SEALED)
     protocol = model_protocol(model) | {
         "part": SEALED,
-        "seqlen": bench.seqlen,
+        "seqlen": bench.text.seqlen,
         "windows": len(items),
         "windows_digest": bench.digest(SEALED),
         "dense": model.source.digest,
@@ -154,7 +154,9 @@ def _distance(bench: CompareBench) -> dict[str, Any]:
     }
     context = RowContext(DISTANCE, protocol, model_provenance(model))
     value = sum(items) / len(items)
-    row = context.figure(bench.corpus, "kl_to_dense", value, unit="nats per token", items=items)
+    row = context.figure(
+        bench.text.corpus, "kl_to_dense", value, unit="nats per token", items=items
+    )
     found: dict[str, Any] = json.loads(json.dumps(row.to_json()))
     return found
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Group
 from autoprune.errors import NothingPassedError, UsageError
 from tasks.policies import step
-from tasks.sandbox_scores import OFFERED, CandidateRejectedError, SandboxScores
+from tasks.sandbox_scores import SandboxScores
 from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
 from tasks.workbench import Workbench, find_workbench

@@ -74,9 +74,8 @@ def reproduce(
     from autoprune.progress import silent
     from autoprune.search.spec import SearchSpec
     from autoprune.targets import check_folder
-    from tasks.measure import pruned
     from tasks.prune import save_bench
-    from tasks.search_bench import CALIBRATION, SearchBench
+    from tasks.search_bench import SearchBench
     from tasks.track.sheets import read_sheet
     from tasks.workbench import opened
 
@@ -99,9 +98,9 @@ def reproduce(
     )
     with opened(bench):
         _require(bench.loaded.source.digest, sheet["model_digest"], f"the model {spec.model}")
-        text = getattr(bench.splits, CALIBRATION).digest
+        text = bench.splits.calibration.digest
         _require(text, sheet["calibration_digest"], f"the calibration part of {spec.corpus}")
-        with pruned(bench, recipe, spec.sparsity) as outcome:
+        with bench.pruned(recipe, bench.budget) as outcome:
             if outcome.mask_digest != sheet["mask_digest"]:
                 raise MasksDifferError(mlflow_run, outcome.mask_digest, sheet["mask_digest"])
             if out is not None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from autoprune.bench.scoring import CandidateRejectedError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -10,24 +12,8 @@ if TYPE_CHECKING:
     from autoprune.statistics.layer_files import LayerFile
     from sandbox.client import Sandbox
 
-# What designed metrics may read; the costly statistics are for built-in metrics.
-OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 # Scores of one call; bounds the memory that a large model's scores take at a time.
 CALL_BYTES = 256 << 20
-
-
-class CandidateRejectedError(Exception):
-    """The sandbox turned a candidate away; becomes a verdict at the task's border.
-
-    Args:
-        code: Why, in one word.
-        detail: Why, in one line.
-    """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class SandboxScores:

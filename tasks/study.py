@@ -2,8 +2,6 @@
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import AutopruneError, UsageError
@@ -17,29 +15,11 @@ from tasks.study_cells import cell_entry, cell_file, cell_id, has_figure, is_kep
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
-    from autoprune.pruning import DenseWeights
     from autoprune.study.cells import Subject
 
 log = logging.getLogger(__name__)
 
 LONGEST_REASON = 400
-
-
-@dataclass
-class StudyBench(Workbench):
-    """A workbench that can prune, measure and restore."""
-
-    @cached_property
-    def dense(self) -> "DenseWeights":
-        """Copy of the prunable weights."""
-        from autoprune.pruning import DenseWeights
-
-        return DenseWeights(self.layers)
-
-    def close(self) -> None:
-        """Let the copy go too."""
-        self.__dict__.pop("dense", None)
-        super().close()
 
 
 @step("check study", "check {name}")
@@ -148,7 +128,6 @@ def fill_subject(
     from autoprune.study.cells import Subject
 
     bench = find_workbench(bench_id)
-    assert isinstance(bench, StudyBench)
     chosen = Subject(**subject)
     seen = seen_in_windows(bench, [policy for policy in texts if policy in bench.windows])
     text = {**texts.get(chosen.policy, {}), "seed": seed, "dtype": bench.dtype}
@@ -181,7 +160,7 @@ def fill_subject(
     ]  # fmt: skip
 
 
-def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: int) -> None:
+def _prune(bench: Workbench, subject: "Subject", texts: dict[str, Any], seed: int) -> None:
     from autoprune.study.cells import NO_POLICY
     from autoprune.study.schemes import parse_scheme
 
@@ -209,7 +188,7 @@ def _prune(bench: StudyBench, subject: "Subject", texts: dict[str, Any], seed: i
 
 
 def _fill(
-    bench: StudyBench, folder: str, subject: "Subject", cell: dict[str, Any], seen: Any,
+    bench: Workbench, folder: str, subject: "Subject", cell: dict[str, Any], seen: Any,
     looks: Looks,
 ) -> dict[str, str]:  # fmt: skip
     """Measure one cell and keep it; why not, where that fails or gives no figure."""

@@ -1,18 +1,16 @@
-"""Tasks of validation: every candidate through the sandbox, verdicts as values."""
+"""Tasks of validation: what the sandbox says, as a value."""
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autoprune.bench.scoring import OFFERED
 from autoprune.errors import UnknownNameError, UsageError
+from autoprune.recipe import Recipe
+from autoprune.search.steps import outcome_to_json
 from tasks.policies import step
+from tasks.search_bench import find_search_bench
 from tasks.state import State
-
-if TYPE_CHECKING:
-    from autoprune.recipe import Recipe
-    from autoprune.search.steps import Validation
-    from tasks.search_bench import SearchBench
 
 # Kilobytes, not megabytes: what is larger is no metric.
 LARGEST_SOURCE = 64 << 10
@@ -20,52 +18,15 @@ LARGEST_SOURCE = 64 << 10
 
 @step("validate", "validate {step_id}")
 def validate(bench_id: str, step_id: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """Probe a recipe's metric, then score a few real layers for its mask signature.
+    """:meth:`autoprune.bench.bench.Bench.validate` for another process: plain JSON in and out.
 
     Args:
-        bench_id: Id of an open search workbench.
-        step_id: Which step asks, for the task's name.
+        bench_id: Id of an open search bench.
+        step_id: Which step asks.
         recipe: JSON form of the recipe.
-
-    Returns:
-        JSON form of the outcome.
     """
-    from autoprune.recipe import Recipe
-    from autoprune.search.steps import outcome_to_json
-    from tasks.search_bench import find_search_bench
-
     bench = find_search_bench(bench_id)
-    return outcome_to_json(_validation(bench, Recipe.from_json(recipe)))
-
-
-def _validation(bench: "SearchBench", recipe: "Recipe") -> "Validation":
-    from autoprune.search.steps import Validation
-    from tasks.behaviour import behaviour
-    from tasks.sandbox_scores import CandidateRejectedError
-    from tasks.scoring import python_source
-
-    started = time.monotonic()
-    try:
-        if recipe.metric.kind != "builtin" and bench.designs_in == "docker":
-            _probe(bench, python_source(recipe.metric), dict(recipe.metric.params))
-        signature, error = behaviour(bench, recipe)
-    except CandidateRejectedError as rejection:
-        seconds = time.monotonic() - started
-        return Validation(False, rejection.code, rejection.detail[:400], seconds=seconds)
-    except UsageError as fault:
-        # Our own checks of a formula or its scores, for example NaN on a real layer.
-        seconds = time.monotonic() - started
-        return Validation(False, "invalid", " ".join(str(fault).split())[:400], seconds=seconds)
-    return Validation(True, "ok", "", signature, error, time.monotonic() - started)
-
-
-def _probe(bench: "SearchBench", source: str, params: dict[str, float]) -> None:
-    from sandbox.outcomes import Rejected
-    from tasks.sandbox_scores import CandidateRejectedError
-
-    answer = bench.sandbox.probe(source, params)
-    if isinstance(answer, Rejected):
-        raise CandidateRejectedError(answer.code, answer.detail)
+    return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 
 @step("validate file", "validate {path}")
@@ -89,7 +50,6 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     from sandbox.explain import explain
     from sandbox.outcomes import Rejected
     from sandbox.probe_layers import STATISTICS
-    from tasks.sandbox_scores import OFFERED
 
     source = read_source(Path(path))
     offered = sorted(OFFERED) if statistics is None else statistics

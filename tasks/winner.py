@@ -4,11 +4,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.mask_memory import MaskMemory
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.recipe import Recipe
-from tasks.mask_memory import MaskMemory
 from tasks.policies import step
+from tasks.prune import save_bench, saved_record
+from tasks.recorded import recorded
 from tasks.run_files import RunFiles, read_object
+from tasks.search_bench import SearchBench
 from tasks.state import State
 
 log = logging.getLogger(__name__)
@@ -16,15 +19,8 @@ log = logging.getLogger(__name__)
 RECORD_FILE = "autoprune.json"
 
 
-@step("keep winner", "keep {alias} of {run_id}")
 def keep_winner(
-    bench_id: str,
-    run_id: str,
-    alias: str,
-    recipe: dict[str, Any],
-    masks: str,
-    seconds: float,
-    unsealed: str = "",
+    bench: SearchBench, alias: str, winner: Recipe, masks: str, seconds: float, unsealed: str = ""
 ) -> dict[str, Any]:
     """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
 
@@ -32,10 +28,9 @@ def keep_winner(
     from the measurement do not count. Only when the same masks come out is the winner kept.
 
     Args:
-        bench_id: Id of an open search workbench.
-        run_id: The search.
+        bench: The search's.
         alias: The winner's name in it.
-        recipe: JSON form of its recipe.
+        winner: Its recipe.
         masks: Digest of the masks that were measured; the saved ones must be the same.
         seconds: What the search took so far, for the record.
         unsealed: Why it has no sealed figure; the promotion gate refuses it then. Empty: it has.
@@ -43,16 +38,21 @@ def keep_winner(
     Raises:
         AutopruneError: If other masks come out than were measured, or the disk is full.
     """
-    from tasks.measure import pruned
-    from tasks.prune import save_bench, saved_record
-    from tasks.search_bench import find_search_bench
 
-    bench = find_search_bench(bench_id)
-    folder = RunFiles.of(bench.state, run_id).winner
+    def kept() -> dict[str, Any]:
+        return _kept(bench, alias, winner, masks, seconds, unsealed)
+
+    return recorded("keep winner", f"keep {alias} of {bench.run_id}", kept)
+
+
+def _kept(
+    bench: SearchBench, alias: str, winner: Recipe, masks: str, seconds: float, unsealed: str
+) -> dict[str, Any]:
+    folder = RunFiles.of(bench.state, bench.run_id).winner
     record = {
-        "run": run_id,
+        "run": bench.run_id,
         "candidate": alias,
-        "recipe": recipe,
+        "recipe": winner.to_json(),
         "model": bench.model_ref,
         "model_digest": bench.loaded.source.digest,
         "target": bench.spec.sparsity,
@@ -68,11 +68,10 @@ def keep_winner(
     if known.is_file() and read_object(known).get("mask_digest") == masks:
         checkpoint: dict[str, Any] = read_object(known)["checkpoint"]
         return checkpoint | {"out": str(folder)}
-    winner = Recipe.from_json(recipe)
-    if winner.metric.kind != "builtin" and bench.designs_in == "docker":
+    if winner.metric.kind != "builtin" and bench.sandbox is not None:
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
-    with pruned(bench, winner, bench.spec.sparsity) as outcome:
+    with bench.pruned(winner, bench.budget) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(
                 f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "

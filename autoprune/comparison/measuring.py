@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
+from autoprune.bench.calibration import DrawStatistics
 from autoprune.comparison.methods import Method, seeded_metric
 from autoprune.comparison.plan import Target
-from autoprune.comparison.shared import SharedStatistics
 from autoprune.errors import AutopruneError
 from autoprune.evaluation.perplexity import Evaluation
 from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
@@ -62,7 +62,7 @@ def prune_by(
     loaded: LoadedModel,
     layers: Sequence[PrunableLinear],
     windows: Tensor,
-    shared: SharedStatistics,
+    shared: DrawStatistics,
     context: ModelContext,
     precision: Precision = "auto",
     report: Report = silent,

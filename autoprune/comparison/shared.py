@@ -1,10 +1,12 @@
-"""Statistics of one calibration draw, collected once for all methods that need them."""
+"""Calibration draws of a comparison, with statistics collected once for all methods."""
 
 import time
 from collections.abc import Collection
 
 from torch import Tensor
 
+from autoprune.bench.bench import Bench
+from autoprune.comparison.draws import MOST_DRAWS, POOL_DRAWS, draw_windows
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 from autoprune.statistics.accumulator import BASIC
@@ -15,6 +17,7 @@ from autoprune.statistics.statistics import (
     stored_statistics,
 )
 from autoprune.store import Store
+from autoprune.text.windows import token_windows
 
 
 class SharedStatistics:
@@ -50,6 +53,13 @@ class SharedStatistics:
         self._statistics = Statistics(windows.numel(), "", self._layers)
         self.seconds = 0.0
 
+    def covers(self, needs: Collection[str]) -> bool:
+        """Whether :meth:`require` would give these without a pass of the model."""
+        return self._known.issuperset(needs)
+
+    def verify(self) -> None:
+        """Nothing: what is too large for the store has no record to be held against."""
+
     def require(self, needs: Collection[str]) -> Statistics:
         """Statistics that hold at least ``needs``; always the same object."""
         missing = set(needs) - self._known
@@ -79,3 +89,38 @@ class SharedStatistics:
         for layer, values in found.layers.items():
             self._layers.setdefault(layer, {}).update(values)
         self._known |= set(names)
+
+
+class PoolDraws:
+    """Draws out of one pool of windows; see :class:`autoprune.bench.calibration.Calibration`.
+
+    Args:
+        samples: Windows of a draw.
+        seed: Of the run; with another one all draws are others.
+        expected: Statistics that the methods of the comparison need.
+    """
+
+    def __init__(self, samples: int, seed: int, expected: Collection[str] = ()) -> None:
+        self.samples = samples
+        self.expected = frozenset(expected)
+        self._seed = seed
+        self._pool: Tensor | None = None
+
+    def pool(self, bench: Bench) -> Tensor:
+        """Windows from which draws are taken, int64 [windows, seqlen]."""
+        if self._pool is None:
+            corpus, count = bench.splits.calibration, POOL_DRAWS * self.samples
+            self._pool = token_windows(
+                corpus, bench.tokenizer, count, bench.text.seqlen, cache=bench.store
+            )
+        return self._pool
+
+    def windows(self, bench: Bench, draw: int) -> Tensor:
+        """Token ids of one draw, int64 [samples, seqlen]."""
+        return draw_windows(self.pool(bench), self.samples, draw + MOST_DRAWS * self._seed)
+
+    def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:
+        """Statistics on the windows of a draw; nothing is collected yet."""
+        return SharedStatistics(
+            bench.loaded, bench.store, windows, expected=self.expected, report=bench.report
+        )

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from autoprune import numerics
+from autoprune.bench.text import windows_digest
 from autoprune.comparison.measuring import check_zeros
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
@@ -26,7 +27,6 @@ from flows.cli.parser import parse
 from flows.compare import compare
 from flows.compare_params import CompareParams
 from flows.params import checked
-from tasks.compare_bench import windows_digest
 from tests.support.small_comparison import SMALL
 
 

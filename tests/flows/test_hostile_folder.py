@@ -48,7 +48,6 @@ WORDS = {
     "resume": ["demo"],
     "ls": ["metrics"],
     "calibrate": ["./model"],
-    "export-record": ["demo", "--out", "out"],
     "sandbox": ["check"],
 }
 

@@ -54,7 +54,7 @@ def leave(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def stop_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt the search at a measurement; only once."""
-    measure, done = steps.TASKS["measure"], []
+    measure, done = steps.WORK["measure"], []
 
     def stopped(*args: Any) -> Any:
         done.append(args)
@@ -62,7 +62,7 @@ def stop_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
         return measure(*args)
 
-    monkeypatch.setitem(steps.TASKS, "measure", stopped)
+    monkeypatch.setitem(steps.WORK, "measure", stopped)
 
 
 @pytest.mark.parametrize("change", [edit, remove, leave])

@@ -5,7 +5,7 @@ import json
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -125,7 +125,7 @@ class Watch:
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[str, Watch]]:
     """An endpoint whose answers take so long at least, and measurements that do."""
-    watch, measure = Watch(), steps.TASKS["measure"]
+    watch = Watch()
 
     def answer(body: dict[str, Any]) -> Answer:
         if length_of(body) < 400:
@@ -136,16 +136,20 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
         watch.answers.append((began, time.monotonic()))
         return formula_for(body)
 
-    def timed(*args: Any) -> Any:
-        began = time.monotonic()
-        try:
-            # As slow as a model of some size.
-            time.sleep(seconds)
-            return measure(*args)
-        finally:
-            watch.measured.append((began, time.monotonic()))
+    def timed(measure: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*args: Any) -> Any:
+            began = time.monotonic()
+            try:
+                # As slow as a model of some size.
+                time.sleep(seconds)
+                return measure(*args)
+            finally:
+                watch.measured.append((began, time.monotonic()))
 
-    monkeypatch.setitem(steps.TASKS, "measure", timed)
+        return slow
+
+    monkeypatch.setitem(steps.WORK, "measure", timed(steps.WORK["measure"]))
+    monkeypatch.setitem(steps.TASKS, "measure", timed(steps.TASKS["measure"]))
     with serving(answer) as chat:
         yield chat.url, watch
 

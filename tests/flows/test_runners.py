@@ -55,9 +55,7 @@ def test_workers_give_the_same_graph(
     first = json.loads(capsys.readouterr().out)
     used: list[str] = []
     for name in ("measure", "validate"):
-        monkeypatch.setitem(
-            steps.TASKS, name, lambda *_: used.append("in the search's own process")
-        )
+        monkeypatch.setitem(steps.WORK, name, lambda *_: used.append("in the search's own process"))
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     shared = f"file://{tmp_path / 'shared'}"
     more = ("--runner", kind, "--workers", "2", "--shared-store", shared)

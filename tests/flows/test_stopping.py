@@ -61,7 +61,7 @@ def test_the_last_line_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stop, code, part = WAYS[way]
-    measure, done = steps.TASKS["measure"], []
+    measure, done = steps.WORK["measure"], []
 
     def stopped(*args: Any) -> Any:
         done.append(args)
@@ -69,7 +69,7 @@ def test_the_last_line_goes_on(
             stop()
         return measure(*args)
 
-    monkeypatch.setitem(steps.TASKS, "measure", stopped)
+    monkeypatch.setitem(steps.WORK, "measure", stopped)
     assert main(words) == code
     said = capsys.readouterr().err
     assert part in said and said.splitlines()[-1] == NEXT

@@ -1,11 +1,13 @@
 """A search whose winner fails on the sealed text: kept, told about, never the first champion."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoprune.search.steps import Failed, Seal, Sealed
 from flows.cli import main
 from tasks import steps
 from tasks.mirror import tracker_of
@@ -23,14 +25,15 @@ def test_a_winner_without_a_sealed_figure_is_kept_and_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    seal = steps.TASKS["seal"]
+    seal = steps.WORK["seal"]
 
-    def losing(bench_id: str, step_id: str, recipes: Any, *where: Any) -> dict[str, Any]:
-        outcome = seal(bench_id, step_id, recipes[1:], *where)
-        failed = {"code": "timeout", "detail": "no answer after 20 s"}
-        return outcome | {"failures": {recipes[0][0]: failed}}
+    def losing(bench: Any, wanted: Seal) -> Sealed:
+        outcome = seal(bench, replace(wanted, recipes=wanted.recipes[1:]))
+        assert isinstance(outcome, Sealed)
+        failed = Failed("timeout", "no answer after 20 s")
+        return replace(outcome, failures={wanted.recipes[0][0]: failed})
 
-    monkeypatch.setitem(steps.TASKS, "seal", losing)
+    monkeypatch.setitem(steps.WORK, "seal", losing)
     line = f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
       --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
       --sealed-windows 3 --candidates 4

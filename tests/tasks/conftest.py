@@ -13,7 +13,8 @@ from tests.support.tiny_subject import tiny_subject
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[SearchBench]:
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SearchBench]:
+    """Designs in the sandbox where the test's module asks for it by ``DESIGNS_IN``."""
     folder = tmp_path / "tiny"
     subject = tiny_subject()
     subject.model.save_pretrained(folder)
@@ -30,7 +31,12 @@ def bench(tmp_path: Path) -> Iterator[SearchBench]:
         rung_windows=2,
     )
     made = SearchBench(
-        "winner", str(folder), State.open(tmp_path / "state"), spec=spec, run_id="winner"
+        "winner",
+        str(folder),
+        State.open(tmp_path / "state"),
+        spec=spec,
+        run_id="winner",
+        designs_in=getattr(request.module, "DESIGNS_IN", "off"),
     )
     with opened(made):
         yield made

@@ -15,10 +15,8 @@ SENSELESS = Recipe(Candidate("builtin", "wanda"), solver="no-such-repair")
 
 
 def test_others_keep_their_sealed_figures(bench: SearchBench) -> None:
-    bench.designs_in = "off"
     recipes = (("C1", REJECTED), ("C2", SENSELESS), ("wanda", WANDA))
-    name, step_id, arguments = steps.call_of(Seal("sealed", recipes, 2, 0.6))
-    found = outcome_from_json(steps.TASKS[name].fn(bench.id, step_id, *arguments))
+    found = steps.do(bench, Seal("sealed", recipes, 2, 0.6))
     assert isinstance(found, Sealed)
     assert found.measurements.keys() == {"wanda"}
     assert len(found.measurements["wanda"].nll) == 2
@@ -36,9 +34,9 @@ def test_a_fault_of_the_machine_still_ends_the_seal(
     def broken(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("tasks.measure._evaluate", broken)
+    monkeypatch.setattr(bench, "evaluate", broken)
     with pytest.raises(OSError, match="disk full"):
-        steps.TASKS["seal"].fn(bench.id, "sealed", [("wanda", WANDA.to_json())], 2, 0.6)
+        steps.do(bench, Seal("sealed", (("wanda", WANDA),), 2, 0.6))
 
 
 def test_logs_of_before_have_no_failures() -> None:

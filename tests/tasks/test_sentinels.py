@@ -1,44 +1,56 @@
 """A search's sentinels see weights left behind, statistics that drifted, and the repair."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from autoprune.candidate import Candidate
-from autoprune.recipe import Recipe
-from autoprune.search.steps import Failed, Measure, Measurement, Outcome, outcome_from_json
-from autoprune.statistics import statistics
-from tasks import measure, steps
-from tasks.search_bench import SELECTION, SearchBench
+from autoprune.bench import prune
+from autoprune.bench.calibration import StoredStatistics
+from autoprune.bench.text import SELECTION
+from autoprune.calibration import statistics
+from autoprune.recipe import Candidate, Recipe
+from autoprune.search.steps import Failed, Measure, Measurement, Validate, outcome_from_json
+from tasks import steps
+from tasks.measure import measure_dense
+from tasks.search_bench import SearchBench
 
 WANDA = Recipe(Candidate("builtin", "wanda"))
 
 
+def step(recipe: Recipe | None, role: Any) -> Measure:
+    where = ("wanda", 1, 0, "wanda", recipe)
+    return Measure(*where, rung=1, windows=1, sparsity=0.6, role=role)
+
+
 def test_the_dense_model_is_measured_as_it_stands(bench: SearchBench) -> None:
-    dense = measure.measure_dense.fn(bench.id, SELECTION)
-    found = measure.measure.fn(bench.id, "end.dense.sentinel", None, 1, 0.0)
-    torch.testing.assert_close(found["nll"][0], dense["nll"][0], rtol=0, atol=1e-5)
-    assert found["tokens"] == dense["tokens"] / 2 and found["seconds"] > 0
+    dense = measure_dense(bench, SELECTION)
+    found = steps.do(bench, step(None, "sentinel"))
+    assert isinstance(found, Measurement)
+    torch.testing.assert_close(found.nll[0], dense.nll[0], rtol=0, atol=1e-5)
+    assert found.tokens == dense.tokens / 2 and found.seconds > 0
     layer = bench.layers[0]
     layer.zero(torch.zeros(layer.shape, dtype=torch.bool))
-    left_over = measure.measure.fn(bench.id, "g2.dense.sentinel", None, 1, 0.0)
-    assert abs(left_over["nll"][0] - dense["nll"][0]) > 1e-4
-
-
-def done(bench: SearchBench, recipe: Recipe, role: str) -> Outcome:
-    """What a step of a search on this recipe gives."""
-    where = ("wanda", 1, 0, "wanda", recipe)
-    step = Measure(*where, rung=1, windows=1, sparsity=0.6, role=role)  # type: ignore[arg-type]
-    name, step_id, arguments = steps.call_of(step)
-    return outcome_from_json(steps.TASKS[name].fn(bench.id, step_id, *arguments))
+    left_over = steps.do(bench, step(None, "sentinel"))
+    assert isinstance(left_over, Measurement)
+    assert abs(left_over.nll[0] - dense.nll[0]) > 1e-4
 
 
 def loss(bench: SearchBench, recipe: Recipe, role: str) -> float:
-    outcome = done(bench, recipe, role)
+    outcome = steps.do(bench, step(recipe, role))
     assert isinstance(outcome, Measurement)
     return outcome.nll[0]
+
+
+def test_a_worker_gives_what_this_process_gives(bench: SearchBench) -> None:
+    for wanted in (step(WANDA, "sentinel"), Validate("v", 1, 0, "wanda", WANDA)):
+        name, step_id, arguments = steps.call_of(wanted)
+        sent = json.loads(json.dumps(arguments))
+        found = outcome_from_json(steps.TASKS[name].fn(bench.id, step_id, *sent))
+        here = steps.do(bench, wanted)
+        assert replace(found, seconds=0.0) == replace(here, seconds=0.0)
 
 
 def flip_statistics(bench: SearchBench) -> None:
@@ -52,7 +64,7 @@ def test_a_sentinel_prunes_anew_and_what_drifted_is_not_remembered(
     bench: SearchBench, solver: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Their digest alone would tell; here it is scores and budgets that are made anew.
-    monkeypatch.setattr(SearchBench, "verify_statistics", lambda _: None)
+    monkeypatch.setattr(StoredStatistics, "verify", lambda _: None)
     recipe = Recipe(WANDA.metric, solver=solver)
     first = loss(bench, recipe, "baseline")
     assert loss(bench, recipe, "sentinel") == pytest.approx(first, abs=1e-6)
@@ -73,41 +85,40 @@ def test_what_is_sealed_is_repaired_anew(
 ) -> None:
     """A repair that went wrong once, or goes wrong now, gives another figure."""
     recipe = Recipe(WANDA.metric, solver=solver)
-    sound = measure._repair
+    sound = prune.repair_masks
 
-    def faulty(*args: Any) -> Any:
-        found = sound(*args)
+    def faulty(*args: Any, **rest: Any) -> Any:
+        found = sound(*args, **rest)
         for layer in bench.layers:
             layer.write(1.3 * layer.read())
         return found
 
-    monkeypatch.setattr(measure, "_repair", faulty)
+    monkeypatch.setattr(prune, "repair_masks", faulty)
     wrong = loss(bench, recipe, "candidate")
-    monkeypatch.setattr(measure, "_repair", sound)
+    monkeypatch.setattr(prune, "repair_masks", sound)
     # What is remembered hides it; the repetition does not, and it is what is sealed.
     assert loss(bench, recipe, "candidate") == wrong
     right = loss(bench, recipe, "repeat")
     assert abs(right - wrong) > 1e-3
     made: list[str] = []
-    monkeypatch.setattr(measure, "_repair", lambda *args: made.append("again"))
+    monkeypatch.setattr(prune, "repair_masks", lambda *_, **rest: made.append("again"))
     assert loss(bench, recipe, "candidate") == right and made == []
-    monkeypatch.setattr(measure, "_repair", sound)
+    monkeypatch.setattr(prune, "repair_masks", sound)
     assert loss(bench, recipe, "repeat") == pytest.approx(right, abs=1e-6)
 
 
 def test_statistics_that_changed_in_memory_are_found_out(bench: SearchBench) -> None:
-    sound = done(bench, WANDA, "sentinel")
-    assert isinstance(sound, Measurement)
+    sound = loss(bench, WANDA, "sentinel")
     flip_statistics(bench)
     for role in ("sentinel", "repeat"):
-        found = done(bench, WANDA, role)
+        found = steps.do(bench, step(WANDA, role))
         assert isinstance(found, Failed) and found.code == "statistics"
         assert "test this machine's memory" in found.detail
     # A digest that changed with them is not that of the store.
-    names, held = bench._statistics[0]
-    digest = statistics._digest(held.tokens, held.layers)
-    bench._statistics[0] = (names, replace(held, digest=digest))
-    assert isinstance(done(bench, WANDA, "sentinel"), Failed)
+    held = bench.calibrated(())
+    forged = replace(held, digest=statistics._digest(held.tokens, held.layers))
+    bench.statistics_of(0)._found = forged  # type: ignore[attr-defined]
+    assert isinstance(steps.do(bench, step(WANDA, "sentinel")), Failed)
     # As they are on record, they serve again.
-    bench._statistics.clear()
-    assert done(bench, WANDA, "sentinel").nll == pytest.approx(sound.nll)  # type: ignore[union-attr]
+    bench._statistics = None
+    assert loss(bench, WANDA, "sentinel") == pytest.approx(sound)

@@ -7,6 +7,7 @@ from statistics import fmean
 
 import pytest
 
+from autoprune.bench.text import SEALED, SELECTION
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.text.windows import WINDOWS_VERSION
@@ -17,7 +18,7 @@ from flows.params import PromoteParams, SearchParams
 from flows.searching import about_windows, require_same_windows
 from tasks.compare_bench import CompareBench
 from tasks.measure import prepare
-from tasks.search_bench import SEALED, SELECTION, SearchBench
+from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
 from tests.support.tiny_subject import tiny_subject
@@ -25,8 +26,8 @@ from tests.support.tiny_texts import marked_document, word_tokenizer
 
 
 def test_all_sealed_windows_there_are_and_a_note(bench: SearchBench) -> None:
-    bench.spec = bench.spec.model_copy(update={"sealed_windows": 10_000})
-    facts = prepare.fn(bench.id, "winner")
+    bench.text.counts["sealed"] = 10_000
+    facts = prepare(bench)
     count = len(bench.part(SEALED))
     assert facts["parts"][SEALED]["windows"] == count > 50
     assert facts["windows_version"] == WINDOWS_VERSION and facts["beginning_token"] == "none"
@@ -35,7 +36,7 @@ def test_all_sealed_windows_there_are_and_a_note(bench: SearchBench) -> None:
 
 
 def test_a_selection_part_that_is_too_short_is_refused(bench: SearchBench) -> None:
-    bench.spec = bench.spec.model_copy(update={"selection_windows": 10_000})
+    bench.text.counts["selection"] = 10_000
     with pytest.raises(
         UsageError, match=r"selection part .* 10000 are asked for; lower --selection-windows"
     ):
@@ -94,8 +95,8 @@ def test_every_draw_has_its_share_of_leads(marked: tuple[SearchBench, CompareBen
     shares: dict[str, list[float]] = {"search": [], "compare": []}
     tokenizer = search.tokenizer
     for number in range(6):
-        with search.drawn(number):
-            windows = {"search": search.calibration_windows, "compare": compare.drawn(number)}
+        benches = {"search": search, "compare": compare}
+        windows = {name: bench.drawn_windows(number) for name, bench in benches.items()}
         for name, rows in windows.items():
             places = [int(tokenizer.decode(row).split("p")[1].split()[0]) for row in rows.tolist()]
             assert (rows[:, 0] == 0).all()
@@ -109,5 +110,5 @@ def test_every_draw_has_its_share_of_leads(marked: tuple[SearchBench, CompareBen
     # The sealed part of the comparison gives what it has.
     assert 50 < len(compare.part("sealed")) < 10_000
     with pytest.raises(UsageError, match="lower --selection-windows"):
-        compare.counts["selection"] = 10_000
+        compare.text.counts["selection"] = 10_000
         compare.part("selection")

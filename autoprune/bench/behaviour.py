@@ -2,36 +2,41 @@
 
 from typing import TYPE_CHECKING
 
-from autoprune.recipe import Recipe
-from tasks.search_bench import SearchBench
+import torch
+from torch import Tensor
+
+from autoprune.masking import layer_quotas, masks_digest, nm_quotas
+from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.pruning import PruningPlan, masks_from_scores
+from autoprune.pruning.masks import dense_stats
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from autoprune.bench.bench import Bench
+    from autoprune.budget import Budget
+    from autoprune.recipe import Recipe
 
 
-def behaviour(bench: SearchBench, recipe: Recipe) -> tuple[str, float]:
+def behaviour(bench: "Bench", recipe: "Recipe", budget: "Budget") -> tuple[str, float]:
     """Mask signature on the probe layers, and the relative output error there.
 
     The error is ``sum ||dW x||^2 / sum ||W x||^2`` with the inputs taken as uncorrelated, so only
     their norms are needed.
 
     Args:
-        bench: The search's workbench; its weights are dense.
+        bench: Its weights are dense.
         recipe: What to try; its allocation is left out, since a few layers have no budget to share.
+        budget: Share of zeros of each of these layers.
 
     Raises:
-        CandidateRejectedError: If the sandbox turns the metric away.
+        CandidateRejectedError: If the scorer turns the metric away.
         UsageError: If the scores make no sense.
     """
-    import torch
-
-    from autoprune.masking import layer_quotas, masks_digest, nm_quotas
-    from autoprune.pruning import PruningPlan, masks_from_scores
-    from tasks.scoring import score_function
-
     layers = bench.probes
     plan = PruningPlan.build(
-        bench.spec.sparsity, group=recipe.group, pattern=bench.spec.pattern, seed=bench.seed
+        budget.sparsity,
+        group=recipe.group,
+        pattern=budget.pattern or UNSTRUCTURED,
+        seed=bench.seed,
     )
     numels = {layer.name: layer.numel for layer in layers}
     rates = dict.fromkeys(numels, plan.sparsity)
@@ -40,9 +45,9 @@ def behaviour(bench: SearchBench, recipe: Recipe) -> tuple[str, float]:
         if plan.pattern is None
         else nm_quotas(numels, plan.pattern)
     )
-    score = score_function(bench, recipe.metric, layers)
-    masks = masks_from_scores(score, layers, quotas, plan)
-    statistics = bench.calibrated(())
+    score = bench.scorer.score(bench, recipe.metric, layers, 0)
+    statistics = bench.calibrated(score.needs)
+    masks = masks_from_scores(score, layers, quotas, plan, dense_stats(statistics))
     lost = torch.zeros(())
     whole = torch.zeros(())
     for layer in layers:
@@ -52,5 +57,5 @@ def behaviour(bench: SearchBench, recipe: Recipe) -> tuple[str, float]:
     return masks_digest(masks), float(lost / whole) if float(whole) else 0.0
 
 
-def _energy(weight: "Tensor", norm: "Tensor") -> "Tensor":
+def _energy(weight: Tensor, norm: Tensor) -> Tensor:
     return (weight.detach().float() * norm).square()

@@ -1,0 +1,355 @@
+"""One model on a bench, with its text in parts: put a recipe on it, measure, take it off."""
+
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics
+from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.model import ModelBench
+from autoprune.bench.outcomes import Measurement, Validation
+from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, Scorer
+from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part, windows_digest
+from autoprune.errors import UsageError
+from autoprune.progress import Report, silent
+from autoprune.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.allocation.context import ModelContext
+    from autoprune.budget import Budget
+    from autoprune.evaluation.kl import DensePredictions
+    from autoprune.evaluation.perplexity import Evaluation
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.pruning import PruneOutcome
+    from autoprune.statistics.statistics import Statistics
+    from autoprune.store import Store
+    from autoprune.text.splits import Splits
+
+ALL = slice(None)
+LONGEST_DETAIL = 400
+
+
+class Bench(ModelBench):
+    """A model with its text in three parts, statistics of calibration draws and a dense copy.
+
+    Args:
+        model_ref: Reference of the model; loaded at first use.
+        store: Keeps windows and statistics.
+        text: Corpus, split and windows of each part.
+        seed: Of random controls and of the order of tuning.
+        report: Called with progress.
+        dtype: Type of the weights in memory, by torch's name.
+        scorer: Scores the weights; by default maths on the host, which refuses designed Python.
+        calibration: How draws of calibration text are cut and their statistics kept.
+    """
+
+    def __init__(
+        self,
+        model_ref: str,
+        store: "Store",
+        text: BenchText,
+        seed: int = 0,
+        report: Report = silent,
+        dtype: str = "float32",
+        *,
+        scorer: Scorer | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        super().__init__(model_ref, store, seed, report, dtype)
+        self.text = text
+        self.scorer: Scorer = HostScorer() if scorer is None else scorer
+        self.calibration: Calibration = (
+            DocumentDraws(OFFERED) if calibration is None else calibration
+        )
+        self.masks = MaskMemory()
+        self._statistics: tuple[int, DrawStatistics] | None = None
+        self._context: ModelContext | None = None
+        self._predictions: dict[str, DensePredictions] = {}
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        model: str | Path,
+        *,
+        corpus: str | Path = "wikipedia-sample",
+        seqlen: int = 512,
+        windows: int = 16,
+        selection: int = 16,
+        sealed: int = 100,
+        split: int = 0,
+        seed: int = 0,
+        cache: Path | None = None,
+        scorer: Scorer | None = None,
+        report: Report = silent,
+    ) -> "Iterator[Bench]":
+        """A bench for the body of a ``with`` statement.
+
+        Args:
+            model: A hub id, a folder, a ``.gguf`` file or ``package:module/file``.
+            corpus: A known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; it is split by
+                document into calibration, selection and sealed text.
+            seqlen: Tokens of a window.
+            windows: Calibration windows of a draw.
+            selection: Windows of the selection part.
+            sealed: Windows of the sealed part.
+            split: Number of the split.
+            seed: Of random controls and of the order of tuning.
+            cache: Folder for windows and statistics; None: a temporary one.
+            scorer: Scores the weights; None: maths on the host.
+            report: Called with progress.
+        """
+        import tempfile
+
+        from autoprune.store import Store
+
+        counts: dict[str, int] = {CALIBRATION: windows, SELECTION: selection, SEALED: sealed}
+        options: dict[str, str] = {CALIBRATION: "windows"}
+        text = BenchText(str(corpus), seqlen, counts, split, options)
+        with ExitStack() as stack:
+            if cache is None:
+                cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            made = cls(str(model), Store(cache), text, seed, report, scorer=scorer)
+            yield stack.enter_context(made)
+
+    @cached_property
+    def splits(self) -> "Splits":
+        """Calibration, selection and sealed text, disjoint by document.
+
+        Raises:
+            UsageError: If the text is one that a model writes.
+        """
+        from autoprune.text.corpora import load_corpus
+        from autoprune.text.generated import is_generated
+        from autoprune.text.splits import split
+
+        corpus = self.text.corpus
+        if is_generated(corpus):
+            raise UsageError(
+                f"the corpus {corpus!r} is written by the model itself, and no figure is ever "
+                "measured on such text; take wikipedia-sample or a text of your own"
+            )
+        text = load_corpus(corpus, cache=self.store, tokenizer=self.tokenizer)
+        return split(text, seed=self.text.split)
+
+    def part(self, name: str) -> "Tensor":
+        """Token windows of one part of the text, int64 [windows, seqlen].
+
+        Raises:
+            UsageError: If a part other than the sealed one is too short for its windows.
+        """
+        if name not in self.windows:
+            from autoprune.text.windows import token_windows
+
+            count, seqlen = self.text.counts[name], self.text.seqlen
+            corpus = getattr(self.splits, name)
+            found = token_windows(corpus, self.tokenizer, count, seqlen, cache=self.store)
+            if len(found) < count and name != SEALED:
+                lower = [self.text.options.get(what, what) for what in (name, "seqlen")]
+                raise UsageError(
+                    f"the {name} part of {self.text.corpus} holds {len(found)} windows of "
+                    f"{seqlen} tokens, and {count} are asked for; lower {lower[0]} or {lower[1]}, "
+                    "or take a longer text"
+                )
+            self.windows[name] = found
+        return self.windows[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a part's windows."""
+        return windows_digest(self.part(name))
+
+    def drawn_windows(self, draw: int = 0) -> "Tensor":
+        """Calibration token ids of one draw, int64 [n, s]."""
+        name = CALIBRATION if draw == 0 else f"{CALIBRATION} {draw}"
+        if name not in self.windows:
+            self.windows[name] = self.calibration.windows(self, draw)
+        return self.windows[name]
+
+    def calibrated(self, needs: Collection[str], draw: int = 0) -> "Statistics":
+        """Statistics of the dense model on one draw, with at least ``needs``.
+
+        The model is dense afterwards where they had to be collected.
+        """
+        statistics = self.statistics_of(draw)
+        if not statistics.covers(needs):
+            # Weights may be pruned at this moment; statistics are of the dense model.
+            self.dense.restore()
+        return statistics.require(needs)
+
+    def statistics_of(self, draw: int) -> DrawStatistics:
+        """Statistics of one draw; those of the draw before are let go."""
+        if self._statistics is None or self._statistics[0] != draw:
+            # Gram matrices take more memory than the model: those of one draw at a time.
+            self._statistics = self._context = None
+            made = self.calibration.statistics(self, self.drawn_windows(draw))
+            self._statistics = draw, made
+        return self._statistics[1]
+
+    def context_for(self, statistics: "Statistics", seed: int | None = None) -> "ModelContext":
+        """What allocators look at; kept while the statistics stay the same, since it is costly."""
+        from autoprune.allocation.context import ModelContext
+
+        seed = self.seed if seed is None else seed
+        known = self._context
+        if known is None or known.statistics is not statistics or known.seed != seed:
+            self._context = ModelContext(self.layers, statistics, seed)
+            return self._context
+        return known
+
+    @cached_property
+    def probes(self) -> "list[PrunableLinear]":
+        """A few layers that stand for all in validation."""
+        from autoprune.bench.probes import probe_layers
+
+        return probe_layers(self.layers, self.calibrated(()))
+
+    def validate(self, recipe: Recipe | str, budget: "Budget | float") -> Validation:
+        """Probe a recipe's metric, then score a few real layers for its mask signature.
+
+        Args:
+            recipe: What to try, or its text.
+            budget: Share of zeros, or a budget.
+        """
+        from autoprune.bench.behaviour import behaviour
+
+        recipe, budget = _read(recipe, budget)
+        started = time.monotonic()
+        try:
+            self.scorer.probe(recipe.metric)
+            signature, error = behaviour(self, recipe, budget)
+        except CandidateRejectedError as rejection:
+            code, detail = rejection.code, rejection.detail
+        except UsageError as fault:
+            # Our own checks of a formula or its scores, for example NaN on a real layer.
+            code, detail = "invalid", " ".join(str(fault).split())
+        else:
+            return Validation(True, "ok", "", signature, error, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return Validation(False, code, detail[:LONGEST_DETAIL], seconds=seconds)
+
+    @contextmanager
+    def pruned(
+        self,
+        recipe: Recipe | str,
+        budget: "Budget | float",
+        *,
+        draw: int = 0,
+        memory: MaskMemory | None = None,
+    ) -> Iterator["PruneOutcome"]:
+        """The model pruned by a recipe; dense again afterwards, whatever happens.
+
+        Args:
+            recipe: What decides the masks and the repair, or its text.
+            budget: Share of zeros, or a budget.
+            draw: Draw of calibration text.
+            memory: Where masks are looked up and kept; None: the bench's own.
+
+        Raises:
+            CandidateRejectedError: If the scorer turns the metric away.
+            UsageError: If the recipe or its scores make no sense.
+        """
+        from autoprune.bench.prune import prune_on
+
+        recipe, budget = _read(recipe, budget)
+        memory = self.masks if memory is None else memory
+        with self.dense:
+            yield prune_on(self, recipe, budget, draw, memory)
+
+    def measure(
+        self,
+        recipe: Recipe | str | None,
+        budget: "Budget | float" = 0.0,
+        windows: slice = ALL,
+        part: Part = SELECTION,
+        *,
+        draw: int = 0,
+        kl: bool = False,
+        memory: MaskMemory | None = None,
+    ) -> Measurement:
+        """Losses under a recipe.
+
+        Args:
+            recipe: What to prune by, or its text. None: the model as it stands, which is not made
+                dense first, so that weights that a recipe left behind are found out.
+            budget: Share of zeros, or a budget.
+            windows: Which windows of the part.
+            part: Of the text.
+            draw: Draw of calibration text.
+            kl: Also measure the distance to the dense model.
+            memory: As for :meth:`pruned`.
+
+        Raises:
+            CandidateRejectedError: If the scorer turns the metric away.
+            UsageError: If the recipe or its scores make no sense.
+        """
+        if recipe is None:
+            found = self.evaluate(part, windows)
+            return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
+        started = time.monotonic()
+        with self.pruned(recipe, budget, draw=draw, memory=memory) as outcome:
+            found = self.evaluate(part, windows)
+            distance = self.distance_to_dense(part, windows) if kl else ()
+        return Measurement(
+            nll=tuple(found.nll),
+            tokens=found.tokens,
+            perplexity=found.perplexity,
+            layer_sparsity=dict(outcome.layer_sparsity),
+            mask_digest=outcome.mask_digest,
+            sparsity=outcome.sparsity,
+            seconds=time.monotonic() - started,
+            kl=distance,
+        )
+
+    def evaluate(self, part: str, windows: slice = ALL) -> "Evaluation":
+        """Losses of the model as it stands on windows of a part."""
+        from autoprune.evaluation.perplexity import evaluate_windows
+
+        return evaluate_windows(self.loaded.model, self.part(part)[windows], report=self.report)
+
+    def predictions(self, part: str) -> "DensePredictions":
+        """What the dense model predicts on a part; the weights stay as they are."""
+        if part not in self._predictions:
+            from autoprune.evaluation.kl import dense_predictions
+
+            pruned = type(self.dense)(self.layers)
+            self.dense.restore()
+            self._predictions[part] = dense_predictions(
+                self.loaded.model, self.part(part), report=self.report
+            )
+            pruned.restore()
+        return self._predictions[part]
+
+    def distance_to_dense(self, part: str, windows: slice = ALL) -> tuple[float, ...]:
+        """Mean KL of the model as it stands to the dense one on each window, nats per token."""
+        from autoprune.evaluation.kl import kl_to_dense
+
+        first, last, _ = windows.indices(len(self.part(part)))
+        return kl_to_dense(
+            self.loaded.model,
+            self.predictions(part),
+            windows=last,
+            known=first,
+            report=self.report,
+        )
+
+    def close(self) -> None:
+        """Let the scorer, the model and everything that hangs on it go."""
+        self.scorer.close()
+        for name in ("splits", "probes"):
+            self.__dict__.pop(name, None)
+        self._statistics = self._context = None
+        self._predictions.clear()
+        self.masks = MaskMemory()
+        super().close()
+
+
+def _read(recipe: Recipe | str, budget: "Budget | float") -> "tuple[Recipe, Budget]":
+    from autoprune.budget import Budget
+
+    parsed: Any = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    return parsed, budget if isinstance(budget, Budget) else Budget(budget)

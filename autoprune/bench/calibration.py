@@ -1,0 +1,125 @@
+"""How a bench cuts draws of calibration text, and keeps the statistics of the one in use."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.bench.bench import Bench
+    from autoprune.models.loading import LoadedModel
+    from autoprune.progress import Report
+    from autoprune.statistics.statistics import Statistics
+    from autoprune.store import Store
+
+
+class DrawStatistics(Protocol):
+    """Statistics of the dense model on one draw; they grow by what is asked for."""
+
+    def covers(self, needs: Collection[str]) -> bool:
+        """Whether :meth:`require` would give these without a pass of the model."""
+        ...
+
+    def require(self, needs: Collection[str]) -> "Statistics":
+        """Statistics that hold at least ``needs``; the model must be dense."""
+        ...
+
+    def verify(self) -> None:
+        """Check what is in memory against what is on record, where anything is.
+
+        Raises:
+            DamagedStatisticsError: If they differ.
+        """
+        ...
+
+
+class Calibration(Protocol):
+    """How draws are cut and their statistics kept; figures of another one cannot be set beside."""
+
+    def windows(self, bench: "Bench", draw: int) -> "Tensor":
+        """Token ids of one draw, int64 [n, s]; all draws are of one distribution."""
+        ...
+
+    def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:
+        """Statistics on the windows of a draw; nothing is collected yet."""
+        ...
+
+
+class DocumentDraws:
+    """Draws with an order of documents each, all of their statistics in the store.
+
+    Args:
+        expected: Statistics that later calls will ask for, so that one pass collects all.
+    """
+
+    def __init__(self, expected: Collection[str] = ()) -> None:
+        self._expected = frozenset(expected)
+
+    def windows(self, bench: "Bench", draw: int) -> "Tensor":
+        """See :class:`Calibration`; draw 0 is the calibration part as it stands."""
+        from autoprune.text.windows import token_windows
+
+        first = bench.part("calibration")
+        if draw == 0:
+            return first
+        text = bench.splits.calibration.draw(draw)
+        return token_windows(
+            text, bench.loaded.tokenizer, len(first), bench.text.seqlen, cache=bench.store
+        )
+
+    def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:
+        """See :class:`Calibration`."""
+        return StoredStatistics(bench.store, bench.loaded, windows, self._expected, bench.report)
+
+
+class StoredStatistics:
+    """Statistics that are collected together and lie in a store, so that they can be verified.
+
+    Args:
+        store: Keeps them.
+        loaded: The dense model.
+        windows: The draw, int64 [n, s].
+        expected: What later calls will need; collected with the first ones.
+        report: Called with progress.
+    """
+
+    def __init__(
+        self,
+        store: "Store",
+        loaded: "LoadedModel",
+        windows: "Tensor",
+        expected: frozenset[str],
+        report: "Report",
+    ) -> None:
+        self._store = store
+        self._loaded = loaded
+        self._windows = windows
+        self._report = report
+        self._names = expected
+        self._found: Statistics | None = None
+
+    def covers(self, needs: Collection[str]) -> bool:
+        """See :class:`DrawStatistics`."""
+        return self._found is not None and self._names.issuperset(needs)
+
+    def require(self, needs: Collection[str]) -> "Statistics":
+        """See :class:`DrawStatistics`; the same object until more is needed."""
+        from autoprune.statistics.statistics import stored_statistics
+
+        if self._found is None or not self.covers(needs):
+            self._names |= frozenset(needs)
+            # Gram matrices take more memory than the model: the smaller set goes first.
+            self._found = None
+            self._found = stored_statistics(
+                self._store, self._loaded, self._windows, needs=self._names, report=self._report
+            )
+        return self._found
+
+    def verify(self) -> None:
+        """See :class:`DrawStatistics`."""
+        from autoprune.statistics.statistics import verify_statistics
+
+        if self._found is not None:
+            verify_statistics(
+                self._found, self._store, self._loaded, self._windows, needs=self._names
+            )

@@ -1,0 +1,138 @@
+"""A model by reference with what hangs on it: layers, named windows, statistics, dense weights."""
+
+from collections.abc import Collection
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from autoprune.errors import UsageError
+from autoprune.progress import Report, silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.models.loading import LoadedModel
+    from autoprune.models.reference import ModelSource
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.pruning import DenseWeights
+    from autoprune.statistics.statistics import Statistics
+    from autoprune.store import Store
+    from autoprune.text.generated import Author
+
+
+class ModelBench:
+    """A model that can be pruned, measured and made dense again.
+
+    As a context manager it lets the model go at the end.
+
+    Args:
+        model_ref: Reference of the model; it is loaded at first use.
+        store: The content-addressed cache.
+        seed: Seed of random controls and of the order of tuning.
+        report: Called with progress.
+        dtype: Type of the weights in memory, by torch's name.
+    """
+
+    def __init__(
+        self,
+        model_ref: str,
+        store: "Store",
+        seed: int = 0,
+        report: Report = silent,
+        dtype: str = "float32",
+    ) -> None:
+        self.model_ref = model_ref
+        self.store = store
+        self.seed = seed
+        self.report = report
+        self.dtype = dtype
+        # Token windows by name, int64 [windows, seqlen].
+        self.windows: dict[str, Tensor] = {}
+
+    @cached_property
+    def loaded(self) -> "LoadedModel":
+        """The model, loaded at first use."""
+        import torch
+
+        from autoprune.models.loading import load_model
+
+        return load_model(self.model_ref, dtype=getattr(torch, self.dtype))
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer; of a model that is streamed it is loaded without the weights."""
+        return self.loaded.tokenizer if "loaded" in vars(self) else self.source_tokenizer
+
+    @cached_property
+    def source(self) -> "ModelSource":
+        """Where the model lies."""
+        from autoprune.models.reference import resolve
+
+        return resolve(self.model_ref)
+
+    @cached_property
+    def source_tokenizer(self) -> Any:
+        """The tokenizer alone."""
+        from autoprune.models.loading import load_tokenizer
+
+        return load_tokenizer(self.source)
+
+    @cached_property
+    def layers(self) -> "list[PrunableLinear]":
+        """The prunable linears in block order."""
+        from autoprune.models.structure import prunable_linears
+
+        return prunable_linears(self.loaded.model)
+
+    @property
+    def prunable(self) -> int:
+        """Number of prunable weights."""
+        return sum(layer.numel for layer in self.layers)
+
+    @cached_property
+    def dense(self) -> "DenseWeights":
+        """Copy of the prunable weights as they were at first use, to restore after a recipe."""
+        from autoprune.pruning import DenseWeights
+
+        return DenseWeights(self.layers)
+
+    def statistics(self, windows: str, needs: Collection[str]) -> "Statistics":
+        """Statistics of the dense model on the named windows, from the cache where possible."""
+        from autoprune.statistics.statistics import stored_statistics
+
+        return stored_statistics(
+            self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
+        )
+
+    def author(self, tokens: int) -> "Author":
+        """The model as the writer of its own calibration text.
+
+        Args:
+            tokens: Tokens that will be read.
+        """
+        from autoprune.text.generated import Author
+
+        in_memory = "loaded" in vars(self)
+        source = self.loaded.source if in_memory else self.source
+
+        def load() -> "LoadedModel":
+            if in_memory:
+                return self.loaded
+            raise UsageError(
+                "self-generated text is written by the whole model in memory, which streaming "
+                "avoids; run once without --stream (the text is kept), or name a smaller writer: "
+                "--corpus self-generated:model=REF"
+            )
+
+        return Author(load, source.digest, tokens, self.report)
+
+    def close(self) -> None:
+        """Let the model and everything that hangs on it go."""
+        self.windows.clear()
+        for name in ("loaded", "layers", "source_tokenizer", "dense"):
+            self.__dict__.pop(name, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,61 @@
+"""What a bench finds out about a recipe."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Whether a candidate may be measured.
+
+    Args:
+        ok: Accepted.
+        code: ``ok`` or the rejection's code, for example ``nan_scores``, ``timeout``.
+        detail: One line that a designer can repair from, at most 400 characters.
+        signature: Digest of the masks on the probe layers, under the recipe's group.
+        reconstruction_error: Relative output error on the probe layers, if computed.
+    """
+
+    ok: bool
+    code: str = "ok"
+    detail: str = ""
+    signature: str | None = None
+    reconstruction_error: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Losses of a model, pruned or dense.
+
+    Args:
+        nll: Mean nats per token of each window, in window order.
+        tokens: Scored tokens over all windows.
+        perplexity: exp of the token-weighted mean.
+        layer_sparsity: Share of zeros of each linear.
+        mask_digest: Digest of the whole mask.
+        sparsity: Share of zeros over all prunable weights, as counted.
+        kl: Mean distance to the dense model of each window, nats per token; empty: not measured.
+    """
+
+    nll: tuple[float, ...]
+    tokens: int
+    perplexity: float
+    layer_sparsity: Mapping[str, float] = field(default_factory=dict)
+    mask_digest: str = ""
+    sparsity: float = 0.0
+    seconds: float = 0.0
+    kl: tuple[float, ...] = ()
+
+    def followed_by(self, later: "Measurement") -> "Measurement":
+        """The same recipe on these windows and then on ``later``'s, all of one length."""
+        nll = self.nll + later.nll
+        return replace(
+            later,
+            nll=nll,
+            tokens=self.tokens + later.tokens,
+            perplexity=math.exp(math.fsum(nll) / len(nll)),
+            seconds=self.seconds + later.seconds,
+            kl=self.kl + later.kl,
+        )

@@ -1,0 +1,102 @@
+"""Put a recipe on a bench's model, from what is remembered where that is enough."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.masking.pattern import UNSTRUCTURED
+from autoprune.pruning import PruneOutcome, PruningPlan, prune, repair_masks
+from autoprune.repair import NONE, Repair
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
+    from autoprune.bench.mask_memory import MaskMemory
+    from autoprune.budget import Budget
+    from autoprune.recipe import Recipe
+
+
+def prune_on(
+    bench: "Bench", recipe: "Recipe", budget: "Budget", draw: int, memory: "MaskMemory"
+) -> PruneOutcome:
+    """Prune in place: as remembered, or by scores, or by masks that another repair left behind.
+
+    Args:
+        bench: Its weights are dense.
+        recipe: What decides the masks and the repair.
+        budget: How many weights go.
+        draw: Draw of calibration text.
+        memory: Where masks are looked up and kept.
+
+    Raises:
+        CandidateRejectedError: If the scorer turns the metric away.
+        UsageError: If the recipe or its scores make no sense.
+    """
+    key = _key(recipe, budget, draw)
+    known = memory.apply(key, bench.layers)
+    if known is not None:
+        return known
+    plan = PruningPlan.of_recipe(
+        recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=bench.seed
+    )
+    if plan.scoring != "dense":
+        return _prune_by_blocks(bench, recipe, plan, key, draw, memory)
+    bare_key = _key(replace(recipe, solver=NONE), budget, draw)
+    masks = memory.masks(bare_key)
+    if masks is None:
+        score = bench.scorer.score(bench, recipe.metric, bench.layers, draw)
+        statistics = bench.calibrated(plan.dense_needs(score.needs), draw)
+        outcome = prune(
+            bench.loaded.model,
+            score,
+            replace(plan, repair=Repair()),
+            layers=bench.layers,
+            statistics=statistics,
+            context=bench.context_for(statistics),
+            report=bench.report,
+        )
+        memory.keep(bare_key, outcome)
+        if not plan.repair.acts:
+            return outcome
+        masks = dict(outcome.keep)
+        bench.dense.restore()
+    repaired = repair_masks(
+        bench.loaded.model,
+        masks,
+        plan,
+        windows=bench.drawn_windows(draw),
+        layers=bench.layers,
+        statistics=None if plan.runs_blocks else bench.calibrated(plan.needs, draw),
+        report=bench.report,
+    )
+    memory.keep(key, repaired, bench.layers)
+    return repaired
+
+
+def _prune_by_blocks(
+    bench: "Bench", recipe: "Recipe", plan: PruningPlan, key: str, draw: int, memory: "MaskMemory"
+) -> PruneOutcome:
+    """Masks and repair of a block follow from the blocks before it, so they are made together."""
+    if recipe.metric.kind == "python":
+        raise UsageError(
+            "a Python metric is scored once, from statistics of the dense model; leave out "
+            f"{plan.scoring!r}, or write the metric as a formula"
+        )
+    score = bench.scorer.score(bench, recipe.metric, bench.layers, draw)
+    statistics = bench.calibrated(plan.dense_needs(score.needs), draw)
+    outcome = prune(
+        bench.loaded.model,
+        score,
+        plan,
+        windows=bench.drawn_windows(draw),
+        layers=bench.layers,
+        statistics=statistics,
+        context=bench.context_for(statistics),
+        report=bench.report,
+    )
+    memory.keep(key, outcome, bench.layers)
+    return outcome
+
+
+def _key(recipe: "Recipe", budget: "Budget", draw: int) -> str:
+    return digest_json([recipe.to_json(), budget.sparsity, budget.pattern, draw])

@@ -1,0 +1,102 @@
+"""Who scores weights for a bench: maths on the host, or what is handed in for designed code."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from autoprune.recipe import Candidate
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.pruning import Score
+
+# What designed metrics may read; the costly statistics are for built-in metrics.
+OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
+
+
+class CandidateRejectedError(Exception):
+    """A scorer turned a candidate away; becomes a verdict where it is measured or validated.
+
+    Args:
+        code: Why, in one word.
+        detail: Why, in one line.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Scorer(Protocol):
+    """The one door for designed code: the library never runs any itself."""
+
+    def probe(self, candidate: Candidate) -> None:
+        """Try a candidate before it is scored.
+
+        Raises:
+            CandidateRejectedError: If it is turned away.
+        """
+        ...
+
+    def score(
+        self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
+    ) -> "Score":
+        """Scores of the dense model's layers.
+
+        Args:
+            bench: Gives statistics to scorers that fetch their own; its weights are dense.
+            candidate: Metric to score by.
+            layers: The layers that will be asked for, in order.
+            draw: Draw of calibration text that such statistics come from.
+
+        Raises:
+            CandidateRejectedError: Here or from the scores, when the candidate is turned away.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let everything go that was opened for scoring."""
+        ...
+
+
+class HostScorer:
+    """Built-in metrics and formulas, which the language itself evaluates; never Python code."""
+
+    def probe(self, candidate: Candidate) -> None:
+        """Nothing to try: :meth:`score` checks a formula."""
+
+    def score(
+        self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
+    ) -> "Score":
+        """See :class:`Scorer`."""
+        from autoprune.metrics import candidate_metric
+        from autoprune.pruning import MetricScore
+
+        if candidate.kind == "python":
+            raise CandidateRejectedError(
+                "no_sandbox", "Python code runs only in the sandbox, which is off"
+            )
+        require_offered(candidate)
+        return MetricScore(candidate_metric(candidate))
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def require_offered(candidate: Candidate) -> None:
+    """Refuse a formula that reads what designed metrics are not offered.
+
+    Raises:
+        CandidateRejectedError: Names what is missing.
+    """
+    if candidate.kind != "expression":
+        return
+    from autoprune.metrics.language.expression import parse
+
+    missing = sorted(parse(candidate.source).needs - OFFERED)
+    if missing:
+        raise CandidateRejectedError(
+            "missing_statistic",
+            f"{', '.join(missing)} was not collected; use {', '.join(sorted(OFFERED))}",
+        )

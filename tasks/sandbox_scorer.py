@@ -1,0 +1,89 @@
+"""Designed code behind the library's :class:`autoprune.bench.scoring.Scorer`: the container."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, require_offered
+from autoprune.recipe import Candidate
+from tasks.sandbox_scores import SandboxScores
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.pruning import Score
+    from autoprune.statistics.layer_files import LayerFile
+    from sandbox.client import Sandbox
+
+
+class SandboxScorer(HostScorer):
+    """Built-in metrics on the host, everything else in the sandbox.
+
+    Args:
+        inputs: Folder that containers may read.
+        run_id: Name of the run, for its containers.
+    """
+
+    def __init__(self, inputs: Path, run_id: str) -> None:
+        self._inputs = inputs
+        self._run_id = run_id
+        self._files: dict[int, dict[str, LayerFile]] = {}
+
+    @cached_property
+    def sandbox(self) -> "Sandbox":
+        """The sandbox, opened at first use."""
+        from sandbox.client import Sandbox
+
+        self._inputs.mkdir(parents=True, exist_ok=True)
+        return Sandbox(inputs=self._inputs, run_id=self._run_id, statistics=OFFERED).__enter__()
+
+    def probe(self, candidate: Candidate) -> None:
+        """See :class:`autoprune.bench.scoring.Scorer`."""
+        if candidate.kind == "builtin":
+            return
+        from sandbox.outcomes import Rejected
+
+        answer = self.sandbox.probe(python_source(candidate), dict(candidate.params))
+        if isinstance(answer, Rejected):
+            raise CandidateRejectedError(answer.code, answer.detail)
+
+    def score(
+        self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
+    ) -> "Score":
+        """See :class:`autoprune.bench.scoring.Scorer`."""
+        if candidate.kind == "builtin":
+            return super().score(bench, candidate, layers, draw)
+        require_offered(candidate)
+        source = python_source(candidate)
+        files = self._layer_files(bench, draw)
+        return SandboxScores(self.sandbox, source, candidate.params, files, layers)
+
+    def _layer_files(self, bench: "Bench", draw: int) -> "dict[str, LayerFile]":
+        """Read-only files of weights and offered statistics of one draw, by layer name."""
+        if draw not in self._files:
+            from autoprune.statistics.layer_files import write_layer_files
+
+            bench.dense.restore()
+            statistics = bench.calibrated(OFFERED, draw)
+            written = write_layer_files(
+                bench.layers, statistics, self._inputs, names=sorted(OFFERED)
+            )
+            self._files[draw] = {file.layer_name: file for file in written}
+        return self._files[draw]
+
+    def close(self) -> None:
+        """Stop the sandbox."""
+        opened: Any = self.__dict__.pop("sandbox", None)
+        if opened is not None:
+            opened.__exit__(None, None, None)
+        self._files.clear()
+
+
+def python_source(candidate: Candidate) -> str:
+    """What runs in the sandbox: the code itself, or the formula compiled by the trusted side."""
+    if candidate.kind == "python":
+        return candidate.source
+    from autoprune.metrics.language.expression import parse
+
+    return parse(candidate.source).to_python()

@@ -1,0 +1,133 @@
+"""One model on a bench: recipes come off again, designed code comes in by a scorer."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from given_scorer import PYTHON, GivenScorer, wanda
+from torch import Tensor
+
+from autoprune import Bench, Budget, Recipe
+from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.scoring import CandidateRejectedError
+from autoprune.errors import DamagedStatisticsError, UsageError
+from autoprune.recipe import Candidate
+
+
+def weights(bench: Bench) -> list[Tensor]:
+    return [layer.read().clone() for layer in bench.layers]
+
+
+def same(left: list[Tensor], right: list[Tensor]) -> bool:
+    return all(torch.equal(one, two) for one, two in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("recipe", ["wanda", "wanda+mrp", "wanda+walk:mrp", "wanda+sequential"])
+def test_dense_again_on_the_way_out_even_by_an_error(bench: Bench, recipe: str) -> None:
+    before = weights(bench)
+    with pytest.raises(KeyError), bench.pruned(recipe, 0.5) as outcome:
+        zeros = sum(int((weight == 0).sum()) for weight in weights(bench))
+        assert zeros == outcome.zeros == bench.prunable // 2
+        raise KeyError
+    assert same(before, weights(bench))
+
+
+def test_a_pattern_is_a_budget(bench: Bench) -> None:
+    with bench.pruned("wanda", Budget(pattern="2:4")):
+        layer = bench.layers[0].read()
+        assert (layer.reshape(layer.shape[0], -1, 4) == 0).sum(dim=2).eq(2).all()
+    assert bench.measure("wanda", Budget(pattern="2:4")).sparsity == 0.5
+
+
+def test_designed_code_comes_in_by_a_scorer(bench: Bench) -> None:
+    with pytest.raises(CandidateRejectedError, match="no_sandbox"):
+        bench.measure(PYTHON, 0.5)
+    refused = bench.validate(PYTHON, 0.5)
+    assert (refused.ok, refused.code) == (False, "no_sandbox")
+    bench.scorer = given = GivenScorer(wanda)
+    found = bench.measure(PYTHON, 0.5)
+    assert sorted(given.asked) == sorted(layer.name for layer in bench.layers)
+    assert found.mask_digest == bench.measure("wanda", 0.5).mask_digest
+    given.refuses = "timeout"
+    assert bench.validate(PYTHON, 0.5).code == "timeout"
+    bench.close()
+    assert given.closed
+
+
+def test_faults_of_scores_are_verdicts_of_validation(bench: Bench) -> None:
+    bench.scorer = GivenScorer(lambda layer, _: torch.full(layer.shape, math.nan))
+    found = bench.validate(PYTHON, 0.5)
+    assert not found.ok and found.code == "invalid" and "NaN" in found.detail
+    bench.scorer = GivenScorer(lambda layer, _: layer.read()[:1])
+    assert "one number per weight" in bench.validate(PYTHON, 0.5).detail
+
+
+def test_a_formula_reads_only_what_is_offered(bench: Bench) -> None:
+    formula = Recipe(Candidate("expression", "abs(W) * hessian_diag"))
+    refused = bench.validate(formula, 0.5)
+    assert (refused.code, refused.ok) == ("missing_statistic", False)
+    assert "hessian_diag was not collected" in refused.detail
+    assert bench.validate(Recipe(Candidate("expression", "abs(W) * x_norm")), 0.5).ok
+
+
+def test_statistics_are_those_of_the_dense_model(bench: Bench, place: tuple[Path, Path]) -> None:
+    name = bench.layers[-1].name
+    with Bench.open(place[0], corpus=place[1], seqlen=32, windows=2, selection=3) as other:
+        wanted = other.calibrated(("x_norm",)).of(name)["x_norm"]
+    with bench.dense:
+        for layer in bench.layers:
+            layer.write(0.1 * layer.read())
+        found = bench.calibrated(("x_norm",)).of(name)["x_norm"]
+    assert torch.equal(found, wanted)
+
+
+def test_the_distance_leaves_the_weights_pruned(bench: Bench) -> None:
+    with bench.pruned("wanda", 0.5):
+        before = weights(bench)
+        distance = bench.distance_to_dense("selection", slice(2))
+        assert same(before, weights(bench))
+    assert len(distance) == 2 and min(distance) > 0
+    assert max(bench.distance_to_dense("selection")) < 1e-5
+
+
+def test_another_repair_of_known_masks_scores_nothing(bench: Bench) -> None:
+    bench.scorer = given = GivenScorer(wanda)
+    plain = bench.measure(PYTHON, 0.5)
+    count = len(given.asked)
+    repaired = bench.measure(Recipe(PYTHON.metric, solver="mrp"), 0.5)
+    assert len(given.asked) == count and repaired.mask_digest == plain.mask_digest
+    bench.measure(PYTHON, 0.5, memory=MaskMemory())
+    assert len(given.asked) == 2 * count
+    bench.measure(PYTHON, 0.4)
+    bench.measure(PYTHON, 0.5, draw=1)
+    assert len(given.asked) == 4 * count
+
+
+def test_statistics_that_changed_in_memory_are_found_out(bench: Bench) -> None:
+    norms = bench.calibrated(("x_norm",)).of(bench.layers[0].name)["x_norm"]
+    bench.statistics_of(0).verify()
+    norms.copy_(norms.flip(0) ** 3)
+    with pytest.raises(DamagedStatisticsError, match="test this machine's memory"):
+        bench.statistics_of(0).verify()
+
+
+def test_draws_are_of_one_size_and_differ(bench: Bench) -> None:
+    first, second = bench.drawn_windows(0), bench.drawn_windows(1)
+    assert first.shape == second.shape and not torch.equal(first, second)
+    assert {"calibration", "calibration 1"} <= bench.windows.keys()
+
+
+def test_a_part_that_is_too_short_is_refused(bench: Bench) -> None:
+    bench.text.counts |= {"selection": 10_000, "sealed": 10_000}
+    with pytest.raises(UsageError, match=r"selection part .* 10000 are asked for; lower selection"):
+        bench.part("selection")
+    assert 50 < len(bench.part("sealed")) < 10_000
+
+
+def test_no_figure_is_measured_on_text_of_the_model(place: tuple[Path, Path]) -> None:
+    with (
+        Bench.open(place[0], corpus="self-generated") as bench,
+        pytest.raises(UsageError, match="written by the model itself"),
+    ):
+        bench.part("selection")

@@ -1,0 +1,43 @@
+"""Work as task runs: any object in and out, a name that Prefect shows, errors as they are."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from prefect import flow
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.recorded import recorded
+
+
+def test_outside_a_flow_it_is_a_call() -> None:
+    lock = threading.Lock()
+    assert recorded("measure", "measure one", lambda: lock) is lock
+    with pytest.raises(KeyError):
+        recorded("measure", "measure one", lambda: {}["missing"])
+
+
+@pytest.mark.slow
+def test_in_a_flow_objects_pass_and_names_are_shown(tmp_path: Path) -> None:
+    lock, weights = threading.Lock(), torch.ones(3)
+    seen: list[str] = []
+
+    def work() -> tuple[object, torch.Tensor]:
+        from prefect.context import TaskRunContext
+
+        context = TaskRunContext.get()
+        assert context is not None
+        seen.extend((context.task.name, context.task_run.name))
+        return lock, weights
+
+    @flow
+    def searching() -> None:
+        out, tensor = recorded("measure", f"measure {{x}} in {tmp_path / 'tiny'}", work)
+        assert out is lock and tensor is weights
+        with pytest.raises(KeyError):
+            recorded("measure", "measure two", lambda: {}["missing"])
+
+    with prefect_test_harness():
+        searching()
+    assert seen == ["measure", "measure {x} in tiny"]
