@@ -9,7 +9,6 @@ from typing import Any
 
 from autoprune.bench.text import SEALED
 from autoprune.progress import Progress
-from autoprune.report import data
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import (
@@ -23,19 +22,17 @@ from autoprune.search.steps import (
     WorkStep,
     outcome_from_json,
 )
-from autoprune.storage import write_json
 from flows import console
 from flows.asking import Asking
 from flows.leaderboard import rows
 from flows.runners import Workers
 from tasks import steps
-from tasks.calls import designer_calls
 from tasks.design import propose
 from tasks.measure import measure_dense, note_look
-from tasks.mirror import mirror
+from tasks.mirror import mirror, mirrored
 from tasks.publish import Publisher
-from tasks.run_files import RunFiles, read_object
-from tasks.run_report import build_report, recipe_sheets
+from tasks.run_files import RunFiles
+from tasks.run_record import RunRecord
 from tasks.search_bench import SearchBench
 from tasks.state import State
 
@@ -67,6 +64,7 @@ class Driver:
     _mirrored: bool = True
     _best: str = ""
     _shown: Publisher | None = None
+    _record: RunRecord | None = None
     _settled_before: int = -1
 
     @property
@@ -122,14 +120,16 @@ class Driver:
         return outcome_from_json(propose(self.run_id, *asked))
 
     def write_record(self) -> None:
-        """Write the run's record as it stands."""
-        files, search = self.files, self.search
-        facts = files.read_facts()
-        data.write_report(build_report(search, self.run_id, facts), files.report)
-        write_json(files.sheets, recipe_sheets(search, self.run_id, facts))
-        known = read_object(files.calls)["calls"] if files.calls.exists() else ()
-        found = designer_calls(search, facts.get("designer", ""), known)
-        write_json(files.calls, {"calls": found})
+        """Write the run's record as it stands; what is shown from now on is this one."""
+        self._record = RunRecord.of(self.search, self.files, self.run_id)
+        self._record.write(self.files)
+
+    @property
+    def record(self) -> RunRecord:
+        """The record that was written last; of a search that was finished before, made anew."""
+        if self._record is None:
+            self._record = RunRecord.of(self.search, self.files, self.run_id)
+        return self._record
 
     @property
     def shown(self) -> Publisher:
@@ -141,8 +141,8 @@ class Driver:
     def stop(self, status: str) -> None:
         """Write the last record and tell MLflow, in seconds; no task run is made for it."""
         self.write_record()
-        words = (str(self.state.root), self.run_id, status, self._settled())
-        last = threading.Thread(target=mirror.fn, args=words, daemon=True)
+        words = (self.state, self.record, status, self._settled())
+        last = threading.Thread(target=mirrored, args=words, daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 
@@ -157,11 +157,11 @@ class Driver:
         settled = self._settled()
         if settled != self._settled_before or self.search.finished is not None:
             self._settled_before = settled
-            self.shown.leaderboard(rows(read_object(self.files.report)), note)
+            self.shown.leaderboard(rows(self.record.body), note)
 
     def mirror(self, status: str) -> bool:
         """Bring MLflow up to the record; a store that is down is reported once."""
-        done = mirror(str(self.state.root), self.run_id, status, self._settled())
+        done = mirror(self.state, self.record, status, self._settled())
         if done["ok"]:
             self.parent, self.place = done["parent"], done["place"]
             self._mirrored = True

@@ -7,7 +7,6 @@ from typing import Any
 
 from autoprune.bench.text import SELECTION
 from autoprune.errors import UsageError
-from autoprune.report.data import read_report
 from autoprune.report.origin import authorship, given
 from autoprune.report.sealed import SealedSet
 from autoprune.report.words import draws, lead, trust
@@ -30,7 +29,7 @@ from tasks.measure import measure_dense, prepare
 from tasks.provenance import machine
 from tasks.remote import bench_sheet
 from tasks.report import write_report
-from tasks.run_files import RunFiles, read_object
+from tasks.run_files import RunFiles
 from tasks.run_markdown import run_markdown
 from tasks.search_bench import SearchBench
 from tasks.shared import open_store
@@ -208,7 +207,7 @@ def _show(driver: Driver) -> None:
     place = driver.place or files.read_facts().get("mlflow_place", "")
     if place:
         driver.shown.mlflow(without_machine_paths(place, driver.state.root))
-    driver.shown.report(run_markdown(read_report(files.report), files, place))
+    driver.shown.report(run_markdown(driver.record.report, files, place))
 
 
 def _register(driver: Driver) -> None:
@@ -226,7 +225,7 @@ def _register(driver: Driver) -> None:
 def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
     """What the command prints."""
     files, facts = driver.files, driver.files.read_facts()
-    report, shown = read_object(files.report), read_report(files.report)
+    report, shown = driver.record.body, driver.record.report
     found = driver.search.best
     checkpoint = facts.get("checkpoint")
     saved = None if checkpoint is None else checkpoint["out"]

@@ -5,18 +5,18 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
 from tasks.calls import call_totals, tracing_wanted
-from tasks.policies import step
 from tasks.provenance import run_tags
-from tasks.run_files import RunFiles, read_object
+from tasks.recorded import recorded
+from tasks.run_files import RunFiles
 from tasks.state import State, without_login
 
 if TYPE_CHECKING:
+    from tasks.run_record import RunRecord
     from tasks.track import Tracker
     from tasks.track.traces import Traces
 
@@ -46,13 +46,12 @@ def traces_of(tracker: "Tracker") -> "Traces":
     return _traces.setdefault(str(tracker.state.root), Traces(tracker))
 
 
-@step("mirror", "mirror {run_id}")
-def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
+def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
     """Write a run's record into MLflow: parent with curves, one child per candidate.
 
     Args:
-        root: The state folder.
-        run_id: Name of the run.
+        state: The state folder.
+        record: The run as it stands.
         status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
         settled: Number of the last candidate whose generation is finished; curves end there.
 
@@ -60,11 +59,19 @@ def mirror(root: str, run_id: str, status: str, settled: int) -> dict[str, Any]:
         The parent's MLflow id and where it is seen, as markdown; or why there is none. What is
         missing is caught up by the next call.
     """
-    state = State.open(Path(root))
+
+    def work() -> dict[str, Any]:
+        return mirrored(state, record, status, settled)
+
+    return recorded("mirror", f"mirror {record.run_id}", work)
+
+
+def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
+    """:func:`mirror`, without a task run for it."""
     try:
         require_answer(state.tracking_uri, patient=status in LAST_WORDS)
-        parent = _mirror(state, run_id, status, settled)
-        place = _place(state, parent, run_id)
+        parent = _mirror(state, record, status, settled)
+        place = _place(state, parent, record.run_id)
         return {"ok": True, "parent": parent, "place": place, "error": ""}
     except Exception as error:
         # The search's own log is the truth: whatever the store's trouble is, work goes on.
@@ -109,17 +116,14 @@ def _place(state: State, parent: str, run_id: str) -> str:
     )
 
 
-def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
-    from autoprune.report.data import RunReport
+def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str:
     from autoprune.report.words import summary
 
-    files = RunFiles.of(state, run_id)
-    report = read_object(files.report)
+    run_id, report, calls = record.run_id, record.body, record.calls
     tracker = tracker_of(state)
     parent = tracker.parent(report["model"], run_id, report["spec"], run_tags(report))
-    tracker.mirror(parent, report["entries"], _optional(files.sheets))
+    tracker.mirror(parent, report["entries"], record.sheets)
     tracker.curve(parent, curves(report["entries"], settled))
-    calls = _optional(files.calls).get("calls", [])
     if calls and tracing_wanted():
         # Whose call it was shows when its generation goes on; what came to nothing waits.
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
@@ -128,18 +132,15 @@ def _mirror(state: State, run_id: str, status: str, settled: int) -> str:
         price = report["spec"].get("budget", {}).get("price")
         figures = totals(report) | (call_totals(calls, price) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
-        words = map(in_markdown, summary(RunReport.from_json(report)))
+        words = map(in_markdown, summary(record.report))
         tracker.describe(parent, " ".join(words))
+        files = RunFiles.of(state, run_id)
         if files.page.exists():
             tracker.file(parent, files.page)
         if files.plots.is_dir():
             tracker.files(parent, files.plots, "plots")
         tracker.end(parent, status)
     return parent
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return read_object(path) if path.exists() else {}
 
 
 def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:

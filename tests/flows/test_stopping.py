@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import Search
-from flows import driving
 from flows.cli import main
 from sandbox.errors import SandboxBrokenError
-from tasks import steps
+from tasks import run_record, steps
 from tasks.state import State
 
 NEXT = "next  autoprune resume halted"
@@ -85,7 +84,7 @@ def test_a_disk_that_takes_no_last_record_hides_nothing(
     def full(*_: Any) -> None:
         raise FULL
 
-    monkeypatch.setattr(driving.data, "write_report", full)
+    monkeypatch.setattr(run_record, "write_json", full)
     assert main([*words, "--json"]) == 1
     said = capsys.readouterr()
     assert "No space left on device" in said.err and said.err.splitlines()[-1] == NEXT

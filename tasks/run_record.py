@@ -1,0 +1,59 @@
+"""The record of a run as it stands: one object for the files, MLflow and Prefect."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from autoprune.report.data import RunReport
+from autoprune.search.search import Search
+from autoprune.storage import write_json
+from tasks.calls import designer_calls
+from tasks.run_files import RunFiles, read_object
+from tasks.run_report import build_report, recipe_sheets
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a search at one moment.
+
+    Args:
+        run_id: Its name.
+        body: JSON form of its report; see :class:`autoprune.report.data.RunReport`.
+        sheets: By candidate, all that its masks follow from.
+        calls: Questions to the designer with their answers, oldest first.
+    """
+
+    run_id: str
+    body: Mapping[str, Any]
+    sheets: Mapping[str, Any]
+    calls: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, search: Search, files: RunFiles, run_id: str) -> "RunRecord":
+        """The record of an open search.
+
+        Args:
+            search: Its state.
+            files: Facts that were measured beside it, and when earlier calls ended.
+            run_id: Its name.
+        """
+        facts = files.read_facts()
+        known = read_object(files.calls)["calls"] if files.calls.exists() else ()
+        return cls(
+            run_id,
+            build_report(search, run_id, facts).to_json(),
+            recipe_sheets(search, run_id, facts),
+            designer_calls(search, facts.get("designer", ""), known),
+        )
+
+    @cached_property
+    def report(self) -> RunReport:
+        """The report as readers of its file have it: no text that a file cannot hold."""
+        return RunReport.from_json(self.body)
+
+    def write(self, files: RunFiles) -> None:
+        """Write all of it, each file atomically."""
+        write_json(files.report, self.body)
+        write_json(files.sheets, self.sheets)
+        write_json(files.calls, {"calls": self.calls})

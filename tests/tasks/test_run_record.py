@@ -1,0 +1,49 @@
+"""MLflow and Prefect get the record from memory: what lies on disk is only a copy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.report.data import read_report
+from autoprune.search.search import Search
+from autoprune.search.spec import SearchSpec
+from flows.driving import Driver
+from tasks.mirror import mirrored, tracker_of
+from tasks.run_files import RunFiles, read_object
+from tasks.run_record import RunRecord
+from tasks.state import State
+
+
+@pytest.fixture
+def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
+    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    folder = RunFiles.of(State.open(tmp_path), "s1").folder
+    with Search.open(folder, SearchSpec(model="m", corpus="c")) as found:
+        yield found
+
+
+def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) -> None:
+    files = RunFiles.of(State.open(tmp_path), "s1")
+    record = RunRecord.of(search, files, "s1")
+    assert record.report.ended.startswith("still running")
+    record.write(files)
+    assert read_object(files.report) == record.body and read_report(files.report) == record.report
+    assert read_object(files.sheets) == record.sheets
+    assert read_object(files.calls) == {"calls": record.calls}
+
+
+def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
+    state = State.open(tmp_path)
+    files = RunFiles.of(state, "s1")
+    bench: Any = None
+    driver = Driver(search, state, "s1", bench)
+    driver.write_record()
+    for file in (files.report, files.sheets, files.calls):
+        file.unlink()
+    done = mirrored(state, driver.record, "RUNNING", 0)
+    assert done["ok"], done["error"]
+    assert tracker_of(state).client.get_run(done["parent"]).data.tags
+    driver.publish()
