@@ -71,10 +71,8 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
-        protocol = prepare_comparison(
-            bench_id, params.model, request["methods"], request["targets"], params.draw_count()
-        )
-        run = Run(bench_id, request, params.draw_count(), params.trials())
+        protocol = prepare_comparison(bench, request["methods"], request["targets"], params.draws())
+        run = Run(bench, request, params.draws(), params.trials())
         _warn(protocol)
         outline = {
             "model": params.model,
@@ -137,7 +135,7 @@ class _Table:
             "cells": run.finished(),
             "trials": run.tried(),
         }
-        return write_comparison(run.bench_id, str(self.folder), self.outline | body)
+        return write_comparison(run.bench, str(self.folder), self.outline | body)
 
     def mirror(self, status: str) -> str | None:
         """Bring MLflow up to the files; a store that is down is reported once."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.progress import Progress
 from flows import console
-from tasks.compare import measure_cell
+from tasks.compare import cell_measured, measure_cell
+from tasks.compare_bench import CompareBench
 from tasks.compare_remote import take_cell, waiting
 from tasks.remote import CELL
 
@@ -42,7 +43,7 @@ class Run:
     a draw are shared.
 
     Args:
-        bench_id: Id of an open comparison workbench.
+        bench: The comparison's.
         request: Methods and budgets as the check returned them.
         seeds: Calibration draws.
         trials: Selection trials per strength.
@@ -50,12 +51,14 @@ class Run:
     ``show`` is called now and then, with some cells measured.
     """
 
-    def __init__(self, bench_id: str, request: dict[str, Any], seeds: int, trials: int) -> None:
+    def __init__(
+        self, bench: CompareBench, request: dict[str, Any], seeds: int, trials: int
+    ) -> None:
         from autoprune.comparison.methods import parse_method
         from autoprune.comparison.plan import Target, cells_in_order
         from autoprune.comparison.tuning import variants
 
-        self.bench_id = bench_id
+        self.bench = bench
         self.workers: Workers | None = None
         self.parallel = 1
         self.show: Callable[[], None] | None = None
@@ -98,10 +101,10 @@ class Run:
 
     def collect(self) -> None:
         """Take what workers had finished when the run was interrupted."""
-        cells = [job.cell.to_json() for job in self._out]
-        for job, key in zip(self._out, waiting(self.bench_id, cells), strict=True):
+        cells = [job.cell for job in self._out]
+        for job, key in zip(self._out, waiting(self.bench, cells), strict=True):
             if key is None and job.cell not in self._found:
-                self._note(job, measure_cell.fn(self.bench_id, job.cell.title, job.cell.to_json()))
+                self._note(job, cell_measured(self.bench, job.cell))
 
     @property
     def dense(self) -> str | None:
@@ -184,12 +187,12 @@ class Run:
 
     def _done_here(self, jobs: Sequence[Job]) -> Done:
         for job in jobs:
-            yield job, measure_cell(self.bench_id, job.cell.title, job.cell.to_json())
+            yield job, measure_cell(self.bench, job.cell)
 
     def _by(self, jobs: Sequence[Job]) -> Done:
         """What is known or cannot be measured at once, the rest by workers, each key once."""
         assert self.workers is not None
-        keys = waiting(self.bench_id, [job.cell.to_json() for job in jobs])
+        keys = waiting(self.bench, [job.cell for job in jobs])
         same: dict[str, list[Job]] = {}
         for job, key in zip(jobs, keys, strict=True):
             if key is not None:
@@ -203,7 +206,7 @@ class Run:
         ]
         with closing(self.workers.run(calls)) as answers:
             for (job, *others), answer in answers:
-                found = take_cell(self.bench_id, job.cell.to_json(), answer)
+                found = take_cell(self.bench, job.cell, answer)
                 yield job, found
                 # Cells that must come out the same, such as draws of what reads no text.
                 yield from self._done_here(others)

@@ -3,18 +3,23 @@
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.text import SEALED, SELECTION, windows_digest
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
-from tasks.compare_bench import CompareBench, find_compare_bench
+from tasks.compare_bench import CompareBench
 from tasks.compare_cells import code_commit, found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
 from tasks.policies import step
+from tasks.recorded import recorded
 from tasks.sealed_touches import standing, touches
+
+if TYPE_CHECKING:
+    from autoprune.comparison.plan import Cell
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +88,13 @@ def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
         )
 
 
-@step("prepare comparison", "prepare {model}")
 def prepare_comparison(
-    bench_id: str, model: str, methods: list[str], targets: list[dict[str, Any]], seeds: int
+    bench: CompareBench, methods: list[str], targets: list[dict[str, Any]], seeds: int
 ) -> dict[str, Any]:
     """Load the model, split the text, and refuse now what could not be measured later.
 
     Args:
-        bench_id: Id of an open comparison workbench.
-        model: Reference of the model, for the task's name.
+        bench: The comparison's.
         methods: Texts of the methods.
         targets: JSON form of the budgets.
         seeds: Calibration draws.
@@ -103,6 +106,16 @@ def prepare_comparison(
         UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
             short, or its draws would all be the same windows.
     """
+
+    def work() -> dict[str, Any]:
+        return _prepared(bench, methods, targets, seeds)
+
+    return recorded("prepare comparison", f"prepare {bench.model_ref}", work)
+
+
+def _prepared(
+    bench: CompareBench, methods: list[str], targets: list[dict[str, Any]], seeds: int
+) -> dict[str, Any]:
     from autoprune.comparison.draws import require_different
     from autoprune.comparison.measuring import needs_of, require_divisible
     from autoprune.comparison.methods import parse_method
@@ -112,7 +125,6 @@ def prepare_comparison(
     from autoprune.numerics import computed_by
     from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 
-    bench = find_compare_bench(bench_id)
     started = time.monotonic()
     budgets = [Target(**target) for target in targets]
     loaded = bench.loaded
@@ -172,29 +184,25 @@ def prepare_comparison(
     return protocol
 
 
-@step("measure cell", "{title}")
-def measure_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, Any]:
+def measure_cell(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     """Measure one cell, or find it among those measured before; never raises for the cell's sake.
-
-    Args:
-        bench_id: Id of an open comparison workbench.
-        title: The cell in words, for the task's name.
-        cell: JSON form of the cell.
 
     Returns:
         The figures in short, and the id by which :func:`write_comparison` finds the whole record.
     """
-    from autoprune.comparison.plan import Cell
+    return recorded("measure cell", cell.title, lambda: cell_measured(bench, cell))
 
-    bench = find_compare_bench(bench_id)
+
+def cell_measured(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+    """:func:`measure_cell`, without a task run for it."""
     started = time.monotonic()
     cached = False
     try:
-        record, cached = found_or_measured(bench, Cell.from_json(cell))
+        record, cached = found_or_measured(bench, cell)
     except Exception as error:
-        log.info("%s: %s", title, error, exc_info=not isinstance(error, AutopruneError))
+        log.info("%s: %s", cell.title, error, exc_info=not isinstance(error, AutopruneError))
         record = {"status": "unavailable", "reason": _reason(error)}
-    identity = digest_json(cell)
+    identity = digest_json(cell.to_json())
     bench.records[identity] = record
     return {
         "id": identity,
@@ -207,28 +215,31 @@ def measure_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, A
     }
 
 
-@step("write comparison", "write {folder}")
-def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
+def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
     """Turn records into rows and advice, and write all forms of the table.
 
     Args:
-        bench_id: Id of an open comparison workbench.
+        bench: The comparison's.
         folder: Where the files go.
         outline: Model, protocol, and the ids of the records by cell.
 
     Returns:
         The comparison's JSON form with the files' names.
     """
+    work = partial(_written, bench, folder, outline)
+    return recorded("write comparison", f"write {folder}", work)
+
+
+def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
     from autoprune.comparison.record import read_record, write_record
     from autoprune.comparison.writing import write_all
 
-    bench = find_compare_bench(bench_id)
     splits = bench.splits
     looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
         # Made from the record, so that whoever has it makes the same.
-        write_record(bench.record, recorded(bench, outline))
+        write_record(bench.record, with_places(bench, outline))
         return write_all(Path(folder), read_record(bench.record)) | {"record": str(bench.record)}
     body = outline | {
         "dense": bench.records[outline["dense"]],
@@ -237,7 +248,7 @@ def write_comparison(bench_id: str, folder: str, outline: dict[str, Any]) -> dic
     return write_all(Path(folder), body)
 
 
-def recorded(bench: CompareBench, outline: dict[str, Any]) -> dict[str, Any]:
+def with_places(bench: CompareBench, outline: dict[str, Any]) -> dict[str, Any]:
     """The outline of a comparison with the place of each cell instead of its record."""
 
     def place(identity: str) -> dict[str, Any]:

@@ -21,21 +21,6 @@ CELL_VERSION = 3
 NOTES_KEPT = 5
 
 
-def cell_key(bench: CompareBench, cell: dict[str, Any]) -> dict[str, Any]:
-    """Everything that decides the figures of a cell.
-
-    Args:
-        bench: The comparison's workbench.
-        cell: JSON form of the cell.
-
-    Raises:
-        AutopruneError: If the cell cannot be measured at all.
-    """
-    from autoprune.comparison.plan import Cell
-
-    return _key(bench, Cell.from_json(cell))
-
-
 def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
     """Count the look that a cell takes at the sealed windows; the same cell counts once."""
     splits = bench.splits
@@ -51,7 +36,7 @@ def _look(key: dict[str, Any], title: str) -> str:
 
 def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
     """Keep a measured cell and its suites, each under its own key."""
-    key = _key(bench, cell)
+    key = cell_key(bench, cell)
     found = dict(record)
     suites = found.pop("suites", {})
     bench.cells.keep(key, found)
@@ -61,20 +46,16 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
     _note_places(bench, cell, record)
 
 
-def is_kept(bench: CompareBench, cell: dict[str, Any]) -> bool:
+def is_kept(bench: CompareBench, cell: "Cell") -> bool:
     """Whether nothing of a cell must be measured."""
-    from autoprune.comparison.plan import Cell
-
-    made = Cell.from_json(cell)
-    keys = [_key(bench, made)]
-    if made.sealed:
+    keys = [cell_key(bench, cell)]
+    if cell.sealed:
         keys += suite_keys(bench, keys[0]).values()
     return all(bench.cells.has(key) for key in keys)
 
 
 def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
-    """A cell's record, and whether all of it was there already."""
-    key = _key(bench, cell)
+    key = cell_key(bench, cell)
     known = bench.cells.find(key)
     keys = suite_keys(bench, key) if cell.sealed else {}
     suites = {name: bench.cells.find(own) for name, own in keys.items()}
@@ -90,7 +71,7 @@ def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any]
 
 
 def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None:
-    key = _key(bench, cell)
+    key = cell_key(bench, cell)
     places = {"": digest_json(key)}
     for name, own in suite_keys(bench, key).items():
         if "rows" in record.get("suites", {}).get(name, {}):
@@ -107,8 +88,12 @@ def products_of(bench: CompareBench) -> str:
     return str(found).removeprefix("torch.")
 
 
-def _key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    """Everything that decides a cell's figures."""
+def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
+    """Everything that decides a cell's figures.
+
+    Raises:
+        AutopruneError: If the cell cannot be measured at all.
+    """
     from autoprune.comparison.measuring import plan_of, reads_text
     from autoprune.comparison.peer import peer_version
     from autoprune.numerics import computed_by
@@ -149,7 +134,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Prune and measure what is not known: losses, and suites."""
     prepare_suites(bench, suites or [])
-    key = _key(bench, cell)
+    key = cell_key(bench, cell)
     record: dict[str, Any] = {"zeros": 0, "prune_seconds": 0.0, "mask_digest": None, "notes": []}
     record["note_count"] = 0
     with bench.dense if cell.method is not None else nullcontext():

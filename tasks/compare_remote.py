@@ -5,14 +5,15 @@ lies in the state folder that the worker shares with the comparison, and its rec
 the answer as well, for workers of other machines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autoprune.comparison.plan import Cell
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
-from tasks.compare import measure_cell
+from tasks.compare import cell_measured
 from tasks.compare_bench import CompareBench, find_compare_bench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
@@ -95,23 +96,23 @@ def remote_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, An
     """Measure a cell on a worker.
 
     Returns:
-        What :func:`tasks.compare.measure_cell` returns, and the whole ``record``.
+        What :func:`tasks.compare.cell_measured` returns, and the whole ``record``.
     """
-    found = measure_cell.fn(bench_id, title, cell)
-    record = find_compare_bench(bench_id).records.pop(found["id"])
+    bench = find_compare_bench(bench_id)
+    found = cell_measured(bench, Cell.from_json(cell))
+    record = bench.records.pop(found["id"])
     return found | {"record": record}
 
 
-def waiting(bench_id: str, cells: list[dict[str, Any]]) -> list[str | None]:
+def waiting(bench: CompareBench, cells: Sequence[Cell]) -> list[str | None]:
     """Digest of each cell's key where the cell must still be measured, else None.
 
     None is also given where measuring ends at once with a reason, so that it is found here.
 
     Args:
-        bench_id: Id of an open comparison workbench.
-        cells: JSON form of the cells.
+        bench: The comparison's.
+        cells: Any of its cells.
     """
-    bench = find_compare_bench(bench_id)
     found: list[str | None] = []
     for cell in cells:
         try:
@@ -122,25 +123,21 @@ def waiting(bench_id: str, cells: list[dict[str, Any]]) -> list[str | None]:
     return found
 
 
-def take_cell(bench_id: str, cell: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[str, Any]:
     """Take what a worker measured; keep and note what it wrote in a state folder elsewhere.
 
     Args:
-        bench_id: Id of an open comparison workbench.
-        cell: JSON form of the cell.
+        bench: The comparison's.
+        cell: What was measured.
         answer: What :func:`remote_cell` returned.
 
     Returns:
-        What :func:`tasks.compare.measure_cell` returns.
+        What :func:`tasks.compare.cell_measured` returns.
     """
-    from autoprune.comparison.plan import Cell
-
-    bench = find_compare_bench(bench_id)
     found = dict(answer)
     record = bench.records[found["id"]] = found.pop("record")
     if record["status"] == "ok":
-        made = Cell.from_json(cell)
         if not found["cached"] and "sealed" in record:
             note_look(bench, cell_key(bench, cell), record["title"])
-        keep_cell(bench, made, record)
+        keep_cell(bench, cell, record)
     return found
