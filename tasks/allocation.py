@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from autoprune.bench.text import CALIBRATION as CALIBRATION
+from autoprune.bench.text import SELECTION as SELECTION
 from autoprune.errors import NothingPassedError
 from tasks.policies import step
 from tasks.workbench import find_workbench
 
-CALIBRATION, SELECTION = "calibration", "selection"
 WINDOWS = 8
 
 
@@ -66,7 +67,7 @@ def split_windows(
 def choose_allocation(
     bench_id: str, metric: str, plan: dict[str, Any], grid: list[str]
 ) -> dict[str, Any]:
-    """Measure every allocator on the selection windows; see :mod:`autoprune.pruning.auto`.
+    """Measure every allocator on the selection windows; see :mod:`autoprune.bench.allocations`.
 
     Args:
         bench_id: Id of an open workbench with the windows of :func:`split_windows`.
@@ -81,26 +82,14 @@ def choose_allocation(
     Raises:
         NothingPassedError: If the loss is finite with none of them.
     """
+    from autoprune.bench.allocations import choose_allocation as choose
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
-    from autoprune.pruning.auto import choice_needs
-    from autoprune.pruning.auto import choose_allocation as choose
 
     bench = find_workbench(bench_id)
     started = time.monotonic()
-    built = build_metric(metric)
-    needs = choice_needs(grid, built)
-    statistics = bench.statistics(CALIBRATION, needs) if needs else None
-    choice = choose(
-        bench.loaded.model,
-        built,
-        PruningPlan.build(**{**plan, "allocation": "uniform"}),
-        grid,
-        statistics,
-        bench.windows[SELECTION],
-        calibration=bench.windows[CALIBRATION],
-        report=bench.report,
-    )
+    uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})
+    choice = choose(bench, build_metric(metric), uniform, grid)
     decisive = choice.finals or choice.losses
     if not any(math.isfinite(loss) for _, loss in decisive):
         raise NothingPassedError(

@@ -15,12 +15,7 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
-from autoprune.pruning.auto import choose_allocation
-from autoprune.recipe import Recipe
-from autoprune.statistics.statistics import collect_statistics
-from tests.support.pruned import OwnScore
-from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
-from tests.support.whole_model import whole_model_inputs
+from autoprune.recipe import Candidate, Recipe
 
 
 def matrices_by_hand(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -179,15 +174,6 @@ def test_a_recipe_becomes_a_plan() -> None:
 def test_impossible_plans_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         PruningPlan.build(**arguments)  # type: ignore[arg-type]
-
-
-def test_auto_is_refused_where_there_is_nothing_to_choose() -> None:
-    for plan in (PruningPlan(0.5, group="global"), PruningPlan.build(None, pattern="2:4")):
-        # Without windows nothing can be measured, so it is refused before.
-        with pytest.raises(UsageError, match="'sdsa' can change nothing"):
-            nothing = torch.zeros(0, 8, dtype=torch.int64)
-            model, metric = tiny_model("llama"), build_metric("magnitude")
-            choose_allocation(model, metric, plan, ["sdsa"], None, nothing)
 
 
 def test_bad_scores_are_refused_before_a_weight_changes() -> None:

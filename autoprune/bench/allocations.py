@@ -3,37 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor
-from transformers import PreTrainedModel
-
 from autoprune.allocation import Choice, ModelContext, build_allocator, choose_allocator
+from autoprune.bench.model import ModelBench
+from autoprune.bench.text import CALIBRATION, SELECTION
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.metrics.metric import Metric
-from autoprune.models.structure import prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning.dense import DenseWeights
-from autoprune.pruning.engine import prune
-from autoprune.pruning.masks import MetricScore
-from autoprune.pruning.plan import PruningPlan
+from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.repair import Repair
-from autoprune.statistics.statistics import Statistics
-
-
-def choice_needs(texts: Sequence[str], metric: Metric) -> frozenset[str]:
-    """Statistics of the dense model that :func:`choose_allocation` reads."""
-    return metric.needs.union(*(build_allocator(text).needs for text in texts))
 
 
 def choose_allocation(
-    model: PreTrainedModel,
-    metric: Metric,
-    plan: PruningPlan,
-    texts: Sequence[str],
-    statistics: Statistics | None,
-    selection: Tensor,
-    *,
-    calibration: Tensor | None = None,
-    report: Report = silent,
+    bench: ModelBench, metric: Metric, plan: PruningPlan, texts: Sequence[str]
 ) -> Choice:
     """The allocator with the lowest loss on the selection split.
 
@@ -43,14 +24,11 @@ def choose_allocation(
     block, and measured again; that decides.
 
     Args:
-        model: Dense and in eval mode; dense again afterwards.
+        bench: Holds windows named ``calibration`` and ``selection``; dense, and dense again
+            afterwards.
         metric: Scores the weights.
         plan: Budget, group, seed and repair; its allocation is not used.
         texts: Allocators to compare; uniform always competes.
-        statistics: At least :func:`choice_needs`.
-        selection: Token windows of the selection split, int64 [n, s].
-        calibration: Windows that the repair reads, int64 [n, s]; None: no repair is measured.
-        report: Told after every candidate.
 
     Raises:
         UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
@@ -58,38 +36,38 @@ def choose_allocation(
     """
     for text in texts:
         replace(plan, allocation=build_allocator(text))
-    layers = prunable_linears(model)
-    context = ModelContext(layers, statistics, plan.seed)
+    needs = metric.needs.union(*(build_allocator(text).needs for text in texts))
+    statistics = bench.statistics(CALIBRATION, needs) if needs else None
+    context = ModelContext(bench.layers, statistics, plan.seed)
     score = MetricScore(metric)
-    dense = DenseWeights(layers)
     done = 0
 
     def loss(text: str, repair: Repair, report: Report = silent) -> float:
         part = build_allocator(text)
         candidate = replace(plan, allocation=part, repair=repair, scoring="dense")
-        with dense:
+        with bench.dense:
             prune(
-                model,
+                bench.loaded.model,
                 score,
                 candidate,
-                windows=calibration,
-                layers=layers,
+                windows=bench.windows[CALIBRATION],
+                layers=bench.layers,
                 statistics=statistics,
                 context=context,
                 report=report,
             )
-            found = evaluate_windows(model, selection)
+            found = evaluate_windows(bench.loaded.model, bench.windows[SELECTION])
         return sum(found.nll) / len(found.nll)
 
     def bare(text: str) -> float:
         nonlocal done
         found = loss(text, Repair())
         done += 1
-        report(Progress("allocations", done, len(texts)))
+        bench.report(Progress("allocations", done, len(texts)))
         return found
 
-    if calibration is None or not plan.repair.acts:
+    if not plan.repair.acts:
         return choose_allocator(texts, bare)
     # One block's statistics at a time, as in the pruning that is chosen for.
     repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
-    return choose_allocator(texts, bare, lambda text: loss(text, repair, report))
+    return choose_allocator(texts, bare, lambda text: loss(text, repair, bench.report))
