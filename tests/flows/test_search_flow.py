@@ -175,7 +175,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     make = partial(make, register_winner=False)
     whole = search.fn(make(run="whole"))
     done = 0
-    measure = steps.TASKS["measure"]
+    measure = steps.WORK["measure"]
 
     def interrupted(*args: Any) -> Any:
         nonlocal done
@@ -184,7 +184,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
             raise KeyboardInterrupt
         return measure(*args)
 
-    monkeypatch.setitem(steps.TASKS, "measure", interrupted)
+    monkeypatch.setitem(steps.WORK, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.fn(make(run="cut"))
     assert children("cut")[""].info.status == "KILLED"
