@@ -17,7 +17,8 @@ def recorded(kind: str, title: str, work: Callable[[], R]) -> R:
     """Do ``work``, as a task run of its own inside a flow run.
 
     The task is made around the closure, so Prefect sees neither arguments to hash nor a result to
-    keep: models, tensors and objects with locks may go in and come out.
+    keep: models, tensors and objects with locks may go in and come out. It does hold results in
+    memory until the flow run ends, so return figures rather than tensors.
 
     Args:
         kind: Name of the task as the UI groups it, for example ``measure``.

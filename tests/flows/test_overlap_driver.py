@@ -217,10 +217,10 @@ def test_an_answer_that_came_is_kept_when_a_measurement_fails(
 ) -> None:
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
     with watched(monkeypatch, 0.0) as (url, watch):
-        measure, stopped = steps.TASKS["measure"], []
+        measure, stopped = steps.WORK["measure"], []
 
         def stop(*args: Any) -> Any:
-            if str(args[1]).startswith("C") and not stopped:
+            if args[1].step_id.startswith("C") and not stopped:
                 # Time enough for an answer to a question beside it.
                 time.sleep(0.5)
                 if watch.answers:
@@ -228,7 +228,7 @@ def test_an_answer_that_came_is_kept_when_a_measurement_fails(
                     raise KeyboardInterrupt
             return measure(*args)
 
-        monkeypatch.setitem(steps.TASKS, "measure", stop)
+        monkeypatch.setitem(steps.WORK, "measure", stop)
         assert main([*words, "--base-url", url]) == 130
         with Search.open(RunFiles.of(State.open(), "asked").folder) as search:
             kept = [e for e in search.history() if e["step"]["kind"] == "Propose"]
@@ -247,10 +247,10 @@ def test_answers_are_on_record_whatever_fails_meanwhile(
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
     seen: list[int] = []
     with watched(monkeypatch, 0.0) as (url, watch):
-        measure, publish = steps.TASKS["measure"], Driver.publish
+        measure, publish = steps.WORK["measure"], Driver.publish
 
         def slow(*args: Any) -> Any:
-            if str(args[1]).startswith("C") and not watch.answers:
+            if args[1].step_id.startswith("C") and not watch.answers:
                 time.sleep(0.5)
                 if watch.answers:
                     # Read as another process would after a kill.
@@ -265,7 +265,7 @@ def test_answers_are_on_record_whatever_fails_meanwhile(
                 raise RuntimeError("the page is gone")
             publish(driver)
 
-        monkeypatch.setitem(steps.TASKS, "measure", slow)
+        monkeypatch.setitem(steps.WORK, "measure", slow)
         monkeypatch.setattr(Driver, "publish", failing)
         assert main([*words, "--base-url", url]) == 1
         assert "the page is gone" in capsys.readouterr().err
