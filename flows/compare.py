@@ -71,8 +71,10 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()
     with opened(bench):
         console.screen().mute(console.INNER_STAGES | {"statistics", "pruning", "cells"})
-        protocol = prepare_comparison(bench, request["methods"], request["targets"], params.draws())
-        run = Run(bench, request, params.draws(), params.trials())
+        protocol = prepare_comparison(
+            bench, request["methods"], request["targets"], params.draw_count()
+        )
+        run = Run(bench, request, params.draw_count(), params.trials())
         _warn(protocol)
         outline = {
             "model": params.model,

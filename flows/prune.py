@@ -8,7 +8,7 @@ from prefect import flow
 
 from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
-from autoprune.targets import check_target
+from autoprune.models.target import check_target
 from flows import console
 from flows.evaluate_params import listed
 from flows.naming import run_name

@@ -55,6 +55,7 @@ def is_kept(bench: CompareBench, cell: "Cell") -> bool:
 
 
 def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
+    """A cell's record, kept or measured now, and whether all of it was kept."""
     key = cell_key(bench, cell)
     known = bench.cells.find(key)
     keys = suite_keys(bench, key) if cell.sealed else {}

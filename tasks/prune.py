@@ -197,7 +197,7 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
     Args:
         bench_id: Id of an open workbench.
         out: Target folder, replaced when it exists; see
-            :func:`autoprune.targets.check_target`.
+            :func:`autoprune.models.target.check_target`.
         record: What made the model, with ``pruned``.
         dtype: ``auto`` saves weights in the type of the checkpoint they came from, anything else
             in the workbench's.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, require_offered
-from autoprune.recipe import Candidate
+from autoprune.candidate import Candidate
 from tasks.sandbox_scores import SandboxScores
 
 if TYPE_CHECKING:

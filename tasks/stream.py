@@ -98,7 +98,7 @@ def prune_stream(
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
-        out: Target folder, replaced when it exists; see :func:`autoprune.targets.check_target`.
+        out: Target folder, replaced when it exists; ``check_target`` was asked before.
         record: What makes the model.
     """
     from autoprune.streaming import prune_streamed

@@ -15,7 +15,11 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune
-from autoprune.recipe import Candidate, Recipe
+from autoprune.recipe import Recipe
+from autoprune.statistics.statistics import collect_statistics
+from tests.support.pruned import OwnScore
+from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
+from tests.support.whole_model import whole_model_inputs
 
 
 def matrices_by_hand(model: PreTrainedModel) -> dict[str, Tensor]:

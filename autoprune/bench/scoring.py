@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from autoprune.recipe import Candidate
+from autoprune.candidate import Candidate
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from autoprune import __version__
 from flows import commands
-from flows.cli.types import whole_number
+from flows.option_types import whole_number
 from flows.output import tell
 
 EPILOG = """\

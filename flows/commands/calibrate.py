@@ -15,7 +15,7 @@ EXAMPLE = "autoprune calibrate ./my-model --corpus text.txt --calibration-window
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.cli.options import MODEL, add_options
+    from flows.options import MODEL, add_options
     from flows.params import CalibrateParams
 
     add_options(parser, CalibrateParams, required=MODEL)
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect and print what is in the store."""
-    from flows.cli.options import given_with_model, settled
+    from flows.options import given_with_model, settled
     from flows.params import CalibrateParams
 
     params = settled(CalibrateParams, given_with_model(args, CalibrateParams))

@@ -30,7 +30,7 @@ DEFAULTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command: those of a search."""
-    from flows.cli.options import add_options
+    from flows.options import add_options
     from flows.params import SearchParams
 
     add_options(parser, SearchParams, defaults=DEFAULTS)
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search with the demo's settings."""
-    from flows.cli.options import settled
+    from flows.options import settled
     from flows.params import SearchParams
 
     return search_with(args, settled(SearchParams, DEFAULTS | search_settings(args)))

@@ -18,17 +18,17 @@ EXAMPLE = "autoprune evaluate pruned --suite lm,reasoning,cost --against my-mode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.cli.options import MODEL, add_options
     from flows.evaluate_params import EvaluateParams
+    from flows.options import MODEL, add_options
 
     add_options(parser, EvaluateParams, required=MODEL)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print every figure with its protocol."""
-    from flows.cli.options import given_with_model, settled
     from flows.evaluate_params import EvaluateParams
     from flows.evaluation_text import evaluation_text
+    from flows.options import given_with_model, settled
 
     params = settled(EvaluateParams, given_with_model(args, EvaluateParams))
     from flows.engine import open_engine

@@ -21,7 +21,7 @@ NOTHING_PASSED = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.cli.options import add_options
+    from flows.options import add_options
     from flows.params import PromoteParams
 
     add_options(parser, PromoteParams)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
     from autoprune.errors import UsageError
-    from flows.cli.options import given, settled
+    from flows.options import given, settled
     from flows.params import PromoteParams
 
     if args.seed is not None:

@@ -23,7 +23,7 @@ SHOWN_NOTES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.cli.options import MODEL, add_options
+    from flows.options import MODEL, add_options
     from flows.params import PruneParams
 
     add_options(parser, PruneParams, required=MODEL)
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune and print what came out."""
-    from flows.cli.options import given_with_model, settled
+    from flows.options import given_with_model, settled
     from flows.params import PruneParams
 
     params = settled(PruneParams, given_with_model(args, PruneParams))

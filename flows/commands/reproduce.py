@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.cli.types import add_overwrite
+from flows.option_types import add_overwrite
 from flows.output import emit, pairs
 
 NAME = "reproduce"

@@ -18,7 +18,7 @@ EXAMPLE = "autoprune search ./my-model --corpus text.txt --sparsity 0.6 --candid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.cli.options import add_options
+    from flows.options import add_options
     from flows.params import SearchParams
 
     add_options(parser, SearchParams)
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def search_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The search parameters that were named on the command line, or by the environment."""
-    from flows.cli.options import given
+    from flows.options import given
     from flows.params import SearchParams
 
     values = given(args, SearchParams)
@@ -45,7 +45,7 @@ def _known_price() -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Search and print the leaderboard."""
-    from flows.cli.options import settled
+    from flows.options import settled
     from flows.params import SearchParams
 
     return search_with(args, settled(SearchParams, search_settings(args)))

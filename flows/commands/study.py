@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill the matrix and print it."""
-    from flows.cli.options import settled
+    from flows.options import settled
     from flows.study_params import StudyParams
     from flows.study_text import study_text
 

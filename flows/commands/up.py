@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from flows.cli.types import positive_number
+from flows.option_types import positive_number
 from flows.output import emit, pairs
 
 NAME = "up"

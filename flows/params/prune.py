@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from autoprune.targets import check_target
+from autoprune.models.target import check_target
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,

@@ -22,10 +22,10 @@ from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from flows import console
 from flows.cli import main
-from flows.cli.options import given
 from flows.cli.parser import parse
 from flows.compare import compare
 from flows.compare_params import CompareParams
+from flows.options import given
 from flows.params import checked
 from tests.support.small_comparison import SMALL
 

@@ -9,10 +9,10 @@ import pytest
 from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
 from flows.cli import main
-from flows.cli.options import given
 from flows.cli.parser import build_parser, parse
 from flows.compare_params import CompareParams
 from flows.evaluate_params import EvaluateParams
+from flows.options import given
 from flows.params import (
     CalibrateParams,
     NightlyParams,

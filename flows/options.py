@@ -14,7 +14,7 @@ from annotated_types import Ge, Lt
 from pydantic.fields import FieldInfo
 
 from autoprune.errors import UsageError
-from flows.cli.types import number_or_word, positive_number, separated, share, whole_number
+from flows.option_types import number_or_word, positive_number, separated, share, whole_number
 from flows.params import Params, checked
 
 MODEL = "model"
