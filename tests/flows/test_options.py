@@ -1,6 +1,8 @@
 """Options are made from the parameter models: one name, default and text for a thing everywhere."""
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,14 @@ def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
 def test_an_earlier_and_a_present_name_contradict_each_other() -> None:
     with pytest.raises(Exception, match="windows is now selection_windows, and both are given"):
         checked(SearchParams, {"windows": 4, "selection_windows": 5})
+
+
+def test_help_of_every_command_is_light() -> None:
+    code = (
+        "import sys\nfrom flows import commands\nfrom flows.cli import main\n"
+        "for command in commands.ALL:\n    assert main([command.NAME, '--help']) == 0\n"
+        "heavy = ('torch', 'transformers', 'prefect', 'mlflow', 'docker', 'huggingface_hub')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
