@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from given_scorer import PYTHON, GivenScorer, wanda
 from torch import Tensor
 
 from autoprune import Bench, Budget, Recipe
@@ -13,6 +12,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.recipe import Candidate
+from tests.support.given_scorer import PYTHON, GivenScorer, wanda
 
 
 def weights(bench: Bench) -> list[Tensor]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 import pytest
-from given_scorer import PYTHON, GivenScorer, wanda
 from torch import Tensor
 
 from autoprune import Bench
 from autoprune.models.structure import PrunableLinear
+from tests.support.given_scorer import PYTHON, GivenScorer, wanda
 
 
 def test_one_layer_for_each_kind_of_input(bench: Bench) -> None:

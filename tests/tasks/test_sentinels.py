@@ -10,9 +10,9 @@ import torch
 from autoprune.bench import prune
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import SELECTION
-from autoprune.calibration import statistics
 from autoprune.recipe import Candidate, Recipe
 from autoprune.search.steps import Failed, Measure, Measurement, Validate, outcome_from_json
+from autoprune.statistics import statistics
 from tasks import steps
 from tasks.measure import measure_dense
 from tasks.search_bench import SearchBench
