@@ -2,7 +2,7 @@
 
 from flows.platform.environment import mlflow_server_environment, worker_environment
 
-PLACES = {"AUTOPRUNE_LEDGER": "/l/looks.jsonl", "XDG_STATE_HOME": "/state", "HOME": "/home/me"}
+PLACES = {"AUTOPRUNE_LEDGER": "/l/looks.jsonl", "XDG_STATE_HOME": "/state", "HOME": "/me"}
 
 
 def test_runs_of_the_worker_write_the_ledger_of_whoever_started_it() -> None:
