@@ -225,7 +225,8 @@ def test_windows_of_other_shapes_have_other_digests() -> None:
 
 
 def words(model: Path, text: Path, *more: str) -> list[str]:
-    small = "--calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3".split()
+    small = ["--calibration-windows", "4", "--seqlen", "32"]
+    small += ["--sealed-windows", "4", "--selection-windows", "3"]
     return ["compare", str(model), "--corpus", str(text), "--draws", "1", "-q", *small, *more]
 
 
