@@ -4,7 +4,6 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from autoprune.models.target import check_target
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -113,6 +112,8 @@ class PruneParams(Params):
         texts = (self.corpus, *filter(None, map(str.strip, (self.held_out or "").split(","))))
         if self.out is not None and not self.dry_run:
             read = (self.metric, *texts)
+            from autoprune.models.target import check_target
+
             check_target(self.out, self.model, read, overwrite=self.overwrite)
         check_metric(self.metric)
         check_allocation(self.allocation)

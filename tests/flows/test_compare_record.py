@@ -10,6 +10,7 @@ import torch
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.perplexity import perplexity_of
+from autoprune.models.reference import DEMO_MODEL
 from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
@@ -216,8 +217,8 @@ def test_a_damaged_or_incomplete_record_says_so(
         (["--from", "r", "--draws", "4"], "so --draws can change nothing"),
         (["--from", "nowhere"], "holds no record.json"),
         ([], "the model is missing"),
-        (["m", "--methods", "wanda", "--baseline", "ria"], "'ria' is not compared"),
-        (["m", "--methods", "wanda", "--baseline", "riaa"], "did you mean ria"),
+        ([DEMO_MODEL, "--methods", "wanda", "--baseline", "ria"], "'ria' is not compared"),
+        ([DEMO_MODEL, "--methods", "wanda", "--baseline", "riaa"], "did you mean ria"),
         (["m", "--methods", "wanda", "--suite", "reasonin"], "did you mean reasoning"),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from autoprune.errors import PrerequisiteError
+from autoprune.models.reference import DEMO_MODEL
 from flows.extras import EXTRA_OF, with_extra
 
 PROJECT = Path(__file__).parents[2]
@@ -82,10 +83,10 @@ def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
     (tmp_path / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
     (tmp_path / "study.yaml").write_text("models: [m]\n", encoding="utf-8")
     lines = [
-        "search --model m --corpus c",
-        "prune --model m --metric wanda",
-        "evaluate --model m",
-        "compare m",
+        f"search --model {DEMO_MODEL}",
+        f"prune {DEMO_MODEL} --metric wanda",
+        f"evaluate {DEMO_MODEL}",
+        f"compare {DEMO_MODEL}",
         "demo",
         "validate metric.py",
         "report r",
@@ -102,7 +103,7 @@ def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
 
 
 def test_a_search_without_its_packages_names_them(tmp_path: Path) -> None:
-    [(code, _, errors)] = answers(tmp_path, SEARCH, ["search --model m --corpus c"])
+    [(code, _, errors)] = answers(tmp_path, SEARCH, [f"search --model {DEMO_MODEL}"])
     assert code == 4
     assert errors.endswith("type: pip install 'autoprune[search]'\n")
 

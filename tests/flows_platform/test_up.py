@@ -1,6 +1,7 @@
 """``autoprune up`` for real: reuse, a taken port, the form's checks, a killed worker, resume."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -200,7 +201,12 @@ def store_of(live: Live, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     live: Live, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = tiny_search(tiny_folder)
+    # A text whose documents follow each other has one sealed set, too few for two nights.
+    texts = (tiny_folder / "text.txt").read_text(encoding="utf-8").split("\n\n")
+    corpus = live.folder / "nights.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    # Named, or the night's date would choose them and the second search below have others.
+    fields = tiny_search(tiny_folder, corpus=str(corpus), seed=1, text_split=1)
     params = {
         "search": fields | {"run": "cut"},
         "evaluate_windows": 4,

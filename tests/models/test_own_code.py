@@ -65,7 +65,7 @@ def test_a_model_with_code_of_its_own_is_refused(folder: Path, marker: Path) -> 
 
 
 def test_streaming_refuses_it_too(folder: Path, marker: Path, tmp_path: Path) -> None:
-    plan, windows = PruningPlan(0.5), random_windows()
+    plan, windows = PruningPlan(0.5, scoring="sequential"), random_windows()
     job = StreamJob(folder, windows, build_metric("magnitude"), plan, torch.float32, "cpu")
     with pytest.raises(AutopruneError, match="never run here"):
         estimate(job, tmp_path)

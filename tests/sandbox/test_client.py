@@ -377,4 +377,5 @@ def test_the_runs_of_a_probe_cannot_talk_to_each_other(layer_folder: Path) -> No
         first = answer.detail.partition("PID ")[2].partition(" END")[0]
         outcome = box.probe(TELLS_BY_COUNTING.replace("FIRST", first))
     assert isinstance(outcome, Rejected), "both runs drew the same one of a thousand numbers"
-    assert outcome.code is Code.NONDETERMINISTIC
+    # The second where the number of the first process itself differed between two looks.
+    assert outcome.code in (Code.NONDETERMINISTIC, Code.DEPENDS_ON_BATCH)
