@@ -1,4 +1,4 @@
-"""What ``autoprune doctor`` looks at, each with the mend for what is wrong."""
+"""What ``autoprune doctor`` looks at, each with the fix for what is wrong."""
 
 import importlib.util
 import os
@@ -37,7 +37,7 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
 
 
 def check_rows(checks: Sequence[Line]) -> str:
-    """The findings as aligned lines, the mend under what is wrong."""
+    """The findings as aligned lines, the fix under what is wrong."""
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:

@@ -238,7 +238,7 @@ def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[
     looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
-        # Made from the record, so that whoever has it makes the same.
+        # Made from the record, so that anyone who has it makes the same.
         write_record(bench.record, with_places(bench, outline))
         return write_all(Path(folder), read_record(bench.record)) | {"record": str(bench.record)}
     body = outline | {

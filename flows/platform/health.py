@@ -37,8 +37,8 @@ def _lost(state: State) -> Iterator[Finding]:
     lost = [(slots, unheld(state, slots)) for slots in local_slots(state)]
     words = ", ".join(f"{slots.name} {count} of {slots.limit}" for slots, count in lost if count)
     if words:
-        mend = "run any command that prunes or measures: it gives the slot back within seconds"
-        yield Finding("lost slots", False, f"held by runs that were killed: {words}", mend)
+        fix = "run any command that prunes or measures: it gives the slot back within seconds"
+        yield Finding("lost slots", False, f"held by runs that were killed: {words}", fix)
 
 
 def _prefect(state: State) -> tuple[str, Finding]:
@@ -51,10 +51,10 @@ def _prefect(state: State) -> tuple[str, Finding]:
     if services.prefect_answers(api, login_of(state, api)):
         return api, Finding("prefect", True, f"server answers at {page}")
     if services.prefect_is_at(api):
-        mend = f"set {AUTH_VARIABLE} to its login" if own else f"autoprune down, then {UP}"
-        return api, Finding("prefect", False, f"server at {page} refuses the login", mend)
-    mend = "start it or unset PREFECT_API_URL" if own else f"autoprune down, then {UP}"
-    return api, Finding("prefect", False, f"server at {page} gives no answer", mend)
+        fix = f"set {AUTH_VARIABLE} to its login" if own else f"autoprune down, then {UP}"
+        return api, Finding("prefect", False, f"server at {page} refuses the login", fix)
+    fix = "start it or unset PREFECT_API_URL" if own else f"autoprune down, then {UP}"
+    return api, Finding("prefect", False, f"server at {page} gives no answer", fix)
 
 
 def _mlflow(state: State) -> Finding:
@@ -65,18 +65,18 @@ def _mlflow(state: State) -> Finding:
         return Finding("mlflow", True, f"no server; records go to the file; `{UP}` shows them")
     if services.mlflow_answers(url, mlflow_login_of(state, url)):
         return Finding("mlflow", True, f"server answers at {without_login(url)}")
-    mend = "start it or unset MLFLOW_TRACKING_URI" if own else f"autoprune down, then {UP}"
-    return Finding("mlflow", False, f"server at {without_login(url)} gives no answer", mend)
+    fix = "start it or unset MLFLOW_TRACKING_URI" if own else f"autoprune down, then {UP}"
+    return Finding("mlflow", False, f"server at {without_login(url)} gives no answer", fix)
 
 
 def _worker(client: "SyncPrefectClient", name: str) -> Iterator[Finding]:
     from prefect.exceptions import ObjectNotFound
 
-    mend = UP if name == POOL else f"{UP} --pool {name}"
+    fix = UP if name == POOL else f"{UP} --pool {name}"
     try:
         pool = client.read_work_pool(name)
     except ObjectNotFound:
-        yield Finding("worker", False, f"the server has no work pool {name!r}", mend)
+        yield Finding("worker", False, f"the server has no work pool {name!r}", fix)
         return
     if pool.is_paused:
         resume = f"prefect work-pool resume {name}"
@@ -92,7 +92,7 @@ def _worker(client: "SyncPrefectClient", name: str) -> Iterator[Finding]:
     if seen:
         yield Finding("worker", True, f"{', '.join(sorted(seen))} takes runs of pool {name!r}")
     else:
-        yield Finding("worker", False, f"no worker takes runs of pool {name!r}", mend)
+        yield Finding("worker", False, f"no worker takes runs of pool {name!r}", fix)
 
 
 def _slots(client: "SyncPrefectClient") -> Iterator[Finding]:
@@ -106,8 +106,8 @@ def _slots(client: "SyncPrefectClient") -> Iterator[Finding]:
     said = f"held: {words or 'none'}; runs at work: {running}"
     if held and not running:
         clear = "; ".join(f"prefect gcl update {limit.name} --active-slots 0" for limit in held)
-        mend = f"wait a minute for the leases to end; if they do not: {clear}"
-        yield Finding("slots", False, said, mend)
+        fix = f"wait a minute for the leases to end; if they do not: {clear}"
+        yield Finding("slots", False, said, fix)
     else:
         yield Finding("slots", True, said)
 
@@ -130,5 +130,5 @@ def _rule(client: "SyncPrefectClient") -> Finding:
     if rules and rules[0].enabled:
         return Finding("zombies", True, "killed runs are marked as crashed by an automation")
     what = "switched off" if rules else "missing"
-    mend = "switch it on under Automations in the Prefect UI" if rules else UP
-    return Finding("zombies", False, f"the automation {ZOMBIE_RULE!r} is {what}", mend)
+    fix = "switch it on under Automations in the Prefect UI" if rules else UP
+    return Finding("zombies", False, f"the automation {ZOMBIE_RULE!r} is {what}", fix)

@@ -147,12 +147,12 @@ def prefect_page(api: str) -> str:
 
 
 def prefect_is_at(api: str) -> bool:
-    """Whether a Prefect API is at this address, whoever may use it."""
+    """Whether a Prefect API is at this address, with or without a login."""
     return _get(f"{api}/health") == "true"
 
 
 def mlflow_is_at(url: str) -> bool:
-    """Whether an MLflow server is at this address, whoever may use it."""
+    """Whether an MLflow server is at this address, with or without a login."""
     return _get(f"{url}/health") == "OK"
 
 
