@@ -95,7 +95,8 @@ def remove_note(state: State, lease: UUID) -> None:
 def notes(state: State) -> list[Note]:
     """All notes, of processes alive or not."""
     found = []
-    for file in sorted(_folder(state).glob("*.json")):
+    # Names with a leading dot are notes that another process is just writing.
+    for file in sorted(_folder(state).glob("[!.]*.json")):
         record = read_object(file)
         words = record["limit"], record["pid"], record["created"], record["host"]
         found.append(Note(UUID(file.stem), *words))

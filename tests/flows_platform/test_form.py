@@ -12,10 +12,10 @@ from tests.support.platform_live import Live
 
 WAIT_SECONDS = 240.0
 FIELDS = {
-    "Samples": "4",
+    "Calibration Windows": "4",
     "Seqlen": "48",
     "Rung Windows": "2",
-    "Windows": "4",
+    "Selection Windows": "4",
     "Sealed Windows": "3",
     "Candidates": "3",
     "Slots": "3",

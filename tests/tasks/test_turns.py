@@ -19,6 +19,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
 from tasks import turns
 from tasks.design import Drafting, drafting, propose
+from tasks.slots import notes, write_note
 from tasks.state import State
 from tasks.turns import turn
 
@@ -167,3 +168,12 @@ def test_only_a_designer_of_this_machine_takes_a_slot(
         answer = propose.fn("demo", "s1", "explore", request)
         assert answer["text"] == "yes"
         assert server.taken == taken and server.given_back == len(taken)
+
+
+def test_a_note_that_is_just_being_written_is_none_yet(tmp_path: Path) -> None:
+    state = State.open(tmp_path)
+    lease = uuid4()
+    write_note(state, lease, "machine")
+    (written,) = (state.root / "turns").iterdir()
+    written.with_name(f".{written.stem}-half.json").touch()
+    assert [note.lease for note in notes(state)] == [lease]
