@@ -112,17 +112,17 @@ class Tracker:
             return self._parents[run_id]
         experiment = self.experiment(model)
         query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
-        found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
-        if found:
-            mlflow_id = str(found[0].info.run_id)
-            if found[0].info.status != "RUNNING":
-                self.client.update_run(mlflow_id, status="RUNNING")
-            self._parents[run_id] = mlflow_id
-            return mlflow_id
-        all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
-        run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
-        mlflow_id = str(run.info.run_id)
-        self.client.log_batch(mlflow_id, params=_params(_scalars(spec)))
+        # Found and made under one lock: the last words of an interrupted run may be on their way.
+        with self._lock:
+            found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
+            if not found:
+                all_tags = {RUN_TAG: run_id, "autoprune.kind": "search", RUN_NAME: run_id, **tags}
+                run = self.client.create_run(experiment, tags=_clipped(all_tags), run_name=run_id)
+                self.client.log_batch(run.info.run_id, params=_params(_scalars(spec)))
+                found = [run]
+        mlflow_id = str(found[0].info.run_id)
+        if found[0].info.status != "RUNNING":
+            self.client.update_run(mlflow_id, status="RUNNING")
         self._parents[run_id] = mlflow_id
         return mlflow_id
 

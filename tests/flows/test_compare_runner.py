@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, model_serializer
 
-from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from flows import compare as module
 from flows.cli import main
@@ -32,22 +31,20 @@ from tests.support import small_comparison
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
 SMALL = small_comparison.SMALL | {"pattern": ["2:4"], "tune": 2}
-TIMES = ("date", "prune_seconds", "seconds")
+# What says when and by which source; a commit made meanwhile changes no figure.
+CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit")
 
 
-def without_times(value: Any) -> Any:
+def without_chance(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_times(v) for key, v in value.items() if key not in TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
+        return {key: without_chance(v) for key, v in value.items() if key not in CIRCUMSTANCES}
+    return [without_chance(v) for v in value] if isinstance(value, list) else value
 
 
-def cells(home: Path) -> dict[str, str]:
-    """Digest of every kept record by the name of its file, which is the digest of its key."""
+def cells(home: Path) -> dict[str, Any]:
+    """Every kept record by the name of its file, which is the digest of its key."""
     files = (home / "comparison" / "cells").glob("*/[0-9a-f]*.json")
-    return {
-        file.name: digest_json(without_times(json.loads(file.read_text())["record"]))
-        for file in files
-    }
+    return {file.name: without_chance(json.loads(file.read_text())["record"]) for file in files}
 
 
 def ledger(home: Path) -> str:
