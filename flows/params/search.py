@@ -8,6 +8,7 @@ from pydantic import BaseModel, model_validator
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from flows.extras import require
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -216,6 +217,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         """See :meth:`Params.check`."""
         from autoprune.spelling import split_list
 
+        # Not first met when a designer is asked, minutes later.
+        require("openai", "optuna")
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_corpora(self.corpus)

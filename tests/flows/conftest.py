@@ -36,9 +36,11 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty MLflow database; making one takes seconds, copying it none."""
     state = State.open(tmp_path_factory.mktemp("store"))
-    # MLflow names its store in the environment, where a test before this one may have left another.
+    # MLflow names its store in the environment: one that a test before this left must not be used,
+    # nor this one by what later tests start. Only what was set here first is undone.
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", "none")
+        patch.delenv("MLFLOW_TRACKING_URI")
         Tracker(state).client.search_experiments()
     return state.tracking_database
 

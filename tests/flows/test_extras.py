@@ -36,9 +36,11 @@ SEARCH = [module for module, extra in EXTRA_OF.items() if extra == "search"]
 
 def answers(folder: Path, missing: list[str], lines: list[str]) -> list[tuple[int, str, str]]:
     """Exit code, output and errors of command lines in a process without some packages."""
+    own = {"PYTHONPATH": str(PROJECT), "AUTOPRUNE_HOME": str(folder / "state")}
+    others = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps([missing, lines])],
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "AUTOPRUNE_HOME": str(folder / "state")},
+        env=others | own,
         capture_output=True,
         text=True,
         check=False,
@@ -106,6 +108,7 @@ def test_a_search_without_its_packages_names_them(tmp_path: Path) -> None:
     [(code, _, errors)] = answers(tmp_path, SEARCH, [f"search --model {DEMO_MODEL}"])
     assert code == 4
     assert errors.endswith("type: pip install 'autoprune[search]'\n")
+    assert not (tmp_path / "state").exists(), "the search began"
 
 
 def test_what_needs_no_extra_works_without(tmp_path: Path) -> None:
