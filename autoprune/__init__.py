@@ -1,8 +1,8 @@
 """AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
-The front door: :func:`load`, :func:`prune`, :class:`Bench`, :class:`Recipe`, :class:`Budget`. They
-are imported when they are first used, so that ``import autoprune`` loads neither torch nor
-transformers.
+The front door: :func:`load`, :func:`prune`, :func:`export_gguf`, :class:`Bench`, :class:`Recipe`,
+:class:`Budget`. They are imported when they are first used, so that ``import autoprune``
+loads neither torch nor transformers.
 """
 
 from importlib import import_module
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from autoprune.api import Pruned, load, prune
     from autoprune.bench.bench import Bench
     from autoprune.budget import Budget
+    from autoprune.models.gguf_writing import export_gguf
     from autoprune.recipe import Recipe
 
 __version__ = "0.1.0"
 
-__all__ = ["Bench", "Budget", "Pruned", "Recipe", "__version__", "load", "prune"]
+__all__ = ["Bench", "Budget", "Pruned", "Recipe", "__version__", "export_gguf", "load", "prune"]
 
 _PLACES = {
     "Bench": "autoprune.bench.bench",
     "Budget": "autoprune.budget",
     "Pruned": "autoprune.api",
     "Recipe": "autoprune.recipe",
+    "export_gguf": "autoprune.models.gguf_writing",
     "load": "autoprune.api",
     "prune": "autoprune.api",
 }

@@ -1,0 +1,211 @@
+"""Families that become GGUF files: metadata of their configuration, names and layout of tensors.
+
+What llama.cpp reads of each architecture is in its ``src/models``; the layout of llama's query and
+key rows, and the factors of Llama 3's positions, are those of its ``convert_hf_to_gguf.py``.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PretrainedConfig
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.gguf_types import Floats
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture of llama.cpp.
+
+    Args:
+        arch: Its number in the ``gguf`` package.
+        interleaved: Query and key rows of a head lie in pairs, as llama.cpp rotates them.
+        bias: Query, key and value have a bias in every block.
+        head_norms: Query and key are normalised per head.
+    """
+
+    arch: gguf.MODEL_ARCH
+    interleaved: bool = False
+    bias: bool = False
+    head_norms: bool = False
+
+    @property
+    def name(self) -> str:
+        """``general.architecture``."""
+        return str(gguf.MODEL_ARCH_NAMES[self.arch])
+
+    def required(self, blocks: int, *, tied: bool) -> set[str]:
+        """Tensors that llama.cpp does not load the model without."""
+        parts = ["attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"]
+        parts += ["ffn_norm", "ffn_gate", "ffn_up", "ffn_down"]
+        parts += ["attn_q_norm", "attn_k_norm"] if self.head_norms else []
+        names = {f"blk.{i}.{part}.weight" for i in range(blocks) for part in parts}
+        if self.bias:
+            names |= {f"blk.{i}.attn_{part}.bias" for i in range(blocks) for part in "qkv"}
+        head = set() if tied else {"output.weight"}
+        return names | {"token_embd.weight", "output_norm.weight"} | head
+
+
+# Keys: `model_type` of a configuration.
+FAMILIES = {
+    "llama": Family(gguf.MODEL_ARCH.LLAMA, interleaved=True),
+    "qwen2": Family(gguf.MODEL_ARCH.QWEN2, bias=True),
+    "qwen3": Family(gguf.MODEL_ARCH.QWEN3, head_norms=True),
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of a configuration, or of the architecture that a GGUF file names.
+
+    Raises:
+        UsageError: If it is none of :data:`FAMILIES`.
+    """
+    if model_type not in FAMILIES:
+        raise UsageError(
+            f"models of the family {model_type!r} are not written as GGUF here; known: "
+            f"{', '.join(FAMILIES)}; llama.cpp's convert_hf_to_gguf.py takes many more, from the "
+            "same folder"
+        )
+    return FAMILIES[model_type]
+
+
+def head_size(config: PretrainedConfig) -> int:
+    """Width of an attention head."""
+    given = getattr(config, "head_dim", None)
+    return int(given or config.hidden_size // config.num_attention_heads)
+
+
+def add_metadata(writer: gguf.GGUFWriter, config: PretrainedConfig, family: Family) -> None:
+    """Write what llama.cpp reads of the configuration.
+
+    Raises:
+        UsageError: If the model computes something that llama.cpp does not.
+    """
+    if getattr(config, "use_sliding_window", False):
+        raise UsageError(
+            f"the model attends within a sliding window, which llama.cpp's {family.name} does not "
+            "compute; set use_sliding_window to false in its config.json if it was not trained so"
+        )
+    activation = getattr(config, "hidden_act", "silu")
+    if activation not in ("silu", "swish"):
+        raise UsageError(
+            f"the model's activation is {activation!r}; llama.cpp's {family.name} computes silu"
+        )
+    size = head_size(config)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(size)
+    writer.add_value_length(size)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_rope_dimension_count(size)
+    rope = _rope(config)
+    writer.add_rope_freq_base(float(rope["rope_theta"]))
+    if rope["rope_type"] == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(float(rope["factor"]))
+
+
+def rope_factors(config: PretrainedConfig) -> Floats | None:
+    """Llama 3's factors of the frequencies, float32 ``[head / 2]``; None where there are none."""
+    rope = _rope(config)
+    if rope["rope_type"] != "llama3":
+        return None
+    size = head_size(config)
+    low, high = float(rope["low_freq_factor"]), float(rope["high_freq_factor"])
+    context, factor = rope["original_max_position_embeddings"], float(rope["factor"])
+    found = []
+    for index in range(0, size, 2):
+        wave = 2 * math.pi * float(rope["rope_theta"]) ** (index / size)
+        if wave < context / high:
+            found.append(1.0)
+        elif wave > context / low:
+            found.append(factor)
+        else:
+            smooth = (context / wave - low) / (high - low)
+            found.append(1 / ((1 - smooth) / factor + smooth))
+    return np.array(found, dtype=np.float32)
+
+
+def _rope(config: PretrainedConfig) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, **(config.rope_parameters or {})}
+    if rope["rope_type"] not in ("default", "linear", "llama3"):
+        raise UsageError(
+            f"positions of the type {rope['rope_type']!r} are not written as GGUF here; known: "
+            "default, linear, llama3"
+        )
+    return rope
+
+
+def tensor_names(names: Iterable[str], config: PretrainedConfig, family: Family) -> dict[str, str]:
+    """GGUF name to the checkpoint's name, for every tensor that the file needs.
+
+    Args:
+        names: Of the checkpoint.
+        config: Its configuration.
+        family: Its family.
+
+    Raises:
+        AutopruneError: If the checkpoint lacks a tensor, or holds one that the family has not.
+    """
+    blocks, tied = config.num_hidden_layers, bool(config.tie_word_embeddings)
+    table = gguf.get_tensor_name_map(family.arch, blocks)
+    found: dict[str, str] = {}
+    for name in names:
+        if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
+            continue
+        known = table.get_name(name, try_suffixes=(".weight", ".bias"))
+        if known is None:
+            raise AutopruneError(
+                f"the tensor {name} has no place in a GGUF file of {family.name} with {blocks} "
+                "blocks; was it made by a newer method, or is config.json another model's?"
+            )
+        found[known] = name
+    missing = sorted(family.required(blocks, tied=tied) - found.keys())
+    if missing:
+        raise AutopruneError(
+            f"the checkpoint lacks {len(missing)} tensors that {family.name} with {blocks} blocks "
+            f"needs, {missing[0]} first; is it complete, and is config.json its own?"
+        )
+    return found
+
+
+def to_gguf(
+    name: str, weight: NDArray[Any], config: PretrainedConfig, family: Family
+) -> NDArray[Any]:
+    """Rows in the order of llama.cpp: of a head's query and key the halves become pairs.
+
+    Args:
+        name: In the file.
+        weight: ``[out, in]``, or a bias ``[out]``.
+        config: Of the model.
+        family: Of the model.
+    """
+    return _reorder(name, weight, config, family, 2)
+
+
+def from_gguf(
+    name: str, weight: NDArray[Any], config: PretrainedConfig, family: Family
+) -> NDArray[Any]:
+    """Inverse of :func:`to_gguf`."""
+    return _reorder(name, weight, config, family, head_size(config) // 2)
+
+
+def _reorder(
+    name: str, weight: NDArray[Any], config: PretrainedConfig, family: Family, first: int
+) -> NDArray[Any]:
+    part = name.split(".")[-2]
+    if not family.interleaved or part not in ("attn_q", "attn_k"):
+        return weight
+    size = head_size(config)
+    heads = weight.reshape(-1, first, size // first, *weight.shape[1:])
+    return np.ascontiguousarray(heads.swapaxes(1, 2)).reshape(weight.shape)

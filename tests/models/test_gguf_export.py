@@ -1,0 +1,210 @@
+"""Exported files load with our loader and with llama.cpp, and compute what the model computes."""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from gguf import GGMLQuantizationType as Kind
+
+import autoprune
+from autoprune.errors import AutopruneError, PrerequisiteError, UnknownNameError, UsageError
+from autoprune.models import gguf_sources, gguf_types, llama_cpp
+from autoprune.models.gguf_family import rope_factors
+from autoprune.models.gguf_types import FILE_TYPES, check_bound, dequantise, file_type, quantise
+from autoprune.models.gguf_writing import export_gguf
+from autoprune.models.reference import resolve
+from tests.support.mergers import merging_tokenizer, piece_tokenizer
+
+CONFIGS = {"llama": "LlamaConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
+asks_llama_cpp = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs xllamacpp")
+
+
+def saved(
+    folder: Path, family: str = "llama", cut: str = "gpt-2", layers: int = 2, **extra: object
+) -> Path:
+    """A random model whose logits differ by nats, with a tokenizer that merges."""
+    tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
+    values: dict[str, object] = {
+        "vocab_size": len(tokenizer) + 2, "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 128, **({"head_dim": 128} if family == "qwen3" else {}), **extra,
+    }  # fmt: skip
+    config = getattr(transformers, CONFIGS[family])(**values)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in model.parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            value.copy_(0.15 * noise if value.ndim > 1 else value + 0.1 * noise)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def logits(ref: Path) -> torch.Tensor:
+    ids = torch.randint(3, 250, (2, 20), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return autoprune.load(str(ref)).model(input_ids=ids).logits
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("gguf") / "llama")
+
+
+@asks_llama_cpp
+@pytest.mark.parametrize(
+    ("family", "cut", "extra"),
+    [
+        ("llama", "smollm", {"tie_word_embeddings": True, "layers": 1}),
+        ("llama", "pieces", {"num_key_value_heads": 1, "attention_bias": True}),
+        ("llama", "llama-bpe", {"head_dim": 32}),
+        ("qwen2", "qwen2", {"layers": 3}),
+        ("qwen3", "qwen2", {}),
+    ],
+)
+def test_float32_comes_back_to_the_bit_and_llama_cpp_computes_the_same(
+    tmp_path: Path, family: str, cut: str, extra: dict[str, object]
+) -> None:
+    folder = saved(tmp_path / "model", family, cut, **extra)
+    made = export_gguf(folder, tmp_path / "model.gguf", "f32")
+    # transformers reads no biases of llama's attention out of a GGUF file; llama.cpp does.
+    assert torch.equal(logits(folder), logits(made.file)) is ("attention_bias" not in extra)
+    found = made.agreement
+    assert found is not None and found.cuts
+    assert found.tokens == found.same > 4 and found.largest < 0.02
+    assert made.tensors == {"F32": sum(made.tensors.values())} and made.worst == 0
+    assert "sparsity_config" not in (folder / "config.json").read_text()
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("f16", 0.02), ("q8_0", 0.4)])
+def test_narrower_files_stay_near(llama: Path, tmp_path: Path, kind: str, bound: float) -> None:
+    made = export_gguf(llama, tmp_path / "model.gguf", kind)
+    assert 0 < float((logits(llama) - logits(made.file)).abs().max()) < bound
+    assert made.bytes == made.file.stat().st_size and 0 < made.worst <= 1
+    tokenizer, theirs = (autoprune.load(str(ref)).tokenizer for ref in (llama, made.file))
+    assert tokenizer("hello the 12").input_ids == theirs("hello the 12").input_ids
+    assert (theirs.bos_token, theirs.eos_token) == ("<s>", "</s>")
+    assert theirs.chat_template == tokenizer.chat_template
+
+
+@asks_llama_cpp
+@pytest.mark.parametrize("kind", ["q4_0", "q4_k_m"])
+def test_a_gguf_file_is_a_source_too(llama: Path, tmp_path: Path, kind: str) -> None:
+    first = export_gguf(llama, tmp_path / "first.gguf", "f32")
+    again = export_gguf(first.file, tmp_path / "again.gguf", kind)
+    straight = export_gguf(llama, tmp_path / "straight.gguf", kind)
+    assert torch.equal(logits(again.file), logits(straight.file))
+    assert again.agreement is not None and again.agreement.cuts
+
+
+def test_a_pruned_folder_keeps_the_tokenizer_of_the_file_it_was_made_of(
+    llama: Path, tmp_path: Path
+) -> None:
+    file = export_gguf(llama, tmp_path / "dense.gguf", "f32").file
+    pruned = tmp_path / "pruned"
+    loaded = autoprune.load(str(file))
+    loaded.model.save_pretrained(pruned)
+    loaded.tokenizer.save_pretrained(pruned)
+    record = {"model": str(file), "model_digest": resolve(str(file)).digest}
+    (pruned / "autoprune.json").write_text(json.dumps(record))
+    assert gguf_sources.open_checkpoint(str(pruned)).copied
+    record["model_digest"] = "0" * 64
+    (pruned / "autoprune.json").write_text(json.dumps(record))
+    assert not gguf_sources.open_checkpoint(str(pruned)).copied
+
+
+@asks_llama_cpp
+def test_rows_in_a_wrong_order_are_found(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_sources, "to_gguf", lambda name, weight, config, family: weight)
+    monkeypatch.setattr(gguf_sources, "from_gguf", lambda name, weight, config, family: weight)
+    with pytest.raises(AutopruneError, match=r"differ by .* nats on the same weights"):
+        export_gguf(llama, tmp_path / "model.gguf", "f32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_llama_3_positions_are_written(tmp_path: Path) -> None:
+    rope = {
+        "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    folder = saved(tmp_path / "model", rope_parameters=rope)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    model = autoprune.load(str(folder)).model
+    plain = 1 / 10000.0 ** (torch.arange(0, 16, 2) / 16)
+    factors = rope_factors(config)
+    assert factors is not None and factors.max() == 8 and factors.min() == 1
+    torch.testing.assert_close(model.model.rotary_emb.inv_freq, plain / torch.from_numpy(factors))
+    made = export_gguf(folder, tmp_path / "model.gguf", "f32")
+    assert made.agreement is None or made.agreement.largest < 0.02
+
+
+@pytest.mark.parametrize("kind", sorted(gguf_types._BOUNDS))
+def test_bounds_hold_and_see_a_changed_code(kind: Kind) -> None:
+    if kind in gguf_types._CODED_BY_LLAMA_CPP and not llama_cpp.installed():
+        pytest.skip("needs xllamacpp")
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((16, 512)).astype(np.float32)
+    even = rng.random((16, 512), np.float32)
+    for weight in (normal, normal**3, np.sign(normal), even, 0 * normal):
+        assert check_bound("w", weight, dequantise(quantise(weight, kind), kind), kind) <= 1
+    back = dequantise(quantise(normal, kind), kind).copy()
+    back[3, 5] += 2.0
+    with pytest.raises(AutopruneError, match="w does not fit"):
+        check_bound("w", normal, back, kind)
+    if kind == Kind.F16:
+        with pytest.raises(AutopruneError, match="bf16 or f32"):
+            check_bound("w", normal * 1e6, dequantise(quantise(normal * 1e6, kind), kind), kind)
+
+
+def test_mixtures_follow_llama_quantize() -> None:
+    kinds = FILE_TYPES["q4_k_m"]
+    types = [kinds.kind(f"blk.{i}.ffn_down.weight", (512, 512), 16, tied=True) for i in range(16)]
+    assert [i for i, kind in enumerate(types) if kind == Kind.Q6_K] == [0, 1, 4, 7, 10, 13, 14, 15]
+    assert kinds.kind("token_embd.weight", (9, 512), 16, tied=True) == Kind.Q6_K
+    assert kinds.kind("token_embd.weight", (9, 512), 16, tied=False) == Kind.Q4_K
+    # 576 columns are no whole number of blocks of 256; 24 not even of 32.
+    assert kinds.kind("blk.2.attn_q.weight", (576, 576), 16, tied=True) == Kind.Q5_0
+    assert kinds.kind("blk.2.attn_q.weight", (24, 24), 16, tied=True) == Kind.F16
+    assert FILE_TYPES["q4_0"].kind("output.weight", (9, 512), 16, tied=False) == Kind.Q8_0
+
+
+def test_what_cannot_be_exported_is_refused(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model.gguf"
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        export_gguf(llama, out, "q8")
+    with pytest.raises(UsageError, match=r"does not end in \.gguf"):
+        export_gguf(llama, tmp_path / "model.bin")
+    with pytest.raises(UsageError, match="lies in the source"):
+        export_gguf(llama, llama / "model.gguf")
+    out.write_text("years of work")
+    with pytest.raises(UsageError, match="--overwrite"):
+        export_gguf(llama, out)
+    other = tmp_path / "other"
+    shutil.copytree(llama, other)
+    config = json.loads((other / "config.json").read_text())
+    for change, words in (
+        ({"model_type": "gpt2"}, "family 'gpt2'.* llama, qwen2, qwen3"),
+        ({"num_hidden_layers": 1}, "has no place in a GGUF file of llama with 1 blocks"),
+        ({"num_hidden_layers": 3}, "lacks 9 tensors .* blk.2.attn_k.weight first"),
+        ({"hidden_act": "gelu"}, "'gelu'"),
+        ({"vocab_size": 9}, "rows of embeddings"),
+    ):
+        (other / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(AutopruneError, match=words):
+            export_gguf(other, out, overwrite=True)
+    assert out.read_text() == "years of work"
+    monkeypatch.setattr(gguf_types, "find_spec", lambda name: None)
+    gguf_types._llama_cpp.cache_clear()
+    with pytest.raises(PrerequisiteError, match="take a type that needs none: f32"):
+        file_type("q4_k_m")
