@@ -5,7 +5,6 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 import torch
@@ -19,32 +18,9 @@ from autoprune.models.gguf_family import rope_factors
 from autoprune.models.gguf_types import FILE_TYPES, check_bound, dequantise, file_type, quantise
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.reference import resolve
-from tests.support.mergers import merging_tokenizer, piece_tokenizer
+from tests.support.exportable import saved
 
-CONFIGS = {"llama": "LlamaConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
 asks_llama_cpp = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs xllamacpp")
-
-
-def saved(
-    folder: Path, family: str = "llama", cut: str = "gpt-2", layers: int = 2, **extra: object
-) -> Path:
-    """A random model whose logits differ by nats, with a tokenizer that merges."""
-    tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
-    values: dict[str, object] = {
-        "vocab_size": len(tokenizer) + 2, "hidden_size": 64, "intermediate_size": 96,
-        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "max_position_embeddings": 128, **({"head_dim": 128} if family == "qwen3" else {}), **extra,
-    }  # fmt: skip
-    config = getattr(transformers, CONFIGS[family])(**values)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in model.parameters():
-            noise = torch.randn(value.shape, generator=generator)
-            value.copy_(0.15 * noise if value.ndim > 1 else value + 0.1 * noise)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def logits(ref: Path) -> torch.Tensor:

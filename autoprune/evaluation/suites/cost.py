@@ -1,6 +1,7 @@
 """Suite ``cost``: size as really written, speed and memory as really measured."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,15 +10,17 @@ from pathlib import Path
 import torch
 
 from autoprune.checkpoint.compact import require_equal, write_compact
-from autoprune.errors import UsageError
+from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_median
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.comparison import LEAST_RUNS
-from autoprune.evaluation.suites.latency import Timing, peak_memory, time_once
+from autoprune.evaluation.suites.latency import Timing, peak_memory, prompt_ids, time_once
+from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
 from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.masking.packed import PackedMask, pack_mask
+from autoprune.models.gguf_types import FILE_TYPES
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saving import save_model
 from autoprune.models.structure import PrunableLinear, prunable_linears
@@ -38,13 +41,15 @@ class CostSuite:
 
     Bytes are those of files that were written, read back and found equal to the bit. Speed is
     compared with the same model whose zeros are filled with numbers, in turns, so that both meet
-    the same machine.
+    the same machine. Where ``xllamacpp`` is installed, the model is also written as GGUF files and
+    timed through llama.cpp.
 
     Args:
         batches: Batch sizes to time.
         prompt: Tokens of a prompt.
         new: Tokens generated per sequence.
         repeats: Timed runs per batch size, after one that is not counted.
+        gguf: Types of GGUF files to time through llama.cpp.
         seed: Seed of the prompts.
     """
 
@@ -52,6 +57,7 @@ class CostSuite:
     prompt: int = 128
     new: int = 32
     repeats: int = 5
+    gguf: tuple[str, ...] = ("q8_0",)
     seed: int = 0
 
     name = "cost"
@@ -63,6 +69,9 @@ class CostSuite:
                 f"batches {self.batches}, prompt {self.prompt}, new {self.new}, repeats "
                 f"{self.repeats} is not possible; all are at least 1"
             )
+        for kind in self.gguf:
+            if kind not in FILE_TYPES:
+                raise UnknownNameError("GGUF type", kind, FILE_TYPES)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
         """See that prompts and replies fit; see :class:`autoprune.evaluation.suites.suite.Suite`.
@@ -89,36 +98,42 @@ class CostSuite:
         self.check(loaded)
         protocol = {"version": VERSION, "dtype": model_protocol(loaded)["dtype"]}
         context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
-        rows = [*self._size_rows(loaded, context, report)]
-        return rows + self._speed_rows(loaded, context, report)
-
-    def _size_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="autoprune-cost-") as temporary:
             root = Path(temporary)
-            saved = save_model(loaded.model, None, root / "dense", {})
-            files = sorted((root / "dense").glob("*.safetensors"))
-            dense = sum(path.stat().st_size for path in files)
-            zeros = saved.zeros
-            rows = [
-                context.figure("model", "parameters", zeros.total),
+            rows = self._size_rows(loaded, root, context, report)
+            ids = prompt_ids(loaded.model, 1, self.prompt, self.seed)[0].tolist()
+            rows += llama_cpp_rows(
+                root / "dense", self.gguf, ids, self.new, self.repeats, context, report
+            )
+        return rows + self._speed_rows(loaded, context, report)
+
+    def _size_rows(
+        self, loaded: LoadedModel, root: Path, context: RowContext, report: Report
+    ) -> list[Row]:
+        saved = save_model(loaded.model, loaded.tokenizer, root / "dense", {})
+        files = sorted((root / "dense").glob("*.safetensors"))
+        dense = sum(path.stat().st_size for path in files)
+        zeros = saved.zeros
+        rows = [
+            context.figure("model", "parameters", zeros.total),
+            context.figure(
+                "model", "zeros", zeros.zeros,
+                details={"prunable": zeros.prunable, "sparsity": zeros.sparsity,
+                         "sparsity_of_all": zeros.zeros / zeros.total},
+            ),
+            context.figure("dense", "size", dense, unit="bytes"),
+        ]  # fmt: skip
+        for number, encoding in enumerate(("bitmask", "csr"), 1):
+            target = root / encoding
+            size = write_compact(root / "dense", target, encoding=encoding)
+            require_equal(root / "dense", target)
+            rows.append(
                 context.figure(
-                    "model", "zeros", zeros.zeros,
-                    details={"prunable": zeros.prunable, "sparsity": zeros.sparsity,
-                             "sparsity_of_all": zeros.zeros / zeros.total},
-                ),
-                context.figure("dense", "size", dense, unit="bytes"),
-            ]  # fmt: skip
-            for number, encoding in enumerate(("bitmask", "csr"), 1):
-                target = root / encoding
-                size = write_compact(root / "dense", target, encoding=encoding)
-                require_equal(root / "dense", target)
-                rows.append(
-                    context.figure(
-                        encoding, "size", size.compact_bytes, unit="bytes",
-                        details={**asdict(size), "ratio": size.ratio, "reloaded_equal": True},
-                    )
-                )  # fmt: skip
-                report(Progress("size", number, 2, encoding))
+                    encoding, "size", size.compact_bytes, unit="bytes",
+                    details={**asdict(size), "ratio": size.ratio, "reloaded_equal": True},
+                )
+            )  # fmt: skip
+            report(Progress("size", number, 2, encoding))
         return rows
 
     def _speed_rows(self, loaded: LoadedModel, context: RowContext, report: Report) -> list[Row]:
@@ -129,11 +144,14 @@ class CostSuite:
         linears = prunable_linears(loaded.model)
         sparse = any(bool((linear.read() == 0).any()) for linear in linears)
         rows: list[Row] = []
-        for number, batch in enumerate(self.batches, 1):
+        progress = _Runs([batch for batch in self.batches for _ in range(self.repeats + 2)], report)
+        for batch in self.batches:
+            progress.begin(f"batch {batch}, warming up")
             with peak_memory(loaded.model) as peak:
                 # The run that warms up, so that memory is the model's alone.
                 time_once(loaded.model, batch, self.prompt, self.new, self.seed)
-            own, filled = self._time(loaded, batch, linears if sparse else [])
+            progress.ended(f"batch {batch}, warm")
+            own, filled = self._time(loaded, batch, linears if sparse else [], progress)
             name = f"batch {batch}"
             rows += [
                 self._runs_row(
@@ -142,6 +160,17 @@ class CostSuite:
                 self._runs_row(
                     name, "throughput", own.rates, "tokens per second", context, protocol, {}
                 ),
+                self._runs_row(
+                    name, "prefill", own.prefill(self.prompt), "tokens per second", context,
+                    protocol, {},
+                ),
+                self._runs_row(
+                    name, "decode", own.decode, "tokens per second", context, protocol, {}
+                )
+                if own.decode
+                else context.missing(
+                    name, "decode", "no generation took longer than its prompt", protocol=protocol
+                ),
                 context.figure(name, "peak_memory", peak[0], unit="bytes", protocol=protocol)
                 if peak
                 else context.missing(
@@ -149,11 +178,14 @@ class CostSuite:
                 ),
                 self._gain_row(name, own, filled, context, protocol),
             ]  # fmt: skip
-            report(Progress("speed", number, len(self.batches), rows[-1].describe()[:80]))
         return rows
 
     def _time(
-        self, loaded: LoadedModel, batch: int, linears: Sequence[PrunableLinear]
+        self,
+        loaded: LoadedModel,
+        batch: int,
+        linears: Sequence[PrunableLinear],
+        progress: "_Runs",
     ) -> tuple[Timing, Timing | None]:
         """Times of the model, and of the same with its zeros filled where ``linears`` are given."""
         own: list[tuple[float, float]] = []
@@ -176,6 +208,7 @@ class CostSuite:
             own.append(once())
             if linears and not number % 2:
                 filled.append(once_filled())
+            progress.ended(f"batch {batch}, run {number} of {self.repeats}")
         timings = [self._timing(batch, runs[1:]) for runs in (own, filled) if runs]
         return timings[0], timings[1] if filled else None
 
@@ -215,6 +248,33 @@ class CostSuite:
             name, metric, median, unit=unit, interval=interval, items=tuple(runs),
             protocol=protocol, details={RUNS: True, **details},
         )  # fmt: skip
+
+
+class _Runs:
+    """Reports timed runs as they end, with the time that is left.
+
+    Args:
+        weights: Of each run in order, about proportional to its time.
+        report: Callback.
+    """
+
+    def __init__(self, weights: Sequence[int], report: Report) -> None:
+        self._weights = list(weights)
+        self._report = report
+        self._done = 0
+        self._started = time.perf_counter()
+
+    def begin(self, note: str) -> None:
+        """A batch size begins."""
+        self._report(Progress("speed", self._done, len(self._weights), note))
+
+    def ended(self, note: str) -> None:
+        """A run ended."""
+        self._done += 1
+        past, rest = sum(self._weights[: self._done]), sum(self._weights[self._done :])
+        left = (time.perf_counter() - self._started) * rest / past
+        text = f"{note}, about {left:.0f} s left" if rest else note
+        self._report(Progress("speed", self._done, len(self._weights), text))
 
 
 def _verdict(ratio: float, interval: Interval | None, runs: int) -> str:

@@ -35,6 +35,26 @@ class Timing:
         """New tokens per second of each timed generation, all sequences together."""
         return tuple(self.batch * self.new / seconds for seconds in self.decode_seconds)
 
+    def prefill(self, prompt: int) -> tuple[float, ...]:
+        """Tokens of the prompts per second, each of them ``prompt`` long."""
+        return tuple(self.batch * prompt / seconds for seconds in self.prompt_seconds)
+
+    @property
+    def decode(self) -> tuple[float, ...]:
+        """New tokens per second without the prompt: what a generation took beyond its first token.
+
+        A run whose generation took no longer than its prompt says nothing and is left out.
+        """
+        pairs = zip(self.prompt_seconds, self.decode_seconds, strict=True)
+        beyond = [whole - prompt for prompt, whole in pairs if whole > prompt]
+        return tuple(self.batch * (self.new - 1) / seconds for seconds in beyond if self.new > 1)
+
+
+def prompt_ids(model: PreTrainedModel, batch: int, prompt: int, seed: int) -> torch.Tensor:
+    """Random tokens, int64 ``[batch, prompt]``."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, model.config.vocab_size, (batch, prompt), generator=generator)
+
 
 @torch.inference_mode()
 def time_once(
@@ -44,9 +64,7 @@ def time_once(
 
     Prompts are random tokens: time does not depend on what they say.
     """
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, model.config.vocab_size, (batch, prompt), generator=generator)
-    ids = ids.to(model.device)
+    ids = prompt_ids(model, batch, prompt, seed).to(model.device)
     mask = torch.ones_like(ids)
     # No end token: every sequence is generated to the full length.
     greedy = GenerationConfig(

@@ -5,6 +5,8 @@ import json
 import statistics
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +15,12 @@ from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.suites import build_suite
 from autoprune.evaluation.suites.comparison import compare_rows, compare_runs
 from autoprune.evaluation.suites.cost import CostSuite, _verdict, _zeros_filled
-from autoprune.evaluation.suites.latency import time_once
+from autoprune.evaluation.suites.latency import Timing, time_once
 from autoprune.evaluation.suites.rows import Row
-from autoprune.models.loading import LoadedModel
+from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
+from autoprune.progress import Progress
+from tests.support.exportable import saved
 from tests.support.tiny_subject import tiny_subject
 
 QUICK = CostSuite(batches=(1, 2), prompt=8, new=3, repeats=2)
@@ -107,6 +111,35 @@ def test_a_dense_model_has_no_gain_to_report() -> None:
 )
 def test_verdict_is_plain(ratio: float, interval: tuple[float, float] | None, words: str) -> None:
     assert words in _verdict(ratio, interval, 5)
+
+
+def test_prompt_and_generation_are_timed_apart() -> None:
+    timing = Timing((0.5, 1.0, 1.0), (1.5, 3.0, 0.9), batch=2, new=11)
+    assert timing.prefill(100) == (400.0, 200.0, 200.0)
+    assert timing.decode == (20.0, 10.0)
+    rows = {(row.name, row.metric): row for row in QUICK.run(tiny_subject())}
+    rates = zip(rows["batch 2", "prefill"].items, rows["batch 2", "latency"].items, strict=True)
+    assert all(rate == 16 / seconds for rate, seconds in rates)
+    missing = rows["llama.cpp q8_0", "decode"]
+    assert missing.status == "unavailable" and "no merges" in missing.reason
+
+
+@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs xllamacpp")
+def test_llama_cpp_is_timed_on_the_exported_file(tmp_path: Path) -> None:
+    suite = CostSuite(batches=(1,), prompt=8, new=3, repeats=2, gguf=("q8_0", "f16"))
+    told: list[Progress] = []
+    loaded = load_model(str(saved(tmp_path / "model")))
+    rows = {(row.name, row.metric): row for row in suite.run(loaded, report=told.append)}
+    small, large = (rows[f"llama.cpp {kind}", "size"].value or 0 for kind in ("q8_0", "f16"))
+    assert 0 < small < 0.6 * large
+    for metric in ("prefill", "decode"):
+        row = rows["llama.cpp q8_0", metric]
+        assert row.value is not None and row.value > 0 and len(row.items) == 2
+        assert row.protocol["threads"] == torch.get_num_threads()
+    assert (rows["llama.cpp q8_0", "peak_memory"].value or 0) > 0
+    speed = [step for step in told if step.stage == "speed"]
+    assert [step.done for step in speed] == [0, 1, 2, 3, 4] and speed[-1].total == 4
+    assert "s left" in speed[2].note and "left" not in speed[-1].note
 
 
 def test_two_runs_that_agree_show_no_speed() -> None:

@@ -1,5 +1,9 @@
-"""Tokenizers with a few merges, as GGUF files hold them, over bytes and over pieces."""
+"""Tiny models that can become GGUF files: their tokenizers merge, over bytes and over pieces."""
 
+from pathlib import Path
+
+import torch
+import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -60,3 +64,28 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
     )
+
+
+CONFIGS = {"llama": "LlamaConfig", "qwen2": "Qwen2Config", "qwen3": "Qwen3Config"}
+
+
+def saved(
+    folder: Path, family: str = "llama", cut: str = "gpt-2", layers: int = 2, **extra: object
+) -> Path:
+    """A random model whose logits differ by nats, with a tokenizer that merges."""
+    tokenizer = piece_tokenizer() if cut == "pieces" else merging_tokenizer(cut)
+    values: dict[str, object] = {
+        "vocab_size": len(tokenizer) + 2, "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 128, **({"head_dim": 128} if family == "qwen3" else {}), **extra,
+    }  # fmt: skip
+    config = getattr(transformers, CONFIGS[family])(**values)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in model.parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            value.copy_(0.15 * noise if value.ndim > 1 else value + 0.1 * noise)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
