@@ -19,6 +19,7 @@ CATALOGUE = {
     "scaling": "cost against parameters and against tokens, over three sizes of each",
     "streaming": "prune a random 3-billion-parameter llama from shards to shards in under 3 GB",
     "compact": "bytes and seconds of a compact checkpoint, 60 % zeros in bfloat16, against gzip",
+    "equal_bytes": "dense quantised, pruned and quantised, zeros in compact form, at equal bytes",
     "mirroring": "what MLflow costs a search: 100 candidates on SQLite in under 3 s",
     "published": "published perplexities, reproduced within 1 %; needs the model hub",
     "ablation": "the reasoning graph against a list of results, genetic programming and chance",

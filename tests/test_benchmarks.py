@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from autoprune.checkpoint.compact import write_compact
 from benchmarks import __main__ as benchmarks_main
-from benchmarks import measured, table
+from benchmarks import equal_bytes, equal_bytes_row, measured, table
 from benchmarks.measured import Rounds
 from benchmarks.table import Goal, publish
+from tests.support.tiny_models import random_windows, tiny_model
 
 SUBJECT = """
 import os, sys, time
@@ -115,3 +119,47 @@ def test_every_listed_benchmark_is_there(capsys: pytest.CaptureFixture[str]) -> 
         assert (folder / f"{name}.py").is_file()
         assert name in listed
     assert benchmarks_main.main(["nonsense"]) == 2
+
+
+def test_zeros_are_as_many_as_make_the_bytes_equal(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weight, rest = torch.randn(400, 800), torch.randn(900, 100)
+    share = equal_bytes.zero_share(weight.numel(), rest.numel(), 500_000)
+    zeros = torch.randperm(weight.numel())[: round(share * weight.numel())]
+    weight.view(-1)[zeros] = 0
+    (tmp_path / "dense").mkdir()
+    tensors = {"w": weight.bfloat16(), "rest": rest.bfloat16()}
+    save_file(tensors, tmp_path / "dense" / "model.safetensors")
+    size = write_compact(tmp_path / "dense", tmp_path / "compact").compact_bytes
+    assert size == pytest.approx(500_000, rel=0.01)
+
+
+def test_the_best_of_no_more_bytes_stands_beside_each_dense_file() -> None:
+    def row(form: str, size: int, perplexity: float) -> dict[str, object]:
+        return {
+            "form": form,
+            "bytes": size,
+            "perplexity": perplexity,
+            "prefill": "-",
+            "decode": "-",
+        }
+
+    found = [row("dense q4_0", 100, 10.0), row("zeros 90% compact, of q4_0", 100, 50.0)]
+    found += [row("cut q8_0", 120, 11.0), row("cut q5_0", 99, 12.0), row("cut q4_0", 90, 15.0)]
+    assert equal_bytes.pairs(found) == [
+        {"dense": "dense q4_0", "other": "zeros 90% compact, of q4_0", "times": 5.0},
+        {"dense": "dense q4_0", "other": "cut q5_0", "times": 1.2},
+    ]
+    assert [entry["form"] for entry in equal_bytes.rows(found)][:2] == ["cut q8_0", "dense q4_0"]
+
+
+def test_blocks_that_are_left_out_leave_a_model_that_generates() -> None:
+    model = tiny_model("llama")
+    first, last = model.model.layers[0], model.model.layers[2]
+    equal_bytes_row.drop_blocks(model, [1])
+    assert list(model.model.layers) == [first, last] and model.config.num_hidden_layers == 2
+    ids = random_windows(1)
+    plain = model.generate(ids, max_new_tokens=4, do_sample=False, use_cache=False)
+    assert torch.equal(
+        model.generate(ids, max_new_tokens=4, do_sample=False, use_cache=True), plain
+    )

@@ -1,0 +1,118 @@
+"""At equal bytes on disk: dense quantised lower, pruned quantised higher, zeros in compact form.
+
+Every GGUF file is written by `autoprune export`; its perplexity is that of the dequantised weights
+through our own evaluation, its speed that of llama.cpp. Zeros are in bfloat16, as many as make the
+compact checkpoint as large as the dense file beside it; it computes nothing until it is turned back
+into a folder of the dense size. The pruned model is a folder (--pruned), or --model without six of
+its blocks, as the cut leaves it. Each row is a process of its own; --resume goes on after a stop.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measured import OUT, Rounds, run_fresh
+from benchmarks.table import publish
+
+ROW = "benchmarks.equal_bytes_row"
+# Chosen by the perplexity without each block alone, on six windows.
+DROPPED = "4,5,7,12,14,17"
+_NAME = "equal_bytes"
+_UNUSED = ("-", "1", "selection", "1", "-")
+
+
+def main() -> None:
+    """Measure what is missing and publish."""
+    from autoprune.models.reference import DEMO_MODEL
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=DEMO_MODEL, help="dense model")
+    parser.add_argument("--pruned", action="append", help="pruned folder; may be repeated")
+    parser.add_argument("--drop", default=DROPPED, help="blocks to leave out where none is given")
+    parser.add_argument("--dense-types", default="q8_0,q5_0,q4_0", help="types of the dense files")
+    parser.add_argument("--types", default="q8_0,q5_1,q5_0", help="types of the pruned files")
+    parser.add_argument("--windows", type=int, default=20, help="windows measured, of 512")
+    parser.add_argument("--samples", type=int, default=16, help="calibration windows of 512")
+    parser.add_argument("--recipe", default="wanda+sparsegpt:select=own", help="of the zeros")
+    parser.add_argument("--part", choices=("selection", "sealed"), default="selection")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was cut off")
+    args = parser.parse_args()
+    options = [f"{key}={value}" for key, value in sorted(vars(args).items()) if key != "resume"]
+    rounds = Rounds(_NAME, options, resume=args.resume)
+    shared = (str(args.windows), args.part, str(args.samples), args.recipe)
+
+    def measure(what: str, ref: str, how: str, name: str) -> dict[str, Any]:
+        rounds.run(name, "process_s", ROW, what, ref, how, *shared)
+        return {"form": name, **rounds.runs[name][0]}
+
+    found: list[dict[str, Any]] = []
+    for kind in args.dense_types.split(","):
+        dense = measure("gguf", args.model, kind, f"dense {kind}")
+        share = measure_zeros(args.model, dense["bytes"])
+        zeros = measure("zeros", args.model, str(share), f"zeros {share:.1%} compact, of {kind}")
+        found += [dense, zeros]
+    for place in args.pruned or [str(_dropped(args.model, args.drop))]:
+        label = Path(place).name
+        for kind in args.types.split(","):
+            found.append(measure("gguf", place, kind, f"{label} {kind}"))
+    publish(_NAME, _title(args), rows(found), pairs=pairs(found), runs=rounds.runs)
+
+
+def measure_zeros(model: str, target: int) -> float:
+    """Share of zeros at which the compact form of ``model`` has ``target`` bytes."""
+    sizes = run_fresh(ROW, "sizes", model, *_UNUSED)
+    return zero_share(sizes["matrices"], sizes["rest"], target)
+
+
+def zero_share(matrices: int, rest: int, target: int) -> float:
+    """Share of zeros that makes a compact checkpoint in 16 bits as large as ``target``.
+
+    Args:
+        matrices: Prunable weights: a bit each, and two bytes for each that stays.
+        rest: All other weights, two bytes each.
+        target: Bytes.
+    """
+    kept = (target - 2 * rest - matrices / 8) / (2 * matrices)
+    return round(min(max(1 - kept, 0.0), 0.99), 4)
+
+
+def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table: by bytes, the largest first."""
+    ordered = sorted(found, key=lambda row: -int(row["bytes"]))
+    keys = ("perplexity", "prefill", "decode")
+    return [
+        {"form": row["form"], "bytes": f"{row['bytes']:,}", **{key: row[key] for key in keys}}
+        for row in ordered
+    ]
+
+
+def pairs(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each dense file the best of the others that take no more bytes, within one percent."""
+    made = []
+    for dense in (row for row in found if row["form"].startswith("dense ")):
+        for kind in ("zeros ", ""):
+            others = [
+                row for row in found
+                if row["bytes"] <= 1.01 * dense["bytes"]
+                and not row["form"].startswith("dense ")
+                and row["form"].startswith("zeros ") == bool(kind)
+            ]  # fmt: skip
+            best = min(others, key=lambda row: float(row["perplexity"]), default=None)
+            if best is not None:
+                times = float(best["perplexity"]) / float(dense["perplexity"])
+                made.append({"dense": dense["form"], "other": best["form"], "times": times})
+    return made
+
+
+def _dropped(model: str, drop: str) -> Path:
+    folder = OUT / f"without-{drop.replace(',', '-')}"
+    if not (folder / "config.json").is_file():
+        run_fresh(ROW, "drop", model, f"{drop}:{folder}", *_UNUSED[1:])
+    return folder
+
+
+def _title(args: argparse.Namespace) -> str:
+    return (
+        f"{Path(args.model).name} at equal bytes; perplexity on {args.windows} x 512 tokens of the "
+        f"{args.part} split, tokens/s of llama.cpp for a prompt of 128 and 32 new tokens"
+    )
