@@ -45,10 +45,11 @@ def main() -> None:
         rounds.run(name, "process_s", ROW, what, ref, how, *shared)
         return {"form": name, **rounds.runs[name][0]}
 
+    sizes = run_fresh(ROW, "sizes", args.model, *_UNUSED)
     found: list[dict[str, Any]] = []
     for kind in args.dense_types.split(","):
         dense = measure("gguf", args.model, kind, f"dense {kind}")
-        share = measure_zeros(args.model, dense["bytes"])
+        share = zero_share(sizes["matrices"], sizes["rest"], dense["bytes"])
         zeros = measure("zeros", args.model, str(share), f"zeros {share:.1%} compact, of {kind}")
         found += [dense, zeros]
     for place in args.pruned or [str(_dropped(args.model, args.drop))]:
@@ -56,12 +57,6 @@ def main() -> None:
         for kind in args.types.split(","):
             found.append(measure("gguf", place, kind, f"{label} {kind}"))
     publish(_NAME, _title(args), rows(found), pairs=pairs(found), runs=rounds.runs)
-
-
-def measure_zeros(model: str, target: int) -> float:
-    """Share of zeros at which the compact form of ``model`` has ``target`` bytes."""
-    sizes = run_fresh(ROW, "sizes", model, *_UNUSED)
-    return zero_share(sizes["matrices"], sizes["rest"], target)
 
 
 def zero_share(matrices: int, rest: int, target: int) -> float:
