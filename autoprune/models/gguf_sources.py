@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from autoprune.checkpoint.compact import is_compact
-from autoprune.errors import AutopruneError, DamagedFileError, UsageError
+from autoprune.errors import AutopruneError, DamagedFileError, UsageError, reason_of
 from autoprune.models.gguf_family import (
     Family,
     add_metadata,
@@ -87,11 +87,8 @@ class _Folder:
                 f"{source.ref} FOLDER` and export that folder"
             )
         self.source = source
-        config: PretrainedConfig = AutoConfig.from_pretrained(
-            source.folder, trust_remote_code=False
-        )
+        self.family, config = _configuration(source.folder)
         self._config = config
-        self.family = family_of(str(config.model_type))
         self.tokenizer = load_tokenizer(source)
         self.blocks = int(config.num_hidden_layers)
         self.tied = bool(config.tie_word_embeddings)
@@ -188,6 +185,20 @@ class _File:
 
     def model_of(self, file: Path) -> PreTrainedModel:
         return load_model(str(file), device="cpu").model
+
+
+def _configuration(folder: Path) -> tuple[Family, PretrainedConfig]:
+    path = folder / "config.json"
+    try:
+        # Asked first: transformers may know the family less than we do.
+        family = family_of(str(json.loads(path.read_text(encoding="utf-8")).get("model_type")))
+        return family, AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except AutopruneError:
+        raise
+    except Exception as error:
+        raise DamagedFileError(
+            f"{path} could not be read ({type(error).__name__}: {reason_of(error)}); get it again"
+        ) from error
 
 
 def _index(folder: Path) -> tuple[dict[str, Path], dict[str, tuple[int, ...]]]:

@@ -12,7 +12,13 @@ import transformers
 from gguf import GGMLQuantizationType as Kind
 
 import autoprune
-from autoprune.errors import AutopruneError, PrerequisiteError, UnknownNameError, UsageError
+from autoprune.errors import (
+    AutopruneError,
+    DamagedFileError,
+    PrerequisiteError,
+    UnknownNameError,
+    UsageError,
+)
 from autoprune.models import gguf_sources, gguf_types, llama_cpp
 from autoprune.models.gguf_family import rope_factors
 from autoprune.models.gguf_types import FILE_TYPES, check_bound, dequantise, file_type, quantise
@@ -179,7 +185,18 @@ def test_what_cannot_be_exported_is_refused(
         (other / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(AutopruneError, match=words):
             export_gguf(other, out, overwrite=True)
-    assert out.read_text() == "years of work"
+    (other / "config.json").write_text("{")
+    with pytest.raises(DamagedFileError, match=r"config\.json could not be read"):
+        export_gguf(other, out, overwrite=True)
+    shutil.copy(llama / "config.json", other)
+    weights = other / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(DamagedFileError, match=r"model\.safetensors is damaged"):
+        export_gguf(other, out, overwrite=True)
+    out.rename(tmp_path / "broken.gguf")
+    with pytest.raises(DamagedFileError, match="no GGUF file that can be read"):
+        export_gguf(tmp_path / "broken.gguf", out)
+    assert not out.exists()
     monkeypatch.setattr(gguf_types, "find_spec", lambda name: None)
     gguf_types._llama_cpp.cache_clear()
     with pytest.raises(PrerequisiteError, match="take a type that needs none: f32"):
