@@ -56,7 +56,7 @@ def main() -> None:
         label = Path(place).name
         for kind in args.types.split(","):
             found.append(measure("gguf", place, kind, f"{label} {kind}"))
-    publish(_NAME, _title(args), rows(found), pairs=pairs(found), runs=rounds.runs)
+    publish(_NAME, _title(args), rows(found), runs=rounds.runs)
 
 
 def zero_share(matrices: int, rest: int, target: int) -> float:
@@ -72,30 +72,25 @@ def zero_share(matrices: int, rest: int, target: int) -> float:
 
 
 def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The table: by bytes, the largest first."""
-    ordered = sorted(found, key=lambda row: -int(row["bytes"]))
-    keys = ("perplexity", "prefill", "decode")
-    return [
-        {"form": row["form"], "bytes": f"{row['bytes']:,}", **{key: row[key] for key in keys}}
-        for row in ordered
-    ]
-
-
-def pairs(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each dense file the best of the others that take no more bytes, within one percent."""
+    """The table, the largest first, each form beside the smallest dense file that is as large."""
+    dense = [row for row in found if row["form"].startswith("dense ")]
     made = []
-    for dense in (row for row in found if row["form"].startswith("dense ")):
-        for kind in ("zeros ", ""):
-            others = [
-                row for row in found
-                if row["bytes"] <= 1.01 * dense["bytes"]
-                and not row["form"].startswith("dense ")
-                and row["form"].startswith("zeros ") == bool(kind)
-            ]  # fmt: skip
-            best = min(others, key=lambda row: float(row["perplexity"]), default=None)
-            if best is not None:
-                times = float(best["perplexity"]) / float(dense["perplexity"])
-                made.append({"dense": dense["form"], "other": best["form"], "times": times})
+    for row in sorted(found, key=lambda row: -int(row["bytes"])):
+        # One percent for metadata.
+        large = [other for other in dense if 1.01 * other["bytes"] >= row["bytes"]]
+        beside = min(large, key=lambda other: int(other["bytes"]), default=None)
+        own = beside is None or row in dense
+        made.append(
+            {
+                "form": row["form"],
+                "bytes": f"{row['bytes']:,}",
+                "perplexity": row["perplexity"],
+                "beside": "-" if own else beside["form"],
+                "x perplexity": "-" if own else row["perplexity"] / beside["perplexity"],
+                "prefill tokens/s": row["prefill"],
+                "decode tokens/s": row["decode"],
+            }
+        )
     return made
 
 

@@ -134,23 +134,22 @@ def test_zeros_are_as_many_as_make_the_bytes_equal(tmp_path: Path) -> None:
     assert size == pytest.approx(500_000, rel=0.01)
 
 
-def test_the_best_of_no_more_bytes_stands_beside_each_dense_file() -> None:
+def test_each_form_stands_beside_the_smallest_dense_file_that_is_as_large() -> None:
     def row(form: str, size: int, perplexity: float) -> dict[str, object]:
-        return {
-            "form": form,
-            "bytes": size,
-            "perplexity": perplexity,
-            "prefill": "-",
-            "decode": "-",
-        }
+        figures = {"perplexity": perplexity, "prefill": 1.0, "decode": 1.0}
+        return {"form": form, "bytes": size, **figures}
 
-    found = [row("dense q4_0", 100, 10.0), row("zeros 90% compact, of q4_0", 100, 50.0)]
-    found += [row("cut q8_0", 120, 11.0), row("cut q5_0", 99, 12.0), row("cut q4_0", 90, 15.0)]
-    assert equal_bytes.pairs(found) == [
-        {"dense": "dense q4_0", "other": "zeros 90% compact, of q4_0", "times": 5.0},
-        {"dense": "dense q4_0", "other": "cut q5_0", "times": 1.2},
+    found = [row("dense q4_0", 100, 10.0), row("dense q8_0", 200, 8.0), row("zeros", 200, 40.0)]
+    found += [row("cut q8_0", 150, 12.0), row("cut q5_0", 101, 15.0), row("cut f16", 300, 7.0)]
+    table = equal_bytes.rows(found)
+    assert [(entry["form"], entry["beside"], entry["x perplexity"]) for entry in table] == [
+        ("cut f16", "-", "-"),
+        ("dense q8_0", "-", "-"),
+        ("zeros", "dense q8_0", 5.0),
+        ("cut q8_0", "dense q8_0", 1.5),
+        ("cut q5_0", "dense q4_0", 1.5),
+        ("dense q4_0", "-", "-"),
     ]
-    assert [entry["form"] for entry in equal_bytes.rows(found)][:2] == ["cut q8_0", "dense q4_0"]
 
 
 def test_blocks_that_are_left_out_leave_a_model_that_generates() -> None:
