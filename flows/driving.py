@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autoprune.bench.text import SEALED
+from autoprune.design.chat import Reply
+from autoprune.design.mailbox import Mailbox
 from autoprune.progress import Progress
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
@@ -25,6 +27,7 @@ from autoprune.search.steps import (
 from flows import console
 from flows.asking import Asking
 from flows.leaderboard import rows
+from flows.posting import Posting, budget_left
 from flows.runners import Workers
 from tasks import steps
 from tasks.design import propose
@@ -60,6 +63,10 @@ class Driver:
     parent: str | None = None
     place: str = ""
     workers: Workers | None = None
+    # Of the designer files: where it is asked, what it answered, whether answers are waited for.
+    mailbox: Mailbox | None = None
+    received: dict[str, Reply] = field(default_factory=dict)
+    waits: bool = True
     _seen: dict[str, tuple[str, int]] = field(default_factory=dict)
     _mirrored: bool = True
     _best: str = ""
@@ -94,12 +101,30 @@ class Driver:
             yield from self._worked(open_steps)
             return
         others = [step for step in open_steps if not isinstance(step, Propose)]
-        with Asking(asked, self._ask, self.search.keep) as asking:
+        with self._asking(asked) as asking:
             for step in self._worked(others):
                 yield step
                 yield from asking.arrived()
-            console.report(self._progress("waiting for the designer"))
+            if self.mailbox is None:
+                console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
+
+    def _asking(self, asked: Sequence[Propose]) -> Asking | Posting:
+        if self.mailbox is None:
+            return Asking(asked, self._ask, self.search.keep)
+        return Posting(
+            asked,
+            self.mailbox,
+            budget_left(self.search),
+            self._received,
+            self.search.keep,
+            wait=self.waits,
+            note=console.screen().event,
+        )
+
+    def _received(self, question: Propose, reply: Reply) -> Outcome:
+        self.received[question.request.digest] = reply
+        return self._ask(question)
 
     def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
         """Here, one after the other, or all at once where there are workers that can."""
@@ -237,6 +262,9 @@ class Driver:
         return "; ".join(parts)
 
     def _add_time(self, step: WorkStep, seconds: float) -> None:
+        if self.mailbox is not None and isinstance(step, Propose):
+            # Somebody thought it over; nothing here worked.
+            return
         names = {Propose: "design", Validate: "validation", Measure: "measuring", Seal: "sealed"}
         name = names[type(step)]
         stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))

@@ -35,6 +35,20 @@ def number_or_word(words: Sequence[str]) -> Callable[[str], int | str]:
     return read
 
 
+def word_or_form(words: Sequence[str], forms: Sequence[str]) -> Callable[[str], str]:
+    """A type for one of a few words, or a text that begins as a form such as ``files:DIR``."""
+    beginnings = {form.partition(":")[0] + ":" for form in forms}
+
+    def read(text: str) -> str:
+        head, colon, rest = text.partition(":")
+        if text in words or (head + colon in beginnings and rest):
+            return text
+        allowed = ", ".join(map(repr, [*words, *forms]))
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {allowed})")
+
+    return read
+
+
 def separated(read: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     """A type for a list with commas between, each item read by ``read``."""
 

@@ -14,7 +14,14 @@ from annotated_types import Ge, Lt
 from pydantic.fields import FieldInfo
 
 from autoprune.errors import UsageError
-from flows.option_types import number_or_word, positive_number, separated, share, whole_number
+from flows.option_types import (
+    number_or_word,
+    positive_number,
+    separated,
+    share,
+    whole_number,
+    word_or_form,
+)
 from flows.params import Params, checked
 
 MODEL = "model"
@@ -141,6 +148,9 @@ def _reading(field: FieldInfo) -> dict[str, Any]:
     if get_origin(kind) in (Union, types.UnionType):
         choices = [part for part in get_args(kind) if get_origin(part) is Literal]
         words = [word for part in choices for word in get_args(part)]
+        forms = [form for part in get_args(kind) for form in _examples(part)]
+        if forms:
+            return {"type": word_or_form(words, forms), "metavar": "|".join([*words, *forms])}
         return {"type": number_or_word(words), "metavar": "|".join(["N", *words])}
     reader = _reader(kind, rules)
     return {"type": reader} | ({} if kind is str else {"metavar": "N"})
@@ -171,6 +181,13 @@ def _plain(kind: Any) -> tuple[Any, list[Any]]:
             (kind,) = parts
         else:
             return kind, rules
+
+
+def _examples(kind: Any) -> list[str]:
+    """Forms of a text that a field takes beside its words."""
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    found = [note.examples or [] for note in notes if isinstance(note, FieldInfo)]
+    return [str(form) for examples in found for form in examples]
 
 
 def _help(field: FieldInfo, default: Any) -> str:

@@ -65,7 +65,9 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             bench.store = open_store(state, params.shared_store)
             if found.finished is None or not files.page.exists():
                 script = None if params.script is None else Path(params.script)
-                draft = Drafting(found.spec.designer, state, script, params.model)
+                draft = Drafting(
+                    found.spec.designer, state, script, params.model, params.mailbox(run_id, files)
+                )
                 _work(driver, bench, draft, params)
             _publish(driver, params)
             return _closing(driver, params)
@@ -74,6 +76,7 @@ def run_search(params: SearchParams) -> dict[str, Any]:
 def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchParams) -> None:
     found = driver.search
     with opened(bench), drafting(driver.run_id, draft):
+        driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
         if found.finished is None:
             _check_early(found, bench, draft)
         facts = _prepare(driver, bench, draft)
@@ -106,7 +109,9 @@ def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
     for canary in draft.seen:
         console.screen().event(f"designer: {canary}")
     found.overlapping = draft.elsewhere
-    if found.overlapping:
+    if draft.mailbox is not None:
+        console.screen().event(f"questions lie in {draft.mailbox.folder}; waiting costs no time")
+    elif found.overlapping:
         console.screen().event("it answers on another machine and is asked beside measurements")
 
 

@@ -9,6 +9,7 @@ from prefect.exceptions import TerminationSignal
 from autoprune.errors import UsageError
 from flows.driving import Driver
 from flows.ending import end_fast
+from flows.posting import OpenQuestionsError
 
 log = logging.getLogger("autoprune.run")
 
@@ -33,7 +34,8 @@ def stopping_well(driver: Driver) -> Iterator[None]:
         raise
     except Exception as error:
         _name_way_on(driver, error)
-        _last_record(driver, "FAILED")
+        # Nothing failed where the search only stands still until somebody answers.
+        _last_record(driver, "KILLED" if isinstance(error, OpenQuestionsError) else "FAILED")
         raise
 
 

@@ -20,7 +20,8 @@ from tasks.turns import turn
 
 if TYPE_CHECKING:
     from autoprune.design.canary import Canary
-    from autoprune.design.chat import ChatRequest
+    from autoprune.design.chat import ChatRequest, Reply
+    from autoprune.design.mailbox import Mailbox
     from autoprune.design.transports import Designer
     from autoprune.search.steps import Outcome
 
@@ -46,6 +47,7 @@ class Drafting:
         state: Where a joined local model is kept.
         script: Answers of the scripted designer.
         target: Reference of the model that is pruned, which the designer ``self`` asks.
+        mailbox: Where the designer ``files`` is asked.
 
     ``seen`` is what the canary saw of each model that was opened, the first one first.
     """
@@ -56,8 +58,12 @@ class Drafting:
         state: State,
         script: Path | None = None,
         target: str | None = None,
+        mailbox: "Mailbox | None" = None,
     ) -> None:
         self.spec = spec
+        self.mailbox = mailbox
+        # Answers out of files, until the step that asked takes them.
+        self.received: dict[str, Reply] = {}
         self.state = state
         self.script = script
         self.target = target
@@ -84,6 +90,8 @@ class Drafting:
             UsageError: If that variable is neither on nor off.
         """
         said = chosen(OVERLAP_VARIABLE)
+        if self.kind == "files":
+            return True
         if self.kind != "openai":
             return False
         if said is not None:
@@ -136,6 +144,10 @@ class Drafting:
             local.find_parts()
         elif self.kind == "self":
             self._target_file()
+        elif self.kind == "files":
+            if self.mailbox is None:
+                raise UsageError("the designer files needs a folder; name it as files:DIR")
+            self.mailbox.check()
         elif self.kind in ("openai", "scripted"):
             for model in (None, *self.spec.also_models):
                 self.designer(model)
@@ -183,6 +195,8 @@ class Drafting:
                 return self._serve(joined, local.MODEL_NAME)
             case "self":
                 return self._serve(self._target_file())
+            case "files":
+                return transports.FilesDesigner(model or self.spec.model or "", self.received)
             case "scripted":
                 return transports.ScriptedDesigner(read_script(self.script))
             case other:

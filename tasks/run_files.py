@@ -56,6 +56,11 @@ class RunFiles:
         return self.folder / "calls.json"
 
     @property
+    def questions(self) -> Path:
+        """Folder of the designer files, where none is named."""
+        return self.folder / "questions"
+
+    @property
     def sheets(self) -> Path:
         """What makes each candidate's masks again."""
         return self.folder / "recipes.json"

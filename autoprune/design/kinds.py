@@ -2,6 +2,8 @@
 
 from typing import Literal
 
-DesignerKind = Literal["auto", "openai", "local", "self", "scripted", "none", "genetic", "random"]
+DesignerKind = Literal[
+    "auto", "openai", "local", "self", "files", "scripted", "none", "genetic", "random"
+]
 # These ask no language model.
 SILENT: tuple[DesignerKind, ...] = ("none", "genetic", "random")

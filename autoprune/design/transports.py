@@ -247,6 +247,29 @@ def _asked_pause(error: Exception) -> float | None:
 
 
 @dataclass
+class FilesDesigner:
+    """Answers that somebody wrote into a folder; see :mod:`autoprune.design.mailbox`.
+
+    Args:
+        name: Who answers, as the user says; may be empty.
+        received: Answers by the digest of their request, shared by all models of a run.
+    """
+
+    name: str
+    received: dict[str, Reply]
+
+    def complete(self, request: ChatRequest) -> Reply:
+        """Answer one request; see :class:`Designer`."""
+        try:
+            return self.received.pop(request.digest)
+        except KeyError:
+            raise PrerequisiteError(
+                f"nobody has answered the question {request.digest[:8]} yet; go on when its answer "
+                "lies in the folder of questions"
+            ) from None
+
+
+@dataclass
 class ScriptedDesigner:
     """Answers from a list or a function, for tests and replays.
 

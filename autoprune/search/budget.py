@@ -117,7 +117,7 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
 
 def answer_seconds(state: State, questions: int) -> float:
     """What answers are expected to take, as those of the generations before did."""
-    if not questions:
+    if not questions or not state.spec.designer.is_timed:
         return 0.0
     if not state.generation:
         return questions * ASSUMED_ANSWER

@@ -64,7 +64,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     repair = fmean(costs.repair(solver) for solver in spec.choices.solvers)
     whole = costs.plain() + repair
     asks = spec.designer.asks
-    answer = ASSUMED_ANSWER if asks else 0.0
+    answer = ASSUMED_ANSWER if spec.designer.is_timed else 0.0
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
     candidate = answer + SANDBOX_SECONDS + costs.windows(spec.rung_windows) + spec.promote * whole
     candidate += checks

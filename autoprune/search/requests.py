@@ -79,8 +79,13 @@ class Requests:
         return Question(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
-        """A place in the parent's formula, so that a small model cannot write the same again."""
-        if plan.operator != "exploit" or plan.part != "metric" or not self.spec.designer.grammar:
+        """A place in the parent's formula, so that a small model cannot write the same again.
+
+        Who answers in files writes the whole formula: nothing there enforces a grammar.
+        """
+        designer = self.spec.designer
+        enforced = designer.grammar and designer.kind != "files"
+        if plan.operator != "exploit" or plan.part != "metric" or not enforced:
             return None
         recipe = self.state.archive[plan.parents[0]].recipe
         rng = stream(self.spec.seed, generation, plan.slot, "blank")

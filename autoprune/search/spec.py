@@ -54,6 +54,11 @@ class DesignerSpec(_Frozen, DesignerSettings):
         """Whether an LLM is asked at all."""
         return self.kind not in SILENT
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether its answers take time of the search; who answers in files may take days."""
+        return self.asks and self.kind != "files"
+
     @model_validator(mode="after")
     def _check_models(self) -> "DesignerSpec":
         named = (self.model, *self.also_models)

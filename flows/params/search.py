@@ -1,9 +1,9 @@
 """Parameters of the search flow."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.report.sealed import FRESH
@@ -30,10 +30,20 @@ from flows.params.named import check_corpora, check_models, check_pattern, check
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
+    from autoprune.design.mailbox import Mailbox
     from autoprune.search.spec import SearchSpec
+    from tasks.run_files import RunFiles
 
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
+# Whoever answers in files reads more than a small model does.
+FILES_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 4000}
+FILES = "files:"
+Folder = Annotated[
+    str,
+    Field(pattern=r"^files:.+$", examples=["files:DIR"]),
+    AfterValidator(lambda text: _located(text)),
+]
 
 
 class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
@@ -90,19 +100,26 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     register_winner: bool = setting(
         True, "Log the winner's checkpoint to MLflow and register it", group="what"
     )
-    designer: DesignerKind = setting(
+    designer: DesignerKind | Folder = setting(
         "auto",
         "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
-        "set, else the local model; self: the target itself, served from its GGUF file; none: "
+        "set, else the local model; self: the target itself, served from its GGUF file; files: "
+        "whoever answers the questions in the run's folder, or in DIR with files:DIR; none: "
         "no language model, the search's own moves only",
         group="designer",
     )
     designer_model: str | None = setting(
         None,
         "Model name at the endpoint, or several with commas between, chosen among by what they "
-        "gain; of the designer local, a .gguf file",
+        "gain; of the designer local, a .gguf file; of files, who answers, for the record",
         group="designer",
         metavar="NAME",
+    )
+    wait: bool = setting(
+        True,
+        "Wait for answers of the designer files; without waiting, a search stops with exit code 4 "
+        "while questions are open and goes on by `autoprune resume`",
+        group="designer",
     )
     answer_tokens: int | None = setting(
         None,
@@ -208,6 +225,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
                 "million tokens of questions and of answers; a designer of this machine has none "
                 "unless you set one"
             )
+        if not self.wait and self.designer_kind != "files":
+            raise ValueError(
+                f"the designer {self.designer} is never waited for days; leave out no-wait, or "
+                "choose files"
+            )
         require_used(self.runner, self.runner_address, self.workers)
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
@@ -231,6 +253,20 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return share_of(self.sparsity, self.pattern)
 
     @property
+    def designer_kind(self) -> DesignerKind:
+        """Who writes candidates, without a folder."""
+        return cast(DesignerKind, "files" if self.designer.startswith(FILES) else self.designer)
+
+    def mailbox(self, run_id: str, files: "RunFiles") -> "Mailbox | None":
+        """Where the designer files is asked; None: another one designs."""
+        if self.designer_kind != "files":
+            return None
+        from autoprune.design.mailbox import Mailbox
+
+        named = self.designer.removeprefix(FILES) if self.designer != "files" else ""
+        return Mailbox(Path(named) if named else files.questions, run_id)
+
+    @property
     def _models(self) -> list[str]:
         """Models of an endpoint; a file of a local designer may hold commas."""
         named = self.designer_model
@@ -246,11 +282,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         from autoprune.spelling import split_list
 
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
+        sizes = dict(FILES_ANSWERS) if self.designer_kind == "files" else sizes
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self._models
         designer = DesignerSpec(
-            kind=self.designer,
+            kind=self.designer_kind,
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
             **self._of(DesignerSettings),
@@ -297,6 +334,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         wished = self.text_split == FRESH
         tail = FRESH if wished else self.spec().digest[:8]
         return f"{slug}-s{round(100 * self.share)}-{tail}"
+
+
+def _located(text: str) -> str:
+    """``files:DIR`` with a path that means the same from another folder."""
+    return f"{FILES}{Path(text.removeprefix(FILES)).expanduser().absolute()}"
 
 
 def _price(text: str) -> tuple[float, float]:

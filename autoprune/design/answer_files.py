@@ -1,0 +1,94 @@
+"""Files that somebody else wrote, read as answers of a designer: nothing in them is trusted."""
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoprune.design.chat import Reply, Usage
+
+# Room for the longest answer that is read, with every character an escape of JSON.
+LARGEST_BYTES = 1 << 18
+MOST_TOKENS = 10**9
+# A text that its editor marks as of another encoding.
+MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a file is no answer."""
+
+    reason: str
+
+
+def content_of(path: Path, most: int) -> bytes | Fault:
+    """The bytes of a plain file, which is never waited for; no link is followed.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        link = path.is_symlink()
+        reason = "is a link" if link else f"cannot be read ({getattr(error, 'strerror', error)})"
+        return Fault(f"{reason}; write a plain text file in its place")
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            return Fault("is no plain file; write a text file in its place")
+        if found.st_nlink > 1:
+            return Fault("is a link to another file; write a plain text file in its place")
+        if found.st_size > most:
+            return Fault(f"has {found.st_size} bytes; at most {most}, write a shorter one")
+        content = b""
+        while len(content) <= most and (more := os.read(handle, most + 1 - len(content))):
+            content += more
+    except OSError as error:
+        return Fault(f"cannot be read ({error.strerror}); write it again")
+    finally:
+        os.close(handle)
+    if len(content) > most:
+        return Fault(f"has more than {most} bytes; write a shorter one")
+    return content
+
+
+def decoded(content: bytes) -> str | Fault:
+    """The text, in UTF-8 or what its first bytes name."""
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        return Fault(f"is no UTF-8 text (byte {error.start}); save it as UTF-8")
+    return text if "\x00" not in text else Fault("holds zero bytes; save it as UTF-8 text")
+
+
+def read_json(text: str) -> Reply | Fault:
+    """An answer that is an object with ``text``, or one by the question's schema."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(f"{error}".split())[:120]
+        return Fault(f"is no JSON ({reason}); write one object, or text to the .txt file")
+    if not isinstance(value, dict):
+        return Fault('holds no JSON object; write {"text": "..."}')
+    counted = value.get("usage", {})
+    if not isinstance(counted, dict):
+        return Fault('has a "usage" that is no object; write {"prompt_tokens": 0, ...}')
+    numbers = [counted.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
+    if any(type(n) is not int or not 0 <= n <= MOST_TOKENS for n in numbers):
+        return Fault(f'has a "usage" that counts no tokens; write whole numbers to {MOST_TOKENS}')
+    words = value.get("text")
+    if words is None:
+        words = json.dumps({name: item for name, item in value.items() if name != "usage"})
+    if not isinstance(words, str):
+        return Fault('has a "text" that is no string; write {"text": "..."}')
+    return Reply(clean(words), Usage(*numbers), waited=0.0)
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates, which no file holds."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,319 @@
+"""Questions as files and answers as files: a designer that is a person, a batch service, an agent.
+
+In the folder lie, of each open question, ``ID.json`` and its readable twin ``ID.md``; the answer is
+``ID.answer.txt`` or ``ID.answer.json`` beside them. ID is the step and the beginning of the
+request's digest, so that no answer is ever taken for another question. What is answered and on
+record is moved to ``answered/ID.json``. Whoever answers may write anything: no link is followed,
+nothing large is read, and what is no text leaves the question open, with the reason in
+``ID.problem.txt``.
+"""
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoprune.design.answer_files import (
+    LARGEST_BYTES,
+    Fault,
+    clean,
+    content_of,
+    decoded,
+    read_json,
+)
+from autoprune.design.chat import ChatRequest, Reply, Usage
+from autoprune.errors import AutopruneError, PrerequisiteError
+from autoprune.storage import write_json, write_text
+
+FORMAT = 1
+# Text is taken for finished when nobody has changed it for so long; JSON when it is whole.
+SETTLE_SECONDS = 3.0
+ANSWERED = "answered"
+# As `Propose.step_id`, and what :func:`question_id` adds to it.
+ID = re.compile(r"[a-z0-9][a-z0-9.]{0,39}-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Args:
+        run: The search that asks.
+        step: Its step.
+        operator: What kind of change is asked for.
+        request: The prompt, and the form of the answer as grammar and schema.
+        left: What is left of the budget by ``candidates``, ``seconds``, ``tokens`` and ``money``;
+            None: no limit.
+    """
+
+    run: str
+    step: str
+    operator: str
+    request: ChatRequest
+    left: Mapping[str, float | None]
+
+    @property
+    def id(self) -> str:
+        """Name of its files."""
+        return f"{self.step}-{self.request.digest[:8]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``ID.json``."""
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "run": self.run,
+            "step": self.step,
+            "operator": self.operator,
+            **self.request.to_json(),
+            "left": dict(self.left),
+            "answer_files": [f"{self.id}.answer.txt", f"{self.id}.answer.json"],
+            "largest_bytes": LARGEST_BYTES,
+        }
+
+
+@dataclass
+class Mailbox:
+    """The folder of one search's questions; several searches may share it.
+
+    Args:
+        folder: Made when missing.
+        run: Name of the search.
+        settle: Seconds without a change after which a text is finished.
+    """
+
+    folder: Path
+    run: str
+    settle: float = SETTLE_SECONDS
+    _seen: dict[Path, tuple[tuple[int, ...], float]] = field(default_factory=dict, repr=False)
+    _faults: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def check(self) -> None:
+        """Find out early whether the folder can be used.
+
+        Raises:
+            PrerequisiteError: If it cannot be made or written.
+        """
+        try:
+            (self.folder / ANSWERED).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PrerequisiteError(
+                f"the folder of questions {self.folder} cannot be used ({error.strerror}); name "
+                "one that can be written, as --designer files:DIR"
+            ) from error
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise PrerequisiteError(
+                f"the folder of questions {self.folder} cannot be written; name another, as "
+                "--designer files:DIR"
+            )
+
+    # What the search does
+
+    def post(self, question: Question) -> None:
+        """Write a question; one that lies there already stays."""
+        self.check()
+        path = self.folder / f"{question.id}.json"
+        if _is_plain(path) and _is_plain(path.with_suffix(".md")):
+            return
+        # The twin first: who looks for JSON finds both.
+        write_text(path.with_suffix(".md"), readable(question))
+        write_json(path, question.to_json())
+
+    def look(self, name: str) -> Reply | None:
+        """The answer to a question, None while there is none.
+
+        Waiting is nobody's work here, so that its seconds are none.
+        """
+        reason = ""
+        for path in self._answer_files(name):
+            found = self._read(path)
+            if isinstance(found, Reply):
+                return found
+            if isinstance(found, Fault):
+                reason = reason or f"{path.name} {found.reason}"
+        self._complain(name, reason)
+        return None
+
+    def unsettled(self, name: str) -> bool:
+        """Whether an answer has begun and may still be being written."""
+        return any(
+            path in self._seen and time.monotonic() - self._seen[path][1] < self.settle
+            for path in self._answer_files(name)
+        )
+
+    def fault(self, name: str) -> str:
+        """Why what lies there is no answer; empty where nothing is wrong."""
+        return self._faults.get(name, "")
+
+    def copy(self, question: Question, reply: Reply) -> None:
+        """Write a question with its answer into ``answered/``; a folder in the way is left."""
+        usage = {"prompt_tokens": reply.usage.prompt_tokens}
+        usage["completion_tokens"] = reply.usage.completion_tokens
+        body = question.to_json() | {"answer": reply.text, "usage": usage}
+        try:
+            write_json(self.folder / ANSWERED / f"{question.id}.json", body)
+        except AutopruneError:
+            # The search's log has it; what others put in its place is no reason to stop.
+            return
+
+    def remove(self, name: str) -> None:
+        """Take a question and what belongs to it out of the folder, once its answer is on record.
+
+        Folders that somebody put there stay; nothing reads them again.
+        """
+        beside = (".json", ".md", ".problem.txt")
+        for path in (*self._answer_files(name), *(self.folder / f"{name}{end}" for end in beside)):
+            self._seen.pop(path, None)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue
+        self._faults.pop(name, None)
+
+    def open_ids(self) -> list[str]:
+        """Names of this search's questions that lie in the folder, in the order of their steps."""
+        found = []
+        try:
+            names = [path.name for path in self.folder.iterdir()]
+        except OSError:
+            return []
+        for entry in names:
+            name, dot, end = entry.rpartition(".json")
+            if dot and not end and ID.fullmatch(name) and self.read_question(name) is not None:
+                found.append(name)
+        return sorted(found, key=_by_step)
+
+    # What whoever answers does
+
+    def read_question(self, name: str) -> dict[str, Any] | None:
+        """The content of a question of this search; None where there is none."""
+        if not ID.fullmatch(name):
+            return None
+        content = content_of(self.folder / f"{name}.json", 8 * LARGEST_BYTES)
+        try:
+            body = json.loads(content.decode()) if isinstance(content, bytes) else None
+        except (ValueError, RecursionError):
+            return None
+        mine = isinstance(body, dict) and body.get("run") == self.run and body.get("id") == name
+        return body if mine else None
+
+    def is_answered(self, name: str) -> bool:
+        """Whether an answer lies beside the question already."""
+        return any(path.exists() or path.is_symlink() for path in self._answer_files(name))
+
+    def answer(self, name: str, text: str, usage: Usage = Usage()) -> None:  # noqa: B008 (frozen)
+        """Write an answer, whole.
+
+        Args:
+            name: The question.
+            text: The answer.
+            usage: Tokens that it took; 0: unknown.
+        """
+        counted = {"prompt_tokens": usage.prompt_tokens}
+        counted["completion_tokens"] = usage.completion_tokens
+        body = {"text": clean(text)} | ({"usage": counted} if usage.total else {})
+        write_json(self.folder / f"{name}.answer.json", body)
+
+    # Inside
+
+    def _answer_files(self, name: str) -> tuple[Path, Path]:
+        return self.folder / f"{name}.answer.json", self.folder / f"{name}.answer.txt"
+
+    def _read(self, path: Path) -> Reply | Fault | None:
+        try:
+            seen = path.lstat()
+        except (OSError, ValueError):
+            self._seen.pop(path, None)
+            return None
+        settled = self._settled(path, seen)
+        content = content_of(path, LARGEST_BYTES)
+        # Read while somebody wrote: look again.
+        settled = settled and _is_same(path, seen)
+        if isinstance(content, Fault):
+            return content
+        text = decoded(content)
+        if isinstance(text, str) and not text.strip():
+            # Editors make an empty file first.
+            return None
+        found = text if isinstance(text, Fault) else None
+        if found is None and path.suffix == ".json":
+            read = read_json(str(text))
+            if isinstance(read, Reply):
+                return read
+            found = read
+        if not settled:
+            return None
+        return found or Reply(str(text), waited=0.0)
+
+    def _settled(self, path: Path, seen: os.stat_result) -> bool:
+        """Whether nobody has written the file for a while."""
+        key = _key(seen)
+        known = self._seen.get(path)
+        if known is None or known[0] != key:
+            # One that lay here before we looked has waited already.
+            age = max(0.0, time.time() - seen.st_mtime)
+            known = self._seen[path] = (key, time.monotonic() - min(age, self.settle))
+        return time.monotonic() - known[1] >= self.settle
+
+    def _complain(self, name: str, reason: str) -> None:
+        if self._faults.get(name, "") == reason:
+            return
+        path = self.folder / f"{name}.problem.txt"
+        self._faults[name] = reason
+        try:
+            if reason:
+                write_text(path, f"{reason}\n")
+            else:
+                path.unlink(missing_ok=True)
+        except (OSError, AutopruneError):
+            # Something else stands there; the search says it as well.
+            return
+
+
+def readable(question: Question) -> str:
+    """A question for people: what to do, then the prompt."""
+    left = {name: value for name, value in question.left.items() if value is not None}
+    shown = ", ".join(f"{value:g} {name}" for name, value in left.items()) or "no limit"
+    asked = f" for {question.request.model}" if question.request.model else ""
+    lines = [
+        f"# Question {question.id}{asked}",
+        "",
+        f"Search {question.run}, operator {question.operator}. Left of the budget: {shown}.",
+        "",
+        f"Write the answer to `{question.id}.answer.txt` beside this file: plain UTF-8 text, only",
+        "the lines that are asked for. Write it under another name and rename it, or leave it",
+        f"unchanged for {SETTLE_SECONDS:g} seconds. A program may instead write",
+        f'`{question.id}.answer.json`: `{{"text": "..."}}`, or one object by the schema in the',
+        "`.json` file.",
+    ]
+    for message in question.request.messages:
+        lines += ["", f"## {message.role}", "", message.content.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _by_step(name: str) -> tuple[Any, ...]:
+    parts = re.findall(r"\d+|\D+", name.rpartition("-")[0])
+    return tuple((part.isdigit(), int(part) if part.isdigit() else part) for part in parts)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _key(seen: os.stat_result) -> tuple[int, ...]:
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+
+def _is_same(path: Path, seen: os.stat_result) -> bool:
+    try:
+        return _key(path.lstat()) == _key(seen)
+    except OSError:
+        return False

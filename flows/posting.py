@@ -1,0 +1,126 @@
+"""Questions that lie in a folder until somebody answers; see :mod:`autoprune.design.mailbox`."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from autoprune.design.chat import Reply
+from autoprune.design.mailbox import Mailbox, Question
+from autoprune.errors import PrerequisiteError
+from autoprune.search.search import Search
+from autoprune.search.steps import Outcome, Propose
+
+LOOK_SECONDS = 0.5
+
+
+class OpenQuestionsError(PrerequisiteError):
+    """A search that does not wait has open questions and nothing else to do."""
+
+
+class Posting:
+    """All open questions of a search at once; used as :class:`flows.asking.Asking` is.
+
+    An answer is first copied, then on record, then out of the folder: a kill in between leaves a
+    question that is answered again by the same file, or one that the next start removes.
+
+    Args:
+        questions: What is asked.
+        mailbox: Where.
+        left: What is left of the budget; shown in each question.
+        ask: Makes an outcome of an answer that has come.
+        keep: Puts it on record.
+        wait: Whether :meth:`rest` waits for answers.
+        note: Told in one line what is waited for, and what is wrong with an answer.
+    """
+
+    def __init__(
+        self,
+        questions: Sequence[Propose],
+        mailbox: Mailbox,
+        left: Mapping[str, float | None],
+        ask: Callable[[Propose, Reply], Outcome],
+        keep: Callable[[Propose, Outcome], None],
+        *,
+        wait: bool,
+        note: Callable[[str], None],
+    ) -> None:
+        self._mailbox, self._ask, self._keep = mailbox, ask, keep
+        self._wait, self._note = wait, note
+        self._open = {
+            question.id: (step, question)
+            for step in questions
+            for question in [Question(mailbox.run, step.step_id, step.operator, step.request, left)]
+        }
+        for name in set(mailbox.open_ids()) - set(self._open):
+            mailbox.remove(name)
+        for _, question in self._open.values():
+            mailbox.post(question)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is under way here: questions stay open until the search goes on."""
+
+    def arrived(self) -> Iterator[Propose]:
+        """Questions whose answers lie there now; each is on record when it is given."""
+        for name, (step, question) in list(self._open.items()):
+            known = self._mailbox.fault(name)
+            reply = self._mailbox.look(name)
+            fault = self._mailbox.fault(name)
+            if fault and fault != known:
+                self._note(f"{fault}; the question stays open")
+            if reply is None:
+                continue
+            self._mailbox.copy(question, reply)
+            self._keep(step, self._ask(step, reply))
+            self._mailbox.remove(name)
+            del self._open[name]
+            yield step
+
+    def rest(self) -> Iterator[Propose]:
+        """All other questions, as their answers come.
+
+        Raises:
+            OpenQuestionsError: If answers are missing and nobody waits for them; names the folder.
+        """
+        shown = -1
+        while self._open:
+            yield from self.arrived()
+            if not self._open:
+                return
+            count = len(self._open)
+            if count != shown:
+                shown = count
+                self._note(f"waiting for {_answers(count)} in {self._mailbox.folder}")
+            if not self._wait and not any(map(self._mailbox.unsettled, self._open)):
+                raise OpenQuestionsError(
+                    f"{_answers(count)} wanted in {self._mailbox.folder}; write as many as you "
+                    "like, each .md file says where, and go on"
+                )
+            time.sleep(LOOK_SECONDS)
+
+
+def _answers(count: int) -> str:
+    return f"{count} answer{'' if count == 1 else 's'}"
+
+
+def budget_left(search: Search) -> dict[str, float | None]:
+    """What is left of a search's budget by limit; None: there is no such limit."""
+    budget, spent = search.spec.budget, search.spent
+    limits = {
+        "candidates": (budget.candidates, spent.candidates),
+        "seconds": (budget.seconds, round(spent.seconds, 1)),
+        "tokens": (budget.tokens, spent.tokens),
+        "money": (budget.money, round(spent.money, 6)),
+    }
+    return {
+        name: None if limit is None else max(0, limit - used)
+        for name, (limit, used) in limits.items()
+    }
