@@ -86,6 +86,9 @@ class Driver:
             started = time.monotonic()
             for step in self._done():
                 self.search.settle()
+                if self.mailbox is not None:
+                    # For who answers in another process.
+                    self.files.add_facts(left=budget_left(self.search))
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
                 self._look()

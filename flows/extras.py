@@ -15,6 +15,7 @@ EXTRA_OF = {
     "prefect_dask": "dask",
     "prefect_ray": "ray",
     "lm_eval": "tasks",
+    "mcp": "mcp",
     "xllamacpp": "demo",
     "mwparserfromhell": "demo",
 }

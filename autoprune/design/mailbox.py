@@ -166,8 +166,9 @@ class Mailbox:
 
         Folders that somebody put there stay; nothing reads them again.
         """
-        beside = (".json", ".md", ".problem.txt")
-        for path in (*self._answer_files(name), *(self.folder / f"{name}{end}" for end in beside)):
+        # The question first: without its answer it would look open to who looks in between.
+        beside = (self.folder / f"{name}{end}" for end in (".json", ".md", ".problem.txt"))
+        for path in (*beside, *self._answer_files(name)):
             self._seen.pop(path, None)
             try:
                 path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from flows.commands import (
     export,
     export_record,
     ls,
+    mcp,
     promote,
     prune,
     report,
@@ -67,5 +68,6 @@ ALL: tuple[Command, ...] = (
     down,
     resume,
     ls,
+    mcp,
     sandbox,
 )

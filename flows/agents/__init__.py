@@ -1,0 +1,1 @@
+"""Agents as designers: a Model Context Protocol server over runs and their questions."""

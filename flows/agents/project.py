@@ -1,0 +1,178 @@
+"""What an agent may name: runs of one state folder, and files inside the project's folder."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.design.mailbox import Mailbox
+from autoprune.errors import AutopruneError, UsageError
+from flows.runs import find_run, saved_params
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+
+# Suites that run no code and read no file that their settings name.
+SUITES = ("lm", "lastword", "degenerate", "reasoning", "cost")
+UNFINISHED = "still running or interrupted"
+_NAME = re.compile(r"[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Project:
+    """One project.
+
+    Args:
+        root: Its folder; nothing outside of it is named by an agent.
+        state: Where its runs lie.
+    """
+
+    root: Path
+    state: State
+
+    # References
+
+    def inside(self, text: str) -> Path:
+        """A path of the project, or of a run of it.
+
+        Raises:
+            UsageError: If it leads outside, by links too.
+        """
+        path = (self.root / text).resolve() if "\x00" not in text else None
+        roots = (self.root.resolve(), self.state.runs.resolve())
+        if path is None or text.startswith("~") or not any(map(path.is_relative_to, roots)):
+            raise UsageError(
+                f"{text!r} leads outside of the project's folder; name something inside {self.root}"
+            )
+        return path
+
+    def model(self, ref: str) -> str:
+        """A reference of a model that an agent may name.
+
+        Raises:
+            UsageError: If it is outside of the project and no id of a hub.
+        """
+        if ref.startswith("package:"):
+            from autoprune.models.reference import known_models
+
+            if ref not in known_models():
+                raise UsageError(f"{ref!r} is no installed model; see `autoprune ls models`")
+            return ref
+        self.inside(ref)
+        return ref
+
+    def corpus(self, ref: str) -> str:
+        """A reference of a text that an agent may name.
+
+        Raises:
+            UsageError: If it is outside of the project, no known name and no data set of a hub.
+        """
+        if ref.startswith("hf:") or _NAME.fullmatch(ref):
+            return ref
+        if ref.startswith("self-generated:"):
+            raise UsageError(f"{ref!r} names a model; take self-generated without parameters")
+        self.inside(ref.rpartition("#")[0] if "#" in ref else ref)
+        return ref
+
+    def suites(self, names: list[str]) -> str:
+        """Suites of an evaluation as the command takes them.
+
+        Raises:
+            UsageError: If one is unknown or has settings.
+        """
+        wrong = [name for name in names if name not in SUITES]
+        if wrong or not names:
+            raise UsageError(
+                f"suites {', '.join(wrong) or 'none'}: choose from {', '.join(SUITES)}, without "
+                "settings"
+            )
+        return ",".join(names)
+
+    # Runs
+
+    def runs(self) -> list[str]:
+        """Names of all searches, the latest first."""
+        known = self.state.run_ids()
+        return [name for name in known if RunFiles.of(self.state, name).log.exists()]
+
+    def run(self, name: str) -> RunFiles:
+        """Files of a run.
+
+        Raises:
+            UnknownNameError: If there is none of this name.
+        """
+        return RunFiles.of(self.state, find_run(self.state, name))
+
+    def mailbox(self, name: str) -> Mailbox:
+        """Where a run's questions lie.
+
+        Raises:
+            UsageError: If another designer is asked, or the folder is outside of the project.
+        """
+        files = self.run(name)
+        box = saved_params(self.state, name).mailbox(name, files)
+        if box is None:
+            raise UsageError(
+                f"the run {name!r} asks another designer than files; start one with start_search"
+            )
+        self.inside(str(box.folder))
+        return box
+
+    def standing(self, name: str, *, alive: bool) -> dict[str, Any]:
+        """Where a run stands: what is left, what waits, what to do next.
+
+        Args:
+            name: The run.
+            alive: Whether a process works on it.
+        """
+        files = self.run(name)
+        waits = self.waiting(name)
+        ended = self.ended(files)
+        status = "finished" if ended else "asking" if waits else "working" if alive else "stopped"
+        left = files.read_facts().get("left") or self._left_at_first(name, waits)
+        return {
+            "run": name,
+            "status": status,
+            "left_of_budget": left,
+            "questions_waiting": len(waits),
+            "next": _next(status, len(waits), left, alive=alive),
+        }
+
+    def waiting(self, name: str) -> list[str]:
+        """Ids of questions that nobody has answered."""
+        try:
+            box = self.mailbox(name)
+        except AutopruneError:
+            return []
+        return [found for found in box.open_ids() if not box.is_answered(found)]
+
+    def _left_at_first(self, name: str, waits: list[str]) -> Any:
+        """What is left of the budget as a question says it; None before the first."""
+        asked = self.mailbox(name).read_question(waits[0]) if waits else None
+        return None if asked is None else asked.get("left")
+
+    def ended(self, files: RunFiles) -> str:
+        """Why a run is over; empty while it is not."""
+        ended = self.report(files).get("ended", "")
+        return "" if ended == UNFINISHED else str(ended)
+
+    def report(self, files: RunFiles) -> dict[str, Any]:
+        """The run's record; empty before the first."""
+        return read_object(files.report) if files.report.exists() else {}
+
+
+def _next(status: str, waits: int, left: Any, *, alive: bool) -> str:
+    candidates = (left or {}).get("candidates")
+    more = "" if candidates is None else f"; {candidates:g} candidates are left in the budget"
+    match status:
+        case "finished":
+            return "the search is finished: call results, then compare or evaluate the winner"
+        case "asking":
+            taken = "" if alive else "; nobody works on the run: call resume_search as well"
+            return (
+                f"{waits} question{'s' if waits > 1 else ''} wait: answer each, then call "
+                f"next_questions again, until the status is finished{more}{taken}"
+            )
+        case "working":
+            return f"it measures; call next_questions, which waits for the next ones{more}"
+        case _:
+            return f"nobody works on it: call resume_search{more}"

@@ -1,0 +1,205 @@
+"""An agent over the Model Context Protocol: the loop to the end, and what it may not name."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.mailbox import Mailbox
+from autoprune.errors import UsageError
+from autoprune.search import Search
+from flows import posting
+from flows.agents import jobs
+from flows.agents.jobs import Jobs
+from flows.agents.project import Project
+from flows.agents.server import _options, build_server
+from flows.params import SearchParams
+from flows.posting import budget_left
+from flows.runs import save_params
+from tasks.run_files import RunFiles
+from tasks.run_record import RunRecord
+from tasks.state import State
+from tests.support.answers_in_files import SPEC, play
+from tests.support.synthetic import write_answer
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> Project:
+    root = tmp_path / "project"
+    root.mkdir()
+    return Project(root, State.open())
+
+
+@pytest.fixture
+def night(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]:
+    """A run called night that asks in its own folder, played in a thread."""
+    monkeypatch.setattr(posting, "LOOK_SECONDS", 0.001)
+    files = RunFiles.of(project.state, "night")
+    search = Search.open(files.folder, SPEC)
+    save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
+    box = Mailbox(files.questions, "night")
+
+    def note() -> None:
+        files.add_facts(left=budget_left(search))
+        RunRecord.of(search, files, "night").write(files)
+
+    thread = threading.Thread(target=lambda: (play(search, box, note, wait=True), note()))
+    thread.start()
+    yield search
+    thread.join(60)
+    search.close()
+
+
+def call(project: Project, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
+    """What tools reply: a record, or the text of an error."""
+
+    async def talk() -> list[Any]:
+        async with Client(build_server(project)) as client:
+            found = [await client.call_tool(name, given) for name, given in calls]
+            return [
+                r.content[0].text if r.is_error else r.structured_content  # type: ignore[union-attr]
+                for r in found
+            ]
+
+    return anyio.run(talk)
+
+
+def as_request(question: dict[str, Any]) -> ChatRequest:
+    messages = tuple(Message(m["role"], m["content"]) for m in question["messages"])
+    fields = (question["schema"] or {}).get("properties", {})
+    # All that the synthetic designer reads of a grammar: the lines that are asked for.
+    lines = " ".join(f"{name}: " for name in fields)
+    return ChatRequest(messages, 90, 0.0, 0, lines)
+
+
+def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> None:
+    async def talk() -> list[dict[str, Any]]:
+        replies: list[dict[str, Any]] = []
+        async with Client(build_server(project)) as client:
+
+            async def say(name: str, **given: Any) -> dict[str, Any]:
+                found = await client.call_tool(name, given)
+                assert not found.is_error, found.content
+                assert found.structured_content is not None
+                replies.append(found.structured_content)
+                return replies[-1]
+
+            assert {tool.name for tool in (await client.list_tools()).tools} >= {
+                "runs", "start_search", "next_questions", "answer", "results", "graph", "compare",
+                "evaluate", "stop",
+            }  # fmt: skip
+            while True:
+                found = await say("next_questions", run="night", wait_seconds=1)
+                if found["status"] == "finished":
+                    break
+                for question in found["questions"]:
+                    text = write_answer(as_request(question)) or "I pass."
+                    await say("answer", run="night", question=question["id"], text=text)
+                await anyio.sleep(0.01)
+            await say("results", run="night")
+            await say("graph", run="night", kinds=["mechanism"], newest=5)
+        return replies
+
+    replies = anyio.run(talk)
+    assert night.finished == "candidates"
+    # No reply lets an agent believe that one answer was all.
+    assert all({"left_of_budget", "questions_waiting", "next"} <= set(r) for r in replies)
+    asking = [r for r in replies if r["status"] == "asking"]
+    assert asking and all("until the status is finished" in r["next"] for r in asking)
+    known = [r["left_of_budget"]["candidates"] for r in replies if r["left_of_budget"]]
+    assert known[0] > 9 and known[-1] == 0 and known == sorted(known, reverse=True)
+    board, graph = replies[-2], replies[-1]
+    assert board["leaderboard"][0]["rank"] == 1 and board["ended"]
+    assert len(graph["nodes"]) == 5 < graph["of_nodes"]
+
+
+def test_answers_to_nothing_are_refused(project: Project, night: Search) -> None:
+    box = Mailbox(RunFiles.of(project.state, "night").questions, "night")
+    while not (names := box.open_ids()):
+        pass
+    given = {"run": "night", "question": names[0], "text": "metric: W"}
+    wrong = [
+        given | {"question": "../../params"},
+        given | {"question": "g9.s9.a0-00000000"},
+        given | {"text": "x" * 20_001},
+        given | {"text": " "},
+        given | {"prompt_tokens": -1},
+        given | {"run": "../night"},
+    ]
+    replies = call(project, *[("answer", one) for one in wrong])
+    said = ("is no open question", "is no open question", "20001", "1 to", "from 0 up", "night")
+    assert all(isinstance(reply, str) for reply in replies)
+    assert [part in reply for part, reply in zip(said, replies, strict=True)] == [True] * 6
+    assert box.open_ids() == names and not any(map(box.is_answered, names))
+    # Let the search end.
+    while night.finished is None:
+        for name in box.open_ids():
+            if not box.is_answered(name):
+                box.answer(name, "I pass.")
+
+
+@pytest.mark.parametrize(
+    "ref", ["/etc", "../other", "~/model", "inner/../../up", "out", "a\x00b", "package:os/x.gguf"]
+)
+def test_paths_stay_inside(project: Project, ref: str) -> None:
+    (project.root / "out").symlink_to("/")
+    with pytest.raises(UsageError, match=r"outside of the project|no installed model"):
+        project.model(ref)
+    for name, given in (
+        ("start_search", {"model": ref}),
+        ("start_search", {"model": "org/name", "corpus": f"{ref}.txt#column"}),
+        ("compare", {"model": ref, "methods": ["wanda"]}),
+        ("evaluate", {"model": "org/name", "suites": ["lm"], "against": ref}),
+    ):
+        if "corpus" in given and ref in ("out", "package:os/x.gguf"):
+            # As names of files these are of the project.
+            continue
+        (reply,) = call(project, (name, given))
+        assert "outside of the project" in reply or "no installed model" in reply
+    assert Jobs(project.state, project.root).register.noted() == {}
+
+
+def test_what_would_run_other_code_is_refused(project: Project) -> None:
+    replies = call(
+        project,
+        ("evaluate", {"model": "org/name", "suites": ["tasks:folder=x"]}),
+        ("compare", {"model": "org/name", "methods": ["llm-compressor:wanda"]}),
+        ("start_search", {"model": "org/name", "windows": {"script": 1}}),
+        ("stop", {"name": "postgres"}),
+    )
+    said = ("without settings", "leave it out", "windows has no script", "job 'postgres'")
+    assert [part in reply for part, reply in zip(said, replies, strict=True)] == [True] * 4
+    # A value that looks like an option stays a value.
+    assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
+
+
+def test_a_job_is_waited_for_read_and_stopped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import time\nprint('begun\\n{\\n  \"a\": [\\n    1\\n  ]\\n}', flush=True)\n"
+
+    def started(command: list[str], *rest: Any) -> Any:
+        more = "time.sleep(60)" if "stay" in command else ""
+        return real([sys.executable, "-c", code + more], *rest)
+
+    real = jobs.processes.start
+    monkeypatch.setattr(jobs.processes, "start", started)
+    found = Jobs(project.state, project.root)
+    found.start("compare-1", ["go"])
+    assert found.wait("compare-1", 20) | {"log": []} == {
+        "job": "compare-1", "status": "done", "result": {"a": [1]}, "next": "read the result",
+        "log": [],
+    }  # fmt: skip
+    assert found.free_name("compare") == "compare-2"
+    found.start("search-night", ["stay"])
+    with pytest.raises(UsageError, match="at work already"):
+        found.start("search-night", ["stay"])
+    assert found.wait("search-night", 0.3)["status"] == "working"
+    assert found.stop("search-night") and not found.is_alive("search-night")
+    assert found.stop("search-night") is False
