@@ -127,7 +127,8 @@ class Project:
         files = self.run(name)
         waits = self.waiting(name)
         ended = self.ended(files)
-        status = "finished" if ended else "asking" if waits else "working" if alive else "stopped"
+        over = "working" if alive else "finished" if ended else "stopped"
+        status = "asking" if waits and not ended else over
         left = files.read_facts().get("left") or self._left_at_first(name, waits)
         return {
             "run": name,
@@ -169,7 +170,7 @@ def _next(status: str, waits: int, left: Any, *, alive: bool) -> str:
         case "asking":
             taken = "" if alive else "; nobody works on the run: call resume_search as well"
             return (
-                f"{waits} question{'s' if waits > 1 else ''} wait: answer each, then call "
+                f"{waits} question{'s wait' if waits > 1 else ' waits'}: answer each, then call "
                 f"next_questions again, until the status is finished{more}{taken}"
             )
         case "working":
