@@ -48,9 +48,10 @@ def paid(search: Search) -> str:
     budget, spent = search.spec.budget, search.spent
     if budget.price is None:
         return ""
-    asking, answering = budget.price
+    each = budget.prices or {"": budget.price}
+    at = ", ".join(f"${i:g} and ${o:g}{f' ({name})' * bool(name)}" for name, (i, o) in each.items())
     of = "" if budget.money is None else f" of ${budget.money:g}"
     return (
-        f"The designer's {spent.tokens:,} tokens cost ${spent.money:.4f}{of}, at ${asking:g} and "
-        f"${answering:g} per million of questions and of answers."
+        f"The designer's {spent.tokens:,} tokens cost ${spent.money:.4f}{of}, at {at} per million "
+        "of questions and of answers."
     )

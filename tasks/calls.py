@@ -79,14 +79,22 @@ def _asked(designer: str, model: str | None) -> str:
     return f"{kind}: {model or names.partition(', ')[0]}" if names else designer
 
 
+def _model_of(call: Mapping[str, Any]) -> str:
+    """Name of the model that was asked, out of what :func:`_asked` gave."""
+    return str(call.get("designer", "")).partition(": ")[2]
+
+
 def call_totals(
-    calls: Iterable[Mapping[str, Any]], price: Sequence[float] | None = None
+    calls: Iterable[Mapping[str, Any]],
+    price: Sequence[float] | None = None,
+    prices_of: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:
     """Calls, tokens, seconds, and dollars where prices are set, as metrics of the parent run.
 
     Args:
         calls: What :func:`designer_calls` gave.
         price: Of the search; None: the environment's.
+        prices_of: The same by model, where they differ.
     """
     asked = list(calls)
     prompt = sum(call["prompt_tokens"] for call in asked)
@@ -101,5 +109,12 @@ def call_totals(
     }
     asking, answering = price or prices()
     if asking is not None and answering is not None:
-        totals["designer_cost_usd"] = (prompt * asking + answer * answering) / 1e6
+        totals["designer_cost_usd"] = (
+            sum(
+                call["prompt_tokens"] * each[0] + call["completion_tokens"] * each[1]
+                for call in asked
+                for each in [(prices_of or {}).get(_model_of(call), (asking, answering))]
+            )
+            / 1e6
+        )
     return totals

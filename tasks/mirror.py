@@ -129,8 +129,9 @@ def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
-        price = report["spec"].get("budget", {}).get("price")
-        figures = totals(report) | (call_totals(calls, price) if calls else {})
+        budget = report["spec"].get("budget", {})
+        priced = (budget.get("price"), budget.get("prices"))
+        figures = totals(report) | (call_totals(calls, *priced) if calls else {})
         tracker.totals(parent, figures, {"autoprune.ended": report["ended"]})
         words = map(in_markdown, summary(record.report))
         tracker.describe(parent, " ".join(words))

@@ -115,7 +115,8 @@ class Designs:
                 active, _ = self._within_tokens(generation, active, attempt)
                 steps = self._questions(generation, active, attempt)
             outcomes = (yield steps) if steps else {}
-            self.state.charge(outcomes.values())
+            asked = {s.step_id: s.request.model for s in steps if isinstance(s, Propose)}
+            self.state.charge(outcomes.values(), map(asked.get, outcomes))
             self.state.asking_seconds += sum(map(charged_seconds, outcomes.values()))
             outcomes = _with_even_waits(outcomes)
             for slot in active:

@@ -81,9 +81,16 @@ class Budget(_Frozen, BudgetSettings):
     price: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
         default=None, description="dollars per million tokens of questions and of answers"
     )
+    prices: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]] = Field(
+        default={}, description="the same of each model, where they differ; price is the dearest"
+    )
 
     @model_validator(mode="after")
     def _check_price(self) -> "Budget":
+        if self.prices and self.price is None:
+            raise ValueError(
+                f"prices of {', '.join(self.prices)} need a price for all that has none of its own"
+            )
         if self.money is not None and not any(self.price or ()):
             raise ValueError(
                 f"money {self.money:g} needs a price above zero: dollars per million tokens of "
@@ -91,9 +98,15 @@ class Budget(_Frozen, BudgetSettings):
             )
         return self
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Dollars of a question and its answer; 0 without a price."""
-        asking, answering = self.price or (0.0, 0.0)
+    def cost(self, prompt_tokens: int, completion_tokens: int, model: str | None = None) -> float:
+        """Dollars of a question and its answer; 0 without a price.
+
+        Args:
+            prompt_tokens: Of the question.
+            completion_tokens: Of the answer.
+            model: Who answered; None: whoever is dearest.
+        """
+        asking, answering = self.prices.get(model or "", self.price or (0.0, 0.0))
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6
 
 
@@ -235,7 +248,11 @@ class SearchSpec(_Frozen, SearchSettings):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`recorded` reads it back."""
-        return self.model_dump(mode="json")
+        body = self.model_dump(mode="json")
+        if not self.budget.prices:
+            # Records and names of runs from before it have no such field.
+            del body["budget"]["prices"]
+        return body
 
     @classmethod
     def recorded(cls, value: Mapping[str, Any]) -> "SearchSpec":

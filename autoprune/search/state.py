@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain as chain_of
+from itertools import repeat
 
 from autoprune.design.bandit import Bandit, Limits
 from autoprune.design.chat import Reply, Usage
@@ -85,15 +87,22 @@ class State:
         """Whether an LLM is asked at all."""
         return self.spec.designer.asks
 
-    def charge(self, outcomes: Iterable[Outcome]) -> None:
-        """Count what a batch of outcomes used."""
-        for outcome in outcomes:
+    def charge(self, outcomes: Iterable[Outcome], models: Iterable[str | None] = ()) -> None:
+        """Count what a batch of outcomes used.
+
+        Args:
+            outcomes: Of the batch.
+            models: Who answered each, where answers are among them; None: the first or only model.
+        """
+        for outcome, model in zip(outcomes, chain_of(models, repeat(None)), strict=False):
             self.spent.seconds += charged_seconds(outcome)
             if isinstance(outcome, Reply):
                 usage = self._usage(outcome)
                 self.spent.tokens += usage.total
                 self.spent.money += self.spec.budget.cost(
-                    usage.prompt_tokens, usage.completion_tokens
+                    usage.prompt_tokens,
+                    usage.completion_tokens,
+                    model or self.spec.designer.model,
                 )
 
     def _usage(self, reply: Reply) -> Usage:

@@ -39,6 +39,8 @@ PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 # Whoever answers in files reads more than a small model does.
 FILES_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 4000}
 FILES = "files:"
+PRICE = r"\d*\.?\d+,\d*\.?\d+"
+PRICES = rf"^({PRICE}|[^=;,]+={PRICE}(;[^=;,]+={PRICE})*)$"
 Folder = Annotated[
     str,
     Field(pattern=r"^files:.+$", examples=["files:DIR"]),
@@ -162,12 +164,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     price: str | None = setting(
         None,
-        "Dollars per million tokens of questions and of answers, such as 0.15,0.6; on the command "
-        "line, with a limit in money, the default is what AUTOPRUNE_PRICE_PROMPT and "
-        "AUTOPRUNE_PRICE_ANSWER say",
+        "Dollars per million tokens of questions and of answers, such as 0.15,0.6; of several "
+        "models small=0.15,0.6;large=3,15; on the command line, with a limit in money, the default "
+        "is what AUTOPRUNE_PRICE_PROMPT and AUTOPRUNE_PRICE_ANSWER say",
         group="budget",
-        metavar="IN,OUT",
-        pattern=r"^\d*\.?\d+,\d*\.?\d+$",
+        metavar="[NAME=]IN,OUT",
+        pattern=PRICES,
     )
     runner: Literal["thread", "dask", "ray"] = setting(
         "thread",
@@ -219,7 +221,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
                 f"the designer {self.designer} asks nobody and costs nothing; leave out money and "
                 "price"
             )
-        if self.money is not None and (self.price is None or not any(_price(self.price))):
+        unpriced = set(self._models) ^ set(self._prices)
+        if self._prices and unpriced:
+            raise ValueError(
+                f"price {self.price} and designer_model {self.designer_model} do not name the same "
+                f"models ({', '.join(sorted(unpriced))}); give each model a price, or one to all"
+            )
+        if self.money is not None and (self._price is None or not any(self._price)):
             raise ValueError(
                 f"money {self.money:g} needs a price above zero: --price IN,OUT, dollars per "
                 "million tokens of questions and of answers; a designer of this machine has none "
@@ -267,6 +275,22 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return Mailbox(Path(named) if named else files.questions, run_id)
 
     @property
+    def _prices(self) -> dict[str, tuple[float, float]]:
+        """Prices by model; empty where all have one."""
+        if self.price is None or "=" not in self.price:
+            return {}
+        named = (one.rpartition("=") for one in self.price.split(";"))
+        return {name.strip(): _price(pair) for name, _, pair in named}
+
+    @property
+    def _price(self) -> tuple[float, float] | None:
+        """The price, of several the dearest: limits are kept by it."""
+        if self.price is None:
+            return None
+        known = list(self._prices.values()) or [_price(self.price)]
+        return max(asking for asking, _ in known), max(answering for _, answering in known)
+
+    @property
     def _models(self) -> list[str]:
         """Models of an endpoint; a file of a local designer may hold commas."""
         named = self.designer_model
@@ -307,7 +331,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             designer=designer,
             budget=Budget(
                 seconds=seconds,
-                price=None if self.price is None else _price(self.price),
+                price=self._price,
+                prices=self._prices,
                 **self._of(BudgetSettings),
             ),
             text_split=split_number(self.text_split),
