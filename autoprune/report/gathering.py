@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _RUNG_NAMES = {1: "few windows", LAP: "more windows", 2: "all windows"}
 _FULL_RUNG = 2
-_QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)")
+_QUESTION = re.compile(r"g(\d+)\.s(\d+)\.a(\d+)(?:\.tried)?")
 # Kinds of nodes that come out of a conversation.
 _SAID = ("hypothesis", "mechanism", "observation", "critique", "code", "lesson")
 _LABEL_FIELDS = ("claim", "formula", "text", "code", "source", "model")

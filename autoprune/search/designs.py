@@ -1,6 +1,6 @@
 """From plans to readable entries: ask, read, validate, and ask again where that helps."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 from autoprune.design.chat import ChatRequest, Reply
@@ -21,6 +21,7 @@ from autoprune.search.moves import recipe_key
 from autoprune.search.planning import Plan, spare_recipe
 from autoprune.search.requests import Requests
 from autoprune.search.steps import (
+    Batch,
     Course,
     Failed,
     Outcome,
@@ -30,6 +31,7 @@ from autoprune.search.steps import (
     charged_seconds,
 )
 from autoprune.search.trials import Trials
+from autoprune.search.tries import Tries
 
 REFLECT_EVERY = 3
 # A repeated, foreseeable failure teaches nothing; these are worth one more call.
@@ -58,6 +60,7 @@ class Slot:
     lessons: tuple[str, ...] = ()
     repaired: int = 0
     spared: bool = False
+    tried: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Designs:
         self.archive = trials.archive
         self._requests = requests
         self._taken = taken
+        self._tries = Tries(trials.state)
         # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
         self.lessons_shown: dict[str, list[Entry]] = {}
 
@@ -119,6 +123,7 @@ class Designs:
             self.state.charge(outcomes.values(), map(asked.get, outcomes))
             self.state.asking_seconds += sum(map(charged_seconds, outcomes.values()))
             outcomes = _with_even_waits(outcomes)
+            outcomes = yield from self._after_tries(active, steps, outcomes)
             for slot in active:
                 step_id = f"g{generation}.s{slot.plan.slot}.a{attempt}"
                 self._enter(generation, slot, outcomes.get(step_id))
@@ -132,6 +137,26 @@ class Designs:
             active = self._affordable(active)
             if not active:
                 return
+
+    def _after_tries(
+        self, slots: Sequence[Slot], steps: Sequence[WorkStep], outcomes: Outcomes
+    ) -> Generator[Batch, Outcomes, Outcomes]:
+        """The answers, where some try formulas first those to the same questions after that."""
+        asked = {
+            step.step_id: (slot, step)
+            for step in steps
+            for slot in slots
+            if isinstance(step, Propose) and slot.request is step.request and not slot.tried
+        }
+        if not asked or answers_left(self.state, repair=True) < len(asked):
+            return outcomes
+        bases = {name: slot.form.base for name, (slot, _) in asked.items() if slot.form}
+        first = {name: step for name, (_, step) in asked.items()}
+        later = yield from self._tries.follow(first, outcomes, bases)
+        for name, (request, _) in later.items():
+            slot, _ = asked[name]
+            slot.request, slot.tried = request, True
+        return {**outcomes, **{name: outcome for name, (_, outcome) in later.items()}}
 
     def _within_tokens(
         self, generation: int, slots: Sequence[Slot], attempt: int

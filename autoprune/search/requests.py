@@ -15,6 +15,7 @@ from autoprune.search.archive import Entry
 from autoprune.search.planning import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
+from autoprune.search.tries import offered
 
 PREDICTABLE = 6
 
@@ -76,6 +77,7 @@ class Requests:
             seed=stream_seed(self.spec.seed, generation, plan.slot, "answer"),
             model=plan.model,
         )
+        request = offered(self.state, request, self.form(plan).base)
         return Question(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:

@@ -1,0 +1,177 @@
+"""Tries: formulas whose error on real blocks a designer asks for before it commits to a recipe."""
+
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+
+from autoprune.candidate import Candidate
+from autoprune.design.chat import ChatRequest, Message, Reply, Usage
+from autoprune.design.parsing import FENCE, FIELD, LONGEST_ANSWER, one_line
+from autoprune.errors import UsageError
+from autoprune.metrics.language import ExpressionError, parse
+from autoprune.recipe import Recipe
+from autoprune.search.chronicle import TASK
+from autoprune.search.state import State
+from autoprune.search.steps import Batch, Outcome, Outcomes, Propose, Validate, Validation
+
+MOST_TRIES = 3
+OFFER = """
+
+Before you commit you may once try up to {most} formulas: answer with lines 'try: FORMULA' alone.
+Each is scored within each {group}, and its error on a few real layers comes back; it is no
+candidate, and its seconds count."""
+RETURN = "{lines}\nLower is better; {known}. Now write the lines that were asked for."
+_TRY = re.compile(r"^[\s>*_#`-]*try[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE)
+_COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
+
+
+def tried_formulas(text: str) -> list[str]:
+    """Formulas of an answer that tries some; empty where it commits to a recipe."""
+    lines = text[:LONGEST_ANSWER].splitlines()
+    fields = {match[1].lower() for line in lines if (match := FIELD.match(line[:4000]))}
+    if fields & _COMMITS or FENCE.search(text[:LONGEST_ANSWER]):
+        return []
+    found = [match[1] for line in lines if (match := _TRY.match(line[:4000])) and match[1]]
+    return list(dict.fromkeys(found))[:MOST_TRIES]
+
+
+def may_try(state: State) -> bool:
+    """Whether the designer may try: nothing holds its answers to a grammar, and formulas count."""
+    return state.spec.designer.kind == "files" and state.spec.language != "python"
+
+
+def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequest:
+    """The request with the offer to try, where nothing holds the answer to a grammar.
+
+    Args:
+        state: The search's.
+        request: A first question.
+        base: The recipe that it changes; None: it asks for a new one.
+    """
+    if not may_try(state):
+        return request
+    last = request.messages[-1]
+    offer = OFFER.format(most=MOST_TRIES, group=_base(state, base).group)
+    changed = Message(last.role, last.content.rstrip() + offer)
+    return replace(request, messages=(*request.messages[:-1], changed))
+
+
+class Tries:
+    """Does what a designer tries, and asks it again.
+
+    Args:
+        state: Grows by an observation for each try; the seconds are charged.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def follow(
+        self, asked: Mapping[str, Propose], outcomes: Outcomes, bases: Mapping[str, Recipe | None]
+    ) -> Generator[Batch, Outcomes, dict[str, tuple[ChatRequest, Outcome]]]:
+        """Measure what answers try, and ask their questions once more.
+
+        Args:
+            asked: First questions by step.
+            outcomes: Their answers.
+            bases: What each changes; None: nothing.
+
+        Returns:
+            By the step of the first question: what was asked then, and the answer to it.
+        """
+        wanted: dict[str, list[tuple[str, str, Recipe | None]]] = {}
+        steps: list[Validate] = []
+        for name, step in asked.items() if may_try(self.state) else ():
+            reply = outcomes[name]
+            formulas = tried_formulas(reply.text) if isinstance(reply, Reply) else []
+            for number, formula in enumerate(formulas):
+                recipe, fault = self._recipe(formula, bases.get(name))
+                trial = f"{name}.t{number}"
+                wanted.setdefault(name, []).append((trial, one_line(fault or formula), recipe))
+                if recipe is not None:
+                    steps.append(Validate(trial, step.generation, step.slot, trial, recipe))
+        if not wanted:
+            return {}
+        found: Outcomes = (yield steps) if steps else {}
+        self.state.charge(found.values())
+        again = {
+            name: self._again(asked[name], outcomes[name], tries, found)
+            for name, tries in wanted.items()
+        }
+        answers = yield list(again.values())
+        models = {step.step_id: step.request.model for step in again.values()}
+        self.state.charge(answers.values(), map(models.get, answers))
+        return {
+            name: (step.request, _with_first(outcomes[name], answers[step.step_id]))
+            for name, step in again.items()
+        }
+
+    def _again(
+        self,
+        step: Propose,
+        reply: Outcome,
+        tries: list[tuple[str, str, Recipe | None]],
+        found: Outcomes,
+    ) -> Propose:
+        lines = []
+        for trial, words, recipe in tries:
+            outcome = found.get(trial)
+            error = outcome.reconstruction_error if isinstance(outcome, Validation) else None
+            if recipe is None:
+                lines.append(words)
+                continue
+            if error is None:
+                code = getattr(outcome, "code", "") or "no figure"
+                text = f"{words}: {code} {one_line(getattr(outcome, 'detail', ''))}".rstrip()
+            else:
+                text = f"{words} by {recipe.group}: error {error:.4g} on real layers"
+            lines.append(text)
+            body = {"text": f"tried {text}", "tried": recipe.metric.source}
+            self.state.graph.add(trial, "observation", body)
+            self.state.graph.link(trial, "derives_from", TASK)
+        assert isinstance(reply, Reply)
+        shown = reply.text[:600].encode("utf-8", "replace").decode()
+        told = RETURN.format(lines="\n".join(lines), known=self._known())
+        messages = (*step.request.messages, Message("assistant", shown), Message("user", told))
+        request = replace(step.request, messages=messages)
+        return replace(step, step_id=f"{step.step_id}.tried", request=request)
+
+    def _known(self) -> str:
+        """What the reference and the best entry have on the same layers."""
+        reference, best = self.state.reference(), self.state.archive.best()
+        entries = {e.alias: e for e in (reference, best) if e is not None}
+        errors = {
+            alias: e.validation.reconstruction_error
+            for alias, e in entries.items()
+            if e.validation is not None and e.validation.reconstruction_error is not None
+        }
+        return ", ".join(f"{alias} has {error:.4g}" for alias, error in errors.items()) or "alone"
+
+    def _recipe(self, formula: str, base: Recipe | None) -> tuple[Recipe | None, str]:
+        """The recipe that is tried, or why there is none."""
+        try:
+            read = parse(formula, terminals=("W", *self.state.spec.statistics))
+        except ExpressionError as error:
+            return None, f"{formula[:80]}: {error.line}"
+        except UsageError as error:
+            return None, f"{formula[:80]}: {error}"
+        metric = Candidate("expression", read.text, dict(read.constants))
+        return replace(_base(self.state, base), metric=metric), ""
+
+
+def _with_first(first: Outcome, second: Outcome) -> Outcome:
+    """The second answer with what both took, for the entry; each is charged by itself."""
+    if not isinstance(first, Reply) or not isinstance(second, Reply):
+        return second
+    usage = Usage(
+        first.usage.prompt_tokens + second.usage.prompt_tokens,
+        first.usage.completion_tokens + second.usage.completion_tokens,
+    )
+    return replace(second, usage=usage)
+
+
+def _base(state: State, base: Recipe | None) -> Recipe:
+    """What a tried formula stands in: the recipe that is changed, else the reference's."""
+    known = base or state.reference().recipe
+    assert known is not None
+    return known

@@ -1,0 +1,80 @@
+"""A designer that answers in files tries formulas on real layers before it commits."""
+
+from pathlib import Path
+
+import pytest
+
+from autoprune.candidate import Candidate
+from autoprune.design.chat import ChatRequest
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.recipe import Recipe
+from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search.tries import tried_formulas
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
+
+TRIES = "try: abs(W) * x_max\n- **Try**: `W * 0`\ntry: abs(V)\ntry: W\n"
+SPEC = make_spec(
+    designer=DesignerSpec(kind="files", prompt_tokens=4000), budget=Budget(candidates=8)
+)
+
+
+def test_what_tries_and_what_commits() -> None:
+    assert tried_formulas(TRIES) == ["abs(W) * x_max", "W * 0", "abs(V)"]
+    assert tried_formulas(f"{TRIES}metric: abs(W)\n") == []
+    assert tried_formulas("try: W\n```python\ndef score\n```") == []
+    assert tried_formulas("because: I try: hard\ntry:\n") == []
+
+
+def try_first(request: ChatRequest) -> str:
+    """Try once, then commit; who is asked after an error has tried already."""
+    if "you may once try" in request.messages[-1].content:
+        return TRIES
+    return write_answer(request)
+
+
+def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Path) -> None:
+    designer = ScriptedDesigner(try_first)
+    driver = Synthetic(designer=designer)
+    with Search.open(tmp_path, SPEC) as search:
+        drive(search, driver)
+        nodes, spent, history = search.graph.nodes, search.spent, search.history()
+        aliases = [entry.alias for entry in search.entries if not entry.is_baseline]
+        digest = search.graph.digest
+    trials = [e for e in history if e["step"]["step_id"].partition(".t")[2] in ("0", "1", "2")]
+    tried = [e for e in history if e["step"]["step_id"].endswith(".tried")]
+    assert tried and {e["step"]["kind"] for e in trials} == {"Validate"}
+    # The third formula is none; it is measured nowhere and named all the same.
+    assert len(trials) == 2 * len(tried) and spent.candidates == 8
+    assert not any(".t" in alias for alias in aliases)
+    seconds = [e["outcome"].get("waited") or e["outcome"]["seconds"] for e in history]
+    assert spent.seconds == pytest.approx(sum(seconds))
+    mask = driver.mask(Recipe(Candidate("expression", "abs(W) * x_max"), "row"), 0.5)
+    assert mask is not None
+    first = next(e for e in tried if "by row" in e["step"]["request"]["messages"][-1]["content"])
+    told = first["step"]["request"]["messages"][-1]["content"]
+    assert f"abs(W) * x_max by row: error {driver.error(mask):.4g} on real layers" in told
+    assert "nan_scores" in told and "abs(V): " in told and "wanda has " in told
+    name = first["step"]["step_id"].removesuffix(".tried") + ".t0"
+    assert nodes[name].kind == "observation" and str(nodes[name].body["text"]) in f"tried {told}"
+    # What was tried is known to the next prompts.
+    later = [r.messages[1].content for r in designer.requests[-3:]]
+    assert any("tried abs(W) * x_max" in text for text in later)
+    # Killed at every step it ends the same.
+    done = None
+    while done is None:
+        search = Search.open(tmp_path / "killed", SPEC)
+        done = drive(search, Synthetic(designer=designer), stop=lambda count: count == 1)
+        search._log.close()
+    with Search.open(tmp_path / "killed") as again:
+        assert again.graph.digest == digest
+
+
+def test_nobody_else_is_offered_a_try(tmp_path: Path) -> None:
+    driver = Synthetic(designer=ScriptedDesigner(lambda request: TRIES))
+    with Search.open(tmp_path, make_spec(budget=Budget(candidates=4))) as search:
+        drive(search, driver)
+        asked = [e["step"] for e in search.history() if e["step"]["kind"] == "Propose"]
+        assert asked and not any(step["step_id"].endswith("tried") for step in asked)
+        assert "you may once try" not in str(asked)
+        codes = {e.code for e in search.entries if e.operator in ("seed", "exploit", "repair")}
+    assert "no_metric" in codes
