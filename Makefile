@@ -17,7 +17,7 @@ install: $(STAMP) ## Make .venv with everything, demo models and text included
 $(STAMP): pyproject.toml constraints.txt requirements-demo.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old; AutoPrune needs 3.11 or newer: make PYTHON=python3.11 install")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[search,platform,demo,tasks,dask,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	@touch $@
 
