@@ -14,7 +14,8 @@ from tasks.state import State
 # Suites that run no code and read no file that their settings name.
 SUITES = ("lm", "lastword", "degenerate", "reasoning", "cost")
 UNFINISHED = "still running or interrupted"
-_NAME = re.compile(r"[\w.-]+")
+# Without a dot, so that no file is one.
+_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)

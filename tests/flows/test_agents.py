@@ -165,6 +165,16 @@ def test_paths_stay_inside(project: Project, ref: str) -> None:
     assert Jobs(project.state, project.root).register.noted() == {}
 
 
+def test_a_text_that_is_a_link_stays_unread(project: Project) -> None:
+    (project.root / "notes.txt").symlink_to("/etc/hostname")
+    for ref in ("notes.txt", "notes.txt#column", "self-generated:model=/etc"):
+        with pytest.raises(UsageError, match=r"outside of the project|names a model"):
+            project.corpus(ref)
+    (project.root / "mine.txt").write_text("words")
+    known = ("mine.txt", "wikipedia-sample", "hf:a/b:train#text")
+    assert [project.corpus(ref) for ref in known] == list(known)
+
+
 def test_what_would_run_other_code_is_refused(project: Project) -> None:
     replies = call(
         project,

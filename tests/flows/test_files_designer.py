@@ -151,7 +151,7 @@ def test_the_command_stops_with_4_and_resume_goes_on(
 ) -> None:  # fmt: skip
     line = f"search {tiny_folder} --corpus {text_file} --designer files:{tmp_path / 'box'} --run n"
     line += " --no-wait --designer-model Ada --sandbox off --calibration-windows 4 --seqlen 48"
-    line += " --rung-windows 2 --selection-windows 4 --sealed-windows 3 --candidates 2 --slots 2"
+    line += " --rung-windows 2 --selection-windows 4 --sealed-windows 3 --candidates 1 --slots 1"
     box = Mailbox(tmp_path / "box", "n")
     code = main(line.split())
     assert code == 4
