@@ -4,6 +4,8 @@ import re
 
 _OPEN, _CLOSE = "([{", ")]}"
 _PARAMETER = re.compile(r"\s*[a-z_]+\s*=")
+TEXT_NAME = "[a-z0-9][a-z0-9_-]*"
+_ON_TEXT = re.compile(rf"(.+)@({TEXT_NAME})\s*")
 
 
 def split_outside(text: str, mark: str) -> list[str]:
@@ -16,6 +18,12 @@ def split_outside(text: str, mark: str) -> list[str]:
             start = position + 1
     pieces.append(text[start:].strip())
     return pieces
+
+
+def split_text(text: str) -> tuple[str, str]:
+    """A method and the name of its calibration text: ``wanda+mrp@own``; empty where none stands."""
+    found = _ON_TEXT.fullmatch(text)
+    return (found[1].strip(), found[2]) if found else (text, "")
 
 
 def split_list(text: str) -> list[str]:

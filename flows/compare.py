@@ -41,8 +41,9 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     if params.out is not None:
         check_output(params.out, params.model, overwrite=params.overwrite)
     request = check_comparison(
-        params.method_texts(), params.statistics, *params.budgets(), params.baseline
-    )
+        params.method_texts(), params.statistics, *params.budgets(), params.baseline,
+        list(params.texts()),
+    )  # fmt: skip
     number = split_number(params.text_split)
     defaults = suite_defaults(
         params.model, params.corpus, params.sealed_windows, params.seqlen, number
@@ -66,6 +67,8 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         own_distance=own_distance(defaults),
         precision=params.precision,
         record=Path(params.record).expanduser().absolute() if params.record else None,
+        texts=params.texts(),
+        seeds=params.draw_count(),
     )
     bench.store = open_store(state, params.shared_store)
     folder = Path(params.out or state.comparison / params.folder_name()).absolute()
@@ -108,7 +111,10 @@ def _warn(protocol: dict[str, Any]) -> None:
 
     sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
     seal = SealedSet(**protocol["sealed_set"])
-    for line in filter(None, (too_common(*sizes), seal.warning, protocol["fewer_windows"])):
+    lines = [too_common(*sizes), seal.warning, protocol["fewer_windows"]]
+    texts = protocol.get("calibration_texts", {}).items()
+    lines += (f"{name}: {facts['reason']}" for name, facts in texts if "reason" in facts)
+    for line in filter(None, lines):
         console.screen().event(line)
 
 

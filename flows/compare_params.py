@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from autoprune.digest import digest_json
+from autoprune.spelling import TEXT_NAME
 from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, setting
 from flows.params.fields import (
     TEXT,
@@ -37,7 +38,7 @@ USUAL_DRAWS = 3
 # Where the files go and who measures decide no figure.
 PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
 # Options that came later: a comparison without them keeps the name that it had before.
-LATER = ("baseline", "suite", "precision")
+LATER = ("baseline", "suite", "precision", "calibration_text")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
@@ -151,6 +152,16 @@ class CompareParams(Params):
         group=HOW,
         metavar="REF",
     )
+    calibration_text: list[Annotated[str, Field(pattern=f"^{TEXT_NAME}=.+$")]] | None = setting(
+        None,
+        "Text to calibrate on in place of the corpus's own part, by a name of yours, such as "
+        "generic=wikipedia-sample, aligned=sft.jsonl or own=self-generated: every method that "
+        "reads text is measured on each, as METHOD@NAME, on the same sealed windows; what shares "
+        "text with these is left out; left out: the calibration part of the corpus",
+        group=WHICH,
+        metavar="NAME=REF",
+        repeat=True,
+    )
     calibration_windows: CalibrationWindows = setting(
         16, "Calibration windows of a draw", group=HOW
     )
@@ -212,6 +223,8 @@ class CompareParams(Params):
             raise ValueError("give methods or a preset, not both")
         if (self.allocations or self.repairs) and not self.metrics:
             raise ValueError("a cross product needs --metrics")
+        if len(self.texts()) < len(self.calibration_text or ()):
+            raise ValueError(f"{self.calibration_text} gives one name to two texts; name each")
         require_used(self.runner, self.runner_address, self.workers)
         return self
 
@@ -228,6 +241,8 @@ class CompareParams(Params):
         if self.suite is not None:
             check_suites(self.suite)
         check_corpora(self.corpus)
+        # A file that is not there leaves only its own cells without a figure.
+        check_corpora(*self.texts().values(), files=False)
         check_models(self.model)
         for pattern in self.pattern or ():
             check_pattern(pattern)
@@ -247,6 +262,10 @@ class CompareParams(Params):
         if self.peer is not None:
             texts += [f"{PEER}:{name}" for name in PEER_METHODS]
         return texts
+
+    def texts(self) -> dict[str, str]:
+        """References of the calibration texts by name; empty: the corpus's own part alone."""
+        return dict(entry.split("=", 1) for entry in self.calibration_text or ())
 
     def budgets(self) -> tuple[list[float], list[str]]:
         """Sparsities and patterns; those of the preset where neither is given."""
@@ -294,8 +313,8 @@ class CompareParams(Params):
             if name == "model" or name in PLACES or value == field.default:
                 continue
             option = f"--{name.replace('_', '-')}"
-            if name == "baseline":
-                words += [word for method in value for word in (option, method)]
+            if name in ("baseline", "calibration_text"):
+                words += [word for item in value for word in (option, item)]
                 continue
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
             words += [option, text]

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +34,7 @@ def check_comparison(
     sparsities: list[float],
     patterns: list[str],
     baselines: list[str] | None = None,
+    texts: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Read every method, budget and baseline before anything heavy happens.
 
@@ -42,11 +44,13 @@ def check_comparison(
     Raises:
         UsageError: If a method or a budget is wrong, or a baseline is not among the methods.
     """
-    from autoprune.comparison.methods import parse_methods
+    from autoprune.comparison.measuring import reads_text
+    from autoprune.comparison.methods import on_texts, parse_methods
     from autoprune.comparison.plan import parse_targets
     from autoprune.comparison.result import named_baselines
 
-    names = [method.name for method in parse_methods(methods, statistics)]
+    found = on_texts(parse_methods(methods, statistics), texts, reads_text)
+    names = [method.name for method in found]
     return {
         "methods": names,
         "targets": [target.to_json() for target in parse_targets(sparsities, patterns)],
@@ -142,7 +146,13 @@ def _prepared(
     sizes = {name: len(bench.part(name)) for name in (SELECTION, SEALED)}
     pool = bench.draws.pool(bench)
     draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
-    require_different(len(pool), bench.draws.samples, seeds)
+    texts = bench.texts
+    there = [facts for facts in texts.values() if "reason" not in facts]
+    # With named texts the own part serves only what reads none.
+    smallest = min((facts["pool"] for facts in there), default=len(pool))
+    require_different(smallest, bench.draws.samples, seeds)
+    if texts:
+        draws = [digest for facts in there for digest in facts["draw_digests"]]
     splits = bench.splits
     protocol = {
         **model_provenance(loaded),
@@ -159,7 +169,7 @@ def _prepared(
         "overlap": shared_text(splits),
         "seqlen": bench.text.seqlen,
         "calibration_windows": bench.draws.samples,
-        "calibration_pool": len(pool),
+        "calibration_pool": smallest,
         "selection_windows": sizes["selection"],
         "sealed_windows": sizes["sealed"],
         "windows_version": WINDOWS_VERSION,
@@ -172,6 +182,7 @@ def _prepared(
         "selection_digest": bench.digest("selection"),
         "sealed_digest": bench.digest("sealed"),
         "draw_digests": draws,
+        **({"calibration_texts": texts} if texts else {}),
         "seeds": seeds,
         "suites": bench.suites,
         "precision": bench.precision,

@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.bench import Bench
-from autoprune.bench.text import SEALED, SELECTION, BenchText
+from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.shared import PoolDraws
 from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
 from autoprune.store import Store
+from tasks.seen import seen_in_windows
 from tasks.state import State
 from tasks.workbench import Workbench, find_workbench
 
 if TYPE_CHECKING:
     from autoprune.comparison.cells import CellStore
     from autoprune.comparison.peer import PeerModel
+    from autoprune.comparison.plan import Cell
     from autoprune.pruning import Precision
+    from autoprune.text.seen_text import SeenText
 
 # Options of the command line that set the windows of a part, and their length.
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
@@ -44,6 +47,8 @@ class CompareBench(Workbench, Bench):
         own_distance: Settings of ``lm`` for the distance to the dense model on the sealed windows.
         precision: Rounding of block tuning; see :class:`autoprune.pruning.PruningPlan`.
         record: Folder of the comparison's record; None for none.
+        texts: References of calibration texts by name; none: the text's own part.
+        seeds: Calibration draws.
     """
 
     def __init__(
@@ -67,8 +72,11 @@ class CompareBench(Workbench, Bench):
         own_distance: dict[str, Any] | None = None,
         precision: "Precision" = "auto",
         record: Path | None = None,
+        texts: dict[str, str] | None = None,
+        seeds: int = 1,
     ) -> None:
-        self.draws = PoolDraws(samples, seed, expected)
+        self.draws = PoolDraws(samples, seed, expected, texts)
+        self.seeds = seeds
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         store = Store(state.store)
         Bench.__init__(self, model_ref, store, text, seed, report, dtype, calibration=self.draws)
@@ -85,6 +93,22 @@ class CompareBench(Workbench, Bench):
         # Where each record is kept: digest of its key, and of each suite's, by suite; the cell's
         # own under an empty name.
         self.kept: dict[str, dict[str, str]] = {}
+
+    def draw_of(self, cell: "Cell") -> int:
+        """Number of the draw that a cell is calibrated on."""
+        return self.draws.number("" if cell.method is None else cell.method.calibration, cell.seed)
+
+    @cached_property
+    def texts(self) -> dict[str, dict[str, Any]]:
+        """What each named text is; first asked for while the model is dense, which may write it."""
+        names = self.draws.texts
+        return {name: self.draws.text_facts(self, name, self.seeds) for name in names}
+
+    @cached_property
+    def seen(self) -> "SeenText | None":
+        """What the named texts gave, which suites leave out for all cells alike; None without."""
+        draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
+        return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
 
     @cached_property
     def cells(self) -> "CellStore":

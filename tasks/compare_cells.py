@@ -1,6 +1,7 @@
 """Cells of a comparison: their keys, what is kept of them, and how one is measured."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         else:
             peer = peer_version(bench.peers.get(cell.method.peer))
         if reads_text(cell.method):
-            draw = windows_digest(bench.drawn_windows(cell.seed))
+            draw = windows_digest(bench.drawn_windows(bench.draw_of(cell)))
         seed = cell.seed if cell.method.stochastic else None
     return {
         "kind": "comparison cell",
@@ -115,7 +116,8 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "model": bench.loaded.source.digest,
         "dtype": str(bench.loaded.model.dtype),
         "device": bench.loaded.model.device.type,
-        "method": None if cell.method is None else cell.method.to_json(),
+        # Its calibration text is what the draw's windows are.
+        "method": None if cell.method is None else replace(cell.method, calibration="").to_json(),
         "target": None if cell.target is None else cell.target.to_json(),
         "peer": peer,
         # Of a tuning alone: nothing else is rounded, whatever the processor has.
@@ -187,6 +189,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 
     method, target = cell.method, cell.target
     assert method is not None and target is not None
+    draw = bench.draw_of(cell)
     if method.peer is not None:
         outcome = prune_by_peer(
             method,
@@ -194,17 +197,17 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             python=bench.peers[method.peer],
             copy=bench.peer_model,
             layers=bench.layers,
-            windows=bench.drawn_windows(cell.seed),
+            windows=bench.drawn_windows(draw),
         )
     else:
-        shared = bench.statistics_of(cell.seed)
+        shared = bench.statistics_of(draw)
         outcome = prune_by(
             method,
             target,
             cell.seed,
             loaded=bench.loaded,
             layers=bench.layers,
-            windows=bench.drawn_windows(cell.seed),
+            windows=bench.drawn_windows(draw),
             shared=shared,
             context=bench.context_for(shared.require(()), cell.seed),
             precision=bench.precision,

@@ -43,6 +43,9 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
         "suites": bench.suites,
         "own_distance": bench.own_distance,
         "precision": bench.precision,
+        "texts": bench.draws.texts,
+        "seeds": bench.seeds,
+        "text_draws": text_draws(bench),
         "parts": {name: bench.digest(name) for name in bench.text.counts},
         "computed_by": computed_by(),
     }
@@ -68,7 +71,14 @@ def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> C
         suites=list(sheet["suites"]),
         own_distance=dict(sheet["own_distance"]),
         precision=sheet["precision"],
+        texts=dict(sheet["texts"]),
+        seeds=sheet["seeds"],
     )
+
+
+def text_draws(bench: CompareBench) -> dict[str, list[str]]:
+    """Digests of the draws of each named text; none of one that is not there."""
+    return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
 def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
@@ -89,6 +99,12 @@ def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
             raise AutopruneError(
                 f"the {name} windows of {bench.text.corpus} on this worker are not those of the "
                 "comparison (digest differs); give every machine the same text and tokenizer"
+            )
+    for name, digests in text_draws(bench).items():
+        if digests != sheet["text_draws"][name]:
+            raise AutopruneError(
+                f"the draws of the calibration text {name} on this worker are not those of the "
+                "comparison (digest differs); give every machine the same text"
             )
 
 

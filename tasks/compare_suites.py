@@ -68,6 +68,7 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
             "kind": "comparison suite",
             "suite": suite,
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
+            **({} if bench.seen is None else {"seen": bench.seen.digest}),
         }
         for suite in bench.suites
         # The dense model has no distance to itself.
@@ -122,7 +123,8 @@ def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str
         if _is_distance(bench, suite):
             return {"rows": [_distance(bench)]}
         looks = Looks(bench.state, look, "compare", bench.asked)
-        return {"rows": suite_rows(bench, suite["name"], suite["settings"], None, "drop", looks)}
+        asked = (suite["name"], suite["settings"])
+        return {"rows": suite_rows(bench, *asked, bench.seen, "drop", looks)}
     except Exception as error:
         log.info("suite %s", suite["name"], exc_info=not isinstance(error, AutopruneError))
         return {"reason": reason_of(error)}

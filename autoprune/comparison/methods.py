@@ -1,6 +1,9 @@
-"""What is compared: a recipe as one line (see :mod:`autoprune.recipe_text`), or another tool's."""
+"""What is compared: a recipe as one line (see :mod:`autoprune.recipe_text`), or another tool's.
 
-from collections.abc import Iterable, Sequence
+``RECIPE@NAME`` is the same recipe, calibrated on the text of that name.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +16,7 @@ from autoprune.recipe_text import (
     read_recipe,
 )
 from autoprune.repair import EBFT
-from autoprune.spelling import split_list, split_outside
+from autoprune.spelling import split_list, split_outside, split_text
 
 PEER = "llm-compressor"
 PEER_METHODS = ("wanda", "sparsegpt")
@@ -25,14 +28,17 @@ class Method(RecipeText):
 
     Args:
         peer: Tool that runs the metric of this name in an environment of its own.
+        calibration: Name of the calibration text; empty: the compared text's own part.
     """
 
     peer: str | None = None
+    calibration: str = ""
 
     @property
     def name(self) -> str:
         """Shortest spelling that :func:`parse_method` reads back."""
-        return self.text if self.peer is None else f"{self.peer}:{self.metric}"
+        own = self.text if self.peer is None else f"{self.peer}:{self.metric}"
+        return f"{own}@{self.calibration}" if self.calibration else own
 
     @property
     def stochastic(self) -> bool:
@@ -48,8 +54,11 @@ class Method(RecipeText):
         return EBFT in self.solver
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form."""
-        return asdict(self)
+        """Plain JSON form; keys of cells on record have no text of another name."""
+        found = asdict(self)
+        if not self.calibration:
+            del found["calibration"]
+        return found
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Method":
@@ -68,10 +77,11 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
         UnknownNameError: If a part is unknown; suggests the nearest.
         UsageError: If a part occurs twice or has a wrong parameter.
     """
+    text, calibration = split_text(text)
     peer, _, rest = text.partition(":")
     if peer.strip() == PEER:
-        return _peer_method(text, rest)
-    return Method(**asdict(read_recipe(text, statistics)))
+        return replace(_peer_method(text, rest), calibration=calibration)
+    return Method(**asdict(read_recipe(text, statistics)), calibration=calibration)
 
 
 def parse_methods(
@@ -87,6 +97,36 @@ def parse_methods(
     if not methods:
         raise UsageError("no method to compare; name at least one, for example wanda,wanda+ramp")
     return methods
+
+
+def on_texts(
+    methods: Sequence[Method], texts: Sequence[str], reads_text: Callable[[Method], bool]
+) -> tuple[Method, ...]:
+    """The methods on every calibration text, those of one text together.
+
+    Args:
+        methods: One that names a text is calibrated on that text alone.
+        texts: Names of the texts; none: each method as it stands.
+        reads_text: Whether calibration text can change what a method gives; where it cannot, the
+            method is measured once.
+
+    Raises:
+        UsageError: If a method names a text that there is not.
+    """
+    for method in methods:
+        if method.calibration and method.calibration not in texts:
+            raise UsageError(
+                f"the method {method.name!r} names the calibration text {method.calibration!r}, "
+                f"which is not given; known: {', '.join(texts) or 'none'}; add "
+                f"--calibration-text {method.calibration}=REF"
+            )
+    if not texts:
+        return tuple(methods)
+    reading = [method for method in methods if reads_text(method)]
+    made = [replace(method, calibration="") for method in methods if method not in reading]
+    for text in texts:
+        made += [replace(m, calibration=text) for m in reading if m.calibration in ("", text)]
+    return tuple(dict.fromkeys(made))
 
 
 def crossed(

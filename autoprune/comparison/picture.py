@@ -20,6 +20,7 @@ from autoprune.report.canvas import (
     new_canvas,
     plain,
 )
+from autoprune.spelling import split_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> byte
             axes.annotate(
                 figure(value), right, (6, 0), textcoords="offset points", va="center", fontsize=8
             )
-        axes.set_yticks(range(len(ranked)), [plain(row.method, LONGEST_NAME) for row in ranked])
+        axes.set_yticks(range(len(ranked)), [_name(row.method) for row in ranked])
         if result.dense is not None and math.isfinite(result.dense):
             axes.axvline(result.dense, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
             top = (result.dense, len(ranked) - 0.4)
@@ -100,6 +101,13 @@ def _named(above: list[Row]) -> str:
     return f"\nbeyond the picture: {named}{more}"
 
 
+def _name(method: str) -> str:
+    """The method's name, cut where it is long, with its calibration text."""
+    own, text = split_text(method)
+    tail = f"@{text}" if text else ""
+    return plain(own, max(LONGEST_NAME - len(tail), 2)) + tail
+
+
 def look_of(number: int) -> dict[str, Any]:
     """Colour and marker of a method; where colours come again, markers are others than before."""
     lap = number // len(COLOURS)
@@ -113,7 +121,7 @@ def _draw_method(axes: "Axes", number: int, method: str, rows: list[Row]) -> Non
     line = sorted((r for r in rows if r.pattern == UNSTRUCTURED), key=lambda r: r.sparsity)
     dots = [row for row in rows if row.pattern != UNSTRUCTURED]
     look = look_of(number)
-    name = plain(method, LONGEST_NAME)
+    name = _name(method)
     if line:
         axes.errorbar(
             [100 * row.sparsity for row in line],

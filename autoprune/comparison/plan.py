@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby, product
 from typing import Any
 
 from autoprune.comparison.methods import Method
@@ -60,7 +61,8 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; :meth:`from_json` reads it back."""
-        return asdict(self)
+        method = None if self.method is None else self.method.to_json()
+        return asdict(self) | {"method": method}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Cell":
@@ -95,6 +97,5 @@ def cells_in_order(
 ) -> Iterator[Cell]:
     """The cells of a comparison: one draw after the other, since a draw's statistics are shared."""
     for seed in range(seeds):
-        for target in targets:
-            for method in methods:
-                yield Cell(method, target, seed)
+        for _, same in groupby(methods, lambda method: method.calibration):
+            yield from (Cell(m, target, seed) for target, m in product(targets, tuple(same)))

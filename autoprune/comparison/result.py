@@ -13,6 +13,7 @@ from autoprune.comparison.plan import DENSE, Target
 from autoprune.comparison.rows import Row, baseline_of, make_rows
 from autoprune.errors import UsageError
 from autoprune.recipe_text import StatisticsOf
+from autoprune.spelling import split_text
 
 
 @dataclass(frozen=True)
@@ -201,13 +202,17 @@ def named_baselines(
     """Canonical names of baselines; the usual one where none is given.
 
     Args:
-        texts: Methods as they are typed, or ``dense``.
+        texts: Methods as they are typed, or ``dense``; one without the name of a calibration text
+            means the method on every text.
         methods: Names of the methods that are compared.
         statistics: See :func:`autoprune.comparison.methods.parse_method`.
 
     Raises:
         UsageError: If one cannot be read or is not among the methods.
     """
-    names = [text if text == DENSE else parse_method(text, statistics).name for text in texts]
+    names: list[str] = []
+    for text in texts:
+        name = text if text == DENSE else parse_method(text, statistics).name
+        names += [m for m in methods if name in (m, split_text(m)[0])] or [name]
     require_known(names, methods)
     return list(dict.fromkeys(names)) or [baseline_of(methods)]

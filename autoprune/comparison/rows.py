@@ -18,6 +18,7 @@ from autoprune.comparison.measured import (
 )
 from autoprune.comparison.measures import Measure, columns_of, failed_suites, measures_of
 from autoprune.comparison.plan import DENSE
+from autoprune.spelling import split_text
 
 BASELINES = ("wanda", "wanda+sequential")
 
@@ -50,6 +51,7 @@ class Row:
         prune_seconds: Mean time of scores, masks and repair, statistics excluded.
         evaluate_seconds: Mean time of the sealed measurement.
         notes: Fallbacks that repairs reported, over all draws.
+        calibration: Name of the calibration text; None: the compared text's own part.
     """
 
     method: str
@@ -75,6 +77,7 @@ class Row:
     prune_seconds: float | None = None
     evaluate_seconds: float | None = None
     notes: int = 0
+    calibration: str | None = None
 
     @property
     def against(self) -> Against:
@@ -99,8 +102,9 @@ class Row:
 
 
 def baseline_of(methods: Sequence[str]) -> str:
-    """Wanda where it is compared, else the dense model."""
-    return next((name for name in BASELINES if name in methods), DENSE)
+    """Wanda where it is compared, on the first of its calibration texts, else the dense model."""
+    wanda = (name for usual in BASELINES for name in methods if split_text(name)[0] == usual)
+    return next(wanda, DENSE)
 
 
 def make_rows(
@@ -169,6 +173,7 @@ def _row(measured: Measured, contrasts: tuple[Against, ...], measures: tuple[Mea
         "measured_as": measured.measured_as,
         "trials": measured.trials,
         "seeds": len(measured.records),
+        "calibration": split_text(measured.method)[1] or None,
     }
     if not measured.complete:
         reasons = [r["reason"] for r in measured.records if r["status"] != OK]

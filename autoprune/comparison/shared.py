@@ -1,12 +1,16 @@
 """Calibration draws of a comparison, with statistics collected once for all methods."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from autoprune.bench.bench import Bench
+from autoprune.bench.text import windows_digest
 from autoprune.comparison.draws import MOST_DRAWS, POOL_DRAWS, draw_windows
+from autoprune.comparison.texts import calibration_corpus, with_seed
+from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 from autoprune.statistics.accumulator import BASIC
@@ -17,7 +21,10 @@ from autoprune.statistics.statistics import (
     stored_statistics,
 )
 from autoprune.store import Store
+from autoprune.text.generated import is_generated
 from autoprune.text.windows import token_windows
+
+LONGEST_REASON = 300
 
 
 class SharedStatistics:
@@ -92,32 +99,89 @@ class SharedStatistics:
 
 
 class PoolDraws:
-    """Draws out of one pool of windows; see :class:`autoprune.bench.calibration.Calibration`.
+    """Draws out of a pool of windows; see :class:`autoprune.bench.calibration.Calibration`.
+
+    Draws of the compared text have their own numbers, those of the first named text begin at
+    ``MOST_DRAWS``, of the second at twice that.
 
     Args:
         samples: Windows of a draw.
         seed: Of the run; with another one all draws are others.
         expected: Statistics that the methods of the comparison need.
+        texts: References of further calibration texts by name.
     """
 
-    def __init__(self, samples: int, seed: int, expected: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        samples: int,
+        seed: int,
+        expected: Collection[str] = (),
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         self.samples = samples
         self.expected = frozenset(expected)
+        self.texts = dict(texts or {})
         self._seed = seed
-        self._pool: Tensor | None = None
+        # By reference: windows or why there are none, and facts for the record.
+        self._pools: dict[str, tuple[Tensor | AutopruneError, dict[str, Any]]] = {}
 
-    def pool(self, bench: Bench) -> Tensor:
-        """Windows from which draws are taken, int64 [windows, seqlen]."""
-        if self._pool is None:
-            corpus, count = bench.splits.calibration, POOL_DRAWS * self.samples
-            self._pool = token_windows(
-                corpus, bench.tokenizer, count, bench.text.seqlen, cache=bench.store
-            )
-        return self._pool
+    def number(self, text: str, seed: int) -> int:
+        """Number of a draw of a named text; an empty name is the compared text."""
+        return seed + MOST_DRAWS * (list(self.texts).index(text) + 1 if text else 0)
+
+    def pool(self, bench: Bench, draw: int = 0) -> Tensor:
+        """Windows from which a draw is taken, int64 [windows, seqlen].
+
+        Raises:
+            AutopruneError: If its text cannot be had; the same at every call.
+        """
+        found, _ = self._of(bench, draw)
+        if isinstance(found, AutopruneError):
+            raise found
+        return found
+
+    def text_facts(self, bench: Bench, name: str, seeds: int) -> dict[str, Any]:
+        """What a named text is, for the protocol; ``reason`` where it cannot be had.
+
+        Args:
+            bench: The comparison's; its model must be dense.
+            name: Of the text.
+            seeds: Calibration draws.
+        """
+        numbers = [self.number(name, seed) for seed in range(seeds)]
+        try:
+            digests = [windows_digest(bench.drawn_windows(number)) for number in numbers]
+        except AutopruneError as error:
+            return {"ref": self.texts[name], "reason": reason_of(error, LONGEST_REASON)}
+        pools = {id(pool): len(pool) for pool in (self.pool(bench, n) for n in numbers)}
+        _, facts = self._of(bench, numbers[0])
+        pool = sum(pools.values())
+        return {"ref": self.texts[name], **facts, "pool": pool, "draw_digests": digests}
+
+    def _of(self, bench: Bench, draw: int) -> tuple[Tensor | AutopruneError, dict[str, Any]]:
+        place, seed = divmod(draw, MOST_DRAWS)
+        ref = list(self.texts.values())[place - 1] if place else bench.text.corpus
+        own = with_seed(ref, seed + MOST_DRAWS * self._seed)
+        if own not in self._pools:
+            count = self.samples * (1 if is_generated(ref) else POOL_DRAWS)
+            length = bench.text.seqlen
+            try:
+                corpus, facts = calibration_corpus(bench, own, self.samples * length)
+                found = token_windows(corpus, bench.tokenizer, count, length, cache=bench.store)
+            except Exception as error:
+                if not place:
+                    raise
+                # Whatever one text raises, the others are still calibrated on.
+                why = AutopruneError(f"there is no such calibration text: {error}")
+                self._pools[own] = why, {}
+            else:
+                self._pools[own] = found, facts
+        return self._pools[own]
 
     def windows(self, bench: Bench, draw: int) -> Tensor:
         """Token ids of one draw, int64 [samples, seqlen]."""
-        return draw_windows(self.pool(bench), self.samples, draw + MOST_DRAWS * self._seed)
+        seed = draw % MOST_DRAWS + MOST_DRAWS * self._seed
+        return draw_windows(self.pool(bench, draw), self.samples, seed)
 
     def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:
         """Statistics on the windows of a draw; nothing is collected yet."""

@@ -109,7 +109,8 @@ def exact_zeros(row: Row) -> str:
 def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
     """What the figures depend on, as names and values."""
     p: Mapping[str, Any] = result.protocol
-    draws = ", ".join(f"{n} {d[:12]}" for n, d in enumerate(p["draw_digests"]))
+    texts: Mapping[str, Any] = p.get("calibration_texts", {})
+    draws = "of each text" if texts else _numbered(p["draw_digests"])
     tuned = (
         f"{result.tune} selection trials for every allocator whose strength was left open"
         if result.tune
@@ -133,6 +134,7 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"{p['sealed_windows']} sealed ({p['sealed_digest'][:12]})",
         ),
         ("overlap", _overlap(p["overlap"])),
+        *((f"text {name}", _calibration(t)) for name, t in texts.items()),
         ("draws", f"{p['seeds']}: {draws}" + (f"; {warning}" if warning else "")),
         ("tuning", tuned),
         ("sealed", _sealed(p)),
@@ -156,6 +158,21 @@ def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
             f"methods share; with the passes that sequential methods, walk, ebft and {PEER} make",
         ),
     ]
+
+
+def _numbered(digests: Sequence[str]) -> str:
+    return ", ".join(f"{n} {digest[:12]}" for n, digest in enumerate(digests))
+
+
+def _calibration(text: Mapping[str, Any]) -> str:
+    """A calibration text: what it is, its draws, what was left out of it, or why it is missing."""
+    if "reason" in text:
+        return f"{text['ref']}: {text['reason']}"
+    line = f"{text['ref']} ({text['digest'][:12]}), draws {_numbered(text['draw_digests'])}"
+    if "overlap" in text:
+        line += f"; {text['overlap']['dropped']} of {text['overlap']['checked']} documents left out"
+        line += " for text shared with the selection and sealed parts"
+    return "; ".join([line, *text["notes"]])
 
 
 def _rounding(result: Comparison) -> list[tuple[str, str]]:

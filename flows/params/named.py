@@ -12,7 +12,7 @@ from autoprune.candidate import FORMULA_PREFIX, Group
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins
 from autoprune.recipe import Scoring
-from autoprune.spelling import split_outside
+from autoprune.spelling import split_outside, split_text
 
 UNSTRUCTURED = "unstructured"
 AUTO = "auto"
@@ -35,8 +35,12 @@ def check_models(*refs: str) -> None:
         check_reference(ref)
 
 
-def check_corpora(*refs: str) -> None:
+def check_corpora(*refs: str, files: bool = True) -> None:
     """Every text is a known name, an existing file or has the form of a reference.
+
+    Args:
+        refs: References of texts.
+        files: Whether files must be there by now.
 
     Raises:
         UsageError: If one is nothing of these.
@@ -48,7 +52,7 @@ def check_corpora(*refs: str) -> None:
 
             HubRows.from_text(ref)
         elif Path(file).suffix in FILES:
-            if not Path(file).expanduser().is_file():
+            if files and not Path(file).expanduser().is_file():
                 raise UsageError(f"the corpus file {file!r} does not exist; check the path")
         elif not ref.startswith("self-generated:"):
             _check_corpus_name(ref)
@@ -125,7 +129,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
     for kind in ("allocator", "solver"):
         names |= set(BUILT_IN[kind][1])
     rest = []
-    for text in texts:
+    for text, _ in map(split_text, texts):
         head, *parts = split_outside(text, "+")
         if ":" not in head:
             _check_name("metric", head)

@@ -2,7 +2,15 @@
 
 import pytest
 
-from autoprune.comparison.methods import Method, crossed, parse_method, parse_methods
+from autoprune.comparison.measuring import reads_text
+from autoprune.comparison.methods import (
+    PEER,
+    Method,
+    crossed,
+    on_texts,
+    parse_method,
+    parse_methods,
+)
 from autoprune.comparison.plan import Target, cells_in_order, parse_targets
 from autoprune.comparison.presets import PRESETS
 from autoprune.comparison.tuning import WIDTHS, best_variant, variants
@@ -163,3 +171,21 @@ def test_the_lowest_finite_loss_wins() -> None:
     assert best_variant(tries, [3.0, None, 2.0], own) == tries[2]
     assert best_variant(tries, [2.0, 2.0, float("inf")], own) == tries[0]
     assert best_variant(tries, [None, float("inf"), None], own) == own
+
+
+def test_a_method_is_read_back_with_its_calibration_text_and_crossed_with_all() -> None:
+    for text in ("wanda@own", "wanda+sdsa:strength=0.2@own", f"{PEER}:wanda@own"):
+        assert parse_method(text).name == text
+        assert parse_method(text) != parse_method(text.removesuffix("@own"))
+    assert "calibration" not in parse_method("wanda").to_json()
+    assert Method.from_json(parse_method("ria@own").to_json()).name == "ria@own"
+    asked = parse_methods("ria@b,magnitude,wanda,magnitude@a")
+    assert on_texts(asked[1:3], [], reads_text) == asked[1:3]
+    found = [method.name for method in on_texts(asked, ["a", "b"], reads_text)]
+    assert found == ["magnitude", "wanda@a", "ria@b", "wanda@b"]
+    with pytest.raises(UsageError, match="add --calibration-text b=REF"):
+        on_texts(asked, ["a"], reads_text)
+    # The statistics of a text's draw are collected once for all of its budgets.
+    order = cells_in_order(on_texts(asked, ["a", "b"], reads_text), [Target(0.5), Target(0.6)], 1)
+    texts = [cell.method.calibration for cell in order if cell.method]
+    assert texts == sorted(texts)

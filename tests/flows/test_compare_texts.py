@@ -1,0 +1,166 @@
+"""The axis of calibration texts: the same sealed windows, another text to calibrate on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from tasks.mirror import tracker_of
+from tasks.state import State
+from tests.support.small_comparison import SMALL
+
+REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
+
+
+def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result
+
+
+@pytest.fixture
+def other(text_file: Path, tmp_path: Path) -> Path:
+    """Another text, with one document that is the compared text's sealed part."""
+    sealed = split(load_corpus(str(text_file))).sealed
+    path = tmp_path / "other.jsonl"
+    own = [f"other words {i} stand here, {i + 1} of them or {i * i} more" for i in range(300)]
+    lines = [json.dumps({"text": text}) for text in [sealed.text, *own]]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_every_method_that_reads_text_is_measured_on_each(
+    tiny_folder: Path, text_file: Path, other: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    plain = compared(tiny_folder, text_file, "magnitude,wanda")
+    assert "calibration_texts" not in plain["protocol"]
+    missing, out = tmp_path / "missing.txt", tmp_path / "out"
+    texts = [f"generic={text_file}", f"aligned={other}", "own=self-generated", f"gone={missing}"]
+    found = compared(
+        tiny_folder, text_file, "magnitude,wanda", calibration_text=texts, out=str(out),
+        record=str(tmp_path / "record"),
+    )  # fmt: skip
+    rows = {row["method"]: row for row in found["rows"]}
+    names = ("generic", "aligned", "own", "gone")
+    assert list(rows) == ["magnitude", *(f"wanda@{name}" for name in names)]
+    assert [row["calibration"] for row in rows.values()] == [None, *names]
+    # The dense model, two draws of magnitude and two on the compared text are on record already.
+    assert (found["cached"], found["measured"], found["failed"]) == (5, 4, 2)
+    old = {row["method"]: row for row in plain["rows"]}
+    assert rows["wanda@generic"]["perplexity"] == old["wanda"]["perplexity"]
+    assert len({row["perplexity"] for row in rows.values()}) == 5
+    assert rows["wanda@gone"]["status"] == "unavailable"
+    assert "missing.txt' does not exist" in rows["wanda@gone"]["reason"]
+    assert found["protocol"]["sealed_digest"] == plain["protocol"]["sealed_digest"]
+
+    # A text against another is paired window by window and draw by draw.
+    assert found["baseline"] == "wanda@generic"
+    cells: dict[str, list[list[float]]] = {}
+    for cell in json.loads((out / "comparison.json").read_text())["cells"]:
+        if cell["record"]["status"] == "ok":
+            cells.setdefault(cell["method"], []).append(cell["record"]["sealed"]["nll"])
+    pairs = [
+        a - b
+        for own, base in zip(cells["wanda@own"], cells["wanda@generic"], strict=True)
+        for a, b in zip(own, base, strict=True)
+    ]
+    change = math.expm1(math.fsum(pairs) / len(pairs))
+    assert rows["wanda@own"]["change"] == pytest.approx(change)
+    assert rows["wanda@own"]["paired_draws"] == 2 and rows["wanda@own"]["interval"]
+
+    # What the record says of the texts.
+    facts = found["protocol"]["calibration_texts"]
+    assert facts["aligned"]["overlap"]["dropped"] == 1
+    assert facts["own"]["pool"] == 2 * SMALL["calibration_windows"]
+    assert len(set(found["protocol"]["draw_digests"])) == 6
+    assert facts["generic"]["draw_digests"] == plain["protocol"]["draw_digests"]
+    lines = dict(found["protocol_lines"])
+    assert "1 of 301 documents left out" in lines["text aligned"]
+    assert "does not exist" in lines["text gone"]
+    table = pyarrow.parquet.read_table(out / "comparison.parquet").to_pylist()
+    assert [row["calibration"] for row in table] == [None, *names]
+    assert "wanda@own" in (out / "comparison.tex").read_text()
+    client = tracker_of(State.open(home)).client
+    parent = client.get_run(found["mlflow_run"])
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    children = client.search_runs([parent.info.experiment_id], query)
+    assert {run.data.params.get("calibration") for run in children} == {None, *names}
+
+    # From the record alone, without the model and the texts, and with another baseline.
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
+    capsys.readouterr()
+    words = ["compare", "--from", str(tmp_path / "record"), "--json"]
+    assert main(words) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["details"] == json.loads(json.dumps(found["details"]))
+    assert main([*words, "--baseline", "wanda"]) == 0
+    assert json.loads(capsys.readouterr().out)["baselines"] == list(rows)[1:]
+
+
+def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
+    tiny_folder: Path, text_file: Path, other: Path, home: Path, tmp_path: Path
+) -> None:
+    # The third text is measured on by a suite, and calibrates one of two methods.
+    suite = f"lm:corpora={other},windows=4,seqlen=32"
+    small = {"suite": suite, "draws": 1, "seqlen": 128, "calibration_windows": 8}
+    texts = [f"one={text_file}", f"two={other}"]
+    free = compared(tiny_folder, text_file, "wanda", **small)
+    kept = compared(tiny_folder, text_file, "wanda", calibration_text=texts, **small)
+
+    def values(result: dict[str, Any]) -> list[float]:
+        return [row["measures"][0]["value"] for row in result["rows"]]
+
+    assert values(kept)[0] != values(free)[0]
+    again = compared(tiny_folder, text_file, "wanda", calibration_text=texts, **small)
+    assert again["measured"] == 0 and values(again) == values(kept)
+
+
+def test_a_worker_has_the_same_draws_or_is_refused(
+    tiny_folder: Path, text_file: Path, other: Path, home: Path
+) -> None:
+    from autoprune.errors import AutopruneError
+    from tasks.compare_remote import comparison_bench, comparison_sheet, require_same_work
+
+    state = State.open(home)
+    sheet = {
+        "model": str(tiny_folder), "seed": 0, "dtype": "float32", "corpus": str(text_file),
+        "samples": 4, "seqlen": 32, "counts": {"selection": 3, "sealed": 4}, "text_split": 0,
+        "asked": "here", "expected": [], "peers": {}, "suites": [], "own_distance": {},
+        "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
+    }  # fmt: skip
+    with comparison_bench("here", state, sheet) as bench:
+        sent = comparison_sheet(bench, None)
+    with comparison_bench("there", state, sent) as bench:
+        require_same_work(bench, sent)
+        assert len(sent["text_draws"]["own"]) == 1
+        sent["text_draws"]["own"][0] = "else"
+        with pytest.raises(AutopruneError, match="calibration text own on this worker"):
+            require_same_work(bench, sent)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--calibration-text", "own"], "calibration_text"),
+        (["--calibration-text", "a=x.txt", "--calibration-text", "a=y.txt"], "one name"),
+        (["--calibration-text", "a=wikipedia-simple"], "did you mean wikipedia-sample"),
+        (["--methods", "wanda@own"], "add --calibration-text own=REF"),
+        (["--methods", "wnda@own", "--calibration-text", "own=self-generated"], "mean wanda"),
+    ],
+)
+def test_a_wrong_axis_is_refused_before_anything_is_measured(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str],
+    words: list[str], message: str,
+) -> None:  # fmt: skip
+    assert main(["compare", str(tiny_folder), "--corpus", str(text_file), "-q", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (home / "comparison").exists()
