@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.bench.bench import Bench
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.shared import PoolDraws
+from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
 from autoprune.store import Store
@@ -111,6 +112,16 @@ class CompareBench(Workbench, Bench):
         return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
 
     @cached_property
+    def suite_files(self) -> dict[str, dict[str, list[str]]]:
+        """Digests of the files that the settings of each suite name: their text may change.
+
+        Of a folder the task files in it count. The model and the compared text do not: the keys of
+        cells have their digests.
+        """
+        known = ("", self.text.corpus, self.model_ref)
+        return {suite["name"]: _files(suite["settings"], known) for suite in self.suites}
+
+    @cached_property
     def cells(self) -> "CellStore":
         """Finished cells of all comparisons in this state folder."""
         from autoprune.comparison.cells import CellStore
@@ -130,6 +141,17 @@ class CompareBench(Workbench, Bench):
         if copy is not None:
             copy.close()
         super().close()
+
+
+def _files(settings: dict[str, Any], known: tuple[str, ...]) -> dict[str, list[str]]:
+    files: list[Path] = []
+    for value in settings.values():
+        for name in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(name, str) and name not in known:
+                path = Path(name.partition("#")[0]).expanduser()
+                files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+    found = [digest_file(file) for file in files if file.is_file()]
+    return {"files": found} if found else {}
 
 
 def find_compare_bench(bench_id: str) -> CompareBench:

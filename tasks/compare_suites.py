@@ -66,7 +66,7 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
         suite["name"]: {
             **key,
             "kind": "comparison suite",
-            "suite": suite,
+            "suite": suite | bench.suite_files[suite["name"]],
             "suite_version": [SUITE_VERSION, _version(suite["name"])],
             **({} if bench.seen is None else {"seen": bench.seen.digest}),
         }
@@ -124,7 +124,11 @@ def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str
             return {"rows": [_distance(bench)]}
         looks = Looks(bench.state, look, "compare", bench.asked)
         asked = (suite["name"], suite["settings"])
-        return {"rows": suite_rows(bench, *asked, bench.seen, "drop", looks)}
+        rows = suite_rows(bench, *asked, bench.seen, "drop", looks)
+        # What has no figure may have lacked the network only, so it is tried again.
+        if any(row["status"] != "unavailable" for row in rows):
+            return {"rows": rows}
+        return {"reason": "; ".join(dict.fromkeys(row["reason"] for row in rows)) or "no rows"}
     except Exception as error:
         log.info("suite %s", suite["name"], exc_info=not isinstance(error, AutopruneError))
         return {"reason": reason_of(error)}

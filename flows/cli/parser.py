@@ -21,6 +21,17 @@ examples:
 """
 
 
+# Commands of earlier versions, by name, and what does the same now; for one release.
+RETIRED = {
+    "study": (
+        "`autoprune compare`, a line for each model: autoprune compare MODEL --methods SCHEMES "
+        "--sparsity RATIOS --suite SUITES --calibration-text generic=TEXT --calibration-text "
+        "aligned=OWN_DATA --calibration-text own=self-generated, lists with commas between; "
+        "docs/compare.md shows a study's matrix so"
+    )
+}
+
+
 class Parser(argparse.ArgumentParser):
     """Errors as one paragraph: what was wrong, what is near, where to look; exit code 2."""
 
@@ -96,7 +107,11 @@ def _suggestion(message: str) -> str:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; prints help and exits where asked."""
     # Before the command stand options without a value only.
-    parser = build_parser(next((word for word in argv if not word.startswith("-")), ""))
+    command = next((word for word in argv if not word.startswith("-")), "")
+    parser = build_parser(command)
+    if command in RETIRED:
+        tell(f"autoprune: {command} is now {RETIRED[command]}")
+        raise SystemExit(2)
     args, unknown = parser.parse_known_args(argv)
     sub: Parser = args.parser
     del args.parser

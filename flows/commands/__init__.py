@@ -26,7 +26,6 @@ from flows.commands import (
     resume,
     sandbox,
     search,
-    study,
     up,
     validate,
 )
@@ -54,7 +53,6 @@ ALL: tuple[Command, ...] = (
     prune,
     evaluate,
     compare,
-    study,
     compact,
     export,
     validate,

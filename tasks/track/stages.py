@@ -1,4 +1,4 @@
-"""MLflow runs for a stage that is no search: an evaluation, a study, a comparison."""
+"""MLflow runs for a stage that is no search: an evaluation or a comparison."""
 
 import json
 import time
@@ -65,7 +65,7 @@ def log_stage(
 
     Args:
         tracker: The store.
-        kind: ``evaluation``, ``study`` or ``comparison``.
+        kind: ``evaluation`` or ``comparison``.
         model: Reference of the model, which names the experiment.
         name: Name of the run, unique in its kind.
         params: Settings.

@@ -1,4 +1,4 @@
-"""A comparison and a study in MLflow: one run each, a child for whatever people compare there."""
+"""A comparison in MLflow: one run, a child for whatever people compare there."""
 
 import json
 from pathlib import Path
@@ -173,52 +173,3 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     assert main([*line.split(), "--json", "-q"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["measured"] == 0 and children(client, record["mlflow_run"])
-
-
-STUDY = """
-models: [{model}]
-schemes: [magnitude, shortgpt]
-ratios: [0.5]
-suites: ["lm:corpora={text},windows=2,seqlen=48"]
-generic: {text}
-samples: 2
-seqlen: 48
-"""
-
-
-def test_a_study_is_a_run_with_a_child_per_pruned_model(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    file = tmp_path / "matrix.yaml"
-    file.write_text(STUDY.format(model=tiny_folder, text=text_file))
-
-    def run() -> dict[str, Any]:
-        assert main(["study", str(file), "--json", "-q"]) == 0
-        record: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return record
-
-    first = run()
-    parent = client.get_run(first["mlflow_run"])
-    assert parent.info.status == "FINISHED"
-    assert (parent.data.metrics["cells_total"], parent.data.metrics["cells_unavailable_total"]) == (
-        3,
-        1,
-    )
-    names = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert names == {"results.parquet", "study.json"}
-    runs = children(client, first["mlflow_run"])
-    assert {(r.data.params["scheme"], r.data.tags["autoprune.status"]) for r in runs.values()} == {
-        ("dense", "ok"),
-        ("magnitude", "ok"),
-        ("shortgpt", "unavailable"),
-    }
-    cell = next(cell for cell in first["cells"] if cell["scheme"] == "magnitude")
-    child = next(r for r in runs.values() if r.data.params["scheme"] == "magnitude")
-    row = next(row for row in cell["rows"] if row["metric"] == "perplexity")
-    assert child.data.metrics[f"lm/{row['name']}/perplexity"] == row["value"]
-    assert run()["mlflow_run"] == first["mlflow_run"]
-    file.write_text(file.read_text().replace("shortgpt]", "shortgpt, wanda]"))
-    more = run()
-    assert more["mlflow_run"] != first["mlflow_run"]
-    assert len(children(client, more["mlflow_run"])) == 4

@@ -18,7 +18,7 @@ from autoprune.pruning import tuning
 from flows.cli import main
 from flows.compare import compare
 from flows.compare_params import CompareParams
-from tasks import compare_suites
+from tasks import compare_bench, compare_suites
 from tests.support import small_comparison
 
 SMALL = small_comparison.SMALL | {"draws": 1}
@@ -121,9 +121,33 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
         broken = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
     assert broken["rows"][0]["perplexity"] is not None
     assert any("division by zero" in line for line in broken["missing"])
+    row = {"status": "unavailable", "reason": "no network"}
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_suites, "suite_rows", lambda *_: [row, row])
+        offline = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+    assert offline["missing"] == ["wanda at 50 %, reasoning: unavailable: no network"]
     mended = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
     assert measures(mended, "wanda")["reasoning accuracy"]["value"] is not None
     assert not mended["missing"]
+
+
+def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
+    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+) -> None:
+    other, tasks = tmp_path / "other.txt", tmp_path / "tasks"
+    other.write_text(text_file.read_text().replace("a", "o"))
+    tasks.mkdir()
+    suite = f"lm:corpora={other},windows=2,seqlen=32"
+    first = compared(tiny_folder, text_file, "wanda", suite=suite)
+    assert compared(tiny_folder, text_file, "wanda", suite=suite)["measured"] == 0
+    other.write_text(text_file.read_text().replace("e", "i"))
+    second = compared(tiny_folder, text_file, "wanda", suite=suite)
+    assert (second["measured"], second["rows"] != first["rows"]) == (2, True)
+    # Of a folder the task files; the compared text itself is in every key by its windows.
+    assert compare_bench._files({"corpora": [str(text_file)]}, (str(text_file),)) == {}
+    assert compare_bench._files({"folder": str(tasks), "live": ""}, ("",)) == {}
+    (tasks / "own.yaml").write_text("task: own")
+    assert len(compare_bench._files({"folder": str(tasks)}, ("",))["files"]) == 1
 
 
 def test_a_request_that_a_suite_refuses_is_refused_before_anything_is_measured(

@@ -147,6 +147,12 @@ def test_a_worker_has_the_same_draws_or_is_refused(
             require_same_work(bench, sent)
 
 
+def test_study_answers_with_the_line_that_does_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "matrix.yaml", "--json"]) == 2
+    shown = capsys.readouterr().err
+    assert "study is now `autoprune compare`" in shown and "--calibration-text generic=" in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -83,7 +83,6 @@ def test_install_takes_all_extras_but_ray() -> None:
 
 def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
     (tmp_path / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
-    (tmp_path / "study.yaml").write_text("models: [m]\n", encoding="utf-8")
     lines = [
         f"search --model {DEMO_MODEL}",
         f"prune {DEMO_MODEL} --metric wanda",
@@ -96,7 +95,6 @@ def test_commands_without_the_platform_name_it(tmp_path: Path) -> None:
         "up",
         "sandbox build",
         "ls candidates",
-        "study study.yaml",
     ]
     for line, (code, _, errors) in zip(lines, answers(tmp_path, PLATFORM, lines), strict=True):
         assert code == 4, (line, errors)
@@ -138,7 +136,7 @@ def test_a_missing_package_of_ours_or_of_others_stays_what_it_is() -> None:
     assert isinstance(with_extra(deep, "search"), PrerequisiteError)
 
 
-@pytest.mark.parametrize("room", ["api", "comparison", "streaming", "study", "report"])
+@pytest.mark.parametrize("room", ["api", "comparison", "streaming", "report"])
 def test_a_room_of_pruning_and_comparing_imports_no_extra(room: str) -> None:
     program = f"""
 import importlib, pkgutil, sys

@@ -33,7 +33,6 @@ WORDS = {
     "prune": ["--model", "./model"],
     "evaluate": ["./model"],
     "compare": ["./model"],
-    "study": ["study.yaml"],
     "compact": ["./model", "out"],
     "validate": ["metric.py"],
     "promote": ["--dry-run"],
@@ -62,7 +61,7 @@ def markers(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hostile(tmp_path: Path, markers: Path) -> Path:
-    """A folder with modules that must never be imported, and a study's and a metric's file."""
+    """A folder with modules that must never be imported, and a metric's file."""
     folder = tmp_path / "hostile"
     folder.mkdir()
     for name in PACKAGES:
@@ -74,7 +73,6 @@ def hostile(tmp_path: Path, markers: Path) -> Path:
     (folder / "model").mkdir()
     (folder / "model" / "config.json").write_text("{}")
     (folder / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
-    (folder / "study.yaml").write_text("models: [./missing]\nschemes: [wanda]\nratios: [0.5]\n")
     return folder
 
 
