@@ -1,19 +1,17 @@
 """The bench of a comparison: its cells, where they are kept, and the tools beside ours."""
 
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoprune.bench.bench import Bench
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.shared import PoolDraws
 from autoprune.digest import digest_file
-from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
-from autoprune.store import Store
 from tasks.seen import seen_in_windows
 from tasks.state import State
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import TextWorkbench
 
 if TYPE_CHECKING:
     from autoprune.comparison.cells import CellStore
@@ -26,16 +24,11 @@ if TYPE_CHECKING:
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
 
 
-class CompareBench(Workbench, Bench):
+class CompareBench(TextWorkbench):
     """A bench with everything that the cells of a comparison need.
 
     Args:
-        id: How tasks find it.
-        model_ref: Reference of the model.
-        state: Where caches lie.
-        seed: Seed of the run.
-        report: Where the library reports progress.
-        dtype: Type of the weights in memory, by torch's name.
+        id: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
         corpus: Reference of the text.
         samples: Calibration windows of a draw.
         seqlen: Tokens in a window.
@@ -67,7 +60,7 @@ class CompareBench(Workbench, Bench):
         counts: dict[str, int],
         text_split: int = 0,
         asked: str = "comparison",
-        expected: frozenset[str] = frozenset(),
+        expected: Collection[str] = (),
         peers: dict[str, str] | None = None,
         suites: list[dict[str, Any]] | None = None,
         own_distance: dict[str, Any] | None = None,
@@ -79,10 +72,8 @@ class CompareBench(Workbench, Bench):
         self.draws = PoolDraws(samples, seed, expected, texts)
         self.seeds = seeds
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
-        store = Store(state.store)
-        Bench.__init__(self, model_ref, store, text, seed, report, dtype, calibration=self.draws)
-        self.id = id
-        self.state = state
+        shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
+        super().__init__(id, model_ref, state, text, **shared, calibration=self.draws)
         self.asked = asked
         self.peers = peers or {}
         self.suites = suites or []
@@ -152,15 +143,3 @@ def _files(settings: dict[str, Any], known: tuple[str, ...]) -> dict[str, list[s
                 files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
     found = [digest_file(file) for file in files if file.is_file()]
     return {"files": found} if found else {}
-
-
-def find_compare_bench(bench_id: str) -> CompareBench:
-    """The open bench of a comparison in this process.
-
-    Raises:
-        AutopruneError: If there is none of this id.
-    """
-    bench = find_workbench(bench_id)
-    if not isinstance(bench, CompareBench):
-        raise AutopruneError(f"workbench {bench_id!r} is not one of a comparison")
-    return bench

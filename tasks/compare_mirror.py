@@ -1,19 +1,16 @@
 """Task that mirrors a comparison into MLflow: a parent run, and a child per method and budget."""
 
 import json
-import logging
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import reason_of
-from tasks.mirror import require_answer, tracker_of
+from tasks.mirror import log_stage
 from tasks.policies import step
 from tasks.provenance import here_tags
 from tasks.state import State, model_slug
-
-log = logging.getLogger(__name__)
 
 # Of the protocol: what says what the figures depend on, once for all runs of one name.
 DIGESTS = (
@@ -59,22 +56,14 @@ def mirror_comparison(
     Returns:
         MLflow's run id, or why there is none.
     """
-    state = State.open(Path(root))
-    try:
-        require_answer(state.tracking_uri, patient=status != "RUNNING")
-        run = _mirror(state, model, Path(folder), settings, status)
-    except Exception as error:
-        # The files are the record: whatever the store's trouble is, the figures stand.
-        log.info("mirroring failed", exc_info=True)
-        reason = reason_of(error)
-        return {"mlflow_run": None, "error": reason}
-    return {"mlflow_run": run, "error": ""}
+    content = partial(_content, model, Path(folder), settings, status)
+    return log_stage(State.open(Path(root)), content, patient=status != "RUNNING")
 
 
-def _mirror(state: State, model: str, folder: Path, settings: dict[str, Any], status: str) -> str:
+def _content(model: str, folder: Path, settings: dict[str, Any], status: str) -> dict[str, Any]:
     from autoprune.comparison.writing import FILES, JSON_FILE
     from autoprune.digest import digest_json
-    from tasks.track.stages import Part, log_stage
+    from tasks.track.stages import Part
 
     record = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
     protocol = record["protocol"]
@@ -91,11 +80,11 @@ def _mirror(state: State, model: str, folder: Path, settings: dict[str, Any], st
         )
         for row in record["rows"]
     ]
-    return log_stage(
-        tracker_of(state), "comparison", model, name,
-        params=params, metrics=_totals(record), tags=_tags(record),
-        files=[folder / file for file in FILES], parts=parts, status=status,
-    )  # fmt: skip
+    return {
+        "kind": "comparison", "model": model, "name": name, "params": params,
+        "metrics": _totals(record), "tags": _tags(record),
+        "files": [folder / file for file in FILES], "parts": parts, "status": status,
+    }  # fmt: skip
 
 
 def row_figures(row: Mapping[str, Any]) -> dict[str, float]:

@@ -14,10 +14,11 @@ from autoprune.errors import AutopruneError
 from autoprune.numerics import computed_by
 from autoprune.progress import silent
 from tasks.compare import cell_measured
-from tasks.compare_bench import CompareBench, find_compare_bench
+from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
 from tasks.state import State
+from tasks.workbench import find_bench
 
 # What a sheet is for; the sheet of a search names nothing.
 COMPARISON = "comparison"
@@ -32,19 +33,21 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
     """
     return common_sheet(bench, shared) | {
         "kind": COMPARISON,
-        "corpus": bench.text.corpus,
-        "samples": bench.draws.samples,
-        "seqlen": bench.text.seqlen,
-        "counts": bench.text.counts,
-        "text_split": bench.text.split,
-        "asked": bench.asked,
-        "expected": sorted(bench.draws.expected),
-        "peers": bench.peers,
-        "suites": bench.suites,
-        "own_distance": bench.own_distance,
-        "precision": bench.precision,
-        "texts": bench.draws.texts,
-        "seeds": bench.seeds,
+        "bench": {
+            "corpus": bench.text.corpus,
+            "samples": bench.draws.samples,
+            "seqlen": bench.text.seqlen,
+            "counts": bench.text.counts,
+            "text_split": bench.text.split,
+            "asked": bench.asked,
+            "expected": sorted(bench.draws.expected),
+            "peers": bench.peers,
+            "suites": bench.suites,
+            "own_distance": bench.own_distance,
+            "precision": bench.precision,
+            "texts": bench.draws.texts,
+            "seeds": bench.seeds,
+        },
         "text_draws": text_draws(bench),
         "parts": {name: bench.digest(name) for name in bench.text.counts},
         "computed_by": computed_by(),
@@ -53,27 +56,8 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
 
 def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> CompareBench:
     """The workbench of a sheet; nothing is loaded yet."""
-    return CompareBench(
-        bench_id,
-        sheet["model"],
-        state,
-        sheet["seed"],
-        silent,
-        dtype=sheet["dtype"],
-        corpus=sheet["corpus"],
-        samples=sheet["samples"],
-        seqlen=sheet["seqlen"],
-        counts=dict(sheet["counts"]),
-        text_split=sheet["text_split"],
-        asked=sheet["asked"],
-        expected=frozenset(sheet["expected"]),
-        peers=dict(sheet["peers"]),
-        suites=list(sheet["suites"]),
-        own_distance=dict(sheet["own_distance"]),
-        precision=sheet["precision"],
-        texts=dict(sheet["texts"]),
-        seeds=sheet["seeds"],
-    )
+    place = (bench_id, sheet["model"], state, sheet["seed"], silent, sheet["dtype"])
+    return CompareBench(*place, **sheet["bench"])
 
 
 def text_draws(bench: CompareBench) -> dict[str, list[str]]:
@@ -114,7 +98,7 @@ def remote_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, An
     Returns:
         What :func:`tasks.compare.cell_measured` returns, and the whole ``record``.
     """
-    bench = find_compare_bench(bench_id)
+    bench = find_bench(bench_id, CompareBench)
     found = cell_measured(bench, Cell.from_json(cell))
     record = bench.records.pop(found["id"])
     return found | {"record": record}

@@ -9,7 +9,7 @@ from typing import Any
 from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
 from tasks.compare_bench import CompareBench
-from tasks.evaluate import suite_rows
+from tasks.evaluate import as_tuples, suite_rows
 from tasks.sealed_touches import Looks
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """All settings of ``lm`` where the command gives none of its own."""
     from autoprune.evaluation.suites import build_suite
 
-    made: Any = build_suite(DISTANCE, **_tuples(defaults[DISTANCE]))
+    made: Any = build_suite(DISTANCE, **as_tuples(defaults[DISTANCE]))
     return dataclasses.asdict(made)
 
 
@@ -86,7 +86,7 @@ def check_suite_requests(bench: CompareBench) -> None:
     from autoprune.evaluation.suites.cleaning import Surroundings
 
     for suite in bench.suites:
-        made = build_suite(suite["name"], **_tuples(suite["settings"]))
+        made = build_suite(suite["name"], **as_tuples(suite["settings"]))
         check_suite(made, bench.loaded, Surroundings(bench.store))
 
 
@@ -165,7 +165,3 @@ def _distance(bench: CompareBench) -> dict[str, Any]:
     )
     found: dict[str, Any] = json.loads(json.dumps(row.to_json()))
     return found
-
-
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -55,7 +55,7 @@ def check_suites(
     """
     from autoprune.evaluation.suites import build_suites
 
-    defaults = {suite: _tuples(values) for suite, values in settings.items()}
+    defaults = {suite: as_tuples(values) for suite, values in settings.items()}
     if dense is not None:
         defaults["lm"] = {"dense": dense, **defaults.get("lm", {})}
     built = build_suites(text, defaults)
@@ -117,7 +117,9 @@ def check_requests(
         bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
     )
     for suite in suites:
-        check_suite(build_suite(suite["name"], **_tuples(suite["settings"])), bench.loaded, around)
+        check_suite(
+            build_suite(suite["name"], **as_tuples(suite["settings"])), bench.loaded, around
+        )
 
 
 @step("suite", "{name} of {model}")
@@ -166,7 +168,7 @@ def suite_rows(
     """JSON form of the rows of one suite for the workbench's model as it stands."""
     from autoprune.evaluation.suites import build_suite
 
-    suite: Suite = build_suite(name, **_tuples(settings))
+    suite: Suite = build_suite(name, **as_tuples(settings))
     around = _surroundings(bench, seen, overlap, looks)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
     # Through JSON at once, so that a row compares equal to one that was read from a file.
@@ -190,5 +192,6 @@ def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenTe
     return seen
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+def as_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a suite with the lists of JSON as tuples, as a suite has them."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

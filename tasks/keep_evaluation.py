@@ -1,17 +1,14 @@
 """Task that keeps an evaluation: record and rows as files, and a run in MLflow."""
 
 import json
-import logging
 import math
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import reason_of
+from tasks.mirror import log_stage
 from tasks.policies import step
 from tasks.provenance import here_tags
 from tasks.state import State
-
-log = logging.getLogger(__name__)
 
 
 @step("keep", "keep {run}")
@@ -39,13 +36,9 @@ def keep_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
     write_json(folder / "record.json", record)
-    try:
-        from tasks.mirror import require_answer, tracker_of
-        from tasks.track.stages import log_stage
 
-        require_answer(state.tracking_uri, patient=True)
-        tags = here_tags()
-        tags |= {"model": model, "model.digest": record["model_digest"]}
+    def content() -> dict[str, Any]:
+        tags = here_tags() | {"model": model, "model.digest": record["model_digest"]}
         tags |= {f"sealed.{text[:12]}": str(n) for text, n in record["sealed_touches"].items()}
         tags |= {
             f"sealed.{text[:12]}.earlier": str(known["earlier"])
@@ -53,17 +46,13 @@ def keep_evaluation(
         }
         # Part and seed of the splits are settings already.
         digests = {name: split["digest"] for name, split in record["splits"].items()}
-        mlflow_run = log_stage(
-            tracker_of(state), "evaluation", model, run,
-            params=params | ({"splits": digests} if digests else {}),
-            metrics=figures(record["rows"]), tags=tags, folder=folder,
-        )  # fmt: skip
-    except Exception as error:
-        # The files are the record: whatever the store's trouble is, the figures stand.
-        log.info("mirroring failed", exc_info=True)
-        reason = reason_of(error)
-        return {"folder": str(folder), "mlflow_run": None, "error": reason}
-    return {"folder": str(folder), "mlflow_run": mlflow_run, "error": ""}
+        return {
+            "kind": "evaluation", "model": model, "name": run,
+            "params": params | ({"splits": digests} if digests else {}),
+            "metrics": figures(record["rows"]), "tags": tags, "folder": folder,
+        }  # fmt: skip
+
+    return {"folder": str(folder), **log_stage(state, content)}
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -16,8 +16,9 @@ from tasks.overlap import shared_text
 from tasks.policies import step
 from tasks.recorded import recorded
 from tasks.sealed_touches import standing, touch
-from tasks.search_bench import SearchBench, find_search_bench
+from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
+from tasks.workbench import find_bench
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation
@@ -212,4 +213,4 @@ def measure(
     made = Measure(
         step_id, 0, 0, "", read, 1, windows, sparsity, role, draw=draw, kl=kl, known=known
     )
-    return outcome_to_json(measured(find_search_bench(bench_id), made))
+    return outcome_to_json(measured(find_bench(bench_id, SearchBench), made))

@@ -4,8 +4,8 @@ import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.track.traces import Traces
 
 log = logging.getLogger(__name__)
+Done = TypeVar("Done")
 
 _trackers: dict[str, "Tracker"] = {}
 _traces: dict[str, "Traces"] = {}
@@ -68,16 +69,50 @@ def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict
 
 def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
     """:func:`mirror`, without a task run for it."""
-    try:
-        require_answer(state.tracking_uri, patient=status in LAST_WORDS)
+
+    def work() -> tuple[str, str]:
         parent = _mirror(state, record, status, settled)
-        place = _place(state, parent, record.run_id)
-        return {"ok": True, "parent": parent, "place": place, "error": ""}
+        return parent, _place(state, parent, record.run_id)
+
+    done, error = tried(state, work, patient=status in LAST_WORDS)
+    parent, place = done or (None, "")
+    return {"ok": done is not None, "parent": parent, "place": place, "error": error}
+
+
+def log_stage(
+    state: State, content: Callable[[], dict[str, Any]], *, patient: bool = True
+) -> dict[str, Any]:
+    """Write what is no search into MLflow; see :func:`tasks.track.stages.log_stage`.
+
+    Args:
+        state: The state folder.
+        content: Gives the arguments of that function; called once the store answers.
+        patient: As of :func:`require_answer`.
+
+    Returns:
+        MLflow's run id, or why there is none.
+    """
+
+    def work() -> str:
+        from tasks.track import stages
+
+        return stages.log_stage(tracker_of(state), **content())
+
+    run, error = tried(state, work, patient=patient)
+    return {"mlflow_run": run, "error": error}
+
+
+def tried(state: State, work: Callable[[], Done], *, patient: bool) -> tuple[Done | None, str]:
+    """What comes of writing into MLflow, or None and why nothing does.
+
+    The run's own files and log are the record: whatever the store's trouble is, work goes on.
+    """
+    try:
+        require_answer(state.tracking_uri, patient=patient)
+        return work(), ""
     except Exception as error:
-        # The search's own log is the truth: whatever the store's trouble is, work goes on.
         log.info("mirroring failed", exc_info=True)
-        reason = reason_of(error)
-        return {"ok": False, "parent": None, "place": "", "error": reason}
+        return None, reason_of(error)
 
 
 def require_answer(address: str, *, patient: bool) -> None:

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from autoprune.bench.bench import Bench
 from autoprune.bench.calibration import DocumentDraws
 from autoprune.bench.scoring import OFFERED, HostScorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.budget import Budget
-from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
-from autoprune.store import Store
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import TextWorkbench
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,16 +28,11 @@ OPTIONS = {
 }
 
 
-class SearchBench(Workbench, Bench):
+class SearchBench(TextWorkbench):
     """A bench with everything that the steps of a search need.
 
     Args:
-        id: How tasks find it.
-        model_ref: Reference of the model.
-        state: Where caches lie.
-        seed: Seed of the run.
-        report: Where the library reports progress.
-        dtype: Type of the weights in memory, by torch's name.
+        id: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
@@ -70,19 +62,9 @@ class SearchBench(Workbench, Bench):
             *(Repair.parse(solver).needs for solver in spec.choices.solvers)
         )
         designs = SandboxScorer(state.inputs, run_id) if designs_in == "docker" else HostScorer()
-        Bench.__init__(
-            self,
-            model_ref,
-            Store(state.store),
-            text,
-            seed,
-            report,
-            dtype,
-            scorer=designs,
-            calibration=DocumentDraws(OFFERED | foreseen),
-        )
-        self.id = id
-        self.state = state
+        shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
+        draws = DocumentDraws(OFFERED | foreseen)
+        super().__init__(id, model_ref, state, text, **shared, scorer=designs, calibration=draws)
         self.spec = spec
         self.run_id = run_id
         self.designs_in = designs_in
@@ -115,15 +97,3 @@ class SearchBench(Workbench, Bench):
     def calibration_windows(self) -> "Tensor":
         """Calibration token ids of the draw in use, int64 [n, s]."""
         return self.drawn_windows(self.draw)
-
-
-def find_search_bench(bench_id: str) -> SearchBench:
-    """The open bench of a search in this process.
-
-    Raises:
-        AutopruneError: If there is none of this id.
-    """
-    bench = find_workbench(bench_id)
-    if not isinstance(bench, SearchBench):
-        raise AutopruneError(f"workbench {bench_id!r} is not one of a search")
-    return bench

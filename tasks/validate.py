@@ -9,8 +9,9 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
 from tasks.policies import step
-from tasks.search_bench import find_search_bench
+from tasks.search_bench import SearchBench
 from tasks.state import State
+from tasks.workbench import find_bench
 
 # Kilobytes, not megabytes: what is larger is no metric.
 LARGEST_SOURCE = 64 << 10
@@ -25,7 +26,7 @@ def validate(bench_id: str, step_id: str, recipe: dict[str, Any]) -> dict[str, A
         step_id: Which step asks.
         recipe: JSON form of the recipe.
     """
-    bench = find_search_bench(bench_id)
+    bench = find_bench(bench_id, SearchBench)
     return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 

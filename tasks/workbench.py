@@ -5,9 +5,11 @@ Only one run of a machine has a bench open at a time, as all would spin on the s
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from autoprune.bench.bench import Bench
 from autoprune.bench.model import ModelBench
+from autoprune.bench.text import BenchText
 from autoprune.errors import AutopruneError
 from autoprune.progress import Report, silent
 from autoprune.store import Store
@@ -41,6 +43,30 @@ class Workbench(ModelBench):
         self.state = state
 
 
+class TextWorkbench(Workbench, Bench):
+    """A model with its text in parts on a bench, in a state folder.
+
+    Args:
+        id: How tasks find it.
+        model_ref: Reference of the model.
+        state: Where caches lie.
+        text: Corpus, split and windows of each part.
+        shared: Seed, report, dtype, scorer and calibration, as of a bench.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 (its name everywhere)
+        model_ref: str,
+        state: State,
+        text: BenchText,
+        **shared: Any,
+    ) -> None:
+        Bench.__init__(self, model_ref, Store(state.store), text, **shared)
+        self.id = id
+        self.state = state
+
+
 Opened = TypeVar("Opened", bound=Workbench)
 _open: dict[str, Workbench] = {}
 
@@ -58,6 +84,18 @@ def find_workbench(workbench_id: str) -> Workbench:
             f"no workbench {workbench_id!r} is open in this process; its flow must open it, and "
             "tasks of one run must stay in one process"
         ) from None
+
+
+def find_bench(bench_id: str, kind: type[Opened]) -> Opened:
+    """The open workbench of a kind, as :func:`find_workbench`.
+
+    Raises:
+        AutopruneError: If there is none of this id, or it is of another kind.
+    """
+    bench = find_workbench(bench_id)
+    if not isinstance(bench, kind):
+        raise AutopruneError(f"workbench {bench_id!r} is no {kind.__name__}")
+    return bench
 
 
 @contextmanager

@@ -131,12 +131,13 @@ def test_a_worker_has_the_same_draws_or_is_refused(
     from tasks.compare_remote import comparison_bench, comparison_sheet, require_same_work
 
     state = State.open(home)
-    sheet = {
-        "model": str(tiny_folder), "seed": 0, "dtype": "float32", "corpus": str(text_file),
+    own = {
+        "corpus": str(text_file),
         "samples": 4, "seqlen": 32, "counts": {"selection": 3, "sealed": 4}, "text_split": 0,
         "asked": "here", "expected": [], "peers": {}, "suites": [], "own_distance": {},
         "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
     }  # fmt: skip
+    sheet = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
     with comparison_bench("here", state, sheet) as bench:
         sent = comparison_sheet(bench, None)
     with comparison_bench("there", state, sent) as bench:

@@ -9,9 +9,7 @@ from typing import Any
 
 import torch
 
-from autoprune.digest import digest_json
 from autoprune.errors import UsageError
-from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.last_words import (
     CONTEXT_WORDS,
@@ -19,12 +17,11 @@ from autoprune.evaluation.suites.last_words import (
     Passage,
     last_word_passages,
 )
-from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
-from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.passages import PassageSuite
 from autoprune.evaluation.suites.suite import SUITES
-from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
+from autoprune.evaluation.suites.texts import Text
 from autoprune.models.loading import LoadedModel
-from autoprune.progress import Progress, Report, silent
+from autoprune.progress import Progress, Report
 from autoprune.text.beginning import prompt_ids
 
 VERSION = 1
@@ -41,28 +38,14 @@ class Question:
 
 @SUITES.register("lastword")
 @dataclass(frozen=True)
-class LastWordSuite:
+class LastWordSuite(PassageSuite[list[Passage]]):
     """Accuracy on the last word of passages, read greedily.
 
     A word is right when each of its tokens is the most probable one after the passage and the
     word's tokens before it, as lm-evaluation-harness counts LAMBADA.
-
-    Args:
-        corpora: Corpora by name or path.
-        part: The whole corpus, or one of its three parts.
-        items: Passages per corpus, spread over all of its documents; all there are where it has
-            fewer.
-        batch: Passages computed together; changes time and memory, not the figure.
-        seed: Seed of the bootstrap, and of the passages of a whole text.
-        text_split: Number of the split that a part is of; it chooses the part's passages too.
     """
 
-    corpora: tuple[str, ...] = ("wikipedia-sample",)
-    part: TextPart = "sealed"
     items: int = 200
-    batch: int = 8
-    seed: int = 0
-    text_split: int = 0
 
     name = "lastword"
 
@@ -81,7 +64,7 @@ class LastWordSuite:
                 model's positions.
             ContaminationError: If a corpus was seen and the policy is ``refuse``.
         """
-        texts, _ = self._texts(loaded, around)
+        texts, _ = self.texts(loaded, around)
         limit = getattr(loaded.model.config, "max_position_embeddings", None)
         for _, passages in texts:
             asked = (question_of(loaded.tokenizer, passage) for passage in passages)
@@ -92,75 +75,46 @@ class LastWordSuite:
                     "take another text or model"
                 )
 
-    def run(
-        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
-    ) -> list[Row]:
-        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+    def protocol(self) -> dict[str, Any]:
+        """See :class:`PassageSuite`."""
+        sizes = {"context_words": CONTEXT_WORDS, "least_letters": LEAST_LETTERS}
+        return {"version": VERSION, **sizes}
 
-        Raises:
-            UsageError: If a corpus is unknown or holds no such passage.
-            ContaminationError: If a corpus was seen and the policy is ``refuse``.
-        """
-        shared = model_protocol(loaded) | {
-            "version": VERSION, "part": self.part, "context_words": CONTEXT_WORDS,
-            "least_letters": LEAST_LETTERS, "seed": self.seed,
-        }  # fmt: skip
-        context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
-        texts, lacking = self._texts(loaded, around)
-        rows = [context.missing(ref, "accuracy", why) for ref, why in lacking.items()]
-        return rows + [self._row(loaded, *entry, context, report) for entry in texts]
+    def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> list[Passage]:
+        """See :class:`PassageSuite`."""
+        found = last_word_passages(text.corpus, self.items)
+        if not found:
+            raise UsageError(
+                f"the text {text.corpus.name!r} has no passage of {CONTEXT_WORDS} words that "
+                f"ends in a word of {LEAST_LETTERS} letters which stands in it before; take a "
+                "longer text"
+            )
+        return found
 
-    def _texts(
-        self, loaded: LoadedModel, around: Surroundings
-    ) -> tuple[list[tuple[Text, list[Passage]]], dict[str, str]]:
-        def prepared(ref: str) -> tuple[Text, list[Passage]]:
-            text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
-            found = last_word_passages(text.corpus, self.items)
-            if not found:
-                short = UsageError(
-                    f"the text {text.corpus.name!r} has no passage of {CONTEXT_WORDS} words that "
-                    f"ends in a word of {LEAST_LETTERS} letters which stands in it before; take a "
-                    "longer text"
-                )
-                raise not_enough(text, short) from short
-            return text, found
+    def data(self, passages: list[Passage]) -> Any:
+        """See :class:`PassageSuite`."""
+        return [[one.context, one.word] for one in passages]
 
-        return read_each(self.corpora, around, prepared)
-
-    def _row(
-        self,
-        loaded: LoadedModel,
-        text: Text,
-        passages: list[Passage],
-        context: RowContext,
-        report: Report,
-    ) -> Row:
-        name = text.corpus.name
-        protocol = {
-            "corpus": text.corpus.digest,
-            "data": digest_json([[one.context, one.word] for one in passages]),
-        }
+    def answers(
+        self, loaded: LoadedModel, text: Text, passages: list[Passage], report: Report
+    ) -> tuple[list[bool], dict[str, Any]]:
+        """See :class:`PassageSuite`; the word is what the model would write."""
         questions = [question_of(loaded.tokenizer, passage) for passage in passages]
         right: list[bool] = []
-        try:
-            with finite_logits(loaded.model):
-                for start in range(0, len(questions), self.batch):
-                    right += _right(loaded, questions[start : start + self.batch])
-                    report(Progress(self.name, len(right), len(questions)))
-        except NotFiniteError as error:
-            reason = str(error)
-            return context.missing(name, "accuracy", reason, status="not_finite", protocol=protocol)
+        for start in range(0, len(questions), self.batch):
+            right += _right(loaded, questions[start : start + self.batch])
+            report(Progress(self.name, len(right), len(questions)))
         shown = [
             {"context": passage.context[-80:], "word": passage.word, "right": is_right}
             for passage, is_right in zip(passages, right, strict=True)
         ]
-        details: dict[str, Any] = {**text.details, "samples": shown[:_SAMPLES]}
+        details: dict[str, Any] = {"samples": shown[:_SAMPLES]}
         if len(passages) < self.items:
             details["fewer_windows"] = (
-                f"the text {name} holds {len(passages)} passages and {self.items} are asked for: "
-                "figures are of all of them"
+                f"the text {text.corpus.name} holds {len(passages)} passages and {self.items} are "
+                "asked for: figures are of all of them"
             )
-        return context.accuracy(name, right, protocol=protocol, details=details)
+        return right, details
 
 
 def question_of(tokenizer: Any, passage: Passage) -> Question:

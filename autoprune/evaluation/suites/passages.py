@@ -1,0 +1,104 @@
+"""The common frame of suites that ask one question of every passage of a text."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.evaluation.finite import NotFiniteError, finite_logits
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.texts import Text, TextPart, not_enough, read_each, read_text
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report, silent
+
+Passages = TypeVar("Passages")
+
+
+@dataclass(frozen=True)
+class PassageSuite(Generic[Passages]):
+    """A share of passages, with its interval over them: a row for each corpus.
+
+    Args:
+        corpora: Corpora by name or path.
+        part: The whole corpus, or one of its three parts.
+        items: Passages per corpus, spread over all of its documents; all there are where it has
+            fewer.
+        batch: Passages computed together.
+        seed: Seed of the bootstrap, and of the passages of a whole text.
+        text_split: Number of the split that a part is of; it chooses the part's passages too.
+    """
+
+    corpora: tuple[str, ...] = ("wikipedia-sample",)
+    part: TextPart = "sealed"
+    items: int = 100
+    batch: int = 8
+    seed: int = 0
+    text_split: int = 0
+
+    name: ClassVar[str]
+    metric: ClassVar[str] = "accuracy"
+
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """The suite's own points of the protocol, its version first."""
+
+    @abstractmethod
+    def passages(self, loaded: LoadedModel, text: Text, around: Surroundings) -> Passages:
+        """The passages of a text; ``UsageError`` where it is too short."""
+
+    @abstractmethod
+    def data(self, passages: Passages) -> Any:
+        """What names the data that was measured on, as plain JSON."""
+
+    @abstractmethod
+    def answers(
+        self, loaded: LoadedModel, text: Text, passages: Passages, report: Report
+    ) -> tuple[list[bool], dict[str, Any]]:
+        """Answer by passage, and further facts of the row."""
+
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            UsageError: If a corpus is unknown or too short.
+            ContaminationError: If a corpus was seen and the policy is ``refuse``.
+        """
+        own = self.protocol()
+        shared = {"version": own.pop("version"), "part": self.part, **own, "seed": self.seed}
+        protocol = model_protocol(loaded) | shared
+        context = RowContext(self.name, protocol, model_provenance(loaded), self.seed)
+        texts, lacking = self.texts(loaded, around)
+        rows = [context.missing(ref, self.metric, why) for ref, why in lacking.items()]
+        return rows + [self._row(loaded, *entry, context, report) for entry in texts]
+
+    def texts(
+        self, loaded: LoadedModel, around: Surroundings
+    ) -> tuple[list[tuple[Text, Passages]], dict[str, str]]:
+        """Each text with its passages, and by reference why one cannot be had."""
+
+        def prepared(ref: str) -> tuple[Text, Passages]:
+            text = read_text(loaded, ref, self.part, self.text_split, around, seed=self.seed)
+            try:
+                return text, self.passages(loaded, text, around)
+            except UsageError as error:
+                raise not_enough(text, error) from error
+
+        return read_each(self.corpora, around, prepared)
+
+    def _row(
+        self, loaded: LoadedModel, text: Text, found: Passages, context: RowContext, report: Report
+    ) -> Row:
+        what: dict[str, Any] = {"name": text.corpus.name, "metric": self.metric}
+        data = digest_json(self.data(found))
+        what["protocol"] = {"corpus": text.corpus.digest, "data": data}
+        try:
+            with finite_logits(loaded.model):
+                answers, facts = self.answers(loaded, text, found, report)
+        except NotFiniteError as error:
+            return context.missing(**what, reason=str(error), status="not_finite")
+        return context.accuracy(**what, correct=answers, details={**text.details, **facts})
