@@ -4,6 +4,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -71,21 +72,7 @@ class TextForm:
         Raises:
             UsageError: If a parameter is unknown or its value makes no sense.
         """
-        hints = typing.get_type_hints(cls)
-        allowed = {entry.name: hints[entry.name] for entry in dataclasses.fields(cls)}
-        title = f"{cls.KIND} {cls.NAME!r}"
-        values: dict[str, Any] = {}
-        for item in filter(None, (part.strip() for part in rest.split(","))):
-            key, equals, text = (part.strip() for part in item.partition("="))
-            if key not in allowed:
-                listing = ", ".join(allowed) if allowed else "none"
-                raise UsageError(f"{title} has no parameter {key!r}; allowed: {listing}")
-            if not equals or key in values:
-                raise UsageError(
-                    f"{title}: {item!r} is not understood; write {key}=VALUE, each parameter once"
-                )
-            values[key] = _parse(title, key, text, allowed[key])
-        return cls(**values)
+        return cls(**read_settings(f"{cls.KIND} {cls.NAME!r}", rest, parameters(cls)))
 
     def _require(self, key: str, holds: bool, allowed: str) -> None:
         if not holds:
@@ -93,6 +80,37 @@ class TextForm:
                 f"{self.KIND} {self.NAME!r}: {key}={getattr(self, key)} is not possible; "
                 f"{key} must be {allowed}"
             )
+
+
+def parameters(kind: Any) -> dict[str, Any]:
+    """Type by name of what a dataclass is built from."""
+    hints = typing.get_type_hints(kind)
+    return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind) if entry.init}
+
+
+def read_settings(title: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of ``key=value,key=value``; a tuple is written ``a+b``.
+
+    Args:
+        title: What they belong to, for messages.
+        text: The list; empty for none.
+        allowed: Type by name.
+
+    Raises:
+        UsageError: If a name is unknown or a value makes no sense.
+    """
+    values: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if key not in allowed:
+            listing = ", ".join(allowed) if allowed else "none"
+            raise UsageError(f"{title} has no parameter {key!r}; allowed: {listing}")
+        if not equals or key in values:
+            raise UsageError(
+                f"{title}: {item!r} is not understood; write {key}=VALUE, each parameter once"
+            )
+        values[key] = _parse(title, key, value, allowed[key])
+    return values
 
 
 def _show(value: Any) -> str:
@@ -112,15 +130,20 @@ def _parse(title: str, key: str, text: str, hint: Any) -> Any:
         if text in _choices(hint):
             return text
         wanted = " or ".join(_choices(hint))
-    elif hint is str:
+    elif typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        return tuple(_parse(title, key, part, kind) for part in text.split("+"))
+    elif text == "none" and hint in (str | None, int | None):
+        return None
+    elif hint in (str, str | None):
         return text
     elif hint is bool:
         if text.lower() in ("true", "false", "1", "0"):
             return text.lower() in ("true", "1")
         wanted = " or ".join(_choices(hint))
     else:
-        # The only union in use is `float | None`, where None means "not given".
-        number = float if isinstance(hint, types.UnionType) else hint
+        # None, in unions with a number, means "not given".
+        number = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
         try:
             value = number(text)
         except ValueError:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.models.reference import RECORD_FILE
 from tasks.policies import step
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
-from tasks.winner import RECORD_FILE
 
 
 @step("model card", "card of {run_id}")

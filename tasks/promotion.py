@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.digest import digest_json, verify_file
 from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.models.reference import RECORD_FILE
 from tasks.gate import judge
 from tasks.policies import step
 from tasks.run_files import read_object
@@ -17,7 +18,6 @@ from tasks.workbench import find_workbench
 
 log = logging.getLogger(__name__)
 
-RECORD_FILE = "autoprune.json"
 TRY_TEXT = "Pruning a neural network means"
 TRY_TOKENS = 8
 DECISION = "autoprune.decision"

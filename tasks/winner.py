@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.errors import AutopruneError, reason_of
+from autoprune.models.reference import RECORD_FILE
 from autoprune.recipe import Recipe
 from tasks.policies import step
 from tasks.prune import save_bench, saved_record
@@ -15,8 +16,6 @@ from tasks.search_bench import SearchBench
 from tasks.state import State
 
 log = logging.getLogger(__name__)
-
-RECORD_FILE = "autoprune.json"
 
 
 def keep_winner(

@@ -1,8 +1,6 @@
 """The archive as a table: measured entries by rank, then duplicates, then rejections."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 from autoprune.design.formulas import expression_of
 from autoprune.search.archive import Archive, Entry
@@ -33,51 +31,6 @@ class Row:
     promised: bool
     change: Difference | None
     verdict: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The row as plain JSON."""
-        entry, measurement = self.entry, self.entry.measurement
-        change = self.change
-        interval = change.interval if change else None
-        return {
-            "rank": self.rank,
-            "alias": entry.alias,
-            "order": entry.order,
-            "baseline": entry.is_baseline,
-            "operator": entry.operator,
-            "model": entry.model,
-            "parents": list(entry.parents),
-            "recipe": entry.recipe.to_json() if entry.recipe else None,
-            "formula": entry.formula,
-            "latex": self.latex,
-            "reasoning": entry.because,
-            "prediction": prediction_text(entry),
-            "perplexity": self.perplexity,
-            "windows": self.windows,
-            "promised": self.promised,
-            "rung": entry.rung,
-            "rungs": {str(rung): m.perplexity for rung, m in sorted(entry.results.items())},
-            "change": change.perplexity_change if change else None,
-            "interval": [math.expm1(bound) for bound in interval] if interval else None,
-            "verdict": self.verdict,
-            "code": entry.code,
-            "detail": entry.detail,
-            "duplicate_of": entry.duplicate_of,
-            "sparsity": measurement.sparsity if measurement else None,
-            "layer_sparsity": dict(measurement.layer_sparsity) if measurement else {},
-            "kl": sum(measurement.kl) / len(measurement.kl)
-            if measurement and measurement.kl
-            else None,
-            "elsewhere": {f"{s:g}": m.perplexity for s, m in sorted(entry.elsewhere.items())},
-            "draws": [m.perplexity for _, m in sorted(entry.draws.items())],
-            "sealed_perplexity": entry.sealed.perplexity if entry.sealed else None,
-            "sealed_failure": entry.unsealed,
-            "reconstruction_error": entry.validation.reconstruction_error
-            if entry.validation
-            else None,
-            "seconds": entry.seconds,
-            "tokens": entry.tokens,
-        }
 
 
 def prediction_text(entry: Entry) -> str:

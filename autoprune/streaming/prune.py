@@ -13,7 +13,8 @@ from torch import Tensor
 from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.masking import joint_digest, pack_mask
-from autoprune.models.saving import RECORD_FILE, SavedModel, ZeroCount
+from autoprune.models.reference import RECORD_FILE
+from autoprune.models.saving import SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import BlockPruner, MetricScore, PruneFigures, layer_budgets
 from autoprune.pruning.engine import same_as_sequential

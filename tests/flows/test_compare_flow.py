@@ -27,13 +27,7 @@ from flows.compare import compare
 from flows.compare_params import CompareParams
 from flows.options import given
 from flows.params import checked
-from tests.support.small_comparison import SMALL
-
-
-def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
-    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
+from tests.support.small_comparison import compared
 
 
 def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A comparison in MLflow: one run, a child for whatever people compare there."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,16 @@ from mlflow.tracking import MlflowClient
 
 from autoprune.comparison.writing import FILES
 from flows.cli import main
-from flows.compare import compare
-from flows.compare_params import CompareParams
 from tasks.mirror import tracker_of
 from tasks.state import State
 from tests.support import small_comparison
 
-SMALL = small_comparison.SMALL | {"pattern": ["2:4"]}
+compared = partial(small_comparison.compared, pattern=["2:4"])
 
 
 @pytest.fixture
 def client(home: Path) -> MlflowClient:
     return tracker_of(State.open(home)).client
-
-
-def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
-    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
 
 
 def children(client: MlflowClient, parent: str) -> dict[str, Run]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,12 @@ from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.perplexity import perplexity_of
 from autoprune.models.reference import DEMO_MODEL
 from flows.cli import main
-from flows.compare import compare
-from flows.compare_params import CompareParams
 from tasks.compare_record import tables_of_record
-from tests.support.small_comparison import SMALL
+from tests.support import small_comparison
 
 # One method that cannot be measured at 2:4, one whose strength is tuned.
 CHOICE: dict[str, Any] = {"methods": "wanda,ria,wanda+ramp", "pattern": ["2:4"], "tune": 2}
-
-
-def compared(model: Path, text: Path, **changes: Any) -> dict[str, Any]:
-    values = SMALL | CHOICE | {"model": str(model), "corpus": str(text)} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
+compared = partial(small_comparison.compared, **CHOICE)
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -18,7 +19,6 @@ from pydantic import BaseModel, model_serializer
 from autoprune.errors import AutopruneError, UsageError
 from flows import compare as module
 from flows.cli import main
-from flows.compare import compare
 from flows.compare_params import CompareParams
 from flows.console import Screen
 from flows.engine import Engine
@@ -30,7 +30,7 @@ from tests.support import small_comparison
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
-SMALL = small_comparison.SMALL | {"pattern": ["2:4"], "tune": 2}
+compared = partial(small_comparison.compared, methods=METHODS, pattern=["2:4"], tune=2)
 # What says when and by which source; a commit made meanwhile changes no figure.
 CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit")
 
@@ -88,12 +88,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[InThisProcess]]:
     monkeypatch.setattr(module, "workers", started)
     yield made
     remote._close()
-
-
-def compared(model: Path, text: Path, **changes: Any) -> dict[str, Any]:
-    values = SMALL | {"model": str(model), "corpus": str(text), "methods": METHODS} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
 
 
 def test_answers_in_any_order_give_the_same_table(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,12 @@ from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import tuning
 from flows.cli import main
-from flows.compare import compare
 from flows.compare_params import CompareParams
 from tasks import compare_bench, compare_suites
 from tests.support import small_comparison
 
-SMALL = small_comparison.SMALL | {"draws": 1}
+compared = partial(small_comparison.compared, draws=1)
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
-
-
-def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
-    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
 
 
 def measures(result: dict[str, Any], method: str) -> dict[str, dict[str, Any]]:

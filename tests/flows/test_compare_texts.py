@@ -11,19 +11,11 @@ import pytest
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows.cli import main
-from flows.compare import compare
-from flows.compare_params import CompareParams
 from tasks.mirror import tracker_of
 from tasks.state import State
-from tests.support.small_comparison import SMALL
+from tests.support.small_comparison import SMALL, compared
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
-
-
-def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
-    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
-    result: dict[str, Any] = compare.fn(CompareParams(**values))
-    return result
 
 
 @pytest.fixture

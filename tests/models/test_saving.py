@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from autoprune.errors import AutopruneError
-from autoprune.models.reference import resolve
+from autoprune.models.reference import RECORD_FILE, resolve
 from autoprune.models.saved_type import checkpoint_type
-from autoprune.models.saving import RECORD_FILE, count_zeros, save_model
+from autoprune.models.saving import count_zeros, save_model
 from autoprune.models.structure import prunable_linears
 from tests.support.tiny_models import FAMILIES, random_windows, tiny_model
 

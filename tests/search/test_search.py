@@ -152,8 +152,6 @@ def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
         assert len(versus) == 2 and versus[1] == "wanda"
         (first, _) = (n for n in search.graph.of_kind("observation") if "versus" in n.body)
         assert first.body["versus"] == versus[0] and first.body["fitness"] == "both"
-        row = next(row for row in search.leaderboard() if row.verdict == "winner").to_json()
-        assert len(row["draws"]) == 2 and row["elsewhere"].keys() == {"0.5", "0.7"}
         assert any(step.endswith(".sentinel") for step in driver.asked)
 
 

@@ -59,8 +59,6 @@ def test_the_winner_says_why_it_has_no_sealed_figure(tmp_path: Path, loses: str,
         assert best is not None and best.sealed is None and best.unsealed == why
         entries = {entry.alias: entry for entry in search.entries}
         assert (entries["wanda"].sealed is None) == (loses == "everything")
-        row = next(row for row in search.leaderboard() if row.verdict == "winner").to_json()
-        assert (row["sealed_perplexity"], row["sealed_failure"]) == (None, why)
         node = search.graph.nodes[f"{best.alias}.rsealed"]
         assert node.body["code"] == why.partition(":")[0]
         # The verdict of the sealed text is none on the recipe.

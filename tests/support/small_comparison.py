@@ -1,5 +1,6 @@
 """Settings of a comparison that takes seconds."""
 
+from pathlib import Path
 from typing import Any
 
 SMALL: dict[str, Any] = {
@@ -10,3 +11,13 @@ SMALL: dict[str, Any] = {
     "sparsity": [0.5],
     "draws": 2,
 }
+
+
+def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
+    """What the flow returns for a small comparison."""
+    from flows.compare import compare
+    from flows.compare_params import CompareParams
+
+    values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
+    result: dict[str, Any] = compare.fn(CompareParams(**values))
+    return result

@@ -1,7 +1,6 @@
 """The contract of a suite, the registry of all, and their text form ``NAME:key=value,...``."""
 
 import dataclasses
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from autoprune.evaluation.suites.rows import Row
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.registry import Registry
+from autoprune.textform import parameters, read_settings
 
 
 class Suite(Protocol):
@@ -73,15 +73,13 @@ def build_suite(text: str, **settings: Any) -> Suite:
     factory = SUITES.get(name)
     if not dataclasses.is_dataclass(factory):
         return factory(**settings)
-    kinds = typing.get_type_hints(factory)
-    allowed = {entry.name: kinds[entry.name] for entry in dataclasses.fields(factory) if entry.init}
-    values = {**_read_settings(name, rest, allowed), **settings}
-    for key in values:
-        if key not in allowed:
-            raise UsageError(
-                f"suite {name!r} has no setting {key!r}; allowed: {', '.join(allowed)}"
-            )
-    return factory(**values)
+    allowed = parameters(factory)
+    unknown = next((key for key in settings if key not in allowed), None)
+    if unknown is not None:
+        raise UsageError(
+            f"suite {name!r} has no parameter {unknown!r}; allowed: {', '.join(allowed)}"
+        )
+    return factory(**(read_settings(f"suite {name!r}", rest, allowed) | settings))
 
 
 def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = None) -> list[Suite]:
@@ -112,36 +110,3 @@ def build_suites(text: str, defaults: Mapping[str, Mapping[str, Any]] | None = N
         wanted = (defaults or {}).get(name.strip(), {})
         built.append(build_suite(part, **{k: v for k, v in wanted.items() if k not in given}))
     return built
-
-
-def _read_settings(name: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        key, equals, value = part.partition("=")
-        if not equals or key not in allowed:
-            raise UsageError(
-                f"suite {name!r} does not understand {part!r}; "
-                f"write key=value with one of: {', '.join(allowed)}"
-            )
-        try:
-            values[key] = _read_value(value, allowed[key])
-        except ValueError:
-            raise UsageError(f"suite {name!r}: {key}={value!r} is not understood") from None
-    return values
-
-
-def _read_value(text: str, kind: Any) -> Any:
-    options = [k for k in typing.get_args(kind) if k is not type(None)]
-    if typing.get_origin(kind) is tuple:
-        return tuple(_read_value(part, options[0]) for part in text.split("+"))
-    if typing.get_origin(kind) is typing.Literal:
-        if text not in options:
-            raise ValueError(text)
-        return text
-    if options:
-        return None if text == "none" else _read_value(text, options[0])
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(text)
-        return text.lower() == "true"
-    return kind(text)

@@ -1,7 +1,7 @@
 """Rows as a table: one Parquet file that any tool reads."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,22 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def write_rows(
-    rows: Sequence[Row], path: Path, labels: Sequence[Mapping[str, Any]] | None = None
-) -> None:
+def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write rows as Parquet; protocol, provenance and details as JSON text.
 
     Args:
         rows: The rows.
         path: File to write, atomically.
-        labels: One mapping per row of further columns that stand first, all with the same keys.
     """
-    first = labels or [{}] * len(rows)
-    flat = [{**label, **_flat(row)} for label, row in zip(first, rows, strict=True)]
-    names = list(first[0]) if rows else []
-    columns = {name: pyarrow.array([entry[name] for entry in flat]) for name in names}
-    columns |= {n: pyarrow.array([entry[n] for entry in flat], kind) for n, kind in _COLUMNS}
+    flat = [_flat(row) for row in rows]
+    columns = {n: pyarrow.array([entry[n] for entry in flat], kind) for n, kind in _COLUMNS}
     with atomic_file(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, compression="zstd")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Inverse of :func:`write_rows`, without the further columns."""
-    names = [name for name, _ in _COLUMNS]
-    return [_row(entry) for entry in pyarrow.parquet.read_table(path, columns=names).to_pylist()]
+    """Inverse of :func:`write_rows`."""
+    return [_row(entry) for entry in pyarrow.parquet.read_table(path).to_pylist()]
 
 
 def _flat(row: Row) -> dict[str, Any]:
