@@ -154,10 +154,10 @@ class CompareParams(Params):
     )
     calibration_text: list[Annotated[str, Field(pattern=f"^{TEXT_NAME}=.+$")]] | None = setting(
         None,
-        "Text to calibrate on in place of the corpus's own part, by a name of yours, such as "
-        "generic=wikipedia-sample, aligned=sft.jsonl or own=self-generated: every method that "
-        "reads text is measured on each, as METHOD@NAME, on the same sealed windows; what shares "
-        "text with these is left out; left out: the calibration part of the corpus",
+        "Text to calibrate on, by a name of yours, such as generic=wikipedia-sample, "
+        "aligned=sft.jsonl or own=self-generated: every method that reads text is measured on "
+        "each, as METHOD@NAME, on the same sealed windows, whose documents it is cleaned of; left "
+        "out: the calibration part of the corpus",
         group=WHICH,
         metavar="NAME=REF",
         repeat=True,
