@@ -19,7 +19,7 @@ from flows.runners import workers
 from flows.text_split import settled
 from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench
-from tasks.compare_mirror import mirror_comparison
+from tasks.compare_mirror import mirror_comparison, mirrored_comparison
 from tasks.compare_remote import comparison_sheet
 from tasks.compare_suites import own_distance, suite_defaults
 from tasks.evaluate import check_suites
@@ -89,7 +89,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, comparison_sheet(bench, params.shared_store)) as run.workers:
             run.parallel = params.workers if run.workers and not params.runner_address else 1
-            table = _Table(params, state, folder, run, outline)
+            table = _Table(params, folder, run, outline)
             run.show = table.so_far
             try:
                 run.all_cells()
@@ -123,7 +123,6 @@ class _Table:
     """The table of a comparison as its files and as its run in MLflow."""
 
     params: CompareParams
-    state: State
     folder: Path
     run: Run
     outline: dict[str, Any]
@@ -147,7 +146,7 @@ class _Table:
 
     def mirror(self, status: str) -> str | None:
         """Bring MLflow up to the files; a store that is down is reported once."""
-        done = mirror_comparison(*self._words(status))
+        done = mirror_comparison(self.run.bench, self._settings, status)
         if done["error"] and self.mirrored:
             console.screen().event(
                 f"MLflow has no record of this comparison ({done['error']}); its files have all, "
@@ -159,11 +158,12 @@ class _Table:
 
     def last_words(self, status: str) -> None:
         """Tell MLflow of an end that came early, in seconds; no task run is made for it."""
-        last = threading.Thread(target=mirror_comparison.fn, args=self._words(status), daemon=True)
+        words = (self.run.bench, self._settings, status)
+        last = threading.Thread(target=mirrored_comparison, args=words, daemon=True)
         last.start()
         last.join(STOP_SECONDS)
 
-    def _words(self, status: str) -> tuple[str, str, str, dict[str, Any], str]:
+    @property
+    def _settings(self) -> dict[str, Any]:
         peer = None if self.params.peer is None else ",".join(self.params.peers())
-        settings = self.params.settings() | {"peer": peer}
-        return str(self.state.root), self.params.model, str(self.folder), settings, status
+        return self.params.settings() | {"peer": peer}

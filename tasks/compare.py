@@ -251,12 +251,15 @@ def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[
     if bench.record is not None:
         # Made from the record, so that anyone who has it makes the same.
         write_record(bench.record, with_places(bench, outline))
-        return write_all(Path(folder), read_record(bench.record)) | {"record": str(bench.record)}
-    body = outline | {
-        "dense": bench.records[outline["dense"]],
-        "cells": [cell | {"record": bench.records[cell["id"]]} for cell in outline["cells"]],
-    }
-    return write_all(Path(folder), body)
+        body = read_record(bench.record)
+    else:
+        body = outline | {
+            "dense": bench.records[outline["dense"]],
+            "cells": [cell | {"record": bench.records[cell["id"]]} for cell in outline["cells"]],
+        }
+    made = write_all(Path(folder), body)
+    bench.table = made | {name: body[name] for name in ("dense", "cells")}
+    return made | ({"record": str(bench.record)} if bench.record is not None else {})
 
 
 def with_places(bench: CompareBench, outline: dict[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class CompareBench(TextWorkbench):
         self.own_distance = own_distance or {}
         self.precision = precision
         self.record = record
+        # The table as it was written last, with the records of its cells.
+        self.table: dict[str, Any] = {}
         # Full records of the run's cells, by the digest of the cell.
         self.records: dict[str, dict[str, Any]] = {}
         # Where each record is kept: digest of its key, and of each suite's, by suite; the cell's

@@ -1,16 +1,16 @@
 """Task that mirrors a comparison into MLflow: a parent run, and a child per method and budget."""
 
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.compare_bench import CompareBench
 from tasks.mirror import log_stage
-from tasks.policies import step
 from tasks.provenance import here_tags
-from tasks.state import State, model_slug
+from tasks.recorded import recorded
+from tasks.state import model_slug
 
 # Of the protocol: what says what the figures depend on, once for all runs of one name.
 DIGESTS = (
@@ -39,16 +39,11 @@ SIZES = (
 )
 
 
-@step("mirror comparison", "mirror comparison of {model}")
-def mirror_comparison(
-    root: str, model: str, folder: str, settings: dict[str, Any], status: str
-) -> dict[str, Any]:
+def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str) -> dict[str, Any]:
     """Write a comparison's table into MLflow; the same comparison writes the same run again.
 
     Args:
-        root: The state folder.
-        model: Reference of the model, which names the experiment.
-        folder: Where the table's files lie.
+        bench: The comparison's, with the table as it was written last.
         settings: What was asked for, without places of this machine.
         status: ``FINISHED``; ``RUNNING`` while it goes on; ``KILLED`` or ``FAILED`` where it ended
             early.
@@ -56,16 +51,23 @@ def mirror_comparison(
     Returns:
         MLflow's run id, or why there is none.
     """
-    content = partial(_content, model, Path(folder), settings, status)
-    return log_stage(State.open(Path(root)), content, patient=status != "RUNNING")
+    work = partial(mirrored_comparison, bench, settings, status)
+    return recorded("mirror comparison", f"mirror comparison of {bench.model_ref}", work)
 
 
-def _content(model: str, folder: Path, settings: dict[str, Any], status: str) -> dict[str, Any]:
-    from autoprune.comparison.writing import FILES, JSON_FILE
+def mirrored_comparison(
+    bench: CompareBench, settings: dict[str, Any], status: str
+) -> dict[str, Any]:
+    """:func:`mirror_comparison`, without a task run for it."""
+    content = partial(_content, bench.table, settings, status)
+    return log_stage(bench.state, content, patient=status != "RUNNING")
+
+
+def _content(record: Mapping[str, Any], settings: dict[str, Any], status: str) -> dict[str, Any]:
     from autoprune.digest import digest_json
     from tasks.track.stages import Part
 
-    record = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+    model = record["model"]
     protocol = record["protocol"]
     digests = {name: protocol[name] for name in DIGESTS}
     name = f"{model_slug(model)[:40]}-{digest_json([settings, digests])[:8]}"
@@ -83,7 +85,8 @@ def _content(model: str, folder: Path, settings: dict[str, Any], status: str) ->
     return {
         "kind": "comparison", "model": model, "name": name, "params": params,
         "metrics": _totals(record), "tags": _tags(record),
-        "files": [folder / file for file in FILES], "parts": parts, "status": status,
+        "files": [Path(record["folder"]) / file for file in record["files"]],
+        "parts": parts, "status": status,
     }  # fmt: skip
 
 
