@@ -335,7 +335,7 @@ def test_a_model_that_others_pruned_says_what_is_not_known(
     ("words", "parts"),
     [
         (("--suite", "reasonin"), ("unknown suite", "did you mean reasoning")),
-        (("--suite", "lm:window=3"), ("window=3", "windows")),
+        (("--suite", "lm:window=3"), ("no parameter 'window'", "windows")),
         (("--suite", "lm,lm"), ("named twice",)),
         (("--suite", "live"), ("needs a file",)),
         (("--tasks", "boolq"), ("--tasks belongs to the suite tasks",)),
