@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 
 from autoprune.report.sealed import FRESH
 from flows import console
+from flows.best_so_far import with_best_so_far
 from flows.evaluate import evaluate
 from flows.evaluate_params import EvaluateParams
 from flows.naming import run_name
@@ -34,6 +35,10 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
     """Search for a better way to prune, measure what was found, promote it if it is better."""
     started = _started()
     tonight = dated(params.search, started)
+    if params.build_on:
+        tonight = with_best_so_far(State.open(), tonight)
+        for line in tonight.starts:
+            console.screen().event(f"start of tonight: {line}")
     if params.promote_winner and params.promote.text_split is None:
         check_independent(str(State.open().root), tonight.corpus)
     found = search(tonight)
@@ -42,6 +47,7 @@ def nightly(params: NightlyParams = NightlyParams()) -> dict[str, Any]:  # noqa:
             "date": started.date().isoformat(),
             "seed": tonight.seed,
             "text_split": tonight.text_split,
+            "starts": list(tonight.starts),
         },
         "run": found["run"],
         "passed": found["passed"],

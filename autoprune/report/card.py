@@ -17,6 +17,7 @@ from autoprune.report.origin import (
     best_start,
     citations,
     given,
+    was_given,
 )
 from autoprune.report.words import dequantised, interval, short_model
 
@@ -148,7 +149,8 @@ def _figures(report: RunReport, entry: Entry) -> str:
     start = best_start(report)
     if start is not None and start != wanda:
         name = in_markdown(start.alias, 60)
-        rows.append((f"best start by hand, {name}", start.perplexity, start.sealed_perplexity))
+        kind = "best start, given" if was_given(report, start) else "best start by hand"
+        rows.append((f"{kind}, {name}", start.perplexity, start.sealed_perplexity))
     lines += [f"| {title} | {number(one)} | {number(two)} |" for title, one, two in rows]
     text = "\n".join(lines)
     if entry.change_interval is not None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LANGUAGE_MODEL = "the language model"
 BY_HAND = "hand"
+GIVEN = "an earlier search or a person, and given to this one"
+_PARTS = ("group", "allocation", "solver")
 # Who writes a recipe when no language model is asked, by operator.
 AUTHORS = {
     "sweep": "the sweep",
@@ -31,10 +33,19 @@ WRITTEN = (*DESIGN_OPERATORS, "list")
 def author(report: "RunReport", entry: "Entry") -> str:
     """Who wrote a recipe: ``hand``, ``the language model``, or the move that made it."""
     if entry.kind == "baseline":
-        return BY_HAND
+        return GIVEN if was_given(report, entry) else BY_HAND
     if entry.operator in WRITTEN and asks_model(report):
         return LANGUAGE_MODEL
     return AUTHORS.get(entry.operator, entry.operator or "an unknown move")
+
+
+def was_given(report: "RunReport", entry: "Entry") -> bool:
+    """Whether a start is one that was given to this search, such as an earlier winner."""
+    made = (entry.source, entry.group, entry.allocation, entry.solver)
+    return entry.kind == "baseline" and any(
+        made == (start["metric"].removeprefix("expr:"), *map(start.get, _PARTS))
+        for start in report.spec.get("starts", ())
+    )
 
 
 def asks_model(report: "RunReport") -> bool:
@@ -55,6 +66,8 @@ def authorship(report: "RunReport") -> str:
     parts = [f"{name}: written by {wrote}"]
     if wrote == BY_HAND:
         parts = [f"{name}: a start, made by hand"]
+    elif wrote == GIVEN:
+        parts = [f"{name}: a start, written by {GIVEN}"]
     elif found := given_parts(report, winner):
         parts.append(", ".join(found))
     parts.append(_share(report))
@@ -113,8 +126,9 @@ def against_start(report: "RunReport") -> str:
     if change is None or start is None or report.winner is None:
         return ""
     name = plain(report.winner.alias, 40)
+    kind = "best start, which was given," if was_given(report, start) else "best start by hand,"
     return (
-        f"Against the best start by hand, {plain(start.alias, 60)}, {name} has "
+        f"Against the {kind} {plain(start.alias, 60)}, {name} has "
         f"{percent(change, sign=True)} perplexity on the selection split."
     )
 

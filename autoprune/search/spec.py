@@ -15,6 +15,7 @@ from autoprune.candidate import Candidate, Group
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.design.parts import Choices, family
 from autoprune.digest import digest_json
+from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
 
@@ -128,6 +129,28 @@ class RecipeSpec(_Frozen):
         return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
 
 
+def given_start(text: str) -> RecipeSpec:
+    """The start that a line ``METRIC+PART+...`` means.
+
+    Raises:
+        UsageError: If it cannot be read, or scores blocks one after the other.
+    """
+    from autoprune.recipe_text import read_recipe
+
+    found = read_recipe(text)
+    if found.statistics != "dense":
+        raise UsageError(
+            f"the start {text!r} is scored block by block, and a search scores all layers by the "
+            f"dense model; leave out {found.statistics}"
+        )
+    return RecipeSpec(
+        metric=found.metric,
+        group=found.group,
+        allocation=found.allocation,
+        solver=found.solver,
+    )
+
+
 # Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper
 # (arXiv 2306.11695, section 3); the last two show what the allocation alone is worth.
 BASELINES = (
@@ -213,6 +236,9 @@ class SearchSpec(_Frozen, SearchSettings):
         default=TUNABLE, description="ranges of parameters that may be tuned"
     )
     baselines: tuple[RecipeSpec, ...] = BASELINES
+    starts: tuple[RecipeSpec, ...] = Field(
+        default=(), description="recipes that were given to this search, beside the baselines"
+    )
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"
     )
@@ -221,7 +247,8 @@ class SearchSpec(_Frozen, SearchSettings):
     def choices(self) -> Choices:
         """What the parts of a recipe may be; a pattern N:M fixes every layer's budget."""
         free = self.pattern == "unstructured"
-        solvers = dict.fromkeys((self.solver, *self.solvers)) if self.solvers else ()
+        solvers = dict.fromkeys((self.solver, *self.solvers)) if self.solvers else {}
+        solvers |= {made.solver: None for made in self.starts if made.solver is not None}
         return Choices(
             groups=self.groups,
             allocations=self.allocations if free else (UNIFORM,),
@@ -234,9 +261,11 @@ class SearchSpec(_Frozen, SearchSettings):
         """Baselines that this search can measure, those with a repair of its choice included."""
         choices = self.choices
         solvers = {family(solver) for solver in choices.solvers}
+        known = [made.recipe(self.solver) for made in self.baselines]
+        new = [made for made in self.starts if made.recipe(self.solver) not in known]
         return [
             made
-            for made in self.baselines
+            for made in (*self.baselines, *new)
             if (made.solver is None or family(made.solver) in solvers)
             and (self.pattern == "unstructured" or made.allocation == UNIFORM)
         ]
@@ -252,6 +281,9 @@ class SearchSpec(_Frozen, SearchSettings):
         if not self.budget.prices:
             # Records and names of runs from before it have no such field.
             del body["budget"]["prices"]
+        if not self.starts:
+            # Left out where nothing was given, so that digests on record stay what they are.
+            del body["starts"]
         return body
 
     @classmethod

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.commands.search import search_settings, search_with
+from flows.commands.search import add_config, search_settings, search_with
 
 NAME = "demo"
 HELP = "run the whole job on a small real model"
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from flows.params import SearchParams
 
     add_options(parser, SearchParams, defaults=DEFAULTS)
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:

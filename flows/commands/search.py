@@ -1,6 +1,8 @@
 """``autoprune search``: let a designer find how a model is best pruned."""
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from flows.output import emit
@@ -22,17 +24,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from flows.params import SearchParams
 
     add_options(parser, SearchParams)
+    add_config(parser)
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON schema of that file, search nothing"
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The option of a file with settings."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE.yaml",
+        help="file with settings, named as the options with _ for -; what is typed goes before it",
+    )
 
 
 def search_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The search parameters that were named on the command line, or by the environment."""
+    """The search parameters of the command line, of its file, or of the environment."""
     from flows.options import given
     from flows.params import SearchParams
 
     values = given(args, SearchParams)
+    if args.config is not None:
+        values = settings_of(args.config) | values
     if "money" in values and "price" not in values:
         values |= _known_price()
     return values
+
+
+def settings_of(file: str) -> dict[str, Any]:
+    """The settings of a search from a YAML file."""
+    from flows.settings_file import read_settings
+
+    example = "`model:`, `sparsity:` and more (`autoprune search --schema`)"
+    return read_settings(Path(file).expanduser(), "settings", example)
 
 
 def _known_price() -> dict[str, Any]:
@@ -48,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
     from flows.options import settled
     from flows.params import SearchParams
 
+    if args.schema:
+        print(json.dumps(SearchParams.model_json_schema(), indent=2))
+        return 0
     return search_with(args, settled(SearchParams, search_settings(args)))
 
 

@@ -26,7 +26,13 @@ from flows.params.fields import (
     share_of,
     split_number,
 )
-from flows.params.named import check_corpora, check_models, check_pattern, check_repairs
+from flows.params.named import (
+    check_corpora,
+    check_methods,
+    check_models,
+    check_pattern,
+    check_repairs,
+)
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -88,6 +94,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "none,mrp,ebft:epochs=2; auto: the usual ones (`autoprune ls repairs`)",
         group="what",
         metavar="LIST",
+    )
+    starts: tuple[str, ...] = setting(
+        (),
+        "Recipe METRIC+PART+... that is measured with the usual starts, such as an earlier winner; "
+        "its repair joins those to choose from",
+        group="what",
+        metavar="RECIPE",
+        repeat=True,
     )
     draws: int = setting(
         3, "Draws of calibration text that the winner is pruned with", group="what", ge=1, le=8
@@ -251,6 +265,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         require("openai", "optuna")
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
+        check_methods(self.starts, "dense")
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
@@ -302,7 +317,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
-        from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
+        from autoprune.search.spec import Budget, DesignerSpec, SearchSpec, given_start
         from autoprune.spelling import split_list
 
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
@@ -323,6 +338,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             named = split_list(self.repairs)
             unnamed = "none" if "none" in named else named[0]
             menu = {"solver": unnamed, "solvers": tuple(named)}
+        if self.starts:
+            menu["starts"] = tuple(map(given_start, self.starts))
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,

@@ -102,6 +102,13 @@ class NightlyParams(Params):
             "split 0 are the night's own, days since 2000-01-01"
         ),
     )
+    build_on: bool = Field(
+        default=True,
+        description=(
+            "Give the search the champion's recipe as a start, else that of the latest winner of "
+            "this model, share of zeros and pattern"
+        ),
+    )
     evaluate_windows: int = Field(
         default=100,
         ge=1,

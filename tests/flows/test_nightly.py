@@ -10,15 +10,20 @@ from typing import Any
 import pytest
 
 from autoprune.errors import UsageError
+from autoprune.recipe import Recipe
+from autoprune.search.spec import SearchSpec
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows import nightly as module
+from flows.best_so_far import with_best_so_far
 from flows.evaluate import evaluate
 from flows.nightly import dated, nightly
 from flows.params import NightlyParams, SearchParams
 from flows.promote import promote
+from flows.runs import save_params
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
+from tasks.run_files import RunFiles
 from tasks.sealed_touches import touch
 from tasks.state import State
 from tasks.track import register_checkpoint
@@ -69,12 +74,17 @@ class FoundEachNight:
         )  # fmt: skip
         assert tonight.run is not None
         out = shutil.copytree(self.model, self.folder / tonight.run)
-        made = {"run": tonight.run, "seed": spec.seed, "text_split": spec.text_split}
+        recipe = Recipe.parse("ria+mrp" if spec.seed == 9827 else "wanda+mrp")
+        made = {
+            "run": tonight.run, "seed": spec.seed, "text_split": spec.text_split,
+            "model": spec.model, "target": spec.sparsity, "pattern": spec.pattern,
+            "recipe": recipe.to_json(),
+        }  # fmt: skip
         (out / "autoprune.json").write_text(json.dumps(made))
         tracker = tracker_of(state)
         parent = tracker.parent("tiny", tonight.run, {"model": "tiny"}, {})
         found = register_checkpoint(
-            tracker, parent, out, model="tiny", sparsity=0.6, masks=tonight.run, tags={}
+            tracker, parent, out, model=spec.model, sparsity=0.6, masks=tonight.run, tags={}
         )
         return {
             "run": tonight.run, "passed": True, "best": "C1", "report": "", "checkpoint": str(out),
@@ -101,7 +111,9 @@ def test_the_gate_judges_on_text_that_no_night_before_looked_at(
         before.append({line["text"] for line in Ledger(ledger_path()).lines if "text" in line})
         nights.append(nightly.fn(params))
     dates = [night["night"] for night in nights]
-    assert dates[0] == {"date": "2026-11-27", "seed": 9827, "text_split": 9827}
+    assert dates[0] == {"date": "2026-11-27", "seed": 9827, "text_split": 9827, "starts": []}
+    # The champion, of the first night, is a start of those after it.
+    assert [night["starts"] for night in dates[1:]] == [["ria+mrp"]] * 2
     assert [night["text_split"] for night in dates] == [9827, 9828, 9829]
     # The winner's figure is of the night's own sealed set, never of the whole text.
     for night, evaluated in zip(dates, (night["evaluation"] for night in nights), strict=True):
@@ -126,3 +138,36 @@ def test_a_text_with_one_sealed_set_is_refused_before_the_search(
     params = NightlyParams(search=SearchParams(model="tiny", corpus=str(text_file)))
     with pytest.raises(UsageError, match="every night would be judged on the same sealed text"):
         nightly.fn(params)
+
+
+def test_a_night_that_was_begun_keeps_its_starts_and_later_ones_take_the_latest_winner(
+    home: Path,
+) -> None:
+    state = State.open()
+    winner = {
+        "model": "tiny", "target": 0.6, "pattern": "unstructured",
+        "recipe": {
+            "metric": {
+                "kind": "expression", "source": "abs(W) * x_norm ** {a:1}", "params": {"a": 0.5},
+            },
+            "group": "matrix", "allocation": "ramp", "solver": "mrp",
+        },
+    }  # fmt: skip
+    folder = RunFiles.of(state, "first").winner
+    folder.mkdir(parents=True)
+    (folder / "autoprune.json").write_text(json.dumps(winner))
+    tonight = dated(SearchParams(model="tiny"), FIRST)
+    begun = with_best_so_far(state, tonight)
+    assert begun.starts == ("expr:(abs(W) * x_norm ** {a:0.5})+matrix+ramp+mrp",)
+    spec = begun.spec()
+    assert SearchSpec.recorded(spec.to_json()) == spec
+    last = spec.hand_made()[-1]
+    assert (last.group, last.allocation, last.solver) == ("matrix", "ramp", "mrp")
+    # Nothing given: the same bytes and the same digest as ever.
+    assert "starts" not in tonight.spec().to_json()
+    (RunFiles.of(state, tonight.run).folder).mkdir(parents=True)
+    save_params(state, tonight.run, begun)
+    (folder / "autoprune.json").unlink()
+    assert with_best_so_far(state, tonight) == begun
+    other = tonight.model_copy(update={"run": None, "sparsity": 0.5})
+    assert with_best_so_far(state, other).starts == ()

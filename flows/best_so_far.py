@@ -1,0 +1,86 @@
+"""What a night starts from: the best recipe that earlier searches of the same model found."""
+
+import logging
+from typing import Any
+
+from autoprune.errors import AutopruneError
+from flows.params import SearchParams
+from flows.runs import saved_params
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+from tasks.winner import RECORD_FILE
+
+log = logging.getLogger(__name__)
+
+
+def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
+    """The same search with the registry's champion among its starts, else the latest winner.
+
+    A search that was begun keeps the starts that it was begun with, so that a retry goes on.
+
+    Args:
+        state: The state folder.
+        params: The search of a night, with the name of its run.
+    """
+    if params.run is not None and RunFiles.of(state, params.run).params.exists():
+        starts = saved_params(state, params.run).starts
+    else:
+        found = _champion(state, params) or _latest(state, params)
+        line = recipe_line(found) if found is not None else ""
+        new = (line,) if line and line not in params.starts else ()
+        starts = (*params.starts, *new)
+    return params.model_copy(update={"starts": starts})
+
+
+def recipe_line(recipe: dict[str, Any]) -> str:
+    """A recorded recipe as ``METRIC+PART+...``; empty for Python code, which no line holds."""
+    from autoprune.candidate import FORMULA_PREFIX
+    from autoprune.metrics.language import parse
+    from autoprune.recipe import Recipe
+    from autoprune.recipe_text import RecipeText
+
+    found = Recipe.from_json(recipe)
+    if found.metric.kind == "python" or found.scoring != "dense":
+        return ""
+    metric = found.metric.source
+    if found.metric.kind == "expression":
+        formula = parse(metric).with_constants(found.metric.params)
+        metric = f"{FORMULA_PREFIX}({formula.text})"
+    return RecipeText(metric, found.group, found.allocation, found.solver).text
+
+
+def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
+    from tasks.mirror import tracker_of
+    from tasks.track import registry
+    from tasks.track.models import registry_name
+
+    try:
+        tracker, name = tracker_of(state), registry_name(params.model, params.share)
+        number = registry.aliases_of(tracker, name)[registry.CHAMPION]
+        folder = registry.find_version(tracker, name, number, registry.CHAMPION).folder
+        record = read_object(folder / RECORD_FILE)
+    except Exception:
+        # No registry, no champion, or its files are gone: earlier runs are looked at then.
+        log.info("no champion to start from", exc_info=True)
+        return None
+    return _recipe(record, params)
+
+
+def _latest(state: State, params: SearchParams) -> dict[str, Any] | None:
+    for run in state.run_ids():
+        record = RunFiles.of(state, run).winner / RECORD_FILE
+        try:
+            if record.is_file() and (found := _recipe(read_object(record), params)):
+                return found
+        except AutopruneError:
+            log.info("the winner of %s cannot be read", run, exc_info=True)
+    return None
+
+
+def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | None:
+    """The recipe of a winner, where it is of this model, share of zeros and pattern."""
+    same = (record.get("model"), record.get("target"), record.get("pattern"))
+    if same != (params.model, params.share, params.pattern):
+        return None
+    recipe: dict[str, Any] | None = record.get("recipe")
+    return recipe

@@ -1,0 +1,33 @@
+"""Settings of a command from a YAML file."""
+
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import UsageError
+
+
+def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
+    """The mapping in a file; its values are checked by the parameter model that they are for.
+
+    Args:
+        path: The file.
+        what: What it holds, for messages: ``study``.
+        example: What may stand in it, for messages.
+
+    Raises:
+        UsageError: If it is missing, no YAML, or no mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(f"the {what} file {str(path)!r} does not exist; check the path")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not YAML ({' '.join(str(error).split())}); correct that place and run the "
+            "command again"
+        ) from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no mapping; write {example}")
+    return {str(key): value for key, value in values.items()}
