@@ -5,6 +5,8 @@ from typing import Any
 
 from autoprune.errors import UsageError
 
+YAML_SUFFIXES = (".yaml", ".yml")
+
 
 def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
     """The mapping in a file; its values are checked by the parameter model that they are for.
@@ -31,3 +33,9 @@ def read_settings(path: Path, what: str, example: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no mapping; write {example}")
     return {str(key): value for key, value in values.items()}
+
+
+def read_search(path: Path) -> dict[str, Any]:
+    """The settings of a search from a YAML file; see :func:`read_settings`."""
+    example = "`model:`, `sparsity:` and more (`autoprune search --schema`)"
+    return read_settings(path, "settings", example)

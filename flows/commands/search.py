@@ -46,18 +46,12 @@ def search_settings(args: argparse.Namespace) -> dict[str, Any]:
 
     values = given(args, SearchParams)
     if args.config is not None:
-        values = settings_of(args.config) | values
+        from flows.settings_file import read_search
+
+        values = read_search(Path(args.config).expanduser()) | values
     if "money" in values and "price" not in values:
         values |= _known_price()
     return values
-
-
-def settings_of(file: str) -> dict[str, Any]:
-    """The settings of a search from a YAML file."""
-    from flows.settings_file import read_settings
-
-    example = "`model:`, `sparsity:` and more (`autoprune search --schema`)"
-    return read_settings(Path(file).expanduser(), "settings", example)
 
 
 def _known_price() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``autoprune up``: servers, worker and deployments."""
 
 import argparse
+import re
 import shlex
 import signal
 import sys
@@ -17,12 +18,12 @@ HELP = "start or reuse Prefect server, MLflow server and a worker, and deploy al
 DESCRIPTION = (
     "Start or reuse the Prefect server, the MLflow server and a worker; create the work pool, the "
     "concurrency limits, the experiment and the automation that finds killed runs; deploy all "
-    "flows. Running it again changes nothing. What ends by itself is started again. Ctrl-C stops "
-    "what this command started; with "
+    "flows. Running it again changes nothing. What ends by itself is started again. Nothing is "
+    "searched at night unless --schedule says what. Ctrl-C stops what this command started; with "
     "--detach it all stays and `autoprune down` stops it. PREFECT_API_URL and MLFLOW_TRACKING_URI "
     "are used instead of servers of our own when set."
 )
-EXAMPLE = "autoprune up --detach"
+EXAMPLE = "autoprune up --detach --schedule ./my-model"
 WATCH_SECONDS = 1.0
 
 
@@ -41,6 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="runs that the worker holds at once; heavy stages take turns (default 4)",
     )
     parser.add_argument(
+        "--schedule",
+        metavar="MODEL|FILE.yaml|off",
+        help="search this model every night, or as a file for `autoprune search --config` says; "
+        "off: nothing (default: what was scheduled last time in this folder, else nothing)",
+    )
+    parser.add_argument(
+        "--at",
+        type=_time,
+        metavar="HH:MM",
+        help="when, in this machine's time zone (default 02:00)",
+    )
+    parser.add_argument(
         "--pool",
         metavar="NAME",
         help="work pool; one of its own for each project that shares a server (default: that of "
@@ -53,16 +66,18 @@ def run(args: argparse.Namespace) -> int:
     from flows.platform.api_server import set_prefect_environment
     from flows.platform.launch import Platform
     from flows.platform.login import login_file
+    from flows.platform.nights import chosen_night
     from flows.platform.pools import chosen_pool
     from tasks.state import State, without_login
 
     state = State.open()
     pool = chosen_pool(state, args.pool)
+    night = chosen_night(state, args.schedule, args.at)
     # A terminate signal is as clean as Ctrl-C; from here on nothing started may be left behind.
     before = signal.signal(signal.SIGTERM, _interrupt)
     # A shell's background job starts with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    platform = Platform(state, _quiet if args.quiet else _say, pool)
+    platform = Platform(state, _quiet if args.quiet else _say, pool, night)
     try:
         set_prefect_environment(state, verbose=args.verbose)
         platform.up(args.prefect_port, args.mlflow_port, args.runs)
@@ -73,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
             "mlflow": without_login(platform.mlflow),
             "login": str(login_file(state)) if login_file(state).exists() else None,
             "pool": pool,
+            "nightly": platform.nightly,
             "started": started,
             "state": str(state.root),
         }
@@ -116,10 +132,22 @@ def _closing(record: dict[str, Any], detach: bool) -> str:
     asked = (("login", f"cat {shlex.quote(login)}"),) if login else ()
     return "\n".join(
         (
-            pairs(("Prefect", page), ("MLflow", record["mlflow"]), *asked, ("stop", stop)),
+            pairs(
+                ("Prefect", page),
+                ("MLflow", record["mlflow"]),
+                *asked,
+                ("nightly", record["nightly"]),
+                ("stop", stop),
+            ),
             f"next  open {page}/v2/deployments and run search/{search}, or: autoprune search",
         )
     )
+
+
+def _time(text: str) -> str:
+    if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time of the day; write it as 02:00")
+    return text
 
 
 def _port(text: str) -> int:

@@ -16,6 +16,7 @@ from flows.extras import require
 from flows.platform import orders, processes, services
 from flows.platform.api_server import log_tail
 from flows.platform.login import login_file, login_of, mlflow_login_of
+from flows.platform.nights import Night, remember_night
 from flows.platform.pools import POOL, remember_pool
 from flows.platform.processes import Register, Running
 from flows.platform.services import Service
@@ -41,11 +42,14 @@ class Platform:
         state: The state folder.
         say: Where progress goes, one line at a time.
         pool: Work pool of the runs.
+        night: What is searched every night; None: nothing.
     """
 
     state: State
     say: Say
     pool: str = POOL
+    night: Night | None = None
+    nightly: str = ""
     api: str = ""
     mlflow: str = ""
     started: dict[str, Running] = field(default_factory=dict)
@@ -100,9 +104,11 @@ class Platform:
         made = orders.prepare_server(self.api, self.pool, login)
         for line in made.made:
             self.say(f"made: {line}")
-        count, fresh = orders.deploy_all(self.api, self.pool, login)
+        count, fresh = orders.deploy_all(self.api, self.pool, login, self.night)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
         remember_pool(self.state, self.pool)
+        remember_night(self.state, self.night)
+        self.nightly = orders.nightly_words(self.api, self.pool, login)
         self._worker(alive.get("worker"), runs)
 
     def stop_started(self) -> None:

@@ -15,6 +15,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, PrerequisiteError
 from flows.platform.environment import client_environment
 from flows.platform.login import AUTH_VARIABLE
+from flows.platform.nights import Night, scheduled, with_night
 from flows.platform.pools import POOL, deployment_name, prepare_pool
 from tasks.state import without_login
 
@@ -168,13 +169,16 @@ def deployments_text(pool: str) -> str:
     return str(yaml.safe_dump(sheet, sort_keys=False))
 
 
-def deploy_all(api: str, pool: str = POOL, login: str = "") -> tuple[int, bool]:
+def deploy_all(
+    api: str, pool: str = POOL, login: str = "", night: Night | None = None
+) -> tuple[int, bool]:
     """Deploy every flow of ``prefect.yaml`` unless the server has this very file already.
 
     Args:
         api: Address of the Prefect API.
         pool: The work pool that runs them.
         login: At the API; see :func:`client_of`.
+        night: What is searched every night; None: nothing.
 
     Returns:
         Number of deployments, and whether they were written now.
@@ -183,7 +187,7 @@ def deploy_all(api: str, pool: str = POOL, login: str = "") -> tuple[int, bool]:
         AutopruneError: With Prefect's own last words.
         PrerequisiteError: If Prefect takes too long.
     """
-    text = deployments_text(pool)
+    text = with_night(deployments_text(pool), night)
     digest = digest_json({"file": text})[:16]
     count = text.count("entrypoint:")
     with client_of(api, login) as client:
@@ -228,9 +232,15 @@ def _deploy(api: str, file: Path, login: str) -> None:
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split())[-600:]
         raise AutopruneError(
-            f"`prefect deploy --all` ended with {done.returncode}: {words}; mend {given} and run "
-            "`autoprune up` again"
+            f"`prefect deploy --all` ended with {done.returncode}: {words}; correct {given} and "
+            "run `autoprune up` again"
         )
+
+
+def nightly_words(api: str, pool: str, login: str) -> str:
+    """What the server will do every night, in words."""
+    with client_of(api, login) as client:
+        return scheduled(client, pool)
 
 
 def _deployed_variable(pool: str) -> str:

@@ -1,0 +1,91 @@
+"""What is searched every night: only what somebody asked for, remembered, and said."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.schemas.schedules import CronSchedule
+
+from autoprune.errors import UsageError
+from flows.params import NightlyParams
+from flows.platform.nights import Night, chosen_night, remember_night, scheduled, with_night
+from flows.platform.orders import deployments_text
+from flows.platform.pools import POOL
+from tasks.state import State
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_folder: Path) -> Path:
+    """A file of a search over independent rows of text."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "one"}\n{"text": "two"}\n' * 20, encoding="utf-8")
+    file = tmp_path / "mine.yaml"
+    body = {"model": str(tiny_folder), "corpus": str(rows), "sparsity": 0.5}
+    file.write_text(yaml.safe_dump(body), encoding="utf-8")
+    return file
+
+
+def test_nothing_is_scheduled_until_it_is_asked_for(home: Path) -> None:
+    assert chosen_night(State.open(), None, None) is None
+    sheet = yaml.safe_load(with_night(deployments_text(POOL), None))
+    active = [one["active"] for each in sheet["deployments"] for one in each.get("schedules", ())]
+    assert active == [False]
+    with pytest.raises(UsageError, match="nothing is scheduled"):
+        chosen_night(State.open(), None, "03:00")
+
+
+def test_the_users_model_is_searched_from_then_on_until_off(home: Path, settings: Path) -> None:
+    state = State.open()
+    night = chosen_night(state, str(settings), "23:05")
+    assert night is not None and night.search["sparsity"] == 0.5
+    remember_night(state, night)
+    assert chosen_night(state, None, None) == night
+    (deployment,) = [
+        each
+        for each in yaml.safe_load(with_night(deployments_text(POOL), night))["deployments"]
+        if each.get("schedules")
+    ]
+    (schedule,) = deployment["schedules"]
+    assert (schedule["cron"], schedule["active"]) == ("5 23 * * *", True)
+    params = NightlyParams.model_validate(deployment["parameters"]["params"])
+    assert params.search.model == night.search["model"] and params.search.minutes == 240
+    remember_night(state, chosen_night(state, "off", None))
+    assert chosen_night(state, None, None) is None
+
+
+def test_what_cannot_be_searched_is_refused_before_anything_starts(
+    home: Path, settings: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="missing"):
+        chosen_night(State.open(), str(tmp_path / "missing"), None)
+    settings.write_text(settings.read_text() + "sparsety: 0.5\n")
+    with pytest.raises(UsageError, match="sparsety"):
+        chosen_night(State.open(), str(settings), None)
+
+
+def test_it_says_what_the_server_has_scheduled_whoever_did_it() -> None:
+    class Client:
+        def read_deployment_by_name(self, name: str) -> Any:
+            assert name == "nightly/nightly-second"
+            return SimpleNamespace(
+                paused=False,
+                schedules=schedules,
+                parameters={"params": {"search": {"model": "me"}}},
+            )
+
+    when = CronSchedule(cron="0 2 * * *", timezone="Europe/Berlin")
+    schedules = [SimpleNamespace(active=True, schedule=when)]
+    client: Any = Client()
+    said = scheduled(client, "second")
+    assert "searches me at 60% zeros, cron 0 2 * * * (Europe/Berlin)" in said
+    assert "promotes what passes the gate" in said and "--schedule off" in said
+    schedules = [SimpleNamespace(active=False, schedule=when)]
+    assert scheduled(client, "second").startswith("nothing is scheduled")
+
+
+def test_a_night_with_another_time_keeps_its_search(home: Path) -> None:
+    remember_night(State.open(), Night({"model": "m"}, "02:00", "UTC"))
+    again = chosen_night(State.open(), None, "4:30")
+    assert again is not None and (again.search, again.at) == ({"model": "m"}, "4:30")
