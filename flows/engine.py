@@ -66,8 +66,11 @@ class Engine:
         watched.fn = keeping
         from prefect import tags
 
+        from flows.platform.ghosts import process_tag
+
+        self._mark_ghosts()
         try:
-            with tags(folder_tag(self.state)):
+            with tags(folder_tag(self.state), process_tag()):
                 return watched(*args)
         except Exception as error:
             if not results:
@@ -81,6 +84,22 @@ class Engine:
                 "complete, only its record there is not"
             )
             return results[-1]
+
+    def _mark_ghosts(self) -> None:
+        """Say of runs of this folder whose process was killed that they are over."""
+        from prefect.client.orchestration import get_client
+
+        from flows.platform.ghosts import mark_gone
+
+        try:
+            with get_client(sync_client=True) as client:
+                gone = mark_gone(client, self.state)
+        except Exception:
+            # Only the record of other runs is at stake.
+            log.info("runs of killed commands were not marked", exc_info=True)
+            return
+        if gone:
+            self.screen.event(f"marked as crashed, their processes are gone: {', '.join(gone)}")
 
     def _api_ready(self) -> bool:
         if self.server is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.finding import Finding
 from flows.platform import services
+from flows.platform.ghosts import mark_gone
 from flows.platform.login import AUTH_VARIABLE, login_of, mlflow_login_of
 from flows.platform.orders import LIMITS, ZOMBIE_RULE, client_of
 from flows.platform.pools import POOL, chosen_pool
@@ -28,8 +29,16 @@ def platform_findings(state: State) -> list[Finding]:
     found = [prefect, _mlflow(state)]
     if api and prefect.ok:
         with client_of(api, login_of(state, api)) as client:
+            found += _ghosts(client, state)
             found += [*_worker(client, chosen_pool(state)), *_slots(client), _rule(client)]
     return [*found, *_lost(state)]
+
+
+def _ghosts(client: "SyncPrefectClient", state: State) -> Iterator[Finding]:
+    """Runs of killed commands, which are marked as crashed by this look."""
+    gone = mark_gone(client, state)
+    if gone:
+        yield Finding("killed runs", True, f"marked as crashed now: {', '.join(gone)}")
 
 
 def _lost(state: State) -> Iterator[Finding]:

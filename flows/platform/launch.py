@@ -106,6 +106,8 @@ class Platform:
             self.say(f"made: {line}")
         count, fresh = orders.deploy_all(self.api, self.pool, login, self.night)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
+        for name in orders.mark_killed(self.state, self.api, login):
+            self.say(f"marked as crashed, its process is gone: {name}")
         remember_pool(self.state, self.pool)
         remember_night(self.state, self.night)
         self.nightly = orders.nightly_words(self.api, self.pool, login)

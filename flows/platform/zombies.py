@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-GONE = "its process is gone; found by `autoprune resume`, finished work is not done again"
+GONE = "its process is gone; `autoprune resume` goes on, finished work is not done again"
 # A page of runs; the run that is looked for is among the latest.
 LATEST = 200
 # From a worker's taking a run to its search's lock: Prefect's start, imports, the form's checks.
@@ -66,12 +66,12 @@ def settle(state: State, api: str, run_id: str) -> "list[FlowRun]":
                     "begun to work by then, it counts as gone"
                 )
         for flow_run in found:
-            _crash(client, flow_run)
+            crash(client, flow_run)
             # A night whose search is complete may be at work on what comes after it.
             done = flow_run.state is not None and flow_run.state.is_completed()
             parent = None if done else _parent(client, flow_run)
             if parent is not None:
-                _crash(client, parent)
+                crash(client, parent)
     return found
 
 
@@ -155,7 +155,8 @@ def _searches(params: Any, run_id: str) -> bool:
     return False
 
 
-def _crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
+def crash(client: "SyncPrefectClient", flow_run: "FlowRun") -> None:
+    """Mark an unfinished flow run, and its running tasks, as crashed."""
     from prefect.states import Crashed
 
     running = flow_run.state is not None and (

@@ -71,6 +71,12 @@ def test_a_killed_command_gives_its_slot_to_the_next(
     done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     assert active(state) == 0 and not notes(state) and not lost(state)
+    # The next command also says of the killed run that it is over, and of its tasks.
+    assert "marked as crashed, their processes are gone: prune-" in done.stderr
+    with closing(sqlite3.connect(state.prefect / "prefect.db")) as database:
+        runs = database.execute("SELECT state_type FROM flow_run").fetchall()
+        tasks = database.execute("SELECT DISTINCT state_type FROM task_run").fetchall()
+    assert sorted(runs) == [("COMPLETED",), ("CRASHED",)] and ("RUNNING",) not in tasks
 
 
 def test_a_slot_whose_lease_is_lost_is_waited_for_aloud_and_given_back(

@@ -1,0 +1,110 @@
+"""Runs and task runs that Prefect still calls running although nobody is at work on them."""
+
+import os
+import socket
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import psutil
+
+from flows.platform.zombies import LATEST, crash
+from tasks.slots import SAME_START_SECONDS
+from tasks.state import State, folder_tag
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, TaskRun
+
+PROCESS_TAG = "process:"
+# States of tasks reach the server as events, some seconds after that of their run.
+LATE_SECONDS = 60.0
+
+
+def process_tag() -> str:
+    """Mark of the flow runs that this process works on: machine, pid, start time."""
+    me = psutil.Process()
+    return f"{PROCESS_TAG}{socket.gethostname()}/{me.pid}/{me.create_time():.2f}"
+
+
+def is_gone(tags: Iterable[str]) -> bool:
+    """Whether the process that marked a run is known to have ended; False where nobody can tell."""
+    mark = next((tag for tag in tags if tag.startswith(PROCESS_TAG)), "")
+    host, _, rest = mark.removeprefix(PROCESS_TAG).rpartition("/")[0].rpartition("/")
+    if not mark or host != socket.gethostname():
+        return False
+    pid, created = int(rest), float(mark.rpartition("/")[2])
+    if pid == os.getpid():
+        return False
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - created) < SAME_START_SECONDS
+        return not same or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def mark_gone(client: "SyncPrefectClient", state: State) -> list[str]:
+    """Mark as crashed the runs of this folder's killed commands, and tasks that nobody does.
+
+    A run of a worker has a heartbeat, whose end an automation of `autoprune up` sees.
+
+    Returns:
+        Names of the runs that were marked now.
+    """
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+        FlowRunFilterTags,
+    )
+    from prefect.client.schemas.objects import StateType
+
+    active = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+    asked = FlowRunFilter(
+        state=FlowRunFilterState(type=active), tags=FlowRunFilterTags(all_=[folder_tag(state)])
+    )
+    found = client.read_flow_runs(flow_run_filter=asked, limit=LATEST)
+    gone = [run for run in found if is_gone(run.tags)]
+    for run in gone:
+        crash(client, run)
+    _mark_tasks(client)
+    return [run.name for run in gone]
+
+
+def _mark_tasks(client: "SyncPrefectClient") -> None:
+    from prefect.client.schemas.filters import (
+        FlowRunFilter,
+        FlowRunFilterId,
+        TaskRunFilter,
+        TaskRunFilterState,
+        TaskRunFilterStateType,
+    )
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    running = TaskRunFilterStateType(any_=[StateType.RUNNING])
+    tasks = client.read_task_runs(
+        task_run_filter=TaskRunFilter(state=TaskRunFilterState(type=running)), limit=LATEST
+    )
+    ids = list({task.flow_run_id for task in tasks if task.flow_run_id is not None})
+    if not ids:
+        return
+    asked = FlowRunFilter(id=FlowRunFilterId(any_=ids))
+    runs = {run.id: run for run in client.read_flow_runs(flow_run_filter=asked, limit=LATEST)}
+    for task in tasks:
+        run = runs.get(task.flow_run_id) if task.flow_run_id is not None else None
+        if run is not None and left_behind(task, run):
+            message = "its run went on or ended without it"
+            client.set_task_run_state(task.id, Crashed(message=message), force=True)
+
+
+def left_behind(task: "TaskRun", run: "FlowRun") -> bool:
+    """Whether a running task is of an earlier try of its run, or of a run that ended long ago."""
+    if run.state is None:
+        return False
+    if run.state.is_final():
+        return (datetime.now(UTC) - run.state.timestamp).total_seconds() > LATE_SECONDS
+    return task.flow_run_run_count < run.run_count

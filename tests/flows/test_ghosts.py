@@ -1,0 +1,46 @@
+"""Which runs and tasks that Prefect calls running are nobody's any more."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import psutil
+import pytest
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+
+from flows.platform.ghosts import is_gone, left_behind, process_tag
+
+
+def test_a_run_is_gone_with_its_process_and_not_before() -> None:
+    assert not is_gone(["gpu", process_tag()])
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    host, _, created = process_tag().removeprefix("process:").split("/")
+    born = psutil.Process(child.pid).create_time()
+    mark = f"process:{host}/{child.pid}/{born:.2f}"
+    assert not is_gone([mark])
+    # Another process has the number now.
+    assert is_gone([f"process:{host}/{child.pid}/{born - 60:.2f}"])
+    child.communicate()
+    assert is_gone([mark])
+    assert not is_gone([f"process:elsewhere/{child.pid}/{born:.2f}"]) and not is_gone(["gpu"])
+    assert not is_gone([f"process:{host}/{os.getpid()}/{created}"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds_ago", "tries", "behind"),
+    [
+        (StateType.RUNNING, 5.0, 1, False),
+        (StateType.RUNNING, 5.0, 2, True),
+        (StateType.COMPLETED, 5.0, 1, False),
+        (StateType.COMPLETED, 90.0, 1, True),
+    ],
+)
+def test_a_task_is_left_behind_by_a_retry_or_by_the_end_of_its_run(
+    kind: StateType, seconds_ago: float, tries: int, behind: bool
+) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    run = FlowRun(flow_id=uuid4(), state=State(type=kind, timestamp=since), run_count=tries)
+    task = TaskRun(flow_run_id=run.id, task_key="t", dynamic_key="0", flow_run_run_count=1)
+    assert left_behind(task, run) == behind
