@@ -99,7 +99,7 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
         if draft.seen:
             seen_answers = [canary.to_json() for canary in draft.seen]
             driver.files.add_facts(designer=draft.label, designer_answers=seen_answers)
-        _keep(driver)
+        _keep(driver, params.dtype)
 
 
 def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
@@ -167,7 +167,7 @@ def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, An
         )
 
 
-def _keep(driver: Driver) -> None:
+def _keep(driver: Driver, dtype: str) -> None:
     """Save the winner's checkpoint and write the report."""
     found, files = driver.search, driver.files
     driver.write_record()
@@ -180,6 +180,7 @@ def _keep(driver: Driver) -> None:
             best.measurement.mask_digest,
             found.spent.seconds,
             best.unsealed,
+            dtype,
         )
         console.screen().event(
             f"{best.alias} saved: {kept['zeros']:,} of {kept['prunable']:,} weights are zero "

@@ -106,7 +106,7 @@ def prune_model(
     from autoprune.pruning import PruningPlan
 
     bench = find_workbench(bench_id)
-    built = replace(PruningPlan.build(**plan), saved=_saved_type(bench, dtype))
+    built = replace(PruningPlan.build(**plan), saved=saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX)
     if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
@@ -206,14 +206,25 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
         AutopruneError: If the disk is full or the folder is not writable.
     """
     bench = find_workbench(bench_id)
-    kind = _saved_type(bench, dtype)
+    kind = saved_type(bench, dtype)
     return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
 
 
-def _saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
+def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
+    """Type of a bench's weights in files; None: as in memory.
+
+    Args:
+        bench: An open workbench.
+        dtype: ``auto``: that of the checkpoint they came from; else torch's name of a type.
+    """
+    import torch
+
     from autoprune.models.saved_type import checkpoint_type
 
-    return checkpoint_type(bench.loaded.source) if dtype == AUTO else None
+    if dtype != AUTO:
+        found: torch.dtype = getattr(torch, dtype)
+        return None if dtype == bench.dtype else found
+    return checkpoint_type(bench.loaded.source)
 
 
 def save_bench(

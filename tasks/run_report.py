@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoprune.recipe import Recipe
+from autoprune.report.benefit import Outcome, Sample
 from autoprune.report.data import Command, RunReport, SharedText, Split, Stage
 from autoprune.report.gathering import with_search
 from autoprune.report.sealed import SealedSet
@@ -46,6 +47,7 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
         beginning_token=facts.get("beginning_token", ""),
         sealed_set=_sealed_set(facts),
         quantised=facts.get("quantised", ""),
+        outcome=_outcome(facts),
         overlap=tuple(SharedText(**pair) for pair in facts.get("overlap", ())),
         machine=facts.get("machine", {}),
         command=facts.get("command", ""),
@@ -60,6 +62,14 @@ def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunRe
 def _sealed_set(facts: Mapping[str, Any]) -> SealedSet | None:
     known = facts.get("sealed_set")
     return None if known is None else SealedSet(**known)
+
+
+def _outcome(facts: Mapping[str, Any]) -> Outcome | None:
+    known = facts.get("checkpoint", {}).get("outcome")
+    if known is None:
+        return None
+    samples = tuple(Sample(**sample) for sample in known["samples"])
+    return Outcome(**{**known, "samples": samples})
 
 
 def _ended(search: Search) -> str:
@@ -113,7 +123,10 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     return (
         listed,
         Command("Measure the winner again", measure),
-        Command("Ask whether it may become champion", "autoprune promote --dry-run"),
+        Command(
+            "Ask whether it may become champion (the first winner is already)",
+            "autoprune promote --dry-run",
+        ),
     )
 
 

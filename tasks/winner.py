@@ -1,15 +1,17 @@
 """Tasks that keep a search's winner: its checkpoint, its place in the registry."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import RECORD_FILE
 from autoprune.recipe import Recipe
 from tasks.policies import step
-from tasks.prune import save_bench, saved_record
+from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import recorded
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
@@ -19,7 +21,13 @@ log = logging.getLogger(__name__)
 
 
 def keep_winner(
-    bench: SearchBench, alias: str, winner: Recipe, masks: str, seconds: float, unsealed: str = ""
+    bench: SearchBench,
+    alias: str,
+    winner: Recipe,
+    masks: str,
+    seconds: float,
+    unsealed: str = "",
+    dtype: str = AUTO,
 ) -> dict[str, Any]:
     """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
 
@@ -33,19 +41,26 @@ def keep_winner(
         masks: Digest of the masks that were measured; the saved ones must be the same.
         seconds: What the search took so far, for the record.
         unsealed: Why it has no sealed figure; the promotion gate refuses it then. Empty: it has.
+        dtype: Type of the weights in the files; ``auto``: that of the checkpoint they came from.
 
     Raises:
         AutopruneError: If other masks come out than were measured, or the disk is full.
     """
 
     def kept() -> dict[str, Any]:
-        return _kept(bench, alias, winner, masks, seconds, unsealed)
+        return _kept(bench, alias, winner, masks, seconds, unsealed, dtype)
 
     return recorded("keep winner", f"keep {alias} of {bench.run_id}", kept)
 
 
 def _kept(
-    bench: SearchBench, alias: str, winner: Recipe, masks: str, seconds: float, unsealed: str
+    bench: SearchBench,
+    alias: str,
+    winner: Recipe,
+    masks: str,
+    seconds: float,
+    unsealed: str,
+    dtype: str,
 ) -> dict[str, Any]:
     folder = RunFiles.of(bench.state, bench.run_id).winner
     record = {
@@ -65,18 +80,48 @@ def _kept(
         record["unsealed"] = unsealed
     known = folder / RECORD_FILE
     if known.is_file() and read_object(known).get("mask_digest") == masks:
-        checkpoint: dict[str, Any] = read_object(known)["checkpoint"]
-        return checkpoint | {"out": str(folder)}
+        before = read_object(known)
+        checkpoint: dict[str, Any] = before["checkpoint"]
+        return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}
     if winner.metric.kind != "builtin" and bench.sandbox is not None:
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
+    from autoprune.models.saved_type import weight_bytes
+
+    dense, source = _written(bench), bench.loaded.source
     with bench.pruned(winner, bench.budget) as outcome:
         if outcome.mask_digest != masks:
             raise AutopruneError(
                 f"{alias} gave masks {outcome.mask_digest[:16]}… now and {masks[:16]}… when it was "
                 "measured; its metric is not deterministic on this machine; nothing was saved"
             )
-        return saved_record(save_bench(bench, folder, record, outcome.zeros))
+        record["outcome"] = {
+            "source_bytes": weight_bytes(source.folder, source.gguf_file),
+            "samples": [
+                {"prompt": prompt, "dense": one, "pruned": other}
+                for (prompt, one), (_, other) in zip(dense, _written(bench), strict=True)
+            ],
+        }
+        saved = save_bench(bench, folder, record, outcome.zeros, saved_type(bench, dtype))
+    return saved_record(saved) | {"outcome": _outcome(folder, record)}
+
+
+def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the folder holds beside its source; None of one that an earlier version kept."""
+    if "outcome" not in record:
+        return None
+    from autoprune.models.saved_type import matrix_types, weight_bytes
+
+    files = {"saved_bytes": weight_bytes(folder), "dtype": "+".join(sorted(matrix_types(folder)))}
+    found: dict[str, Any] = record["outcome"] | files
+    return found
+
+
+def _written(bench: SearchBench) -> list[tuple[str, str]]:
+    """What the model as it stands writes after the beginnings of two selection windows."""
+    from autoprune.evaluation.continuations import continuations
+
+    return continuations(bench.loaded, bench.windows[SELECTION])
 
 
 @step("register", "register {run_id}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
@@ -22,12 +23,24 @@ def checkpoint_type(source: ModelSource) -> torch.dtype | None:
     """
     if source.gguf_file is not None:
         return None
+    kinds = matrix_types(source.folder)
+    return _HALF.get(kinds.pop()) if len(kinds) == 1 else None
+
+
+def matrix_types(folder: Path) -> set[str]:
+    """Types of the matrices in a folder's safetensors files, such as ``BF16``, from headers."""
     kinds: set[str] = set()
-    for file in source.folder.glob("*.safetensors"):
+    for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as tensors:
             parts = (tensors.get_slice(name) for name in tensors.keys())  # noqa: SIM118
             kinds.update(part.get_dtype() for part in parts if len(part.get_shape()) > 1)
-    return _HALF.get(kinds.pop()) if len(kinds) == 1 else None
+    return kinds
+
+
+def weight_bytes(folder: Path, gguf_file: str | None = None) -> int:
+    """Bytes of a model's weight files."""
+    files = [folder / gguf_file] if gguf_file else sorted(folder.glob("*.safetensors"))
+    return sum(file.stat().st_size for file in files or folder.glob("*.bin"))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 from autoprune.design.parts import forgets_metric
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.recipe import Recipe
+from autoprune.report.benefit import SHOWN, Outcome, sizes, speed
 from autoprune.report.canvas import number, percent
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import (
@@ -43,7 +44,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
         f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
         f"all). {_recount(counted)}"
         f"{dequantised(report, 'The weights it was made from are {}, a GGUF file. ')}"
-        "Stock transformers opens it; the zeros save no time or memory by themselves.",
+        f"Stock transformers opens it. {_benefit(report)}",
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         'model = AutoModelForCausalLM.from_pretrained(".")\n'
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
@@ -51,6 +52,8 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     ]
     if entry is not None:
         parts.append(f"## Figures\n\n{_figures(report, entry)}")
+    if report.outcome is not None and report.outcome.samples:
+        parts.append(f"## What it writes\n\n{_samples(report.outcome)}")
     parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
     terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
     parts.append(f"## Licence of the base model\n\n{terms[0].upper()}{terms[1:]}.")
@@ -81,6 +84,26 @@ def base_licence(folder: Path, gguf_file: str | None) -> str:
 def _one_word(text: str) -> str:
     word = text.strip().strip("'\"")
     return word if word and len(word) <= 60 and word.isprintable() and "`" not in word else ""
+
+
+def _benefit(report: RunReport) -> str:
+    """Size in and out, and which runtime gains what."""
+    size = "" if report.outcome is None else f"{sizes(report.outcome, report.quantised)}. "
+    return f"{size}{speed(report.pattern)}."
+
+
+def _samples(outcome: Outcome) -> str:
+    """Continuations of selection text by the most probable token."""
+    said = ["Selection text, continued by the most probable token."]
+    for sample in outcome.samples:
+        lines = (
+            ("text", sample.prompt),
+            ("unpruned", sample.dense),
+            ("this model", sample.pruned),
+        )
+        rows = [f"| {name} | {in_markdown(text, SHOWN)} |" for name, text in lines]
+        said.append("\n".join(["|  |  |", "|---|---|", *rows]))
+    return "\n\n".join(said)
 
 
 def _recount(counted: Mapping[str, Any]) -> str:

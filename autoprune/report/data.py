@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from autoprune.errors import DamagedFileError, UsageError
+from autoprune.report.benefit import Outcome
 from autoprune.report.evidence import Check, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
@@ -261,6 +262,7 @@ class RunReport(Part):
             does not say.
         sealed_set: The sealed set and the looks at it before this search's; None: not known.
         quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty: it is not.
+        outcome: What was saved of the winner; None before that, and in earlier records.
         schema_version: Of this format.
     """
 
@@ -295,6 +297,7 @@ class RunReport(Part):
     beginning_token: str = ""
     sealed_set: SealedSet | None = None
     quantised: str = ""
+    outcome: Outcome | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from autoprune.plain_text import printable
 from autoprune.report import plots, words
+from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
@@ -222,6 +223,9 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if change is not None and start is not None:
             figure = f"{plain(start.alias, 40)} {number(start.perplexity)}"
             tiles.append(("Against the best start", percent(change, sign=True), figure))
+        if report.outcome is not None:
+            size = megabytes(report.outcome.saved_bytes)
+            tiles.append(("Size", size, f"{megabytes(report.outcome.source_bytes)} before"))
         tiles.append(("Written by", author(report, winner), authorship(report)))
         if winner.sealed_perplexity is not None:
             parts = []

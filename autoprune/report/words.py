@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from autoprune.report.benefit import sizes, speed
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship
@@ -22,9 +23,17 @@ def summary(report: RunReport) -> list[str]:
     if winner is None:
         return [*sentences, "None of them could be measured, so there is no result to use."]
     sentences.append(_verdict(report, winner))
+    sentences += benefit(report)
     more = (against_start(report), lead(report), _sealed(report, winner), draws(report))
     sentences += [text for text in more if text]
     return [*sentences, f"{authorship(report)}."]
+
+
+def benefit(report: RunReport) -> list[str]:
+    """What the winner is good for: size in, size out, speed; empty before it was saved."""
+    if report.outcome is None:
+        return []
+    return [f"{sizes(report.outcome, report.quantised)}.", f"{speed(report.pattern)}."]
 
 
 def lead(report: RunReport) -> str:

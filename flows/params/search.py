@@ -113,6 +113,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         group="what",
         metavar="NAME",
     )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto",
+        "Type of the winner's weights in its files; auto: that of the checkpoint, float32 for a "
+        "GGUF file; measured in float32 all the same",
+        group="what",
+    )
     register_winner: bool = setting(
         True, "Log the winner's checkpoint to MLflow and register it", group="what"
     )

@@ -1,0 +1,33 @@
+"""How a model goes on from the beginnings of a few windows, for people to read."""
+
+from typing import TYPE_CHECKING
+
+from autoprune.evaluation.generation import greedy_continuations
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from autoprune.models.loading import LoadedModel
+
+COUNT = 2
+GIVEN_TOKENS = 24
+NEW_TOKENS = 32
+
+
+def continuations(loaded: "LoadedModel", windows: "Tensor") -> list[tuple[str, str]]:
+    """Prompt and continuation of the first windows, by the most probable token.
+
+    Args:
+        loaded: The model as it stands.
+        windows: Token ids, ``[n, s]``; the first :data:`COUNT` of them are begun.
+    """
+    prompts = windows[:COUNT, :GIVEN_TOKENS]
+    new = greedy_continuations(loaded, prompts, new_tokens=NEW_TOKENS)
+
+    def text(ids: "Tensor") -> list[str]:
+        return [
+            " ".join(loaded.tokenizer.decode(row, skip_special_tokens=True).split())
+            for row in ids.tolist()
+        ]
+
+    return list(zip(text(prompts), text(new), strict=True))

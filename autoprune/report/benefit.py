@@ -1,0 +1,69 @@
+"""What a pruned model is good for: its size beside the source's, its words, who gains speed."""
+
+from dataclasses import dataclass
+
+from autoprune.report.canvas import plain
+from autoprune.report.parts import Part
+
+# Longest text that is shown of a sample.
+SHOWN = 400
+SPARSE_KERNELS = (
+    "2:4 zeros are computed faster by sparse tensor cores (NVIDIA Ampere or newer) through kernels "
+    "made for them, such as torch's semi-structured ones"
+)
+NO_SPEED = (
+    "Zeros alone make it no faster in transformers, vLLM or llama.cpp, and its files are no "
+    "smaller: a runtime for sparse weights or `autoprune compact` (for storage) uses them"
+)
+
+
+@dataclass(frozen=True)
+class Sample(Part):
+    """How both models go on from the same words, by the most probable token.
+
+    Args:
+        prompt: The words, of selection text.
+        dense: What the model before pruning writes.
+        pruned: What the pruned one writes.
+    """
+
+    prompt: str
+    dense: str
+    pruned: str
+
+
+@dataclass(frozen=True)
+class Outcome(Part):
+    """What was saved.
+
+    Args:
+        source_bytes: Weight files that the search started from.
+        saved_bytes: Weight files of the winner.
+        dtype: Type of its matrices in the files.
+        samples: A few continuations.
+    """
+
+    source_bytes: int
+    saved_bytes: int
+    dtype: str
+    samples: tuple[Sample, ...] = ()
+
+
+def sizes(outcome: Outcome, quantised: str) -> str:
+    """Size in and size out, one sentence."""
+    kind = f" ({plain(quantised, 20)})" if quantised else ""
+    times = outcome.saved_bytes / max(1, outcome.source_bytes)
+    return (
+        f"Weights: {megabytes(outcome.source_bytes)}{kind} in, "
+        f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {times:.2g} times the source"
+    )
+
+
+def speed(pattern: str) -> str:
+    """Which runtime gains what from the zeros, one sentence."""
+    return SPARSE_KERNELS if pattern == "2:4" else NO_SPEED
+
+
+def megabytes(count: int) -> str:
+    """``98.2 MB``."""
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.2f} GB"

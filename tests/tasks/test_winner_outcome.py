@@ -1,0 +1,71 @@
+"""A winner is saved in its source's type, with sizes and what both models write."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from autoprune.recipe import Recipe
+from autoprune.report.benefit import Outcome, Sample
+from autoprune.report.card import model_card
+from autoprune.report.html import render
+from autoprune.report.words import summary
+from tasks.measure import prepare
+from tasks.run_files import RunFiles
+from tasks.search_bench import SearchBench
+from tasks.winner import keep_winner
+from tests.support.checkpoint_record import RECORD
+from tests.support.sample_run import make_report
+
+WANDA = Recipe.parse("wanda")
+
+
+def masks_of(bench: SearchBench) -> str:
+    with bench.pruned(WANDA, bench.budget) as outcome:
+        return outcome.mask_digest
+
+
+@pytest.mark.parametrize(("asked", "kind"), [("auto", "BF16"), ("float16", "F16")])
+def test_the_files_have_the_sources_type_or_the_one_asked_for(
+    bench: SearchBench, asked: str, kind: str
+) -> None:
+    source = Path(bench.model_ref)
+    AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(source)
+    prepare(bench)
+    kept = keep_winner(bench, "C1", WANDA, masks_of(bench), 1.0, dtype=asked)
+    folder = RunFiles.of(bench.state, "winner").winner
+    weights = load_file(folder / "model.safetensors")
+    matrices = {value.dtype for value in weights.values() if value.dim() > 1}
+    assert matrices == {torch.bfloat16 if kind == "BF16" else torch.float16}
+    outcome = kept["outcome"]
+    assert outcome["dtype"] == kind
+    assert outcome["source_bytes"] == (source / "model.safetensors").stat().st_size
+    assert outcome["saved_bytes"] == (folder / "model.safetensors").stat().st_size
+    first, second = outcome["samples"]
+    assert first["prompt"] and first["dense"] != first["pruned"] and second["prompt"]
+    # A resumed search keeps the winner again, and what was written with it.
+    assert keep_winner(bench, "C1", WANDA, kept_masks(folder), 1.0)["outcome"] == outcome
+
+
+def kept_masks(folder: Path) -> str:
+    return str(json.loads((folder / "autoprune.json").read_text())["mask_digest"])
+
+
+def test_card_and_report_state_size_speed_and_samples() -> None:
+    sample = Sample("The capital", "of France is <b>Paris</b>", "of of | of")
+    outcome = Outcome(98_000_000, 269_000_000, "F16", (sample,))
+    report = dataclasses.replace(make_report(), outcome=outcome, quantised="Q4_1")
+    said = " ".join(summary(report))
+    assert "98.0 MB (Q4_1) in, 269.0 MB (F16) out, 2.7 times the source" in said
+    assert "no faster in transformers" in said
+    card = model_card(report, RECORD, "")
+    assert "98.0 MB (Q4_1) in" in card and "| unpruned | of France is" in card
+    assert "of of \\| of" in card or "of of &#124; of" in card
+    page = render(report)
+    assert "of France is &lt;b&gt;Paris" in page and "269.0 MB" in page
+    two_four = dataclasses.replace(report, pattern="2:4")
+    assert "sparse tensor cores" in " ".join(summary(two_four))
