@@ -19,7 +19,8 @@ from flows.platform.api_server import (
     refuses,
     set_prefect_environment,
 )
-from tasks.state import State, folder_tag
+from flows.platform.services import mlflow_page
+from tasks.state import PAGE_VARIABLE, State, folder_tag
 from tasks.switches import switched_on
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
     """
     state = State.open()
     set_prefect_environment(state, verbose=args.verbose)
+    if page := mlflow_page(state):
+        os.environ.setdefault(PAGE_VARIABLE, page)
     recorded = switched_on(RECORD_VARIABLE)
     with ExitStack() as stack:
         stack.enter_context(_interruptible())

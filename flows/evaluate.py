@@ -16,6 +16,7 @@ from tasks.against import compare, read_record
 from tasks.calibrate import load_model
 from tasks.evaluate import check_requests, check_suites, find_models, measure_suite
 from tasks.keep_evaluation import keep_evaluation, run_name
+from tasks.results import show_evaluation
 from tasks.state import State, model_slug
 from tasks.text_split import known_looks
 from tasks.workbench import Workbench, opened
@@ -64,7 +65,9 @@ def evaluate(params: EvaluateParams = EvaluateParams()) -> dict[str, Any]:  # no
     kept = keep_evaluation(root, run, params.model, settings, record)
     if kept["error"]:
         console.screen().event(f"MLflow has no record of this run: {kept['error']}")
-    return record | {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
+    record |= {"folder": kept["folder"], "mlflow_run": kept["mlflow_run"]}
+    show_evaluation(State.open(), record, kept["place"])
+    return record
 
 
 def _warn(params: EvaluateParams, suites: list[dict[str, Any]], run: str) -> None:

@@ -16,6 +16,7 @@ from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.prune import check_request, prune_model, save_checkpoint
+from tasks.results import show_pruning
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
 from tasks.workbench import Workbench, opened
@@ -111,6 +112,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench_id, params.out, record, params.dtype)
+    show_pruning(State.open(), record)
     return record | {
         "seconds": time.monotonic() - started,
         "peak_rss_mb": round(peak_rss_mb(), 1),

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
+from tasks.evaluation_parts import part_file, read_part, write_part
 from tasks.policies import step
 from tasks.sealed_touches import Looks
 from tasks.seen import known_text, referenced_text
@@ -150,11 +151,18 @@ def measure_suite(
         was known of each sealed set before.
     """
     bench = find_workbench(bench_id)
+    asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, references, overlap]
+    file = part_file(bench.state, run, asked)
+    kept = read_part(file)
+    if kept is not None:
+        return kept
     looks = Looks(bench.state, run)
     seen = _seen(bench, models, references)
     rows = suite_rows(bench, name, settings, seen, overlap, looks)
     sets = {text: known.to_json() for text, known in looks.sets.items()}
-    return {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
+    done = {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
+    write_part(file, done)
+    return done
 
 
 def suite_rows(

@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tasks.mirror import log_stage
+from tasks.evaluation_parts import forget_parts
+from tasks.mirror import log_stage, place_of
 from tasks.policies import step
 from tasks.provenance import here_tags
 from tasks.state import State
@@ -36,6 +37,7 @@ def keep_evaluation(
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([Row.from_json(row) for row in record["rows"]], folder / "rows.parquet")
     write_json(folder / "record.json", record)
+    forget_parts(state, run)
 
     def content() -> dict[str, Any]:
         tags = here_tags() | {"model": model, "model.digest": record["model_digest"]}
@@ -52,7 +54,10 @@ def keep_evaluation(
             "metrics": figures(record["rows"]), "tags": tags, "folder": folder,
         }  # fmt: skip
 
-    return {"folder": str(folder), **log_stage(state, content)}
+    done = log_stage(state, content)
+    mlflow_run = done["mlflow_run"]
+    place = place_of(state, mlflow_run, run) if mlflow_run else ""
+    return {"folder": str(folder), "place": place, **done}
 
 
 def figures(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -72,7 +72,7 @@ def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> di
 
     def work() -> tuple[str, str]:
         parent = _mirror(state, record, status, settled)
-        return parent, _place(state, parent, record.run_id)
+        return parent, place_of(state, parent, record.run_id)
 
     done, error = tried(state, work, patient=status in LAST_WORDS)
     parent, place = done or (None, "")
@@ -137,7 +137,7 @@ def require_answer(address: str, *, patient: bool) -> None:
         raise gone from error
 
 
-def _place(state: State, parent: str, run_id: str) -> str:
+def place_of(state: State, parent: str, run_id: str) -> str:
     """Where people find a run in MLflow: a link where there is a server, else what to type."""
     experiment = tracker_of(state).experiment_of(parent)
     page = f"#/experiments/{experiment}/runs/{parent}"

@@ -1,8 +1,8 @@
-"""What Prefect's UI shows of a search: progress, leaderboard, report, a link to MLflow.
+"""What Prefect's UI shows of a run: progress, tables, a report, a link to MLflow.
 
 Artifacts have one key for each model and sparsity, so the history of a key is one line a night. In
 a flow run each exists once and is changed in place, however often the run is retried. Outside a
-flow run nothing is written, and an API that does not answer costs the search one short try.
+flow run nothing is written, and an API that does not answer costs the run one short try.
 """
 
 import json
@@ -23,7 +23,14 @@ PROGRESS = "progress"
 LEADERBOARD = "leaderboard"
 REPORT = "report"
 MLFLOW = "mlflow"
-TYPES = {PROGRESS: "progress", LEADERBOARD: "table", REPORT: "markdown", MLFLOW: "markdown"}
+FIGURES = "figures"
+TYPES = {
+    PROGRESS: "progress",
+    LEADERBOARD: "table",
+    FIGURES: "table",
+    REPORT: "markdown",
+    MLFLOW: "markdown",
+}
 # A key is part of an address; Prefect allows lower-case letters, digits and dashes.
 LONGEST_SLUG = 40
 # After a failure the search is left alone for a while.
@@ -32,16 +39,18 @@ CELL = 120
 
 
 class Publisher:
-    """Artifacts of one search.
+    """Artifacts of one run.
 
     Args:
         model: Reference of the model.
-        sparsity: Target share of zeros.
+        sparsity: Target share of zeros; None where a run has none.
+        kind: What ran, the first word of its keys.
     """
 
-    def __init__(self, model: str, sparsity: float) -> None:
+    def __init__(self, model: str, sparsity: float | None, kind: str = "search") -> None:
         slug = model_slug(model)[:LONGEST_SLUG].rstrip("-")
-        self._subject = f"{slug}-s{round(100 * sparsity)}"
+        self._subject = slug if sparsity is None else f"{slug}-s{round(100 * sparsity)}"
+        self._kind = kind
         self._known: dict[str, UUID] = {}
         self._written: dict[str, str] = {}
         self._highest = 0.0
@@ -49,7 +58,7 @@ class Publisher:
 
     def key(self, what: str) -> str:
         """Key of one artifact, for example ``search-leaderboard-smollm2-135m-instruct-s60``."""
-        return f"search-{what}-{self._subject}"
+        return f"{self._kind}-{what}-{self._subject}"
 
     def progress(self, done: float, total: float, note: str) -> bool:
         """Show how far the search is; it never goes back.
@@ -67,9 +76,13 @@ class Publisher:
         """Show the leaderboard as a table of texts, best first."""
         return self._put(LEADERBOARD, json.dumps([table_row(row) for row in rows]), note)
 
+    def figures(self, rows: Sequence[Mapping[str, str]], note: str) -> bool:
+        """Show a table of texts."""
+        return self._put(FIGURES, json.dumps([dict(row) for row in rows]), note)
+
     def report(self, markdown: str) -> bool:
         """Show the report for people."""
-        return self._put(REPORT, markdown, "How the search ended, with pictures")
+        return self._put(REPORT, markdown, f"How the {self._kind} ended")
 
     def mlflow(self, markdown: str) -> bool:
         """Say where the run lies in MLflow."""

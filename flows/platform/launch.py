@@ -15,6 +15,7 @@ from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.extras import require
 from flows.platform import orders, processes, services
 from flows.platform.api_server import log_tail
+from flows.platform.ghosts import mark_gone
 from flows.platform.login import login_file, login_of, mlflow_login_of
 from flows.platform.nights import Night, remember_night
 from flows.platform.pools import POOL, remember_pool
@@ -106,8 +107,9 @@ class Platform:
             self.say(f"made: {line}")
         count, fresh = orders.deploy_all(self.api, self.pool, login, self.night)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
-        for name in orders.mark_killed(self.state, self.api, login):
-            self.say(f"marked as crashed, its process is gone: {name}")
+        with orders.client_of(self.api, login) as client:
+            for name in mark_gone(client, self.state):
+                self.say(f"marked as crashed, its process is gone: {name}")
         remember_pool(self.state, self.pool)
         remember_night(self.state, self.night)
         self.nightly = orders.nightly_words(self.api, self.pool, login)

@@ -17,7 +17,7 @@ from flows.platform.environment import client_environment
 from flows.platform.login import AUTH_VARIABLE
 from flows.platform.nights import Night, scheduled, with_night
 from flows.platform.pools import POOL, deployment_name, prepare_pool
-from tasks.state import State, without_login
+from tasks.state import without_login
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -235,14 +235,6 @@ def _deploy(api: str, file: Path, login: str) -> None:
             f"`prefect deploy --all` ended with {done.returncode}: {words}; correct {given} and "
             "run `autoprune up` again"
         )
-
-
-def mark_killed(state: State, api: str, login: str) -> list[str]:
-    """Mark the runs of this folder's killed commands as crashed; their names."""
-    from flows.platform.ghosts import mark_gone
-
-    with client_of(api, login) as client:
-        return mark_gone(client, state)
 
 
 def nightly_words(api: str, pool: str, login: str) -> str:

@@ -17,9 +17,9 @@ from flows.platform.environment import (
 )
 from flows.platform.login import AUTH_VARIABLE, basic, own_login
 from flows.platform.pools import POOL, worker_path
-from flows.platform.processes import folder
+from flows.platform.processes import folder, register_of
 from flows.platform.serve import MLFLOW_AUTH_VARIABLE, PREFECT_AUTH_VARIABLE
-from tasks.state import HOME_VARIABLE, State
+from tasks.state import HOME_VARIABLE, PAGE_VARIABLE, State
 
 PREFECT_PORT = 4200
 MLFLOW_PORT = 5000
@@ -125,6 +125,10 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
     }
     if login:
         environment[AUTH_VARIABLE] = login
+    page = mlflow_page(state)
+    if page:
+        # So that a run's page has a link; with a file as its store a run does not know the server.
+        environment[PAGE_VARIABLE] = page
     module = ("-P", "-m", "flows.platform.prefect_module", "prefect")
     words = (*module, "worker", "start", "--pool", pool, "--name", worker_name())
     return Service(
@@ -134,6 +138,12 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
         environment,
         api,
     )
+
+
+def mlflow_page(state: State) -> str:
+    """Where people see MLflow: as the user set it, else the server of `autoprune up`, if any."""
+    known = register_of(state).read().get("mlflow")
+    return state.mlflow_page or (known.url if known is not None else "")
 
 
 def worker_name() -> str:

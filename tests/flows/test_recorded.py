@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_a_flow_and_its_tasks_are_recorded(
     assert process.returncode == 0, err
     assert out.startswith("perplexity")
     assert not any(word in err for word in NOISE), err
+    # The run's page shows its figures, a picture, and where all of it lies.
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        shown = dict(database.execute("SELECT key, data FROM artifact").fetchall())
+    assert {"evaluate-figures-tiny", "evaluate-report-tiny"} <= shown.keys()
+    assert '"perplexity' in shown["evaluate-figures-tiny"].replace("\\", "")
+    page = shown["evaluate-report-tiny"]
+    assert "data:image/png;base64" in page and "Record and rows: `" in page
+    assert str(home) not in page
     ((name, state),) = recorded(home, "flow_run")
     assert (
         name == f"evaluate-{model_slug(str(tiny_folder))}"

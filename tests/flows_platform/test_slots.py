@@ -75,7 +75,9 @@ def test_a_killed_command_gives_its_slot_to_the_next(
     assert "marked as crashed, their processes are gone: prune-" in done.stderr
     with closing(sqlite3.connect(state.prefect / "prefect.db")) as database:
         runs = database.execute("SELECT state_type FROM flow_run").fetchall()
+        ((page,),) = database.execute("SELECT data FROM artifact WHERE key LIKE 'prune-report-%'")
         tasks = database.execute("SELECT DISTINCT state_type FROM task_run").fetchall()
+    assert "prunable weights are zero" in page and "data:image/png;base64" in page
     assert sorted(runs) == [("COMPLETED",), ("CRASHED",)] and ("RUNNING",) not in tasks
 
 

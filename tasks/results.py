@@ -1,0 +1,147 @@
+"""What Prefect's UI shows of a pruning and of an evaluation: a table, a page with a picture."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from autoprune.plain_text import in_code, in_markdown, one_line
+from tasks.publish import Publisher
+from tasks.run_markdown import picture_markdown
+from tasks.state import State, without_machine_paths
+
+CELL = 120
+# Prefect's tables take some hundred rows; a page with more is no longer read.
+ROWS = 200
+
+
+def show_pruning(state: State, record: Mapping[str, Any]) -> None:
+    """Show what a pruning gave, where it lies, and how the zeros spread over the blocks.
+
+    Args:
+        state: The state folder.
+        record: What the prune flow returns.
+    """
+    shown = Publisher(record["model"], record["target"], "prune")
+    rows = [{"what": name, "value": one_line(value, CELL)} for name, value in _facts(record)]
+    note = f"{record['zeros']:,} of {record['prunable']:,} prunable weights are zero"
+    shown.figures(rows, note)
+    parts = [f"# {in_markdown(record['metric'], 80)}: {note}"]
+    parts += [in_markdown(said) for said in (record["recount"], *record["notes"]) if said]
+    if record["layer_sparsity"]:
+        parts.append(_layers_picture(record["layer_sparsity"]))
+    if record["out"]:
+        place = without_machine_paths(str(record["out"]), state.root)
+        measure = f"autoprune evaluate {place} --corpus {record['corpus']}"
+        parts.append(f"Saved in {in_code(place)}; measure it: {in_code(measure)}")
+    else:
+        parts.append("Nothing was saved: no folder was given under Out.")
+    shown.report("\n\n".join(parts))
+
+
+def show_evaluation(state: State, record: Mapping[str, Any], where: str) -> None:
+    """Show the figures of an evaluation, what they are compared with, and where they lie.
+
+    Args:
+        state: The state folder.
+        record: What the evaluation flow returns.
+        where: Where the run is in MLflow, as markdown; empty when it is not there.
+    """
+    where = without_machine_paths(where, state.root)
+    shown = Publisher(record["model"], None, "evaluate")
+    rows = [_figure(row) for row in record["rows"][:ROWS]]
+    left = len(record["rows"]) - len(rows)
+    more = f", and {left} more in its folder" if left else ""
+    shown.figures(rows, f"{len(rows)} figures{more}")
+    folder = without_machine_paths(str(record["folder"]), state.root)
+    parts = [f"# {in_markdown(record['run'], 80)}"]
+    parts += [in_markdown(note) for note in record["notes"]]
+    if record["refusal"]:
+        parts.append(f"Not compared: {in_markdown(record['refusal'])}")
+    picture = _figures_picture(record["rows"])
+    parts += [picture] if picture else []
+    parts.append(f"Record and rows: {in_code(folder)}")
+    shown.report("\n\n".join([*parts, where] if where else parts))
+    if where:
+        shown.mlflow(where)
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [
+        ("metric", record["metric"]),
+        ("repair", record["solver"]),
+        ("budget over the layers", record["allocation"]),
+        ("pattern", record["pattern"]),
+        ("zeros", f"{record['zeros']:,}"),
+        ("prunable weights", f"{record['prunable']:,}"),
+        ("sparsity", f"{record['sparsity']:.4%}"),
+        ("calibration", f"{record['samples']} x {record['seqlen']} tokens of {record['corpus']}"),
+    ]
+    if "allocation_choice" in record:
+        tried = record["allocation_choice"]["tried"]
+        facts += [(f"loss with {each['allocation']}", f"{each['loss']:.4f}") for each in tried]
+    return facts
+
+
+def _figure(row: Mapping[str, Any]) -> dict[str, str]:
+    value, bounds = row["value"], row["interval"]
+    return {
+        "suite": one_line(row["suite"], CELL),
+        "text or task": one_line(row["name"], CELL),
+        "metric": one_line(row["metric"], CELL),
+        "value": f"{value:.5g}" if value is not None else one_line(row["reason"], CELL),
+        "95 % interval": f"{bounds[0]:.5g} to {bounds[1]:.5g}" if bounds else "",
+        "unit": one_line(row["unit"], CELL),
+    }
+
+
+def _layers_picture(shares: Mapping[str, float]) -> str:
+    from autoprune.report.layers import by_block
+
+    blocks = by_block(shares, {})
+    return _picture(
+        "Zeros by block",
+        [str(each.block) for each in blocks],
+        [100.0 * each.share for each in blocks],
+        "zeros in %",
+    )
+
+
+def _figures_picture(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Perplexities with their intervals; nothing where there are none."""
+    found = [
+        row
+        for row in rows
+        if row["metric"] == "perplexity" and row["value"] and math.isfinite(row["value"])
+    ]
+    if not found:
+        return ""
+    errors = [row["interval"] or (row["value"], row["value"]) for row in found]
+    bars = [
+        (row["value"] - low, high - row["value"])
+        for row, (low, high) in zip(found, errors, strict=True)
+    ]
+    names = [one_line(row["name"], 24) for row in found]
+    return _picture("Perplexity", names, [row["value"] for row in found], "perplexity", bars)
+
+
+def _picture(
+    title: str,
+    names: Sequence[str],
+    values: Sequence[float],
+    axis: str,
+    errors: Sequence[tuple[float, float]] | None = None,
+) -> str:
+    from autoprune.report.canvas import BLUE, new_canvas
+
+    with new_canvas("wide", 3.0) as canvas, TemporaryDirectory() as folder:
+        axes = canvas.axes()
+        bars = None if errors is None else [[max(0.0, e[i]) for e in errors] for i in (0, 1)]
+        axes.bar(range(len(values)), values, color=BLUE, yerr=bars)
+        step = max(1, len(names) // 24)
+        axes.set_xticks(range(0, len(names), step), names[::step])
+        axes.set_ylabel(axis)
+        path = Path(folder) / "picture.png"
+        path.write_bytes(canvas.png())
+        return picture_markdown(path, title)

@@ -1,0 +1,41 @@
+"""An interrupted evaluation goes on with the suites that are left."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.evaluate import evaluate
+from flows.evaluate_params import EvaluateParams
+from tasks import evaluate as module
+
+
+def test_finished_suites_are_not_measured_again(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = EvaluateParams(
+        model=str(tiny_folder), corpus=str(text_file), windows=3, seqlen=32,
+        suite="lm,reasoning:items=2,generators=digits",
+    )  # fmt: skip
+    measured: list[str] = []
+    interrupt = True
+    whole = module.suite_rows
+
+    def rows(bench: Any, name: str, *rest: Any) -> Any:
+        measured.append(name)
+        if name == "reasoning" and interrupt:
+            raise KeyboardInterrupt
+        return whole(bench, name, *rest)
+
+    monkeypatch.setattr(module, "suite_rows", rows)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.fn(params)
+    interrupt = False
+    record = evaluate.fn(params)
+    assert measured == ["lm", "reasoning", "reasoning"]
+    assert {row["suite"] for row in record["rows"]} == {"lm", "reasoning"}
+    assert not list(home.glob("evaluations/*/parts"))
+    # A complete one is measured anew when it is asked for again.
+    again = evaluate.fn(params)
+    assert measured[3:] == ["lm", "reasoning"]
+    assert again["perplexity"] == record["perplexity"]
