@@ -130,6 +130,20 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
+def share_file(one: Path, other: Path) -> None:
+    """Let two equal files be one on disk; where the file system cannot, nothing changes.
+
+    For files that are only ever replaced as a whole, never written into.
+    """
+    new = other.with_name(f".{other.name}.shared")
+    new.unlink(missing_ok=True)
+    try:
+        os.link(one, new)
+        new.replace(other)
+    except OSError:
+        new.unlink(missing_ok=True)
+
+
 def plain_name(name: object, record: Path) -> str:
     """A file name that a record holds, which must not lead outside its folder.
 

@@ -22,7 +22,7 @@ FREE_BYTES = 5 * 10**9
 
 
 def all_checks(state: State, *, ask: bool = False) -> list[Line]:
-    """Every check, in the order in which a newcomer would mend them.
+    """Every check, in the order in which a newcomer would fix them.
 
     Args:
         state: Whose stores are looked at.
@@ -36,8 +36,13 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
     return found
 
 
-def check_rows(checks: Sequence[Line]) -> str:
-    """The findings as aligned lines, the fix under what is wrong."""
+def check_rows(checks: Sequence[Line], follow: str = "autoprune demo") -> str:
+    """The findings as aligned lines, the fix under what is wrong.
+
+    Args:
+        checks: The findings.
+        follow: What to type next where nothing is wrong.
+    """
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -45,7 +50,7 @@ def check_rows(checks: Sequence[Line]) -> str:
         if not check.ok and check.fix:
             lines.append(f"      {'':<{width}}  do: {check.fix}")
     wrong = sum(not check.ok for check in checks)
-    lines.append(f"next  {'autoprune demo' if not wrong else f'mend the {wrong} above'}")
+    lines.append(f"next  {f'fix the {wrong} above' if wrong else follow}")
     return "\n".join(lines)
 
 

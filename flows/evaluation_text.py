@@ -161,5 +161,5 @@ def _short(value: Any) -> str:
 
 def _next(record: Mapping[str, Any]) -> str:
     if record["against"] is not None:
-        return "next  autoprune ls suites"
+        return f"next  autoprune evaluate {record['model']} --suite cost"
     return f"next  autoprune evaluate {record['model']} --suite lm,reasoning --against DENSE-MODEL"

@@ -10,6 +10,7 @@ from flows.runs import find_run
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 
+LEADER = "leads so far"
 Listing = tuple[dict[str, Any], str]
 
 
@@ -18,7 +19,7 @@ def listing(what: str, run: str | None) -> Listing:
 
     Args:
         what: ``metrics``, ``allocators``, ``repairs``, ``suites``, ``corpora``, ``models``,
-            ``candidates`` or ``sealed``.
+            ``runs``, ``candidates`` or ``sealed``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -36,6 +37,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _models(State.open())
         case "sealed":
             return _sealed(State.open())
+        case "runs":
+            return _runs(State.open())
         case _:
             return _candidates(State.open(), run)
 
@@ -194,9 +197,34 @@ def _candidates(state: State, run: str | None) -> Listing:
     refresh_record(files, run_id)
     report = read_object(files.report)
     found, known = rows(report), report.get("sealed_set")
+    unfinished = str(report.get("ended", "")).startswith("still running")
+    if unfinished:
+        found = [e | {"verdict": LEADER} if e["verdict"] == "winner" else e for e in found]
     sealed = "" if known is None else f"{SealedSet(**known).facts} before this search\n"
-    text = f"{table(found)}\n{sealed}next  autoprune report {run_id}"
-    return {"run": run_id, "candidates": found}, text
+    way_on = f"not finished, the order may change\nnext  autoprune resume {run_id}"
+    follow = way_on if unfinished else f"next  autoprune report {run_id}"
+    return {"run": run_id, "candidates": found}, f"{table(found)}\n{sealed}{follow}"
+
+
+def _runs(state: State) -> Listing:
+    from autoprune.report.benefit import megabytes
+    from autoprune.report.canvas import number, percent
+    from autoprune.report.words import short_model
+    from flows.housekeeping import runs_listing
+
+    found = runs_listing(state)
+    lines = []
+    for item in found:
+        what = [item["status"], item["created"][:10]]
+        if item["model"]:
+            what.append(f"{short_model(item['model'])} at {percent(item['sparsity'], digits=0)}")
+        if item["best"] is not None:
+            what.append(f"best {item['best']} {number(item['perplexity'])}")
+        what += [f"{item['candidates']} candidates", megabytes(item["bytes"])]
+        lines.append((item["run"], "; ".join(part for part in what if part)))
+    text = pairs(*lines) if lines else "no search was started in this folder"
+    follow = f"autoprune report {found[0]['run']}" if found else "autoprune search MODEL"
+    return {"runs": found}, f"{text}\n\nnext  {follow}"
 
 
 def _sealed(state: State) -> Listing:

@@ -48,6 +48,8 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         made = find_split(challenger["folder"])["number"] or 0
     number = split_number(made)
     asked = f"promotion of {name} version {challenger['version']}"
+    if found["note"]:
+        console.screen().event(found["note"])
     contenders = {"champion": champion, "challenger": challenger}
     folders = [version["folder"] for version in contenders.values() if version is not None]
     measured = {}
@@ -92,6 +94,7 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
         "dry_run": params.dry_run,
         "rollback": False,
         "moved": False,
+        "note": found["note"],
     }
     if not params.dry_run:
         done = settle(root, name, challenger["version"], before, verdict, text_of(record))

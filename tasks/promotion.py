@@ -34,8 +34,8 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
         version: Challenger's version; None: the alias ``challenger``.
 
     Returns:
-        ``name``, ``champion`` (None where there is none) and ``challenger``, each with version,
-        folder, source and tags.
+        ``name``, ``note`` (on a champion that was moved by hand; often empty), ``champion`` (None
+        where there is none) and ``challenger``, each with version, folder, source and tags.
 
     Raises:
         UsageError: If no challenger is set, or it is the champion already.
@@ -62,7 +62,26 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
         role: None if at is None else _plain(registry.find_version(tracker, chosen, at, role))
         for role, at in found.items()
     }
-    return {"name": chosen, **places}
+    return {"name": chosen, "note": _by_hand(tracker, chosen), **places}
+
+
+def _by_hand(tracker: Any, name: str) -> str:
+    """What to know of a champion that no promotion made; ``previous`` becomes the one before it."""
+    from tasks.track import registry
+
+    moved = registry.moved_by_hand(tracker, name)
+    if moved is None:
+        return ""
+    made, now = moved
+    with registry.registry_lock(tracker, name):
+        aliases = registry.aliases_of(tracker, name)
+        # A rollback leads back to what the gate last let pass.
+        if aliases.get(registry.PREVIOUS) in (None, now):
+            tracker.client.set_registered_model_alias(name, registry.PREVIOUS, made)
+    return (
+        f"the alias {registry.CHAMPION!r} was moved by hand from version {made} to version {now}, "
+        f"past the gate; `autoprune promote --name {name} --rollback` goes back"
+    )
 
 
 @step("find split", "split that made {folder}")

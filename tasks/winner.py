@@ -1,5 +1,6 @@
 """Tasks that keep a search's winner: its checkpoint, its place in the registry."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import RECORD_FILE
+from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
 from tasks.policies import step
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
@@ -106,6 +108,36 @@ def _kept(
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
 
 
+def _figures(files: RunFiles) -> dict[str, str]:
+    """Figures of the winner as tags of its version."""
+    from autoprune.report.data import read_report
+
+    report = read_report(files.report)
+    winner = report.winner
+    if winner is None:
+        return {}
+    found = {
+        "perplexity.selection": winner.perplexity,
+        "perplexity.sealed": winner.sealed_perplexity,
+        "perplexity.dense": report.dense_perplexity,
+        "perplexity.dense.sealed": report.dense_sealed_perplexity,
+        "change_vs_wanda": winner.change_vs_wanda,
+    }
+    tags = {f"autoprune.{key}": f"{value:.6g}" for key, value in found.items() if value is not None}
+    return tags | {"autoprune.corpus": report.corpus, "autoprune.written_by": winner.author}
+
+
+def _description(files: RunFiles, record: Mapping[str, Any]) -> str:
+    """The report's own sentences, and the recipe."""
+    from autoprune.report.data import read_report
+    from autoprune.report.words import summary
+
+    said = " ".join(map(in_markdown, summary(read_report(files.report))))
+    return f"{said}\n\nRecipe of {in_markdown(record['candidate'])}:\n\n" + in_fence(
+        json.dumps(record["recipe"], indent=2)
+    )
+
+
 def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the folder holds beside its source; None of one that an earlier version kept."""
     if "outcome" not in record:
@@ -158,8 +190,10 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
                 "autoprune.zeros": str(record["checkpoint"]["zeros"]),
                 "autoprune.prunable": str(record["checkpoint"]["prunable"]),
             }
+            | _figures(files)
             | ({"autoprune.unsealed": record["unsealed"]} if "unsealed" in record else {}),
             may_lead="unsealed" not in record,
+            description=_description(files, record),
         )
     except Exception as error:
         # The checkpoint lies in the run's folder; the registry is caught up by the next run.

@@ -10,11 +10,16 @@ from flows import commands
 from flows.option_types import whole_number
 from flows.output import tell
 
+HELP = "help"
+COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite missing,
 130 interrupted (the same command goes on where it stopped)
 
+completion: autoprune --print-completion bash > FILE of your shell's completions (bash, zsh, tcsh)
+
 examples:
+  autoprune help search
   autoprune demo
   autoprune prune sshleifer/tiny-gpt2 --metric wanda --sparsity 0.6 --out pruned
   autoprune validate my_metric.py
@@ -80,6 +85,13 @@ def build_parser(only: str | None = None) -> Parser:
     return parser
 
 
+def _add_completion(parser: Parser) -> None:
+    """The option that prints a shell's completions of all commands and options."""
+    import shtab
+
+    shtab.add_argument_to(parser, [COMPLETION], help="print a shell's completions")
+
+
 def _shared_options() -> Parser:
     shared = Parser(add_help=False)
     group = shared.add_argument_group("options of every command")
@@ -106,12 +118,17 @@ def _suggestion(message: str) -> str:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; prints help and exits where asked."""
+    if argv[:1] == [HELP]:
+        argv = [*argv[1:2], "--help"]
+    completes = COMPLETION in (word.partition("=")[0] for word in argv)
     # Before the command stand options without a value only.
     command = next((word for word in argv if not word.startswith("-")), "")
-    parser = build_parser(command)
+    parser = build_parser(None if completes else command)
     if command in RETIRED:
         tell(f"autoprune: {command} is now {RETIRED[command]}")
         raise SystemExit(2)
+    if completes:
+        _add_completion(parser)
     args, unknown = parser.parse_known_args(argv)
     sub: Parser = args.parser
     del args.parser

@@ -17,6 +17,7 @@ from flows.commands import (
     evaluate,
     export,
     export_record,
+    gc,
     ls,
     mcp,
     promote,
@@ -24,6 +25,7 @@ from flows.commands import (
     report,
     reproduce,
     resume,
+    rm,
     sandbox,
     search,
     up,
@@ -67,5 +69,7 @@ ALL: tuple[Command, ...] = (
     resume,
     ls,
     mcp,
+    rm,
+    gc,
     sandbox,
 )

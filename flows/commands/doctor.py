@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from flows.checks import all_checks, check_rows
     from tasks.state import State
 
-    checks = all_checks(State.open(), ask=args.ask)
+    state = State.open()
+    checks = all_checks(state, ask=args.ask)
     ok = all(check.ok for check in checks)
     record = {
         "ok": ok,
@@ -36,5 +37,7 @@ def run(args: argparse.Namespace) -> int:
             for check in checks
         ],
     }
-    emit(args, record, check_rows(checks))
+    begun = bool(state.run_ids())
+    follow = "autoprune search MODEL" if begun else "autoprune demo"
+    emit(args, record, check_rows(checks, follow))
     return 0 if ok else 4

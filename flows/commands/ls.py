@@ -5,12 +5,22 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list metrics, allocators, repairs, suites, corpora, models, candidates or sealed sets"
-WHAT = ("metrics", "allocators", "repairs", "suites", "corpora", "models", "candidates", "sealed")
+HELP = "list runs, candidates, models, metrics, repairs and other names"
+WHAT = (
+    "metrics",
+    "allocators",
+    "repairs",
+    "suites",
+    "corpora",
+    "models",
+    "runs",
+    "candidates",
+    "sealed",
+)
 DESCRIPTION = (
-    "List the names that other commands take. candidates: the leaderboard of a search; models: "
-    "what opens without a download, and what the registry holds; sealed: sealed sets that were "
-    "looked at, and how often."
+    "List the names that other commands take. runs: searches of this folder; candidates: the "
+    "leaderboard of a search; models: what opens without a download, and what the registry holds; "
+    "sealed: sealed sets that were looked at, and how often."
 )
 EXAMPLE = "autoprune ls metrics"
 

@@ -13,9 +13,19 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from autoprune.digest import digest_file
 from autoprune.models.quiet import quiet_transformers
+from autoprune.plain_text import in_code
+from autoprune.storage import share_file
 from tasks.state import model_slug
-from tasks.track.registry import CHALLENGER, CHAMPION, PREVIOUS, aliases_of, registry_lock
+from tasks.track.registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    aliases_of,
+    note_champion,
+    registry_lock,
+)
 from tasks.track.runs import MASKS_TAG, Tracker, local_path
 
 CODE = Path(__file__).with_name("served_model.py")
@@ -53,6 +63,7 @@ def register_checkpoint(
     masks: str,
     tags: Mapping[str, str],
     may_lead: bool = True,
+    description: str = "",
 ) -> Registered:
     """Log a saved folder as a model of a run, register it, and set its alias.
 
@@ -69,6 +80,7 @@ def register_checkpoint(
         masks: Digest of the masks.
         tags: More tags of the version.
         may_lead: False: a challenger even as the first, since something speaks against it.
+        description: Of the version, markdown.
     """
     name = registry_name(model, sparsity)
     client = tracker.client
@@ -86,9 +98,21 @@ def register_checkpoint(
             run_id=parent_id,
             tags={**tags, MASKS_TAG: masks},
             model_id=model_id,
+            description=description or None,
         )
+        # What a person wrote in the meantime stays.
+        if not client.get_registered_model(name).description:
+            client.update_registered_model(name, _about(model, sparsity))
     alias = _present(tracker, name, str(known.version), may_lead)
     return Registered(name, str(known.version), f"models:/{name}@{alias}")
+
+
+def _about(model: str, sparsity: float) -> str:
+    return (
+        f"{in_code(model)} with {sparsity:.0%} of its prunable weights set to zero, as searches "
+        "found. Alias `champion`: the best that passed the gate of `autoprune promote`; "
+        "`challenger`: the latest winner; `previous`: the champion before."
+    )
 
 
 def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
@@ -120,6 +144,8 @@ def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str
             )
         if target is None:
             client.log_model_artifacts(logged.model_id, str(place))
+        else:
+            _keep_once(folder, place)
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
         shutil.rmtree(place, ignore_errors=True)
@@ -129,6 +155,15 @@ def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str
     if target is None:
         shutil.rmtree(place, ignore_errors=True)
     return str(logged.model_id)
+
+
+def _keep_once(folder: Path, place: Path) -> None:
+    """Let MLflow's copy of the weights be the very files of the run's folder."""
+    copies = {path.name: path for path in place.rglob("*.safetensors")}
+    for path in folder.glob("*.safetensors"):
+        other = copies.get(path.name)
+        if other is not None and digest_file(path) == digest_file(other):
+            share_file(path, other)
 
 
 def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> ModelVersion | None:
@@ -148,4 +183,6 @@ def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
             return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
         alias = CHALLENGER if CHAMPION in aliases or not may_lead else CHAMPION
         client.set_registered_model_alias(name, alias, number)
+        if alias == CHAMPION:
+            note_champion(tracker, name, number)
     return alias

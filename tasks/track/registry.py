@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
+# On the registered model: the champion that a search or a promotion made.
+MADE_CHAMPION = "autoprune.champion"
 LOCK_SECONDS = 60.0
 
 
@@ -82,6 +84,22 @@ def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
     """Version numbers by alias."""
     model = tracker.client.get_registered_model(name)
     return {alias: str(number) for alias, number in dict(model.aliases).items()}
+
+
+def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
+    """The champion that a promotion made, and the one that somebody else put in its place.
+
+    None where both are the same, or nothing is on record.
+    """
+    model = tracker.client.get_registered_model(name)
+    made = dict(model.tags or {}).get(MADE_CHAMPION)
+    now = dict(model.aliases).get(CHAMPION)
+    return None if made is None or now is None or str(now) == made else (made, str(now))
+
+
+def note_champion(tracker: Tracker, name: str, number: str) -> None:
+    """Put on record which version this program made champion."""
+    tracker.client.set_registered_model_tag(name, MADE_CHAMPION, number)
 
 
 def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
@@ -190,6 +208,7 @@ def move_champion(tracker: Tracker, name: str, number: str, expected: str | None
         tracker.client.set_registered_model_alias(name, CHAMPION, number)
         if aliases.get(CHALLENGER) == number:
             tracker.client.delete_registered_model_alias(name, CHALLENGER)
+        note_champion(tracker, name, number)
         after = aliases_of(tracker, name)
         if after.get(CHAMPION) != number:
             raise AutopruneError(

@@ -1,0 +1,149 @@
+"""Runs of this folder: which there are, deleting them, and what else takes room for nothing."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoprune.digest import digest_file
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.storage import share_file
+from flows.platform.zombies import at_work
+from flows.runs import find_run
+from tasks.run_files import RunFiles, read_object
+from tasks.state import State
+
+# Smaller files are not worth a comparison.
+LEAST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Room:
+    """Something that takes room and may go.
+
+    Args:
+        what: For people.
+        bytes: What is won.
+        path: It.
+        same: The file that it is a copy of; None: it is deleted.
+    """
+
+    what: str
+    bytes: int
+    path: Path
+    same: Path | None = None
+
+
+def runs_listing(state: State) -> list[dict[str, Any]]:
+    """Every search of this folder, the latest first."""
+    return [_run(state, run) for run in state.run_ids()]
+
+
+def remove_runs(state: State, names: list[str]) -> list[dict[str, Any]]:
+    """Delete searches: log, report and winner; what the registry holds stays.
+
+    Raises:
+        UnknownNameError: If there is no run of a name.
+        AutopruneError: If somebody works on one; nothing is deleted then.
+    """
+    names = list(dict.fromkeys(names))
+    known = state.run_ids()
+    for name in names:
+        # A folder that a killed start left has no log yet and may go too.
+        if name not in known:
+            find_run(state, name)
+        if at_work(state, name):
+            raise AutopruneError(
+                f"the search {name!r} is being worked on by another process; stop it, or wait "
+                "until it has ended, then delete it"
+            )
+    gone = [_run(state, name) for name in names]
+    for name in names:
+        shutil.rmtree(state.run(name))
+    return gone
+
+
+def garbage(state: State, *, caches: bool) -> list[Room]:
+    """What may go without a loss, and with ``caches`` what can be made again.
+
+    Args:
+        state: The state folder.
+        caches: Also the store of windows and statistics, and the sandbox's layer files.
+    """
+    found = list(_copies(state))
+    if caches:
+        if any(at_work(state, run) for run in state.run_ids()):
+            raise UsageError("a search is at work and reads the caches; wait for it, or leave them")
+        names = {state.store: "windows and statistics", state.inputs: "layer files of the sandbox"}
+        for folder, what in names.items():
+            size = folder_bytes(folder)
+            if size:
+                found.append(Room(f"{what}, made again when needed", size, folder))
+    return found
+
+
+def collect(found: list[Room]) -> int:
+    """Free the room; bytes that were won."""
+    for room in found:
+        if room.same is None:
+            shutil.rmtree(room.path, ignore_errors=True)
+        else:
+            share_file(room.same, room.path)
+    return sum(room.bytes for room in found)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes on disk below a folder; a file with several names there counts once."""
+    seen: dict[tuple[int, int], int] = {}
+    for path in folder.rglob("*"):
+        try:
+            known = path.lstat()
+        except OSError:
+            continue
+        seen[known.st_dev, known.st_ino] = known.st_blocks * 512
+    return sum(seen.values())
+
+
+def _run(state: State, run: str) -> dict[str, Any]:
+    files = RunFiles.of(state, run)
+    report = read_object(files.report) if files.report.exists() else {}
+    entries = report.get("entries", [])
+    best: dict[str, Any] = next(
+        (entry for entry in entries if entry.get("verdict") == "winner"), {}
+    )
+    ended = str(report.get("ended", ""))
+    over = bool(ended) and not ended.startswith("still running")
+    status = "at work" if at_work(state, run) else "done" if over else "unfinished"
+    if not files.log.exists():
+        status = "not begun"
+    return {
+        "run": run,
+        "status": status,
+        "model": report.get("model", ""),
+        "sparsity": report.get("sparsity"),
+        "created": report.get("created", ""),
+        "candidates": sum(entry.get("kind") == "candidate" for entry in entries),
+        "best": best.get("alias"),
+        "perplexity": best.get("perplexity"),
+        "bytes": folder_bytes(files.folder),
+    }
+
+
+def _copies(state: State) -> Iterator[Room]:
+    """Weight files in MLflow's folder that a run's winner has too, byte for byte."""
+    kept: dict[int, list[Path]] = {}
+    for run in state.run_ids():
+        for path in sorted(RunFiles.of(state, run).winner.glob("*.safetensors")):
+            kept.setdefault(path.stat().st_size, []).append(path)
+    for path in sorted(state.artifacts.rglob("*.safetensors")):
+        size = path.stat().st_size
+        if size < LEAST_BYTES or path.is_symlink():
+            continue
+        for mine in kept.get(size, ()):
+            if mine.samefile(path):
+                break
+            if digest_file(mine) == digest_file(path):
+                run = mine.parent.parent.name
+                yield Room(f"copy of the winner of {run} in MLflow's folder", size, path, mine)
+                break

@@ -1,0 +1,105 @@
+"""Runs of a folder: listed, deleted, and winners that take room once."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.storage import write_json
+from flows.housekeeping import LEAST_BYTES, collect, folder_bytes, garbage, remove_runs
+from flows.listings import listing
+from tasks.mirror import tracker_of
+from tasks.promotion import find_contenders
+from tasks.run_files import RunFiles
+from tasks.state import State
+from tasks.track import register_checkpoint, registry
+from tests.support.sample_run import make_report
+
+
+@pytest.fixture
+def state(home: Path) -> State:
+    """Two searches, one done and one killed, each with a log."""
+    found = State.open()
+    for run, ended in (("done", "all candidates were designed"), ("cut", "still running or ...")):
+        files = RunFiles.of(found, run)
+        files.folder.mkdir(parents=True)
+        files.log.write_bytes(b"log")
+        report = dataclasses.replace(make_report(3), run_id=run, ended=ended)
+        write_json(files.report, report.to_json())
+    return found
+
+
+def test_runs_are_listed_with_what_became_of_them(state: State) -> None:
+    with FileLock(f"{RunFiles.of(state, 'cut').log}.lock"):
+        record, text = listing("runs", None)
+    found = {each["run"]: each for each in record["runs"]}
+    assert (found["done"]["status"], found["cut"]["status"]) == ("done", "at work")
+    assert found["done"]["candidates"] == 3 and found["done"]["bytes"] > 0
+    assert "unfinished" in listing("runs", None)[1] and "at work" in text
+
+
+def test_deleting_takes_named_runs_only_and_none_at_work(state: State) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean done"):
+        remove_runs(state, ["cut", "don"])
+    with (
+        FileLock(f"{RunFiles.of(state, 'cut').log}.lock"),
+        pytest.raises(AutopruneError, match="worked on"),
+    ):
+        remove_runs(state, ["done", "cut"])
+    assert sorted(state.run_ids()) == ["cut", "done"]
+    remove_runs(state, ["cut"])
+    assert state.run_ids() == ["done"]
+
+
+def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> None:
+    mine = RunFiles.of(state, "done").winner / "model.safetensors"
+    copy, other = (state.artifacts / name / "model.safetensors" for name in ("copy", "other"))
+    for path in (mine, copy, other):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(os.urandom(LEAST_BYTES))
+    copy.write_bytes(mine.read_bytes())
+    (state.store / "x").mkdir(parents=True)
+    (state.store / "x" / "kept").write_bytes(b"1" * 5000)
+    before = folder_bytes(state.root)
+    assert collect(garbage(state, caches=False)) == LEAST_BYTES
+    assert copy.samefile(mine) and not other.samefile(mine)
+    assert before - folder_bytes(state.root) >= LEAST_BYTES
+    assert garbage(state, caches=False) == [] and state.store.exists()
+    with (
+        FileLock(f"{RunFiles.of(state, 'cut').log}.lock"),
+        pytest.raises(UsageError, match="at work"),
+    ):
+        garbage(state, caches=True)
+    collect(garbage(state, caches=True))
+    assert not state.store.exists()
+
+
+def test_a_registered_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
+    home: Path, tiny_folder: Path
+) -> None:
+    state, tracker = State.open(), tracker_of(State.open())
+    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
+
+    def register(masks: str) -> str:
+        return register_checkpoint(
+            tracker, parent, tiny_folder, model="tiny", sparsity=0.6, masks=masks,
+            tags={"autoprune.perplexity.sealed": "44.7"}, description="what it is",
+        ).version  # fmt: skip
+
+    assert (register("a"), register("b")) == ("1", "2")
+    name = "autoprune.tiny.s60"
+    version = tracker.client.get_model_version(name, "1")
+    assert version.description == "what it is"
+    assert version.tags["autoprune.perplexity.sealed"] == "44.7"
+    assert "`tiny` with 60%" in str(tracker.client.get_registered_model(name).description)
+    served = registry.find_version(tracker, name, "1", "champion").folder
+    assert (served / "model.safetensors").samefile(tiny_folder / "model.safetensors")
+    assert find_contenders(str(state.root), name, None)["note"] == ""
+    # Somebody moves the alias in MLflow's pages: no gate, no previous.
+    tracker.client.set_registered_model_alias(name, "champion", "2")
+    note = find_contenders(str(state.root), name, "1")["note"]
+    assert "moved by hand from version 1 to version 2" in note and "--rollback" in note
+    assert registry.aliases_of(tracker, name)["previous"] == "1"
