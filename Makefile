@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt requirements-demo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	@touch $@
 
-docker: ## Make sure that a Docker daemon answers (installs docker.io as root on Debian and Ubuntu)
+docker: ## Make sure that a Docker daemon answers (as root it installs docker.io, if you say so)
 	@sh sandbox/docker.sh
 
 demo: install docker ## Run the main job: search, prune, evaluate, register, report

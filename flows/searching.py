@@ -48,6 +48,12 @@ def run_search(params: SearchParams) -> dict[str, Any]:
     run_id = params.run_id()
     files = RunFiles.of(state, run_id)
     templates = template_folder(state, run_id, params)
+    script = None if params.script is None else Path(params.script)
+    mailbox = params.mailbox(run_id, files)
+    draft = Drafting(params.spec().designer, state, script, params.model, mailbox)
+    if not files.log.exists():
+        # Before anything of the run is made: what cannot begin leaves nothing behind.
+        _require_ready(params, draft)
     with Search.open(files.folder, params.spec(), prompts=templates) as found:
         save_params(state, run_id, params)
         bench = SearchBench(
@@ -64,13 +70,18 @@ def run_search(params: SearchParams) -> dict[str, Any]:
         with stopping_well(driver):
             bench.store = open_store(state, params.shared_store)
             if found.finished is None or not files.page.exists():
-                script = None if params.script is None else Path(params.script)
-                draft = Drafting(
-                    found.spec.designer, state, script, params.model, params.mailbox(run_id, files)
-                )
                 _work(driver, bench, draft, params)
             _publish(driver, params)
             return _closing(driver, params)
+
+
+def _require_ready(params: SearchParams, draft: Drafting) -> None:
+    """See that the sandbox and the designer of a new search can be had."""
+    if params.sandbox == "docker":
+        from sandbox.engine import Engine
+
+        Engine().close()
+    draft.check()
 
 
 def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchParams) -> None:

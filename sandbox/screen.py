@@ -207,6 +207,22 @@ def _check_names(tree: ast.Module, modules: dict[str, str]) -> None:
                 )
         elif isinstance(node, ast.Attribute):
             _check_attribute(node, modules)
+    _check_module_uses(tree, modules)
+
+
+def _check_module_uses(tree: ast.Module, modules: dict[str, str]) -> None:
+    """A module only stands before a dot: under another name what it holds would not be seen."""
+    before_dot = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Name | ast.Attribute) or id(node) in before_dot:
+            continue
+        if isinstance(node.ctx, ast.Load) and _dotted(node, modules) in _MODULES:
+            name = _dotted(node, modules)
+            raise _RefusedError(
+                Code.SCREEN_NAME,
+                node,
+                f"{name} as a value; write {name}.FUNCTION where it is used",
+            )
 
 
 def _check_attribute(node: ast.Attribute, modules: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ knows only torch gets the same bits.
 import ast
 import functools
 import inspect
+import time
 from collections import Counter
 from collections.abc import Mapping
 
@@ -18,8 +19,13 @@ from autoprune.errors import UsageError
 from autoprune.metrics.language import operations
 from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Shape, Terminal, walk
 from autoprune.metrics.language.printing import to_text
-from autoprune.metrics.language.vocabulary import OPERATIONS, TERMINALS
+from autoprune.metrics.language.vocabulary import OPERATIONS, TERMINALS, shape_of
 
+# Formulas are evaluated in the container as well as here, for `prune`, `reproduce` and without a
+# sandbox: no formula takes the machine's memory or hours.
+MOST_HELD = 16
+LEAST_SECONDS = 120.0
+SECONDS_PER_WEIGHT = 5e-6
 # Deeper nesting gets a variable: Python's parser and the screen of the sandbox limit depth.
 MAX_CALL_DEPTH = 12
 
@@ -41,10 +47,22 @@ def evaluate_tree(
     matrix = weight.to(torch.float32)
     shared = _shared(root)
     known: dict[Node, Tensor] = {}
+    held = matrices_held(root)
+    if held > MOST_HELD:
+        raise UsageError(
+            f"the formula holds {held} matrices of a layer's size at once, and at most {MOST_HELD} "
+            "are allowed; use fewer parts that come up again, or shorter sums of them"
+        )
+    ends = time.monotonic() + LEAST_SECONDS + SECONDS_PER_WEIGHT * weight.numel()
 
     def value(node: Node) -> Tensor:
         if node in known:
             return known[node]
+        if time.monotonic() > ends:
+            raise UsageError(
+                f"the formula was not done with a layer of {tuple(weight.shape)} weights in "
+                f"{LEAST_SECONDS + SECONDS_PER_WEIGHT * weight.numel():.0f} s; make it simpler"
+            )
         match node:
             case Number(number):
                 result = matrix.new_tensor(number)
@@ -63,6 +81,36 @@ def evaluate_tree(
 
     result = value(root)
     return result.clone() if isinstance(root, Terminal) else result
+
+
+@functools.lru_cache(maxsize=256)
+def matrices_held(root: Node) -> int:
+    """Most matrices of the layer's size that :func:`evaluate_tree` holds at once, weight aside.
+
+    What comes up again is held to the end, an operand until its operation is done.
+    """
+    shared = _shared(root)
+    known: set[Node] = set()
+    most = 0
+
+    def walk_through(node: Node, below: int) -> int:
+        """Matrices that the value adds to ``below``, while those of ``known`` are held too."""
+        nonlocal most
+        if node in known or not isinstance(node, Call):
+            return 0
+        operands = 0
+        for child in node.args:
+            operands += walk_through(child, below + operands)
+        size = 1 if shape_of(node) == Shape.MATRIX else 0
+        most = max(most, len(known) + below + operands + size)
+        if node in shared:
+            if size:
+                known.add(node)
+            return 0
+        return size
+
+    walk_through(root, 0)
+    return most
 
 
 def _shared(root: Node) -> frozenset[Node]:

@@ -1,0 +1,35 @@
+"""A search that cannot begin leaves no run, no experiment and no offer to resume it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.errors import PrerequisiteError
+from flows.params import SearchParams
+from flows.searching import run_search
+from sandbox.errors import SandboxUnavailableError
+from tasks.mirror import tracker_of
+from tasks.state import State
+
+
+@pytest.mark.parametrize(
+    ("settings", "docker"),
+    [
+        ({"designer": "random"}, "unix:///nobody/listens/here"),
+        ({"designer": "openai", "base_url": "http://127.0.0.1:9/v1", "sandbox": "off"}, ""),
+    ],
+)
+def test_nothing_is_left(
+    settings: dict[str, Any], docker: str, tiny_folder: Path, text_file: Path, home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    if docker:
+        monkeypatch.setenv("DOCKER_HOST", docker)
+    params = SearchParams(model=str(tiny_folder), corpus=str(text_file), run="typo", **settings)
+    with pytest.raises((PrerequisiteError, SandboxUnavailableError)) as caught:
+        run_search(params)
+    assert not getattr(caught.value, "__notes__", [])
+    assert State.open().run_ids() == []
+    names = [found.name for found in tracker_of(State.open()).client.search_experiments()]
+    assert names == ["Default"]
