@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flows.console import Screen, open_screen
+from flows.neighbours import watched
 from flows.platform.api_server import (
     ApiServer,
     answers,
@@ -141,6 +142,7 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
         stack.enter_context(_interruptible())
         server = stack.enter_context(private_api(state)) if recorded else None
         screen = stack.enter_context(open_screen(quiet=args.quiet))
+        stack.enter_context(watched(screen.event))
         yield Engine(state, screen, server, recorded=recorded)
 
 

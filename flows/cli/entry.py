@@ -14,6 +14,7 @@ from autoprune.plain_text import one_line, printable
 from flows.cli.parser import parse
 from flows.ending import end_fast
 from flows.extras import with_extra
+from flows.neighbours import wait_passively
 from flows.output import tell
 from flows.safe_path import leave_out_current_folder
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Before the grammar: what it imports must not come from there either.
     leave_out_current_folder()
+    wait_passively()
     try:
         args = parse(words)
     except SystemExit as stop:

@@ -7,6 +7,7 @@ designer's key reaches only the worker, whose runs use it.
 from collections.abc import Mapping
 
 from autoprune.errors import UsageError
+from flows.neighbours import PASSIVE
 
 # Names, comma-separated, of further variables for the worker, such as logins named in addresses.
 WORKER_VARIABLE = "AUTOPRUNE_WORKER_ENV"
@@ -107,7 +108,9 @@ def worker_environment(given: Mapping[str, str]) -> dict[str, str]:
             raise UsageError(
                 f"{WORKER_VARIABLE} names {name!r}, which is not set; set it, or take it out"
             )
-    return _chosen(given, _SYSTEM | _RUNS | set(more), (*_LOCALE, *_RUNS_PREFIXES))
+    chosen = _chosen(given, _SYSTEM | _RUNS | set(more), (*_LOCALE, *_RUNS_PREFIXES))
+    # Several runs share the processors: threads that wait must not spin.
+    return PASSIVE | chosen
 
 
 def safe_path() -> dict[str, str]:
