@@ -15,6 +15,7 @@ from flows.naming import run_name
 from flows.params import PruneParams
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
+from tasks.card import write_prune_card
 from tasks.prune import check_request, prune_model, save_checkpoint
 from tasks.results import show_pruning
 from tasks.state import State, model_slug
@@ -112,6 +113,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench_id, params.out, record, params.dtype)
+    if record["out"]:
+        write_prune_card(str(record["out"]), params.model)
     show_pruning(State.open(), record)
     return record | {
         "seconds": time.monotonic() - started,

@@ -29,3 +29,23 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
     path = files.winner / CARD_FILE
     write_text(path, model_card(report, read_object(files.winner / RECORD_FILE), licence))
     return {"card": str(path), "licence": licence}
+
+
+@step("model card", "card of {folder}")
+def write_prune_card(folder: str, model: str) -> dict[str, Any]:
+    """Write README.md of a model that was pruned once, from its own record.
+
+    Args:
+        folder: Where it was saved.
+        model: Reference of the model that it was made from.
+    """
+    from autoprune.models.reference import resolve
+    from autoprune.report.card import CARD_FILE, base_licence
+    from autoprune.report.prune_card import prune_card
+    from autoprune.storage import write_text
+
+    source = resolve(model)
+    licence = base_licence(Path(source.folder), source.gguf_file)
+    path = Path(folder) / CARD_FILE
+    write_text(path, prune_card(read_object(Path(folder) / RECORD_FILE), licence))
+    return {"card": str(path), "licence": licence}

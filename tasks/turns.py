@@ -39,9 +39,9 @@ LOCKED = 423
 
 def machine() -> str:
     """The limit of this machine's scarce part: ``gpu`` where there is an accelerator."""
-    import torch
+    from autoprune.models.loading import default_device
 
-    return "cpu" if torch.accelerator.current_accelerator(check_available=True) is None else "gpu"
+    return "cpu" if default_device() == "cpu" else "gpu"
 
 
 @contextmanager

@@ -175,3 +175,17 @@ def test_masks_that_were_kept_in_main_memory_are_repaired_on_a_gpu() -> None:
     keep = torch.rand(layer.shape) < 0.5
     final, _ = repair_layer(layer, keep, stats, PruningPlan.build(0.5, solver="mrp"))
     assert torch.equal(final, keep) and torch.equal(layer.read().cpu() != 0, keep)
+
+
+def test_a_device_can_be_named_and_one_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from autoprune.errors import UsageError
+    from autoprune.models.loading import default_device
+    from flows.cli import entry, main
+
+    monkeypatch.setenv(entry.DEVICE_VARIABLE, "cpu")
+    assert default_device() == "cpu"
+    main(["ls", "corpora", "--device", "nonsense", "-q"])
+    with pytest.raises(UsageError, match="the device 'nonsense' cannot be used here"):
+        default_device()

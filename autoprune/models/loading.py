@@ -1,5 +1,6 @@
 """Load a causal language model for pruning: eval mode, no cache, savable, silent."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from autoprune.models.gguf_reading import shared_gguf_parsing
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import ModelSource, resolve
 
+DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 _QUANTISATION_MARKS = ("hf_quantizer", "is_quantized", "quantization_method")
 
 
@@ -90,7 +92,21 @@ def _options(source: ModelSource) -> dict[str, Any]:
 
 
 def default_device() -> str:
-    """Name of the accelerator torch sees, else of the processor."""
+    """What ``AUTOPRUNE_DEVICE`` names, else the accelerator that torch sees, else the processor.
+
+    Raises:
+        UsageError: If the variable names no device of this machine.
+    """
+    if named := os.environ.get(DEVICE_VARIABLE):
+        try:
+            torch.empty(0, device=named)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().split("\n")[0][:160]
+            raise UsageError(
+                f"the device {named!r} cannot be used here ({reason}); allowed are cpu, cuda, "
+                "cuda:1, mps and others that torch sees"
+            ) from error
+        return named
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return str(accelerator or torch.device("cpu"))
 

@@ -38,7 +38,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     counted = record["checkpoint"]
     entry = _entry(report, record)
     parts = [
-        _header(licence),
+        header(licence),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
         f"{in_code(report.model)} with {counted['zeros']:,} of {counted['prunable']:,} prunable "
         f"weights set to zero (recounted in the saved files; {counted['total']:,} parameters in "
@@ -111,7 +111,8 @@ def _recount(counted: Mapping[str, Any]) -> str:
     return f"{note}. " if note else ""
 
 
-def _header(licence: str) -> str:
+def header(licence: str) -> str:
+    """What model hubs read, at the top of a card."""
     lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
     lines += [f"license: {licence}"] if licence else []
     return "\n".join([*lines, "tags:", "- pruned", "- autoprune", "---"])

@@ -19,6 +19,8 @@ from flows.output import tell
 from flows.safe_path import leave_out_current_folder
 
 INTERRUPTED = 130
+# Read in autoprune.models.loading, which imports torch.
+DEVICE_VARIABLE = "AUTOPRUNE_DEVICE"
 NEXT = "next  "
 
 
@@ -41,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     _set_up_logging(args.verbose)
+    if args.device:
+        os.environ[DEVICE_VARIABLE] = args.device
     end_fast()
     try:
         code: int = args.start(args)

@@ -101,6 +101,12 @@ def _shared_options() -> Parser:
     group.add_argument(
         "--seed", type=whole_number, default=0, help="seed of every random choice (default 0)"
     )
+    group.add_argument(
+        "--device",
+        metavar="NAME",
+        help="compute on this device of torch, such as cpu or cuda:1 (default: AUTOPRUNE_DEVICE, "
+        "else the accelerator where there is one)",
+    )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("-q", "--quiet", action="store_true", help="no progress, only the result")
     noise.add_argument("-v", "--verbose", action="store_true", help="log more; show tracebacks")

@@ -1,0 +1,44 @@
+"""The model card of a model that was pruned once, by `autoprune prune`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.plain_text import in_code, in_fence, in_markdown
+from autoprune.report.benefit import speed
+from autoprune.report.canvas import percent
+from autoprune.report.card import UNKNOWN_LICENCE, header
+
+
+def prune_card(record: Mapping[str, Any], licence: str) -> str:
+    """What was pruned, how, and what is not known of it.
+
+    Args:
+        record: ``autoprune.json`` of the folder.
+        licence: Of the base model; empty when unknown.
+    """
+    counted = record["checkpoint"]
+    recount = f" {in_markdown(counted['recount'])}." if counted.get("recount") else ""
+    rows = {
+        "base model": in_code(record["model"]),
+        "base model, SHA-256": in_code(record["model_digest"]),
+        "weights compete by": in_code(record["group"]),
+        "budget over the layers": in_code(record["allocation"]),
+        "repair": in_code(record["solver"]),
+        "pattern": in_code(record["pattern"]),
+        "calibration": f"{record['samples']} windows of {record['seqlen']} tokens of "
+        f"{in_code(record['corpus'])}, seed {record['seed']}",
+    }
+    cells = ((key, value.replace("|", "\\|")) for key, value in rows.items())
+    table = "\n".join(f"| {key} | {value} |" for key, value in cells)
+    terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
+    parts = [
+        header(licence),
+        f"# {percent(counted['sparsity'], digits=1)} of the linear weights zero",
+        f"{counted['zeros']:,} of {counted['prunable']:,} prunable weights are zero, recounted in "
+        f"the saved files.{recount} Stock transformers opens it. {speed(record['pattern'])}.",
+        "Pruned once, by hand: nobody has measured here what it is worth. `autoprune evaluate "
+        f"FOLDER` does.\n\n{in_fence(record['metric'])}",
+        f"|  |  |\n|---|---|\n{table}",
+        f"Licence of the base model: {terms}.",
+    ]
+    return "\n\n".join(parts) + "\n"
