@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
-
 # Read by OpenMP when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 LOOK_SECONDS = 60.0
@@ -64,7 +62,7 @@ class Neighbours:
             return ""
         self._before = now
         own, everybody = ((now[i] - before[i]) / seconds for i in (1, 2))
-        words = crowding(own, max(0.0, everybody - own), psutil.cpu_count() or 1)
+        words = crowding(own, max(0.0, everybody - own), os.cpu_count() or 1)
         if not words or now[0] - self._said < QUIET_SECONDS:
             return ""
         self._said = now[0]
@@ -92,6 +90,9 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
 
 def _taken() -> tuple[float, float, float]:
     """Time now, seconds of processor of this process and its children, and of all processes."""
+    # Not at the top: every command has this module, also those that end in half a second.
+    import psutil
+
     me = psutil.Process()
     own = 0.0
     for process in (me, *me.children(recursive=True)):

@@ -83,7 +83,8 @@ def change_of(graph: Graph, alias: str) -> str:
     if result["status"] != "measured" or result.get("change") is None:
         return str(result.get("code") or result["status"])
     percent = round(100 * float(result["change"]), 1) + 0.0
-    return f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
+    text = f"{percent:+.1f} %" if abs(percent) < 1000 else "far worse"
+    return f"{text}, masks alone" if result.get("masks_alone") else text
 
 
 def mechanism(graph: Graph, alias: str) -> Detail:

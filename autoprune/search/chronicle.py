@@ -105,6 +105,9 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         "mask_digest": measurement.mask_digest,
         "seconds": measurement.seconds,
     }
+    if entry.proxied and rung not in (2, "sealed"):
+        # The recipe's own repair was not applied: the figure must not pass for the recipe's.
+        body["masks_alone"] = True
     if entry.validation is not None and entry.validation.reconstruction_error is not None:
         body["reconstruction_error"] = entry.validation.reconstruction_error
     if rung != "sealed" and entry.change is not None:

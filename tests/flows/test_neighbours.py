@@ -23,7 +23,7 @@ def test_it_is_said_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([(0.0, 0.0, 0.0), (30.0, 1.0, 2.0), (60.0, 30.0, 1e6), (120.0, 60.0, 2e6),
                   (700.0, 600.0, 3e6)])  # fmt: skip
     monkeypatch.setattr(neighbours, "_taken", lambda: next(taken))
-    monkeypatch.setattr(neighbours.psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(neighbours.os, "cpu_count", lambda: 2)
     found = Neighbours()
     assert [bool(found.look()) for _ in range(4)] == [False, True, False, True]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autoprune.design.chat import Reply, Usage
+from autoprune.design.detail import change_of
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.recipe import Recipe
@@ -123,6 +124,12 @@ def test_repairs_are_measured_for_the_promoted_only(tmp_path: Path) -> None:
         assert dear and {s.rung for s in dear} == {2}
         promised = [row for row in search.leaderboard() if row.promised]
         assert promised and all(row.entry.rung == 1 for row in promised)
+        # A prompt says so of their figures, and of no other.
+        alone = {row.entry.alias for row in promised}
+        for row in search.leaderboard():
+            if row.entry.status == "measured":
+                shown = change_of(search.graph, row.entry.alias)
+                assert shown.endswith("masks alone") == (row.entry.alias in alone), shown
         # Again only where the first rung was given more windows.
         masks = [(mask_key(s.recipe), s.windows) for s in steps if s.rung == 1]
         assert len(set(masks)) == len(masks)
