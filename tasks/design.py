@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from autoprune.design.kinds import DesignerKind
-from autoprune.errors import UsageError, reason_of
+from autoprune.errors import PrerequisiteError, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
@@ -148,6 +148,11 @@ class Drafting:
             if self.mailbox is None:
                 raise UsageError("the designer files needs a folder; name it as files:DIR")
             self.mailbox.check()
+        elif self.kind == "openai" and not (self._address or os.environ.get("OPENAI_API_KEY")):
+            raise PrerequisiteError(
+                "OPENAI_API_KEY is not set, which api.openai.com asks for; set it, or name another "
+                "endpoint with --base-url or OPENAI_BASE_URL"
+            )
         elif self.kind in ("openai", "scripted"):
             for model in (None, *self.spec.also_models):
                 self.designer(model)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import AutopruneError, UnknownNameError
+from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.recipe import Recipe
 from tasks.mirror import tracker_of
 from tasks.policies import step
@@ -49,6 +49,16 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
     for found in tracker.measured(known[run]):
         for name in (found.data.tags[RUN_NAME], found.data.tags[ENTRY_TAG]):
             measured[name] = str(found.info.run_id)
+    unmeasured = {
+        name
+        for found in tracker.child_runs(known[run]).values()
+        for name in (found.data.tags.get(RUN_NAME), found.data.tags[ENTRY_TAG])
+    }
+    if candidate in unmeasured - measured.keys():
+        raise UsageError(
+            f"{candidate} of {run} was never measured, so there are no masks to make again; "
+            f"measured are: {', '.join(sorted(measured)) or 'none'}"
+        )
     if candidate not in measured:
         raise UnknownNameError(f"measured candidate of {run}", candidate, measured)
     return measured[candidate]

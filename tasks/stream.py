@@ -41,8 +41,8 @@ def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict
     source = find_workbench(bench_id).source
     if source.gguf_file is not None:
         raise UsageError(
-            f"{model} is a GGUF file; streaming reads safetensors shards: prune it without "
-            "--stream, or save it with save_pretrained first"
+            f"{model} is a GGUF file; streaming, and the estimate of --dry-run, read safetensors "
+            "shards: leave out --stream and --dry-run, or save it with save_pretrained first"
         )
     return {"model": model, "digest": source.digest}
 

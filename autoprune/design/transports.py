@@ -174,13 +174,13 @@ class OpenAIDesigner:
                     raise PrerequisiteError(
                         f"{self._where} asks to be left alone for {asked:.0f} seconds "
                         f"({self._scrub(error)}), and one request may take {self.patience:.0f} "
-                        "in all; go on later, or choose another with OPENAI_BASE_URL"
+                        "in all; go on later, or choose another with --base-url or OPENAI_BASE_URL"
                     ) from None
                 pause = min(2.0 ** (attempt - 1), LONGEST_PAUSE) if asked is None else asked
                 if attempt == self.attempts or pause > left:
                     raise PrerequisiteError(
                         f"{self._where} does not answer ({self._scrub(error)}) after {attempt} "
-                        "attempts; start it, or choose another with OPENAI_BASE_URL"
+                        "attempts; start it, or choose another with --base-url or OPENAI_BASE_URL"
                     ) from None
                 self.sleep(pause)
             except (openai.AuthenticationError, openai.PermissionDeniedError) as error:

@@ -24,8 +24,7 @@ from autoprune.models.gguf_family import (
 from autoprune.models.gguf_tokenizer import add_tokenizer, copy_fields
 from autoprune.models.gguf_types import Floats, dequantise
 from autoprune.models.loading import load_model, load_tokenizer
-from autoprune.models.reference import ModelSource, resolve
-from autoprune.models.saving import RECORD_FILE
+from autoprune.models.reference import RECORD_FILE, ModelSource, resolve
 
 _ROPE = "rope_freqs.weight"
 # What a new file says itself, or what belongs to the old one alone.

@@ -68,7 +68,7 @@ class EventLog:
         except Timeout:
             raise PrerequisiteError(
                 f"the search in {path.parent} is running in another process; "
-                "wait for it or choose another folder"
+                "wait for it, or name another run with --run"
             ) from None
         try:
             # Made whole beside its place, so that an empty file is never one that was begun.

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from autoprune.errors import PrerequisiteError
+from autoprune.search.spec import DesignerSpec
 from flows.params import SearchParams
 from flows.searching import run_search
 from sandbox.errors import SandboxUnavailableError
+from tasks.design import Drafting
 from tasks.mirror import tracker_of
 from tasks.state import State
 
@@ -33,3 +35,12 @@ def test_nothing_is_left(
     assert State.open().run_ids() == []
     names = [found.name for found in tracker_of(State.open()).client.search_experiments()]
     assert names == ["Default"]
+
+
+def test_a_missing_key_is_named_before_anybody_is_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = Drafting(DesignerSpec(kind="openai"), State.open())
+    monkeypatch.setattr(draft, "designer", lambda *_: pytest.fail("the endpoint was asked"))
+    with pytest.raises(PrerequisiteError, match="OPENAI_API_KEY is not set"):
+        draft.check()
