@@ -13,7 +13,7 @@ SPARSE_KERNELS = (
 )
 NO_SPEED = (
     "Zeros alone make it no faster in transformers, vLLM or llama.cpp, and its files are no "
-    "smaller: a runtime for sparse weights or `autoprune compact` (for storage) uses them"
+    "smaller: a runtime for sparse weights, or autoprune compact for storage, uses them"
 )
 
 

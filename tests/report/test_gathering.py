@@ -70,7 +70,7 @@ def test_what_few_windows_gave_masks_alone_does_not_pass_for_the_recipe(search: 
     assert all("few windows" in entry.rungs for entry in few)
     # The winner has a card beside its row.
     shown = len(alone) + (report.winner is not None and report.winner.id in alone)
-    assert render(report).count("<dt>Rung few windows, masks alone</dt>") == shown
+    assert render(report).count("<dt>Perplexity on few windows, masks alone</dt>") == shown
     labels = {node.alias: node.label for node in report.nodes}
     for entry in few:
         label = labels.get(f"{entry.id}.r1", "")

@@ -1,0 +1,52 @@
+"""Settings of a search in a YAML file: the options' names, checked alike, below what is typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autoprune.errors import UsageError
+from flows.cli import main
+from flows.cli.parser import parse
+from flows.commands.search import search_settings
+from flows.options import settled
+from flows.params import SearchParams
+
+
+def test_what_is_typed_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("model: mine\nsparsity: 0.5\nstarts: [wanda+mrp, ria]\nminutes: 30\n")
+    words = ["search", "--config", str(file), "--sparsity", "0.7"]
+    params = SearchParams.model_validate(search_settings(parse(words)))
+    assert (params.model, params.share, params.minutes) == ("mine", 0.7, 30.0)
+    assert params.starts == ("wanda+mrp", "ria")
+    assert [made.solver for made in params.spec().starts] == ["mrp", "none"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: [", "is not YAML"), ("- a", "holds no mapping"), ("sparsety: 0.5", "sparsety")],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        settled(SearchParams, search_settings(parse(["search", "--config", str(file)])))
+    with pytest.raises(UsageError, match="does not exist"):
+        search_settings(parse(["search", "--config", str(tmp_path / "none.yaml")]))
+
+
+def test_the_schema_has_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert list(schema["properties"]) == SearchParams.in_order()
+
+
+def test_help_and_completion_know_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "gc"]) == 0
+    assert "autoprune gc --dry-run" in capsys.readouterr().out
+    assert main(["help", "nothing"]) == 2 and main(["help"]) == 0
+    capsys.readouterr()
+    assert main(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
