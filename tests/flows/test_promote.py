@@ -207,6 +207,8 @@ def test_a_damaged_file_fails_the_reload_check(
     weights = Path(found["challenger"]["folder"]) / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 0x01
+    # The same file as the folder that it was registered from: damage this name alone.
+    weights.unlink()
     weights.write_bytes(bytes(content))
     record = _promote(state)
     assert not record["passed"] and "reload" in record["reason"]
