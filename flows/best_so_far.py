@@ -4,11 +4,11 @@ import logging
 from typing import Any
 
 from autoprune.errors import AutopruneError
+from autoprune.models.reference import RECORD_FILE
 from flows.params import SearchParams
 from flows.runs import saved_params
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
-from tasks.winner import RECORD_FILE
 
 log = logging.getLogger(__name__)
 
