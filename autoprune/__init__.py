@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.api import Pruned, load, prune
+    from autoprune.api import Pruned, Smaller, load, prune
     from autoprune.bench.bench import Bench
     from autoprune.budget import Budget
     from autoprune.models.gguf_writing import export_gguf
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Bench", "Budget", "Pruned", "Recipe", "__version__", "export_gguf", "load", "prune"]
+__all__ = [
+    "Bench",
+    "Budget",
+    "Pruned",
+    "Recipe",
+    "Smaller",
+    "__version__",
+    "export_gguf",
+    "load",
+    "prune",
+]
 
 _PLACES = {
     "Bench": "autoprune.bench.bench",
     "Budget": "autoprune.budget",
     "Pruned": "autoprune.api",
     "Recipe": "autoprune.recipe",
+    "Smaller": "autoprune.api",
     "export_gguf": "autoprune.models.gguf_writing",
     "load": "autoprune.api",
     "prune": "autoprune.api",

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
+import torch
 from torch import Tensor
 
 from autoprune.budget import Budget
@@ -19,6 +20,8 @@ from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
+from autoprune.schemes import Scheme, Shrunk, build_scheme, require_share, shrink
+from autoprune.schemes.card import scheme_card
 from autoprune.targets import check_folder
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus
@@ -67,12 +70,69 @@ class Pruned:
         return self.outcome.mask_digest
 
 
+@dataclass(frozen=True)
+class Smaller:
+    """A model that a scheme made smaller.
+
+    Args:
+        model: The model with its tokenizer, made smaller in place.
+        shrunk: What went, parameters before and afterwards, notes.
+        notes: What a reader of its figures should know, and where its text came from.
+        saved: Folder and digests of its files; None where nothing was saved.
+    """
+
+    model: LoadedModel
+    shrunk: Shrunk
+    notes: tuple[str, ...] = ()
+    saved: SavedModel | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of the parameters of the blocks that went."""
+        return self.shrunk.plan.share
+
+
+@overload
+def prune(
+    model: str | Path | LoadedModel,
+    recipe: str | Recipe = ...,
+    sparsity: float | Budget | None = ...,
+    pattern: str | None = ...,
+    *,
+    scheme: None = ...,
+    corpus: str | Path = ...,
+    windows: int = ...,
+    seqlen: int = ...,
+    seed: int = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    report: Report = ...,
+) -> Pruned: ...
+
+
+@overload
+def prune(
+    model: str | Path | LoadedModel,
+    *,
+    sparsity: float,
+    scheme: str | Scheme,
+    corpus: str | Path = ...,
+    windows: int = ...,
+    seqlen: int = ...,
+    seed: int = ...,
+    out: str | Path | None = ...,
+    overwrite: bool = ...,
+    report: Report = ...,
+) -> Smaller: ...
+
+
 def prune(
     model: str | Path | LoadedModel,
     recipe: str | Recipe = USUAL_RECIPE,
     sparsity: float | Budget | None = None,
     pattern: str | None = None,
     *,
+    scheme: str | Scheme | None = None,
     corpus: str | Path = USUAL_CORPUS,
     windows: int = 16,
     seqlen: int = 512,
@@ -80,15 +140,18 @@ def prune(
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Report = silent,
-) -> Pruned:
-    """Prune a model by a recipe, and save it where a folder is named.
+) -> Pruned | Smaller:
+    """Prune a model by a recipe, or make it smaller by a scheme; saved where a folder is named.
 
     Args:
         model: A hub id, a folder, a ``.gguf`` file, ``package:module/file``, or a model that was
             loaded before; that one is pruned in place.
         recipe: ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.
         sparsity: Share of all prunable weights to zero, or a budget; 0.6 where there is no pattern.
+            With a scheme the share of the parameters of the blocks that goes, and no default.
         pattern: ``N:M``.
+        scheme: ``depth``, ``width:score=flap``, ``depth+width``: a smaller dense model in place of
+            zeros; see :func:`autoprune.schemes.build_scheme`. It takes no recipe and no pattern.
         corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
             only where the recipe reads text.
         windows: Calibration windows.
@@ -104,6 +167,15 @@ def prune(
             still dense unless repair had begun.
         AutopruneError: If the disk is full or the folder is not writable.
     """
+    if scheme is not None:
+        if recipe != USUAL_RECIPE or pattern is not None or not isinstance(sparsity, float | int):
+            raise UsageError(
+                "a scheme takes a share as sparsity=0.2 and neither recipe nor pattern: it leaves "
+                "no zeros that a recipe could place"
+            )
+        chosen = build_scheme(scheme) if isinstance(scheme, str) else scheme
+        size = (str(corpus), windows, seqlen)
+        return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     budget = _budget(sparsity, pattern)
     metric = candidate_metric(recipe.metric)
@@ -111,9 +183,7 @@ def prune(
         recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=seed
     )
     plan.refuse_unseen()
-    if out is not None:
-        source = model.source.folder if isinstance(model, LoadedModel) else read_from(str(model))
-        check_folder(Path(out), sources=[source], overwrite=overwrite)
+    _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens = None, None
     if plan.runs_blocks or plan.dense_needs(metric.needs):
@@ -126,9 +196,57 @@ def prune(
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
-    record = {"model": loaded.source.ref, "model_digest": loaded.source.digest, "seed": seed}
-    record |= _record(made, plan, text, tokens)
-    return replace(made, saved=_save(made, Path(out), record, plan, tokens))
+    record = _of_source(loaded, seed) | _record(made, plan, text, tokens)
+    saved = _save(loaded, Path(out), record, tokens, plan.saved, made.zeros)
+    return replace(made, saved=saved)
+
+
+def _smaller(
+    model: str | Path | LoadedModel,
+    scheme: Scheme,
+    target: float,
+    size: tuple[str, int, int],
+    seed: int,
+    out: str | Path | None,
+    overwrite: bool,
+    report: Report,
+) -> Smaller:
+    require_share(target)
+    _check_out(model, out, overwrite)
+    loaded = model if isinstance(model, LoadedModel) else load(str(model))
+    text, tokens = None, None
+    if scheme.reads_text:
+        corpus, windows, seqlen = size
+        text = load_corpus(corpus)
+        tokens = token_windows(text, loaded.tokenizer, windows, seqlen)
+    shrunk = shrink(loaded.model, scheme, target, tokens, seed=seed, report=report)
+    notes = (*(text.calibration_notes() if text is not None else ()), *shrunk.notes)
+    made = Smaller(loaded, shrunk, notes)
+    if out is None:
+        return made
+    record = _of_source(loaded, seed) | shrunk.to_json() | {"notes": list(notes)}
+    record |= _of_text(text, tokens)
+    dtype = checkpoint_type(loaded.source)
+    saved = _save(loaded, Path(out), record, tokens, dtype, card=scheme_card(record))
+    return replace(made, saved=saved)
+
+
+def _check_out(model: str | Path | LoadedModel, out: str | Path | None, overwrite: bool) -> None:
+    if out is not None:
+        source = model.source.folder if isinstance(model, LoadedModel) else read_from(str(model))
+        check_folder(Path(out), sources=[source], overwrite=overwrite)
+
+
+def _of_source(loaded: LoadedModel, seed: int) -> dict[str, Any]:
+    return {"model": loaded.source.ref, "model_digest": loaded.source.digest, "seed": seed}
+
+
+def _of_text(text: Corpus | None, tokens: Tensor | None) -> dict[str, Any]:
+    if text is None or tokens is None:
+        return {}
+    samples, seqlen = tokens.shape
+    found: dict[str, Any] = {"corpus": text.name, "corpus_digest": text.digest}
+    return found | {"samples": samples, "seqlen": seqlen}
 
 
 def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
@@ -160,29 +278,27 @@ def _record(
         "layer_sparsity": dict(made.outcome.layer_sparsity),
         "notes": list(made.notes),
     }
-    if text is not None and tokens is not None:
-        samples, seqlen = tokens.shape
-        record |= {"corpus": text.name, "corpus_digest": text.digest}
-        record |= {"samples": samples, "seqlen": seqlen}
-    return record
+    return record | _of_text(text, tokens)
 
 
 def _save(
-    made: Pruned,
+    loaded: LoadedModel,
     folder: Path,
     record: Mapping[str, Any],
-    plan: PruningPlan,
     tokens: Tensor | None,
+    dtype: torch.dtype | None,
+    pruned: int | None = None,
+    card: str = "",
 ) -> SavedModel:
     """Save the model, and beside it the fingerprint of the text that it has seen."""
-    model, tokenizer = made.model.model, made.model.tokenizer
+    model, tokenizer = loaded.model, loaded.tokenizer
     # Read first: the folder may be the one that is replaced.
-    before = made.model.source.folder / SEEN_FILE
+    before = loaded.source.folder / SEEN_FILE
     seen = [SeenText.load(before)] if before.is_file() else []
     if tokens is not None:
         text = tokenizer.decode(tokens.flatten().tolist(), skip_special_tokens=True)
         seen.append(SeenText.of([text]))
-    saved = save_model(model, tokenizer, folder, record, dtype=plan.saved, pruned=made.zeros)
+    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card)
     if seen:
         (seen[0] if len(seen) == 1 else seen[0] | seen[1]).save(folder / SEEN_FILE)
     return saved

@@ -31,12 +31,14 @@ class UnknownNameError(UsageError):
         kind: What was looked up, for example ``"metric"``.
         name: The name that was not found.
         known: All names that exist.
+        instead: What does serve this name; replaces the suggestion.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], instead: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"{instead}; " if instead else hint
         super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(names) or 'none'}")
         self.name = name
 

@@ -24,6 +24,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "sparsegpt", "sparseswaps", "walk"),
     ),
+    "scheme": ("autoprune.schemes", ("depth", "width")),
     "suite": (
         "autoprune.suites",
         ("cost", "degenerate", "lastword", "live", "lm", "reasoning", "tasks"),
@@ -36,6 +37,35 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
+
+# Methods that remove blocks, neurons or heads, and the scheme that does what they do.
+SERVED_BY: dict[str, str] = {
+    "shortgpt": "depth:criterion=influence,patch=none",
+    "sleb": "depth:criterion=greedy,patch=none",
+    "shortened-llama": "depth:patch=none",
+    "shortened-ppl": "depth:patch=none",
+    "shortened-taylor": "depth:criterion=taylor,patch=none",
+    "replaceme": "depth:criterion=influence",
+    "wanda-sp": "width:score=wanda,fit=false",
+    "flap": "width:score=flap",
+    "llm-pruner": "width:score=taylor,fit=false",
+    "minitron": "depth+width",
+    "slicegpt": "width",
+}
+# What is near but not the same.
+_NEAR: dict[str, str] = {
+    "minitron": "its distillation is not part of it",
+    "slicegpt": "which removes neurons and heads instead of rotated dimensions",
+}
+
+
+def served_by(name: str) -> str:
+    """Which scheme serves a published method; empty where the name is none of these."""
+    scheme = SERVED_BY.get(name.lower())
+    if scheme is None:
+        return ""
+    near = f", {_NEAR[name.lower()]}" if name.lower() in _NEAR else ""
+    return f"{name} makes models smaller: autoprune prune MODEL --scheme {scheme}{near}"
 
 
 def known(kind: str, name: str) -> bool:
@@ -55,7 +85,7 @@ def known(kind: str, name: str) -> bool:
     if name in names:
         return True
     if not plugins(kind):
-        raise UnknownNameError(kind, name, names)
+        raise UnknownNameError(kind, name, names, served_by(name))
     return False
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from autoprune.errors import AutopruneError, UnknownNameError, reason_of
+from autoprune.names import served_by
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except KeyError:
-            raise UnknownNameError(self.kind, name, self._entries) from None
+            raise UnknownNameError(self.kind, name, self._entries, served_by(name)) from None
 
     def items(self) -> Iterator[tuple[str, T]]:
         """All entries, plug-ins included, sorted by name."""

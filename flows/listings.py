@@ -18,8 +18,8 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``repairs``, ``suites``, ``corpora``, ``models``,
-            ``runs``, ``candidates`` or ``sealed``.
+        what: ``metrics``, ``allocators``, ``repairs``, ``schemes``, ``suites``, ``corpora``,
+            ``models``, ``runs``, ``candidates`` or ``sealed``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -29,6 +29,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _allocators()
         case "repairs":
             return _repairs()
+        case "schemes":
+            return _schemes()
         case "suites":
             return _suites()
         case "corpora":
@@ -87,6 +89,12 @@ def _repairs() -> Listing:
     from autoprune.repair import SOLVERS
 
     return _choices("repairs", SOLVERS.items(), "autoprune prune MODEL --repair NAME")
+
+
+def _schemes() -> Listing:
+    from autoprune.schemes import SCHEMES
+
+    return _choices("schemes", SCHEMES.items(), "autoprune prune MODEL --scheme NAME --sparsity S")
 
 
 def _facts(item: Mapping[str, Any]) -> list[str]:

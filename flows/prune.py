@@ -13,6 +13,7 @@ from flows import console
 from flows.evaluate_params import listed
 from flows.naming import run_name
 from flows.params import PruneParams
+from flows.prune_scheme import prune_by_scheme
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_prune_card
@@ -35,6 +36,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     if params.out is not None and not params.dry_run:
         read = (params.metric, params.corpus, *held_out)
         check_target(params.out, params.model, read, overwrite=params.overwrite)
+    if params.scheme is not None:
+        return prune_by_scheme(params) | _cost_of(started)
     request = check_request(
         params.metric,
         params.group,
@@ -116,7 +119,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     if record["out"]:
         write_prune_card(str(record["out"]), params.model)
     show_pruning(State.open(), record)
-    return record | {
-        "seconds": time.monotonic() - started,
-        "peak_rss_mb": round(peak_rss_mb(), 1),
-    }
+    return record | _cost_of(started)
+
+
+def _cost_of(started: float) -> dict[str, float]:
+    return {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}

@@ -233,6 +233,7 @@ def save_bench(
     record: Mapping[str, Any],
     pruned: int | None = None,
     dtype: "torch.dtype | None" = None,
+    card: str = "",
 ) -> "SavedModel":
     """Save the model as it stands; see :func:`save_checkpoint`.
 
@@ -242,13 +243,14 @@ def save_bench(
         record: What made the model.
         pruned: Weights that the masks removed, to be compared with the recount.
         dtype: Type of the weights in the files; None: as in memory.
+        card: Model card; empty: none.
     """
     from autoprune.models.saving import save_model
 
     # Read first: the folder may be the one that is replaced.
     before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
-    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
+    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card)
     write_seen(bench, folder, before)
     return saved
 

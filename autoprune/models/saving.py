@@ -17,7 +17,9 @@ from autoprune.models.quiet import quiet_transformers
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saved_type import weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.storage import atomic_folder, write_json
+from autoprune.storage import atomic_folder, write_json, write_text
+
+CARD_FILE = "README.md"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def save_model(
     *,
     dtype: torch.dtype | None = None,
     pruned: int | None = None,
+    card: str = "",
 ) -> SavedModel:
     """Save model, tokenizer and record; the folder appears complete or not at all.
 
@@ -104,6 +107,7 @@ def save_model(
         record: What made the model; written to ``autoprune.json`` with the recounted zeros.
         dtype: Type of the weights in the files; None: as in memory.
         pruned: Weights that the masks removed, to be compared with the recount.
+        card: Model card, written to ``README.md``; empty: none.
 
     Raises:
         AutopruneError: If the disk is full or the folder cannot be written.
@@ -129,6 +133,8 @@ def save_model(
         files = {p.name: digest_file(p) for p in sorted(temporary.glob("*.safetensors"))}
         saved = SavedModel(folder, zeros, files, pruned)
         write_json(temporary / RECORD_FILE, {**record, "checkpoint": saved.to_json()})
+        if card:
+            write_text(temporary / CARD_FILE, card)
     return saved
 
 

@@ -5,15 +5,9 @@ import argparse
 from flows.output import emit
 
 NAME = "ls"
-HELP = "list runs, candidates, models, metrics, repairs and other names"
+HELP = "list runs, candidates, models, metrics, repairs, schemes and other names"
 WHAT = (
-    "metrics",
-    "allocators",
-    "repairs",
-    "suites",
-    "corpora",
-    "models",
-    "runs",
+    *("metrics", "allocators", "repairs", "schemes", "suites", "corpora", "models", "runs"),
     "candidates",
     "sealed",
 )

@@ -11,7 +11,8 @@ HELP = "prune a model once with a given metric and save it"
 DESCRIPTION = (
     "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
     "weights, save. A metric in a .py file runs only inside the container. The saved folder opens "
-    "with AutoModelForCausalLM.from_pretrained."
+    "with AutoModelForCausalLM.from_pretrained. With --scheme blocks, neurons and heads are taken "
+    "out instead: a smaller dense model without zeros, faster everywhere."
 )
 EXAMPLE = (
     "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
@@ -44,18 +45,12 @@ def run(args: argparse.Namespace) -> int:
     if params.dry_run:
         emit(args, record, _cost(record["estimate"]))
         return 0
-    lines = [
-        ("zeros", f"{record['zeros']:,} of {record['prunable']:,} prunable weights"),
-        (
-            "sparsity",
-            f"{record['sparsity']:.4%}; of all {record['total']:,} parameters "
-            f"{record['sparsity_of_all']:.4%}",
-        ),
-        ("time", f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"),
-    ]
+    lines = _removed(record) if params.scheme is not None else _zeros(record)
+    cost = f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"
+    lines.append(("time", cost))
     if "allocation_choice" in record:
         lines.append(("allocation", _choice(record["allocation_choice"])))
-    if record["recount"]:
+    if record.get("recount") and params.scheme is None:
         lines.append(("note", record["recount"]))
     notes = record["notes"]
     lines += [("note", note) for note in notes[:SHOWN_NOTES]]
@@ -63,11 +58,33 @@ def run(args: argparse.Namespace) -> int:
         lines.append(("note", f"and {len(notes) - SHOWN_NOTES} more, see --json"))
     if record["out"]:
         lines.append(("saved", record["out"]))
-        lines.append(("next", f"autoprune evaluate {record['out']} --corpus {params.corpus}"))
+        lines.append(("next", f"autoprune evaluate {record['out']} {_next(params)}"))
     else:
         lines.append(("next", "add --out DIR to keep the pruned model"))
     emit(args, record, pairs(*lines))
     return 0
+
+
+def _zeros(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("zeros", f"{record['zeros']:,} of {record['prunable']:,} prunable weights"),
+        (
+            "sparsity",
+            f"{record['sparsity']:.4%}; of all {record['total']:,} parameters "
+            f"{record['sparsity_of_all']:.4%}",
+        ),
+    ]
+
+
+def _removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from autoprune.schemes.card import removed
+
+    return [("scheme", record["scheme"]), *removed(record)]
+
+
+def _next(params: Any) -> str:
+    text = f"--corpus {params.corpus}"
+    return text if params.scheme is None else f"{text} --suite lm,cost --against {params.model}"
 
 
 def _choice(choice: Mapping[str, Any]) -> str:

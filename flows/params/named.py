@@ -119,6 +119,20 @@ def check_repairs(texts: Iterable[str]) -> None:
         Repair.parse(text)
 
 
+def check_scheme(text: str) -> None:
+    """Every part of the scheme is a known name, with parameters that it has.
+
+    Raises:
+        UsageError: If one is not.
+    """
+    for part in text.split("+"):
+        _check_name("scheme", part.strip())
+    if not (_bare(text) and known("scheme", text)):
+        from autoprune.schemes import build_scheme
+
+        build_scheme(text)
+
+
 def check_methods(texts: Iterable[str], statistics: str) -> None:
     """Every line ``METRIC+PART+...`` can be read.
 

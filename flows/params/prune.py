@@ -24,6 +24,12 @@ from flows.params.named import (
     check_models,
     check_pattern,
     check_repairs,
+    check_scheme,
+)
+
+# Settings that decide where zeros go; a scheme leaves none.
+OF_ZEROS = (
+    *("metric", "allocation", "pattern", "group", "repair", "statistics", "stream", "dry_run"),
 )
 
 
@@ -44,6 +50,13 @@ class PruneParams(Params):
         "Budget per layer (`autoprune ls allocators`), with parameters as name:key=value; auto "
         "measures several on a selection part of the text and takes the best, auto:ramp+sdsa only "
         "these; with a repair the best of them and uniform are repaired and measured again",
+        metavar="NAME",
+    )
+    scheme: str | None = setting(
+        None,
+        "A smaller dense model in place of zeros: depth, width or depth+width (`autoprune ls "
+        "schemes`), with parameters as depth:criterion=influence; --sparsity is then the share of "
+        "the blocks' parameters that goes",
         metavar="NAME",
     )
     sparsity: Sparsity = setting(metavar="S")
@@ -97,6 +110,23 @@ class PruneParams(Params):
     )
 
     @model_validator(mode="after")
+    def _check_scheme(self) -> "PruneParams":
+        if self.scheme is None:
+            return self
+        if self.sparsity is None:
+            raise ValueError(f"the scheme {self.scheme} needs a share: add --sparsity 0.2")
+        fields = type(self).model_fields
+        given = [name for name in OF_ZEROS if getattr(self, name) != fields[name].default]
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ValueError(
+                f"the scheme {self.scheme} leaves a smaller dense model without zeros, so that "
+                f"{options} would change nothing; leave out {options}, or --scheme and prune the "
+                "smaller model afterwards"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_together(self) -> "PruneParams":
         if self.stream and not self.dry_run and self.out is None:
             raise ValueError("a streamed model goes straight to its folder; give --out")
@@ -115,6 +145,8 @@ class PruneParams(Params):
             from autoprune.models.target import check_target
 
             check_target(self.out, self.model, read, overwrite=self.overwrite)
+        if self.scheme is not None:
+            check_scheme(self.scheme)
         check_metric(self.metric)
         check_allocation(self.allocation)
         check_repairs([self.repair])

@@ -50,7 +50,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["metrics", "allocators", "repairs", "suites", "corpora", "models"]
+    "what", ["metrics", "allocators", "repairs", "schemes", "suites", "corpora", "models"]
 )
 def test_lists(what: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", what, "--json"]) == 0

@@ -14,6 +14,7 @@ from autoprune.metrics import METRICS
 from autoprune.names import BUILT_IN
 from autoprune.registry import Registry
 from autoprune.repair import SOLVERS
+from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
 from flows.cli import main
 from flows.compare_params import CompareParams
@@ -21,7 +22,7 @@ from flows.evaluate_params import EvaluateParams
 from flows.params import CalibrateParams, Params, PruneParams, SearchParams
 from flows.search import search
 
-REGISTRIES: list[Registry] = [METRICS, ALLOCATORS, SOLVERS, SUITES, CORPORA]
+REGISTRIES: list[Registry] = [METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA]
 TYPOS = [
     ("prune ./missing", "unknown model './missing'"),
     ("prune MODEL --metric wandaa", "unknown metric 'wandaa'; did you mean wanda"),
@@ -29,6 +30,11 @@ TYPOS = [
     ("prune MODEL --repair mpr", "unknown solver 'mpr'; did you mean mrp"),
     ("prune MODEL --repair mrp+sparsegtp", "did you mean sparsegpt"),
     ("prune MODEL --pattern 2of4", "pattern"),
+    ("prune MODEL --scheme detph --sparsity 0.2", "unknown scheme 'detph'; did you mean depth"),
+    ("prune MODEL --scheme depth", "add --sparsity 0.2"),
+    ("prune MODEL --scheme depth --sparsity 0.2 --repair mrp", "leave out --repair, or --scheme"),
+    ("prune MODEL --metric shortgpt", "--scheme depth:criterion=influence,patch=none"),
+    ("compare MODEL --methods wanda,slicegpt", "--scheme width, which removes neurons"),
     ("prune MODEL --corpus wikitext", "did you mean wikitext2"),
     ("prune MODEL --corpus ./no.txt", "'./no.txt' does not exist"),
     ("search ./missing", "unknown model './missing'"),
@@ -47,6 +53,7 @@ WRONG_PARTS = [
     ("prune MODEL --metric expr:abs(V)", "V"),
     ("prune MODEL --metric none.py", "cannot be read"),
     ("prune MODEL --allocation sdsa:strenght=0.2", "no parameter 'strenght'"),
+    ("prune MODEL --scheme depth:critereon=taylor --sparsity 0.2", "no parameter 'critereon'"),
     ("search MODEL --repairs ebft:epoch=2", "no parameter 'epoch'"),
     ("compare MODEL --methods wanda+ebft+mrp", "ebft"),
     ("search MODEL --corpus hf:org", "hf:ORG/NAME"),

@@ -118,10 +118,13 @@ EXPECTED["gpt_oss"] = EXPECTED["mixtral"]
 FUSED_EXPERTS = {"mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss"}
 
 
-def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
+def tiny_model(family: str, seed: int = 0, **changes: object) -> PreTrainedModel:
     """A random model with weights large enough that activations differ between features."""
     torch.manual_seed(seed)
-    model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(FAMILIES[family]())
+    config = FAMILIES[family]()
+    if changes:
+        config = type(config)(**{**config.to_dict(), **changes})
+    model: PreTrainedModel = transformers.AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -1,0 +1,21 @@
+"""Schemes make a model smaller as a dense model: fewer blocks, narrower blocks."""
+
+from autoprune.schemes.depth import Depth
+from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme
+from autoprune.schemes.shrink import Shrunk, require_share, shrink
+from autoprune.schemes.width import Width
+
+__all__ = [
+    "SCHEMES",
+    "Chain",
+    "Depth",
+    "Scheme",
+    "SchemePlan",
+    "Shrunk",
+    "Step",
+    "Width",
+    "build_scheme",
+    "require_share",
+    "shrink",
+]

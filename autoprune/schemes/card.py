@@ -1,0 +1,77 @@
+"""The model card of a model that a scheme made smaller."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.plain_text import in_code
+
+_HEAD = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags:
+- pruned
+- autoprune
+---
+"""
+_OPEN = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
+
+
+def scheme_card(record: Mapping[str, Any]) -> str:
+    """What was removed, by what, and how the model is opened.
+
+    Args:
+        record: What ``autoprune.json`` says: :meth:`autoprune.schemes.shrink.Shrunk.to_json` with
+            ``model``, ``model_digest``, ``seed``, ``notes`` and, where text was read, ``corpus``,
+            ``samples`` and ``seqlen``.
+    """
+    rows = {
+        "scheme": in_code(record["scheme"]),
+        **dict(removed(record)),
+        "base model, SHA-256": in_code(record["model_digest"]),
+        "seed": str(record["seed"]),
+    }
+    if "samples" in record:
+        size = f"{record['samples']} windows of {record['seqlen']} tokens"
+        rows["calibration text"] = f"{in_code(record['corpus'])}, {size}"
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    parts = [
+        f"{_HEAD}\n# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' "
+        "parameters removed",
+        "A smaller dense model: its tensors have fewer rows, columns or blocks, no zeros in their "
+        "place, so that it is smaller and faster wherever it runs. Stock transformers opens it:",
+        _OPEN,
+        f"|  |  |\n|---|---|\n{table}",
+        *(f"Note: {note}." for note in record["notes"]),
+        "Parts of a model that are gone take abilities with them, often unevenly: measure it on "
+        "what you need. The terms of the base model hold for this one.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What went, in rows of a name and a text."""
+    rows: list[tuple[str, str]] = []
+    for step in record["steps"]:
+        if step["blocks_removed"]:
+            rows.append(("blocks removed", ", ".join(map(str, step["blocks_removed"]))))
+    for name, what in (("neurons", "neurons of a block"), ("groups", "attention groups of one")):
+        before, after = record["facts"].get("width", {}).get(name, (0, 0))
+        if before != after:
+            rows.append((what, f"{after:,} of {before:,}"))
+    before, after = record["parameters_before"], record["parameters"]
+    asked = f"{record['parameters_target']:.2%} asked"
+    rows.append(
+        (
+            "parameters",
+            f"{after:,} of {before:,}; of those in blocks {record['share_removed']:.2%} removed, "
+            f"{asked}",
+        )
+    )
+    return rows

@@ -1,0 +1,171 @@
+"""Fewer blocks: remove those that the model needs least, and patch the seams."""
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.errors import UsageError
+from autoprune.progress import Report, silent
+from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
+from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.scheme import SCHEMES, Scheme
+from autoprune.schemes.seam import patch_seams
+from autoprune.schemes.surgery import block_parameters, without_blocks
+
+Criterion = Literal["perplexity", "taylor", "magnitude", "influence", "greedy", "random"]
+# Those that look at one block at a time without measuring what the model says without it would
+# remove the first blocks, without which it says nothing.
+_BLIND = ("taylor", "magnitude", "random")
+_PROTECTED = re.compile(r"(\d{1,4})-(\d{1,4})")
+
+
+@SCHEMES.register("depth")
+@dataclass(frozen=True)
+class Depth(Scheme):
+    """Remove whole blocks.
+
+    Args:
+        criterion: ``perplexity``: of the model without each block alone; ``greedy``: the same,
+            measured again after each removal (SLEB); ``influence``: 1 minus the cosine between what
+            a block receives and gives (ShortGPT); ``taylor``: first-order change of the loss;
+            ``magnitude``: sum of absolute weights; ``random``: a control.
+        protect: Blocks that stay: ``FIRST-LAST`` such as ``4-2`` at both ends, ``none``, or
+            ``auto``: an eighth of the blocks in front and a sixteenth at the end for ``taylor``,
+            ``magnitude`` and ``random`` (the rule "+" of Shortened LLaMA, scaled), else none.
+        patch: ``linear`` folds a map fitted in closed form into the block before each seam
+            (ReplaceMe); ``none`` leaves seams open.
+    """
+
+    NAME: ClassVar[str] = "depth"
+    SOURCE: ClassVar[str] = "Shortened LLaMA, arXiv 2402.02834"
+
+    criterion: Criterion = "perplexity"
+    protect: str = "auto"
+    patch: Literal["linear", "none"] = "linear"
+
+    def __post_init__(self) -> None:
+        named = self.protect in ("auto", "none") or _PROTECTED.fullmatch(self.protect)
+        self._require("protect", bool(named), "auto, none or FIRST-LAST, such as 4-2")
+
+    @property
+    def reads_text(self) -> bool:
+        """Only a plain choice by weights or by chance reads none."""
+        return self.patch != "none" or self.criterion not in ("magnitude", "random")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the seed matters."""
+        return self.criterion == "random"
+
+    def protected(self, count: int) -> set[int]:
+        """Numbers of the blocks that stay, of ``count``."""
+        first = last = 0
+        found = _PROTECTED.fullmatch(self.protect)
+        if found is not None:
+            first, last = int(found[1]), int(found[2])
+        elif self.protect == "auto" and self.criterion in _BLIND:
+            first, last = math.ceil(count / 8), max(1, count // 16)
+        return {n for n in range(count) if n < first or n >= count - last}
+
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """As many blocks as come nearest to the target, in order of importance."""
+        sizes = block_parameters(model)
+        stay = self.protected(len(sizes))
+        goal = target * sum(sizes)
+        removed: list[int] = []
+        scores: dict[int, float] = {}
+        left: dict[int, float] = {}
+        while True:
+            candidates = [n for n in range(len(sizes)) if n not in stay and n not in removed]
+            # The smallest block decides whether another one brings the model nearer.
+            gone = sum(sizes[n] for n in removed)
+            if gone + min((sizes[n] for n in candidates), default=0) / 2 > goal or goal == 0:
+                break
+            if not candidates or len(removed) + 1 == len(sizes):
+                raise UsageError(
+                    f"a share of {target:g} is more than the {len(removed)} blocks of {len(sizes)} "
+                    f"that may go; lower it, or protect fewer ({self.text}, protect=none)"
+                )
+            if not left or self.criterion == "greedy":
+                left = self._scores(model, windows, candidates, removed, seed, report)
+                scores = scores | left
+            best = min(candidates, key=left.__getitem__)
+            if gone + sizes[best] / 2 > goal:
+                break
+            removed.append(best)
+        weights: dict[str, Tensor] = {}
+        notes: list[str] = []
+        facts: dict[str, Any] = {"removed_in_order": removed, "scores": scores}
+        if removed and self.patch == "linear":
+            assert windows is not None
+            patches = patch_seams(model, windows, removed, report=report)
+            weights, notes = patches.weights, patches.notes
+            facts["seam_errors"] = patches.errors
+        after = sum(sizes) - sum(sizes[n] for n in removed)
+        step = Step(blocks=tuple(sorted(removed)), weights=weights)
+        steps = (step,) if removed else ()
+        found = {"depth": _named(facts)}
+        return SchemePlan(self.text, target, steps, sum(sizes), after, found, tuple(notes))
+
+    def _scores(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        candidates: Sequence[int],
+        removed: Sequence[int],
+        seed: int,
+        report: Report,
+    ) -> dict[int, float]:
+        """By block; lower goes sooner."""
+        if self.criterion == "random":
+            order = list(candidates)
+            random.Random(seed).shuffle(order)
+            return {number: float(place) for place, number in enumerate(order)}
+        if self.criterion == "magnitude":
+            return magnitudes(model)
+        assert windows is not None
+        if self.criterion == "influence":
+            return influences(model, windows, report=report)
+        if self.criterion == "taylor":
+            return taylor(model, windows, report=report)
+        return _perplexities(model, windows, candidates, removed, report)
+
+
+def _perplexities(
+    model: PreTrainedModel,
+    windows: Tensor,
+    candidates: Sequence[int],
+    removed: Sequence[int],
+    report: Report,
+) -> dict[int, float]:
+    """Perplexity without each candidate, the removed blocks being gone already."""
+    places = {number: number - sum(gone < number for gone in removed) for number in candidates}
+    with without_blocks(model, removed):
+        losses = losses_without(model, windows, list(places.values()), report=report)
+    return {
+        number: math.exp(min(losses[place], math.log(1e300))) for number, place in places.items()
+    }
+
+
+def _named(facts: dict[str, Any]) -> dict[str, Any]:
+    """Block numbers as JSON keys."""
+    return {
+        key: {str(number): item for number, item in value.items()}
+        if isinstance(value, dict)
+        else value
+        for key, value in facts.items()
+    }

@@ -1,0 +1,129 @@
+"""How much a model needs each of its blocks: lower means sooner removed.
+
+Sources: perplexity, Taylor and magnitude as in Shortened LLaMA (arXiv 2402.02834), influence as
+in ShortGPT (arXiv 2403.03853); SLEB (arXiv 2402.09025) measures perplexity anew after each
+removal.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.evaluation.perplexity import window_loss
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import find_blocks
+from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.taylor import taylor_products
+
+BATCH = 2
+
+
+@torch.no_grad()
+def losses_without(
+    model: PreTrainedModel, windows: Tensor, numbers: Sequence[int], *, report: Report = silent
+) -> dict[int, float]:
+    """Mean loss of the model without each of these blocks alone, nats per token.
+
+    What a block receives does not depend on it, so the blocks before it run once for all.
+
+    Args:
+        model: In eval mode.
+        windows: Token ids, int64 [n, s].
+        numbers: Of the blocks.
+        report: Callback, called after each block of each batch.
+    """
+    blocks = find_blocks(model)
+    sums = dict.fromkeys(numbers, 0.0)
+    parts = torch.split(windows, BATCH)
+    for count, part in enumerate(parts):
+        ids = part.to(model.device)
+        received = _received(model, blocks, ids)
+        for done, number in enumerate(numbers, 1):
+            with _starting_after(blocks, number, received):
+                logits = model(input_ids=ids, use_cache=False).logits
+            for row, target in zip(logits, ids, strict=True):
+                sums[number] += window_loss(row[:-1], target[1:])
+            total = len(parts) * len(numbers)
+            report(Progress("blocks", count * len(numbers) + done, total))
+    return {number: value / len(windows) for number, value in sums.items()}
+
+
+@torch.no_grad()
+def influences(
+    model: PreTrainedModel, windows: Tensor, *, report: Report = silent
+) -> dict[int, float]:
+    """1 minus the mean cosine between what each block receives and what it gives, over tokens."""
+    stream = BlockStream(model, windows)
+    found: dict[int, float] = {}
+    for number in range(len(stream.blocks)):
+        outputs = list(stream.outputs())
+        total = 0.0
+        for before, after in zip(stream.hidden, outputs, strict=True):
+            cosine = nn.functional.cosine_similarity(before.double(), after.double(), dim=-1)
+            total += float(cosine.sum())
+        found[number] = 1.0 - total / windows.numel()
+        stream.step(outputs)
+        report(Progress("blocks", number + 1, len(stream.blocks)))
+    return found
+
+
+def taylor(model: PreTrainedModel, windows: Tensor, *, report: Report = silent) -> dict[int, float]:
+    """Sum of ``|w dL/dw|`` over all parameters of each block, gradients summed over windows."""
+    products = taylor_products(model, windows, report=report)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        number: sum(float(products[names[id(p)]].double().sum()) for p in block.parameters())
+        for number, block in enumerate(find_blocks(model))
+    }
+
+
+@torch.no_grad()
+def magnitudes(model: PreTrainedModel) -> dict[int, float]:
+    """Sum of ``|w|`` over all parameters of each block."""
+    return {
+        number: sum(float(p.abs().double().sum()) for p in block.parameters())
+        for number, block in enumerate(find_blocks(model))
+    }
+
+
+def _received(
+    model: PreTrainedModel, blocks: nn.ModuleList, ids: Tensor
+) -> list[tuple[Tensor, int]]:
+    """What each block receives in the dense model, and how long the tuple is that it returns."""
+    found: list[tuple[Tensor, int]] = []
+
+    def note(_: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        found.append((hidden, len(result) if isinstance(result, tuple) else 0))
+
+    with ExitStack() as stack:
+        for block in blocks:
+            handle = block.register_forward_hook(note, with_kwargs=True)
+            stack.callback(handle.remove)
+        model(input_ids=ids, use_cache=False)
+    return found
+
+
+@contextmanager
+def _starting_after(
+    blocks: nn.ModuleList, number: int, received: Sequence[tuple[Tensor, int]]
+) -> Iterator[None]:
+    """Blocks up to this one return at once; this one what it received in the dense model."""
+
+    def stand_in(hidden: Tensor, length: int) -> Any:
+        result = (hidden, *([None] * (length - 1))) if length else hidden
+        return lambda *_, **__: result
+
+    chosen = blocks[: number + 1]
+    try:
+        for block, (_, length) in zip(chosen, received, strict=False):
+            # An instance attribute hides the class's method until it is deleted again.
+            block.__dict__["forward"] = stand_in(received[number][0], length)
+        yield
+    finally:
+        for block in chosen:
+            block.__dict__.pop("forward", None)

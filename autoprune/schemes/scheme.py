@@ -1,0 +1,164 @@
+"""A scheme makes a model smaller as a dense model: registry, text form, what all have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.errors import UsageError
+from autoprune.progress import Report, silent
+from autoprune.registry import Registry
+from autoprune.schemes.plan import SchemePlan
+from autoprune.schemes.surgery import remove_blocks, without_blocks, write, written
+from autoprune.schemes.units import slice_units
+from autoprune.spelling import split_outside
+from autoprune.textform import TextForm
+
+
+@dataclass(frozen=True)
+class Scheme(TextForm, ABC):
+    """Decides what goes; :meth:`masked` and :meth:`apply` serve every plan made of steps."""
+
+    KIND: ClassVar[str] = "scheme"
+    # Whether blocks have another shape afterwards; such a scheme comes last in a chain.
+    NARROWS: ClassVar[bool] = False
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether planning runs the model on calibration text."""
+        return True
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the seed matters."""
+        return False
+
+    @abstractmethod
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """Decide what goes; the model is as it was afterwards.
+
+        Args:
+            model: In eval mode, dense.
+            windows: Calibration token ids, int64 [n, s]; None where :attr:`reads_text` is false.
+            target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1.
+            seed: Of random choices.
+            report: Callback, called with progress.
+
+        Raises:
+            UsageError: If the target cannot be reached.
+            AutopruneError: If the family has not the units that the scheme removes.
+        """
+
+    @contextmanager
+    def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
+        """The model as the plan makes it inside the body, in its full shapes; then as it was."""
+        with ExitStack() as stack:
+            for step in plan.steps:
+                stack.enter_context(written(model, step.weights))
+                stack.enter_context(without_blocks(model, step.blocks))
+            yield
+
+    def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
+        """Make the tensors smaller, in place, in the form that stock transformers opens.
+
+        Raises:
+            AutopruneError: If stock transformers would build another model from the configuration.
+        """
+        for step in plan.steps:
+            write(model, step.weights)
+            slice_units(model, step.neurons, step.groups)
+            if step.blocks:
+                remove_blocks(model, step.blocks)
+
+
+SCHEMES: Registry[type[Scheme]] = Registry("scheme", "autoprune.schemes")
+
+
+@dataclass(frozen=True)
+class Chain(Scheme):
+    """Schemes one after the other; each takes an equal part of what is still to go.
+
+    ``depth+width``: blocks first, then what is still missing from all that stay.
+    """
+
+    parts: tuple[Scheme, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The parts with plus signs between them."""
+        return "+".join(part.text for part in self.parts)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether one of them does."""
+        return any(part.reads_text for part in self.parts)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the seed matters to one of them."""
+        return any(part.stochastic for part in self.parts)
+
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """See :meth:`Scheme.plan`."""
+        whole: SchemePlan | None = None
+        with ExitStack() as stack:
+            for number, part in enumerate(self.parts):
+                before = after = 1
+                if whole is not None:
+                    before, after = whole.before, whole.after
+                left = target - (1.0 - after / before)
+                own = max(left, 0.0) / (len(self.parts) - number) * before / after
+                found = part.plan(model, windows, own, seed=seed, report=report)
+                stack.enter_context(part.masked(model, found))
+                whole = found if whole is None else _joined(whole, found)
+        assert whole is not None
+        return replace(whole, scheme=self.text, target=target)
+
+
+def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
+    return replace(
+        first,
+        steps=first.steps + then.steps,
+        after=then.after,
+        facts={**first.facts, **then.facts},
+        notes=first.notes + then.notes,
+    )
+
+
+def build_scheme(text: str) -> Scheme:
+    """Read ``NAME``, ``NAME:key=value,...`` or several with plus signs between them.
+
+    Raises:
+        UnknownNameError: If no scheme has the name; says what serves a published method's name.
+        UsageError: If a parameter is unknown or out of range, a scheme is named twice, or one that
+            makes blocks narrower stands before another.
+    """
+    parts: list[Scheme] = []
+    for piece in split_outside(text.strip(), "+"):
+        name, _, rest = piece.partition(":")
+        parts.append(SCHEMES.get(name.strip()).from_text(rest))
+    if len({part.NAME for part in parts}) < len(parts):
+        raise UsageError(f"scheme {text!r} names one kind twice; name each once")
+    if any(part.NARROWS for part in parts[:-1]):
+        raise UsageError(f"scheme {text!r} makes blocks narrower before others; write depth+width")
+    return parts[0] if len(parts) == 1 else Chain(tuple(parts))

@@ -1,0 +1,212 @@
+"""Patch the seams that removed blocks leave: one linear map each, in closed form.
+
+The block before a seam ends in a matrix whose output is added to its hidden state. That output,
+``m``, is replaced by ``m T`` so that the hidden state comes near to what the removed blocks gave in
+the dense model; ``T`` is folded into the matrix and costs nothing (ReplaceMe, arXiv 2505.02819).
+Tokens are weighted by the inverse mean square of the target, as the next norm does, so that the
+few with huge activations do not decide alone, and the ridge that holds ``T`` near 1 is chosen on
+windows that the fit did not see.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# A change of the matrix's output must come out of the block unchanged, up to rounding: share of
+# what is added up, for four and for two bytes a number.
+_TOLERANCE = {4: 1e-3, 2: 5e-2}
+_BATCH = 4
+
+
+@dataclass
+class Patches:
+    """New values of parameters by name, and what could not be patched.
+
+    Args:
+        weights: By name, in the parameters' shapes.
+        notes: A sentence for each seam that stays open.
+        errors: Weighted error at each seam, on windows not fitted, as a share of the open seam's,
+            by the number of the block before it.
+    """
+
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    errors: dict[int, float] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def patch_seams(
+    model: PreTrainedModel, windows: Tensor, removed: Sequence[int], *, report: Report = silent
+) -> Patches:
+    """Fit the map of each seam, from the front; each sees the seams before it patched.
+
+    Args:
+        model: Dense, in eval mode; it stays as it is.
+        windows: Calibration token ids, int64 [n, s]; with a single one nothing can be held out.
+        removed: Numbers of the blocks that go.
+        report: Callback, called after each block.
+    """
+    batch = max(1, min(_BATCH, len(windows) // 4))
+    stream = BlockStream(model, windows, batch=batch)
+    linears = prunable_linears(model)
+    patches = Patches()
+    gone = set(removed)
+    count = len(stream.blocks)
+    # What the model without the removed blocks holds at this place.
+    smaller = list(stream.hidden)
+    seam: _Seam | None = None
+    if 0 in gone:
+        patches.notes.append("no block stands before the first seam, so that one stays open")
+    for number in range(count):
+        if number not in gone:
+            if number + 1 in gone:
+                seam = _Seam.before(stream, [x for x in linears if x.block == number], smaller)
+                if seam is None:
+                    patches.notes.append(
+                        f"no matrix's output is added to the hidden state as it is at the end of "
+                        f"block {number}, so the seam behind it stays open"
+                    )
+            with seam.recording() if seam is not None and seam.number == number else nullcontext():
+                smaller = [stream.output(n, hidden) for n, hidden in enumerate(smaller)]
+        stream.advance()
+        if number in gone and number + 1 not in gone and seam is not None:
+            smaller = seam.close(stream.hidden, smaller, patches)
+            seam = None
+        report(Progress("seams", number + 1, count))
+    return patches
+
+
+class _Seam:
+    """The end of a block, and what its last matrix gives."""
+
+    def __init__(self, number: int, linear: PrunableLinear) -> None:
+        self.number = number
+        self.linear = linear
+        self.outputs: list[Tensor] = []
+
+    @classmethod
+    def before(
+        cls, stream: BlockStream, members: Sequence[PrunableLinear], hidden: Sequence[Tensor]
+    ) -> "_Seam | None":
+        """Find the last matrix of the block that comes next, if its output is added as it is."""
+        order: list[PrunableLinear] = []
+        plain = [linear for linear in members if linear.expert is None]
+        with ExitStack() as stack:
+            for linear in plain:
+                stack.enter_context(_hooked(linear.owner, _noting(order, linear)))
+            before = stream.output(0, hidden[0])
+        if not order or order[-1].shape[0] != before.shape[-1]:
+            return None
+        last = order[-1]
+        generator = torch.Generator().manual_seed(0)
+        change = torch.randn(before.shape, generator=generator).to(before) * before.std()
+        with _hooked(last.owner, lambda _, __, result: result + change.reshape(result.shape)):
+            after = stream.output(0, hidden[0])
+        allowed = before.abs() + change.abs() + before.std()
+        allowed *= _TOLERANCE.get(before.element_size(), 1e-3)
+        if not bool(((after - before - change).abs() <= allowed).all()):
+            return None
+        return cls(stream.position, last)
+
+    def recording(self) -> Any:
+        return _hooked(self.linear.owner, lambda _, __, result: self.outputs.append(result))
+
+    def close(
+        self, targets: Sequence[Tensor], open_seam: Sequence[Tensor], patches: Patches
+    ) -> list[Tensor]:
+        """Fit the map and fold it; gives the hidden states behind the patched seam."""
+        # Some families flatten windows on the way.
+        outputs = [m.reshape(h.shape) for m, h in zip(self.outputs, open_seam, strict=True)]
+        parts = [_Sums.of(*triple) for triple in zip(outputs, open_seam, targets, strict=True)]
+        change, left = _fit(parts)
+        patches.errors[self.number] = left
+        if change is None:
+            patches.notes.append(f"behind block {self.number} no map fits better than none")
+            return list(open_seam)
+        turn = torch.eye(len(change), dtype=torch.float64, device=change.device) + change
+        weight = self.linear.read().double()
+        stored: nn.Parameter = getattr(self.linear.owner, self.linear.attribute)
+        new = stored.detach().clone()
+        self.linear.orient(new).copy_(turn.T @ weight)
+        patches.weights[self.linear.parameter] = new
+        bias = getattr(self.linear.owner, "bias", None)
+        if bias is not None:
+            name = self.linear.parameter.removesuffix(self.linear.attribute) + "bias"
+            patches.weights[name] = (turn.T @ bias.detach().double()).to(bias.dtype)
+        return [
+            hidden + (output.double() @ change).to(hidden.dtype)
+            for hidden, output in zip(open_seam, outputs, strict=True)
+        ]
+
+
+@dataclass
+class _Sums:
+    """Weighted products over tokens: of outputs ``m``, and of ``m`` with what is missing."""
+
+    gram: Tensor
+    cross: Tensor
+    missing: float
+
+    @classmethod
+    def of(cls, output: Tensor, hidden: Tensor, target: Tensor) -> "_Sums":
+        scale = target.double().square().mean(-1, keepdim=True).clamp_min(1e-12).rsqrt()
+        m = (output.double() * scale).flatten(0, -2)
+        missing = ((target.double() - hidden.double()) * scale).flatten(0, -2)
+        return cls(m.T @ m, m.T @ missing, float(missing.square().sum()))
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        return _Sums(self.gram + other.gram, self.cross + other.cross, self.missing + other.missing)
+
+    def solve(self, ridge: float) -> Tensor:
+        """The change of the map from 1 that leaves the least, with a ridge in mean diagonals."""
+        scale = self.gram.diagonal().mean() * ridge
+        identity = torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)
+        solved: Tensor = torch.linalg.solve(self.gram + scale * identity, self.cross)
+        return solved
+
+    def error(self, change: Tensor) -> float:
+        """Weighted squares that are left with this change."""
+        return float((change * (self.gram @ change - 2 * self.cross)).sum()) + self.missing
+
+
+def _fit(parts: Sequence[_Sums]) -> tuple[Tensor | None, float]:
+    """The best change, or None where an open seam is better; the error left on held-out windows."""
+    held = max(1, len(parts) // 4)
+    whole = _total(parts)
+    if len(parts) == 1 or whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):
+        return None, 1.0
+    fitted, unseen = _total(parts[:-held]), _total(parts[-held:])
+    errors = [unseen.error(fitted.solve(ridge)) for ridge in RIDGES]
+    best = min(range(len(RIDGES)), key=errors.__getitem__)
+    left = errors[best] / unseen.missing if unseen.missing else 1.0
+    return (whole.solve(RIDGES[best]), left) if left < 1.0 else (None, 1.0)
+
+
+def _total(parts: Sequence[_Sums]) -> _Sums:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _noting(order: list[PrunableLinear], linear: PrunableLinear) -> Any:
+    return lambda _, __, ___: order.append(linear)
+
+
+@contextmanager
+def _hooked(module: nn.Module, hook: Any) -> Iterator[None]:
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

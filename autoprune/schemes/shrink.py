@@ -1,0 +1,108 @@
+"""Make a model smaller in place: plan, apply, count again, and let a recovery follow."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.progress import Report, silent
+from autoprune.schemes.plan import SchemePlan
+from autoprune.schemes.scheme import Scheme
+from autoprune.schemes.surgery import block_parameters
+
+# Trains the smaller model, its first argument, in place after the dense one; returns notes.
+Recovery = Callable[[PreTrainedModel, PreTrainedModel], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What was done to a model.
+
+    Args:
+        plan: What went.
+        parameters_before: Of the whole model, a tied one once.
+        parameters: Of the smaller model, counted in it.
+        notes: What a reader of its figures must know.
+        seconds: Wall-clock time, recovery included.
+    """
+
+    plan: SchemePlan
+    parameters_before: int
+    parameters: int
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form, without weights."""
+        return {
+            **self.plan.to_json(),
+            "parameters_before": self.parameters_before,
+            "parameters": self.parameters,
+        }
+
+
+def require_share(target: float) -> None:
+    """Refuse a share that cannot go.
+
+    Raises:
+        UsageError: If it is below 0, or 1 or above.
+    """
+    if not 0.0 <= target < 1.0:
+        raise UsageError(f"a share of {target:g} cannot go; it must be at least 0 and below 1")
+
+
+def shrink(
+    model: PreTrainedModel,
+    scheme: Scheme,
+    target: float,
+    windows: Tensor | None = None,
+    *,
+    seed: int = 0,
+    recovery: Recovery | None = None,
+    report: Report = silent,
+) -> Shrunk:
+    """Make a model smaller in place.
+
+    Args:
+        model: In eval mode, dense.
+        scheme: Decides what goes.
+        target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1.
+        windows: Calibration token ids, int64 [n, s]; None where the scheme reads no text.
+        seed: Of random choices.
+        recovery: Called last with the smaller model and a copy of the dense one; it may move
+            weights, not shapes. The copy is made only for it.
+        report: Callback, called with progress.
+
+    Raises:
+        UsageError: If the target is out of reach or the scheme needs text and there is none.
+        AutopruneError: If the family cannot be made smaller so.
+    """
+    started = time.perf_counter()
+    require_share(target)
+    if windows is None and scheme.reads_text:
+        raise UsageError(f"the scheme {scheme.text!r} reads calibration text and none is given")
+    before = model.num_parameters()
+    plan = scheme.plan(model, windows, target, seed=seed, report=report)
+    if target > 0 and plan.after == plan.before:
+        smallest = min(block_parameters(model)) / plan.before
+        raise UsageError(
+            f"a share of {target:g} is too small for {scheme.text!r} to remove anything; a block "
+            f"is {smallest:.3f} of the blocks' parameters"
+        )
+    teacher = copy.deepcopy(model) if recovery is not None else None
+    scheme.apply(model, plan)
+    counted = sum(block_parameters(model))
+    if counted != plan.after:
+        raise AutopruneError(
+            f"the smaller blocks hold {counted:,} parameters and {plan.after:,} were planned"
+        )
+    notes = list(plan.notes)
+    if recovery is not None and teacher is not None:
+        notes += recovery(model, teacher)
+    seconds = time.perf_counter() - started
+    return Shrunk(plan, before, model.num_parameters(), tuple(notes), seconds)

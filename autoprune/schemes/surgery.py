@@ -1,0 +1,136 @@
+"""Take blocks out of a model, for a while or for good, with its configuration and its numbers."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.quiet import quiet_transformers
+from autoprune.models.structure import find_blocks
+
+# Lists of numbers of blocks, and a count of leading blocks that are of another kind.
+_NUMBERS = ("mlp_only_layers",)
+_LEADING = "first_k_dense_replace"
+
+
+def block_parameters(model: PreTrainedModel) -> list[int]:
+    """Number of parameters of each block."""
+    return [sum(p.numel() for p in block.parameters()) for block in find_blocks(model)]
+
+
+def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
+    """Take blocks out for good: shorter list, shorter configuration, caches numbered anew.
+
+    Args:
+        model: Changed in place.
+        numbers: Of the blocks that go.
+
+    Raises:
+        UsageError: If no block would stay, or there is none of that number.
+        AutopruneError: If stock transformers would build another model from the configuration; the
+            model is as it was.
+    """
+    undo = _take_out(model, numbers)
+    try:
+        require_stock(model)
+    except AutopruneError:
+        undo()
+        raise
+
+
+@contextmanager
+def without_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> Iterator[None]:
+    """The model without these blocks inside the body; no weight is copied."""
+    undo = _take_out(model, numbers)
+    try:
+        yield
+    finally:
+        undo()
+
+
+@contextmanager
+def written(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Other values in some parameters inside the body; every bit comes back afterwards."""
+    parameters = dict(model.named_parameters())
+    before = {name: parameters[name].detach().clone() for name in weights}
+    try:
+        write(model, weights)
+        yield
+    finally:
+        write(model, before)
+
+
+@torch.no_grad()
+def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
+    """Write parameters by name."""
+    parameters = dict(model.named_parameters())
+    for name, value in weights.items():
+        parameters[name].copy_(value)
+
+
+def require_stock(model: PreTrainedModel) -> None:
+    """See that stock transformers makes the same tensors of the model's configuration.
+
+    Raises:
+        AutopruneError: Names the first tensor that differs.
+    """
+    with quiet_transformers(), torch.device("meta"):
+        twin = type(model)._from_config(copy.deepcopy(model.config))
+    built = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
+    have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    for name in sorted(built.keys() | have.keys()):
+        if built.get(name) != have.get(name):
+            raise AutopruneError(
+                f"the configuration of {type(model).__name__} cannot say this shape: {name} is "
+                f"{have.get(name, 'absent')} here and {built.get(name, 'absent')} where stock "
+                "transformers opens it; this family cannot be made smaller so"
+            )
+
+
+def _take_out(model: PreTrainedModel, numbers: Sequence[int]) -> Any:
+    blocks = find_blocks(model)
+    everything = list(blocks)
+    gone = set(numbers)
+    if not gone <= set(range(len(everything))) or len(gone) == len(everything):
+        raise UsageError(
+            f"blocks {sorted(gone)} cannot go from a model of {len(everything)}: they are numbered "
+            f"0 to {len(everything) - 1}, and one has to stay"
+        )
+    kept = [number for number in range(len(everything)) if number not in gone]
+    config = model.config.get_text_config(decoder=True)
+    after = _shorter(config, kept, len(everything))
+    before = {name: getattr(config, name) for name in after}
+
+    def arrange(chosen: Sequence[nn.Module], values: Mapping[str, Any]) -> None:
+        del blocks[:]
+        blocks.extend(chosen)
+        for name, value in values.items():
+            setattr(config, name, value)
+        for number, block in enumerate(chosen):
+            for module in block.modules():
+                # The cache finds keys and values of a block by this number.
+                if isinstance(getattr(module, "layer_idx", None), int):
+                    module.__dict__["layer_idx"] = number
+
+    arrange([everything[number] for number in kept], after)
+    return lambda: arrange(everything, before)
+
+
+def _shorter(config: Any, kept: Sequence[int], count: int) -> dict[str, Any]:
+    """Values of a configuration that name, number or count blocks."""
+    found: dict[str, Any] = {"num_hidden_layers": len(kept)}
+    for name in config.to_dict():
+        value = getattr(config, name, None)
+        if name in _NUMBERS and value:
+            found[name] = [kept.index(number) for number in value if number in kept]
+        elif isinstance(value, list | tuple) and "layer" in name and len(value) == count:
+            found[name] = [value[number] for number in kept]
+    leading = getattr(config, _LEADING, None)
+    if isinstance(leading, int):
+        found[_LEADING] = sum(number < leading for number in kept)
+    return found

@@ -1,0 +1,235 @@
+"""Narrower blocks: remove neurons and attention groups, one shape for all blocks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.errors import UsageError
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear, prunable_linears
+from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.scheme import SCHEMES, Scheme
+from autoprune.schemes.surgery import block_parameters, written
+from autoprune.schemes.taylor import taylor_products
+from autoprune.schemes.units import BlockUnits, UnitLayout, unit_layout
+from autoprune.statistics.recorder import BlockRecorder
+
+Score = Literal["wanda", "flap", "magnitude", "taylor", "random"]
+# Read from the inputs of the matrix behind the units; the others from the weights of the units.
+_BY_INPUTS = ("wanda", "flap")
+_DAMPING = 0.01
+
+
+@SCHEMES.register("width")
+@dataclass(frozen=True)
+class Width(Scheme):
+    """Remove neurons and attention groups, as many in every block.
+
+    Groups are few, so their share is rounded down to whole ones, and neurons make up the rest.
+
+    Args:
+        score: ``wanda``: mean ``|W|`` of the unit's columns times the norm of their input
+            (Wanda-sp); ``flap``: variance of the input times ``||W||^2`` (FLAP, without its bias,
+            which a stock configuration has no place for); ``magnitude``: sum of ``|W|``;
+            ``taylor``: sum of ``|W dL/dW|`` over the unit (LLM-Pruner); ``random``: a control.
+        parts: ``both``, or ``mlp``: neurons only.
+        fit: Whether the matrix behind the units is fitted to its earlier output by least squares.
+    """
+
+    NAME: ClassVar[str] = "width"
+    SOURCE: ClassVar[str] = "Wanda-sp and FLAP, arXiv 2312.11983; LLM-Pruner, arXiv 2305.11627"
+    NARROWS: ClassVar[bool] = True
+
+    score: Score = "wanda"
+    parts: Literal["both", "mlp"] = "both"
+    fit: bool = True
+
+    @property
+    def reads_text(self) -> bool:
+        """Only a plain choice by weights or by chance reads none."""
+        return self.fit or self.score not in ("magnitude", "random")
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the seed matters."""
+        return self.score == "random"
+
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """The lowest scores of each block go; each block sees the narrower ones before it."""
+        layout = unit_layout(model, attention=self.parts == "both")
+        before = sum(block_parameters(model))
+        neurons, groups = self.shape(layout, before, target)
+        lost = (layout.neurons - neurons) * layout.neuron_parameters
+        lost += (layout.groups - groups) * layout.group_parameters
+        facts = {"neurons": [layout.neurons, neurons], "groups": [layout.groups, groups]}
+        steps: tuple[Step, ...] = ()
+        if lost:
+            chooser = _Chooser(self, model, windows, layout, neurons, groups, seed, report)
+            steps = (chooser.step(),)
+        after = before - len(layout.blocks) * lost
+        return SchemePlan(self.text, target, steps, before, after, {"width": facts})
+
+    def shape(self, layout: UnitLayout, parameters: int, target: float) -> tuple[int, int]:
+        """Neurons and groups of each block that stay.
+
+        Args:
+            layout: Units of the model.
+            parameters: Of all blocks.
+            target: Share of them that is to go.
+
+        Raises:
+            UsageError: If a neuron and a group of each block would not stay.
+        """
+        goal = target * parameters / len(layout.blocks)
+        # What a computer makes of 0.2 * 5 shall not cost a group.
+        fewer_groups = int(target * layout.groups + 1e-9)
+        while True:
+            rest = goal - fewer_groups * layout.group_parameters
+            fewer = max(round(rest / layout.neuron_parameters), 0)
+            if fewer < layout.neurons:
+                return layout.neurons - fewer, layout.groups - fewer_groups
+            fewer_groups += 1
+            if fewer_groups >= layout.groups:
+                raise UsageError(
+                    f"a share of {target:g} leaves no neuron or no attention group in a block; "
+                    "lower it, or remove blocks too: --scheme depth+width"
+                )
+
+
+class _Chooser:
+    """Walks the blocks once: scores, choice, new weights."""
+
+    def __init__(
+        self,
+        scheme: Width,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        layout: UnitLayout,
+        neurons: int,
+        groups: int,
+        seed: int,
+        report: Report,
+    ) -> None:
+        self.scheme = scheme
+        self.model = model
+        self.layout = layout
+        self.count = {"mlp": neurons, "attention": groups}
+        self.report = report
+        self.generator = torch.Generator().manual_seed(seed)
+        self.linears = {linear.name: linear for linear in prunable_linears(model)}
+        self.values: Mapping[str, Tensor] = {}
+        if scheme.score == "taylor":
+            assert windows is not None
+            self.values = taylor_products(model, windows, report=report)
+        elif scheme.score == "magnitude":
+            self.values = {name: p.detach().abs() for name, p in model.named_parameters()}
+        self.stream: BlockStream | None = None
+        if scheme.fit or scheme.score in _BY_INPUTS:
+            assert windows is not None
+            self.stream = BlockStream(model, windows)
+
+    @torch.no_grad()
+    def step(self) -> Step:
+        """Choose in all blocks; the model is as it was afterwards."""
+        kept: dict[str, list[tuple[int, ...]]] = {"mlp": [], "attention": []}
+        readers = [name for entry in self.layout.blocks for name in entry.readers()]
+        parameters = dict(self.model.named_parameters())
+        held = {f"{name}.weight": parameters[f"{name}.weight"].detach() for name in readers}
+        with written(self.model, held):
+            for number, entry in enumerate(self.layout.blocks):
+                # Attention first: neurons are chosen by what the narrower one lets through.
+                for kind in ("attention", "mlp"):
+                    if self.count[kind] < self._units(kind):
+                        kept[kind].append(self._narrow(entry, kind))
+                if self.stream is not None:
+                    self.stream.advance()
+                self.report(Progress("width", number + 1, len(self.layout.blocks)))
+            weights = {name: parameters[name].detach().clone() for name in held}
+        return Step(neurons=tuple(kept["mlp"]), groups=tuple(kept["attention"]), weights=weights)
+
+    def _units(self, kind: str) -> int:
+        return self.layout.neurons if kind == "mlp" else self.layout.groups
+
+    def _narrow(self, entry: BlockUnits, kind: str) -> tuple[int, ...]:
+        """Zero the columns of what goes in the matrix that reads it, and fit the rest."""
+        linear = self.linears[entry.reader(kind)]
+        stats = self._stats(linear)
+        scores = self._scores(entry, kind, linear, stats)
+        chosen = scores.topk(self.count[kind]).indices.sort().values
+        keep = tuple(chosen.tolist())
+        columns = chosen if kind == "mlp" else self.layout.query_rows(keep)
+        linear.write(narrowed(linear.read(), columns, stats.get("gram")))
+        return keep
+
+    def _stats(self, linear: PrunableLinear) -> Mapping[str, Tensor]:
+        needs = {"gram"} if self.scheme.fit else set()
+        needs |= {"wanda": {"x_norm"}, "flap": {"x_var"}}.get(self.scheme.score, set())
+        if self.stream is None or not needs:
+            return {}
+        block = self.stream.blocks[self.stream.position]
+        with BlockRecorder(block, [linear], needs, inputs_only=True) as recorder:
+            self.stream.run()
+        return recorder.results()[linear.name]
+
+    def _scores(
+        self, entry: BlockUnits, kind: str, linear: PrunableLinear, stats: Mapping[str, Tensor]
+    ) -> Tensor:
+        """By unit; lower goes sooner."""
+        if self.scheme.score == "random":
+            return torch.rand(self._units(kind), generator=self.generator)
+        weight = linear.read().float().cpu()
+        if self.scheme.score == "wanda":
+            by_column = weight.abs().mean(0) * stats["x_norm"]
+        elif self.scheme.score == "flap":
+            by_column = weight.square().sum(0) * stats["x_var"]
+        else:
+            return self._over_units(entry, kind)
+        return by_column.double().reshape(self._units(kind), -1).sum(1)
+
+    def _over_units(self, entry: BlockUnits, kind: str) -> Tensor:
+        """Values of all weights of each unit, summed."""
+        total = torch.zeros(self._units(kind), dtype=torch.float64)
+        reader = entry.reader(kind)
+        for name in entry.writers(kind):
+            values = self.values[f"{name}.weight"].double().cpu().sum(1)
+            total += values.reshape(len(total), -1).sum(1)
+        values = self.values[f"{reader}.weight"].double().cpu().sum(0)
+        return total + values.reshape(len(total), -1).sum(1)
+
+
+def narrowed(weight: Tensor, columns: Tensor, gram: Tensor | None) -> Tensor:
+    """A matrix that reads some of its inputs only; the others' columns are zero.
+
+    Args:
+        weight: [o, i].
+        columns: Inputs that stay, int64 [k].
+        gram: Mean of ``x x^T``, [i, i]: the columns that stay are fitted to the whole output by
+            least squares, damped towards what they were. None: they stay as they are.
+    """
+    result = torch.zeros_like(weight)
+    columns = columns.to(weight.device)
+    result[:, columns] = weight[:, columns]
+    if gram is None:
+        return result
+    h = gram.double().to(weight.device)
+    gone = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
+    gone[columns] = False
+    inner = h[columns][:, columns]
+    inner.diagonal().add_(_DAMPING * inner.diagonal().mean().clamp_min(1e-12))
+    moved = weight[:, gone].double() @ h[gone][:, columns]
+    change = torch.cholesky_solve(moved.T, torch.linalg.cholesky(inner)).T
+    result[:, columns] += change.to(weight.dtype)
+    return result

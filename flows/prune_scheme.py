@@ -1,0 +1,46 @@
+"""The pruning flow where a scheme makes the model smaller in place of zeros."""
+
+import uuid
+from typing import Any
+
+from flows import console
+from flows.evaluate_params import listed
+from flows.params import PruneParams
+from tasks.calibrate import cut_windows, load_model
+from tasks.scheme import check_scheme, save_smaller, shrink_model
+from tasks.state import State
+from tasks.workbench import Workbench, opened
+
+CALIBRATION = "calibration"
+
+
+def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
+    """Make a model smaller and save it; the record is that of ``autoprune.json``.
+
+    Raises:
+        UsageError: If the scheme or the share makes no sense for this model.
+    """
+    assert params.scheme is not None and params.sparsity is not None
+    request = check_scheme(params.scheme, params.sparsity)
+    memory = "float32" if params.dtype == "auto" else params.dtype
+    bench_id = f"prune-{uuid.uuid4().hex[:12]}"
+    bench = Workbench(
+        bench_id, params.model, State.open(), params.seed, console.report, dtype=memory
+    )
+    with opened(bench):
+        model = load_model(bench_id, params.model)
+        record: dict[str, Any] = {"model": params.model, "model_digest": model["digest"]}
+        record |= {"seed": params.seed, "dtype": memory, "out": None, "notes": []}
+        windows = None
+        if request["reads_text"]:
+            windows = CALIBRATION
+            size = params.calibration_windows, params.seqlen
+            text = cut_windows(bench_id, windows, params.corpus, *size, listed(params.held_out))
+            record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
+            record |= {"overlap": text["overlap"], "notes": text["notes"]}
+            record |= {"samples": text["windows"], "seqlen": params.seqlen}
+        made = shrink_model(bench_id, request["scheme"], windows, params.sparsity)
+        record |= made | {"notes": [*record["notes"], *made["notes"]]}
+        if params.out is not None:
+            record |= save_smaller(bench_id, params.out, record, params.dtype)
+    return record

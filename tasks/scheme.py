@@ -1,0 +1,74 @@
+"""Tasks that make the workbench's model smaller by a scheme, and save it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.policies import step
+from tasks.prune import save_bench, saved_record, saved_type
+from tasks.workbench import find_workbench
+
+if TYPE_CHECKING:
+    from autoprune.schemes import Scheme
+
+
+@step("check scheme", "check {scheme}")
+def check_scheme(scheme: str, share: float) -> dict[str, Any]:
+    """Read a scheme before anything heavy happens.
+
+    Returns:
+        Its canonical text, and whether it reads text.
+
+    Raises:
+        UsageError: If a part is unknown, or the share cannot go.
+    """
+    from autoprune.schemes import require_share
+
+    require_share(share)
+    built = _build(scheme)
+    return {"scheme": built.text, "reads_text": built.reads_text}
+
+
+@step("shrink", "remove {share} by {scheme}")
+def shrink_model(bench_id: str, scheme: str, windows: str | None, share: float) -> dict[str, Any]:
+    """Make the workbench's model smaller in place.
+
+    Args:
+        bench_id: Id of an open workbench.
+        scheme: Its text.
+        windows: Name of the calibration windows; None where the scheme reads no text.
+        share: Of the parameters of the blocks that is to go.
+    """
+    from autoprune.schemes import shrink
+
+    bench = find_workbench(bench_id)
+    tokens = None if windows is None else bench.windows[windows]
+    model = bench.loaded.model
+    made = shrink(model, _build(scheme), share, tokens, seed=bench.seed, report=bench.report)
+    return {**made.to_json(), "notes": list(made.notes), "seconds_pruning": made.seconds}
+
+
+@step("save", "save to {out}")
+def save_smaller(bench_id: str, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """Save the workbench's model with its record and a model card.
+
+    Args:
+        bench_id: Id of an open workbench.
+        out: Target folder, replaced when it exists.
+        record: What made the model.
+        dtype: As for :func:`tasks.prune.save_checkpoint`.
+
+    Raises:
+        AutopruneError: If the disk is full or the folder is not writable.
+    """
+    from autoprune.schemes.card import scheme_card
+
+    bench = find_workbench(bench_id)
+    kind = saved_type(bench, dtype)
+    card = scheme_card(record)
+    return saved_record(save_bench(bench, Path(out), record, dtype=kind, card=card))
+
+
+def _build(text: str) -> "Scheme":
+    from autoprune.schemes import build_scheme
+
+    return build_scheme(text)

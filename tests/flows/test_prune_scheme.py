@@ -1,0 +1,52 @@
+"""`autoprune prune --scheme` on a tiny model: what is saved and what is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import autoprune
+from autoprune.errors import UsageError
+from flows.cli import main
+
+
+def test_command_and_front_door_save_the_same_smaller_model(
+    tiny_folder: Path,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    out, size = tmp_path / "out", ["--corpus", str(text_file), "--seqlen", "32"]
+    line = ["prune", str(tiny_folder), "--scheme", "depth+width", "--sparsity", "0.6", *size]
+    assert main([*line, "--calibration-windows", "4", "--out", str(out), "-q"]) == 0
+    said = capsys.readouterr().out
+    record = json.loads((out / "autoprune.json").read_text())
+    assert record["steps"][0]["blocks_removed"] in ([0], [1]) and record["steps"][1]
+    assert f"{record['parameters']:,} of {record['parameters_before']:,}" in said
+    assert "--suite lm,cost --against" in said
+    card = (out / "README.md").read_text()
+    assert "`depth+width`" in card and "4 windows of 32 tokens" in card
+    opened = AutoModelForCausalLM.from_pretrained(out)
+    assert opened.num_parameters() == record["parameters"] < record["parameters_before"]
+    assert opened.config.num_hidden_layers == 1 and "sparsity_config" not in opened.config.to_dict()
+    assert (out / "seen_text.npz").is_file()
+    # The front door does the same; a text is read only where the scheme reads one.
+    asked = {"sparsity": 0.6, "corpus": text_file, "windows": 4, "seqlen": 32}
+    made = autoprune.prune(tiny_folder, scheme="depth+width", **asked, out=tmp_path / "again")
+    assert made.share == record["share_removed"] and made.saved is not None
+    for name, value in opened.state_dict().items():
+        assert torch.equal(value, made.model.model.state_dict()[name]), name
+    plain = "depth:criterion=magnitude,patch=none,protect=none"
+    assert autoprune.prune(made.model, scheme=plain, sparsity=0.0, corpus="none").share == 0.0
+
+
+def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither recipe nor pattern"):
+        autoprune.prune(tmp_path / "nothing", "wanda", 0.2, scheme="depth")  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="below 1"):
+        autoprune.prune(tmp_path / "nothing", scheme="depth", sparsity=1.0)

@@ -1,0 +1,142 @@
+"""Depth: each criterion against a plain recomputation, and the patch of a seam."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.structure import find_blocks
+from autoprune.schemes import Depth, build_scheme
+from autoprune.schemes.importance import influences, losses_without, magnitudes, taylor
+from autoprune.schemes.seam import patch_seams
+from autoprune.schemes.surgery import without_blocks, written
+from tests.support.tiny_models import random_windows, tiny_model
+
+BLOCKS = 6
+WINDOWS = random_windows(8, 12)
+
+
+@pytest.fixture
+def model() -> PreTrainedModel:
+    return tiny_model("llama", num_hidden_layers=BLOCKS)
+
+
+def plan_of(model: PreTrainedModel, text: str, target: float) -> list[int]:
+    plan = build_scheme(text).plan(model, WINDOWS, target)
+    return list(plan.facts["depth"]["removed_in_order"])
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+def test_losses_are_those_of_models_without_one_block(family: str) -> None:
+    model = tiny_model(family)
+    found = losses_without(model, WINDOWS, [0, 1, 2])
+    for number, loss in found.items():
+        with without_blocks(model, [number]):
+            wanted = math.log(evaluate_windows(model, WINDOWS).perplexity)
+        assert loss == pytest.approx(wanted, rel=1e-6)
+
+
+def test_influence_taylor_and_magnitude_are_the_plain_ones(model: PreTrainedModel) -> None:
+    with torch.no_grad():
+        states = model(WINDOWS, output_hidden_states=True).hidden_states
+    # The last state of the tuple is normed already.
+    for number in range(BLOCKS - 1):
+        cosine = nn.functional.cosine_similarity(states[number], states[number + 1], dim=-1)
+        assert influences(model, WINDOWS)[number] == pytest.approx(1 - float(cosine.mean()))
+    summed = taylor(model, WINDOWS)
+    sizes = magnitudes(model)
+    assert all(p.grad is None for p in model.parameters())
+    loss = sum(nn.functional.cross_entropy(model(w[None]).logits[0, :-1], w[1:]) for w in WINDOWS)
+    loss.backward()
+    for number, block in enumerate(find_blocks(model)):
+        wanted = sum(float((p * p.grad).detach().abs().sum()) for p in block.parameters())
+        assert summed[number] == pytest.approx(wanted, rel=1e-4)
+        assert sizes[number] == pytest.approx(
+            sum(float(p.detach().abs().sum()) for p in block.parameters())
+        )
+
+
+def test_greedy_removes_the_best_of_what_is_left_and_its_sets_are_nested(
+    model: PreTrainedModel,
+) -> None:
+    order = plan_of(model, "depth:criterion=greedy,patch=none", 0.5)
+    assert len(order) == 3
+    assert plan_of(model, "depth:criterion=greedy,patch=none", 0.34) == order[:2]
+    for step, chosen in enumerate(order):
+        left = [n for n in range(BLOCKS) if n not in order[:step]]
+        losses = {}
+        for number in left:
+            with without_blocks(model, [*order[:step], number]):
+                losses[number] = evaluate_windows(model, WINDOWS).perplexity
+        assert chosen == min(losses, key=losses.__getitem__)
+
+
+@pytest.mark.parametrize("criterion", ["influence", "taylor", "magnitude"])
+def test_a_block_that_does_nothing_goes_first(model: PreTrainedModel, criterion: str) -> None:
+    with torch.no_grad():
+        for name in ("self_attn.o_proj", "mlp.down_proj"):
+            find_blocks(model)[3].get_submodule(name).weight.zero_()
+    assert plan_of(model, f"depth:criterion={criterion},patch=none,protect=none", 1 / 6) == [3]
+
+
+def test_protected_blocks_stay(model: PreTrainedModel) -> None:
+    for criterion in ("taylor", "magnitude", "random"):
+        assert Depth(criterion=criterion).protected(30) == {0, 1, 2, 3, 29}
+    assert Depth().protected(30) == set()
+    assert set(plan_of(model, "depth:protect=3-1,criterion=influence", 0.33)) == {3, 4}
+
+
+class Turned(nn.Module):
+    """A block that adds a linear map of the second half of its hidden state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = nn.Linear(16, 16, bias=False)
+        self.turn.weight[:, :8] = 0.0
+
+    def forward(self, hidden: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        return hidden + self.turn(hidden)
+
+
+@torch.no_grad()
+def test_a_seam_whose_block_was_linear_is_closed(model: PreTrainedModel) -> None:
+    # Only the last matrix before the seam writes the second half of the hidden state.
+    blocks = find_blocks(model)
+    model.get_input_embeddings().weight[:, 8:] = 0.0
+    for number in range(3):
+        blocks[number].self_attn.o_proj.weight[8:] = 0.0
+        blocks[number].mlp.down_proj.weight[slice(8) if number == 2 else slice(8, None)] = 0.0
+    blocks[3] = Turned()
+    windows = random_windows(32, 16, seed=2)
+    dense = model(windows).logits
+    patches = patch_seams(model, windows, [3])
+    with without_blocks(model, [3]):
+        open_seam = model(windows).logits
+        with written(model, patches.weights):
+            closed = model(windows).logits
+    assert set(patches.weights) == {"model.layers.2.mlp.down_proj.weight"}
+    assert patches.errors[2] < 1e-3
+    assert (closed - dense).abs().mean() < 0.05 * (open_seam - dense).abs().mean()
+    wanted = blocks[2].mlp.down_proj.weight + blocks[3].turn.weight @ blocks[2].mlp.down_proj.weight
+    torch.testing.assert_close(
+        patches.weights["model.layers.2.mlp.down_proj.weight"], wanted, rtol=0.02, atol=0.02
+    )
+
+
+def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) -> None:
+    # Small blocks, as in a trained model: what one adds is small beside the hidden state.
+    with torch.no_grad():
+        for block in find_blocks(model):
+            for name in ("self_attn.o_proj", "mlp.down_proj"):
+                block.get_submodule(name).weight.mul_(0.3)
+    windows = random_windows(48, 16, seed=2)
+    patches = patch_seams(model, windows, [1, 2, 4])
+    assert set(patches.errors) == {0, 3} and max(patches.errors.values()) <= 1.0
+    for number, left in patches.errors.items():
+        changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
+        assert changed == (left < 1.0)
+    assert patch_seams(model, windows[:1], [1]).weights == {}
+    assert "stays open" in patch_seams(model, windows, [0]).notes[0]
