@@ -1,6 +1,6 @@
 """Cells of a comparison: their keys, what is kept of them, and how one is measured."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from autoprune.bench.text import SEALED, SELECTION, windows_digest
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from tasks.compare_bench import CompareBench
+from tasks.compare_scheme import require_share_of_parameters, shrunk
 from tasks.compare_suites import measure_suites, prepare_suites, suite_keys
 from tasks.provenance import commit
 from tasks.sealed_touches import touch
@@ -102,7 +103,9 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 
     draw = seed = peer = None
     if cell.method is not None and cell.target is not None:
-        if cell.method.peer is None:
+        if cell.method.scheme:
+            require_share_of_parameters(cell.method, cell.target)
+        elif cell.method.peer is None:
             plan_of(cell.method, cell.target, cell.seed)
         else:
             peer = peer_version(bench.peers.get(cell.method.peer))
@@ -140,8 +143,11 @@ def _measure(
     key = cell_key(bench, cell)
     record: dict[str, Any] = {"zeros": 0, "prune_seconds": 0.0, "mask_digest": None, "notes": []}
     record["note_count"] = 0
-    with bench.dense if cell.method is not None else nullcontext():
-        if cell.method is not None:
+    with ExitStack() as stack:
+        if cell.method is not None and cell.method.scheme:
+            record |= stack.enter_context(shrunk(bench, cell))
+        elif cell.method is not None:
+            stack.enter_context(bench.dense)
             record |= _prune(bench, cell)
         if known is None:
             record = _facts(bench, cell) | record | _losses(bench, cell, key)

@@ -17,6 +17,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan, prune
+from autoprune.schemes import build_scheme
 
 
 def plan_of(
@@ -41,13 +42,15 @@ def plan_of(
 
 def needs_of(method: Method) -> frozenset[str]:
     """Statistics of the dense model that a method reads."""
-    if method.peer is not None:
+    if method.peer is not None or method.scheme:
         return frozenset()
     return plan_of(method, Target(0.5), 0).dense_needs(seeded_metric(method, 0).needs)
 
 
 def reads_text(method: Method) -> bool:
     """Whether the calibration draw can change the method's result."""
+    if method.scheme:
+        return build_scheme(method.scheme).reads_text
     if method.peer is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)

@@ -1,4 +1,4 @@
-"""What is compared: a recipe as one line (see :mod:`autoprune.recipe_text`), or another tool's.
+"""What is compared: a recipe (see :mod:`autoprune.recipe_text`), a scheme, or another tool's.
 
 ``RECIPE@NAME`` is the same recipe, calibrated on the text of that name.
 """
@@ -16,6 +16,7 @@ from autoprune.recipe_text import (
     read_recipe,
 )
 from autoprune.repair import EBFT
+from autoprune.schemes import SCHEMES, build_scheme
 from autoprune.spelling import split_list, split_outside, split_text
 
 PEER = "llm-compressor"
@@ -29,15 +30,19 @@ class Method(RecipeText):
     Args:
         peer: Tool that runs the metric of this name in an environment of its own.
         calibration: Name of the calibration text; empty: the compared text's own part.
+        scheme: Text of the scheme that makes the model smaller; ``metric`` is the same then. Empty:
+            a recipe.
     """
 
     peer: str | None = None
     calibration: str = ""
+    scheme: str = ""
 
     @property
     def name(self) -> str:
         """Shortest spelling that :func:`parse_method` reads back."""
         own = self.text if self.peer is None else f"{self.peer}:{self.metric}"
+        own = self.scheme or own
         return f"{own}@{self.calibration}" if self.calibration else own
 
     @property
@@ -54,10 +59,11 @@ class Method(RecipeText):
         return EBFT in self.solver
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; keys of cells on record have no text of another name."""
+        """Plain JSON form; empty texts are left out, so that digests on record stay."""
         found = asdict(self)
-        if not self.calibration:
-            del found["calibration"]
+        for name in ("calibration", "scheme"):
+            if not found[name]:
+                del found[name]
         return found
 
     @classmethod
@@ -81,6 +87,9 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
     peer, _, rest = text.partition(":")
     if peer.strip() == PEER:
         return replace(_peer_method(text, rest), calibration=calibration)
+    if text.partition("+")[0].partition(":")[0].strip() in SCHEMES:
+        scheme = build_scheme(text).text
+        return Method(metric=scheme, scheme=scheme, calibration=calibration)
     return Method(**asdict(read_recipe(text, statistics)), calibration=calibration)
 
 

@@ -22,6 +22,8 @@ def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
 
     A strength that the method's text sets is not touched, and N:M leaves no room for one.
     """
+    if method.scheme:
+        return ()
     allocator: Any = build_allocator(method.allocation)
     name = STRENGTHS.get(allocator.NAME) or RELATIVE.get(allocator.NAME)
     if name is None or trials < 1 or target.pattern != UNSTRUCTURED or method.peer is not None:

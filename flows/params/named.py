@@ -145,6 +145,9 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
     rest = []
     for text, _ in map(split_text, texts):
         head, *parts = split_outside(text, "+")
+        if head.partition(":")[0] in BUILT_IN["scheme"][1] or plugins("scheme"):
+            rest.append(text)
+            continue
         if ":" not in head:
             _check_name("metric", head)
         for name in (part.partition(":")[0] for part in parts):

@@ -8,8 +8,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import autoprune
+from autoprune.comparison.methods import parse_method
+from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
 from flows.cli import main
+from flows.compare import compare
+from flows.compare_params import CompareParams
+from tasks.compare_scheme import require_share_of_parameters
+from tests.support.small_comparison import SMALL
 
 
 def test_command_and_front_door_save_the_same_smaller_model(
@@ -43,6 +49,25 @@ def test_command_and_front_door_save_the_same_smaller_model(
         assert torch.equal(value, made.model.model.state_dict()[name]), name
     plain = "depth:criterion=magnitude,patch=none,protect=none"
     assert autoprune.prune(made.model, scheme=plain, sparsity=0.0, corpus="none").share == 0.0
+
+
+def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"model": str(tiny_folder), "corpus": str(text_file), "draws": 1}
+    methods = "depth:criterion=random,patch=none,protect=none,magnitude"
+    result = compare.fn(CompareParams(**SMALL | asked | {"methods": methods}))
+    rows = {row["method"]: row for row in result["rows"]}
+    scheme = rows.pop("depth:criterion=random,protect=none,patch=none")
+    assert scheme["zeros"] == 0 and scheme["seeds"] == 1
+    assert scheme["dense_bytes"] < rows["magnitude"]["dense_bytes"]
+    # What came after it met the dense model again.
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "another"))
+    again = compare.fn(CompareParams(**SMALL | asked | {"methods": "magnitude"}))
+    assert again["measured"] == 2
+    assert again["rows"][-1]["perplexity"] == rows["magnitude"]["perplexity"]
+    with pytest.raises(UsageError, match="pattern of zeros"):
+        require_share_of_parameters(parse_method("depth"), Target(0.5, "2:4"))
 
 
 def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:

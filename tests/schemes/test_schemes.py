@@ -1,6 +1,7 @@
 """What holds for every scheme, on tiny models: shapes, counts, stock loading, masked and sliced."""
 
 import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.models.saving import save_model
 from autoprune.models.structure import find_blocks
 from autoprune.names import SERVED_BY
-from autoprune.schemes import build_scheme, shrink
+from autoprune.schemes import SCHEMES, build_scheme, shrink
 from tests.support.tiny_models import random_windows, tiny_model
 
 BLOCKS = 6
@@ -155,6 +156,18 @@ def test_texts_are_read_and_refused() -> None:
         build_scheme("dept")
     for name, served in SERVED_BY.items():
         assert build_scheme(served).text.startswith(served.partition(":")[0]), name
+
+
+def test_the_manuals_example_of_a_new_scheme_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schemes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    try:
+        exec(example, {"__name__": "example"})
+        model = model_of("llama")
+        made = shrink(model, build_scheme("first"), 0.1, WINDOWS)
+        assert made.plan.steps[0].blocks == (1,) and len(find_blocks(model)) == BLOCKS - 1
+    finally:
+        SCHEMES._entries.pop("first", None)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mixtral", "olmo2"])

@@ -1,0 +1,61 @@
+"""A cell of a comparison whose method makes the model smaller."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from tasks.compare_bench import CompareBench
+
+if TYPE_CHECKING:
+    from autoprune.comparison.methods import Method
+    from autoprune.comparison.plan import Cell, Target
+
+UNSTRUCTURED = "unstructured"
+
+
+def require_share_of_parameters(method: "Method", target: "Target") -> None:
+    """Refuse a budget that a scheme cannot have.
+
+    Raises:
+        UsageError: If it is a pattern of zeros.
+    """
+    if target.pattern != UNSTRUCTURED:
+        raise UsageError(
+            f"{method.scheme} removes a share of the blocks' parameters, and {target.pattern} is a "
+            "pattern of zeros; compare schemes at --sparsity"
+        )
+
+
+@contextmanager
+def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
+    """The bench holds a smaller copy of its model inside the body, in its real shapes.
+
+    Yields:
+        What a cell records of pruning: no zeros, the digest of what went, notes.
+    """
+    from autoprune.schemes import build_scheme, shrink
+    from autoprune.schemes.card import removed
+
+    method, target = cell.method, cell.target
+    assert method is not None and target is not None
+    scheme = build_scheme(method.scheme)
+    windows = bench.drawn_windows(bench.draw_of(cell)) if scheme.reads_text else None
+    dense = bench.loaded.model
+    smaller = copy.deepcopy(dense)
+    made = shrink(smaller, scheme, target.sparsity, windows, seed=cell.seed, report=bench.report)
+    found = made.to_json()
+    notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
+    bench.loaded.model = smaller
+    try:
+        yield {
+            "zeros": 0,
+            "prune_seconds": made.seconds,
+            "mask_digest": digest_json([found["steps"], cell.seed]),
+            "notes": notes[:5],
+            "note_count": len(notes),
+        }
+    finally:
+        bench.loaded.model = dense
