@@ -13,6 +13,7 @@ from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.policy import learn, masked_loss, start_from
 from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.surgery import block_parameters, written
 from autoprune.schemes.taylor import taylor_products
@@ -39,6 +40,11 @@ class Width(Scheme):
             ``taylor``: sum of ``|W dL/dW|`` over the unit (LLM-Pruner); ``random``: a control.
         parts: ``both``, or ``mlp``: neurons only.
         fit: Whether the matrix behind the units is fitted to its earlier output by least squares.
+        search: ``policy`` learns which units stay by policy gradient, from the order of the scores
+            on: forward passes only; ``none`` takes the scores' order.
+        steps: Of the learning; a model of this size needs thousands.
+        samples: Masks drawn in a step, at least 2.
+        rate: First step size.
     """
 
     NAME: ClassVar[str] = "width"
@@ -48,16 +54,26 @@ class Width(Scheme):
     score: Score = "wanda"
     parts: Literal["both", "mlp"] = "both"
     fit: bool = True
+    search: Literal["none", "policy"] = "none"
+    steps: int = 300
+    samples: int = 4
+    rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        self._require("steps", self.steps >= 1, "1 or above")
+        self._require("samples", self.samples >= 2, "2 or above")
+        self._require("rate", self.rate > 0.0, "above 0")
 
     @property
     def reads_text(self) -> bool:
         """Only a plain choice by weights or by chance reads none."""
-        return self.fit or self.score not in ("magnitude", "random")
+        by_weights = self.score in ("magnitude", "random")
+        return self.fit or self.search == "policy" or not by_weights
 
     @property
     def stochastic(self) -> bool:
         """Whether the seed matters."""
-        return self.score == "random"
+        return self.score == "random" or self.search == "policy"
 
     def plan(
         self,
@@ -78,7 +94,10 @@ class Width(Scheme):
         steps: tuple[Step, ...] = ()
         if lost:
             chooser = _Chooser(self, model, windows, layout, neurons, groups, seed, report)
-            steps = (chooser.step(),)
+            step = chooser.step()
+            if self.search == "policy":
+                step = chooser.learned_step()
+            steps = (step,)
         after = before - len(layout.blocks) * lost
         return SchemePlan(self.text, target, steps, before, after, {"width": facts})
 
@@ -125,11 +144,16 @@ class _Chooser:
     ) -> None:
         self.scheme = scheme
         self.model = model
+        self.windows = windows
         self.layout = layout
         self.count = {"mlp": neurons, "attention": groups}
         self.report = report
         self.generator = torch.Generator().manual_seed(seed)
         self.linears = {linear.name: linear for linear in prunable_linears(model)}
+        # By reader: scores that decided, and those that are to decide.
+        self.seen: dict[str, Tensor] = {}
+        self.given: Mapping[str, Tensor] = {}
+        self.kind_of = {e.reader(kind): kind for e in layout.blocks for kind in self._kinds()}
         self.values: Mapping[str, Tensor] = {}
         if scheme.score == "taylor":
             assert windows is not None
@@ -137,28 +161,52 @@ class _Chooser:
         elif scheme.score == "magnitude":
             self.values = {name: p.detach().abs() for name, p in model.named_parameters()}
         self.stream: BlockStream | None = None
-        if scheme.fit or scheme.score in _BY_INPUTS:
-            assert windows is not None
-            self.stream = BlockStream(model, windows)
 
     @torch.no_grad()
     def step(self) -> Step:
         """Choose in all blocks; the model is as it was afterwards."""
+        if self.scheme.fit or self.scheme.score in _BY_INPUTS:
+            assert self.windows is not None
+            self.stream = BlockStream(self.model, self.windows)
         kept: dict[str, list[tuple[int, ...]]] = {"mlp": [], "attention": []}
-        readers = [name for entry in self.layout.blocks for name in entry.readers()]
+        kinds = self._kinds()
+        readers = [entry.reader(kind) for entry in self.layout.blocks for kind in kinds]
         parameters = dict(self.model.named_parameters())
         held = {f"{name}.weight": parameters[f"{name}.weight"].detach() for name in readers}
         with written(self.model, held):
             for number, entry in enumerate(self.layout.blocks):
-                # Attention first: neurons are chosen by what the narrower one lets through.
-                for kind in ("attention", "mlp"):
-                    if self.count[kind] < self._units(kind):
-                        kept[kind].append(self._narrow(entry, kind))
+                for kind in kinds:
+                    kept[kind].append(self._narrow(entry, kind))
                 if self.stream is not None:
                     self.stream.advance()
                 self.report(Progress("width", number + 1, len(self.layout.blocks)))
             weights = {name: parameters[name].detach().clone() for name in held}
         return Step(neurons=tuple(kept["mlp"]), groups=tuple(kept["attention"]), weights=weights)
+
+    def learned_step(self) -> Step:
+        """Learn which units stay from the scores of the step before on, and choose anew by that."""
+        assert self.windows is not None
+        names = list(self.seen)
+        counts = [self.count[self.kind_of[name]] for name in names]
+        start = [start_from(self.seen[n].double(), c) for n, c in zip(names, counts, strict=True)]
+        loss_of = masked_loss(self.model, self.windows, [self.linears[n].owner for n in names])
+        scheme = self.scheme
+        learned = learn(
+            loss_of,
+            start,
+            counts,
+            steps=scheme.steps,
+            samples=scheme.samples,
+            rate=scheme.rate,
+            generator=self.generator,
+            report=self.report,
+        )
+        self.given = dict(zip(names, learned, strict=True))
+        return self.step()
+
+    def _kinds(self) -> list[str]:
+        """What gets narrower: attention first, neurons by what the narrower one lets through."""
+        return [k for k in ("attention", "mlp") if self.count[k] < self._units(k)]
 
     def _units(self, kind: str) -> int:
         return self.layout.neurons if kind == "mlp" else self.layout.groups
@@ -167,7 +215,9 @@ class _Chooser:
         """Zero the columns of what goes in the matrix that reads it, and fit the rest."""
         linear = self.linears[entry.reader(kind)]
         stats = self._stats(linear)
-        scores = self._scores(entry, kind, linear, stats)
+        scores = self.given.get(linear.name)
+        if scores is None:
+            scores = self.seen[linear.name] = self._scores(entry, kind, linear, stats)
         chosen = scores.topk(self.count[kind]).indices.sort().values
         keep = tuple(chosen.tolist())
         columns = chosen if kind == "mlp" else self.layout.query_rows(keep)
