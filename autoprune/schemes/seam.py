@@ -52,10 +52,14 @@ def patch_seams(
 
     Args:
         model: Dense, in eval mode; it stays as it is.
-        windows: Calibration token ids, int64 [n, s]; with a single one nothing can be held out.
+        windows: Calibration token ids, int64 [n, s], two at least.
         removed: Numbers of the blocks that go.
         report: Callback, called after each block.
     """
+    if len(windows) < 2:
+        return Patches(
+            notes=["a single window leaves none to choose the ridge on: seams stay open"]
+        )
     batch = max(1, min(_BATCH, len(windows) // 4))
     stream = BlockStream(model, windows, batch=batch)
     linears = prunable_linears(model)
@@ -183,7 +187,7 @@ def _fit(parts: Sequence[_Sums]) -> tuple[Tensor | None, float]:
     """The best change, or None where an open seam is better; the error left on held-out windows."""
     held = max(1, len(parts) // 4)
     whole = _total(parts)
-    if len(parts) == 1 or whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):
+    if whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):
         return None, 1.0
     fitted, unseen = _total(parts[:-held]), _total(parts[-held:])
     errors = [unseen.error(fitted.solve(ridge)) for ridge in RIDGES]

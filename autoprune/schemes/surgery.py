@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from autoprune.errors import AutopruneError, UsageError
+from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import find_blocks
 
@@ -79,8 +80,15 @@ def require_stock(model: PreTrainedModel) -> None:
     Raises:
         AutopruneError: Names the first tensor that differs.
     """
+    config = copy.deepcopy(model.config)
+    try:
+        config.validate()
+    except (StrictDataclassError, ValueError) as error:
+        raise AutopruneError(
+            f"{type(config).__name__} refuses this shape: {reason_of(error)}; take another share"
+        ) from error
     with quiet_transformers(), torch.device("meta"):
-        twin = type(model)._from_config(copy.deepcopy(model.config))
+        twin = type(model)._from_config(config)
     built = {name: tuple(value.shape) for name, value in twin.state_dict().items()}
     have = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name in sorted(built.keys() | have.keys()):

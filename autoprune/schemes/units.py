@@ -5,11 +5,13 @@ and v, the rows of q and the columns of o of the query heads that read it. All b
 shape, since that is what a stock configuration can say.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -42,11 +44,6 @@ class BlockUnits:
     attention: nn.Module | None = field(default=None, repr=False)
     attention_path: str = ""
 
-    def readers(self) -> tuple[str, ...]:
-        """Names of the matrices that read units: o where groups are asked for, and down."""
-        kinds = ("mlp",) if self.attention is None else ("attention", "mlp")
-        return tuple(map(self.reader, kinds))
-
     def reader(self, kind: str) -> str:
         """Name of the matrix that reads the units of ``mlp`` or ``attention``."""
         return self._names(kind)[-1]
@@ -72,6 +69,8 @@ class UnitLayout:
         head_dim: Features of a head.
         neuron_parameters: Parameters of one neuron, biases included.
         group_parameters: Parameters of one group, biases included.
+        group_counts: How many groups a configuration of the family can say, descending from all:
+            Llama's wants heads that divide the hidden size.
     """
 
     blocks: tuple[BlockUnits, ...]
@@ -81,6 +80,7 @@ class UnitLayout:
     head_dim: int
     neuron_parameters: int
     group_parameters: int
+    group_counts: tuple[int, ...]
 
     def query_rows(self, groups: Sequence[int]) -> Tensor:
         """Rows of q, and columns of o, of these groups."""
@@ -113,7 +113,7 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
     down = _linear(mlp, "down_proj").weight
     per_neuron = _per_row(mlp, "gate_proj") + _per_row(mlp, "up_proj") + down.shape[0]
     if heads is None:
-        return UnitLayout(found, down.shape[1], 0, 0, 0, per_neuron, 0)
+        return UnitLayout(found, down.shape[1], 0, 0, 0, per_neuron, 0, (0,))
     config = model.config.get_text_config(decoder=True)
     groups = config.num_key_value_heads
     queries = config.num_attention_heads // groups
@@ -122,7 +122,10 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
     per_query = _per_row(heads, "q_proj") + _linear(heads, "o_proj").weight.shape[0]
     per_key = _per_row(heads, "k_proj") + _per_row(heads, "v_proj")
     per_group = head_dim * (queries * per_query + per_key)
-    return UnitLayout(found, down.shape[1], groups, queries, head_dim, per_neuron, per_group)
+    counts = tuple(n for n in range(groups, 0, -1) if _can_say(config, n, queries, head_dim))
+    return UnitLayout(
+        found, down.shape[1], groups, queries, head_dim, per_neuron, per_group, counts
+    )
 
 
 @torch.no_grad()
@@ -159,11 +162,25 @@ def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
     if neurons:
         config.intermediate_size = len(neurons[0])
     if groups:
-        # Otherwise it would be derived from the number of heads, which changes.
-        config.head_dim = layout.head_dim
-        config.num_key_value_heads = len(groups[0])
-        config.num_attention_heads = len(groups[0]) * layout.heads
+        _say_heads(config, len(groups[0]), layout.heads, layout.head_dim)
     require_stock(model)
+
+
+def _say_heads(config: Any, groups: int, queries: int, head_dim: int) -> None:
+    # Otherwise it would be derived from the number of heads, which changes.
+    config.head_dim = head_dim
+    config.num_key_value_heads = groups
+    config.num_attention_heads = groups * queries
+
+
+def _can_say(config: Any, groups: int, queries: int, head_dim: int) -> bool:
+    twin = copy.deepcopy(config)
+    _say_heads(twin, groups, queries, head_dim)
+    try:
+        twin.validate()
+    except (StrictDataclassError, ValueError):
+        return bool(groups == config.num_key_value_heads)
+    return True
 
 
 def _units(model: PreTrainedModel, prefix: str, block: nn.Module, attention: bool) -> BlockUnits:

@@ -113,19 +113,19 @@ class Width(Scheme):
             UsageError: If a neuron and a group of each block would not stay.
         """
         goal = target * parameters / len(layout.blocks)
-        # What a computer makes of 0.2 * 5 shall not cost a group.
-        fewer_groups = int(target * layout.groups + 1e-9)
-        while True:
-            rest = goal - fewer_groups * layout.group_parameters
+        # Groups by their share, rounded up to what can be said; fewer where neurons cannot make up
+        # the rest.
+        least = (1.0 - target) * layout.groups - 1e-9
+        fitting = [count for count in layout.group_counts if count >= least][-1]
+        for groups in (count for count in layout.group_counts if count <= fitting):
+            rest = goal - (layout.groups - groups) * layout.group_parameters
             fewer = max(round(rest / layout.neuron_parameters), 0)
             if fewer < layout.neurons:
-                return layout.neurons - fewer, layout.groups - fewer_groups
-            fewer_groups += 1
-            if fewer_groups >= layout.groups:
-                raise UsageError(
-                    f"a share of {target:g} leaves no neuron or no attention group in a block; "
-                    "lower it, or remove blocks too: --scheme depth+width"
-                )
+                return layout.neurons - fewer, groups
+        raise UsageError(
+            f"a share of {target:g} leaves no neuron or no attention group in a block; lower it, "
+            "or remove blocks too: --scheme depth+width"
+        )
 
 
 class _Chooser:

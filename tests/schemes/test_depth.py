@@ -138,5 +138,5 @@ def test_patched_seams_come_nearer_to_the_dense_model(model: PreTrainedModel) ->
     for number, left in patches.errors.items():
         changed = f"model.layers.{number}.mlp.down_proj.weight" in patches.weights
         assert changed == (left < 1.0)
-    assert patch_seams(model, windows[:1], [1]).weights == {}
+    assert "single window" in patch_seams(model, windows[:1], [1]).notes[0]
     assert "stays open" in patch_seams(model, windows, [0]).notes[0]

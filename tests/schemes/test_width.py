@@ -4,7 +4,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from autoprune.schemes import Width, build_scheme
+from autoprune.errors import AutopruneError
+from autoprune.schemes import Width, build_scheme, shrink
+from autoprune.schemes.surgery import require_stock
 from autoprune.schemes.units import unit_layout
 from autoprune.schemes.width import narrowed
 from tests.support.tiny_models import random_windows, tiny_model
@@ -80,6 +82,18 @@ def test_the_share_is_met_with_whole_groups_and_neurons(model: PreTrainedModel) 
         neurons, groups = scheme.shape(layout, parameters, target)
         lost = (24 - neurons) * 48 + (2 - groups) * layout.group_parameters
         assert abs(lost - target * parameters / 3) <= 24
+
+
+def test_heads_that_a_configuration_cannot_say_stay() -> None:
+    # Llama wants heads that divide the hidden size, 16 here.
+    model = tiny_model("llama", num_attention_heads=8, num_key_value_heads=8, head_dim=2)
+    assert unit_layout(model).group_counts == (8, 4, 2, 1)
+    made = shrink(model, Width(), 0.4, WINDOWS)
+    assert model.config.num_attention_heads == 8 and abs(made.plan.share - 0.4) < 0.02
+    require_stock(model)
+    model.config.num_attention_heads = 3
+    with pytest.raises(AutopruneError, match="LlamaConfig refuses this shape"):
+        require_stock(model)
 
 
 def test_the_fit_is_the_least_squares_one() -> None:
