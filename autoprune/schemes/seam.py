@@ -57,9 +57,7 @@ def patch_seams(
         report: Callback, called after each block.
     """
     if len(windows) < 2:
-        return Patches(
-            notes=["a single window leaves none to choose the ridge on: seams stay open"]
-        )
+        return Patches(notes=["a single window leaves none to choose a ridge on: seams stay open"])
     batch = max(1, min(_BATCH, len(windows) // 4))
     stream = BlockStream(model, windows, batch=batch)
     linears = prunable_linears(model)

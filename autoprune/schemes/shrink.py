@@ -1,6 +1,5 @@
 """Make a model smaller in place: plan, apply, count again, and let a recovery follow."""
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.scheme import Scheme
 from autoprune.schemes.surgery import block_parameters
 
-# Trains the smaller model, its first argument, in place after the dense one; returns notes.
-Recovery = Callable[[PreTrainedModel, PreTrainedModel], Sequence[str]]
+# Called with the dense model before anything goes, so that it can keep what that one predicts; what
+# it returns is called with the smaller model, trains it in place and returns notes.
+Recovery = Callable[[PreTrainedModel], Callable[[PreTrainedModel], Sequence[str]]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def shrink(
         target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1.
         windows: Calibration token ids, int64 [n, s]; None where the scheme reads no text.
         seed: Of random choices.
-        recovery: Called last with the smaller model and a copy of the dense one; it may move
-            weights, not shapes. The copy is made only for it.
+        recovery: Called with the dense model first, and what that returns with the smaller one
+            last; it may move weights, not shapes.
         report: Callback, called with progress.
 
     Raises:
@@ -94,7 +94,7 @@ def shrink(
             f"a share of {target:g} is too small for {scheme.text!r} to remove anything; a block "
             f"is {smallest:.3f} of the blocks' parameters"
         )
-    teacher = copy.deepcopy(model) if recovery is not None else None
+    recover = None if recovery is None else recovery(model)
     scheme.apply(model, plan)
     counted = sum(block_parameters(model))
     if counted != plan.after:
@@ -102,7 +102,7 @@ def shrink(
             f"the smaller blocks hold {counted:,} parameters and {plan.after:,} were planned"
         )
     notes = list(plan.notes)
-    if recovery is not None and teacher is not None:
-        notes += recovery(model, teacher)
+    if recover is not None:
+        notes += recover(model)
     seconds = time.perf_counter() - started
     return Shrunk(plan, before, model.num_parameters(), tuple(notes), seconds)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -113,9 +114,14 @@ def test_a_recovery_gets_the_smaller_model_and_its_dense_teacher() -> None:
     model = model_of("llama")
     dense, seen = logits(model), []
 
-    def recovery(smaller: PreTrainedModel, teacher: PreTrainedModel) -> list[str]:
-        seen.append((len(find_blocks(smaller)), torch.equal(logits(teacher), dense)))
-        return ["recovered"]
+    def recovery(teacher: PreTrainedModel) -> Callable[[PreTrainedModel], list[str]]:
+        taught = logits(teacher)
+
+        def recover(smaller: PreTrainedModel) -> list[str]:
+            seen.append((len(find_blocks(smaller)), torch.equal(taught, dense)))
+            return ["recovered"]
+
+        return recover
 
     made = shrink(model, build_scheme("depth"), 0.34, WINDOWS, recovery=recovery)
     assert seen == [(BLOCKS - 2, True)] and made.notes[-1] == "recovered"
