@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make sure that a Docker daemon answers. As root on Debian or Ubuntu it installs docker.io, which runs as root
-# for the whole machine, after a clear word only: AUTOPRUNE_INSTALL_DOCKER=1, or yes on a terminal. Otherwise it
-# says what to type. Exit 0: ready; exit 4: a person has to act.
+# for the whole machine, after a clear word only: AUTOPRUNE_INSTALL_DOCKER=1, CI=true (a machine of its own), or yes
+# on a terminal. Otherwise it says what to type. Exit 0: ready; exit 4: a person has to act.
 set -eu
 
 answers() { command -v docker >/dev/null 2>&1 && docker info >/dev/null 2>&1; }
@@ -29,6 +29,7 @@ ADVICE
 
 agreed() {
     [ "${AUTOPRUNE_INSTALL_DOCKER:-}" = 1 ] && return 0
+    [ "${CI:-}" = true ] && return 0
     [ -t 0 ] && [ -t 2 ] || return 1
     printf 'install docker.io and start its daemon, which runs as root for the whole machine? [y/N] ' >&2
     read -r word
