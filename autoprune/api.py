@@ -185,18 +185,21 @@ def prune(
     plan.refuse_unseen()
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
-    text, tokens = None, None
-    if plan.runs_blocks or plan.dense_needs(metric.needs):
+    text, tokens, count = None, None, windows + plan.repair.fresh_windows
+    if plan.reads_text or plan.dense_needs(metric.needs):
         text = load_corpus(str(corpus))
-        tokens = token_windows(text, loaded.tokenizer, windows, seqlen)
+        tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
-    outcome = prune_in_place(loaded.model, MetricScore(metric), plan, windows=tokens, report=report)
+    used, fresh = (None, None) if tokens is None else (tokens[:windows], tokens[windows:])
+    outcome = prune_in_place(
+        loaded.model, MetricScore(metric), plan, windows=used, fresh=fresh, report=report
+    )
     notes = (*(text.calibration_notes() if text is not None else ()), *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
         return made
-    record = _of_source(loaded, seed) | _record(made, plan, text, tokens)
+    record = _of_source(loaded, seed) | _record(made, plan, text, used)
     saved = _save(loaded, Path(out), record, tokens, plan.saved, made.zeros)
     return replace(made, saved=saved)
 

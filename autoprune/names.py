@@ -22,7 +22,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "solver": (
         "autoprune.solvers",
-        ("alps", "dsnot", "ebft", "mrp", "none", "sparsegpt", "sparseswaps", "walk"),
+        ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),
     "scheme": ("autoprune.schemes", ("depth", "width")),
     "suite": (

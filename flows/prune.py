@@ -17,7 +17,7 @@ from flows.prune_scheme import prune_by_scheme
 from tasks.allocation import choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_prune_card
-from tasks.prune import check_request, prune_model, save_checkpoint
+from tasks.prune import check_request, fresh_windows, prune_model, save_checkpoint
 from tasks.results import show_pruning
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
@@ -48,6 +48,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         params.statistics,
     )
     streams = params.stream or params.dry_run
+    fresh = fresh_windows(params.repair)
     if streams and request["grid"]:
         raise UsageError(
             "allocation 'auto' measures the whole model, which streaming never holds; choose "
@@ -77,13 +78,13 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             model = load_model(bench_id, params.model)
         cut = params.corpus, params.calibration_windows, params.seqlen
         if request["grid"]:
-            text = split_windows(bench_id, *cut, params.seed)
+            text = split_windows(bench_id, *cut, params.seed, fresh)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
             parted = {key: text[key] for key in ("selection", "split")}
             chosen = {"allocation_choice": choice | parted}
         else:
-            text, chosen = cut_windows(bench_id, CALIBRATION, *cut, held_out), {}
+            text, chosen = cut_windows(bench_id, CALIBRATION, *cut, held_out, fresh), {}
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],

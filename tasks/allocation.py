@@ -16,7 +16,7 @@ WINDOWS = 8
 
 @step("split text", "split {corpus}")
 def split_windows(
-    bench_id: str, corpus: str, samples: int, seqlen: int, seed: int
+    bench_id: str, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
 ) -> dict[str, Any]:
     """Cut windows of the calibration and the selection part; the sealed part is not touched.
 
@@ -26,6 +26,7 @@ def split_windows(
         samples: Calibration windows.
         seqlen: Tokens in a window.
         seed: Of the split.
+        fresh: Further windows of the calibration part; see :func:`tasks.calibrate.cut_windows`.
 
     Returns:
         What :func:`tasks.calibrate.cut_windows` returns for the calibration part, the same for
@@ -39,15 +40,20 @@ def split_windows(
     from autoprune.text.windows import token_windows
 
     bench = find_workbench(bench_id)
-    author = bench.author(samples * seqlen)
+    author = bench.author((samples + fresh) * seqlen)
     parts = split(
         load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
     )
     found: dict[str, dict[str, Any]] = {}
-    wanted = ((CALIBRATION, parts.calibration, samples), (SELECTION, parts.selection, WINDOWS))
-    for name, text, count in wanted:
-        windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
-        bench.windows[name] = windows
+    wanted = (
+        (CALIBRATION, parts.calibration, samples, fresh),
+        (SELECTION, parts.selection, WINDOWS, 0),
+    )
+    for name, text, count, more in wanted:
+        whole = token_windows(text, bench.tokenizer, count + more, seqlen, cache=bench.store)
+        windows = bench.windows[name] = whole[:count]
+        if more:
+            bench.windows[f"{name} fresh"] = whole[count:]
         found[name] = {
             "corpus": text.name,
             "digest": text.digest,

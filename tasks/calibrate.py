@@ -36,6 +36,7 @@ def cut_windows(
     count: int,
     seqlen: int,
     held_out: list[str] | None = None,
+    fresh: int = 0,
 ) -> dict[str, Any]:
     """Cut consecutive token windows from the start of a text.
 
@@ -46,6 +47,7 @@ def cut_windows(
         count: Number of windows.
         seqlen: Tokens in a window.
         held_out: Texts that figures will be measured on; documents that are theirs are left out.
+        fresh: Windows behind these, as many as there are, that are called ``NAME fresh``.
 
     Returns:
         What the text is; ``notes``: what a reader of a model calibrated on it must know.
@@ -59,11 +61,13 @@ def cut_windows(
     from tasks.seen import without_text
 
     bench = find_workbench(bench_id)
-    author = bench.author(count * seqlen)
+    author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store)
-    windows = token_windows(text, bench.tokenizer, count, seqlen, cache=bench.store)
-    bench.windows[name] = windows
+    whole = token_windows(text, bench.tokenizer, count + fresh, seqlen, cache=bench.store)
+    windows = bench.windows[name] = whole[:count]
+    if fresh:
+        bench.windows[f"{name} fresh"] = whole[count:]
     return {
         "corpus": text.name,
         "digest": text.digest,

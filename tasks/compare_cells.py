@@ -84,7 +84,7 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
 
 def products_of(bench: CompareBench) -> str:
     """Type of the products of block tuning on this machine."""
-    from autoprune.pruning.tuning import products_type
+    from autoprune.pruning.masters import products_type
 
     model = bench.loaded.model
     found = products_type(model.device, model.dtype, bench.precision)
@@ -192,6 +192,7 @@ def _losses(bench: CompareBench, cell: "Cell", key: dict[str, Any]) -> dict[str,
 def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     from autoprune.comparison.measuring import prune_by
     from autoprune.comparison.peer import prune_by_peer
+    from autoprune.repair import Repair
 
     method, target = cell.method, cell.target
     assert method is not None and target is not None
@@ -207,6 +208,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         )
     else:
         shared = bench.statistics_of(draw)
+        wanted = Repair.parse(method.solver).fresh_windows
         outcome = prune_by(
             method,
             target,
@@ -216,6 +218,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             windows=bench.drawn_windows(draw),
             shared=shared,
             context=bench.context_for(shared.require(()), cell.seed),
+            fresh=bench.fresh_windows(wanted, draw),
             precision=bench.precision,
             report=bench.report,
         )

@@ -74,6 +74,13 @@ def check_request(
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
 
+def fresh_windows(repair: str) -> int:
+    """Windows that a repair reads beside those of statistics and tuning."""
+    from autoprune.repair import Repair
+
+    return Repair.parse(repair).fresh_windows
+
+
 @step("prune", "prune with {metric}")
 def prune_model(
     bench_id: str,
@@ -142,6 +149,7 @@ def _prune_by_metric(
         score,
         plan,
         windows=tokens,
+        fresh=bench.windows.get(f"{windows} fresh"),
         layers=bench.layers,
         statistics=kept,
         report=bench.report,
@@ -175,6 +183,7 @@ def _prune_by_file(
                 score,
                 plan,
                 windows=bench.windows[windows],
+                fresh=bench.windows.get(f"{windows} fresh"),
                 layers=bench.layers,
                 statistics=dense,
                 report=bench.report,

@@ -14,10 +14,11 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores, tuning
+from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores, masters
 from autoprune.pruning import prune as prune_model
+from autoprune.pruning.masters import Master
 from autoprune.pruning.plan import Precision, Scoring
-from autoprune.pruning.tuning import BlockGoals, _error, _Part, tune_block
+from autoprune.pruning.tuning import BlockGoals, _error, tune_block
 from autoprune.repair import BlockTuning, Repair
 from autoprune.statistics.statistics import collect_statistics
 from tests.support.pruned import block_by_block, repaired_model
@@ -85,7 +86,7 @@ def test_float32_comes_out_the_same_whatever_the_processor_has(
 ) -> None:
     found: dict[tuple[bool, str], Tensor] = {}
     for has in (False, True):
-        monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda has=has: has)
+        monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda has=has: has)
         for precision in get_args(Precision):
             stream, members, keep, goals = pruned_block(random_windows(6, 24))
             tune_block(stream, members, keep, goals, BlockTuning(), 0, precision)
@@ -99,7 +100,7 @@ def test_float32_comes_out_the_same_whatever_the_processor_has(
 def test_a_plan_carries_the_precision_to_every_way_of_pruning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tuning, "_cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: True)
     windows, metric = random_windows(6, 24), build_metric("magnitude")
 
     def weights(precision: Precision, sequential: bool) -> Tensor:
@@ -137,7 +138,7 @@ def test_equal_seeds_give_equal_bits_and_others_another_order() -> None:
 def test_a_gradient_is_laid_out_like_its_weight_and_leaves_pruned_weights_alone() -> None:
     weight = torch.nn.Parameter(torch.ones(3, 5))
     pruned = torch.rand(3, 5, generator=torch.Generator().manual_seed(4)) < 0.5
-    part = _Part(weight, weight.detach(), pruned)
+    part = Master(weight, weight.detach(), pruned)
     gradient = torch.arange(15.0).view(5, 3).t()
     part.take(gradient.clone())
     assert part.master.grad is not None

@@ -51,6 +51,7 @@ def choose_allocation(
                 score,
                 candidate,
                 windows=bench.windows[CALIBRATION],
+                fresh=bench.windows.get(f"{CALIBRATION} fresh"),
                 layers=bench.layers,
                 statistics=statistics,
                 context=context,

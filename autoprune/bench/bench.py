@@ -170,6 +170,21 @@ class Bench(ModelBench):
             self.windows[name] = self.calibration.windows(self, draw)
         return self.windows[name]
 
+    def fresh_windows(self, count: int, draw: int = 0) -> "Tensor | None":
+        """Windows of the calibration part that this draw does not hold, as many as there are.
+
+        Args:
+            count: Windows wanted; None is returned for 0.
+            draw: Draw of calibration text.
+        """
+        if count == 0:
+            return None
+        # Saved models remember the text of windows that are called calibration.
+        name = f"{CALIBRATION} {draw} fresh {count}"
+        if name not in self.windows:
+            self.windows[name] = self.calibration.fresh(self, draw, count)
+        return self.windows[name]
+
     def calibrated(self, needs: Collection[str], draw: int = 0) -> "Statistics":
         """Statistics of the dense model on one draw, with at least ``needs``.
 
@@ -316,8 +331,8 @@ class Bench(ModelBench):
         if part not in self._predictions:
             from autoprune.evaluation.kl import dense_predictions
 
-            pruned = type(self.dense)(self.layers)
-            self.dense.restore()
+            dense, pruned = self.dense, self.copy()
+            dense.restore()
             self._predictions[part] = dense_predictions(
                 self.loaded.model, self.part(part), report=self.report
             )

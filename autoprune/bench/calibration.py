@@ -40,6 +40,10 @@ class Calibration(Protocol):
         """Token ids of one draw, int64 [n, s]; all draws are of one distribution."""
         ...
 
+    def fresh(self, bench: "Bench", draw: int, count: int) -> "Tensor":
+        """At most ``count`` windows of the calibration part that are not in the draw."""
+        ...
+
     def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:
         """Statistics on the windows of a draw; nothing is collected yet."""
         ...
@@ -57,14 +61,20 @@ class DocumentDraws:
 
     def windows(self, bench: "Bench", draw: int) -> "Tensor":
         """See :class:`Calibration`; draw 0 is the calibration part as it stands."""
+        first = bench.part("calibration")
+        return first if draw == 0 else self._first(bench, draw, len(first))
+
+    def fresh(self, bench: "Bench", draw: int, count: int) -> "Tensor":
+        """See :class:`Calibration`; the windows that come next in the draw's order."""
+        used = len(bench.part("calibration"))
+        return self._first(bench, draw, used + count)[used:]
+
+    def _first(self, bench: "Bench", draw: int, count: int) -> "Tensor":
         from autoprune.text.windows import token_windows
 
-        first = bench.part("calibration")
-        if draw == 0:
-            return first
         text = bench.splits.calibration.draw(draw)
         return token_windows(
-            text, bench.loaded.tokenizer, len(first), bench.text.seqlen, cache=bench.store
+            text, bench.loaded.tokenizer, count, bench.text.seqlen, cache=bench.store
         )
 
     def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:

@@ -1,12 +1,12 @@
 """What recipes did to the model a moment ago: rungs and the sealed end ask for it again."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from autoprune.masking.packed import PackedMask
     from autoprune.models.structure import PrunableLinear
@@ -22,12 +22,13 @@ class _Known:
     outcome: "PruneOutcome"
     masks: "dict[str, PackedMask]"
     values: "dict[str, Tensor] | None"
+    vectors: "dict[str, Tensor]"
 
     @property
     def size(self) -> int:
         """Bytes held."""
         bits = sum(len(mask.bits) for mask in self.masks.values())
-        values = (self.values or {}).values()
+        values = [*(self.values or {}).values(), *self.vectors.values()]
         return bits + sum(value.numel() * value.element_size() for value in values)
 
 
@@ -43,7 +44,11 @@ class MaskMemory:
     _known: "OrderedDict[str, _Known]" = field(default_factory=OrderedDict)
 
     def keep(
-        self, key: str, outcome: "PruneOutcome", repaired: "Sequence[PrunableLinear] | None" = None
+        self,
+        key: str,
+        outcome: "PruneOutcome",
+        repaired: "Sequence[PrunableLinear] | None" = None,
+        vectors: "Mapping[str, nn.Parameter] | None" = None,
     ) -> None:
         """Remember what a recipe gave.
 
@@ -51,6 +56,7 @@ class MaskMemory:
             key: Names recipe and conditions.
             outcome: Its masks.
             repaired: The pruned layers, where their weights do not follow from the masks.
+            vectors: Norms and biases by name, where these are no longer the dense model's.
         """
         from autoprune.masking.packed import pack_mask
 
@@ -59,7 +65,8 @@ class MaskMemory:
         if repaired is not None:
             weights = {layer.name: layer.read().detach() for layer in repaired}
             values = {name: weights[name].cpu()[mask] for name, mask in outcome.keep.items()}
-        self._known[key] = _Known(replace(outcome, keep={}), packed, values)
+        own = {name: value.detach().cpu().clone() for name, value in (vectors or {}).items()}
+        self._known[key] = _Known(replace(outcome, keep={}), packed, values, own)
         self._known.move_to_end(key)
         self._forget()
 
@@ -68,8 +75,19 @@ class MaskMemory:
         found = self._recall(key)
         return None if found is None else {n: mask.unpack() for n, mask in found.masks.items()}
 
-    def apply(self, key: str, layers: "Sequence[PrunableLinear]") -> "PruneOutcome | None":
-        """Prune dense layers as remembered; None when the recipe is not known."""
+    def apply(
+        self,
+        key: str,
+        layers: "Sequence[PrunableLinear]",
+        vectors: "Mapping[str, nn.Parameter]",
+    ) -> "PruneOutcome | None":
+        """Prune dense layers as remembered; None when the recipe is not known.
+
+        Args:
+            key: Names recipe and conditions.
+            layers: The dense layers.
+            vectors: The dense model's norms and biases by name.
+        """
         import torch
 
         found = self._recall(key)
@@ -84,6 +102,8 @@ class MaskMemory:
             pruned = torch.zeros_like(weight)
             pruned[keep.to(weight.device)] = found.values[layer.name].to(weight)
             layer.write(pruned)
+        for name, own in found.vectors.items():
+            vectors[name].detach().copy_(own)
         return found.outcome
 
     def adopt(self, other: "MaskMemory") -> None:

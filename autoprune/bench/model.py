@@ -8,7 +8,7 @@ from autoprune.errors import UsageError
 from autoprune.progress import Report, silent
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from autoprune.models.loading import LoadedModel
     from autoprune.models.reference import ModelSource
@@ -90,10 +90,21 @@ class ModelBench:
 
     @cached_property
     def dense(self) -> "DenseWeights":
-        """Copy of the prunable weights as they were at first use, to restore after a recipe."""
+        """Copy of what recipes change, as it was at first use, to restore after one."""
+        return self.copy()
+
+    def copy(self) -> "DenseWeights":
+        """Copy of what recipes change, as it stands."""
         from autoprune.pruning import DenseWeights
 
-        return DenseWeights(self.layers)
+        return DenseWeights(self.layers, self.vectors.values())
+
+    @cached_property
+    def vectors(self) -> "dict[str, nn.Parameter]":
+        """Norms and biases by name, which a recovery moves."""
+        from autoprune.pruning import vectors_of
+
+        return vectors_of(self.loaded.model)
 
     def statistics(self, windows: str, needs: Collection[str]) -> "Statistics":
         """Statistics of the dense model on the named windows, from the cache where possible."""
@@ -128,7 +139,7 @@ class ModelBench:
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""
         self.windows.clear()
-        for name in ("loaded", "layers", "source_tokenizer", "dense"):
+        for name in ("loaded", "layers", "vectors", "source_tokenizer", "dense"):
             self.__dict__.pop(name, None)
 
     def __enter__(self) -> Self:

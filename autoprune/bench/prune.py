@@ -10,6 +10,8 @@ from autoprune.pruning import PruneOutcome, PruningPlan, prune, repair_masks
 from autoprune.repair import NONE, Repair
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from autoprune.bench.bench import Bench
     from autoprune.bench.mask_memory import MaskMemory
     from autoprune.budget import Budget
@@ -33,7 +35,7 @@ def prune_on(
         UsageError: If the recipe or its scores make no sense.
     """
     key = _key(recipe, budget, draw)
-    known = memory.apply(key, bench.layers)
+    known = memory.apply(key, bench.layers, bench.vectors)
     if known is not None:
         return known
     plan = PruningPlan.of_recipe(
@@ -65,11 +67,12 @@ def prune_on(
         masks,
         plan,
         windows=bench.drawn_windows(draw),
+        fresh=bench.fresh_windows(plan.repair.fresh_windows, draw),
         layers=bench.layers,
         statistics=None if plan.runs_blocks else bench.calibrated(plan.needs, draw),
         report=bench.report,
     )
-    memory.keep(key, repaired, bench.layers)
+    memory.keep(key, repaired, bench.layers, _moved(bench, plan))
     return repaired
 
 
@@ -89,13 +92,19 @@ def _prune_by_blocks(
         score,
         plan,
         windows=bench.drawn_windows(draw),
+        fresh=bench.fresh_windows(plan.repair.fresh_windows, draw),
         layers=bench.layers,
         statistics=statistics,
         context=bench.context_for(statistics),
         report=bench.report,
     )
-    memory.keep(key, outcome, bench.layers)
+    memory.keep(key, outcome, bench.layers, _moved(bench, plan))
     return outcome
+
+
+def _moved(bench: "Bench", plan: PruningPlan) -> "dict[str, nn.Parameter]":
+    """Norms and biases, where a recovery may have moved them."""
+    return {} if plan.repair.recovery is None else bench.vectors
 
 
 def _key(recipe: "Recipe", budget: "Budget", draw: int) -> str:

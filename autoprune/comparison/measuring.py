@@ -54,7 +54,7 @@ def reads_text(method: Method) -> bool:
     if method.peer is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)
-    return bool(seeded_metric(method, 0).needs | plan.repair.needs)
+    return plan.repair.fresh_windows > 0 or bool(seeded_metric(method, 0).needs | plan.repair.needs)
 
 
 def prune_by(
@@ -67,6 +67,7 @@ def prune_by(
     windows: Tensor,
     shared: DrawStatistics,
     context: ModelContext,
+    fresh: Tensor | None = None,
     precision: Precision = "auto",
     report: Report = silent,
 ) -> PruneOutcome:
@@ -81,6 +82,7 @@ def prune_by(
         windows: The draw, int64 [n, s].
         shared: The draw's statistics.
         context: What allocators look at, over ``shared``.
+        fresh: Windows that the draw does not hold, for a recovery.
         precision: See :class:`autoprune.pruning.PruningPlan`.
         report: Callback, called with progress.
 
@@ -95,6 +97,7 @@ def prune_by(
         MetricScore(seeded_metric(method, seed)),
         plan,
         windows=windows,
+        fresh=fresh,
         layers=layers,
         statistics=shared.require(needs) if needs else None,
         context=context,

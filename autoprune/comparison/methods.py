@@ -15,7 +15,7 @@ from autoprune.recipe_text import (
     StatisticsOf,
     read_recipe,
 )
-from autoprune.repair import EBFT
+from autoprune.repair import EBFT, RECOVER
 from autoprune.schemes import SCHEMES, build_scheme
 from autoprune.spelling import split_list, split_outside, split_text
 
@@ -55,8 +55,8 @@ class Method(RecipeText):
 
     @property
     def tunes(self) -> bool:
-        """Whether blocks are tuned as a whole, by products that a processor may round."""
-        return EBFT in self.solver
+        """Whether blocks or the model are trained, by products that a processor may round."""
+        return EBFT in self.solver or RECOVER in self.solver
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; empty texts are left out, so that digests on record stay."""

@@ -183,6 +183,12 @@ class PoolDraws:
         seed = draw % MOST_DRAWS + MOST_DRAWS * self._seed
         return draw_windows(self.pool(bench, draw), self.samples, seed)
 
+    def fresh(self, bench: Bench, draw: int, count: int) -> Tensor:
+        """At most ``count`` windows of the pool that are not in the draw, in the draw's order."""
+        pool = self.pool(bench)
+        whole = draw_windows(pool, len(pool), draw + MOST_DRAWS * self._seed)
+        return whole[self.samples : self.samples + count]
+
     def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:
         """Statistics on the windows of a draw; nothing is collected yet."""
         return SharedStatistics(

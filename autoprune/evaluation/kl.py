@@ -40,6 +40,7 @@ def dense_predictions(
     top: int = DEFAULT_TOP,
     report: Report = silent,
     batch: int = 2,
+    autocast: torch.dtype | None = None,
 ) -> DensePredictions:
     """Run the dense model once and keep its ``top`` predictions per position.
 
@@ -52,11 +53,12 @@ def dense_predictions(
         top: Predictions kept; the vocabulary's size makes the distance exact.
         report: Callback, called after every batch.
         batch: Windows of one forward pass.
+        autocast: Type of the matrix products; None: that of the weights.
     """
     ids: list[Tensor] = []
     kept: list[Tensor] = []
     for part in torch.split(windows, batch):
-        for row in model(input_ids=part.to(model.device), use_cache=False).logits:
+        for row in _logits(model, part, autocast):
             logits = row.float()
             best = logits.topk(min(top, logits.shape[-1]), dim=-1)
             ids.append(best.indices.to(torch.int32).cpu())
@@ -74,6 +76,7 @@ def kl_to_dense(
     known: int = 0,
     report: Report = silent,
     batch: int = 2,
+    autocast: torch.dtype | None = None,
 ) -> tuple[float, ...]:
     """Mean KL(dense || model) of each window, nats per token.
 
@@ -87,6 +90,7 @@ def kl_to_dense(
         known: Leave out the first so many of these.
         report: Callback, called after every batch.
         batch: Windows of one forward pass.
+        autocast: Type of the matrix products; None: that of the weights.
 
     Returns:
         One value per window; infinite where the model's output is not a number.
@@ -101,21 +105,38 @@ def kl_to_dense(
         )
     result: list[float] = []
     for part in torch.split(dense.tokens[known:count], batch):
-        for row in model(input_ids=part.to(model.device), use_cache=False).logits:
+        for row in _logits(model, part, autocast):
             number = known + len(result)
-            logits = row.float()
-            chosen = dense.ids[number].long().to(row.device)
-            other = logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True)
-            result.append(_divergence(dense.log_probability[number].to(row.device), other))
+            own = dense.ids[number].to(row.device), dense.log_probability[number].to(row.device)
+            value = float(divergences(row, *own).mean())
+            result.append(math.inf if math.isnan(value) else value)
         report(Progress("distance to dense", len(result), count - known))
     return tuple(result)
 
 
-def _divergence(dense: Tensor, pruned: Tensor) -> float:
+def divergences(logits: Tensor, ids: Tensor, dense: Tensor) -> Tensor:
+    """KL(dense || model) of each token, nats; what was not kept counts as one outcome.
+
+    Args:
+        logits: The model's, ``[t, vocabulary]``; gradients flow to them.
+        ids: Vocabulary ids of the predictions that were kept, ``[t, k]``.
+        dense: Their log-probabilities under the dense model, ``[t, k]``.
+
+    Returns:
+        float64 ``[t]``.
+    """
+    logits = logits.float()
+    pruned = logits.gather(-1, ids.long()) - logits.logsumexp(-1, keepdim=True)
     probability = dense.exp()
     kept = (probability * (dense - pruned)).sum(-1)
     rest = (1 - probability.double().sum(-1)).clamp(min=0)
     rest_pruned = (1 - pruned.double().exp().sum(-1)).clamp(min=torch.finfo(torch.float32).tiny)
     tail = torch.where(rest > 1e-6, rest * (rest.clamp(min=1e-30) / rest_pruned).log(), 0.0)
-    value = float((kept.double() + tail).mean())
-    return math.inf if math.isnan(value) else value
+    return kept.double() + tail
+
+
+def _logits(model: PreTrainedModel, ids: Tensor, autocast: torch.dtype | None) -> Tensor:
+    ids = ids.to(model.device)
+    with torch.autocast(ids.device.type, dtype=autocast, enabled=autocast is not None):
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits
+    return logits

@@ -4,13 +4,17 @@ from autoprune.pruning.dense import DenseWeights
 from autoprune.pruning.engine import BlockPruner, prune, repair_masks
 from autoprune.pruning.layers import MasksThenRepair, NewWeights, repair_layer
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
+from autoprune.pruning.masters import Master, masters_of
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
 from autoprune.pruning.plan import Precision, PruningPlan
+from autoprune.pruning.recovery import movable, recover, vectors_of
+from autoprune.pruning.teacher import Teacher, teach
 
 __all__ = [
     "BlockPruner",
     "DenseWeights",
     "MasksThenRepair",
+    "Master",
     "MetricScore",
     "NewWeights",
     "Precision",
@@ -18,9 +22,15 @@ __all__ = [
     "PruneOutcome",
     "PruningPlan",
     "Score",
+    "Teacher",
     "layer_budgets",
     "masks_from_scores",
+    "masters_of",
+    "movable",
     "prune",
+    "recover",
     "repair_layer",
     "repair_masks",
+    "teach",
+    "vectors_of",
 ]

@@ -1,4 +1,4 @@
-"""The one way to prune: all layers at once, or block by block, with repair and block tuning.
+"""The one way to prune: at once, or block by block, with repair, block tuning and recovery.
 
 One-shot, sequential, true-sequential and walking are settings of :class:`PruningPlan`: which
 statistics the scores come from, and in which order the repair goes.
@@ -28,6 +28,7 @@ from autoprune.pruning.masks import (
 )
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
+from autoprune.pruning.recovery import Recovery
 from autoprune.pruning.tuning import BlockGoals, tune_block, windows_per_batch
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics, collect_statistics
@@ -39,6 +40,7 @@ def prune(
     plan: PruningPlan,
     *,
     windows: Tensor | None = None,
+    fresh: Tensor | None = None,
     layers: Sequence[PrunableLinear] | None = None,
     statistics: Statistics | None = None,
     context: ModelContext | None = None,
@@ -52,6 +54,8 @@ def prune(
         score: Scores the weights.
         plan: Budget, group, allocation, repair and their order.
         windows: Calibration token ids, int64 [n, s]; None where nothing reads text.
+        fresh: Other windows of the same text, for a recovery: ``plan.repair.fresh_windows`` of
+            them; where there are fewer, ``windows`` fill up and a note says so.
         layers: Its prunable layers in model order; looked up when None.
         statistics: Statistics of the dense model that ``plan.dense_needs`` names; collected on the
             windows when None.
@@ -80,7 +84,9 @@ def prune(
     else:
         notes = same_as_sequential(plan)
         make = scored(score, quotas, plan)
+    recovery = Recovery.taught(model, plan, windows, fresh, report)
     keep, found = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
+    found += recovery.run(layers, keep) if recovery else []
     return PruneOutcome.of_masks(keep, time.perf_counter() - start, [*notes, *found])
 
 
@@ -90,6 +96,7 @@ def repair_masks(
     plan: PruningPlan,
     *,
     windows: Tensor | None = None,
+    fresh: Tensor | None = None,
     layers: Sequence[PrunableLinear] | None = None,
     statistics: Statistics | None = None,
     batch_tokens: int = 2048,
@@ -106,7 +113,9 @@ def repair_masks(
     layers = prunable_linears(model) if layers is None else layers
     make = given(masks, plan, silent if plan.runs_blocks else report)
     dense = dense_stats(statistics)
+    recovery = Recovery.taught(model, plan, windows, fresh, report)
     keep, notes = new_weights(model, layers, make, plan, dense, windows, batch_tokens, report)
+    notes += recovery.run(layers, keep) if recovery else []
     return PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
 
 
@@ -245,8 +254,13 @@ def leave_block(stream: BlockStream) -> None:
 
 
 def _require_windows(plan: PruningPlan, windows: Tensor | None) -> None:
-    if windows is not None or not plan.runs_blocks:
+    if windows is not None or not plan.reads_text:
         return
+    if plan.repair.recovery is not None and not plan.runs_blocks:
+        raise UsageError(
+            f"the repair {plan.repair.text!r} trains the model on calibration text and none is "
+            "given; name a text, or a repair that reads none"
+        )
     if plan.scoring != "dense":
         raise UsageError(
             f"{plan.scoring} pruning runs the blocks on calibration text and none is given; name a "

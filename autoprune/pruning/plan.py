@@ -37,8 +37,9 @@ class PruningPlan:
             in which they run (q, k, v; then o; then gate, up; then down; all experts' gate and up
             in one), each seeing the steps before; SparseGPT (arXiv 2301.00774) does so. Costs one
             forward pass per step.
-        precision: ``float32`` keeps a block's tuning from rounding its products, so that what comes
-            out does not depend on what the processor has.
+        precision: ``float32`` keeps the tuning of blocks and the recovery of the model from
+            rounding their products, so that what comes out does not depend on what the processor
+            has.
     """
 
     sparsity: float
@@ -127,6 +128,11 @@ class PruningPlan:
         """Statistics of the dense model that allocation and repair read."""
         own = frozenset[str]() if self.runs_blocks else self.repair.needs
         return self.allocation.needs | own
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether calibration windows must be at hand though no statistics are asked for."""
+        return self.runs_blocks or self.repair.fresh_windows > 0
 
     def dense_needs(self, scored: frozenset[str]) -> frozenset[str]:
         """All statistics of the dense model that pruning reads.

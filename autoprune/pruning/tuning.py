@@ -1,15 +1,15 @@
 """Tune a pruned block's kept weights so that the block gives what it gave while dense."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
+from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of
 from autoprune.pruning.plan import Precision
 from autoprune.repair import BlockTuning
 
@@ -91,10 +91,10 @@ def tune_block(
     References:
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
     """
-    parts = _parts(members, keep)
+    parts = masters_of(members, keep)
     before = _error(stream, goals, precision)
     copies = [part.parameter.detach().clone() for part in parts]
-    with _gradients_of(parts):
+    with gradients_of(parts):
         _descend(stream, parts, goals, how, seed, precision)
     # NaN fails every comparison, so ask for what must hold.
     if _error(stream, goals, precision) < before:
@@ -104,43 +104,9 @@ def tune_block(
     return [f"block {stream.position}: tuning did not lower its error; left as it was"]
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A parameter that is tuned: itself in float32, and which of its weights may not move."""
-
-    parameter: nn.Parameter
-    master: Tensor
-    pruned: Tensor
-
-    def take(self, gradient: Tensor | None) -> None:
-        if gradient is not None:
-            gradient = gradient.float()
-            if gradient.stride() != self.master.stride():
-                # Fused Adam goes by memory, not by index.
-                gradient = torch.empty_like(self.master).copy_(gradient)
-            gradient.masked_fill_(self.pruned, 0.0)
-        self.master.grad = gradient
-
-    def publish(self) -> None:
-        if self.parameter.dtype != self.master.dtype:
-            self.parameter.detach().copy_(self.master)
-
-
-def _parts(members: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> list[_Part]:
-    masks: dict[str, Tensor] = {}
-    parameters: dict[str, nn.Parameter] = {}
-    for layer in members:
-        parameter = parameters.setdefault(layer.parameter, getattr(layer.owner, layer.attribute))
-        mask = masks.setdefault(
-            layer.parameter, torch.zeros_like(parameter, dtype=torch.bool, requires_grad=False)
-        )
-        layer.orient(mask).copy_(keep[layer.name])
-    return [_Part(p, p.detach().float(), ~masks[name]) for name, p in parameters.items()]
-
-
 def _descend(
     stream: BlockStream,
-    parts: Sequence[_Part],
+    parts: Sequence[Master],
     goals: Sequence[Tensor],
     how: BlockTuning,
     seed: int,
@@ -189,47 +155,6 @@ def _relative_error(output: Tensor, goal: Tensor) -> Tensor:
     return ((output.float() - goal).square().sum(dim=-1) / size).mean()
 
 
-def products_type(
-    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
-) -> torch.dtype:
-    """Type of the matrix products of a tuning: bfloat16 where that is faster than the weights' own.
-
-    Args:
-        device: Where the model lies.
-        weights: Type of its weights.
-        precision: ``float32`` never rounds.
-    """
-    if precision == "float32" or weights != torch.float32:
-        return weights
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else weights
-    # Without the instructions a CPU imitates them, many times slower than float32.
-    fast = device.type == "cpu" and _cpu_has_bfloat16()
-    return torch.bfloat16 if fast else weights
-
-
 def _products(stream: BlockStream, precision: Precision) -> AbstractContextManager[Any]:
     first = stream.hidden[0]
-    chosen = products_type(first.device, first.dtype, precision)
-    if chosen == first.dtype:
-        return nullcontext()
-    return torch.autocast(first.device.type, dtype=chosen)
-
-
-def _cpu_has_bfloat16() -> bool:
-    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(asked()) if asked is not None else False
-
-
-@contextmanager
-def _gradients_of(parts: Sequence[_Part]) -> Iterator[None]:
-    """Have gradients flow to these parameters, and to them as before afterwards."""
-    asked = [part.parameter.requires_grad for part in parts]
-    for part in parts:
-        part.parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for part, own in zip(parts, asked, strict=True):
-            part.parameter.requires_grad_(own)
-            part.master.grad = None
+    return products_of(first.device, first.dtype, precision)

@@ -1,25 +1,29 @@
-"""Weight repair after the mask: of each layer, then of the block; any works with any metric."""
+"""Weight repair after the mask: of layers, blocks, the model; any works with any metric."""
 
 from autoprune.repair.alps import Alps
 from autoprune.repair.block import BlockTuning
 from autoprune.repair.dsnot import Dsnot
 from autoprune.repair.layer import LayerRepair, Problem, Repaired, output_errors
 from autoprune.repair.mrp import Mrp
-from autoprune.repair.parts import EBFT, NONE, SOLVERS, WALK, RepairPart
+from autoprune.repair.parts import EBFT, NONE, RECOVER, SOLVERS, WALK, RepairPart
 from autoprune.repair.plain import Plain
+from autoprune.repair.recover import HELD_OUT, ModelRecovery
 from autoprune.repair.repair import Order, Repair
 from autoprune.repair.sparsegpt import SparseGpt
 from autoprune.repair.sparseswaps import SparseSwaps
 
 __all__ = [
     "EBFT",
+    "HELD_OUT",
     "NONE",
+    "RECOVER",
     "SOLVERS",
     "WALK",
     "Alps",
     "BlockTuning",
     "Dsnot",
     "LayerRepair",
+    "ModelRecovery",
     "Mrp",
     "Order",
     "Plain",

@@ -9,8 +9,10 @@ from autoprune.textform import TextForm
 NONE = "none"
 # Stands before the whole repair: see autoprune.repair.repair.
 WALK = "walk"
-# Stands last: see autoprune.repair.block.
+# Stands behind the repairs of layers: see autoprune.repair.block.
 EBFT = "ebft"
+# Stands last: see autoprune.repair.recover.
+RECOVER = "recover"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""A repair as a whole: what is done to each layer, then to the block, and in which order."""
+"""A repair as a whole: what is done to each layer, the block and the model, in which order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -12,7 +12,8 @@ from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.repair.block import BlockTuning
 from autoprune.repair.layer import LayerRepair, Repaired, repair_in_turn
-from autoprune.repair.parts import EBFT, NONE, SOLVERS, WALK, RepairPart
+from autoprune.repair.parts import EBFT, NONE, RECOVER, SOLVERS, WALK, RepairPart
+from autoprune.repair.recover import ModelRecovery
 
 Order = Literal["at once", "block by block"]
 # What walks where nothing is written.
@@ -45,6 +46,7 @@ class Repair:
         order: ``at once``: from statistics of the dense model. ``block by block``: from those of
             the model as repaired so far, for which the model has to run. The masks still come from
             the dense model unless pruning goes block by block itself.
+        recovery: What is done in the end to the model as a whole.
 
     Raises:
         UsageError: If the work of a part would be lost (names the order that loses none), a tuning
@@ -54,6 +56,7 @@ class Repair:
     layer: tuple[LayerRepair, ...] = ()
     block: BlockTuning | None = None
     order: Order = "at once"
+    recovery: ModelRecovery | None = None
 
     def __post_init__(self) -> None:
         _refuse_lost_work(self.layer)
@@ -79,7 +82,7 @@ class Repair:
     @property
     def acts(self) -> bool:
         """Whether anything is done beyond zeroing."""
-        return bool(self.layer) or self.block is not None
+        return bool(self.layer) or self.block is not None or self.recovery is not None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -89,13 +92,21 @@ class Repair:
     @property
     def moves_weights(self) -> bool:
         """Whether weights that stay may change."""
-        return self.block is not None or any(part.MOVES_WEIGHTS for part in self.layer)
+        if self.block is not None or self.recovery is not None:
+            return True
+        return any(part.MOVES_WEIGHTS for part in self.layer)
+
+    @property
+    def fresh_windows(self) -> int:
+        """Windows of calibration text that it reads beside those of statistics and tuning."""
+        return 0 if self.recovery is None else self.recovery.windows
 
     @property
     def parts(self) -> tuple[RepairPart, ...]:
         """The words of :attr:`text` that do something, ``walk`` first."""
         walk = (Walk(),) if self.walks else ()
-        return (*walk, *self.layer, *([self.block] if self.block is not None else []))
+        last = (part for part in (self.block, self.recovery) if part is not None)
+        return (*walk, *self.layer, *last)
 
     @property
     def text(self) -> str:
@@ -103,6 +114,10 @@ class Repair:
 
         ``walk:`` is written only where no block is tuned, as a tuning walks anyway.
         """
+        if self.recovery is not None:
+            before = replace(self, recovery=None)
+            own = self.recovery.text
+            return f"{before.text}+{own}" if before.acts else own
         if self.block is not None:
             return "+".join(part.text for part in (*self.layer, self.block))
         return f"{WALK}:{_joined(self.layer)}" if self.walks else _joined(self.layer)
@@ -130,16 +145,24 @@ class Repair:
     def parse(cls, text: str) -> Self:
         """Read ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
 
-        ``walk:`` before all of that, or ``ebft`` at its end, goes block by block.
+        ``walk:`` before all of that, or ``ebft`` at its end, goes block by block; ``recover``
+        stands behind all of them.
 
         Raises:
             UnknownNameError: If no solver has the name; suggests the nearest.
             UsageError: If a parameter is unknown or out of range, or the parts do not fit.
         """
+        whole, _, final = (part.strip() for part in text.rpartition("+"))
+        name, _, values = final.partition(":")
+        if name.strip() == RECOVER:
+            if whole.rpartition("+")[2].strip().partition(":")[0] == RECOVER:
+                raise UsageError(f"solver {text!r} names {RECOVER} twice; name it once, at the end")
+            before = cls.parse(whole) if whole else cls()
+            return replace(before, recovery=ModelRecovery.from_text(values))
         head, _, after = text.strip().partition(":")
         walks = head.strip() == WALK
         rest = (after if walks else text).strip() or (USUAL if walks else "")
-        before, _, last = (part.strip() for part in rest.rpartition("+"))
+        front, _, last = (part.strip() for part in rest.rpartition("+"))
         name, _, values = last.partition(":")
         if not walks and name != EBFT:
             return cls(_layer_repairs(text))
@@ -150,9 +173,9 @@ class Repair:
             )
         if name != EBFT:
             return cls(_layer_repairs(rest), order="block by block")
-        if before.rpartition("+")[2].strip().partition(":")[0] == EBFT:
+        if front.rpartition("+")[2].strip().partition(":")[0] == EBFT:
             raise UsageError(f"solver {rest!r} names {EBFT} twice; name it once, at the end")
-        layer = _layer_repairs(before) if before else ()
+        layer = _layer_repairs(front) if front else ()
         return cls(layer, BlockTuning.from_text(values), "block by block")
 
 
@@ -168,6 +191,11 @@ def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
             raise UsageError(
                 f"solver {text!r} is not understood; {EBFT} tunes what the other repairs of a "
                 f"block have left and stands last, as in mrp+{EBFT}"
+            )
+        if name == RECOVER:
+            raise UsageError(
+                f"solver {text!r} is not understood; {RECOVER} trains the whole model when all "
+                f"else is done and stands last, as in {EBFT}+{RECOVER}"
             )
         if not name:
             raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")

@@ -11,7 +11,7 @@ from autoprune.search.spec import SearchSpec
 
 # A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
 # Walking the blocks adds one pass of the model, which is little beside a repair.
-ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0}
+ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0, "recover": 15.0}
 ASSUMED_OTHER = 6.0
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from autoprune.candidate import Candidate
 from autoprune.design.parts import chain
 from autoprune.recipe import Recipe
-from autoprune.repair import EBFT
+from autoprune.repair import EBFT, RECOVER
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.state import State
@@ -189,5 +189,5 @@ class Sentinels:
 
 def allowed_drift(recipe: Recipe | None) -> float:
     """Nats per token that a window of a recipe may move when it is measured again."""
-    tuned = recipe is not None and EBFT in chain(recipe.solver).split("+")
+    tuned = recipe is not None and {EBFT, RECOVER} & set(chain(recipe.solver).split("+"))
     return TUNED_DRIFT if tuned else DRIFT

@@ -74,6 +74,11 @@ class StreamJob:
                 f"repair {self.plan.repair.text!r} tunes a block by its gradients, for which "
                 "streaming states no memory or time; take mrp or sparsegpt, or leave out --stream"
             )
+        if self.plan.repair.recovery is not None:
+            raise UsageError(
+                f"repair {self.plan.repair.text!r} trains the whole model, which streaming never "
+                "holds; leave out recover, or --stream"
+            )
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())
         skeleton = Skeleton(checkpoint, self.dtype, device)

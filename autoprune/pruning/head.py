@@ -1,0 +1,75 @@
+"""The distance to the dense model with its gradients, the head run on a few tokens at a time."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from autoprune.evaluation.kl import DensePredictions, divergences
+
+# Tokens whose logits are in memory at once: those of a window of 512 take 100 MB and are needed
+# several times over.
+CHUNK = 128
+
+
+class Head:
+    """A model cut before its head, where its logits are nothing but the head of its last state.
+
+    Models that scale or cap their logits are run whole.
+
+    Args:
+        model: In eval mode.
+        probe: Token ids to try the cut on, ``[1, s]``.
+    """
+
+    def __init__(self, model: PreTrainedModel, probe: Tensor) -> None:
+        self._model = model
+        self._head = _cut(model, probe[:, :8].to(model.device))
+
+    def backward(self, dense: DensePredictions, number: int, share: float) -> float:
+        """Add the gradients of one window's mean distance to what parameters have.
+
+        Args:
+            dense: Predictions of the dense model.
+            number: Of the window.
+            share: What the distance is multiplied by.
+
+        Returns:
+            The same multiple of the mean KL(dense || model) over the window's tokens, nats.
+        """
+        tokens = dense.tokens[number : number + 1].to(self._model.device)
+        ids = dense.ids[number].to(tokens.device)
+        known = dense.log_probability[number].to(tokens.device)
+        share /= tokens.shape[1]
+        if self._head is None:
+            logits = self._model(input_ids=tokens, use_cache=False).logits[0]
+            loss = divergences(logits, ids, known).sum() * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            return float(loss.detach())
+        state = self._model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[0]
+        leaf = state.detach().requires_grad_()
+        total = 0.0
+        for start in range(0, len(leaf), CHUNK):
+            stop = start + CHUNK
+            logits = self._head(leaf[start:stop])
+            loss = divergences(logits, ids[start:stop], known[start:stop]).sum() * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        state.backward(leaf.grad)
+        return total
+
+
+@torch.no_grad()
+def _cut(model: PreTrainedModel, ids: Tensor) -> nn.Module | None:
+    """The head, if it is all that stands between the last state and the logits."""
+    head: Any = model.get_output_embeddings()
+    if head is None or model.base_model is model:
+        return None
+    found = model.base_model(input_ids=ids, use_cache=False)
+    state = getattr(found, "last_hidden_state", None)
+    if state is None:
+        return None
+    whole = model(input_ids=ids, use_cache=False).logits
+    made = head(state)
+    return head if made.shape == whole.shape and torch.equal(made, whole) else None

@@ -1,0 +1,118 @@
+"""What training by gradients needs of a pruned model: float32 copies, masks, fast products."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.models.structure import PrunableLinear
+from autoprune.pruning.plan import Precision
+
+
+@dataclass(frozen=True)
+class Master:
+    """A parameter that is trained.
+
+    Args:
+        parameter: Of any floating type.
+        master: The same values in float32; the parameter itself where it is float32.
+        pruned: Weights that stay exactly as they are, bool in the parameter's shape; None: all
+            move.
+    """
+
+    parameter: nn.Parameter
+    master: Tensor
+    pruned: Tensor | None = None
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter, pruned: Tensor | None = None) -> "Master":
+        """With its float32 values made."""
+        return cls(parameter, parameter.detach().float(), pruned)
+
+    def take(self, gradient: Tensor | None) -> None:
+        """Give the master its gradient, 0 for pruned weights; None where nothing reached it."""
+        if gradient is not None:
+            gradient = gradient.float()
+            if gradient.stride() != self.master.stride():
+                # Fused Adam goes by memory, not by index.
+                gradient = torch.empty_like(self.master).copy_(gradient)
+            if self.pruned is not None:
+                gradient.masked_fill_(self.pruned, 0.0)
+        self.master.grad = gradient
+
+    def publish(self) -> None:
+        """Write the master's values into a parameter of another type."""
+        if self.parameter.dtype != self.master.dtype:
+            self.parameter.detach().copy_(self.master)
+
+
+def masters_of(
+    members: Sequence[PrunableLinear], keep: Mapping[str, Tensor] | None = None
+) -> list[Master]:
+    """Masters of matrices; experts that share a parameter share one.
+
+    Args:
+        members: The matrices.
+        keep: Keep mask of each, bool [o, i]; None: all of their weights move.
+    """
+    parameters = {layer.parameter: getattr(layer.owner, layer.attribute) for layer in members}
+    if keep is None:
+        return [Master.of(parameter) for parameter in parameters.values()]
+    masks = {
+        name: torch.zeros_like(value, dtype=torch.bool, requires_grad=False)
+        for name, value in parameters.items()
+    }
+    for layer in members:
+        layer.orient(masks[layer.parameter]).copy_(keep[layer.name])
+    return [Master.of(parameter, ~masks[name]) for name, parameter in parameters.items()]
+
+
+@contextmanager
+def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
+    """Have gradients flow to these parameters, and to them as before afterwards."""
+    asked = [part.parameter.requires_grad for part in parts]
+    for part in parts:
+        part.parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for part, own in zip(parts, asked, strict=True):
+            part.parameter.requires_grad_(own)
+            part.master.grad = None
+
+
+def products_type(
+    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
+) -> torch.dtype:
+    """Type of the matrix products of training: bfloat16 where that is faster than the weights' own.
+
+    Args:
+        device: Where the model lies.
+        weights: Type of its weights.
+        precision: ``float32`` never rounds.
+    """
+    if precision == "float32" or weights != torch.float32:
+        return weights
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else weights
+    # Without the instructions a CPU imitates them, many times slower than float32.
+    fast = device.type == "cpu" and _cpu_has_bfloat16()
+    return torch.bfloat16 if fast else weights
+
+
+def products_of(
+    device: torch.device, weights: torch.dtype, precision: Precision = "auto"
+) -> AbstractContextManager[Any]:
+    """Compute products in :func:`products_type` inside of it."""
+    chosen = products_type(device, weights, precision)
+    if chosen == weights:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=chosen)
+
+
+def _cpu_has_bfloat16() -> bool:
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(asked()) if asked is not None else False
