@@ -14,10 +14,11 @@ from flows.evaluate_params import listed
 from flows.naming import run_name
 from flows.params import PruneParams
 from flows.prune_scheme import prune_by_scheme
-from tasks.allocation import choose_allocation, split_windows
+from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_prune_card
 from tasks.prune import check_request, fresh_windows, prune_model, save_checkpoint
+from tasks.quality import choose_preset, perplexity_on
 from tasks.results import show_pruning
 from tasks.state import State, model_slug
 from tasks.stream import estimate_stream, open_source, prune_stream
@@ -38,23 +39,15 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         check_target(params.out, params.model, read, overwrite=params.overwrite)
     if params.scheme is not None:
         return prune_by_scheme(params) | _cost_of(started)
-    request = check_request(
-        params.metric,
-        params.group,
-        params.share,
-        params.pattern,
-        params.allocation,
-        params.repair,
-        params.statistics,
-    )
     streams = params.stream or params.dry_run
-    fresh = fresh_windows(params.repair)
+    # A preset's parts are known to be good; which, when the model is.
+    request = {} if params.by_preset else _request(params)
     if streams and request["grid"]:
         raise UsageError(
             "allocation 'auto' measures the whole model, which streaming never holds; choose "
             "once without --stream, then name the allocation it found"
         )
-    if held_out and request["grid"]:
+    if held_out and request.get("grid"):
         raise UsageError(
             "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
         )
@@ -63,28 +56,36 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     bench = Workbench(
         bench_id, params.model, State.open(), params.seed, console.report, dtype=memory
     )
-    plan = {
-        "sparsity": request["sparsity"],
-        "group": request["group"],
-        "pattern": params.pattern,
-        "allocation": params.allocation,
-        "solver": params.repair,
-        "seed": params.seed,
-    }
     with opened(bench):
         if streams:
             model = open_source(bench_id, params.model, params.metric, params.statistics)
         else:
             model = load_model(bench_id, params.model)
-        cut = params.corpus, params.calibration_windows, params.seqlen
+        chosen: dict[str, Any] = {}
+        if params.by_preset:
+            params, chosen = _chosen(bench_id, params)
+            request = _request(params)
+        plan = {
+            "sparsity": request["sparsity"],
+            "group": request["group"],
+            "pattern": params.pattern,
+            "allocation": params.allocation,
+            "solver": params.repair,
+            "seed": params.seed,
+        }
+        fresh = fresh_windows(params.repair)
+        cut = params.corpus, params.windows, params.seqlen
+        measures = None
         if request["grid"]:
             text = split_windows(bench_id, *cut, params.seed, fresh)
             choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
             parted = {key: text[key] for key in ("selection", "split")}
-            chosen = {"allocation_choice": choice | parted}
+            chosen["allocation_choice"] = choice | parted
+        elif chosen and not held_out:
+            text, measures = _text_to_measure(bench_id, cut, params.seed, fresh)
         else:
-            text, chosen = cut_windows(bench_id, CALIBRATION, *cut, held_out, fresh), {}
+            text = cut_windows(bench_id, CALIBRATION, *cut, held_out, fresh)
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
@@ -98,11 +99,12 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "corpus_digest": text["digest"],
             "overlap": text.get("overlap"),
             "notes": text["notes"],
-            "samples": params.calibration_windows,
+            "samples": params.windows,
             "seqlen": params.seqlen,
             "seed": params.seed,
             "dtype": memory,
             "out": None,
+            "perplexity": None,
         }
         pruning = bench_id, params.metric, CALIBRATION, plan
         if params.dry_run:
@@ -112,8 +114,16 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             out = str(params.out)
             made = prune_stream(*pruning, params.statistics, out, record)
         else:
+            dense = perplexity_on(bench_id, measures) if measures else None
             made = prune_model(*pruning, params.statistics, params.dtype)
             made["seconds_pruning"] = made["seconds"]
+            if measures:
+                made["perplexity"] = {
+                    "dense": dense,
+                    "pruned": perplexity_on(bench_id, measures),
+                    "windows": len(bench.windows[measures]),
+                    "seqlen": params.seqlen,
+                }
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench_id, params.out, record, params.dtype)
@@ -125,3 +135,37 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
 
 def _cost_of(started: float) -> dict[str, float]:
     return {"seconds": time.monotonic() - started, "peak_rss_mb": round(peak_rss_mb(), 1)}
+
+
+def _request(params: PruneParams) -> dict[str, Any]:
+    return check_request(
+        params.metric,
+        params.group,
+        params.share,
+        params.pattern,
+        params.allocation,
+        params.repair,
+        params.statistics,
+    )
+
+
+def _chosen(bench_id: str, params: PruneParams) -> tuple[PruneParams, dict[str, Any]]:
+    """The parameters with the recipe of a preset, and what the record says of the choice."""
+    wanted = params.quality, params.minutes, params.calibration_windows
+    found = choose_preset(bench_id, params.model, params.seqlen, *wanted)
+    for line in found["lines"]:
+        console.screen().event(line)
+    whole = params.model_copy(update=found["fields"] | {"quality": None, "minutes": None})
+    return whole, {"preset": found["choice"]}
+
+
+def _text_to_measure(
+    bench_id: str, cut: tuple[str, int, int], seed: int, fresh: int
+) -> tuple[dict[str, Any], str | None]:
+    """Calibration windows, and the name of others to measure on where the text has parts."""
+    try:
+        return split_windows(bench_id, *cut, seed, fresh), SELECTION
+    except UsageError as error:
+        text = cut_windows(bench_id, CALIBRATION, *cut, None, fresh)
+        note = f"no perplexity was measured beside the dense one: {error}"
+        return text | {"notes": [*text["notes"], note]}, None

@@ -81,7 +81,7 @@ def test_it_comes_nearer_on_unseen_text_with_exactly_the_same_zeros(
 def test_norms_and_biases_alone() -> None:
     bare, model = tiny_model("gpt2"), tiny_model("gpt2")
     pruned(bare, "none")
-    pruned(model, f"{HOW},params=norms")
+    pruned(model, f"{HOW},move=norms")
     changed = moved(state(bare), state(model))
     assert changed == {name for name, p in model.named_parameters() if p.ndim == 1}
 

@@ -14,11 +14,18 @@ from autoprune.masking import budget_zeros, masks_digest
 from autoprune.metrics import build_metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
-from autoprune.pruning import MetricScore, PruningPlan, layer_budgets, masks_from_scores, masters
+from autoprune.pruning import (
+    MetricScore,
+    PruneOutcome,
+    PruningPlan,
+    layer_budgets,
+    masks_from_scores,
+    masters,
+)
 from autoprune.pruning import prune as prune_model
 from autoprune.pruning.masters import Master
 from autoprune.pruning.plan import Precision, Scoring
-from autoprune.pruning.tuning import BlockGoals, _error, tune_block
+from autoprune.pruning.tuning import BlockGoals, _error, tune_block, windows_per_batch
 from autoprune.repair import BlockTuning, Repair
 from autoprune.statistics.statistics import collect_statistics
 from tests.support.pruned import block_by_block, repaired_model
@@ -241,3 +248,51 @@ def test_a_search_may_change_the_numbers_of_what_is_tuned_and_keeps_the_tuning()
     assert solver_numbers("mrp+ebft:epochs=2", choices) == {"damp": (0.01, (0.001, 0.1))}
     assert with_solver_numbers("mrp+ebft:epochs=2", {"damp": 0.05}) == "mrp:damp=0.05+ebft:epochs=2"
     assert solver_numbers("ebft", choices) == {}
+
+
+def tuned(family: str, text: str, windows: Tensor) -> tuple[list[Tensor], PruneOutcome]:
+    model = tiny_model(family)
+    plan = PruningPlan.build(0.5, solver=text, scoring="sequential")
+    outcome = prune_model(model, MetricScore(build_metric("wanda")), plan, windows=windows)
+    layers = prunable_linears(model)
+    assert outcome.zeros == sum(int((layer.read() == 0).sum()) for layer in layers)
+    return [layer.read().clone() for layer in layers], outcome
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gemma2"])
+def test_passes_are_rounded_on_request_where_the_machine_has_bfloat16(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, found = random_windows(3, 12), []
+    for has, text in ((False, "ebft"), (False, "ebft:passes=bfloat16"), (True, "ebft")):
+        monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda has=has: has)
+        found.append(tuned(family, f"sparsegpt+{text}", windows))
+    rounded, outcome = tuned(family, "sparsegpt+ebft:passes=bfloat16", windows)
+    assert found[1][1].notes[-1] == "ebft: passes of blocks computed in float32"
+    assert outcome.notes[-1] == "ebft: passes of blocks computed in bfloat16"
+    for left, right in zip(found[0][0], found[1][0], strict=True):
+        assert torch.equal(left, right)
+    assert any(not torch.equal(a, b) for a, b in zip(rounded, found[2][0], strict=True))
+
+
+def test_one_pass_gives_statistics_and_goals() -> None:
+    model, windows, calls = tiny_model("llama"), random_windows(4, 12), 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    model.model.layers[1].register_forward_pre_hook(count)
+    plan = PruningPlan.build(0.5, solver="mrp+ebft:epochs=1", scoring="sequential")
+    prune_model(model, MetricScore(build_metric("wanda")), plan, windows=windows)
+    # Capture, statistics with what the block gave, the dense model's state, two errors, a step, the
+    # way on; and one tells what blocks return.
+    assert calls == 7 * len(windows) + 1
+
+
+def test_a_step_may_take_several_windows() -> None:
+    windows = random_windows(4, 12)
+    one, _ = tuned("llama", "ebft:epochs=1", windows)
+    two, _ = tuned("llama", "ebft:epochs=1,batch=2", windows)
+    assert any(not torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert windows_per_batch(windows, 2048, BlockTuning(batch=3)) == 3

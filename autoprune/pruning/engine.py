@@ -6,7 +6,9 @@ statistics the scores come from, and in which order the repair goes.
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +28,7 @@ from autoprune.pruning.masks import (
     masks_from_scores,
     no_stats,
 )
+from autoprune.pruning.masters import products_of, products_type
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.pruning.recovery import Recovery
@@ -150,6 +153,7 @@ def new_weights(
         masks.update(kept)
         notes.extend(found)
         report(Progress("repair" if plan.scoring == "dense" else "pruning", index + 1, blocks))
+    notes.extend(pruner.notes())
     return {layer.name: masks[layer.name] for layer in layers}, notes
 
 
@@ -185,13 +189,13 @@ class BlockPruner:
         """
         masks: dict[str, Tensor] = {}
         notes: list[str] = []
-        goals = self._goals.of_next() if self._goals else []
         needs = self._make.needs - {GRADIENT}
-        recorder = record_block(self.stream, members, needs) if members and needs else None
+        recorder, goals = self._see_dense(members if needs else (), needs)
         inside = recorder is not None and self._plan.scoring == "true-sequential"
         for number, step in enumerate(recorder.steps() if recorder and inside else [members]):
             if number:
-                recorder = record_block(self.stream, step, needs)
+                with self._products():
+                    recorder = record_block(self.stream, step, needs)
             if recorder is not None:
                 notes.extend(recorder.notes_on(step))
             kept, found = self._make(step, self._stats_of(recorder))
@@ -203,8 +207,45 @@ class BlockPruner:
             notes.extend(
                 tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
             )
-        leave_block(self.stream)
+        with self._products():
+            leave_block(self.stream)
         return masks, notes
+
+    def _see_dense(
+        self, members: Sequence[PrunableLinear], needs: frozenset[str]
+    ) -> tuple[BlockRecorder | None, list[Tensor]]:
+        """What the block, still dense, receives, and what it should give when it is pruned.
+
+        Both want what it makes of the pruned model's inputs, so one pass serves them.
+        """
+        with self._products():
+            recorder, near = None, None
+            if members and self._goals and self._goals.how.anchor < 1.0:
+                block = self.stream.blocks[self.stream.position]
+                with BlockRecorder(block, members, needs) as recorder:
+                    near = list(self.stream.outputs())
+            elif members:
+                recorder = record_block(self.stream, members, needs)
+            return recorder, self._goals.of_next(near) if self._goals else []
+
+    def _products(self) -> AbstractContextManager[Any]:
+        """How passes that need no gradient round: as the tuning of blocks says, or not at all."""
+        model = self.stream.model
+        precision = self._plan.precision if self._rounds else "float32"
+        return products_of(model.device, model.dtype, precision)
+
+    @property
+    def _rounds(self) -> bool:
+        how = self._plan.repair.block
+        return how is not None and how.passes == "bfloat16"
+
+    def notes(self) -> list[str]:
+        """Whether passes that were to be in bfloat16 were."""
+        if not self._rounds:
+            return []
+        model = self.stream.model
+        found = products_type(model.device, model.dtype, self._plan.precision)
+        return [f"ebft: passes of blocks computed in {str(found).removeprefix('torch.')}"]
 
     def _stats_of(self, recorder: BlockRecorder | None) -> StatsOf:
         """What was recorded of the block as it stands, with the dense model's gradients."""

@@ -78,7 +78,7 @@ def recover(
 
 
 def movable(model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecovery) -> list[Master]:
-    """The parameters that a recovery moves: by ``how.params`` the matrices, norms and biases.
+    """The parameters that a recovery moves: by ``how.move`` the matrices, norms and biases.
 
     Embeddings and the head stay as they are.
 
@@ -88,7 +88,7 @@ def movable(model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecove
         how: Says which.
     """
     small = [Master.of(parameter) for parameter in vectors_of(model).values()]
-    return small if how.params == "norms" else [*matrices, *small]
+    return small if how.move == "norms" else [*matrices, *small]
 
 
 def vectors_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
@@ -145,7 +145,7 @@ class Recovery:
             keep: Their masks, which stay, bool [o, i].
         """
         plan, how = self._plan, self._how
-        moved = movable(self._model, masters_of(layers, keep) if how.params == "all" else [], how)
+        moved = movable(self._model, masters_of(layers, keep) if how.move == "all" else [], how)
         return recover(
             self._model,
             self._teacher,

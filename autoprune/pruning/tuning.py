@@ -20,8 +20,8 @@ WITNESSES = 8
 
 
 def windows_per_batch(windows: Tensor, batch_tokens: int, tuning: BlockTuning | None) -> int:
-    """Windows of one forward pass of a block: one, where every pass is a step of the tuning."""
-    return 1 if tuning else max(1, batch_tokens // windows.shape[1])
+    """Windows of one forward pass of a block: those of a step where the block is tuned."""
+    return tuning.batch if tuning else max(1, batch_tokens // windows.shape[1])
 
 
 class BlockGoals:
@@ -45,17 +45,22 @@ class BlockGoals:
         self._dense = list(stream.hidden)
 
     @torch.no_grad()
-    def of_next(self) -> list[Tensor]:
+    def of_next(self, near: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Goals of the block that comes next, ``[b, s, d]`` a batch; it must still be dense.
 
         Has to be asked once for every block, also where nothing is pruned.
+
+        Args:
+            near: What the block gives on the pruned model's inputs, where that is known.
         """
+        if self.how.anchor < 1.0 and near is None:
+            near = list(self._stream.outputs())
         if self.how.anchor == 0.0:
-            return list(self._stream.outputs())
+            return list(near or ())
         self._dense = [self._stream.output(n, hidden) for n, hidden in enumerate(self._dense)]
         if self.how.anchor == 1.0:
             return self._dense
-        pairs = zip(self._stream.outputs(), self._dense, strict=True)
+        pairs = zip(near or (), self._dense, strict=True)
         return [torch.lerp(near, far, self.how.anchor) for near, far in pairs]
 
 
@@ -114,7 +119,7 @@ def _descend(
 ) -> None:
     groups: list[dict[str, Any]] = []
     for part in parts:
-        kept = part.master[~part.pruned]
+        kept = part.master if part.pruned is None else part.master[~part.pruned]
         scale = float(kept.square().mean().sqrt()) if kept.numel() else 0.0
         groups.append({"params": [part.master], "lr": how.rate * scale})
     first = [group["lr"] for group in groups]

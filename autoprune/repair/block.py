@@ -1,9 +1,11 @@
 """EBFT: tune the weights that a block keeps until the block gives what it gave while dense."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from autoprune.repair.parts import EBFT, SOLVERS, RepairPart
+
+Passes = Literal["float32", "bfloat16"]
 
 
 @SOLVERS.register(EBFT)
@@ -21,6 +23,10 @@ class BlockTuning(RepairPart):
         anchor: Share of the dense model's own hidden state in what a block should give; the rest is
             what the dense block gives on the pruned model's inputs. At 0 a block only answers for
             itself, at 1 it also makes good what the blocks before it have lost.
+        batch: Windows of a step.
+        passes: Type of the products of all other passes of a block, where the machine has it: those
+            that give goals and statistics and carry hidden states on. The products of the steps
+            themselves, and what is added up, are not concerned.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -29,8 +35,11 @@ class BlockTuning(RepairPart):
     epochs: int = 4
     rate: float = 0.01
     anchor: float = 0.5
+    batch: int = 1
+    passes: Passes = "float32"
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
         self._require("anchor", 0.0 <= self.anchor <= 1.0, "from 0 to 1")
+        self._require("batch", self.batch >= 1, "1 or above")

@@ -21,7 +21,7 @@ class ModelRecovery(RepairPart):
         steps: Steps of AdamW, at most; the rate falls to zero along a cosine over all of them.
         batch: Windows of a step.
         rate: First step size of AdamW.
-        params: What moves: ``all`` the kept weights with the norms and biases, or the ``norms`` and
+        move: What moves: ``all`` the kept weights with the norms and biases, or the ``norms`` and
             biases alone (PERP, arXiv 2312.15230), for which a rate of 0.001 is usual.
         top: Predictions of the dense model that are kept for each token; the rest of its
             vocabulary counts as one outcome.
@@ -33,7 +33,7 @@ class ModelRecovery(RepairPart):
     steps: int = 50
     batch: int = 2
     rate: float = 1e-4
-    params: Moved = "all"
+    move: Moved = "all"
     top: int = 64
 
     def __post_init__(self) -> None:

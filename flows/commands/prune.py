@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from flows.options import given_with_model, settled
     from flows.params import PruneParams
 
-    params = settled(PruneParams, given_with_model(args, PruneParams))
+    params = settled(PruneParams, _with_usual(given_with_model(args, PruneParams)))
     from flows.engine import open_engine
 
     with open_engine(args) as engine:
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     lines = _removed(record) if params.scheme is not None else _zeros(record)
     cost = f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"
     lines.append(("time", cost))
+    if record.get("perplexity"):
+        lines.append(("perplexity", _figures(record["perplexity"])))
     if "allocation_choice" in record:
         lines.append(("allocation", _choice(record["allocation_choice"])))
     if record.get("recount") and params.scheme is None:
@@ -85,6 +87,35 @@ def _removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _next(params: Any) -> str:
     text = f"--corpus {params.corpus}"
     return text if params.scheme is None else f"{text} --suite lm,cost --against {params.model}"
+
+
+def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
+    """What was typed; without any part of a recipe, with the time that a preset may take.
+
+    Raises:
+        UsageError: If a part of a recipe is typed beside what chooses one.
+    """
+    from autoprune.errors import UsageError
+    from autoprune.quality import USUAL_MINUTES
+    from flows.params.prune import RECIPE
+
+    own = [f"--{name}" for name in RECIPE if name in typed]
+    chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]
+    if own and chooses:
+        raise UsageError(
+            f"{' and '.join(chooses)} chooses a recipe and {', '.join(own)} is a part of one; "
+            f"leave out {' and '.join(chooses)} or {', '.join(own)}"
+        )
+    if own or chooses or any(typed.get(name) for name in ("stream", "dry_run", "scheme")):
+        return typed
+    return typed | {"minutes": USUAL_MINUTES}
+
+
+def _figures(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['pruned']:.2f}, dense {found['dense']:.2f}, on {found['windows']} x "
+        f"{found['seqlen']} tokens of the text's selection part"
+    )
 
 
 def _choice(choice: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from autoprune.quality import USUAL_MINUTES
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -32,6 +33,10 @@ OF_ZEROS = (
     *("metric", "allocation", "pattern", "group", "repair", "statistics", "stream", "dry_run"),
 )
 
+USUAL_WINDOWS = 16
+# What a preset sets.
+RECIPE = ("metric", "allocation", "group", "repair", "statistics")
+
 
 class PruneParams(Params):
     """Prune one model once and save it."""
@@ -39,6 +44,15 @@ class PruneParams(Params):
     RENAMED: ClassVar[dict[str, str]] = {"samples": "calibration_windows", "solver": "repair"}
 
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    quality: Literal["fast", "balanced", "best"] | None = setting(
+        None,
+        "Recipe and calibration windows that were measured for this (autoprune/quality.json); says "
+        "before it starts what it will take, and measures the dense and the pruned model. The "
+        f"command without any part of a recipe takes the best that fits {USUAL_MINUTES:g} minutes",
+    )
+    minutes: float | None = setting(
+        None, "The best of these that fits so many minutes", metavar="M", gt=0.0
+    )
     metric: str = setting(
         "wanda",
         "Metric: a built-in name (`autoprune ls metrics`), a path to FILE.py, or 'expr:' and a "
@@ -72,7 +86,10 @@ class PruneParams(Params):
         f"Calibration text: {TEXT}, or self-generated (the model's own samples)",
         metavar="REF",
     )
-    calibration_windows: CalibrationWindows = setting(16)
+    calibration_windows: CalibrationWindows | None = setting(
+        None,
+        f"Calibration windows; left out: {USUAL_WINDOWS}, or those of the preset",
+    )
     held_out: str | None = setting(
         None,
         "Texts that figures will be measured on, with commas between: calibration text found there "
@@ -135,7 +152,32 @@ class PruneParams(Params):
                 f"streaming computes in float32 and keeps the type of every tensor; leave out "
                 f"--dtype {self.dtype}, or --stream and --dry-run"
             )
+        if not self.by_preset:
+            return self
+        if self.quality is not None and self.minutes is not None:
+            raise ValueError("quality names a preset and minutes chooses one; leave one out")
+        kind = type(self)
+        own = [n for n in RECIPE if getattr(self, n) != kind.model_fields[n].default]
+        if own:
+            raise ValueError(
+                f"quality and minutes bring a recipe; leave out {', '.join(own)}, or both of them"
+            )
+        if self.stream or self.dry_run:
+            raise ValueError(
+                "presets tune blocks with the whole model in memory; leave out quality and "
+                "minutes, or stream and dry_run"
+            )
         return self
+
+    @property
+    def by_preset(self) -> bool:
+        """Whether the recipe is still to be chosen."""
+        return self.quality is not None or self.minutes is not None
+
+    @property
+    def windows(self) -> int:
+        """Calibration windows."""
+        return self.calibration_windows or USUAL_WINDOWS
 
     def check(self) -> None:
         """See :meth:`Params.check`."""

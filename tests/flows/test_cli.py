@@ -77,7 +77,7 @@ def test_prune_prints_what_outside_checks_read(
     tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "--json"]
-    assert main([*words, "--calibration-windows", "3", "--seqlen", "32"]) == 0
+    assert main([*words, "--metric", "wanda", "--calibration-windows", "3", "--seqlen", "32"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {"zeros", "prunable", "sparsity", "seconds", "peak_rss_mb"} <= set(record)
 

@@ -45,7 +45,13 @@ def data(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
 @pytest.fixture
 def small(data: list[str]) -> list[str]:
     """A pruning of seconds."""
-    return ["prune", *data, "--calibration-windows", "4", "--seqlen", "32", "-q"]
+    return [
+        "prune",
+        *data,
+        "--metric",
+        "wanda",
+        *["--calibration-windows", "4", "--seqlen", "32", "-q"],
+    ]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, Any]:
 def small(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     """A pruning of seconds on two blocks of seven matrices each."""
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file)]
-    return [*words, "--calibration-windows", "2", "--seqlen", "32"]
+    return [*words, "--metric", "wanda", "--calibration-windows", "2", "--seqlen", "32"]
 
 
 @pytest.mark.parametrize(

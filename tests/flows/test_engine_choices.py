@@ -18,7 +18,7 @@ from autoprune.text.windows import token_windows
 from flows.cli import main
 from tests.support.tiny_subject import broken_subject
 
-SMALL = ["--calibration-windows", "4", "--seqlen", "48", "--json"]
+SMALL = ["--metric", "wanda", "--calibration-windows", "4", "--seqlen", "48", "--json"]
 
 
 def pruned(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, object]]:
@@ -46,7 +46,7 @@ def test_self_generated_text_calibrates_streamed_or_not(
 def test_nothing_is_measured_on_generated_text(
     tiny_folder: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(["evaluate", "--model", str(tiny_folder), "--corpus", "self-generated", *SMALL[2:]])
+    code = main(["evaluate", "--model", str(tiny_folder), "--corpus", "self-generated", *SMALL[4:]])
     assert code == 2 and "never measure" in capsys.readouterr().err
 
 

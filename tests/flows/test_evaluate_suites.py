@@ -242,7 +242,7 @@ def test_prune_leaves_held_out_text_out(
     held_out = tmp_path / "held-out.txt"
     held_out.write_text("\n\n".join(documents[:3]))
     words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "--json", "-q"]
-    words += ["--calibration-windows", "2", "--seqlen", "48", "--held-out"]
+    words += ["--metric", "wanda", "--calibration-windows", "2", "--seqlen", "48", "--held-out"]
     assert main([*words, str(held_out)]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["overlap"]["dropped"] == 3 and record["overlap"]["checked"] == len(documents)

@@ -1,0 +1,72 @@
+"""Tasks behind ``--quality`` and ``--minutes``: the preset for a model, and what it gave."""
+
+from typing import Any
+
+from tasks.policies import step
+from tasks.workbench import find_workbench
+
+
+@step("choose quality", "choose a preset for {model}")
+def choose_preset(
+    bench_id: str,
+    model: str,
+    seqlen: int,
+    quality: str | None,
+    minutes: float | None,
+    windows: int | None,
+) -> dict[str, Any]:
+    """The preset for the workbench's model on this machine, as it is now.
+
+    Args:
+        bench_id: Id of an open workbench.
+        model: Its reference, for the task's name.
+        seqlen: Tokens of a window.
+        quality: Name of the preset; None: the best that fits.
+        minutes: Time for pruning, where no quality is named.
+        windows: Calibration windows in place of the preset's.
+
+    Returns:
+        ``choice`` for the record, ``fields`` of the parameters that the preset sets, and ``lines``
+        that say what was chosen, why and what it will cost.
+    """
+    from autoprune.quality import choose, speed
+
+    loaded = find_workbench(bench_id).loaded.model
+    parameters = loaded.num_parameters()
+    gflops = speed(loaded.device.type)
+    found = choose(parameters, seqlen, gflops, quality=quality, minutes=minutes, windows=windows)
+    preset, measured = found.preset, found.measured
+    count = windows or preset.windows
+    lines = [
+        f"quality {preset.name}: {preset.recipe}, {preset.statistics} statistics, "
+        f"{count} x {seqlen} tokens ({found.why})",
+        f"estimate: about {_time(found.seconds)}, within a factor of two; loading and saving come "
+        f"on top ({preset.seconds:.0f} s for {measured.parameters / 1e6:,.0f} million parameters "
+        f"on {measured.machine}, {measured.date}; here {parameters / 1e6:,.0f} million at "
+        f"{gflops / measured.gflops:.2g} of that speed)",
+        f"measured then at {measured.sparsity:.0%}: perplexity {preset.perplexity:.1f}, dense "
+        f"{measured.dense:.1f}; another recipe: --repair NAME, other presets: --quality",
+    ]
+    chosen = {
+        "metric": preset.metric,
+        "repair": preset.repair,
+        "statistics": preset.statistics,
+        "calibration_windows": count,
+    }
+    return {"choice": found.to_json(), "fields": chosen, "lines": lines}
+
+
+@step("perplexity", "perplexity on {name}")
+def perplexity_on(bench_id: str, name: str) -> float:
+    """Perplexity of the workbench's model as it stands on the named windows."""
+    from autoprune.evaluation.perplexity import evaluate_windows
+
+    bench = find_workbench(bench_id)
+    return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
