@@ -4,8 +4,9 @@ The data lie in ``quality.json``; ``python -m benchmarks quality`` measures them
 """
 
 import json
+import math
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class Preset:
         windows: Calibration windows.
         seconds: To prune the model of :class:`Measured`.
         perplexity: Of that model afterwards.
+        dense: Perplexity of the dense model on the same text.
+        source: Which text that is, and where the figures come from.
     """
 
     name: str
@@ -38,6 +41,13 @@ class Preset:
     windows: int
     seconds: float
     perplexity: float
+    dense: float
+    source: str
+
+    @property
+    def lost(self) -> float:
+        """Nats per token that pruning costs, by which presets are ranked."""
+        return math.log(self.perplexity / self.dense)
 
     @property
     def recipe(self) -> str:
@@ -53,22 +63,16 @@ class Measured:
         model: Reference of the model.
         parameters: All of its parameters.
         sparsity: Share of zeros.
-        corpus: Reference of the text.
         seqlen: Tokens of a window.
-        windows: Windows of the selection part that perplexity is of.
-        dense: Perplexity of the dense model on them.
         gflops: Speed of the machine meanwhile; see :func:`speed`.
         machine: Class of the machine, in words.
-        date: Day of the measurement.
+        date: Day of the last measurement.
     """
 
     model: str
     parameters: int
     sparsity: float
-    corpus: str
     seqlen: int
-    windows: int
-    dense: float
     gflops: float
     machine: str
     date: str
@@ -104,8 +108,7 @@ class Choice:
 def presets() -> tuple[Measured, tuple[Preset, ...]]:
     """The committed data, from the fastest to the best."""
     data = json.loads(DATA.read_text(encoding="utf-8"))
-    found = tuple(Preset(**entry) for entry in data["presets"])
-    return Measured(**{f.name: data[f.name] for f in fields(Measured)}), found
+    return Measured(**data["measured"]), tuple(Preset(**entry) for entry in data["presets"])
 
 
 def choose(
@@ -140,7 +143,7 @@ def choose(
     limit = USUAL_MINUTES if minutes is None else minutes
     fitting = [preset for preset in known if expected[preset.name] <= 60.0 * limit]
     if fitting:
-        best = min(fitting, key=lambda preset: preset.perplexity)
+        best = min(fitting, key=lambda preset: preset.lost)
         why = f"the best of {', '.join(by_name)} that fits {limit:g} minutes"
         return Choice(best, expected[best.name], why, measured)
     first = min(known, key=lambda preset: expected[preset.name])

@@ -13,6 +13,7 @@ from benchmarks.measured import OUT
 CATALOGUE = {
     "peer": "Wanda and SparseGPT against llm-compressor 0.14: seconds and peak memory",
     "recipes": "perplexity of metrics, allocations and repairs by hand",
+    "quality": "presets of `autoprune prune --quality`, anew into autoprune/quality.json",
     "repairs": "every repair after one mask: perplexity, seconds, layer errors",
     "row_systems": "MRP's row systems of one block against batched LAPACK",
     "masking": "score and mask all weights for a new metric from stored statistics",

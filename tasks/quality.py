@@ -45,7 +45,7 @@ def choose_preset(
         f"on {measured.machine}, {measured.date}; here {parameters / 1e6:,.0f} million at "
         f"{gflops / measured.gflops:.2g} of that speed)",
         f"measured then at {measured.sparsity:.0%}: perplexity {preset.perplexity:.1f}, dense "
-        f"{measured.dense:.1f}; another recipe: --repair NAME, other presets: --quality",
+        f"{preset.dense:.1f}; another recipe: --repair NAME, other presets: --quality",
     ]
     chosen = {
         "metric": preset.metric,

@@ -1,18 +1,24 @@
 """Presets: measured data, the one that fits a time, and a command without a recipe."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.quality import USUAL_MINUTES, choose, expect, presets, speed
 from autoprune.recipe_text import read_recipe
+from autoprune.text.corpus import Corpus
+from benchmarks.quality import measured
 from flows.cli import main
 from flows.params import PruneParams
 from flows.params.prune import RECIPE
+from tests.support.tiny_subject import tiny_subject
 
 MEASURED, KNOWN = presets()
 SAME = (MEASURED.parameters, MEASURED.seqlen, MEASURED.gflops)
@@ -24,9 +30,9 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more() -> None:
     for preset in KNOWN:
         assert read_recipe(preset.recipe).solver == preset.repair
         PruneParams(metric=preset.metric, repair=preset.repair, statistics=preset.statistics)
-        assert preset.perplexity > MEASURED.dense > 1.0
+        assert preset.perplexity > preset.dense > 1.0 and preset.source
     assert sorted(KNOWN, key=lambda p: p.seconds) == list(KNOWN)
-    assert sorted(KNOWN, key=lambda p: -p.perplexity) == list(KNOWN)
+    assert sorted(KNOWN, key=lambda p: -p.lost) == list(KNOWN)
 
 
 def test_cost_grows_with_parameters_tokens_and_slowness() -> None:
@@ -65,6 +71,20 @@ def test_the_best_that_fits_is_chosen_and_the_fastest_where_none_does() -> None:
 def test_what_does_not_go_together_is_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         PruneParams(model="m", **fields)  # type: ignore[arg-type]
+
+
+def test_the_benchmark_measures_a_preset_and_leaves_the_model_dense() -> None:
+    loaded = tiny_subject()
+    before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
+    known = replace(MEASURED, seqlen=16)
+    small = replace(KNOWN[-1], windows=2, repair="mrp+ebft:epochs=1+recover:steps=2")
+    text = Corpus.of("text", [" ".join(map(str, range(900)))])
+    unseen = torch.arange(2, 66).reshape(4, 16)
+    found = measured(loaded, text, unseen, known, small, "here")
+    assert found.dense == evaluate_windows(loaded.model, unseen).perplexity != found.perplexity
+    assert found.seconds > 0 and found.source == "here" and found.repair == small.repair
+    for name, value in loaded.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""The presets of ``autoprune prune --quality``, measured anew: seconds and perplexity.
+
+Writes ``autoprune/quality.json``, which is committed. Run it alone on the machine; the recipes are
+those of the file, so a preset is changed there first.
+"""
+
+import argparse
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites.provenance import machine
+from autoprune.metrics import build_metric
+from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.structure import prunable_linears
+from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune, vectors_of
+from autoprune.quality import DATA, Measured, Preset, presets, speed
+from autoprune.recipe import Scoring
+from autoprune.storage import write_json
+from autoprune.text.corpora import load_corpus
+from autoprune.text.corpus import Corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
+from benchmarks.table import publish
+
+
+def measured(
+    loaded: LoadedModel, text: Corpus, unseen: Tensor, known: Measured, preset: Preset, source: str
+) -> Preset:
+    """One preset with its figures; the model is dense before and after.
+
+    Args:
+        loaded: The model.
+        text: Calibration text.
+        unseen: Windows that perplexity is of.
+        known: Share of zeros, tokens of a window.
+        preset: The preset.
+        source: Which text that is.
+    """
+    scoring = cast(Scoring, preset.statistics)
+    plan = PruningPlan.build(known.sparsity, solver=preset.repair, scoring=scoring)
+    count = preset.windows + plan.repair.fresh_windows
+    tokens = token_windows(text, loaded.tokenizer, count, known.seqlen)
+    dense = evaluate_windows(loaded.model, unseen).perplexity
+    layers = prunable_linears(loaded.model)
+    with DenseWeights(layers, vectors_of(loaded.model).values()):
+        outcome = prune(
+            loaded.model,
+            MetricScore(build_metric(preset.metric)),
+            plan,
+            windows=tokens[: preset.windows],
+            fresh=tokens[preset.windows :],
+            layers=layers,
+        )
+        perplexity = evaluate_windows(loaded.model, unseen).perplexity
+    return replace(
+        preset, seconds=outcome.seconds, perplexity=perplexity, dense=dense, source=source
+    )
+
+
+def main() -> None:
+    """Measure all presets, print a table and write the data."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--windows", type=int, default=20, help="windows measured, of 512")
+    parser.add_argument("--split", type=int, default=0, help="number of the text's split")
+    args = parser.parse_args()
+    known, entries = presets()
+    loaded = load_model(known.model)
+    parts = split(load_corpus("wikipedia-sample"), args.split)
+    unseen = token_windows(parts.selection, loaded.tokenizer, args.windows, known.seqlen)
+    source = (
+        f"{len(unseen)} x {known.seqlen} tokens of the selection part of wikipedia-sample, split "
+        f"{args.split}: python -m benchmarks quality"
+    )
+    gflops = speed(loaded.model.device.type, 2.0)
+    found = []
+    for preset in entries:
+        found.append(measured(loaded, parts.calibration, unseen, known, preset, source))
+        now = found[-1]
+        print(f"{now.name}: {now.perplexity:.2f}, {now.seconds:.1f} s", flush=True)
+    here = machine()
+    conditions = replace(
+        known,
+        parameters=loaded.model.num_parameters(),
+        gflops=round(gflops, 1),
+        machine=f"{here['processor']}, {torch.get_num_threads()} threads",
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    write_json(DATA, {"measured": asdict(conditions), "presets": [asdict(p) for p in found]})
+    rows = [
+        {"quality": p.name, "recipe": p.recipe, "perplexity": p.perplexity, "seconds": p.seconds}
+        for p in found
+    ]
+    publish("quality", f"Presets at {known.sparsity:.0%}, dense {found[0].dense:.2f}", rows)
