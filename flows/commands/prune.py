@@ -1,4 +1,4 @@
-"""``autoprune prune``: one model, one metric, one budget."""
+"""``autoprune prune``: one model, one recipe, one budget."""
 
 import argparse
 from collections.abc import Mapping
@@ -7,12 +7,14 @@ from typing import Any
 from flows.output import emit, pairs
 
 NAME = "prune"
-HELP = "prune a model once with a given metric and save it"
+HELP = "prune a model once, by a recipe or the best that fits a time, and save it"
 DESCRIPTION = (
     "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
-    "weights, save. A metric in a .py file runs only inside the container. The saved folder opens "
-    "with AutoModelForCausalLM.from_pretrained. With --scheme blocks, neurons and heads are taken "
-    "out instead: a smaller dense model without zeros, faster everywhere."
+    "weights, save. Without any part of a recipe (metric, allocation, group, repair, statistics) "
+    "the best preset that fits ten minutes is taken, after a line that says what it will cost. A "
+    "metric in a .py file runs only inside the container. With --scheme blocks, neurons and heads "
+    "are taken out instead: a smaller dense model without zeros, faster everywhere. The saved "
+    "folder opens with AutoModelForCausalLM.from_pretrained."
 )
 EXAMPLE = (
     "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
