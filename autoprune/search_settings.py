@@ -5,9 +5,28 @@ so that name, default, bounds and description stand once. Light: nothing here im
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+Arm = Literal[
+    "whole",
+    "none",
+    "graph",
+    "graph-permuted",
+    "list",
+    "best-of-n",
+    "tuned",
+    "genetic",
+    "random",
+    "grid",
+]
+# The designer proposes whole recipes and nobody else proposes: they differ in what it is shown.
+ASKING_ARMS: tuple[Arm, ...] = ("graph", "graph-permuted", "list", "best-of-n")
+# Nobody is asked.
+SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
+# Of so many designed candidates at most one has to be worth a whole measurement.
+CANDIDATES_PER_EVALUATION = 20
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
@@ -58,6 +77,25 @@ class SearchSettings(BaseModel):
         description="Candidates as formulas of the metric language, Python code, or both",
         json_schema_extra={"group": "designer"},
     )
+    arm: Arm = Field(
+        default="whole",
+        description=(
+            "Who proposes. whole: the designer and all moves of the search; none: the same "
+            "without a designer. The designer alone, asked for whole recipes and shown the graph, "
+            "the graph with its results shuffled among recipes (graph-permuted), a list of "
+            "results, or the starts only (best-of-n). Without a designer: Optuna (tuned), genetic "
+            "programming, random draws, or a catalogue in fixed order (grid)"
+        ),
+        json_schema_extra={"group": "designer"},
+    )
+    hide: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Leave a repair, allocation, statistic, function or word out of starts, prompts, "
+            "answers and moves, to see whether it is found again"
+        ),
+        json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
+    )
     slots: int = Field(
         default=4,
         ge=1,
@@ -104,6 +142,15 @@ class BudgetSettings(BaseModel):
         description="Designed candidates, rejected ones included",
         json_schema_extra={"group": "budget"},
     )
+    evaluations: int | None = Field(
+        default=None,
+        ge=1,
+        description=(
+            "Limit of distinct candidates measured on all selection windows; each goes there at "
+            f"once, and candidates then default to {CANDIDATES_PER_EVALUATION} times as many"
+        ),
+        json_schema_extra={"group": "budget"},
+    )
     tokens: int | None = Field(
         default=None,
         ge=1,
@@ -116,6 +163,38 @@ class BudgetSettings(BaseModel):
         description="Limit in dollars of designer answers; needs a price",
         json_schema_extra={"group": "budget", "metavar": "DOLLARS"},
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_room_for_evaluations(cls, values: Any) -> Any:
+        wanted = values.get("evaluations") if isinstance(values, dict) else None
+        if not isinstance(wanted, int) or "candidates" in values:
+            return values
+        return {**values, "candidates": CANDIDATES_PER_EVALUATION * wanted}
+
+
+def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
+    """Arm and kind of designer, of which one may say both: ``--designer none`` is the arm none.
+
+    Args:
+        arm: As given; ``whole`` where nothing is.
+        kind: Of designer, as given; ``auto`` where nothing is.
+
+    Raises:
+        ValueError: If they contradict each other.
+    """
+    silent = kind in ("none", "genetic", "random")
+    if silent and arm == "whole":
+        return cast(Arm, kind), kind
+    if arm in SILENT_ARMS and kind == "auto":
+        return arm, arm if arm in ("genetic", "random") else "none"
+    if arm in SILENT_ARMS and not silent:
+        raise ValueError(f"the arm {arm} asks nobody; leave out the designer {kind}")
+    if arm not in SILENT_ARMS and silent:
+        raise ValueError(f"the arm {arm} asks a designer, and {kind} is none; name another one")
+    if kind in ("genetic", "random") and kind != arm:
+        raise ValueError(f"the arm {arm} is not the designer {kind}; leave out one of both")
+    return arm, kind
 
 
 def require_no_login(address: str) -> str:

@@ -17,6 +17,8 @@ ENDINGS = {
     "tokens": "the budget of designer tokens was used up",
     "seconds": "the time budget was used up",
     "money": "the money for designer answers was used up",
+    "evaluations": "all evaluations of the budget were made",
+    "exhausted": "there was nothing left to propose",
     "drift": "the same recipe measured again gave other figures",
     "no_baseline": "no baseline could be measured",
 }

@@ -5,6 +5,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from autoprune.design.graph import Graph, Node
+from autoprune.design.parsing import Prediction
 
 Verdict = Literal["right", "wrong", "unclear", "failed", "open"]
 
@@ -42,8 +43,7 @@ def prediction_of(hypothesis: Node | None) -> str:
     stated = hypothesis.body.get("prediction") if hypothesis is not None else None
     if stated is None:
         return ""
-    text = f"{stated['direction']} than {stated['versus']}"
-    return text if stated.get("stated", True) else f"{text} (assumed)"
+    return Prediction(**{name: value for name, value in stated.items() if name != "metric"}).text
 
 
 def verdict_of(graph: Graph, alias: str) -> Verdict:

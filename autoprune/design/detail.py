@@ -1,14 +1,16 @@
 """Every kind of node as text at three levels of detail, and what of it fits into a budget."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
 from autoprune.design.graph import Graph, Node
+from autoprune.design.parts import Range, with_defaults
 
 Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
+Ranges = Mapping[str, Mapping[str, Range]]
 
 PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
 # What a bullet and a line break cost.
@@ -87,20 +89,26 @@ def change_of(graph: Graph, alias: str) -> str:
     return f"{text}, masks alone" if result.get("masks_alone") else text
 
 
-def mechanism(graph: Graph, alias: str) -> Detail:
+def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
+    """A mechanism's recipe on one line; numbers at their default are shown too."""
+    parts = [str(body["formula"]), str(body["group"])]
+    parts.append(with_defaults(str(body["allocation"]), ranges))
+    if body.get("solver", "none") != "none":
+        parts.append(with_defaults(str(body["solver"]), ranges))
+    return " | ".join(parts)
+
+
+def mechanism(graph: Graph, alias: str, ranges: Ranges) -> Detail:
     """A recipe with what it changes; in full with its reason and its code."""
     body, change = graph.nodes[alias].body, change_of(graph, alias)
-    parts = [str(body["formula"]), str(body["group"]), str(body["allocation"])]
-    if body.get("solver", "none") != "none":
-        parts.append(str(body["solver"]))
-    line = f"{alias}: {' | '.join(parts)}: {change}"
+    line = f"{alias}: {recipe_line(body, ranges)}: {change}"
     full = f"{line}, because {body['because']}" if body.get("because") else line
     if "source" in body:
         full += f"\n```python\n{body['source']}```"
     return Detail(full, line, f"{alias}: {change}")
 
 
-def step(graph: Graph, alias: str, before: str | None) -> Detail:
+def step(graph: Graph, alias: str, before: str | None, ranges: Ranges) -> Detail:
     """A step of a path: what it changed, what was predicted, what was measured.
 
     Args:
@@ -110,7 +118,7 @@ def step(graph: Graph, alias: str, before: str | None) -> Detail:
     """
     change = change_of(graph, alias)
     if before is None:
-        first = mechanism(graph, alias)
+        first = mechanism(graph, alias, ranges)
         return Detail(first.line, first.line, first.alias)
     body, old = graph.nodes[alias].body, graph.nodes[before].body
     names = {"solver": "repair"}

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 
-from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design.formulas import Blank
 from autoprune.design.parts import FORMULA, Choices, family
 from autoprune.design.repairs import solver_forms
@@ -34,21 +33,21 @@ def answer_grammar(
     Args:
         formula: GBNF grammar of a formula, with the start rule ``root``.
         choices: What the parts may be.
-        aliases: Entries that a prediction may name.
+        aliases: Entries that a forecast may be made against.
         part: The only part that may be written; None: all of them.
         blank: Place in a formula that is filled instead of writing a whole one.
         now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
     parts = [part] if part else list(LINES)
-    solvers = without(solver_forms(choices.solvers, choices.ranges), now)
+    solvers = without(solver_forms(choices.repairs, choices.ranges), now)
     if part == "solver":
         # Nobody improves the best recipe's repair by leaving it out.
         solvers = without(solvers, NONE)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
-        f'root ::= "because: " reason "\\nexpect: " verdict " than " alias{lines} "\\n"',
+        f'root ::= "because: " reason "\\nexpect: " change " % against " alias{lines} "\\n"',
         f"reason ::= {REASON}",
-        'verdict ::= "better" | "worse"',
+        'change ::= [+-] [0-9] [0-9]? ("." [0-9])?',
         f"alias ::= {_choice(aliases)}",
     ]
     rules = {
@@ -63,7 +62,7 @@ def answer_grammar(
         rules["metric"] = f"metric ::= {_quoted(blank.before)} ({more}){end}"
     answer += [rules[name] for name in parts]
     if "allocation" in parts:
-        answer += _STRENGTHS
+        answer += _strengths(choices.words)
     if "metric" in parts:
         answer.append(re.sub(r"(?<![\w-])root(?![\w-])", "formula", formula.strip()))
     return "\n".join(answer) + "\n"
@@ -74,11 +73,12 @@ def lesson_grammar() -> str:
     return f'root ::= "lesson: " reason "\\n"\nreason ::= {REASON}\n'
 
 
-_STRENGTHS = [
-    'strength ::= "0.0" [1-9] | "0.1" [0-9]? | "0.2" [0-9]?',
-    'term ::= strength " * " descriptor',
-    f"descriptor ::= {' | '.join(chr(34) + name + chr(34) for name in DESCRIPTORS)}",
-]
+def _strengths(words: Sequence[str]) -> list[str]:
+    return [
+        'strength ::= "0.0" [1-9] | "0.1" [0-9]? | "0.2" [0-9]?',
+        'term ::= strength " * " descriptor',
+        f"descriptor ::= {_choice(words)}",
+    ]
 
 
 def _allocations(choices: Choices) -> str:

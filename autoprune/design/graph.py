@@ -123,6 +123,16 @@ class Graph:
             self._in.setdefault(target, []).append(edge)
         return edge
 
+    def beginning(self, count: int) -> "Graph":
+        """The first so many nodes, with the edges between them."""
+        found = Graph()
+        for node in list(self._nodes.values())[:count]:
+            found.add(node.alias, node.kind, node.body)
+        for edge in self._edges:
+            if edge.source in found.nodes and edge.target in found.nodes:
+                found.link(edge.source, edge.kind, edge.target)
+        return found
+
     def of_kind(self, kind: NodeKind) -> Iterator[Node]:
         """Nodes of one kind, oldest first."""
         return (node for node in self._nodes.values() if node.kind == kind)

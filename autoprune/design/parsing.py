@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
+from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import canonical_allocation, canonical_solver, family
 from autoprune.design.repairs import Ranges, read_solver
 from autoprune.errors import UsageError
@@ -31,6 +32,10 @@ FIELD = re.compile(
     rf"^[\s>*_#`-]*({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE
 )
 EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
+# Minus signs as people and models type them.
+FORECAST = re.compile(
+    r"([-+\u2212\u2013]?)\s*(\d{1,4}(?:\.\d{1,3})?)\s*%(?:\s*(?:against|than|vs\.?)\s+(\S+))?"
+)
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into steps"
@@ -46,11 +51,25 @@ class Prediction:
         direction: Sign of the change of perplexity.
         versus: Alias of the entry compared with.
         stated: The designer wrote it; otherwise it left something out, and this is assumed.
+        forecast: The change as text, ``-2.5 %``, since claims hold no numbers; empty: only its
+            direction is stated.
     """
 
     direction: Literal["better", "worse"]
     versus: str
     stated: bool = True
+    forecast: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """The forecast as a relative change of perplexity; None without one."""
+        return float(self.forecast.removesuffix(" %")) / 100 if self.forecast else None
+
+    @property
+    def text(self) -> str:
+        """In words, marked where it is assumed."""
+        found = f"{self.forecast} against" if self.forecast else f"{self.direction} than"
+        return f"{found} {self.versus}{'' if self.stated else ' (assumed)'}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Unreadable:
 
     Args:
         code: ``empty``, ``truncated``, ``refused``, ``too_long``, ``no_metric``, ``bad_metric``,
-            ``no_code``, ``bad_code``, ``bad_choice``.
+            ``no_code``, ``bad_code``, ``bad_choice``, ``hidden``.
         detail: One line that a designer can repair from.
         because: The reasoning, where it could be read.
     """
@@ -100,6 +119,7 @@ class AnswerForm:
         ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
         base: Recipe whose parts stand where the answer names none.
         part: The only part that is read; the others are the base's. None: all are read.
+        hidden: What no part may hold, and no words of a designer keep.
     """
 
     language: Language
@@ -111,6 +131,7 @@ class AnswerForm:
     ranges: Ranges = field(default_factory=dict)
     base: Recipe | None = None
     part: str | None = None
+    hidden: Hidden = NOTHING
 
 
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
@@ -125,18 +146,20 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
         detail = f"the answer has more than {LONGEST_ANSWER} characters; write a short one"
         return Unreadable("too_long", detail)
     fields = _fields(text)
-    because = one_line(fields.get("because", ""))
+    because = form.hidden.blanked(one_line(fields.get("because", "")))
     if reply.finish_reason == "length":
         return Unreadable("truncated", "the answer was cut off; write a shorter one", because)
     if not text.strip():
         code = "refused" if reply.finish_reason == "error" else "empty"
         return Unreadable(code, "the answer is empty; write the lines asked for")
+    parts = [value for name, value in fields.items() if name not in ("because", "expect")]
+    if form.hidden.finds(*parts, *(FENCE.findall(text) if form.language != "expression" else ())):
+        return Unreadable("hidden", DETAIL, because)
     found = _recipe(text, fields, form)
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
     prediction = _prediction(fields.get("expect", ""), form.aliases)
-    parts = (found.metric, found.group, found.allocation, found.solver)
-    return Proposal(because, prediction, *parts)
+    return Proposal(because, prediction, found.metric, found.group, found.allocation, found.solver)
 
 
 def cut_reply(reply: Reply) -> Reply:
@@ -309,6 +332,13 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
     """
     if not aliases:
         return None
+    number = FORECAST.search(text[:LONGEST_LINE])
+    if number is not None:
+        minus = number[1] not in ("", "+")
+        named = (number[3] or "").strip(".,;`*")
+        versus = named if named in aliases else aliases[0]
+        forecast = f"{'-' if minus else '+'}{float(number[2]):g} %"
+        return Prediction("better" if minus else "worse", versus, forecast=forecast)
     match = EXPECTATION.search(text[:LONGEST_LINE])
     versus = match[2].strip(".,;`*") if match is not None else ""
     worse = match is not None and match[1].lower() == "worse"

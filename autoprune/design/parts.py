@@ -10,12 +10,13 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from autoprune.allocation import Formula, build_allocator
+from autoprune.allocation import ALLOCATORS, Formula, build_allocator
 from autoprune.allocation.formula import DESCRIPTORS, numbers_of, parse_allocation, with_numbers
 from autoprune.candidate import Group
+from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
-from autoprune.repair import WALK, Repair
+from autoprune.repair import EBFT, SOLVERS, WALK, BlockTuning, Repair
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -39,6 +40,10 @@ class Choices:
         solvers: Repairs, as text.
         ranges: Ranges of parameters that may be tuned, by allocator or solver, then parameter.
         statistics: Values beside ``W`` that formulas may use.
+        words: Words of allocation formulas.
+        compositions: Repairs made of two of ``solvers``; see
+            :func:`autoprune.design.repairs.compositions`.
+        hidden: What may not be written, whoever proposes.
     """
 
     groups: Sequence[Group]
@@ -46,6 +51,14 @@ class Choices:
     solvers: Sequence[str]
     ranges: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
     statistics: Sequence[str] = ()
+    words: Sequence[str] = tuple(DESCRIPTORS)
+    compositions: Sequence[str] = ()
+    hidden: Hidden = NOTHING
+
+    @property
+    def repairs(self) -> list[str]:
+        """All repairs: those given and those composed of them."""
+        return list(dict.fromkeys((*self.solvers, *self.compositions)))
 
 
 def family(text: str) -> str:
@@ -130,6 +143,32 @@ def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
     return dataclasses.replace(repair, layer=layer, block=block).text
 
 
+def with_defaults(text: str, ranges: Mapping[str, Mapping[str, Range]]) -> str:
+    """An allocation or repair as it is written, with the first number that may be tuned.
+
+    Args:
+        text: Of either.
+        ranges: What may be tuned, by name, then parameter.
+    """
+    walk, _, rest = text.rpartition(f"{WALK}:")
+    parts = []
+    for part in rest.split("+") if walk or family(text) != FORMULA else [text]:
+        name, colon, settings = part.partition(":")
+        number = next(iter(ranges.get(name, {})), None)
+        known = _defaults(name) if number is not None else {}
+        if number is not None and number in known and f"{number}=" not in settings:
+            part = f"{name}:{number}={known[number]:g}{',' if colon else ''}{settings}"
+        parts.append(part)
+    return f"{walk}{WALK}:{'+'.join(parts)}" if text.startswith(f"{WALK}:") else "+".join(parts)
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    kind: Any = ALLOCATORS.get(name) if name in ALLOCATORS else SOLVERS.get(name)
+    if name == EBFT:
+        kind = BlockTuning
+    return dict(kind.defaults())
+
+
 def random_allocation(rng: Random, choices: Choices) -> str:
     """A random family at a random strength."""
     return _of_family(rng.choice(list(choices.allocations)), rng, choices)
@@ -145,7 +184,7 @@ def mutated_allocation(text: str, rng: Random, choices: Choices) -> str:
         scaled = (value or 0.02) * math.exp(rng.gauss(0.0, 0.5))
         return with_allocation_numbers(text, {name: rounded(min(high, max(low, scaled)))})
     if FORMULA in choices.allocations and roll < 0.85:
-        return _mutated_formula(_as_formula(text), rng)
+        return _mutated_formula(_as_formula(text, rng, choices), rng, choices)
     others = [name for name in choices.allocations if name != family(text)]
     return _of_family(rng.choice(others or list(choices.allocations)), rng, choices)
 
@@ -153,25 +192,34 @@ def mutated_allocation(text: str, rng: Random, choices: Choices) -> str:
 def _of_family(name: str, rng: Random, choices: Choices) -> str:
     strength = rng.choice(STRENGTHS)
     if name == FORMULA:
-        sign, word = rng.choice(("", "-")), rng.choice(list(DESCRIPTORS))
-        base = f"{strength} * depth"
-        return canonical_allocation(f"{FORMULA}:{base} + {sign}{rng.choice(NUDGES)} * {word}")
+        terms = drawn_terms(rng, choices.words, (strength, rng.choice(NUDGES)))
+        return canonical_allocation(f"{FORMULA}:{terms}")
     ranges = choices.ranges.get(name, {})
     values = {key: min(high, max(low, strength)) for key, (low, high) in list(ranges.items())[:1]}
     return dataclasses.replace(build_allocator(name), **values).text
 
 
-def _as_formula(text: str) -> str:
+def drawn_terms(rng: Random, words: Sequence[str], strengths: Sequence[float]) -> str:
+    """An allocation formula that suggests nothing: words and signs each as likely as any other."""
+    chosen = rng.sample(list(words), min(len(words), len(strengths)))
+    text = ""
+    for strength, word in zip(strengths, chosen, strict=False):
+        sign = rng.choice("+-")
+        text += f" {sign} {strength} * {word}" if text else f"{sign}{strength} * {word}"
+    return text.removeprefix("+")
+
+
+def _as_formula(text: str, rng: Random, choices: Choices) -> str:
     allocator = build_allocator(text)
     if isinstance(allocator, Formula):
         return allocator.formula
     known = AS_FORMULA.get(allocator.NAME)
-    if known is None:
-        return "0.05 * depth"
+    if known is None or choices.hidden.finds(known[1]):
+        return drawn_terms(rng, choices.words, (rng.choice(STRENGTHS),))
     return f"{allocator.params[known[0]]:g} * {known[1]}"
 
 
-def _mutated_formula(formula: str, rng: Random) -> str:
+def _mutated_formula(formula: str, rng: Random, choices: Choices) -> str:
     """A term more, a term less, or another descriptor."""
     tree = parse_allocation(formula)
     roll = rng.random()
@@ -182,10 +230,10 @@ def _mutated_formula(formula: str, rng: Random) -> str:
         names = list(re.finditer("|".join(DESCRIPTORS), formula))
         if names:
             place = rng.choice(names)
-            word = rng.choice([name for name in DESCRIPTORS if name != place[0]])
+            word = rng.choice([name for name in choices.words if name != place[0]] or [place[0]])
             found = formula[: place.start()] + word + formula[place.end() :]
     elif len(numbers_of(formula)) < MOST_TERMS:
-        sign, word = rng.choice(("+", "-")), rng.choice(list(DESCRIPTORS))
+        sign, word = rng.choice(("+", "-")), rng.choice(list(choices.words))
         found = f"{formula} {sign} {rng.choice(NUDGES)} * {word}"
     try:
         return canonical_allocation(f"{FORMULA}:{found}")

@@ -9,30 +9,40 @@ budget that does not depend on the operator, as long as the rest keeps to its ow
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, field
 
 from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.design import detail, sections
 from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
-from autoprune.design.detail import Detail, Level, TokenCounter, fit
+from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
 from autoprune.design.parsing import Language
-from autoprune.design.parts import FORMULA
+from autoprune.design.parts import FORMULA, family
 from autoprune.design.prompts import Prompts
+from autoprune.design.repairs import meaning
 from autoprune.design.sections import Tally
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
+from autoprune.metrics.language.vocabulary import OPERATIONS
+from autoprune.repair import Repair
 
 # Of what the system prompt leaves: the instruction and the steps that led to its recipe.
 TAIL_SHARE = 0.36
 # Above it, a recipe's code or reason is left out of the instruction.
 FOCUS_SHARE = 0.6
 # Of the shared part; the rest is the table's.
-SHARES = {"known": 0.1, "facts": 0.13, "failures": 0.08, "claims": 0.14, "lessons": 0.12}
+SHARES = {
+    "waiting": 0.06,
+    "known": 0.1,
+    "facts": 0.13,
+    "failures": 0.08,
+    "claims": 0.14,
+    "lessons": 0.12,
+}
+# Tokens of a prompt from which the system prompt explains every word, sign and repair.
+WIDE = 1200
 # Rows of the table below which formulas are only named, so that they are not written again.
 TABLE_ROWS = 6
-ALLOCATION_FORMS = {"ramp": "ramp:half_width=0.15", "sdsa": "sdsa:strength=0.15"}
 PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]")
 LETTERS_PER_TOKEN = 6
 
@@ -50,8 +60,14 @@ class Scene:
         reference: Alias of the entry that changes are counted from.
         percent: Target sparsity in percent.
         budget: Tokens of a whole prompt.
-        formula_form: An allocation formula, as an example; see :func:`drawn_formula`.
+        allocation_forms: Each family of allocations as an example; what is drawn suggests nothing.
         repair_form: A repair with a number of its own, as an example; empty: none has one.
+        words: Words of allocation formulas.
+        functions: Functions of the metric language.
+        ranges: Numbers that may be changed, by allocation or repair, then parameter.
+        tuned: Whether the search tunes numbers itself.
+        left: What is left of the budget, in words; empty without anything to say.
+        composed: Whether two repairs may be joined.
     """
 
     language: Language
@@ -62,8 +78,19 @@ class Scene:
     reference: str
     percent: float
     budget: int
-    formula_form: str
+    allocation_forms: Sequence[str] = ()
     repair_form: str = ""
+    words: Sequence[str] = tuple(DESCRIPTORS)
+    functions: Sequence[str] = FUNCTIONS
+    ranges: Ranges = field(default_factory=dict)
+    tuned: bool = True
+    left: str = ""
+    composed: bool = False
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is room to explain."""
+        return self.budget >= WIDE
 
 
 @dataclass(frozen=True)
@@ -75,12 +102,14 @@ class Focus:
         hint: One idea to try.
         part: The one part of a recipe that is asked for.
         blank: Its formula with a place to fill.
+        planned: Recipes that other slots of the generation measure without a designer.
     """
 
     aliases: Sequence[str] = ()
     hint: str = ""
     part: str | None = None
     blank: str = ""
+    planned: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -94,15 +123,6 @@ class Rendered:
 
     messages: tuple[Message, ...]
     lessons: tuple[str, ...] = ()
-
-
-def drawn_formula(rng: Random) -> str:
-    """An allocation formula that shows the form and suggests nothing.
-
-    Two words and two signs, each as likely as any other: a fixed example would be copied.
-    """
-    first, second = rng.sample(list(DESCRIPTORS), 2)
-    return f"{FORMULA}:{rng.choice(('', '-'))}0.1 * {first} {rng.choice('+-')} 0.05 * {second}"
 
 
 def estimate_tokens(text: str) -> int:
@@ -134,19 +154,21 @@ def render_prompt(
         operator: Name of a template in ``operators/``.
         focus: What it works on.
         lessons: How often each lesson helped and hurt; others are not shown.
-        reasons: Show facts, failures, reasons, lessons and steps beside the results.
+        reasons: Show waiting recipes, facts, failures, reasons, lessons and steps beside the
+            results.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
     order = sections.ranked(graph)
     names, lessons_shown = sections.lessons(graph, lessons) if reasons else ([], [])
     items: dict[str, list[Detail]] = {
+        "waiting": sections.waiting(graph, scene.ranges, focus.planned) if reasons else [],
         "known": sections.formulas(graph, order[TABLE_ROWS:]),
         "facts": sections.facts(graph) if reasons else [],
         "failures": sections.failures(graph) if reasons else [],
         "claims": sections.claims(graph) if reasons else [],
         "lessons": lessons_shown,
-        "steps": _steps(graph, focus, order) if reasons else [],
+        "steps": _steps(graph, focus, order, scene.ranges) if reasons else [],
     }
     right, wrong = count_predictions(graph)
     values = {
@@ -154,6 +176,9 @@ def render_prompt(
         "reference": scene.reference,
         "right": right,
         "wrong": wrong,
+        "left": scene.left,
+        "bar": sections.bar(graph, scene.reference),
+        "noise": sections.noise(graph),
     }
     # Headings of what there is to show.
     frame = {name: [""] if found else [] for name, found in items.items()}
@@ -172,7 +197,7 @@ def render_prompt(
     fitted["steps"] = steps if steps and steps[0] != items["steps"][0].alias else {}
     # The table gets what the others leave.
     used = sum(count(t) + detail.BULLET for name in SHARES for t in fitted[name].values())
-    rows = [detail.mechanism(graph, alias) for alias in order]
+    rows = [detail.mechanism(graph, alias, scene.ranges) for alias in order]
     table = fit(rows, left - used, count, most="line", overhead=1)
     shown = {name: list(found.values()) for name, found in fitted.items()}
     shown |= {"table": list(table.values())[::-1], "steps": shown["steps"][::-1]}
@@ -183,26 +208,46 @@ def render_prompt(
 
 def render_system(prompts: Prompts, scene: Scene) -> str:
     """The part of a prompt that never changes in a run."""
-    values = [(name, TERMINALS[name].meaning) for name in ("W", *scene.statistics)]
-    forms = ALLOCATION_FORMS | {FORMULA: scene.formula_form}
+    values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
+    words = scene.words if FORMULA in scene.allocations else ()
     return prompts.render(
         "system",
         language=scene.language,
         values=values,
-        functions=FUNCTIONS,
+        functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
         groups=scene.groups,
-        allocations=[(name, forms.get(name, name)) for name in scene.allocations],
-        descriptors=DESCRIPTORS if FORMULA in scene.allocations else {},
-        solvers=scene.solvers,
+        allocations=scene.allocation_forms or scene.allocations,
+        words=[(name, DESCRIPTORS[name]) for name in words],
+        solvers=[(name, meaning(name) if scene.wide else "") for name in scene.solvers],
         repair_form=scene.repair_form,
+        numbers=_numbers(scene) if scene.wide else [],
         reference=scene.reference,
+        wide=scene.wide,
+        tuned=scene.tuned,
+        composed=scene.composed,
     )
 
 
-def _steps(graph: Graph, focus: Focus, order: Sequence[str]) -> list[Detail]:
+def _meaning(name: str, *, wide: bool) -> str:
+    value = TERMINALS[name]
+    return f"{value.meaning}, never below 0" if wide and value.nonnegative else value.meaning
+
+
+def _numbers(scene: Scene) -> list[tuple[str, str]]:
+    """Bounds of the numbers that may be changed, of what this search offers."""
+    names = [family(text) for text in (*scene.allocations, *scene.solvers)]
+    parts = {part.NAME for solver in scene.solvers for part in Repair.parse(solver).parts}
+    return [
+        (f"{name}:{key}", f"{low:g} to {high:g}")
+        for name in dict.fromkeys([*names, *sorted(parts)])
+        for key, (low, high) in scene.ranges.get(name, {}).items()
+    ]
+
+
+def _steps(graph: Graph, focus: Focus, order: Sequence[str], ranges: Ranges) -> list[Detail]:
     """How the recipe at hand came about; of an operator without one, the best so far."""
     about = focus.aliases[:1] or order[:1]
-    return sections.path(graph, about[0]) if about else []
+    return sections.path(graph, about[0], ranges) if about else []
 
 
 def _instruction(
@@ -215,8 +260,11 @@ def _instruction(
     count: TokenCounter,
 ) -> str:
     """The operator's template; recipes lose code and reason, neighbours are dropped, to fit in."""
-    recipes = [detail.mechanism(graph, alias) for alias in focus.aliases]
-    near = sections.neighbours(graph, focus.aliases[0], focus.part) if focus.part else []
+    recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in focus.aliases]
+    near = []
+    if focus.part:
+        near = sections.neighbours(graph, focus.aliases[0], focus.part, scene.ranges)
+    bar = sections.bar(graph, scene.reference)
 
     def filled(level: Level, first: int) -> str:
         return prompts.render(
@@ -228,6 +276,7 @@ def _instruction(
             blank=focus.blank,
             neighbours=near[first:],
             repair_form=scene.repair_form,
+            bar=bar,
         )
 
     levels: tuple[Level, ...] = ("full", "line", "alias")

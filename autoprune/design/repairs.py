@@ -1,15 +1,27 @@
 """Repairs that a designer may write: those to choose from, and their numbers within bounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from random import Random
 
-from autoprune.design.parts import Range, canonical_solver
+from autoprune.design.parts import Range, canonical_solver, family
 from autoprune.errors import UsageError
-from autoprune.repair import EBFT, WALK, Repair
+from autoprune.repair import EBFT, NONE, WALK, Repair
 
 Ranges = Mapping[str, Mapping[str, Range]]
 
 # Beside the ranges that may be tuned: whole numbers, and what each of them costs minutes.
 LIMITS: Ranges = {EBFT: {"epochs": (1, 4)}}
+# For prompts; a plug-in's own first line stands for it.
+MEANINGS = {
+    "none": "leaves the other weights as they are",
+    "sparsegpt": "moves the weights that stay of a row, column by column, to make up for each loss",
+    "mrp": "fits the weights that stay of each row anew by least squares",
+    "alps": "looks for a better mask and fits the weights of each row",
+    "dsnot": "swaps removed and kept weights of a row and moves none",
+    "sparseswaps": "swaps removed and kept weights one by one and moves none",
+    EBFT: "tunes the weights that stay of a whole block by gradient descent, which takes minutes",
+}
+OWN_MASK = "and chooses itself which weights go, whatever the metric"
 DIGITS = (1, 2, 5)
 LONGEST_REPAIR = 200
 
@@ -44,6 +56,40 @@ def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
     raise UsageError(wrong or f"{choices}{_numbers(allowed, ranges)}")
 
 
+def compositions(allowed: Sequence[str]) -> list[str]:
+    """Repairs made of two that are allowed: the mask by one, the weights by the other.
+
+    Those that lose nothing of either, none that is allowed already.
+    """
+    known = [canonical_solver(text) for text in allowed]
+    plain = [text for text in known if text != NONE and not text.startswith(f"{WALK}:")]
+    single = [text for text in plain if len(Repair.parse(text).layer) <= 1]
+    found = []
+    for first in single:
+        for second in single:
+            if family(first) == family(second):
+                continue
+            try:
+                found.append(canonical_solver(f"{first}+{second}"))
+            except UsageError:
+                continue
+    return [text for text in dict.fromkeys(found) if text not in known]
+
+
+def meaning(text: str) -> str:
+    """What a repair does, on one line."""
+    repair = Repair.parse(text)
+    parts = [part for part in repair.parts if part.NAME != WALK]
+    found = [
+        MEANINGS.get(part.NAME, part.summary().rstrip("."))
+        + (f" {OWN_MASK}" if part.params.get("select") == "own" else "")
+        for part in parts
+    ]
+    walked = text.startswith(f"{WALK}:")
+    before = "block by block, with the inputs that the pruned model gives: " if walked else ""
+    return before + (", then ".join(found) or MEANINGS[NONE])
+
+
 def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
     """All repairs as a grammar offers them: as they are, and with round numbers within bounds."""
     found = [canonical_solver(text) for text in allowed]
@@ -52,13 +98,15 @@ def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def example(allowed: Sequence[str], ranges: Ranges) -> str:
-    """A repair with a number that is not its own; empty where none may be changed."""
-    for text in map(canonical_solver, allowed):
-        others = [form for form in _numbered(text, ranges) if form != text and "=" in form]
-        if others:
-            return others[len(others) // 2]
-    return ""
+def example(allowed: Sequence[str], ranges: Ranges, rng: Random) -> str:
+    """A repair with a number that is not its own, drawn; empty where none may be changed."""
+    others = [
+        form
+        for text in map(canonical_solver, allowed)
+        for form in _numbered(text, ranges)
+        if form != text and "=" in form
+    ]
+    return rng.choice(others) if others else ""
 
 
 def _difference(wanted: Repair, choice: Repair, ranges: Ranges) -> str | None:

@@ -12,23 +12,19 @@ from autoprune.design.parts import Choices
 from autoprune.design.repairs import solver_forms
 
 
-def answer_schema(
-    choices: Choices, aliases: Sequence[str], *, part: str | None = None, now: str = ""
-) -> dict[str, Any]:
+def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -> dict[str, Any]:
     """Schema of an answer that :func:`autoprune.design.parsing.read_answer` reads.
 
     Args:
         choices: What the parts may be.
-        aliases: Entries that a prediction may name.
         part: The only part that may be written; None: all of them.
         now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
-    verdicts = [f"{verdict} than {alias}" for verdict in ("better", "worse") for alias in aliases]
     values: dict[str, list[str]] = {
         "group": without(choices.groups, now),
-        "solver": without(solver_forms(choices.solvers, choices.ranges), now),
+        "solver": without(solver_forms(choices.repairs, choices.ranges), now),
     }
-    fields: dict[str, Any] = {"because": _text(), "expect": _text(verdicts)}
+    fields: dict[str, Any] = {"because": _text(), "expect": _text()}
     for name in [part] if part else LINES:
         fields[LINES[name]] = _text(values.get(name, ()))
     return _object(fields)

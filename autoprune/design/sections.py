@@ -1,15 +1,21 @@
 """What of the graph a prompt may show, section by section, most important first."""
 
+import math
+import statistics
 from collections.abc import Iterable, Mapping
 
 from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
 from autoprune.design.claims import judged_claims
-from autoprune.design.detail import PARTS, Detail
+from autoprune.design.detail import PARTS, Detail, Ranges
 from autoprune.design.graph import Graph, Node
+from autoprune.design.parts import with_defaults
 
 # Neighbours of a recipe that an exploit is shown, best last.
 NEIGHBOURS = 6
+FULL_RUNG = 2
+# Intervals from which the noise of a figure is told.
+LEAST_INTERVALS = 3
 Tally = tuple[int, int]
 
 
@@ -24,13 +30,54 @@ def ranked(graph: Graph) -> list[str]:
     return [alias for _, _, alias in sorted(found)]
 
 
+def bar(graph: Graph, reference: str) -> str:
+    """Alias of the best recipe on all windows: what a new one has to beat, and is forecast against.
+
+    Args:
+        graph: What is shown.
+        reference: What changes are counted from; where nothing is better known.
+    """
+    for alias in ranked(graph):
+        newest = graph.newest_result(alias)
+        if newest is not None and newest.body.get("rung") == FULL_RUNG:
+            return alias
+    return reference
+
+
+def noise(graph: Graph) -> float | None:
+    """Median half width of 95 % intervals on all windows, in percent of perplexity; None: few."""
+    found = []
+    for node in graph.of_kind("mechanism"):
+        newest = graph.newest_result(node.alias)
+        body = newest.body if newest is not None else {}
+        if body.get("rung") == FULL_RUNG and body.get("interval") and body.get("change"):
+            low, high = body["interval"]
+            found.append(100 * math.expm1(min(1.0, (high - low) / 2)))
+    return statistics.median(found) if len(found) >= LEAST_INTERVALS else None
+
+
+def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail]:
+    """Recipes that are proposed and not measured, the newest first.
+
+    Args:
+        graph: What is shown.
+        ranges: Numbers that are shown at their default too.
+        planned: Recipes of this generation that are in no graph yet.
+    """
+    found = list(planned)
+    for node in reversed(list(graph.of_kind("mechanism"))):
+        if graph.newest_result(node.alias) is None:
+            found.append(f"{node.alias}: {detail.recipe_line(node.body, ranges)}")
+    return [Detail(text, text, text.partition(":")[0]) for text in found]
+
+
 def formulas(graph: Graph, aliases: Iterable[str]) -> list[Detail]:
     """Formulas, each once."""
     texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
     return [Detail(text, text, text) for text in dict.fromkeys(texts)]
 
 
-def path(graph: Graph, alias: str) -> list[Detail]:
+def path(graph: Graph, alias: str, ranges: Ranges) -> list[Detail]:
     """How a recipe came about, by its main parents: the last step first, the first one last.
 
     Empty for what was made from nothing.
@@ -41,7 +88,7 @@ def path(graph: Graph, alias: str) -> list[Detail]:
     if len(chain) == 1:
         return []
     before: list[str | None] = [*chain[1:], None]
-    return [detail.step(graph, own, old) for own, old in zip(chain, before, strict=True)]
+    return [detail.step(graph, own, old, ranges) for own, old in zip(chain, before, strict=True)]
 
 
 def claims(graph: Graph) -> list[Detail]:
@@ -89,13 +136,14 @@ def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list
     return [node.alias for node in known], found
 
 
-def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
+def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges) -> list[str]:
     """What is known of a recipe that differs in one part only: that part and its result.
 
     Args:
         graph: The reasoning graph.
         alias: The recipe.
         part: ``metric``, ``group``, ``allocation`` or ``solver``.
+        ranges: Numbers that are shown at their default too.
 
     Returns:
         At most six lines, best last, the recipe's own among them.
@@ -108,7 +156,9 @@ def neighbours(graph: Graph, alias: str, part: str) -> list[str]:
         newest = graph.newest_result(node.alias) if alike else None
         if newest is not None and newest.body.get("change") is not None:
             change = detail.change_of(graph, node.alias)
-            found.append((float(newest.body["change"]), f"{node.body[key]}: {change}"))
+            text = str(node.body[key])
+            text = with_defaults(text, ranges) if part in ("allocation", "solver") else text
+            found.append((float(newest.body["change"]), f"{text}: {change}"))
     best = sorted(found)[:NEIGHBOURS]
     return [line for _, line in reversed(best)]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.design.kinds import SILENT
 from autoprune.design.parts import family
 from autoprune.report.canvas import percent, plain
-from autoprune.search.arms import DESIGN_OPERATORS
+from autoprune.search.arms import DESIGN_OPERATORS, PROPOSE
 
 if TYPE_CHECKING:
     from autoprune.report.data import Entry, RunReport
@@ -25,9 +25,12 @@ AUTHORS = {
     "ablate": "ablation",
     "spare": "mutation",
     "random": "a random draw",
+    "compose": "two repairs joined",
+    "sample": "Optuna",
+    "grid": "the catalogue",
 }
-# Also without a graph the language model writes whole recipes.
-WRITTEN = (*DESIGN_OPERATORS, "list")
+# A designer alone writes whole recipes; records of earlier versions call that a list.
+WRITTEN = (*DESIGN_OPERATORS, PROPOSE, "list")
 
 
 def author(report: "RunReport", entry: "Entry") -> str:

@@ -3,11 +3,15 @@
 from autoprune.search.spec import SearchSpec
 
 DESIGN_OPERATORS = ("exploit", "seed", "combine", "explore", "simplify", "critique", "paradigm")
-FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate")
+FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate", "compose")
+# What a designer alone is asked: a whole recipe, in each of its arms.
+PROPOSE = "propose"
+# Arms whose designer sees the graph, its own or one with shuffled results.
+SHOWN_GRAPH = ("whole", "graph", "graph-permuted")
 # The order in which operators are tried first: with and without an LLM in turn.
 OPERATORS = (
     *("seed", "tune", "exploit", "extend", "explore", "mutate", "combine", "recombine"),
-    *("simplify", "ablate", "critique", "paradigm"),
+    *("simplify", "ablate", "critique", "compose", "paradigm"),
 )
 
 

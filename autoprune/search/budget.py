@@ -19,6 +19,8 @@ def reason_to_stop(state: State) -> DoneReason | None:
     budget, spent = state.spec.budget, state.spent
     if spent.candidates >= budget.candidates:
         return "candidates"
+    if evaluations_left(state) < 1:
+        return "evaluations"
     if state.uses_designer:
         for limit, left in _answers_left(state).items():
             if left < 1:
@@ -30,6 +32,20 @@ def reason_to_stop(state: State) -> DoneReason | None:
         if needed > budget.seconds:
             return "seconds"
     return None
+
+
+def evaluations_left(state: State) -> float:
+    """Candidates that may still be measured on all windows; infinite without a limit."""
+    limit = state.spec.budget.evaluations
+    return math.inf if limit is None else limit - state.spent.evaluations
+
+
+def left_in_words(state: State) -> str:
+    """What is left of the budget, for prompts: counts that a resumed search has alike."""
+    budget, spent = state.spec.budget, state.spent
+    if budget.evaluations is not None:
+        return f"{budget.evaluations - spent.evaluations} of {budget.evaluations} measurements"
+    return f"{budget.candidates - spent.candidates} of {budget.candidates} recipes"
 
 
 def reserve_seconds(state: State, winner: Recipe | None = None) -> float:

@@ -16,9 +16,10 @@ from autoprune.design.parts import forgets_metric
 from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
+from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import answers_left
 from autoprune.search.moves import recipe_key
-from autoprune.search.planning import Plan, spare_recipe
+from autoprune.search.planning import Plan, planned_recipes, spare_recipe
 from autoprune.search.requests import Requests
 from autoprune.search.steps import (
     Batch,
@@ -37,6 +38,7 @@ REFLECT_EVERY = 3
 # A repeated, foreseeable failure teaches nothing; these are worth one more call.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
+    | {"hidden"}
     | {"nan_scores", "non_finite", "wrong_shape", "wrong_dtype", "wrong_type", "constant_scores"}
     | {"mutated_input", "not_equivariant", "scale_unstable", "depends_on_batch", "exception"}
 )
@@ -103,7 +105,8 @@ class Designs:
         self.lessons_shown = {}
         kept, room = self._within_tokens(generation, slots, 0)
         asked = [slot for slot in kept if slot.plan.recipe is None]
-        steps = self._questions(generation, asked, 0)
+        planned = planned_recipes(slot.plan for slot in kept)
+        steps = self._questions(generation, asked, 0, planned)
         pair = self._pair(generation) if room >= 1 else None
         if pair is not None:
             request = self._requests.lesson(generation, *pair)
@@ -186,7 +189,9 @@ class Designs:
             slot.plan = Plan(place, "mutate", (best.alias,), recipe=found)
         return found is not None
 
-    def _questions(self, generation: int, slots: Sequence[Slot], attempt: int) -> list[WorkStep]:
+    def _questions(
+        self, generation: int, slots: Sequence[Slot], attempt: int, planned: Sequence[str] = ()
+    ) -> list[WorkStep]:
         steps: list[WorkStep] = []
         for slot in slots:
             if slot.plan.recipe is not None:
@@ -194,7 +199,7 @@ class Designs:
             operator = slot.plan.operator
             slot.form = self._requests.form(slot.plan)
             if slot.request is None:
-                question = self._requests.proposal(generation, slot.plan)
+                question = self._requests.proposal(generation, slot.plan, planned)
                 slot.request = asked = question.request
                 slot.lessons = question.lessons
             else:
@@ -279,13 +284,13 @@ class Designs:
         if entry is None or entry.status not in ("rejected", "duplicate"):
             return False
         if entry.status == "duplicate":
-            if slot.spared or entry.recipe is None or not self.spec.replace_duplicates:
+            if slot.spared or entry.recipe is None:
                 return False
             found = spare_recipe(self.state, generation, slot.plan.slot, entry.recipe, self._taken)
             if found is None:
                 return False
             slot.spared = True
-            drawn = self.spec.designer.kind == "random"
+            drawn = self.spec.arm == "random"
             parents = () if drawn else (str(entry.duplicate_of),)
             slot.plan = Plan(slot.plan.slot, SPARE, parents, recipe=found)
             return True
@@ -296,8 +301,8 @@ class Designs:
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
         """A clearly better and a clearly worse entry to learn from, now and then."""
-        # A designer that is shown a list of results only never sees a lesson.
-        graph = self.state.uses_designer and self.spec.designer.context == "graph"
+        # A designer that is not shown the graph never sees a lesson.
+        graph = self.spec.arm in SHOWN_GRAPH
         if not graph or generation % REFLECT_EVERY:
             return None
         measured = [e for e in self.archive.measured() if not e.is_baseline]
@@ -309,6 +314,7 @@ class Designs:
 
     def _keep_lesson(self, step_id: str, outcome: Outcome, better: Entry, worse: Entry) -> None:
         text = read_lesson(outcome) if isinstance(outcome, Reply) else None
+        text = None if text is None else self.spec.hidden.blanked(text)
         if text is not None:
             chronicle.note_lesson(self.state, text, step_id, better.alias, worse.alias)
 

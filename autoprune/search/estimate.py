@@ -66,7 +66,11 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     asks = spec.designer.asks
     answer = ASSUMED_ANSWER if spec.designer.is_timed else 0.0
     checks = 2 * costs.windows(WINDOWS) / spec.slots if spec.sentinel_every else 0.0
-    candidate = answer + SANDBOX_SECONDS + costs.windows(spec.rung_windows) + spec.promote * whole
+    candidate = answer + SANDBOX_SECONDS
+    if spec.budget.evaluations is None:
+        candidate += costs.windows(spec.rung_windows) + spec.promote * whole
+    else:
+        candidate += whole
     candidate += checks
     baselines = sum(costs.whole(recipe) for recipe in made)
     sealed = sum(costs.sealed(recipe) for recipe in made)
@@ -84,6 +88,8 @@ def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[s
     """How many candidates each limit allows, the limit in candidates first."""
     budget, designer = spec.budget, spec.designer
     fits = {"candidates": budget.candidates}
+    if budget.evaluations is not None:
+        fits["evaluations"] = budget.evaluations
     if budget.seconds is not None:
         fits["seconds"] = max(0, math.floor((budget.seconds - rest) / candidate))
     if asks and budget.tokens is not None:

@@ -35,10 +35,7 @@ class Row:
 
 def prediction_text(entry: Entry) -> str:
     """A prediction in words, empty where there is none; marked where the designer left it out."""
-    found = entry.prediction
-    if found is None:
-        return ""
-    return f"{found.direction} than {found.versus}{'' if found.stated else ' (assumed)'}"
+    return "" if entry.prediction is None else entry.prediction.text
 
 
 def leaderboard(archive: Archive) -> list[Row]:

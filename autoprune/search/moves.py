@@ -4,7 +4,15 @@ from dataclasses import replace
 from random import Random
 
 from autoprune.candidate import Candidate
-from autoprune.design.formulas import crossed, expression_of, invented, mutated, text_key
+from autoprune.design.formulas import (
+    crossed,
+    expression_of,
+    formula_text,
+    invented,
+    mutated,
+    text_key,
+)
+from autoprune.design.hiding import Hidden
 from autoprune.design.parts import (
     Choices,
     canonical_allocation,
@@ -40,10 +48,10 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
     return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
 
 
-def take(recipe: Recipe, taken: set[str]) -> bool:
-    """Put a recipe among those on record; False where it is there already."""
+def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
+    """Put a recipe among those on record; False where it is there already or has a hidden part."""
     key = recipe_key(recipe)
-    if key in taken:
+    if key in taken or hidden.finds(recipe_text(recipe, formula_text(recipe.metric))):
         return False
     taken.add(key)
     return True
@@ -57,7 +65,7 @@ def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     if part == "allocation":
         return replace(recipe, allocation=mutated_allocation(recipe.allocation, rng, choices))
     if part == "solver":
-        others = [text for text in choices.solvers if text != recipe.solver]
+        others = [text for text in choices.repairs if text != recipe.solver]
         return replace(recipe, solver=rng.choice(others)) if others else recipe
     groups = [group for group in choices.groups if group != recipe.group]
     return replace(recipe, group=rng.choice(groups)) if groups else recipe
@@ -94,5 +102,5 @@ def random_recipe(rng: Random, choices: Choices) -> Recipe:
         invented(rng, choices.statistics),
         rng.choice(list(choices.groups)),
         random_allocation(rng, choices),
-        rng.choice(list(choices.solvers)),
+        rng.choice(choices.repairs),
     )

@@ -1,69 +1,40 @@
 """What the slots of a generation do, all decided from its frozen state."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 
-from autoprune.design.formulas import expression_of, extended, reduced
-from autoprune.design.graph import parent_weights, worth_of_factors
+from autoprune.design.formulas import expression_of, formula_text
 from autoprune.design.parts import forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
-from autoprune.search.archive import Entry
-from autoprune.search.arms import DESIGN_OPERATORS, FREE_OPERATORS, arm_of, models_of
+from autoprune.search.arms import DESIGN_OPERATORS, FREE_OPERATORS, PROPOSE, arm_of
+from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import (
-    crossed_recipe,
-    mutated_metric,
     mutated_recipe,
     random_recipe,
-    recombined,
+    recipe_text,
     take,
 )
-from autoprune.search.randomness import stream, stream_seed
+from autoprune.search.operators import ATTEMPTS, Operators, Plan, formulas_of
+from autoprune.search.randomness import stream
+from autoprune.search.sampling import sampled
 from autoprune.search.state import STALE_GENERATIONS, State
-from autoprune.search.sweeping import SWEEP, swept
-from autoprune.search.tuners import tuned
+from autoprune.search.sweeping import SWEEP, WITH_MOVES, swept
 
-ATTEMPTS = 12
 # A generation has a slot for the designer at least while its answers took no more than this share
 # of the seconds spent: a model that never helps wastes a fifth of a search and one answer.
 FLOOR = 0.2
 # Characters of a formula below which there is nothing to leave out.
 WORTH_SIMPLIFYING = 24
-POOL = 8
 # Which part an exploit asks for, in turn: the metric twice, since it is the richest.
 EXPLOITED = ("metric", "allocation", "metric", "solver", "allocation", "group")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one slot does.
-
-    Args:
-        parents: Aliases that the operator works on, the main one first.
-        hint: One idea for the designer.
-        recipe: Set when no LLM is needed.
-        term: What an ablation leaves out or an extension adds.
-        part: The one part that the designer may write; the rest is the first parent's.
-        direct: Few windows and masks alone cannot judge it.
-        model: Which of several models is asked; None: the only one, or nobody.
-    """
-
-    slot: int
-    operator: str
-    parents: tuple[str, ...] = ()
-    hint: str = ""
-    recipe: Recipe | None = None
-    term: str | None = None
-    part: str | None = None
-    direct: bool = False
-    model: str | None = None
 
 
 def plan_generation(
     state: State, generation: int, count: int, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
-    """Decide operator, parents and hint of each slot.
+    """Decide operator, parents and hint of each slot; fewer where nothing is left to propose.
 
     Args:
         count: Number of slots.
@@ -71,12 +42,15 @@ def plan_generation(
         taken: Keys of recipes on record; what is planned without an LLM is added.
     """
     planner = _Planner(state, generation, hints, taken)
-    plans = [
+    plans: list[Plan] = [
         Plan(slot, SWEEP, (best.alias,), recipe=recipe, direct=True)
         for slot, (best, recipe) in enumerate(swept(state, generation, count, taken))
     ]
     for slot in range(len(plans), count):
-        plans.append(planner.plan(slot, last=slot == count - 1))
+        plan = planner.plan(slot, last=slot == count - 1)
+        if plan is None:
+            break
+        plans.append(plan)
     return plans
 
 
@@ -100,56 +74,53 @@ def plan_operator(
     return plans
 
 
+def planned_recipes(plans: Iterable[Plan]) -> list[str]:
+    """Recipes of slots that ask nobody, each on one line."""
+    found = [plan.recipe for plan in plans if plan.recipe is not None]
+    return [recipe_text(recipe, formula_text(recipe.metric)) for recipe in found]
+
+
 def spare_recipe(
     state: State, generation: int, slot: int, near: Recipe, taken: set[str]
 ) -> Recipe | None:
     """A recipe in the place of one that is known already: a mutation of it or of the best.
 
-    The designer ``random`` draws another one, as it does with everything.
+    The arm ``random`` draws another one, as it does with everything. A designer alone gets nothing
+    in the place of its duplicates, nor does what asks Optuna or reads a catalogue: it would be the
+    search's work, not theirs.
     """
+    if state.spec.arm not in (*WITH_MOVES, "genetic", "random"):
+        return None
     rng = stream(state.spec.seed, generation, slot, "spare")
     best = state.archive.best()
     homes = [near] if best is None or best.recipe is None else [near, best.recipe]
     for attempt in range(ATTEMPTS):
-        if state.spec.designer.kind == "random":
+        if state.spec.arm == "random":
             found = random_recipe(rng, state.spec.choices)
         else:
             found = mutated_recipe(homes[attempt % len(homes)], rng, state.spec.choices)
-        if take(found, taken):
+        if take(found, taken, state.spec.hidden):
             return found
     return None
 
 
-def _formulas(entries: Sequence[Entry]) -> list[Entry]:
-    return [e for e in entries if e.recipe and expression_of(e.recipe.metric) is not None]
-
-
-class _Planner:
-    def __init__(
-        self, state: State, generation: int, hints: Sequence[str], taken: set[str]
-    ) -> None:
-        self.state = state
-        self.spec = state.spec
-        self.choices = state.spec.choices
-        self.generation = generation
-        self.hints = hints
-        self.taken = taken
-        self.models = models_of(state.spec)
-        # Slots of this generation by arm.
-        self.planned: dict[str, int] = {}
-        self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
-        self.formulas = _formulas(self.ranked)
-        # Where another metric would make a difference.
-        self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
-
-    def plan(self, slot: int, *, last: bool) -> Plan:
+class _Planner(Operators):
+    def plan(self, slot: int, *, last: bool) -> Plan | None:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
-        if self.spec.designer.kind == "random":
-            return self._random(slot, rng)
-        if self.spec.designer.kind == "genetic":
-            return self._mutate(slot, rng) or self._random(slot, rng)
-        if self.spec.designer.context == "list":
-            return Plan(slot, "list", (), self._hint(rng))
+        match self.spec.arm:
+            case "random":
+                return self._random(slot, rng)
+            case "genetic":
+                return self._mutate(slot, rng) or self._random(slot, rng)
+            case "grid":
+                return self._first(slot, "grid", catalogue(self.choices))
+            case "tuned":
+                return self._first(slot, "sample", sampled(self.state, self.generation, slot))
+            case "whole" | "none":
+                return self._with_moves(slot, rng, last=last)
+        return Plan(slot, PROPOSE, (), self._hint(rng))
+
+    def _with_moves(self, slot: int, rng: Random, *, last: bool) -> Plan:
         design = self._design_operators() if self.state.uses_designer else ()
         asked = {arm_of(name, model): (name, model) for name in design for model in self.models}
         arms = asked | {arm_of(name): (name, None) for name in FREE_OPERATORS}
@@ -174,11 +145,6 @@ class _Planner:
         asked = any(self._slots_of(name) for name in DESIGN_OPERATORS)
         return not asked and self.state.asking_seconds <= FLOOR * self.state.spent.seconds
 
-    def _slots_of(self, operator: str) -> int:
-        """Slots of this generation that an operator has, whichever model is asked."""
-        arms = {arm_of(operator), *(arm_of(operator, model) for model in self.models)}
-        return sum(self.planned.get(arm, 0) for arm in arms)
-
     def _design_operators(self) -> tuple[str, ...]:
         left_out = {"seed"} if self.generation > 1 else set()
         if self.state.stale < STALE_GENERATIONS:
@@ -199,6 +165,8 @@ class _Planner:
                 return self._extend(slot)
             case "tune":
                 return self._tune(slot)
+            case "compose":
+                return self._compose(slot)
         hint = self._hint(rng)
         # Small models write "uniform" and "none" where they may; the metric is what they are asked.
         part = "metric" if self.spec.language == "expression" else None
@@ -210,7 +178,7 @@ class _Planner:
             return self._exploit(slot, hint)
         pool = self.ranked if operator == "combine" else self.judged
         if operator == "simplify":
-            pool = [e for e in _formulas(pool) if len(e.formula) >= WORTH_SIMPLIFYING]
+            pool = [e for e in formulas_of(pool) if len(e.formula) >= WORTH_SIMPLIFYING]
         if not pool:
             return None
         first = self._parent(rng, pool)
@@ -245,113 +213,4 @@ class _Planner:
                 # Code is written as a whole; a line of it cannot be blanked out.
                 return Plan(slot, "exploit", (best.alias,), hint)
             return Plan(slot, "exploit", (best.alias,), hint, part=part)
-        return None
-
-    def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
-        """A measured entry, the better the likelier: probability falls as one over the rank.
-
-        The reasoning graph also credits what led to gains and is tired of what led to none; what is
-        compared with it, genetic programming and a list of results, knows ranks only.
-        """
-        pool = entries[:POOL]
-        weights = [1.0 / (rank + 1) for rank in range(len(pool))]
-        if self.spec.designer.kind not in ("genetic", "random"):
-            weights = parent_weights(self.state.graph, [entry.alias for entry in pool])
-        return rng.choices(pool, weights)[0]
-
-    def _random(self, slot: int, rng: Random) -> Plan:
-        while True:
-            recipe = random_recipe(rng, self.choices)
-            if take(recipe, self.taken):
-                return Plan(slot, "random", (), recipe=recipe)
-
-    def _mutate(self, slot: int, rng: Random) -> Plan | None:
-        for _ in range(ATTEMPTS):
-            first, second = (self._parent(rng, self.ranked) for _ in range(2))
-            assert first.recipe is not None and second.recipe is not None
-            parents: tuple[str, ...] = (first.alias,)
-            if first.alias != second.alias and rng.random() < 0.3:
-                recipe = crossed_recipe(first.recipe, second.recipe, rng)
-                parents = (first.alias, second.alias)
-            else:
-                recipe = mutated_recipe(first.recipe, rng, self.choices)
-            if take(recipe, self.taken):
-                return Plan(slot, "mutate", parents, recipe=recipe)
-        for _ in range(ATTEMPTS):
-            # Few entries may have no unknown neighbour but in their formula.
-            best = self.ranked[0]
-            assert best.recipe is not None
-            recipe = mutated_metric(best.recipe, rng, self.choices)
-            if take(recipe, self.taken):
-                return Plan(slot, "mutate", (best.alias,), recipe=recipe)
-        return None
-
-    def _recombine(self, slot: int) -> Plan | None:
-        """The best pair that was not tried: metric of one, allocation and repair of another.
-
-        What is worse than the reference has no part that is worth a place in another recipe.
-        """
-        pool = [entry for entry in self.ranked[:POOL] if entry.score <= 0.0]
-        pairs = [
-            (one, other, i + j)
-            for i, one in enumerate(pool)
-            for j, other in enumerate(pool)
-            if i != j
-        ]
-        for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
-            assert one.recipe is not None and other.recipe is not None
-            recipe = recombined(one.recipe, other.recipe)
-            if take(recipe, self.taken):
-                return Plan(slot, "recombine", (one.alias, other.alias), recipe=recipe)
-        return None
-
-    def _ablate(self, slot: int) -> Plan | None:
-        """Terms of the best recipe, then of the next ones."""
-        for entry in self.formulas[:3]:
-            assert entry.recipe is not None
-            for smaller in reduced(entry.recipe.metric):
-                recipe = replace(entry.recipe, metric=smaller.candidate)
-                if take(recipe, self.taken):
-                    parents = (entry.alias,)
-                    return Plan(slot, "ablate", parents, recipe=recipe, term=smaller.dropped)
-        return None
-
-    def _extend(self, slot: int) -> Plan | None:
-        """One factor more in the best formula; first what helped another formula most.
-
-        The formula is that of the best recipe whose masks were measured alone, since what a factor
-        is worth is read from masks alone. Of what nothing is known the seed draws an order: any
-        fixed one would decide what a search without facts finds.
-        """
-        home = next((e for e in self.formulas if self._shows_factors(e)), None)
-        if home is None or home.recipe is None:
-            return None
-        across = home.recipe.group != "row"
-        terminals = self.choices.statistics
-        worth = worth_of_factors(self.state.graph)
-        for longer in sorted(
-            extended(home.recipe.metric, terminals, across_rows=across),
-            # What hurts one way is expected to help the other way, at half its size.
-            key=lambda e: (
-                worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
-                stream_seed(self.spec.seed, 0, 0, f"extend {e.added}"),
-            ),
-        ):
-            recipe = replace(home.recipe, metric=longer.candidate)
-            if take(recipe, self.taken):
-                parents = (home.alias,)
-                return Plan(slot, "extend", parents, recipe=recipe, term=longer.added)
-        return None
-
-    def _shows_factors(self, entry: Entry) -> bool:
-        assert entry.recipe is not None
-        known = self.state.archive.cheap(entry)
-        return known is not None and not forgets_metric(entry.recipe)
-
-    def _tune(self, slot: int) -> Plan | None:
-        turn = self._slots_of("tune") + sum(e.operator == "tune" for e in self.state.archive)
-        for trial in tuned(self.state, self.ranked, (self.generation, slot), turn):
-            if take(trial.recipe, self.taken):
-                where = (slot, "tune", trial.parents)
-                return Plan(*where, recipe=trial.recipe, direct=trial.direct)
         return None

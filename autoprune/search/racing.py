@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
-from autoprune.search.budget import Purse, answer_seconds, seconds_left
+from autoprune.search.budget import Purse, answer_seconds, evaluations_left, seconds_left
 from autoprune.search.designs import Round
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
@@ -54,7 +54,7 @@ class Race:
         valid = [e for e in entries if e.status == "valid"]
         direct, kept = self._direct(valid, left - len(valid) * cheap)
         others = [e for e in valid if e.alias not in direct]
-        if not others or left <= kept:
+        if not others or left <= kept or self._counted:
             others = []
         yield from together(self._cheap_rung(others), self._whole(list(direct.values())))
 
@@ -68,6 +68,10 @@ class Race:
             generation: Seeds the lot of promotion.
         """
         fresh = [e for e in entries if e.status == "valid"]
+        if self._counted:
+            direct, _ = self._direct(fresh, seconds_left(self.state))
+            yield from self._whole(list(direct.values()))
+            return
         if fresh and seconds_left(self.state) > 0.0:
             yield from self._cheap_rung(fresh)
         hopeful = [e for e in entries if e.status == "measured" and 2 not in e.results]
@@ -78,8 +82,15 @@ class Race:
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)
 
+    @property
+    def _counted(self) -> bool:
+        """Whether evaluations are limited: then few windows decide nothing, for any arm."""
+        return self.state.spec.budget.evaluations is not None
+
     def _whole(self, rising: Sequence[Entry]) -> Course:
-        """All selection windows, as it is."""
+        """All selection windows, as it is; never more than there are evaluations left."""
+        rising = rising[: int(min(len(rising), evaluations_left(self.state)))]
+        self.state.spent.evaluations += len(rising)
         steps = {entry.alias: self._further(entry) for entry in rising}
         if not steps:
             return
@@ -139,7 +150,7 @@ class Race:
             entries: Those that want to among them.
             left: Seconds for them.
         """
-        wanted = [e for e in entries if e.direct]
+        wanted = [e for e in entries if e.direct or self._counted]
         if not wanted:
             return {}, 0.0
         purse = Purse(self.state, left)

@@ -1,23 +1,28 @@
 """Plans to requests for the designer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.formulas import Blank, blanked
 from autoprune.design.grammar import answer_grammar, lesson_grammar
+from autoprune.design.graph import Graph
 from autoprune.design.parsing import AnswerForm
+from autoprune.design.parts import FORMULA, STRENGTHS, drawn_terms, family
 from autoprune.design.prompts import Prompts
-from autoprune.design.render import Focus, Rendered, Scene, drawn_formula, render_prompt
+from autoprune.design.render import Focus, Rendered, Scene, render_prompt
 from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
-from autoprune.metrics.language import gbnf
+from autoprune.design.sections import bar
+from autoprune.design.shown import change_in, permuted, shuffled
+from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry
+from autoprune.search.arms import SHOWN_GRAPH
+from autoprune.search.budget import left_in_words
 from autoprune.search.planning import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
 from autoprune.search.tries import offered
-
-PREDICTABLE = 6
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,9 @@ class Requests:
         self.choices = state.spec.choices
         self.prompts = prompts
         hints = prompts.render("hints").splitlines() if self.spec.designer.hints else []
-        self.hints = [hint for hint in hints if hint.strip()]
-        self._formula = gbnf(("W", *self.spec.statistics))
+        self.hidden = state.spec.hidden
+        self.hints = [h for h in self.hidden.left(hints) if h.strip()]
+        self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)
 
     def form(self, plan: Plan) -> AnswerForm:
         """What an answer may hold now; parts that it leaves out are the parent's."""
@@ -57,19 +63,38 @@ class Requests:
             self.spec.language,
             self.choices.groups,
             self.choices.allocations,
-            self._aliases(plan),
-            ("W", *self.spec.statistics),
-            self.choices.solvers,
+            self._aliases(),
+            ("W", *self.choices.statistics),
+            self.choices.repairs,
             self.choices.ranges,
             base=parent.recipe if parent is not None else None,
             part=plan.part,
+            hidden=self.hidden,
         )
 
-    def proposal(self, generation: int, plan: Plan) -> Question:
-        """The first question of a slot."""
+    @property
+    def graph(self) -> Graph:
+        """What the designer is shown of what is known."""
+        whole = self.state.graph
+        match self.spec.arm:
+            case "graph-permuted":
+                return permuted(whole, self.spec.seed, {self.state.reference().alias})
+            case "best-of-n":
+                return whole.beginning(self.state.started)
+        return whole
+
+    def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> Question:
+        """The first question of a slot.
+
+        Args:
+            generation: Which one is designed.
+            plan: What the slot does.
+            planned: Recipes of slots that ask nobody.
+        """
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
-        prompt = self._render(plan.operator, Focus(plan.parents, plan.hint, plan.part, shown))
+        focus = Focus(plan.parents, plan.hint, plan.part, shown, planned)
+        prompt = self._render(plan.operator, focus)
         request = ChatRequest(
             messages=prompt.messages,
             max_tokens=self.spec.designer.max_tokens,
@@ -95,16 +120,19 @@ class Requests:
 
     def repair(self, first: ChatRequest, answer: str, error: str, attempt: int) -> ChatRequest:
         """The request that shows a designer its own failed answer and one line on why."""
-        complaint = self.prompts.render("operators/repair", error=error[:400])
-        shown = answer[:600].encode("utf-8", "replace").decode()
+        told = self.hidden.blanked(error[:400])
+        complaint = self.prompts.render("operators/repair", error=told)
+        shown = self.hidden.blanked(answer[:600]).encode("utf-8", "replace").decode()
         turns = (Message("assistant", shown or "(nothing)"), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:
-        """The request for one lesson out of a pair."""
+        """The request for one lesson out of a pair; the better one is so in what is shown."""
+        graph = self.graph
+        pair = sorted((better.alias, worse.alias), key=lambda name: change_in(graph, name) or 0.0)
         constrained = self.spec.designer.grammar
         return ChatRequest(
-            messages=self._render("reflect", Focus((better.alias, worse.alias))).messages,
+            messages=self._render("reflect", Focus(tuple(pair))).messages,
             max_tokens=self.spec.designer.max_tokens,
             temperature=self.spec.designer.temperature,
             seed=stream_seed(self.spec.seed, generation, 0, "lesson"),
@@ -114,29 +142,57 @@ class Requests:
 
     def _render(self, operator: str, focus: Focus) -> Rendered:
         live = {a: lesson for a, lesson in self.state.lessons.items() if not lesson.retired}
-        return render_prompt(
+        tallies = [(lesson.helpful, lesson.harmful) for lesson in live.values()]
+        if self.spec.arm == "graph-permuted":
+            tallies = shuffled(tallies, self.spec.seed)
+        found = render_prompt(
             self.prompts,
             self._scene(),
-            self.state.graph,
+            self.graph,
             operator,
             focus,
-            lessons={alias: (lesson.helpful, lesson.harmful) for alias, lesson in live.items()},
-            reasons=self.spec.designer.context == "graph",
+            lessons=dict(zip(live, tallies, strict=True)),
+            reasons=self.spec.arm in SHOWN_GRAPH,
         )
+        # Whatever words a fact, an error or a designer may have had.
+        messages = [replace(m, content=self.hidden.blanked(m.content)) for m in found.messages]
+        return replace(found, messages=tuple(messages))
 
     def _scene(self) -> Scene:
         return Scene(
             language=self.spec.language,
-            statistics=self.spec.statistics,
+            statistics=self.choices.statistics,
             groups=self.choices.groups,
             allocations=self.choices.allocations,
-            solvers=self.choices.solvers,
+            solvers=self.choices.repairs,
             reference=self.state.reference().alias,
             percent=100 * self.spec.sparsity,
             budget=self.spec.designer.prompt_tokens,
-            formula_form=drawn_formula(stream(self.spec.seed, 0, 0, "formula form")),
-            repair_form=example(self.choices.solvers, self.choices.ranges),
+            allocation_forms=[self._form(name) for name in self.choices.allocations],
+            repair_form=example(
+                self.choices.solvers,
+                self.choices.ranges,
+                stream(self.spec.seed, 0, 0, "repair form"),
+            ),
+            words=self.choices.words,
+            functions=self.hidden.left(FUNCTIONS),
+            ranges=self.choices.ranges,
+            tuned=self.spec.arm == "whole",
+            left=left_in_words(self.state),
+            composed=bool(self.choices.compositions),
         )
+
+    def _form(self, name: str) -> str:
+        """A family of allocations as an example that suggests nothing: drawn by the seed.
+
+        A fixed one would be copied.
+        """
+        rng = stream(self.spec.seed, 0, 0, f"{name} form")
+        if name == FORMULA:
+            return f"{FORMULA}:{drawn_terms(rng, self.choices.words, (0.1, 0.05))}"
+        key = next(iter(self.choices.ranges.get(family(name), {})), None)
+        plain = key is None or name != family(name)
+        return name if plain else f"{name}:{key}={rng.choice(STRENGTHS):g}"
 
     def _constrained(self, request: ChatRequest, plan: Plan, blank: Blank | None) -> ChatRequest:
         """The request with every form of its answer; the transport sends what is enforced."""
@@ -146,15 +202,13 @@ class Requests:
         if plan.part in ("group", "solver"):
             recipe = self.state.archive[plan.parents[0]].recipe
             now = str(getattr(recipe, plan.part))
-        aliases, part = self._aliases(plan), plan.part
+        part = plan.part
         grammar = answer_grammar(
-            self._formula, self.choices, aliases, part=part, blank=blank, now=now
+            self._formula, self.choices, self._aliases(), part=part, blank=blank, now=now
         )
-        schema = answer_schema(self.choices, aliases, part=part, now=now)
+        schema = answer_schema(self.choices, part=part, now=now)
         return replace(request, grammar=grammar, schema=schema)
 
-    def _aliases(self, plan: Plan) -> list[str]:
-        """Entries a prediction may name: the recipe that is changed, the reference, the best."""
-        best = [e.alias for e in self.state.archive.measured()[:PREDICTABLE]]
-        named = [*plan.parents[:1], self.state.reference().alias, *best]
-        return list(dict.fromkeys(named))
+    def _aliases(self) -> list[str]:
+        """Entries that a forecast may be made against: the bar alone."""
+        return [bar(self.graph, self.state.reference().alias)]

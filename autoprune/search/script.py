@@ -14,10 +14,10 @@ from autoprune.design.prompts import Prompts
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import arm_of
-from autoprune.search.budget import reason_to_stop
+from autoprune.search.budget import evaluations_left, reason_to_stop
 from autoprune.search.designs import SPARE, Designs, Round, Slot
 from autoprune.search.moves import recipe_key
-from autoprune.search.planning import plan_generation, plan_operator
+from autoprune.search.planning import plan_generation, plan_operator, planned_recipes
 from autoprune.search.racing import Race
 from autoprune.search.requests import Requests
 from autoprune.search.sentinels import Sentinels
@@ -67,6 +67,7 @@ class Script:
         """Baselines, generations until the budget ends, sealed measurement."""
         chronicle.note_task(self.state)
         yield from self._baselines()
+        self.state.started = len(self.state.graph.nodes)
         if self.archive.reference_entry() is None:
             return "no_baseline"
         yield from self.sentinels.begin()
@@ -76,7 +77,9 @@ class Script:
             generation = self.state.generation + 1
             if (yield from self.sentinels.check_before(generation)):
                 return self._drifted()
-            yield from self._generation(generation)
+            if not (yield from self._generation(generation)):
+                reason = "exhausted"
+                break
         yield from self.trials.draw_again()
         if (yield from self.sentinels.check("end")):
             return self._drifted()
@@ -100,9 +103,11 @@ class Script:
             plans = plan_generation(self.state, generation, self.spec.slots, requests.hints, taken)
         else:
             plans = plan_operator(self.state, generation, operator, requests.hints, taken)
-        asked = [plan for plan in plans if plan.recipe is None]
+        known = planned_recipes(plans)
         return [
-            Preview(plan.operator, requests.proposal(generation, plan).request) for plan in asked
+            Preview(plan.operator, requests.proposal(generation, plan, known).request)
+            for plan in plans
+            if plan.recipe is None
         ]
 
     # Baselines
@@ -144,10 +149,14 @@ class Script:
 
     # One generation
 
-    def _generation(self, generation: int) -> Course:
+    def _generation(self, generation: int) -> Generator[Batch, Outcomes, bool]:
+        """One round of proposals; False where there is nothing to propose."""
         best = self.archive.best()
-        count = min(self.spec.slots, self.spec.budget.candidates - self.state.spent.candidates)
+        left = self.spec.budget.candidates - self.state.spent.candidates
+        count = int(min(self.spec.slots, left, evaluations_left(self.state)))
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
+        if not plans:
+            return False
         slots = [Slot(plan) for plan in plans]
         opened = self._designs.open_round(generation, slots)
         # What is known already is measured beside the questions, by a driver that can.
@@ -164,6 +173,7 @@ class Script:
         now = self.archive.best()
         self.state.stale = 0 if now is not best else self.state.stale + 1
         self.state.generation = generation
+        return True
 
     def _made(self, generation: int) -> list[Entry]:
         return [e for e in self.archive.designed() if e.generation == generation]

@@ -11,13 +11,21 @@ from pydantic import (
     model_validator,
 )
 
+from autoprune.allocation.formula import DESCRIPTORS
 from autoprune.candidate import Candidate, Group
+from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
-from autoprune.design.parts import Choices, family
+from autoprune.design.parts import FORMULA, Choices, family
+from autoprune.design.repairs import compositions
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
-from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from autoprune.search_settings import (
+    BudgetSettings,
+    DesignerSettings,
+    SearchSettings,
+    settle_arm,
+)
 
 
 class _Frozen(BaseModel):
@@ -28,8 +36,8 @@ class DesignerSpec(_Frozen, DesignerSettings):
     """Who writes the candidates.
 
     ``auto`` takes an endpoint when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, the local
-    model otherwise. Three use no LLM: ``none`` leaves the search all its other operators,
-    ``genetic`` mutates and crosses only, ``random`` draws. Keys are never part of a specification.
+    model otherwise. Three use no LLM and are arms at the same time: ``none``, ``genetic`` and
+    ``random``. Keys are never part of a specification.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -42,10 +50,6 @@ class DesignerSpec(_Frozen, DesignerSettings):
     )
     max_tokens: int = Field(default=160, ge=16, le=8192)
     prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
-    context: Literal["graph", "list"] = Field(
-        default="graph",
-        description="graph: the reasoning graph and all operators; list: past results only",
-    )
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )
@@ -180,6 +184,16 @@ def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"text_split": value.get("seed", 0), **value}
 
 
+def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that became an arm; see also :func:`with_text_split`."""
+    found = with_text_split(value)
+    found.pop("replace_duplicates", None)
+    designer = dict(found.get("designer", {}))
+    if designer.pop("context", "graph") == "list" and designer.get("kind") not in SILENT:
+        found["arm"] = "list"
+    return {**found, "designer": designer}
+
+
 class SearchSpec(_Frozen, SearchSettings):
     """A whole search as its record keeps it.
 
@@ -216,9 +230,6 @@ class SearchSpec(_Frozen, SearchSettings):
         default=0.5, gt=0.0, le=1.0, description="share of a generation that may rise"
     )
     repairs: int = Field(default=1, ge=0, le=2, description="repair calls for one candidate")
-    replace_duplicates: bool = Field(
-        default=True, description="put a mutation in the place of what is known already"
-    )
     sentinel_every: int = Field(
         default=1,
         ge=0,
@@ -243,19 +254,52 @@ class SearchSpec(_Frozen, SearchSettings):
         default="wanda", description="baseline metric that changes are counted from"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_arm(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        given = values.get("designer", {})
+        designer = given.model_dump() if isinstance(given, DesignerSpec) else given
+        if not isinstance(designer, Mapping):
+            return values
+        arm, kind = settle_arm(values.get("arm", "whole"), designer.get("kind", "auto"))
+        return {**values, "arm": arm, "designer": {**designer, "kind": kind}}
+
+    @model_validator(mode="after")
+    def _check_hidden(self) -> "SearchSpec":
+        try:
+            require_hidable(self.hide, self.reference)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        if self.hidden.finds(self.solver, self.proxy):
+            raise ValueError(f"the starts have the repair {self.solver}, so it cannot be hidden")
+        return self
+
     @property
     def choices(self) -> Choices:
         """What the parts of a recipe may be; a pattern N:M fixes every layer's budget."""
         free = self.pattern == "unstructured"
-        solvers = dict.fromkeys((self.solver, *self.solvers)) if self.solvers else {}
-        solvers |= {made.solver: None for made in self.starts if made.solver is not None}
+        hidden = self.hidden
+        given = [made.solver for made in self.starts if made.solver is not None]
+        solvers = hidden.left(dict.fromkeys((self.solver, *self.solvers, *given)))
+        words = hidden.left(DESCRIPTORS)
+        families = hidden.left(self.allocations if free else (UNIFORM,))
         return Choices(
             groups=self.groups,
-            allocations=self.allocations if free else (UNIFORM,),
-            solvers=tuple(solvers),
+            allocations=tuple(name for name in families if words or name != FORMULA),
+            solvers=solvers,
             ranges=self.tunable,
-            statistics=self.statistics,
+            statistics=hidden.left(self.statistics),
+            words=words,
+            compositions=tuple(compositions(solvers)),
+            hidden=hidden,
         )
+
+    @property
+    def hidden(self) -> Hidden:
+        """What may not be written."""
+        return Hidden(self.hide)
 
     def hand_made(self) -> list[RecipeSpec]:
         """Baselines that this search can measure, those with a repair of its choice included."""
@@ -266,7 +310,8 @@ class SearchSpec(_Frozen, SearchSettings):
         return [
             made
             for made in (*self.baselines, *new)
-            if (made.solver is None or family(made.solver) in solvers)
+            if not self.hidden.finds(made.metric, made.allocation, made.solver or "")
+            and (made.solver is None or family(made.solver) in solvers)
             and (self.pattern == "unstructured" or made.allocation == UNIFORM)
         ]
 
@@ -293,4 +338,4 @@ class SearchSpec(_Frozen, SearchSettings):
         Raises:
             ValidationError: If a field is unknown or wrong.
         """
-        return cls.model_validate(with_text_split(value))
+        return cls.model_validate(_of_earlier_versions(value))

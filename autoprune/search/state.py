@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain as chain_of
 from itertools import repeat
+from typing import Any
 
 from autoprune.design.bandit import Bandit, Limits
 from autoprune.design.chat import Reply, Usage
@@ -33,6 +34,7 @@ class Spent:
     """Budget used so far, summed from recorded outcomes."""
 
     candidates: int = 0
+    evaluations: int = 0
     tokens: int = 0
     seconds: float = 0.0
     money: float = 0.0
@@ -63,6 +65,8 @@ class State:
             for and nothing was measured.
         check_seconds: What measuring the sentinels again took last time.
         terms: What an ablation left out and an extension added, by alias.
+        started: Nodes of the graph when the starts were measured and nothing was designed.
+        sampled: Choices and numbers of what Optuna suggested, by the recipe's key.
     """
 
     spec: SearchSpec
@@ -77,6 +81,8 @@ class State:
     asking_seconds: float = 0.0
     check_seconds: float = 0.0
     terms: dict[str, str] = field(default_factory=dict)
+    started: int = 0
+    sampled: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sources = sources_of(self.spec)

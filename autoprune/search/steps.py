@@ -17,7 +17,16 @@ from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.recipe import Recipe
 
 Role = Literal["candidate", "baseline", "sentinel", "repeat", "spread"]
-DoneReason = Literal["candidates", "tokens", "seconds", "money", "drift", "no_baseline"]
+DoneReason = Literal[
+    "candidates",
+    "evaluations",
+    "tokens",
+    "seconds",
+    "money",
+    "exhausted",
+    "drift",
+    "no_baseline",
+]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from autoprune.search.spec import UNIFORM
 from autoprune.search.state import State
 
 SWEEP = "sweep"
+# Arms that are more than one way to propose.
+WITH_MOVES = ("whole", "none")
 
 
 def swept(
@@ -38,7 +40,7 @@ def swept(
     for recipe in _wanted(state, best):
         if not most:
             return
-        if take(recipe, taken):
+        if take(recipe, taken, state.spec.hidden):
             most -= 1
             yield best, recipe
 
@@ -61,9 +63,8 @@ def overlooked(state: State) -> list[Entry]:
 
 
 def _home(state: State) -> Entry | None:
-    """The entry that the sweep changes; None for designers whose search has no sweep."""
-    designer = state.spec.designer
-    if designer.kind == "random" or designer.context == "list":
+    """The entry that the sweep changes; None for arms whose search has no sweep."""
+    if state.spec.arm not in WITH_MOVES:
         return None
     return state.archive.best() or next(_ranked(state), None)
 

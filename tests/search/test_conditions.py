@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search import Budget, Search
 from autoprune.search.steps import Done, Failed, Measure, Outcome, Step
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -58,14 +57,11 @@ def test_a_new_search_has_no_correlation_yet(tmp_path: Path) -> None:
         assert search.rung_correlation == (None, 0)
 
 
-@pytest.mark.parametrize(("context", "asked"), [("graph", True), ("list", False)])
+@pytest.mark.parametrize(("arm", "asked"), [("whole", True), ("graph", True), ("list", False)])
 def test_only_a_designer_that_sees_lessons_is_asked_for_them(
-    tmp_path: Path, context: Literal["graph", "list"], asked: bool
+    tmp_path: Path, arm: str, asked: bool
 ) -> None:
     driver = Synthetic()
-    designer = DesignerSpec(kind="scripted", context=context)
-    with Search.open(
-        tmp_path, make_spec(designer=designer, budget=Budget(candidates=40))
-    ) as search:
+    with Search.open(tmp_path, make_spec(arm=arm, budget=Budget(candidates=40))) as search:
         drive(search, driver)
     assert any(step.endswith(".lesson") for step in driver.asked) == asked

@@ -117,7 +117,6 @@ def test_a_search_asks_both_repairs_with_the_one_that_erred_and_resumes_to_the_s
 
 
 def test_lists_of_results_and_lessons_ask_the_first_model(tmp_path: Path) -> None:
-    designer = BOTH.model_copy(update={"context": "list"})
     requests = []
 
     class Heard(Synthetic):
@@ -126,7 +125,9 @@ def test_lists_of_results_and_lessons_ask_the_first_model(tmp_path: Path) -> Non
                 requests.append(step.request.model)
             return super().answer(step)
 
-    with Search.open(tmp_path, make_spec(designer=designer, budget=Budget(candidates=6))) as search:
+    with Search.open(
+        tmp_path, make_spec(designer=BOTH, arm="list", budget=Budget(candidates=6))
+    ) as search:
         drive(search, Heard())
     assert requests and set(requests) == {None}
 

@@ -10,8 +10,8 @@ import pytest
 
 from autoprune.allocation import build_allocator
 from autoprune.allocation.formula import DESCRIPTORS
+from autoprune.design.parts import drawn_terms
 from autoprune.design.prompts import Prompts
-from autoprune.design.render import drawn_formula
 from autoprune.errors import UnknownNameError
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.events import EventLog
@@ -72,7 +72,8 @@ def test_the_example_of_an_allocation_formula_is_drawn_by_the_seed(tmp_path: Pat
 
 
 def test_an_example_favours_no_word_and_no_sign() -> None:
-    forms = [drawn_formula(Random(seed)) for seed in range(4000)]
+    words = tuple(DESCRIPTORS)
+    forms = [f"formula:{drawn_terms(Random(s), words, (0.1, 0.05))}" for s in range(4000)]
     assert all(build_allocator(form).text == form for form in set(forms))
     terms = Counter(
         (sign.strip() or "+", word)
@@ -84,21 +85,21 @@ def test_an_example_favours_no_word_and_no_sign() -> None:
     assert max(abs(count - 500) for count in terms.values()) < 110
 
 
-@pytest.mark.parametrize("context", ["graph", "list"])
-def test_without_hints_no_question_holds_one(tmp_path: Path, context: str) -> None:
+@pytest.mark.parametrize("arm", ["whole", "list"])
+def test_without_hints_no_question_holds_one(tmp_path: Path, arm: str) -> None:
     written = [line for line in Prompts().render("hints").splitlines() if line]
     assert len(written) == 12
     shown = {}
     for hints in (True, False):
         driver = Synthetic()
-        designer = DesignerSpec(kind="scripted", context=context, hints=hints)  # type: ignore[arg-type]
+        designer = DesignerSpec(kind="scripted", hints=hints)
         asked = []
-        with Search.open(tmp_path / str(hints), make_spec(designer=designer)) as search:
+        with Search.open(tmp_path / str(hints), make_spec(designer=designer, arm=arm)) as search:
             while not isinstance(step := search.next_step(), Done):
                 if isinstance(step, Propose):
                     asked.append(step.request.messages[-1].content)
                 search.record(step, driver.answer(step))
-            if context == "graph":
+            if arm == "whole":
                 for operator in ("explore", "exploit", "paradigm"):
                     previews = search.preview(operator)
                     asked += [p.request.messages[-1].content for p in previews]

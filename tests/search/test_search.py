@@ -165,9 +165,7 @@ def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
 def test_duplicates_become_mutations_without_another_question(tmp_path: Path) -> None:
     text = "metric: x_norm * abs(W)\ngroup: row\nallocation: uniform\nrepair: none\n"
     driver = Synthetic(ScriptedDesigner([text]))
-    spec = make_spec(
-        budget=Budget(candidates=4), designer=DesignerSpec(kind="scripted", context="list")
-    )
+    spec = make_spec(budget=Budget(candidates=4))
     with Search.open(tmp_path, spec) as search:
         drive(search, driver)
         asked = [step for step in driver.asked if ".a" in step]
@@ -230,7 +228,7 @@ def test_a_bad_metric_that_the_repair_forgets_does_not_sink_its_recipe(tmp_path:
     driver = Synthetic(ScriptedDesigner([text]))
     spec = make_spec(
         budget=Budget(candidates=1),
-        designer=DesignerSpec(kind="scripted", context="list"),
+        arm="list",
         solvers=("none", own),
         repairs=0,
         slots=1,

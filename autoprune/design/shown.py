@@ -1,0 +1,123 @@
+"""The graph as a designer is shown it: whole, as it was at the start, or with shuffled results."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+from autoprune.design.claims import hypothesis_of, verdict_of
+from autoprune.design.graph import Graph, Node
+
+T = TypeVar("T")
+# Edges that measurements draw; they follow from results.
+JUDGING = frozenset({"supports", "refutes", "improves"})
+
+
+def shuffled(items: Sequence[T], seed: int) -> list[T]:
+    """The items in an order drawn by the seed; one more item moves at most one other.
+
+    So what a prompt showed stays nearly as it was when something else is measured.
+    """
+    found: list[T] = []
+    for place, item in enumerate(items):
+        other = Random(f"shuffled {seed} {place}").randint(0, place)
+        found.append(item)
+        found[place], found[other] = found[other], found[place]
+    return found
+
+
+def change_in(graph: Graph, alias: str) -> float | None:
+    """Newest relative change of perplexity of a measured mechanism; None for others."""
+    newest = graph.newest_result(alias) if alias in graph.nodes else None
+    if newest is None or newest.body.get("status") != "measured":
+        return None
+    change = newest.body.get("change")
+    return None if change is None else float(change)
+
+
+def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
+    """The same graph with its results shuffled among measured recipes: a placebo.
+
+    Each recipe has all results of another one, and what is computed from results (judgements,
+    improvements, worth of terms) is computed again from those. Recipes, reasons, origins and
+    rejections stay what they are.
+
+    Args:
+        graph: What is known.
+        seed: Draws the order.
+        fixed: Mechanisms that keep their results, such as the one that changes are counted from.
+    """
+    measured = [
+        node.alias
+        for node in graph.of_kind("mechanism")
+        if node.alias not in fixed and change_in(graph, node.alias) is not None
+    ]
+    given = dict(zip(measured, shuffled(measured, seed), strict=True))
+    holder = {owner: alias for alias, owner in given.items()}
+    moved = {n.alias for alias in measured for n in graph.sources(alias, "tests")}
+    found = Graph()
+    for node in graph.nodes.values():
+        if node.alias not in moved:
+            found.add(node.alias, node.kind, _renamed(node, holder))
+    for alias, owner in given.items():
+        for result in graph.results(owner):
+            body = {key: value for key, value in result.body.items() if key != "against"}
+            found.add(f"{alias}.{result.alias.rpartition('.')[2]}", "result", body)
+    for edge in graph.edges:
+        ends = (edge.source, edge.target)
+        if edge.kind not in JUDGING and not moved & set(ends):
+            found.link(edge.source, edge.kind, edge.target)
+    for alias in measured:
+        for result in [n for n in found.nodes.values() if n.alias.rpartition(".")[0] == alias]:
+            if result.kind == "result":
+                found.link(result.alias, "tests", alias)
+    return _judged_again(graph, found)
+
+
+def _renamed(node: Node, holder: Mapping[str, str]) -> dict[str, Any]:
+    """The node's body; a fact on one recipe's figures names the recipe that has them now."""
+    body = dict(node.body)
+    owner, _, what = node.alias.rpartition(".")
+    if what == "elsewhere" and owner in holder:
+        body["text"] = f"{holder[owner]}:{str(body['text']).partition(':')[2]}"
+    return body
+
+
+def _judged_again(graph: Graph, found: Graph) -> Graph:
+    """The second graph with the judgements that its own results give."""
+    for node in graph.of_kind("mechanism"):
+        alias = node.alias
+        hypothesis, newest = hypothesis_of(found, alias), found.newest_result(alias)
+        own = next((n.alias for n in found.targets(alias, "duplicates")), alias)
+        change = change_in(found, own)
+        if newest is None or change is None:
+            continue
+        prediction = hypothesis.body.get("prediction") if hypothesis is not None else None
+        if prediction is not None and verdict_of(graph, alias) in ("right", "wrong"):
+            versus = change_in(found, str(prediction["versus"]))
+            if versus is not None and hypothesis is not None:
+                better = change < versus
+                right = better == (prediction["direction"] == "better") and change != versus
+                found.link(newest.alias, "supports" if right else "refutes", hypothesis.alias)
+        for parent in found.targets(alias, "derives_from", "combines"):
+            before = change_in(found, parent.alias)
+            if parent.kind == "mechanism" and before is not None and change < before:
+                found.link(alias, "improves", parent.alias)
+    return _terms_again(found)
+
+
+def _terms_again(found: Graph) -> Graph:
+    """A copy whose facts on terms say what its results say."""
+    made = Graph()
+    for node in found.nodes.values():
+        body = dict(node.body)
+        if node.kind == "observation" and "term" in body and body["verdict"] != "same":
+            own = change_in(found, node.alias.rpartition(".")[0])
+            subject = change_in(found, str(body["subject"]))
+            if own is not None and subject is not None:
+                body["nats"] = math.log1p(own) - math.log1p(subject)
+                body["text"] = f"{body['formula']} {'with' if body['added'] else 'without'} a term"
+        made.add(node.alias, node.kind, body)
+    for edge in found.edges:
+        made.link(edge.source, edge.kind, edge.target)
+    return made

@@ -1,0 +1,36 @@
+"""The hand-made catalogue in a fixed order: what a person would try without looking at results."""
+
+from collections.abc import Iterator
+
+from autoprune.candidate import Candidate
+from autoprune.design.parts import FORMULA, Choices
+from autoprune.recipe import Recipe
+
+# Published metrics first, then powers of what Wanda multiplies, then of what it leaves out.
+METRICS = (
+    "wanda",
+    "ria",
+    "magnitude",
+    "expr:abs(W) * x_norm ** 0.5",
+    "expr:abs(W) * x_norm ** 2",
+    "expr:abs(W) * x_norm / col_norm(W) ** 0.5",
+    "expr:abs(W) * x_norm * col_norm(W) ** 0.5",
+    "expr:abs(W) * x_norm ** 0.5 * x_max ** 0.5",
+    "expr:sq(W) * x_var",
+    "expr:abs(W) * x_norm ** 0.75",
+    "expr:abs(W) * x_norm ** 1.5",
+    "expr:abs(W) * x_max",
+)
+
+
+def catalogue(choices: Choices) -> Iterator[Recipe]:
+    """Every metric of :data:`METRICS` with every family of budgets and every repair, by row.
+
+    Repairs change fastest and metrics slowest; families at their defaults, no formulas.
+    """
+    for metric in METRICS:
+        for allocation in choices.allocations:
+            if allocation == FORMULA:
+                continue
+            for solver in choices.solvers:
+                yield Recipe(Candidate.parse(metric), "row", allocation, solver)

@@ -1,0 +1,227 @@
+"""Operators that ask nobody: each turns what is known into the recipe of one slot."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from autoprune.design.formulas import expression_of, extended, reduced
+from autoprune.design.graph import parent_weights, worth_of_factors
+from autoprune.design.parts import chain, forgets_metric
+from autoprune.recipe import Recipe
+from autoprune.search.archive import Entry
+from autoprune.search.arms import arm_of, models_of
+from autoprune.search.moves import (
+    crossed_recipe,
+    mutated_metric,
+    mutated_recipe,
+    random_recipe,
+    recombined,
+    take,
+)
+from autoprune.search.randomness import stream_seed
+from autoprune.search.state import State
+from autoprune.search.sweeping import WITH_MOVES
+from autoprune.search.tuners import tuned
+
+ATTEMPTS = 12
+POOL = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one slot does.
+
+    Args:
+        parents: Aliases that the operator works on, the main one first.
+        hint: One idea for the designer.
+        recipe: Set when no LLM is needed.
+        term: What an ablation leaves out or an extension adds.
+        part: The one part that the designer may write; the rest is the first parent's.
+        direct: Few windows and masks alone cannot judge it.
+        model: Which of several models is asked; None: the only one, or nobody.
+    """
+
+    slot: int
+    operator: str
+    parents: tuple[str, ...] = ()
+    hint: str = ""
+    recipe: Recipe | None = None
+    term: str | None = None
+    part: str | None = None
+    direct: bool = False
+    model: str | None = None
+
+
+def formulas_of(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries whose metric is a formula."""
+    return [e for e in entries if e.recipe and expression_of(e.recipe.metric) is not None]
+
+
+class Operators:
+    """What one generation may do without a designer.
+
+    Args:
+        state: What is known; frozen while a generation is planned.
+        generation: Which one.
+        taken: Keys of recipes on record; what is planned is added.
+    """
+
+    def __init__(
+        self, state: State, generation: int, hints: Sequence[str], taken: set[str]
+    ) -> None:
+        self.state = state
+        self.spec = state.spec
+        self.choices = state.spec.choices
+        self.generation = generation
+        self.hints = hints
+        self.taken = taken
+        self.models = models_of(state.spec)
+        # Slots of this generation by arm.
+        self.planned: dict[str, int] = {}
+        self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
+        self.formulas = formulas_of(self.ranked)
+        # Where another metric would make a difference.
+        self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
+
+    def _take(self, recipe: Recipe) -> bool:
+        return take(recipe, self.taken, self.choices.hidden)
+
+    def _slots_of(self, operator: str) -> int:
+        """Slots of this generation that an operator has, whichever model is asked."""
+        arms = {arm_of(operator), *(arm_of(operator, model) for model in self.models)}
+        return sum(self.planned.get(arm, 0) for arm in arms)
+
+    def _first(self, slot: int, operator: str, recipes: Iterable[Recipe]) -> Plan | None:
+        found = (recipe for recipe in recipes if self._take(recipe))
+        recipe = next(found, None)
+        return None if recipe is None else Plan(slot, operator, (), recipe=recipe)
+
+    def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
+        """A measured entry, the better the likelier: probability falls as one over the rank.
+
+        The reasoning graph also credits what led to gains and is tired of what led to none; what is
+        compared with it, genetic programming, knows ranks only.
+        """
+        pool = entries[:POOL]
+        weights = [1.0 / (rank + 1) for rank in range(len(pool))]
+        if self.spec.arm in WITH_MOVES:
+            weights = parent_weights(self.state.graph, [entry.alias for entry in pool])
+        return rng.choices(pool, weights)[0]
+
+    def _random(self, slot: int, rng: Random) -> Plan:
+        while True:
+            recipe = random_recipe(rng, self.choices)
+            if self._take(recipe):
+                return Plan(slot, "random", (), recipe=recipe)
+
+    def _mutate(self, slot: int, rng: Random) -> Plan | None:
+        for _ in range(ATTEMPTS):
+            first, second = (self._parent(rng, self.ranked) for _ in range(2))
+            assert first.recipe is not None and second.recipe is not None
+            parents: tuple[str, ...] = (first.alias,)
+            if first.alias != second.alias and rng.random() < 0.3:
+                recipe = crossed_recipe(first.recipe, second.recipe, rng)
+                parents = (first.alias, second.alias)
+            else:
+                recipe = mutated_recipe(first.recipe, rng, self.choices)
+            if self._take(recipe):
+                return Plan(slot, "mutate", parents, recipe=recipe)
+        for _ in range(ATTEMPTS):
+            # Few entries may have no unknown neighbour but in their formula.
+            best = self.ranked[0]
+            assert best.recipe is not None
+            recipe = mutated_metric(best.recipe, rng, self.choices)
+            if self._take(recipe):
+                return Plan(slot, "mutate", (best.alias,), recipe=recipe)
+        return None
+
+    def _recombine(self, slot: int) -> Plan | None:
+        """The best pair that was not tried: metric of one, allocation and repair of another.
+
+        What is worse than the reference has no part that is worth a place in another recipe.
+        """
+        pool = [entry for entry in self.ranked[:POOL] if entry.score <= 0.0]
+        pairs = [
+            (one, other, i + j)
+            for i, one in enumerate(pool)
+            for j, other in enumerate(pool)
+            if i != j
+        ]
+        for one, other, _ in sorted(pairs, key=lambda pair: pair[2]):
+            assert one.recipe is not None and other.recipe is not None
+            recipe = recombined(one.recipe, other.recipe)
+            if self._take(recipe):
+                return Plan(slot, "recombine", (one.alias, other.alias), recipe=recipe)
+        return None
+
+    def _ablate(self, slot: int) -> Plan | None:
+        """Terms of the best recipe, then of the next ones."""
+        for entry in self.formulas[:3]:
+            assert entry.recipe is not None
+            for smaller in reduced(entry.recipe.metric):
+                recipe = replace(entry.recipe, metric=smaller.candidate)
+                if self._take(recipe):
+                    parents = (entry.alias,)
+                    return Plan(slot, "ablate", parents, recipe=recipe, term=smaller.dropped)
+        return None
+
+    def _extend(self, slot: int) -> Plan | None:
+        """One factor more in the best formula; first what helped another formula most.
+
+        The formula is that of the best recipe whose masks were measured alone, since what a factor
+        is worth is read from masks alone. Of what nothing is known the seed draws an order: any
+        fixed one would decide what a search without facts finds.
+        """
+        home = next((e for e in self.formulas if self._shows_factors(e)), None)
+        if home is None or home.recipe is None:
+            return None
+        across = home.recipe.group != "row"
+        terminals = self.choices.statistics
+        worth = worth_of_factors(self.state.graph)
+        for longer in sorted(
+            extended(home.recipe.metric, terminals, across_rows=across),
+            # What hurts one way is expected to help the other way, at half its size.
+            key=lambda e: (
+                worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
+                stream_seed(self.spec.seed, 0, 0, f"extend {e.added}"),
+            ),
+        ):
+            recipe = replace(home.recipe, metric=longer.candidate)
+            if self._take(recipe):
+                parents = (home.alias,)
+                return Plan(slot, "extend", parents, recipe=recipe, term=longer.added)
+        return None
+
+    def _shows_factors(self, entry: Entry) -> bool:
+        assert entry.recipe is not None
+        known = self.state.archive.cheap(entry)
+        return known is not None and not forgets_metric(entry.recipe)
+
+    def _compose(self, slot: int) -> Plan | None:
+        """The mask of one repair under the weights of another, on the best masks so far.
+
+        What shares a part with the best's repair comes first, then an order drawn by the seed.
+        """
+        best = self.state.archive.best()
+        if best is None or best.recipe is None:
+            return None
+        own = set(chain(best.recipe.solver).split("+"))
+        for solver in sorted(
+            self.choices.compositions,
+            key=lambda text: (
+                not own & set(chain(text).split("+")),
+                stream_seed(self.spec.seed, 0, 0, f"compose {text}"),
+            ),
+        ):
+            recipe = replace(best.recipe, solver=solver)
+            if self._take(recipe):
+                return Plan(slot, "compose", (best.alias,), recipe=recipe, direct=True)
+        return None
+
+    def _tune(self, slot: int) -> Plan | None:
+        turn = self._slots_of("tune") + sum(e.operator == "tune" for e in self.state.archive)
+        for trial in tuned(self.state, self.ranked, (self.generation, slot), turn):
+            if self._take(trial.recipe):
+                where = (slot, "tune", trial.parents)
+                return Plan(*where, recipe=trial.recipe, direct=trial.direct)
+        return None

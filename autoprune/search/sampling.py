@@ -1,0 +1,131 @@
+"""The arm ``tuned``: Optuna's estimator over recipes as choices and numbers, nothing else.
+
+A recipe of this space is ``abs(W)`` times powers of the values that formulas may use, a comparison
+group, a family of budgets with its strength or a formula of two words, and a repair.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from autoprune.candidate import Candidate
+from autoprune.design.formulas import to_candidate
+from autoprune.design.parts import (
+    FORMULA,
+    FORMULA_RANGE,
+    Choices,
+    allocation_numbers,
+    canonical_allocation,
+    canonical_solver,
+    family,
+    rounded,
+    solver_numbers,
+    with_allocation_numbers,
+    with_solver_numbers,
+)
+from autoprune.metrics.language import TERMINALS, parse
+from autoprune.recipe import Recipe
+from autoprune.search.moves import recipe_key
+from autoprune.search.randomness import stream_seed
+from autoprune.search.state import State
+
+if TYPE_CHECKING:
+    import optuna
+
+ATTEMPTS = 12
+STARTUP_TRIALS = 8
+# Powers of the values; a column of weights may count for or against.
+POWERS = (-1.0, 2.0)
+COLUMN = "col_norm(W)"
+# What the starts are in this space.
+KNOWN = {"magnitude": {}, "wanda": {"x_norm": 1.0}}
+
+
+def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
+    """Suggestions from all that was measured whole so far; some may be on record."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    choices = state.spec.choices
+    seen = [e for e in state.archive.measured() if 2 in e.results and e.recipe is not None]
+    for attempt in range(ATTEMPTS):
+        seed = stream_seed(state.spec.seed, generation, slot, f"sample {attempt}")
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        study = optuna.create_study(sampler=sampler)
+        for entry in sorted(seen, key=lambda entry: entry.order):
+            assert entry.recipe is not None
+            values = state.sampled.get(recipe_key(entry.recipe)) or _of_start(entry.recipe, choices)
+            if values is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    fixed = optuna.trial.FixedTrial(values)
+                    _recipe(fixed, choices)
+                    study.add_trial(
+                        optuna.trial.create_trial(
+                            params=fixed.params,
+                            distributions=fixed.distributions,
+                            value=entry.score,
+                        )
+                    )
+        trial = study.ask()
+        recipe = _recipe(trial, choices)
+        state.sampled[recipe_key(recipe)] = trial.params
+        yield recipe
+
+
+def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
+    """The recipe of a trial, each choice and number suggested under a name of its own."""
+    values = [name for name in choices.statistics if TERMINALS[name].nonnegative]
+    factors = ["abs(W)"]
+    for name in [*values, *choices.hidden.left([COLUMN])]:
+        power = rounded(trial.suggest_float(f"power of {name}", *POWERS))
+        if power:
+            factors.append(f"{name} ** {{{power:g}}}")
+    metric: Candidate = to_candidate(parse(" * ".join(factors), terminals=("W", *values)))
+    group = trial.suggest_categorical("group", list(choices.groups))
+    name = trial.suggest_categorical("allocation", list(choices.allocations))
+    if name == FORMULA:
+        allocation = _formula(trial, choices)
+    else:
+        found = allocation_numbers(name, choices)
+        numbers = {
+            key: rounded(trial.suggest_float(f"{name} {key}", *span))
+            for key, (_, span) in found.items()
+        }
+        allocation = with_allocation_numbers(name, numbers) if numbers else name
+    solver = trial.suggest_categorical("repair", [canonical_solver(r) for r in choices.repairs])
+    tunable = solver_numbers(solver, choices)
+    moved = {
+        key: rounded(trial.suggest_float(f"{solver} {key}", *span, log=span[0] > 0))
+        for key, (_, span) in tunable.items()
+    }
+    solver = with_solver_numbers(solver, moved) if moved else solver
+    return Recipe(metric, group, canonical_allocation(allocation), canonical_solver(solver))
+
+
+def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
+    terms = []
+    for place in ("first", "second"):
+        word = trial.suggest_categorical(f"{place} word", list(choices.words))
+        strength = rounded(
+            trial.suggest_float(f"{place} strength", -FORMULA_RANGE[1], FORMULA_RANGE[1])
+        )
+        terms.append(f"{strength:g} * {word}")
+    return f"{FORMULA}:{' + '.join(terms)}"
+
+
+def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
+    """A hand-made recipe as values of this space; None where it has no place in it."""
+    powers = KNOWN.get(recipe.metric.source)
+    name, solver = family(recipe.allocation), canonical_solver(recipe.solver)
+    known = [canonical_solver(repair) for repair in choices.repairs]
+    if powers is None or name not in choices.allocations or name == FORMULA or solver not in known:
+        return None
+    values = {value: powers.get(value, 0.0) for value in (*choices.statistics, COLUMN)}
+    found: dict[str, Any] = {f"power of {value}": power for value, power in values.items()}
+    found |= {"group": recipe.group, "allocation": name, "repair": solver}
+    for key, (value, _) in allocation_numbers(recipe.allocation, choices).items():
+        found[f"{name} {key}"] = value
+    for key, (value, _) in solver_numbers(solver, choices).items():
+        found[f"{solver} {key}"] = value
+    return found
