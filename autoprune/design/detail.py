@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from autoprune.design.claims import Claim, hypothesis_of, prediction_of, verdict_of
@@ -11,6 +12,7 @@ from autoprune.design.parts import Range, with_defaults
 Level = Literal["full", "line", "alias"]
 TokenCounter = Callable[[str], int]
 Ranges = Mapping[str, Mapping[str, Range]]
+NO_RANGES: Ranges = MappingProxyType({})
 
 PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
 # What a bullet and a line break cost.
@@ -98,7 +100,7 @@ def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
     return " | ".join(parts)
 
 
-def mechanism(graph: Graph, alias: str, ranges: Ranges) -> Detail:
+def mechanism(graph: Graph, alias: str, ranges: Ranges = NO_RANGES) -> Detail:
     """A recipe with what it changes; in full with its reason and its code."""
     body, change = graph.nodes[alias].body, change_of(graph, alias)
     line = f"{alias}: {recipe_line(body, ranges)}: {change}"
@@ -108,7 +110,7 @@ def mechanism(graph: Graph, alias: str, ranges: Ranges) -> Detail:
     return Detail(full, line, f"{alias}: {change}")
 
 
-def step(graph: Graph, alias: str, before: str | None, ranges: Ranges) -> Detail:
+def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGES) -> Detail:
     """A step of a path: what it changed, what was predicted, what was measured.
 
     Args:

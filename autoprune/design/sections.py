@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from autoprune.design import detail
 from autoprune.design.chat import REFUSALS
 from autoprune.design.claims import judged_claims
-from autoprune.design.detail import PARTS, Detail, Ranges
+from autoprune.design.detail import NO_RANGES, PARTS, Detail, Ranges
 from autoprune.design.graph import Graph, Node
 from autoprune.design.parts import with_defaults
 
@@ -136,7 +136,7 @@ def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list
     return [node.alias for node in known], found
 
 
-def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges) -> list[str]:
+def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges = NO_RANGES) -> list[str]:
     """What is known of a recipe that differs in one part only: that part and its result.
 
     Args:

@@ -49,7 +49,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         description="further models of the same endpoint, chosen among by what they gain",
     )
     max_tokens: int = Field(default=160, ge=16, le=8192)
-    prompt_tokens: int = Field(default=640, ge=200, le=32768, description="budget of one prompt")
+    prompt_tokens: int = Field(default=768, ge=200, le=32768, description="budget of one prompt")
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )

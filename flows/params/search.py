@@ -7,7 +7,12 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from autoprune.design.kinds import SILENT, DesignerKind
 from autoprune.report.sealed import FRESH
-from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from autoprune.search_settings import (
+    BudgetSettings,
+    DesignerSettings,
+    SearchSettings,
+    settle_arm,
+)
 from flows.extras import require
 from flows.params.base import Params, setting
 from flows.params.fields import (
@@ -42,8 +47,12 @@ if TYPE_CHECKING:
 
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
-# Whoever answers in files reads more than a small model does.
-FILES_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 4000}
+# Where tokens are cheap, words and repairs are explained and more of the past is shown; whoever
+# answers in files reads most.
+LARGE_PROMPTS: dict[str, dict[str, Any]] = {
+    "openai": {"prompt_tokens": 2400},
+    "files": {"max_tokens": 2000, "prompt_tokens": 4000},
+}
 FILES = "files:"
 PRICE = r"\d*\.?\d+,\d*\.?\d+"
 PRICES = rf"^({PRICE}|[^=;,]+={PRICE}(;[^=;,]+={PRICE})*)$"
@@ -153,7 +162,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     prompt_tokens: int | None = setting(
         None,
-        "Budget of one prompt in tokens; default 640, for code 1600",
+        "Budget of one prompt in tokens; default 768, for code 1600, and 2400 for a designer that is no "
+        "model of this machine",
         group="designer",
         ge=200,
         le=32768,
@@ -199,6 +209,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     workers: Workers = USUAL_WORKERS
     runner_address: RunnerAddress = None
     shared_store: SharedStore = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_arm(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        arm, kind = settle_arm(values.get("arm", "whole"), values.get("designer", "auto"))
+        return {**values, "arm": arm, "designer": kind}
 
     @model_validator(mode="after")
     def _check_together(self) -> "SearchParams":
@@ -272,6 +290,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
+        if self.hide:
+            from autoprune.design.hiding import require_hidable
+            from autoprune.search.spec import SearchSpec
+
+            require_hidable(self.hide, SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
@@ -327,7 +350,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         from autoprune.spelling import split_list
 
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
-        sizes = dict(FILES_ANSWERS) if self.designer_kind == "files" else sizes
+        sizes |= LARGE_PROMPTS.get(self.designer_kind, {})
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self._models

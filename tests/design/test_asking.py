@@ -126,7 +126,7 @@ def test_doctor_shows_what_the_local_designer_enforces(
         assert "answers as plain text" in checks._designer(state, False).detail
         own = str(tmp_path / "target.gguf")
         assert Drafting(DesignerSpec(kind="self"), state, target=own).designer().name
-    assert starts[-2:] == [4000 + 640 + 1024, 4096]
+    assert starts[-2:] == [4000 + 768 + 1024, 4096]
     assert "target: answers as plain text" in checks._designer(state, False).detail
 
 

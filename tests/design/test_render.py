@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -31,8 +32,9 @@ OPERATORS = (
     "critique",
     "paradigm",
     "reflect",
-    "list",
+    "propose",
 )
+FORM = "formula:0.1 * depth - 0.05 * tail"
 PARTS = ("metric", "allocation", "solver", "group")
 
 
@@ -47,8 +49,9 @@ def scene(budget: int = SPEC.designer.prompt_tokens, **changes: object) -> Scene
         "reference": "wanda",
         "percent": 60.0,
         "budget": budget,
-        "formula_form": "formula:0.1 * depth - 0.05 * tail",
-        "repair_form": example(SOLVERS, {"mrp": {"damp": (0.001, 0.1)}}),
+        "allocation_forms": ["uniform", "ramp:half_width=0.1", "sdsa:strength=0.2", FORM],
+        "repair_form": example(SOLVERS, {"mrp": {"damp": (0.001, 0.1)}}, Random(3)),
+        "ranges": {"ramp": {"half_width": (0.0, 0.3)}, "mrp": {"damp": (0.001, 0.1)}},
     }
     return Scene(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -126,10 +129,10 @@ def rendered(
     prompts: Prompts = PROMPTS,
 ) -> Rendered:
     if focus is None:
-        without = ("seed", "explore", "paradigm", "list")
+        without = ("seed", "explore", "paradigm", "propose")
         aliases = () if operator in without else ("C3", "wanda")
         focus = Focus(aliases, "use rank(abs(W))")
-    reasons = operator != "list"
+    reasons = operator != "propose"
     return render_prompt(prompts, stage, graph, operator, focus, lessons=LESSONS, reasons=reasons)
 
 
@@ -249,7 +252,7 @@ def test_detail_is_lost_before_items_are(budget: int) -> None:
 
 
 def test_beginning_is_shared_by_the_slots_of_a_generation() -> None:
-    for budget in (640, 2000):
+    for budget in (768, 2000):
         users = [
             rendered(operator, story(20), scene(budget)).messages[1].content
             for operator in ("explore", "critique", "exploit", "combine")

@@ -40,7 +40,7 @@ def test_each_model_has_arms_of_its_own_and_moves_without_one_have_one() -> None
         "designer by mute",
     }
     assert sources["tune"] == "free" and "seed" not in sources
-    assert len(sources) == 2 * len(DESIGN_OPERATORS) + 5
+    assert len(sources) == 2 * len(DESIGN_OPERATORS) + 6
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -171,7 +171,7 @@ def test_moves_reach_every_part_and_stay_in_the_language() -> None:
         assert len(different) <= 1
         changed.update(different)
         assert build_allocator(found.allocation).text == found.allocation
-        assert found.solver in CHOICES.solvers
+        assert found.solver in CHOICES.repairs
     assert changed == {"metric", "group", "allocation", "solver"}
     first, second = (random_recipe(rng, CHOICES) for _ in range(2))
     for _ in range(20):

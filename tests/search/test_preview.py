@@ -159,7 +159,7 @@ def test_command_renders_without_a_model(
     record = json.loads(capsys.readouterr().out)
     assert record["templates"] == Prompts().digest
     assert {prompt["operator"] for prompt in record["prompts"]} == {"exploit"}
-    assert all(prompt["tokens"] <= 640 for prompt in record["prompts"])
+    assert all(prompt["tokens"] <= 768 for prompt in record["prompts"])
     (tmp_path / "operators").mkdir()
     (tmp_path / "operators" / "explore.j2").write_text("Surprise me.")
     words = ["design", "render", "tiny", "--operator", "explore", "--prompts", str(tmp_path)]

@@ -1,0 +1,122 @@
+"""How good forecasts were: each is a number against the best line of its day, graded by the search."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.paired import rank_correlation
+
+# Two-sided 95 % quantile of the normal distribution.
+Z_95 = 1.960
+# Forecasts beyond it, in nats, are counted as this.
+LARGEST = 1.0
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Stated forecasts that were measured.
+
+    Args:
+        graded: How many.
+        hits: Those whose sign was right.
+        base: Hits of always forecasting what happened more often: no skill at all.
+        interval: 95 % interval of the share of hits (Wilson).
+        forecast: Mean forecast, as a relative change of perplexity.
+        measured: Mean of what came out.
+        error: Median distance of both, in points of perplexity's relative change.
+        correlation: Spearman's, of forecasts and outcomes; None below three.
+    """
+
+    graded: int
+    hits: int
+    base: int
+    interval: tuple[float, float]
+    forecast: float
+    measured: float
+    error: float
+    correlation: float | None
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        low, high = self.interval
+        ranks = "" if self.correlation is None else f", rank correlation {self.correlation:.2f}"
+        return (
+            f"{self.hits} of {self.graded} forecasts had the right sign "
+            f"({self.hits / self.graded:.0%} [{low:.0%}, {high:.0%}]; always the more frequent: "
+            f"{self.base / self.graded:.0%}); mean forecast {self.forecast:+.1%}, measured "
+            f"{self.measured:+.1%}, median error {self.error:.1%}{ranks}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return {**vars(self), "interval": list(self.interval), "text": self.text}
+
+
+def graded_forecasts(archive: Archive) -> Forecasts | None:
+    """Forecasts of all entries measured whole against what they name; None where there are none."""
+    pairs = [pair for entry in archive.designed() if (pair := _graded(archive, entry)) is not None]
+    if not pairs:
+        return None
+    forecast, measured = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    hits = sum((stated < 0) == (found < 0) for stated, found in pairs)
+    better = sum(found < 0 for found in measured)
+    count = len(pairs)
+    errors = sorted(abs(stated - found) for stated, found in pairs)
+    return Forecasts(
+        graded=count,
+        hits=hits,
+        base=max(better, count - better),
+        interval=wilson(hits, count),
+        forecast=math.fsum(forecast) / count,
+        measured=math.expm1(math.fsum(map(math.log1p, measured)) / count),
+        error=errors[count // 2],
+        correlation=rank_correlation((forecast, measured)),
+    )
+
+
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson's score interval)."""
+    share, square = hits / count, Z_95**2
+    centre = (share + square / (2 * count)) / (1 + square / count)
+    half = Z_95 * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    half /= 1 + square / count
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:
+    prediction = entry.prediction
+    if prediction is None or prediction.change is None or 2 not in entry.results:
+        return None
+    if entry.duplicate_of is not None or prediction.versus not in archive:
+        return None
+    found = archive.compare(entry, archive[prediction.versus], fitness="perplexity")
+    return None if found is None else (prediction.change, math.expm1(min(found.mean, LARGEST)))
+
+
+def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:
+    """Entries that were the best when they were measured, in the order of their design.
+
+    Args:
+        entries: Designed ones.
+        first: Score of the best start.
+    """
+    best, found = first, []
+    for entry in sorted(entries, key=lambda entry: entry.order):
+        if 2 in entry.results and entry.duplicate_of is None and entry.score < best:
+            best = entry.score
+            found.append(entry)
+    return found
+
+
+def best_so_far(
+    entries: Sequence[Entry], first: float, counts: Callable[[Entry], bool]
+) -> list[float]:
+    """Best score after each entry that counts; the first is that of the starts."""
+    found = [first]
+    for entry in sorted(entries, key=lambda entry: entry.order):
+        if counts(entry):
+            found.append(min(found[-1], entry.score))
+    return found
