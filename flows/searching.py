@@ -278,6 +278,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "rung_pairs": shown.rung_pairs,
         "layer_correlation": shown.layer_correlation,
         "layer_pairs": shown.layer_pairs,
+        "forecasts": None if (graded := driver.search.forecasts) is None else graded.to_json(),
         "checks": [check.to_json() for check in shown.checks],
         "report": str(files.page),
         "checkpoint": saved,

@@ -101,7 +101,8 @@ def _judged_again(graph: Graph, found: Graph) -> Graph:
                 found.link(newest.alias, "supports" if right else "refutes", hypothesis.alias)
         for parent in found.targets(alias, "derives_from", "combines"):
             before = change_in(found, parent.alias)
-            if parent.kind == "mechanism" and before is not None and change < before:
+            gained = own == alias and before is not None and change < before
+            if parent.kind == "mechanism" and gained:
                 found.link(alias, "improves", parent.alias)
     return _terms_again(found)
 

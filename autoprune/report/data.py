@@ -263,6 +263,7 @@ class RunReport(Part):
         sealed_set: The sealed set and the looks at it before this search's; None: not known.
         quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty: it is not.
         outcome: What was saved of the winner; None before that, and in earlier records.
+        forecasts: How good the designer's forecasts were, on one line; empty without any.
         schema_version: Of this format.
     """
 
@@ -298,6 +299,7 @@ class RunReport(Part):
     sealed_set: SealedSet | None = None
     quantised: str = ""
     outcome: Outcome | None = None
+    forecasts: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

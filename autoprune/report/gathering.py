@@ -58,6 +58,7 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         rung_pairs=pairs,
         layer_correlation=layers,
         layer_pairs=masks,
+        forecasts="" if search.forecasts is None else search.forecasts.text,
         checks=tuple(Check(s.name, s.checks, s.largest) for s in search.sentinels),
         spec=search.spec.to_json(),
         nodes=tuple(_node(n, known, talks, lessons) for n in graph.nodes.values()),

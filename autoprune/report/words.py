@@ -85,6 +85,8 @@ def trust(report: RunReport) -> list[str]:
             f"did with a rank correlation of {report.layer_correlation:.2f}, those of one "
             "allocation among each other; it decides nothing."
         )
+    if report.forecasts:
+        sentences.append(f"Forecasts against the best line: {plain(report.forecasts, 300)}.")
     sentences += [
         f"{plain(entry.alias, 40)} has no sealed figure ({plain(entry.sealed_failure, 300)})."
         for entry in report.entries

@@ -248,6 +248,19 @@ class Designs:
         key = recipe_key(entry.recipe)
         self._taken.add(key)
         self.trials.share(entry, self.archive.claim("text", key, entry))
+        if entry.status == "proposed":
+            self._share_order(entry)
+
+    def _share_order(self, entry: Entry) -> None:
+        """Name a formula in disguise before anything is measured: another one orders rows alike."""
+        assert entry.recipe is not None
+        owner = self.trials.same_order(entry)
+        if owner is not None:
+            self.trials.share(entry, owner)
+            entry.detail = (
+                f"{entry.formula} orders the weights of each row as {owner.formula} does, so it is "
+                f"{owner.alias} in group row; write a formula that weighs columns otherwise"
+            )
 
     def _settled(self, recipe: Recipe) -> Recipe:
         """The recipe with the reference's metric, where its own has no part in it.

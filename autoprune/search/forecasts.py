@@ -1,4 +1,4 @@
-"""How good forecasts were: each is a number against the best line of its day, graded by the search."""
+"""How good forecasts were: each is a number against the best line of its day."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

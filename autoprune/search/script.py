@@ -119,6 +119,7 @@ class Script:
             key = recipe_key(entry.recipe)
             self._taken.add(key)
             self.archive.claim("text", key, entry)
+            self.trials.same_order(entry)
             chronicle.note_proposal(self.state, entry)
         yield from self.trials.validate(list(self.archive))
         valid = [entry for entry in self.archive if entry.status == "valid"]

@@ -12,6 +12,7 @@ from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
 from autoprune.search.archive import Entry, Margin
 from autoprune.search.events import Event, EventLog
+from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
 from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
@@ -241,6 +242,11 @@ class Search:
     def layer_correlation(self) -> tuple[float | None, int]:
         """How alike the error on real layers and the whole model rank masks, and over how many."""
         return self._script.state.layer_correlation()
+
+    @property
+    def forecasts(self) -> Forecasts | None:
+        """How good the designer's forecasts were; None before one could be graded."""
+        return graded_forecasts(self._script.archive)
 
     @property
     def margins(self) -> list[Margin]:

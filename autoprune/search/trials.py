@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from autoprune.design.disguise import row_order
+from autoprune.design.parts import canonical_allocation, canonical_solver
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
@@ -66,6 +68,20 @@ class Trials:
         owner = self.archive.claim("behaviour", digest_json(parts), entry)
         if not entry.is_baseline:
             self.share(entry, owner)
+
+    def same_order(self, entry: Entry) -> Entry | None:
+        """An older entry that differs in writing only, by the order of weights within rows.
+
+        None in other groups and for what is no formula; the entry owns the order from now on then.
+        """
+        recipe = entry.recipe
+        if recipe is None or recipe.group != "row":
+            return None
+        order = row_order(recipe.metric)
+        if order is None:
+            return None
+        rest = [order, canonical_allocation(recipe.allocation), canonical_solver(recipe.solver)]
+        return self.archive.claim("order", digest_json(rest), entry)
 
     def promise(self, reference: Entry) -> Course:
         """Measure the reference's masks with the proxy's repair, where its own is another.

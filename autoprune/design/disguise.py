@@ -1,0 +1,71 @@
+"""Formulas that order weights alike: under row groups they are one recipe, whatever the layer."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from autoprune.candidate import Candidate
+from autoprune.design.formulas import expression_of
+from autoprune.digest import digest_bytes
+from autoprune.errors import UsageError
+from autoprune.metrics.language import TERMINALS
+from autoprune.metrics.language.vocabulary import Shape
+
+# Rows and columns of each probe layer.
+SIZES = ((12, 64), (20, 48))
+
+
+@lru_cache(maxsize=1)
+def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Random layers whose rows, columns and inputs differ in size by orders of magnitude.
+
+    Values of inputs belong together as in real ones, so that a limit or a maximum acts on some.
+    """
+    found = []
+    for number, (rows, columns) in enumerate(SIZES):
+        generator = torch.Generator().manual_seed(number)
+
+        def drawn(*size: int, generator: torch.Generator = generator) -> Tensor:
+            return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+        weight = drawn(rows, columns) * (1.5 * drawn(rows, 1)).exp() * (0.7 * drawn(columns)).exp()
+        inputs = (drawn(256, columns) + 0.5 * drawn(columns)) * (1.5 * drawn(columns)).exp()
+        stats = {
+            "x_norm": inputs.square().mean(0).sqrt(),
+            "x_mean": inputs.mean(0),
+            "x_var": inputs.var(0, correction=0),
+            "x_max": inputs.abs().amax(0),
+            "hessian_diag": drawn(columns).exp(),
+            "grad_norm": drawn(rows, columns).abs(),
+        }
+        others = [name for name in TERMINALS if name not in stats and name != "W"]
+        for name in others:
+            of_inputs = TERMINALS[name].shape == Shape.IN
+            stats[name] = drawn(columns).exp() if of_inputs else drawn(rows, columns).abs()
+        found.append((weight, stats))
+    return found
+
+
+def row_order(candidate: Candidate) -> str | None:
+    """Digest of how a formula orders the weights of each row of two probe layers.
+
+    Factors of a whole row, constants and increasing functions of the whole score leave it as it
+    is, so that row groups lose the same weights at any share. None for what is no formula, and
+    where scores tie: what a tie decides is no order.
+    """
+    expression = expression_of(candidate)
+    if expression is None:
+        return None
+    orders = []
+    for weight, stats in _probes():
+        try:
+            scores = expression.evaluate(weight, stats)
+        except UsageError:
+            return None
+        ordered, places = scores.sort(dim=1, stable=True)
+        gaps = ordered.diff(dim=1)
+        if not bool(scores.isfinite().all()) or bool((gaps <= 0).any()):
+            return None
+        orders.append(places.to(torch.int32).numpy().tobytes())
+    return digest_bytes(b"".join(orders))

@@ -1,0 +1,273 @@
+"""Arms of a search: one budget in evaluations, one answer form, one space; what each is shown."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autoprune.design.graph import Graph
+from autoprune.design.parts import canonical_solver
+from autoprune.design.shown import change_in, permuted, shuffled
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
+from autoprune.search.catalogue import catalogue
+from autoprune.search.moves import take
+from autoprune.search.steps import Done, Measure, Propose
+from autoprune.search_settings import ASKING_ARMS, SILENT_ARMS, Arm
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
+
+MORE = ("none", "sparsegpt", "mrp", "mrp:select=own", "ebft:epochs=2")
+
+
+def arm_spec(arm: Arm, **changes: object) -> SearchSpec:
+    designer = DesignerSpec(kind="scripted") if arm in (*ASKING_ARMS, "whole") else DesignerSpec()
+    return make_spec(arm=arm, designer=designer, **changes)
+
+
+@pytest.mark.parametrize("arm", ["whole", *ASKING_ARMS, *SILENT_ARMS])
+def test_every_arm_makes_exactly_the_evaluations_it_was_given(tmp_path: Path, arm: Arm) -> None:
+    spec = arm_spec(arm, budget=Budget(evaluations=7), slots=3)
+    assert spec.budget.candidates == 140
+    driver = Synthetic()
+    with Search.open(tmp_path, spec) as search:
+        done = drive(search, driver)
+        steps = [h["step"] for h in search.history() if h["step"]["kind"] == "Measure"]
+        whole = [s for s in steps if s["role"] == "candidate"]
+        designed = [e for e in search.entries if not e.is_baseline]
+        assert done == Done("evaluations") and search.spent.evaluations == 7
+        # Each of another recipe, all of them on all windows and at once.
+        assert len({s["recipe_id"] for s in whole}) == len(whole) == 7
+        assert {s["rung"] for s in whole} == {2} and {s["known"] for s in whole} == {0}
+        asked = {h["step"]["operator"] for h in search.history() if h["step"]["kind"] == "Propose"}
+        assert bool(asked) == (arm in (*ASKING_ARMS, "whole"))
+        operators = {e.operator for e in designed}
+        if arm in ASKING_ARMS:
+            # The designer alone: one question, no move in a duplicate's place, no sweep.
+            assert operators == {"propose"} and asked - {"reflect", "repair"} == {"propose"}
+    with Search.open(tmp_path) as again:
+        assert again.graph.digest == search.graph.digest
+
+
+def test_silent_arms_need_no_designer_and_contradictions_are_refused() -> None:
+    assert make_spec(arm="grid", designer=DesignerSpec()).designer.kind == "none"
+    assert make_spec(designer=DesignerSpec(kind="genetic")).arm == "genetic"
+    for arm, kind in (("grid", "scripted"), ("graph", "none"), ("tuned", "random")):
+        with pytest.raises(ValueError, match=f"the arm {arm} "):
+            make_spec(arm=arm, designer=DesignerSpec(kind=kind))  # type: ignore[arg-type]
+    old = make_spec(arm="list").to_json()
+    del old["arm"], old["hide"]
+    old["replace_duplicates"] = False
+    old["designer"]["context"] = "list"
+    assert SearchSpec.recorded(old) == make_spec(arm="list")
+
+
+def test_the_grid_is_the_catalogue_in_order_and_then_nothing_is_left(tmp_path: Path) -> None:
+    spec = arm_spec(
+        "grid", budget=Budget(candidates=500), allocations=("uniform", "ramp"), solvers=("none",)
+    )
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, Synthetic()) == Done("exhausted")
+        made = [e.recipe for e in search.entries if e.operator == "grid"]
+        starts = [e for e in search.entries if e.is_baseline]
+    taken: set[str] = set()
+    assert all(e.recipe and take(e.recipe, taken, spec.hidden) for e in starts)
+    expected = [r for r in catalogue(spec.choices) if take(r, taken, spec.hidden)]
+    assert made == expected and len(made) > 15
+
+
+def test_optuna_learns_from_whole_measurements_over_the_same_space(tmp_path: Path) -> None:
+    spec = arm_spec("tuned", budget=Budget(evaluations=22), solvers=MORE, slots=2)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        made = [e for e in search.entries if e.operator == "sample" and e.recipe]
+        known = [canonical_solver(r).partition(":")[0] for r in spec.choices.repairs]
+        used = Counter(e.recipe.solver.partition(":")[0] for e in made if e.recipe)
+        assert used.keys() <= set(known) and len(used) > 2
+        # ``mrp`` gains most here; ``none`` and ``ebft`` gain nothing.
+        late = Counter(e.recipe.solver.partition(":")[0] for e in made[-8:] if e.recipe)
+        assert late["mrp"] >= 4
+
+
+def questions(folder: Path, spec: SearchSpec) -> tuple[Search, list[str], list[Graph]]:
+    """All prompts of a search, and the graph as it stood when each was asked."""
+    prompts, graphs = [], []
+    driver = Synthetic()
+    with Search.open(folder, spec) as search:
+        while not isinstance(step := search.next_step(), Done):
+            if isinstance(step, Propose) and step.operator == "propose":
+                prompts.append("\n".join(m.content for m in step.request.messages))
+                graphs.append(search.graph.beginning(len(search.graph.nodes)))
+            search.record(step, driver.answer(step))
+    return search, prompts, graphs
+
+
+def table_of(prompt: str) -> dict[str, str]:
+    found = re.findall(r"^(\S+): (?:.* \| .*: )?([-+][0-9.]+ %|far worse)$", prompt, re.MULTILINE)
+    return dict(found)
+
+
+def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> None:
+    designer = DesignerSpec(kind="scripted", prompt_tokens=4000)
+    shown = {}
+    for arm in ASKING_ARMS:
+        spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
+        search, prompts, graphs = questions(tmp_path / arm, spec)
+        last, graph = prompts[-1], graphs[-1]
+        real = {m.alias: change_in(graph, m.alias) for m in graph.of_kind("mechanism")}
+        shown[arm] = {
+            alias: change for alias, change in table_of(last).items() if real.get(alias) is not None
+        }
+        told = {a: f"{100 * c:+.1f} %" for a, c in real.items() if c is not None}
+        starts = {e.alias for e in search.entries if e.is_baseline}
+        if arm == "best-of-n":
+            assert shown[arm].keys() <= starts and "Reasons tested" not in last
+            bare = {re.sub(r"Left: .*? measurements", "", prompt) for prompt in prompts}
+            assert len({re.sub(r"Idea to try: .*", "", prompt) for prompt in bare}) == 1
+        elif arm == "graph-permuted":
+            common = shown[arm].keys() & told.keys()
+            assert any(shown[arm][a] != told[a] for a in common)
+            assert Counter(shown[arm][a] for a in common) == Counter(told[a] for a in common)
+            assert shown[arm]["wanda"] == "+0.0 %"
+        else:
+            assert {a: told[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
+            assert ("Steps so far" in last) == (arm == "graph")
+
+
+def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Path) -> None:
+    spec = arm_spec("whole", budget=Budget(candidates=30))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(ScriptedDesigner(write_answer)))
+        graph = search.graph
+    found, again = permuted(graph, 5, {"wanda"}), permuted(graph, 5, {"wanda"})
+    assert found.digest == again.digest != permuted(graph, 6, {"wanda"}).digest
+    names = [m.alias for m in graph.of_kind("mechanism")]
+    before = {name: change_in(graph, name) for name in names}
+    after = {name: change_in(found, name) for name in names}
+    assert Counter(before.values()) == Counter(after.values()) and before != after
+    assert before["wanda"] == after["wanda"]
+    # Recipes, reasons, origins and rejections stay.
+    for kind in ("mechanism", "hypothesis", "code", "lesson"):
+        assert list(graph.of_kind(kind)) == list(found.of_kind(kind))  # type: ignore[arg-type]
+    assert [e for e in graph.edges if e.kind == "derives_from"] == [
+        e for e in found.edges if e.kind == "derives_from"
+    ]
+    judged = 0
+    for edge in found.edges:
+        if edge.kind == "improves":
+            assert after[edge.source] < after[edge.target]  # type: ignore[operator]
+        if edge.kind in ("supports", "refutes"):
+            owner = edge.target.removesuffix(".h")
+            own = next((n.alias for n in found.targets(owner, "duplicates")), owner)
+            stated = found.nodes[edge.target].body["prediction"]
+            change, versus = after[own], after[stated["versus"]]
+            right = (change < versus) == (stated["direction"] == "better")  # type: ignore[operator]
+            assert (edge.kind == "supports") == (right and change != versus)
+            judged += 1
+    assert judged > 2
+
+
+def test_one_more_result_moves_at_most_one_other() -> None:
+    for count in range(1, 12):
+        fewer, more = (shuffled(list(range(n)), 3) for n in (count, count + 1))
+        assert sum(a != b for a, b in zip(fewer, more, strict=False)) <= 1
+        assert sorted(more) == list(range(count + 1))
+
+
+HIDDEN = ("ebft", "x_max", "sdsa", "tail", "col_norm", "ria")
+
+
+@pytest.mark.parametrize("arm", ["whole", "graph", "tuned", "genetic", "grid"])
+def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
+    def answer(request):  # type: ignore[no-untyped-def]
+        digit = int(request.digest[0], 16)
+        if digit < 5:
+            return "because: x_max and ebft\nmetric: abs(W) * x_max\ngroup: row\nrepair: ebft\n"
+        if digit < 8:
+            return f"because: the tail of ebft\nmetric: abs(W) * x_norm ** {{0.{digit}}}\n"
+        return str(write_answer(request))
+
+    spec = arm_spec(arm, budget=Budget(candidates=20), solvers=MORE, hide=HIDDEN)
+    word = re.compile(rf"(?<!\w)({'|'.join(HIDDEN)})(?!\w)", re.IGNORECASE)
+    driver = Synthetic(ScriptedDesigner(answer))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        history, entries = search.history(), search.entries
+    for step in (h["step"] for h in history if h["step"]["kind"] == "Propose"):
+        asked = step["request"]
+        texts = [m["content"] for m in asked["messages"]] + [asked["grammar"], str(asked["schema"])]
+        assert not any(word.search(text or "") for text in texts)
+    assert entries[0].is_baseline and len(entries) > 16
+    for entry in entries:
+        recipe = entry.recipe
+        if recipe is not None:
+            assert not word.search(f"{entry.formula} {recipe.allocation} {recipe.solver}")
+    if arm in ("whole", "graph"):
+        refused = [e for e in entries if e.code == "hidden"]
+        assert refused and all(e.status == "rejected" and not e.recipe for e in refused)
+
+
+def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
+    for name, words in (("wanda", "cannot be hidden"), ("ebfd", "did you mean ebft")):
+        with pytest.raises(ValueError, match=words):
+            make_spec(hide=(name,))
+
+
+def test_two_repairs_are_joined_and_measured_with_all_windows(tmp_path: Path) -> None:
+    spec = arm_spec("none", budget=Budget(candidates=30), solvers=MORE)
+    assert set(spec.choices.compositions) == {
+        *("mrp:select=own+sparsegpt", "mrp:select=own+ebft:epochs=2"),
+        *("sparsegpt+ebft:epochs=2", "mrp+ebft:epochs=2"),
+    }
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        made = [e for e in search.entries if e.operator == "compose" and e.recipe]
+        measured = [
+            h["step"] for h in search.history() if isinstance(h["step"], dict)
+            and h["step"]["kind"] == Measure.__name__
+        ]  # fmt: skip
+    assert made and {e.recipe.solver for e in made if e.recipe} <= set(spec.choices.compositions)
+    ids = {e.alias for e in made}
+    assert {s["rung"] for s in measured if s["recipe_id"] in ids} == {2}
+
+
+def test_forecasts_are_numbers_against_the_best_line_and_graded(tmp_path: Path) -> None:
+    def answer(request):  # type: ignore[no-untyped-def]
+        bar = re.search(r"To beat: (\S+)\.", request.messages[1].content)
+        assert bar is not None and f'alias ::= "{bar[1]}"' in request.grammar
+        text = str(write_answer(request))
+        return re.sub(r"expect: .*", f"expect: -4 % against {bar[1]}", text)
+
+    spec = arm_spec("list", budget=Budget(evaluations=12))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(ScriptedDesigner(answer)))
+        found = search.forecasts
+        assert found is not None
+        stated = [e for e in search.entries if e.prediction and 2 in e.results]
+        stated = [e for e in stated if e.duplicate_of is None]
+        assert found.graded == len(stated) == 12
+        hits = 0
+        for entry in stated:
+            assert entry.prediction is not None
+            versus = search._script.archive[entry.prediction.versus]
+            hits += entry.score < versus.score
+            assert versus.order < entry.order or versus.is_baseline
+        assert (found.hits, found.forecast) == (hits, pytest.approx(-0.04))
+        assert found.base == max(hits, 12 - hits)
+        assert f"{hits} of 12 forecasts had the right sign" in found.text
+
+
+def test_formulas_in_disguise_are_named_before_they_are_measured(tmp_path: Path) -> None:
+    formula = "sq(abs(W) * x_norm) / row_max(abs(W)) * 3"
+    text = f"because: rows\nmetric: {formula}\ngroup: row\nallocation: uniform\nrepair: none\n"
+    whole = text.replace("group: row", "group: matrix")
+    driver = Synthetic(ScriptedDesigner(lambda request: (text, whole)[request.seed % 2]))
+    spec = arm_spec("list", budget=Budget(candidates=8), repairs=0)
+    with Search.open(tmp_path, spec) as search:
+        drive(search, driver)
+        first = next(e for e in search.entries if e.recipe and e.recipe.group == "row" and e.order)
+        assert (first.status, first.duplicate_of) == ("duplicate", "wanda")
+        assert "orders the weights of each row as abs(W) * x_norm does" in first.detail
+        assert not [step for step in driver.asked if step.startswith(f"{first.alias}.")]
+        other = [e for e in search.entries if e.recipe and e.recipe.group == "matrix" and e.order]
+        assert any(e.status == "measured" for e in other)
