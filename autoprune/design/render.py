@@ -68,6 +68,7 @@ class Scene:
         tuned: Whether the search tunes numbers itself.
         left: What is left of the budget, in words; empty without anything to say.
         composed: Whether two repairs may be joined.
+        pair: Two recipes are to be compared and none is to be written.
     """
 
     language: Language
@@ -86,11 +87,12 @@ class Scene:
     tuned: bool = True
     left: str = ""
     composed: bool = False
+    pair: bool = False
 
     @property
     def wide(self) -> bool:
         """Whether there is room to explain."""
-        return self.budget >= WIDE
+        return self.pair or self.budget >= WIDE
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Focus:
         part: The one part of a recipe that is asked for.
         blank: Its formula with a place to fill.
         planned: Recipes that other slots of the generation measure without a designer.
+        recipes: Recipes in words, which no graph holds; they come after those of ``aliases``.
     """
 
     aliases: Sequence[str] = ()
@@ -110,6 +113,7 @@ class Focus:
     part: str | None = None
     blank: str = ""
     planned: Sequence[str] = ()
+    recipes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -177,12 +181,13 @@ def render_prompt(
         "right": right,
         "wrong": wrong,
         "left": scene.left,
-        "bar": sections.bar(graph, scene.reference),
+        "bar": "" if scene.pair else sections.bar(graph, scene.reference),
         "noise": sections.noise(graph),
     }
     # Headings of what there is to show.
     frame = {name: [""] if found else [] for name, found in items.items()}
-    empty = prompts.render("user", **values, **frame, table=[], instruction="")
+    heading = [""] if order else []
+    empty = prompts.render("user", **values, **frame, table=heading, instruction="")
     room = max(0, scene.budget - count(system) - count(empty))
     instruction = _instruction(prompts, scene, graph, operator, focus, room, count)
     asked = count(instruction)
@@ -211,7 +216,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
     words = scene.words if FORMULA in scene.allocations else ()
     return prompts.render(
-        "system",
+        "pair_system" if scene.pair else "system",
         language=scene.language,
         values=values,
         functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
@@ -269,7 +274,7 @@ def _instruction(
     def filled(level: Level, first: int) -> str:
         return prompts.render(
             f"operators/{operator}",
-            focus=[found.at(level) for found in recipes],
+            focus=[*(found.at(level) for found in recipes), *focus.recipes],
             hint=focus.hint,
             reference=scene.reference,
             part=focus.part or "",

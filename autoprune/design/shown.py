@@ -35,6 +35,34 @@ def change_in(graph: Graph, alias: str) -> float | None:
     return None if change is None else float(change)
 
 
+def without(graph: Graph, aliases: Collection[str]) -> Graph:
+    """What is known beside some mechanisms: nothing of them, nor what was learnt from them.
+
+    Args:
+        graph: What is known.
+        aliases: Mechanisms that are left out, with their duplicates.
+    """
+    gone = set(aliases)
+    for node in graph.of_kind("mechanism"):
+        if any(n.alias in gone for n in graph.targets(node.alias, "duplicates")):
+            gone.add(node.alias)
+
+    def stays(node: Node) -> bool:
+        if node.alias.partition(".")[0] in gone or node.body.get("subject") in gone:
+            return False
+        learnt = node.kind == "lesson" or "said" in node.body
+        return not (learnt and any(n.alias in gone for n in graph.targets(node.alias)))
+
+    found = Graph()
+    for node in graph.nodes.values():
+        if stays(node):
+            found.add(node.alias, node.kind, node.body)
+    for edge in graph.edges:
+        if edge.source in found.nodes and edge.target in found.nodes:
+            found.link(edge.source, edge.kind, edge.target)
+    return found
+
+
 def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
     """The same graph with its results shuffled among measured recipes: a placebo.
 

@@ -38,7 +38,7 @@ def export_log(log: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, A
         raise UsageError(
             f"{folder} holds files that are no record of a search; name an empty or a new folder"
         )
-    events = list(_events(log))
+    events = read_events(log)
     opened = next((event for event in events if event.kind == "opened"), None)
     if opened is None:
         raise UsageError(f"{log} holds no search yet; export it after its first step")
@@ -66,6 +66,15 @@ def export_log(log: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, A
 
 def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_events(log: Path) -> list[Event]:
+    """All events of a log, oldest first; it is only read, also while its search runs.
+
+    Raises:
+        DamagedFileError: If it cannot be read.
+    """
+    return list(_events(log))
 
 
 def _events(log: Path) -> Iterator[Event]:

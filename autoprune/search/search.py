@@ -10,7 +10,7 @@ from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
-from autoprune.search.archive import Entry, Margin
+from autoprune.search.archive import Archive, Entry, Margin
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
@@ -199,6 +199,11 @@ class Search:
     def entries(self) -> list[Entry]:
         """All entries in the order in which they were made."""
         return list(self._script.archive)
+
+    @property
+    def archive(self) -> Archive:
+        """All entries, and what compares them."""
+        return self._script.archive
 
     @property
     def spent(self) -> Spent:

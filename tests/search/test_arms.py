@@ -131,7 +131,7 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
             assert shown[arm]["wanda"] == "+0.0 %"
         else:
             assert {a: told[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
-            assert ("Steps so far" in last) == (arm == "graph")
+            assert ("Reasons tested" in last) == (arm == "graph")
 
 
 def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Path) -> None:

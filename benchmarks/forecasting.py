@@ -1,0 +1,258 @@
+"""Is the graph worth more than a list? Which of two measured recipes is better, asked four ways.
+
+Pairs of recipes come out of a real search's log. Each is asked with nothing, with a list of all
+other results, with the reasoning graph without these two, and with that graph's results shuffled
+among recipes (the placebo). A question is a file, ``ID.json``, with a readable twin ``ID.md``; its
+answer is ``ID.answer.txt``: ``better: A`` or ``better: B``. Anybody may answer, or with
+``--designer`` a model does. Only pairs that the windows tell apart are
+asked. No evaluation is spent.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from autoprune.comparison.words import p_value
+from autoprune.design.chat import ChatRequest, Reply
+from autoprune.design.detail import recipe_line
+from autoprune.design.graph import Graph
+from autoprune.design.prompts import Prompts
+from autoprune.design.render import Focus, Scene, render_prompt
+from autoprune.design.shown import permuted, without
+from autoprune.evaluation.contrasts import holm
+from autoprune.search.forecasts import wilson
+from autoprune.search.spec import DesignerSpec, SearchSpec
+from autoprune.storage import write_json, write_text
+from benchmarks.known_log import KnownLog, read_log
+from benchmarks.measured import OUT
+from benchmarks.table import publish
+from tasks.design import Drafting, drafting
+from tasks.state import State
+
+CONTEXTS = ("nothing", "list", "graph", "graph-permuted")
+GRAMMAR = 'root ::= "better: " ("A" | "B") "\\n"\n'
+ANSWER = re.compile(r"\b([AB])\b")
+LONGEST_ANSWER = 2000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two recipes and which is better; ``first`` is shown as A."""
+
+    number: int
+    first: str
+    second: str
+    better: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One pair under one context."""
+
+    pair: Pair
+    context: str
+    request: ChatRequest
+
+    @property
+    def id(self) -> str:
+        """Name of its files."""
+        return f"p{self.pair.number:03d}-{self.context}"
+
+    @property
+    def truth(self) -> str:
+        """The right answer; in no file."""
+        return "A" if self.pair.better == self.pair.first else "B"
+
+
+def main() -> None:
+    """Write the questions, ask a designer where one is named, and grade what is answered."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--log", type=Path, required=True, help="folder of a search")
+    parser.add_argument("--folder", type=Path, default=OUT / "forecasting", help="of the questions")
+    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=list(CONTEXTS))
+    parser.add_argument("--tokens", type=int, default=4000, help="budget of one question")
+    parser.add_argument("--seed", type=int, default=0, help="of pairs, their order, the placebo")
+    parser.add_argument("--designer", help="kind of designer that answers: openai, local, self")
+    parser.add_argument("--designer-model", help="its model")
+    parser.add_argument("--base-url", help="address of its endpoint")
+    args = parser.parse_args()
+    known = read_log(args.log)
+    pairs = drawn_pairs(known, args.pairs, args.seed)
+    if not pairs:
+        raise SystemExit(f"{args.log} has no two recipes that its windows tell apart")
+    asked = list(questions(known, pairs, args.contexts, args.tokens, args.seed))
+    for question in asked:
+        write_question(args.folder, question)
+    if args.designer:
+        spec = DesignerSpec(
+            kind=args.designer,
+            model=args.designer_model,
+            base_url=args.base_url,
+            prompt_tokens=args.tokens,
+            max_tokens=16,
+        )
+        ask(args.folder, asked, spec, known.spec)
+    answers = {q.id: read_answer(args.folder, q.id) for q in asked}
+    answered = sum(answer is not None for answer in answers.values())
+    if not answered:
+        print(
+            f"{len(asked)} questions on {len(pairs)} pairs lie in {args.folder}; write each answer "
+            "to ID.answer.txt and run this again",
+            file=sys.stderr,
+        )
+        return
+    rows = graded(asked, answers, args.contexts)
+    title = f"{len(pairs)} pairs of {len(known.measured)} measured recipes, {answered} answers"
+    results = [
+        {"id": q.id, "truth": q.truth, "answer": answers[q.id], **vars(q.pair)} for q in asked
+    ]
+    publish("forecasting", title, rows, results=results)
+
+
+def drawn_pairs(known: KnownLog, count: int, seed: int) -> list[Pair]:
+    """Pairs that the windows tell apart, drawn by the seed, in an order drawn by it too."""
+    clear = []
+    for one, other in combinations(known.measured, 2):
+        difference = known.compare(one, other)
+        if difference is not None and difference.verdict != "unclear":
+            clear.append((one, other, one if difference.better else other))
+    rng = Random(f"pairs {seed}")
+    chosen = rng.sample(clear, min(count, len(clear)))
+    found = []
+    for number, (one, other, better) in enumerate(chosen):
+        first, second = rng.sample((one, other), 2)
+        found.append(Pair(number, first, second, better))
+    return found
+
+
+def questions(
+    known: KnownLog, pairs: Sequence[Pair], contexts: Sequence[str], tokens: int, seed: int
+) -> Iterator[Question]:
+    """Every pair under every context; the two themselves are in none."""
+    prompts, scene = Prompts(), scene_of(known.spec, tokens)
+    for pair in pairs:
+        two = (pair.first, pair.second)
+        rest = without(known.graph, two)
+        shown = {
+            "nothing": lambda: Graph(),
+            "list": lambda rest=rest: rest,
+            "graph": lambda rest=rest: rest,
+            "graph-permuted": lambda rest=rest: permuted(rest, seed, {known.spec.reference}),
+        }
+        lines = [recipe_line(known.graph.nodes[alias].body, scene.ranges) for alias in two]
+        for context in contexts:
+            rendered = render_prompt(
+                prompts,
+                scene,
+                shown[context](),
+                "pair",
+                Focus(recipes=lines),
+                lessons=known.lessons if context.startswith("graph") else {},
+                reasons=context.startswith("graph"),
+            )
+            request = ChatRequest(rendered.messages, 16, 0.0, seed, GRAMMAR)
+            yield Question(pair, context, request)
+
+
+def scene_of(spec: SearchSpec, tokens: int) -> Scene:
+    """What all questions on one log explain."""
+    choices = spec.choices
+    return Scene(
+        language=spec.language,
+        statistics=choices.statistics,
+        groups=choices.groups,
+        allocations=choices.allocations,
+        solvers=choices.repairs,
+        reference=spec.reference,
+        percent=100 * spec.sparsity,
+        budget=tokens,
+        words=choices.words,
+        functions=choices.hidden.left(Scene.functions),
+        ranges=choices.ranges,
+        pair=True,
+    )
+
+
+def write_question(folder: Path, question: Question) -> None:
+    """``ID.json`` and ``ID.md``; the same question gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    body = {
+        "id": question.id,
+        "operator": "pair",
+        "request": question.request.to_json(),
+        "answer_form": "better: A, or better: B",
+        "answer_file": f"{question.id}.answer.txt",
+    }
+    write_json(folder / f"{question.id}.json", body)
+    text = "\n\n".join(message.content for message in question.request.messages)
+    write_text(folder / f"{question.id}.md", f"{text}\n\nAnswer file: {body['answer_file']}\n")
+
+
+def read_answer(folder: Path, name: str) -> str | None:
+    """``A``, ``B``, or None: no answer, or none of the two."""
+    path = folder / f"{name}.answer.txt"
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        text = file.read(LONGEST_ANSWER).decode("utf-8", "replace")
+    found = ANSWER.findall(text.rpartition("better:")[2] if "better:" in text else text)
+    return found[0] if found and len(set(found)) == 1 else None
+
+
+def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, search: SearchSpec) -> None:
+    """Let a designer answer what has no answer yet."""
+    open_now = [q for q in asked if read_answer(folder, q.id) is None]
+    with drafting("forecasting", Drafting(spec, State.open(), target=search.model)) as draft:
+        for place, question in enumerate(open_now, 1):
+            reply = draft.answer(question.request)
+            if isinstance(reply, Reply):
+                write_text(folder / f"{question.id}.answer.txt", reply.text)
+            print(f"{question.id} ({place} of {len(open_now)})", file=sys.stderr, flush=True)
+
+
+def graded(
+    asked: Sequence[Question], answers: Mapping[str, str | None], contexts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Hits of each context, and against the list on the pairs that both answered."""
+    right: dict[str, dict[int, bool]] = {context: {} for context in contexts}
+    for question in asked:
+        answer = answers[question.id]
+        if answer is not None:
+            right[question.context][question.pair.number] = answer == question.truth
+    base = "list" if right.get("list") else contexts[0]
+    tests = {c: mcnemar(right[c], right[base]) for c in contexts if c != base and right[c]}
+    adjusted = dict(zip(tests, holm([found[2] for found in tests.values()]), strict=True))
+    rows = []
+    for context in contexts:
+        found = right[context]
+        row: dict[str, Any] = {"context": context, "answered": len(found)}
+        row["hits"] = sum(found.values())
+        row["hit rate"] = "-"
+        if found:
+            low, high = wilson(row["hits"], len(found))
+            row["hit rate"] = f"{row['hits'] / len(found):.1%} [{low:.1%}, {high:.1%}]"
+        row[f"against {base}"] = "-"
+        if context in tests:
+            gained, lost, _ = tests[context]
+            row[f"against {base}"] = f"+{gained} -{lost} {p_value(adjusted[context])}"
+        rows.append(row)
+    return rows
+
+
+def mcnemar(one: Mapping[int, bool], other: Mapping[int, bool]) -> tuple[int, int, float]:
+    """Pairs that only one got right, that only the other did, and the exact two-sided p."""
+    both = one.keys() & other.keys()
+    gained = sum(one[pair] and not other[pair] for pair in both)
+    lost = sum(other[pair] and not one[pair] for pair in both)
+    if gained + lost == 0:
+        return 0, 0, 1.0
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+    return gained, lost, float(binomtest(gained, gained + lost).pvalue)
