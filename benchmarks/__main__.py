@@ -23,7 +23,7 @@ CATALOGUE = {
     "equal_bytes": "dense quantised, pruned and quantised, zeros in compact form, at equal bytes",
     "mirroring": "what MLflow costs a search: 100 candidates on SQLite in under 3 s",
     "published": "published perplexities, reproduced within 1 %; needs the model hub",
-    "ablation": "the reasoning graph against a list of results, genetic programming and chance",
+    "arms": "ways to propose at equal evaluations: graph, list, placebo, Optuna, GP, chance, grid",
     "forecasting": "which of two measured recipes is better, asked with a list and with the graph",
     "throughput": "candidates per hour against the plain loop, and whether both choose alike",
     "found_recipe": "a search's recipe against the hand-made catalogue, and on a second model",

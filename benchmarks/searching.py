@@ -9,6 +9,7 @@ from typing import Any
 from autoprune.design.chat import Reply
 from autoprune.errors import PrerequisiteError
 from autoprune.progress import silent
+from autoprune.search.forecasts import best_so_far, breakthroughs
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Done, Propose, WorkStep
@@ -38,6 +39,17 @@ def run_search(
     with Search.open(folder, spec) as search:
         if search.finished is None:
             _work(search, folder.name, ask, state or State.open())
+        return _summary(search)
+
+
+def read_search(folder: Path) -> dict[str, Any]:
+    """What came out of a search so far; nothing is run.
+
+    Raises:
+        UsageError: If there is none, or another version planned it.
+        PrerequisiteError: If another process has it open.
+    """
+    with Search.open(folder) as search:
         return _summary(search)
 
 
@@ -83,7 +95,16 @@ def _summary(search: Search) -> dict[str, Any]:
     designed = [e for e in search.entries if not e.is_baseline]
     statuses = [e.status for e in designed]
     asked = [h for h in search.history() if h["step"]["kind"] == "Propose"]
+    first = min((e.score for e in search.entries if e.is_baseline and 2 in e.results), default=0.0)
+    graded = search.forecasts
     return {
+        "arm": search.spec.arm,
+        "seed": search.spec.seed,
+        "evaluations": search.spent.evaluations,
+        # Nats per token against the reference on selection text, after each evaluation.
+        "curve": best_so_far(designed, first),
+        "breakthroughs": len(breakthroughs(designed, first)),
+        "forecasts": graded.to_json() if graded else None,
         "ended": search.finished,
         "best": best.alias if best else None,
         "recipe": best.recipe.to_json() if best and best.recipe else None,

@@ -10,7 +10,7 @@ from autoprune.design.formulas import expression_of
 from autoprune.digest import digest_bytes
 from autoprune.errors import UsageError
 from autoprune.metrics.language import TERMINALS
-from autoprune.metrics.language.vocabulary import Shape
+from autoprune.metrics.language.nodes import Shape
 
 # Rows and columns of each probe layer.
 SIZES = ((12, 64), (20, 48))

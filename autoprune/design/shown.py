@@ -50,6 +50,10 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
     def stays(node: Node) -> bool:
         if node.alias.partition(".")[0] in gone or node.body.get("subject") in gone:
             return False
+        # A forecast against one of them, or how sure a choice between them is.
+        compared = {node.body.get("versus"), node.body.get("prediction", {}).get("versus")}
+        if compared & gone:
+            return False
         learnt = node.kind == "lesson" or "said" in node.body
         return not (learnt and any(n.alias in gone for n in graph.targets(node.alias)))
 

@@ -19,7 +19,8 @@ from autoprune.search.archive import Entry
 from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import answers_left
 from autoprune.search.moves import recipe_key
-from autoprune.search.planning import Plan, planned_recipes, spare_recipe
+from autoprune.search.operators import Plan
+from autoprune.search.planning import planned_recipes, spare_recipe
 from autoprune.search.requests import Requests
 from autoprune.search.steps import (
     Batch,

@@ -1,8 +1,9 @@
 """How good forecasts were: each is a number against the best line of its day."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from autoprune.search.archive import Archive, Entry
@@ -97,26 +98,25 @@ def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:
 
 
 def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:
-    """Entries that were the best when they were measured, in the order of their design.
+    """Entries that were better than all measured whole before them, in the order of their design.
 
     Args:
         entries: Designed ones.
         first: Score of the best start.
     """
     best, found = first, []
-    for entry in sorted(entries, key=lambda entry: entry.order):
-        if 2 in entry.results and entry.duplicate_of is None and entry.score < best:
+    for entry in _whole(entries):
+        if entry.score < best:
             best = entry.score
             found.append(entry)
     return found
 
 
-def best_so_far(
-    entries: Sequence[Entry], first: float, counts: Callable[[Entry], bool]
-) -> list[float]:
-    """Best score after each entry that counts; the first is that of the starts."""
-    found = [first]
-    for entry in sorted(entries, key=lambda entry: entry.order):
-        if counts(entry):
-            found.append(min(found[-1], entry.score))
-    return found
+def best_so_far(entries: Iterable[Entry], first: float) -> list[float]:
+    """Best score after each entry measured whole; before them that of the best start."""
+    return list(accumulate((entry.score for entry in _whole(entries)), min, initial=first))
+
+
+def _whole(entries: Iterable[Entry]) -> list[Entry]:
+    own = [entry for entry in entries if 2 in entry.results and entry.duplicate_of is None]
+    return sorted(own, key=lambda entry: entry.order)

@@ -19,7 +19,7 @@ from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry
 from autoprune.search.arms import SHOWN_GRAPH
 from autoprune.search.budget import left_in_words
-from autoprune.search.planning import Plan
+from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
 from autoprune.search.tries import offered

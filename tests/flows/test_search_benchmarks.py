@@ -19,13 +19,14 @@ from autoprune.search import Search
 from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
-from benchmarks import ablation, found_recipe, searching, table
+from benchmarks import arms, found_recipe, searching, table
 
 
 @pytest.fixture(autouse=True)
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "out"
     monkeypatch.setattr(table, "OUT", folder)
+    monkeypatch.setattr(arms, "OUT", folder)
     return folder
 
 
@@ -91,7 +92,7 @@ def test_a_search_with_every_option_measures_what_it_says(
     assert again == found and len(repaired) == count
 
 
-def test_ablation_runs_missing_cells_only(
+def test_arms_run_missing_cells_only(
     home: Path,
     tiny_folder: Path,
     text_file: Path,
@@ -99,48 +100,32 @@ def test_ablation_runs_missing_cells_only(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    words = ["--methods", "genetic", "random", "--seeds", "0", "1", "--candidates", "2"]
+    words = ["--arms", "genetic", "random", "--seeds", "0", "1", "--evaluations", "2"]
     words += ["--model", str(tiny_folder), "--corpus", str(text_file), "--samples", "4"]
-    words += ["--seqlen", "48", "--solvers", "none", "--folder", str(tmp_path / "cells")]
-    monkeypatch.setattr(sys, "argv", ["ablation", *words])
-    ablation.main()
-    record = json.loads((out / "ablation.json").read_text())
-    assert [row["method"] for row in record["rows"]] == ["genetic", "random"]
+    words += ["--seqlen", "48", "--windows", "6", "--solvers", "none"]
+    words += ["--folder", str(tmp_path / "cells")]
+    monkeypatch.setattr(sys, "argv", ["arms", *words])
+    arms.main()
+    record = json.loads((out / "arms.json").read_text())
+    assert [row["arm"] for row in record["rows"]] == ["genetic", "random"]
     assert len(record["runs"]) == 4
+    assert all(run["evaluations"] == 2 and len(run["curve"]) == 3 for run in record["runs"])
+    assert (out / "arms.png").stat().st_size > 5000
     assert all(Recipe.from_json(r["recipe"]) for r in record["runs"] if r["recipe"])
     monkeypatch.setattr(searching, "_work", None)
-    ablation.main()
-    assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"]
+    arms.main()
+    assert json.loads((out / "arms.json").read_text())["runs"] == record["runs"]
     # A cell that was cut off is not gone on with where nothing is to run.
     (tmp_path / "cells" / "random-1" / "search.db").unlink()
     Search.open(tmp_path / "cells" / "random-1", spec(tiny_folder, text_file)).close()
-    monkeypatch.setattr(sys, "argv", ["ablation", *words, "--only-read"])
-    ablation.main()
-    assert json.loads((out / "ablation.json").read_text())["runs"] == record["runs"][:3]
+    monkeypatch.setattr(sys, "argv", ["arms", *words, "--only-read"])
+    arms.main()
+    assert json.loads((out / "arms.json").read_text())["runs"] == record["runs"][:3]
     # Nor is one waited for that another process has open.
     with Search.open(tmp_path / "cells" / "random-0"):
-        ablation.main()
-    left = [run for run in record["runs"][:3] if (run["method"], run["seed"]) != ("random", 0)]
-    assert json.loads((out / "ablation.json").read_text())["runs"] == left
-
-
-@pytest.mark.parametrize("method", ablation.METHODS)
-def test_only_the_list_gets_nothing_in_place_of_its_duplicates(method: str) -> None:
-    given = Namespace(
-        designer="local",
-        model="m",
-        corpus="c",
-        sparsity=0.6,
-        candidates=4,
-        seconds=9.0,
-        samples=4,
-        seqlen=48,
-        solvers=["none"],
-    )
-    made = ablation.spec_of(method, 1, given)
-    assert made.replace_duplicates == (method != "list")
-    assert made.designer.context == ("list" if method == "list" else "graph")
-    assert made.designer.asks == (method in ("gcot", "list"))
+        arms.main()
+    left = [run for run in record["runs"][:3] if (run["arm"], run["seed"]) != ("random", 0)]
+    assert json.loads((out / "arms.json").read_text())["runs"] == left
 
 
 def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
@@ -160,13 +145,13 @@ def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None
 
 
 def test_intervals_are_geometric_and_paired() -> None:
-    assert ablation.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
-    assert ablation.interval([0.7]) == "0.700"
-    moved = ablation.against([(0.1, 0.0), (0.12, 0.0), (0.13, 0.0)])
-    again = ablation.against([(0.13, 0.0), (0.1, 0.0), (0.12, 0.0)])
-    name = "sealed against gcot"
+    assert arms.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
+    assert arms.interval([0.7]) == "0.700"
+    moved = arms.contrast([(0.1, 0.0), (0.12, 0.0), (0.13, 0.0)])
+    again = arms.contrast([(0.13, 0.0), (0.1, 0.0), (0.12, 0.0)])
+    name = "sealed against list"
     rows: list[dict[str, Any]] = [{name: None}, {name: moved}, {name: again}]
-    ablation.correct(rows)
+    arms.correct(rows, "list")
     assert rows[0][name] == "-" and rows[1][name].startswith("+12.4 % [+")
     # One of two: Holm doubles the p of either.
     assert rows[1][name].endswith(p_value(2 * moved.p)) and 0 < moved.p < 0.02
@@ -174,9 +159,9 @@ def test_intervals_are_geometric_and_paired() -> None:
 
 def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:
     cell: dict[str, object] = {"reference_sealed": 80.0, "sealed": 60.0, "best": "C1"}
-    assert ablation.ratio(cell, "sealed") == 0.75
-    assert ablation.ratio(cell | {"sealed": None}, "sealed") is None
-    assert ablation.ratio(cell | {"sealed": None, "best": None}, "sealed") == 1.0
+    assert arms.ratio(cell, "sealed") == 0.75
+    assert arms.ratio(cell | {"sealed": None}, "sealed") is None
+    assert arms.ratio(cell | {"sealed": None, "best": None}, "sealed") == 1.0
 
 
 def test_a_recipe_in_words_is_measured_without_a_search() -> None:

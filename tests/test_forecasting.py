@@ -1,0 +1,135 @@
+"""Which of two measured recipes is better: questions leak nothing, answers are graded in pairs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from autoprune.search import Budget, Search
+from autoprune.search.search import LOG_FILE
+from benchmarks import forecasting, known_log
+from benchmarks.forecasting import CONTEXTS, drawn_pairs, graded, mcnemar, questions, read_answer
+from benchmarks.known_log import KnownLog, read_log
+from tests.support.synthetic import Synthetic, drive, make_spec
+
+PAIRS = 20
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log")
+    with Search.open(folder, make_spec(budget=Budget(evaluations=24))) as search:
+        drive(search, Synthetic())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def known(log: Path) -> KnownLog:
+    return read_log(log)
+
+
+def test_pairs_are_told_apart_repeatable_and_in_no_order(known: KnownLog) -> None:
+    pairs = drawn_pairs(known, PAIRS, 3)
+    assert pairs == drawn_pairs(known, PAIRS, 3) != drawn_pairs(known, PAIRS, 4)
+    assert len({frozenset((p.first, p.second)) for p in pairs}) == PAIRS
+    for pair in pairs:
+        difference = known.compare(pair.first, pair.second)
+        assert difference is not None
+        assert pair.better == (pair.first if difference.better else pair.second)
+        assert difference.better or difference.worse
+    assert 0 < sum(pair.better == pair.first for pair in pairs) < PAIRS
+
+
+def test_no_question_knows_its_answer_and_contexts_differ(known: KnownLog) -> None:
+    pairs = drawn_pairs(known, PAIRS, 3)
+    asked = list(questions(known, pairs, CONTEXTS, 4000, 0))
+    assert len({q.id for q in asked}) == len(asked) == PAIRS * len(CONTEXTS)
+    for question in asked:
+        user = question.request.messages[1].content
+        for alias in (question.pair.first, question.pair.second):
+            # Neither its line, nor a step, a fact or a lesson that names it.
+            assert not re.search(rf"(?<![\w+]){re.escape(alias)}(?![\w+])", user)
+    texts = {q.id: q.request.messages[1].content for q in asked}
+    for number in range(PAIRS):
+        nothing, listed, graph, shuffled = (texts[f"p{number:03d}-{c}"] for c in CONTEXTS)
+        assert "%" not in nothing and "worst first" in listed
+        assert "Reasons tested" not in listed and "Reasons tested" in graph
+        assert graph != shuffled and len(listed) > 2 * len(nothing)
+        assert nothing.rpartition("\nTwo more")[2] == shuffled.rpartition("\nTwo more")[2]
+
+
+def test_questions_are_files_that_anybody_answers(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = []
+    monkeypatch.setattr(
+        forecasting, "publish", lambda *args, **more: published.append((args, more))
+    )
+    words = ["--log", str(log), "--pairs", str(PAIRS), "--folder", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["forecasting", *words])
+    forecasting.main()
+    files = sorted(tmp_path.glob("*.json"))
+    assert len(files) == PAIRS * 4 and len(list(tmp_path.glob("*.md"))) == PAIRS * 4
+    assert not published
+    before = {path: path.read_bytes() for path in files}
+    body = json.loads(files[0].read_text())
+    assert body["request"]["grammar"] == forecasting.GRAMMAR and "truth" not in body
+    known = read_log(log)
+    for question in questions(known, drawn_pairs(known, PAIRS, 0), CONTEXTS, 4000, 0):
+        wrong = {"A": "B", "B": "A"}[question.truth]
+        right = question.context == "graph" or question.pair.number % 2
+        text = f"I think\nbetter: {question.truth if right else wrong}\n"
+        (tmp_path / f"{question.id}.answer.txt").write_text(text)
+    forecasting.main()
+    assert before == {path: path.read_bytes() for path in files}
+    (((_, _, rows), more),) = published
+    assert [row["hits"] for row in rows] == [10, 10, 20, 10]
+    assert rows[2]["against list"].startswith("+10 -0 ")
+    assert len(more["results"]) == PAIRS * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"better: A\n", "A"),
+        (b"B", "B"),
+        (b"A is good, yet\nbetter: B", "B"),
+        (b"A or B", None),
+        (b"", None),
+        (b"\xff\xfe" * 900, None),
+        (b"better: neither", None),
+    ],
+)
+def test_answers_are_read_or_are_none(tmp_path: Path, text: bytes, found: str | None) -> None:
+    (tmp_path / "p000-list.answer.txt").write_bytes(text)
+    assert read_answer(tmp_path, "p000-list") == found
+    (tmp_path / "link.answer.txt").symlink_to(tmp_path / "p000-list.answer.txt")
+    (tmp_path / "folder.answer.txt").mkdir()
+    assert [read_answer(tmp_path, name) for name in ("link", "folder", "gone")] == [None] * 3
+
+
+def test_pairs_that_only_one_answered_decide_nothing(known: KnownLog) -> None:
+    assert mcnemar({0: True, 1: True, 2: False}, {0: False, 1: True, 3: True}) == (1, 0, 1.0)
+    assert mcnemar(dict.fromkeys(range(6), True), dict.fromkeys(range(6), False))[2] == 2 / 64
+    asked = list(questions(known, drawn_pairs(known, 4, 0), ("list", "graph"), 4000, 0))
+    answers = {q.id: q.truth if q.context == "list" else None for q in asked}
+    rows = graded(asked, answers, ("list", "graph"))
+    assert [(row["answered"], row["against list"]) for row in rows] == [(4, "-"), (0, "-")]
+
+
+def test_a_log_of_another_version_gives_recipes_and_results(
+    log: Path, known: KnownLog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(folder: Path) -> Search:
+        raise known_log.UsageError("another version planned it")
+
+    monkeypatch.setattr(known_log.Search, "open", refused)
+    alone = read_log(log)
+    assert "another version" in capsys.readouterr().err
+    assert set(alone.measured) == set(known.measured)
+    one, other = known.measured[1], known.measured[-1]
+    assert alone.compare(one, other) == known.compare(one, other)
+    assert not list(alone.graph.of_kind("hypothesis")) and list(known.graph.of_kind("hypothesis"))
+    with pytest.raises(known_log.UsageError, match=LOG_FILE):
+        read_log(log.parent)
