@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from autoprune.recipe import Recipe
 
 
-def behaviour(bench: "Bench", recipe: "Recipe", budget: "Budget") -> tuple[str, float]:
-    """Mask signature on the probe layers, and the relative output error there.
+def behaviour(
+    bench: "Bench", recipe: "Recipe", budget: "Budget"
+) -> tuple[str, float, dict[str, float]]:
+    """Mask signature on the probe layers, and the relative output error on all and on each.
 
     The error is ``sum ||dW x||^2 / sum ||W x||^2`` with the inputs taken as uncorrelated, so only
     their norms are needed.
@@ -50,11 +52,18 @@ def behaviour(bench: "Bench", recipe: "Recipe", budget: "Budget") -> tuple[str, 
     masks = masks_from_scores(score, layers, quotas, plan, dense_stats(statistics))
     lost = torch.zeros(())
     whole = torch.zeros(())
+    errors: dict[str, float] = {}
     for layer in layers:
         energy = _energy(layer.read(), statistics.of(layer.name)["x_norm"])
-        whole += energy.sum()
-        lost += energy[~masks[layer.name]].sum()
-    return masks_digest(masks), float(lost / whole) if float(whole) else 0.0
+        total, gone = energy.sum(), energy[~masks[layer.name]].sum()
+        whole += total
+        lost += gone
+        errors[f"{layer.projection} of block {layer.block}"] = _share(gone, total)
+    return masks_digest(masks), _share(lost, whole), errors
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    return float(part / whole) if float(whole) else 0.0
 
 
 def _energy(weight: Tensor, norm: Tensor) -> Tensor:

@@ -236,14 +236,15 @@ class Bench(ModelBench):
         started = time.monotonic()
         try:
             self.scorer.probe(recipe.metric)
-            signature, error = behaviour(self, recipe, budget)
+            signature, error, errors = behaviour(self, recipe, budget)
         except CandidateRejectedError as rejection:
             code, detail = rejection.code, rejection.detail
         except UsageError as fault:
             # Our own checks of a formula or its scores, for example NaN on a real layer.
             code, detail = "invalid", " ".join(str(fault).split())
         else:
-            return Validation(True, "ok", "", signature, error, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            return Validation(True, "ok", "", signature, error, seconds, errors)
         seconds = time.monotonic() - started
         return Validation(False, code, detail[:LONGEST_DETAIL], seconds=seconds)
 

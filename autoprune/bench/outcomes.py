@@ -15,6 +15,7 @@ class Validation:
         detail: One line that a designer can repair from, at most 400 characters.
         signature: Digest of the masks on the probe layers, under the recipe's group.
         reconstruction_error: Relative output error on the probe layers, if computed.
+        errors: The same of each, by kind of matrix and block.
     """
 
     ok: bool
@@ -23,6 +24,7 @@ class Validation:
     signature: str | None = None
     reconstruction_error: float | None = None
     seconds: float = 0.0
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,18 @@ def observation(node: Node) -> Detail:
     return Detail(text + sure, text, short)
 
 
+def damage(graph: Graph, alias: str) -> Detail | None:
+    """Where a recipe's metric loses most at equal budgets; None where no layer was looked at."""
+    newest = graph.newest_result(alias)
+    errors = newest.body.get("errors", {}) if newest is not None else {}
+    if not errors:
+        return None
+    parts = [f"{name} {100 * share:.1f} %" for name, share in errors.items()]
+    text = f"of its output {alias}'s metric loses in {', '.join(parts)}, inputs taken as unrelated"
+    most = max(errors, key=lambda name: (errors[name], name))
+    return Detail(text, text, f"{alias}'s metric loses most in {most}")
+
+
 def failure(code: str, count: int, example: str, detail: str) -> Detail:
     """All failures of one code."""
     alias = f"{code} {count}"

@@ -168,7 +168,7 @@ def render_prompt(
     items: dict[str, list[Detail]] = {
         "waiting": sections.waiting(graph, scene.ranges, focus.planned) if reasons else [],
         "known": sections.formulas(graph, order[TABLE_ROWS:]),
-        "facts": sections.facts(graph) if reasons else [],
+        "facts": sections.facts(graph, wide=scene.wide) if reasons else [],
         "failures": sections.failures(graph) if reasons else [],
         "claims": sections.claims(graph) if reasons else [],
         "lessons": lessons_shown,

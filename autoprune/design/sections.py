@@ -16,6 +16,8 @@ NEIGHBOURS = 6
 FULL_RUNG = 2
 # Intervals from which the noise of a figure is told.
 LEAST_INTERVALS = 3
+# Recipes, best first, whose damage to layers is told.
+DAMAGED = 3
 Tally = tuple[int, int]
 
 
@@ -96,8 +98,18 @@ def claims(graph: Graph) -> list[Detail]:
     return [detail.claim(graph, found) for found in judged_claims(graph)]
 
 
-def facts(graph: Graph) -> list[Detail]:
-    """What was measured beside recipes, newest first."""
+def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
+    """What was measured beside recipes, newest first.
+
+    Args:
+        graph: What is shown.
+        wide: Also where the best recipes lose most, by kind of matrix and block.
+    """
+    lost = (detail.damage(graph, alias) for alias in ranked(graph)[: DAMAGED if wide else 0])
+    return [found for found in lost if found is not None] + _terms(graph)
+
+
+def _terms(graph: Graph) -> list[Detail]:
     found = [n for n in graph.of_kind("observation") if {"text", "term"} & n.body.keys()]
     return [detail.observation(node) for node in reversed(found)]
 

@@ -110,6 +110,8 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         body["masks_alone"] = True
     if entry.validation is not None and entry.validation.reconstruction_error is not None:
         body["reconstruction_error"] = entry.validation.reconstruction_error
+        if entry.validation.errors:
+            body["errors"] = dict(entry.validation.errors)
     if rung != "sealed" and entry.change is not None:
         body["change"] = entry.change.perplexity_change
         if entry.change.interval is not None:

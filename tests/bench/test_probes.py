@@ -21,6 +21,9 @@ def test_one_layer_for_each_kind_of_input(bench: Bench) -> None:
 def test_a_metric_with_exceptions_is_no_rediscovery(bench: Bench, axis: int) -> None:
     known = bench.validate("wanda", 0.6)
     assert known.ok and known.signature
+    assert {name.partition(" ")[0] for name in known.errors} == {p.projection for p in bench.probes}
+    assert known.reconstruction_error is not None
+    assert min(known.errors.values()) < known.reconstruction_error < max(known.errors.values())
     bench.scorer = GivenScorer(wanda)
     same = bench.validate(PYTHON, 0.6)
     assert same.signature == known.signature

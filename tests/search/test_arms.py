@@ -118,7 +118,7 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         shown[arm] = {
             alias: change for alias, change in table_of(last).items() if real.get(alias) is not None
         }
-        told = {a: f"{100 * c:+.1f} %" for a, c in real.items() if c is not None}
+        told = {a: f"{round(100 * c, 1) + 0.0:+.1f} %" for a, c in real.items() if c is not None}
         starts = {e.alias for e in search.entries if e.is_baseline}
         if arm == "best-of-n":
             assert shown[arm].keys() <= starts and "Reasons tested" not in last
@@ -132,6 +132,7 @@ def test_arms_differ_in_what_is_shown_of_what_was_measured(tmp_path: Path) -> No
         else:
             assert {a: told[a] for a in shown[arm]} == shown[arm] and len(shown[arm]) > 8
             assert ("Reasons tested" in last) == (arm == "graph")
+            assert ("metric loses in down_proj of block 3 " in last) == (arm == "graph")
 
 
 def test_a_permuted_graph_holds_the_same_results_and_judges_by_them(tmp_path: Path) -> None:

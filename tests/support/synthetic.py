@@ -145,6 +145,7 @@ class Synthetic:
             True,
             signature=digest_bytes(mask.numpy().tobytes()),
             reconstruction_error=error,
+            errors={"down_proj of block 3": error},
             seconds=0.25,
         )
 
