@@ -14,8 +14,9 @@ WINDOW = 0.7
     ("budget", "limit", "count"),
     [
         (Budget(candidates=7), "candidates", 7),
-        (Budget(candidates=900, tokens=7400), "tokens", 9),
-        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 15),
+        (Budget(candidates=900, tokens=7400), "tokens", 7),
+        (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 14),
+        (Budget(evaluations=9), "evaluations", 9),
         # The first generation always starts.
         (Budget(candidates=900, seconds=1.0), "seconds", 4),
     ],

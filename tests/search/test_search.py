@@ -11,10 +11,24 @@ from autoprune.design.detail import change_of
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.recipe import Recipe
-from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec, planning
+from autoprune.search import (
+    Budget,
+    DesignerSpec,
+    RecipeSpec,
+    Search,
+    SearchSpec,
+    planning,
+    sweeping,
+)
 from autoprune.search.moves import mask_key, random_recipe
 from autoprune.search.steps import Done, Failed, Measure, Measurement, Propose, Validate
-from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
+from tests.support.synthetic import (
+    Synthetic,
+    drive,
+    make_spec,
+    plan_without_entries,
+    write_answer,
+)
 
 EVERYTHING = {
     "fitness": "both",
@@ -162,7 +176,11 @@ def test_the_winner_is_drawn_again_and_holds_elsewhere(tmp_path: Path) -> None:
         assert any(step.endswith(".sentinel") for step in driver.asked)
 
 
-def test_duplicates_become_mutations_without_another_question(tmp_path: Path) -> None:
+def test_duplicates_become_mutations_without_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "WITH_MOVES", ())
+    plan_without_entries(monkeypatch, "seed")
     text = "metric: x_norm * abs(W)\ngroup: row\nallocation: uniform\nrepair: none\n"
     driver = Synthetic(ScriptedDesigner([text]))
     spec = make_spec(budget=Budget(candidates=4))
