@@ -13,6 +13,7 @@ from autoprune.design.transports import ScriptedDesigner
 from autoprune.search import Budget, DesignerSpec, Search, SearchSpec
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import take
+from autoprune.search.state import Lesson
 from autoprune.search.steps import Done, Measure, Propose
 from autoprune.search_settings import ASKING_ARMS, SILENT_ARMS, Arm
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
@@ -186,9 +187,12 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
             return "because: x_max and ebft\nmetric: abs(W) * x_max\ngroup: row\nrepair: ebft\n"
         if digit < 8:
             return f"because: the tail of ebft\nmetric: abs(W) * x_norm ** {{0.{digit}}}\n"
+        if digit < 10:
+            # What is refused here names every word that is known, and stays on record.
+            return "because: it is so\nmetric: abs(W)\nallocation: formula:0.1 * width\n"
         return str(write_answer(request))
 
-    spec = arm_spec(arm, budget=Budget(candidates=20), solvers=MORE, hide=HIDDEN)
+    spec = arm_spec(arm, budget=Budget(candidates=28), solvers=MORE, hide=HIDDEN)
     word = re.compile(rf"(?<!\w)({'|'.join(HIDDEN)})(?!\w)", re.IGNORECASE)
     driver = Synthetic(ScriptedDesigner(answer))
     with Search.open(tmp_path, spec) as search:
@@ -206,6 +210,17 @@ def test_what_is_hidden_leaves_no_trace(tmp_path: Path, arm: Arm) -> None:
     if arm in ("whole", "graph"):
         refused = [e for e in entries if e.code == "hidden"]
         assert refused and all(e.status == "rejected" and not e.recipe for e in refused)
+
+
+def test_no_words_on_record_bring_a_hidden_name_back(tmp_path: Path) -> None:
+    spec = arm_spec("whole", budget=Budget(candidates=0), hide=("ebft",))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic())
+        state = search._script.state
+        state.graph.add("L1", "lesson", {"text": "EBFT helps most", "asked": "g3.lesson"})
+        state.lessons["L1"] = Lesson()
+        (preview,) = search.preview("explore")
+    assert "(hidden) helps most" in preview.request.messages[1].content
 
 
 def test_only_what_exists_and_can_be_spared_is_hidden() -> None:
