@@ -162,8 +162,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     prompt_tokens: int | None = setting(
         None,
-        "Budget of one prompt in tokens; default 768, for code 1600, and 2400 for the designers "
-        "openai and files",
+        "Budget of one prompt in tokens; default 768, for code 1600, and 2400 for a designer that "
+        "is named and no model of this machine",
         group="designer",
         ge=200,
         le=32768,
