@@ -8,7 +8,7 @@ from typing import Any
 
 from autoprune.design.formulas import formula_text
 from autoprune.design.graph import Graph
-from autoprune.errors import UsageError
+from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.recipe import Recipe
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
@@ -51,7 +51,8 @@ class KnownLog:
 def read_log(folder: Path) -> KnownLog:
     """Read a search's folder; the search is replayed where this version plans as it did.
 
-    Where another version planned it, recipes and results are read alone: no reasons, no lessons.
+    Where another version planned it, or another process has it open, recipes and results are read
+    alone: no reasons, no lessons.
 
     Raises:
         UsageError: If there is no log.
@@ -62,7 +63,7 @@ def read_log(folder: Path) -> KnownLog:
         with Search.open(folder) as search:
             tallies = {a: (n.helpful, n.harmful) for a, n in search.lessons.items()}
             return KnownLog(search.spec, search.graph, search.archive, tallies)
-    except UsageError as error:
+    except (UsageError, PrerequisiteError) as error:
         print(f"recipes and results alone are read: {error}", file=sys.stderr)
         return _results_alone(folder / LOG_FILE)
 
