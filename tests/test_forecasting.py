@@ -66,17 +66,17 @@ def test_questions_are_files_that_anybody_answers(
     monkeypatch.setattr(
         forecasting, "publish", lambda *args, **more: published.append((args, more))
     )
-    words = ["--log", str(log), "--pairs", str(PAIRS), "--folder", str(tmp_path)]
+    words = ["--log", str(log), "--pairs", "10", "--folder", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["forecasting", *words])
     forecasting.main()
     files = sorted(tmp_path.glob("*.json"))
-    assert len(files) == PAIRS * 4 and len(list(tmp_path.glob("*.md"))) == PAIRS * 4
+    assert len(files) == len(list(tmp_path.glob("*.md"))) == 40
     assert not published
     before = {path: path.read_bytes() for path in files}
     body = json.loads(files[0].read_text())
     assert body["request"]["grammar"] == forecasting.GRAMMAR and "truth" not in body
     known = read_log(log)
-    for question in questions(known, drawn_pairs(known, PAIRS, 0), CONTEXTS, 4000, 0):
+    for question in questions(known, drawn_pairs(known, 10, 0), CONTEXTS, 4000, 0):
         wrong = {"A": "B", "B": "A"}[question.truth]
         right = question.context == "graph" or question.pair.number % 2
         text = f"I think\nbetter: {question.truth if right else wrong}\n"
@@ -84,9 +84,9 @@ def test_questions_are_files_that_anybody_answers(
     forecasting.main()
     assert before == {path: path.read_bytes() for path in files}
     (((_, _, rows), more),) = published
-    assert [row["hits"] for row in rows] == [10, 10, 20, 10]
-    assert rows[2]["against list"].startswith("+10 -0 ")
-    assert len(more["results"]) == PAIRS * 4
+    assert [row["hits"] for row in rows] == [5, 5, 10, 5]
+    assert rows[2]["against list"].startswith("+5 -0 ")
+    assert len(more["results"]) == 40
 
 
 @pytest.mark.parametrize(
