@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sandbox.channel import Channel, DeadlinePassedError, StreamEndedError
 from sandbox.engine import ENGINE_ERRORS, Engine, State
@@ -32,10 +33,14 @@ class LayerInput:
     Args:
         file: Host path.
         shape: Shape of ``W``, [out, in].
+        budget: What a layer program must zero: ``group``, ``zeros`` and, for N:M, ``n`` and ``m``.
+        position: Where the layer stands: ``block``, ``depth``, ``kind``.
     """
 
     file: Path
     shape: tuple[int, int]
+    budget: Mapping[str, Any] | None = None
+    position: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Order:
         check_inputs: Report inputs that were changed in place.
         wall_s: Time limit of a run, seconds.
         contract: The layers are those of the probe with their variants; judge these too.
+        entry: Function of the source that is called.
     """
 
     source: str
@@ -59,6 +65,7 @@ class Order:
     check_inputs: bool
     wall_s: float
     contract: bool = False
+    entry: str = "score"
 
     @property
     def count(self) -> int:
@@ -271,7 +278,7 @@ class Cell:
             source=order.source,
             params={str(name): float(value) for name, value in order.params.items()},
             layers=tuple(
-                JobLayer(name, *layer.shape)
+                JobLayer(name, *layer.shape, layer.budget, layer.position)
                 for name, layer in zip(names, order.layers, strict=True)
             ),
             order=order.runs[run],
@@ -280,6 +287,7 @@ class Cell:
             open_files=self._limits.open_files,
             output_bytes=self._limits.output_bytes,
             syscall_filter=self._limits.syscall_filter,
+            entry=order.entry,
         )
 
 

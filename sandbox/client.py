@@ -24,8 +24,9 @@ from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
 from sandbox.pool import Pool
 from sandbox.probe_layers import SHAPES, STATISTICS, probe_tensors, write_probe_layers
+from sandbox.probe_programs import write_tiny_block
 from sandbox.reaper import reap_orphans, remove_box
-from sandbox.screen import screen, screen_params
+from sandbox.screen import PROGRAM, screen, screen_params
 from sandbox.verdicts import clean_text
 
 # Who is refused for one of these gave the same scores twice.
@@ -70,6 +71,8 @@ class Sandbox:
         jobs = self._limits.jobs_at_once or max(1, (os.cpu_count() or 1) - 1)
         self._slots = threading.BoundedSemaphore(jobs)
         self._open = False
+        self._tiny: list[LayerInput] | None = None
+        self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
         self._engine = Engine()
@@ -166,6 +169,69 @@ class Sandbox:
             )
         )
 
+    def probe_program(
+        self, source: str, params: Mapping[str, float] | None = None
+    ) -> Accepted | Rejected:
+        """Run a layer program on a tiny block, twice, in two containers and in two orders.
+
+        Args:
+            source: Python source that defines ``prune_layer(W, stats, budget, params)``.
+            params: Constants handed to it.
+
+        Returns:
+            The new weights of :data:`sandbox.probe_programs.TINY` when they are finite; whoever
+            asks counts their zeros.
+
+        Raises:
+            SandboxBrokenError: If the sandbox itself fails.
+        """
+        with self._writing:
+            if self._tiny is None:
+                self._tiny = write_tiny_block(self._workspace.links / "probe")
+        order = tuple(range(len(self._tiny)))
+        return self._try(
+            Order(
+                source=source,
+                params=dict(params or {}),
+                layers=self._tiny,
+                runs=(order, order[::-1]),
+                check_inputs=True,
+                wall_s=self._limits.probe_s,
+                entry=PROGRAM,
+            )
+        )
+
+    def prune_layers(
+        self,
+        source: str,
+        layers: Sequence[LayerInput],
+        params: Mapping[str, float] | None = None,
+        *,
+        wall_s: float,
+    ) -> Accepted | Rejected:
+        """Have a program prune real layers, each in a process of its own.
+
+        Args:
+            source: Python source that defines ``prune_layer(W, stats, budget, params)``.
+            layers: Layer files in the inputs folder, with budgets and positions.
+            params: Constants handed to it.
+            wall_s: Seconds for all of them.
+
+        Raises:
+            SandboxBrokenError: If the sandbox itself fails.
+        """
+        return self._try(
+            Order(
+                source=source,
+                params=dict(params or {}),
+                layers=layers,
+                runs=(tuple(range(len(layers))),),
+                check_inputs=True,
+                wall_s=wall_s,
+                entry=PROGRAM,
+            )
+        )
+
     def _make_cell(self) -> Cell:
         labels = {LABEL_RUN: self._run_id, LABEL_OWNER: self._owner, LABEL_BOX: self._box}
         try:
@@ -176,7 +242,7 @@ class Sandbox:
 
     def _try(self, order: Order) -> Accepted | Rejected:
         start = time.perf_counter()
-        refusal = screen(order.source) if self._screening else None
+        refusal = screen(order.source, order.entry) if self._screening else None
         refusal = refusal or screen_params(order.params)
         if refusal is not None:
             return replace(refusal, seconds=time.perf_counter() - start)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from sandbox.codes import PROPERTIES, Code
 from sandbox.outcomes import Rejected
+from sandbox.screen import entry_of
 
 _ABOUT_RESULT = frozenset(
     {Code.WRONG_TYPE, Code.WRONG_SHAPE, Code.WRONG_DTYPE, Code.NAN_SCORES, Code.CONSTANT_SCORES}
+    | {Code.NAN_WEIGHTS, Code.WRONG_BUDGET}
     | {Code.SCALE_UNSTABLE, Code.NONDETERMINISTIC, Code.DEPENDS_ON_BATCH, Code.NOT_EQUIVARIANT}
 )
 _LINE = re.compile(r"line (\d+): ")
@@ -41,7 +43,7 @@ def explain(refusal: Rejected, source: str) -> Explanation:
     Args:
         refusal: The sandbox's verdict on ``source``.
         source: The candidate; only looked at. Where the refusal is about what came back, its line
-            is that of the last ``return`` of ``score``.
+            is that of the last ``return`` of ``score`` or ``prune_layer``.
     """
     found = _LINE.match(refusal.detail)
     line = int(found.group(1)) if found else None
@@ -60,8 +62,9 @@ def _returning(source: str) -> int | None:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    entry = entry_of(source)
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "score":
+        if isinstance(node, ast.FunctionDef) and node.name == entry:
             found = [part.lineno for part in ast.walk(node) if isinstance(part, ast.Return)]
             return max(found, default=node.lineno)
     return None

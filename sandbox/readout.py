@@ -10,7 +10,7 @@ from sandbox.cell import Order
 from sandbox.codes import Code
 from sandbox.contract import judge_contract, uses_position
 from sandbox.probe_layers import SHAPES
-from sandbox.verdicts import Scores, judge_repeat, judge_scores
+from sandbox.verdicts import Scores, judge_repeat, judge_scores, judge_weights
 
 _LARGE = 32 << 20
 
@@ -56,6 +56,9 @@ class Readout:
 
     def _judged(self) -> Iterator[tuple[Code, str] | None]:
         layers = self.layers
+        if self._order.entry != "score":
+            yield from map(judge_weights, layers, range(len(layers)))
+            return
         arguments = (layers, range(len(layers)), [self._distinct] * len(layers))
         if sum(scores.nbytes for scores in layers) < _LARGE:
             yield from map(judge_scores, *arguments)

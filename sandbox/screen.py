@@ -15,6 +15,7 @@ from sandbox.torch_names import (
     FORBIDDEN_ATTRIBUTES,
     MATH_NAMES,
     SUBMODULES,
+    TOOLBOX,
     TORCH_FUNCTIONS,
 )
 from sandbox.verdicts import clean_text
@@ -22,7 +23,12 @@ from sandbox.verdicts import clean_text
 MAX_BYTES = 16 << 10
 MAX_NODES = 4000
 MAX_DEPTH = 100
-PARAMETERS = ["W", "stats", "params"]
+SCORE, PROGRAM = "score", "prune_layer"
+PARAMETERS = {SCORE: ["W", "stats", "params"], PROGRAM: ["W", "stats", "budget", "params"]}
+# What each is called where it is missing.
+_ABSENT = {SCORE: Code.NO_SCORE, PROGRAM: Code.NO_PROGRAM}
+# Tensor functions that a program needs and a score does not.
+_FOR_PROGRAMS = frozenset({"cholesky_inverse", "cholesky_solve", "enable_grad"})
 _MODULES: dict[str, frozenset[str]] = {
     "torch": TORCH_FUNCTIONS | set(SUBMODULES) - {"functional"},
     "math": MATH_NAMES,
@@ -53,20 +59,37 @@ class _RefusedError(Exception):
         self.code = code
 
 
-def screen(source: str) -> Rejected | None:
+def entry_of(source: str) -> str:
+    """What a source defines: ``prune_layer`` where it is a layer program, else ``score``."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return SCORE
+    names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    return PROGRAM if PROGRAM in names and SCORE not in names else SCORE
+
+
+def screen(source: str, entry: str = SCORE) -> Rejected | None:
     """Look at a candidate's source without running it.
 
     Args:
-        source: Python source that should define ``score(W, stats, params)``.
+        source: Python source that should define ``score(W, stats, params)`` or
+            ``prune_layer(W, stats, budget, params)``.
+        entry: Which of the two.
 
     Returns:
         None when nothing speaks against it, else the first reason, with the line.
     """
+    modules = _MODULES
+    if entry == PROGRAM:
+        linalg = _MODULES["torch.linalg"] | {"cholesky_ex"}
+        modules = _MODULES | {"toolbox": TOOLBOX, "torch.linalg": linalg}
+        modules["torch"] = _MODULES["torch"] | _FOR_PROGRAMS
     try:
         tree = _parse(source)
         _check_statements(tree)
-        _check_signature(tree)
-        _check_names(tree, _imports(tree))
+        _check_signature(tree, entry)
+        _check_names(tree, _imports(tree, modules), modules)
     except _RefusedError as refused:
         return Rejected(refused.code, str(refused)[:400], 0.0)
     return None
@@ -143,27 +166,28 @@ def _check_statements(tree: ast.Module) -> None:
             )
 
 
-def _check_signature(tree: ast.Module) -> None:
-    found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score"]
+def _check_signature(tree: ast.Module, entry: str) -> None:
+    found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry]
+    wanted = f"({', '.join(PARAMETERS[entry])})"
     if len(found) != 1:
-        text = f"{len(found)} functions named score; define exactly one: score(W, stats, params)"
-        raise _RefusedError(Code.NO_SCORE, None, text)
+        text = f"{len(found)} functions named {entry}; define exactly one: {entry}{wanted}"
+        raise _RefusedError(_ABSENT[entry], None, text)
     arguments = found[0].args
     names = [argument.arg for argument in arguments.posonlyargs + arguments.args]
     extra = arguments.vararg or arguments.kwonlyargs or arguments.kwarg
-    if names != PARAMETERS or extra:
-        text = f"score has the parameters {names}; they must be (W, stats, params)"
-        raise _RefusedError(Code.NO_SCORE, found[0], text)
+    if names != PARAMETERS[entry] or extra:
+        text = f"{entry} has the parameters {names}; they must be {wanted}"
+        raise _RefusedError(_ABSENT[entry], found[0], text)
 
 
-def _imports(tree: ast.Module) -> dict[str, str]:
+def _imports(tree: ast.Module, modules: Mapping[str, frozenset[str]]) -> dict[str, str]:
     """Local name to dotted module or function, for every import."""
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name not in _MODULES:
-                    raise _import_refused(node, alias.name)
+                if alias.name not in modules:
+                    raise _import_refused(node, alias.name, modules)
                 if alias.asname:
                     names[alias.asname] = alias.name
                 else:
@@ -171,26 +195,31 @@ def _imports(tree: ast.Module) -> dict[str, str]:
                     names[root] = root
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
-            if node.level or module not in _MODULES:
-                raise _import_refused(node, module or ".")
+            if node.level or module not in modules:
+                raise _import_refused(node, module or ".", modules)
             for alias in node.names:
                 dotted = f"{module}.{alias.name}"
-                if dotted not in _MODULES and alias.name not in _MODULES[module]:
-                    raise _import_refused(node, dotted)
+                if dotted not in modules and alias.name not in modules[module]:
+                    raise _import_refused(node, dotted, modules)
                 names[alias.asname or alias.name] = dotted
     return names
 
 
-def _import_refused(node: ast.AST, name: str) -> _RefusedError:
+def _import_refused(
+    node: ast.AST, name: str, modules: Mapping[str, frozenset[str]]
+) -> _RefusedError:
+    known = "torch, torch.nn.functional as F and math"
+    if "toolbox" in modules:
+        known = f"{known}, and {', '.join(sorted(TOOLBOX))} from toolbox,"
     return _RefusedError(
-        Code.SCREEN_IMPORT,
-        node,
-        f"import of {name!r}; only torch, torch.nn.functional as F and math may be imported",
+        Code.SCREEN_IMPORT, node, f"import of {name!r}; only {known} may be imported"
     )
 
 
-def _check_names(tree: ast.Module, modules: dict[str, str]) -> None:
-    bound = set(_bound_names(tree)) | set(modules)
+def _check_names(
+    tree: ast.Module, imported: dict[str, str], modules: Mapping[str, frozenset[str]]
+) -> None:
+    bound = set(_bound_names(tree)) | set(imported)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             if node.id.startswith("__"):
@@ -206,18 +235,20 @@ def _check_names(tree: ast.Module, modules: dict[str, str]) -> None:
                     "names and plain builtins such as len, range, min, max",
                 )
         elif isinstance(node, ast.Attribute):
-            _check_attribute(node, modules)
-    _check_module_uses(tree, modules)
+            _check_attribute(node, imported, modules)
+    _check_module_uses(tree, imported, modules)
 
 
-def _check_module_uses(tree: ast.Module, modules: dict[str, str]) -> None:
+def _check_module_uses(
+    tree: ast.Module, imported: dict[str, str], modules: Mapping[str, frozenset[str]]
+) -> None:
     """A module only stands before a dot: under another name what it holds would not be seen."""
     before_dot = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Name | ast.Attribute) or id(node) in before_dot:
             continue
-        if isinstance(node.ctx, ast.Load) and _dotted(node, modules) in _MODULES:
-            name = _dotted(node, modules)
+        if isinstance(node.ctx, ast.Load) and _dotted(node, imported) in modules:
+            name = _dotted(node, imported)
             raise _RefusedError(
                 Code.SCREEN_NAME,
                 node,
@@ -225,11 +256,13 @@ def _check_module_uses(tree: ast.Module, modules: dict[str, str]) -> None:
             )
 
 
-def _check_attribute(node: ast.Attribute, modules: dict[str, str]) -> None:
-    dotted = _dotted(node.value, modules)
-    if dotted in _MODULES:
+def _check_attribute(
+    node: ast.Attribute, imported: dict[str, str], modules: Mapping[str, frozenset[str]]
+) -> None:
+    dotted = _dotted(node.value, imported)
+    if dotted in modules:
         inside = f"{dotted}.{node.attr}"
-        if inside not in _MODULES and node.attr not in _MODULES[dotted]:
+        if inside not in modules and node.attr not in modules[dotted]:
             raise _RefusedError(
                 Code.SCREEN_ATTRIBUTE,
                 node,

@@ -71,6 +71,9 @@ SUBMODULES: dict[str, frozenset[str]] = {
     ),
 }
 
+# What sandbox/worker/toolbox.py offers; a test holds the two together.
+TOOLBOX = _names("damped descend inverse_cholesky n_m output_error quantiles solve_rows topk")
+
 MATH_NAMES = _names(
     """
     acos acosh asin asinh atan atan2 atanh cbrt ceil comb copysign cos cosh degrees dist e erf

@@ -45,6 +45,22 @@ def judge_scores(scores: Scores, index: int, distinct: int) -> tuple[Code, str] 
     return None
 
 
+def judge_weights(weights: Scores, index: int) -> tuple[Code, str] | None:
+    """Check one layer's new weights, [out, in]; the library counts their zeros.
+
+    Args:
+        weights: [out, in].
+        index: Position in the job, for the message.
+    """
+    if np.isfinite(weights.min()) and np.isfinite(weights.max()):
+        return None
+    bad = int(weights.size - np.isfinite(weights).sum())
+    return Code.NAN_WEIGHTS, (
+        f"layer {index}: {bad} of {weights.size} new weights are NaN or infinite; damp the Gram "
+        "matrix, guard divisions"
+    )
+
+
 def judge_repeat(first: list[Scores], second: list[Scores]) -> tuple[Code, str] | None:
     """Compare two runs bit by bit; the second ran in another container and order."""
     for index, (one, two) in enumerate(zip(first, second, strict=True)):
@@ -52,8 +68,8 @@ def judge_repeat(first: list[Scores], second: list[Scores]) -> tuple[Code, str] 
         if different.any():
             row, column = (int(part[0]) for part in np.nonzero(different))
             return Code.NONDETERMINISTIC, (
-                f"layer {index}: {int(different.sum())} of {one.size} scores differ when the same "
-                f"layers are scored again in another order (expected {one[row, column]:.6g}, got "
+                f"layer {index}: {int(different.sum())} of {one.size} numbers differ when the same "
+                f"layers are done again in another order (expected {one[row, column]:.6g}, got "
                 f"{two[row, column]:.6g} at [{row}, {column}]); use no random numbers, clock or "
                 "state kept between calls"
             )

@@ -88,9 +88,13 @@ class Broker:
         identity = {"job": str(frame.header["job"]), "nonce": str(frame.header["nonce"])}
         job = Job.from_bytes(frame.payload)
         deadline = min(time.monotonic() + job.wall_s, self._end)
-        verdict = self._run(job, deadline)
-        if verdict.code == "ok":
-            verdict = self._clean(verdict)
+        verdict = Verdict("incomplete", "no layer was asked for")
+        for part in job.parts:
+            verdict = self._run(part, deadline)
+            if verdict.code == "ok":
+                verdict = self._clean(verdict)
+            if verdict.code != "ok":
+                break
         tail = bytes(verdict.tail[-TAIL:]).decode("utf-8", "replace")
         payload = f"{verdict.detail}\n\0{tail}".encode("utf-8", "replace")
         self._send(encode({"kind": "done", **identity, "code": verdict.code}, payload))
@@ -169,7 +173,7 @@ class Broker:
                 alive.append(pid)
         if alive:
             verdict.code = "leftover_processes"
-            verdict.detail = f"{len(alive)} processes were still running after score returned"
+            verdict.detail = f"{len(alive)} processes were still running after the code returned"
         return verdict
 
     def _receive(self, size: int) -> bytes:
@@ -236,7 +240,7 @@ def _judge(status: bytes, reader: ControlReader, verdict: Verdict) -> Verdict:
         verdict.code, verdict.detail = reader.error
     elif os.WEXITSTATUS(value) != 0 or not reader.complete:
         verdict.code = "incomplete"
-        verdict.detail = f"the process left before all {reader.expected} layers were scored"
+        verdict.detail = f"the process left before all {reader.expected} layers were done"
     return verdict
 
 

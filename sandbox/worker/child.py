@@ -1,4 +1,4 @@
-"""The forked child: restricts itself, runs the designed code, writes raw scores, and ends.
+"""The forked child: restricts itself, runs the designed code, writes raw numbers, and ends.
 
 Whatever this process says can be forged by the code it runs. It only makes honest mistakes easy
 to repair; the host judges the numbers itself.
@@ -14,17 +14,22 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from . import toolbox
 from .child_records import ERROR_MARK, LAYER_MARK, MAX_TEXT, RECORD
-from .protocol import Job
+from .protocol import Job, JobLayer
 from .syscalls import Filter
 
 INPUTS = "/in"
 SOURCE_NAME = "candidate.py"
 _CONTROL, _RESULT = 3, 4
+_SIGNATURES = {
+    "score": ("no_score", "score(W, stats, params)", "one score per weight"),
+    "prune_layer": ("no_program", "prune_layer(W, stats, budget, params)", "the new weights"),
+}
 
 
 class RefusedError(Exception):
-    """The scoring function broke its contract.
+    """The designed function broke its contract.
 
     Args:
         code: One of ``child_records.CHILD_CODES``.
@@ -37,7 +42,7 @@ class RefusedError(Exception):
 
 
 def run(job: Job, fds: tuple[int, int, int], syscall_filter: Filter | None) -> None:
-    """Score the layers of a job; never returns.
+    """Score or prune the layers of a job; never returns.
 
     Args:
         job: What to run.
@@ -51,10 +56,10 @@ def run(job: Job, fds: tuple[int, int, int], syscall_filter: Filter | None) -> N
         torch.manual_seed(int.from_bytes(os.urandom(7), "little"))
         if syscall_filter is not None:
             syscall_filter.install()
-        score = _load(job.source)
+        function = _load(job.source, job.entry)
         with torch.no_grad():
             for index in job.order:
-                _score_layer(job, index, score)
+                _run_layer(job, index, function)
                 write(_CONTROL, RECORD.pack(LAYER_MARK, index, 0))
         _flush()
         leave(0)
@@ -85,52 +90,62 @@ def _restrict(job: Job, fds: tuple[int, int, int]) -> None:
         resource.setrlimit(limit, (value, value))
 
 
-def _load(source: str) -> Callable[..., Any]:
+def _load(source: str, entry: str) -> Callable[..., Any]:
     try:
         code = compile(source, SOURCE_NAME, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise RefusedError("syntax", f"{type(error).__name__}: {error}") from error
     namespace: dict[str, Any] = {"__name__": "candidate"}
+    if entry != "score":
+        # The name that programs import; whoever patches it patches their own process alone.
+        sys.modules["toolbox"] = toolbox
     exec(code, namespace)
-    score = namespace.get("score")
-    if not callable(score):
-        raise RefusedError("no_score", "the module defines no function score(W, stats, params)")
-    return score  # type: ignore[no-any-return]
+    function = namespace.get(entry)
+    if not callable(function):
+        code_of, signature, _ = _SIGNATURES[entry]
+        raise RefusedError(code_of, f"the module defines no function {signature}")
+    return function  # type: ignore[no-any-return]
 
 
-def _score_layer(job: Job, index: int, score: Callable[..., Any]) -> None:
-    layer = job.layers[index]
+def _run_layer(job: Job, index: int, function: Callable[..., Any]) -> None:
+    layer, entry = job.layers[index], job.entry
+    wanted = _SIGNATURES[entry][2]
     shape = (layer.rows, layer.columns)
     path = f"{INPUTS}/{layer.file}"
     inputs = _read(path)
     stats = {name: tensor for name, tensor in inputs.items() if name != "W"}
-    result = score(inputs["W"], _Named("stats", stats), _Named("params", dict(job.params)))
+    if layer.position is not None:
+        stats["position"] = _Named("position", dict(layer.position))
+    named = [_Named("stats", stats), _Named("params", dict(job.params))]
+    if layer.budget is not None:
+        named.insert(1, _Named("budget", _budget(layer)))
+    result = function(inputs["W"], *named)
     if type(result) is not torch.Tensor:
         raise RefusedError(
             "wrong_type",
-            f"score returned {type(result).__name__[:60]}; return a plain torch.Tensor of shape "
+            f"{entry} returned {type(result).__name__[:60]}; return a plain torch.Tensor of shape "
             f"{list(shape)} (.detach() turns a Parameter into one)",
         )
     plain = result.layout is torch.strided and result.device.type == "cpu"
     if not plain or result.is_quantized or result.is_nested:
         raise RefusedError(
             "wrong_type",
-            f"score returned a {result.layout} tensor on {result.device}; return a dense one on "
+            f"{entry} returned a {result.layout} tensor on {result.device}; return a dense one on "
             "the device of W",
         )
     if tuple(result.shape) != shape:
         raise RefusedError(
             "wrong_shape",
-            f"score returned shape {list(result.shape)[:8]} for W of shape {list(shape)}; "
-            "return one score per weight, same shape as W",
+            f"{entry} returned shape {list(result.shape)[:8]} for W of shape {list(shape)}; "
+            f"return {wanted}, same shape as W",
         )
     if result.dtype is not torch.float32:
         raise RefusedError(
             "wrong_dtype",
-            f"score returned {result.dtype}; return torch.float32 (add .float() at the end)",
+            f"{entry} returned {result.dtype}; return torch.float32 (add .float() at the end)",
         )
     if job.check_inputs:
-        _compare(path, inputs)
+        _compare(path, inputs, entry)
     _write(result, job.offsets[index])
 
 
@@ -159,12 +174,21 @@ def _read(path: str) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _compare(path: str, used: dict[str, torch.Tensor]) -> None:
+def _budget(layer: JobLayer) -> dict[str, Any]:
+    """The budget as programs read it: zeros of each row as a tensor where rows compete."""
+    budget = dict(layer.budget or {})
+    if budget.get("group") == "row":
+        base, longer = divmod(int(budget["zeros"]), layer.rows)
+        budget["rows"] = (torch.arange(layer.rows) < longer).long() + base
+    return budget
+
+
+def _compare(path: str, used: dict[str, torch.Tensor], entry: str) -> None:
     for name, tensor in _read(path).items():
         if used[name].shape != tensor.shape or not torch.equal(used[name], tensor):
             raise RefusedError(
                 "mutated_input",
-                f"score changed {name} in place; work on a copy (.clone()) or use the form "
+                f"{entry} changed {name} in place; work on a copy (.clone()) or use the form "
                 "without the trailing underscore",
             )
 

@@ -9,6 +9,7 @@ MAX_TEXT = 1200
 CHILD_CODES = frozenset(
     {
         "no_score",
+        "no_program",
         "wrong_type",
         "wrong_shape",
         "wrong_dtype",
@@ -59,7 +60,7 @@ class ControlReader:
                 self._set_error(bytes(self._buffer[RECORD.size : RECORD.size + size]))
                 del self._buffer[:size]
             else:
-                self.broken = "something other than score wrote to the control pipe"
+                self.broken = "the code wrote to the control pipe"
             del self._buffer[: RECORD.size]
         return layers
 

@@ -9,7 +9,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn
 
 MAGIC = b"APS1"
@@ -128,11 +128,21 @@ def check_reply(frame: Frame) -> str:
 
 @dataclass(frozen=True)
 class JobLayer:
-    """One layer of a job: an anonymous file name in the input folder, and its shape."""
+    """One layer of a job: an anonymous file name in the input folder, and its shape.
+
+    Args:
+        file: Name in the input folder.
+        rows: Outputs.
+        columns: Inputs.
+        budget: What a layer program must zero; None for a metric.
+        position: Where the layer stands in its model; None where it is not said.
+    """
 
     file: str
     rows: int
     columns: int
+    budget: Mapping[str, Any] | None = None
+    position: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,8 @@ class Job:
         open_files: Limit of open descriptors in the child.
         output_bytes: Printed bytes after which the job is ended.
         syscall_filter: Install the inner system-call filter in the child.
+        entry: Function of the source that is called: ``score``, or ``prune_layer``, each layer of
+            which has a process of its own, so that nothing is kept between calls.
     """
 
     source: str
@@ -161,10 +173,18 @@ class Job:
     open_files: int
     output_bytes: int
     syscall_filter: bool = True
+    entry: str = "score"
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in self.params.values()):
             raise ProtocolError(f"params {self.params!r} are not all finite")
+
+    @property
+    def parts(self) -> "list[Job]":
+        """What one process runs: a metric's layers together, a program's each for itself."""
+        if self.entry == "score":
+            return [self]
+        return [replace(self, order=(index,)) for index in self.order]
 
     @property
     def result_bytes(self) -> int:

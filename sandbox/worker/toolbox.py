@@ -1,0 +1,164 @@
+"""What layer programs build from; they write ``from toolbox import topk, inverse_cholesky``.
+
+Runs inside the container. Shapes: ``o`` outputs (rows), ``i`` inputs (columns). A keep mask is bool
+[o, i], True where a weight stays; larger scores stay, and of equal ones the first goes first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "damped", "descend", "inverse_cholesky", "n_m", "output_error", "quantiles", "solve_rows",
+    "topk",
+]  # fmt: skip
+
+_LARGEST_DAMPING = 10.0
+_BATCH_FLOATS = 3 << 20
+_FIRST, _SECOND = 0.9, 0.95
+
+
+def topk(scores: Tensor, budget: Mapping[str, Any]) -> Tensor:
+    """Keep mask with exactly the zeros that the budget asks for, whatever its group.
+
+    Args:
+        scores: [o, i], larger means keep.
+        budget: As ``prune_layer`` gets it.
+    """
+    if budget["group"] == "n:m":
+        return n_m(scores, budget["n"], budget["m"])
+    if budget["group"] == "matrix":
+        return _keep(scores.reshape(1, -1), budget["zeros"]).reshape(scores.shape)
+    keep = torch.empty(scores.shape, dtype=torch.bool)
+    zeros = budget["rows"]
+    for count in torch.unique(zeros).tolist():
+        rows = zeros == count
+        keep[rows] = _keep(scores[rows], count)
+    return keep
+
+
+def n_m(scores: Tensor, zeros: int, of: int) -> Tensor:
+    """Keep mask that zeroes the ``zeros`` lowest of every ``of`` neighbours in a row: [o, i]."""
+    groups = scores.reshape(-1, of)
+    order = groups.argsort(dim=1, stable=True)
+    keep = torch.ones(groups.shape, dtype=torch.bool)
+    return keep.scatter_(1, order[:, :zeros], False).view(scores.shape)
+
+
+def _keep(scores: Tensor, zeros: int) -> Tensor:
+    """Zero the lowest of every row: [r, c] -> bool [r, c]."""
+    if zeros <= 0 or zeros >= scores.shape[1]:
+        return torch.full(scores.shape, zeros <= 0, dtype=torch.bool)
+    limit = torch.kthvalue(scores, zeros, dim=1, keepdim=True).values
+    below, equal = scores < limit, scores == limit
+    missing = zeros - below.sum(dim=1, keepdim=True)
+    return ~below & ~(equal & (equal.cumsum(dim=1) <= missing))
+
+
+def damped(gram: Tensor, damp: float = 0.01) -> Tensor:
+    """``gram`` plus ``damp`` times its mean diagonal on the diagonal, [i, i]."""
+    level = damp * float(gram.diagonal().mean())
+    return gram + (level if level > 0 else 1.0) * torch.eye(len(gram), dtype=gram.dtype)
+
+
+def inverse_cholesky(gram: Tensor, damp: float = 0.01) -> Tensor:
+    """Upper U with ``U^T U`` the inverse of the damped Gram matrix, [i, i].
+
+    ``U.diagonal()`` is the root of what is left of the inverse's diagonal when the columns before
+    are settled. Damping rises tenfold until a factor exists.
+    """
+    turned = gram.flip(0, 1)
+    while damp <= _LARGEST_DAMPING:
+        matrix = damped(turned, damp)
+        factor, failed = torch.linalg.cholesky_ex(matrix)
+        limit = torch.finfo(matrix.dtype).eps * float(matrix.diagonal().max())
+        if not int(failed) and float(factor.diagonal().min()) ** 2 > limit:
+            identity = torch.eye(len(factor), dtype=factor.dtype)
+            return torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
+        damp *= 10
+    raise ValueError("the Gram matrix stays singular at any damping")
+
+
+def solve_rows(goal: Tensor, keep: Tensor, matrix: Tensor) -> Tensor:
+    """Solve ``x_K M_KK = goal_K`` for every row, K its kept weights; 0 elsewhere.
+
+    With ``goal = W @ M`` this is the best fit of the kept weights by the error ``d M d^T``.
+
+    Args:
+        goal: [o, i].
+        keep: bool [o, i].
+        matrix: M, symmetric positive definite, [i, i].
+    """
+    result = torch.zeros_like(goal)
+    counts = keep.sum(dim=1)
+    chosen = keep.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    for count in torch.unique(counts[counts > 0]).tolist():
+        step = max(1, _BATCH_FLOATS // count**2)
+        for rows in (counts == count).nonzero().squeeze(1).split(step):
+            own = chosen[rows, :count]
+            systems = matrix[own.unsqueeze(2), own.unsqueeze(1)]
+            factor = torch.linalg.cholesky(systems)
+            wanted = goal[rows].gather(1, own).unsqueeze(2)
+            found = torch.cholesky_solve(wanted, factor).squeeze(2)
+            result[rows] = result[rows].scatter(1, own, found)
+    return result
+
+
+def output_error(weight: Tensor, other: Tensor, gram: Tensor) -> Tensor:
+    """Mean squared difference of the outputs of two weights, per row: [o, i], [o, i] -> [o]."""
+    difference = other - weight
+    return ((difference @ gram) * difference).sum(dim=1)
+
+
+def descend(
+    loss: Callable[[Tensor], Tensor],
+    start: Tensor,
+    keep: Tensor,
+    steps: int = 100,
+    rate: float = 0.01,
+) -> Tensor:
+    """Adam on the kept weights, at a rate that falls to zero; returns the best that was seen.
+
+    Args:
+        loss: A number from weights [o, i]; it may use whatever torch differentiates.
+        start: Where it begins, [o, i].
+        keep: bool [o, i]; the other weights stay 0.
+        steps: Steps.
+        rate: First step in shares of the kept weights' root mean square.
+    """
+    # Not torch's own Adam, which imports half of torch's compiler at its first step.
+    current = (start * keep).detach()
+    scale = float(start[keep].square().mean().sqrt()) if bool(keep.any()) else 0.0
+    mean, square = torch.zeros_like(current), torch.zeros_like(current)
+    best, lowest = current, float("inf")
+    for step in range(steps + 1):
+        with torch.enable_grad():
+            current.requires_grad_(True)
+            value = loss(current)
+            (gradient,) = torch.autograd.grad(value, current)
+        current = current.detach()
+        if float(value) < lowest:
+            best, lowest = current, float(value)
+        gradient = gradient * keep
+        mean = torch.lerp(mean, gradient, 1 - _FIRST)
+        square = torch.lerp(square, gradient.square(), 1 - _SECOND)
+        size = (square / (1 - _SECOND ** (step + 1))).sqrt() + 1e-8
+        move = mean / (1 - _FIRST ** (step + 1)) / size
+        current = current - rate * scale * (1 - step / max(steps, 1)) * move
+    return best
+
+
+def quantiles(values: Tensor, shares: Sequence[float], dim: int | None = None) -> Tensor:
+    """The values below which these shares lie, first axis by share; of any size, unlike torch's.
+
+    Args:
+        values: Any shape.
+        shares: Between 0 and 1.
+        dim: Axis; None: all values together.
+    """
+    ordered = values.reshape(-1).sort().values if dim is None else values.sort(dim=dim).values
+    axis, size = (0, ordered.numel()) if dim is None else (dim, ordered.shape[dim])
+    places = [min(size - 1, max(0, round(share * (size - 1)))) for share in shares]
+    return torch.stack([ordered.select(axis, place) for place in places])
