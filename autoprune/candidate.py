@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autoprune.digest import digest_json
+from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
 
-CandidateKind = Literal["expression", "python", "builtin"]
+CandidateKind = Literal["expression", "python", "builtin", "program"]
 Group = Literal["row", "matrix", "block", "global"]
 FORMULA_PREFIX = "expr:"
 
@@ -16,8 +17,9 @@ class Candidate:
     """A pruning metric as text.
 
     Args:
-        kind: ``expression`` (metric language), ``python`` (``def score(W, stats, params)``) or
-            ``builtin`` (a registry name).
+        kind: ``expression`` (metric language), ``python`` (``def score(W, stats, params)``),
+            ``builtin`` (a registry name) or ``program`` (``def prune_layer(W, stats, budget,
+            params)``, which gives new weights in place of scores).
         source: The expression, the Python source or the name.
         params: Values of the tunable constants.
     """
@@ -33,13 +35,26 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
-        """A registry name, or ``expr:`` and a formula."""
+        """A registry name, ``expr:`` and a formula, or ``program:`` and a file or its name.
+
+        Raises:
+            UsageError: If a program's file cannot be read.
+        """
+        program = text.removeprefix(PROGRAM_PREFIX)
+        if program != text:
+            source = program_source(program)
+            return cls("program", source, declared_constants(source))
         formula = text.removeprefix(FORMULA_PREFIX)
         return cls("expression" if formula != text else "builtin", formula.strip())
 
     @property
     def text(self) -> str:
-        """What :meth:`parse` reads back, of a candidate without parameters of its own."""
+        """What :meth:`parse` reads back, of a candidate without parameters of its own.
+
+        A program, which lies in a file, goes by the beginning of its digest.
+        """
+        if self.kind == "program":
+            return f"{PROGRAM_PREFIX}{self.digest[:12]}"
         return f"{FORMULA_PREFIX}{self.source}" if self.kind == "expression" else self.source
 
     def to_json(self) -> dict[str, Any]:
@@ -50,3 +65,17 @@ class Candidate:
     def from_json(cls, value: Mapping[str, Any]) -> "Candidate":
         """Inverse of :meth:`to_json`."""
         return cls(value["kind"], value["source"], dict(value["params"]))
+
+
+class CandidateRejectedError(Exception):
+    """Designed code was turned away; becomes a verdict where it is measured or validated.
+
+    Args:
+        code: Why, in one word.
+        detail: Why, in one line.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.scoring import OFFERED
-from autoprune.errors import UnknownNameError, UsageError
+from autoprune.errors import UnknownNameError
+from autoprune.program_files import read_code
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
 from tasks.policies import step
 from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import find_bench
-
-# Kilobytes, not megabytes: what is larger is no metric.
-LARGEST_SOURCE = 64 << 10
 
 
 @step("validate", "validate {step_id}")
@@ -72,23 +70,5 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
 
 
 def read_source(path: Path) -> str:
-    """Text of a metric's file.
-
-    Raises:
-        UsageError: If it does not exist, is too large or is no UTF-8 text.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"the metric file {path} cannot be read ({error.strerror}); name a .py file that "
-            "defines score(W, stats, params)"
-        ) from error
-    if len(data) > LARGEST_SOURCE:
-        raise UsageError(
-            f"the metric file {path} has {len(data)} bytes; a metric may have {LARGEST_SOURCE}"
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the metric file {path} is no UTF-8 text; save it as UTF-8") from error
+    """Text of a metric's file; see :func:`autoprune.program_files.read_code`."""
+    return read_code(path, "metric", "defines score(W, stats, params)")

@@ -3,29 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from autoprune.candidate import Candidate
+from autoprune.candidate import Candidate, CandidateRejectedError
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import Score
 
-# What designed metrics may read; the costly statistics are for built-in metrics.
+__all__ = ["OFFERED", "CandidateRejectedError", "HostScorer", "Scorer", "require_offered"]
+
+# What designed metrics may read; the costly statistics are for built-in metrics and programs.
 OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
-
-
-class CandidateRejectedError(Exception):
-    """A scorer turned a candidate away; becomes a verdict where it is measured or validated.
-
-    Args:
-        code: Why, in one word.
-        detail: Why, in one line.
-    """
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
 
 
 class Scorer(Protocol):

@@ -1,7 +1,7 @@
 """Scores to a pruned model: budgets, masks, repair, applied in place."""
 
 from autoprune.pruning.dense import DenseWeights
-from autoprune.pruning.engine import BlockPruner, prune, repair_masks
+from autoprune.pruning.engine import BlockPruner, new_weights, prune, repair_masks
 from autoprune.pruning.layers import MasksThenRepair, NewWeights, repair_layer
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
 from autoprune.pruning.masters import Master, masters_of
@@ -27,6 +27,7 @@ __all__ = [
     "masks_from_scores",
     "masters_of",
     "movable",
+    "new_weights",
     "prune",
     "recover",
     "repair_layer",

@@ -19,6 +19,8 @@ class PruneFigures:
         mask_digest: SHA-256 that names the masks.
         seconds: Wall-clock time.
         notes: Fallbacks that happened, each with its layer.
+        weights_digest: SHA-256 of the new weights, where a program made them; two programs that
+            give the same weights are one. Empty otherwise.
     """
 
     layer_sparsity: Mapping[str, float]
@@ -27,6 +29,7 @@ class PruneFigures:
     mask_digest: str
     seconds: float
     notes: tuple[str, ...] = ()
+    weights_digest: str = ""
 
     @property
     def sparsity(self) -> float:

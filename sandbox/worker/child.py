@@ -113,7 +113,7 @@ def _run_layer(job: Job, index: int, function: Callable[..., Any]) -> None:
     shape = (layer.rows, layer.columns)
     path = f"{INPUTS}/{layer.file}"
     inputs = _read(path)
-    stats = {name: tensor for name, tensor in inputs.items() if name != "W"}
+    stats: dict[str, Any] = {name: value for name, value in inputs.items() if name != "W"}
     if layer.position is not None:
         stats["position"] = _Named("position", dict(layer.position))
     named = [_Named("stats", stats), _Named("params", dict(job.params))]

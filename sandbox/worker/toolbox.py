@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "damped", "descend", "inverse_cholesky", "n_m", "output_error", "quantiles", "solve_rows",
-    "topk",
+    "damped", "descend", "inverse_cholesky", "n_m", "not_worse", "output_error", "parts",
+    "quantiles", "solve_rows", "topk",
 ]  # fmt: skip
 
 _LARGEST_DAMPING = 10.0
@@ -57,6 +57,33 @@ def _keep(scores: Tensor, zeros: int) -> Tensor:
     return ~below & ~(equal & (equal.cumsum(dim=1) <= missing))
 
 
+def parts(budget: Mapping[str, Any], widths: Sequence[int]) -> list[dict[str, Any]]:
+    """The budget cut into budgets of column blocks: zeros in proportion, sums exact.
+
+    Args:
+        budget: As ``prune_layer`` gets it.
+        widths: Columns of each block; all columns together, and for N:M multiples of M.
+    """
+    if budget["group"] == "n:m":
+        return [dict(budget) for _ in widths]
+    if budget["group"] == "matrix":
+        return [{"group": "matrix", "zeros": zeros} for zeros in _shared(budget["zeros"], widths)]
+    counts = budget["rows"].tolist()
+    of_row = {count: _shared(count, widths) for count in set(counts)}
+    rows = torch.tensor([of_row[count] for count in counts])
+    return [{"group": "row", "zeros": int(own.sum()), "rows": own} for own in rows.unbind(dim=1)]
+
+
+def _shared(total: int, widths: Sequence[int]) -> list[int]:
+    """Whole numbers in proportion to the widths, by largest remainder, the first first."""
+    whole = sum(widths)
+    shares = [total * width // whole for width in widths]
+    order = sorted(range(len(widths)), key=lambda at: (-(total * widths[at] % whole), at))
+    for at in order[: total - sum(shares)]:
+        shares[at] += 1
+    return shares
+
+
 def damped(gram: Tensor, damp: float = 0.01) -> Tensor:
     """``gram`` plus ``damp`` times its mean diagonal on the diagonal, [i, i]."""
     level = damp * float(gram.diagonal().mean())
@@ -76,7 +103,8 @@ def inverse_cholesky(gram: Tensor, damp: float = 0.01) -> Tensor:
         limit = torch.finfo(matrix.dtype).eps * float(matrix.diagonal().max())
         if not int(failed) and float(factor.diagonal().min()) ** 2 > limit:
             identity = torch.eye(len(factor), dtype=factor.dtype)
-            return torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
+            inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+            return inverse.flip(0, 1)
         damp *= 10
     raise ValueError("the Gram matrix stays singular at any damping")
 
@@ -110,6 +138,24 @@ def output_error(weight: Tensor, other: Tensor, gram: Tensor) -> Tensor:
     """Mean squared difference of the outputs of two weights, per row: [o, i], [o, i] -> [o]."""
     difference = other - weight
     return ((difference @ gram) * difference).sum(dim=1)
+
+
+def not_worse(weight: Tensor, new: Tensor, plain: Tensor, gram: Tensor) -> Tensor:
+    """``new`` with the rows of ``plain`` where those give the smaller error, [o, i].
+
+    Where the two differ in the zeros of a row, rows cannot be exchanged: all of one or the other.
+
+    Args:
+        weight: Dense, [o, i].
+        new: What a program made of it.
+        plain: Something simple of the same budget, such as ``weight * keep``.
+        gram: [i, i].
+    """
+    before, after = (output_error(weight, other, gram) for other in (plain, new))
+    better = after <= before
+    if not torch.equal((new == 0).sum(dim=1), (plain == 0).sum(dim=1)):
+        return new if bool(better.all()) or float(after.sum()) <= float(before.sum()) else plain
+    return torch.where(better.unsqueeze(1), new, plain)
 
 
 def descend(

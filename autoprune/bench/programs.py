@@ -1,0 +1,120 @@
+"""Prune a model by a layer program: what every way to it shares."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+
+from autoprune.candidate import Candidate
+from autoprune.errors import UsageError
+from autoprune.programs import ProgramRunner, ProgramWeights, weights_digest
+from autoprune.progress import Report, silent
+from autoprune.pruning import PruneOutcome, PruningPlan, layer_budgets, new_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from autoprune.allocation import ModelContext
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.statistics.statistics import Statistics
+
+
+def check_plan(plan: PruningPlan) -> None:
+    """Refuse what a layer program cannot do.
+
+    Raises:
+        UsageError: If weights of several layers compete, a repair of layers would move the weights
+            anew, or layers would see the inputs of the dense model.
+    """
+    if plan.pattern is None and plan.group not in ("row", "matrix"):
+        raise UsageError(
+            f"a layer program prunes one matrix at a time, and in the comparison group "
+            f"{plan.group!r} weights of several compete; take row or matrix"
+        )
+    if plan.repair.layer:
+        raise UsageError(
+            f"a program moves the weights that stay by itself, and the repair {plan.repair.text!r} "
+            "would begin from the dense ones; leave it out, or take ebft, which goes on from there"
+        )
+    if plan.scoring == "dense":
+        raise UsageError(
+            "a program gets the inputs that its layer really has, block after block; take "
+            "sequential or true-sequential statistics"
+        )
+
+
+def maker(
+    program: Candidate,
+    runner: ProgramRunner,
+    quotas: Mapping[str, int],
+    plan: PruningPlan,
+    blocks: int,
+) -> ProgramWeights:
+    """A program as what gives layers their new weights.
+
+    Args:
+        program: Of kind ``program``.
+        runner: Runs it.
+        quotas: Zeros per layer.
+        plan: Group, pattern and type of the saved weights.
+        blocks: Number of blocks of the model.
+
+    Raises:
+        UsageError: See :func:`check_plan`.
+    """
+    check_plan(plan)
+    group = cast(Literal["row", "matrix"], plan.group)
+    return ProgramWeights(runner, program, quotas, group, plan.pattern, plan.saved, blocks)
+
+
+@torch.no_grad()
+def prune_by_program(
+    model: "PreTrainedModel",
+    program: Candidate,
+    runner: ProgramRunner,
+    plan: PruningPlan,
+    *,
+    windows: "Tensor",
+    layers: "Sequence[PrunableLinear]",
+    statistics: "Statistics | None" = None,
+    context: "ModelContext | None" = None,
+    batch_tokens: int = 2048,
+    report: Report = silent,
+) -> PruneOutcome:
+    """Prune a model in place by a layer program, block after block.
+
+    Args:
+        model: In eval mode, dense.
+        program: Of kind ``program``.
+        runner: Runs it.
+        plan: Budget, group, allocation, scoring and, at most, a tuning of blocks.
+        windows: Calibration token ids, int64 [n, s].
+        layers: Its prunable layers in model order.
+        statistics: Statistics of the dense model that the allocation reads; collected when None.
+        context: Of an earlier call on the same dense weights.
+        batch_tokens: Tokens per forward pass of a block.
+        report: Called after every block.
+
+    Raises:
+        CandidateRejectedError: If the program is turned away; blocks before are pruned by then.
+        UsageError: If the plan is not for a program.
+    """
+    from autoprune.allocation import ModelContext
+    from autoprune.pruning.masks import dense_stats
+    from autoprune.statistics.statistics import collect_statistics
+
+    start = time.perf_counter()
+    check_plan(plan)
+    plan.refuse_unseen()
+    if statistics is None and plan.needs:
+        statistics = collect_statistics(model, windows, needs=plan.needs, batch_tokens=batch_tokens)
+    quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
+    make = maker(program, runner, quotas, plan, 1 + max(layer.block for layer in layers))
+    keep, notes = new_weights(
+        model, layers, make, plan, dense_stats(statistics), windows, batch_tokens, report
+    )
+    outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
+    return replace(outcome, weights_digest=weights_digest(layers))

@@ -1,0 +1,92 @@
+"""Designed code in files, which is read and never run here: programs by path or by name."""
+
+import ast
+import math
+from pathlib import Path
+
+from autoprune.errors import UnknownNameError, UsageError
+
+PROGRAM_PREFIX = "program:"
+CODE_SUFFIX = ".py"
+# Kilobytes, not megabytes: what is larger is no metric and no program.
+LARGEST_SOURCE = 64 << 10
+CATALOGUE = Path(__file__).parent / "programs" / "catalogue"
+CONSTANTS = "PARAMS"
+
+
+def catalogue() -> list[str]:
+    """Names of the programs that come with AutoPrune."""
+    return sorted(path.stem for path in CATALOGUE.glob(f"*{CODE_SUFFIX}"))
+
+
+def program_source(ref: str) -> str:
+    """Source of a layer program.
+
+    Args:
+        ref: Path of a ``.py`` file, or a name of :func:`catalogue`.
+
+    Raises:
+        UsageError: If the file cannot be read, or no program has this name.
+    """
+    path = Path(ref).expanduser()
+    if not ref.endswith(CODE_SUFFIX):
+        if ref not in catalogue():
+            raise UnknownNameError("program", ref, [*catalogue(), "FILE.py"])
+        path = CATALOGUE / f"{ref}{CODE_SUFFIX}"
+    return read_code(path, "program", "defines prune_layer(W, stats, budget, params)")
+
+
+def declared_constants(source: str) -> dict[str, float]:
+    """What ``PARAMS = {"name": number, ...}`` at the top of a program says; it is not run for that.
+
+    Raises:
+        UsageError: If it is something other than finite numbers by name.
+    """
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if not any(isinstance(one, ast.Name) and one.id == CONSTANTS for one in targets):
+            continue
+        try:
+            found = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            constants = {str(name): float(value) for name, value in found.items()}
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            constants = {CONSTANTS: math.nan}
+        if not all(map(math.isfinite, constants.values())):
+            raise UsageError(
+                f"line {node.lineno}: {CONSTANTS} must be finite numbers by name, for example "
+                f'{CONSTANTS} = {{"damp": 0.01}}'
+            )
+        return constants
+    return {}
+
+
+def read_code(path: Path, kind: str, content: str) -> str:
+    """Text of a file of designed code.
+
+    Args:
+        path: The file; it is read, never imported.
+        kind: What it should be, for messages: ``metric`` or ``program``.
+        content: What it should hold, for messages.
+
+    Raises:
+        UsageError: If it does not exist, is too large or is no UTF-8 text.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the {kind} file {path} cannot be read ({error.strerror}); name a .py file that "
+            f"{content}"
+        ) from error
+    if len(data) > LARGEST_SOURCE:
+        raise UsageError(
+            f"the {kind} file {path} has {len(data)} bytes; a {kind} may have {LARGEST_SOURCE}"
+        )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the {kind} file {path} is no UTF-8 text; save it as UTF-8") from error

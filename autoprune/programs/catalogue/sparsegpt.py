@@ -1,0 +1,31 @@
+"""SparseGPT (arXiv 2301.00774): chooses by what is lost, moves the columns to the right."""
+
+import torch
+from toolbox import inverse_cholesky, n_m, not_worse, parts, topk
+
+PARAMS = {"damp": 0.01, "columns": 128}
+
+
+def prune_layer(W, stats, budget, params):
+    """Column block by column block, each chosen from weights that the blocks before have moved."""
+    upper, new = inverse_cholesky(stats["gram"], params["damp"]), W.clone()
+    scale, of = upper.diagonal(), budget["m"] if budget["group"] == "n:m" else 0
+    size = max(int(params["columns"]) // (of or 1), 1) * (of or 1)
+    starts = range(0, W.shape[1], size)
+    widths = [min(size, W.shape[1] - start) for start in starts]
+    for start, width, own in zip(starts, widths, parts(budget, widths)):
+        stop = start + width
+        keep = topk((new[:, start:stop] / scale[start:stop]).square(), own)
+        errors = torch.zeros(len(W), width)
+        for at in range(width):
+            column = start + at
+            if of and at % of == 0:
+                near = slice(column, column + of)
+                lost = (new[:, near] / scale[near]).square()
+                keep[:, at : at + of] = n_m(lost, budget["n"], of)
+            errors[:, at] = new[:, column] * ~keep[:, at] / scale[column]
+            new[:, column:stop] -= errors[:, at : at + 1] * upper[column, column:stop]
+        new[:, start:stop] *= keep
+        new[:, stop:] -= errors @ upper[start:stop, stop:]
+    plain = W * topk(W.abs() * stats["x_norm"], budget)
+    return not_worse(W, new, plain, stats["gram"])

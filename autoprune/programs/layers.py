@@ -1,0 +1,120 @@
+"""A program in the place where layers get their new weights; who runs it is handed in."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.masking.pattern import NM
+from autoprune.models.structure import PrunableLinear
+from autoprune.programs.budget import LayerBudget, settle
+
+# Statistics of its input that a layer program is handed.
+READS = frozenset({"gram", "x_norm", "x_mean", "x_var", "x_max"})
+
+
+@dataclass(frozen=True)
+class LayerTask:
+    """One layer for a program.
+
+    Args:
+        weight: Dense, float32 [o, i] on the CPU.
+        stats: Statistics of the input that the layer really has, float32; see :data:`READS`.
+        budget: Zeros that it owes.
+        position: ``block`` (number), ``depth`` (0 at the first block, 1 at the last), ``kind``
+            (``q_proj``).
+    """
+
+    weight: Tensor
+    stats: Mapping[str, Tensor]
+    budget: LayerBudget
+    position: Mapping[str, Any]
+
+
+class ProgramRunner(Protocol):
+    """The one door for designed programs: the library never runs any itself."""
+
+    def run(self, program: Candidate, tasks: Sequence[LayerTask]) -> Sequence[Tensor]:
+        """New weights of some layers, as the program gave them; the caller checks them.
+
+        Args:
+            program: Of kind ``program``.
+            tasks: All that are pruned at one time; no call knows of another.
+
+        Raises:
+            CandidateRejectedError: If the program is turned away.
+        """
+        ...
+
+
+@dataclass
+class ProgramWeights:
+    """Has a program prune layers: the engine's :class:`autoprune.pruning.NewWeights`.
+
+    Args:
+        runner: Runs it.
+        program: Of kind ``program``.
+        quotas: Zeros per layer.
+        group: Weights that compete.
+        pattern: N:M pattern, or None.
+        saved: Type that weights will be saved in; None: the type that they have in memory.
+        blocks: Number of blocks of the model.
+    """
+
+    runner: ProgramRunner
+    program: Candidate
+    quotas: Mapping[str, int]
+    group: Literal["row", "matrix"]
+    pattern: NM | None = None
+    saved: torch.dtype | None = None
+    blocks: int = 1
+    needs: frozenset[str] = field(default=READS, init=False)
+
+    def __call__(
+        self,
+        layers: Sequence[PrunableLinear],
+        stats_of: Callable[[PrunableLinear], Mapping[str, Tensor]],
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune layers in place.
+
+        Raises:
+            CandidateRejectedError: If the runner turns the program away, or what comes back breaks
+                the contract; layers of earlier calls stay pruned.
+        """
+        tasks = [self._task(layer, stats_of(layer)) for layer in layers]
+        made = self.runner.run(self.program, tasks)
+        if len(made) != len(tasks):
+            detail = f"{len(made)} new weights for {len(tasks)} layers"
+            raise CandidateRejectedError("incomplete", detail)
+        masks, notes = dict[str, Tensor](), list[str]()
+        for layer, task, weight in zip(layers, tasks, made, strict=True):
+            kind = self.saved or layer.read().dtype
+            settled = settle(weight, task.weight, task.budget, kind, layer.name)
+            layer.write(settled.weight)
+            masks[layer.name] = settled.keep
+            if settled.projected:
+                notes.append(
+                    f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the "
+                    "budget and put right"
+                )
+        return masks, notes
+
+    def _task(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> LayerTask:
+        budget = LayerBudget(self.group, self.quotas[layer.name], self.pattern)
+        depth = layer.block / max(self.blocks - 1, 1)
+        position = {"block": layer.block, "depth": depth, "kind": layer.projection}
+        near = {name: stats[name].float().cpu() for name in sorted(READS)}
+        return LayerTask(layer.read().float().cpu().contiguous(), near, budget, position)
+
+
+def weights_digest(layers: Sequence[PrunableLinear]) -> str:
+    """SHA-256 over the weights of layers, as float32: two programs with the same are one."""
+    sha = hashlib.sha256()
+    for layer in layers:
+        sha.update(f"{layer.name}:{layer.shape}\n".encode())
+        sha.update(layer.read().float().cpu().contiguous().numpy().data)
+    return sha.hexdigest()
