@@ -1,8 +1,9 @@
 """A recipe as one line: ``METRIC+PART+...``, the metric first.
 
 ``wanda``, ``ria+matrix``, ``wanda+sdsa:strength=0.2``, ``wanda+ramp+dsnot+mrp``,
-``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``. ``sparsegpt`` means the published method,
-with its update of the weights; ``sparsegpt+none`` is its score alone.
+``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``, ``program:FILE.py+ebft``. ``sparsegpt`` means
+the published method, with its update of the weights; ``sparsegpt+none`` is its score alone. A
+program, which gives new weights, is always sequential.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from autoprune.candidate import FORMULA_PREFIX, Group
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import METRICS, Metric, build_metric
 from autoprune.metrics.building import ExpressionMetric
+from autoprune.program_files import PROGRAM_PREFIX, program_source
 from autoprune.repair import NONE, SOLVERS, Repair
 from autoprune.spelling import split_outside
 
@@ -35,6 +37,7 @@ class RecipeText:
         solver: Canonical text of the repair.
         statistics: ``dense``: one pass of the dense model serves all layers; ``sequential``: each
             block sees the pruned blocks before it.
+        source: A program's source, of which ``metric`` is only the place; empty otherwise.
     """
 
     metric: str
@@ -42,6 +45,7 @@ class RecipeText:
     allocation: str = UNIFORM
     solver: str = NONE
     statistics: StatisticsOf = "dense"
+    source: str = ""
 
     @property
     def text(self) -> str:
@@ -70,7 +74,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
         UsageError: If a part occurs twice or has a wrong parameter.
     """
     head, *parts = split_outside(text, "+")
-    metric = build_metric(_metric_text(text, head))
+    is_program = head.startswith(PROGRAM_PREFIX)
     found: dict[str, list[str]] = {"group": [], "statistics": [], "allocation": [], "solver": []}
     for part in parts:
         name = part.partition(":")[0].strip()
@@ -85,19 +89,24 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
                 f"method {text!r} names {kind} {len(found[kind])} times "
                 f"({', '.join(found[kind])}); name it once"
             )
-    canonical = _canonical_metric(metric)
+    if is_program:
+        canonical, natural, statistics = head.strip(), natural_group(head), "sequential"
+    else:
+        metric = build_metric(_metric_text(text, head))
+        canonical, natural = _canonical_metric(metric), metric.group
     return RecipeText(
         metric=canonical,
-        group=cast(Group, (found["group"] or [metric.group])[0]),
+        group=cast(Group, (found["group"] or [natural])[0]),
         allocation=build_allocator((found["allocation"] or [UNIFORM])[0]).text,
         solver=Repair.parse("+".join(found["solver"]) or _published(canonical)).text,
         statistics=cast(StatisticsOf, (found["statistics"] or [statistics])[0]),
+        source=program_source(canonical.removeprefix(PROGRAM_PREFIX)) if is_program else "",
     )
 
 
 def natural_group(metric: str) -> Group:
     """The group that a metric's authors compare within."""
-    return build_metric(metric).group
+    return "row" if metric.startswith(PROGRAM_PREFIX) else build_metric(metric).group
 
 
 def _published(metric: str) -> str:

@@ -35,7 +35,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     started = time.monotonic()
     held_out = listed(params.held_out)
     if params.out is not None and not params.dry_run:
-        read = (params.metric, params.corpus, *held_out)
+        read = (params.program or params.metric, params.corpus, *held_out)
         check_target(params.out, params.model, read, overwrite=params.overwrite)
     if params.scheme is not None:
         return prune_by_scheme(params) | _cost_of(started)
@@ -58,7 +58,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     )
     with opened(bench):
         if streams:
-            model = open_source(bench_id, params.model, params.metric, params.statistics)
+            model = open_source(bench_id, params.model, params.prunes_by, params.statistics)
         else:
             model = load_model(bench_id, params.model)
         chosen: dict[str, Any] = {}
@@ -73,12 +73,12 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "solver": params.repair,
             "seed": params.seed,
         }
-        fresh = fresh_windows(params.repair)
+        fresh, metric = fresh_windows(params.repair), params.prunes_by
         cut = params.corpus, params.windows, params.seqlen
         measures = None
         if request["grid"]:
             text = split_windows(bench_id, *cut, params.seed, fresh)
-            choice = choose_allocation(bench_id, params.metric, plan, request["grid"])
+            choice = choose_allocation(bench_id, metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
             parted = {key: text[key] for key in ("selection", "split")}
             chosen["allocation_choice"] = choice | parted
@@ -89,7 +89,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
-            "metric": params.metric,
+            "metric": metric,
             "allocation": plan["allocation"],
             "group": request["group"],
             "pattern": params.pattern,
@@ -106,7 +106,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "out": None,
             "perplexity": None,
         }
-        pruning = bench_id, params.metric, CALIBRATION, plan
+        pruning = bench_id, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)
             return record | {"estimate": cost}
@@ -139,7 +139,7 @@ def _cost_of(started: float) -> dict[str, float]:
 
 def _request(params: PruneParams) -> dict[str, Any]:
     return check_request(
-        params.metric,
+        params.prunes_by,
         params.group,
         params.share,
         params.pattern,

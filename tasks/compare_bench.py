@@ -9,6 +9,7 @@ from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
 from autoprune.comparison.shared import PoolDraws
 from autoprune.digest import digest_file
 from autoprune.progress import Report, silent
+from tasks.programs import SandboxPrograms, limits_of
 from tasks.seen import seen_in_windows
 from tasks.state import State
 from tasks.workbench import TextWorkbench
@@ -128,8 +129,16 @@ class CompareBench(TextWorkbench):
 
         return PeerModel(self.loaded, self.state.comparison)
 
+    @cached_property
+    def programs(self) -> SandboxPrograms:
+        """Runs methods that are programs; a container is made for the first of them."""
+        return SandboxPrograms(self.state.inputs, "compare", limits_of(self.layers))
+
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""
+        opened: Any = self.__dict__.pop("programs", None)
+        if opened is not None:
+            opened.close()
         copy: Any = self.__dict__.pop("peer_model", None)
         if copy is not None:
             copy.close()

@@ -220,6 +220,7 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
             context=bench.context_for(shared.require(()), cell.seed),
             fresh=bench.fresh_windows(wanted, draw),
             precision=bench.precision,
+            runner=bench.programs,
             report=bench.report,
         )
     return {

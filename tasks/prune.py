@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
-from autoprune.candidate import Group
+from autoprune.candidate import Candidate, Group
 from autoprune.errors import NothingPassedError, UsageError
 from tasks.policies import step
+from tasks.programs import SandboxPrograms, is_program, limits_of, program_record, turned_away
 from tasks.sandbox_scores import SandboxScores
 from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
@@ -47,6 +48,8 @@ def check_request(
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
 
+    if is_program(metric):
+        return _check_program(metric, group, sparsity, pattern, allocation, solver, statistics)
     grid = auto_grid(allocation)
     if grid is not None and metric.endswith(FILE_SUFFIX):
         raise UsageError(
@@ -81,6 +84,38 @@ def fresh_windows(repair: str) -> int:
     return Repair.parse(repair).fresh_windows
 
 
+def _check_program(
+    metric: str,
+    group: str,
+    sparsity: float | None,
+    pattern: str,
+    allocation: str,
+    solver: str,
+    statistics: str,
+) -> dict[str, Any]:
+    from autoprune.allocation import auto_grid
+    from autoprune.bench.programs import check_plan
+    from autoprune.pruning import PruningPlan
+    from sandbox.screen import PROGRAM, screen
+
+    if auto_grid(allocation) is not None:
+        raise UsageError(
+            "allocation 'auto' prunes many times with scores that are made once, and a program "
+            "makes none; name an allocation"
+        )
+    refusal = screen(Candidate.parse(metric).source, PROGRAM)
+    if refusal is not None:
+        raise turned_away(metric, CandidateRejectedError(str(refusal.code), refusal.detail))
+    chosen: Any = "row" if group == AUTO else group
+    scoring: Any = "sequential" if statistics == AUTO else statistics
+    plan = PruningPlan.build(
+        sparsity, group=chosen, pattern=pattern, allocation=allocation, solver=solver,
+        scoring=scoring,
+    )  # fmt: skip
+    check_plan(plan)
+    return {"group": chosen, "sparsity": plan.sparsity, "grid": None}
+
+
 @step("prune", "prune with {metric}")
 def prune_model(
     bench_id: str,
@@ -94,7 +129,8 @@ def prune_model(
 
     Args:
         bench_id: Id of an open workbench.
-        metric: Built-in name, ``expr:`` and a formula, or a path to a Python file.
+        metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
+            a file or a name.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: Whether blocks see pruned or dense blocks before them, and the steps inside a
@@ -104,7 +140,8 @@ def prune_model(
 
     Returns:
         Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence where
-        there are more than ``pruned``.
+        there are more than ``pruned``. With a program also ``program``, its source and limits, and
+        ``weights_digest``.
 
     Raises:
         NothingPassedError: If the sandbox rejects the metric.
@@ -118,10 +155,15 @@ def prune_model(
     if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
     built = replace(built, scoring=statistics)
-    prune_by = _prune_by_file if in_file else _prune_by_metric
-    outcome = prune_by(bench, metric, windows, built)
+    more: dict[str, Any] = {}
+    if is_program(metric):
+        outcome, kept = _prune_by_program(bench, metric, windows, built)
+        more = {"program": kept, "weights_digest": outcome.weights_digest}
+    else:
+        prune_by = _prune_by_file if in_file else _prune_by_metric
+        outcome = prune_by(bench, metric, windows, built)
     count = weights_in_memory(bench.loaded.model, bench.layers)
-    return {
+    return more | {
         **count.to_json(),
         "pruned": outcome.zeros,
         "recount": count.recount(outcome.zeros),
@@ -190,6 +232,30 @@ def _prune_by_file(
             )
         except CandidateRejectedError as error:
             raise _turned_away(path, error.code, error.detail) from error
+
+
+def _prune_by_program(
+    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+) -> tuple["PruneOutcome", dict[str, Any]]:
+    from autoprune.bench.programs import prune_by_program
+
+    program, limits = Candidate.parse(metric), limits_of(bench.layers)
+    with SandboxPrograms(bench.state.inputs, "prune", limits) as runner:
+        try:
+            runner.probe(program)
+            outcome = prune_by_program(
+                bench.loaded.model,
+                program,
+                runner,
+                plan,
+                windows=bench.windows[windows],
+                layers=bench.layers,
+                statistics=bench.statistics(windows, plan.needs) if plan.needs else None,
+                report=bench.report,
+            )
+        except CandidateRejectedError as error:
+            raise turned_away(metric, error) from error
+    return outcome, program_record(program, metric, limits)
 
 
 def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:

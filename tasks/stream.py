@@ -1,11 +1,16 @@
 """Tasks that prune a model from its shards to new shards, and say before what it will cost."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from tasks.policies import step
+from tasks.programs import SandboxPrograms, is_program, limits_of, program_record, turned_away
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
@@ -22,14 +27,14 @@ def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict
     Args:
         bench_id: Id of an open workbench.
         model: Its reference, for the task's name.
-        metric: Built-in name or formula.
+        metric: Built-in name, formula or program.
         statistics: What the user asked for.
 
     Raises:
         UsageError: If the metric lies in a file, dense statistics are asked for, or the model is
             no folder of safetensors shards.
     """
-    if metric.endswith(FILE_SUFFIX):
+    if metric.endswith(FILE_SUFFIX) and not is_program(metric):
         raise UsageError(
             f"{metric} is scored in the container from statistics of the whole dense model, and "
             "streaming never holds them; use a built-in metric or a formula, or leave out --stream"
@@ -60,7 +65,7 @@ def estimate_stream(
 
     Args:
         bench_id: Id of an open workbench.
-        metric: Built-in name or formula.
+        metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
@@ -71,7 +76,8 @@ def estimate_stream(
     bench = find_workbench(bench_id)
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
-    cost = estimate(_job(bench, metric, windows, plan, statistics), existing)
+    with _ready(bench, metric, windows, plan, statistics) as (job, _):
+        cost = estimate(job, existing)
     return {
         "memory_mb": cost.memory_bytes / 1e6,
         "disk_mb": cost.disk_bytes / 1e6,
@@ -94,7 +100,7 @@ def prune_stream(
 
     Args:
         bench_id: Id of an open workbench.
-        metric: Built-in name or formula.
+        metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
@@ -104,12 +110,12 @@ def prune_stream(
     from autoprune.streaming import prune_streamed
 
     bench = find_workbench(bench_id)
-    job = _job(bench, metric, windows, plan, statistics)
     before = known_text([bench.model_ref])
-    made = prune_streamed(job, Path(out), record=record, report=bench.report)
+    with _ready(bench, metric, windows, plan, statistics) as (job, more):
+        made = prune_streamed(job, Path(out), record=record | more, report=bench.report)
     write_seen(bench, Path(out), before)
     inside = job.plan.scoring == "true-sequential"
-    return {
+    return more | {
         **saved_record(made.saved),
         "pruned": made.zeros,
         "mask_digest": made.mask_digest,
@@ -120,17 +126,27 @@ def prune_stream(
     }
 
 
-def _job(
+@contextmanager
+def _ready(
     bench: Workbench, metric: str, windows: str, plan: dict[str, Any], statistics: str
-) -> "StreamJob":
+) -> "Iterator[tuple[StreamJob, dict[str, Any]]]":
+    """The job, with what runs it where it is a program's, and what is kept of that."""
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
     from autoprune.streaming import StreamJob
 
     scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
-    return StreamJob(
-        bench.source.folder,
-        bench.windows[windows],
-        build_metric(metric),
-        PruningPlan.build(**plan, scoring=scoring),
-    )
+    built = PruningPlan.build(**plan, scoring=scoring)
+    program = Candidate.parse(metric) if is_program(metric) else None
+    by = program or build_metric(metric)
+    job = StreamJob(bench.source.folder, bench.windows[windows], by, built)
+    if program is None:
+        yield job, {}
+        return
+    limits = limits_of(job.open().skeleton.linears)
+    with SandboxPrograms(bench.state.inputs, "stream", limits) as runner:
+        try:
+            runner.probe(program)
+            yield replace(job, runner=runner), {"program": program_record(program, metric, limits)}
+        except CandidateRejectedError as error:
+            raise turned_away(metric, error) from error

@@ -48,7 +48,7 @@ def check_plan(plan: PruningPlan) -> None:
 
 def maker(
     program: Candidate,
-    runner: ProgramRunner,
+    runner: ProgramRunner | None,
     quotas: Mapping[str, int],
     plan: PruningPlan,
     blocks: int,
@@ -57,14 +57,19 @@ def maker(
 
     Args:
         program: Of kind ``program``.
-        runner: Runs it.
+        runner: Runs it; None refuses, since designed code runs in no process of ours.
         quotas: Zeros per layer.
         plan: Group, pattern and type of the saved weights.
         blocks: Number of blocks of the model.
 
     Raises:
-        UsageError: See :func:`check_plan`.
+        UsageError: See :func:`check_plan`, or if there is no runner.
     """
+    if runner is None:
+        raise UsageError(
+            "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
+            "--program`, or pass a runner such as tasks.programs.SandboxPrograms"
+        )
     check_plan(plan)
     group = cast(Literal["row", "matrix"], plan.group)
     return ProgramWeights(runner, program, quotas, group, plan.pattern, plan.saved, blocks)
@@ -74,7 +79,7 @@ def maker(
 def prune_by_program(
     model: "PreTrainedModel",
     program: Candidate,
-    runner: ProgramRunner,
+    runner: ProgramRunner | None,
     plan: PruningPlan,
     *,
     windows: "Tensor",
@@ -89,7 +94,7 @@ def prune_by_program(
     Args:
         model: In eval mode, dense.
         program: Of kind ``program``.
-        runner: Runs it.
+        runner: Runs it; see :func:`maker`.
         plan: Budget, group, allocation, scoring and, at most, a tuning of blocks.
         windows: Calibration token ids, int64 [n, s].
         layers: Its prunable layers in model order.
@@ -100,7 +105,7 @@ def prune_by_program(
 
     Raises:
         CandidateRejectedError: If the program is turned away; blocks before are pruned by then.
-        UsageError: If the plan is not for a program.
+        UsageError: If the plan is not for a program, or there is no runner.
     """
     from autoprune.allocation import ModelContext
     from autoprune.pruning.masks import dense_stats

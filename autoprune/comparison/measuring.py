@@ -8,6 +8,8 @@ from torch import Tensor
 
 from autoprune.allocation import ModelContext
 from autoprune.bench.calibration import DrawStatistics
+from autoprune.bench.programs import check_plan, prune_by_program
+from autoprune.candidate import CandidateRejectedError
 from autoprune.comparison.methods import Method, seeded_metric
 from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
@@ -15,6 +17,7 @@ from autoprune.evaluation.perplexity import Evaluation
 from autoprune.masking import NM, budget_zeros, nm_quotas, parse_pattern
 from autoprune.models.loading import LoadedModel
 from autoprune.models.structure import PrunableLinear
+from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan, prune
 from autoprune.schemes import build_scheme
@@ -28,7 +31,7 @@ def plan_of(
     Raises:
         UsageError: If method and budget contradict each other.
     """
-    return PruningPlan.build(
+    plan = PruningPlan.build(
         target.sparsity,
         group=method.group,
         pattern=target.pattern,
@@ -38,20 +41,24 @@ def plan_of(
         precision=precision,
         scoring=method.statistics,
     )
+    if method.program is not None:
+        check_plan(plan)
+    return plan
 
 
 def needs_of(method: Method) -> frozenset[str]:
     """Statistics of the dense model that a method reads."""
     if method.peer is not None or method.scheme:
         return frozenset()
-    return plan_of(method, Target(0.5), 0).dense_needs(seeded_metric(method, 0).needs)
+    plan = plan_of(method, Target(0.5), 0)
+    return plan.needs if method.program else plan.dense_needs(seeded_metric(method, 0).needs)
 
 
 def reads_text(method: Method) -> bool:
     """Whether the calibration draw can change the method's result."""
     if method.scheme:
         return build_scheme(method.scheme).reads_text
-    if method.peer is not None or needs_of(method):
+    if method.peer is not None or method.program is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)
     return plan.repair.fresh_windows > 0 or bool(seeded_metric(method, 0).needs | plan.repair.needs)
@@ -69,6 +76,7 @@ def prune_by(
     context: ModelContext,
     fresh: Tensor | None = None,
     precision: Precision = "auto",
+    runner: ProgramRunner | None = None,
     report: Report = silent,
 ) -> PruneOutcome:
     """Prune the dense model in place.
@@ -84,14 +92,33 @@ def prune_by(
         context: What allocators look at, over ``shared``.
         fresh: Windows that the draw does not hold, for a recovery.
         precision: See :class:`autoprune.pruning.PruningPlan`.
+        runner: Runs a method that is a program.
         report: Callback, called with progress.
 
     Raises:
-        UsageError: If method and budget contradict each other.
-        AutopruneError: If the weights do not have the promised zeros afterwards.
+        UsageError: If method and budget contradict each other, or nobody runs programs.
+        AutopruneError: If the sandbox turns a program away, or the weights do not have the promised
+            zeros afterwards.
     """
     plan = plan_of(method, target, seed, precision)
     needs = needs_of(method)
+    if method.program is not None:
+        try:
+            outcome = prune_by_program(
+                loaded.model,
+                method.program,
+                runner,
+                plan,
+                windows=windows,
+                layers=layers,
+                statistics=shared.require(needs) if needs else None,
+                context=context,
+                report=report,
+            )
+        except CandidateRejectedError as error:
+            raise AutopruneError(f"the sandbox rejects {method.metric} ({error})") from error
+        check_zeros(layers, outcome.keep, target)
+        return outcome
     outcome = prune(
         loaded.model,
         MetricScore(seeded_metric(method, seed)),

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autoprune.candidate import Candidate
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import Metric, build_metric
+from autoprune.program_files import declared_constants
 from autoprune.recipe_text import (
     UNIFORM,
     RecipeText,
@@ -58,10 +60,17 @@ class Method(RecipeText):
         """Whether blocks or the model are trained, by products that a processor may round."""
         return EBFT in self.solver or RECOVER in self.solver
 
+    @property
+    def program(self) -> Candidate | None:
+        """The program that prunes; None where a metric scores."""
+        if not self.source:
+            return None
+        return Candidate("program", self.source, declared_constants(self.source))
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form; empty texts are left out, so that digests on record stay."""
         found = asdict(self)
-        for name in ("calibration", "scheme"):
+        for name in ("calibration", "scheme", "source"):
             if not found[name]:
                 del found[name]
         return found

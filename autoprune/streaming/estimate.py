@@ -16,9 +16,9 @@ import psutil
 import torch
 
 from autoprune.allocation import ModelContext, Uniform
+from autoprune.candidate import Candidate
 from autoprune.masking import layer_quotas, nm_quotas, pack_mask
-from autoprune.pruning import BlockPruner, MetricScore
-from autoprune.pruning.layers import scored
+from autoprune.pruning import BlockPruner
 from autoprune.statistics.accumulator import FROM_GRAM
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
@@ -72,7 +72,7 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     tokens = min(job.windows.numel(), job.batch * job.windows.shape[1])
     config = skeleton.model.config.get_text_config(decoder=True)
     features = {layer.shape[1] for layer in members}
-    needs = job.metric.needs | job.plan.repair.needs
+    needs = job.reads
     # Matrices of one input width nearly always share inputs in twos or threes, so about two
     # distinct inputs of each width exist at most: before attention, before the feed-forward map.
     grams = 0 if FROM_GRAM.isdisjoint(needs) else sum(2 * width**2 * 4 for width in features)
@@ -83,6 +83,9 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     scoring = matrix * (3 * 4 + 2)
     if job.plan.group == "block" and job.plan.pattern is None:
         scoring = sum(layer.numel for layer in members) * (3 * 4 + 2)
+    if isinstance(job.metric, Candidate):
+        # A program's weights of a whole block come back at once, as float32, and one is recounted.
+        scoring = sum(layer.numel for layer in members) * 2 * 4 + matrix * 4 * 4
     repairing = 0
     if job.plan.repair.layer:
         repairing = matrix * 4 * 5 + max(features, default=0) ** 2 * 4 * 4
@@ -124,7 +127,7 @@ class _Rehearsal:
         with opened.stream(windows, self._scratch) as stream:
             capture = time.perf_counter() - begin
             members = opened.members(0)
-            needs = job.metric.needs | job.plan.repair.needs
+            needs = job.reads
             begin = time.perf_counter()
             with opened.skeleton.filled_block(0) as block:
                 fill = time.perf_counter() - begin
@@ -138,7 +141,7 @@ class _Rehearsal:
                 steps = len(recorded().steps())
                 record = _timed(recorded) * (steps if job.plan.scoring == "true-sequential" else 1)
                 forward = _timed(stream.run)
-                make = scored(MetricScore(job.metric), self._quotas(), job.plan)
+                make = job.make(self._quotas(), opened.blocks)
                 pruner = BlockPruner(stream, make, job.plan)
                 begin = time.perf_counter()
                 masks, _ = pruner.prune_next(members)

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
+from autoprune.bench.programs import check_plan, maker
+from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
 from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
+from autoprune.programs import READS, ProgramRunner
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import MetricScore, NewWeights, PruningPlan
+from autoprune.pruning.layers import scored
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics
 from autoprune.streaming.hidden import HiddenFile
@@ -33,22 +37,44 @@ class StreamJob:
     Args:
         source: Folder of a safetensors checkpoint.
         windows: Calibration token ids, int64 [n, s].
-        metric: Scores the weights.
+        metric: Scores the weights, or a candidate of kind ``program``, which gives new ones.
         plan: Budget, group, allocation and repair; its scores are sequential or true-sequential.
         dtype: Type to compute in; as precise as the checkpoint's at least.
         device: A torch device; the accelerator where there is one when None.
         batch_tokens: Tokens per forward pass of a block.
         hidden_bytes: Hidden states of more bytes than this go to disk.
+        runner: Runs a program.
     """
 
     source: Path
     windows: Tensor
-    metric: Metric
+    metric: Metric | Candidate
     plan: PruningPlan
     dtype: torch.dtype = torch.float32
     device: str | None = None
     batch_tokens: int = 2048
     hidden_bytes: int = _GIGABYTE
+    runner: ProgramRunner | None = None
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Statistics of a layer's input that scores or program, and repair read."""
+        own = READS if isinstance(self.metric, Candidate) else self.metric.needs
+        return own | self.plan.repair.needs
+
+    def make(self, quotas: Mapping[str, int], blocks: int) -> NewWeights:
+        """What gives layers new weights.
+
+        Args:
+            quotas: Zeros per layer.
+            blocks: Number of blocks of the model.
+
+        Raises:
+            UsageError: If a program cannot follow the plan, or nobody runs it.
+        """
+        if isinstance(self.metric, Candidate):
+            return maker(self.metric, self.runner, quotas, self.plan, blocks)
+        return scored(MetricScore(self.metric), quotas, self.plan)
 
     def open(self) -> "OpenJob":
         """Build the skeleton and refuse what cannot be streamed.
@@ -64,9 +90,12 @@ class StreamJob:
                 "whole dense model; take scoring 'sequential' or 'true-sequential'"
             )
         self.plan.refuse_unseen()
-        if GRADIENT in self.metric.needs | self.plan.needs:
+        if isinstance(self.metric, Candidate):
+            check_plan(self.plan)
+        if GRADIENT in self.reads | self.plan.needs:
+            name = "" if isinstance(self.metric, Candidate) else self.metric.name
             raise UsageError(
-                f"metric {self.metric.name!r} needs gradients of the whole model, which streaming "
+                f"metric {name!r} needs gradients of the whole model, which streaming "
                 "never holds; take a metric of weights and activations, or prune in memory"
             )
         if self.plan.repair.block is not None:

@@ -16,9 +16,8 @@ from autoprune.masking import joint_digest, pack_mask
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import BlockPruner, MetricScore, PruneFigures, layer_budgets
+from autoprune.pruning import BlockPruner, PruneFigures, layer_budgets
 from autoprune.pruning.engine import same_as_sequential
-from autoprune.pruning.layers import scored
 from autoprune.storage import atomic_folder, write_json
 from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
@@ -117,7 +116,7 @@ def _prune_blocks(
     zeros: dict[str, int] = {}
     notes = same_as_sequential(job.plan)
     with opened.stream(job.windows, folder) as stream:
-        pruner = BlockPruner(stream, scored(MetricScore(job.metric), quotas, job.plan), job.plan)
+        pruner = BlockPruner(stream, job.make(quotas, opened.blocks), job.plan)
         for index in range(opened.blocks):
             with skeleton.filled_block(index):
                 masks, found = pruner.prune_next(opened.members(index))

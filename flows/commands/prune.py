@@ -101,7 +101,7 @@ def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
     from autoprune.quality import USUAL_MINUTES
     from flows.params.prune import RECIPE
 
-    own = [f"--{name}" for name in RECIPE if name in typed]
+    own = [f"--{name}" for name in ("program", *RECIPE) if name in typed]
     chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]
     if own and chooses:
         raise UsageError(

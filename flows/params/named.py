@@ -11,6 +11,7 @@ from typing import get_args
 from autoprune.candidate import FORMULA_PREFIX, Group
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins
+from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
 from autoprune.recipe import Scoring
 from autoprune.spelling import split_outside, split_text
 
@@ -71,12 +72,14 @@ def check_pattern(pattern: str, sparsity: float | None = None) -> None:
 
 
 def check_metric(text: str) -> None:
-    """The metric is a known name, a formula or a file.
+    """The metric is a known name, a formula, a file or a program.
 
     Raises:
         UsageError: If it is nothing of these.
     """
-    if text.endswith(CODE):
+    if text.startswith(PROGRAM_PREFIX):
+        declared_constants(program_source(text.removeprefix(PROGRAM_PREFIX)))
+    elif text.endswith(CODE):
         from tasks.validate import read_source
 
         read_source(Path(text))

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.quality import USUAL_MINUTES
 from flows.params.base import Params, setting
 from flows.params.fields import (
@@ -30,7 +31,8 @@ from flows.params.named import (
 
 # Settings that decide where zeros go; a scheme leaves none.
 OF_ZEROS = (
-    *("metric", "allocation", "pattern", "group", "repair", "statistics", "stream", "dry_run"),
+    *("program", "metric", "allocation", "pattern", "group", "repair", "statistics", "stream"),
+    "dry_run",
 )
 
 USUAL_WINDOWS = 16
@@ -58,6 +60,13 @@ class PruneParams(Params):
         "Metric: a built-in name (`autoprune ls metrics`), a path to FILE.py, or 'expr:' and a "
         "formula",
         metavar="NAME|FILE.py|expr:...",
+    )
+    program: str | None = setting(
+        None,
+        "Layer program in place of a metric: a path to FILE.py that defines prune_layer(W, stats, "
+        "budget, params), or one that comes along (alps, dsnot, mrp, ria, sparsegpt, wanda); it "
+        "runs only in the container, chooses and moves the weights of one matrix at a time",
+        metavar="FILE.py|NAME",
     )
     allocation: str = setting(
         "uniform",
@@ -145,6 +154,8 @@ class PruneParams(Params):
 
     @model_validator(mode="after")
     def _check_together(self) -> "PruneParams":
+        if self.program is not None and self.metric != "wanda":
+            raise ValueError("a program chooses by itself; give --program or --metric, not both")
         if self.stream and not self.dry_run and self.out is None:
             raise ValueError("a streamed model goes straight to its folder; give --out")
         if (self.stream or self.dry_run) and self.dtype != "auto":
@@ -183,18 +194,23 @@ class PruneParams(Params):
         """See :meth:`Params.check`."""
         texts = (self.corpus, *filter(None, map(str.strip, (self.held_out or "").split(","))))
         if self.out is not None and not self.dry_run:
-            read = (self.metric, *texts)
+            read = (self.program or self.metric, *texts)
             from autoprune.models.target import check_target
 
             check_target(self.out, self.model, read, overwrite=self.overwrite)
         if self.scheme is not None:
             check_scheme(self.scheme)
-        check_metric(self.metric)
+        check_metric(self.prunes_by)
         check_allocation(self.allocation)
         check_repairs([self.repair])
         check_corpora(*texts)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
+
+    @property
+    def prunes_by(self) -> str:
+        """The metric, or ``program:`` and the program."""
+        return self.metric if self.program is None else f"{PROGRAM_PREFIX}{self.program}"
 
     @property
     def share(self) -> float:
