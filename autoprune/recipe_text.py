@@ -57,7 +57,7 @@ class RecipeText:
             parts.append(self.allocation)
         if self.solver != _published(self.metric):
             parts.append(self.solver)
-        if self.statistics != "dense":
+        if self.statistics != "dense" and not self.source:
             parts.append(self.statistics)
         return "+".join(parts)
 

@@ -3,7 +3,7 @@
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
     from autoprune.programs import LayerTask
     from sandbox.client import Sandbox
-    from sandbox.outcomes import Accepted
+    from sandbox.outcomes import Accepted, Rejected
 
 BASE_S = 20.0
 # A program may take as long as so many products of the layer with an [in, in] matrix...
@@ -47,10 +47,10 @@ class ProgramLimits:
     @classmethod
     def of(cls, shapes: Iterable[tuple[int, int]]) -> "ProgramLimits":
         """Limits for layers ``(o, i)`` that are pruned in one call."""
-        seconds, largest = 0.0, 0
+        seconds, largest = BASE_S, 0
         for rows, columns in shapes:
             flops = 2 * (rows * columns**2 + columns**3) * PRODUCTS
-            seconds += BASE_S + flops / FLOPS
+            seconds += flops / FLOPS
             largest = max(largest, 4 * (rows * columns + columns**2))
         return cls(math.ceil(seconds), BASE_BYTES + int(INPUTS * largest))
 
@@ -100,21 +100,32 @@ class SandboxPrograms:
         )
         return Sandbox(inputs=self.inputs, limits=limits, run_id=self.run_id).__enter__()
 
-    def probe(self, program: Candidate) -> float:
-        """Try a program on the tiny block; returns the seconds that it took.
+    def require(self, program: Candidate) -> None:
+        """Try a program on the tiny block.
 
         Raises:
             CandidateRejectedError: If it is turned away.
         """
+        self.recount(self._accepted(self.probe(program)))
+
+    def probe(self, program: Candidate) -> "Accepted | Rejected":
+        """What the sandbox says about a program on the tiny block, zeros not counted."""
+        return self.sandbox.probe_program(program.source, dict(program.params))
+
+    @staticmethod
+    def recount(made: "Accepted") -> None:
+        """Count the zeros of what :meth:`probe` gave.
+
+        Raises:
+            CandidateRejectedError: If the budget is missed.
+        """
         from autoprune.programs import LayerBudget, settle
         from sandbox.probe_programs import TINY, tiny_tensors
 
-        made = self._accepted(self.sandbox.probe_program(program.source, dict(program.params)))
         for index, weights in enumerate(made.scores):
             dense = _tensor(tiny_tensors(index)["W"])
             budget = LayerBudget.from_json(TINY[index][1])
             settle(_tensor(weights), dense, budget, dense.dtype, f"layer {index} of the tiny block")
-        return made.seconds
 
     def run(self, program: Candidate, tasks: "Sequence[LayerTask]") -> "list[Tensor]":
         """See :class:`autoprune.programs.ProgramRunner`."""
@@ -182,6 +193,21 @@ def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> di
         "source": program.source,
         "limits": limits.to_json(),
     }
+
+
+def write_program(folder: Path, record: Mapping[str, Any]) -> None:
+    """Put a program beside the model that it pruned, and into a card where there is none yet.
+
+    Args:
+        folder: A saved model.
+        record: What made it, with ``program``.
+    """
+    from autoprune.report.program_card import CARD_FILE, SOURCE_FILE, program_card
+    from autoprune.storage import write_text
+
+    write_text(folder / SOURCE_FILE, record["program"]["source"])
+    if not (folder / CARD_FILE).exists():
+        write_text(folder / CARD_FILE, program_card(record))
 
 
 def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedError:

@@ -9,7 +9,14 @@ from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
 from autoprune.errors import NothingPassedError, UsageError
 from tasks.policies import step
-from tasks.programs import SandboxPrograms, is_program, limits_of, program_record, turned_away
+from tasks.programs import (
+    SandboxPrograms,
+    is_program,
+    limits_of,
+    program_record,
+    turned_away,
+    write_program,
+)
 from tasks.sandbox_scores import SandboxScores
 from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
@@ -242,7 +249,7 @@ def _prune_by_program(
     program, limits = Candidate.parse(metric), limits_of(bench.layers)
     with SandboxPrograms(bench.state.inputs, "prune", limits) as runner:
         try:
-            runner.probe(program)
+            runner.require(program)
             outcome = prune_by_program(
                 bench.loaded.model,
                 program,
@@ -282,7 +289,10 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
     """
     bench = find_workbench(bench_id)
     kind = saved_type(bench, dtype)
-    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
+    saved = saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
+    if "program" in record:
+        write_program(Path(out), record | saved)
+    return saved
 
 
 def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
 from tasks.policies import step
-from tasks.programs import SandboxPrograms, is_program, limits_of, program_record, turned_away
+from tasks.programs import (
+    SandboxPrograms,
+    is_program,
+    limits_of,
+    program_record,
+    turned_away,
+    write_program,
+)
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench, find_workbench
@@ -114,6 +121,8 @@ def prune_stream(
     with _ready(bench, metric, windows, plan, statistics) as (job, more):
         made = prune_streamed(job, Path(out), record=record | more, report=bench.report)
     write_seen(bench, Path(out), before)
+    if more:
+        write_program(Path(out), record | more | saved_record(made.saved))
     inside = job.plan.scoring == "true-sequential"
     return more | {
         **saved_record(made.saved),
@@ -146,7 +155,7 @@ def _ready(
     limits = limits_of(job.open().skeleton.linears)
     with SandboxPrograms(bench.state.inputs, "stream", limits) as runner:
         try:
-            runner.probe(program)
+            runner.require(program)
             yield replace(job, runner=runner), {"program": program_record(program, metric, limits)}
         except CandidateRejectedError as error:
             raise turned_away(metric, error) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.scoring import OFFERED
-from autoprune.errors import UnknownNameError
+from autoprune.errors import UnknownNameError, UsageError
 from autoprune.program_files import read_code
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
@@ -30,27 +30,30 @@ def validate(bench_id: str, step_id: str, recipe: dict[str, Any]) -> dict[str, A
 
 @step("validate file", "validate {path}")
 def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
-    """What the sandbox says about a metric in a file.
+    """What the sandbox says about a metric or a layer program in a file.
 
     Args:
         root: The state folder.
         path: The file; it is read, never imported.
-        statistics: What the layers carry beside ``W``; None: what those of a search do.
+        statistics: What the layers carry beside ``W``; None: what those of a search do. Programs
+            are always handed the same.
 
     Returns:
-        ``ok``, ``code``, ``detail``, ``file``, ``seconds``, ``statistics`` and those of them that
-        are ``beyond_a_search``; when rejected also ``property``, ``line``, ``text``, ``expected``,
-        ``got``, ``remedy`` and the end of what it ``printed``.
+        ``ok``, ``kind`` (``metric`` or ``program``), ``code``, ``detail``, ``file``, ``seconds``,
+        ``statistics`` and those of them that are ``beyond_a_search``; when rejected also
+        ``property``, ``line``, ``text``, ``expected``, ``got``, ``remedy`` and the end of what it
+        ``printed``.
 
     Raises:
         UsageError: If the file cannot be read or is no text, or there is no such statistic.
     """
     from sandbox.client import Sandbox
-    from sandbox.explain import explain
-    from sandbox.outcomes import Rejected
     from sandbox.probe_layers import STATISTICS
+    from sandbox.screen import PROGRAM, entry_of
 
     source = read_source(Path(path))
+    if entry_of(source) == PROGRAM:
+        return _validate_program(root, path, source, statistics)
     offered = sorted(OFFERED) if statistics is None else statistics
     for name in offered:
         if name not in STATISTICS:
@@ -59,9 +62,42 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     inputs.mkdir(parents=True, exist_ok=True)
     with Sandbox(inputs=inputs, run_id="validate", statistics=offered) as sandbox:
         answer = sandbox.probe(source)
-    record: dict[str, Any] = {"ok": True, "code": "ok", "detail": "", "file": path}
-    record |= {"seconds": answer.seconds, "statistics": offered}
-    record["beyond_a_search"] = sorted(set(offered) - OFFERED)
+    record = _verdict(path, "metric", answer, source)
+    record |= {"statistics": offered, "beyond_a_search": sorted(set(offered) - OFFERED)}
+    return record
+
+
+def _validate_program(
+    root: str, path: str, source: str, statistics: list[str] | None
+) -> dict[str, Any]:
+    from autoprune.candidate import Candidate, CandidateRejectedError
+    from autoprune.program_files import declared_constants
+    from autoprune.programs import READS
+    from sandbox.codes import Code
+    from sandbox.outcomes import Rejected
+    from tasks.programs import SandboxPrograms
+
+    if statistics is not None:
+        raise UsageError(f"{path} is a layer program, which gets all it may read; leave them out")
+    program = Candidate("program", source, declared_constants(source))
+    answer: Any
+    with SandboxPrograms(State.open(Path(root)).inputs, "validate") as runner:
+        answer = runner.probe(program)
+        if not isinstance(answer, Rejected):
+            try:
+                runner.recount(answer)
+            except CandidateRejectedError as error:
+                answer = Rejected(Code(error.code), error.detail[:400], answer.seconds)
+    record = _verdict(path, "program", answer, source)
+    return record | {"statistics": sorted(READS), "beyond_a_search": []}
+
+
+def _verdict(path: str, kind: str, answer: Any, source: str) -> dict[str, Any]:
+    from sandbox.explain import explain
+    from sandbox.outcomes import Rejected
+
+    record: dict[str, Any] = {"ok": True, "kind": kind, "code": "ok", "detail": "", "file": path}
+    record["seconds"] = answer.seconds
     if isinstance(answer, Rejected):
         parts = dataclasses.asdict(explain(answer, source))
         record |= {"ok": False, "code": str(answer.code), "detail": answer.detail, **parts}

@@ -150,6 +150,6 @@ def _wrong_budget(
     return CandidateRejectedError(
         "wrong_budget",
         f"{name}: {missed} of {zero.numel()} weights are on the wrong side of the budget, "
-        f"{zero.numel() // ALLOWED} may be; {wrong} of {len(excess)} groups miss it, {kind} "
+        f"{zero.numel() // ALLOWED} may be: {wrong} of {len(excess)} groups miss it, {kind} "
         f"{first} has {found} zeros and owes {wanted}; choose with topk(scores, budget)",
     )

@@ -12,9 +12,9 @@ DESCRIPTION = (
     "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
     "weights, save. Without any part of a recipe (metric, allocation, group, repair, statistics) "
     "the best preset that fits ten minutes is taken, after a line that says what it will cost. A "
-    "metric in a .py file runs only inside the container. With --scheme blocks, neurons and heads "
-    "are taken out instead: a smaller dense model without zeros, faster everywhere. The saved "
-    "folder opens with AutoModelForCausalLM.from_pretrained."
+    "metric in a .py file and a layer program (--program FILE.py) run only inside the container. "
+    "With --scheme blocks, neurons and heads are taken out instead: a smaller dense model without "
+    "zeros, faster everywhere. The saved folder opens with AutoModelForCausalLM.from_pretrained."
 )
 EXAMPLE = (
     "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     lines = _removed(record) if params.scheme is not None else _zeros(record)
     cost = f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"
     lines.append(("time", cost))
+    if "program" in record:
+        lines.append(("program", _program(record["program"])))
     if record.get("perplexity"):
         lines.append(("perplexity", _figures(record["perplexity"])))
     if "allocation_choice" in record:
@@ -118,6 +120,13 @@ def _figures(found: Mapping[str, Any]) -> str:
         f"{found['pruned']:.2f}, dense {found['dense']:.2f}, on {found['windows']} x "
         f"{found['seqlen']} tokens of the text's selection part"
     )
+
+
+def _program(kept: Mapping[str, Any]) -> str:
+    """Which program, and what it was allowed."""
+    limits = kept["limits"]
+    allowed = f"{limits['seconds']:,.0f} s a block, {limits['memory_mb']:,.0f} MB"
+    return f"{kept['name']} {kept['digest'][:12]}; allowed were {allowed}"
 
 
 def _choice(choice: Mapping[str, Any]) -> str:

@@ -6,19 +6,25 @@ from typing import Any
 from flows.output import emit, pairs
 
 NAME = "validate"
-HELP = "run a metric in the sandbox and say whether it is accepted"
+HELP = "run a metric or a layer program in the sandbox and say whether it is accepted"
 DESCRIPTION = (
-    "Run a Python metric, def score(W, stats, params), inside the locked container on small "
-    "layers that carry the statistics of a search's, and say whether it would accept it. Exit "
-    "code 0 accepted, 3 rejected, 4 no Docker. The file never runs outside the container."
+    "Run a Python metric, def score(W, stats, params), or a layer program, def prune_layer(W, "
+    "stats, budget, params), inside the locked container on small layers, and say whether it is "
+    "accepted; which of the two it is follows from the file. Exit code 0 accepted, 3 rejected, 4 "
+    "no Docker. The file never runs outside the container."
 )
-HOLDS = "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale"
+HOLDS = {
+    "metric": "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale",
+    "program": "shape, dtype, finite, budget by row, matrix and 2:4, inputs, deterministic, scale",
+}
 EXAMPLE = "autoprune validate my_metric.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("file", metavar="FILE.py", help="Python file that defines score")
+    parser.add_argument(
+        "file", metavar="FILE.py", help="Python file that defines score or prune_layer"
+    )
     parser.add_argument(
         "--statistics",
         metavar="NAMES",
@@ -42,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
     more = ", ".join(record["beyond_a_search"])
-    prune = f"autoprune prune MODEL --metric {record['file']} --out pruned"
+    prune = f"autoprune prune MODEL --{record['kind']} {record['file']} --out pruned"
     return [
         ("accepted", record["file"]),
-        ("holds", HOLDS),
+        ("holds", HOLDS[record["kind"]]),
         ("with", f"W, {', '.join(record['statistics'])}"),
         ("time", f"{record['seconds']:.2f} s"),
         ("next", f"do without {more}: searches and prune collect it for formulas only")

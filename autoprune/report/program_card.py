@@ -1,0 +1,82 @@
+"""The model card of a folder that a layer program pruned: facts, code, how to do it again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from autoprune.report.card import CARD_FILE
+
+SOURCE_FILE = "program.py"
+_TEXT = """\
+---
+tags:
+- pruned
+- autoprune
+---
+
+# {model} pruned by a program
+
+{sparsity:.2%} of the prunable weights are zero ({pattern}, compared by {group}, allocation
+{allocation}), repair {solver}. The weights were chosen and moved by the layer program `{name}`,
+SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}.
+
+```python
+{source}
+```
+
+Again, to the bit on the same machine with the same versions:
+
+```
+autoprune prune {model} --program {file} {budget} --corpus {corpus} \\
+  --calibration-windows {samples} --seqlen {seqlen} --seed {seed}{more} --out AGAIN
+```
+
+`autoprune.json` holds the whole record, `{file}` the program. It is code that a model or a person
+wrote: AutoPrune runs it in a locked container and nowhere else.
+"""
+
+
+def program_card(record: Mapping[str, Any]) -> str:
+    """Text of the card.
+
+    Args:
+        record: What made the model, with ``program`` and the recounted ``sparsity``.
+    """
+    program = record["program"]
+    structured = record["pattern"] != "unstructured"
+    budget = f"--pattern {record['pattern']}" if structured else f"--sparsity {record['target']:g}"
+    parts = {
+        "group": record["group"],
+        "allocation": record["allocation"],
+        "repair": record["solver"],
+    }
+    usual = {"group": "row", "allocation": "uniform", "repair": "none"}
+    more = "".join(f" --{k} {v}" for k, v in parts.items() if v != usual[k])
+    known = {key: record[key] for key in _KEYS}
+    return _TEXT.format(
+        **known,
+        name=program["name"],
+        digest=program["digest"],
+        source=_fenced(program["source"]),
+        budget=budget,
+        more=more,
+        file=SOURCE_FILE,
+    )
+
+
+_OPTIONS = (
+    ("group", "group", "row"),
+    ("allocation", "allocation", "uniform"),
+    ("repair", "solver", "none"),
+)
+_KEYS = (
+    "model", "sparsity", "pattern", "group", "allocation", "solver", "samples", "seqlen", "corpus",
+    "seed",
+)  # fmt: skip
+
+
+def _fenced(source: str) -> str:
+    """Code that cannot end its own fence."""
+    return source.replace("```", "` ` `").rstrip()
+
+
+__all__ = ["CARD_FILE", "SOURCE_FILE", "program_card"]
