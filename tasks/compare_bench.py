@@ -73,8 +73,11 @@ class CompareBench(TextWorkbench):
         self.draws = PoolDraws(samples, seed, expected, texts)
         self.seeds = seeds
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
+        # A container is made for the first method that is a program.
+        runner = SandboxPrograms(state.inputs, "compare", lambda: limits_of(self.layers))
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        super().__init__(id, model_ref, state, text, **shared, calibration=self.draws)
+        shared |= {"calibration": self.draws, "programs": runner}
+        super().__init__(id, model_ref, state, text, **shared)
         self.asked = asked
         self.peers = peers or {}
         self.suites = suites or []
@@ -129,16 +132,8 @@ class CompareBench(TextWorkbench):
 
         return PeerModel(self.loaded, self.state.comparison)
 
-    @cached_property
-    def programs(self) -> SandboxPrograms:
-        """Runs methods that are programs; a container is made for the first of them."""
-        return SandboxPrograms(self.state.inputs, "compare", limits_of(self.layers))
-
     def close(self) -> None:
         """Let the model and everything that hangs on it go."""
-        opened: Any = self.__dict__.pop("programs", None)
-        if opened is not None:
-            opened.close()
         copy: Any = self.__dict__.pop("peer_model", None)
         if copy is not None:
             copy.close()

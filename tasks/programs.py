@@ -3,8 +3,8 @@
 import math
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,12 +77,12 @@ class SandboxPrograms:
     Args:
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
-        limits: Of the largest call.
+        limits: Of the largest call; asked for when the first container is made.
     """
 
     inputs: Path
     run_id: str
-    limits: ProgramLimits = field(default_factory=lambda: ProgramLimits.of([]))
+    limits: Callable[[], ProgramLimits] = lambda: ProgramLimits.of([])
 
     @cached_property
     def sandbox(self) -> "Sandbox":
@@ -91,9 +91,10 @@ class SandboxPrograms:
         from sandbox.limits import Limits
 
         self.inputs.mkdir(parents=True, exist_ok=True)
+        seconds = self.limits().seconds
         limits = Limits(
-            score_s=self.limits.seconds,
-            lifetime_s=LIFETIME_S + 2 * self.limits.seconds,
+            score_s=seconds,
+            lifetime_s=LIFETIME_S + 2 * seconds,
             memory_bytes=BASE_BYTES,
             memory_per_input=INPUTS,
             warm=2,

@@ -247,7 +247,7 @@ def _prune_by_program(
     from autoprune.bench.programs import prune_by_program
 
     program, limits = Candidate.parse(metric), limits_of(bench.layers)
-    with SandboxPrograms(bench.state.inputs, "prune", limits) as runner:
+    with SandboxPrograms(bench.state.inputs, "prune", lambda: limits) as runner:
         try:
             runner.require(program)
             outcome = prune_by_program(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.calibration import DocumentDraws
@@ -11,6 +12,7 @@ from autoprune.budget import Budget
 from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
+from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
 from tasks.workbench import TextWorkbench
@@ -62,13 +64,20 @@ class SearchBench(TextWorkbench):
             *(Repair.parse(solver).needs for solver in spec.choices.solvers)
         )
         designs = SandboxScorer(state.inputs, run_id) if designs_in == "docker" else HostScorer()
+        programs = SandboxPrograms(state.inputs, run_id, self._largest)
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
-        draws = DocumentDraws(OFFERED | foreseen)
-        super().__init__(id, model_ref, state, text, **shared, scorer=designs, calibration=draws)
+        shared |= {"scorer": designs, "calibration": DocumentDraws(OFFERED | foreseen)}
+        shared["programs"] = programs if designs_in == "docker" else None
+        super().__init__(id, model_ref, state, text, **shared)
         self.spec = spec
         self.run_id = run_id
         self.designs_in = designs_in
         self.draw = 0
+
+    def _largest(self) -> ProgramLimits:
+        """Limits of programs: three blocks are pruned in one call when a program is validated."""
+        whole = limits_of(self.layers)
+        return replace(whole, seconds=3 * whole.seconds)
 
     @property
     def budget(self) -> Budget:

@@ -153,7 +153,7 @@ def _ready(
         yield job, {}
         return
     limits = limits_of(job.open().skeleton.linears)
-    with SandboxPrograms(bench.state.inputs, "stream", limits) as runner:
+    with SandboxPrograms(bench.state.inputs, "stream", lambda: limits) as runner:
         try:
             runner.require(program)
             yield replace(job, runner=runner), {"program": program_record(program, metric, limits)}

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from autoprune.allocation.context import ModelContext
+    from autoprune.bench.block_probe import BlockProbe
     from autoprune.budget import Budget
     from autoprune.evaluation.kl import DensePredictions
     from autoprune.evaluation.perplexity import Evaluation
     from autoprune.models.structure import PrunableLinear
+    from autoprune.programs import ProgramRunner
     from autoprune.pruning import PruneOutcome
     from autoprune.statistics.statistics import Statistics
     from autoprune.store import Store
@@ -46,6 +48,7 @@ class Bench(ModelBench):
         dtype: Type of the weights in memory, by torch's name.
         scorer: Scores the weights; by default maths on the host, which refuses designed Python.
         calibration: How draws of calibration text are cut and their statistics kept.
+        programs: Runs designed programs; None refuses them.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Bench(ModelBench):
         *,
         scorer: Scorer | None = None,
         calibration: Calibration | None = None,
+        programs: "ProgramRunner | None" = None,
     ) -> None:
         super().__init__(model_ref, store, seed, report, dtype)
         self.text = text
@@ -66,6 +70,7 @@ class Bench(ModelBench):
         self.calibration: Calibration = (
             DocumentDraws(OFFERED) if calibration is None else calibration
         )
+        self.programs = programs
         self.masks = MaskMemory()
         self._statistics: tuple[int, DrawStatistics] | None = None
         self._context: ModelContext | None = None
@@ -86,6 +91,7 @@ class Bench(ModelBench):
         seed: int = 0,
         cache: Path | None = None,
         scorer: Scorer | None = None,
+        programs: "ProgramRunner | None" = None,
         report: Report = silent,
     ) -> "Iterator[Bench]":
         """A bench for the body of a ``with`` statement.
@@ -102,6 +108,7 @@ class Bench(ModelBench):
             seed: Of random controls and of the order of tuning.
             cache: Folder for windows and statistics; None: a temporary one.
             scorer: Scores the weights; None: maths on the host.
+            programs: Runs designed programs; None refuses them.
             report: Called with progress.
         """
         import tempfile
@@ -114,7 +121,9 @@ class Bench(ModelBench):
         with ExitStack() as stack:
             if cache is None:
                 cache = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            made = cls(str(model), Store(cache), text, seed, report, scorer=scorer)
+            made = cls(
+                str(model), Store(cache), text, seed, report, scorer=scorer, programs=programs
+            )
             yield stack.enter_context(made)
 
     @cached_property
@@ -223,8 +232,19 @@ class Bench(ModelBench):
 
         return probe_layers(self.layers, self.calibrated(()))
 
+    @cached_property
+    def block_probe(self) -> "BlockProbe":
+        """Three real blocks that stand for all in the validation of programs."""
+        from autoprune.bench.block_probe import BlockProbe
+
+        self.dense.restore()
+        return BlockProbe(self)
+
     def validate(self, recipe: Recipe | str, budget: "Budget | float") -> Validation:
         """Probe a recipe's metric, then score a few real layers for its mask signature.
+
+        A program is tried on a tiny block, then on three real ones: its signature is that of the
+        new weights, its error that on calibration windows which it did not see.
 
         Args:
             recipe: What to try, or its text.
@@ -235,8 +255,14 @@ class Bench(ModelBench):
         recipe, budget = _read(recipe, budget)
         started = time.monotonic()
         try:
-            self.scorer.probe(recipe.metric)
-            signature, error, errors = behaviour(self, recipe, budget)
+            if recipe.metric.kind == "program":
+                if self.programs is not None:
+                    self.programs.require(recipe.metric)
+                signature, error = self.block_probe.behaviour(self, recipe, budget)
+                errors: dict[str, float] = {}
+            else:
+                self.scorer.probe(recipe.metric)
+                signature, error, errors = behaviour(self, recipe, budget)
         except CandidateRejectedError as rejection:
             code, detail = rejection.code, rejection.detail
         except UsageError as fault:
@@ -356,7 +382,9 @@ class Bench(ModelBench):
     def close(self) -> None:
         """Let the scorer, the model and everything that hangs on it go."""
         self.scorer.close()
-        for name in ("splits", "probes"):
+        if self.programs is not None:
+            self.programs.close()
+        for name in ("splits", "probes", "block_probe"):
             self.__dict__.pop(name, None)
         self._statistics = self._context = None
         self._predictions.clear()

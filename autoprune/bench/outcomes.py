@@ -13,9 +13,11 @@ class Validation:
         ok: Accepted.
         code: ``ok`` or the rejection's code, for example ``nan_scores``, ``timeout``.
         detail: One line that a designer can repair from, at most 400 characters.
-        signature: Digest of the masks on the probe layers, under the recipe's group.
-        reconstruction_error: Relative output error on the probe layers, if computed.
-        errors: The same of each, by kind of matrix and block.
+        signature: Digest of the masks on the probe layers, under the recipe's group; of a program,
+            of the new weights of three blocks.
+        reconstruction_error: Relative output error on the probe layers, if computed; of a program,
+            on the three blocks and calibration windows that it did not see.
+        errors: The same of each probe layer, by kind of matrix and block.
     """
 
     ok: bool

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from autoprune.bench.programs import prune_by_program
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import UNSTRUCTURED
@@ -41,6 +42,8 @@ def prune_on(
     plan = PruningPlan.of_recipe(
         recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=bench.seed
     )
+    if recipe.metric.kind == "program":
+        return _prune_by_program(bench, recipe, plan, key, draw, memory)
     if plan.scoring != "dense":
         return _prune_by_blocks(bench, recipe, plan, key, draw, memory)
     bare_key = _key(replace(recipe, solver=NONE), budget, draw)
@@ -74,6 +77,25 @@ def prune_on(
     )
     memory.keep(key, repaired, bench.layers, _moved(bench, plan))
     return repaired
+
+
+def _prune_by_program(
+    bench: "Bench", recipe: "Recipe", plan: PruningPlan, key: str, draw: int, memory: "MaskMemory"
+) -> PruneOutcome:
+    statistics = bench.calibrated(plan.needs, draw)
+    outcome = prune_by_program(
+        bench.loaded.model,
+        recipe.metric,
+        bench.programs,
+        plan,
+        windows=bench.drawn_windows(draw),
+        layers=bench.layers,
+        statistics=statistics,
+        context=bench.context_for(statistics),
+        report=bench.report,
+    )
+    memory.keep(key, outcome, bench.layers)
+    return outcome
 
 
 def _prune_by_blocks(

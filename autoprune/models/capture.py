@@ -75,6 +75,27 @@ def output_hidden(block: nn.Module, result: Any, hidden: Tensor) -> Tensor:
     return output
 
 
+@dataclass(frozen=True)
+class BlockReplay:
+    """One block with the inputs that a stream had for it, kept after the stream has gone on.
+
+    Args:
+        block: The block; what it gives follows its weights.
+        hidden: Inputs, one ``[b, s, d]`` per batch.
+        calls: Its other arguments, per batch.
+    """
+
+    block: nn.Module
+    hidden: tuple[Tensor, ...]
+    calls: tuple[BlockCall, ...]
+
+    @torch.no_grad()
+    def outputs(self) -> Iterator[Tensor]:
+        """Run the block on every batch as it stands now."""
+        for hidden, call in zip(self.hidden, self.calls, strict=True):
+            yield call.replay(self.block, hidden)
+
+
 class BlockStream:
     """The hidden states of all calibration windows, on their way through the blocks.
 
@@ -122,6 +143,11 @@ class BlockStream:
         """
         block, call = self.blocks[self.position], self._calls[self.position][number]
         return call.replay(block, self.hidden[number] if hidden is None else hidden)
+
+    def kept(self) -> BlockReplay:
+        """The next block with its inputs, to be run again at any time."""
+        calls = self._calls[self.position]
+        return BlockReplay(self.blocks[self.position], tuple(self.hidden), tuple(calls))
 
     @torch.no_grad()
     def run(self) -> None:

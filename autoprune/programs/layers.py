@@ -38,6 +38,14 @@ class LayerTask:
 class ProgramRunner(Protocol):
     """The one door for designed programs: the library never runs any itself."""
 
+    def require(self, program: Candidate) -> None:
+        """Try a program on something tiny before it meets a model.
+
+        Raises:
+            CandidateRejectedError: If it is turned away.
+        """
+        ...
+
     def run(self, program: Candidate, tasks: Sequence[LayerTask]) -> Sequence[Tensor]:
         """New weights of some layers, as the program gave them; the caller checks them.
 
@@ -48,6 +56,10 @@ class ProgramRunner(Protocol):
         Raises:
             CandidateRejectedError: If the program is turned away.
         """
+        ...
+
+    def close(self) -> None:
+        """Let everything go that was opened for running."""
         ...
 
 

@@ -134,7 +134,7 @@ def _descend(
         for group, rate in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = rate * (1.0 - step / steps)
         with torch.enable_grad(), _products(stream, precision):
-            loss = _relative_error(stream.output(number), goals[number])
+            loss = relative_error(stream.output(number), goals[number])
         wanted = [part.parameter for part in parts]
         # An expert of its own module that no token of the batch reached has no gradient.
         for part, gradient in zip(
@@ -150,11 +150,12 @@ def _descend(
 def _error(stream: BlockStream, goals: Sequence[Tensor], precision: Precision = "auto") -> float:
     numbers = range(0, len(goals), -(-len(goals) // WITNESSES))
     with _products(stream, precision):
-        errors = [float(_relative_error(stream.output(n), goals[n])) for n in numbers]
+        errors = [float(relative_error(stream.output(n), goals[n])) for n in numbers]
     return sum(errors) / len(errors)
 
 
-def _relative_error(output: Tensor, goal: Tensor) -> Tensor:
+def relative_error(output: Tensor, goal: Tensor) -> Tensor:
+    """Mean over tokens of ``||y' - y||^2 / ||y||^2``: y' [b, s, d], y [b, s, d] -> a number."""
     goal = goal.float()
     size = goal.square().sum(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
     return ((output.float() - goal).square().sum(dim=-1) / size).mean()

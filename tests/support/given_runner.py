@@ -18,6 +18,12 @@ class GivenRunner:
     def __init__(self) -> None:
         self.tasks: list[LayerTask] = []
 
+    def require(self, program: Candidate) -> None:
+        """Whatever a test hands in is tried on the model at once."""
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
     def run(self, program: Candidate, tasks: Sequence[LayerTask]) -> list[Tensor]:
         self.tasks.extend(tasks)
         return [run_here(program.source, task, dict(program.params)) for task in tasks]

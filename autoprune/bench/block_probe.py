@@ -1,0 +1,102 @@
+"""Three real blocks on which programs are told apart: new weights, and the error on unseen text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from autoprune.bench.programs import maker
+from autoprune.masking import layer_quotas, nm_quotas
+from autoprune.models.capture import BlockReplay, BlockStream
+from autoprune.programs import READS, weights_digest
+from autoprune.pruning import PruningPlan
+from autoprune.pruning.engine import record_block
+from autoprune.pruning.tuning import relative_error
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
+    from autoprune.budget import Budget
+    from autoprune.models.structure import PrunableLinear
+    from autoprune.recipe import Recipe
+
+# Share of the calibration windows that a program does not see.
+HELD_OUT = 0.25
+
+
+@dataclass(frozen=True)
+class _ProbeBlock:
+    members: "list[PrunableLinear]"
+    stats: Mapping[str, Mapping[str, Tensor]]
+    unseen: BlockReplay
+    goals: list[Tensor]
+
+
+class BlockProbe:
+    """First, middle and last block of the dense model, with what they get and give.
+
+    A quarter of the calibration windows is kept apart: programs get the statistics of the others,
+    and are measured on these.
+
+    Args:
+        bench: Its weights are dense.
+    """
+
+    @torch.no_grad()
+    def __init__(self, bench: "Bench") -> None:
+        windows, model = bench.drawn_windows(0), bench.loaded.model
+        apart = max(1, round(len(windows) * HELD_OUT)) if len(windows) > 1 else 0
+        seen = windows[: len(windows) - apart]
+        streams = (
+            BlockStream(model, seen),
+            BlockStream(model, windows[len(seen) :] if apart else seen),
+        )
+        count = len(streams[0].blocks)
+        self.blocks: list[_ProbeBlock] = []
+        self.depth = count
+        for index in range(count):
+            if index in {0, count // 2, count - 1}:
+                members = [layer for layer in bench.layers if layer.block == index]
+                stats = record_block(streams[0], members, READS).results()
+                unseen = streams[1].kept()
+                self.blocks.append(_ProbeBlock(members, stats, unseen, list(unseen.outputs())))
+            for stream in streams if index + 1 < count else ():
+                stream.advance()
+
+    @torch.no_grad()
+    def behaviour(self, bench: "Bench", recipe: "Recipe", budget: "Budget") -> tuple[str, float]:
+        """Digest of the new weights of the three blocks, and their error on unseen windows.
+
+        The error is the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the dense block's output.
+
+        Args:
+            bench: Its weights are dense, and are so again afterwards.
+            recipe: Of a program; its allocation is left out.
+            budget: Share of zeros of each layer.
+
+        Raises:
+            CandidateRejectedError: If the program is turned away.
+            UsageError: If the recipe is not for a program, or nobody runs it.
+        """
+        plan = PruningPlan.of_recipe(
+            recipe, budget.sparsity, pattern=budget.pattern or "unstructured"
+        )
+        members = [layer for block in self.blocks for layer in block.members]
+        numels = {layer.name: layer.numel for layer in members}
+        rates = dict.fromkeys(numels, plan.sparsity)
+        quotas = (
+            layer_quotas(rates, numels, plan.sparsity)
+            if plan.pattern is None
+            else nm_quotas(numels, plan.pattern)
+        )
+        make = maker(recipe.metric, bench.programs, quotas, plan, self.depth)
+        stats = {name: own for block in self.blocks for name, own in block.stats.items()}
+        with bench.dense:
+            make(members, lambda layer: stats[layer.name])
+            errors = [
+                float(relative_error(output, goal))
+                for block in self.blocks
+                for output, goal in zip(block.unseen.outputs(), block.goals, strict=True)
+            ]
+            return weights_digest(members), sum(errors) / len(errors)

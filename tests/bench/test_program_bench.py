@@ -1,0 +1,69 @@
+"""A bench with a runner: programs are validated on three real blocks, measured and remembered."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoprune import Bench, Recipe
+from autoprune.recipe import Candidate
+from tests.support.given_runner import GivenRunner
+
+HEAD = "from toolbox import topk\n\ndef prune_layer(W, stats, budget, params):\n"
+WANDA = HEAD + "    return W * topk(W.abs() * stats['x_norm'], budget)\n"
+AGAIN = HEAD + "    score = (W * stats['x_norm']).abs()\n    return W * topk(score, budget) + 0.0\n"
+WORST = HEAD + "    return W * topk(-W.abs() * stats['x_norm'], budget)\n"
+
+
+def of(source: str) -> Recipe:
+    return Recipe(Candidate("program", source), scoring="sequential")
+
+
+@pytest.fixture
+def runner(bench: Bench) -> GivenRunner:
+    bench.programs = made = GivenRunner()
+    return made
+
+
+def test_a_validation_tells_programs_apart_by_their_weights_and_their_error(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    before = [layer.read().clone() for layer in bench.layers]
+    wanda, again, worst, fitted = (
+        bench.validate(recipe, 0.5)
+        for recipe in (of(WANDA), of(AGAIN), of(WORST), Recipe.parse("program:mrp"))
+    )
+    assert wanda.ok and wanda.signature == again.signature
+    assert len({found.signature for found in (wanda, worst, fitted)}) == 3
+    errors = [found.reconstruction_error or 0.0 for found in (fitted, wanda, worst)]
+    assert 0 < errors[0] < errors[1] < errors[2]
+    # First, middle and last of two blocks are two; each layer is a task of its own.
+    assert len(runner.tasks) == 4 * len(bench.layers)
+    # A program's statistics are those of the windows that it is not measured on.
+    seen = bench.drawn_windows()[:1].numel()
+    own = bench.block_probe.blocks[0]
+    assert sum(hidden.shape[0] * hidden.shape[1] for hidden in own.unseen.hidden) == seen
+    gram = own.stats[own.members[0].name]["gram"]
+    assert not torch.allclose(gram, bench.calibrated({"gram"}).of(own.members[0].name)["gram"])
+    for layer, weight in zip(bench.layers, before, strict=True):
+        assert torch.equal(layer.read(), weight)
+
+
+def test_a_program_is_measured_like_a_metric_and_remembered(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    found = bench.measure(of(WANDA), 0.5)
+    assert found.mask_digest == bench.measure("wanda+sequential", 0.5).mask_digest
+    ran = len(runner.tasks)
+    assert bench.measure(of(WANDA), 0.5).nll == found.nll
+    assert len(runner.tasks) == ran
+    with bench.pruned("program:sparsegpt+ramp+ebft", 0.5) as outcome:
+        assert outcome.zeros == bench.prunable // 2 and outcome.weights_digest
+
+
+def test_a_refused_program_is_a_verdict(bench: Bench, place: tuple[Path, Path]) -> None:
+    assert bench.validate(of(WANDA), 0.5).code == "invalid"
+    bench.programs = GivenRunner()
+    found = bench.validate(of(HEAD + "    return W * 1\n"), 0.5)
+    assert (found.ok, found.code) == (False, "wrong_budget")
+    assert "owes" in found.detail

@@ -1,0 +1,132 @@
+"""Hand-made methods as programs give what the trusted implementations give."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoprune.bench.programs import prune_by_program
+from autoprune.candidate import Candidate
+from autoprune.metrics import build_metric
+from autoprune.models.structure import prunable_linears
+from autoprune.program_files import CATALOGUE, catalogue
+from autoprune.programs import weights_digest
+from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.streaming import StreamJob, prune_streamed
+from sandbox.screen import PROGRAM, screen
+from sandbox.torch_names import TOOLBOX
+from sandbox.worker import toolbox
+from tests.support.given_runner import GivenRunner
+from tests.support.tiny_models import random_windows, tiny_model
+
+WINDOWS = random_windows(8, 24)
+# Program, the trusted metric and repair, the group, the largest difference of a weight.
+SAME = [
+    ("wanda", "wanda", "none", "row", 0.0),
+    ("wanda", "wanda", "none", "matrix", 0.0),
+    ("ria", "ria", "none", "row", 0.0),
+    ("ria", "ria", "none", "matrix", 0.0),
+    ("sparsegpt", "wanda", "sparsegpt:select=own", "matrix", 1e-5),
+    ("dsnot", "wanda", "dsnot", "row", 0.0),
+    ("mrp", "wanda", "mrp", "row", 1e-5),
+    ("alps", "wanda", "alps", "row", 1e-5),
+]
+MANUAL = (Path(__file__).parents[2] / "docs" / "programs.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("budget", [(0.6, "unstructured"), (None, "2:4")], ids=["60 %", "2:4"])
+@pytest.mark.parametrize("case", SAME, ids=lambda case: f"{case[0]} by {case[3]}")
+def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
+    case: tuple[str, str, str, str, float], budget: tuple[float | None, str]
+) -> None:
+    name, metric, solver, group, bound = case
+    sparsity, pattern = budget
+    plan = PruningPlan.build(
+        sparsity,
+        group=group,  # type: ignore[arg-type]
+        pattern=pattern,
+        scoring="sequential",
+    )
+    ours, theirs = tiny_model("llama"), tiny_model("llama")
+    trusted = prune(
+        theirs,
+        MetricScore(build_metric(metric)),
+        replace(plan, repair=PruningPlan.build(0.5, solver=solver).repair),
+        windows=WINDOWS,
+    )
+    layers = prunable_linears(ours)
+    made = prune_by_program(
+        ours,
+        Candidate.parse(f"program:{name}"),
+        GivenRunner(),
+        plan,
+        windows=WINDOWS,
+        layers=layers,
+    )
+    assert made.mask_digest == trusted.mask_digest
+    assert made.zeros == trusted.zeros
+    assert not made.notes
+    for mine, other in zip(layers, prunable_linears(theirs), strict=True):
+        difference = float((mine.read() - other.read()).abs().max())
+        assert difference <= bound, mine.name
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_a_program_is_short_passes_the_screen_and_is_in_the_manual(name: str) -> None:
+    source = (CATALOGUE / f"{name}.py").read_text(encoding="utf-8")
+    assert source.count("\n") <= 40
+    assert screen(source, PROGRAM) is None
+    assert f"`{name}`" in MANUAL
+
+
+def test_the_toolbox_is_what_the_screen_allows_and_the_manual_explains() -> None:
+    assert set(toolbox.__all__) == TOOLBOX
+    for name in toolbox.__all__:
+        assert f"| `{name}(" in MANUAL
+
+
+def test_the_manual_s_example_runs_and_hits_its_budget() -> None:
+    source = MANUAL.partition("```python\n")[2].partition("```")[0]
+    assert screen(source, PROGRAM) is None
+    model = tiny_model("llama")
+    layers = prunable_linears(model)
+    program = Candidate("program", source, {"damp": 0.01})
+    plan = PruningPlan.build(0.6, scoring="sequential")
+    made = prune_by_program(model, program, GivenRunner(), plan, windows=WINDOWS, layers=layers)
+    assert made.zeros == round(0.6 * sum(layer.numel for layer in layers))
+    assert not made.notes
+
+
+@pytest.mark.parametrize("plan", [{}, {"allocation": "ramp"}, {"scoring": "true-sequential"}])
+def test_streaming_gives_the_same_bits(plan: dict[str, str], tmp_path: Path) -> None:
+    built = PruningPlan.build(0.55, **{"scoring": "sequential", **plan})  # type: ignore[arg-type]
+    program = Candidate.parse("program:sparsegpt")
+    model = tiny_model("llama")
+    model.save_pretrained(tmp_path / "dense")
+    layers = prunable_linears(model)
+    made = prune_by_program(model, program, GivenRunner(), built, windows=WINDOWS, layers=layers)
+    job = StreamJob(tmp_path / "dense", WINDOWS, program, built, runner=GivenRunner())
+    streamed = prune_streamed(job, tmp_path / "pruned")
+    again = type(model).from_pretrained(tmp_path / "pruned").eval()
+    assert streamed.mask_digest == made.mask_digest
+    assert weights_digest(prunable_linears(again)) == made.weights_digest
+
+
+def test_a_program_sees_the_inputs_that_its_layer_really_gets() -> None:
+    model, runner = tiny_model("llama"), GivenRunner()
+    layers = prunable_linears(model)
+    plan = PruningPlan.build(0.6, scoring="sequential")
+    program = Candidate.parse("program:wanda")
+    prune_by_program(model, program, runner, plan, windows=WINDOWS, layers=layers)
+    seen: list[torch.Tensor] = []
+    last = next(layer for layer in layers if layer.block == 2 and layer.projection == "q_proj")
+    handle = last.owner.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(WINDOWS)
+    handle.remove()
+    inputs = seen[0].reshape(-1, last.shape[1])
+    task = next(task for task in runner.tasks if dict(task.position) == {
+        "block": 2, "depth": 1.0, "kind": "q_proj"
+    })  # fmt: skip
+    torch.testing.assert_close(task.stats["gram"], inputs.T @ inputs / len(inputs))

@@ -1,0 +1,148 @@
+"""Layer programs against real Docker: the same bits as outside, nothing kept, attacks contained."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.errors import UsageError
+from autoprune.program_files import catalogue
+from autoprune.programs import LayerBudget, LayerTask
+from sandbox.client import Sandbox
+from sandbox.codes import Code
+from sandbox.limits import Limits
+from sandbox.outcomes import Accepted, Rejected
+from sandbox.probe_programs import TINY, tiny_tensors
+from sandbox.screen import PROGRAM, SCORE, entry_of, screen
+from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
+from tasks.validate import validate_file
+from tests.support.attacks.program_attacks import ACCEPTED, PROGRAM_ATTACKS, ProgramAttack
+from tests.support.given_runner import run_here
+from tests.support.tiny_models import tiny_model
+
+HONEST = Candidate.parse("program:wanda")
+
+
+def tiny_tasks() -> list[LayerTask]:
+    tasks = []
+    for index, (_, budget, _) in enumerate(TINY):
+        stats = {name: torch.from_numpy(value) for name, value in tiny_tensors(index).items()}
+        position = {"block": 0, "depth": 0.0, "kind": "q_proj"}
+        tasks.append(LayerTask(stats.pop("W"), stats, LayerBudget.from_json(budget), position))
+    return tasks
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.docker
+def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread: None) -> None:
+    tasks = tiny_tasks()
+    with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
+        for name in catalogue():
+            program = Candidate.parse(f"program:{name}")
+            made = runner.run(program, tasks)
+            for task, weights in zip(tasks, made, strict=True):
+                here = run_here(program.source, task, dict(program.params))
+                assert torch.equal(weights, here), name
+        with pytest.raises(CandidateRejectedError, match="nan_weights"):
+            head = "def prune_layer(W, stats, budget, params):\n"
+            runner.run(Candidate("program", head + "    return W / 0\n"), tasks)
+        runner.require(HONEST)
+    assert list((tmp_path / "inputs").iterdir()) == []
+
+
+@pytest.mark.docker
+def test_validate_knows_a_program_and_explains_its_refusal(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(HONEST.source)
+    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    assert found["ok"] and found["kind"] == "program" and "gram" in found["statistics"]
+    file.write_text("def prune_layer(W, stats, budget, params):\n    return W * 1\n")
+    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    assert (found["code"], found["line"], found["text"]) == ("wrong_budget", 2, "return W * 1")
+    assert "topk" in found["remedy"]
+    with pytest.raises(UsageError, match="layer program"):
+        validate_file.fn(str(tmp_path / "state"), str(file), ["x_norm"])
+
+
+def test_the_screen_tells_programs_from_metrics() -> None:
+    assert entry_of(HONEST.source) == PROGRAM
+    assert entry_of("def score(W, stats, params):\n    return W\n") == SCORE
+    metric = screen("from toolbox import topk\ndef score(W, stats, params):\n    return W\n")
+    assert metric is not None and metric.code is Code.SCREEN_IMPORT
+    head = "def prune_layer(W, stats, budget, params):\n"
+    for source, code in (
+        (head + "    return topk(W, budget)\n", Code.SCREEN_NAME),
+        ("from toolbox import Callable\n" + head + "    return W\n", Code.SCREEN_IMPORT),
+        ("import toolbox\n" + head + "    return toolbox.torch\n", Code.SCREEN_ATTRIBUTE),
+        (head.replace("budget, ", "") + "    return W\n", Code.NO_PROGRAM),
+        (head + "    return W\n" + head + "    return W\n", Code.NO_PROGRAM),
+    ):
+        refused = screen(source, PROGRAM)
+        assert refused is not None and refused.code is code, source
+
+
+def test_limits_follow_from_the_size_of_the_layers() -> None:
+    small, large = ProgramLimits.of([(576, 576)]), ProgramLimits.of([(4096, 4096)])
+    assert small.seconds < 2 * 20 < 1000 < large.seconds
+    assert large.memory_bytes - small.memory_bytes > 8 * 4 * (4096**2)
+    both = ProgramLimits.of([(576, 576), (4096, 4096)])
+    assert both.memory_bytes == large.memory_bytes and both.seconds >= large.seconds
+    assert limits_of([]).seconds == 20
+    assert limits_of(list(_layers())).seconds >= 20
+
+
+def _layers() -> Iterator[object]:
+    from autoprune.models.structure import prunable_linears
+
+    yield from prunable_linears(tiny_model("llama"))
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Without the screen, so that the container alone is tested."""
+    folder = tmp_path_factory.mktemp("programs")
+    limits = Limits(probe_s=8, memory_bytes=512 << 20, warm=2)
+    with Sandbox(inputs=folder, limits=limits, run_id="programs", screening=False) as made:
+        yield made
+
+
+def _code(outcome: Accepted | Rejected) -> str:
+    if isinstance(outcome, Rejected):
+        assert len(outcome.detail) <= 400 and outcome.detail.isprintable()
+        return str(outcome.code)
+    try:
+        SandboxPrograms.recount(outcome)
+    except CandidateRejectedError as error:
+        return error.code
+    return ACCEPTED
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", PROGRAM_ATTACKS, ids=lambda attack: attack.name)
+def test_attack_is_contained(attack: ProgramAttack, box: Sandbox) -> None:
+    outcome = box.probe_program(attack.source)
+    code = _code(outcome)
+    assert code in attack.expect, outcome
+    if code == ACCEPTED and isinstance(outcome, Accepted) and attack.expect == (ACCEPTED,):
+        for index, task in enumerate(tiny_tasks()):
+            source = "from toolbox import topk\ndef prune_layer(W, stats, budget, params):\n"
+            here = run_here(f"{source}    return W * topk(W.abs(), budget)\n", task)
+            np.testing.assert_array_equal(outcome.scores[index], here.numpy())
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_the_next_honest_program_is_fine(box: Sandbox) -> None:
+    assert _code(box.probe_program(HONEST.source)) == ACCEPTED
+    assert len(PROGRAM_ATTACKS) >= 40
