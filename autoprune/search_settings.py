@@ -72,9 +72,12 @@ class SearchSettings(BaseModel):
         description="Other shares of zeros, 0 to 1, at which the best have to hold too",
         json_schema_extra={"group": "what"},
     )
-    language: Literal["expression", "python", "both"] = Field(
+    language: Literal["expression", "python", "both", "program"] = Field(
         default="expression",
-        description="Candidates as formulas of the metric language, Python code, or both",
+        description=(
+            "Candidates as formulas of the metric language, Python code that scores, or both; "
+            "program: layer programs, which choose and move a layer's weights"
+        ),
         json_schema_extra={"group": "designer"},
     )
     arm: Arm = Field(

@@ -94,6 +94,8 @@ def _prune_by_program(
         context=bench.context_for(statistics),
         report=bench.report,
     )
+    # Programs with the same masks are two where their weights differ.
+    outcome = replace(outcome, mask_digest=outcome.weights_digest)
     memory.keep(key, outcome, bench.layers)
     return outcome
 

@@ -1,12 +1,13 @@
 """Formulas of candidates, and what can be done to them without an LLM."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
 from autoprune.candidate import Candidate
 from autoprune.design.parsing import normalised
+from autoprune.design.program_lines import without_a_line
 from autoprune.metrics import build_metric
 from autoprune.metrics.language import (
     Expression,
@@ -37,10 +38,12 @@ def _builtin(name: str) -> Expression | None:
 
 
 def formula_text(candidate: Candidate) -> str:
-    """How people and prompts see a candidate: formula, built-in's name, or ``python``."""
+    """How people and prompts see a candidate: formula, built-in's name, ``python``, a program's."""
     expression = expression_of(candidate)
     if expression is not None:
         return expression.text
+    if candidate.kind == "program":
+        return candidate.text
     return "python" if candidate.kind == "python" else candidate.source
 
 
@@ -155,7 +158,10 @@ class Reduced:
 
 
 def reduced(candidate: Candidate) -> list[Reduced]:
-    """All candidates that lack one term; empty when the candidate is no formula."""
+    """All candidates that lack one term, of a program one line; empty for other code."""
+    if candidate.kind == "program":
+        found = without_a_line(candidate.source)
+        return [Reduced(line, replace(candidate, source=source)) for line, source in found]
     expression = expression_of(candidate)
     if expression is None:
         return []

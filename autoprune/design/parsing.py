@@ -11,11 +11,17 @@ from typing import Any, Literal, cast
 from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
-from autoprune.design.parts import canonical_allocation, canonical_solver, family
+from autoprune.design.parts import (
+    canonical_allocation,
+    canonical_solver,
+    family,
+    program_fault,
+)
 from autoprune.design.repairs import Ranges, read_solver
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
-from autoprune.recipe import Recipe
+from autoprune.program_files import declared_constants
+from autoprune.recipe import Recipe, Scoring
 
 LONGEST_ANSWER = 20_000
 LONGEST_SOURCE = 8_000
@@ -40,7 +46,7 @@ FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into steps"
 
-Language = Literal["expression", "python", "both"]
+Language = Literal["expression", "python", "both", "program"]
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,9 @@ class Proposal:
 
     @property
     def recipe(self) -> Recipe:
-        """What was proposed."""
-        return Recipe(self.candidate, self.group, self.allocation, self.solver)
+        """What was proposed; a program is always sequential."""
+        scoring: Scoring = "sequential" if self.candidate.kind == "program" else "dense"
+        return Recipe(self.candidate, self.group, self.allocation, self.solver, scoring)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class AnswerForm:
     """What an answer may hold.
 
     Args:
-        language: Formulas, Python, or both.
+        language: Formulas, Python, both, or layer programs.
         groups: Allowed comparison groups; the first is the default.
         allocations: Allowed families of allocations; the first is the default.
         aliases: Entries that a prediction may name; the first where it names none of them.
@@ -189,28 +196,48 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
 
 def read_python(source: str) -> Candidate | Unreadable:
     """Check that Python source defines ``score(W, stats, params)``; it is never run here."""
+    fault = _signature_fault(source, "score", ["W", "stats", "params"])
+    return fault or Candidate("python", source.strip() + "\n")
+
+
+def read_program(source: str) -> Candidate | Unreadable:
+    """Check that source defines ``prune_layer(W, stats, budget, params)``; it is never run here."""
+    fault = _signature_fault(source, "prune_layer", ["W", "stats", "budget", "params"])
+    if fault is not None:
+        return fault
+    try:
+        constants = declared_constants(source)
+    except UsageError as error:
+        return Unreadable("bad_code", str(error))
+    return Candidate("program", source.strip() + "\n", constants)
+
+
+def _signature_fault(source: str, name: str, parameters: list[str]) -> Unreadable | None:
     if len(source) > LONGEST_SOURCE:
         return Unreadable("bad_code", f"the code has {len(source)} characters; write a short one")
     tree = _tree(source)
     if isinstance(tree, Unreadable):
         return tree
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score"]
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
+    known = ", ".join(parameters)
     if len(functions) != 1:
-        return Unreadable("bad_code", "define exactly one function score(W, stats, params)")
-    arguments = functions[0].args
-    if [a.arg for a in arguments.args] != ["W", "stats", "params"]:
-        return Unreadable("bad_code", "score takes exactly the arguments W, stats, params")
-    return Candidate("python", source.strip() + "\n")
+        return Unreadable("bad_code", f"define exactly one function {name}({known})")
+    if [a.arg for a in functions[0].args.args] != parameters:
+        return Unreadable("bad_code", f"{name} takes exactly the arguments {known}")
+    return None
 
 
 def normalised(candidate: Candidate) -> str:
     """Text that is equal for candidates that differ in names, comments and layout only."""
     if candidate.kind == "expression":
         return parse(candidate.source).digest
-    if candidate.kind == "python":
+    if candidate.kind in ("python", "program"):
         tree = _tree(candidate.source)
         if isinstance(tree, ast.Module):
-            return ast.dump(_Renamed().visit(tree))
+            found = ast.dump(_Renamed().visit(tree))
+            # Constants of a program are in its source, and may have been tuned away from there.
+            tuned = candidate.kind == "program" and sorted(candidate.params.items())
+            return f"{found} {tuned}" if tuned else found
     return candidate.source
 
 
@@ -227,6 +254,10 @@ def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unr
     for part in (metric, group, allocation, solver):
         if isinstance(part, Unreadable):
             return part
+    if cast(Candidate, metric).kind == "program":
+        fault = program_fault(cast(Group, group), cast(str, solver))
+        if fault:
+            return Unreadable("bad_choice", fault)
     return Recipe(
         cast(Candidate, metric), cast(Group, group), cast(str, allocation), cast(str, solver)
     )
@@ -234,6 +265,9 @@ def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unr
 
 def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate | Unreadable:
     blocks = FENCE.findall(text) if form.language != "expression" else []
+    if form.language == "program":
+        missing = Unreadable("no_code", "write the program in one ```python block")
+        return read_program(blocks[0]) if blocks else missing
     if blocks:
         return read_python(blocks[0])
     if form.language == "python":

@@ -5,7 +5,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from autoprune.candidate import Group
 from autoprune.design.hiding import NOTHING, Hidden
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
-from autoprune.repair import EBFT, SOLVERS, WALK, BlockTuning, Repair
+from autoprune.repair import EBFT, NONE, SOLVERS, WALK, BlockTuning, Repair
 from autoprune.textform import TextForm
 
 Range = tuple[float, float]
@@ -89,6 +89,22 @@ def canonical_solver(text: str) -> str:
 def forgets_metric(recipe: Recipe) -> bool:
     """Whether the repair chooses its own mask, so that the metric has no part in the recipe."""
     return Repair.parse(recipe.solver).forgets(recipe.group)
+
+
+def program_fault(group: Group, solver: str) -> str:
+    """What a layer program cannot be together with; empty where nothing is wrong."""
+    if group not in ("row", "matrix"):
+        return "a program prunes one matrix at a time: group is row or matrix"
+    if Repair.parse(solver).layer:
+        return "a program moves the weights by itself: repair is none or ebft"
+    return ""
+
+
+def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
+    """The recipe with the proxy's repair; a program that cannot have it goes without."""
+    if recipe.metric.kind == "program" and program_fault(recipe.group, proxy):
+        proxy = NONE
+    return replace(recipe, solver=proxy)
 
 
 def chain(text: str) -> str:

@@ -18,13 +18,14 @@ from autoprune.design.claims import count_predictions
 from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
 from autoprune.design.parsing import Language
-from autoprune.design.parts import FORMULA, family
+from autoprune.design.parts import FORMULA, family, program_fault
 from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
 from autoprune.design.sections import Tally
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.metrics.language.vocabulary import OPERATIONS
-from autoprune.repair import Repair
+from autoprune.programs.manual import manual
+from autoprune.repair import NONE, Repair
 
 # Of what the system prompt leaves: the instruction and the steps that led to its recipe.
 TAIL_SHARE = 0.36
@@ -215,15 +216,19 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     """The part of a prompt that never changes in a run."""
     values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
     words = scene.words if FORMULA in scene.allocations else ()
+    is_program = scene.language == "program"
+    groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
+    solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]
     return prompts.render(
         "pair_system" if scene.pair else "system",
         language=scene.language,
+        manual=manual() if is_program else "",
         values=values,
         functions=[(name, OPERATIONS[name].meaning) for name in scene.functions],
-        groups=scene.groups,
+        groups=groups,
         allocations=scene.allocation_forms or scene.allocations,
         words=[(name, DESCRIPTORS[name]) for name in words],
-        solvers=[(name, meaning(name) if scene.wide else "") for name in scene.solvers],
+        solvers=[(name, meaning(name) if scene.wide else "") for name in solvers],
         repair_form=scene.repair_form,
         numbers=_numbers(scene) if scene.wide else [],
         reference=scene.reference,

@@ -16,7 +16,7 @@ class PruneFigures:
         layer_sparsity: Share of zeros per layer.
         zeros: Pruned weights.
         prunable: All prunable weights.
-        mask_digest: SHA-256 that names the masks.
+        mask_digest: SHA-256 that names the masks; on a bench, of a program that of the weights.
         seconds: Wall-clock time.
         notes: Fallbacks that happened, each with its layer.
         weights_digest: SHA-256 of the new weights, where a program made them; two programs that

@@ -107,7 +107,11 @@ class PruningPlan:
         pattern: str = "unstructured",
         seed: int = 0,
     ) -> "PruningPlan":
-        """The plan of a recipe; its metric is the caller's business."""
+        """The plan of a recipe; its metric is the caller's business.
+
+        A program is sequential whatever the recipe says: it gets what its layer really gets.
+        """
+        is_program = recipe.metric.kind == "program" and recipe.scoring == "dense"
         return cls.build(
             sparsity,
             group=recipe.group,
@@ -115,7 +119,7 @@ class PruningPlan:
             allocation=recipe.allocation,
             solver=recipe.solver,
             seed=seed,
-            scoring=recipe.scoring,
+            scoring="sequential" if is_program else recipe.scoring,
         )
 
     @property

@@ -139,7 +139,9 @@ def _how(report: RunReport, record: Mapping[str, Any]) -> str:
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     what = "Weights with the lowest scores of this metric were removed:"
-    if forgets_metric(Recipe.from_json(recipe)):
+    if metric["kind"] == "program":
+        what = "This program chose which weights of a layer went, and moved those that stayed:"
+    elif forgets_metric(Recipe.from_json(recipe)):
         what = "The repair chose which weights go; this metric of the recipe had no part in it:"
     credit = f"{in_markdown(authorship(report))}.\n\n" if authorship(report) else ""
     papers = "".join(f"\n- {paper}" for paper in citations(recipe))

@@ -51,7 +51,7 @@ def note_proposal(state: State, entry: Entry) -> None:
     }
     if entry.model is not None:
         body["model"] = entry.model
-    if recipe.metric.kind == "python":
+    if recipe.metric.kind in ("python", "program"):
         body["source"] = recipe.metric.source
     graph.add(alias, "mechanism", body)
     if f"{alias}.h" in graph.nodes:
@@ -60,7 +60,7 @@ def note_proposal(state: State, entry: Entry) -> None:
         graph.link(alias, "combines" if entry.operator == "combine" else "derives_from", parent)
     if entry.repaired and entry.repaired in graph.nodes:
         graph.link(alias, "repairs", entry.repaired)
-    if recipe.metric.kind == "python":
+    if recipe.metric.kind in ("python", "program"):
         source = {"source": recipe.metric.source, "digest": recipe.metric.digest}
         graph.add(f"{alias}.code", "code", source)
         graph.link(f"{alias}.code", "implements", alias)

@@ -19,6 +19,7 @@ from autoprune.design.parts import (
     canonical_solver,
     forgets_metric,
     mutated_allocation,
+    program_fault,
     random_allocation,
 )
 from autoprune.recipe import Recipe
@@ -49,9 +50,16 @@ def recipe_text(recipe: Recipe, formula: str) -> str:
 
 
 def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
-    """Put a recipe among those on record; False where it is there already or has a hidden part."""
+    """Put a recipe among those on record.
+
+    Returns:
+        False where it is there already, has a hidden part, or cannot be.
+    """
     key = recipe_key(recipe)
-    if key in taken or hidden.finds(recipe_text(recipe, formula_text(recipe.metric))):
+    is_program = recipe.metric.kind == "program"
+    if key in taken or (is_program and program_fault(recipe.group, recipe.solver)):
+        return False
+    if hidden.finds(recipe_text(recipe, formula_text(recipe.metric))):
         return False
     taken.add(key)
     return True

@@ -156,7 +156,8 @@ class Operators:
 
     def _ablate(self, slot: int) -> Plan | None:
         """Terms of the best recipe, then of the next ones."""
-        for entry in self.formulas[:3]:
+        programs = [e for e in self.ranked if e.recipe and e.recipe.metric.kind == "program"]
+        for entry in (programs if self.spec.language == "program" else self.formulas)[:3]:
             assert entry.recipe is not None
             for smaller in reduced(entry.recipe.metric):
                 recipe = replace(entry.recipe, metric=smaller.candidate)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+from autoprune.design.parts import with_proxy
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, answer_seconds, evaluations_left, seconds_left
@@ -163,7 +164,7 @@ class Race:
         steps: dict[str, Measure] = {}
         for entry in entries:
             assert entry.recipe is not None
-            entry.proxied = entry.recipe.solver != self.state.spec.proxy
+            entry.proxied = entry.recipe != with_proxy(entry.recipe, self.state.spec.proxy)
             known, key = self.state.archive.cheap(entry), mask_key(entry.recipe)
             if (known is None or len(known.nll) < windows) and key not in steps:
                 steps[key] = self.trials.measure_step(entry, 1)

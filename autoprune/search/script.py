@@ -139,7 +139,8 @@ class Script:
         entries: dict[str, Entry] = {}
         for spec in self.spec.hand_made():
             recipe = spec.recipe(self.spec.solver)
-            parts = [recipe.metric.source]
+            # A program's source is no name.
+            parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
             parts += [recipe.solver] if spec.solver not in (None, "none") else []
             alias = "+".join(parts).replace(" ", "")

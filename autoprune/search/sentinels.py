@@ -15,7 +15,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from autoprune.candidate import Candidate
-from autoprune.design.parts import chain
+from autoprune.design.parts import chain, with_proxy
 from autoprune.recipe import Recipe
 from autoprune.repair import EBFT, RECOVER
 from autoprune.search import chronicle
@@ -90,9 +90,7 @@ class Sentinels:
         wanted |= {name: recipe for name, recipe in CONTROLS.items() if name not in wanted}
         # Masks alone: a repair would take minutes to say the same.
         proxy = self.spec.proxy
-        recipes = {
-            name: recipe and replace(recipe, solver=proxy) for name, recipe in wanted.items()
-        }
+        recipes = {name: recipe and with_proxy(recipe, proxy) for name, recipe in wanted.items()}
         known = {n: r and self.state.archive.known(r) for n, r in recipes.items()}
         missing = [self._step("first", n, r) for n, r in recipes.items() if known[n] is None]
         outcomes = yield missing

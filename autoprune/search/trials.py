@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from autoprune.design.disguise import row_order
-from autoprune.design.parts import canonical_allocation, canonical_solver
+from autoprune.design.parts import canonical_allocation, canonical_solver, with_proxy
 from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
@@ -171,7 +171,7 @@ class Trials:
             entry.generation,
             entry.slot,
             entry.alias,
-            entry.recipe if whole else replace(entry.recipe, solver=self.spec.proxy),
+            entry.recipe if whole else with_proxy(entry.recipe, self.spec.proxy),
             rung,
             self.spec.selection_windows if whole else self.state.rung_windows,
             self.spec.sparsity,

@@ -71,6 +71,9 @@ def numbers(
     for name, value in (expression.constants if expression else {}).items():
         low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
         found[f"metric.{name}"] = (value, (low, high))
+    for name, value in _program_constants(recipe).items():
+        low, high = sorted((value / 4, value * 4)) if value else (-1.0, 1.0)
+        found[f"metric.{name}"] = (value, (low, high))
     for name, known in allocation_numbers(recipe.allocation, choices).items():
         found[f"allocation.{name}"] = known
     for name, known in solver_numbers(recipe.solver, choices).items():
@@ -144,6 +147,11 @@ def repaired_losses(recipe: Recipe, entries: Sequence[Entry]) -> list[tuple[Entr
     return [(entry, entry.score) for entry in found]
 
 
+def _program_constants(recipe: Recipe) -> Mapping[str, float]:
+    """What a program declares; other code declares nothing that a search may tune."""
+    return recipe.metric.params if recipe.metric.kind == "program" else {}
+
+
 def _near(value: float, span: Range, *, by_log: bool) -> Range:
     low, high = span
     centre = min(max(value, low), high)
@@ -174,6 +182,8 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
         lone = lifted(recipe.metric)
         expression = expression_of(lone)
         metric = expression.structure if expression else lone.digest
+        if recipe.metric.kind == "program":
+            metric = recipe.metric.source
     bare = Choices((), (), ())
     # Formulas that differ in their numbers only are one structure; so are repairs.
     words = dict.fromkeys(allocation_numbers(recipe.allocation, bare), 1.0)
@@ -193,6 +203,8 @@ def _with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     metric, expression = recipe.metric, expression_of(recipe.metric)
     if expression is not None and of("metric"):
         metric = to_candidate(expression.with_constants(of("metric")))
+    if recipe.metric.kind == "program":
+        metric = replace(metric, params={**metric.params, **of("metric")})
     allocation = canonical_allocation(recipe.allocation)
     if of("allocation"):
         allocation = with_allocation_numbers(allocation, of("allocation"))

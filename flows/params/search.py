@@ -48,11 +48,12 @@ if TYPE_CHECKING:
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
 # Where tokens are cheap, words and repairs are explained and more of the past is shown; whoever
-# answers in files reads most.
+# answers in files reads most. The page on programs alone takes about 1,200 tokens.
 LARGE_PROMPTS: dict[str, dict[str, Any]] = {
     "openai": {"prompt_tokens": 2400},
     "files": {"max_tokens": 2000, "prompt_tokens": 4000},
 }
+PROGRAM_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 6000}
 FILES = "files:"
 PRICE = r"\d*\.?\d+,\d*\.?\d+"
 PRICES = rf"^({PRICE}|[^=;,]+={PRICE}(;[^=;,]+={PRICE})*)$"
@@ -351,6 +352,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
         sizes |= LARGE_PROMPTS.get(self.designer_kind, {})
+        sizes |= PROGRAM_ANSWERS if self.language == "program" else {}
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self._models

@@ -283,7 +283,7 @@ class Tracker:
         self, run: Run, entry: Mapping[str, Any], sheet: Mapping[str, Any] | None
     ) -> None:
         """Source, layers and the whole record as files; straight to disk where the store is one."""
-        code = "candidate.py" if entry["language"] == "python" else "candidate.txt"
+        code = "candidate.py" if entry["language"] in ("python", "program") else "candidate.txt"
         folder = local_path(run.info.artifact_uri)
         if folder is not None:
             # No fsync: what a power cut takes is written again by the next mirroring.

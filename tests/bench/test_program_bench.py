@@ -53,7 +53,10 @@ def test_a_program_is_measured_like_a_metric_and_remembered(
     bench: Bench, runner: GivenRunner
 ) -> None:
     found = bench.measure(of(WANDA), 0.5)
-    assert found.mask_digest == bench.measure("wanda+sequential", 0.5).mask_digest
+    assert found.nll == bench.measure("wanda+sequential", 0.5).nll
+    scaled = of(WANDA.replace("W * topk", "1.5 * W * topk"))
+    assert bench.measure(of(AGAIN), 0.5).mask_digest == found.mask_digest
+    assert bench.measure(scaled, 0.5).mask_digest != found.mask_digest
     ran = len(runner.tasks)
     assert bench.measure(of(WANDA), 0.5).nll == found.nll
     assert len(runner.tasks) == ran

@@ -1,0 +1,54 @@
+"""Programs that lack one line: what an ablation tries without a designer."""
+
+import ast
+from collections.abc import Iterator
+
+
+def without_a_line(source: str) -> list[tuple[str, str]]:
+    """All programs that lack one statement and may still run.
+
+    Left out are statements whose names nothing else would define: an assignment goes only where its
+    names are bound before it, a condition or a loop goes as a whole.
+
+    Args:
+        source: Defines ``prune_layer``; it is never run here.
+
+    Returns:
+        First line of what is gone, and the source without it.
+    """
+    lines = source.splitlines()
+    found = []
+    for statement in _removable(ast.parse(source)):
+        assert statement.end_lineno is not None
+        first, last = statement.lineno - 1, statement.end_lineno
+        kept = "\n".join(lines[:first] + lines[last:]) + "\n"
+        try:
+            ast.parse(kept)
+        except SyntaxError:
+            # It was all that a block held.
+            continue
+        found.append((lines[first].strip(), kept))
+    return found
+
+
+def _removable(tree: ast.Module) -> Iterator[ast.stmt]:
+    for function in tree.body:
+        if isinstance(function, ast.FunctionDef):
+            bound = {argument.arg for argument in function.args.args}
+            yield from _in_body(function.body, bound)
+
+
+def _in_body(body: list[ast.stmt], bound: set[str]) -> Iterator[ast.stmt]:
+    for statement in body:
+        inner = isinstance(statement, ast.If | ast.For | ast.While)
+        own = {
+            node.id
+            for node in ast.walk(statement)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        rebinds = inner or isinstance(statement, ast.Assign | ast.AnnAssign)
+        if isinstance(statement, ast.AugAssign) or (rebinds and own <= bound):
+            yield statement
+        bound |= own
+        if inner:
+            yield from _in_body(statement.body, bound)  # type: ignore[attr-defined]

@@ -1,0 +1,169 @@
+"""A search whose designer writes programs: answers, duplicates, operators without a designer."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from autoprune.candidate import Candidate
+from autoprune.design.chat import ChatRequest, Reply, Usage
+from autoprune.design.formulas import formula_text, reduced, text_key
+from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
+from autoprune.design.parts import with_proxy
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.digest import digest_bytes
+from autoprune.program_files import CATALOGUE
+from autoprune.programs.manual import TOLD, manual
+from autoprune.recipe import Recipe
+from autoprune.search import RecipeSpec, Search
+from autoprune.search.moves import take
+from autoprune.search.steps import (
+    Done,
+    Measure,
+    Measurement,
+    Outcome,
+    Propose,
+    Step,
+    Validate,
+    Validation,
+)
+from autoprune.search.tuning import numbers, suggest
+from tests.support.synthetic import Synthetic, drive, make_spec
+
+PROGRAM = (
+    "from toolbox import topk\n\n"
+    'PARAMS = {{"power": {power}}}\n\n'
+    "def prune_layer(W, stats, budget, params):\n"
+    "    score = W.abs()\n"
+    "    score = score * stats['x_norm'] ** params['power']\n"
+    "    return W * topk(score, budget)\n"
+)
+FORM = AnswerForm(
+    "program",
+    ("row", "matrix", "global"),
+    ("uniform",),
+    ("wanda",),
+    solvers=("none", "mrp", "ebft"),
+)
+
+
+def answered(body: str) -> Proposal | Unreadable:
+    return read_answer(Reply(body, "stop", Usage(1, 1)), FORM)
+
+
+def code(source: str, lines: str = "") -> str:
+    return f"because: norms\nexpect: better than wanda\n{lines}```python\n{source}```\n"
+
+
+def test_an_answer_may_be_a_program() -> None:
+    found = answered(code(PROGRAM.format(power=0.5)))
+    assert isinstance(found, Proposal)
+    assert found.candidate.kind == "program" and found.candidate.params == {"power": 0.5}
+    assert found.recipe.scoring == "sequential" and found.recipe.solver == "none"
+    assert Recipe.from_json(found.recipe.to_json()) == found.recipe
+    tuned = answered(code(PROGRAM.format(power=0.5), "repair: ebft\ngroup: matrix\n"))
+    assert isinstance(tuned, Proposal) and tuned.recipe.group == "matrix"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("because: x\nmetric: abs(W)\n", "write the program"),
+        (code("def score(W, stats, params):\n    return W\n"), "exactly one function prune_layer"),
+        (code("def prune_layer(W, stats, params):\n    return W\n"), "exactly the arguments"),
+        (code(PROGRAM.format(power="1 / 0")), "finite numbers by name"),
+        (code(PROGRAM.format(power=1), "repair: mrp\n"), "repair is none or ebft"),
+        (code(PROGRAM.format(power=1), "group: global\n"), "group is row or matrix"),
+    ],
+)
+def test_what_is_no_program_is_refused_with_a_remedy(body: str, words: str) -> None:
+    found = answered(body)
+    assert isinstance(found, Unreadable) and words in found.detail
+
+
+def test_programs_that_differ_in_names_and_comments_are_one_and_numbers_make_them_two() -> None:
+    one = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
+    source = one.source.replace("score", "worth").replace("    return", "    # so\n    return")
+    assert text_key(one) == text_key(Candidate("program", source, {"power": 0.5}))
+    assert text_key(one) != text_key(Candidate("program", one.source, {"power": 0.6}))
+    assert formula_text(one) == one.text and one.text.startswith("program:")
+
+
+def test_a_line_is_left_out_where_its_names_are_bound_before() -> None:
+    program = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
+    assert [smaller.dropped for smaller in reduced(program)] == [
+        "score = score * stats['x_norm'] ** params['power']"
+    ]
+    for path in CATALOGUE.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for smaller in reduced(Candidate("program", source)):
+            compile(smaller.candidate.source, path.name, "exec")
+            assert smaller.dropped in source
+
+
+def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> None:
+    choices = make_spec().choices
+    program = Candidate("program", PROGRAM.format(power=0.5), {"power": 0.5})
+    recipe = Recipe(program, scoring="sequential")
+    assert numbers(recipe, choices) == {"metric.power": (0.5, (0.125, 2.0))}
+    other = suggest(recipe, choices, [], seed=1)
+    assert other.metric.source == program.source and other.metric.params != program.params
+    assert take(recipe, set())
+    assert not take(Recipe(program, "global"), set())
+    assert not take(Recipe(program, solver="mrp"), set())
+    assert with_proxy(Recipe(program, solver="ebft"), "mrp").solver == "none"
+
+
+def test_the_prompt_holds_the_contract_and_the_toolbox() -> None:
+    for name in TOLD:
+        assert name in manual()
+    assert "autoprune validate" not in manual()
+
+
+@dataclass
+class Programs(Synthetic):
+    """Validates and measures programs by a number in them; the rest as usual."""
+
+    def answer(self, step: Step) -> Outcome:
+        recipe = getattr(step, "recipe", None)
+        if isinstance(step, Propose):
+            self.asked.append(step.step_id)
+            return self.designer.complete(step.request)
+        if recipe is None or recipe.metric.kind != "program":
+            return super().answer(step)
+        power = recipe.metric.params.get("power", 0.0)
+        if isinstance(step, Validate):
+            if power > 1.5:
+                return Validation(False, "wrong_budget", "q_proj: 9 of 99 weights")
+            return Validation(True, signature=digest_bytes(str(power).encode()))
+        assert isinstance(step, Measure)
+        nll = tuple(2.0 + (power - 0.7) ** 2 + 0.01 * w for w in range(step.known, step.windows))
+        mean = math.exp(sum(nll) / max(len(nll), 1))
+        digest = digest_bytes(f"{power} {recipe.solver}".encode())
+        return Measurement(nll, 511 * len(nll), mean, {"l0": 0.5}, digest, 0.5, 1.0)
+
+
+def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
+    prompts: list[str] = []
+
+    def write(request: ChatRequest) -> str:
+        prompts.append(request.messages[0].content + request.messages[-1].content)
+        return code(PROGRAM.format(power=(0.2, 0.4, 2.0, 0.6, 0.4)[len(prompts) % 5]))
+
+    spec = make_spec(
+        language="program",
+        baselines=(RecipeSpec(metric="wanda"), RecipeSpec(metric="program:ria", solver="none")),
+    )
+    driver = Programs(ScriptedDesigner(write))
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, driver) == Done("candidates")
+        entries = [row.entry for row in search.leaderboard()]
+        best = search.best
+    programs = [e for e in entries if e.recipe and e.recipe.metric.kind == "program"]
+    assert any(e.alias == "program:ria" for e in programs)
+    assert best is not None and best.recipe is not None and best.recipe.metric.kind == "program"
+    assert {e.code for e in programs} >= {"wrong_budget", "duplicate"}
+    assert {"tune", "ablate"} & {e.operator for e in programs}
+    assert "topk(scores, budget)" in prompts[0] and "Functions:" not in prompts[0]
+    assert any("wrong_budget" in prompt for prompt in prompts)
