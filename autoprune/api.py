@@ -8,6 +8,7 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from autoprune.bench.programs import check_plan, prune_by_program, required
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import UNSTRUCTURED
@@ -16,6 +17,8 @@ from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import read_from
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
+from autoprune.models.structure import prunable_linears
+from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
@@ -139,6 +142,7 @@ def prune(
     seed: int = 0,
     out: str | Path | None = None,
     overwrite: bool = False,
+    runner: ProgramRunner | None = None,
     report: Report = silent,
 ) -> Pruned | Smaller:
     """Prune a model by a recipe, or make it smaller by a scheme; saved where a folder is named.
@@ -160,11 +164,14 @@ def prune(
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
             checkpoint they came from.
         overwrite: A saved model that lies in ``out`` may be replaced, but never the source.
+        runner: Runs a recipe that is a layer program, ``program:FILE.py``; the library itself never
+            does. ``tasks.programs.SandboxPrograms`` is one.
         report: Called with progress.
 
     Raises:
         UsageError: If a part of the recipe, the budget or a reference makes no sense; the model is
             still dense unless repair had begun.
+        CandidateRejectedError: If the runner turns a program away, or its weights miss the budget.
         AutopruneError: If the disk is full or the folder is not writable.
     """
     if scheme is not None:
@@ -178,23 +185,40 @@ def prune(
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     budget = _budget(sparsity, pattern)
-    metric = candidate_metric(recipe.metric)
+    program = recipe.metric if recipe.metric.kind == "program" else None
+    metric = None if program else candidate_metric(recipe.metric)
     plan = PruningPlan.of_recipe(
         recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=seed
     )
     plan.refuse_unseen()
+    if program:
+        required(runner)
+        check_plan(plan)
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows
-    if plan.reads_text or plan.dense_needs(metric.needs):
+    if plan.reads_text or (metric and plan.dense_needs(metric.needs)):
         text = load_corpus(str(corpus))
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
     used, fresh = (None, None) if tokens is None else (tokens[:windows], tokens[windows:])
-    outcome = prune_in_place(
-        loaded.model, MetricScore(metric), plan, windows=used, fresh=fresh, report=report
-    )
+    if metric is None:
+        assert program is not None and used is not None
+        outcome = prune_by_program(
+            loaded.model,
+            program,
+            runner,
+            plan,
+            windows=used,
+            fresh=fresh,
+            layers=prunable_linears(loaded.model),
+            report=report,
+        )
+    else:
+        outcome = prune_in_place(
+            loaded.model, MetricScore(metric), plan, windows=used, fresh=fresh, report=report
+        )
     notes = (*(text.calibration_notes() if text is not None else ()), *outcome.notes)
     made = Pruned(loaded, recipe, outcome, notes)
     if out is None:
@@ -281,6 +305,9 @@ def _record(
         "layer_sparsity": dict(made.outcome.layer_sparsity),
         "notes": list(made.notes),
     }
+    if recipe.metric.kind == "program":
+        record["program"] = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
+        record["weights_digest"] = made.outcome.weights_digest
     return record | _of_text(text, tokens)
 
 

@@ -46,6 +46,20 @@ def check_plan(plan: PruningPlan) -> None:
         )
 
 
+def required(runner: ProgramRunner | None) -> ProgramRunner:
+    """The runner, which must be there.
+
+    Raises:
+        UsageError: If it is None.
+    """
+    if runner is None:
+        raise UsageError(
+            "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
+            "--program`, or pass a runner such as tasks.programs.SandboxPrograms"
+        )
+    return runner
+
+
 def maker(
     program: Candidate,
     runner: ProgramRunner | None,
@@ -65,14 +79,11 @@ def maker(
     Raises:
         UsageError: See :func:`check_plan`, or if there is no runner.
     """
-    if runner is None:
-        raise UsageError(
-            "a program runs only in the sandbox, and none was handed in; take `autoprune prune "
-            "--program`, or pass a runner such as tasks.programs.SandboxPrograms"
-        )
     check_plan(plan)
     group = cast(Literal["row", "matrix"], plan.group)
-    return ProgramWeights(runner, program, quotas, group, plan.pattern, plan.saved, blocks)
+    return ProgramWeights(
+        required(runner), program, quotas, group, plan.pattern, plan.saved, blocks
+    )
 
 
 @torch.no_grad()

@@ -91,7 +91,7 @@ def forgets_metric(recipe: Recipe) -> bool:
     return Repair.parse(recipe.solver).forgets(recipe.group)
 
 
-def program_fault(group: Group, solver: str) -> str:
+def program_fault(group: str, solver: str) -> str:
     """What a layer program cannot be together with; empty where nothing is wrong."""
     if group not in ("row", "matrix"):
         return "a program prunes one matrix at a time: group is row or matrix"

@@ -1,0 +1,33 @@
+"""The front door takes a program where somebody runs it, and keeps its source."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import autoprune
+from autoprune.errors import UsageError
+from autoprune.program_files import program_source
+from tests.support.given_runner import GivenRunner
+from tests.support.tiny_subject import tiny_subject
+
+
+def test_a_program_prunes_and_its_source_is_kept(tmp_path: Path) -> None:
+    subject, text = tiny_subject(), tmp_path / "text.txt"
+    subject.model.save_pretrained(tmp_path / "tiny")
+    subject.tokenizer.save_pretrained(tmp_path / "tiny")
+    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    sizes = {"corpus": text, "windows": 4, "seqlen": 32}
+    with pytest.raises(UsageError, match="only in the sandbox"):
+        autoprune.prune(tmp_path / "tiny", "program:mrp", 0.5, **sizes)  # type: ignore[arg-type]
+    digests = []
+    for name in ("one", "two"):
+        made = autoprune.prune(
+            tmp_path / "tiny", "program:mrp+ebft", 0.5, out=tmp_path / name, runner=GivenRunner(),
+            **sizes,  # type: ignore[arg-type]
+        )  # fmt: skip
+        assert made.sparsity == 0.5
+        record = json.loads((tmp_path / name / "autoprune.json").read_text())
+        assert record["program"]["source"] == program_source("mrp")
+        digests.append((record["weights_digest"], record["checkpoint"]["files"]))
+    assert digests[0] == digests[1]
