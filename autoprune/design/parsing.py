@@ -1,12 +1,11 @@
 """Answers to proposals: untrusted text in, a typed proposal or a coded rejection out."""
 
-import ast
 import json
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from autoprune.candidate import Candidate, Group
 from autoprune.design.chat import Reply
@@ -18,20 +17,16 @@ from autoprune.design.parts import (
     program_fault,
 )
 from autoprune.design.repairs import Ranges, read_solver
+from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
 from autoprune.program_files import declared_constants
 from autoprune.recipe import Recipe, Scoring
 
 LONGEST_ANSWER = 20_000
-LONGEST_SOURCE = 8_000
 LONGEST_LINE = 200
 LONGEST_DETAIL = 400
 LONGEST_ALLOCATION = 400
-# What the sandbox's screen lets through; what reads code here is recursive.
-DEEPEST_CODE = 100
-# Longer ones have no decimal text in Python, and no place in a tensor.
-LONGEST_WHOLE_BITS = 1024
 
 NAMES = ("because", "expect", "metric", "group", "allocation", "repair", "solver", "lesson")
 FIELD = re.compile(
@@ -43,8 +38,6 @@ FORECAST = re.compile(
     r"([-+\u2212\u2013]?)\s*(\d{1,4}(?:\.\d{1,3})?)\s*%(?:\s*(?:against|than|vs\.?)\s+(\S+))?"
 )
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
-
-TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into steps"
 
 Language = Literal["expression", "python", "both", "program"]
 
@@ -196,15 +189,15 @@ def one_line(text: str, limit: int = LONGEST_LINE) -> str:
 
 def read_python(source: str) -> Candidate | Unreadable:
     """Check that Python source defines ``score(W, stats, params)``; it is never run here."""
-    fault = _signature_fault(source, "score", ["W", "stats", "params"])
-    return fault or Candidate("python", source.strip() + "\n")
+    fault = signature_fault(source, "score", ["W", "stats", "params"])
+    return Unreadable("bad_code", fault) if fault else Candidate("python", source.strip() + "\n")
 
 
 def read_program(source: str) -> Candidate | Unreadable:
     """Check that source defines ``prune_layer(W, stats, budget, params)``; it is never run here."""
-    fault = _signature_fault(source, "prune_layer", ["W", "stats", "budget", "params"])
-    if fault is not None:
-        return fault
+    fault = signature_fault(source, "prune_layer", ["W", "stats", "budget", "params"])
+    if fault:
+        return Unreadable("bad_code", fault)
     try:
         constants = declared_constants(source)
     except UsageError as error:
@@ -212,32 +205,15 @@ def read_program(source: str) -> Candidate | Unreadable:
     return Candidate("program", source.strip() + "\n", constants)
 
 
-def _signature_fault(source: str, name: str, parameters: list[str]) -> Unreadable | None:
-    if len(source) > LONGEST_SOURCE:
-        return Unreadable("bad_code", f"the code has {len(source)} characters; write a short one")
-    tree = _tree(source)
-    if isinstance(tree, Unreadable):
-        return tree
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name]
-    known = ", ".join(parameters)
-    if len(functions) != 1:
-        return Unreadable("bad_code", f"define exactly one function {name}({known})")
-    if [a.arg for a in functions[0].args.args] != parameters:
-        return Unreadable("bad_code", f"{name} takes exactly the arguments {known}")
-    return None
-
-
 def normalised(candidate: Candidate) -> str:
     """Text that is equal for candidates that differ in names, comments and layout only."""
     if candidate.kind == "expression":
         return parse(candidate.source).digest
     if candidate.kind in ("python", "program"):
-        tree = _tree(candidate.source)
-        if isinstance(tree, ast.Module):
-            found = ast.dump(_Renamed().visit(tree))
-            # Constants of a program are in its source, and may have been tuned away from there.
-            tuned = candidate.kind == "program" and sorted(candidate.params.items())
-            return f"{found} {tuned}" if tuned else found
+        found = without_names(candidate.source)
+        # Constants of a program are in its source, and may have been tuned away from there.
+        tuned = candidate.kind == "program" and sorted(candidate.params.items())
+        return f"{found} {tuned}" if tuned else found
     return candidate.source
 
 
@@ -378,54 +354,3 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
     worse = match is not None and match[1].lower() == "worse"
     known = versus in aliases
     return Prediction("worse" if worse else "better", versus if known else aliases[0], stated=known)
-
-
-def _tree(source: str) -> ast.Module | Unreadable:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        return Unreadable("bad_code", f"line {error.lineno}: {error.msg}")
-    except ValueError as error:
-        return Unreadable("bad_code", f"unreadable code: {type(error).__name__}")
-    except (RecursionError, MemoryError):
-        # Where Python gives up depends on who called; prompts that quote this must not.
-        return Unreadable("bad_code", TOO_DEEP)
-    return _fault(tree) or tree
-
-
-def _fault(tree: ast.Module) -> Unreadable | None:
-    """What keeps parsed code from being compared and shown; goes level by level, never deep."""
-    level: list[ast.AST] = [tree]
-    depth = 0
-    while level:
-        depth += 1
-        if depth > DEEPEST_CODE:
-            return Unreadable("bad_code", TOO_DEEP)
-        for node in level:
-            if not isinstance(node, ast.Constant) or not isinstance(node.value, int):
-                continue
-            bits = node.value.bit_length()
-            if bits > LONGEST_WHOLE_BITS:
-                detail = f"a whole number of {bits} bits; at most {LONGEST_WHOLE_BITS}"
-                return Unreadable("bad_code", f"line {node.lineno}: {detail}, write a smaller one")
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-    return None
-
-
-class _Renamed(ast.NodeTransformer):
-    """Local names by order of appearance, docstrings gone."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, str] = {}
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        first = node.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = node.body[1:] or [ast.Pass()]
-        return self.generic_visit(node)
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        if isinstance(node.ctx, ast.Store):
-            self._names.setdefault(node.id, f"v{len(self._names)}")
-        node.id = self._names.get(node.id, node.id)
-        return node

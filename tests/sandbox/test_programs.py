@@ -9,7 +9,6 @@ import torch
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
-from autoprune.program_files import catalogue
 from autoprune.programs import LayerBudget, LayerTask
 from sandbox.client import Sandbox
 from sandbox.codes import Code
@@ -47,7 +46,7 @@ def one_thread() -> Iterator[None]:
 def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread: None) -> None:
     tasks = tiny_tasks()
     with SandboxPrograms(tmp_path / "inputs", "tests") as runner:
-        for name in catalogue():
+        for name in ("sparsegpt", "mrp", "alps"):
             program = Candidate.parse(f"program:{name}")
             made = runner.run(program, tasks)
             for task, weights in zip(tasks, made, strict=True):
