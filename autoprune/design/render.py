@@ -276,9 +276,14 @@ def _instruction(
         near = sections.neighbours(graph, focus.aliases[0], focus.part, scene.ranges)
     bar = sections.bar(graph, scene.reference)
 
+    template = f"operators/{operator}"
+    own = f"operators/program/{operator}"
+    if scene.language == "program" and focus.part is None and f"{own}.j2" in prompts.names:
+        template = own
+
     def filled(level: Level, first: int) -> str:
         return prompts.render(
-            f"operators/{operator}",
+            template,
             focus=[*(found.at(level) for found in recipes), *focus.recipes],
             hint=focus.hint,
             reference=scene.reference,

@@ -104,6 +104,12 @@ def spare_recipe(
     return None
 
 
+def _worth_simplifying(entry: Entry) -> bool:
+    if entry.recipe is not None and entry.recipe.metric.kind == "program":
+        return True
+    return bool(formulas_of([entry])) and len(entry.formula) >= WORTH_SIMPLIFYING
+
+
 class _Planner(Operators):
     def plan(self, slot: int, *, last: bool) -> Plan | None:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
@@ -178,7 +184,7 @@ class _Planner(Operators):
             return self._exploit(slot, hint)
         pool = self.ranked if operator == "combine" else self.judged
         if operator == "simplify":
-            pool = [e for e in formulas_of(pool) if len(e.formula) >= WORTH_SIMPLIFYING]
+            pool = [e for e in pool if _worth_simplifying(e)]
         if not pool:
             return None
         first = self._parent(rng, pool)

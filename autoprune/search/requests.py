@@ -51,7 +51,8 @@ class Requests:
         self.spec = state.spec
         self.choices = state.spec.choices
         self.prompts = prompts
-        hints = prompts.render("hints").splitlines() if self.spec.designer.hints else []
+        ideas = "program_hints" if self.spec.language == "program" else "hints"
+        hints = prompts.render(ideas).splitlines() if self.spec.designer.hints else []
         self.hidden = state.spec.hidden
         self.hints = [h for h in self.hidden.left(hints) if h.strip()]
         self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)

@@ -7,12 +7,12 @@ import pytest
 
 from autoprune.design.chat import Reply
 from autoprune.design.parsing import (
-    DEEPEST_CODE,
     AnswerForm,
     Proposal,
     Unreadable,
     read_answer,
 )
+from autoprune.design.source import DEEPEST_CODE
 from autoprune.search.moves import recipe_key
 from sandbox.screen import MAX_DEPTH, screen
 from tests.support.damaged_answers import damaged

@@ -167,3 +167,9 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     assert {"tune", "ablate"} & {e.operator for e in programs}
     assert "topk(scores, budget)" in prompts[0] and "Functions:" not in prompts[0]
     assert any("wrong_budget" in prompt for prompt in prompts)
+    # What an operator works on is shown as code, in words for programs.
+    assert any(
+        "Change one part of it" in p and "def prune_layer(W" in p.split("Improve")[-1]
+        for p in prompts
+    )
+    assert not any("its metric" in prompt or "both formulas" in prompt for prompt in prompts)
