@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.plain_text import in_fence
 from autoprune.report.card import CARD_FILE
 
 SOURCE_FILE = "program.py"
@@ -19,9 +20,7 @@ tags:
 {allocation}), repair {solver}. The weights were chosen and moved by the layer program `{name}`,
 SHA-256 `{digest}`, on {samples} windows of {seqlen} tokens of {corpus}.
 
-```python
 {source}
-```
 
 Again, to the bit on the same machine with the same versions:
 
@@ -44,19 +43,15 @@ def program_card(record: Mapping[str, Any]) -> str:
     program = record["program"]
     structured = record["pattern"] != "unstructured"
     budget = f"--pattern {record['pattern']}" if structured else f"--sparsity {record['target']:g}"
-    parts = {
-        "group": record["group"],
-        "allocation": record["allocation"],
-        "repair": record["solver"],
-    }
-    usual = {"group": "row", "allocation": "uniform", "repair": "none"}
-    more = "".join(f" --{k} {v}" for k, v in parts.items() if v != usual[k])
+    more = "".join(f" --{o} {record[key]}" for o, key, usual in _OPTIONS if record[key] != usual)
+    if "true-sequential" in record["statistics"]:
+        more += " --statistics true-sequential"
     known = {key: record[key] for key in _KEYS}
     return _TEXT.format(
         **known,
         name=program["name"],
         digest=program["digest"],
-        source=_fenced(program["source"]),
+        source=in_fence(program["source"]),
         budget=budget,
         more=more,
         file=SOURCE_FILE,
@@ -72,11 +67,6 @@ _KEYS = (
     "model", "sparsity", "pattern", "group", "allocation", "solver", "samples", "seqlen", "corpus",
     "seed",
 )  # fmt: skip
-
-
-def _fenced(source: str) -> str:
-    """Code that cannot end its own fence."""
-    return source.replace("```", "` ` `").rstrip()
 
 
 __all__ = ["CARD_FILE", "SOURCE_FILE", "program_card"]

@@ -1,5 +1,6 @@
 """Layer programs against real Docker: the same bits as outside, nothing kept, attacks contained."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from autoprune.candidate import Candidate, CandidateRejectedError
-from autoprune.errors import UsageError
+from autoprune.errors import NothingPassedError, UsageError
 from autoprune.programs import LayerBudget, LayerTask
+from flows.params import PruneParams
+from flows.prune import prune
 from sandbox.client import Sandbox
 from sandbox.codes import Code
 from sandbox.limits import Limits
@@ -21,6 +24,7 @@ from tasks.validate import validate_file
 from tests.support.attacks.program_attacks import ACCEPTED, PROGRAM_ATTACKS, ProgramAttack
 from tests.support.given_runner import run_here
 from tests.support.tiny_models import tiny_model
+from tests.support.tiny_subject import tiny_subject
 
 HONEST = Candidate.parse("program:wanda")
 
@@ -71,6 +75,33 @@ def test_validate_knows_a_program_and_explains_its_refusal(tmp_path: Path) -> No
     assert "topk" in found["remedy"]
     with pytest.raises(UsageError, match="layer program"):
         validate_file.fn(str(tmp_path / "state"), str(file), ["x_norm"])
+
+
+@pytest.mark.docker
+def test_prune_by_a_program_keeps_its_source_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    subject, text = tiny_subject(), tmp_path / "text.txt"
+    subject.model.save_pretrained(tmp_path / "tiny")
+    subject.tokenizer.save_pretrained(tmp_path / "tiny")
+    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    file, out = tmp_path / "mine.py", tmp_path / "out"
+    file.write_text("def prune_layer(W, stats, budget, params):\n    return W * 1\n")
+    asked = {"model": str(tmp_path / "tiny"), "program": str(file), "corpus": str(text)}
+    asked |= {"sparsity": 0.5, "calibration_windows": 4, "seqlen": 32, "out": str(out)}
+    with pytest.raises(NothingPassedError, match="wrong_budget"):
+        prune.fn(PruneParams.model_validate(asked))
+    assert not out.exists()
+    file.write_text(HONEST.source)
+    record = prune.fn(PruneParams.model_validate(asked))
+    assert record["zeros"] == record["pruned"] == record["prunable"] // 2
+    kept = json.loads((out / "autoprune.json").read_text())
+    assert kept["program"]["source"] == (out / "program.py").read_text() == HONEST.source
+    assert kept["program"]["limits"]["seconds"] >= 20 and len(kept["weights_digest"]) == 64
+    card = (out / "README.md").read_text()
+    assert HONEST.source.strip() in card and "--program program.py --sparsity 0.5" in card
 
 
 def test_the_screen_tells_programs_from_metrics() -> None:
