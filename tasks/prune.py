@@ -158,7 +158,7 @@ def prune_model(
 
     bench = find_workbench(bench_id)
     built = replace(PruningPlan.build(**plan), saved=saved_type(bench, dtype))
-    in_file = metric.endswith(FILE_SUFFIX)
+    in_file = metric.endswith(FILE_SUFFIX) and not is_program(metric)
     if statistics == "auto":
         statistics = "dense" if in_file or built.group == "global" else "sequential"
     built = replace(built, scoring=statistics)
