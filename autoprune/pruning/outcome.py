@@ -19,8 +19,6 @@ class PruneFigures:
         mask_digest: SHA-256 that names the masks; on a bench, of a program that of the weights.
         seconds: Wall-clock time.
         notes: Fallbacks that happened, each with its layer.
-        weights_digest: SHA-256 of the new weights, where a program made them; two programs that
-            give the same weights are one. Empty otherwise.
     """
 
     layer_sparsity: Mapping[str, float]
@@ -29,7 +27,6 @@ class PruneFigures:
     mask_digest: str
     seconds: float
     notes: tuple[str, ...] = ()
-    weights_digest: str = ""
 
     @property
     def sparsity(self) -> float:
@@ -43,9 +40,12 @@ class PruneOutcome(PruneFigures):
 
     Args:
         keep: Mask per layer, bool [o, i].
+        weights_digest: SHA-256 of the new weights, where a program made them; two programs that
+            give the same weights are one. Empty otherwise.
     """
 
     keep: Mapping[str, Tensor]
+    weights_digest: str = ""
 
     @classmethod
     def of_masks(
