@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.bench.programs import check_plan, prune_by_program, required
+from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
 from autoprune.masking.pattern import UNSTRUCTURED
@@ -23,7 +24,7 @@ from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
 from autoprune.pruning import prune as prune_in_place
 from autoprune.recipe import Recipe
-from autoprune.schemes import Scheme, Shrunk, build_scheme, require_share, shrink
+from autoprune.schemes import Scheme, Shrunk, require_share
 from autoprune.schemes.card import scheme_card
 from autoprune.targets import check_folder
 from autoprune.text.corpora import load_corpus
@@ -155,7 +156,8 @@ def prune(
             With a scheme the share of the parameters of the blocks that goes, and no default.
         pattern: ``N:M``.
         scheme: ``depth``, ``width:score=flap``, ``depth+width``: a smaller dense model in place of
-            zeros; see :func:`autoprune.schemes.build_scheme`. It takes no recipe and no pattern.
+            zeros; with ``depth+recover`` the dense model teaches it. See
+            :class:`autoprune.bench.smaller.Shrinking`. It takes no recipe and no pattern.
         corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
             only where the recipe reads text.
         windows: Calibration windows.
@@ -180,7 +182,7 @@ def prune(
                 "a scheme takes a share as sparsity=0.2 and neither recipe nor pattern: it leaves "
                 "no zeros that a recipe could place"
             )
-        chosen = build_scheme(scheme) if isinstance(scheme, str) else scheme
+        chosen = Shrinking.parse(scheme) if isinstance(scheme, str) else Shrinking(scheme)
         size = (str(corpus), windows, seqlen)
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
@@ -230,7 +232,7 @@ def prune(
 
 def _smaller(
     model: str | Path | LoadedModel,
-    scheme: Scheme,
+    how: Shrinking,
     target: float,
     size: tuple[str, int, int],
     seed: int,
@@ -241,17 +243,19 @@ def _smaller(
     require_share(target)
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
-    text, tokens = None, None
-    if scheme.reads_text:
+    text, tokens, fresh = None, None, None
+    if how.reads_text:
         corpus, windows, seqlen = size
         text = load_corpus(corpus)
-        tokens = token_windows(text, loaded.tokenizer, windows, seqlen)
-    shrunk = shrink(loaded.model, scheme, target, tokens, seed=seed, report=report)
+        whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
+        tokens, fresh = whole[:windows], whole[windows:]
+    shrunk = how.apply(loaded.model, target, tokens, fresh=fresh, seed=seed, report=report)
     notes = (*(text.calibration_notes() if text is not None else ()), *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
         return made
-    record = _of_source(loaded, seed) | shrunk.to_json() | {"notes": list(notes)}
+    record = _of_source(loaded, seed) | shrunk.to_json()
+    record |= {"scheme": how.text, "notes": list(notes)}
     record |= _of_text(text, tokens)
     dtype = checkpoint_type(loaded.source)
     saved = _save(loaded, Path(out), record, tokens, dtype, card=scheme_card(record))

@@ -34,8 +34,9 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         windows = None
         if request["reads_text"]:
             windows = CALIBRATION
-            size = params.calibration_windows, params.seqlen
-            text = cut_windows(bench_id, windows, params.corpus, *size, listed(params.held_out))
+            size = params.windows, params.seqlen
+            fresh, known = request["fresh_windows"], listed(params.held_out)
+            text = cut_windows(bench_id, windows, params.corpus, *size, known, fresh)
             record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
             record |= {"overlap": text["overlap"], "notes": text["notes"]}
             record |= {"samples": text["windows"], "seqlen": params.seqlen}

@@ -36,16 +36,26 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     Yields:
         What a cell records of pruning: no zeros, the digest of what went, notes.
     """
-    from autoprune.schemes import build_scheme, shrink
+    from autoprune.bench.smaller import Shrinking
     from autoprune.schemes.card import removed
 
     method, target = cell.method, cell.target
     assert method is not None and target is not None
-    scheme = build_scheme(method.scheme)
-    windows = bench.drawn_windows(bench.draw_of(cell)) if scheme.reads_text else None
+    how = Shrinking.parse(method.scheme)
+    draw = bench.draw_of(cell)
+    windows = bench.drawn_windows(draw) if how.reads_text else None
+    fresh = bench.fresh_windows(how.fresh_windows, draw)
     dense = bench.loaded.model
     smaller = copy.deepcopy(dense)
-    made = shrink(smaller, scheme, target.sparsity, windows, seed=cell.seed, report=bench.report)
+    made = how.apply(
+        smaller,
+        target.sparsity,
+        windows,
+        fresh=fresh,
+        seed=cell.seed,
+        precision=bench.precision,
+        report=bench.report,
+    )
     found = made.to_json()
     notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
     bench.loaded.model = smaller

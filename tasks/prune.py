@@ -256,6 +256,7 @@ def _prune_by_program(
                 runner,
                 plan,
                 windows=bench.windows[windows],
+                fresh=bench.windows.get(f"{windows} fresh"),
                 layers=bench.layers,
                 statistics=bench.statistics(windows, plan.needs) if plan.needs else None,
                 report=bench.report,

@@ -1,14 +1,11 @@
 """Tasks that make the workbench's model smaller by a scheme, and save it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.policies import step
 from tasks.prune import save_bench, saved_record, saved_type
 from tasks.workbench import find_workbench
-
-if TYPE_CHECKING:
-    from autoprune.schemes import Scheme
 
 
 @step("check scheme", "check {scheme}")
@@ -16,16 +13,18 @@ def check_scheme(scheme: str, share: float) -> dict[str, Any]:
     """Read a scheme before anything heavy happens.
 
     Returns:
-        Its canonical text, and whether it reads text.
+        Its canonical text, whether it reads text, and windows that only its recovery reads.
 
     Raises:
         UsageError: If a part is unknown, or the share cannot go.
     """
+    from autoprune.bench.smaller import Shrinking
     from autoprune.schemes import require_share
 
     require_share(share)
-    built = _build(scheme)
-    return {"scheme": built.text, "reads_text": built.reads_text}
+    built = Shrinking.parse(scheme)
+    fresh = built.fresh_windows
+    return {"scheme": built.text, "reads_text": built.reads_text, "fresh_windows": fresh}
 
 
 @step("shrink", "remove {share} by {scheme}")
@@ -38,13 +37,19 @@ def shrink_model(bench_id: str, scheme: str, windows: str | None, share: float) 
         windows: Name of the calibration windows; None where the scheme reads no text.
         share: Of the parameters of the blocks that is to go.
     """
-    from autoprune.schemes import shrink
+    from autoprune.bench.smaller import Shrinking
 
     bench = find_workbench(bench_id)
-    tokens = None if windows is None else bench.windows[windows]
-    model = bench.loaded.model
-    made = shrink(model, _build(scheme), share, tokens, seed=bench.seed, report=bench.report)
-    return {**made.to_json(), "notes": list(made.notes), "seconds_pruning": made.seconds}
+    made = Shrinking.parse(scheme).apply(
+        bench.loaded.model,
+        share,
+        None if windows is None else bench.windows[windows],
+        fresh=bench.windows.get(f"{windows} fresh"),
+        seed=bench.seed,
+        report=bench.report,
+    )
+    found = made.to_json() | {"scheme": scheme, "notes": list(made.notes)}
+    return {**found, "seconds_pruning": made.seconds}
 
 
 @step("save", "save to {out}")
@@ -66,9 +71,3 @@ def save_smaller(bench_id: str, out: str, record: dict[str, Any], dtype: str) ->
     kind = saved_type(bench, dtype)
     card = scheme_card(record)
     return saved_record(save_bench(bench, Path(out), record, dtype=kind, card=card))
-
-
-def _build(text: str) -> "Scheme":
-    from autoprune.schemes import build_scheme
-
-    return build_scheme(text)

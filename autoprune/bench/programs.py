@@ -95,6 +95,7 @@ def prune_by_program(
     *,
     windows: "Tensor",
     layers: "Sequence[PrunableLinear]",
+    fresh: "Tensor | None" = None,
     statistics: "Statistics | None" = None,
     context: "ModelContext | None" = None,
     batch_tokens: int = 2048,
@@ -106,9 +107,10 @@ def prune_by_program(
         model: In eval mode, dense.
         program: Of kind ``program``.
         runner: Runs it; see :func:`maker`.
-        plan: Budget, group, allocation, scoring and, at most, a tuning of blocks.
+        plan: Budget, group, allocation, scoring and, at most, a tuning of blocks and a recovery.
         windows: Calibration token ids, int64 [n, s].
         layers: Its prunable layers in model order.
+        fresh: Other windows of the same text, for a recovery.
         statistics: Statistics of the dense model that the allocation reads; collected when None.
         context: Of an earlier call on the same dense weights.
         batch_tokens: Tokens per forward pass of a block.
@@ -120,6 +122,7 @@ def prune_by_program(
     """
     from autoprune.allocation import ModelContext
     from autoprune.pruning.masks import dense_stats
+    from autoprune.pruning.recovery import Recovery
     from autoprune.statistics.statistics import collect_statistics
 
     start = time.perf_counter()
@@ -129,8 +132,10 @@ def prune_by_program(
         statistics = collect_statistics(model, windows, needs=plan.needs, batch_tokens=batch_tokens)
     quotas = layer_budgets(plan, context or ModelContext(layers, statistics, plan.seed))
     make = maker(program, runner, quotas, plan, 1 + max(layer.block for layer in layers))
+    recovery = Recovery.taught(model, plan, windows, fresh, report)
     keep, notes = new_weights(
         model, layers, make, plan, dense_stats(statistics), windows, batch_tokens, report
     )
+    notes += recovery.run(layers, keep) if recovery else []
     outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
     return replace(outcome, weights_digest=weights_digest(layers))

@@ -89,6 +89,7 @@ def _prune_by_program(
         bench.programs,
         plan,
         windows=bench.drawn_windows(draw),
+        fresh=bench.fresh_windows(plan.repair.fresh_windows, draw),
         layers=bench.layers,
         statistics=statistics,
         context=bench.context_for(statistics),
@@ -96,7 +97,7 @@ def _prune_by_program(
     )
     # Programs with the same masks are two where their weights differ.
     outcome = replace(outcome, mask_digest=outcome.weights_digest)
-    memory.keep(key, outcome, bench.layers)
+    memory.keep(key, outcome, bench.layers, _moved(bench, plan))
     return outcome
 
 

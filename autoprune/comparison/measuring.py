@@ -9,6 +9,7 @@ from torch import Tensor
 from autoprune.allocation import ModelContext
 from autoprune.bench.calibration import DrawStatistics
 from autoprune.bench.programs import check_plan, prune_by_program
+from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import CandidateRejectedError
 from autoprune.comparison.methods import Method, seeded_metric
 from autoprune.comparison.plan import Target
@@ -20,7 +21,6 @@ from autoprune.models.structure import PrunableLinear
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan, prune
-from autoprune.schemes import build_scheme
 
 
 def plan_of(
@@ -57,7 +57,7 @@ def needs_of(method: Method) -> frozenset[str]:
 def reads_text(method: Method) -> bool:
     """Whether the calibration draw can change the method's result."""
     if method.scheme:
-        return build_scheme(method.scheme).reads_text
+        return Shrinking.parse(method.scheme).reads_text
     if method.peer is not None or method.program is not None or needs_of(method):
         return True
     plan = plan_of(method, Target(0.5), 0)
@@ -110,6 +110,7 @@ def prune_by(
                 runner,
                 plan,
                 windows=windows,
+                fresh=fresh,
                 layers=layers,
                 statistics=shared.require(needs) if needs else None,
                 context=context,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from autoprune.bench.smaller import Shrinking
 from autoprune.candidate import Candidate
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics import Metric, build_metric
@@ -18,7 +19,6 @@ from autoprune.recipe_text import (
     read_recipe,
 )
 from autoprune.repair import EBFT, RECOVER
-from autoprune.schemes import SCHEMES, build_scheme
 from autoprune.spelling import split_list, split_outside, split_text
 
 PEER = "llm-compressor"
@@ -58,7 +58,7 @@ class Method(RecipeText):
     @property
     def tunes(self) -> bool:
         """Whether blocks or the model are trained, by products that a processor may round."""
-        return EBFT in self.solver or RECOVER in self.solver
+        return EBFT in self.solver or RECOVER in self.solver + self.scheme
 
     @property
     def program(self) -> Candidate | None:
@@ -96,8 +96,8 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
     peer, _, rest = text.partition(":")
     if peer.strip() == PEER:
         return replace(_peer_method(text, rest), calibration=calibration)
-    if text.partition("+")[0].partition(":")[0].strip() in SCHEMES:
-        scheme = build_scheme(text).text
+    if Shrinking.names(text):
+        scheme = Shrinking.parse(text).text
         return Method(metric=scheme, scheme=scheme, calibration=calibration)
     return Method(**asdict(read_recipe(text, statistics)), calibration=calibration)
 

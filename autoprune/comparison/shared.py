@@ -185,8 +185,8 @@ class PoolDraws:
 
     def fresh(self, bench: Bench, draw: int, count: int) -> Tensor:
         """At most ``count`` windows of the pool that are not in the draw, in the draw's order."""
-        pool = self.pool(bench)
-        whole = draw_windows(pool, len(pool), draw + MOST_DRAWS * self._seed)
+        pool = self.pool(bench, draw)
+        whole = draw_windows(pool, len(pool), draw % MOST_DRAWS + MOST_DRAWS * self._seed)
         return whole[self.samples : self.samples + count]
 
     def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:

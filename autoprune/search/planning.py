@@ -8,6 +8,7 @@ from autoprune.design.formulas import expression_of, formula_text
 from autoprune.design.parts import forgets_metric
 from autoprune.errors import UnknownNameError
 from autoprune.recipe import Recipe
+from autoprune.search.archive import Entry
 from autoprune.search.arms import DESIGN_OPERATORS, FREE_OPERATORS, PROPOSE, arm_of
 from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import (

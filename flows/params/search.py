@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from autoprune.design.kinds import SILENT, DesignerKind
+from autoprune.design.kinds import DesignerKind
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import (
     BudgetSettings,
@@ -38,6 +38,7 @@ from flows.params.named import (
     check_pattern,
     check_repairs,
 )
+from flows.params.search_rules import require_designer_together, require_prices_together
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -227,56 +228,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             raise ValueError(
                 f"repairs {self.repairs!r} names no repair; write auto, or names such as none,mrp"
             )
-        if (self.designer == "scripted") != (self.script is not None):
-            raise ValueError("the designer scripted needs a script, and no other takes one")
-        if self.base_url is not None and self.designer not in ("auto", "openai"):
-            raise ValueError(
-                f"the designer {self.designer} asks no endpoint; choose openai, or leave out "
-                "base_url"
-            )
-        sizes = (self.answer_tokens, self.prompt_tokens)
-        if sizes != (None, None) and self.designer in SILENT:
-            raise ValueError(
-                f"the designer {self.designer} writes no answers; choose another, or leave out "
-                "answer_tokens and prompt_tokens"
-            )
-        if not self.hints and self.designer in SILENT:
-            raise ValueError(
-                f"the designer {self.designer} is asked nothing and gets no hints; choose another, "
-                "or leave out hints"
-            )
-        if self.designer_model is not None and self.designer == "self":
-            raise ValueError(
-                "the designer self is the target model; leave out designer_model, or choose local"
-            )
-        if self.designer_model is not None and not self._models:
-            raise ValueError(f"designer_model {self.designer_model!r} names no model")
-        if len(set(self._models)) < len(self._models):
-            raise ValueError(
-                f"designer_model {self.designer_model!r} names a model twice; name each once"
-            )
-        if self.designer in SILENT and (self.money or self.price):
-            raise ValueError(
-                f"the designer {self.designer} asks nobody and costs nothing; leave out money and "
-                "price"
-            )
-        unpriced = set(self._models) ^ set(self._prices)
-        if self._prices and unpriced:
-            raise ValueError(
-                f"price {self.price} and designer_model {self.designer_model} do not name the same "
-                f"models ({', '.join(sorted(unpriced))}); give each model a price, or one to all"
-            )
-        if self.money is not None and (self._price is None or not any(self._price)):
-            raise ValueError(
-                f"money {self.money:g} needs a price above zero: --price IN,OUT, dollars per "
-                "million tokens of questions and of answers; a designer of this machine has none "
-                "unless you set one"
-            )
-        if not self.wait and self.designer_kind != "files":
-            raise ValueError(
-                f"the designer {self.designer} is never waited for days; leave out no-wait, or "
-                "choose files"
-            )
+        require_designer_together(self)
+        require_prices_together(self)
         require_used(self.runner, self.runner_address, self.workers)
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
@@ -320,7 +273,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return Mailbox(Path(named) if named else files.questions, run_id)
 
     @property
-    def _prices(self) -> dict[str, tuple[float, float]]:
+    def prices(self) -> dict[str, tuple[float, float]]:
         """Prices by model; empty where all have one."""
         if self.price is None or "=" not in self.price:
             return {}
@@ -328,15 +281,15 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return {name.strip(): _price(pair) for name, _, pair in named}
 
     @property
-    def _price(self) -> tuple[float, float] | None:
+    def price_of_all(self) -> tuple[float, float] | None:
         """The price, of several the dearest: limits are kept by it."""
         if self.price is None:
             return None
-        known = list(self._prices.values()) or [_price(self.price)]
+        known = list(self.prices.values()) or [_price(self.price)]
         return max(asking for asking, _ in known), max(answering for _, answering in known)
 
     @property
-    def _models(self) -> list[str]:
+    def models(self) -> list[str]:
         """Models of an endpoint; a file of a local designer may hold commas."""
         named = self.designer_model
         if named is None:
@@ -355,7 +308,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         sizes |= PROGRAM_ANSWERS if self.language == "program" else {}
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
-        models = self._models
+        models = self.models
         designer = DesignerSpec(
             kind=self.designer_kind,
             model=models[0] if models else None,
@@ -379,8 +332,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             designer=designer,
             budget=Budget(
                 seconds=seconds,
-                price=self._price,
-                prices=self._prices,
+                price=self.price_of_all,
+                prices=self.prices,
                 **self._of(BudgetSettings),
             ),
             text_split=split_number(self.text_split),

@@ -27,7 +27,6 @@ from tests.support.synthetic import (
     drive,
     make_spec,
     plan_without_entries,
-    write_answer,
 )
 
 EVERYTHING = {
@@ -392,13 +391,3 @@ def test_predictions_are_graded_by_measurements(tmp_path: Path) -> None:
             if edge.kind in ("supports", "refutes"):
                 assert search.graph.nodes[edge.source].kind == "result"
                 assert search.graph.nodes[edge.target].kind == "hypothesis"
-
-
-def test_scripted_answers_depend_on_the_request_alone() -> None:
-    with_counter = ScriptedDesigner(write_answer)
-    from autoprune.design.chat import ChatRequest, Message
-
-    first = ChatRequest((Message("user", "a"),), 10, 0.5, 1)
-    second = ChatRequest((Message("user", "b"),), 10, 0.5, 1)
-    answers = [with_counter.complete(r).text for r in (first, second, first)]
-    assert answers[0] == answers[2]

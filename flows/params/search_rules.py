@@ -1,0 +1,72 @@
+"""What settings of a search's designer go together."""
+
+from typing import TYPE_CHECKING
+
+from autoprune.design.kinds import SILENT
+
+if TYPE_CHECKING:
+    from flows.params.search import SearchParams
+
+
+def require_designer_together(params: "SearchParams") -> None:
+    """Refuse settings that the chosen designer has no use for.
+
+    Raises:
+        ValueError: If there is one, or a model is named twice.
+    """
+    kind = params.designer
+    if (kind == "scripted") != (params.script is not None):
+        raise ValueError("the designer scripted needs a script, and no other takes one")
+    if params.base_url is not None and kind not in ("auto", "openai"):
+        raise ValueError(
+            f"the designer {kind} asks no endpoint; choose openai, or leave out base_url"
+        )
+    if (params.answer_tokens, params.prompt_tokens) != (None, None) and kind in SILENT:
+        raise ValueError(
+            f"the designer {kind} writes no answers; choose another, or leave out answer_tokens "
+            "and prompt_tokens"
+        )
+    if not params.hints and kind in SILENT:
+        raise ValueError(
+            f"the designer {kind} is asked nothing and gets no hints; choose another, or leave out "
+            "hints"
+        )
+    if params.designer_model is not None and kind == "self":
+        raise ValueError(
+            "the designer self is the target model; leave out designer_model, or choose local"
+        )
+    if params.designer_model is not None and not params.models:
+        raise ValueError(f"designer_model {params.designer_model!r} names no model")
+    if len(set(params.models)) < len(params.models):
+        raise ValueError(
+            f"designer_model {params.designer_model!r} names a model twice; name each once"
+        )
+    if not params.wait and params.designer_kind != "files":
+        raise ValueError(
+            f"the designer {kind} is never waited for days; leave out no-wait, or choose files"
+        )
+
+
+def require_prices_together(params: "SearchParams") -> None:
+    """Refuse a price or a limit in money that nothing can be charged by.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if params.designer in SILENT and (params.money or params.price):
+        raise ValueError(
+            f"the designer {params.designer} asks nobody and costs nothing; leave out money and "
+            "price"
+        )
+    unpriced = set(params.models) ^ set(params.prices)
+    if params.prices and unpriced:
+        raise ValueError(
+            f"price {params.price} and designer_model {params.designer_model} do not name the same "
+            f"models ({', '.join(sorted(unpriced))}); give each model a price, or one to all"
+        )
+    if params.money is not None and not any(params.price_of_all or ()):
+        raise ValueError(
+            f"money {params.money:g} needs a price above zero: --price IN,OUT, dollars per "
+            "million tokens of questions and of answers; a designer of this machine has none "
+            "unless you set one"
+        )
