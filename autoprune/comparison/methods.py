@@ -43,8 +43,8 @@ class Method(RecipeText):
     @property
     def name(self) -> str:
         """Shortest spelling that :func:`parse_method` reads back."""
-        own = self.text if self.peer is None else f"{self.peer}:{self.metric}"
-        own = self.scheme or own
+        # What a scheme's or a peer's method lacks is a recipe's text.
+        own = self.scheme or (self.text if self.peer is None else f"{self.peer}:{self.metric}")
         return f"{own}@{self.calibration}" if self.calibration else own
 
     @property

@@ -45,7 +45,7 @@ def search_settings(args: argparse.Namespace) -> dict[str, Any]:
     from flows.params import SearchParams
 
     values = given(args, SearchParams)
-    if args.config is not None:
+    if getattr(args, "config", None) is not None:
         from flows.settings_file import read_search
 
         values = read_search(Path(args.config).expanduser()) | values

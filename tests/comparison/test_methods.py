@@ -39,6 +39,7 @@ HALF = Target(0.5)
         ("wanda+matched-ramp:sdsa", "wanda+matched-ramp:sdsa"),
         ("llm-compressor:wanda", "llm-compressor:wanda"),
         ("depth:criterion=perplexity + width:score=flap", "depth+width:score=flap"),
+        ("depth + recover:steps=50", "depth+recover"),
     ],
 )
 def test_every_spelling_has_one_name_that_reads_back(text: str, name: str | None) -> None:

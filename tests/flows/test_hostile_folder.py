@@ -39,6 +39,11 @@ WORDS = {
     "reproduce": ["demo", "C1"],
     "report": [],
     "export-record": ["demo", "--out", "out"],
+    "export": ["./model", "--gguf", "q8_0", "--out", "model.gguf"],
+    # Ends at the end of its input.
+    "mcp": [],
+    "rm": ["demo"],
+    "gc": [],
     "design": ["render"],
     "doctor": [],
     # Refused once the ports are looked at, without servers that would have to be stopped.

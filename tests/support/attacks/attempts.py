@@ -289,7 +289,9 @@ def a043_python_path():
 
 def a044_worker():
     folder = "/opt/autoprune/app/worker"
-    return first(lambda name: write(f"{folder}/{name}"), [*os.listdir(folder), "new.py"])
+    # Not a folder of compiled files, which the host may have made there.
+    files = [name for name in os.listdir(folder) if name.endswith(".py")]
+    return first(lambda name: write(f"{folder}/{name}"), [*files, "new.py"])
 
 
 def input_paths():
