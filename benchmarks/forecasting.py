@@ -6,6 +6,10 @@ among recipes (the placebo). A question is a file, ``ID.json``, with a readable 
 answer is ``ID.answer.txt``: ``better: A`` or ``better: B``. Anybody may answer, or with
 ``--designer`` a model does. Only pairs that the windows tell apart are
 asked. No evaluation is spent.
+
+Whoever answers two of these questions has read, in one, what the other asks. A person or an agent
+who remembers needs ``--held-out 0.5``: pairs are drawn among half of the recipes, of which no
+question says anything, and one reader answers all questions of one context and no others.
 """
 
 import argparse
@@ -77,6 +81,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=OUT / "forecasting", help="of the questions")
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=list(CONTEXTS))
+    parser.add_argument(
+        "--held-out", type=float, default=0.0, help="share of recipes that pairs are of and no "
+        "question shows; 0: each question shows all but its two"
+    )  # fmt: skip
     parser.add_argument("--tokens", type=int, default=4000, help="budget of one question")
     parser.add_argument("--seed", type=int, default=0, help="of pairs, their order, the placebo")
     parser.add_argument("--designer", help="kind of designer that answers: openai, local, self")
@@ -84,10 +92,11 @@ def main() -> None:
     parser.add_argument("--base-url", help="address of its endpoint")
     args = parser.parse_args()
     known = read_log(args.log)
-    pairs = drawn_pairs(known, args.pairs, args.seed)
+    hidden = held_out(known, args.held_out, args.seed)
+    pairs = drawn_pairs(known, args.pairs, args.seed, hidden)
     if not pairs:
         raise SystemExit(f"{args.log} has no two recipes that its windows tell apart")
-    asked = list(questions(known, pairs, args.contexts, args.tokens, args.seed))
+    asked = list(questions(known, pairs, args.contexts, args.tokens, args.seed, hidden))
     for question in asked:
         write_question(args.folder, question)
     if args.designer:
@@ -116,11 +125,29 @@ def main() -> None:
     publish("forecasting", title, rows, results=results)
 
 
-def drawn_pairs(known: KnownLog, count: int, seed: int) -> list[Pair]:
-    """Pairs that the windows tell apart, drawn by the seed, in an order drawn by it too."""
+def held_out(known: KnownLog, share: float, seed: int) -> frozenset[str]:
+    """Recipes that no question shows, drawn by the seed; the reference is none of them."""
+    if not 0.0 <= share < 1.0:
+        raise SystemExit(f"--held-out {share:g} is no share; give 0.5, or 0 for none")
+    measured = [alias for alias in known.measured if alias != known.spec.reference]
+    return frozenset(Random(f"held out {seed}").sample(measured, round(share * len(measured))))
+
+
+def drawn_pairs(
+    known: KnownLog, count: int, seed: int, among: frozenset[str] = frozenset()
+) -> list[Pair]:
+    """Pairs that the windows tell apart, drawn by the seed, in an order drawn by it too.
+
+    Args:
+        known: Measured recipes.
+        count: Pairs, at most.
+        seed: Of the draw.
+        among: Recipes that both are of; empty: all.
+    """
     clear = []
     # The one that changes are counted from stands in every table.
     measured = [alias for alias in known.measured if alias != known.spec.reference]
+    measured = [alias for alias in measured if not among or alias in among]
     for one, other in combinations(measured, 2):
         difference = known.compare(one, other)
         if difference is not None and difference.verdict != "unclear":
@@ -135,13 +162,18 @@ def drawn_pairs(known: KnownLog, count: int, seed: int) -> list[Pair]:
 
 
 def questions(
-    known: KnownLog, pairs: Sequence[Pair], contexts: Sequence[str], tokens: int, seed: int
+    known: KnownLog,
+    pairs: Sequence[Pair],
+    contexts: Sequence[str],
+    tokens: int,
+    seed: int,
+    hidden: frozenset[str] = frozenset(),
 ) -> Iterator[Question]:
-    """Every pair under every context; the two themselves are in none."""
+    """Every pair under every context; the two themselves, and those hidden, are in none."""
     prompts, scene = Prompts(), scene_of(known.spec, tokens)
     for pair in pairs:
         two = (pair.first, pair.second)
-        rest = without(known.graph, two)
+        rest = without(known.graph, hidden.union(two))
         shown = {
             "nothing": lambda: Graph(),
             "list": lambda rest=rest: rest,

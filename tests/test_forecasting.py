@@ -9,7 +9,15 @@ import pytest
 from autoprune.search import Budget, Search
 from autoprune.search.search import LOG_FILE
 from benchmarks import forecasting, known_log
-from benchmarks.forecasting import CONTEXTS, drawn_pairs, graded, mcnemar, questions, read_answer
+from benchmarks.forecasting import (
+    CONTEXTS,
+    drawn_pairs,
+    graded,
+    held_out,
+    mcnemar,
+    questions,
+    read_answer,
+)
 from benchmarks.known_log import KnownLog, read_log
 from tests.support.synthetic import Synthetic, drive, make_spec
 
@@ -133,3 +141,16 @@ def test_a_log_of_another_version_gives_recipes_and_results(
     assert not list(alone.graph.of_kind("hypothesis")) and list(known.graph.of_kind("hypothesis"))
     with pytest.raises(known_log.UsageError, match=LOG_FILE):
         read_log(log.parent)
+
+
+def test_a_reader_who_remembers_meets_no_held_out_recipe_but_in_its_pairs(known: KnownLog) -> None:
+    hidden = held_out(known, 0.5, 1)
+    assert known.spec.reference not in hidden and len(hidden) > 3
+    pairs = drawn_pairs(known, PAIRS, 3, hidden)
+    assert pairs and all({pair.first, pair.second} <= hidden for pair in pairs)
+    for question in questions(known, pairs, CONTEXTS, 4000, 0, hidden):
+        user = question.request.messages[1].content
+        for alias in hidden:
+            assert not re.search(rf"(?<![\w+]){re.escape(alias)}(?![\w+])", user)
+    with pytest.raises(SystemExit, match="no share"):
+        held_out(known, 1.0, 1)
