@@ -127,7 +127,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench_id, params.out, record, params.dtype)
-    if record["out"]:
+    # A program's card is written with its source.
+    if record["out"] and "program" not in record:
         write_prune_card(str(record["out"]), params.model)
     show_pruning(State.open(), record)
     return record | _cost_of(started)

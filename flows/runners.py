@@ -124,12 +124,21 @@ def workers(
             raise PrerequisiteError(
                 f"{what} ({reason}); see that it is there, or use the runner thread"
             ) from error
+        if kind == "dask":
+            _let_interrupts_through()
         if kind == "dask" and address and not dask_workers(opened):
             console.screen().event(
                 f"the Dask cluster at {address} has no workers yet; the work waits for one; "
                 f"start it on any machine: dask worker {address}"
             )
         yield Workers(runner, bench, kind)
+
+
+def _let_interrupts_through() -> None:
+    """Dask times the garbage collector by a callback, in which Python drops a Ctrl-C silently."""
+    from distributed.gc import disable_gc_diagnosis
+
+    disable_gc_diagnosis(force=True)  # type: ignore[no-untyped-call]
 
 
 def dask_workers(address: str) -> int:

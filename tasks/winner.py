@@ -153,7 +153,7 @@ def _written(bench: SearchBench) -> list[tuple[str, str]]:
     """What the model as it stands writes after the beginnings of two selection windows."""
     from autoprune.evaluation.continuations import continuations
 
-    return continuations(bench.loaded, bench.windows[SELECTION])
+    return continuations(bench.loaded, bench.part(SELECTION))
 
 
 @step("register", "register {run_id}")

@@ -275,7 +275,7 @@ def texts() -> dict[str, Any]:
             "read": attempt(lambda text=text: read_solver(text, CHOICES.solvers, RANGES)),
         }
     found["forms"] = solver_forms(CHOICES.solvers, RANGES)
-    found["example"] = example(CHOICES.solvers, RANGES)
+    found["example"] = example(CHOICES.solvers, RANGES, random.Random(0))
     for text in METHODS:
         method = parse_method(text)
         found[f"method {text}"] = [method.name, method.to_json(), method.stochastic]

@@ -157,7 +157,7 @@ def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
     # As version 0.1.0 named them, whose folders, logs and MLflow runs are found by these.
     old = checked(SearchParams, OLD_SEARCH)
     assert (old.selection_windows, old.repairs, old.run_id()) == (6, "mrp,none", "m-s60-54131bd0")
-    assert checked(SearchParams, {"model": "m"}).run_id() == "m-s60-a09be29b"
+    assert checked(SearchParams, {"model": "m"}).run_id() == "m-s60-f75e9b62"
     compared = checked(CompareParams, OLD_COMPARE)
     assert compared.folder_name() == "m-07e55c2a" and compared.draws == 2 and compared.out == "x"
     assert {"samples", "windows", "seeds", "solvers"} < set(compared.settings())

@@ -318,5 +318,6 @@ def test_programs_run_in_the_container_or_are_rejected_with_a_code(
     files = RunFiles.of(State.open(), "tiny")
     kept = json.loads((files.winner / "autoprune.json").read_text())["recipe"]["metric"]["kind"]
     best = record["best"]
-    made_up = "python" if rows[best]["formula"] == "python" else "expression"
-    assert kept == (made_up if best.startswith("C") else "builtin")
+    # Of a candidate without code the metric may be that of a start: repairs alone were joined.
+    formula = {"expression", "builtin"} if best.startswith("C") else {"builtin"}
+    assert kept in ({"python"} if rows[best]["formula"] == "python" else formula)

@@ -9,6 +9,7 @@ import pytest
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Reply, Usage
 from autoprune.design.formulas import formula_text, reduced, text_key
+from autoprune.design.hiding import NOTHING
 from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
 from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
@@ -109,9 +110,9 @@ def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> 
     assert numbers(recipe, choices) == {"metric.power": (0.5, (0.125, 2.0))}
     other = suggest(recipe, choices, [], seed=1)
     assert other.metric.source == program.source and other.metric.params != program.params
-    assert take(recipe, set())
-    assert not take(Recipe(program, "global"), set())
-    assert not take(Recipe(program, solver="mrp"), set())
+    assert take(recipe, set(), NOTHING)
+    assert not take(Recipe(program, "global"), set(), NOTHING)
+    assert not take(Recipe(program, solver="mrp"), set(), NOTHING)
     assert with_proxy(Recipe(program, solver="ebft"), "mrp").solver == "none"
 
 
