@@ -287,7 +287,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "registered": facts.get("registered"),
         "tracking_uri": driver.state.tracking_place,
         "seconds": sum(facts.get("stages", {}).values()),
-        "next": f"autoprune evaluate --model {saved} --corpus {params.corpus}"
+        "next": f"autoprune evaluate {saved} --corpus {params.corpus}"
         if saved
         else f"autoprune report {driver.run_id}",
     }

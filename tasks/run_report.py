@@ -121,7 +121,7 @@ def _next_commands(search: Search, run_id: str, facts: Mapping[str, Any]) -> tup
     checkpoint = facts.get("checkpoint")
     if checkpoint is None:
         return (listed,)
-    measure = f"autoprune evaluate --model {checkpoint['out']} --corpus {search.spec.corpus}"
+    measure = f"autoprune evaluate {checkpoint['out']} --corpus {search.spec.corpus}"
     return (
         listed,
         Command("Measure the winner again", measure),
