@@ -110,6 +110,7 @@ def prune(
     seed: int = ...,
     out: str | Path | None = ...,
     overwrite: bool = ...,
+    runner: ProgramRunner | None = ...,
     report: Report = ...,
 ) -> Pruned: ...
 
