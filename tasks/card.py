@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.reference import CARD_FILE, RECORD_FILE
 from tasks.policies import step
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -18,7 +18,7 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
         run_id: Name of the run.
     """
     from autoprune.models.reference import resolve
-    from autoprune.report.card import CARD_FILE, base_licence, model_card
+    from autoprune.report.card import base_licence, model_card
     from autoprune.report.data import read_report
     from autoprune.storage import write_text
 
@@ -40,7 +40,7 @@ def write_prune_card(folder: str, model: str) -> dict[str, Any]:
         model: Reference of the model that it was made from.
     """
     from autoprune.models.reference import resolve
-    from autoprune.report.card import CARD_FILE, base_licence
+    from autoprune.report.card import base_licence
     from autoprune.report.prune_card import prune_card
     from autoprune.storage import write_text
 

@@ -203,7 +203,8 @@ def write_program(folder: Path, record: Mapping[str, Any]) -> None:
         folder: A saved model.
         record: What made it, with ``program``.
     """
-    from autoprune.report.program_card import CARD_FILE, SOURCE_FILE, program_card
+    from autoprune.models.reference import CARD_FILE
+    from autoprune.report.program_card import SOURCE_FILE, program_card
     from autoprune.storage import write_text
 
     write_text(folder / SOURCE_FILE, record["program"]["source"])

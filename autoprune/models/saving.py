@@ -14,12 +14,10 @@ from autoprune.digest import digest_file
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import make_savable
 from autoprune.models.quiet import quiet_transformers
-from autoprune.models.reference import RECORD_FILE
+from autoprune.models.reference import CARD_FILE, RECORD_FILE
 from autoprune.models.saved_type import weights_as
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.storage import atomic_folder, write_json, write_text
-
-CARD_FILE = "README.md"
 
 
 @dataclass(frozen=True)

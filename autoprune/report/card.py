@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.design.parts import forgets_metric
+from autoprune.models.reference import CARD_FILE
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import SHOWN, Outcome, sizes, speed
@@ -22,7 +23,6 @@ from autoprune.report.origin import (
 )
 from autoprune.report.words import dequantised, interval, short_model
 
-CARD_FILE = "README.md"
 UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you pass the model on"
 
 

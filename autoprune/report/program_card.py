@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoprune.plain_text import in_fence
-from autoprune.report.card import CARD_FILE
 
 SOURCE_FILE = "program.py"
 _TEXT = """\
@@ -67,6 +66,3 @@ _KEYS = (
     "model", "sparsity", "pattern", "group", "allocation", "solver", "samples", "seqlen", "corpus",
     "seed",
 )  # fmt: skip
-
-
-__all__ = ["CARD_FILE", "SOURCE_FILE", "program_card"]
