@@ -7,7 +7,7 @@ answer is ``ID.answer.txt``: ``better: A`` or ``better: B``. Anybody may answer,
 ``--designer`` a model does. Only pairs that the windows tell apart are
 asked. No evaluation is spent.
 
-Whoever answers two of these questions has read, in one, what the other asks. A person or an agent
+A reader of two of these questions meets, in one, what the other asks. A person or an agent
 who remembers needs ``--held-out 0.5``: pairs are drawn among half of the recipes, of which no
 question says anything, and one reader answers all questions of one context and no others.
 """

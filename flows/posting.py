@@ -31,7 +31,7 @@ class Posting:
         ask: Makes an outcome of an answer that has come.
         keep: Puts it on record.
         wait: Whether :meth:`rest` waits for answers.
-        note: Told in one line what is waited for, and what is wrong with an answer.
+        note: Callback, called with one line: what is waited for, or what is wrong with an answer.
     """
 
     def __init__(

@@ -179,8 +179,8 @@ class Sandbox:
             params: Constants handed to it.
 
         Returns:
-            The new weights of :data:`sandbox.probe_programs.TINY` when they are finite; whoever
-            asks counts their zeros.
+            The new weights of :data:`sandbox.probe_programs.TINY` when they are finite; the
+            caller counts their zeros.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.

@@ -3,7 +3,7 @@
 In the folder lie, of each open question, ``ID.json`` and its readable twin ``ID.md``; the answer is
 ``ID.answer.txt`` or ``ID.answer.json`` beside them. ID is the step and the beginning of the
 request's digest, so that no answer is ever taken for another question. What is answered and on
-record is moved to ``answered/ID.json``. Whoever answers may write anything: no link is followed,
+record is moved to ``answered/ID.json``. The answering side may write anything: no link is followed,
 nothing large is read, and what is no text leaves the question open, with the reason in
 ``ID.problem.txt``.
 """
@@ -189,7 +189,7 @@ class Mailbox:
                 found.append(name)
         return sorted(found, key=_by_step)
 
-    # What whoever answers does
+    # The answering side
 
     def read_question(self, name: str) -> dict[str, Any] | None:
         """The content of a question of this search; None where there is none."""

@@ -7,7 +7,7 @@ from autoprune.errors import AutopruneError
 
 NAME = "programs.md"
 # Sections that a prompt holds.
-TOLD = ("What a program is handed", "Rules", "The toolbox")
+SHOWN = ("What a program is handed", "Rules", "The toolbox")
 
 
 @lru_cache(maxsize=1)
@@ -26,5 +26,5 @@ def manual() -> str:
 
 def _sections(text: str) -> str:
     parts = text.split("\n## ")[1:]
-    chosen = [part.strip() for part in parts if part.partition("\n")[0] in TOLD]
+    chosen = [part.strip() for part in parts if part.partition("\n")[0] in SHOWN]
     return "\n\n".join(chosen)

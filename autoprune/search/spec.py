@@ -109,7 +109,7 @@ class Budget(_Frozen, BudgetSettings):
         Args:
             prompt_tokens: Of the question.
             completion_tokens: Of the answer.
-            model: Who answered; None: whoever is dearest.
+            model: Who answered; None: the dearest model.
         """
         asking, answering = self.prices.get(model or "", self.price or (0.0, 0.0))
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6

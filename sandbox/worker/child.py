@@ -97,7 +97,7 @@ def _load(source: str, entry: str) -> Callable[..., Any]:
         raise RefusedError("syntax", f"{type(error).__name__}: {error}") from error
     namespace: dict[str, Any] = {"__name__": "candidate"}
     if entry != "score":
-        # The name that programs import; whoever patches it patches their own process alone.
+        # The name that programs import; a program that patches it patches its own process alone.
         sys.modules["toolbox"] = toolbox
     exec(code, namespace)
     function = namespace.get(entry)

@@ -15,7 +15,7 @@ from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.digest import digest_bytes
 from autoprune.program_files import CATALOGUE
-from autoprune.programs.manual import TOLD, manual
+from autoprune.programs.manual import SHOWN, manual
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, RecipeSpec, Search
 from autoprune.search.moves import take
@@ -117,7 +117,7 @@ def test_declared_constants_are_tuned_and_impossible_recipes_are_not_taken() -> 
 
 
 def test_the_prompt_holds_the_contract_and_the_toolbox() -> None:
-    for name in TOLD:
+    for name in SHOWN:
         assert name in manual()
     assert "autoprune validate" not in manual()
 
