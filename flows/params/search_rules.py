@@ -1,14 +1,48 @@
 """What settings of a search's designer go together."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from autoprune.design.kinds import SILENT
 
-if TYPE_CHECKING:
-    from flows.params.search import SearchParams
+Price = tuple[float, float]
 
 
-def require_designer_together(params: "SearchParams") -> None:
+class _DesignerChoice(Protocol):
+    """What these rules read of :class:`flows.params.search.SearchParams`."""
+
+    # Read only: settings are frozen.
+    @property
+    def designer(self) -> str: ...
+    @property
+    def designer_kind(self) -> str: ...
+    @property
+    def designer_model(self) -> str | None: ...
+    @property
+    def models(self) -> Sequence[str]: ...
+    @property
+    def script(self) -> str | None: ...
+    @property
+    def base_url(self) -> str | None: ...
+    @property
+    def answer_tokens(self) -> int | None: ...
+    @property
+    def prompt_tokens(self) -> int | None: ...
+    @property
+    def hints(self) -> bool: ...
+    @property
+    def wait(self) -> bool: ...
+    @property
+    def money(self) -> float | None: ...
+    @property
+    def price(self) -> str | None: ...
+    @property
+    def prices(self) -> Mapping[str, Price]: ...
+    @property
+    def price_of_all(self) -> Price | None: ...
+
+
+def require_designer_together(params: _DesignerChoice) -> None:
     """Refuse settings that the chosen designer has no use for.
 
     Raises:
@@ -47,7 +81,7 @@ def require_designer_together(params: "SearchParams") -> None:
         )
 
 
-def require_prices_together(params: "SearchParams") -> None:
+def require_prices_together(params: _DesignerChoice) -> None:
     """Refuse a price or a limit in money that nothing can be charged by.
 
     Raises:
