@@ -85,7 +85,7 @@ def test_cancelled_from_the_ui(stack: Stack, tiny_folder: Path, tmp_path: Path, 
     params = SearchParams(
         model=str(tiny_folder), corpus=str(text), designer="random",
         calibration_windows=2, seqlen=512, rung_windows=2, selection_windows=100,
-        sealed_windows=2, candidates=2, slots=2, run=RUN,
+        sealed_windows=2, candidates=10, slots=2, run=RUN,
         register_winner=False,
     )  # fmt: skip
     run = client.create_flow_run_from_deployment(

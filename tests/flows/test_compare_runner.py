@@ -31,8 +31,8 @@ from tests.support import small_comparison
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
 compared = partial(small_comparison.compared, methods=METHODS, pattern=["2:4"], tune=2)
-# What says when and by which source; a commit made meanwhile changes no figure.
-CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit")
+# What says when, by which source and on how many threads, of which workers have one each.
+CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit", "machine")
 
 
 def without_chance(value: Any) -> Any:
