@@ -10,7 +10,7 @@ from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import require_share_of_parameters, shrunk
-from tasks.compare_suites import measure_suites, prepare_suites, suite_keys
+from tasks.compare_suites import measure_suites, prepare_suites, suite_keys, wants_distance
 from tasks.provenance import commit
 from tasks.sealed_touches import touch
 
@@ -140,6 +140,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Prune and measure what is not known: losses, and suites."""
     prepare_suites(bench, suites or [])
+    distance: tuple[float, ...] = ()
     key = cell_key(bench, cell)
     record: dict[str, Any] = {"zeros": 0, "prune_seconds": 0.0, "mask_digest": None, "notes": []}
     record["note_count"] = 0
@@ -150,7 +151,8 @@ def _measure(
             stack.enter_context(bench.dense)
             record |= _prune(bench, cell)
         if known is None:
-            record = _facts(bench, cell) | record | _losses(bench, cell, key)
+            losses, distance = _losses(bench, cell, key, suites or [])
+            record = _facts(bench, cell) | record | losses
         elif record["mask_digest"] != known["mask_digest"]:
             raise AutopruneError(
                 f"{cell.title}: pruned again for further suites, its masks differ from those of "
@@ -160,7 +162,8 @@ def _measure(
             record = dict(known)
         if suites:
             note_look(bench, key, cell.title)
-            record["suites"] = measure_suites(bench, suites, _look(key, cell.title))
+            look = _look(key, cell.title)
+            record["suites"] = measure_suites(bench, suites, look, distance)
     return record
 
 
@@ -177,16 +180,20 @@ def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     }
 
 
-def _losses(bench: CompareBench, cell: "Cell", key: dict[str, Any]) -> dict[str, Any]:
+def _losses(
+    bench: CompareBench, cell: "Cell", key: dict[str, Any], suites: list[str]
+) -> tuple[dict[str, Any], tuple[float, ...]]:
+    """Losses, and the distance to the dense model where a suite wants it: the same passes."""
     from autoprune.comparison.measuring import evaluation_json
     from autoprune.comparison.sizes import saved_bytes
 
     made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
-    if cell.sealed:
-        made["bytes"] = saved_bytes(bench.loaded)
-        note_look(bench, key, cell.title)
-        made["sealed"] = evaluation_json(bench.evaluate(SEALED))
-    return made
+    if not cell.sealed:
+        return made, ()
+    made["bytes"] = saved_bytes(bench.loaded)
+    note_look(bench, key, cell.title)
+    found = bench.evaluate(SEALED, kl=wants_distance(bench, suites))
+    return made | {"sealed": evaluation_json(found)}, found.kl
 
 
 def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:

@@ -90,24 +90,32 @@ def check_suite_requests(bench: CompareBench) -> None:
         check_suite(made, bench.loaded, Surroundings(bench.store))
 
 
+def wants_distance(bench: CompareBench, names: list[str]) -> bool:
+    """Whether one of these suites is the distance to the dense model on the own text."""
+    return any(_is_distance(bench, suite) for suite in bench.suites if suite["name"] in names)
+
+
 def prepare_suites(bench: CompareBench, names: list[str]) -> None:
     """Have ready what suites need of the dense model, which still stands there."""
-    if any(_is_distance(bench, suite) for suite in bench.suites if suite["name"] in names):
+    if wants_distance(bench, names):
         bench.predictions(SEALED)
 
 
-def measure_suites(bench: CompareBench, names: list[str], look: str) -> dict[str, dict[str, Any]]:
+def measure_suites(
+    bench: CompareBench, names: list[str], look: str, distance: tuple[float, ...] = ()
+) -> dict[str, dict[str, Any]]:
     """Rows of suites for the model as it stands; a suite that fails costs no other figure.
 
     Args:
         bench: The comparison's workbench.
         names: Suites to run.
         look: Under which name looks at sealed text are counted.
+        distance: To the dense model by window, nats per token, where it is measured already.
     """
     made: dict[str, dict[str, Any]] = {}
     for suite in bench.suites:
         if suite["name"] in names:
-            made[suite["name"]] = _measured(bench, suite, look)
+            made[suite["name"]] = _measured(bench, suite, look, distance)
     return made
 
 
@@ -118,10 +126,13 @@ def _version(name: str) -> Any:
     return getattr(sys.modules[SUITES.get(name).__module__], "VERSION", None)
 
 
-def _measured(bench: CompareBench, suite: dict[str, Any], look: str) -> dict[str, Any]:
+def _measured(
+    bench: CompareBench, suite: dict[str, Any], look: str, distance: tuple[float, ...]
+) -> dict[str, Any]:
     try:
         if _is_distance(bench, suite):
-            return {"rows": [_distance(bench)]}
+            found = distance or bench.evaluate(SEALED, kl=True).kl
+            return {"rows": [_distance_row(bench, found)]}
         looks = Looks(bench.state, look, "compare", bench.asked)
         asked = (suite["name"], suite["settings"])
         rows = suite_rows(bench, *asked, bench.seen, "drop", looks)
@@ -142,14 +153,13 @@ def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
     return bool(suite == {"name": DISTANCE, "settings": bench.own_distance})
 
 
-def _distance(bench: CompareBench) -> dict[str, Any]:
+def _distance_row(bench: CompareBench, items: tuple[float, ...]) -> dict[str, Any]:
     """The row that ``lm`` gives, from predictions that all cells share."""
     from autoprune.evaluation.kl import DEFAULT_TOP
     from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
     from autoprune.evaluation.suites.rows import RowContext
 
     model = bench.loaded
-    items = bench.distance_to_dense(SEALED)
     protocol = model_protocol(model) | {
         "part": SEALED,
         "seqlen": bench.text.seqlen,

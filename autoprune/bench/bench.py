@@ -334,8 +334,7 @@ class Bench(ModelBench):
             return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
         started = time.monotonic()
         with self.pruned(recipe, budget, draw=draw, memory=memory) as outcome:
-            found = self.evaluate(part, windows)
-            distance = self.distance_to_dense(part, windows) if kl else ()
+            found = self.evaluate(part, windows, kl=kl)
         return Measurement(
             nll=tuple(found.nll),
             tokens=found.tokens,
@@ -344,14 +343,25 @@ class Bench(ModelBench):
             mask_digest=outcome.mask_digest,
             sparsity=outcome.sparsity,
             seconds=time.monotonic() - started,
-            kl=distance,
+            kl=found.kl,
         )
 
-    def evaluate(self, part: str, windows: slice = ALL) -> "Evaluation":
-        """Losses of the model as it stands on windows of a part."""
+    def evaluate(self, part: str, windows: slice = ALL, *, kl: bool = False) -> "Evaluation":
+        """Losses of the model as it stands on windows of a part.
+
+        Args:
+            part: Of the text.
+            windows: Which windows of the part.
+            kl: Also measure the distance to the dense model, in the same passes.
+        """
         from autoprune.evaluation.perplexity import evaluate_windows
 
-        return evaluate_windows(self.loaded.model, self.part(part)[windows], report=self.report)
+        return evaluate_windows(
+            self.loaded.model,
+            self.part(part)[windows],
+            report=self.report,
+            dense=self.predictions(part).part(windows) if kl else None,
+        )
 
     def predictions(self, part: str) -> "DensePredictions":
         """What the dense model predicts on a part; the weights stay as they are."""
@@ -365,19 +375,6 @@ class Bench(ModelBench):
             )
             pruned.restore()
         return self._predictions[part]
-
-    def distance_to_dense(self, part: str, windows: slice = ALL) -> tuple[float, ...]:
-        """Mean KL of the model as it stands to the dense one on each window, nats per token."""
-        from autoprune.evaluation.kl import kl_to_dense
-
-        first, last, _ = windows.indices(len(self.part(part)))
-        return kl_to_dense(
-            self.loaded.model,
-            self.predictions(part),
-            windows=last,
-            known=first,
-            report=self.report,
-        )
 
     def close(self) -> None:
         """Let the scorer, the model and everything that hangs on it go."""

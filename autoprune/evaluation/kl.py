@@ -31,6 +31,23 @@ class DensePredictions:
     ids: Tensor
     log_probability: Tensor
 
+    def part(self, windows: slice) -> "DensePredictions":
+        """Those of some windows."""
+        return DensePredictions(
+            self.tokens[windows], self.ids[windows], self.log_probability[windows]
+        )
+
+    def distance(self, window: int, logits: Tensor) -> float:
+        """Mean KL(dense || model) on one window, nats per token; infinite if not a number.
+
+        Args:
+            window: Its number.
+            logits: The model's on that window, ``[s, vocabulary]``.
+        """
+        ids, dense = self.ids[window].to(logits.device), self.log_probability[window]
+        value = float(divergences(logits, ids, dense.to(logits.device)).mean())
+        return math.inf if math.isnan(value) else value
+
 
 @torch.no_grad()
 def dense_predictions(
@@ -106,10 +123,7 @@ def kl_to_dense(
     result: list[float] = []
     for part in torch.split(dense.tokens[known:count], batch):
         for row in _logits(model, part, autocast):
-            number = known + len(result)
-            own = dense.ids[number].to(row.device), dense.log_probability[number].to(row.device)
-            value = float(divergences(row, *own).mean())
-            result.append(math.inf if math.isnan(value) else value)
+            result.append(dense.distance(known + len(result), row))
         report(Progress("distance to dense", len(result), count - known))
     return tuple(result)
 

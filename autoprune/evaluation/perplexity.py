@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.evaluation.kl import DensePredictions
 from autoprune.progress import Progress, Report, silent
 
 
@@ -22,12 +23,15 @@ class Evaluation:
             where the tokenizer puts one.
         perplexity: ``exp`` of the token-weighted mean of ``nll``; infinite on overflow.
         seconds: Wall-clock time.
+        kl: Mean KL(dense || model) of each window, nats per token, as
+            :func:`autoprune.evaluation.kl.kl_to_dense` gives it; empty where it was not asked for.
     """
 
     nll: tuple[float, ...]
     tokens: int
     perplexity: float
     seconds: float
+    kl: tuple[float, ...] = ()
 
 
 @torch.no_grad()
@@ -38,6 +42,7 @@ def evaluate_windows(
     report: Report = silent,
     batch: int = 2,
     autocast: torch.dtype | None = None,
+    dense: DensePredictions | None = None,
 ) -> Evaluation:
     """Score every token but the first of each window, given those before it in the window.
 
@@ -49,9 +54,12 @@ def evaluate_windows(
         autocast: Type of the matrix products, ``torch.bfloat16`` for speed where the processor
             has it (measured: 1.5 times as fast, perplexity 20.39 for 20.37). Figures that are
             compared need the same one. The loss is always computed in float32.
+        dense: Predictions of the dense model on these windows: the distance to it is then
+            measured in the same passes.
     """
     started = time.perf_counter()
     nll: list[float] = []
+    kl: list[float] = []
     for part in torch.split(windows, batch):
         ids = part.to(model.device)
         with torch.autocast(ids.device.type, dtype=autocast, enabled=autocast is not None):
@@ -59,10 +67,13 @@ def evaluate_windows(
         # Row by row: float32 log-probabilities of a whole batch would double its logits' memory.
         for row, target in zip(logits, ids, strict=True):
             nll.append(window_loss(row[:-1], target[1:]))
+            if dense is not None:
+                kl.append(dense.distance(len(kl), row))
         note = f"perplexity {perplexity_of(nll):.2f}"
         report(Progress("evaluation", len(nll), len(windows), note))
     scored = windows.shape[0] * (windows.shape[1] - 1)
-    return Evaluation(tuple(nll), scored, perplexity_of(nll), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Evaluation(tuple(nll), scored, perplexity_of(nll), seconds, tuple(kl))
 
 
 def window_loss(logits: Tensor, targets: Tensor) -> float:

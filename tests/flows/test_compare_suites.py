@@ -60,7 +60,7 @@ def test_suites_are_columns_kept_like_every_cell(
 
     with monkeypatch.context() as patch:
         patch.setattr(compare_suites, "suite_rows", never)
-        patch.setattr(compare_suites, "_distance", never)
+        patch.setattr(compare_suites, "_distance_row", never)
         again = compared(tiny_folder, text_file, "wanda,magnitude", suite=suites)
     assert (again["measured"], again["cached"]) == (0, 3)
     assert again["rows"] == first["rows"]
@@ -73,7 +73,7 @@ def test_suites_are_columns_kept_like_every_cell(
 
     with monkeypatch.context() as patch:
         patch.setattr(compare_suites, "suite_rows", counted)
-        patch.setattr(compare_suites, "_distance", never)
+        patch.setattr(compare_suites, "_distance_row", never)
         other = REASONING.replace("digits", "digits+chain")
         compared(tiny_folder, text_file, "wanda", suite=f"lm,{other}")
     assert run == ["reasoning"] * 2
@@ -89,14 +89,14 @@ def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
     tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.Tensor, dict[str, Any]]] = []
-    real = compare_suites._distance
+    real = compare_suites._distance_row
 
-    def watching(bench: Any) -> dict[str, Any]:
+    def watching(bench: Any, items: Any) -> dict[str, Any]:
         weights = [layer.read().clone() for layer in bench.layers]
         seen.append((bench.part("sealed"), dict(enumerate(weights))))
-        return real(bench)
+        return real(bench, items)
 
-    monkeypatch.setattr(compare_suites, "_distance", watching)
+    monkeypatch.setattr(compare_suites, "_distance_row", watching)
     result = compared(tiny_folder, text_file, "wanda", suite="lm")
     ((windows, weights),) = seen
     loaded = load_model(str(tiny_folder))
