@@ -8,6 +8,7 @@ from flows.console import clock
 NOT_COUNTED = "loading, calibration and saving come on top"
 LIMITS = {
     "candidates": "the limit of candidates",
+    "evaluations": "the limit of evaluations",
     "seconds": "the time",
     "tokens": "the tokens",
     "money": "the money",
@@ -27,6 +28,8 @@ def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
     if found.limit == "candidates":
         reach = f"all {found.candidates}"
     limits = [f"{spec.budget.candidates} candidates"]
+    if spec.budget.evaluations is not None:
+        limits.append(f"{spec.budget.evaluations} evaluations")
     if spec.budget.seconds is not None:
         limits.append(f"{clock(spec.budget.seconds)} of work")
     if spec.budget.tokens is not None:

@@ -22,8 +22,11 @@ WINDOW = 0.7
     ],
 )
 def test_the_limit_that_ends_it_is_named(budget: Budget, limit: str, count: int) -> None:
-    found = estimate(make_spec(budget=budget), WINDOW)
+    spec = make_spec(budget=budget)
+    found = estimate(spec, WINDOW)
     assert (found.limit, found.candidates) == (limit, count)
+    word = {"seconds": "time"}.get(limit, limit)
+    assert f"{word} ends the search after" in foreseen(spec, found, 0.0)[1]
     assert found.total == pytest.approx(found.baselines + count * found.candidate + found.end)
 
 
