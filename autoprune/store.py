@@ -89,6 +89,16 @@ class Store:
         sheet = path.with_suffix(path.suffix + ".json")
         return dict(_read_sheet(sheet)["meta"]) if sheet.exists() else None
 
+    def holds(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> bool:
+        """Whether the result of ``key`` is there, undamaged."""
+        path = self.path(key, suffix)
+        sheet = path.with_suffix(path.suffix + ".json")
+        try:
+            verify_file(path, _read_sheet(sheet)["sha256"])
+        except (DamagedFileError, FileNotFoundError):
+            return False
+        return True
+
     def texts(self, key: Mapping[str, Any], make: Callable[[], Iterable[str]]) -> list[str]:
         """The texts for ``key``, made by ``make`` when they are not there yet; one on each line.
 

@@ -79,12 +79,21 @@ class Driver:
         """The run's files."""
         return RunFiles.of(self.state, self.run_id)
 
-    def run(self) -> None:
-        """Work until the search is done."""
+    def run(self, only: type[WorkStep] | None = None) -> int:
+        """Work until the search is done, or until no step of a kind is open.
+
+        Args:
+            only: The kind; steps of others stay open. None: all.
+
+        Returns:
+            Number of steps whose outcomes were put on record.
+        """
         self._look(aloud=False)
-        while self.search.finished is None:
+        count = 0
+        while self.search.finished is None and (only is None or self._waits_for(only)):
             started = time.monotonic()
-            for step in self._done():
+            for step in self._done(only):
+                count += 1
                 self.search.settle()
                 if self.mailbox is not None:
                     # For who answers in another process.
@@ -95,10 +104,20 @@ class Driver:
                 self.write_record()
                 self.mirror("RUNNING")
                 self.publish()
+        return count
 
-    def _done(self) -> Iterator[WorkStep]:
+    def _waits_for(self, kind: type[WorkStep]) -> bool:
+        return any(isinstance(step, kind) for step in self.search.waiting)
+
+    def _done(self, only: type[WorkStep] | None) -> Iterator[WorkStep]:
         """Do all that may be done now, and yield each step whose outcome is on record."""
-        open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
+        if only in (None, Propose, Seal):
+            open_steps = [step for step in self.search.open_steps() if not isinstance(step, Done)]
+        else:
+            # Also beside open questions, which nobody asks meanwhile.
+            open_steps = self.search.waiting
+        if only is not None:
+            open_steps = [step for step in open_steps if isinstance(step, only)]
         asked = [step for step in open_steps if isinstance(step, Propose)]
         if not asked or not self.search.overlapping:
             yield from self._worked(open_steps)

@@ -1,6 +1,8 @@
 """The stages of a search: prepare, drive the search to its end, keep the winner, report."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from flows.runners import workers
 from flows.runs import save_params, template_folder
 from flows.stopping import stopping_well
 from flows.text_split import settled
+from tasks.calibrate import calibrate, calibration_markdown
 from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting, drafting
@@ -40,6 +43,27 @@ from tasks.workbench import opened
 
 def run_search(params: SearchParams) -> dict[str, Any]:
     """Search from start, or from where it stopped, to the end."""
+    with opened_search(params) as (driver, draft), stopping_well(driver):
+        found, files = driver.search, driver.files
+        # A stage that was run alone may have sealed the search, or written its page, before.
+        kept = files.page.exists() and ("checkpoint" in files.read_facts() or found.best is None)
+        if found.finished is None or not kept:
+            _work(driver, draft, params)
+        _publish(driver, params)
+        return _closing(driver, params)
+
+
+@contextmanager
+def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
+    """A new search, or one that is gone on with, with its bench and its designer to be started.
+
+    Args:
+        params: Its settings; a search that is there already has the same.
+
+    Raises:
+        UsageError: If it was begun with other settings.
+        PrerequisiteError: If another process has it open, or what a new one needs is missing.
+    """
     # Wrong values are named now, not by every record after minutes of work.
     tracing_wanted()
     prices()
@@ -67,12 +91,8 @@ def run_search(params: SearchParams) -> dict[str, Any]:
             designs_in=params.sandbox,
         )
         driver = Driver(found, state, run_id, bench)
-        with stopping_well(driver):
-            bench.store = open_store(state, params.shared_store)
-            if found.finished is None or not files.page.exists():
-                _work(driver, bench, draft, params)
-            _publish(driver, params)
-            return _closing(driver, params)
+        driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
+        yield driver, draft
 
 
 def _require_ready(params: SearchParams, draft: Drafting) -> None:
@@ -84,17 +104,9 @@ def _require_ready(params: SearchParams, draft: Drafting) -> None:
     draft.check()
 
 
-def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchParams) -> None:
-    found = driver.search
-    with opened(bench), drafting(driver.run_id, draft):
-        driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
-        if found.finished is None:
-            _check_early(found, bench, draft)
-        facts = _prepare(driver, bench, draft)
-        console.screen().event(
-            f"{found.spec.model}: {facts['prunable']:,} prunable weights in "
-            f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
-        )
+def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
+    found, bench = driver.search, driver.bench
+    with working(driver, draft, params) as facts:
         warning = SealedSet(**facts["sealed_set"]).warning
         if warning and found.finished is None:
             console.screen().event(warning)
@@ -102,15 +114,43 @@ def _work(driver: Driver, bench: SearchBench, draft: Drafting, params: SearchPar
             seen, before = Estimate(**facts["estimate"]), facts["stages"]["calibration"]
             for line in foreseen(found.spec, seen, before):
                 console.screen().event(line)
-        console.screen().mute(console.INNER_STAGES)
         sheet = bench_sheet(bench, params.shared_store)
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
+        keep(driver, params.dtype)
+
+
+@contextmanager
+def working(
+    driver: Driver, draft: Drafting, params: SearchParams, *, asks: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The search ready for its steps: model and text at hand, calibrated, the designer reachable.
+
+    Args:
+        driver: Of the search.
+        draft: Its designer.
+        params: Its settings.
+        asks: Whether the designer may be asked, so that a missing one is found out before.
+
+    Yields:
+        The facts of the run so far.
+    """
+    bench = driver.bench
+    bench.store = open_store(driver.state, params.shared_store)
+    with opened(bench), drafting(driver.run_id, draft):
+        if driver.search.finished is None and asks:
+            _check_early(driver.search, bench, draft)
+        facts = _prepare(driver, draft)
+        console.screen().event(
+            f"{driver.search.spec.model}: {facts['prunable']:,} prunable weights in "
+            f"{facts['blocks']} blocks, dense perplexity {facts['dense_perplexity']:.2f}"
+        )
+        console.screen().mute(console.INNER_STAGES)
+        yield facts
         if draft.seen:
             seen_answers = [canary.to_json() for canary in draft.seen]
             driver.files.add_facts(designer=draft.label, designer_answers=seen_answers)
-        _keep(driver, params.dtype)
 
 
 def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
@@ -126,18 +166,19 @@ def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
         console.screen().event("it answers on another machine and is asked beside measurements")
 
 
-def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, Any]:
-    files = driver.files
+def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
+    files, bench = driver.files, driver.bench
     started = time.monotonic()
     facts = prepare(bench)
     known = files.read_facts()
     require_same_windows(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)
+    note_calibration(driver, calibrate(bench))
     if "dense_perplexity" not in known:
         dense = measure_dense(bench, SELECTION)
         seen = estimate(driver.search.spec, dense.seconds / len(dense.nll))
-        known = files.add_facts(
+        files.add_facts(
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=machine(),
@@ -145,7 +186,24 @@ def _prepare(driver: Driver, bench: SearchBench, draft: Drafting) -> dict[str, A
             stages={"calibration": time.monotonic() - started},
         )
     del facts["seconds"]
-    return files.add_facts(**facts, designer=draft.label)
+    return files.add_facts(**facts, designer=known.get("designer", draft.label))
+
+
+def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
+    """Put what :func:`tasks.calibrate.calibrate` found on record, and onto Prefect's page.
+
+    The run's first digest stays: statistics that another machine, or another number of threads,
+    collected later may have others, which is said.
+    """
+    first = driver.files.read_facts().get("calibration", {}).get("digest", found["digest"])
+    if first != found["digest"]:
+        console.screen().event(
+            f"statistics have the digest {found['digest'][:12]}, and had {first[:12]} when this "
+            f"search began; `autoprune stage {driver.run_id} calibrate` looks into it"
+        )
+    else:
+        driver.files.add_facts(calibration=found)
+    driver.shown.calibration(calibration_markdown(found))
 
 
 def about_windows(spec: SearchSpec, facts: dict[str, Any]) -> list[str]:
@@ -178,8 +236,8 @@ def require_same_windows(run_id: str, known: dict[str, Any], facts: dict[str, An
         )
 
 
-def _keep(driver: Driver, dtype: str) -> None:
-    """Save the winner's checkpoint and write the report."""
+def keep(driver: Driver, dtype: str) -> None:
+    """Save the winner's checkpoint, where it is not there already, and write the report."""
     found, files = driver.search, driver.files
     driver.write_record()
     best = found.best
@@ -213,11 +271,11 @@ def _publish(driver: Driver, params: SearchParams) -> None:
         if driver.mirror("FINISHED"):
             files.add_facts(mirrored=True, mlflow_place=driver.place)
         if wanted:
-            _register(driver)
-    _show(driver)
+            register(driver)
+    show(driver)
 
 
-def _show(driver: Driver) -> None:
+def show(driver: Driver) -> None:
     """Bring the flow run's page in Prefect up to the end of the run."""
     files = driver.files
     driver.publish()
@@ -227,7 +285,12 @@ def _show(driver: Driver) -> None:
     driver.shown.report(run_markdown(driver.record.report, files, place))
 
 
-def _register(driver: Driver) -> None:
+def register(driver: Driver) -> dict[str, Any]:
+    """Register the winner's checkpoint in MLflow, which is up to the record already.
+
+    Returns:
+        What :func:`tasks.winner.register_winner` says; a store that is down is an event.
+    """
     files = driver.files
     done = register_winner(str(driver.state.root), driver.run_id, driver.parent)
     if done["ok"]:
@@ -237,6 +300,7 @@ def _register(driver: Driver) -> None:
             f"the winner could not be registered ({done['error']}); its checkpoint lies in "
             f"{files.winner}; the same command tries again"
         )
+    return done
 
 
 def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:

@@ -1,9 +1,14 @@
 """Tasks that make a workbench ready: the model, the text's windows, the statistics."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from autoprune.bench.calibration import StoredStatistics
+from autoprune.bench.text import CALIBRATION
 from tasks.policies import step
+from tasks.recorded import recorded
+from tasks.search_bench import SearchBench
 from tasks.workbench import find_workbench
 
 
@@ -91,3 +96,67 @@ def collect_statistics(bench_id: str, name: str, needs: list[str]) -> dict[str, 
         "needs": sorted(needs),
         "seconds": time.monotonic() - started,
     }
+
+
+def calibrate(bench: SearchBench) -> dict[str, Any]:
+    """Collect the statistics of a search, or take them from the store by their digest.
+
+    Args:
+        bench: The search's; its model is loaded and dense.
+
+    Returns:
+        ``windows``, ``seqlen``, ``tokens`` and ``documents`` that were read, ``statistics`` by
+        name, their ``digest``, ``cached``: whether the store had them, and ``seconds``.
+    """
+
+    def work() -> dict[str, Any]:
+        started = time.monotonic()
+        windows, found = bench.drawn_windows(), bench.calibrated(())
+        kept = bench.statistics_of(0)
+        return {
+            "windows": len(windows),
+            "seqlen": windows.shape[1],
+            "tokens": found.tokens,
+            "documents": len(bench.splits.calibration.documents),
+            "statistics": sorted({name for layer in found.layers.values() for name in layer}),
+            "digest": found.digest,
+            "cached": isinstance(kept, StoredStatistics) and kept.cached,
+            "notes": list(found.notes),
+            "seconds": time.monotonic() - started,
+        }
+
+    return recorded("calibrate", f"calibrate {bench.run_id}", work)
+
+
+def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
+    """Collect the statistics of a search once more and compare; a damaged file is replaced.
+
+    Args:
+        bench: The search's; its model is loaded and dense.
+
+    Returns:
+        As :func:`autoprune.statistics.statistics.collect_anew`.
+    """
+
+    def work() -> tuple[str, str, bool]:
+        kept = bench.statistics_of(0)
+        assert isinstance(kept, StoredStatistics)
+        return kept.collect_anew()
+
+    return recorded("calibrate", f"calibrate {bench.run_id} again", work)
+
+
+def calibration_markdown(facts: Mapping[str, Any]) -> str:
+    """What :func:`calibrate` returns as a table for Prefect's page."""
+    place = "cached: from the store" if facts["cached"] else "computed: one pass of the model"
+    rows = [
+        ("windows", f"{facts['windows']} of {facts['seqlen']} tokens"),
+        ("tokens", f"{facts['tokens']:,}"),
+        ("documents", f"{facts['documents']:,} in the {CALIBRATION} part"),
+        ("statistics", ", ".join(facts["statistics"])),
+        ("digest", f"`{facts['digest']}`"),
+        ("source", place),
+        ("seconds", f"{facts['seconds']:.1f}"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return "\n\n".join([f"| calibration | |\n|---|---|\n{table}", *facts["notes"]])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def prepare(bench: SearchBench) -> dict[str, Any]:
-    """Load the model, split the text, collect statistics, remember the dense weights.
+    """Load the model and split the text; :func:`tasks.calibrate.calibrate` comes next.
 
     Returns:
         What the record says about model and text.
@@ -41,7 +41,6 @@ def _prepared(bench: SearchBench) -> dict[str, Any]:
 
     started = time.monotonic()
     layers = bench.layers
-    bench.calibrated(())
     parts = {}
     for name in (CALIBRATION, SELECTION, SEALED):
         corpus = getattr(bench.splits, name)
@@ -73,8 +72,12 @@ def _prepared(bench: SearchBench) -> dict[str, Any]:
     }
 
 
-def note_look(bench: SearchBench) -> dict[str, Any]:
+def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
     """Note the search's one look at the sealed text, before anything is measured there.
+
+    Args:
+        bench: The search's.
+        again: When a further look was asked for, which counts as one of its own; empty: the first.
 
     Returns:
         ``sealed_looks``: looks of whatever run so far, this one included; ``sealed_set``: what was
@@ -82,7 +85,7 @@ def note_look(bench: SearchBench) -> dict[str, Any]:
     """
 
     def noted() -> dict[str, Any]:
-        splits, look = bench.splits, _look_of(bench)
+        splits, look = bench.splits, _look_of(bench) + (f", again {again}" if again else "")
         known = standing(bench.state, splits, look).to_json()
         text, whole = splits.sealed.digest, splits.whole
         looks = touch(bench.state, text, look, whole, kind="search", splits=splits)

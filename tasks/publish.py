@@ -24,12 +24,14 @@ LEADERBOARD = "leaderboard"
 REPORT = "report"
 MLFLOW = "mlflow"
 FIGURES = "figures"
+CALIBRATION = "calibration"
 TYPES = {
     PROGRESS: "progress",
     LEADERBOARD: "table",
     FIGURES: "table",
     REPORT: "markdown",
     MLFLOW: "markdown",
+    CALIBRATION: "markdown",
 }
 # A key is part of an address; Prefect allows lower-case letters, digits and dashes.
 LONGEST_SLUG = 40
@@ -80,9 +82,13 @@ class Publisher:
         """Show a table of texts."""
         return self._put(FIGURES, json.dumps([dict(row) for row in rows]), note)
 
+    def calibration(self, markdown: str) -> bool:
+        """Show which text the statistics come from, and their digest."""
+        return self._put(CALIBRATION, markdown, "Statistics of the dense model")
+
     def report(self, markdown: str) -> bool:
         """Show the report for people."""
-        return self._put(REPORT, markdown, f"How the {self._kind} ended")
+        return self._put(REPORT, markdown, f"How the {self._kind.replace('-', ' ')} ended")
 
     def mlflow(self, markdown: str) -> bool:
         """Say where the run lies in MLflow."""

@@ -107,6 +107,8 @@ class StoredStatistics:
         self._report = report
         self._names = expected
         self._found: Statistics | None = None
+        # Whether those in memory came out of the store; False: they took a pass of the model.
+        self.cached = False
 
     def covers(self, needs: Collection[str]) -> bool:
         """See :class:`DrawStatistics`."""
@@ -114,16 +116,25 @@ class StoredStatistics:
 
     def require(self, needs: Collection[str]) -> "Statistics":
         """See :class:`DrawStatistics`; the same object until more is needed."""
-        from autoprune.statistics.statistics import stored_statistics
+        from autoprune.statistics.statistics import found_or_collected
 
         if self._found is None or not self.covers(needs):
             self._names |= frozenset(needs)
             # Gram matrices take more memory than the model: the smaller set goes first.
             self._found = None
-            self._found = stored_statistics(
+            self._found, self.cached = found_or_collected(
                 self._store, self._loaded, self._windows, needs=self._names, report=self._report
             )
         return self._found
+
+    def collect_anew(self) -> tuple[str, str, bool]:
+        """See :func:`autoprune.statistics.statistics.collect_anew`; the model must be dense."""
+        from autoprune.statistics.statistics import collect_anew
+
+        self._found = None
+        return collect_anew(
+            self._store, self._loaded, self._windows, needs=self._names, report=self._report
+        )
 
     def verify(self) -> None:
         """See :class:`DrawStatistics`."""

@@ -186,6 +186,12 @@ class Search:
         return self._reason
 
     @property
+    def waiting(self) -> list[WorkStep]:
+        """Steps without an outcome, in order; unlike :meth:`open_steps` this opens no seal."""
+        with self._lock:
+            return [step for step in self._batch if step.step_id not in self._outcomes]
+
+    @property
     def graph(self) -> Graph:
         """The reasoning graph; its ``digest`` is equal for resumed and uninterrupted runs."""
         return self._script.state.graph

@@ -39,7 +39,9 @@ __all__ = [
     "ALL",
     "BASIC",
     "Statistics",
+    "collect_anew",
     "collect_statistics",
+    "found_or_collected",
     "stored_statistics",
     "verify_statistics",
 ]
@@ -144,11 +146,56 @@ def stored_statistics(
     report: Report = silent,
 ) -> Statistics:
     """:func:`collect_statistics`, kept in ``store`` under model, windows and needs."""
+    return found_or_collected(store, loaded, windows, needs=needs, report=report)[0]
+
+
+def found_or_collected(
+    store: Store,
+    loaded: LoadedModel,
+    windows: Tensor,
+    *,
+    needs: Collection[str] = BASIC,
+    report: Report = silent,
+) -> tuple[Statistics, bool]:
+    """:func:`stored_statistics`, and whether the store had them already."""
+    collected: list[Statistics] = []
 
     def make() -> Stored:
-        return collect_statistics(loaded.model, windows, needs=needs, report=report).to_stored()
+        collected.append(collect_statistics(loaded.model, windows, needs=needs, report=report))
+        return collected[0].to_stored()
 
-    return Statistics.from_stored(store.get_or_make(_key(loaded, windows, needs), make))
+    stored = store.get_or_make(_key(loaded, windows, needs), make)
+    return Statistics.from_stored(stored), not collected
+
+
+def collect_anew(
+    store: Store,
+    loaded: LoadedModel,
+    windows: Tensor,
+    *,
+    needs: Collection[str] = BASIC,
+    report: Report = silent,
+) -> tuple[str, str, bool]:
+    """Collect what the store has once more, and compare; a damaged file is replaced.
+
+    The store is changed only where its file is missing or damaged, and then only by statistics of
+    the digest on record.
+
+    Returns:
+        Digest on record, that of what was collected now (both equal where the store had nothing),
+        and whether the store's file had to be written.
+    """
+    key = _key(loaded, windows, needs)
+    sheet = store.recorded(key)
+    if sheet is None:
+        made = stored_statistics(store, loaded, windows, needs=needs, report=report)
+        return made.digest, made.digest, True
+    now = collect_statistics(loaded.model, windows, needs=needs, report=report)
+    if now.digest != sheet["digest"] or store.holds(key):
+        return sheet["digest"], now.digest, False
+    store.path(key).unlink(missing_ok=True)
+    store.get_or_make(key, now.to_stored)
+    return sheet["digest"], now.digest, True
 
 
 def verify_statistics(

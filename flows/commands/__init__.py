@@ -28,6 +28,7 @@ from flows.commands import (
     rm,
     sandbox,
     search,
+    stage,
     up,
     validate,
 )
@@ -67,6 +68,7 @@ ALL: tuple[Command, ...] = (
     up,
     down,
     resume,
+    stage,
     ls,
     mcp,
     rm,

@@ -5,7 +5,7 @@ from flows.params.base import Params, checked, one_paragraph, setting
 from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN
 from flows.params.prune import PruneParams
 from flows.params.search import SearchParams
-from flows.params.stages import CalibrateParams, NightlyParams, PromoteParams
+from flows.params.stages import CalibrateParams, NightlyParams, PromoteParams, StageParams
 
 __all__ = [
     "DEMO_CORPUS",
@@ -18,6 +18,7 @@ __all__ = [
     "PruneParams",
     "SearchParams",
     "Share",
+    "StageParams",
     "checked",
     "one_paragraph",
     "setting",

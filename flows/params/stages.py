@@ -1,4 +1,4 @@
-"""Parameters of the flows around a search: calibrate, promote, nightly."""
+"""Parameters of the flows around a search: calibrate, one stage of it, promote, nightly."""
 
 from typing import ClassVar, Literal
 
@@ -38,6 +38,38 @@ class CalibrateParams(Params):
         """See :meth:`Params.check`."""
         check_corpora(self.corpus)
         check_models(self.model)
+
+
+StageName = Literal["calibrate", "design", "validate", "measure", "seal", "register"]
+
+
+class StageParams(Params):
+    """One stage of a search that is there already: what is open of it, or done once more."""
+
+    run: str | None = setting(None, "Name of the search; left out: the latest", metavar="RUN")
+    stage: StageName = setting(
+        "measure",
+        "calibrate: collect the statistics again; design: ask the questions that are open; "
+        "validate and measure: what is open, else the winner again; seal: the final measurement; "
+        "register: the winner, in MLflow",
+    )
+    candidate: str | None = setting(
+        None,
+        "Candidate or start, such as C3, that validate or measure does again and compares with the "
+        "record",
+        metavar="NAME",
+    )
+    look_again: bool = setting(
+        False, "Seal: look at the sealed text once more and compare; the ledger counts the look"
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "StageParams":
+        if self.candidate is not None and self.stage not in ("validate", "measure"):
+            raise ValueError(f"the stage {self.stage} is of the whole search; leave out candidate")
+        if self.look_again and self.stage != "seal":
+            raise ValueError(f"the stage {self.stage} reads no sealed text; leave out look_again")
+        return self
 
 
 class PromoteParams(Params):
