@@ -118,7 +118,7 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     assert "magnitude abs(W)" not in err, "measured again what was on record"
     assert "winner" in out or "accepted" in out
     names = {name for name, _ in recorded(home, "task_run")}
-    assert {"prepare cut", "dense perplexity on selection", "mirror cut"} <= names
+    assert {"prepare cut", "calibrate cut", "dense perplexity on selection", "mirror cut"} <= names
     assert "cut opens the sealed text" in names
     assert {"validate", "measure", "seal", "keep"} <= {name.split()[0] for name in names}
 
