@@ -13,22 +13,23 @@ from prefect.client.schemas.filters import (
 )
 from prefect.exceptions import PrefectHTTPStatusError
 
+from autoprune.search.search import Search
+from flows.params import SearchParams
+from flows.runs import save_params
 from tests.support.platform_live import Live
 
 WAIT_SECONDS = 180.0
 
 
-def test_a_stage_of_a_finished_search_is_done_again_by_the_worker(
-    live: Live, tiny_folder: Path
-) -> None:
-    sizes = {"calibration": 4, "selection": 4, "rung": 2, "sealed": 3}
-    done = live.autoprune(
-        "search", str(tiny_folder), f"--corpus={tiny_folder / 'text.txt'}", "--run=staged",
-        "--designer=genetic", "--sandbox=off", "--seqlen=48", "--candidates=0", "--draws=1",
-        *(f"--{name}-windows={count}" for name, count in sizes.items()),
-        "--repairs=none", "--no-register-winner", AUTOPRUNE_PREFECT="off",
+def test_a_stage_of_a_broken_search_is_done_by_the_worker(live: Live, tiny_folder: Path) -> None:
+    params = SearchParams(
+        model=str(tiny_folder), corpus=str(tiny_folder / "text.txt"), designer="genetic",
+        sandbox="off", calibration_windows=4, seqlen=48, selection_windows=4, rung_windows=2,
+        sealed_windows=3, run="staged",
     )  # fmt: skip
-    assert done.returncode in (0, 3), done.stderr
+    # A search that was killed before its first step.
+    with Search.open(live.state.run("staged"), params.spec()):
+        save_params(live.state, "staged", params)
     with live.client() as client:
         deployment = client.read_deployment_by_name("stage/manual")
         form = deployment.parameter_openapi_schema["definitions"]["StageParams"]["properties"]
