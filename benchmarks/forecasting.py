@@ -16,6 +16,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -36,7 +37,7 @@ from autoprune.storage import write_json, write_text
 from benchmarks.known_log import KnownLog, read_log
 from benchmarks.measured import OUT
 from benchmarks.table import publish
-from tasks.design import Drafting, drafting
+from tasks.design import Drafting
 from tasks.state import State
 
 CONTEXTS = ("nothing", "list", "graph", "graph-permuted")
@@ -243,7 +244,7 @@ def read_answer(folder: Path, name: str) -> str | None:
 def ask(folder: Path, asked: Sequence[Question], spec: DesignerSpec, search: SearchSpec) -> None:
     """Let a designer answer what has no answer yet."""
     open_now = [q for q in asked if read_answer(folder, q.id) is None]
-    with drafting("forecasting", Drafting(spec, State.open(), target=search.model)) as draft:
+    with closing(Drafting(spec, State.open(), target=search.model)) as draft:
         for place, question in enumerate(open_now, 1):
             reply = draft.answer(question.request)
             if isinstance(reply, Reply):

@@ -117,7 +117,7 @@ def main() -> None:
         }
     )
     bench = SearchBench(
-        "found", spec.model, state, spec.seed, silent,
+        spec.model, state, spec.seed, silent,
         spec=spec, run_id="found", designs_in="off",
     )  # fmt: skip
     rows = []

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Done, Propose, WorkStep
 from tasks import steps
-from tasks.design import Drafting, drafting
+from tasks.design import Drafting
 from tasks.measure import prepare
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -67,11 +68,11 @@ def is_finished(folder: Path) -> bool:
 def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
     spec = search.spec
     bench = SearchBench(
-        f"benchmark-{name}", spec.model, state, spec.seed, silent,
+        spec.model, state, spec.seed, silent,
         spec=spec, run_id=name, designs_in="off",
     )  # fmt: skip
     asked = Drafting(spec.designer, state, target=spec.model)
-    with opened(bench), drafting(name, asked) as draft:
+    with opened(bench), closing(asked) as draft:
         prepare(bench)
         while not isinstance(step := search.next_step(), Done):
             started = time.monotonic()

@@ -1,6 +1,5 @@
 """The calibration flow: the dense model's statistics, kept in the store for later runs."""
 
-import uuid
 from typing import Any
 
 from prefect import flow
@@ -21,15 +20,14 @@ NAME = run_name("calibrate", CalibrateParams, lambda params: model_slug(params.m
 @flow(name="calibrate", flow_run_name=NAME, persist_result=False)
 def calibrate(params: CalibrateParams = CalibrateParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Collect statistics of a model on a text; the same settings find them again."""
-    bench_id = f"calibrate-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
+    bench = Workbench(params.model, State.open(), params.seed, console.report)
     needs = [*BASIC, "hessian_diag"] if params.curvature else BASIC
     with opened(bench):
-        model = load_model(bench_id, params.model)
+        model = load_model(bench, params.model)
         text = cut_windows(
-            bench_id, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
+            bench, CALIBRATION, params.corpus, params.calibration_windows, params.seqlen
         )
-        found = collect_statistics(bench_id, CALIBRATION, needs)
+        found = collect_statistics(bench, CALIBRATION, needs)
     return {
         "model": params.model,
         "model_digest": model["digest"],

@@ -1,7 +1,6 @@
 """The comparison flow: methods x budgets x calibration draws, one task a cell."""
 
 import threading
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
     defaults = suite_defaults(
         params.model, params.corpus, params.sealed_windows, params.seqlen, number
     )
-    bench_id = f"compare-{uuid.uuid4().hex[:12]}"
     bench = CompareBench(
-        bench_id,
         params.model,
         state,
         params.seed,

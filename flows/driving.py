@@ -30,7 +30,7 @@ from flows.leaderboard import rows
 from flows.posting import Posting, budget_left
 from flows.runners import Workers
 from tasks import steps
-from tasks.design import propose
+from tasks.design import Drafting, propose
 from tasks.measure import measure_dense, note_look
 from tasks.mirror import mirror, mirrored
 from tasks.publish import Publisher
@@ -53,12 +53,14 @@ class Driver:
         state: Where files are kept.
         run_id: Its name.
         bench: Its bench.
+        draft: Its designer.
     """
 
     search: Search
     state: State
     run_id: str
     bench: SearchBench
+    draft: Drafting
     notes: list[str] = field(default_factory=list)
     parent: str | None = None
     place: str = ""
@@ -164,7 +166,7 @@ class Driver:
 
     def _ask(self, question: Propose) -> Outcome:
         asked = (question.step_id, question.operator, question.request.to_json())
-        return outcome_from_json(propose(self.run_id, *asked))
+        return outcome_from_json(propose(self.draft, *asked))
 
     def write_record(self) -> None:
         """Write the run's record as it stands; what is shown from now on is this one."""

@@ -1,7 +1,6 @@
 """The evaluation flow: one model, any suites, alone or against another model."""
 
 import logging
-import uuid
 from typing import Any
 
 from prefect import flow
@@ -107,10 +106,7 @@ def _measured(
     params: EvaluateParams, model: str, run: str, suites: list[dict[str, Any]], models: list[str]
 ) -> dict[str, Any]:
     """Rows of one model; it is gone from memory again afterwards."""
-    bench_id = f"evaluate-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(
-        bench_id, model, State.open(), params.seed, console.report, dtype=params.dtype
-    )
+    bench = Workbench(model, State.open(), params.seed, console.report, dtype=params.dtype)
     rows: list[dict[str, Any]] = []
     looks: dict[str, int] = {}
     sets: dict[str, Any] = {}
@@ -119,11 +115,11 @@ def _measured(
     # Both models of a comparison leave out what either of them has seen, or they would not pair.
     hygiene = (models, listed(params.references), params.overlap)
     with opened(bench):
-        load_model(bench_id, model)
+        load_model(bench, model)
         if len(suites) > 1:
-            check_requests(bench_id, model, run, suites, *hygiene)
+            check_requests(bench, model, run, suites, *hygiene)
         for suite in suites:
-            done = measure_suite(bench_id, suite["name"], model, run, suite["settings"], *hygiene)
+            done = measure_suite(bench, suite["name"], model, run, suite["settings"], *hygiene)
             rows += done["rows"]
             looks |= done["looks"]
             sets |= done["sealed_sets"]

@@ -1,7 +1,6 @@
 """The promotion flow: both versions on the same windows in the same run, then the alias."""
 
 import math
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,12 +119,11 @@ def _measured(
     asked: str,
 ) -> dict[str, Any]:
     """Loss per window of one version; the model is gone again afterwards."""
-    bench_id = f"promote-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, version["folder"], state, report=console.report)
+    bench = Workbench(version["folder"], state, report=console.report)
     with opened(bench):
-        load_model(bench_id, version["folder"])
+        load_model(bench, version["folder"])
         text = cut_part(
-            bench_id,
+            bench,
             TEXT,
             params.corpus,
             params.part,
@@ -140,7 +138,7 @@ def _measured(
         if text["sealed_set"] is not None:
             known = SealedSet(**text["sealed_set"])
             console.screen().event(known.warning or known.facts)
-        figure = evaluate_model(bench_id, TEXT)
+        figure = evaluate_model(bench, TEXT)
     return {
         "nll": [value if math.isfinite(value) else None for value in figure["nll"]],
         "perplexity": figure["perplexity"],

@@ -1,7 +1,6 @@
 """The pruning flow: one model, one metric, one budget, one folder."""
 
 import time
-import uuid
 from typing import Any
 
 from prefect import flow
@@ -51,19 +50,16 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         raise UsageError(
             "allocation 'auto' splits its text by itself and takes no --held-out; leave one out"
         )
-    bench_id = f"prune-{uuid.uuid4().hex[:12]}"
     memory = "float32" if params.dtype == "auto" else params.dtype
-    bench = Workbench(
-        bench_id, params.model, State.open(), params.seed, console.report, dtype=memory
-    )
+    bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
     with opened(bench):
         if streams:
-            model = open_source(bench_id, params.model, params.prunes_by, params.statistics)
+            model = open_source(bench, params.model, params.prunes_by, params.statistics)
         else:
-            model = load_model(bench_id, params.model)
+            model = load_model(bench, params.model)
         chosen: dict[str, Any] = {}
         if params.by_preset:
-            params, chosen = _chosen(bench_id, params)
+            params, chosen = _chosen(bench, params)
             request = _request(params)
         plan = {
             "sparsity": request["sparsity"],
@@ -77,15 +73,15 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         cut = params.corpus, params.windows, params.seqlen
         measures = None
         if request["grid"]:
-            text = split_windows(bench_id, *cut, params.seed, fresh)
-            choice = choose_allocation(bench_id, metric, plan, request["grid"])
+            text = split_windows(bench, *cut, params.seed, fresh)
+            choice = choose_allocation(bench, metric, plan, request["grid"])
             plan["allocation"] = choice["best"]
             parted = {key: text[key] for key in ("selection", "split")}
             chosen["allocation_choice"] = choice | parted
         elif chosen and not held_out:
-            text, measures = _text_to_measure(bench_id, cut, params.seed, fresh)
+            text, measures = _text_to_measure(bench, cut, params.seed, fresh)
         else:
-            text = cut_windows(bench_id, CALIBRATION, *cut, held_out, fresh)
+            text = cut_windows(bench, CALIBRATION, *cut, held_out, fresh)
         record = chosen | {
             "model": params.model,
             "model_digest": model["digest"],
@@ -106,7 +102,7 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             "out": None,
             "perplexity": None,
         }
-        pruning = bench_id, metric, CALIBRATION, plan
+        pruning = bench, metric, CALIBRATION, plan
         if params.dry_run:
             cost = estimate_stream(*pruning, params.statistics, params.out)
             return record | {"estimate": cost}
@@ -114,19 +110,19 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
             out = str(params.out)
             made = prune_stream(*pruning, params.statistics, out, record)
         else:
-            dense = perplexity_on(bench_id, measures) if measures else None
+            dense = perplexity_on(bench, measures) if measures else None
             made = prune_model(*pruning, params.statistics, params.dtype)
             made["seconds_pruning"] = made["seconds"]
             if measures:
                 made["perplexity"] = {
                     "dense": dense,
-                    "pruned": perplexity_on(bench_id, measures),
+                    "pruned": perplexity_on(bench, measures),
                     "windows": len(bench.windows[measures]),
                     "seqlen": params.seqlen,
                 }
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
-            record |= save_checkpoint(bench_id, params.out, record, params.dtype)
+            record |= save_checkpoint(bench, params.out, record, params.dtype)
     # A program's card is written with its source.
     if record["out"] and "program" not in record:
         write_prune_card(str(record["out"]), params.model)
@@ -150,10 +146,10 @@ def _request(params: PruneParams) -> dict[str, Any]:
     )
 
 
-def _chosen(bench_id: str, params: PruneParams) -> tuple[PruneParams, dict[str, Any]]:
+def _chosen(bench: Workbench, params: PruneParams) -> tuple[PruneParams, dict[str, Any]]:
     """The parameters with the recipe of a preset, and what the record says of the choice."""
     wanted = params.quality, params.minutes, params.calibration_windows
-    found = choose_preset(bench_id, params.model, params.seqlen, *wanted)
+    found = choose_preset(bench, params.model, params.seqlen, *wanted)
     for line in found["lines"]:
         console.screen().event(line)
     whole = params.model_copy(update=found["fields"] | {"quality": None, "minutes": None})
@@ -161,12 +157,12 @@ def _chosen(bench_id: str, params: PruneParams) -> tuple[PruneParams, dict[str, 
 
 
 def _text_to_measure(
-    bench_id: str, cut: tuple[str, int, int], seed: int, fresh: int
+    bench: Workbench, cut: tuple[str, int, int], seed: int, fresh: int
 ) -> tuple[dict[str, Any], str | None]:
     """Calibration windows, and the name of others to measure on where the text has parts."""
     try:
-        return split_windows(bench_id, *cut, seed, fresh), SELECTION
+        return split_windows(bench, *cut, seed, fresh), SELECTION
     except UsageError as error:
-        text = cut_windows(bench_id, CALIBRATION, *cut, None, fresh)
+        text = cut_windows(bench, CALIBRATION, *cut, None, fresh)
         note = f"no perplexity was measured beside the dense one: {error}"
         return text | {"notes": [*text["notes"], note]}, None

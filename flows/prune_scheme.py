@@ -1,6 +1,5 @@
 """The pruning flow where a scheme makes the model smaller in place of zeros."""
 
-import uuid
 from typing import Any
 
 from flows import console
@@ -23,12 +22,9 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     assert params.scheme is not None and params.sparsity is not None
     request = check_scheme(params.scheme, params.sparsity)
     memory = "float32" if params.dtype == "auto" else params.dtype
-    bench_id = f"prune-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(
-        bench_id, params.model, State.open(), params.seed, console.report, dtype=memory
-    )
+    bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
     with opened(bench):
-        model = load_model(bench_id, params.model)
+        model = load_model(bench, params.model)
         record: dict[str, Any] = {"model": params.model, "model_digest": model["digest"]}
         record |= {"seed": params.seed, "dtype": memory, "out": None, "notes": []}
         windows = None
@@ -36,12 +32,12 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             windows = CALIBRATION
             size = params.windows, params.seqlen
             fresh, known = request["fresh_windows"], listed(params.held_out)
-            text = cut_windows(bench_id, windows, params.corpus, *size, known, fresh)
+            text = cut_windows(bench, windows, params.corpus, *size, known, fresh)
             record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
             record |= {"overlap": text["overlap"], "notes": text["notes"]}
             record |= {"samples": text["windows"], "seqlen": params.seqlen}
-        made = shrink_model(bench_id, request["scheme"], windows, params.sparsity)
+        made = shrink_model(bench, request["scheme"], windows, params.sparsity)
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if params.out is not None:
-            record |= save_smaller(bench_id, params.out, record, params.dtype)
+            record |= save_smaller(bench, params.out, record, params.dtype)
     return record

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from flows.text_split import settled
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
-from tasks.design import Drafting, drafting
+from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
 from tasks.provenance import machine
 from tasks.remote import bench_sheet
@@ -81,7 +81,6 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
     with Search.open(files.folder, params.spec(), prompts=templates) as found:
         save_params(state, run_id, params)
         bench = SearchBench(
-            f"search-{run_id}",
             params.model,
             state,
             params.seed,
@@ -90,7 +89,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
             run_id=run_id,
             designs_in=params.sandbox,
         )
-        driver = Driver(found, state, run_id, bench)
+        driver = Driver(found, state, run_id, bench, draft)
         driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
         yield driver, draft
 
@@ -138,7 +137,7 @@ def working(
     """
     bench = driver.bench
     bench.store = open_store(driver.state, params.shared_store)
-    with opened(bench), drafting(driver.run_id, draft):
+    with opened(bench), closing(draft):
         if driver.search.finished is None and asks:
             _check_early(driver.search, bench, draft)
         facts = _prepare(driver, draft)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
-from tasks.policies import step
+from tasks.recorded import step
 
 if TYPE_CHECKING:
     from autoprune.evaluation.suites.rows import Row, RowKey

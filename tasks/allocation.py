@@ -8,20 +8,20 @@ from typing import Any
 from autoprune.bench.text import CALIBRATION as CALIBRATION
 from autoprune.bench.text import SELECTION as SELECTION
 from autoprune.errors import NothingPassedError
-from tasks.policies import step
-from tasks.workbench import find_workbench
+from tasks.recorded import step
+from tasks.workbench import Workbench
 
 WINDOWS = 8
 
 
 @step("split text", "split {corpus}")
 def split_windows(
-    bench_id: str, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
+    bench: Workbench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
 ) -> dict[str, Any]:
     """Cut windows of the calibration and the selection part; the sealed part is not touched.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         corpus: Reference of a real text.
         samples: Calibration windows.
         seqlen: Tokens in a window.
@@ -39,7 +39,6 @@ def split_windows(
     from autoprune.text.splits import split
     from autoprune.text.windows import token_windows
 
-    bench = find_workbench(bench_id)
     author = bench.author((samples + fresh) * seqlen)
     parts = split(
         load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
@@ -71,12 +70,12 @@ def split_windows(
 
 @step("choose allocation", "compare {grid} with {metric}")
 def choose_allocation(
-    bench_id: str, metric: str, plan: dict[str, Any], grid: list[str]
+    bench: Workbench, metric: str, plan: dict[str, Any], grid: list[str]
 ) -> dict[str, Any]:
     """Measure every allocator on the selection windows; see :mod:`autoprune.bench.allocations`.
 
     Args:
-        bench_id: Id of an open workbench with the windows of :func:`split_windows`.
+        bench: An open workbench with the windows of :func:`split_windows`.
         metric: Built-in name or formula.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         grid: Allocators to compare.
@@ -92,7 +91,6 @@ def choose_allocation(
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
 
-    bench = find_workbench(bench_id)
     started = time.monotonic()
     uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})
     choice = choose(bench, build_metric(metric), uniform, grid)

@@ -6,21 +6,19 @@ from typing import Any
 
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
-from tasks.policies import step
-from tasks.recorded import recorded
+from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
-from tasks.workbench import find_workbench
+from tasks.workbench import Workbench
 
 
 @step("load model", "load {model}")
-def load_model(bench_id: str, model: str) -> dict[str, Any]:
+def load_model(bench: Workbench, model: str) -> dict[str, Any]:
     """Load the workbench's model and say what it is.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         model: Its reference, for the task's name.
     """
-    bench = find_workbench(bench_id)
     started = time.monotonic()
     layers = bench.layers
     return {
@@ -35,7 +33,7 @@ def load_model(bench_id: str, model: str) -> dict[str, Any]:
 
 @step("cut windows", "cut {count} x {seqlen} tokens of {corpus}")
 def cut_windows(
-    bench_id: str,
+    bench: Workbench,
     name: str,
     corpus: str,
     count: int,
@@ -46,7 +44,7 @@ def cut_windows(
     """Cut consecutive token windows from the start of a text.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         name: How later tasks call these windows.
         corpus: Reference of the text.
         count: Number of windows.
@@ -65,7 +63,6 @@ def cut_windows(
     from autoprune.text.windows import token_windows
     from tasks.seen import without_text
 
-    bench = find_workbench(bench_id)
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store)
@@ -85,9 +82,8 @@ def cut_windows(
 
 
 @step("collect statistics", "statistics of {name}")
-def collect_statistics(bench_id: str, name: str, needs: list[str]) -> dict[str, Any]:
+def collect_statistics(bench: Workbench, name: str, needs: list[str]) -> dict[str, Any]:
     """Collect the dense model's statistics on the named windows, or find them in the store."""
-    bench = find_workbench(bench_id)
     started = time.monotonic()
     statistics = bench.statistics(name, needs)
     return {

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.models.reference import CARD_FILE, RECORD_FILE
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 

@@ -15,8 +15,7 @@ from tasks.compare_bench import CompareBench
 from tasks.compare_cells import code_commit, found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
-from tasks.policies import step
-from tasks.recorded import recorded
+from tasks.recorded import recorded, step
 from tasks.sealed_touches import standing, touches
 
 if TYPE_CHECKING:

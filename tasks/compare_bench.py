@@ -48,7 +48,6 @@ class CompareBench(TextWorkbench):
 
     def __init__(
         self,
-        id: str,  # noqa: A002 (its name everywhere)
         model_ref: str,
         state: State,
         seed: int = 0,
@@ -77,7 +76,7 @@ class CompareBench(TextWorkbench):
         runner = SandboxPrograms(state.inputs, "compare", lambda: limits_of(self.layers))
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
         shared |= {"calibration": self.draws, "programs": runner}
-        super().__init__(id, model_ref, state, text, **shared)
+        super().__init__(model_ref, state, text, **shared)
         self.asked = asked
         self.peers = peers or {}
         self.suites = suites or []

@@ -18,7 +18,6 @@ from tasks.compare_bench import CompareBench
 from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
 from tasks.state import State
-from tasks.workbench import find_bench
 
 # What a sheet is for; the sheet of a search names nothing.
 COMPARISON = "comparison"
@@ -54,9 +53,9 @@ def comparison_sheet(bench: CompareBench, shared: str | None) -> dict[str, Any]:
     }
 
 
-def comparison_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> CompareBench:
+def comparison_bench(state: State, sheet: Mapping[str, Any]) -> CompareBench:
     """The workbench of a sheet; nothing is loaded yet."""
-    place = (bench_id, sheet["model"], state, sheet["seed"], silent, sheet["dtype"])
+    place = (sheet["model"], state, sheet["seed"], silent, sheet["dtype"])
     return CompareBench(*place, **sheet["bench"])
 
 
@@ -92,13 +91,12 @@ def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
             )
 
 
-def remote_cell(bench_id: str, title: str, cell: dict[str, Any]) -> dict[str, Any]:
+def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[str, Any]:
     """Measure a cell on a worker.
 
     Returns:
         What :func:`tasks.compare.cell_measured` returns, and the whole ``record``.
     """
-    bench = find_bench(bench_id, CompareBench)
     found = cell_measured(bench, Cell.from_json(cell))
     record = bench.records.pop(found["id"])
     return found | {"record": record}

@@ -3,8 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,7 +12,7 @@ from autoprune.errors import PrerequisiteError, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
 from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.state import State
 from tasks.switches import chosen
 from tasks.turns import turn
@@ -256,26 +255,14 @@ def read_script(path: Path | None) -> list[str]:
     return answers
 
 
-_open: dict[str, Drafting] = {}
-
-
-@contextmanager
-def drafting(run_id: str, draft: Drafting) -> Iterator[Drafting]:
-    """Make the designer reachable by the run's id, and stop it at the end."""
-    _open[run_id] = draft
-    try:
-        yield draft
-    finally:
-        del _open[run_id]
-        draft.close()
-
-
 @step("propose", "propose {step_id} ({operator})")
-def propose(run_id: str, step_id: str, operator: str, request: dict[str, Any]) -> dict[str, Any]:
+def propose(
+    draft: Drafting, step_id: str, operator: str, request: dict[str, Any]
+) -> dict[str, Any]:
     """Ask the designer one question.
 
     Args:
-        run_id: The search.
+        draft: The designer.
         step_id: Which step asks, for the task's name.
         operator: What kind of change is asked for.
         request: JSON form of the request.
@@ -286,7 +273,6 @@ def propose(run_id: str, step_id: str, operator: str, request: dict[str, Any]) -
     from autoprune.design.chat import ChatRequest
     from autoprune.search.steps import outcome_to_json
 
-    draft = _open[run_id]
     asked = ChatRequest.from_json(request)
     # An answer is made on this machine: one run's designer leaves room for another's. Who holds
     # this slot waits for no other, so it cannot block a run that has the machine's.

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from tasks.evaluation_parts import part_file, read_part, write_part
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.sealed_touches import Looks
 from tasks.seen import known_text, referenced_text
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.evaluation.suites import Suite
@@ -18,16 +18,15 @@ if TYPE_CHECKING:
 
 
 @step("evaluate", "perplexity on {name}")
-def evaluate_model(bench_id: str, name: str) -> dict[str, Any]:
+def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
     """Perplexity of the workbench's model on the named windows.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         name: Name of windows that were cut before.
     """
     from autoprune.evaluation.perplexity import evaluate_windows
 
-    bench = find_workbench(bench_id)
     result = evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report)
     return {
         "perplexity": result.perplexity,
@@ -89,7 +88,7 @@ def find_models(models: list[str]) -> dict[str, str]:
 
 @step("check requests", "check the suites for {model}")
 def check_requests(
-    bench_id: str,
+    bench: Workbench,
     model: str,
     run: str,
     suites: list[dict[str, Any]],
@@ -100,7 +99,7 @@ def check_requests(
     """Have every suite look at what is asked of it, before the first one measures.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         model: The model's reference, for the task's name.
         run: Name of the run; its looks at sealed text are counted.
         suites: Name and all settings of each suite.
@@ -113,7 +112,6 @@ def check_requests(
     """
     from autoprune.evaluation.suites import build_suite, check_suite
 
-    bench = find_workbench(bench_id)
     around = _surroundings(
         bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
     )
@@ -125,7 +123,7 @@ def check_requests(
 
 @step("suite", "{name} of {model}")
 def measure_suite(
-    bench_id: str,
+    bench: Workbench,
     name: str,
     model: str,
     run: str,
@@ -137,7 +135,7 @@ def measure_suite(
     """Measure the workbench's model by one suite.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         name: The suite.
         model: The model's reference, for the task's name.
         run: Name of the run; its looks at sealed text are counted before they are taken.
@@ -150,7 +148,6 @@ def measure_suite(
         JSON form of the rows, how often each sealed text among them was looked at so far, and what
         was known of each sealed set before.
     """
-    bench = find_workbench(bench_id)
     asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, references, overlap]
     file = part_file(bench.state, run, asked)
     kept = read_part(file)

@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.evaluation_parts import forget_parts
 from tasks.mirror import log_stage, place_of
-from tasks.policies import step
 from tasks.provenance import here_tags
+from tasks.recorded import step
 from tasks.state import State
 
 

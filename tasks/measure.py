@@ -13,12 +13,10 @@ from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.recipe import Recipe
 from autoprune.search.steps import Failed, Measure, Seal, Sealed, outcome_to_json
 from tasks.overlap import shared_text
-from tasks.policies import step
 from tasks.recorded import recorded
 from tasks.sealed_touches import standing, touch
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
-from tasks.workbench import find_bench
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation
@@ -187,9 +185,8 @@ def pruned(
     return bench.pruned(recipe, bench.budget_of(sparsity), draw=bench.draw)
 
 
-@step("measure", "measure {step_id}")
 def measure(
-    bench_id: str,
+    bench: SearchBench,
     step_id: str,
     recipe: dict[str, Any] | None,
     windows: int,
@@ -202,7 +199,7 @@ def measure(
     """:func:`measured` for another process: plain JSON in and out.
 
     Args:
-        bench_id: Id of an open search bench.
+        bench: An open search bench.
         step_id: Which step asks.
         recipe: JSON form of the recipe; None: the dense model.
         windows: Use the first so many selection windows.
@@ -216,4 +213,4 @@ def measure(
     made = Measure(
         step_id, 0, 0, "", read, 1, windows, sparsity, role, draw=draw, kl=kl, known=known
     )
-    return outcome_to_json(measured(find_bench(bench_id, SearchBench), made))
+    return outcome_to_json(measured(bench, made))

@@ -10,11 +10,11 @@ from autoprune.digest import digest_json, verify_file
 from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.reference import RECORD_FILE
 from tasks.gate import judge
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.sealed_touches import Looks
 from tasks.state import State
-from tasks.workbench import find_workbench
+from tasks.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def find_split(folder: str) -> dict[str, int | None]:
 
 @step("cut part", "cut {count} x {seqlen} tokens of {corpus} ({part})")
 def cut_part(
-    bench_id: str,
+    bench: Workbench,
     name: str,
     corpus: str,
     part: str,
@@ -118,7 +118,7 @@ def cut_part(
     are of a search with another split or another text.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         name: How later tasks call these windows.
         corpus: Reference of the text.
         part: ``sealed``, ``selection`` or ``whole``.
@@ -142,7 +142,6 @@ def cut_part(
     from autoprune.text.windows import fewer_than_asked, token_windows
     from tasks.seen import known_text
 
-    bench = find_workbench(bench_id)
     text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
     whole, digest, splits = text.digest, None, None
     if part != "whole":

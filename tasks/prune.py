@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
 from autoprune.errors import NothingPassedError, UsageError
-from tasks.policies import step
 from tasks.programs import (
     SandboxPrograms,
     is_program,
@@ -17,10 +16,11 @@ from tasks.programs import (
     turned_away,
     write_program,
 )
+from tasks.recorded import step
 from tasks.sandbox_scores import SandboxScores
 from tasks.seen import known_text, write_seen
 from tasks.validate import read_source
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +125,7 @@ def _check_program(
 
 @step("prune", "prune with {metric}")
 def prune_model(
-    bench_id: str,
+    bench: Workbench,
     metric: str,
     windows: str,
     plan: dict[str, Any],
@@ -135,7 +135,7 @@ def prune_model(
     """Prune the workbench's model in place.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         metric: Built-in name, ``expr:`` and a formula, a path to a Python file, or ``program:`` and
             a file or a name.
         windows: Name of the calibration windows.
@@ -156,7 +156,6 @@ def prune_model(
     from autoprune.models.saving import weights_in_memory
     from autoprune.pruning import PruningPlan
 
-    bench = find_workbench(bench_id)
     built = replace(PruningPlan.build(**plan), saved=saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX) and not is_program(metric)
     if statistics == "auto":
@@ -274,11 +273,13 @@ def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:
 
 
 @step("save", "save to {out}")
-def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
+def save_checkpoint(
+    bench: Workbench, out: str, record: dict[str, Any], dtype: str
+) -> dict[str, Any]:
     """Save the workbench's model with its record, and count the zeros in the written files.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         out: Target folder, replaced when it exists; see
             :func:`autoprune.models.target.check_target`.
         record: What made the model, with ``pruned``.
@@ -288,7 +289,6 @@ def save_checkpoint(bench_id: str, out: str, record: dict[str, Any], dtype: str)
     Raises:
         AutopruneError: If the disk is full or the folder is not writable.
     """
-    bench = find_workbench(bench_id)
     kind = saved_type(bench, dtype)
     saved = saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
     if "program" in record:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from tasks.policies import step
-from tasks.workbench import find_workbench
+from tasks.recorded import step
+from tasks.workbench import Workbench
 
 
 @step("choose quality", "choose a preset for {model}")
 def choose_preset(
-    bench_id: str,
+    bench: Workbench,
     model: str,
     seqlen: int,
     quality: str | None,
@@ -18,7 +18,7 @@ def choose_preset(
     """The preset for the workbench's model on this machine, as it is now.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         model: Its reference, for the task's name.
         seqlen: Tokens of a window.
         quality: Name of the preset; None: the best that fits.
@@ -31,7 +31,7 @@ def choose_preset(
     """
     from autoprune.quality import choose, speed
 
-    loaded = find_workbench(bench_id).loaded.model
+    loaded = bench.loaded.model
     parameters = loaded.num_parameters()
     gflops = speed(loaded.device.type)
     found = choose(parameters, seqlen, gflops, quality=quality, minutes=minutes, windows=windows)
@@ -57,11 +57,10 @@ def choose_preset(
 
 
 @step("perplexity", "perplexity on {name}")
-def perplexity_on(bench_id: str, name: str) -> float:
+def perplexity_on(bench: Workbench, name: str) -> float:
     """Perplexity of the workbench's model as it stands on the named windows."""
     from autoprune.evaluation.perplexity import evaluate_windows
 
-    bench = find_workbench(bench_id)
     return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity
 
 

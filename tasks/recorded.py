@@ -1,15 +1,18 @@
 """Library calls as named, timed task runs in Prefect."""
 
+import functools
+import inspect
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
-from tasks.policies import short_paths
 from tasks.state import without_login
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -43,3 +46,37 @@ def recorded(kind: str, title: str, work: Callable[[], R]) -> R:
         persist_result=False,
     )(work)
     return made()
+
+
+def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function whose every call is :func:`recorded`.
+
+    Args:
+        name: Name of the task as the UI groups it.
+        run_name: Template of the run's name, over the function's parameters; None: ``name``.
+    """
+
+    def decorate(fn: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(fn)
+
+        @functools.wraps(fn)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            title = (run_name or name).format(**given.arguments)
+            return recorded(name, title, lambda: fn(*args, **kwargs))
+
+        return called
+
+    return decorate
+
+
+def short_paths(text: str) -> str:
+    """The text with each path of this machine as its last part; a reference stays as it is.
+
+    ``open /data/models/tiny`` gives ``open tiny``; ``package:module/file.gguf``, a hub id and a URL
+    are no paths of a machine.
+    """
+    return re.sub(
+        r"(?<![^\s,'\"(=])(?:~|\.{1,2})?/(?:[^\s,'\"()/]+/)*([^\s,'\"()/]+)/?", r"\1", text
+    )

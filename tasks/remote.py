@@ -23,7 +23,7 @@ from tasks.state import HOME_VARIABLE, State
 # The call of a comparison; those of a search are tasks.
 CELL = "cell"
 _lock = Lock()
-_open: dict[str, ExitStack] = {}
+_open: dict[str, tuple[Any, ExitStack]] = {}
 
 
 @task(
@@ -54,10 +54,10 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     from tasks.steps import TASKS
 
     with _lock:
-        bench_id = _opened(job["bench"])
+        bench = _opened(job["bench"])
         if job["call"] == CELL:
-            return remote_cell(bench_id, job["step"], *job["arguments"])
-        return TASKS[job["call"]].fn(bench_id, job["step"], *job["arguments"])
+            return remote_cell(bench, job["step"], *job["arguments"])
+        return TASKS[job["call"]](bench, job["step"], *job["arguments"])
 
 
 def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
     }
 
 
-def _opened(sheet: dict[str, Any]) -> str:
+def _opened(sheet: dict[str, Any]) -> Any:
     """Open the workbench of this process, once for a run."""
     import torch
 
@@ -83,21 +83,21 @@ def _opened(sheet: dict[str, Any]) -> str:
     from tasks.compare_remote import COMPARISON, comparison_bench, require_same_work
     from tasks.workbench import opened
 
-    bench_id = f"remote-{digest_json(sheet)[:16]}"
-    if bench_id in _open:
-        return bench_id
+    digest = digest_json(sheet)
+    if digest in _open:
+        return _open[digest][0]
     _close()
     torch.set_num_threads(sheet["threads"])
     state = State.open(None if os.environ.get(HOME_VARIABLE) else Path(sheet["root"]))
     bench: CompareBench | SearchBench
     if sheet.get("kind") == COMPARISON:
-        bench = comparison_bench(bench_id, state, sheet)
+        bench = comparison_bench(state, sheet)
     else:
-        bench = _search_bench(bench_id, state, sheet)
+        bench = _search_bench(state, sheet)
     bench.store = open_store(state, sheet["shared"])
     stack = ExitStack()
     stack.enter_context(opened(bench))
-    _open[bench_id] = stack
+    _open[digest] = bench, stack
     try:
         if bench.loaded.source.digest != sheet["model_digest"]:
             raise AutopruneError(
@@ -109,15 +109,14 @@ def _opened(sheet: dict[str, Any]) -> str:
     except BaseException:
         _close()
         raise
-    return bench_id
+    return bench
 
 
-def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> SearchBench:
+def _search_bench(state: State, sheet: Mapping[str, Any]) -> SearchBench:
     from autoprune.progress import silent
     from autoprune.search.spec import SearchSpec
 
     return SearchBench(
-        bench_id,
         sheet["model"],
         state,
         sheet["seed"],
@@ -132,7 +131,7 @@ def _search_bench(bench_id: str, state: State, sheet: Mapping[str, Any]) -> Sear
 def _close() -> None:
     """Let the model and the containers of the last run go."""
     while _open:
-        _open.popitem()[1].close()
+        _open.popitem()[1][1].close()
 
 
 atexit.register(_close)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import PrerequisiteError, UsageError
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.run_files import RunFiles
 from tasks.state import State
 

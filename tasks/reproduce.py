@@ -6,7 +6,7 @@ from typing import Any
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.recipe import Recipe
 from tasks.mirror import tracker_of
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.state import State
 
 
@@ -96,7 +96,6 @@ def reproduce(
     if out is not None:
         check_folder(Path(out), sources=[read_from(spec.model)], overwrite=overwrite)
     bench = SearchBench(
-        f"reproduce-{mlflow_run}",
         spec.model,
         state,
         spec.seed,

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.policies import step
 from tasks.prune import save_bench, saved_record, saved_type
-from tasks.workbench import find_workbench
+from tasks.recorded import step
+from tasks.workbench import Workbench
 
 
 @step("check scheme", "check {scheme}")
@@ -28,18 +28,19 @@ def check_scheme(scheme: str, share: float) -> dict[str, Any]:
 
 
 @step("shrink", "remove {share} by {scheme}")
-def shrink_model(bench_id: str, scheme: str, windows: str | None, share: float) -> dict[str, Any]:
+def shrink_model(
+    bench: Workbench, scheme: str, windows: str | None, share: float
+) -> dict[str, Any]:
     """Make the workbench's model smaller in place.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         scheme: Its text.
         windows: Name of the calibration windows; None where the scheme reads no text.
         share: Of the parameters of the blocks that is to go.
     """
     from autoprune.bench.smaller import Shrinking
 
-    bench = find_workbench(bench_id)
     made = Shrinking.parse(scheme).apply(
         bench.loaded.model,
         share,
@@ -53,11 +54,11 @@ def shrink_model(bench_id: str, scheme: str, windows: str | None, share: float) 
 
 
 @step("save", "save to {out}")
-def save_smaller(bench_id: str, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
+def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Save the workbench's model with its record and a model card.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         out: Target folder, replaced when it exists.
         record: What made the model.
         dtype: As for :func:`tasks.prune.save_checkpoint`.
@@ -67,7 +68,6 @@ def save_smaller(bench_id: str, out: str, record: dict[str, Any], dtype: str) ->
     """
     from autoprune.schemes.card import scheme_card
 
-    bench = find_workbench(bench_id)
     kind = saved_type(bench, dtype)
     card = scheme_card(record)
     return saved_record(save_bench(bench, Path(out), record, dtype=kind, card=card))

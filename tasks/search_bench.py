@@ -34,7 +34,7 @@ class SearchBench(TextWorkbench):
     """A bench with everything that the steps of a search need.
 
     Args:
-        id: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
+        model_ref: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
@@ -42,7 +42,6 @@ class SearchBench(TextWorkbench):
 
     def __init__(
         self,
-        id: str,  # noqa: A002 (its name everywhere)
         model_ref: str,
         state: State,
         seed: int = 0,
@@ -68,7 +67,7 @@ class SearchBench(TextWorkbench):
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
         shared |= {"scorer": designs, "calibration": DocumentDraws(OFFERED | foreseen)}
         shared["programs"] = programs if designs_in == "docker" else None
-        super().__init__(id, model_ref, state, text, **shared)
+        super().__init__(model_ref, state, text, **shared)
         self.spec = spec
         self.run_id = run_id
         self.designs_in = designs_in

@@ -6,7 +6,6 @@ from typing import Any
 from autoprune.bench.outcomes import Validation
 from autoprune.search.steps import Measure, Outcome, Seal, Validate
 from tasks.measure import measure, measured, sealed
-from tasks.policies import Step
 from tasks.recorded import recorded
 from tasks.search_bench import SearchBench
 from tasks.validate import validate
@@ -25,7 +24,7 @@ WORK: dict[str, Callable[[SearchBench, Any], Outcome]] = {
     "seal": sealed,
 }
 # The same for a worker. Sealed text is looked at in the run's own process only.
-TASKS: dict[str, Step[..., dict[str, Any]]] = {"validate": validate, "measure": measure}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"validate": validate, "measure": measure}
 
 
 def do(bench: SearchBench, step: Work) -> Outcome:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
-from tasks.policies import step
 from tasks.programs import (
     SandboxPrograms,
     is_program,
@@ -19,8 +18,9 @@ from tasks.programs import (
     write_program,
 )
 from tasks.prune import FILE_SUFFIX, saved_record
+from tasks.recorded import step
 from tasks.seen import known_text, write_seen
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.recipe import Scoring
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 @step("open source", "open {model}")
-def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict[str, Any]:
+def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> dict[str, Any]:
     """Find the workbench's model without loading it, and refuse what cannot be streamed.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         model: Its reference, for the task's name.
         metric: Built-in name, formula or program.
         statistics: What the user asked for.
@@ -50,7 +50,7 @@ def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict
         raise UsageError(
             "streaming prunes block after block; leave out --stream or --statistics dense"
         )
-    source = find_workbench(bench_id).source
+    source = bench.source
     if source.gguf_file is not None:
         raise UsageError(
             f"{model} is a GGUF file; streaming, and the estimate of --dry-run, read safetensors "
@@ -61,7 +61,7 @@ def open_source(bench_id: str, model: str, metric: str, statistics: str) -> dict
 
 @step("estimate", "estimate streaming with {metric}")
 def estimate_stream(
-    bench_id: str,
+    bench: Workbench,
     metric: str,
     windows: str,
     plan: dict[str, Any],
@@ -71,7 +71,7 @@ def estimate_stream(
     """Memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
@@ -80,7 +80,6 @@ def estimate_stream(
     """
     from autoprune.streaming import estimate
 
-    bench = find_workbench(bench_id)
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
     with _ready(bench, metric, windows, plan, statistics) as (job, _):
@@ -95,7 +94,7 @@ def estimate_stream(
 
 @step("stream", "stream with {metric} to {out}")
 def prune_stream(
-    bench_id: str,
+    bench: Workbench,
     metric: str,
     windows: str,
     plan: dict[str, Any],
@@ -106,7 +105,7 @@ def prune_stream(
     """Prune from shards to shards; see :func:`autoprune.streaming.prune_streamed`.
 
     Args:
-        bench_id: Id of an open workbench.
+        bench: An open workbench.
         metric: Built-in name, formula or program.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
@@ -116,7 +115,6 @@ def prune_stream(
     """
     from autoprune.streaming import prune_streamed
 
-    bench = find_workbench(bench_id)
     before = known_text([bench.model_ref])
     with _ready(bench, metric, windows, plan, statistics) as (job, more):
         made = prune_streamed(job, Path(out), record=record | more, report=bench.report)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
 from tasks.ledger_file import locked_ledger
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.sealed_touches import is_unread, standing
 from tasks.state import State
 

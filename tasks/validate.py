@@ -9,22 +9,20 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.program_files import read_code
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
-from tasks.policies import step
+from tasks.recorded import step
 from tasks.search_bench import SearchBench
 from tasks.state import State
-from tasks.workbench import find_bench
 
 
-@step("validate", "validate {step_id}")
-def validate(bench_id: str, step_id: str, recipe: dict[str, Any]) -> dict[str, Any]:
+def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[str, Any]:
     """:meth:`autoprune.bench.bench.Bench.validate` for another process: plain JSON in and out.
 
     Args:
-        bench_id: Id of an open search bench.
+        bench: An open search bench.
         step_id: Which step asks.
         recipe: JSON form of the recipe.
     """
-    bench = find_bench(bench_id, SearchBench)
+    bench = bench
     return outcome_to_json(bench.validate(Recipe.from_json(recipe), bench.budget))
 
 

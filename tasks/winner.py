@@ -12,9 +12,8 @@ from autoprune.errors import AutopruneError, reason_of
 from autoprune.models.reference import RECORD_FILE
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
-from tasks.policies import step
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
-from tasks.recorded import recorded
+from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State

@@ -166,7 +166,7 @@ def one_thread() -> Iterator[None]:
 @contextlib.contextmanager
 def workbench(folder: Path, family: str) -> Iterator[Workbench]:
     """A tiny model on a bench, with text for two batches of a block."""
-    bench = Workbench(f"digests-{family}", family, State.open(folder / "state"))
+    bench = Workbench(family, State.open(folder / "state"))
     with opened(bench):
         source = ModelSource(family, folder, None, digest_json(family))
         bench.__dict__["loaded"] = LoadedModel(tiny_model(family), None, source)
@@ -178,7 +178,7 @@ def workbench(folder: Path, family: str) -> Iterator[Workbench]:
 def cell(bench: Workbench, metric: str, plan: dict[str, Any], mode: Any) -> dict[str, Any]:
     dense = {k: v.clone() for k, v in bench.loaded.model.state_dict().items()}
     try:
-        made = prune_model.fn(bench.id, metric, CALIBRATION, plan, mode, "float32")
+        made = prune_model(bench, metric, CALIBRATION, plan, mode, "float32")
         shares = digest_json(made["layer_sparsity"])[:20]
         return {**facts(made), "shares": shares, "weights": sha(bench.loaded.model)}
     finally:
@@ -196,7 +196,7 @@ def pruned_in_memory(folder: Path) -> dict[str, Any]:
                     found[name] = attempt(lambda m=metric, p=plan, o=mode: cell(bench, m, p, o))
             auto = {"sparsity": 0.6, "solver": "mrp"}
             grid = ["uniform", "ramp", "sdsa"]
-            chosen = choose_allocation.fn(bench.id, "wanda", auto, grid)
+            chosen = choose_allocation(bench, "wanda", auto, grid)
             found[f"{family} auto"] = {k: v for k, v in chosen.items() if k != "seconds"}
     return found
 
@@ -209,12 +209,12 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
         byte_tokenizer().save_pretrained(source)
         for metric, solver, allocation in STREAMED:
             for mode in ("sequential", "true-sequential"):
-                bench = Workbench(f"stream-{family}", str(source), State.open(folder / "state"))
+                bench = Workbench(str(source), State.open(folder / "state"))
                 with opened(bench):
                     bench.windows[CALIBRATION] = random_windows(40, 64)
                     plan = {"sparsity": 0.55, "solver": solver, "allocation": allocation}
                     parts = (metric, CALIBRATION, plan, mode, str(folder / "out"), {})
-                    made = prune_stream.fn(bench.id, *parts)
+                    made = prune_stream(bench, *parts)
                 files = sorted((folder / "out").glob("*.safetensors"))
                 written = hashlib.sha256(b"".join(path.read_bytes() for path in files))
                 name = f"{family} {metric}+{solver}+{allocation} {mode}"
@@ -234,7 +234,7 @@ def search_bench(folder: Path) -> Iterator[SearchBench]:
         model=str(folder / "tiny"), corpus=str(text), seqlen=32, rung_windows=2, **sizes
     )
     state = State.open(folder / "state")
-    bench = SearchBench("digests", spec.model, state, spec=spec, run_id="d", designs_in="off")
+    bench = SearchBench(spec.model, state, spec=spec, run_id="d", designs_in="off")
     with opened(bench):
         yield bench
 
@@ -248,7 +248,7 @@ def measured_by_a_search(folder: Path) -> dict[str, Any]:
                 with bench.drawn(draw), pruned(bench, recipe, 0.6) as outcome:
                     state = {"masks": outcome.mask_digest[:20], "notes": len(outcome.notes)}
                     state["weights"] = sha(bench.loaded.model)
-                body = measure.fn(bench.id, "one", recipe.to_json(), 3, 0.6, draw=draw)
+                body = measure(bench, "one", recipe.to_json(), 3, 0.6, draw=draw)
                 found[f"{solver} {draw}"] = state | {"nll": body["nll"]}
     return found
 
@@ -301,7 +301,7 @@ def contracts() -> dict[str, Any]:
     spec = SearchSpec(model="m", corpus="c")
     deployed = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
     entries = [[d["name"], d["entrypoint"]] for d in deployed["deployments"]]
-    request = check_request.fn("wanda", "auto", 0.5, "unstructured", "auto", "mrp", "auto")
+    request = check_request("wanda", "auto", 0.5, "unstructured", "auto", "mrp", "auto")
     return {
         "steps": [step_to_json(step) for step in steps],
         "spec": spec.digest,

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         folder = RunFiles.of(state, run_id).folder
         check_file(Path(args.out).expanduser(), sources=[folder], overwrite=args.overwrite)
-    record = write_report.fn(str(state.root), run_id, args.out)
+    record = write_report(str(state.root), run_id, args.out)
     rows = [("report", record["report"]), ("run", run_id), ("candidates", record["candidates"])]
     emit(args, record, pairs(*rows, ("next", f"autoprune ls candidates --run {run_id}")))
     return 0

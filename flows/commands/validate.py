@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     with open_screen(quiet=args.quiet):
         named = None if args.statistics is None else listed(args.statistics)
-        record = validate_file.fn(str(State.open().root), args.file, named)
+        record = validate_file(str(State.open().root), args.file, named)
     emit(args, record, pairs(*(_accepted(record) if record["ok"] else _rejected(record))))
     return 0 if record["ok"] else 3
 

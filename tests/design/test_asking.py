@@ -1,7 +1,7 @@
 """A run's designer: what it was seen to enforce, and which refusals end a search."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_from_json
 from flows import checks
-from tasks.design import Drafting, drafting, propose
+from tasks.design import Drafting, propose
 from tasks.state import State
 from tests.support.chat_server import Answer, completion, obedient, serving
 
@@ -45,8 +45,8 @@ def test_a_refused_request_is_a_verdict_and_the_next_is_asked(tmp_path: Path) ->
         assert found.code == "context_too_long" and "900 tokens" in found.detail
         other = ChatRequest((Message("user", "hi"),), 20, 0.7, 5)
         assert isinstance(draft.answer(other), Reply)
-        with drafting("r", draft):
-            record = propose("r", "g1.s0.a0", "seed", REQUEST.to_json())
+        with closing(draft):
+            record = propose(draft, "g1.s0.a0", "seed", REQUEST.to_json())
     assert (record["kind"], record["code"]) == ("Failed", "context_too_long")
 
 
@@ -138,8 +138,8 @@ def test_an_answer_of_megabytes_is_rejected_as_too_long(tmp_path: Path) -> None:
             return completion(text, prompt_tokens=7, completion_tokens=9)
         return obedient(body)
 
-    with endpoint(answer, tmp_path) as draft, drafting("r", draft):
-        record = propose("r", "g1.s0.a0", "seed", REQUEST.to_json())
+    with endpoint(answer, tmp_path) as draft, closing(draft):
+        record = propose(draft, "g1.s0.a0", "seed", REQUEST.to_json())
     found = outcome_from_json(record)
     assert isinstance(found, Reply) and found.usage.total == 16
     read = read_answer(found, AnswerForm("expression", ["row"], ["uniform"]))

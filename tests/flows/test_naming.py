@@ -16,7 +16,7 @@ from flows.params import CalibrateParams
 from flows.prune import prune
 from flows.search import search
 from tasks.calibrate import load_model
-from tasks.policies import short_paths
+from tasks.recorded import short_paths
 from tasks.validate import validate_file
 
 MODEL = "/some/where/Tiny_Model.Q4_1.gguf"

@@ -21,9 +21,9 @@ def test_only_the_sealed_part_is_touched(
     from autoprune.text.splits import split
 
     state = State.open(tmp_path / "state")
-    for number in range(2):
-        with opened(Workbench(f"b{number}", str(tiny_folder), state)):
-            cut_part.fn(f"b{number}", "text", str(text_file), part, 2, 32, 0, [], "gate")
+    for _ in range(2):
+        with opened(Workbench(str(tiny_folder), state)) as bench:
+            cut_part(bench, "text", str(text_file), part, 2, 32, 0, [], "gate")
     text = getattr(split(load_corpus(str(text_file)), seed=0), part).digest
     assert touch(state, text, "another run") == before + 1
 
@@ -41,10 +41,10 @@ def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
     SeenText.of(parts.sealed.documents[:5]).save(champion / FILE)
     state, models = State.open(tmp_path / "state"), [str(champion), str(challenger)]
     found = {}
-    with opened(Workbench("b", str(challenger), state)):
+    with opened(Workbench(str(challenger), state)) as bench:
         for part in ("sealed", "whole"):
             asked = ("text", str(text_file), part, 2, 32, 0, models, "gate")
-            found[part] = cut_part.fn("b", *asked)
+            found[part] = cut_part(bench, *asked)
     overlap = {part: entry["overlap"] for part, entry in found.items()}
     count = len(parts.sealed.documents)
     assert (overlap["sealed"]["dropped"], overlap["sealed"]["checked"]) == (5, count)
@@ -56,9 +56,9 @@ def test_what_a_contender_has_seen_is_left_out_of_the_sealed_part(
 def test_the_split_is_that_of_the_search_that_made_the_challenger(tmp_path: Path) -> None:
     def number_of(record: dict[str, object]) -> int | None:
         (tmp_path / "autoprune.json").write_text(json.dumps(record))
-        return find_split.fn(str(tmp_path))["number"]
+        return find_split(str(tmp_path))["number"]
 
-    assert find_split.fn(str(tmp_path)) == {"number": None}
+    assert find_split(str(tmp_path)) == {"number": None}
     assert number_of({"run": "night", "seed": 3, "text_split": 7}) == 7
     # Earlier versions split the text by the run's seed.
     assert number_of({"run": "night", "seed": 3}) == 3
@@ -80,8 +80,8 @@ def test_a_gate_says_how_often_its_text_was_looked_at_before(
     found = []
     # Champion and challenger are one use of the text: the second does not count the first.
     for ref in (shutil.copytree(tiny_folder, tmp_path / name) for name in "ab"):
-        with opened(Workbench("b", str(ref), state)):
-            found.append(cut_part.fn("b", *asked))
+        with opened(Workbench(str(ref), state)) as bench:
+            found.append(cut_part(bench, *asked))
     assert [entry["sealed_set"]["earlier"] for entry in found] == [2, 2]
     assert [entry["sealed_looks"] for entry in found] == [3, 4]
     figures = {"nll": [1.0, 1.1], "perplexity": 2.8, "bytes": 9}

@@ -281,7 +281,7 @@ def test_a_target_without_a_gguf_cannot_design_and_is_told_at_once(
 @pytest.mark.docker
 def test_the_probe_of_a_search_offers_what_its_layers_carry(home: Path) -> None:
     spec = SearchSpec(model="m", corpus="c")
-    bench = SearchBench("probe", "m", State.open(home), 0, silent, spec=spec, run_id="probe")
+    bench = SearchBench("m", State.open(home), 0, silent, spec=spec, run_id="probe")
     code = 'def score(W, stats, params):\n    return W.abs() * stats["hessian_diag"]\n'
     try:
         assert bench.sandbox is not None

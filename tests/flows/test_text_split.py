@@ -72,13 +72,13 @@ def test_the_split_has_its_number_and_not_the_runs_seed(
     digests = set()
     for params in (plain, plain.model_copy(update={"seed": 8})):
         bench = SearchBench(
-            "b", model, State.open(tmp_path / "s"), params.seed, spec=params.spec(), run_id="r"
+            model, State.open(tmp_path / "s"), params.seed, spec=params.spec(), run_id="r"
         )
         digests.add(bench.splits.digest)
     # What seed 0 has always given.
     assert digests == {split(load_corpus(str(rows)), 0).digest}
     other = plain.model_copy(update={"text_split": 5})
-    bench = SearchBench("b", model, State.open(tmp_path / "s"), 3, spec=other.spec(), run_id="r")
+    bench = SearchBench(model, State.open(tmp_path / "s"), 3, spec=other.spec(), run_id="r")
     assert bench.splits.digest == split(load_corpus(str(rows)), 5).digest
     assert other.run_id() != plain.run_id()
 
@@ -187,7 +187,7 @@ def test_fresh_reads_conversations_by_the_template_of_the_model(
     corpus = f"{rows}#messages"
     wish = SearchParams(model=str(model), corpus=corpus, text_split="fresh")
     found = settled(wish, str(model), corpus)
-    bench = SearchBench("b", str(model), State.open(), 0, spec=found.spec(), run_id="r")
+    bench = SearchBench(str(model), State.open(), 0, spec=found.spec(), run_id="r")
     splits = bench.splits
     assert "[ask " in splits.sealed.text
     # The set that the run looks at is the one that was chosen, so the next run takes another.

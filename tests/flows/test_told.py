@@ -13,6 +13,7 @@ from autoprune.search.search import Search
 from autoprune.search.steps import Measurement
 from flows import console
 from flows.driving import Driver
+from tasks.design import Drafting
 from tasks.search_bench import SearchBench
 from tasks.state import State
 
@@ -29,7 +30,8 @@ def test_more_windows_of_a_candidate_are_told_once(
     if repeats:
         entry.status, entry.duplicate_of = "duplicate", "wanda"
     search: Any = SimpleNamespace(entries=[entry], best=None, spec=None)
-    driver = Driver(cast(Search, search), State(tmp_path), "s1", cast(SearchBench, None))
+    others = cast(SearchBench, None), cast(Drafting, None)
+    driver = Driver(cast(Search, search), State(tmp_path), "s1", *others)
     for windows in (2, 6, 6):
         entry.results[1] = Measurement((3.0,) * windows, 511 * windows, 20.0)
         driver._look()

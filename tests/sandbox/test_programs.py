@@ -67,14 +67,14 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
 def test_validate_knows_a_program_and_explains_its_refusal(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(HONEST.source)
-    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    found = validate_file(str(tmp_path / "state"), str(file))
     assert found["ok"] and found["kind"] == "program" and "gram" in found["statistics"]
     file.write_text("def prune_layer(W, stats, budget, params):\n    return W * 1\n")
-    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    found = validate_file(str(tmp_path / "state"), str(file))
     assert (found["code"], found["line"], found["text"]) == ("wrong_budget", 2, "return W * 1")
     assert "topk" in found["remedy"]
     with pytest.raises(UsageError, match="layer program"):
-        validate_file.fn(str(tmp_path / "state"), str(file), ["x_norm"])
+        validate_file(str(tmp_path / "state"), str(file), ["x_norm"])
 
 
 @pytest.mark.docker

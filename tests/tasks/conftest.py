@@ -31,7 +31,6 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SearchBenc
         rung_windows=2,
     )
     made = SearchBench(
-        "winner",
         str(folder),
         State.open(tmp_path / "state"),
         spec=spec,

@@ -13,7 +13,7 @@ CONTEXT = RowContext("tasks", {"seed": 0}, {})
 
 def compared(rows: list[Row], others: list[Row]) -> list[dict[str, Any]]:
     plain = [[row.to_json() for row in side] for side in (rows, others)]
-    return compare.fn(plain[0], plain[1], "other")
+    return compare(plain[0], plain[1], "other")
 
 
 def scored(correct: list[bool], **protocol: Any) -> Row:

@@ -8,7 +8,7 @@ import torch
 from prefect import flow
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.recorded import recorded
+from tasks.recorded import recorded, step
 
 
 def test_outside_a_flow_it_is_a_call() -> None:
@@ -37,7 +37,17 @@ def test_in_a_flow_objects_pass_and_names_are_shown(tmp_path: Path) -> None:
         assert out is lock and tensor is weights
         with pytest.raises(KeyError):
             recorded("measure", "measure two", lambda: {}["missing"])
+        assert held(lock, str(tmp_path / "tiny")) is lock
+
+    @step("hold", "hold {where} {times} times")
+    def held(lock: object, where: str, times: int = 2) -> object:
+        from prefect.context import TaskRunContext
+
+        context = TaskRunContext.get()
+        assert context is not None
+        seen.extend((context.task.name, context.task_run.name))
+        return lock
 
     with prefect_test_harness():
         searching()
-    assert seen == ["measure", "measure {x} in tiny"]
+    assert seen == ["measure", "measure {x} in tiny", "hold", "hold tiny 2 times"]

@@ -38,8 +38,8 @@ def test_the_files_hold_what_the_object_holds(search: Search, tmp_path: Path) ->
 def test_nothing_is_read_back_from_disk(search: Search, tmp_path: Path) -> None:
     state = State.open(tmp_path)
     files = RunFiles.of(state, "s1")
-    bench: Any = None
-    driver = Driver(search, state, "s1", bench)
+    nobody: Any = None
+    driver = Driver(search, state, "s1", nobody, nobody)
     driver.write_record()
     for file in (files.report, files.sheets, files.calls):
         file.unlink()

@@ -153,20 +153,20 @@ def test_fresh_is_the_lowest_number_that_nobody_looked_at(state: State, tmp_path
 
     file = write(tmp_path / "text.jsonl", documents())
     corpus = load_corpus(file)
-    assert fresh_split.fn(str(state.root), [file])["number"] == 0
+    assert fresh_split(str(state.root), [file])["number"] == 0
     for number in (0, 1, 3):
         look(state, split(corpus, number), f"search {number}")
-    found = fresh_split.fn(str(state.root), [file])
+    found = fresh_split(str(state.root), [file])
     assert found["number"] == 2 and SealedSet(**found["sets"][0]).earlier == 0
     # The same text in a ledger without numbers, as earlier versions wrote it.
     touch(state, split(corpus, 2).sealed.digest, "old search", corpus.digest)
-    assert fresh_split.fn(str(state.root), [file])["number"] == 4
+    assert fresh_split(str(state.root), [file])["number"] == 4
     # Whoever reads the whole text spends no single set, and is counted.
     Looks(state, "evaluation").note(corpus.digest, corpus.digest)
-    found = fresh_split.fn(str(state.root), [file])
+    found = fresh_split(str(state.root), [file])
     assert found["number"] == 4 and SealedSet(**found["sets"][0]).whole == 1
     for command, earlier in (("search 3", 0), ("search 4", 2)):
-        (known,) = known_looks.fn(str(state.root), [file], 3, command)
+        (known,) = known_looks(str(state.root), [file], 3, command)
         assert known["earlier"] == earlier
 
 
@@ -177,7 +177,7 @@ def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: P
     two = write(tmp_path / "two.jsonl", [f"{text} more" for text in documents()])
     look(state, split(load_corpus(one), 0), "search a")
     look(state, split(load_corpus(two), 1), "search b")
-    assert fresh_split.fn(str(state.root), [one, two])["number"] == 2
+    assert fresh_split(str(state.root), [one, two])["number"] == 2
 
 
 def test_a_text_without_another_split_is_refused(
@@ -190,12 +190,12 @@ def test_a_text_without_another_split_is_refused(
     for number in range(40):
         look(state, split(corpus, number), f"search {number}")
     with pytest.raises(UsageError, match="gave no sealed set that nobody has looked at"):
-        fresh_split.fn(str(state.root), [few])
+        fresh_split(str(state.root), [few])
     ordered = Corpus.of("one book", documents(), ordered=True)
     monkeypatch.setattr(corpora, "load_corpus", lambda *_, **__: ordered)
     look(state, split(ordered, 0), "search of the book")
     with pytest.raises(UsageError, match="every number gives the same sealed text"):
-        fresh_split.fn(str(state.root), ["book"])
+        fresh_split(str(state.root), ["book"])
 
 
 def test_sets_on_record_are_listed_the_latest_look_first(state: State, corpus: Corpus) -> None:

@@ -48,7 +48,7 @@ def test_a_worker_gives_what_this_process_gives(bench: SearchBench) -> None:
     for wanted in (step(WANDA, "sentinel"), Validate("v", 1, 0, "wanda", WANDA)):
         name, step_id, arguments = steps.call_of(wanted)
         sent = json.loads(json.dumps(arguments))
-        found = outcome_from_json(steps.TASKS[name].fn(bench.id, step_id, *sent))
+        found = outcome_from_json(steps.TASKS[name](bench, step_id, *sent))
         here = steps.do(bench, wanted)
         assert replace(found, seconds=0.0) == replace(here, seconds=0.0)
 

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +18,7 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.search.spec import DesignerSpec
 from tasks import turns
-from tasks.design import Drafting, drafting, propose
+from tasks.design import Drafting, propose
 from tasks.slots import notes, write_note
 from tasks.state import State
 from tasks.turns import turn
@@ -164,8 +164,8 @@ def test_only_a_designer_of_this_machine_takes_a_slot(
     draft = Drafting(DesignerSpec(kind=kind), State(tmp_path))  # type: ignore[arg-type]
     draft._designers[None] = ScriptedDesigner(["yes"])
     request = ChatRequest((Message("user", "well?"),), 8, 0.0, 0).to_json()
-    with serving() as server, in_a_run(server.api), drafting("demo", draft):
-        answer = propose.fn("demo", "s1", "explore", request)
+    with serving() as server, in_a_run(server.api), closing(draft):
+        answer = propose(draft, "s1", "explore", request)
         assert answer["text"] == "yes"
         assert server.taken == taken and server.given_back == len(taken)
 

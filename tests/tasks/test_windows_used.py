@@ -80,9 +80,9 @@ def marked(tmp_path: Path) -> Iterator[tuple[SearchBench, CompareBench]]:
     text.write_text("".join(f'{{"text": {d!r}}}\n'.replace("'", '"') for d in documents))
     spec = SearchSpec(model=str(folder), corpus=str(text), calibration_windows=10, seqlen=32)
     state = State.open(tmp_path / "state")
-    search = SearchBench("marked", str(folder), state, spec=spec, run_id="marked")
+    search = SearchBench(str(folder), state, spec=spec, run_id="marked")
     compare = CompareBench(
-        "compared", str(folder), state, corpus=str(text), samples=10, seqlen=32,
+        str(folder), state, corpus=str(text), samples=10, seqlen=32,
         counts={"selection": 4, "sealed": 10_000},
     )  # fmt: skip
     with opened(search), opened(compare):
