@@ -50,6 +50,7 @@ WORDS = {
     "up": ["--prefect-port", "{taken}", "--mlflow-port", "{taken}"],
     "down": [],
     "resume": ["demo"],
+    "stage": ["demo", "measure"],
     "ls": ["metrics"],
     "calibrate": ["./model"],
     "sandbox": ["check"],
