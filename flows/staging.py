@@ -228,7 +228,7 @@ def _seal(stage: Stage) -> Done:
             "ledger counts"
         )
     with working(driver, stage.draft, stage.settings, asks=False):
-        looked = note_look(driver.bench, again=datetime.now(UTC).isoformat(timespec="seconds"))
+        looked = note_look(driver.bench, again=datetime.now(UTC).isoformat())
         outcome = steps.do(driver.bench, step)
     what = f"sealed figures measured again, by look {looked['sealed_looks']} at that text"
     return Done(what, 0, compare_sealed(step, recorded, outcome))

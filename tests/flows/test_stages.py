@@ -138,6 +138,9 @@ def test_sealed_text_is_read_again_by_a_clear_word_alone(whole: dict[str, Any]) 
     assert looks() == before
     record = do("seal", look_again=True)
     assert record["agrees"] is True and looks() == before + 1
+    # Each further look is one of its own.
+    do("seal", look_again=True)
+    assert looks() == before + 2
     assert any(row["figure"] == "wanda perplexity" for row in record["compared"])
 
 
