@@ -4,7 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoprune.bench.text import SEALED
@@ -31,7 +31,7 @@ from flows.posting import Posting, budget_left
 from flows.runners import Workers
 from tasks import steps
 from tasks.design import Drafting, propose
-from tasks.measure import measure_dense, note_look
+from tasks.measure import measure_dense, no_time, note_look
 from tasks.mirror import mirror, mirrored
 from tasks.publish import Publisher
 from tasks.run_files import RunFiles
@@ -152,12 +152,20 @@ class Driver:
 
     def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
         """Here, one after the other, or all at once where there are workers that can."""
-        jobs = [(s, *steps.call_of(s)) for s in todo if isinstance(s, Validate | Measure)]
-        if self.workers is None or len(jobs) < len(todo):
+        if self.workers is None or any(isinstance(s, Propose | Seal) for s in todo):
             for step in todo:
                 self.search.keep(step, self._execute(step))
                 yield step
             return
+        limits = {s.step_id: self.search.seconds_for(s) for s in todo}
+        for step in todo:
+            if limits[step.step_id] <= 0.0:
+                self.search.keep(step, no_time())
+                yield step
+        open_now = [
+            s for s in todo if isinstance(s, Validate | Measure) and limits[s.step_id] > 0.0
+        ]
+        jobs = [(s, *steps.call_of(s, limits[s.step_id])) for s in open_now]
         if jobs:
             console.report(self._progress(f"{len(jobs)} steps on workers"))
         for step, answer in self.workers.run(jobs):
@@ -165,6 +173,8 @@ class Driver:
             yield step
 
     def _ask(self, question: Propose) -> Outcome:
+        if self.search.seconds_for(question) <= 0.0:
+            return no_time()
         asked = (question.step_id, question.operator, question.request.to_json())
         return outcome_from_json(propose(self.draft, *asked))
 
@@ -238,13 +248,19 @@ class Driver:
                 self.files.add_facts(**note_look(self.bench))
                 dense = measure_dense(self.bench, SEALED)
                 self.files.add_facts(dense_sealed_perplexity=dense.perplexity)
-        outcome = steps.do(self.bench, step)
+                seconds = max(0.0, self.search.seconds_for(step) - dense.seconds)
+                outcome = steps.do(self.bench, step, seconds)
+                return self._with_failures(outcome, dense.seconds)
+        return steps.do(self.bench, step, self.search.seconds_for(step))
+
+    def _with_failures(self, outcome: Outcome, dense_seconds: float) -> Outcome:
+        """Say which recipes have no sealed figure; the dense model's pass counts as well."""
         if isinstance(outcome, Sealed):
             for alias, failed in outcome.failures.items():
                 console.screen().event(
                     f"{alias} has no sealed figure: {failed.code} ({failed.detail}); it is left out"
                 )
-        return outcome
+        return replace(outcome, seconds=outcome.seconds + dense_seconds)
 
     def _progress(self, note: str) -> Progress:
         budget = self.search.spec.budget.candidates

@@ -36,7 +36,15 @@ def foreseen(spec: SearchSpec, found: Estimate, before: float) -> list[str]:
         limits.append(f"{spec.budget.tokens:,} tokens")
     if spec.budget.money is not None:
         limits.append(f"${spec.budget.money:g}")
+    short = []
+    if found.limit == "seconds" and found.candidates == 0 and spec.budget.seconds is not None:
+        least = found.baselines + found.candidate + found.end
+        short = [
+            f"{clock(spec.budget.seconds)} of work may be too short for a designed candidate; "
+            f"about {clock(least)} would hold one (--minutes)"
+        ]
     return [
+        *short,
         f"estimate: baselines {clock(found.baselines)}, a candidate {clock(found.candidate)} "
         f"(dense pass {found.window:.2f} s a window{answer}), the end {clock(found.end)}",
         f"estimate: {reach} candidates fit, {LIMITS[found.limit]} ends the search after about "

@@ -1,5 +1,6 @@
 """What a search does on its bench: make ready, measure recipes, look at the sealed text once."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,12 +12,14 @@ from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
 from autoprune.errors import DamagedStatisticsError, UsageError
 from autoprune.recipe import Recipe
+from autoprune.search.deadline import UNFINISHED
 from autoprune.search.steps import Failed, Measure, Seal, Sealed, outcome_to_json
 from tasks.overlap import shared_text
 from tasks.recorded import recorded
 from tasks.sealed_touches import standing, touch
 from tasks.search_bench import SearchBench
 from tasks.state import folder_tag
+from tasks.time_limit import OutOfTimeError, limited
 
 if TYPE_CHECKING:
     from autoprune.evaluation.perplexity import Evaluation
@@ -107,7 +110,9 @@ def measure_dense(bench: SearchBench, part: Part) -> "Evaluation":
     return recorded("dense", f"dense perplexity on {part}", measured)
 
 
-def measured(bench: SearchBench, wanted: Measure) -> Measurement | Failed:
+def measured(
+    bench: SearchBench, wanted: Measure, seconds: float = math.inf
+) -> Measurement | Failed:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
     Sentinels and what is sealed next compute masks and repair anew, whatever is remembered of the
@@ -118,6 +123,7 @@ def measured(bench: SearchBench, wanted: Measure) -> Measurement | Failed:
         bench: The search's.
         wanted: The step. A recipe that is None stands for the dense model, which is not put back
             before, so that one that a recipe left pruned is found out.
+        seconds: It may take; then it is stopped, and fails as unfinished.
     """
     budget = bench.budget_of(wanted.sparsity)
     fresh = wanted.role in ("sentinel", "repeat")
@@ -138,14 +144,19 @@ def measured(bench: SearchBench, wanted: Measure) -> Measurement | Failed:
             bench.masks.adopt(memory)
         return found
 
-    return _tried(work)
+    return _tried(work, bench, seconds)
 
 
-def sealed(bench: SearchBench, wanted: Seal) -> Sealed:
+def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Sealed:
     """Measure the winner and the baselines on the sealed text, after :func:`note_look`.
 
     A recipe that cannot be measured is left out with the reason: an error would end the search, and
     each time it is taken up again the others would read the sealed text once more.
+
+    Args:
+        bench: The search's.
+        wanted: The step.
+        seconds: Then recipes are left out, but for the first one and the reference.
     """
     started = time.monotonic()
     found: dict[str, Measurement] = {}
@@ -156,7 +167,9 @@ def sealed(bench: SearchBench, wanted: Seal) -> Sealed:
         def work(recipe: Recipe = recipe) -> Measurement:
             return bench.measure(recipe, budget, slice(wanted.windows), SEALED)
 
-        outcome = _tried(work)
+        owed = recipe_id in (wanted.recipes[0][0], bench.spec.reference)
+        left = math.inf if owed else seconds - (time.monotonic() - started)
+        outcome = no_time() if left <= 0.0 else _tried(work, bench, left)
         if isinstance(outcome, Failed):
             failures[recipe_id] = outcome
         else:
@@ -164,11 +177,21 @@ def sealed(bench: SearchBench, wanted: Seal) -> Sealed:
     return Sealed(found, time.monotonic() - started, failures)
 
 
-def _tried(work: Callable[[], Measurement]) -> Measurement | Failed:
+def no_time() -> Failed:
+    """Outcome of a step that does not start, because it could not end in time."""
+    return Failed(UNFINISHED, "not started: it could not have ended in time")
+
+
+def _tried(
+    work: Callable[[], Measurement], bench: SearchBench, seconds: float
+) -> Measurement | Failed:
     """What a measurement gives; a recipe that is turned away or makes no sense is a verdict."""
     started = time.monotonic()
     try:
-        return work()
+        with limited(bench, seconds):
+            return work()
+    except OutOfTimeError as error:
+        return Failed(UNFINISHED, str(error), time.monotonic() - started)
     except CandidateRejectedError as error:
         return Failed(error.code, error.detail[:400], time.monotonic() - started)
     except UsageError as error:
@@ -195,6 +218,7 @@ def measure(
     kl: bool = False,
     known: int = 0,
     role: Any = "candidate",
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """:func:`measured` for another process: plain JSON in and out.
 
@@ -208,9 +232,11 @@ def measure(
         kl: Also measure the distance to the dense model.
         known: Leave out the first so many of the windows.
         role: See :class:`autoprune.search.steps.Measure`.
+        seconds: As for :func:`measured`; None: no limit.
     """
     read = None if recipe is None else Recipe.from_json(recipe)
     made = Measure(
         step_id, 0, 0, "", read, 1, windows, sparsity, role, draw=draw, kl=kl, known=known
     )
-    return outcome_to_json(measured(bench, made))
+    limit = math.inf if seconds is None else seconds
+    return outcome_to_json(measured(bench, made, limit))

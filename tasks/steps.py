@@ -1,11 +1,12 @@
 """Who does a step of a search: this process on its bench, or another one that gets plain JSON."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from autoprune.bench.outcomes import Validation
 from autoprune.search.steps import Measure, Outcome, Seal, Validate
-from tasks.measure import measure, measured, sealed
+from tasks.measure import measure, measured, no_time, sealed
 from tasks.recorded import recorded
 from tasks.search_bench import SearchBench
 from tasks.validate import validate
@@ -13,12 +14,12 @@ from tasks.validate import validate
 Work = Validate | Measure | Seal
 
 
-def _validated(bench: SearchBench, wanted: Validate) -> Validation:
+def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
     return bench.validate(wanted.recipe, bench.budget)
 
 
 # What does a step in this process, by the kind that task runs are grouped by.
-WORK: dict[str, Callable[[SearchBench, Any], Outcome]] = {
+WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
     "validate": _validated,
     "measure": measured,
     "seal": sealed,
@@ -27,21 +28,25 @@ WORK: dict[str, Callable[[SearchBench, Any], Outcome]] = {
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"validate": validate, "measure": measure}
 
 
-def do(bench: SearchBench, step: Work) -> Outcome:
+def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
     """Validate, measure or seal in this process.
 
     Args:
         bench: The search's.
         step: What the search wants.
+        seconds: It may take, where it can be stopped; 0 or less: it does not start.
     """
     kind = type(step).__name__.lower()
-    return recorded(kind, f"{kind} {step.step_id}", lambda: WORK[kind](bench, step))
+    if seconds <= 0.0 and not isinstance(step, Seal):
+        return no_time()
+    return recorded(kind, f"{kind} {step.step_id}", lambda: WORK[kind](bench, step, seconds))
 
 
-def call_of(step: Validate | Measure) -> tuple[str, str, list[Any]]:
+def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, str, list[Any]]:
     """Name of the task in :data:`TASKS`, the step's id, and the further arguments, all plain."""
     recipe = None if step.recipe is None else step.recipe.to_json()
     if isinstance(step, Validate):
         return "validate", step.step_id, [recipe]
     where = [step.windows, step.sparsity, step.draw, step.kl, step.known, step.role]
-    return "measure", step.step_id, [recipe, *where]
+    limit = [] if math.isinf(seconds) else [seconds]
+    return "measure", step.step_id, [recipe, *where, *limit]

@@ -142,10 +142,10 @@ def _verdict(row: "Row") -> tuple[Verdict, str, str]:
     if entry.status == "duplicate":
         return "rejected", "duplicate", f"same as {entry.duplicate_of}"
     if row.perplexity is None:
-        return "unmeasured", "", ""
+        return "unmeasured", "", entry.detail
     if row.verdict == "winner":
         return "winner", "", ""
-    return ("accepted" if entry.rung >= _FULL_RUNG else "stopped"), "", ""
+    return ("accepted" if entry.rung >= _FULL_RUNG else "stopped"), "", entry.detail
 
 
 def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:

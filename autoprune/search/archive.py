@@ -37,6 +37,7 @@ class Entry:
         sealed: Measurement on the sealed split.
         unsealed: Why it has none though it was to have one, as code and detail; empty otherwise.
         change: Paired difference to the reference at the highest rung, in loss.
+        unfinished: Time was too short to measure it further, and it is not tried again.
         whole_seconds: The part of ``seconds`` that the last rung took.
         ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
         model: Which of several models was asked for it; None: the only one, or nobody.
@@ -67,6 +68,7 @@ class Entry:
     draws: dict[int, Measurement] = field(default_factory=dict)
     sealed: Measurement | None = None
     unsealed: str = ""
+    unfinished: bool = False
     change: Difference | None = None
     ranked: Difference | None = None
     seconds: float = 0.0
@@ -160,17 +162,18 @@ class Archive:
 
     def reference_entry(self) -> Entry | None:
         """The measured baseline that changes are counted from."""
-        for entry in self:
-            recipe = entry.recipe
-            if (
-                entry.is_baseline
-                and entry.status == "measured"
-                and recipe is not None
-                and recipe.metric.source == self.reference
-                and recipe.allocation == "uniform"
-            ):
-                return entry
-        return None
+        found = (e for e in self if e.status == "measured" and self.refers(e))
+        return next(found, None)
+
+    def refers(self, entry: Entry) -> bool:
+        """Whether a baseline is what changes are counted from once it is measured."""
+        recipe = entry.recipe
+        return (
+            entry.is_baseline
+            and recipe is not None
+            and recipe.metric.source == self.reference
+            and recipe.allocation == "uniform"
+        )
 
     def compare(
         self, entry: Entry, other: Entry, *, fitness: Fitness | None = None

@@ -25,13 +25,26 @@ def reason_to_stop(state: State) -> DoneReason | None:
         for limit, left in _answers_left(state).items():
             if left < 1:
                 return limit
-    # The first generation always starts: on a slow machine too, a search designs something.
-    if budget.seconds is not None and state.generation > 0:
-        generation = state.check_seconds + _least_seconds(state)
-        needed = spent.seconds + generation + reserve_seconds(state)
-        if needed > budget.seconds:
-            return "seconds"
+    # The first generation takes as many slots as fit; a later one starts whole or not at all.
+    if slots_in_time(state) < (state.spec.slots if state.generation else 1):
+        return "seconds"
     return None
+
+
+def slots_in_time(state: State) -> float:
+    """Slots of a generation that fit into the time left; infinite without a limit.
+
+    One recipe of them is measured on all windows, without repair; more of that is done only where
+    it fits, see :class:`Purse`.
+    """
+    left = seconds_left(state)
+    if math.isinf(left):
+        return left
+    costs, slots = state.costs, state.spec.slots
+    each = answer_seconds(state, slots) / slots + costs.cheap(state.rung_windows)
+    spare = left - state.check_seconds - costs.plain()
+    # Sums of what is left and what is needed are rounded apart.
+    return math.floor(spare / each + 1e-9) if each else math.inf if spare >= 0.0 else 0.0
 
 
 def evaluations_left(state: State) -> float:
@@ -48,7 +61,7 @@ def left_in_words(state: State) -> str:
     return f"{budget.candidates - spent.candidates} of {budget.candidates} recipes"
 
 
-def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
+def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool = True) -> float:
     """What the end is expected to take: draws of calibration, sentinels, sealed measurement.
 
     The winner's repair counts once: it is pruned anew before the seal, and what that leaves is
@@ -57,6 +70,7 @@ def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
     Args:
         state: What is known.
         winner: As if this recipe won; None: the best so far.
+        draws: Whether the draws of calibration text count; otherwise what sealing alone takes.
     """
     archive, costs = state.archive, state.costs
     best, designed = archive.best(), archive.best(designed=True)
@@ -68,11 +82,16 @@ def reserve_seconds(state: State, winner: Recipe | None = None) -> float:
     else:
         total = costs.sealed(winner)
     total += sum(costs.sealed(e.recipe) for e in sealed.values() if e.recipe is not None)
-    total += state.check_seconds
-    if winner is not None:
-        draws = state.spec.calibration_draws - 1
-        total += draws * (costs.whole(winner) + DRAW_WHOLES * costs.plain())
+    # The dense model is measured on sealed text too.
+    total += state.check_seconds + costs.windows(state.spec.sealed_windows)
+    if winner is not None and draws:
+        total += (state.spec.calibration_draws - 1) * draw_seconds(state, winner)
     return total
+
+
+def draw_seconds(state: State, winner: Recipe) -> float:
+    """What pruning by the winner and the reference from another draw is expected to take."""
+    return state.costs.whole(winner) + DRAW_WHOLES * state.costs.plain()
 
 
 def seconds_left(state: State) -> float:
@@ -138,13 +157,3 @@ def answer_seconds(state: State, questions: int) -> float:
     if not state.generation:
         return questions * ASSUMED_ANSWER
     return state.asking_seconds / state.generation
-
-
-def _least_seconds(state: State) -> float:
-    """Seconds of a generation that measures one recipe whole, and that one without repair.
-
-    More is measured only where it fits, see :class:`Purse`.
-    """
-    costs = state.costs
-    answers = answer_seconds(state, state.spec.slots)
-    return answers + state.spec.slots * costs.cheap(state.rung_windows) + costs.plain()

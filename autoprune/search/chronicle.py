@@ -81,6 +81,15 @@ def note_rejection(state: State, entry: Entry) -> None:
     _add_result(state, entry, "x", body)
 
 
+def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
+    """That time was too short for a measurement: no result, and no verdict on the recipe."""
+    node = f"{entry.alias}.unfinished"
+    if node not in state.graph.nodes:
+        body = {"subject": entry.alias, "unfinished": outcome.detail}
+        state.graph.add(node, "observation", body)
+        state.graph.link(node, "derives_from", entry.alias)
+
+
 def note_duplicate(state: State, entry: Entry) -> None:
     """An entry that shares an older one's result."""
     assert entry.duplicate_of is not None

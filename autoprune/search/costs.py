@@ -35,6 +35,10 @@ class Costs:
         """Seconds of the first rung, on so many windows."""
         return self.plain() * min(1.0, windows / self.spec.selection_windows)
 
+    def windows(self, count: int) -> float:
+        """Seconds of a pass over so many windows, counted high: pruning is in it."""
+        return self.plain() * count / self.spec.selection_windows
+
     def sealed(self, recipe: Recipe) -> float:
         """Seconds of a recipe on the sealed windows."""
         factor = max(1.0, self.spec.sealed_windows / self.spec.selection_windows)
@@ -53,13 +57,22 @@ class Costs:
         name = chain(solver)
         if self._seconds(name):
             return self._added(name)
+        if (least := self._at_least(name)) > 0.0:
+            return least
         return sum(self._added(part) for part in name.removeprefix(f"{WALK}:").split("+"))
 
     def _added(self, name: str) -> float:
         known = self._seconds(name)
         if not known:
-            return self.plain() * ASSUMED_REPAIR.get(name, ASSUMED_OTHER)
+            assumed = self.plain() * ASSUMED_REPAIR.get(name, ASSUMED_OTHER)
+            return max(assumed, self._at_least(name))
         return max(0.0, _mean(known) - self.plain())
+
+    def _at_least(self, name: str) -> float:
+        """Seconds after which one with this repair was stopped; it takes longer than that."""
+        stopped = (e for e in self.archive if e.unfinished and e.recipe is not None)
+        taken = (e.whole_seconds for e in stopped if e.recipe and chain(e.recipe.solver) == name)
+        return max(taken, default=0.0)
 
     def _seconds(self, name: str) -> list[float]:
         """Seconds of whole measurements with just these repairs, whatever their parameters."""

@@ -78,8 +78,7 @@ def estimate(spec: SearchSpec, window: float) -> Estimate:
     end = sealed + (spec.calibration_draws - 1) * (whole + DRAW_WHOLES * costs.plain())
     fits = _fits(spec, candidate, baselines + end, asks)
     limit = min(fits, key=lambda name: fits[name])
-    # The first generation always starts.
-    count = max(fits[limit], min(spec.slots, spec.budget.candidates))
+    count = fits[limit]
     total = baselines + count * candidate + end
     return Estimate(window, answer, baselines, candidate, end, count, limit, total)
 

@@ -52,7 +52,7 @@ class Race:
         cheap = self.state.costs.cheap(self.state.rung_windows)
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
-        valid = [e for e in entries if e.status == "valid"]
+        valid = [e for e in entries if e.status == "valid" and not e.unfinished]
         direct, kept = self._direct(valid, left - len(valid) * cheap)
         others = [e for e in valid if e.alias not in direct]
         if not others or left <= kept or self._counted:
@@ -68,15 +68,17 @@ class Race:
             entries: Of the generation; those race that are valid or were measured by :meth:`begin`.
             generation: Seeds the lot of promotion.
         """
-        fresh = [e for e in entries if e.status == "valid"]
+        fresh = [e for e in entries if e.status == "valid" and not e.unfinished]
         if self._counted:
             direct, _ = self._direct(fresh, seconds_left(self.state))
             yield from self._whole(list(direct.values()))
             return
         if fresh and seconds_left(self.state) > 0.0:
             yield from self._cheap_rung(fresh)
-        hopeful = [e for e in entries if e.status == "measured" and 2 not in e.results]
-        owed = overlooked(self.state)
+        hopeful = [
+            e for e in entries if e.status == "measured" and 2 not in e.results and not e.unfinished
+        ]
+        owed = [e for e in overlooked(self.state) if not e.unfinished]
         for entry in owed:
             entry.direct = True
         chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
@@ -99,8 +101,7 @@ class Race:
         self.state.charge(outcomes.values())
         for entry in rising:
             step = steps[entry.alias]
-            self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known)
-            if entry.status == "measured":
+            if self.trials.accept(entry, 2, outcomes[step.step_id], known=step.known):
                 self.trials.note(entry, 2)
 
     def _lap(self, rising: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
@@ -126,16 +127,16 @@ class Race:
         outcomes = yield list(laps.values())
         self.state.charge(outcomes.values())
         racers = [entry for entry in rising if entry.alias in laps]
+        running: list[Entry] = []
         for entry in racers:
             step = laps[entry.alias]
             outcome = outcomes[step.step_id]
-            self.trials.accept(entry, 1, outcome, known=step.known)
             entry.whole_seconds += outcome.seconds
-            if entry.status == "measured":
+            if self.trials.accept(entry, 1, outcome, known=step.known):
                 self.trials.note(entry, chronicle.LAP)
-        running = [entry for entry in racers if entry.status == "measured"]
+                running.append(entry)
         behind = outrun(self.state.archive, running)
-        stopped = behind | {entry.alias for entry in racers if entry.status != "measured"}
+        stopped = behind | {entry.alias for entry in racers if entry not in running}
         return [entry for entry in rising if entry.alias not in stopped]
 
     def _further(self, entry: Entry) -> Measure:
@@ -181,8 +182,7 @@ class Race:
             elif isinstance(outcome, Measurement):
                 outcome = replace(outcome, seconds=0.0)
             assert outcome is not None
-            self.trials.accept(entry, 1, outcome)
-            if entry.status == "measured":
+            if self.trials.accept(entry, 1, outcome):
                 self.trials.note(entry, 1)
 
 

@@ -15,6 +15,7 @@ from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.arms import arm_of
 from autoprune.search.budget import evaluations_left, reason_to_stop
+from autoprune.search.deadline import UNFINISHED, slots_now, starts_in_time
 from autoprune.search.designs import SPARE, Designs, Round, Slot
 from autoprune.search.moves import recipe_key
 from autoprune.search.planning import plan_generation, plan_operator, planned_recipes
@@ -123,10 +124,18 @@ class Script:
             chronicle.note_proposal(self.state, entry)
         yield from self.trials.validate(list(self.archive))
         valid = [entry for entry in self.archive if entry.status == "valid"]
-        outcomes = yield [self.trials.measure_step(e, 2, role="baseline") for e in valid]
-        self.state.charge(outcomes.values())
-        for entry in valid:
-            self.trials.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
+        if self.spec.budget.seconds is None:
+            yield from self._measure_starts(valid)
+        else:
+            # What the reference takes says which of the others fit.
+            first = [e for e in valid if self.archive.refers(e)][:1]
+            yield from self._measure_starts(first)
+            others = [e for e in valid if e not in first]
+            fit = starts_in_time(self.state, others) if self.archive.reference_entry() else []
+            for entry in others:
+                if entry not in fit:
+                    self.trials.accept(entry, 2, Failed(UNFINISHED, "no time was left for it"))
+            yield from self._measure_starts(fit)
         reference = self.archive.reference_entry()
         if reference is None:
             return
@@ -134,6 +143,15 @@ class Script:
         for entry in valid:
             if entry.status == "measured":
                 self.trials.note(entry, 2)
+
+    def _measure_starts(self, entries: Sequence[Entry]) -> Course:
+        """Measure hand-made recipes on all selection windows, side by side."""
+        if not entries:
+            return
+        outcomes = yield [self.trials.measure_step(e, 2, role="baseline") for e in entries]
+        self.state.charge(outcomes.values())
+        for entry in entries:
+            self.trials.accept(entry, 2, outcomes[f"{entry.alias}.rung2"])
 
     def _hand_made(self) -> list[Entry]:
         entries: dict[str, Entry] = {}
@@ -155,7 +173,7 @@ class Script:
         """One round of proposals; False where there is nothing to propose."""
         best = self.archive.best()
         left = self.spec.budget.candidates - self.state.spent.candidates
-        count = int(min(self.spec.slots, left, evaluations_left(self.state)))
+        count = int(min(slots_now(self.state), left, evaluations_left(self.state)))
         plans = plan_generation(self.state, generation, count, self._requests.hints, self._taken)
         if not plans:
             return False

@@ -11,6 +11,7 @@ from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
 from autoprune.search.archive import Archive, Entry, Margin
+from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
@@ -35,6 +36,7 @@ from autoprune.search.steps import (
     Validate,
     Validation,
     WorkStep,
+    charged_seconds,
     is_finite,
     outcome_from_json,
     outcome_to_json,
@@ -172,6 +174,16 @@ class Search:
             event = self._log.append("outcome", step.step_id, body)
             # What is used is what was read back, so that a resumed run sees the same.
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
+
+    def seconds_for(self, step: WorkStep) -> float:
+        """Seconds that a step may take before its time is needed for the end.
+
+        Returns:
+            Infinite without a limit in time; 0 where the step must not start.
+        """
+        with self._lock:
+            kept = sum(charged_seconds(outcome) for outcome in self._outcomes.values())
+            return allowance(self._script.state, step, kept)
 
     def settle(self) -> None:
         """Decide what follows from all that is on record."""

@@ -9,6 +9,7 @@ from autoprune.digest import digest_json
 from autoprune.search import chronicle
 from autoprune.search.archive import Entry
 from autoprune.search.budget import seconds_left
+from autoprune.search.deadline import UNFINISHED, draws_in_time, is_unfinished
 from autoprune.search.state import State
 from autoprune.search.steps import (
     Course,
@@ -141,8 +142,10 @@ class Trials:
     def draw_again(self) -> Course:
         """Prune by the winner and the reference from other draws of calibration text."""
         winner = self.archive.winner()
-        draws = range(1, self.spec.calibration_draws)
-        if winner is None or not draws:
+        if winner is None:
+            return
+        draws = range(1, 1 + draws_in_time(self.state, winner))
+        if not draws:
             return
         entries = {e.alias: e for e in (winner, self.state.reference())}
         steps = {
@@ -160,6 +163,10 @@ class Trials:
             outcome = outcomes[step.step_id]
             if isinstance(outcome, Measurement):
                 entries[alias].draws[draw] = outcome
+        # Half a pair compares with nothing.
+        for entry in entries.values():
+            both = [draw for draw in entry.draws if all(draw in e.draws for e in entries.values())]
+            entry.draws = {draw: entry.draws[draw] for draw in both}
         chronicle.note_draws(self.state, winner)
 
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
@@ -179,23 +186,33 @@ class Trials:
             kl=self.spec.fitness != "perplexity",
         )
 
-    def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> None:
+    def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> bool:
         """Keep a measurement, or reject the entry for good.
+
+        What time was too short for is no verdict: the entry keeps the result that it has, if any.
 
         Args:
             entry: What was measured.
             rung: Where.
             outcome: What came out.
             known: Windows before those measured now; the entry has them already.
+
+        Returns:
+            Whether the entry has a new result of its own.
         """
         entry.seconds += outcome.seconds
         entry.whole_seconds += outcome.seconds if rung > 1 else 0.0
+        if is_unfinished(outcome):
+            assert isinstance(outcome, Failed)
+            entry.unfinished, entry.detail = True, f"{UNFINISHED}: {outcome.detail}"
+            chronicle.note_unfinished(self.state, entry, outcome)
+            return False
         if not isinstance(outcome, Measurement):
             assert isinstance(outcome, Failed)
             entry.results.clear()
             entry.reject(outcome.code, outcome.detail)
             chronicle.note_rejection(self.state, entry)
-            return
+            return False
         assert entry.recipe is not None
         if known:
             assert entry.whole is not None
@@ -206,11 +223,12 @@ class Trials:
         if rung == 1 or entry.recipe.solver == self.spec.proxy:
             self.archive.note_cheap(entry, outcome)
         if not outcome.mask_digest or (rung > 1 and entry.proxied):
-            return
+            return True
         key = f"{outcome.mask_digest}\n{entry.recipe.solver}"
         owner = self.archive.claim("mask", key, entry)
         if rung == 1:
             self.share(entry, owner)
+        return entry.status == "measured"
 
     def note(self, entry: Entry, rung: int | str) -> None:
         """Compare with the reference and put the result into the graph."""

@@ -27,7 +27,7 @@ def test_a_winner_without_a_sealed_figure_is_kept_and_refused(
 ) -> None:
     seal = steps.WORK["seal"]
 
-    def losing(bench: Any, wanted: Seal) -> Sealed:
+    def losing(bench: Any, wanted: Seal, *_: Any) -> Sealed:
         outcome = seal(bench, replace(wanted, recipes=wanted.recipes[1:]))
         assert isinstance(outcome, Sealed)
         failed = Failed("timeout", "no answer after 20 s")

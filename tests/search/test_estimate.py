@@ -4,6 +4,7 @@ import pytest
 
 from autoprune.search import Budget, DesignerSpec
 from autoprune.search.estimate import estimate
+from flows.console import clock
 from flows.foreseeing import foreseen
 from tests.support.synthetic import make_spec
 
@@ -17,8 +18,7 @@ WINDOW = 0.7
         (Budget(candidates=900, tokens=7400), "tokens", 7),
         (Budget(candidates=900, money=0.01, price=(0.5, 2.0)), "money", 14),
         (Budget(evaluations=9), "evaluations", 9),
-        # The first generation always starts.
-        (Budget(candidates=900, seconds=1.0), "seconds", 4),
+        (Budget(candidates=900, seconds=1.0), "seconds", 0),
     ],
 )
 def test_the_limit_that_ends_it_is_named(budget: Budget, limit: str, count: int) -> None:
@@ -50,3 +50,9 @@ def test_it_is_said_in_words_with_what_the_limits_leave_out() -> None:
     assert "of at most 900 candidates fit, the time ends the search" in said
     assert "900 candidates, 15:00 of work, $1" in said
     assert "loading, calibration and saving come on top (0:48 before the start)" in said
+    assert "too short" not in said
+    hasty = make_spec(budget=Budget(candidates=900, seconds=9.0))
+    found = estimate(hasty, WINDOW)
+    least = found.baselines + found.candidate + found.end
+    line = foreseen(hasty, found, 48.0)[0]
+    assert "0:09 of work may be too short" in line and f"about {clock(least)} would" in line
