@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.evaluation.contrasts import contrast
 from autoprune.evaluation.intervals import bootstrap_mean, bootstrap_slope
 from autoprune.evaluation.suites import SUITES, build_suite, build_suites
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
@@ -39,6 +40,15 @@ def test_comparison_is_paired() -> None:
     assert found.ratio == pytest.approx((second.value or 0) / (first.value or 1))
     same = compare_rows(first, first)
     assert (same.difference, same.distinguishable) == (0.0, False)
+
+
+def test_the_interval_of_a_comparison_is_that_of_compare() -> None:
+    rng = np.random.default_rng(4)
+    base, apart = rng.normal(3, 1, 8), rng.normal(0.05, 0.1, 8)
+    found = compare_rows(row(list(base)), row(list(base + apart)))
+    expected = contrast((base + apart) - base)
+    assert expected is not None and found.interval == pytest.approx(expected.interval())
+    assert compare_rows(row([1.0]), row([2.0])).interval is None
 
 
 def test_groups_of_items_count_the_same_and_are_paired_group_by_group() -> None:
