@@ -89,9 +89,12 @@ def check_independent(root: str, corpus: str) -> None:
     text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
     if text.ordered:
         raise UsageError(
-            f"the documents of {text.name!r} follow each other, so every night would be judged on "
-            "the same sealed text; give a text of independent documents (.jsonl, .parquet), set "
-            "promote.text_split to a number, or promote_winner off"
+            f"the documents of {text.name!r} follow each other, as the paragraphs of a .txt file "
+            "do: parts of such a text are cut in its order, so that it has one sealed set, and "
+            "every night would judge on text that the nights before were chosen by. Where its "
+            'paragraphs are independent, write one a line as {"text": "..."} into a .jsonl file; '
+            "else take another text, or, in the form of the nightly deployment, set "
+            "promote.text_split to a number or switch promote_winner off"
         )
 
 
