@@ -105,6 +105,8 @@ class Platform:
         made = orders.prepare_server(self.api, self.pool, login)
         for line in made.made:
             self.say(f"made: {line}")
+        for name in orders.delete_gone(self.api, self.pool, login):
+            self.say(f"deleted: the deployment {name}, whose flow this version does not have")
         count, fresh = orders.deploy_all(self.api, self.pool, login, self.night)
         self.say(f"{count} deployments {'written' if fresh else 'are there already'}")
         with orders.client_of(self.api, login) as client:

@@ -192,7 +192,7 @@ def deploy_all(
     count = text.count("entrypoint:")
     with client_of(api, login) as client:
         known = client.read_variable_by_name(_deployed_variable(pool))
-        if known is not None and known.value == digest and _deployed(client, pool) >= count:
+        if known is not None and known.value == digest and len(_ours(client, pool)) >= count:
             return count, False
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
@@ -201,6 +201,31 @@ def deploy_all(
     with client_of(api, login) as client:
         _remember(client, _deployed_variable(pool), digest)
     return count, True
+
+
+def delete_gone(api: str, pool: str = POOL, login: str = "") -> list[str]:
+    """Delete deployments of this pool that an earlier version made and this one does not have.
+
+    Args:
+        api: Address of the Prefect API.
+        pool: The work pool whose deployments are looked at.
+        login: At the API; see :func:`client_of`.
+
+    Returns:
+        Their names, ``FLOW/NAME``. Those of other pools, and what a user deployed, stay.
+    """
+    import yaml
+
+    listed = yaml.safe_load(deployments_text(pool))["deployments"]
+    known = {(one["entrypoint"].rpartition(".")[2], one["name"]) for one in listed}
+    gone = []
+    with client_of(api, login) as client:
+        for found in _ours(client, pool):
+            flow = client.read_flow(found.flow_id).name
+            if (flow, found.name) not in known:
+                client.delete_deployment(found.id)
+                gone.append(f"{flow}/{found.name}")
+    return sorted(gone)
 
 
 def _deploy(api: str, file: Path, login: str) -> None:
@@ -247,11 +272,10 @@ def _deployed_variable(pool: str) -> str:
     return DEPLOYED if pool == POOL else f"{DEPLOYED}_{pool.replace('-', '_')}"
 
 
-def _deployed(client: "SyncPrefectClient", pool: str) -> int:
+def _ours(client: "SyncPrefectClient", pool: str) -> list[Any]:
+    """What we deployed to a pool."""
     found: list[Any] = client.read_deployments(limit=200)
-    return sum(
-        "autoprune" in deployment.tags and deployment.work_pool_name == pool for deployment in found
-    )
+    return [one for one in found if "autoprune" in one.tags and one.work_pool_name == pool]
 
 
 def _remember(client: "SyncPrefectClient", variable: str, digest: str) -> None:

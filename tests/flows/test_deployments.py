@@ -24,6 +24,8 @@ def _flow(entrypoint: str) -> Flow[..., Any]:
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: d["entrypoint"])
 def test_entrypoint_is_a_flow_that_takes_the_parameters(deployment: dict[str, Any]) -> None:
     flow = _flow(deployment["entrypoint"])
+    # By this name `up` knows which deployments are of a flow that is gone.
+    assert flow.name == deployment["entrypoint"].rpartition(".")[2]
     assert flow.should_validate_parameters and deployment["enforce_parameter_schema"]
     values = flow.validate_parameters(deployment["parameters"])
     assert set(values) == {"params"}

@@ -19,7 +19,7 @@ from prefect.workers.process import ProcessWorker
 
 from autoprune.search.search import Search
 from flows.platform.health import platform_findings
-from flows.platform.orders import LIMITS, ZOMBIE_RULE
+from flows.platform.orders import LIMITS, ZOMBIE_RULE, delete_gone
 from flows.platform.pools import COMMAND, POOL, prepare_pool
 from flows.platform.processes import register_of
 from flows.platform.services import mlflow_answers, prefect_answers
@@ -55,6 +55,26 @@ def test_everything_is_made_and_deployed(live: Live) -> None:
     (schedule,) = deployment(live, "nightly/nightly").schedules
     # Nobody asked for nights.
     assert not schedule.active and schedule.schedule.timezone == "Europe/Berlin"
+
+
+def test_deployments_of_an_earlier_version_are_deleted_and_others_stay(live: Live) -> None:
+    with live.client() as client:
+        kept = {each.id for each in client.read_deployments(limit=200)}
+        study = client.create_flow_from_name("study")
+        made = {"work_pool_name": POOL, "tags": ["autoprune"]}
+        old = client.create_deployment(study, "manual", **made)
+        # A user's own stands in the same pool without our tag.
+        own = client.create_deployment(study, "mine", work_pool_name=POOL)
+    try:
+        assert delete_gone(live.api, login=live.login) == ["study/manual"]
+        assert delete_gone(live.api, login=live.login) == []
+        with live.client() as client:
+            left = {each.id for each in client.read_deployments(limit=200)}
+        assert left == kept | {own} and old not in left
+    finally:
+        with live.client() as client:
+            client.delete_deployment(own)
+            client.delete_flow(study)
 
 
 @pytest.mark.parametrize(
