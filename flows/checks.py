@@ -14,6 +14,7 @@ from packaging.specifiers import SpecifierSet
 from autoprune.errors import AutopruneError, reason_of
 from flows.extras import missing_extra
 from flows.finding import Finding, Line
+from flows.neighbours import free_processors
 from tasks.canaries import recall, recall_others
 from tasks.state import State
 
@@ -30,7 +31,7 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
     """
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
     found.append(_designer(state, ask))
-    found += [_accelerator(), _disk(state), _stores(state)]
+    found += [_accelerator(), _processors(), _disk(state), _stores(state)]
     found += _platform(state)
     found += _sandbox()
     return found
@@ -143,6 +144,12 @@ def _accelerator() -> Finding:
     device = torch.accelerator.current_accelerator(check_available=True)
     threads = f"{torch.get_num_threads()} threads"
     return Finding("device", True, threads if device is None else f"{device}, {threads}")
+
+
+def _processors() -> Finding:
+    """Nothing is wrong with a busy machine, but what runs on it takes longer."""
+    free, count, load = free_processors()
+    return Finding("processors", True, f"{free:.1f} of {count} free, load {load:.1f}")
 
 
 def _disk(state: State) -> Finding:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flows.console import Screen, open_screen
-from flows.neighbours import watched
+from flows.neighbours import slowed, watched
 from flows.platform.api_server import (
     ApiServer,
     answers,
@@ -50,9 +50,10 @@ class Engine:
 
     def call(self, flow: Any, *args: Any) -> Any:
         """Run ``flow`` with ``args``; what it raises is raised here."""
-        if self.recorded and self._api_ready():
-            return self._recorded(flow, *args)
-        return flow.fn(*args)
+        recorded = self.recorded and self._api_ready()
+        result = self._recorded(flow, *args) if recorded else flow.fn(*args)
+        by = slowed()
+        return result | {"slowed_by_others": by} if by and isinstance(result, dict) else result
 
     def _recorded(self, flow: Any, *args: Any) -> Any:
         """Run a flow under Prefect; its result counts even when its end cannot be recorded."""

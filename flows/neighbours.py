@@ -13,6 +13,8 @@ from contextlib import contextmanager
 # Read by OpenMP when torch is imported.
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 LOOK_SECONDS = 60.0
+# The first look comes early: a run that starts beside others wants to know now.
+FIRST_SECONDS = 10.0
 # One line about neighbours in this time.
 QUIET_SECONDS = 600.0
 # Processors that others must take, and the share of all that must be taken, to be worth a line.
@@ -42,8 +44,9 @@ def crowding(own: float, others: float, processors: int) -> str:
     if not wanting or others < LEAST_OTHERS or own + others < FULL * processors:
         return ""
     return (
-        f"slowed by others: they take {others:.1f} of {processors} processors and this run "
-        f"{own:.1f}; alone it would take about {own / (own + others):.0%} of the time"
+        f"slowed by others: {others / processors:.0%} of the processors' time (they take "
+        f"{others:.1f} of {processors} and this run {own:.1f}; alone it would take about "
+        f"{own / (own + others):.0%} of the time)"
     )
 
 
@@ -53,30 +56,99 @@ class Neighbours:
     def __init__(self) -> None:
         self._before = _taken()
         self._said = float("-inf")
+        self._wait = FIRST_SECONDS
+        self._watched = self._slowed = self._others = 0.0
 
     def look(self) -> str:
-        """:func:`crowding` since the last look that was a minute ago, once in ten minutes."""
+        """:func:`crowding` since the last look, soon after the start, then once in ten minutes."""
         before, now = self._before, _taken()
         seconds = now[0] - before[0]
-        if seconds < LOOK_SECONDS:
+        if seconds < self._wait:
             return ""
-        self._before = now
+        self._before, self._wait = now, LOOK_SECONDS
         own, everybody = ((now[i] - before[i]) / seconds for i in (1, 2))
-        words = crowding(own, max(0.0, everybody - own), os.cpu_count() or 1)
+        others, processors = max(0.0, everybody - own), os.cpu_count() or 1
+        words = crowding(own, others, processors)
+        self._watched += seconds
+        if words:
+            self._slowed += seconds
+            self._others += seconds * others / processors
         if not words or now[0] - self._said < QUIET_SECONDS:
             return ""
         self._said = now[0]
         return words
 
+    def to_json(self) -> dict[str, float] | None:
+        """For a run's record: how long others were in the way, and their share then; None: never.
+
+        ``watched_seconds``, ``slowed_seconds`` of them, and ``others_share`` of the processors'
+        time in those.
+        """
+        if not self._slowed:
+            return None
+        return {
+            "watched_seconds": round(self._watched, 1),
+            "slowed_seconds": round(self._slowed, 1),
+            "others_share": round(self._others / self._slowed, 3),
+        }
+
+
+# Of this process, while it is watched.
+_watching: Neighbours | None = None
+
+
+def slowed() -> dict[str, float] | None:
+    """What others took while this process was watched; None: nothing worth a line."""
+    return None if _watching is None else _watching.to_json()
+
+
+def keep_threads(known: int | None, say: Callable[[str], None]) -> int:
+    """Compute with the threads that a run began with, whatever is free now.
+
+    With another number sums are added in another order, so a resumed run would not find its own
+    figures again.
+
+    Args:
+        known: Threads on record; None: the run begins, with torch's own choice.
+        say: Called with a line where they are not what this process would take.
+
+    Returns:
+        Threads in use.
+    """
+    import torch
+
+    usual = torch.get_num_threads()
+    if known is not None and known != usual:
+        say(f"computes with {known} threads, as when it began, and not with {usual}")
+        torch.set_num_threads(known)
+    return torch.get_num_threads()
+
+
+def free_processors(seconds: float = 0.5) -> tuple[float, int, float]:
+    """Processors that are free, how many there are, and the load of the last minute.
+
+    Args:
+        seconds: How long they are watched.
+    """
+    import psutil
+
+    count = os.cpu_count() or 1
+    busy = psutil.cpu_percent(interval=seconds) / 100
+    return (1.0 - busy) * count, count, psutil.getloadavg()[0]
+
 
 @contextmanager
 def watched(say: Callable[[str], None]) -> Iterator[None]:
     """Say while the body runs when others are in its way."""
+    global _watching
     ended = threading.Event()
 
     def watch() -> None:
-        neighbours = Neighbours()
-        while not ended.wait(LOOK_SECONDS):
+        global _watching
+        neighbours = _watching = Neighbours()
+        wait = FIRST_SECONDS
+        while not ended.wait(wait):
+            wait = LOOK_SECONDS
             words = neighbours.look()
             if words:
                 say(words)
@@ -86,6 +158,7 @@ def watched(say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        _watching = None
 
 
 def _taken() -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ from flows import console
 from flows.driving import Driver
 from flows.foreseeing import foreseen, paid
 from flows.leaderboard import rows
+from flows.neighbours import keep_threads, slowed
 from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params, template_folder
@@ -117,6 +118,8 @@ def _work(driver: Driver, draft: Drafting, params: SearchParams) -> None:
         place = (params.runner, params.workers, params.runner_address)
         with workers(*place, sheet) as driver.workers:
             driver.run()
+        if (by := slowed()) is not None:
+            driver.files.add_facts(slowed_by_others=by)
         keep(driver, params.dtype)
 
 
@@ -168,8 +171,10 @@ def _check_early(found: Search, bench: SearchBench, draft: Drafting) -> None:
 def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
     files, bench = driver.files, driver.bench
     started = time.monotonic()
-    facts = prepare(bench)
     known = files.read_facts()
+    # A record of an earlier version holds no number: then it is as it was.
+    files.add_facts(threads=keep_threads(known.get("threads"), console.screen().event))
+    facts = prepare(bench)
     require_same_windows(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)

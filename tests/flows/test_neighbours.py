@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from flows import neighbours
-from flows.neighbours import Neighbours, crowding
+from flows.neighbours import Neighbours, crowding, keep_threads
 from flows.platform.environment import worker_environment
 
 
@@ -16,16 +17,41 @@ def test_a_line_only_where_others_take_what_this_run_wants() -> None:
     # There is room for both.
     assert crowding(1.0, 1.0, 8) == ""
     said = crowding(0.5, 1.5, 2)
-    assert "they take 1.5 of 2 processors and this run 0.5" in said and "25% of the time" in said
+    assert "75% of the processors' time (they take 1.5 of 2 and this run 0.5" in said
+    assert "25% of the time" in said
 
 
 def test_it_is_said_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = iter([(0.0, 0.0, 0.0), (30.0, 1.0, 2.0), (60.0, 30.0, 1e6), (120.0, 60.0, 2e6),
-                  (700.0, 600.0, 3e6)])  # fmt: skip
+    # Time, seconds of this run, seconds of all: quiet, then half and half of two processors.
+    taken = iter([(0.0, 0.0, 0.0), (5.0, 1.0, 2.0), (10.0, 9.0, 20.0), (30.0, 20.0, 40.0),
+                  (70.0, 69.0, 140.0), (130.0, 188.0, 260.0), (700.0, 758.0, 1400.0)])  # fmt: skip
     monkeypatch.setattr(neighbours, "_taken", lambda: next(taken))
     monkeypatch.setattr(neighbours.os, "cpu_count", lambda: 2)
     found = Neighbours()
-    assert [bool(found.look()) for _ in range(4)] == [False, True, False, True]
+    # Soon after the start, then no more than a line in ten minutes, and none where it is alone.
+    seen = [found.look() for _ in range(6)]
+    assert [bool(line) for line in seen] == [False, True, False, False, False, True]
+    assert seen[1].startswith("slowed by others: 55% of the processors' time")
+    # 10 s at the start, the minute to 70 s and the last 570 s; not that from 70 to 130 s.
+    assert found.to_json() == {
+        "watched_seconds": 700.0, "slowed_seconds": 640.0, "others_share": 0.501,
+    }  # fmt: skip
+    alone = Neighbours.__new__(Neighbours)
+    alone._slowed = 0.0
+    assert alone.to_json() is None
+
+
+def test_a_resumed_run_computes_with_the_threads_that_it_began_with() -> None:
+    lines: list[str] = []
+    usual = torch.get_num_threads()
+    try:
+        assert keep_threads(None, lines.append) == keep_threads(usual, lines.append) == usual
+        assert lines == []
+        assert keep_threads(usual + 1, lines.append) == torch.get_num_threads() == usual + 1
+        (line,) = lines
+        assert f"with {usual + 1} threads, as when it began, and not with {usual}" in line
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_commands_and_workers_sleep_where_they_wait_and_the_users_word_stays() -> None:
