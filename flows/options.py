@@ -116,6 +116,10 @@ def add_renamed(parser: argparse.ArgumentParser, earlier: str, option: str) -> N
 def _add(to: argparse._ActionsContainer, name: str, field: FieldInfo, default: Any) -> None:
     extra = _extra(field)
     shared: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, default)}
+    if field.annotation is bool and extra.get("both"):
+        action = argparse.BooleanOptionalAction
+        to.add_argument(f"--{_dashed(name)}", dest=name, action=action, **shared)
+        return
     if field.annotation is bool:
         on = field.default is False
         option = f"--{_dashed(name)}" if on else f"--no-{_dashed(name)}"

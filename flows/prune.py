@@ -7,6 +7,7 @@ from prefect import flow
 
 from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
+from autoprune.models.pushing import check_push
 from autoprune.models.target import check_target
 from flows import console
 from flows.evaluate_params import listed
@@ -16,7 +17,13 @@ from flows.prune_scheme import prune_by_scheme
 from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_prune_card
-from tasks.prune import check_request, fresh_windows, prune_model, save_checkpoint
+from tasks.prune import (
+    check_request,
+    fresh_windows,
+    prune_model,
+    save_checkpoint,
+    send_folder,
+)
 from tasks.quality import choose_preset, perplexity_on
 from tasks.results import show_pruning
 from tasks.state import State, model_slug
@@ -36,8 +43,11 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     if params.out is not None and not params.dry_run:
         read = (params.program or params.metric, params.corpus, *held_out)
         check_target(params.out, params.model, read, overwrite=params.overwrite)
+    if params.push_to_hub is not None:
+        # Once more than in the command: a run of the worker has another machine's token.
+        check_push(params.push_to_hub)
     if params.scheme is not None:
-        return prune_by_scheme(params) | _cost_of(started)
+        return _sent(params, prune_by_scheme(params)) | _cost_of(started)
     streams = params.stream or params.dry_run
     # A preset's parts are known to be good; which, when the model is.
     request = {} if params.by_preset else _request(params)
@@ -127,7 +137,15 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
     if record["out"] and "program" not in record:
         write_prune_card(str(record["out"]), params.model)
     show_pruning(State.open(), record)
-    return record | _cost_of(started)
+    return _sent(params, record) | _cost_of(started)
+
+
+def _sent(params: PruneParams, record: dict[str, Any]) -> dict[str, Any]:
+    """The record, with the address of the commit where the folder is sent to a hub."""
+    if params.push_to_hub is None:
+        return record
+    console.screen().event(f"send {record['out']} to {params.push_to_hub}")
+    return record | {"commit": send_folder(record["out"], params.push_to_hub, params.private)}
 
 
 def _cost_of(started: float) -> dict[str, float]:

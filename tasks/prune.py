@@ -296,6 +296,23 @@ def save_checkpoint(
     return saved
 
 
+@step("send", "send {folder} to {repo}")
+def send_folder(folder: str, repo: str, private: bool) -> str:
+    """Send a saved model with its card and record; see :func:`push_to_hub`.
+
+    Args:
+        folder: Of the saved model.
+        repo: ``OWNER/NAME``.
+        private: Whether a repository that is made is private.
+
+    Returns:
+        Address of the commit.
+    """
+    from autoprune.models.pushing import push_to_hub
+
+    return push_to_hub(repo, Path(folder), private=private)
+
+
 def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
     """Type of a bench's weights in files; None: as in memory.
 

@@ -14,15 +14,16 @@ from huggingface_hub.utils.tqdm import (
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError, reason_of
 
 
-def check_push(repo: str) -> None:
-    """Refuse what could not be sent, before anything is computed for it.
+def check_push(repo: str, *, endpoint: str | None = None) -> None:
+    """Refuse what could not be sent, before anything is computed for it; the hub is asked.
 
     Args:
         repo: ``OWNER/NAME``.
+        endpoint: As for :func:`push_to_hub`.
 
     Raises:
         UsageError: If that is no name of a repository.
-        PrerequisiteError: If there is no token, or the hub is switched off.
+        PrerequisiteError: If there is no token, or one that may not write, or no hub is reached.
     """
     try:
         validate_repo_id(repo)
@@ -39,16 +40,29 @@ def check_push(repo: str) -> None:
             "there is no token of the hub on this machine, so nothing can be sent; run `hf auth "
             "login`, or set HF_TOKEN to one that may write"
         )
+    try:
+        known = HfApi(endpoint=endpoint, library_name="autoprune").whoami()
+    except Exception as error:
+        raise PrerequisiteError(
+            f"the hub does not take the token of this machine, or cannot be reached "
+            f"({type(error).__name__}: {reason_of(error)}), so nothing could be sent to {repo}; "
+            "see `hf auth whoami` and HF_ENDPOINT, or leave out --push-to-hub and send the folder "
+            f"later with `autoprune export FOLDER --push-to-hub {repo}`"
+        ) from error
+    if known.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PrerequisiteError(
+            f"the token of {known.get('name', 'this machine')} may only read, so nothing could be "
+            f"sent to {repo}; set HF_TOKEN to one that may write"
+        )
 
 
-def push_to_hub(repo: str, what: Path, *, endpoint: str | None = None) -> str:
-    """Send a folder with all of its files, or one file.
-
-    A repository that does not exist is made, and is private.
+def push_to_hub(repo: str, what: Path, *, private: bool = True, endpoint: str | None = None) -> str:
+    """Send a folder with all of its files, the model card among them, or one file.
 
     Args:
-        repo: ``OWNER/NAME``.
+        repo: ``OWNER/NAME``; made where it does not exist.
         what: A saved model's folder, or a file.
+        private: Whether a repository that is made is private; one that exists stays as it is.
         endpoint: Address of the hub; None: the one that ``HF_ENDPOINT`` names, else the usual.
 
     Returns:
@@ -59,12 +73,12 @@ def push_to_hub(repo: str, what: Path, *, endpoint: str | None = None) -> str:
         PrerequisiteError: If there is no token, or the hub is switched off.
         AutopruneError: If the hub does not answer or refuses.
     """
-    check_push(repo)
+    check_push(repo, endpoint=endpoint)
     api = HfApi(endpoint=endpoint, library_name="autoprune")
     was_quiet = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        api.create_repo(repo, private=True, exist_ok=True)
+        api.create_repo(repo, private=private, exist_ok=True)
         message = f"Add {what.name}"
         if what.is_dir():
             made = api.upload_folder(repo_id=repo, folder_path=what, commit_message=message)

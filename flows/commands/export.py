@@ -12,8 +12,8 @@ HELP = "write a model as a GGUF file for llama.cpp, or send it to a hub"
 DESCRIPTION = (
     "Write a dense or pruned model as a GGUF file, read every tensor back, and, where xllamacpp is "
     "installed, compare what llama.cpp computes with it with what transformers computes. The file "
-    "appears checked or not at all. With --hub the file, or without --gguf the saved folder, is "
-    "sent to a hub; nothing is sent otherwise."
+    "appears checked or not at all. With --push-to-hub the file, or without --gguf the saved "
+    "folder, is sent to a hub; nothing is sent otherwise."
 )
 EXAMPLE = "autoprune export pruned --gguf q8_0 --out pruned.gguf"
 
@@ -39,9 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read the file back only, for a model that memory does not hold in float32",
     )
     parser.add_argument(
-        "--hub",
+        "--push-to-hub",
         metavar="OWNER/NAME",
-        help="send the result there; a repository that does not exist is made, and is private",
+        help="send the result there; a repository that does not exist is made",
+    )
+    parser.add_argument(
+        "--private",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether a repository that is made is private (default: it is)",
     )
 
 
@@ -50,15 +56,17 @@ def run(args: argparse.Namespace) -> int:
     from autoprune.errors import UsageError
     from flows.console import open_screen, report
 
-    if not (args.gguf or args.hub):
-        raise UsageError("nothing to do: give --gguf TYPE --out FILE, or --hub OWNER/NAME, or both")
+    if not (args.gguf or args.push_to_hub):
+        raise UsageError(
+            "nothing to do: give --gguf TYPE --out FILE, or --push-to-hub OWNER/NAME, or both"
+        )
     if bool(args.gguf) != bool(args.out):
         raise UsageError("--gguf TYPE and --out FILE go together: the type and the file to write")
     from autoprune.models.pushing import check_push, push_to_hub
 
-    if args.hub:
-        check_push(args.hub)
-    record: dict[str, Any] = {"model": args.model, "hub": args.hub}
+    if args.push_to_hub:
+        check_push(args.push_to_hub)
+    record: dict[str, Any] = {"model": args.model, "hub": args.push_to_hub}
     with open_screen(quiet=args.quiet):
         if args.gguf:
             from autoprune.models.gguf_writing import export_gguf
@@ -72,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
                 report=report,
             )
             record |= made.to_json()
-        if args.hub:
+        if args.push_to_hub:
             what = Path(record["file"]) if args.gguf else _folder(args.model)
-            record["commit"] = push_to_hub(args.hub, what)
+            record["commit"] = push_to_hub(args.push_to_hub, what, private=args.private)
     emit(args, record, pairs(*_lines(record)))
     return 0
 

@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         lines.append(("note", f"and {len(notes) - SHOWN_NOTES} more, see --json"))
     if record["out"]:
         lines.append(("saved", record["out"]))
+        if "commit" in record:
+            lines.append(("sent", record["commit"]))
         lines.append(("next", f"autoprune evaluate {record['out']} {_next(params)}"))
     else:
         lines.append(("next", "add --out DIR to keep the pruned model"))

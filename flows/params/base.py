@@ -19,12 +19,12 @@ def setting(
         default: Its default.
         description: For the form and ``--help``; None: that of the field's type.
         group: Heading in ``--help``; empty: none.
-        rules: ``metavar``, ``repeat`` (a list whose option is given once for each item) and
-            ``positional`` (also without the option's name) are the option's; all others pydantic's.
+        rules: ``metavar``, ``repeat`` (a list whose option is given once for each item),
+            ``positional`` (also without the option's name) and ``both`` (a switch with a name for
+            on and one for off) are the option's; all others pydantic's.
     """
-    own: dict[str, Any] = {
-        key: rules.pop(key) for key in ("metavar", "repeat", "positional") if key in rules
-    }
+    names = ("metavar", "repeat", "positional", "both")
+    own: dict[str, Any] = {key: rules.pop(key) for key in names if key in rules}
     if group:
         own["group"] = group
     if description is not None:

@@ -125,6 +125,15 @@ class PruneParams(Params):
     overwrite: bool = setting(
         False, "Replace a saved model that lies in that folder, as a whole; default: refuse"
     )
+    push_to_hub: str | None = setting(
+        None,
+        "Send the saved folder to this repository of the hub, card and record included; token and "
+        "hub are checked before anything is pruned",
+        metavar="OWNER/NAME",
+    )
+    private: bool = setting(
+        True, "Make the repository private where it does not exist (the usual)", both=True
+    )
     seed: Seed = setting(0)
     stream: bool = setting(
         False,
@@ -155,6 +164,11 @@ class PruneParams(Params):
 
     @model_validator(mode="after")
     def _check_together(self) -> "PruneParams":
+        if self.push_to_hub is not None and (self.out is None or self.dry_run):
+            raise ValueError(
+                f"push_to_hub {self.push_to_hub} sends the saved folder; give --out DIR, without "
+                "--dry-run"
+            )
         if self.program is not None and self.metric != "wanda":
             raise ValueError("a program chooses by itself; give --program or --metric, not both")
         if self.stream and not self.dry_run and self.out is None:
@@ -199,6 +213,10 @@ class PruneParams(Params):
             from autoprune.models.target import check_target
 
             check_target(self.out, self.model, read, overwrite=self.overwrite)
+        if self.push_to_hub is not None:
+            from autoprune.models.pushing import check_push
+
+            check_push(self.push_to_hub)
         if self.scheme is not None:
             check_scheme(self.scheme)
         check_metric(self.prunes_by)

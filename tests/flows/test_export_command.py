@@ -16,7 +16,7 @@ def test_a_file_is_written_once_and_described(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     folder, out = saved(tmp_path / "model"), tmp_path / "model.gguf"
     command = ["export", str(folder), "--gguf", "q8_0", "--out", str(out), "--no-compute", "-q"]
-    assert main([*command, "--hub", "me/small"]) == 4
+    assert main([*command, "--push-to-hub", "me/small"]) == 4
     assert "no token" in capsys.readouterr().err and not out.exists()
     assert main([*command, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

@@ -3,53 +3,19 @@
 import base64
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
-from autoprune.models.pushing import push_to_hub
-
-CALLS: list[tuple[str, str | None, bytes]] = []
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The three calls of the hub that a small commit takes."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        CALLS.append((self.path, self.headers.get("Authorization"), body))
-        here = f"http://127.0.0.1:{self.server.server_address[1]}/me/small"
-        answer: dict[str, object] = {"url": here}
-        if "preupload" in self.path:
-            files = [{**file, "uploadMode": "regular"} for file in json.loads(body)["files"]]
-            answer = {"files": [{**file, "shouldIgnore": False} for file in files]}
-        elif "commit" in self.path:
-            answer = {"commitUrl": f"{here}/commit/{'1' * 40}", "commitOid": "1" * 40}
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: object) -> None:
-        """Nothing on the terminal."""
+from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.models.pushing import check_push, push_to_hub
+from tests.support.fake_hub import CALLS, fake_hub
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    CALLS.clear()
-    monkeypatch.setattr("autoprune.models.pushing.get_token", lambda: "hf_of_this_test")
-    monkeypatch.setenv("HF_TOKEN", "hf_of_this_test")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with fake_hub(monkeypatch) as address:
+        yield address
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -74,8 +40,12 @@ def test_nothing_is_sent_without_a_token_or_to_no_hub(
     file.write_bytes(b"GGUF")
     with pytest.raises(UsageError, match="OWNER/NAME"):
         push_to_hub("not a name", file, endpoint=hub)
-    with pytest.raises(AutopruneError, match="was not sent to me/small"):
-        push_to_hub("me/small", file, endpoint="http://127.0.0.1:9")
+    # Before anything is computed, and not only when it is sent.
+    with pytest.raises(PrerequisiteError, match="cannot be reached"):
+        check_push("me/small", endpoint="http://127.0.0.1:9")
+    with pytest.raises(PrerequisiteError, match="may only read"), monkeypatch.context() as patch:
+        patch.setenv("HF_TOKEN", "hf_that_reads")
+        check_push("me/small", endpoint=hub)
     monkeypatch.setattr("autoprune.models.pushing.get_token", lambda: None)
     with pytest.raises(PrerequisiteError, match="no token of the hub"):
         push_to_hub("me/small", file, endpoint=hub)
