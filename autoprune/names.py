@@ -20,7 +20,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
             *("sdsa", "shuffled", "uniform"),
         ),
     ),
-    "solver": (
+    "repair": (
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),

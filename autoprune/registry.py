@@ -1,4 +1,4 @@
-"""One typed registry for metrics, allocators, solvers and corpora, open to plug-ins."""
+"""One typed registry for metrics, allocators, repairs and corpora, open to plug-ins."""
 
 import logging
 from collections.abc import Callable, Iterator

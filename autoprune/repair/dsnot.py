@@ -44,7 +44,7 @@ class Dsnot(LayerRepair):
         """The dense weight on the refined mask."""
         missing = sorted(self.needs - problem.stats.keys())
         if missing:
-            raise UsageError(f"solver 'dsnot' needs statistics that are missing: {missing}")
+            raise UsageError(f"repair 'dsnot' needs statistics that are missing: {missing}")
         weight = problem.weight
         mean, variance, norm = (
             problem.stats[name].to(weight) for name in ("x_mean", "x_var", "x_norm")

@@ -208,7 +208,7 @@ def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
         level = level * ESCALATION if level > 0 else 1e-6
     raise UsageError(
         f"the Gram matrix stays singular at a damping of {LARGEST_DAMPING:g}; "
-        "calibrate with more tokens or use the solver 'none'"
+        "calibrate with more tokens or use the repair 'none'"
     )
 
 

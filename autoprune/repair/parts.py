@@ -19,7 +19,7 @@ RECOVER = "recover"
 class RepairPart(TextForm):
     """A word of a repair's text with its parameters: ``mrp:damp=0.02``."""
 
-    KIND: ClassVar[str] = "solver"
+    KIND: ClassVar[str] = "repair"
 
 
-SOLVERS: Registry[type[RepairPart]] = Registry("solver", "autoprune.solvers")
+SOLVERS: Registry[type[RepairPart]] = Registry("repair", "autoprune.solvers")

@@ -70,7 +70,7 @@ class Repair:
             )
         if self.walks and self.block is None and not self.needs:
             raise UsageError(
-                f"solver 'walk': {_joined(self.layer)!r} reads no statistics, so there is nothing "
+                f"repair 'walk': {_joined(self.layer)!r} reads no statistics, so there is nothing "
                 "to gain by walking; write walk:mrp or walk:sparsegpt"
             )
 
@@ -149,14 +149,14 @@ class Repair:
         stands behind all of them.
 
         Raises:
-            UnknownNameError: If no solver has the name; suggests the nearest.
+            UnknownNameError: If no repair has the name; suggests the nearest.
             UsageError: If a parameter is unknown or out of range, or the parts do not fit.
         """
         whole, _, final = (part.strip() for part in text.rpartition("+"))
         name, _, values = final.partition(":")
         if name.strip() == RECOVER:
             if whole.rpartition("+")[2].strip().partition(":")[0] == RECOVER:
-                raise UsageError(f"solver {text!r} names {RECOVER} twice; name it once, at the end")
+                raise UsageError(f"repair {text!r} names {RECOVER} twice; name it once, at the end")
             before = cls.parse(whole) if whole else cls()
             return replace(before, recovery=ModelRecovery.from_text(values))
         head, _, after = text.strip().partition(":")
@@ -168,13 +168,13 @@ class Repair:
             return cls(_layer_repairs(text))
         if rest.partition("+")[0].partition(":")[0].strip() == WALK:
             raise UsageError(
-                f"solver {WALK!r} needs the repair that walks, not {rest!r}; "
+                f"repair {WALK!r} needs the repair that walks, not {rest!r}; "
                 f"write {WALK}:mrp or {WALK}:dsnot+mrp"
             )
         if name != EBFT:
             return cls(_layer_repairs(rest), order="block by block")
         if front.rpartition("+")[2].strip().partition(":")[0] == EBFT:
-            raise UsageError(f"solver {rest!r} names {EBFT} twice; name it once, at the end")
+            raise UsageError(f"repair {rest!r} names {EBFT} twice; name it once, at the end")
         layer = _layer_repairs(front) if front else ()
         return cls(layer, BlockTuning.from_text(values), "block by block")
 
@@ -184,25 +184,25 @@ def _layer_repairs(text: str) -> tuple[LayerRepair, ...]:
     for name, _, values in (piece.strip().partition(":") for piece in text.split("+")):
         if name == WALK:
             raise UsageError(
-                f"solver {text!r} is not understood; {WALK}: stands before the whole repair, as in "
+                f"repair {text!r} is not understood; {WALK}: stands before the whole repair, as in "
                 f"{WALK}:dsnot+mrp"
             )
         if name == EBFT:
             raise UsageError(
-                f"solver {text!r} is not understood; {EBFT} tunes what the other repairs of a "
+                f"repair {text!r} is not understood; {EBFT} tunes what the other repairs of a "
                 f"block have left and stands last, as in mrp+{EBFT}"
             )
         if name == RECOVER:
             raise UsageError(
-                f"solver {text!r} is not understood; {RECOVER} trains the whole model when all "
+                f"repair {text!r} is not understood; {RECOVER} trains the whole model when all "
                 f"else is done and stands last, as in {EBFT}+{RECOVER}"
             )
         if not name:
-            raise UsageError(f"solver {text!r} is not understood; write NAME or NAME+NAME")
+            raise UsageError(f"repair {text!r} is not understood; write NAME or NAME+NAME")
         kind = SOLVERS.get(name)
         if not issubclass(kind, LayerRepair):
             raise UsageError(
-                f"solver {name!r} is a {kind.__name__}, which repairs no layer; a plug-in derives "
+                f"repair {name!r} is a {kind.__name__}, which repairs no layer; a plug-in derives "
                 "its class from autoprune.repair.LayerRepair"
             )
         parts.append(kind.from_text(values))
@@ -233,7 +233,7 @@ def _refuse_lost_work(parts: Sequence[LayerRepair]) -> None:
     useful = [p for p in ranked if p.chooses or (p is ranked[-1] and p.MOVES_WEIGHTS)]
     order = "+".join(part.text for part in useful or [last])
     raise UsageError(
-        f"solver {_joined(parts)!r} would lose what {lost[0].text!r} does, since each part starts "
+        f"repair {_joined(parts)!r} would lose what {lost[0].text!r} does, since each part starts "
         "from the dense weights and takes over only the mask; write what chooses the mask "
         f"first, one repair that moves weights last: {order}"
     )

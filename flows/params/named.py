@@ -113,10 +113,10 @@ def check_repairs(texts: Iterable[str]) -> None:
         UsageError: If one is not.
     """
     for text in texts:
-        if _bare(text) and known("solver", text):
+        if _bare(text) and known("repair", text):
             continue
         for part in text.split("+"):
-            _check_name("solver", part.strip())
+            _check_name("repair", part.strip())
         from autoprune.repair import Repair
 
         Repair.parse(text)
@@ -148,7 +148,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
         UsageError: If one cannot.
     """
     names = {*get_args(Group), *get_args(Scoring)}
-    for kind in ("allocator", "solver"):
+    for kind in ("allocator", "repair"):
         names |= set(BUILT_IN[kind][1])
     rest = []
     for text, _ in map(split_text, texts):
@@ -159,7 +159,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
         if ":" not in head:
             _check_name("metric", head)
         for name in (part.partition(":")[0] for part in parts):
-            if name not in names and not (plugins("allocator") or plugins("solver")):
+            if name not in names and not (plugins("allocator") or plugins("repair")):
                 raise UnknownNameError("part of a method", name, names)
         if not _bare(text):
             rest.append(text)

@@ -27,7 +27,7 @@ TYPOS = [
     ("prune ./missing", "unknown model './missing'"),
     ("prune MODEL --metric wandaa", "unknown metric 'wandaa'; did you mean wanda"),
     ("prune MODEL --allocation unifrom", "did you mean uniform"),
-    ("prune MODEL --repair mpr", "unknown solver 'mpr'; did you mean mrp"),
+    ("prune MODEL --repair mpr", "unknown repair 'mpr'; did you mean mrp"),
     ("prune MODEL --repair mrp+sparsegtp", "did you mean sparsegpt"),
     ("prune MODEL --pattern 2of4", "pattern"),
     ("prune MODEL --scheme detph --sparsity 0.2", "unknown scheme 'detph'; did you mean depth"),

@@ -263,9 +263,9 @@ def test_no_row_is_worse_than_zeroed_plainly_after_rounding(text: str) -> None:
 def test_solver_texts() -> None:
     assert Repair.parse("dsnot+mrp:damp=0.1").text == "dsnot+mrp:damp=0.1"
     assert Repair.parse("sparseswaps+mrp").needs == {"gram"}
-    with pytest.raises(UnknownNameError, match="unknown solver 'mpr'; did you mean mrp"):
+    with pytest.raises(UnknownNameError, match="unknown repair 'mpr'; did you mean mrp"):
         Repair.parse("mpr")
-    with pytest.raises(UsageError, match="solver 'mrp' has no parameter 'x'; allowed: damp, form"):
+    with pytest.raises(UsageError, match="repair 'mrp' has no parameter 'x'; allowed: damp, form"):
         Repair.parse("mrp:x=1")
     with pytest.raises(UsageError, match="NAME or NAME"):
         Repair.parse("mrp+")
