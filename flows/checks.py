@@ -182,8 +182,8 @@ def _tried(name: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, look())
     except AutopruneError as error:
-        what, _, mend = str(error).partition("; ")
-        return Finding(name, False, what, mend or "see the message")
+        what, _, fix = str(error).partition("; ")
+        return Finding(name, False, what, fix or "see the message")
     except ModuleNotFoundError as error:
         if lacking := _lacking(name, error):
             return lacking

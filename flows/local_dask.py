@@ -1,6 +1,6 @@
 """A Dask cluster of this machine that nobody else can use.
 
-Whoever reaches a Dask scheduler runs code as its user, and every user of a machine reaches its
+Anyone who reaches a Dask scheduler runs code as its user, and every user of a machine reaches its
 loopback. So scheduler, workers and client speak TLS with certificates made for this cluster alone,
 kept in memory. The HTTP pages are not served at all: Dask opens them (8787, then any port) even
 where the dashboard is switched off, and they ask for no login.

@@ -167,7 +167,7 @@ def _leaving_interrupts_to_us() -> Iterator[None]:
 
 
 def _require_ray_token() -> None:
-    """Let a Ray cluster of this machine take only whoever knows a token of this process.
+    """Let a Ray cluster of this machine take only those who know a token of this process.
 
     Its ports are open on every address of the machine, whatever it is asked to bind. Read when Ray
     is imported, so it comes before that.

@@ -51,6 +51,6 @@ def price(variable: str) -> float | None:
     if not 0.0 <= found < math.inf:
         raise UsageError(
             f"{variable} is {text!r}; it must be a number of dollars per million tokens, zero or "
-            "more, such as 2.5; mend it or unset it"
+            "more, such as 2.5; correct it or unset it"
         )
     return found

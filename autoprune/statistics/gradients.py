@@ -28,7 +28,7 @@ def gradient_norms(
         model: In eval mode; its weights and its ``requires_grad`` flags are left as they were.
         linears: Its prunable matrices.
         windows: Token ids, one ``[s]`` per window.
-        report: Told after every window.
+        report: Called after every window.
 
     Returns:
         ``[o, i]`` float32 by name.

@@ -115,7 +115,7 @@ def collect_statistics(
         needs: Names of the table above.
         mask: Truth where a token is real, ``[n, s]``; padding is cut off before the pass, so it
             reaches neither attention nor statistics.
-        report: Told after every block.
+        report: Called after every block.
         batch_tokens: Tokens of one forward pass of a block.
 
     Raises:

@@ -38,7 +38,8 @@ class Author:
         load: Gives the loaded model; called only when nothing is stored.
         digest: SHA-256 of the model's weights.
         tokens: Tokens that will be read.
-        report: Told how much is written; a batch of texts takes a minute or more on a processor.
+        report: Called with how much is written; a batch of texts takes a minute or more on a
+            processor.
     """
 
     load: Callable[[], LoadedModel]
@@ -162,7 +163,7 @@ class _Told:
     """A stopping criterion of transformers that reports at every step, and never stops.
 
     Args:
-        report: Told how many tokens there are.
+        report: Called with how many tokens there are.
         before: Tokens of the batches before.
         total: Tokens wanted.
         ends: What stands at and behind the end of a text that is shorter than its batch.

@@ -1,6 +1,6 @@
 """A fingerprint of the text a model was made with, kept beside its weights.
 
-Whoever measures the model can then tell which test text it has seen, without having that text: the
+A later measurement can then tell which test text it has seen, without having that text: the
 fingerprint holds the hashes of its word n-grams, eight bytes each, and nothing that can be read.
 Texts and paragraphs that are shorter than an n-gram are hashed as a whole.
 """

@@ -5,7 +5,7 @@ import argparse
 from flows.output import emit
 
 NAME = "doctor"
-HELP = "check everything that a run needs, with the mend for each fault"
+HELP = "check everything that a run needs, with the fix for each fault"
 DESCRIPTION = (
     "Check versions, Docker, the sandbox image, designer, demo model and text, stores and disk. "
     "Exit code 4 when something is missing."

@@ -8,8 +8,9 @@ from flows.output import emit
 NAME = "down"
 HELP = "stop the servers and the worker that `autoprune up` started"
 DESCRIPTION = (
-    "Stop the servers and the worker that `autoprune up` started from this state folder, whoever "
-    "typed it. Nothing is lost: records stay, and an interrupted search goes on when it is rerun."
+    "Stop the servers and the worker that `autoprune up` started from this state folder, in this "
+    "terminal or another. Nothing is lost: records stay, and an interrupted search goes on when "
+    "it is rerun."
 )
 EXAMPLE = "autoprune down"
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mend the record, then search on here or through the worker."""
+    """Correct the record, then search on here or through the worker."""
     from flows.platform.api_server import running_api, set_prefect_environment
     from flows.runs import find_run, saved_params
     from tasks.state import State

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         if args.detach or not started:
             return 0
         try:
-            died = _watch(platform.mend)
+            died = _watch(platform.revive)
         except Exception:
             platform.stop_started()
             raise
@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(mend: Callable[[], str]) -> str:
-    while not (words := mend()):
+def _watch(revive: Callable[[], str]) -> str:
+    while not (words := revive()):
         time.sleep(WATCH_SECONDS)
     return words
 

@@ -137,8 +137,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "auto",
         "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
         "set, else the local model; self: the target itself, served from its GGUF file; files: "
-        "whoever answers the questions in the run's folder, or in DIR with files:DIR; none: "
-        "no language model, the search's own moves only",
+        "a person or program that answers the questions in the run's folder, or in DIR with "
+        "files:DIR; none: no language model, the search's own moves only",
         group="designer",
     )
     designer_model: str | None = setting(

@@ -25,7 +25,7 @@ from tasks.state import State, without_login
 
 START_SECONDS = 180.0
 PATIENCE_SECONDS = 30.0
-MEND_SECONDS = 2.0
+REVIVE_SECONDS = 2.0
 POLL_SECONDS = 0.3
 RESTARTS = 10
 Say = Callable[[str], None]
@@ -66,7 +66,7 @@ class Platform:
     def up(self, prefect_port: int | None, mlflow_port: int | None, runs: int | None) -> None:
         """Start what is missing, prepare the server, deploy.
 
-        What is asked for of a part that runs already has no effect, which is said.
+        Settings of a part that runs already have no effect, and a line says so.
 
         Args:
             prefect_port: Port of a Prefect server that has to be started; None: 4200.
@@ -137,7 +137,7 @@ class Platform:
         for name in sorted(self.started, key=lambda name: name != "worker"):
             processes.stop(self.started[name])
 
-    def mend(self) -> str:
+    def revive(self) -> str:
         """Start again what ended by itself; why not, in words, when that has happened too often.
 
         What another command ended or has started again by now is left to that command.
@@ -145,13 +145,13 @@ class Platform:
         if all(running.process() is not None for running in self.started.values()):
             return ""
         try:
-            with changing(self.state, MEND_SECONDS):
-                return self._mend()
+            with changing(self.state, REVIVE_SECONDS):
+                return self._revive()
         except BusyError:
             # The next look comes in a second; until then the other command has the word.
             return ""
 
-    def _mend(self) -> str:
+    def _revive(self) -> str:
         noted = self.register.noted()
         for name, running in list(self.started.items()):
             if running.process() is not None:
@@ -321,7 +321,7 @@ class Platform:
 
     def _until(self, service: Service, ready: Callable[[], bool]) -> None:
         running, begun = self.started[service.name], self._begun[service.name]
-        told = begun
+        noted = begun
         while not ready():
             now = time.monotonic()
             if running.process() is None:
@@ -334,8 +334,8 @@ class Platform:
                     f"the {service.title} gave no answer in {START_SECONDS:.0f} s; see "
                     f"{running.log}, then run `autoprune up` again"
                 )
-            if now - told >= 10.0:
-                told = now
+            if now - noted >= 10.0:
+                noted = now
                 self.say(f"{service.title}: starting, {now - begun:.0f} s")
             time.sleep(POLL_SECONDS)
         where = f" at {service.page}" if service.page else ""

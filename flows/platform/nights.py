@@ -114,7 +114,7 @@ def with_night(text: str, night: Night | None) -> str:
 
 
 def scheduled(client: "SyncPrefectClient", pool: str) -> str:
-    """What the server will do every night, in words, whoever scheduled it."""
+    """What the server will do every night, in words, by this command or another."""
     deployment = client.read_deployment_by_name(f"{NIGHTLY}/{deployment_name(NIGHTLY, pool)}")
     active: list[Any] = [one.schedule for one in deployment.schedules if one.active]
     if deployment.paused or not active:

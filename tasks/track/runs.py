@@ -2,7 +2,7 @@
 
 Only the client with explicit run ids is used: MLflow's active run lives in one thread, and a task
 may run in another. Everything here may be repeated: what is there already is left as it is, so an
-interrupted search and a lost database are both mended by mirroring again.
+interrupted search and a lost database are both repaired by mirroring again.
 """
 
 import json

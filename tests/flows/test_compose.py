@@ -27,6 +27,14 @@ def test_services_stores_and_order() -> None:
     assert ports and all(port.startswith("${AUTOPRUNE_BIND:-127.0.0.1}:") for port in ports)
 
 
+def test_images_that_are_pulled_can_be_held_to_a_digest() -> None:
+    services = FILE["services"]
+    built = FILE["x-image"]["build"]["dockerfile_inline"].splitlines()[0]
+    assert built == "FROM ${AUTOPRUNE_BASE_IMAGE:-python:3.11-slim}"
+    pulled = {s["image"] for s in services.values() if "build" not in s}
+    assert pulled == {"${AUTOPRUNE_POSTGRES_IMAGE:-postgres:16}"}
+
+
 def test_both_servers_stand_behind_the_guard_and_ask_for_a_login_that_must_be_set() -> None:
     services = FILE["services"]
     for name, variable in (("prefect", PREFECT_AUTH_VARIABLE), ("mlflow", MLFLOW_AUTH_VARIABLE)):

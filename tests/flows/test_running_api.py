@@ -1,4 +1,4 @@
-"""Which Prefect server a command that mends records talks to."""
+"""Which Prefect server a command that corrects records talks to."""
 
 import http.server
 import threading

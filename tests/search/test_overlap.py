@@ -191,7 +191,7 @@ def test_a_wait_is_on_record() -> None:
     for outcome in (Reply("x", seconds=4.0, waited=1.5), Failed("refused", seconds=4.0, waited=0)):
         read = outcome_from_json(outcome_to_json(outcome))
         assert read == outcome and charged_seconds(read) == outcome.waited
-    # Records of before know no wait: nothing was done meanwhile then.
+    # Earlier records know no wait: nothing was done meanwhile then.
     old = outcome_to_json(Reply("x", seconds=4.0))
     del old["waited"]
     assert charged_seconds(outcome_from_json(old)) == 4.0

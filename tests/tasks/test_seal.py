@@ -39,7 +39,7 @@ def test_a_fault_of_the_machine_still_ends_the_seal(
         steps.do(bench, Seal("sealed", (("wanda", WANDA),), 2, 0.6))
 
 
-def test_logs_of_before_have_no_failures() -> None:
+def test_earlier_logs_have_no_failures() -> None:
     body = outcome_to_json(Sealed({"wanda": Measurement((1.0,), 3, 2.7)}, 1.5))
     del body["failures"]
     assert outcome_from_json(body) == Sealed({"wanda": Measurement((1.0,), 3, 2.7)}, 1.5)

@@ -147,5 +147,5 @@ def test_records_name_the_rule_and_other_rules_are_not_compared(tmp_path: Path) 
     assert not plain.details["starts_with_beginning_token"]
     with pytest.raises(ProtocolMismatchError, match="beginning_token is 'none' and '<s>'"):
         compare_rows(plain, begun)
-    # A figure of before the rule has an earlier version.
+    # A figure from before the rule has an earlier version.
     assert plain.protocol["version"] == 2

@@ -19,7 +19,7 @@ from tasks.state import State
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_more_windows_of_a_candidate_are_told_once(
+def test_more_windows_of_a_candidate_make_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, repeats: bool
 ) -> None:
     told: list[str] = []

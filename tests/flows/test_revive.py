@@ -35,11 +35,11 @@ def platform(tmp_path: Path, said: list[str]) -> Platform:
 
 def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str]) -> None:
     try:
-        assert platform.mend() == ""
+        assert platform.revive() == ""
         old = platform.started["worker"]
         psutil.Process(old.pid).kill()
         psutil.wait_procs([psutil.Process(old.pid)], timeout=10)
-        assert platform.mend() == "" and "the worker ended by itself" in " ".join(said)
+        assert platform.revive() == "" and "the worker ended by itself" in " ".join(said)
         assert platform.started["worker"].pid != old.pid
         assert platform.register.read() == platform.started
     finally:
@@ -49,7 +49,7 @@ def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str
 
 def test_what_down_ended_stays_down(platform: Platform) -> None:
     assert set(bring_down(platform.state, lambda _: None)) == {"prefect", "worker"}
-    assert "`down` ended the prefect" in platform.mend()
+    assert "`down` ended the prefect" in platform.revive()
     platform.stop_started()
     assert not platform.register.file.exists()
 
@@ -59,9 +59,9 @@ def test_what_another_up_started_since_is_not_forgotten(platform: Platform) -> N
     other = Platform(platform.state, lambda _: None)
     other._launch(Service("worker", "worker", SLEEPER, dict(os.environ)))
     try:
-        assert platform.mend()
+        assert platform.revive()
         platform.stop_started()
-        assert other.register.read() == other.started and other.mend() == ""
+        assert other.register.read() == other.started and other.revive() == ""
     finally:
         other.stop_started()
 
@@ -91,16 +91,16 @@ def test_a_server_that_hangs_is_named_as_our_own(
         platform.stop_started()
 
 
-def test_while_another_command_is_at_work_mending_waits_and_stopping_does_not(
+def test_while_another_command_is_at_work_reviving_waits_and_stopping_does_not(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(launch, "MEND_SECONDS", 0.05)
+    monkeypatch.setattr(launch, "REVIVE_SECONDS", 0.05)
     family = [psutil.Process(one.pid) for one in platform.started.values()]
     with changing(platform.state):
         family[0].kill()
         psutil.wait_procs(family[:1], timeout=10)
-        assert platform.mend() == "" and set(platform.started) == {"prefect", "worker"}
+        assert platform.revive() == "" and set(platform.started) == {"prefect", "worker"}
         platform.stop_started()
     assert not platform.started and not platform.register.read()
     assert not any(one.is_running() and one.status() != "zombie" for one in family)
