@@ -16,7 +16,7 @@ from flows.params import PruneParams
 from flows.prune_scheme import prune_by_scheme
 from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
-from tasks.card import write_prune_card
+from tasks.card import write_folder_card
 from tasks.prune import (
     check_request,
     fresh_windows,
@@ -133,9 +133,8 @@ def prune(params: PruneParams = PruneParams()) -> dict[str, Any]:  # noqa: B008 
         record |= made | {"notes": record["notes"] + made["notes"]}
         if params.out is not None and not streams:
             record |= save_checkpoint(bench, params.out, record, params.dtype)
-    # A program's card is written with its source.
-    if record["out"] and "program" not in record:
-        write_prune_card(str(record["out"]), params.model)
+    if record["out"]:
+        write_folder_card(str(record["out"]), params.model, record)
     show_pruning(State.open(), record)
     return _sent(params, record) | _cost_of(started)
 

@@ -6,6 +6,7 @@ from flows import console
 from flows.evaluate_params import listed
 from flows.params import PruneParams
 from tasks.calibrate import cut_windows, load_model
+from tasks.card import write_folder_card
 from tasks.scheme import check_scheme, save_smaller, shrink_model
 from tasks.state import State
 from tasks.workbench import Workbench, opened
@@ -40,4 +41,5 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if params.out is not None:
             record |= save_smaller(bench, params.out, record, params.dtype)
+            write_folder_card(params.out, params.model, {})
     return record

@@ -32,20 +32,34 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
 
 
 @step("model card", "card of {folder}")
-def write_prune_card(folder: str, model: str) -> dict[str, Any]:
-    """Write README.md of a model that was pruned once, from its own record.
+def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Write README.md of a model that was made once; its record says which card it gets.
+
+    A scheme's card tells what was removed, a program's how it is run again, with the source beside
+    it, any other's how many weights are zero.
 
     Args:
         folder: Where it was saved.
         model: Reference of the model that it was made from.
+        made: What the run knows of it beside the folder's own record.
     """
     from autoprune.models.reference import resolve
     from autoprune.report.card import base_licence
+    from autoprune.report.program_card import SOURCE_FILE, program_card
     from autoprune.report.prune_card import prune_card
+    from autoprune.schemes.card import scheme_card
     from autoprune.storage import write_text
 
+    record = made | read_object(Path(folder) / RECORD_FILE)
     source = resolve(model)
     licence = base_licence(Path(source.folder), source.gguf_file)
+    if "program" in record:
+        write_text(Path(folder) / SOURCE_FILE, record["program"]["source"])
+        text = program_card(record | record["checkpoint"])
+    elif "scheme" in record:
+        text = scheme_card(record)
+    else:
+        text = prune_card(record, licence)
     path = Path(folder) / CARD_FILE
-    write_text(path, prune_card(read_object(Path(folder) / RECORD_FILE), licence))
+    write_text(path, text)
     return {"card": str(path), "licence": licence}

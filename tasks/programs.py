@@ -3,7 +3,7 @@
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -194,22 +194,6 @@ def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> di
         "source": program.source,
         "limits": limits.to_json(),
     }
-
-
-def write_program(folder: Path, record: Mapping[str, Any]) -> None:
-    """Put a program beside the model that it pruned, and into a card where there is none yet.
-
-    Args:
-        folder: A saved model.
-        record: What made it, with ``program``.
-    """
-    from autoprune.models.reference import CARD_FILE
-    from autoprune.report.program_card import SOURCE_FILE, program_card
-    from autoprune.storage import write_text
-
-    write_text(folder / SOURCE_FILE, record["program"]["source"])
-    if not (folder / CARD_FILE).exists():
-        write_text(folder / CARD_FILE, program_card(record))
 
 
 def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedError:

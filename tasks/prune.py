@@ -14,7 +14,6 @@ from tasks.programs import (
     limits_of,
     program_record,
     turned_away,
-    write_program,
 )
 from tasks.recorded import step
 from tasks.sandbox_scores import SandboxScores
@@ -290,10 +289,7 @@ def save_checkpoint(
         AutopruneError: If the disk is full or the folder is not writable.
     """
     kind = saved_type(bench, dtype)
-    saved = saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
-    if "program" in record:
-        write_program(Path(out), record | saved)
-    return saved
+    return saved_record(save_bench(bench, Path(out), record, record["pruned"], kind))
 
 
 @step("send", "send {folder} to {repo}")
@@ -336,7 +332,6 @@ def save_bench(
     record: Mapping[str, Any],
     pruned: int | None = None,
     dtype: "torch.dtype | None" = None,
-    card: str = "",
 ) -> "SavedModel":
     """Save the model as it stands; see :func:`save_checkpoint`.
 
@@ -346,14 +341,13 @@ def save_bench(
         record: What made the model.
         pruned: Weights that the masks removed, to be compared with the recount.
         dtype: Type of the weights in the files; None: as in memory.
-        card: Model card; empty: none.
     """
     from autoprune.models.saving import save_model
 
     # Read first: the folder may be the one that is replaced.
     before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
-    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned, card=card)
+    saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)
     write_seen(bench, folder, before)
     return saved
 

@@ -55,7 +55,7 @@ def shrink_model(
 
 @step("save", "save to {out}")
 def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """Save the workbench's model with its record and a model card.
+    """Save the workbench's model with its record.
 
     Args:
         bench: An open workbench.
@@ -66,8 +66,5 @@ def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str)
     Raises:
         AutopruneError: If the disk is full or the folder is not writable.
     """
-    from autoprune.schemes.card import scheme_card
-
     kind = saved_type(bench, dtype)
-    card = scheme_card(record)
-    return saved_record(save_bench(bench, Path(out), record, dtype=kind, card=card))
+    return saved_record(save_bench(bench, Path(out), record, dtype=kind))

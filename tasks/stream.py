@@ -15,7 +15,6 @@ from tasks.programs import (
     limits_of,
     program_record,
     turned_away,
-    write_program,
 )
 from tasks.prune import FILE_SUFFIX, saved_record
 from tasks.recorded import step
@@ -119,8 +118,6 @@ def prune_stream(
     with _ready(bench, metric, windows, plan, statistics) as (job, more):
         made = prune_streamed(job, Path(out), record=record | more, report=bench.report)
     write_seen(bench, Path(out), before)
-    if more:
-        write_program(Path(out), record | more | saved_record(made.saved))
     inside = job.plan.scoring == "true-sequential"
     return more | {
         **saved_record(made.saved),
