@@ -80,7 +80,7 @@ def _work(search: Search, name: str, ask: Ask | None, state: State) -> None:
                 answer = ask(step) if ask else draft.answer(step.request)
                 search.record(step, answer)
             else:
-                search.record(step, steps.do(bench, step))
+                search.record(step, steps.do(bench, step, search.seconds_for(step)))
             _say(name, search, step, time.monotonic() - started)
 
 

@@ -126,6 +126,9 @@ class Trials:
         self.state.charge(outcomes.values())
         # Each is tried once: what failed there would fail again.
         self._held.update(entry.alias for entry in entries)
+        if any(map(is_unfinished, outcomes.values())):
+            # Time was up: nothing is compared there, and nothing failed.
+            return
         for entry in entries:
             shares = self.spec.also_sparsities
             found = {share: outcomes[steps[entry.alias, share].step_id] for share in shares}

@@ -87,6 +87,19 @@ def test_a_stopped_measurement_keeps_what_was_known_of_its_recipe(tmp_path: Path
             assert node.body == {"subject": entry.alias, "unfinished": "stopped"}
 
 
+def test_no_time_for_other_sparsities_counts_against_nobody(tmp_path: Path) -> None:
+    class Hasty(Slow):
+        def within(self, step: Step, seconds: float) -> Outcome:
+            if isinstance(step, Measure) and step.rung == 3:
+                return Failed(UNFINISHED, "stopped", 1.0)
+            return super().within(step, seconds)
+
+    with run(tmp_path, Hasty(), 360.0, also_sparsities=(0.5,)) as search:
+        best = search.best
+        assert best is not None and not best.fails_elsewhere and not best.elsewhere
+        assert not any(entry.fails_elsewhere for entry in search.entries)
+
+
 def test_a_killed_search_with_a_limit_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
     driver = Slow(repair=40.0)
     with run(tmp_path / "whole", driver, 200.0) as whole:
