@@ -16,7 +16,7 @@ from autoprune.search.budget import (
     slots_in_time,
 )
 from autoprune.search.state import State
-from autoprune.search.steps import Failed, Measure, Propose, Seal, WorkStep
+from autoprune.search.steps import Failed, Measure, Propose, Seal, Validate, WorkStep
 
 # Code of a step that time was too short for: no verdict on what it was to measure.
 UNFINISHED = "unfinished"
@@ -124,6 +124,8 @@ def _left(state: State) -> float:
 
 def _is_owed(state: State, step: WorkStep) -> bool:
     """Whether there is no result without it: the reference, and what guards against drift."""
+    if isinstance(step, Validate):
+        return step.recipe_id in state.archive and state.archive[step.recipe_id].is_baseline
     if not isinstance(step, Measure):
         return False
     first = next((e for e in state.archive if state.archive.refers(e)), None)

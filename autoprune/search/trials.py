@@ -57,6 +57,11 @@ class Trials:
 
     def _judge_validation(self, entry: Entry, validation: Validation) -> None:
         assert entry.recipe is not None
+        if validation.code == UNFINISHED:
+            unfinished = Failed(validation.code, validation.detail)
+            entry.unfinished, entry.detail = True, f"{UNFINISHED}: {validation.detail}"
+            chronicle.note_unfinished(self.state, entry, unfinished)
+            return
         entry.validation = validation
         if not validation.ok:
             entry.reject(validation.code, validation.detail)

@@ -12,7 +12,17 @@ from autoprune.design.chat import Reply
 from autoprune.recipe import Recipe
 from autoprune.search import Budget, DesignerSpec, Search
 from autoprune.search.deadline import MARGIN, UNFINISHED
-from autoprune.search.steps import Done, Failed, Measure, Measurement, Outcome, Seal, Sealed, Step
+from autoprune.search.steps import (
+    Done,
+    Failed,
+    Measure,
+    Measurement,
+    Outcome,
+    Seal,
+    Sealed,
+    Step,
+    Validate,
+)
 from tests.support.synthetic import Synthetic, make_spec
 
 
@@ -80,7 +90,7 @@ def test_a_stopped_measurement_keeps_what_was_known_of_its_recipe(tmp_path: Path
         stopped = [e for e in search.entries if e.detail.startswith(f"{UNFINISHED}: stopped")]
         assert stopped
         for entry in stopped:
-            # A verdict on a recipe would teach the designer what is not so.
+            # A judgement of a recipe would teach the designer what is not so.
             assert entry.status != "rejected" and not entry.code and 2 not in entry.results
             assert entry.seconds > 0.0
             node = search.graph.nodes[f"{entry.alias}.unfinished"]
@@ -90,7 +100,7 @@ def test_a_stopped_measurement_keeps_what_was_known_of_its_recipe(tmp_path: Path
 def test_no_time_for_other_sparsities_counts_against_nobody(tmp_path: Path) -> None:
     class Hasty(Slow):
         def within(self, step: Step, seconds: float) -> Outcome:
-            if isinstance(step, Measure) and step.rung == 3:
+            if isinstance(step, Measure) and step.rung == 3 and step.recipe_id != "wanda":
                 return Failed(UNFINISHED, "stopped", 1.0)
             return super().within(step, seconds)
 
@@ -98,6 +108,24 @@ def test_no_time_for_other_sparsities_counts_against_nobody(tmp_path: Path) -> N
         best = search.best
         assert best is not None and not best.fails_elsewhere and not best.elsewhere
         assert not any(entry.fails_elsewhere for entry in search.entries)
+
+
+def test_a_candidate_that_no_container_tried_in_time_is_not_rejected(tmp_path: Path) -> None:
+    class Late(Slow):
+        def within(self, step: Step, seconds: float) -> Outcome:
+            if isinstance(step, Validate) and step.generation:
+                return Failed(UNFINISHED, "not started")
+            return super().within(step, seconds)
+
+    with run(tmp_path, Late(), 220.0) as search:
+        late = [e for e in search.entries if e.unfinished and not e.is_baseline]
+        assert late and {e.status for e in late} == {"proposed"}
+        assert all(f"{e.alias}.unfinished" in search.graph.nodes for e in late)
+    # The hand-made starts are tried whatever the time: without them nothing is compared.
+    with Search.open(
+        tmp_path / "short", make_spec(budget=Budget(candidates=4, seconds=1e-6))
+    ) as search:
+        assert search.seconds_for(search.next_step()) == float("inf")
 
 
 def test_a_killed_search_with_a_limit_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
