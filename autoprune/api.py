@@ -196,7 +196,7 @@ def prune(
     plan.refuse_unseen()
     if program:
         required(runner)
-        check_plan(plan)
+        check_plan(plan, program)
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows

@@ -12,6 +12,12 @@ CODE_SUFFIX = ".py"
 LARGEST_SOURCE = 64 << 10
 CATALOGUE = Path(__file__).parent / "programs" / "catalogue"
 CONSTANTS = "PARAMS"
+# What a program may define, one of them: its function with the names of the arguments.
+LAYER, BLOCK = "prune_layer", "prune_block"
+SIGNATURES = {
+    LAYER: ["W", "stats", "budget", "params"],
+    BLOCK: ["block", "inputs", "targets", "budget", "params"],
+}
 
 
 def catalogue() -> list[str]:
@@ -20,7 +26,7 @@ def catalogue() -> list[str]:
 
 
 def program_source(ref: str) -> str:
-    """Source of a layer program.
+    """Source of a program.
 
     Args:
         ref: Path of a ``.py`` file, or a name of :func:`catalogue`.
@@ -33,7 +39,17 @@ def program_source(ref: str) -> str:
         if ref not in catalogue():
             raise UnknownNameError("program", ref, [*catalogue(), "FILE.py"])
         path = CATALOGUE / f"{ref}{CODE_SUFFIX}"
-    return read_code(path, "program", "defines prune_layer(W, stats, budget, params)")
+    return read_code(path, "program", "defines prune_layer or prune_block")
+
+
+def prunes_blocks(source: str) -> bool:
+    """Whether a program defines ``prune_block`` and no ``prune_layer``; it is not run for that."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    return BLOCK in names and LAYER not in names
 
 
 def declared_constants(source: str) -> dict[str, float]:

@@ -33,14 +33,17 @@ class LayerInput:
     Args:
         file: Host path.
         shape: Shape of ``W``, [out, in].
-        budget: What a layer program must zero: ``group``, ``zeros`` and, for N:M, ``n`` and ``m``.
+        budget: What a program must zero: ``group``, ``zeros`` and, for N:M, ``n`` and ``m``; of a
+            block by matrix.
         position: Where the layer stands: ``block``, ``depth``, ``kind``.
+        block: See :class:`sandbox.worker.protocol.JobLayer`.
     """
 
     file: Path
     shape: tuple[int, int]
     budget: Mapping[str, Any] | None = None
     position: Mapping[str, Any] | None = None
+    block: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -278,7 +281,7 @@ class Cell:
             source=order.source,
             params={str(name): float(value) for name, value in order.params.items()},
             layers=tuple(
-                JobLayer(name, *layer.shape, layer.budget, layer.position)
+                JobLayer(name, *layer.shape, layer.budget, layer.position, layer.block)
                 for name, layer in zip(names, order.layers, strict=True)
             ),
             order=order.runs[run],

@@ -26,7 +26,7 @@ from sandbox.pool import Pool
 from sandbox.probe_layers import SHAPES, STATISTICS, probe_tensors, write_probe_layers
 from sandbox.probe_programs import write_tiny_block
 from sandbox.reaper import reap_orphans, remove_box
-from sandbox.screen import PROGRAM, screen, screen_params
+from sandbox.screen import BLOCK, PROGRAM, entry_of, screen, screen_params
 from sandbox.verdicts import clean_text
 
 # Who is refused for one of these gave the same scores twice.
@@ -71,7 +71,7 @@ class Sandbox:
         jobs = self._limits.jobs_at_once or max(1, (os.cpu_count() or 1) - 1)
         self._slots = threading.BoundedSemaphore(jobs)
         self._open = False
-        self._tiny: list[LayerInput] | None = None
+        self._tiny: dict[str, list[LayerInput]] = {}
         self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -172,32 +172,36 @@ class Sandbox:
     def probe_program(
         self, source: str, params: Mapping[str, float] | None = None
     ) -> Accepted | Rejected:
-        """Run a layer program on a tiny block, twice, in two containers and in two orders.
+        """Run a program on tiny layers or blocks, twice, in two containers and in two orders.
 
         Args:
-            source: Python source that defines ``prune_layer(W, stats, budget, params)``.
+            source: Python source that defines ``prune_layer(W, stats, budget, params)`` or
+                ``prune_block(block, inputs, targets, budget, params)``.
             params: Constants handed to it.
 
         Returns:
-            The new weights of :data:`sandbox.probe_programs.TINY` when they are finite; the
-            caller counts their zeros.
+            The new weights of :data:`sandbox.probe_programs.TINY`, or of
+            :func:`sandbox.probe_blocks.tiny_block`, when they are finite; the caller counts their
+            zeros.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
         """
+        entry = entry_of(source, PROGRAM)
         with self._writing:
-            if self._tiny is None:
-                self._tiny = write_tiny_block(self._workspace.links / "probe")
-        order = tuple(range(len(self._tiny)))
+            if entry not in self._tiny:
+                self._tiny[entry] = _written(entry, self._workspace.links / "probe")
+            tiny = self._tiny[entry]
+        order = tuple(range(len(tiny)))
         return self._try(
             Order(
                 source=source,
                 params=dict(params or {}),
-                layers=self._tiny,
+                layers=tiny,
                 runs=(order, order[::-1]),
                 check_inputs=True,
                 wall_s=self._limits.probe_s,
-                entry=PROGRAM,
+                entry=entry,
             )
         )
 
@@ -209,11 +213,11 @@ class Sandbox:
         *,
         wall_s: float,
     ) -> Accepted | Rejected:
-        """Have a program prune real layers, each in a process of its own.
+        """Have a program prune real layers or blocks, each in a process of its own.
 
         Args:
-            source: Python source that defines ``prune_layer(W, stats, budget, params)``.
-            layers: Layer files in the inputs folder, with budgets and positions.
+            source: Python source of a program; see :meth:`probe_program`.
+            layers: Files of layers or blocks in the inputs folder, with budgets and positions.
             params: Constants handed to it.
             wall_s: Seconds for all of them.
 
@@ -228,7 +232,7 @@ class Sandbox:
                 runs=(tuple(range(len(layers))),),
                 check_inputs=True,
                 wall_s=wall_s,
-                entry=PROGRAM,
+                entry=entry_of(source, PROGRAM),
             )
         )
 
@@ -329,6 +333,15 @@ class Sandbox:
                 f"a known-good job gave other numbers than it must after: {seen[:200]}; "
                 "run: autoprune sandbox check"
             )
+
+
+def _written(entry: str, folder: Path) -> list[LayerInput]:
+    if entry != BLOCK:
+        return write_tiny_block(folder)
+    # Needs torch, which nothing else here does.
+    from sandbox.probe_blocks import write_tiny_blocks
+
+    return write_tiny_blocks(folder)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,16 @@ from sandbox.verdicts import clean_text
 MAX_BYTES = 16 << 10
 MAX_NODES = 4000
 MAX_DEPTH = 100
-SCORE, PROGRAM = "score", "prune_layer"
-PARAMETERS = {SCORE: ["W", "stats", "params"], PROGRAM: ["W", "stats", "budget", "params"]}
+SCORE, PROGRAM, BLOCK = "score", "prune_layer", "prune_block"
+PARAMETERS = {
+    SCORE: ["W", "stats", "params"],
+    PROGRAM: ["W", "stats", "budget", "params"],
+    BLOCK: ["block", "inputs", "targets", "budget", "params"],
+}
 # What each is called where it is missing.
-_ABSENT = {SCORE: Code.NO_SCORE, PROGRAM: Code.NO_PROGRAM}
+_ABSENT = {SCORE: Code.NO_SCORE, PROGRAM: Code.NO_PROGRAM, BLOCK: Code.NO_PROGRAM}
 # Tensor functions that a program needs and a score does not.
-_FOR_PROGRAMS = frozenset({"cholesky_inverse", "cholesky_solve", "enable_grad"})
+_FOR_PROGRAMS = frozenset({"autograd", "cholesky_inverse", "cholesky_solve", "enable_grad"})
 _MODULES: dict[str, frozenset[str]] = {
     "torch": TORCH_FUNCTIONS | set(SUBMODULES) - {"functional"},
     "math": MATH_NAMES,
@@ -59,31 +63,33 @@ class _RefusedError(Exception):
         self.code = code
 
 
-def entry_of(source: str) -> str:
-    """What a source defines: ``prune_layer`` where it is a layer program, else ``score``."""
+def entry_of(source: str, usual: str = SCORE) -> str:
+    """What a source defines: ``prune_layer`` or ``prune_block`` of a program, else ``usual``."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return SCORE
+        return usual
     names = {node.name for node in body if isinstance(node, ast.FunctionDef)}
-    return PROGRAM if PROGRAM in names and SCORE not in names else SCORE
+    if SCORE in names and usual == SCORE:
+        return SCORE
+    return next((name for name in (PROGRAM, BLOCK) if name in names), usual)
 
 
 def screen(source: str, entry: str = SCORE) -> Rejected | None:
     """Look at a candidate's source without running it.
 
     Args:
-        source: Python source that should define ``score(W, stats, params)`` or
-            ``prune_layer(W, stats, budget, params)``.
-        entry: Which of the two.
+        source: Python source that should define one of :data:`PARAMETERS`.
+        entry: Which of them.
 
     Returns:
         None when nothing speaks against it, else the first reason, with the line.
     """
     modules = _MODULES
-    if entry == PROGRAM:
+    if entry != SCORE:
         linalg = _MODULES["torch.linalg"] | {"cholesky_ex"}
         modules = _MODULES | {"toolbox": TOOLBOX, "torch.linalg": linalg}
+        modules |= {"torch.autograd": frozenset({"grad"})}
         modules["torch"] = _MODULES["torch"] | _FOR_PROGRAMS
     try:
         tree = _parse(source)
@@ -269,12 +275,18 @@ def _check_attribute(
                 f"{inside} is not allowed; use plain tensor functions such as torch.where, "
                 "torch.quantile, torch.linalg.norm",
             )
-    elif node.attr.startswith("_") or node.attr in FORBIDDEN_ATTRIBUTES:
+    elif node.attr.startswith("_") or node.attr in _forbidden(modules):
         raise _RefusedError(
             Code.SCREEN_ATTRIBUTE,
             node,
             f".{node.attr} is not allowed; scores need plain tensor methods only",
         )
+
+
+def _forbidden(modules: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Programs may ask for gradients."""
+    own = frozenset({"requires_grad_"}) if "toolbox" in modules else frozenset[str]()
+    return FORBIDDEN_ATTRIBUTES - own
 
 
 def _dotted(node: ast.AST, modules: dict[str, str]) -> str:

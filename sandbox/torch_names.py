@@ -73,7 +73,10 @@ SUBMODULES: dict[str, frozenset[str]] = {
 
 # What sandbox/worker/toolbox.py offers; a test holds the two together.
 TOOLBOX = _names(
-    "damped descend inverse_cholesky n_m not_worse output_error parts quantiles solve_rows topk"
+    """
+    damped descend descend_block inverse_cholesky n_m not_worse output_error parts quantiles
+    relative_error solve_rows topk
+    """
 )
 
 MATH_NAMES = _names(

@@ -73,7 +73,9 @@ class CompareBench(TextWorkbench):
         self.seeds = seeds
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
         # A container is made for the first method that is a program.
-        runner = SandboxPrograms(state.inputs, "compare", lambda: limits_of(self.layers))
+        runner = SandboxPrograms(
+            state.inputs, "compare", lambda: limits_of(self.layers, samples * seqlen)
+        )
         shared: dict[str, Any] = {"seed": seed, "report": report, "dtype": dtype}
         shared |= {"calibration": self.draws, "programs": runner}
         super().__init__(model_ref, state, text, **shared)

@@ -1,9 +1,10 @@
-"""Layer programs in the container: the library's :class:`autoprune.programs.ProgramRunner`."""
+"""Programs in the container: the library's :class:`autoprune.programs.ProgramRunner`."""
 
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
-from autoprune.program_files import PROGRAM_PREFIX
+from autoprune.program_files import PROGRAM_PREFIX, prunes_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from autoprune.models.structure import PrunableLinear
-    from autoprune.programs import LayerTask
+    from autoprune.programs import BlockTask, LayerTask
+    from sandbox.cell import LayerInput
     from sandbox.client import Sandbox
     from sandbox.outcomes import Accepted, Rejected
 
@@ -26,8 +28,10 @@ BASE_S = 20.0
 PRODUCTS = 200
 # ... on a core this slow: a tenth of what a core of today does.
 FLOPS = 1e10
+# A block program also so many times what the block computes, and its gradients, on all of its text.
+PASSES = 16
 BASE_BYTES = 768 << 20
-# Times the layer's weight and Gram matrix, float32.
+# Times what is handed over at once: a layer's weight and Gram matrix; a block with hidden states.
 INPUTS = 8.0
 LIFETIME_S = 3600.0
 
@@ -45,26 +49,44 @@ class ProgramLimits:
     memory_bytes: int
 
     @classmethod
-    def of(cls, shapes: Iterable[tuple[int, int]]) -> "ProgramLimits":
-        """Limits for layers ``(o, i)`` that are pruned in one call."""
-        seconds, largest = BASE_S, 0
+    def of(cls, shapes: Iterable[tuple[int, int]], tokens: int = 0) -> "ProgramLimits":
+        """Limits for what is pruned in one call.
+
+        Args:
+            shapes: ``(o, i)`` of the layers.
+            tokens: Calibration tokens that a block program is handed; 0: a layer program.
+        """
+        seconds, largest, whole, narrow = BASE_S, 0, 0, 0
         for rows, columns in shapes:
+            # A pass and its gradients are three products of each weight with each token.
             flops = 2 * (rows * columns**2 + columns**3) * PRODUCTS
-            seconds += flops / FLOPS
-            largest = max(largest, 4 * (rows * columns + columns**2))
-        return cls(math.ceil(seconds), BASE_BYTES + int(INPUTS * largest))
+            seconds += (flops + 6 * rows * columns * tokens * PASSES) / FLOPS
+            size = 4 * (rows * columns + columns**2)
+            largest, whole = max(largest, size), whole + size
+            narrow = min(narrow or columns, columns)
+        given = whole + 8 * tokens * narrow if tokens else largest
+        return cls(math.ceil(seconds), BASE_BYTES + int(INPUTS * given))
 
     def to_json(self) -> dict[str, float]:
         """Plain JSON form."""
         return {"seconds": self.seconds, "memory_mb": self.memory_bytes / 1e6}
 
 
-def limits_of(layers: "Iterable[PrunableLinear]") -> ProgramLimits:
-    """Limits of the model's largest block."""
+def limits_of(
+    layers: "Iterable[PrunableLinear]", tokens: int = 0, source: str | None = None
+) -> ProgramLimits:
+    """Limits of the model's largest block.
+
+    Args:
+        layers: The prunable ones.
+        tokens: Calibration tokens of a draw, which block programs are handed.
+        source: The program; None: the limits hold for any.
+    """
+    tokens = tokens if source is None or prunes_blocks(source) else 0
     blocks: dict[int, list[tuple[int, int]]] = {}
     for layer in layers:
         blocks.setdefault(layer.block, []).append(layer.shape)
-    found = [ProgramLimits.of(shapes) for shapes in blocks.values()]
+    found = [ProgramLimits.of(shapes, tokens) for shapes in blocks.values()]
     return max(found, key=lambda limits: limits.seconds, default=ProgramLimits.of([]))
 
 
@@ -107,15 +129,20 @@ class SandboxPrograms:
         Raises:
             CandidateRejectedError: If it is turned away.
         """
-        self.recount(self._accepted(self.probe(program)))
+        made = self._accepted(self.probe(program))
+        self.recount(made, blocks=prunes_blocks(program.source))
 
     def probe(self, program: Candidate) -> "Accepted | Rejected":
         """What the sandbox says about a program on the tiny block, zeros not counted."""
         return self.sandbox.probe_program(program.source, dict(program.params))
 
     @staticmethod
-    def recount(made: "Accepted") -> None:
+    def recount(made: "Accepted", *, blocks: bool = False) -> None:
         """Count the zeros of what :meth:`probe` gave.
+
+        Args:
+            made: New weights of the tiny layers.
+            blocks: Of the tiny blocks in their place.
 
         Raises:
             CandidateRejectedError: If the budget is missed.
@@ -123,6 +150,9 @@ class SandboxPrograms:
         from autoprune.programs import LayerBudget, settle
         from sandbox.probe_programs import TINY, tiny_tensors
 
+        if blocks:
+            _recount_blocks(made)
+            return
         for index, weights in enumerate(made.scores):
             dense = _tensor(tiny_tensors(index)["W"])
             budget = LayerBudget.from_json(TINY[index][1])
@@ -134,9 +164,7 @@ class SandboxPrograms:
 
         from sandbox.cell import LayerInput
 
-        box = self.sandbox
-        folder = Path(tempfile.mkdtemp(prefix=".layers-", dir=self.inputs))
-        try:
+        with self._folder() as folder:
             layers = []
             for number, task in enumerate(tasks):
                 path = folder / f"{number}.safetensors"
@@ -146,11 +174,52 @@ class SandboxPrograms:
                 budget, position = task.budget.to_json(), dict(task.position)
                 layers.append(LayerInput(path, shape, budget, position))
             seconds = ProgramLimits.of(layer.shape for layer in layers).seconds
-            params = dict(program.params)
-            made = self._accepted(box.prune_layers(program.source, layers, params, wall_s=seconds))
+            made = self._prune(program, layers, seconds)
+        return [_tensor(weights) for weights in made.scores]
+
+    def run_blocks(
+        self, program: Candidate, tasks: "Sequence[BlockTask]"
+    ) -> "list[dict[str, Tensor]]":
+        """See :class:`autoprune.programs.ProgramRunner`."""
+        import torch
+
+        from autoprune.programs import require_same
+        from sandbox.probe_blocks import block_input
+        from sandbox.worker.block import Block
+
+        for task in tasks:
+            with torch.no_grad():
+                block = Block(task.form, task.weights, task.rest)
+                require_same(task, block, f"block {task.position['block']}")
+        with self._folder() as folder:
+            layers, seconds = [], 0.0
+            for number, task in enumerate(tasks):
+                budgets = {name: budget.to_json() for name, budget in task.budgets.items()}
+                path = folder / f"{number}.safetensors"
+                layers.append(block_input(path, task, budgets, dict(task.position)))
+                shapes = [(w.shape[0], w.shape[1]) for w in task.weights.values()]
+                seconds += ProgramLimits.of(shapes, task.inputs[..., 0].numel()).seconds
+            made = self._prune(program, layers, seconds)
+        pairs = zip(made.scores, tasks, strict=True)
+        return [matrices(_tensor(row), task.weights) for row, task in pairs]
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """For the files of one call."""
+        self.inputs.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".layers-", dir=self.inputs))
+        try:
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return [_tensor(weights) for weights in made.scores]
+
+    def _prune(
+        self, program: Candidate, layers: "Sequence[LayerInput]", seconds: float
+    ) -> "Accepted":
+        answer = self.sandbox.prune_layers(
+            program.source, layers, dict(program.params), wall_s=seconds
+        )
+        return self._accepted(answer)
 
     def close(self) -> None:
         """Stop the sandbox."""
@@ -203,6 +272,26 @@ def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedErro
         f"the sandbox rejects {ref} ({error.code}: {error.detail}); nothing was pruned; change the "
         f"file and try it with `autoprune validate {ref}`"
     )
+
+
+def matrices(row: "Tensor", weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The new matrices of a block, which come as one row by sorted name."""
+    names = sorted(weights)
+    parts = row.reshape(-1).split([weights[name].numel() for name in names])
+    pairs = zip(names, parts, strict=True)
+    return {name: part.reshape(weights[name].shape) for name, part in pairs}
+
+
+def _recount_blocks(made: "Accepted") -> None:
+    from autoprune.programs import LayerBudget, settle
+    from sandbox.probe_blocks import tiny_block
+
+    for index, row in enumerate(made.scores):
+        tiny = tiny_block(index)
+        for name, weight in matrices(_tensor(row), tiny.weights).items():
+            budget = LayerBudget.from_json(tiny.budgets[name])
+            where = f"{name} of tiny block {index}"
+            settle(weight, tiny.weights[name], budget, weight.dtype, where)
 
 
 def _apart(stats: "dict[str, Tensor] | Any") -> "dict[str, Tensor]":

@@ -102,14 +102,15 @@ def _check_program(
     from autoprune.allocation import auto_grid
     from autoprune.bench.programs import check_plan
     from autoprune.pruning import PruningPlan
-    from sandbox.screen import PROGRAM, screen
+    from sandbox.screen import PROGRAM, entry_of, screen
 
     if auto_grid(allocation) is not None:
         raise UsageError(
             "allocation 'auto' prunes many times with scores that are made once, and a program "
             "makes none; name an allocation"
         )
-    refusal = screen(Candidate.parse(metric).source, PROGRAM)
+    program = Candidate.parse(metric)
+    refusal = screen(program.source, entry_of(program.source, PROGRAM))
     if refusal is not None:
         raise turned_away(metric, CandidateRejectedError(str(refusal.code), refusal.detail))
     chosen: Any = "row" if group == AUTO else group
@@ -118,7 +119,7 @@ def _check_program(
         sparsity, group=chosen, pattern=pattern, allocation=allocation, solver=solver,
         scoring=scoring,
     )  # fmt: skip
-    check_plan(plan)
+    check_plan(plan, program)
     return {"group": chosen, "sparsity": plan.sparsity, "grid": None}
 
 
@@ -244,7 +245,8 @@ def _prune_by_program(
 ) -> tuple["PruneOutcome", dict[str, Any]]:
     from autoprune.bench.programs import prune_by_program
 
-    program, limits = Candidate.parse(metric), limits_of(bench.layers)
+    program = Candidate.parse(metric)
+    limits = limits_of(bench.layers, bench.windows[windows].numel(), program.source)
     with SandboxPrograms(bench.state.inputs, "prune", lambda: limits) as runner:
         try:
             runner.require(program)
@@ -261,7 +263,10 @@ def _prune_by_program(
             )
         except CandidateRejectedError as error:
             raise turned_away(metric, error) from error
-    return outcome, program_record(program, metric, limits)
+    record = program_record(program, metric, limits)
+    if outcome.block_errors:
+        record["block_errors"] = list(outcome.block_errors)
+    return outcome, record | {"seconds": outcome.seconds}
 
 
 def _turned_away(path: Path, code: str, detail: str) -> NothingPassedError:

@@ -28,7 +28,7 @@ def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[s
 
 @step("validate file", "validate {path}")
 def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
-    """What the sandbox says about a metric or a layer program in a file.
+    """What the sandbox says about a metric or a program in a file.
 
     Args:
         root: The state folder.
@@ -47,10 +47,10 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     """
     from sandbox.client import Sandbox
     from sandbox.probe_layers import STATISTICS
-    from sandbox.screen import PROGRAM, entry_of
+    from sandbox.screen import SCORE, entry_of
 
     source = read_source(Path(path))
-    if entry_of(source) == PROGRAM:
+    if entry_of(source) != SCORE:
         return _validate_program(root, path, source, statistics)
     offered = sorted(OFFERED) if statistics is None else statistics
     for name in offered:
@@ -69,24 +69,25 @@ def _validate_program(
     root: str, path: str, source: str, statistics: list[str] | None
 ) -> dict[str, Any]:
     from autoprune.candidate import Candidate, CandidateRejectedError
-    from autoprune.program_files import declared_constants
+    from autoprune.program_files import declared_constants, prunes_blocks
     from autoprune.programs import READS
     from sandbox.codes import Code
     from sandbox.outcomes import Rejected
     from tasks.programs import SandboxPrograms
 
     if statistics is not None:
-        raise UsageError(f"{path} is a layer program, which gets all it may read; leave them out")
+        raise UsageError(f"{path} is a program, which gets all it may read; leave them out")
     program = Candidate("program", source, declared_constants(source))
     answer: Any
     with SandboxPrograms(State.open(Path(root)).inputs, "validate") as runner:
         answer = runner.probe(program)
         if not isinstance(answer, Rejected):
             try:
-                runner.recount(answer)
+                runner.recount(answer, blocks=prunes_blocks(source))
             except CandidateRejectedError as error:
                 answer = Rejected(Code(error.code), error.detail[:400], answer.seconds)
     record = _verdict(path, "program", answer, source)
+    record["given"] = "block, inputs, targets" if prunes_blocks(source) else "W"
     return record | {"statistics": sorted(READS), "beyond_a_search": []}
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from autoprune.bench.block_programs import ProgramBlocks, held_out
 from autoprune.bench.programs import maker
 from autoprune.masking import layer_quotas, nm_quotas
 from autoprune.models.capture import BlockReplay, BlockStream
 from autoprune.programs import READS, weights_digest
-from autoprune.pruning import PruningPlan
+from autoprune.pruning import PruningPlan, SeenBlock
 from autoprune.pruning.engine import record_block
 from autoprune.pruning.tuning import relative_error
 
@@ -21,23 +22,25 @@ if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
     from autoprune.recipe import Recipe
 
-# Share of the calibration windows that a program does not see.
-HELD_OUT = 0.25
-
 
 @dataclass(frozen=True)
 class _ProbeBlock:
     members: "list[PrunableLinear]"
     stats: Mapping[str, Mapping[str, Tensor]]
+    seen: BlockReplay
     unseen: BlockReplay
     goals: list[Tensor]
+
+    def for_program(self) -> SeenBlock:
+        """What a block program is handed; the block is dense, and so is the model before it."""
+        return SeenBlock(self.members, self.seen, list(self.seen.outputs()))
 
 
 class BlockProbe:
     """First, middle and last block of the dense model, with what they get and give.
 
-    A quarter of the calibration windows is kept apart: programs get the statistics of the others,
-    and are measured on these.
+    A quarter of the calibration windows is kept apart: programs get the statistics, or the hidden
+    states, of the others, and are measured on these.
 
     Args:
         bench: Its weights are dense.
@@ -46,22 +49,24 @@ class BlockProbe:
     @torch.no_grad()
     def __init__(self, bench: "Bench") -> None:
         windows, model = bench.drawn_windows(0), bench.loaded.model
-        apart = max(1, round(len(windows) * HELD_OUT)) if len(windows) > 1 else 0
-        seen = windows[: len(windows) - apart]
+        count, apart = held_out(len(windows))
+        seen = windows[:count]
         streams = (
             BlockStream(model, seen),
             BlockStream(model, windows[len(seen) :] if apart else seen),
         )
-        count = len(streams[0].blocks)
+        depth = len(streams[0].blocks)
         self.blocks: list[_ProbeBlock] = []
-        self.depth = count
-        for index in range(count):
-            if index in {0, count // 2, count - 1}:
+        self.depth = depth
+        for index in range(depth):
+            if index in {0, depth // 2, depth - 1}:
                 members = [layer for layer in bench.layers if layer.block == index]
                 stats = record_block(streams[0], members, READS).results()
                 unseen = streams[1].kept()
-                self.blocks.append(_ProbeBlock(members, stats, unseen, list(unseen.outputs())))
-            for stream in streams if index + 1 < count else ():
+                goals = list(unseen.outputs())
+                known = streams[0].kept()
+                self.blocks.append(_ProbeBlock(members, stats, known, unseen, goals))
+            for stream in streams if index + 1 < depth else ():
                 stream.advance()
 
     @torch.no_grad()
@@ -93,7 +98,11 @@ class BlockProbe:
         make = maker(recipe.metric, bench.programs, quotas, plan, self.depth)
         stats = {name: own for block in self.blocks for name, own in block.stats.items()}
         with bench.dense:
-            make(members, lambda layer: stats[layer.name])
+            if isinstance(make, ProgramBlocks):
+                parts = [block.for_program() for block in self.blocks]
+                make.prune_blocks(parts, lambda layer: stats[layer.name])
+            else:
+                make(members, lambda layer: stats[layer.name])
             errors = [
                 float(relative_error(output, goal))
                 for block in self.blocks

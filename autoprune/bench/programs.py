@@ -1,4 +1,4 @@
-"""Prune a model by a layer program: what every way to it shares."""
+"""Prune a model by a program: what every way to it shares."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
+from autoprune.bench.block_programs import ProgramBlocks
 from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
+from autoprune.program_files import prunes_blocks
 from autoprune.programs import ProgramRunner, ProgramWeights, weights_digest
 from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome, PruningPlan, layer_budgets, new_weights
@@ -22,17 +24,23 @@ if TYPE_CHECKING:
     from autoprune.statistics.statistics import Statistics
 
 
-def check_plan(plan: PruningPlan) -> None:
-    """Refuse what a layer program cannot do.
+def check_plan(plan: PruningPlan, program: Candidate) -> None:
+    """Refuse what a program cannot do.
 
     Raises:
         UsageError: If weights of several layers compete, a repair of layers would move the weights
-            anew, or layers would see the inputs of the dense model.
+            anew, layers would see the inputs of the dense model, or those of a block, which a block
+            program prunes at once, are to be pruned in steps.
     """
     if plan.pattern is None and plan.group not in ("row", "matrix"):
         raise UsageError(
-            f"a layer program prunes one matrix at a time, and in the comparison group "
+            f"a program has a budget for each matrix, and in the comparison group "
             f"{plan.group!r} weights of several compete; take row or matrix"
+        )
+    if plan.scoring == "true-sequential" and prunes_blocks(program.source):
+        raise UsageError(
+            "a block program prunes all matrices of a block at once, and true-sequential goes step "
+            "by step; take sequential statistics"
         )
     if plan.repair.layer:
         raise UsageError(
@@ -66,8 +74,8 @@ def maker(
     quotas: Mapping[str, int],
     plan: PruningPlan,
     blocks: int,
-) -> ProgramWeights:
-    """A program as what gives layers their new weights.
+) -> ProgramWeights | ProgramBlocks:
+    """A program as what gives layers, or blocks, their new weights.
 
     Args:
         program: Of kind ``program``.
@@ -79,11 +87,10 @@ def maker(
     Raises:
         UsageError: See :func:`check_plan`, or if there is no runner.
     """
-    check_plan(plan)
+    check_plan(plan, program)
     group = cast(Literal["row", "matrix"], plan.group)
-    return ProgramWeights(
-        required(runner), program, quotas, group, plan.pattern, plan.saved, blocks
-    )
+    kind = ProgramBlocks if prunes_blocks(program.source) else ProgramWeights
+    return kind(required(runner), program, quotas, group, plan.pattern, plan.saved, blocks)
 
 
 @torch.no_grad()
@@ -101,7 +108,7 @@ def prune_by_program(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
-    """Prune a model in place by a layer program, block after block.
+    """Prune a model in place by a program, block after block.
 
     Args:
         model: In eval mode, dense.
@@ -126,7 +133,7 @@ def prune_by_program(
     from autoprune.statistics.statistics import collect_statistics
 
     start = time.perf_counter()
-    check_plan(plan)
+    check_plan(plan, program)
     plan.refuse_unseen()
     if statistics is None and plan.needs:
         statistics = collect_statistics(model, windows, needs=plan.needs, batch_tokens=batch_tokens)
@@ -138,4 +145,5 @@ def prune_by_program(
     )
     notes += recovery.run(layers, keep) if recovery else []
     outcome = PruneOutcome.of_masks(keep, time.perf_counter() - start, notes)
-    return replace(outcome, weights_digest=weights_digest(layers))
+    errors = tuple(make.errors) if isinstance(make, ProgramBlocks) else ()
+    return replace(outcome, weights_digest=weights_digest(layers), block_errors=errors)

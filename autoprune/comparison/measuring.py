@@ -42,7 +42,7 @@ def plan_of(
         scoring=method.statistics,
     )
     if method.program is not None:
-        check_plan(plan)
+        check_plan(plan, method.program)
     return plan
 
 

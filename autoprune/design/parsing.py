@@ -20,7 +20,7 @@ from autoprune.design.repairs import Ranges, read_solver
 from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
-from autoprune.program_files import declared_constants
+from autoprune.program_files import BLOCK, LAYER, SIGNATURES, declared_constants, prunes_blocks
 from autoprune.recipe import Recipe, Scoring
 
 LONGEST_ANSWER = 20_000
@@ -194,8 +194,9 @@ def read_python(source: str) -> Candidate | Unreadable:
 
 
 def read_program(source: str) -> Candidate | Unreadable:
-    """Check that source defines ``prune_layer(W, stats, budget, params)``; it is never run here."""
-    fault = signature_fault(source, "prune_layer", ["W", "stats", "budget", "params"])
+    """Check that source defines ``prune_layer`` or ``prune_block``; it is never run here."""
+    name = BLOCK if prunes_blocks(source) else LAYER
+    fault = signature_fault(source, name, SIGNATURES[name])
     if fault:
         return Unreadable("bad_code", fault)
     try:

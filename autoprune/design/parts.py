@@ -92,9 +92,9 @@ def forgets_metric(recipe: Recipe) -> bool:
 
 
 def program_fault(group: str, solver: str) -> str:
-    """What a layer program cannot be together with; empty where nothing is wrong."""
+    """What a program cannot be together with; empty where nothing is wrong."""
     if group not in ("row", "matrix"):
-        return "a program prunes one matrix at a time: group is row or matrix"
+        return "a program has a budget for each matrix: group is row or matrix"
     if Repair.parse(solver).layer:
         return "a program moves the weights by itself: repair is none or ebft"
     return ""

@@ -89,6 +89,10 @@ class BlockReplay:
     hidden: tuple[Tensor, ...]
     calls: tuple[BlockCall, ...]
 
+    def part(self, first: int, stop: int) -> "BlockReplay":
+        """The same with some of the batches."""
+        return BlockReplay(self.block, self.hidden[first:stop], self.calls[first:stop])
+
     @torch.no_grad()
     def outputs(self) -> Iterator[Tensor]:
         """Run the block on every batch as it stands now."""

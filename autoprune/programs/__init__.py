@@ -1,21 +1,28 @@
-"""Layer programs: designed code that chooses and moves a layer's weights, run by somebody else."""
+"""Programs: designed code that chooses and moves weights of a layer or a block, run elsewhere."""
 
+from autoprune.programs.blocks import BlockTask, block_form, names_in_block, require_same
 from autoprune.programs.budget import LayerBudget, Settled, settle
 from autoprune.programs.layers import (
     READS,
     LayerTask,
     ProgramRunner,
     ProgramWeights,
+    beside_budget,
     weights_digest,
 )
 
 __all__ = [
     "READS",
+    "BlockTask",
     "LayerBudget",
     "LayerTask",
     "ProgramRunner",
     "ProgramWeights",
     "Settled",
+    "beside_budget",
+    "block_form",
+    "names_in_block",
+    "require_same",
     "settle",
     "weights_digest",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.masking.pattern import NM
 from autoprune.models.structure import PrunableLinear
-from autoprune.programs.budget import LayerBudget, settle
+from autoprune.programs.blocks import BlockTask
+from autoprune.programs.budget import LayerBudget, Settled, settle
 
 # Statistics of its input that a layer program is handed.
 READS = frozenset({"gram", "x_norm", "x_mean", "x_var", "x_max"})
@@ -55,6 +56,18 @@ class ProgramRunner(Protocol):
 
         Raises:
             CandidateRejectedError: If the program is turned away.
+        """
+        ...
+
+    def run_blocks(
+        self, program: Candidate, tasks: Sequence[BlockTask]
+    ) -> Sequence[Mapping[str, Tensor]]:
+        """New matrices of some blocks by name in the block, as a block program gave them.
+
+        Raises:
+            CandidateRejectedError: If the program is turned away.
+            UsageError: If the block that programs call is not the model's; see
+                :func:`autoprune.programs.require_same`.
         """
         ...
 
@@ -108,11 +121,7 @@ class ProgramWeights:
             settled = settle(weight, task.weight, task.budget, kind, layer.name)
             layer.write(settled.weight)
             masks[layer.name] = settled.keep
-            if settled.projected:
-                notes.append(
-                    f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the "
-                    "budget and put right"
-                )
+            notes += beside_budget(layer, settled)
         return masks, notes
 
     def _task(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> LayerTask:
@@ -121,6 +130,16 @@ class ProgramWeights:
         position = {"block": layer.block, "depth": depth, "kind": layer.projection}
         near = {name: stats[name].float().cpu() for name in sorted(READS)}
         return LayerTask(layer.read().float().cpu().contiguous(), near, budget, position)
+
+
+def beside_budget(layer: PrunableLinear, settled: Settled) -> list[str]:
+    """A note where weights had to be put right."""
+    if not settled.projected:
+        return []
+    return [
+        f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the budget and "
+        "put right"
+    ]
 
 
 def weights_digest(layers: Sequence[PrunableLinear]) -> str:

@@ -7,7 +7,7 @@ from autoprune.errors import AutopruneError
 
 NAME = "programs.md"
 # Sections that a prompt holds.
-SHOWN = ("What a program is handed", "Rules", "The toolbox")
+SHOWN = ("What a program is handed", "A block program", "Rules", "The toolbox")
 
 
 @lru_cache(maxsize=1)

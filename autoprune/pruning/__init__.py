@@ -2,7 +2,13 @@
 
 from autoprune.pruning.dense import DenseWeights
 from autoprune.pruning.engine import BlockPruner, new_weights, prune, repair_masks
-from autoprune.pruning.layers import MasksThenRepair, NewWeights, repair_layer
+from autoprune.pruning.layers import (
+    MasksThenRepair,
+    NewBlocks,
+    NewWeights,
+    SeenBlock,
+    repair_layer,
+)
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
 from autoprune.pruning.masters import Master, masters_of
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
@@ -16,12 +22,14 @@ __all__ = [
     "MasksThenRepair",
     "Master",
     "MetricScore",
+    "NewBlocks",
     "NewWeights",
     "Precision",
     "PruneFigures",
     "PruneOutcome",
     "PruningPlan",
     "Score",
+    "SeenBlock",
     "Teacher",
     "layer_budgets",
     "masks_from_scores",

@@ -19,7 +19,7 @@ from autoprune.errors import UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning.layers import NewWeights, given, scored
+from autoprune.pruning.layers import NewBlocks, NewWeights, SeenBlock, given, scored
 from autoprune.pruning.masks import (
     Score,
     StatsOf,
@@ -33,6 +33,7 @@ from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.pruning.recovery import Recovery
 from autoprune.pruning.tuning import BlockGoals, tune_block, windows_per_batch
+from autoprune.repair import BlockTuning
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics, collect_statistics
 
@@ -125,7 +126,7 @@ def repair_masks(
 def new_weights(
     model: PreTrainedModel,
     layers: Sequence[PrunableLinear],
-    make: NewWeights,
+    make: NewWeights | NewBlocks,
     plan: PruningPlan,
     dense: StatsOf,
     windows: Tensor | None,
@@ -142,8 +143,9 @@ def new_weights(
         Keep mask per layer in the layers' order, bool [o, i], and notes.
     """
     if windows is None or not plan.runs_blocks:
+        assert not isinstance(make, NewBlocks)
         return make(layers, dense)
-    batch = windows_per_batch(windows, batch_tokens, plan.repair.block)
+    batch = windows_per_batch(windows, batch_tokens, tuning_of(plan, make))
     pruner = BlockPruner(BlockStream(model, windows, batch=batch), make, plan, dense)
     masks: dict[str, Tensor] = {}
     notes: list[str] = []
@@ -162,20 +164,27 @@ class BlockPruner:
 
     Args:
         stream: Hidden states before the first block.
-        make: What gives layers new weights.
+        make: What gives layers, or the block as a whole, new weights.
         plan: Steps inside a block, and the tuning of it as a whole.
         dense: Statistics of the dense model, for gradients.
     """
 
     def __init__(
-        self, stream: BlockStream, make: NewWeights, plan: PruningPlan, dense: StatsOf = no_stats
+        self,
+        stream: BlockStream,
+        make: NewWeights | NewBlocks,
+        plan: PruningPlan,
+        dense: StatsOf = no_stats,
     ) -> None:
         self.stream = stream
         self._make = make
         self._plan = plan
         self._dense = dense
-        how = plan.repair.block
+        how = tuning_of(plan, make)
         self._goals = BlockGoals(stream, how) if how is not None else None
+        total = len(stream.hidden)
+        # Batches whose inputs are recorded: all, but for what is measured on the others.
+        self._seen = make.seen(total) if isinstance(make, NewBlocks) else total
 
     @torch.no_grad()
     def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
@@ -187,22 +196,16 @@ class BlockPruner:
         Returns:
             Keep mask per layer, bool [o, i], and notes on fallbacks.
         """
-        masks: dict[str, Tensor] = {}
-        notes: list[str] = []
         needs = self._make.needs - {GRADIENT}
         recorder, goals = self._see_dense(members if needs else (), needs)
-        inside = recorder is not None and self._plan.scoring == "true-sequential"
-        for number, step in enumerate(recorder.steps() if recorder and inside else [members]):
-            if number:
-                with self._products():
-                    recorder = record_block(self.stream, step, needs)
-            if recorder is not None:
-                notes.extend(recorder.notes_on(step))
-            kept, found = self._make(step, self._stats_of(recorder))
-            masks.update(kept)
-            notes.extend(found)
-        if self._goals and members:
-            how = self._goals.how
+        if not isinstance(self._make, NewBlocks):
+            masks, notes = self._prune_layers(self._make, members, recorder)
+        elif members:
+            masks, notes = self._prune_whole(self._make, members, recorder, goals)
+        else:
+            masks, notes = {}, []
+        how = self._plan.repair.block
+        if how and members:
             plan = self._plan
             notes.extend(
                 tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
@@ -210,6 +213,43 @@ class BlockPruner:
         with self._products():
             leave_block(self.stream)
         return masks, notes
+
+    def _prune_layers(
+        self, make: NewWeights, members: Sequence[PrunableLinear], recorder: BlockRecorder | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        masks: dict[str, Tensor] = {}
+        notes: list[str] = []
+        inside = recorder is not None and self._plan.scoring == "true-sequential"
+        for number, step in enumerate(recorder.steps() if recorder and inside else [members]):
+            if number:
+                with self._products():
+                    recorder = record_block(self.stream, step, make.needs - {GRADIENT})
+            if recorder is not None:
+                notes.extend(recorder.notes_on(step))
+            kept, found = make(step, self._stats_of(recorder))
+            masks.update(kept)
+            notes.extend(found)
+        return masks, notes
+
+    def _prune_whole(
+        self,
+        make: NewBlocks,
+        members: Sequence[PrunableLinear],
+        recorder: BlockRecorder | None,
+        goals: Sequence[Tensor],
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        whole, total = self.stream.kept(), len(goals)
+        # Of one batch alone, the error is that on what was seen.
+        first = self._seen if self._seen < total else 0
+        part = SeenBlock(
+            members,
+            whole.part(0, self._seen),
+            goals[: self._seen],
+            whole.part(first, total),
+            goals[first:],
+        )
+        masks, notes = make.prune_blocks([part], self._stats_of(recorder))
+        return masks, [*(recorder.notes_on(members) if recorder else ()), *notes]
 
     def _see_dense(
         self, members: Sequence[PrunableLinear], needs: frozenset[str]
@@ -220,10 +260,13 @@ class BlockPruner:
         """
         with self._products():
             recorder, near = None, None
-            if members and self._goals and self._goals.how.anchor < 1.0:
+            total = len(self.stream.hidden)
+            anchored = self._goals is not None and self._goals.how.anchor == 1.0
+            if members and self._goals and (not anchored or self._seen < total):
                 block = self.stream.blocks[self.stream.position]
                 with BlockRecorder(block, members, needs) as recorder:
-                    near = list(self.stream.outputs())
+                    near = [self.stream.output(number) for number in range(self._seen)]
+                near += [self.stream.output(number) for number in range(self._seen, total)]
             elif members:
                 recorder = record_block(self.stream, members, needs)
             return recorder, self._goals.of_next(near) if self._goals else []
@@ -257,6 +300,11 @@ class BlockPruner:
             return stats | {name: dense[name] for name in (GRADIENT,) if name in dense}
 
         return stats_of
+
+
+def tuning_of(plan: PruningPlan, make: NewWeights | NewBlocks) -> BlockTuning | None:
+    """What says how large a step is and what a block should give; None where nobody asks."""
+    return plan.repair.block or (BlockTuning() if isinstance(make, NewBlocks) else None)
 
 
 def same_as_sequential(plan: PruningPlan) -> list[str]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from autoprune.models.capture import BlockReplay
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.masks import Score, StatsOf, beside, masks_from_scores
@@ -36,6 +37,45 @@ class NewWeights(Protocol):
             Keep mask per layer, bool [o, i] on the CPU, and notes that name the layer. Weights that
             are not kept must be exactly 0.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class SeenBlock:
+    """A dense block with the windows by which it is pruned.
+
+    Args:
+        members: Its matrices.
+        replay: The block with what it receives from the pruned model.
+        goals: What it should give, a batch each.
+        unseen: The same of other windows, for its error alone; None where nobody asks for it.
+        unseen_goals: What it should give there.
+    """
+
+    members: Sequence[PrunableLinear]
+    replay: BlockReplay
+    goals: Sequence[Tensor]
+    unseen: BlockReplay | None = None
+    unseen_goals: Sequence[Tensor] = ()
+
+
+@runtime_checkable
+class NewBlocks(Protocol):
+    """Gives whole blocks new weights, in place of :class:`NewWeights` and a tuning of the block."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Statistics of each layer's input that it reads, on the windows that it may see."""
+        ...
+
+    def seen(self, batches: int) -> int:
+        """How many of so many batches it may see, the first ones."""
+        ...
+
+    def prune_blocks(
+        self, blocks: Sequence[SeenBlock], stats_of: StatsOf
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune dense blocks; see :meth:`NewWeights.__call__`."""
         ...
 
 

@@ -42,10 +42,13 @@ class PruneOutcome(PruneFigures):
         keep: Mask per layer, bool [o, i].
         weights_digest: SHA-256 of the new weights, where a program made them; two programs that
             give the same weights are one. Empty otherwise.
+        block_errors: Relative error of each block on calibration windows that a block program did
+            not see; empty otherwise.
     """
 
     keep: Mapping[str, Tensor]
     weights_digest: str = ""
+    block_errors: tuple[float, ...] = ()
 
     @classmethod
     def of_masks(

@@ -16,9 +16,10 @@ from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
+from autoprune.program_files import prunes_blocks
 from autoprune.programs import READS, ProgramRunner
 from autoprune.progress import Progress, Report, silent
-from autoprune.pruning import MetricScore, NewWeights, PruningPlan
+from autoprune.pruning import MetricScore, NewBlocks, NewWeights, PruningPlan
 from autoprune.pruning.layers import scored
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics
@@ -62,7 +63,7 @@ class StreamJob:
         own = READS if isinstance(self.metric, Candidate) else self.metric.needs
         return own | self.plan.repair.needs
 
-    def make(self, quotas: Mapping[str, int], blocks: int) -> NewWeights:
+    def make(self, quotas: Mapping[str, int], blocks: int) -> NewWeights | NewBlocks:
         """What gives layers new weights.
 
         Args:
@@ -91,7 +92,12 @@ class StreamJob:
             )
         self.plan.refuse_unseen()
         if isinstance(self.metric, Candidate):
-            check_plan(self.plan)
+            check_plan(self.plan, self.metric)
+            if prunes_blocks(self.metric.source):
+                raise UsageError(
+                    "a block program reads what a block should give on all calibration text, for "
+                    "which streaming states no memory or time; leave out --stream"
+                )
         if GRADIENT in self.reads | self.plan.needs:
             name = "" if isinstance(self.metric, Candidate) else self.metric.name
             raise UsageError(

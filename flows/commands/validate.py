@@ -6,12 +6,13 @@ from typing import Any
 from flows.output import emit, pairs
 
 NAME = "validate"
-HELP = "run a metric or a layer program in the sandbox and say whether it is accepted"
+HELP = "run a metric or a program in the sandbox and say whether it is accepted"
 DESCRIPTION = (
-    "Run a Python metric, def score(W, stats, params), or a layer program, def prune_layer(W, "
-    "stats, budget, params), inside the locked container on small layers, and say whether it is "
-    "accepted; which of the two it is follows from the file. Exit code 0 accepted, 3 rejected, 4 "
-    "no Docker. The file never runs outside the container."
+    "Run a Python metric, def score(W, stats, params), a layer program, def prune_layer(W, stats, "
+    "budget, params), or a block program, def prune_block(block, inputs, targets, budget, params), "
+    "inside the locked container on small layers or blocks, and say whether it is accepted; which "
+    "of them it is follows from the file. Exit code 0 accepted, 3 rejected, 4 no Docker. The file "
+    "never runs outside the container."
 )
 HOLDS = {
     "metric": "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale",
@@ -23,7 +24,7 @@ EXAMPLE = "autoprune validate my_metric.py"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "file", metavar="FILE.py", help="Python file that defines score or prune_layer"
+        "file", metavar="FILE.py", help="Python file that defines score, prune_layer or prune_block"
     )
     parser.add_argument(
         "--statistics",
@@ -52,7 +53,7 @@ def _accepted(record: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("accepted", record["file"]),
         ("holds", HOLDS[record["kind"]]),
-        ("with", f"W, {', '.join(record['statistics'])}"),
+        ("with", f"{record.get('given', 'W')}, {', '.join(record['statistics'])}"),
         ("time", f"{record['seconds']:.2f} s"),
         ("next", f"do without {more}: searches and prune collect it for formulas only")
         if more

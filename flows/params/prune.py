@@ -63,9 +63,10 @@ class PruneParams(Params):
     )
     program: str | None = setting(
         None,
-        "Layer program in place of a metric: a path to FILE.py that defines prune_layer(W, stats, "
-        "budget, params), or one that comes along (alps, dsnot, mrp, ria, sparsegpt, wanda); it "
-        "runs only in the container, chooses and moves the weights of one matrix at a time",
+        "Program in place of a metric: a path to FILE.py that defines prune_layer(W, stats, "
+        "budget, params) or prune_block(block, inputs, targets, budget, params), or one that comes "
+        "along (alps, dsnot, ebft, mrp, ria, sparsegpt, sparsegpt_ebft, wanda); it runs only in "
+        "the container, chooses and moves the weights of a matrix, or of a block, at a time",
         metavar="FILE.py|NAME",
     )
     allocation: str = setting(

@@ -7,14 +7,15 @@ to repair; the host judges the numbers itself.
 import os
 import resource
 import sys
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Mapping
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from . import toolbox
+from .block import unpacked
 from .child_records import ERROR_MARK, LAYER_MARK, MAX_TEXT, RECORD
 from .protocol import Job, JobLayer
 from .syscalls import Filter
@@ -25,6 +26,11 @@ _CONTROL, _RESULT = 3, 4
 _SIGNATURES = {
     "score": ("no_score", "score(W, stats, params)", "one score per weight"),
     "prune_layer": ("no_program", "prune_layer(W, stats, budget, params)", "the new weights"),
+    "prune_block": (
+        "no_program",
+        "prune_block(block, inputs, targets, budget, params)",
+        "the new weights",
+    ),
 }
 
 
@@ -109,17 +115,60 @@ def _load(source: str, entry: str) -> Callable[..., Any]:
 
 def _run_layer(job: Job, index: int, function: Callable[..., Any]) -> None:
     layer, entry = job.layers[index], job.entry
-    wanted = _SIGNATURES[entry][2]
-    shape = (layer.rows, layer.columns)
     path = f"{INPUTS}/{layer.file}"
     inputs = _read(path)
+    run = _of_layer if layer.block is None else _of_block
+    result = run(job, layer, inputs, function)
+    if job.check_inputs:
+        _compare(path, inputs, entry)
+    _write(result, job.offsets[index])
+
+
+def _of_layer(
+    job: Job, layer: JobLayer, inputs: dict[str, torch.Tensor], function: Callable[..., Any]
+) -> torch.Tensor:
     stats: dict[str, Any] = {name: value for name, value in inputs.items() if name != "W"}
     if layer.position is not None:
         stats["position"] = _Named("position", dict(layer.position))
     named = [_Named("stats", stats), _Named("params", dict(job.params))]
     if layer.budget is not None:
-        named.insert(1, _Named("budget", _budget(layer)))
-    result = function(inputs["W"], *named)
+        named.insert(1, _Named("budget", _budget(layer.budget, layer.rows)))
+    return _checked(function(inputs["W"], *named), (layer.rows, layer.columns), job.entry, "W")
+
+
+def _of_block(
+    job: Job, layer: JobLayer, inputs: dict[str, torch.Tensor], function: Callable[..., Any]
+) -> torch.Tensor:
+    """All new matrices by sorted name in one row."""
+    assert layer.block is not None and layer.budget is not None
+    shapes, budget = layer.block["matrices"], layer.budget
+    block, hidden, targets = unpacked(inputs, layer.block, lambda own: _fixed("stats", own))
+    block.position = _fixed("position", dict(layer.position or {}))
+    owed = {
+        name: _fixed("budget", _budget(budget[name], rows)) for name, (rows, _) in shapes.items()
+    }
+    params = _fixed("params", dict(job.params))
+    made = function(block, hidden, targets, _fixed("budget", owed), params)
+    if type(made) is not dict or set(made) != set(shapes):
+        found = f"the names {sorted(map(str, made))}" if type(made) is dict else type(made).__name__
+        raise RefusedError(
+            "wrong_type",
+            f"{job.entry} returned {found[:120]}; return a dict with one tensor for each of "
+            f"{', '.join(sorted(shapes))}",
+        )
+    parts = [
+        _checked(made[name], (rows, columns), job.entry, name).detach().reshape(-1)
+        for name, (rows, columns) in sorted(shapes.items())
+    ]
+    return torch.cat(parts)
+
+
+def _checked(result: Any, shape: tuple[int, int], entry: str, name: str) -> torch.Tensor:
+    """A plain float32 tensor of this shape.
+
+    Raises:
+        RefusedError: ``wrong_type``, ``wrong_shape`` or ``wrong_dtype``.
+    """
     if type(result) is not torch.Tensor:
         raise RefusedError(
             "wrong_type",
@@ -131,22 +180,20 @@ def _run_layer(job: Job, index: int, function: Callable[..., Any]) -> None:
         raise RefusedError(
             "wrong_type",
             f"{entry} returned a {result.layout} tensor on {result.device}; return a dense one on "
-            "the device of W",
+            f"the device of {name}",
         )
     if tuple(result.shape) != shape:
         raise RefusedError(
             "wrong_shape",
-            f"{entry} returned shape {list(result.shape)[:8]} for W of shape {list(shape)}; "
-            f"return {wanted}, same shape as W",
+            f"{entry} returned shape {list(result.shape)[:8]} for {name} of shape {list(shape)}; "
+            f"return {_SIGNATURES[entry][2]}, same shape as {name}",
         )
     if result.dtype is not torch.float32:
         raise RefusedError(
             "wrong_dtype",
             f"{entry} returned {result.dtype}; return torch.float32 (add .float() at the end)",
         )
-    if job.check_inputs:
-        _compare(path, inputs, entry)
-    _write(result, job.offsets[index])
+    return result
 
 
 # Candidates and their designers read this name.
@@ -174,12 +221,17 @@ def _read(path: str) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def _budget(layer: JobLayer) -> dict[str, Any]:
+def _fixed(kind: str, items: dict[str, Any]) -> Mapping[str, Any]:
+    """The same, read-only."""
+    return MappingProxyType(_Named(kind, items))
+
+
+def _budget(owed: Mapping[str, Any], rows: int) -> dict[str, Any]:
     """The budget as programs read it: zeros of each row as a tensor where rows compete."""
-    budget = dict(layer.budget or {})
+    budget = dict(owed)
     if budget.get("group") == "row":
-        base, longer = divmod(int(budget["zeros"]), layer.rows)
-        budget["rows"] = (torch.arange(layer.rows) < longer).long() + base
+        base, longer = divmod(int(budget["zeros"]), rows)
+        budget["rows"] = (torch.arange(rows) < longer).long() + base
     return budget
 
 

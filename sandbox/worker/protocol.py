@@ -134,8 +134,10 @@ class JobLayer:
         file: Name in the input folder.
         rows: Outputs.
         columns: Inputs.
-        budget: What a layer program must zero; None for a metric.
+        budget: What a program must zero, of a block by matrix; None for a metric.
         position: Where the layer stands in its model; None where it is not said.
+        block: Of a whole block, whose new weights are one row: its form, and ``matrices``, the
+            shapes of these by sorted name.
     """
 
     file: str
@@ -143,6 +145,7 @@ class JobLayer:
     columns: int
     budget: Mapping[str, Any] | None = None
     position: Mapping[str, Any] | None = None
+    block: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,8 @@ class Job:
         open_files: Limit of open descriptors in the child.
         output_bytes: Printed bytes after which the job is ended.
         syscall_filter: Install the inner system-call filter in the child.
-        entry: Function of the source that is called: ``score``, or ``prune_layer``, each layer of
-            which has a process of its own, so that nothing is kept between calls.
+        entry: Function of the source that is called: ``score``, or ``prune_layer`` or
+            ``prune_block``, each call of which has a process of its own, so that nothing is kept.
     """
 
     source: str

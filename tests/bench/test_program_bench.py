@@ -6,10 +6,17 @@ import pytest
 import torch
 
 from autoprune import Bench, Recipe
+from autoprune.bench.block_programs import held_out
 from autoprune.recipe import Candidate
 from tests.support.given_runner import GivenRunner
 
 HEAD = "from toolbox import topk\n\ndef prune_layer(W, stats, budget, params):\n"
+MAGNITUDE = """
+from toolbox import topk
+
+def prune_block(block, inputs, targets, budget, params):
+    return {n: W * topk(W.abs(), budget[n]) for n, W in block.weights.items()}
+"""
 WANDA = HEAD + "    return W * topk(W.abs() * stats['x_norm'], budget)\n"
 AGAIN = HEAD + "    score = (W * stats['x_norm']).abs()\n    return W * topk(score, budget) + 0.0\n"
 WORST = HEAD + "    return W * topk(-W.abs() * stats['x_norm'], budget)\n"
@@ -70,3 +77,21 @@ def test_a_refused_program_is_a_verdict(bench: Bench, place: tuple[Path, Path]) 
     found = bench.validate(of(HEAD + "    return W * 1\n"), 0.5)
     assert (found.ok, found.code) == (False, "wrong_budget")
     assert "owes" in found.detail
+
+
+def test_three_real_blocks_tell_block_programs_apart(bench: Bench, runner: GivenRunner) -> None:
+    before = [layer.read().clone() for layer in bench.layers]
+    again = MAGNITUDE.replace("W * topk(W.abs(), budget[n])", "W * topk(W * W, budget[n]) + 0.0")
+    worst = MAGNITUDE.replace("W.abs()", "-W.abs()")
+    tuned = Recipe.parse("program:ebft")
+    found = [bench.validate(of(source), 0.5) for source in (MAGNITUDE, again, worst)]
+    found.append(bench.validate(tuned, 0.5))
+    plain, same, bad, best = found
+    assert plain.ok and plain.signature == same.signature
+    assert len({one.signature for one in found}) == 3
+    errors = [one.reconstruction_error or 0.0 for one in (best, plain, bad)]
+    assert 0 < errors[0] < errors[1] < errors[2]
+    assert len(runner.blocks[0].inputs) == held_out(len(bench.drawn_windows()))[0]
+    for layer, weight in zip(bench.layers, before, strict=True):
+        assert torch.equal(layer.read(), weight)
+    assert bench.measure(tuned, 0.5).mask_digest != bench.measure("program:wanda", 0.5).mask_digest

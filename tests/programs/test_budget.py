@@ -171,7 +171,7 @@ def test_budgets_of_column_blocks_add_up(budget: LayerBudget) -> None:
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
-        ({"group": "global"}, "one matrix at a time"),
+        ({"group": "global"}, "budget for each matrix"),
         ({"solver": "mrp"}, "moves the weights that stay by itself"),
         ({"scoring": "dense"}, "really has"),
     ],

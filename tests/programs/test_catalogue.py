@@ -14,7 +14,7 @@ from autoprune.program_files import CATALOGUE, catalogue
 from autoprune.programs import weights_digest
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.streaming import StreamJob, prune_streamed
-from sandbox.screen import PROGRAM, screen
+from sandbox.screen import PROGRAM, entry_of, screen
 from sandbox.torch_names import TOOLBOX
 from sandbox.worker import toolbox
 from tests.support.given_runner import GivenRunner
@@ -76,7 +76,7 @@ def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
 def test_a_program_is_short_passes_the_screen_and_is_in_the_manual(name: str) -> None:
     source = (CATALOGUE / f"{name}.py").read_text(encoding="utf-8")
     assert source.count("\n") <= 40
-    assert screen(source, PROGRAM) is None
+    assert screen(source, entry_of(source)) is None
     assert f"`{name}`" in MANUAL
 
 

@@ -1,0 +1,137 @@
+"""A block program in the place where whole blocks get their new weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.masking.pattern import NM
+from autoprune.models.structure import PrunableLinear
+from autoprune.programs import (
+    READS,
+    BlockTask,
+    LayerBudget,
+    ProgramRunner,
+    beside_budget,
+    block_form,
+    names_in_block,
+    settle,
+)
+from autoprune.pruning import SeenBlock
+from autoprune.pruning.tuning import relative_error
+
+# Share of the calibration windows that a program does not see.
+HELD_OUT = 0.25
+
+
+@dataclass
+class ProgramBlocks:
+    """Has a program prune whole blocks: the engine's :class:`autoprune.pruning.NewBlocks`.
+
+    Args:
+        runner: Runs it.
+        program: Of kind ``program``, whose source defines ``prune_block``.
+        quotas: Zeros per layer.
+        group: Weights that compete.
+        pattern: N:M pattern, or None.
+        saved: Type that weights will be saved in; None: the type that they have in memory.
+        blocks: Number of blocks of the model.
+
+    Attributes:
+        errors: Relative error of each pruned block on windows that the program did not see.
+    """
+
+    runner: ProgramRunner
+    program: Candidate
+    quotas: Mapping[str, int]
+    group: Literal["row", "matrix"]
+    pattern: NM | None = None
+    saved: torch.dtype | None = None
+    blocks: int = 1
+    needs: frozenset[str] = field(default=READS, init=False)
+    errors: list[float] = field(default_factory=list, init=False)
+
+    def seen(self, batches: int) -> int:
+        """All but a quarter; of one batch, that one."""
+        return held_out(batches)[0]
+
+    def prune_blocks(
+        self,
+        blocks: Sequence[SeenBlock],
+        stats_of: Callable[[PrunableLinear], Mapping[str, Tensor]],
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Prune dense blocks in place.
+
+        Raises:
+            CandidateRejectedError: If the runner turns the program away, or what comes back breaks
+                the contract; blocks of earlier calls stay pruned.
+            UsageError: If a block is of a kind that programs cannot compute with.
+        """
+        names = [names_in_block(block.replay.block, block.members) for block in blocks]
+        tasks = [self._task(block, own, stats_of) for block, own in zip(blocks, names, strict=True)]
+        made = self.runner.run_blocks(self.program, tasks)
+        if [set(weights) for weights in made] != [set(task.weights) for task in tasks]:
+            detail = f"new weights of {len(made)} blocks for {len(tasks)}, or of other matrices"
+            raise CandidateRejectedError("incomplete", detail)
+        masks, notes = dict[str, Tensor](), list[str]()
+        for block, own, task, weights in zip(blocks, names, tasks, made, strict=True):
+            for layer in block.members:
+                name, kind = own[layer.name], self.saved or layer.read().dtype
+                settled = settle(
+                    weights[name], task.weights[name], task.budgets[name], kind, layer.name
+                )
+                layer.write(settled.weight)
+                masks[layer.name] = settled.keep
+                notes += beside_budget(layer, settled)
+            if block.unseen is not None:
+                pairs = zip(block.unseen.outputs(), block.unseen_goals, strict=True)
+                errors = [float(relative_error(output, goal)) for output, goal in pairs]
+                self.errors.append(sum(errors) / len(errors))
+        return masks, notes
+
+    def _task(
+        self,
+        seen: SeenBlock,
+        names: Mapping[str, str],
+        stats_of: Callable[[PrunableLinear], Mapping[str, Tensor]],
+    ) -> BlockTask:
+        replay = seen.replay
+        form, rest = block_form(replay.block, names, replay.calls[0])
+        ends = sorted({0, len(replay.hidden) - 1})
+        outputs = [out for end in ends for out in replay.part(end, end + 1).outputs()]
+        # Matrices that read the same tensor have the same statistics, which are handed over once.
+        known: dict[int, Mapping[str, Tensor]] = {}
+        stats = {}
+        for layer in seen.members:
+            found = stats_of(layer)
+            near = {name: found[name].float().cpu() for name in sorted(READS)}
+            stats[names[layer.name]] = known.setdefault(id(found["gram"]), near)
+        index = seen.members[0].block
+        return BlockTask(
+            form=form,
+            weights={names[x.name]: x.read().float().cpu().contiguous() for x in seen.members},
+            rest=rest,
+            stats=stats,
+            budgets={
+                names[x.name]: LayerBudget(self.group, self.quotas[x.name], self.pattern)
+                for x in seen.members
+            },
+            position={"block": index, "depth": index / max(self.blocks - 1, 1)},
+            inputs=_together(replay.hidden),
+            targets=_together(seen.goals),
+            checks=(_together([replay.hidden[end] for end in ends]), _together(outputs)),
+        )
+
+
+def held_out(count: int) -> tuple[int, int]:
+    """How many of so many windows a program sees, and how many it does not."""
+    apart = max(1, round(count * HELD_OUT)) if count > 1 else 0
+    return count - apart, apart
+
+
+def _together(parts: Sequence[Tensor]) -> Tensor:
+    """Batches [b, s, d] as one, float32 on the CPU."""
+    return torch.cat([part.detach().float().cpu() for part in parts])

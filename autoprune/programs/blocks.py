@@ -1,0 +1,139 @@
+"""One block for a program: its weights by name, what it receives, what it should give."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.errors import UsageError
+from autoprune.models.capture import BlockCall
+from autoprune.models.structure import PrunableLinear
+from autoprune.programs.budget import LayerBudget
+
+# Share of a token's size by which the block that programs call may differ from the real one.
+SAME = 1e-5
+# What the block that programs can call knows how to compute; see sandbox/worker/block.py.
+MATRICES = frozenset(
+    {f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
+    | {f"mlp.{name}_proj" for name in ("gate", "up", "down")}
+)
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """One block for a program, float32 on the CPU.
+
+    Args:
+        form: ``head`` (size of a head), ``scale`` (of attention scores), ``eps`` by norm.
+        weights: Dense prunable matrices by their name in the block, [o, i].
+        rest: Norms and biases by name, rotary tables ``cos`` and ``sin`` [1, s, head], and ``mask``
+            [1, 1, s, s] where there is one.
+        stats: Statistics of each matrix's input on ``inputs``, while all matrices are dense;
+            those that share an input share the mapping.
+        budgets: Zeros that each matrix owes.
+        position: ``block`` (number) and ``depth`` (0 at the first block, 1 at the last).
+        inputs: What the pruned model gives the block, [n, s, d].
+        targets: What the block should give, [n, s, d].
+        checks: Two windows, [2, s, d], and what the real block, dense, gives on them.
+    """
+
+    form: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    rest: Mapping[str, Tensor]
+    stats: Mapping[str, Mapping[str, Tensor]]
+    budgets: Mapping[str, LayerBudget]
+    position: Mapping[str, Any]
+    inputs: Tensor
+    targets: Tensor
+    checks: tuple[Tensor, Tensor]
+
+
+def names_in_block(block: nn.Module, members: Sequence[PrunableLinear]) -> dict[str, str]:
+    """Name in the block, ``self_attn.q_proj``, by the name in the model.
+
+    Raises:
+        UsageError: If the block is not made of the matrices that a program can compute with.
+    """
+    paths = {id(module): path for path, module in block.named_modules()}
+    found = {layer.name: paths[id(layer.owner)] for layer in members if layer.expert is None}
+    if len(found) != len(members) or set(found.values()) != MATRICES:
+        other = sorted(set(found.values()) ^ MATRICES) or ["fused experts"]
+        raise _unknown_family(block, f"it differs by {', '.join(other)}")
+    return found
+
+
+def block_form(
+    block: nn.Module, names: Mapping[str, str], call: BlockCall
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What the block is beside its prunable matrices: its form, and the rest of its tensors.
+
+    Args:
+        block: The real block.
+        names: See :func:`names_in_block`.
+        call: Its other arguments, the same for all windows.
+
+    Raises:
+        UsageError: If the block has no rotary tables or norms that say how they are computed.
+    """
+    matrices = {f"{name}.weight" for name in names.values()}
+    rest = {n: _plain(p) for n, p in block.named_parameters() if n not in matrices}
+    eps = {}
+    for path, module in block.named_modules():
+        value = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+        if value is not None:
+            eps[path] = float(value)
+    attention: Any = block.get_submodule("self_attn")
+    try:
+        cos, sin = call.kwargs["position_embeddings"]
+        form = {"head": int(attention.head_dim), "scale": float(attention.scaling), "eps": eps}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unknown_family(block, f"{type(error).__name__}: {error}") from error
+    rest |= {"cos": _plain(cos[:1]), "sin": _plain(sin[:1])}
+    mask = call.kwargs.get("attention_mask")
+    if isinstance(mask, Tensor):
+        rest["mask"] = mask[:1].cpu() if mask.dtype is torch.bool else _plain(mask[:1])
+    return form, rest
+
+
+def require_same(
+    task: BlockTask, block: Callable[[Mapping[str, Tensor], Tensor], Tensor], name: str
+) -> None:
+    """Refuse a family for which the block that programs call is not the real one.
+
+    Args:
+        task: With two windows and what the real block gives.
+        block: What programs call, with the task's dense weights.
+        name: The block, for the message.
+
+    Raises:
+        UsageError: If a token's output differs by more than 1e-5 of its size.
+    """
+    inputs, wanted = task.checks
+    sizes = wanted.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    try:
+        off = float(((block({}, inputs) - wanted).norm(dim=-1) / sizes).max())
+    except (RuntimeError, KeyError):
+        # Norms or heads of other shapes.
+        off = math.inf
+    # NaN fails every comparison, so ask for what must hold.
+    if not off <= SAME:
+        raise UsageError(
+            f"{name}: the block that programs can call gives other numbers than the model's "
+            f"(relative difference {off:.1e}, allowed {SAME:g}), so block programs cannot prune "
+            "this family of models; take a layer program, or a metric with a repair"
+        )
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().float().cpu().contiguous()
+
+
+def _unknown_family(block: nn.Module, why: str) -> UsageError:
+    return UsageError(
+        f"block programs prune blocks made of {', '.join(sorted(MATRICES))}, and "
+        f"{type(block).__name__} is another kind ({why}); take a layer program, or a metric with "
+        "a repair"
+    )

@@ -1,0 +1,183 @@
+"""Block programs on tiny models: the trusted method's numbers, budgets, refusals, unseen text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from autoprune.bench.block_programs import ProgramBlocks, held_out
+from autoprune.bench.programs import maker, prune_by_program
+from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.errors import UsageError
+from autoprune.metrics import build_metric
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import prunable_linears
+from autoprune.programs import BlockTask
+from autoprune.pruning import BlockPruner, MetricScore, PruningPlan
+from autoprune.pruning.layers import scored
+from autoprune.streaming import StreamJob
+from sandbox.worker.block import NAMES
+from tests.support.given_runner import GivenRunner
+from tests.support.tiny_models import random_windows, tiny_model
+
+WINDOWS = random_windows(8, 24)
+SEEN = held_out(len(WINDOWS))[0]
+HEAD = "from toolbox import topk\n\ndef prune_block(block, inputs, targets, budget, params):\n"
+MAGNITUDE = (
+    HEAD + "    return {n: W * topk(W.abs(), budget[n]) for n, W in block.weights.items()}\n"
+)
+# Program, the trusted repair of Wanda's masks, group, pattern.
+SAME = [
+    ("ebft", "ebft", "row", "unstructured"),
+    ("ebft", "ebft", "row", "2:4"),
+    ("sparsegpt_ebft", "sparsegpt:select=own+ebft", "matrix", "unstructured"),
+    ("sparsegpt_ebft", "sparsegpt:select=own+ebft", "row", "2:4"),
+]
+
+
+def program(source: str) -> Candidate:
+    return Candidate("program", source)
+
+
+@pytest.mark.parametrize("case", SAME, ids=" ".join)
+def test_a_program_gives_the_masks_and_weights_of_the_trusted_method(
+    case: tuple[str, str, str, str],
+) -> None:
+    name, solver, group, pattern = case
+    share = 0.6 if pattern == "unstructured" else None
+    plan = PruningPlan.build(
+        share, group=group, pattern=pattern, scoring="sequential", precision="float32"  # type: ignore[arg-type]
+    )  # fmt: skip
+    ours, theirs = tiny_model("qwen3"), tiny_model("qwen3")
+    layers, others = prunable_linears(ours), prunable_linears(theirs)
+    zeros = {x.name: round((share or 0.5) * x.numel) for x in layers}
+    make = maker(Candidate.parse(f"program:{name}"), GivenRunner(), zeros, plan, 3)
+    trusted = replace(plan, repair=PruningPlan.build(0.5, solver=solver).repair)
+    score = scored(MetricScore(build_metric("wanda")), zeros, trusted)
+    # The trusted one gets just the windows that the program may see, and the same inputs: what
+    # rounding does to one block must not decide a near tie of the next.
+    mine, other = BlockStream(ours, WINDOWS, batch=1), BlockStream(theirs, WINDOWS[:SEEN], batch=1)
+    pruners = BlockPruner(mine, make, plan), BlockPruner(other, score, trusted)
+    for block in range(3):
+        masks, notes = pruners[0].prune_next([x for x in layers if x.block == block])
+        wanted, _ = pruners[1].prune_next([x for x in others if x.block == block])
+        assert not notes
+        for one, two in zip(layers, others, strict=True):
+            if one.block == block:
+                assert torch.equal(masks[one.name], wanted[one.name])
+                assert float((one.read() - two.read()).abs().max()) <= 1e-5
+        mine.hidden[:SEEN] = list(other.hidden)
+    assert isinstance(make, ProgramBlocks) and len(make.errors) == 3
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_the_block_that_programs_call_is_the_model_s(family: str) -> None:
+    model, runner = tiny_model(family), GivenRunner()
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    layers = prunable_linears(model)
+    rest = {n: p.clone() for n, p in model.named_parameters() if "proj.weight" not in n}
+    made = prune_by_program(model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=layers)
+    assert made.zeros == made.prunable // 2 and not made.notes
+    for name, value in model.named_parameters():
+        assert name not in rest or torch.equal(value, rest[name])
+    assert [dict(task.position) for task in runner.blocks] == [
+        {"block": n, "depth": n / 2} for n in range(3)
+    ]
+    assert all(len(task.inputs) == SEEN == len(task.targets) for task in runner.blocks)
+    # What a program is handed is what the pruned model gives, and nothing of the rest of the text.
+    with torch.no_grad():
+        hidden = model.model(WINDOWS[:SEEN], output_hidden_states=True).hidden_states
+    for task, states in zip(runner.blocks, hidden, strict=False):
+        torch.testing.assert_close(task.inputs, states)
+
+
+@pytest.mark.parametrize(("family", "words"), [
+    ("gemma2", "other numbers than the model's"), ("olmo2", "other numbers than the model's"),
+    ("opt", "is another kind"), ("mixtral", "is another kind"),
+])  # fmt: skip
+def test_a_family_that_the_block_cannot_compute_is_refused_untouched(
+    family: str, words: str
+) -> None:
+    model = tiny_model(family)
+    layers = prunable_linears(model)
+    before = [layer.read().clone() for layer in layers]
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    with pytest.raises(UsageError, match=words):
+        prune_by_program(
+            model, program(MAGNITUDE), GivenRunner(), plan, windows=WINDOWS, layers=layers
+        )
+    assert all(torch.equal(x.read(), w) for x, w in zip(layers, before, strict=True))
+
+
+class Rescaled(GivenRunner):
+    """Scores of attention a percent too large."""
+
+    def run_blocks(self, program: Candidate, tasks: Sequence[BlockTask]) -> list[dict[str, Tensor]]:
+        off = [replace(x, form={**x.form, "scale": 1.01 * x.form["scale"]}) for x in tasks]
+        return super().run_blocks(program, off)
+
+
+def test_a_percent_of_a_scale_is_seen() -> None:
+    model = tiny_model("llama")
+    layers = prunable_linears(model)
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    with pytest.raises(UsageError, match="other numbers"):
+        prune_by_program(
+            model, program(MAGNITUDE), Rescaled(), plan, windows=WINDOWS, layers=layers
+        )
+
+
+class Forged(GivenRunner):
+    """Gives back something else than the program made."""
+
+    def __init__(self, change: Mapping[str, Tensor | None]) -> None:
+        super().__init__()
+        self.change = change
+
+    def run_blocks(self, program: Candidate, tasks: Sequence[BlockTask]) -> list[dict[str, Tensor]]:
+        made = super().run_blocks(program, tasks)
+        return [{n: w for n, w in {**own, **self.change}.items() if w is not None} for own in made]
+
+
+@pytest.mark.parametrize(("change", "code"), [
+    ({"mlp.up_proj": torch.ones(24, 16)}, "wrong_budget"),
+    ({"mlp.up_proj": torch.zeros(24, 15)}, "wrong_shape"),
+    ({"mlp.up_proj": torch.full((24, 16), float("nan"))}, "nan_weights"),
+    ({"mlp.up_proj": None}, "incomplete"),
+    ({"input_layernorm.weight": torch.ones(16)}, "incomplete"),
+])  # fmt: skip
+def test_what_breaks_the_contract_is_refused(change: dict[str, Tensor | None], code: str) -> None:
+    model = tiny_model("llama")
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    with pytest.raises(CandidateRejectedError) as refused:
+        prune_by_program(
+            model, program(MAGNITUDE), Forged(change), plan, windows=WINDOWS,
+            layers=prunable_linears(model),
+        )  # fmt: skip
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize("change", [{"allocation": "ramp"}, {"solver": "ebft:epochs=1"}])
+def test_allocations_and_a_tuning_afterwards_go_with_it(change: dict[str, str]) -> None:
+    model = tiny_model("llama")
+    layers = prunable_linears(model)
+    plan = PruningPlan.build(0.55, scoring="sequential", **change)  # type: ignore[arg-type]
+    runner = GivenRunner()
+    made = prune_by_program(model, program(MAGNITUDE), runner, plan, windows=WINDOWS, layers=layers)
+    assert sorted(runner.blocks[0].budgets) == sorted(NAMES)
+    owed = sum(budget.zeros for task in runner.blocks for budget in task.budgets.values())
+    assert made.zeros == owed == round(0.55 * made.prunable)
+    assert sum(int((x.read() == 0).sum()) for x in layers) == made.zeros
+    assert len(made.block_errors) == 3
+
+
+def test_what_a_block_program_cannot_do_is_refused(tmp_path: Path) -> None:
+    steps = PruningPlan.build(0.5, scoring="true-sequential")
+    with pytest.raises(UsageError, match="all matrices of a block at once"):
+        maker(program(MAGNITUDE), GivenRunner(), {}, steps, 3)
+    plan = PruningPlan.build(0.5, scoring="sequential")
+    with pytest.raises(UsageError, match="leave out --stream"):
+        StreamJob(tmp_path, WINDOWS, program(MAGNITUDE), plan, runner=GivenRunner()).open()
