@@ -276,8 +276,11 @@ def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedErro
 
 def matrices(row: "Tensor", weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """The new matrices of a block, which come as one row by sorted name."""
+    import torch
+
     names = sorted(weights)
-    parts = row.reshape(-1).split([weights[name].numel() for name in names])
+    sizes = [weights[name].numel() for name in names]
+    parts = torch.split(row.reshape(-1), sizes)
     pairs = zip(names, parts, strict=True)
     return {name: part.reshape(weights[name].shape) for name, part in pairs}
 

@@ -133,6 +133,7 @@ class Entry(Part):
         code: Why it was rejected, for example ``nan_scores``; empty otherwise.
         detail: One line that explains ``code``.
         seconds: What it cost in time, all rungs together.
+        front: Nothing in the run is as fast and as good.
         tokens: Tokens of its designer calls, prompt and answer together.
     """
 
@@ -171,6 +172,7 @@ class Entry(Part):
     code: str = ""
     detail: str = ""
     seconds: float = 0.0
+    front: bool = False
     tokens: int = 0
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
 from autoprune.report.evidence import Check, Margin
+from autoprune.report.front import front
 from autoprune.report.origin import author
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
@@ -152,7 +153,10 @@ def _ranked(entries: list[Entry]) -> tuple[Entry, ...]:
     """Ranks count only entries measured on the same windows; they come in the search's order."""
     order = (entry for entry in entries if entry.measured)
     places = {entry.id: place for place, entry in enumerate(order, 1)}
-    return tuple(replace(entry, rank=places.get(entry.id)) for entry in entries)
+    best = {entry.id for entry in front(entries)}
+    return tuple(
+        replace(entry, rank=places.get(entry.id), front=entry.id in best) for entry in entries
+    )
 
 
 def _node(

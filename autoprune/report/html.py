@@ -97,6 +97,11 @@ def render(report: RunReport) -> str:
         has_sealed=any(e.sealed_perplexity is not None or e.sealed_failure for e in report.entries),
         pictures=_pictures(report),
         rejections=words.rejections(report),
+        front=[
+            (entry.alias, number(entry.perplexity), words.duration(entry.seconds))
+            for entry in sorted(report.entries, key=lambda entry: entry.seconds)
+            if entry.front
+        ],
         graphs=drawings(report),
         details=packed_details(report),
         stages=[(s.name, words.duration(s.seconds)) for s in report.stages],

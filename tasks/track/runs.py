@@ -326,6 +326,7 @@ def _entry_tags(entry: Mapping[str, Any]) -> dict[str, str]:
         "autoprune.author": entry.get("author", ""),
         "autoprune.designer_model": entry["model"],
         "autoprune.parents": ",".join(entry["parents"]),
+        "autoprune.front": "perplexity and seconds" if entry.get("front") else "",
         "autoprune.order": str(entry["order"]),
         "autoprune.formula": entry["formula"],
         "autoprune.source": entry["source"],

@@ -8,6 +8,8 @@ import torch
 from autoprune import Bench, Recipe
 from autoprune.bench.block_programs import held_out
 from autoprune.recipe import Candidate
+from benchmarks.programs import agreement, measured, recipes
+from sandbox.screen import entry_of, screen
 from tests.support.given_runner import GivenRunner
 
 HEAD = "from toolbox import topk\n\ndef prune_layer(W, stats, budget, params):\n"
@@ -95,3 +97,18 @@ def test_three_real_blocks_tell_block_programs_apart(bench: Bench, runner: Given
     for layer, weight in zip(bench.layers, before, strict=True):
         assert torch.equal(layer.read(), weight)
     assert bench.measure(tuned, 0.5).mask_digest != bench.measure("program:wanda", 0.5).mask_digest
+
+
+def test_the_benchmark_of_the_rungs_has_thirty_programs_and_ranks_them(
+    bench: Bench, runner: GivenRunner
+) -> None:
+    known = dict(recipes())
+    assert len({recipe.metric.digest + recipe.group for recipe in known.values()}) >= 30
+    assert all(screen(r.metric.source, entry_of(r.metric.source)) is None for r in known.values())
+    names = ["wanda row", "mrp row", "ria row exponent=1", "ebft row epochs=1"]
+    rows = measured(bench, 0.5, [(name, known[name]) for name in names])
+    assert [row["form"] for row in rows] == ["layer", "layer", "layer", "block"]
+    found = agreement(rows)
+    assert found.keys() <= {"all", "layer"} and "all" in found
+    worse = [row | {"loss": -row["three blocks"]} for row in rows]
+    assert agreement(worse)["all"] == -1.0

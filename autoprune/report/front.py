@@ -1,0 +1,21 @@
+"""The Pareto front of perplexity and seconds: what nothing else beats in both."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoprune.report.data import Entry
+
+
+def front(entries: "Iterable[Entry]") -> "list[Entry]":
+    """Entries with no other as fast and as good, the fastest first.
+
+    Compared are those that are measured and took time; of equals the first one stays.
+    """
+    found: list[Entry] = []
+    timed = [entry for entry in entries if entry.measured and entry.seconds > 0]
+    for entry in sorted(timed, key=lambda entry: (entry.seconds, entry.perplexity or 0.0)):
+        best = found[-1].perplexity if found else None
+        if best is None or (entry.perplexity is not None and entry.perplexity < best):
+            found.append(entry)
+    return found

@@ -1,0 +1,103 @@
+"""How well the error of three blocks foretells the whole model's loss, over many programs.
+
+The catalogue with other numbers, by row and by matrix: each program is validated as a search would
+(new weights of the first, middle and last block, their error on calibration windows that it did not
+see), then prunes the whole model, whose loss is measured on selection windows.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from autoprune import Bench, Recipe
+from autoprune.candidate import Candidate
+from autoprune.models.reference import DEMO_MODEL
+from autoprune.program_files import PROGRAM_PREFIX, catalogue, prunes_blocks
+from autoprune.search.paired import rank_correlation
+from benchmarks.table import publish
+from tasks.programs import SandboxPrograms, limits_of
+
+# Other values of a program's numbers, one at a time.
+VARIANTS: dict[str, dict[str, tuple[float, ...]]] = {
+    "alps": {"damp": (0.1,), "iterations": (50,)},
+    "dsnot": {"cycles": (5,)},
+    "ebft": {"epochs": (1, 2), "rate": (0.003, 0.03)},
+    "mrp": {"damp": (0.001, 0.1)},
+    "ria": {"exponent": (0.0, 1.0)},
+    "sparsegpt": {"damp": (0.001, 0.1), "columns": (16,)},
+    "sparsegpt_ebft": {"epochs": (1,), "rate": (0.003,)},
+}
+GROUPS = ("row", "matrix")
+
+
+def main() -> None:
+    """Validate and measure every program, and print how the two orders agree."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default=DEMO_MODEL)
+    parser.add_argument("--corpus", default="wikipedia-sample")
+    parser.add_argument("--sparsity", type=float, default=0.6)
+    parser.add_argument("--calibration", type=int, default=16, help="windows")
+    parser.add_argument("--selection", type=int, default=10, help="windows")
+    parser.add_argument("--seqlen", type=int, default=512)
+    parser.add_argument("--first", type=int, help="only so many programs")
+    args = parser.parse_args()
+    with TemporaryDirectory() as folder, SandboxPrograms(Path(folder), "benchmark") as runner:
+        sizes = {"windows": args.calibration, "selection": args.selection, "sealed": 1}
+        with Bench.open(
+            args.model, corpus=args.corpus, seqlen=args.seqlen, programs=runner, **sizes
+        ) as bench:
+            whole = limits_of(bench.layers, args.calibration * args.seqlen)
+            # Three blocks are pruned in one call.
+            runner.limits = lambda: type(whole)(3 * whole.seconds, whole.memory_bytes)
+            rows = measured(bench, args.sparsity, list(recipes())[: args.first])
+    found = agreement(rows)
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    title = f"{len(rows)} programs at {args.sparsity:.0%}, rank correlation: {shown or 'none'}"
+    publish("programs", title, rows, results=[found])
+
+
+def recipes() -> Iterator[tuple[str, Recipe]]:
+    """Every program of the catalogue, as it is and with other numbers, in both groups."""
+    for name in catalogue():
+        known = Candidate.parse(PROGRAM_PREFIX + name)
+        variants: list[dict[str, float]] = [{}]
+        variants += [{key: v} for key, vs in VARIANTS.get(name, {}).items() for v in vs]
+        for group in GROUPS:
+            for change in variants:
+                program = Candidate("program", known.source, {**known.params, **change})
+                numbers = "".join(f" {key}={value:g}" for key, value in change.items())
+                title = f"{name} {group}{numbers}"
+                yield title, Recipe(program, group, scoring="sequential")  # type: ignore[arg-type]
+
+
+def measured(
+    bench: Bench, sparsity: float, programs: list[tuple[str, Recipe]]
+) -> list[dict[str, Any]]:
+    """Error of three blocks and loss of the whole model of each program, with seconds."""
+    rows = []
+    for title, recipe in programs:
+        row: dict[str, Any] = {"program": title}
+        row["form"] = "block" if prunes_blocks(recipe.metric.source) else "layer"
+        probed = bench.validate(recipe, sparsity)
+        row |= {"three blocks": probed.reconstruction_error, "s": probed.seconds}
+        if probed.ok:
+            made = bench.measure(recipe, sparsity)
+            row |= {"loss": sum(made.nll) / len(made.nll), "s, whole": made.seconds}
+            rows.append(row)
+        print(title, probed.code, row, file=sys.stderr, flush=True)
+    return rows
+
+
+def agreement(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Rank correlation of error and loss over all programs, and over those of each form."""
+    found = {}
+    for name in ("all", "layer", "block"):
+        own = [row for row in rows if name in ("all", row["form"])]
+        pairs = [row["three blocks"] for row in own], [row["loss"] for row in own]
+        value = rank_correlation(pairs)
+        if value is not None:
+            found[name] = value
+    return found
