@@ -14,7 +14,7 @@ from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answ
 from autoprune.design.parts import with_proxy
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.digest import digest_bytes
-from autoprune.program_files import CATALOGUE
+from autoprune.program_files import CATALOGUE, program_source, prunes_blocks
 from autoprune.programs.manual import SHOWN, manual
 from autoprune.recipe import Recipe
 from autoprune.search import DesignerSpec, RecipeSpec, Search
@@ -65,6 +65,18 @@ def test_an_answer_may_be_a_program() -> None:
     assert Recipe.from_json(found.recipe.to_json()) == found.recipe
     tuned = answered(code(PROGRAM.format(power=0.5), "repair: ebft\ngroup: matrix\n"))
     assert isinstance(tuned, Proposal) and tuned.recipe.group == "matrix"
+
+
+def test_an_answer_may_be_a_block_program() -> None:
+    source = program_source("ebft")
+    found = answered(code(source))
+    assert isinstance(found, Proposal)
+    assert found.candidate.params == {"epochs": 4.0, "rate": 0.01}
+    assert found.recipe.scoring == "sequential" and prunes_blocks(found.candidate.source)
+    wrong = answered(code(source.replace("inputs, targets, budget, params):", "inputs, params):")))
+    assert (
+        isinstance(wrong, Unreadable) and "block, inputs, targets, budget, params" in wrong.detail
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,6 +179,7 @@ def test_a_search_over_programs_runs_to_its_end(tmp_path: Path) -> None:
     assert best is not None and best.recipe is not None and best.recipe.metric.kind == "program"
     assert {e.code for e in programs} >= {"wrong_budget", "duplicate"}
     assert {"tune", "ablate"} & {e.operator for e in programs}
+    assert "def prune_block(block, inputs, targets, budget, params)" in prompts[0]
     assert "topk(scores, budget)" in prompts[0] and "Functions:" not in prompts[0]
     assert any("wrong_budget" in prompt for prompt in prompts)
     # What an operator works on is shown as code, in words for programs.
