@@ -167,7 +167,7 @@ def prune(
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
             checkpoint they came from.
         overwrite: A saved model that lies in ``out`` may be replaced, but never the source.
-        runner: Runs a recipe that is a layer program, ``program:FILE.py``; the library itself never
+        runner: Runs a recipe that is a program, ``program:FILE.py``; the library itself never
             does. ``tasks.programs.SandboxPrograms`` is one.
         report: Called with progress.
 
@@ -312,6 +312,9 @@ def _record(
     }
     if recipe.metric.kind == "program":
         record["program"] = {**recipe.metric.to_json(), "digest": recipe.metric.digest}
+        record["program"] |= {"seconds": made.outcome.seconds}
+        if made.outcome.block_errors:
+            record["program"]["block_errors"] = list(made.outcome.block_errors)
         record["weights_digest"] = made.outcome.weights_digest
     return record | _of_text(text, tokens)
 

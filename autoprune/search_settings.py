@@ -76,7 +76,7 @@ class SearchSettings(BaseModel):
         default="expression",
         description=(
             "Candidates as formulas of the metric language, Python code that scores, or both; "
-            "program: layer programs, which choose and move a layer's weights"
+            "program: programs, which choose and move the weights of a layer or a block"
         ),
         json_schema_extra={"group": "designer"},
     )

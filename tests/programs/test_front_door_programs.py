@@ -29,5 +29,14 @@ def test_a_program_prunes_and_its_source_is_kept(tmp_path: Path) -> None:
         assert made.sparsity == 0.5
         record = json.loads((tmp_path / name / "autoprune.json").read_text())
         assert record["program"]["source"] == program_source("mrp")
+        assert record["program"]["seconds"] > 0
         digests.append((record["weights_digest"], record["checkpoint"]["files"]))
     assert digests[0] == digests[1]
+    made = autoprune.prune(
+        tmp_path / "tiny", "program:ebft", 0.5, out=tmp_path / "three", runner=GivenRunner(),
+        **sizes,  # type: ignore[arg-type]
+    )  # fmt: skip
+    record = json.loads((tmp_path / "three" / "autoprune.json").read_text())
+    assert made.sparsity == record["checkpoint"]["sparsity"] == 0.5
+    errors = record["program"]["block_errors"]
+    assert len(errors) == 2 and all(0 < error < 1 for error in errors)
