@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.errors import UsageError
 from autoprune.programs import BlockTask, LayerBudget
 from sandbox.cell import Cell, Order
 from sandbox.client import Sandbox
@@ -59,6 +60,17 @@ def test_the_container_gives_the_bits_of_this_process(tmp_path: Path, one_thread
             for name, weight in made.items():
                 assert torch.equal(weight, here[name]), name
     assert list((tmp_path / "inputs").iterdir()) == []
+
+
+def test_a_family_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    task = tiny_task(0)
+    off = replace(task, form={**task.form, "scale": 1.01 * task.form["scale"]})
+    with (
+        SandboxPrograms(tmp_path / "inputs", "tests") as runner,
+        pytest.raises(UsageError, match="block 0: the block that programs can call gives other"),
+    ):
+        runner.run_blocks(Candidate("program", HONEST), [task, off])
+    assert not (tmp_path / "inputs").exists()
 
 
 @pytest.mark.docker
