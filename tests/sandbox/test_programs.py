@@ -73,7 +73,7 @@ def test_validate_knows_a_program_and_explains_its_refusal(tmp_path: Path) -> No
     found = validate_file(str(tmp_path / "state"), str(file))
     assert (found["code"], found["line"], found["text"]) == ("wrong_budget", 2, "return W * 1")
     assert "topk" in found["remedy"]
-    with pytest.raises(UsageError, match="layer program"):
+    with pytest.raises(UsageError, match="is a program"):
         validate_file(str(tmp_path / "state"), str(file), ["x_norm"])
 
 
