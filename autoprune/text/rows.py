@@ -14,6 +14,8 @@ from autoprune.text.conversations import text_of
 from autoprune.text.corpus import Corpus
 
 TEXT_COLUMN = "text"
+# Read where no column is named and none is called text.
+CONVERSATIONS = "messages"
 HUB = "hf:"
 FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
 # What `datasets` calls the kinds of files.
@@ -143,6 +145,8 @@ def file_texts(path: Path, column: str, tokenizer: Any | None) -> Iterator[str]:
 
 def _values(rows: Iterable[dict[str, Any]], column: str, what: str) -> Iterator[Any]:
     for row in rows:
+        if column == TEXT_COLUMN and column not in row and CONVERSATIONS in row:
+            column = CONVERSATIONS
         if column not in row:
             raise UsageError(
                 f"{what} has no column {column!r}, only {', '.join(row)}; name one with #COLUMN"

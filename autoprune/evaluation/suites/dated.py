@@ -30,9 +30,10 @@ _SOLUTION = (
 )  # fmt: skip
 _BOXES = ("boxed_answers", "boxed_answer")
 _ANSWER = ("answer", "final_answer", "expected_answer")
-_DATE = ("date", "post_time", "timestamp", "contest_date", "created", "release_date", "time")
+DATE_COLUMNS = ("date", "post_time", "timestamp", "contest_date", "created", "release_date", "time")
 _ID = ("id", "topic_id", "question_id", "problem_id", "idx")
 _PARTIAL = re.compile(r"(\d{4})(?:[-/](\d{1,2})(?:[-/](\d{1,2}))?)?")
+_WINDOW = re.compile(r"(\d{4}-\d\d-\d\d)--(\d{4}-\d\d-\d\d)\.(?:jsonl|parquet)")
 # Seconds beyond the year 5138 are milliseconds.
 _MILLISECONDS = 1e11
 
@@ -76,6 +77,29 @@ class DatedFile:
     ties: int = 0
 
 
+def newest_window(place: Path) -> Path:
+    """The file itself, or of a folder of windows ``FIRST--LAST.jsonl`` the one that ends last.
+
+    Of two that end on one day it is the one that begins last.
+
+    Raises:
+        UsageError: If a folder holds no window.
+    """
+    if not place.is_dir():
+        return place
+    windows = [
+        (found[2], found[1], path)
+        for path in place.iterdir()
+        if (found := _WINDOW.fullmatch(path.name)) and path.is_file()
+    ]
+    if not windows:
+        raise UsageError(
+            f"the folder {place} holds no window of dated questions, such as "
+            "2024-01-01--2024-08-31.jsonl; make one with `autoprune instruct bench`, or name a file"
+        )
+    return max(windows)[2]
+
+
 class _TieError(Exception):
     """Solutions of one row disagree."""
 
@@ -108,7 +132,7 @@ def load_dated_items(path: Path) -> DatedFile:
         seen = ", ".join(sorted({key for row in rows[:20] for key in row})) or "nothing"
         raise UsageError(
             f"{path} holds no item with question, answer and date; its columns are {seen}; "
-            f"dates are read from {', '.join(_DATE)} or year and month"
+            f"dates are read from {', '.join(DATE_COLUMNS)} or year and month"
         )
     items.sort(key=lambda item: (item.date, item.id))
     return DatedFile(tuple(items), len(rows) - len(items) - ties, ties)
@@ -133,6 +157,21 @@ def first_day(value: Any) -> date | None:
         return datetime.fromtimestamp(seconds, UTC).date() if abs(seconds) < 1e11 else None
     found = _PARTIAL.match(str(value).strip()) if value is not None else None
     return _day(found[1], found[2] or 1, found[3] or 1) if found else None
+
+
+def day_range(value: Any) -> tuple[date, date] | None:
+    """First and last day that ``value`` can mean, in the forms of :func:`first_day`; or None."""
+    first = first_day(value)
+    if first is None:
+        return None
+    if isinstance(value, Mapping):
+        named = (value.get(name) for name in ("year", "month", "day"))
+        text = "-".join(str(part) for part in named if part is not None)
+    else:
+        # A number is a year, or seconds and so the very day.
+        text = str(value).strip() if isinstance(value, str) or value == first.year else ""
+    found = _PARTIAL.match(text)
+    return (first, last_day(found[0])) if found and not found[3] else (first, first)
 
 
 def last_day(text: str) -> date:
@@ -180,7 +219,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _item(row: Mapping[str, Any], number: int) -> DatedItem | None:
     question = _text(row, _QUESTION)
-    day = next((d for key in _DATE if (d := first_day(row.get(key))) is not None), None)
+    day = next((d for key in DATE_COLUMNS if (d := first_day(row.get(key))) is not None), None)
     day = day or first_day({"year": row.get("year"), "month": row.get("month") or 1})
     if not question or day is None:
         return None

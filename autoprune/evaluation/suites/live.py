@@ -8,7 +8,7 @@ shipped: the loader reads the published files.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.grading.grader import Grade, Grader
 from autoprune.evaluation.intervals import bootstrap_slope
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings, clean
-from autoprune.evaluation.suites.dated import DatedItem, last_day, load_dated_items
+from autoprune.evaluation.suites.dated import (
+    DatedItem,
+    last_day,
+    load_dated_items,
+    newest_window,
+)
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
@@ -40,7 +45,8 @@ class LiveSuite:
     """Accuracy after the cutoff, before it, and the slope over time.
 
     Args:
-        items: A ``.jsonl`` or ``.parquet`` file of dated questions.
+        items: A ``.jsonl`` or ``.parquet`` file of dated questions, or a folder of windows
+            ``FIRST--LAST.jsonl``, of which the newest is taken.
         cutoff: The last day of the model's training data, ``2024``, ``2024-03`` or a day; without
             one, ``knowledge_cutoff`` of the model's configuration. A model without a declared
             cutoff is refused.
@@ -128,11 +134,15 @@ class LiveSuite:
 
     def _chosen(self, around: Surroundings) -> tuple[list[DatedItem], dict[str, Any], Path]:
         """The items to measure on, what is known of them, and the file they come from."""
-        path = Path(self.items).expanduser()
+        path = newest_window(Path(self.items).expanduser())
         read = load_dated_items(path)
         items, notes = self._clean(read.items, around)
         items = items[-self.limit :] if self.limit else items
-        return items, notes | {"unusable_rows": read.skipped, "tied_rows": read.ties}, path
+        notes |= {"unusable_rows": read.skipped, "tied_rows": read.ties}
+        newest = read.items[-1].date
+        age = (datetime.now(UTC).date() - newest).days
+        notes |= {"window": path.name, "newest_item": newest.isoformat(), "age_days": age}
+        return items, notes, path
 
     def _declared_cutoff(self, loaded: LoadedModel) -> date:
         declared = self.cutoff or getattr(loaded.model.config, "knowledge_cutoff", None)

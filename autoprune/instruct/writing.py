@@ -1,0 +1,98 @@
+"""What is written: a training set with its record, and a dated window that ``live`` reads."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow
+import pyarrow.parquet
+
+from autoprune.instruct.building import Item
+from autoprune.storage import atomic_file, atomic_folder, write_json
+
+RECORD = "record.json"
+Format = Literal["jsonl", "parquet"]
+
+
+def write_training_set(
+    folder: Path, items: Sequence[Item], record: dict[str, Any], kind: Format = "jsonl"
+) -> Path:
+    """Write conversations and how they came about, the whole folder at once.
+
+    A row holds ``messages`` (question and solution), ``question``, ``answer``, ``date``,
+    ``source``, ``id`` and ``votes``.
+
+    Args:
+        folder: Where; replaced when it exists.
+        items: The problems.
+        record: Counts and settings.
+        kind: Of the file.
+
+    Returns:
+        The file of rows.
+    """
+    name = f"instruct.{kind}"
+    with atomic_folder(folder) as temporary:
+        _write_rows(temporary / name, [_conversation(item) for item in items])
+        write_json(temporary / RECORD, record)
+    return folder / name
+
+
+def write_window(
+    folder: Path, items: Sequence[Item], since: date, until: date, kind: Format = "jsonl"
+) -> Path:
+    """Write a dated test set, named by its first and last day, as the suite ``live`` finds it.
+
+    Args:
+        folder: That of all windows.
+        items: The problems; their solutions stay out of it.
+        since: First day of the window.
+        until: Its last day.
+        kind: Of the file.
+    """
+    path = folder / window_name(since, until, kind)
+    rows = [
+        {
+            "id": item.id,
+            "date": item.date.isoformat(),
+            "question": item.question,
+            "answer": item.answer,
+            "source": item.source,
+        }
+        for item in items
+    ]
+    with atomic_file(path) as temporary:
+        _write_rows(temporary, rows)
+    return path
+
+
+def window_name(since: date, until: date, kind: Format = "jsonl") -> str:
+    """Name of a window's file; see :func:`autoprune.evaluation.suites.dated.newest_window`."""
+    return f"{since.isoformat()}--{until.isoformat()}.{kind}"
+
+
+def _conversation(item: Item) -> dict[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": item.question},
+            {"role": "assistant", "content": item.solution},
+        ],
+        "question": item.question,
+        "answer": item.answer,
+        "date": item.date.isoformat(),
+        "source": item.source,
+        "id": item.id,
+        "votes": item.votes,
+    }
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    # A model may write halves of surrogate pairs, which are no text.
+    lines = [json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") for row in rows]
+    if path.suffix == ".parquet":
+        table = pyarrow.Table.from_pylist([json.loads(line) for line in lines])
+        pyarrow.parquet.write_table(table, path, compression="zstd")
+    else:
+        path.write_bytes(b"".join(line + b"\n" for line in lines))

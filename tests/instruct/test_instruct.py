@@ -1,0 +1,165 @@
+"""Training sets and dated windows out of threads: exact counts, and nothing is paid twice."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.evaluation.suites.dated import day_range, load_dated_items, newest_window
+from autoprune.evaluation.suites.live import LiveSuite
+from autoprune.instruct import (
+    Answers,
+    Selection,
+    Wanted,
+    one_by_one,
+    questions,
+    read_threads,
+    select,
+    write_training_set,
+    write_window,
+)
+from autoprune.instruct.rules import untestable_reason
+from tests.support.forum import BENCHMARK, PLANTED, Counting, write_forum
+from tests.support.tiny_subject import tiny_subject
+
+TRAIN = Wanted("train", until=date(2023, 12, 15))
+
+
+def made(tmp_path: Path, model: Counting, wanted: Wanted = TRAIN) -> tuple[Selection, Answers]:
+    threads, unusable = read_threads(write_forum(tmp_path / "raw.jsonl"))
+    ask = one_by_one(ScriptedDesigner(model))
+    with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
+        found = select(threads, wanted, answers, references=[BENCHMARK], unusable=unusable)
+        return found, answers
+
+
+def test_every_planted_thread_is_counted_under_its_reason(tmp_path: Path) -> None:
+    model = Counting()
+    found, answers = made(tmp_path, model)
+    assert found.rejected == {
+        "contaminated": PLANTED["ten"],
+        "disagree": PLANTED["disagree"],
+        "duplicate": PLANTED["copy"],
+        "link": PLANTED["link"],
+        "no_box": PLANTED["boxless"],
+        "no_question": PLANTED["chatter"],
+        "no_reply": PLANTED["lonely"],
+        "no_solution": PLANTED["unsolved"],
+        "tie": PLANTED["tie"],
+        # A date known to the month may be its last day.
+        "too_young": PLANTED["young"] + PLANTED["month"],
+        "unusable_row": PLANTED["dateless"],
+    }
+    assert sum(found.rejected.values()) + len(found.items) == sum(PLANTED.values()) == 200
+    # Nine shared words do not keep a problem out of a training set, and are counted.
+    assert len(found.items) == 40 + 10 + 7 and found.near == 7
+    assert {item.votes for item in found.items} == {1, 2}
+    for item in found.items:
+        assert item.answer == rf"\frac{{{item.id}}}{{2}}" and item.date == date(2023, 6, 1)
+    # Questions: all that reach a stage, two rewrites of each reply that was chosen.
+    classified, extracted = 40 + 10 + 15 + 10 + 15 + 10 + 5 + 7, 40 + 10 + 10 + 15 + 10 + 5 + 7
+    rewritten = 2 * (40 + 3 * 10 + 15 + 10 + 2 * 5 + 7)
+    assert model.calls == answers.asked == classified + extracted + rewritten
+    assert answers.known == 0
+
+
+@pytest.mark.parametrize("stop_at", [0, 57, 130, 250])
+def test_a_restart_pays_nothing_twice_and_ends_the_same(tmp_path: Path, stop_at: int) -> None:
+    whole = Counting()
+    apart = tmp_path / "whole"
+    apart.mkdir()
+    expected, _ = made(apart, whole)
+    stopped = Counting(stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, stopped)
+    rest = Counting()
+    found, answers = made(tmp_path, rest)
+    assert (stopped.calls, answers.known) == (stop_at, stop_at)
+    assert stopped.calls + rest.calls == whole.calls
+    assert found == expected
+    again = Counting(0)
+    assert made(tmp_path, again)[0] == expected and again.calls == 0
+
+
+def test_answers_of_another_model_are_not_taken_and_damage_is_named(tmp_path: Path) -> None:
+    first, second = Counting(), Counting()
+    threads, _ = read_threads(write_forum(tmp_path / "raw.jsonl"))
+    for who, model in (("one", first), ("two", second)):
+        file = tmp_path / "answers.sqlite"
+        with Answers(file, who, one_by_one(ScriptedDesigner(model))) as answers:
+            select(threads[:20], TRAIN, answers)
+    assert first.calls == second.calls > 0
+    file.write_bytes(b"no database at all, and long enough to be taken for one" * 50)
+    with pytest.raises(DamagedFileError, match="move it away"):
+        Answers(file, "one", one_by_one(ScriptedDesigner(first)))
+
+
+def test_a_test_set_takes_young_threads_alone_and_eight_words_are_enough(tmp_path: Path) -> None:
+    young, _ = made(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
+    assert len(young.items) == PLANTED["young"]
+    assert young.rejected["too_old"] == 200 - PLANTED["young"] - PLANTED["dateless"]
+    # The first day counts here: what may be of November is no item of a window from December on.
+    every, _ = made(tmp_path, Counting(), Wanted("test", since=date(2023, 6, 1)))
+    assert every.rejected["contaminated"] == PLANTED["ten"] + PLANTED["nine"] and every.near == 0
+
+
+def test_live_takes_the_window_that_ends_last_and_says_its_age(tmp_path: Path) -> None:
+    young, _ = made(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
+    windows = tmp_path / "windows"
+    old = write_window(windows, young.items[:3], date(2023, 1, 1), date(2023, 12, 31))
+    new = write_window(windows, young.items, date(2023, 6, 1), date(2024, 2, 3))
+    (windows / "notes.jsonl").write_text("{}")
+    assert newest_window(windows) == new and newest_window(old) == old
+    items = load_dated_items(new).items
+    assert [(i.id, i.date, i.question, i.answer) for i in items] == sorted(
+        ((i.id, i.date, i.question, i.answer) for i in young.items), key=lambda found: found[0]
+    )
+    row = LiveSuite(str(windows), cutoff="2023", new_tokens=1, limit=2).run(tiny_subject())[0]
+    age = datetime.now(UTC).date() - date(2024, 2, 3)
+    assert timedelta(days=row.details["age_days"]) in (age, age + timedelta(days=1))
+    assert (row.details["window"], row.details["newest_item"]) == (new.name, "2024-02-03")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match="instruct bench"):
+        newest_window(empty)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_training_set_calibrates_by_its_conversations(tmp_path: Path, kind: str) -> None:
+    from autoprune.text.corpora import load_corpus
+
+    found, _ = made(tmp_path, Counting())
+    file = write_training_set(tmp_path / "set", found.items, {"kept": 57}, kind)  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "set" / "record.json").read_text()) == {"kept": 57}
+    tokenizer = tiny_subject().tokenizer
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    # Without a column that is called text, the conversations are the text.
+    documents = load_corpus(str(file), tokenizer=tokenizer).documents
+    item = found.items[0]
+    assert documents[0] == f"<user>{item.question}<assistant>{item.solution}"
+    assert load_corpus(f"{file}#answer").documents == tuple(i.answer for i in found.items)
+    with pytest.raises(UsageError, match="no chat template"):
+        load_corpus(str(file))
+
+
+def test_answers_are_read_and_texts_are_judged_strictly() -> None:
+    assert [questions.read_flag(t) for t in ("1", "Answer: 0.", "10", "2.1", "yes")] == [
+        True, False, None, None, None,
+    ]  # fmt: skip
+    assert questions.read_chosen("ANSWERS: 3, 1 and 3, 7", 3) == [2, 0]
+    assert questions.read_chosen("answer: none", 3) == []
+    assert questions.read_chosen("the second one", 3) is None
+    split = questions.read_rewritten("**Question:** What?\n\n**Solution:** So \\boxed{4}.")
+    assert split == questions.Rewritten("What?", "So \\boxed{4}.", "4")
+    texts = ("Prove that 1 < 2.", "In the figure, find x.", "(a) Find x.", "x? y? z?", "Find x.")
+    assert [untestable_reason(text) for text in texts] == [
+        "proof", "figure", "several_questions", "several_questions", None,
+    ]  # fmt: skip
+    days = [day_range(value) for value in ("2024-02", 2023, "2024-02-05T10:00", 1704067200)]
+    assert days == [
+        (date(2024, 2, 1), date(2024, 2, 29)), (date(2023, 1, 1), date(2023, 12, 31)),
+        (date(2024, 2, 5), date(2024, 2, 5)), (date(2024, 1, 1), date(2024, 1, 1)),
+    ]  # fmt: skip
