@@ -8,11 +8,11 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from autoprune.design.chat import Reply
 from autoprune.errors import AutopruneError
-from autoprune.search.steps import Failed, Outcome, Propose
+from autoprune.search.steps import Failed
 
 # Endpoints limit how many they take at a time; more would only wait for each other there.
 AT_ONCE = 4
@@ -20,7 +20,20 @@ AT_ONCE = 4
 GRACE_SECONDS = 20.0
 
 
-class Asking:
+class Asked(Protocol):
+    """A question."""
+
+    @property
+    def step_id(self) -> str:
+        """Its name, for messages."""
+        ...
+
+
+One = TypeVar("One", bound=Asked)
+Found = TypeVar("Found")
+
+
+class Asking(Generic[One, Found]):
     """Questions under way, each in a thread; an answer is kept at once, whatever goes on here.
 
     A question that fails beside others is put back, and all further ones are asked alone: an
@@ -35,13 +48,13 @@ class Asking:
 
     def __init__(
         self,
-        questions: Sequence[Propose],
-        ask: Callable[[Propose], Outcome],
-        keep: Callable[[Propose, Outcome], None],
+        questions: Sequence[One],
+        ask: Callable[[One], Found],
+        keep: Callable[[One, Found], None],
     ) -> None:
         self._ask, self._keep = ask, keep
         self._ahead = deque(questions)
-        self._back: SimpleQueue[Propose | None] = SimpleQueue()
+        self._back: SimpleQueue[One | None] = SimpleQueue()
         self._lock = Lock()
         self._under_way = 0
         self._alone = len(questions) < 2
@@ -73,7 +86,7 @@ class Asking:
             for thread in self._threads:
                 thread.join(max(0.0, until - time.monotonic()))
 
-    def arrived(self) -> Iterator[Propose]:
+    def arrived(self) -> Iterator[One]:
         """Questions whose answers came meanwhile."""
         while True:
             try:
@@ -82,7 +95,7 @@ class Asking:
                 return
             yield from self._taken(found)
 
-    def rest(self) -> Iterator[Propose]:
+    def rest(self) -> Iterator[One]:
         """All other questions, as their answers come.
 
         Raises:
@@ -98,7 +111,7 @@ class Asking:
         if self._error is not None:
             raise self._error
 
-    def _taken(self, found: Propose | None) -> Iterator[Propose]:
+    def _taken(self, found: One | None) -> Iterator[One]:
         if found is None:
             self._working -= 1
         else:
@@ -113,7 +126,7 @@ class Asking:
         finally:
             self._back.put(None)
 
-    def _begin(self) -> tuple[Propose, bool] | None:
+    def _begin(self) -> tuple[One, bool] | None:
         """The next question, and whether nothing else is asked meanwhile; None: leave it."""
         with self._lock:
             if self._stopped or not self._ahead or (self._alone and self._under_way):
@@ -121,7 +134,7 @@ class Asking:
             self._under_way += 1
             return self._ahead.popleft(), self._alone
 
-    def _answer(self, question: Propose, alone: bool) -> None:
+    def _answer(self, question: One, alone: bool) -> None:
         again = not alone
         try:
             outcome = self._ask(question)
@@ -142,7 +155,7 @@ class Asking:
             self._under_way -= 1
         self._back.put(question)
 
-    def _with_wait(self, outcome: Outcome) -> Outcome:
+    def _with_wait(self, outcome: Found) -> Found:
         """The outcome with the seconds in which nothing was done but wait for it."""
         if not isinstance(outcome, Reply | Failed):
             return outcome
@@ -151,10 +164,11 @@ class Asking:
             if since is not None:
                 self._idle_since = now
         waited = 0.0 if since is None else min(now - since, outcome.seconds)
-        return replace(outcome, waited=waited)
+        timed: Any = replace(outcome, waited=waited)
+        return timed  # type: ignore[no-any-return]
 
 
-def _as_exception(error: BaseException, question: Propose) -> Exception:
+def _as_exception(error: BaseException, question: Asked) -> Exception:
     if isinstance(error, Exception):
         return error
     # Prefect ends a task by exceptions of its own that are none.

@@ -133,7 +133,7 @@ class Driver:
                 console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
 
-    def _asking(self, asked: Sequence[Propose]) -> Asking | Posting:
+    def _asking(self, asked: Sequence[Propose]) -> Asking[Propose, Outcome] | Posting:
         if self.mailbox is None:
             return Asking(asked, self._ask, self.search.keep)
         return Posting(

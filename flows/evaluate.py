@@ -162,6 +162,12 @@ def _notes(rows: list[dict[str, Any]], model: str) -> list[str]:
                 f"{row['suite']} {row['name']}: {found['contaminated']} of {found['checked']} "
                 f"parts are text that {model} was calibrated on: {done}"
             )
+        if row["suite"] == "live" and "age_days" in row["details"]:
+            known = row["details"]
+            notes.append(
+                f"live: {known['window']}, whose newest item is of {known['newest_item']}, "
+                f"{known['age_days']} days ago"
+            )
         if row["details"].get("fewer_windows"):
             notes.append(f"{row['suite']} {row['name']}: {row['details']['fewer_windows']}")
         if row["details"].get("starts_with_beginning_token") is False:

@@ -15,6 +15,7 @@ from flows.params.fields import (
     split_number,
 )
 from flows.params.named import check_corpora, check_models, check_suites
+from tasks.state import State
 
 # Settings that make no sense unless their suite, or one of their suites, is chosen.
 OWN_SETTINGS = {
@@ -102,9 +103,10 @@ class EvaluateParams(Params):
     problems: int = setting(50, "Problems per generator", group="suite reasoning", ge=1)
     live_file: str | None = setting(
         None,
-        ".jsonl or .parquet file of dated questions",
+        ".jsonl or .parquet file of dated questions, or a folder of windows, of which the newest "
+        "is taken; left out: the newest of `autoprune instruct bench`",
         group="suite live",
-        metavar="FILE",
+        metavar="PATH",
     )
     cutoff: str | None = setting(
         None,
@@ -182,7 +184,7 @@ class EvaluateParams(Params):
                 "seed": self.seed,
             },
             "live": {
-                "items": self.live_file,
+                "items": self.live_file or _usual_windows(),
                 "cutoff": self.cutoff,
                 "limit": self.limit,
                 "seed": self.seed,
@@ -197,6 +199,12 @@ class EvaluateParams(Params):
             suite: {key: value for key, value in values.items() if value not in (None, [])}
             for suite, values in found.items()
         }
+
+
+def _usual_windows() -> str | None:
+    """The folder of windows of `autoprune instruct bench`; None while it holds nothing."""
+    folder = State.open().live
+    return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 
 def listed(text: str | None) -> list[str]:

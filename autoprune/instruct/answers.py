@@ -106,8 +106,8 @@ class Answers:
                 file, timeout=60, isolation_level=None, check_same_thread=False
             )
             self._database.execute("PRAGMA journal_mode=WAL")
-            # A paid answer outlives a power cut.
-            self._database.execute("PRAGMA synchronous=FULL")
+            # Answers outlive a killed process; a power cut may cost the last few of them.
+            self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.execute(_SCHEMA)
         except sqlite3.DatabaseError as error:
             raise _damaged(file, error) from error

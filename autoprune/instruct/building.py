@@ -19,6 +19,7 @@ from autoprune.instruct.rules import untestable_reason, unusable_reason
 from autoprune.instruct.threads import Thread
 from autoprune.text.hygiene import decontaminate, words
 
+Purpose = Literal["train", "test"]
 # 1: the wording of the questions and the order of the rules.
 VERSION = 1
 TRAIN_WORDS, TEST_WORDS = 10, 8
@@ -41,7 +42,7 @@ class Wanted:
         models: Who writes the first and the second rewrite, names at one endpoint; None: its first.
     """
 
-    purpose: Literal["train", "test"]
+    purpose: Purpose
     since: date | None = None
     until: date | None = None
     words: int = 0

@@ -1,19 +1,43 @@
 """What is written: a training set with its record, and a dated window that ``live`` reads."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow
 import pyarrow.parquet
 
+from autoprune.errors import UsageError
 from autoprune.instruct.building import Item
 from autoprune.storage import atomic_file, atomic_folder, write_json
+from autoprune.targets import check_apart
 
 RECORD = "record.json"
 Format = Literal["jsonl", "parquet"]
+
+
+def check_set(folder: Path, *, sources: Iterable[Path] = (), overwrite: bool = False) -> None:
+    """Refuse a folder that is not free for a training set, before anybody is asked.
+
+    Raises:
+        UsageError: If it is a file, overlaps a source, or holds anything but a training set, or one
+            and ``overwrite`` is off.
+    """
+    check_apart(folder, sources)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the set")
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if held - {RECORD, *(f"instruct.{kind}" for kind in get_args(Format))}:
+        raise UsageError(
+            f"the folder {folder} holds other files than a training set, and writing would replace "
+            "it; name another folder"
+        )
+    if held and not overwrite:
+        raise UsageError(
+            f"the folder {folder} holds a training set; name another folder, or add --overwrite"
+        )
 
 
 def write_training_set(

@@ -80,6 +80,8 @@ class LiveSuite:
             )
         if self.cutoff is not None:
             last_day(self.cutoff)
+        # Settled here, so that a record names the window and not where it lay.
+        object.__setattr__(self, "items", str(newest_window(Path(self.items).expanduser())))
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
         """Read the items and make the prompts; see :class:`~autoprune.evaluation.suites.Suite`.
@@ -134,7 +136,7 @@ class LiveSuite:
 
     def _chosen(self, around: Surroundings) -> tuple[list[DatedItem], dict[str, Any], Path]:
         """The items to measure on, what is known of them, and the file they come from."""
-        path = newest_window(Path(self.items).expanduser())
+        path = Path(self.items).expanduser()
         read = load_dated_items(path)
         items, notes = self._clean(read.items, around)
         items = items[-self.limit :] if self.limit else items
