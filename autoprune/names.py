@@ -27,7 +27,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "scheme": ("autoprune.schemes", ("depth", "width")),
     "suite": (
         "autoprune.suites",
-        ("cost", "degenerate", "lastword", "live", "lm", "reasoning", "tasks"),
+        ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "tasks"),
     ),
     "corpus": (
         "autoprune.corpora",

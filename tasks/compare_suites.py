@@ -8,6 +8,7 @@ from typing import Any
 
 from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
+from tasks.code_sandbox import DockerCode
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import as_tuples, suite_rows
 from tasks.sealed_touches import Looks
@@ -85,9 +86,10 @@ def check_suite_requests(bench: CompareBench) -> None:
     from autoprune.evaluation.suites import build_suite, check_suite
     from autoprune.evaluation.suites.cleaning import Surroundings
 
+    around = Surroundings(bench.store, code=DockerCode(bench.state.inputs))
     for suite in bench.suites:
         made = build_suite(suite["name"], **as_tuples(suite["settings"]))
-        check_suite(made, bench.loaded, Surroundings(bench.store))
+        check_suite(made, bench.loaded, around)
 
 
 def wants_distance(bench: CompareBench, names: list[str]) -> bool:

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
+from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import part_file, read_part, write_part
 from tasks.recorded import step
 from tasks.sealed_touches import Looks
@@ -186,7 +187,7 @@ def _surroundings(
 ) -> "Surroundings":
     from autoprune.evaluation.suites.cleaning import Surroundings
 
-    return Surroundings(bench.store, seen, overlap, looks.note)
+    return Surroundings(bench.store, seen, overlap, looks.note, DockerCode(bench.state.inputs))
 
 
 def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenText | None":

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from autoprune.evaluation.suites.code_running import CodeSandbox
 from autoprune.text.hygiene import SIZES, ContaminationError
 from autoprune.text.seen_text import SeenText
 
@@ -37,12 +38,14 @@ class Surroundings:
             reported.
         look: Called before a sealed text, or a corpus that holds one, is measured on: with its
             digest, that of the whole corpus and, for a sealed part, the split that it is of.
+        code: Where code that a model writes may run; None: nowhere.
     """
 
     cache: "Store | None" = None
     seen: SeenText | None = None
     overlap: Policy = "drop"
     look: Callable[..., None] = _uncounted
+    code: CodeSandbox | None = None
 
 
 ALONE = Surroundings()

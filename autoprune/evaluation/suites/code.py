@@ -1,0 +1,153 @@
+"""Suite ``code``: functions written by the model, run in the sandbox, judged out here.
+
+The model continues a signature with its docstring, greedily, as in HumanEval (arXiv 2107.03374).
+What it writes is hostile until proven otherwise: it runs in the container alone, is handed
+arguments and gives back results. What they should be never goes in, so that no exit, print or
+patched function makes a wrong completion right.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.evaluation.finite import NotFiniteError, finite_logits
+from autoprune.evaluation.generation import check_length, greedy_replies
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
+from autoprune.evaluation.suites.code_problems import PROBLEMS, Problem
+from autoprune.evaluation.suites.code_running import CodeRunner, CodeSandbox
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import Row, RowContext
+from autoprune.evaluation.suites.suite import SUITES
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report, silent
+
+VERSION = 1
+# What ends a function at the left margin.
+_STOP = (
+    "\ndef ", "\nclass ", "\nif ", "\nfor ", "\nprint", "\nassert", "\n#", "\n@", "\n```", "\n>>>",
+)  # fmt: skip
+_SAMPLES = 5
+
+
+@SUITES.register("code")
+@dataclass(frozen=True)
+class CodeSuite:
+    """Share of programming problems whose first, greedy completion is right: pass@1.
+
+    Args:
+        problems: Names of problems; empty for all.
+        new_tokens: Longest completion in tokens.
+        seconds: Wall clock for all calls of one completion.
+        batch: Prompts computed together.
+        seed: Seed of the bootstrap.
+    """
+
+    problems: tuple[str, ...] = ()
+    new_tokens: int = 192
+    seconds: int = 20
+    batch: int = 8
+    seed: int = 0
+
+    name = "code"
+
+    def __post_init__(self) -> None:
+        if self.new_tokens < 1 or self.batch < 1 or self.seconds < 1:
+            raise UsageError(
+                f"new_tokens {self.new_tokens}, seconds {self.seconds}, batch {self.batch} is not "
+                "possible; all are at least 1"
+            )
+        for name in self.problems:
+            PROBLEMS.get(name)
+
+    def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
+        """See that there is a sandbox, and that prompts fit the model.
+
+        See :class:`autoprune.evaluation.suites.suite.Suite`.
+
+        Raises:
+            PrerequisiteError: If there is no sandbox here.
+            UsageError: If a prompt and its completion are longer than the model's positions.
+        """
+        _sandbox(around).require()
+        check_length(loaded, [problem.prompt for problem in self._problems()], self.new_tokens)
+
+    def run(
+        self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
+    ) -> list[Row]:
+        """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
+        self.check(loaded, around=around)
+        problems = self._problems()
+        prompts = [problem.prompt for problem in problems]
+        data = [[p.prompt, p.calls, p.expected] for p in problems]
+        protocol = {
+            "version": VERSION, "data": digest_json(data), "new_tokens": self.new_tokens,
+            "seconds": self.seconds, "batch": self.batch, "seed": self.seed,
+        }  # fmt: skip
+        context = RowContext(
+            self.name, model_protocol(loaded) | protocol, model_provenance(loaded), self.seed
+        )
+        try:
+            with finite_logits(loaded.model):
+                written = greedy_replies(
+                    loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch,
+                    report=report,
+                )  # fmt: skip
+        except NotFiniteError as error:
+            return [context.missing("problems", "pass@1", str(error), status="not_finite")]
+        verdicts = []
+        with _sandbox(around).open() as runner:
+            for problem, completion in zip(problems, written, strict=True):
+                verdicts.append(verdict_of(problem, completion, runner, self.seconds))
+                report(Progress("code", len(verdicts), len(problems)))
+        shown = [
+            {"problem": problem.name, "completion": text, "code": code}
+            for problem, text, code in zip(problems, written, verdicts, strict=True)
+        ]
+        details = {"codes": dict(Counter(verdicts)), "samples": shown[:_SAMPLES]}
+        passed = [code == "passed" for code in verdicts]
+        return [context.accuracy("problems", passed, metric="pass@1", details=details)]
+
+    def _problems(self) -> list[Problem]:
+        names = self.problems or tuple(name for name, _ in PROBLEMS.items())
+        return [PROBLEMS.get(name) for name in names]
+
+
+def verdict_of(problem: Problem, completion: str, runner: CodeRunner, seconds: float) -> str:
+    """``passed``, ``wrong``, or the code of what went wrong in the sandbox.
+
+    Args:
+        problem: What was asked.
+        completion: What the model wrote behind the prompt.
+        runner: Runs it.
+        seconds: Wall clock for all calls.
+    """
+    source = problem.prompt + completion + "\n"
+    returned = runner.run(source, problem.name, problem.calls, seconds)
+    if returned.code != "ok":
+        return returned.code
+    same = len(returned.results) == len(problem.expected) and all(
+        _is_same(text, value)
+        for text, value in zip(returned.results, problem.expected, strict=True)
+    )
+    return "passed" if same else "wrong"
+
+
+def _is_same(text: str, value: Any) -> bool:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    # As Python compares them, so that 2.0 is 2; but truth is no number.
+    return bool(found == value) and (type(found) is bool) == (type(value) is bool)
+
+
+def _sandbox(around: Surroundings) -> CodeSandbox:
+    if around.code is None:
+        raise PrerequisiteError(
+            "the suite code runs what a model writes, in the sandbox alone, and there is none "
+            "here; measure it by `autoprune evaluate --suite code`, which needs Docker"
+        )
+    return around.code
