@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteriaList
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model
-from autoprune.progress import Progress, Report, silent
+from autoprune.progress import Report, silent
 from autoprune.store import Store
 from autoprune.text.beginning import beginning_ids
+from autoprune.text.chains import write_chains
 from autoprune.text.corpus import Corpus
+from autoprune.text.sampling import Told, sample
 from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
 BATCH = 16
-LONGEST = 512
-SHORTEST = 32
+CHAINS, CHAINS_VERSION = "chains", 1
 # A text is cut into windows after it is tokenised anew, and the last window must be full.
 MARGIN = 1.1
 
@@ -57,6 +56,8 @@ class Generated(TextForm):
         tokens: At least so many tokens are written; 0: as many as will be read.
         temperature: Of the sampling.
         model: Reference of the model that writes; empty: the one that is pruned.
+        prompts: ``chains``: problems and worked solutions, through the model's chat template;
+            ``none``: prose, from one random word on.
     """
 
     KIND: ClassVar[str] = "corpus"
@@ -67,11 +68,13 @@ class Generated(TextForm):
     tokens: int = 0
     temperature: float = 1.0
     model: str = ""
+    prompts: str = "none"
 
     def __post_init__(self) -> None:
         self._require("seed", self.seed >= 0, "0 or above")
         self._require("tokens", self.tokens >= 0, "0 or above")
         self._require("temperature", self.temperature > 0.0, "above 0")
+        self._require("prompts", self.prompts in ("none", CHAINS), f"none or {CHAINS}")
 
     def corpus(self, author: Author | None, cache: Store | None) -> Corpus:
         """The text, from the cache where it was written before.
@@ -97,7 +100,7 @@ class Generated(TextForm):
         load, report = author.load, author.report
         if cache is None:
             return Corpus.of(name, self._write(load(), tokens, report), generated=True)
-        key = {
+        key: dict[str, Any] = {
             "kind": GENERATED,
             "version": 1,
             "model": author.digest,
@@ -105,81 +108,37 @@ class Generated(TextForm):
             "tokens": tokens,
             "temperature": self.temperature,
         }
+        if self.prompts == CHAINS:
+            key |= {"prompts": CHAINS, "chains": CHAINS_VERSION}
         documents = cache.texts(key, lambda: self._write(load(), tokens, report))
         return Corpus.of(name, documents, generated=True)
 
     def _write(self, loaded: LoadedModel, tokens: int, report: Report) -> Iterator[str]:
+        if self.prompts == CHAINS:
+            decode = loaded.tokenizer.decode
+            topics = [decode([index]).strip() for index in _first_words(loaded)]
+            yield from write_chains(
+                loaded, topics, tokens=tokens, seed=self.seed, temperature=self.temperature,
+                report=report,
+            )  # fmt: skip
+            return
         generator = torch.Generator().manual_seed(self.seed)
-        words = _first_words(loaded)
+        words, start = _first_words(loaded), beginning_ids(loaded.tokenizer)
         written = 0
         while written < tokens:
             picked = torch.randint(len(words), (BATCH,), generator=generator).tolist()
             seed = int(torch.randint(2**31, (1,), generator=generator))
-            told = _Told(report, written, tokens)
-            rows = self._sample(loaded, [words[index] for index in picked], seed, told)
-            for row in rows:
+            told = Told(report, f"{GENERATED} text", written, tokens)
+            prompts = [[*start, words[index]] for index in picked]
+            rows = sample(loaded, prompts, seed=seed, temperature=self.temperature, told=told)
+            for (*_, word), new in zip(prompts, rows, strict=True):
+                row = [word, *new]
                 written += len(row)
                 text = loaded.tokenizer.decode(row, skip_special_tokens=True).strip()
                 if text:
                     yield text
                 if written >= tokens:
                     return
-
-    @torch.no_grad()
-    def _sample(
-        self, loaded: LoadedModel, words: list[int], seed: int, told: "_Told"
-    ) -> list[list[int]]:
-        device, tokenizer = loaded.model.device, loaded.tokenizer
-        start = beginning_ids(tokenizer)
-        prompts = torch.tensor([[*start, word] for word in words], device=device)
-        end = tokenizer.eos_token_id
-        limit = getattr(loaded.model.config, "max_position_embeddings", None) or LONGEST
-        longest = max(min(LONGEST, limit - prompts.shape[1]), 1)
-        pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
-        told.ends = tuple({token for token in (pad, end) if token is not None})
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            output = loaded.model.generate(
-                input_ids=prompts,
-                attention_mask=torch.ones_like(prompts),
-                generation_config=GenerationConfig(
-                    max_new_tokens=longest,
-                    min_new_tokens=min(SHORTEST, longest),
-                    do_sample=True,
-                    temperature=self.temperature,
-                    top_k=0,
-                    pad_token_id=pad,
-                    eos_token_id=end,
-                    use_cache=True,
-                ),
-                stopping_criteria=StoppingCriteriaList([told]),
-            )
-        return [_until(row, end) for row in output[:, len(start) :].tolist()]
-
-
-@dataclass
-class _Told:
-    """A stopping criterion of transformers that reports at every step, and never stops.
-
-    Args:
-        report: Called with how many tokens there are.
-        before: Tokens of the batches before.
-        total: Tokens wanted.
-        ends: What stands at and behind the end of a text that is shorter than its batch.
-    """
-
-    report: Report
-    before: int
-    total: int
-    ends: tuple[int, ...] = ()
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **others: Any) -> Tensor:
-        """Report; input_ids [b, n] -> False for every row, bool [b]."""
-        ended = torch.isin(input_ids, input_ids.new_tensor(self.ends))
-        done = min(self.before + int((~ended).sum()), self.total - 1)
-        self.report(Progress(f"{GENERATED} text", done, self.total, "tokens"))
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def is_generated(ref: str) -> bool:
@@ -200,11 +159,6 @@ def _other_author(ref: str, tokens: int, report: Report) -> Author:
     from autoprune.models.reference import resolve
 
     return Author(lambda: load_model(ref), resolve(ref).digest, tokens, report)
-
-
-def _until(row: list[int], end: Any) -> list[int]:
-    """The tokens before the end token; behind it there is only padding."""
-    return row[: row.index(end, 1)] if end in row[1:] else row
 
 
 def _first_words(loaded: LoadedModel) -> list[int]:

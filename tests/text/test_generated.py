@@ -11,6 +11,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress
 from autoprune.store import Store
 from autoprune.text.corpora import CORPORA, Author, Corpus, load_corpus
+from autoprune.text.sampling import Told, sample
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from tests.support.tiny_subject import tiny_subject
@@ -131,3 +132,47 @@ def test_it_calibrates_and_never_measures(subject: LoadedModel) -> None:
     measured = {*parts.selection.documents, *parts.sealed.documents}
     assert measured.isdisjoint(parts.calibration.documents)
     assert set(written.documents) <= set(parts.calibration.documents)
+
+
+def test_chains_are_problems_and_solutions_through_the_chat_template(tmp_path: Path) -> None:
+    subject = tiny_subject(positions=400)
+    letter = subject.tokenizer("x")["input_ids"][-1]
+    with torch.no_grad():
+        subject.model.lm_head.weight.zero_()
+        subject.model.model.norm.weight.fill_(1.0)
+        subject.model.model.embed_tokens.weight[:, 0] = 50.0
+        subject.model.lm_head.weight[letter, 0] = 50.0
+    author, ref = author_of(subject), "self-generated:tokens=100,prompts=chains"
+    with pytest.raises(UsageError, match="no chat template"):
+        load_corpus(ref, author=author)
+    subject.tokenizer.chat_template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    store = Store(tmp_path)
+    corpus = load_corpus(ref, author=author, cache=store)
+    assert corpus.generated and len(corpus.documents) == 8
+    problem = "x" * 128
+    begin = f"<user>{problem}\n\nReason step by step, and write the answer in a last line: Answer:"
+    for document in corpus.documents:
+        assert document.startswith(begin)
+        solution = document.partition("<assistant>")[2]
+        assert set(solution) == {"x"} and len(solution) > 100
+    # Kept apart from prose of the same seed, and not written again.
+    again = load_corpus(ref, author=Author(never, subject.source.digest), cache=store)
+    assert again == corpus
+    assert load_corpus("self-generated:tokens=100", author=author, cache=store) != corpus
+    with pytest.raises(UsageError, match="none or chains"):
+        load_corpus("self-generated:prompts=chain", author=author)
+
+
+def test_prompts_of_different_lengths_are_continued_as_each_alone() -> None:
+    subject = tiny_subject()
+    prompts = [[0, 40, 41], [0, 40, 41, 42, 43, 44]]
+
+    def written(asked: list[list[int]]) -> list[list[int]]:
+        told = Told(lambda progress: None, "test", 0, 100)
+        # So cold that chance has no say.
+        return sample(subject, asked, seed=1, temperature=1e-4, told=told, shortest=5, most=5)
+
+    assert written(prompts) == written(prompts[:1]) + written(prompts[1:])

@@ -1,0 +1,102 @@
+"""Sampling from a model, seeded, whatever settings its checkpoint brings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report
+
+LONGEST = 512
+SHORTEST = 32
+
+
+@dataclass
+class Told:
+    """A stopping criterion of transformers that reports at every step, and never stops.
+
+    Args:
+        report: Told how many tokens there are.
+        stage: Its name there.
+        before: Tokens of the batches before.
+        total: Tokens wanted.
+        apart: Tokens of the prompts that do not count.
+        ends: What stands at and behind the end of a text that is shorter than its batch.
+    """
+
+    report: Report
+    stage: str
+    before: int
+    total: int
+    apart: int = 0
+    ends: tuple[int, ...] = ()
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **others: Any) -> Tensor:
+        """Report; input_ids [b, n] -> False for every row, bool [b]."""
+        ended = torch.isin(input_ids, input_ids.new_tensor(self.ends))
+        written = max(int((~ended).sum()) - self.apart, 0)
+        self.report(Progress(self.stage, min(self.before + written, self.total - 1), self.total,
+                             "tokens"))  # fmt: skip
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+@torch.no_grad()
+def sample(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    seed: int,
+    temperature: float,
+    told: Told,
+    shortest: int = SHORTEST,
+    most: int = LONGEST,
+) -> list[list[int]]:
+    """Continue every prompt by sampling, without disturbing torch's own generator.
+
+    Args:
+        loaded: The model.
+        prompts: Token ids of each; shorter ones are padded on the left.
+        seed: Of the sampling.
+        temperature: Of the sampling.
+        told: Reports.
+        shortest: No text ends before so many new tokens.
+        most: No text has more new tokens, nor more than the model has positions for.
+
+    Returns:
+        New tokens of each, without the end token and all behind it.
+    """
+    device, tokenizer = loaded.model.device, loaded.tokenizer
+    end, width = tokenizer.eos_token_id, max(map(len, prompts))
+    limit = getattr(loaded.model.config, "max_position_embeddings", None) or width + most
+    longest = max(min(most, limit - width), 1)
+    pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
+    told.ends = tuple({token for token in (pad, end) if token is not None})
+    rows = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        output = loaded.model.generate(
+            input_ids=rows,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=longest,
+                min_new_tokens=min(shortest, longest),
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                pad_token_id=pad,
+                eos_token_id=end,
+                use_cache=True,
+            ),
+            stopping_criteria=StoppingCriteriaList([told]),
+        )
+    return [_until(row, end) for row in output[:, width:].tolist()]
+
+
+def _until(row: list[int], end: Any) -> list[int]:
+    """The tokens before the end token; behind it there is only padding."""
+    return row[: row.index(end)] if end in row else row
