@@ -5,7 +5,7 @@ import argparse
 from flows.output import emit, tell
 
 NAME = "evaluate"
-HELP = "measure a model: perplexity, tasks, reasoning, dated questions, cost"
+HELP = "measure a model: perplexity, tasks, reasoning, dated questions, code, cost"
 DESCRIPTION = (
     "Measure a model by suites. Every figure is printed with its protocol; with --against it is "
     "compared pair by pair; figures of different protocols are kept and not compared (exit code "
