@@ -201,7 +201,7 @@ def prune(
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, count = None, None, windows + plan.repair.fresh_windows
     if plan.reads_text or (metric and plan.dense_needs(metric.needs)):
-        text = load_corpus(str(corpus))
+        text = load_corpus(str(corpus), tokenizer=loaded.tokenizer)
         tokens = token_windows(text, loaded.tokenizer, count, seqlen)
     if out is not None:
         plan = replace(plan, saved=checkpoint_type(loaded.source))
@@ -247,7 +247,7 @@ def _smaller(
     text, tokens, fresh = None, None, None
     if how.reads_text:
         corpus, windows, seqlen = size
-        text = load_corpus(corpus)
+        text = load_corpus(corpus, tokenizer=loaded.tokenizer)
         whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
     shrunk = how.apply(loaded.model, target, tokens, fresh=fresh, seed=seed, report=report)

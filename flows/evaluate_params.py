@@ -184,7 +184,7 @@ class EvaluateParams(Params):
                 "seed": self.seed,
             },
             "live": {
-                "items": self.live_file or _usual_windows(),
+                "items": self.live_file or ("live" in self.suite and _usual_windows()) or None,
                 "cutoff": self.cutoff,
                 "limit": self.limit,
                 "seed": self.seed,

@@ -45,7 +45,8 @@ class Sandbox:
         image: How to get the image (see ``ensure_image``).
         limits: Limits of every container.
         run_id: Label of this run's containers.
-        screening: Apply the static screen first; off only for tests of the container itself.
+        screening: Apply the static screen first; off for tests of the container itself, and for
+            code that is no metric or program.
         statistics: What the probe's layers carry beside ``W``: what the real ones do.
 
     Raises:

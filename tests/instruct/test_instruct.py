@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autoprune import prune
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.suites.dated import day_range, load_dated_items, newest_window
@@ -28,7 +29,7 @@ from tests.support.tiny_subject import tiny_subject
 TRAIN = Wanted("train", until=date(2023, 12, 15))
 
 
-def made(tmp_path: Path, model: Counting, wanted: Wanted = TRAIN) -> tuple[Selection, Answers]:
+def selected(tmp_path: Path, model: Counting, wanted: Wanted = TRAIN) -> tuple[Selection, Answers]:
     threads, unusable = read_threads(write_forum(tmp_path / "raw.jsonl"))
     ask = one_by_one(ScriptedDesigner(model))
     with Answers(tmp_path / "answers.sqlite", "stand-in", ask) as answers:
@@ -38,7 +39,7 @@ def made(tmp_path: Path, model: Counting, wanted: Wanted = TRAIN) -> tuple[Selec
 
 def test_every_planted_thread_is_counted_under_its_reason(tmp_path: Path) -> None:
     model = Counting()
-    found, answers = made(tmp_path, model)
+    found, answers = selected(tmp_path, model)
     assert found.rejected == {
         "contaminated": PLANTED["ten"],
         "disagree": PLANTED["disagree"],
@@ -71,17 +72,17 @@ def test_a_restart_pays_nothing_twice_and_ends_the_same(tmp_path: Path, stop_at:
     whole = Counting()
     apart = tmp_path / "whole"
     apart.mkdir()
-    expected, _ = made(apart, whole)
+    expected, _ = selected(apart, whole)
     stopped = Counting(stop_at)
     with pytest.raises(KeyboardInterrupt):
-        made(tmp_path, stopped)
+        selected(tmp_path, stopped)
     rest = Counting()
-    found, answers = made(tmp_path, rest)
+    found, answers = selected(tmp_path, rest)
     assert (stopped.calls, answers.known) == (stop_at, stop_at)
     assert stopped.calls + rest.calls == whole.calls
     assert found == expected
     again = Counting(0)
-    assert made(tmp_path, again)[0] == expected and again.calls == 0
+    assert selected(tmp_path, again)[0] == expected and again.calls == 0
 
 
 def test_answers_of_another_model_are_not_taken_and_damage_is_named(tmp_path: Path) -> None:
@@ -98,16 +99,16 @@ def test_answers_of_another_model_are_not_taken_and_damage_is_named(tmp_path: Pa
 
 
 def test_a_test_set_takes_young_threads_alone_and_eight_words_are_enough(tmp_path: Path) -> None:
-    young, _ = made(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
+    young, _ = selected(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
     assert len(young.items) == PLANTED["young"]
     assert young.rejected["too_old"] == 200 - PLANTED["young"] - PLANTED["dateless"]
     # The first day counts here: what may be of November is no item of a window from December on.
-    every, _ = made(tmp_path, Counting(), Wanted("test", since=date(2023, 6, 1)))
+    every, _ = selected(tmp_path, Counting(), Wanted("test", since=date(2023, 6, 1)))
     assert every.rejected["contaminated"] == PLANTED["ten"] + PLANTED["nine"] and every.near == 0
 
 
 def test_live_takes_the_window_that_ends_last_and_says_its_age(tmp_path: Path) -> None:
-    young, _ = made(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
+    young, _ = selected(tmp_path, Counting(), Wanted("test", since=date(2024, 1, 1)))
     windows = tmp_path / "windows"
     old = write_window(windows, young.items[:3], date(2023, 1, 1), date(2023, 12, 31))
     new = write_window(windows, young.items, date(2023, 6, 1), date(2024, 2, 3))
@@ -131,10 +132,11 @@ def test_live_takes_the_window_that_ends_last_and_says_its_age(tmp_path: Path) -
 def test_a_training_set_calibrates_by_its_conversations(tmp_path: Path, kind: str) -> None:
     from autoprune.text.corpora import load_corpus
 
-    found, _ = made(tmp_path, Counting())
+    found, _ = selected(tmp_path, Counting())
     file = write_training_set(tmp_path / "set", found.items, {"kept": 57}, kind)  # type: ignore[arg-type]
     assert json.loads((tmp_path / "set" / "record.json").read_text()) == {"kept": 57}
-    tokenizer = tiny_subject().tokenizer
+    subject = tiny_subject()
+    tokenizer = subject.tokenizer
     tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     # Without a column that is called text, the conversations are the text.
     documents = load_corpus(str(file), tokenizer=tokenizer).documents
@@ -143,6 +145,8 @@ def test_a_training_set_calibrates_by_its_conversations(tmp_path: Path, kind: st
     assert load_corpus(f"{file}#answer").documents == tuple(i.answer for i in found.items)
     with pytest.raises(UsageError, match="no chat template"):
         load_corpus(str(file))
+    made = prune(subject, "wanda", 0.5, corpus=str(file), windows=2, seqlen=32)
+    assert made.sparsity == pytest.approx(0.5, abs=1e-3)
 
 
 def test_answers_are_read_and_texts_are_judged_strictly() -> None:
