@@ -23,6 +23,7 @@ from autoprune.instruct import (
     write_window,
 )
 from autoprune.instruct.rules import untestable_reason
+from flows.evaluate import _notes
 from tests.support.forum import BENCHMARK, PLANTED, Counting, write_forum
 from tests.support.tiny_subject import tiny_subject
 
@@ -122,6 +123,8 @@ def test_live_takes_the_window_that_ends_last_and_says_its_age(tmp_path: Path) -
     age = datetime.now(UTC).date() - date(2024, 2, 3)
     assert timedelta(days=row.details["age_days"]) in (age, age + timedelta(days=1))
     assert (row.details["window"], row.details["newest_item"]) == (new.name, "2024-02-03")
+    note = f"live: {new.name}, whose newest item is of 2024-02-03, {row.details['age_days']} days"
+    assert any(line.startswith(note) for line in _notes([row.to_json()], "tiny"))
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UsageError, match="instruct bench"):
