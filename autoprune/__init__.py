@@ -1,8 +1,8 @@
 """AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
 The front door: :func:`load`, :func:`prune`, :func:`export_gguf`, :class:`Bench`, :class:`Recipe`,
-:class:`Budget`. They are imported when they are first used, so that ``import autoprune``
-loads neither torch nor transformers.
+:class:`Budget`, :func:`train_verifier`, :func:`open_verifier`. They are imported when they are
+first used, so that ``import autoprune`` loads neither torch nor transformers.
 """
 
 from importlib import import_module
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autoprune.budget import Budget
     from autoprune.models.gguf_writing import export_gguf
     from autoprune.recipe import Recipe
+    from autoprune.verify import open_verifier, train_verifier
 
 __version__ = "0.1.0"
 
@@ -26,7 +27,9 @@ __all__ = [
     "__version__",
     "export_gguf",
     "load",
+    "open_verifier",
     "prune",
+    "train_verifier",
 ]
 
 _PLACES = {
@@ -37,7 +40,9 @@ _PLACES = {
     "Smaller": "autoprune.api",
     "export_gguf": "autoprune.models.gguf_writing",
     "load": "autoprune.api",
+    "open_verifier": "autoprune.verify",
     "prune": "autoprune.api",
+    "train_verifier": "autoprune.verify",
 }
 
 

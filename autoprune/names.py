@@ -27,7 +27,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "scheme": ("autoprune.schemes", ("depth", "width")),
     "suite": (
         "autoprune.suites",
-        ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "tasks"),
+        ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
     ),
     "corpus": (
         "autoprune.corpora",

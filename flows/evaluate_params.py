@@ -41,8 +41,8 @@ class EvaluateParams(Params):
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     suite: str = setting(
         "lm",
-        "Suites (`autoprune ls suites`): lm, lastword, degenerate, tasks, reasoning, live, code, "
-        "cost, separated by commas; further settings as name:key=value",
+        "Suites (`autoprune ls suites`): lm, lastword, degenerate, tasks, reasoning, live, steps, "
+        "code, cost, separated by commas; further settings as name:key=value",
         metavar="NAME[,NAME]",
     )
     against: str | None = setting(

@@ -113,8 +113,8 @@ class CompareBench(TextWorkbench):
     def suite_files(self) -> dict[str, dict[str, list[str]]]:
         """Digests of the files that the settings of each suite name: their text may change.
 
-        Of a folder the task files in it count. The model and the compared text do not: the keys of
-        cells have their digests.
+        Of a folder the task files or the verifier in it count. The model and the compared text do
+        not: the keys of cells have their digests.
         """
         known = ("", self.text.corpus, self.model_ref)
         return {suite["name"]: _files(suite["settings"], known) for suite in self.suites}
@@ -147,6 +147,8 @@ def _files(settings: dict[str, Any], known: tuple[str, ...]) -> dict[str, list[s
         for name in value if isinstance(value, list | tuple) else [value]:
             if isinstance(name, str) and name not in known:
                 path = Path(name.partition("#")[0]).expanduser()
-                files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+                # Task files, and the record of a trained verifier, which has its weights' digest.
+                inside = [*path.rglob("*.yaml"), *path.glob("verifier.json")]
+                files += sorted(inside) if path.is_dir() else [path]
     found = [digest_file(file) for file in files if file.is_file()]
     return {"files": found} if found else {}

@@ -1,4 +1,4 @@
-"""Greedy replies in batches, the same whatever settings a checkpoint brings for sampling."""
+"""Replies in batches, greedy or drawn, whatever settings a checkpoint brings for sampling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +47,42 @@ def greedy_replies(
     return replies
 
 
+def sampled_replies(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    *,
+    samples: int,
+    new_tokens: int,
+    temperature: float,
+    seed: int,
+    stop: Sequence[str] = (),
+) -> list[list[str]]:
+    """Several replies to every prompt, drawn from the model's probabilities.
+
+    Args:
+        loaded: The model.
+        prompts: As for :func:`greedy_replies`.
+        samples: Replies to each, computed together.
+        new_tokens: Longest reply in tokens.
+        temperature: Divides the logits; above 0.
+        seed: With a prompt's place the seed of its replies; the process's own generator is left as
+            it was.
+        stop: Texts that end a reply.
+
+    Returns:
+        ``samples`` replies for each prompt.
+
+    Raises:
+        UsageError: As :func:`greedy_replies`.
+    """
+    replies = []
+    for place, row in enumerate(check_length(loaded, prompts, new_tokens)):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + place)
+            replies.append(_reply_batch(loaded, [row] * samples, new_tokens, stop, temperature))
+    return replies
+
+
 @torch.inference_mode()
 def greedy_continuations(
     loaded: LoadedModel,
@@ -71,7 +107,7 @@ def greedy_continuations(
     """
     found = []
     for part in torch.split(prompts, batch):
-        new = _greedy(loaded, part, torch.ones_like(part), new_tokens, least=new_tokens)
+        new = _generate(loaded, part, torch.ones_like(part), new_tokens, least=new_tokens)
         found.append(new.cpu())
         report(Progress("generation", sum(map(len, found)), len(prompts)))
     return torch.cat(found)
@@ -96,26 +132,34 @@ def check_length(loaded: LoadedModel, prompts: Sequence[str], new_tokens: int) -
 
 @torch.inference_mode()
 def _reply_batch(
-    loaded: LoadedModel, ids: list[list[int]], new_tokens: int, stop: Sequence[str]
+    loaded: LoadedModel,
+    ids: list[list[int]],
+    new_tokens: int,
+    stop: Sequence[str],
+    temperature: float | None = None,
 ) -> list[str]:
     tokenizer, width = loaded.tokenizer, max(map(len, ids))
     pad = _padding(tokenizer)
     rows = torch.tensor([[pad] * (width - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-    output = _greedy(loaded, rows, mask, new_tokens, _StopAt(tokenizer, width, stop))
+    ends = _StopAt(tokenizer, width, stop)
+    output = _generate(loaded, rows, mask, new_tokens, ends, temperature=temperature)
     texts = [tokenizer.decode(row, skip_special_tokens=True) for row in output]
     return [_cut(text, stop) for text in texts]
 
 
-def _greedy(
+def _generate(
     loaded: LoadedModel,
     rows: Tensor,
     mask: Tensor,
     new_tokens: int,
     *criteria: StoppingCriteria,
     least: int | None = None,
+    temperature: float | None = None,
 ) -> Tensor:
-    """New tokens of a batch, int64 [rows, at most new_tokens]."""
+    """New tokens of a batch, int64 [rows, at most new_tokens]; greedy without a temperature."""
+    # The rest of what shapes a draw is off, whatever the checkpoint says.
+    drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     device = loaded.model.device
     output = loaded.model.generate(
         input_ids=rows.to(device),
@@ -123,7 +167,7 @@ def _greedy(
         generation_config=GenerationConfig(
             max_new_tokens=new_tokens,
             min_new_tokens=least,
-            do_sample=False,
+            **({"do_sample": False} if temperature is None else drawn),
             pad_token_id=_padding(loaded.tokenizer),
             eos_token_id=loaded.tokenizer.eos_token_id,
             use_cache=True,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autoprune.search.paired import paired_difference
+from autoprune.verify.auroc import auroc
 from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, as_windows
 
 Of = Mapping[str, Any]
@@ -95,6 +96,16 @@ def measure(record: Record, of: Of) -> float:
     return statistics.fmean(found) * float(of.get("scale", 1))
 
 
+def separation(record: Record, of: Of) -> float:
+    """AUROC of a ``verifier`` over all steps."""
+    flat = []
+    for name in (str(of["verifier"]), "right"):
+        if name not in record.scores:
+            raise EvidenceError(f"{record.folder.name} has no scores of {name}")
+        flat.append([value for one in record.scores[name] for value in one])
+    return auroc(flat[0], list(map(bool, flat[1])))
+
+
 def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:
     found = list(record.cells.get((of["method"], of.get("budget", "")), {}).values())
     if not found:
@@ -115,6 +126,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "seconds": seconds,
     "selection": selection,
     "measure": measure,
+    "auroc": separation,
 }
 
 

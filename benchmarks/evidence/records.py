@@ -1,4 +1,4 @@
-"""Raw records of measurements: losses per window by method, budget and calibration draw."""
+"""Raw records of measurements: losses per window by method, budget and draw, or scores of steps."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from autoprune.digest import digest_file, digest_json
 Windows = NDArray[np.float64]
 COMPARISON = "autoprune comparison"
 LOSSES = "autoprune losses"
+SCORES = "autoprune scores"
 # What every record says of how it was made, at the top or in its protocol.
 ORIGIN = ("command", "commit", "machine", "date")
 DENSE = "dense"
@@ -36,12 +37,14 @@ class Record:
         losses: Loss of each window, nats per token, by method and budget and then by draw. The
             dense model is the method ``dense`` with the budget "" and the draw 0.
         cells: Further facts of the same cells: selection text, zeros, seconds, rows of suites.
+        scores: Score of each step by verifier, for each solution; and under ``right`` the labels.
     """
 
     folder: Path
     body: Mapping[str, Any]
     losses: Mapping[tuple[str, str], Mapping[int, Windows]]
     cells: Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
+    scores: Mapping[str, list[list[float]]] = field(default_factory=dict)
 
     def of(self, method: str, budget: str) -> Mapping[int, Windows]:
         """Losses by draw.
@@ -78,8 +81,12 @@ def read_record(folder: Path) -> Record:
         return _comparison(folder, body)
     if kind == LOSSES:
         return _plain(folder, body)
+    if kind == SCORES:
+        found = read_json(folder / "scores.json")
+        return Record(folder, body, {}, scores={**found["scores"], "right": found["right"]})
     raise EvidenceError(
-        f"{folder.name}/record.json has the format {kind!r}; known: {COMPARISON}, {LOSSES}"
+        f"{folder.name}/record.json has the format {kind!r}; known: {COMPARISON}, {LOSSES}, "
+        f"{SCORES}"
     )
 
 

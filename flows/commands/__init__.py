@@ -32,6 +32,7 @@ from flows.commands import (
     stage,
     up,
     validate,
+    verify,
 )
 
 
@@ -61,6 +62,7 @@ ALL: tuple[Command, ...] = (
     export,
     instruct,
     validate,
+    verify,
     promote,
     reproduce,
     report,

@@ -1,6 +1,16 @@
 """Evaluation suites: one registry, rows with protocol and provenance."""
 
-from autoprune.evaluation.suites import code, cost, degenerate, lastword, live, lm, reasoning, tasks
+from autoprune.evaluation.suites import (
+    code,
+    cost,
+    degenerate,
+    lastword,
+    live,
+    lm,
+    reasoning,
+    steps,
+    tasks,
+)
 from autoprune.evaluation.suites.suite import (
     SUITES,
     Suite,
@@ -10,6 +20,6 @@ from autoprune.evaluation.suites.suite import (
 )
 
 # Importing a module registers its suite.
-BUILT_IN = (code, cost, degenerate, lastword, live, lm, reasoning, tasks)
+BUILT_IN = (code, cost, degenerate, lastword, live, lm, reasoning, steps, tasks)
 
 __all__ = ["BUILT_IN", "SUITES", "Suite", "build_suite", "build_suites", "check_suite"]

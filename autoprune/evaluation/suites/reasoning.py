@@ -1,12 +1,14 @@
-"""Suite ``reasoning``: templated problems, greedy replies, strict grading."""
+"""Suite ``reasoning``: templated problems, greedy or best-of-n replies, strict grading."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
+from autoprune.evaluation.best_of import best_replies
 from autoprune.evaluation.finite import NotFiniteError, finite_logits
-from autoprune.evaluation.generation import check_length, greedy_replies
+from autoprune.evaluation.generation import check_length, greedy_replies, sampled_replies
 from autoprune.evaluation.grading.grader import Grader
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.generators import GENERATORS, Item, draw_items
@@ -15,18 +17,27 @@ from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
+from autoprune.verify import StepVerifier, find_verifier, open_verifier
+from autoprune.verify.verifier import Choice
 
 # 2: a prompt never begins twice.
 VERSION = 2
 _MARKER = "Answer:"
 _STOP = ("\n\n", "\nQuestion:")
 _SAMPLES = 5
+ACCURACY = "accuracy"
+RANDOM_PICK = "random_pick"
+GAIN = "gain_over_random_pick"
 
 
 @SUITES.register("reasoning")
 @dataclass(frozen=True)
 class ReasoningSuite:
     """Accuracy per generator, and over all items.
+
+    With ``best_of`` several replies are drawn to each question and a verifier of steps takes one;
+    beside its accuracy stand that of a random pick, which is the mean over the replies, and what
+    the choice gained, paired by question.
 
     Args:
         generators: Names of generators; empty for all.
@@ -35,6 +46,10 @@ class ReasoningSuite:
         shots: Worked examples in the prompt.
         new_tokens: Longest reply in tokens.
         batch: Prompts computed together.
+        best_of: Replies drawn to each question; 1 for the greedy one alone.
+        verifier: Name of a verifier of steps, or folder of a trained one.
+        choose: A reply's score: that of its lowest step, or the product of all.
+        temperature: Of the draw.
     """
 
     generators: tuple[str, ...] = ()
@@ -43,6 +58,10 @@ class ReasoningSuite:
     shots: int = 4
     new_tokens: int = 64
     batch: int = 8
+    best_of: int = 1
+    verifier: str = ""
+    choose: Choice = "lowest"
+    temperature: float = 0.8
 
     name = "reasoning"
 
@@ -52,18 +71,28 @@ class ReasoningSuite:
                 f"items {self.items}, shots {self.shots}, new_tokens {self.new_tokens}, batch "
                 f"{self.batch} is not possible; shots may be 0, the others are at least 1"
             )
+        if self.best_of < 1 or (self.best_of > 1) != bool(self.verifier) or self.temperature <= 0:
+            raise UsageError(
+                f"best_of {self.best_of}, verifier {self.verifier!r}, temperature "
+                f"{self.temperature:g} is not possible; best_of is 1 without a verifier and at "
+                "least 2 with one, temperature above 0"
+            )
         for generator in self.generators:
             GENERATORS.get(generator)
+        if self.verifier:
+            find_verifier(self.verifier)
 
     def check(self, loaded: LoadedModel, *, around: Surroundings = ALONE) -> None:
-        """Draw all items and see that they fit.
+        """Draw all items and see that they fit, and open the verifier.
 
         See :class:`autoprune.evaluation.suites.suite.Suite`.
 
         Raises:
             UsageError: If a generator has not as many items, or a prompt and its reply are longer
-                than the model's positions.
+                than the model's positions, or the verifier was trained for another reader.
         """
+        if self.verifier:
+            open_verifier(self.verifier, loaded)
         for name in self._names():
             _, prompts = self._drawn(name)
             check_length(loaded, prompts, self.new_tokens)
@@ -73,29 +102,30 @@ class ReasoningSuite:
     ) -> list[Row]:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         names = self._names()
+        verifier = open_verifier(self.verifier, loaded) if self.verifier else None
+        drawn: dict[str, object] = {}
+        if verifier is not None:
+            drawn = {
+                "best_of": self.best_of,
+                "choose": self.choose,
+                "temperature": self.temperature,
+            }
+            drawn |= verifier.describe()
         with Grader() as grader:
             settings = {
                 "version": VERSION, "items": self.items, "seed": self.seed, "shots": self.shots,
-                "new_tokens": self.new_tokens, "batch": self.batch, **grader.record(),
+                "new_tokens": self.new_tokens, "batch": self.batch, **grader.record(), **drawn,
             }  # fmt: skip
             context = RowContext(
                 self.name, model_protocol(loaded) | settings, model_provenance(loaded), self.seed
             )
-            rows = []
+            rows: list[Row] = []
             for number, name in enumerate(names, 1):
-                rows.append(self._measure(loaded, name, context, grader))
+                rows += self._measure(loaded, name, context, grader, verifier)
                 report(Progress(self.name, number, len(names), rows[-1].describe()[:80]))
-        if len(rows) > 1:
-            scores = [score for row in rows for score in row.items]
-            broken = next((row for row in rows if row.status != "ok"), None)
-            protocol = {"generators": list(names)}
-            rows.append(
-                context.accuracy("all", scores, protocol=protocol)
-                if broken is None
-                else context.missing(
-                    "all", "accuracy", broken.reason, status=broken.status, protocol=protocol
-                )
-            )
+        if len(names) > 1:
+            for metric in dict.fromkeys(row.metric for row in rows):
+                rows.append(_over_all(context, names, [r for r in rows if r.metric == metric]))
         return rows
 
     def _names(self) -> tuple[str, ...]:
@@ -107,32 +137,75 @@ class ReasoningSuite:
         examples = draw_items(name, self.shots, self.seed, purpose="examples")
         return items, [_prompt(examples, item) for item in items]
 
-    def _measure(self, loaded: LoadedModel, name: str, context: RowContext, grader: Grader) -> Row:
+    def _measure(
+        self,
+        loaded: LoadedModel,
+        name: str,
+        context: RowContext,
+        grader: Grader,
+        verifier: StepVerifier | None,
+    ) -> list[Row]:
         items, prompts = self._drawn(name)
         protocol = {"data": digest_json(prompts)}
+        metrics = [ACCURACY] if verifier is None else [ACCURACY, RANDOM_PICK, GAIN]
         try:
             with finite_logits(loaded.model):
-                replies = greedy_replies(
-                    loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
-                )
+                # A single step is answered right after the marker, which the prompt already holds.
+                replies = [
+                    [reply if item.solution else _MARKER + reply for reply in some]
+                    for item, some in zip(items, self._replies(loaded, prompts), strict=True)
+                ]
+                chosen = [0] * len(items)
+                if verifier is not None:
+                    questions = [item.question for item in items]
+                    chosen = best_replies(verifier, questions, replies, self.choose)
         except NotFiniteError as error:
             reason = str(error)
-            return context.missing(name, "accuracy", reason, status="not_finite", protocol=protocol)
+            return [
+                context.missing(name, metric, reason, status="not_finite", protocol=protocol)
+                for metric in metrics
+            ]
         grades = [
-            # A single step is answered right after the marker, which the prompt already holds.
-            grader.grade_reply(
-                reply if item.solution else _MARKER + reply, item.answer, marker=_MARKER
-            )
-            for item, reply in zip(items, replies, strict=True)
+            [grader.grade_reply(reply, item.answer, marker=_MARKER) for reply in some]
+            for item, some in zip(items, replies, strict=True)
         ]
+        taken = [some[place] for some, place in zip(grades, chosen, strict=True)]
         shown = [
-            {"question": item.question, "answer": item.answer, "reply": reply, "code": grade.code}
-            for item, reply, grade in zip(items, replies, grades, strict=True)
-        ]
-        details = {"codes": dict(Counter(g.code for g in grades)), "samples": shown[:_SAMPLES]}
-        return context.accuracy(
-            name, [grade.correct for grade in grades], protocol=protocol, details=details
-        )
+            {"question": item.question, "answer": item.answer, "reply": some[place],
+             "code": grade.code}
+            for item, some, place, grade in zip(items, replies, chosen, taken, strict=True)
+        ]  # fmt: skip
+        details = {"codes": dict(Counter(g.code for g in taken)), "samples": shown[:_SAMPLES]}
+        scores = {ACCURACY: [float(grade.correct) for grade in taken]}
+        if verifier is not None:
+            scores[RANDOM_PICK] = [sum(g.correct for g in some) / len(some) for some in grades]
+            pairs = zip(scores[ACCURACY], scores[RANDOM_PICK], strict=True)
+            scores[GAIN] = [best - usual for best, usual in pairs]
+        return [
+            context.accuracy(
+                name, found, metric=metric, protocol=protocol,
+                details=details if metric == ACCURACY else None,
+            )
+            for metric, found in scores.items()
+        ]  # fmt: skip
+
+    def _replies(self, loaded: LoadedModel, prompts: list[str]) -> list[list[str]]:
+        """Replies to each prompt."""
+        size = {"new_tokens": self.new_tokens, "stop": _STOP}
+        if self.best_of == 1:
+            return [[one] for one in greedy_replies(loaded, prompts, batch=self.batch, **size)]
+        draw = {"samples": self.best_of, "temperature": self.temperature, "seed": self.seed}
+        return sampled_replies(loaded, prompts, **draw, **size)
+
+
+def _over_all(context: RowContext, names: Sequence[str], rows: Sequence[Row]) -> Row:
+    """The row of all generators' items; where one has no figure, that reason."""
+    broken = next((row for row in rows if row.status != "ok"), None)
+    metric, protocol = rows[0].metric, {"generators": list(names)}
+    if broken is None:
+        scores = [score for row in rows for score in row.items]
+        return context.accuracy("all", scores, metric=metric, protocol=protocol)
+    return context.missing("all", metric, broken.reason, status=broken.status, protocol=protocol)
 
 
 def _prompt(examples: list[Item], item: Item) -> str:

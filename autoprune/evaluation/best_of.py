@@ -1,0 +1,41 @@
+"""Best of n: of several drawn replies the one that a verifier of steps trusts most."""
+
+import re
+from collections.abc import Sequence
+
+from autoprune.verify import Chain, StepVerifier, chain_score
+from autoprune.verify.verifier import Choice
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def reply_steps(reply: str) -> tuple[str, ...]:
+    """Steps of a reply: its sentences and lines; none for an empty one."""
+    return tuple(part for part in map(str.strip, _SENTENCE.split(reply)) if part)
+
+
+def best_replies(
+    verifier: StepVerifier, questions: Sequence[str], replies: Sequence[Sequence[str]], by: Choice
+) -> list[int]:
+    """Place of the reply to take for each question; the first of those that score the same.
+
+    Args:
+        verifier: Judges the steps.
+        questions: What was asked.
+        replies: Replies to each.
+        by: How the scores of steps make that of a reply.
+    """
+    chains = [
+        Chain(question, reply_steps(reply))
+        for question, some in zip(questions, replies, strict=True)
+        for reply in some
+    ]
+    # A reply without a step is not read, and is the last that is taken.
+    read = [chain for chain in chains if chain.steps]
+    found = iter(verifier.score_chains(read))
+    scores = iter([chain_score(next(found), by) if chain.steps else 0.0 for chain in chains])
+    best = []
+    for some in replies:
+        own = [next(scores) for _ in some]
+        best.append(own.index(max(own)))
+    return best

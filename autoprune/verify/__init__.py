@@ -1,0 +1,31 @@
+"""Verifiers of reasoning steps: how surely is each step of a solution right?"""
+
+from autoprune.verify import programmatic, surprisal, uhead
+from autoprune.verify.chains import Chain, draw_chains, read_chains
+from autoprune.verify.training import Training, train_verifier
+from autoprune.verify.uhead import UHead
+from autoprune.verify.verifier import (
+    VERIFIERS,
+    StepVerifier,
+    chain_score,
+    find_verifier,
+    open_verifier,
+)
+
+# Importing a module registers its verifier.
+BUILT_IN = (programmatic, surprisal, uhead)
+
+__all__ = [
+    "BUILT_IN",
+    "VERIFIERS",
+    "Chain",
+    "StepVerifier",
+    "Training",
+    "UHead",
+    "chain_score",
+    "draw_chains",
+    "find_verifier",
+    "open_verifier",
+    "read_chains",
+    "train_verifier",
+]

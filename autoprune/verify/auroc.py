@@ -1,0 +1,86 @@
+"""Area under the ROC curve of scores that should be higher for right steps, with an interval."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Interval = tuple[float, float]
+
+
+def placements(scores: Sequence[float], right: Sequence[bool]) -> list[float]:
+    """For each wrong step, the share of right ones that score higher; a tie counts one half.
+
+    Their mean is the AUROC.
+
+    Args:
+        scores: Score of each step.
+        right: Whether it is right.
+
+    Raises:
+        ValueError: If no step is right, none is wrong, or there is not one score for each.
+    """
+    matrix = _above(*_arrays(scores, right))
+    return [float(value) for value in matrix.mean(axis=1)]
+
+
+def auroc(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """Chance that a right step scores higher than a wrong one; raises as :func:`placements`."""
+    found = placements(scores, right)
+    return sum(found) / len(found)
+
+
+def auroc_interval(
+    scores: Sequence[Sequence[float]], right: Sequence[Sequence[bool]], *, seed: int = 0
+) -> Interval | None:
+    """Percentile bootstrap interval of 95 %, over chains, since steps of one chain hang together.
+
+    Args:
+        scores: Scores of the steps of each chain.
+        right: Whether each is right.
+        seed: Seed of the resampling.
+
+    Returns:
+        The interval; None for fewer than two chains.
+
+    Raises:
+        ValueError: As :func:`placements`, over all chains.
+    """
+    if len(scores) < 2:
+        return None
+    flat = _arrays([s for one in scores for s in one], [r for one in right for r in one])
+    chain = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
+    # Pairs of a wrong and a right step, summed by chains: [chains of wrong, chains of right].
+    wins = np.zeros((len(scores), len(scores)))
+    np.add.at(wins, np.ix_(chain[~flat[1]], chain[flat[1]]), _above(*flat))
+    good, bad = (np.bincount(chain[which], minlength=len(scores)) for which in (flat[1], ~flat[1]))
+    drawn = np.random.default_rng(seed).multinomial(
+        len(scores), np.full(len(scores), 1 / len(scores)), RESAMPLES
+    )
+    pairs = (drawn @ bad) * (drawn @ good)
+    found = ((drawn @ wins) * drawn).sum(axis=1)
+    # A resample may hold no wrong step at all.
+    kept = found[pairs > 0] / pairs[pairs > 0]
+    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _arrays(
+    scores: Sequence[float], right: Sequence[bool]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values, truth = np.asarray(scores, np.float64), np.asarray(right, np.bool_)
+    if values.shape != truth.shape or truth.all() or not truth.any():
+        raise ValueError(
+            f"{values.size} scores of {truth.size} steps, {truth.sum()} of them right, have no "
+            "AUROC; it takes one score a step, right steps and wrong ones"
+        )
+    return values, truth
+
+
+def _above(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """[wrong, right]: 1 where the right step scores higher, one half for a tie."""
+    wrong, right = values[~truth][:, None], values[truth][None]
+    return (right > wrong) + 0.5 * (right == wrong)

@@ -1,0 +1,72 @@
+"""Verifier ``programmatic``: every equation of a step is computed again; no model is asked."""
+
+import re
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report, silent
+from autoprune.verify.chains import ANSWER, Chain, numbers_in
+from autoprune.verify.verifier import VERIFIERS, StepVerifier
+
+# A step that holds nothing to compute says neither.
+UNKNOWN = 0.5
+_CALCULATION = re.compile(r"\d+(?: [-+*] \d+)+")
+_EQUATION = re.compile(rf"({_CALCULATION.pattern}) = (-?\d+)")
+
+
+@VERIFIERS.register("programmatic")
+class Programmatic(StepVerifier):
+    """Computes ``A + B = C`` again, and checks that A and B stood in the question or a step before.
+
+    The last line, ``Answer: N``, must repeat the last result or, without one, the value of the
+    calculation in the question. A step without either scores one half.
+    """
+
+    NAME = "programmatic"
+
+    @classmethod
+    def open(cls, reader: LoadedModel, folder: Path | None) -> "Programmatic":
+        """See :class:`StepVerifier`; the reader is not read."""
+        return cls()
+
+    def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
+        """See :class:`StepVerifier`; 0, 1 or one half."""
+        return [_scores(chain) for chain in chains]
+
+
+def _scores(chain: Chain) -> list[float]:
+    known = set(numbers_in(chain.question))
+    result = _asked(chain.question)
+    scores = []
+    for step in chain.steps:
+        if step.startswith(ANSWER):
+            found = numbers_in(step)
+            right = None if result is None or len(found) != 1 else found[0] == result
+        else:
+            right = None
+            for calculation, value in _EQUATION.findall(step):
+                result = int(value)
+                holds = _value(calculation) == result and known.issuperset(numbers_in(calculation))
+                right = right is not False and holds
+                known.add(result)
+        scores.append(UNKNOWN if right is None else float(right))
+    return scores
+
+
+def _asked(question: str) -> int | None:
+    """Value of the only calculation in a question; None where there is none, or several."""
+    found = _CALCULATION.findall(question)
+    return _value(found[0]) if len(found) == 1 else None
+
+
+def _value(calculation: str) -> int:
+    """Products first, then from left to right."""
+    total, sign = 0, 1
+    for part in re.findall(r"[-+]|\d+(?: \* \d+)*", calculation):
+        if part in "+-":
+            sign = 1 if part == "+" else -1
+        else:
+            total += sign * prod(numbers_in(part))
+    return total

@@ -1,0 +1,141 @@
+"""What a frozen reader makes of the tokens of each step: surprise, doubt, hidden states."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Progress, Report, silent
+from autoprune.text.beginning import prompt_ids, text_ids
+from autoprune.verify.chains import Chain
+
+BATCH = 8
+# Depths, as shares of the blocks, whose hidden states are read; the last has the final norm.
+DEPTHS = (0.5, 0.75, 1.0)
+# Log-probabilities of the likeliest next tokens.
+TOP = 4
+# Log-probability of the token, entropy, its rank, and the likeliest.
+DOUBTS = 3 + TOP
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as the reader sees it.
+
+    Args:
+        surprise: Log-probability of each of its tokens, float32 [tokens].
+        features: What :func:`feature_count` counts for each token, float32 [tokens, features].
+    """
+
+    surprise: Tensor
+    features: Tensor
+
+
+def feature_count(reader: LoadedModel) -> int:
+    """Features of one token."""
+    return DOUBTS + len(DEPTHS) * int(reader.model.config.get_text_config().hidden_size)
+
+
+def reader_digest(reader: LoadedModel) -> str:
+    """SHA-256 of the weights as they stand in memory, with their names, shapes and type."""
+    sha = hashlib.sha256()
+    for name, value in sorted(reader.model.state_dict().items()):
+        sha.update(f"{name}:{tuple(value.shape)}:{value.dtype}\n".encode())
+        sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def read_chains_with(
+    reader: LoadedModel,
+    chains: Sequence[Chain],
+    *,
+    batch: int = BATCH,
+    report: Report = silent,
+) -> list[list[Step]]:
+    """Read each solution once, as it stands; the reader is not changed.
+
+    The question and each step are encoded by themselves, so that a step has the same tokens
+    whatever follows it, and, the reader being causal, the same features.
+
+    Args:
+        reader: The model.
+        chains: Questions with their steps.
+        batch: Chains computed together, padded behind, where no token looks.
+        report: Callback, called with progress.
+
+    Returns:
+        The steps of each chain.
+
+    Raises:
+        UsageError: If a chain is longer than the reader's positions.
+        AutopruneError: If the reader computes NaN or infinite numbers.
+    """
+    encoded = [_encode(reader, chain) for chain in chains]
+    longest = max((sum(map(len, pieces)) for pieces in encoded), default=0)
+    limit = getattr(reader.model.config, "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise UsageError(
+            f"the longest solution takes {longest} tokens with its question; the reader has "
+            f"{limit} positions: leave it out, or take another reader"
+        )
+    found: list[list[Step]] = []
+    for start in range(0, len(encoded), batch):
+        found += _read_batch(reader, encoded[start : start + batch])
+        report(Progress("reading", len(found), len(encoded)))
+    return found
+
+
+def _encode(reader: LoadedModel, chain: Chain) -> list[list[int]]:
+    """Token ids of the prompt, then of each step."""
+    prompt = prompt_ids(reader.tokenizer, chain.prompt)
+    return [prompt, *(text_ids(reader.tokenizer, f"\n{step}") for step in chain.steps)]
+
+
+@torch.inference_mode()
+def _read_batch(reader: LoadedModel, encoded: Sequence[list[list[int]]]) -> list[list[Step]]:
+    rows = [[token for piece in pieces for token in piece] for pieces in encoded]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    device = reader.model.device
+    output = reader.model(
+        input_ids=ids.to(device),
+        attention_mask=mask.to(device),
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    blocks = len(output.hidden_states) - 1
+    layers = [output.hidden_states[round(depth * blocks)] for depth in DEPTHS]
+    found = []
+    for number, (pieces, row) in enumerate(zip(encoded, rows, strict=True)):
+        start = len(pieces[0])
+        tokens = torch.tensor(row[start:], device=device)
+        doubts = _doubts(output.logits[number, start - 1 : len(row) - 1].float(), tokens)
+        hidden = [layer[number, start : len(row)].float() for layer in layers]
+        features = torch.cat([doubts, *hidden], dim=1).cpu()
+        if not bool(torch.isfinite(features).all()):
+            raise AutopruneError(
+                f"the reader {reader.source.ref} computes NaN or infinite numbers and verifies "
+                "nothing; take another reader or a wider type"
+            )
+        sizes = [len(piece) for piece in pieces[1:]]
+        found.append([Step(part[:, 0], part) for part in features.split(sizes)])
+    return found
+
+
+def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:
+    """How likely the reader finds each token, and how sure it was, [tokens, DOUBTS].
+
+    Args:
+        logits: Of the position before each token, [tokens, vocabulary].
+        tokens: The tokens, [tokens].
+    """
+    logs = logits.log_softmax(-1)
+    own = logs.gather(1, tokens[:, None])
+    entropy = -(logs.exp() * logs).sum(-1, keepdim=True)
+    rank = (logs > own).sum(-1, keepdim=True).float().log1p()
+    return torch.cat([own, entropy, rank, logs.topk(TOP).values], dim=1)

@@ -1,0 +1,115 @@
+"""Verifier ``uhead``: a small trained head over what a frozen reader makes of a step's tokens."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from autoprune.digest import digest_file, digest_json, verify_file
+from autoprune.errors import DamagedFileError, UsageError
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report, silent
+from autoprune.storage import atomic_folder, write_json
+from autoprune.verify.chains import Chain
+from autoprune.verify.head import UncertaintyHead, padded
+from autoprune.verify.reading import feature_count, read_chains_with, reader_digest
+from autoprune.verify.verifier import RECORD, VERIFIERS, StepVerifier, read_verifier
+
+WEIGHTS = "uhead.safetensors"
+# Raised when features or head take another form.
+FORMAT = 1
+_BATCH = 64
+
+
+@VERIFIERS.register("uhead")
+class UHead(StepVerifier):
+    """Chance that a step is right, by a head that was trained on labelled steps.
+
+    Source: UHeads, arXiv 2511.06209.
+
+    Args:
+        reader: The model whose hidden states and probabilities the head reads.
+        head: The head.
+        record: What it was trained on, and how.
+    """
+
+    NAME = "uhead"
+    TRAINED = True
+
+    def __init__(
+        self, reader: LoadedModel, head: UncertaintyHead, record: Mapping[str, Any]
+    ) -> None:
+        self._reader = reader
+        self.head = head.eval()
+        self.record = dict(record)
+
+    def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
+        """See :class:`StepVerifier`."""
+        read = read_chains_with(self._reader, chains, report=report)
+        scores = iter(head_scores(self.head, [step.features for one in read for step in one]))
+        return [[next(scores) for _ in steps] for steps in read]
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`StepVerifier`."""
+        return {"verifier": self.NAME, "verifier_digest": digest_json(self.record)}
+
+    def save(self, folder: Path) -> None:
+        """Write weights and record, both or neither.
+
+        Args:
+            folder: It is replaced as a whole.
+
+        Raises:
+            AutopruneError: If the disk is full or the folder is not writable.
+        """
+        with atomic_folder(folder) as place:
+            save_file(self.head.state_dict(), place / WEIGHTS)
+            self.record["weights"] = digest_file(place / WEIGHTS)
+            write_json(place / RECORD, self.record)
+
+    @classmethod
+    def open(cls, reader: LoadedModel, folder: Path | None) -> "UHead":
+        """See :class:`StepVerifier`."""
+        assert folder is not None
+        record = read_verifier(folder)
+        if record.get("format") != FORMAT:
+            raise UsageError(
+                f"{folder} has the form {record.get('format')}, and this version reads {FORMAT}; "
+                "train it again"
+            )
+        found = reader_digest(reader)
+        if record["reader_digest"] != found:
+            raise UsageError(
+                f"{folder} was trained for the reader {record['reader']} "
+                f"({record['reader_digest'][:12]}…, {record['dtype']}), and {reader.source.ref} "
+                f"has other weights ({found[:12]}…, {reader.model.dtype}); a head reads the "
+                "model that it was trained with: name that one, or train one for this by "
+                "`autoprune verify train`"
+            )
+        verify_file(folder / WEIGHTS, record["weights"])
+        head = UncertaintyHead(feature_count(reader))
+        try:
+            head.load_state_dict(load_file(folder / WEIGHTS))
+        except (SafetensorError, RuntimeError) as error:
+            raise DamagedFileError(
+                f"{folder / WEIGHTS} holds no head for this reader ({error}); train it again"
+            ) from error
+        return cls(reader, head, record)
+
+
+@torch.inference_mode()
+def head_scores(head: UncertaintyHead, steps: Sequence[Tensor]) -> list[float]:
+    """Chance that each step is right.
+
+    Args:
+        head: In eval mode.
+        steps: Features of the tokens of each, [tokens, features].
+    """
+    found: list[float] = []
+    for start in range(0, len(steps), _BATCH):
+        found += head(*padded(list(steps[start : start + _BATCH]))).sigmoid().tolist()
+    return found

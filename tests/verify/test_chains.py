@@ -1,0 +1,110 @@
+"""Labelled chains are exact, seeded and split by template; computing again finds every error."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoprune.errors import UsageError
+from autoprune.verify import VERIFIERS, Chain, chain_score, draw_chains, read_chains
+from autoprune.verify.auroc import auroc, auroc_interval, placements
+from autoprune.verify.programmatic import Programmatic
+from autoprune.verify.templates import TEST, TRAIN
+from tests.support.tiny_subject import tiny_subject
+
+
+def flat(values: list[list[float]]) -> list[float]:
+    return [value for one in values for value in one]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_the_share_of_wrong_steps_is_met_and_every_one_is_found(part: str) -> None:
+    chains = draw_chains(300, 7, part=part)  # type: ignore[arg-type]
+    right = [one for chain in chains for one in chain.right]
+    assert right.count(False) == round(0.35 * len(right))
+    assert draw_chains(300, 7, part=part) == chains  # type: ignore[arg-type]
+    assert draw_chains(300, 8, part=part) != chains  # type: ignore[arg-type]
+    # Computed again by other code than wrote them: every label follows from the text alone.
+    scores = Programmatic.open(tiny_subject(), None).score_chains(chains)
+    assert flat(scores) == [float(one) for one in right]
+    for share in (0.0, 1.0):
+        assert {r for c in draw_chains(5, 0, corrupted=share) for r in c.right} == {share == 0.0}
+
+
+def test_training_and_test_share_no_template() -> None:
+    assert {one.family for one in TRAIN}.isdisjoint(one.family for one in TEST)
+    assert not {one.question for one in TRAIN} & {one.question for one in TEST}
+    drawn = (
+        {c.family for c in draw_chains(200, 0)},
+        {c.family for c in draw_chains(200, 0, part="test")},
+    )
+    assert drawn == ({one.family for one in TRAIN}, {one.family for one in TEST})
+
+
+@pytest.mark.parametrize(
+    ("question", "steps", "scores"),
+    [
+        ("What is 3 + 4 * 2 - 1?", ["Answer: 10"], [1.0]),
+        ("Ann has 12 and 5.", ["So 12 + 5 = 17.", "17 + 5 = 22.", "Answer: 22"], [1, 1, 1]),
+        ("Ann has 12 and 5.", ["12 + 6 = 18.", "18 - 5 = 14.", "14 - 5 = 9."], [0, 0, 1]),
+        ("Ann has 12 and 5.", ["12 + 5 + 5 = 22.", "Then nothing.", "Answer: 17"], [1, 0.5, 0]),
+        ("How many?", ["Answer: 3", "Answer:", "so what"], [0.5, 0.5, 0.5]),
+    ],
+)
+def test_programmatic_computes_again(question: str, steps: list[str], scores: list[float]) -> None:
+    assert VERIFIERS.get("programmatic").open(tiny_subject(), None).score(question, steps) == scores
+
+
+def test_auroc_is_the_share_of_pairs_in_order() -> None:
+    rng = np.random.default_rng(0)
+    right = (rng.random(80) < 0.6).tolist()
+    scores = (rng.integers(0, 12, 80) / 12 + 0.2 * np.array(right)).tolist()
+    good = [s for s, r in zip(scores, right, strict=True) if r]
+    bad = [s for s, r in zip(scores, right, strict=True) if not r]
+    pairs = [(g > b) + 0.5 * (g == b) for g in good for b in bad]
+    assert auroc(scores, right) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+    assert sum(placements(scores, right)) / len(bad) == pytest.approx(auroc(scores, right))
+    chains = (
+        [scores[i : i + 4] for i in range(0, 80, 4)],
+        [right[i : i + 4] for i in range(0, 80, 4)],
+    )
+    low, high = auroc_interval(*chains) or (1, 0)
+    assert 0 <= low < auroc(scores, right) < high <= 1
+    # The same chains twice over are twice as many, and say so.
+    wider = high - low
+    low, high = auroc_interval(chains[0] * 4, chains[1] * 4) or (1, 0)
+    assert high - low < 0.7 * wider
+    assert auroc_interval([scores], [right]) is None
+    with pytest.raises(ValueError, match="80 of them right"):
+        auroc(scores, [True] * 80)
+
+
+def test_a_solution_is_as_good_as_its_lowest_step_or_the_product() -> None:
+    assert chain_score([0.9, 0.5, 0.8]) == 0.5
+    assert chain_score([0.9, 0.5], "product") == pytest.approx(0.45)
+    assert chain_score([]) == 0.0
+
+
+def test_files_of_solutions_are_read_and_bad_lines_named(tmp_path: Path) -> None:
+    path = tmp_path / "chains.jsonl"
+    good = [{"question": "Q?", "steps": ["a", "b"], "right": [True, False]}, {"question": "R?",
+            "steps": ["c"]}]  # fmt: skip
+    path.write_text("\n".join(json.dumps(one) for one in good) + "\n\n")
+    assert read_chains(path) == [Chain("Q?", ("a", "b"), (True, False)), Chain("R?", ("c",))]
+    for line, message in (
+        ("no", "line 1: no JSON"),
+        ('{"question": "Q?", "steps": []}', "question and steps are not there"),
+        ('{"question": "Q?", "steps": ["a", " "]}', "question and steps are not there"),
+        ('{"question": "Q?", "steps": ["a"], "right": [true, true]}', "one true or false for each"),
+    ):
+        path.write_text(line)
+        with pytest.raises(UsageError, match=message):
+            read_chains(path)
+    path.write_text("\n")
+    with pytest.raises(UsageError, match="holds no chain"):
+        read_chains(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_chains(tmp_path / "none.jsonl")
+    with pytest.raises(UsageError, match="0 chains"):
+        draw_chains(0, 0)
