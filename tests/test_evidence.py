@@ -271,6 +271,18 @@ def change_figure(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda declared: declared["figures"][0].update(changes)
 
 
+def test_scores_of_steps_are_a_record_too(tmp_path: Path) -> None:
+    folder = tmp_path / "steps"
+    scores = {"right": [[True, False], [True]], "scores": {"uhead": [[0.4, 0.5], [0.9]]}}
+    write(folder / "scores.json", scores)
+    write(folder / "record.json", {**ORIGIN, "date": "2026-11-28", "format": "autoprune scores"})
+    figure = {"name": "AUROC", "derivation": "auroc", "of": {"verifier": "uhead"}, "text": "0.50"}
+    write(folder / "figures.json", {"figures": [{**figure, "value": 0.5}]})
+    assert [figure.text for figure in figures_of(read_record(folder))] == ["0.50"]
+    with pytest.raises(EvidenceError, match="steps has no scores of surprisal"):
+        DERIVATIONS["auroc"](read_record(folder), {"verifier": "surprisal"})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -76,18 +76,17 @@ def test_the_head_finds_a_planted_signal_and_leaves_the_reader_as_it_is() -> Non
     assert other.score("sun", ["sun = tree"]) != verifier.score("sun", ["sun = tree"])
 
 
-def test_shuffled_labels_teach_nothing(reader: LoadedModel) -> None:
-    chains = planted(80, 0)
+def shuffled(chains: list[Chain], seed: int) -> list[Chain]:
     labels = [one for chain in chains for one in chain.right]
-    Random(0).shuffle(labels)
+    Random(seed).shuffle(labels)
     drawn = iter(labels)
-    mixed = [replace(c, right=tuple(next(drawn) for _ in c.right)) for c in chains]
-    verifier = train_verifier(reader, Training(epochs=12), mixed)
-    fresh = planted(150, 1)
-    truth = [one for chain in fresh for one in chain.right]
-    Random(1).shuffle(truth)
-    scores = [score for one in verifier.score_chains(fresh) for score in one]
-    assert 0.4 <= auroc(scores, truth) <= 0.6
+    return [replace(c, right=tuple(next(drawn) for _ in c.right)) for c in chains]
+
+
+def test_shuffled_labels_are_not_found(reader: LoadedModel) -> None:
+    # Labels travel with the chains: whoever looks at them, or judges what it was taught, is caught.
+    verifier = train_verifier(reader, Training(epochs=12), shuffled(planted(80, 0), 0))
+    assert 0.4 <= quality(verifier, shuffled(planted(250, 1), 1)) <= 0.6
 
 
 @pytest.mark.parametrize("name", ["surprisal", "uhead", "programmatic"])
