@@ -21,9 +21,9 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.storage import atomic_file, write_json
 from autoprune.verify import Chain, Training, draw_chains, open_verifier
 from autoprune.verify.auroc import auroc, auroc_interval
-from autoprune.verify.head import head_scores
 from autoprune.verify.reading import DEPTHS, Step, read_chains_with, reader_digest
 from autoprune.verify.training import train_on
+from autoprune.verify.uhead import head_scores
 from benchmarks.evidence.records import SCORES
 from benchmarks.measured import OUT, commit
 from benchmarks.table import Goal, machine, publish

@@ -18,8 +18,8 @@ def listing(what: str, run: str | None) -> Listing:
     """The list as a record and as text.
 
     Args:
-        what: ``metrics``, ``allocators``, ``repairs``, ``schemes``, ``suites``, ``corpora``,
-            ``models``, ``runs``, ``candidates`` or ``sealed``.
+        what: ``metrics``, ``allocators``, ``repairs``, ``schemes``, ``suites``, ``verifiers``,
+            ``corpora``, ``models``, ``runs``, ``candidates`` or ``sealed``.
         run: Search of the candidates; None: the latest.
     """
     match what:
@@ -33,6 +33,8 @@ def listing(what: str, run: str | None) -> Listing:
             return _schemes()
         case "suites":
             return _suites()
+        case "verifiers":
+            return _verifiers()
         case "corpora":
             return _corpora()
         case "models":
@@ -127,6 +129,18 @@ def _suites() -> Listing:
         shown = ",".join(f"{key}={_written(value)}" for key, value in item["settings"].items())
         lines.append((item["name"], f"{item['summary']}  [{shown}]"))
     return {"suites": found}, f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite NAME"
+
+
+def _verifiers() -> Listing:
+    from autoprune.verify import VERIFIERS
+
+    found = [
+        {"name": name, "summary": (kind.__doc__ or "").partition("\n")[0], "trained": kind.TRAINED}
+        for name, kind in VERIFIERS.items()
+    ]
+    lines = [(str(item["name"]), item["summary"]) for item in found]
+    text = f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite steps:verifiers=NAME"
+    return {"verifiers": found}, text
 
 
 def _corpora() -> Listing:

@@ -7,8 +7,8 @@ from flows.output import emit
 NAME = "ls"
 HELP = "list runs, candidates, models, metrics, repairs, schemes and other names"
 WHAT = (
-    *("metrics", "allocators", "repairs", "schemes", "suites", "corpora", "models", "runs"),
-    "candidates",
+    *("metrics", "allocators", "repairs", "schemes", "suites", "verifiers", "corpora", "models"),
+    *("runs", "candidates"),
     "sealed",
 )
 DESCRIPTION = (

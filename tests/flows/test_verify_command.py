@@ -30,6 +30,10 @@ def test_train_then_score(
     assert main(["verify", "-q", *score[1:-1]]) == 0
     assert "AUROC" in capsys.readouterr().out
 
+    assert main(["ls", "verifiers", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["verifiers"]
+    assert [one["name"] for one in listed] == ["programmatic", "surprisal", "uhead"]
+
     # Nothing is replaced, and what is wrong is said before the model is opened.
     assert main([*train, "-q"]) == 2 and "not empty" in capsys.readouterr().err
     wrong = ["verify", "score", "./missing", "--verifier", "uhead2", str(file), "-q"]
