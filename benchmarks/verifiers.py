@@ -22,7 +22,7 @@ from autoprune.models.reference import DEMO_MODEL
 from autoprune.storage import atomic_file, write_json
 from autoprune.verify import Chain, Training, UHead, draw_chains, open_verifier
 from autoprune.verify.auroc import auroc, auroc_interval
-from autoprune.verify.reading import DEPTHS, Step, read_chains_with, reader_digest
+from autoprune.verify.reading import DEPTHS, Step, read_steps, reader_digest
 from autoprune.verify.training import train_on
 from autoprune.verify.uhead import head_scores
 from benchmarks.evidence.records import SCORES
@@ -91,7 +91,7 @@ def _read(reader: LoadedModel, digest: str, chains: Sequence[Chain]) -> list[lis
         key = digest_json([digest, list(DEPTHS), [asdict(chain) for chain in some]])
         file = OUT / NAME / f"{key}.pt"
         if not file.is_file():
-            features = [[s.features for s in one] for one in read_chains_with(reader, some)]
+            features = [[s.features for s in one] for one in read_steps(reader, some)]
             with atomic_file(file) as place:
                 torch.save(features, place)
         kept = torch.load(file, weights_only=True)

@@ -83,4 +83,5 @@ def _arrays(
 def _above(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
     """[wrong, right]: 1 where the right step scores higher, one half for a tie."""
     wrong, right = values[~truth][:, None], values[truth][None]
-    return (right > wrong) + 0.5 * (right == wrong)
+    matrix: NDArray[np.float64] = (right > wrong) + 0.5 * (right == wrong)
+    return matrix

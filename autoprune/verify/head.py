@@ -75,7 +75,8 @@ class _Block(nn.Module):
         steps, tokens, _ = hidden.shape
         joint = self.queries_keys_values(self.before_attention(hidden))
         parts = joint.view(steps, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None, None])
+        query, key, value = parts
+        mixed = functional.scaled_dot_product_attention(query, key, value, mask[:, None, None])
         hidden = hidden + self.out(mixed.transpose(1, 2).reshape(steps, tokens, WIDTH))
         wide: Tensor = self.wide(self.before_wide(hidden))
         return hidden + wide

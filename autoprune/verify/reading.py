@@ -28,16 +28,11 @@ class Step:
 
     Args:
         surprise: Log-probability of each of its tokens, float32 [tokens].
-        features: What :func:`feature_count` counts for each token, float32 [tokens, features].
+        features: Its doubts and hidden states at each token, float32 [tokens, features].
     """
 
     surprise: Tensor
     features: Tensor
-
-
-def feature_count(reader: LoadedModel) -> int:
-    """Features of one token."""
-    return DOUBTS + len(DEPTHS) * int(reader.model.config.get_text_config().hidden_size)
 
 
 def reader_digest(reader: LoadedModel) -> str:
@@ -49,7 +44,7 @@ def reader_digest(reader: LoadedModel) -> str:
     return sha.hexdigest()
 
 
-def read_chains_with(
+def read_steps(
     reader: LoadedModel,
     chains: Sequence[Chain],
     *,
@@ -123,7 +118,7 @@ def _read_batch(reader: LoadedModel, encoded: Sequence[list[list[int]]]) -> list
                 "nothing; take another reader or a wider type"
             )
         sizes = [len(piece) for piece in pieces[1:]]
-        found.append([Step(part[:, 0], part) for part in features.split(sizes)])
+        found.append([Step(part[:, 0], part) for part in torch.split(features, sizes)])
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 from autoprune.verify.chains import Chain
-from autoprune.verify.reading import read_chains_with
+from autoprune.verify.reading import read_steps
 from autoprune.verify.verifier import VERIFIERS, StepVerifier
 
 
@@ -30,5 +30,5 @@ class Surprisal(StepVerifier):
 
     def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
         """See :class:`StepVerifier`."""
-        read = read_chains_with(self._reader, chains, report=report)
+        read = read_steps(self._reader, chains, report=report)
         return [[float(step.surprise.mean().exp()) for step in steps] for steps in read]

@@ -13,7 +13,7 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.verify.auroc import auroc
 from autoprune.verify.chains import CORRUPTED, Chain, draw_chains
 from autoprune.verify.head import UncertaintyHead, padded
-from autoprune.verify.reading import Step, feature_count, read_chains_with, reader_digest
+from autoprune.verify.reading import Step, read_steps, reader_digest
 from autoprune.verify.uhead import FORMAT, UHead, head_scores
 
 _LEARNING_RATE = 1e-3
@@ -72,7 +72,7 @@ def train_verifier(
         chains = draw_chains(training.chains, training.seed, corrupted=training.corrupted)
     if any(len(chain.right) != len(chain.steps) for chain in chains):
         raise UsageError("a chain says not of each step whether it is right; add its labels")
-    return train_on(reader, chains, read_chains_with(reader, chains, report=report), training,
+    return train_on(reader, chains, read_steps(reader, chains, report=report), training,
                     report=report)  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def train_on(
         order = torch.randperm(len(chains)).tolist()
         held = order[: max(1, round(_HELD_OUT * len(chains)))]
         parts = [_Part.of(chains, read, some) for some in (order[len(held) :], held)]
-        head = UncertaintyHead(feature_count(reader))
+        head = UncertaintyHead(parts[0].steps[0].shape[1])
         best, epochs = _fit(head, parts[0], parts[1], training.epochs, report)
     record = {
         "kind": UHead.NAME,
@@ -106,6 +106,7 @@ def train_on(
         "reader": reader.source.ref,
         "reader_digest": reader_digest(reader),
         "dtype": str(reader.model.dtype),
+        "features": len(head.mean),
         "parameters": head.parameter_count,
         "training": asdict(training) | {"epochs_run": epochs},
         "held_out": {"chains": len(held), "steps": len(parts[1].steps), "auroc": best},
@@ -145,10 +146,11 @@ def _fit(
     best, kept, waited = -1.0, head.state_dict(), 0
     for epoch in range(1, epochs + 1):
         head.train()
-        for batch in torch.randperm(len(train.steps)).split(_BATCH):
+        for batch in torch.split(torch.randperm(len(train.steps)), _BATCH):
             logits = head(*padded([train.steps[i] for i in batch.tolist()]))
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(logits, truth[batch]).backward()
+            loss = binary_cross_entropy_with_logits(logits, truth[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimizer.step()
         found = auroc(head_scores(head.eval(), held.steps), held.right)

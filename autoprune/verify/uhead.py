@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from autoprune.digest import digest_file, digest_json, verify_file
+from autoprune.digest import digest_bytes, digest_json, verify_file
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
 from autoprune.storage import atomic_folder, write_json
 from autoprune.verify.chains import Chain
 from autoprune.verify.head import UncertaintyHead, padded
-from autoprune.verify.reading import feature_count, read_chains_with, reader_digest
+from autoprune.verify.reading import read_steps, reader_digest
 from autoprune.verify.verifier import RECORD, VERIFIERS, StepVerifier, read_verifier
 
 WEIGHTS = "uhead.safetensors"
@@ -45,11 +45,12 @@ class UHead(StepVerifier):
     ) -> None:
         self._reader = reader
         self.head = head.eval()
-        self.record = dict(record)
+        self._weights = save(head.state_dict())
+        self.record = {**record, "weights": digest_bytes(self._weights)}
 
     def score_chains(self, chains: Sequence[Chain], report: Report = silent) -> list[list[float]]:
         """See :class:`StepVerifier`."""
-        read = read_chains_with(self._reader, chains, report=report)
+        read = read_steps(self._reader, chains, report=report)
         scores = iter(head_scores(self.head, [step.features for one in read for step in one]))
         return [[next(scores) for _ in steps] for steps in read]
 
@@ -67,8 +68,7 @@ class UHead(StepVerifier):
             AutopruneError: If the disk is full or the folder is not writable.
         """
         with atomic_folder(folder) as place:
-            save_file(self.head.state_dict(), place / WEIGHTS)
-            self.record["weights"] = digest_file(place / WEIGHTS)
+            (place / WEIGHTS).write_bytes(self._weights)
             write_json(place / RECORD, self.record)
 
     @classmethod
@@ -91,12 +91,13 @@ class UHead(StepVerifier):
                 "`autoprune verify train`"
             )
         verify_file(folder / WEIGHTS, record["weights"])
-        head = UncertaintyHead(feature_count(reader))
+        head = UncertaintyHead(int(record["features"]))
         try:
             head.load_state_dict(load_file(folder / WEIGHTS))
         except (SafetensorError, RuntimeError) as error:
             raise DamagedFileError(
-                f"{folder / WEIGHTS} holds no head for this reader ({error}); train it again"
+                f"{folder / WEIGHTS} holds no head as {RECORD} describes it ({error}); train it "
+                "again"
             ) from error
         return cls(reader, head, record)
 

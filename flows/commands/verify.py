@@ -113,10 +113,9 @@ def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     right = [one for truth, _ in labelled for one in truth]
     record = {**verifier.describe(), "model": args.model, "solutions": found, "auroc": None}
     lines = []
-    for solution in found:
-        lines.append(solution["question"])
-        steps = zip(solution["scores"], solution["steps"], strict=True)
-        lines += [f"  {score:.3f}  {step}" for score, step in steps]
+    for chain, own in zip(chains, scores, strict=True):
+        lines.append(chain.question)
+        lines += [f"  {score:.3f}  {step}" for score, step in zip(own, chain.steps, strict=True)]
     if len(set(right)) == 2:
         record["auroc"] = auroc([s for _, own in labelled for s in own], right)
         lines += ["", f"AUROC {record['auroc']:.3f} over {len(right)} labelled steps"]

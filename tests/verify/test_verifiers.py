@@ -22,7 +22,7 @@ from autoprune.verify import (
 )
 from autoprune.verify.auroc import auroc
 from autoprune.verify.head import UncertaintyHead, padded
-from autoprune.verify.reading import read_chains_with, reader_digest
+from autoprune.verify.reading import read_steps, reader_digest
 from tests.support.tiny_subject import broken_subject, tiny_subject
 
 WORDS = ("sun", "tree", "lamp", "river", "stone")
@@ -181,6 +181,6 @@ def test_what_cannot_be_is_refused(reader: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="4 chains"):
         Training(chains=4)
     with pytest.raises(UsageError, match="has 64 positions"):
-        read_chains_with(tiny_subject(positions=64), [Chain("q", ("a" * 60,))])
+        read_steps(tiny_subject(positions=64), [Chain("q", ("a" * 60,))])
     with pytest.raises(AutopruneError, match="NaN or infinite"):
         open_verifier("surprisal", broken_subject()).score("q", ["a"])

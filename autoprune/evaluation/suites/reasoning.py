@@ -191,11 +191,20 @@ class ReasoningSuite:
 
     def _replies(self, loaded: LoadedModel, prompts: list[str]) -> list[list[str]]:
         """Replies to each prompt."""
-        size = {"new_tokens": self.new_tokens, "stop": _STOP}
         if self.best_of == 1:
-            return [[one] for one in greedy_replies(loaded, prompts, batch=self.batch, **size)]
-        draw = {"samples": self.best_of, "temperature": self.temperature, "seed": self.seed}
-        return sampled_replies(loaded, prompts, **draw, **size)
+            found = greedy_replies(
+                loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
+            )
+            return [[one] for one in found]
+        return sampled_replies(
+            loaded,
+            prompts,
+            samples=self.best_of,
+            new_tokens=self.new_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+            stop=_STOP,
+        )
 
 
 def _over_all(context: RowContext, names: Sequence[str], rows: Sequence[Row]) -> Row:
