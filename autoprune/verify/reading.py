@@ -13,13 +13,10 @@ from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids, text_ids
 from autoprune.verify.chains import Chain
 
-BATCH = 8
 # Depths, as shares of the blocks, whose hidden states are read; the last has the final norm.
 DEPTHS = (0.5, 0.75, 1.0)
 # Log-probabilities of the likeliest next tokens.
 TOP = 4
-# Log-probability of the token, entropy, its rank, and the likeliest.
-DOUBTS = 3 + TOP
 
 
 @dataclass(frozen=True)
@@ -45,21 +42,17 @@ def reader_digest(reader: LoadedModel) -> str:
 
 
 def read_steps(
-    reader: LoadedModel,
-    chains: Sequence[Chain],
-    *,
-    batch: int = BATCH,
-    report: Report = silent,
+    reader: LoadedModel, chains: Sequence[Chain], *, report: Report = silent
 ) -> list[list[Step]]:
     """Read each solution once, as it stands; the reader is not changed.
 
-    The question and each step are encoded by themselves, so that a step has the same tokens
-    whatever follows it, and, the reader being causal, the same features.
+    Solutions are read one by one: without padding, what a step scores cannot depend on what is
+    read beside it, in any type of weights. The question and each step are encoded by themselves, so
+    that a step has the same tokens whatever follows it.
 
     Args:
         reader: The model.
         chains: Questions with their steps.
-        batch: Chains computed together, padded behind, where no token looks.
         report: Callback, called with progress.
 
     Returns:
@@ -77,9 +70,9 @@ def read_steps(
             f"the longest solution takes {longest} tokens with its question; the reader has "
             f"{limit} positions: leave it out, or take another reader"
         )
-    found: list[list[Step]] = []
-    for start in range(0, len(encoded), batch):
-        found += _read_batch(reader, encoded[start : start + batch])
+    found = []
+    for pieces in encoded:
+        found.append(_read(reader, pieces))
         report(Progress("reading", len(found), len(encoded)))
     return found
 
@@ -91,39 +84,24 @@ def _encode(reader: LoadedModel, chain: Chain) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _read_batch(reader: LoadedModel, encoded: Sequence[list[list[int]]]) -> list[list[Step]]:
-    rows = [[token for piece in pieces for token in piece] for pieces in encoded]
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    device = reader.model.device
-    output = reader.model(
-        input_ids=ids.to(device),
-        attention_mask=mask.to(device),
-        output_hidden_states=True,
-        use_cache=False,
-    )
-    blocks = len(output.hidden_states) - 1
+def _read(reader: LoadedModel, pieces: list[list[int]]) -> list[Step]:
+    row = torch.tensor([token for piece in pieces for token in piece], device=reader.model.device)
+    output = reader.model(input_ids=row[None], output_hidden_states=True, use_cache=False)
+    blocks, start = len(output.hidden_states) - 1, len(pieces[0])
     layers = [output.hidden_states[round(depth * blocks)] for depth in DEPTHS]
-    found = []
-    for number, (pieces, row) in enumerate(zip(encoded, rows, strict=True)):
-        start = len(pieces[0])
-        tokens = torch.tensor(row[start:], device=device)
-        doubts = _doubts(output.logits[number, start - 1 : len(row) - 1].float(), tokens)
-        hidden = [layer[number, start : len(row)].float() for layer in layers]
-        features = torch.cat([doubts, *hidden], dim=1).cpu()
-        if not bool(torch.isfinite(features).all()):
-            raise AutopruneError(
-                f"the reader {reader.source.ref} computes NaN or infinite numbers and verifies "
-                "nothing; take another reader or a wider type"
-            )
-        sizes = [len(piece) for piece in pieces[1:]]
-        found.append([Step(part[:, 0], part) for part in torch.split(features, sizes)])
-    return found
+    doubts = _doubts(output.logits[0, start - 1 : -1].float(), row[start:])
+    features = torch.cat([doubts, *(layer[0, start:].float() for layer in layers)], dim=1).cpu()
+    if not bool(torch.isfinite(features).all()):
+        raise AutopruneError(
+            f"the reader {reader.source.ref} computes NaN or infinite numbers and verifies "
+            "nothing; take another reader or a wider type"
+        )
+    sizes = [len(piece) for piece in pieces[1:]]
+    return [Step(part[:, 0], part) for part in torch.split(features, sizes)]
 
 
 def _doubts(logits: Tensor, tokens: Tensor) -> Tensor:
-    """How likely the reader finds each token, and how sure it was, [tokens, DOUBTS].
+    """How likely the reader finds each token, and how sure it was, [tokens, 3 + TOP].
 
     Args:
         logits: Of the position before each token, [tokens, vocabulary].
