@@ -4,7 +4,7 @@ import argparse
 from copy import copy
 from typing import Any
 
-from flows.option_types import positive_number, share
+from flows.option_types import positive_number
 from flows.output import emit, pairs
 
 NAME = "verify"
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epochs", type=positive_number, default=30, help="most passes over them (default 30)"
     )
     train.add_argument(
-        "--corrupted", type=share, default=0.35, help="share of wrong steps (default 0.35)"
+        "--corrupted", type=float, default=0.35, help="share of wrong steps (default 0.35)"
     )
     score = actions.add_parser("score", help="score steps", allow_abbrev=False)
     score.add_argument("model", metavar="MODEL", help=MODEL)
