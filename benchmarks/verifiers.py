@@ -42,6 +42,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--chains", type=int, default=600, help="solutions to train on")
     parser.add_argument("--test", type=int, default=200, help="solutions to judge")
+    parser.add_argument(
+        "--first", type=int, nargs=2, metavar=("TRAIN", "TEST"),
+        help="of both only the first so many, for a machine with little time",
+    )  # fmt: skip
     parser.add_argument("--corrupted", type=float, default=0.35, help="share of wrong steps")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
@@ -52,6 +56,8 @@ def main() -> None:
     digest = reader_digest(reader)
     taught = draw_chains(args.chains, args.seed, corrupted=args.corrupted)
     tested = draw_chains(args.test, args.seed, part="test", corrupted=args.corrupted)
+    if args.first:
+        taught, tested = taught[: args.first[0]], tested[: args.first[1]]
     read = [_read(reader, digest, chains) for chains in (taught, tested)]
     right = [list(chain.right) for chain in tested]
     scores = {"programmatic": open_verifier("programmatic", reader).score_chains(tested)}
@@ -65,7 +71,7 @@ def main() -> None:
         raise SystemExit("the reader has changed, and must not")
     rows = [_row(name, own, right, args.seed) for name, own in scores.items()]
     title = (
-        f"Wrong steps found in {args.test} solutions of other templates "
+        f"Wrong steps found in {len(tested)} solutions of other templates "
         f"({sum(map(len, right))} steps), read by {reader.source.ref.rpartition('/')[2]} "
         f"in {args.dtype}"
     )
