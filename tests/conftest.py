@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,9 +25,49 @@ os.environ["AUTOPRUNE_LEDGER"] = str(Path(_STATE) / "session.jsonl")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A platform takes long to start, so one process does all tests that need one.
+TOGETHER = "tests/flows_platform/"
+# What takes longest is begun first, so that the processes end together.
+FIRST = (TOGETHER, "tests/sandbox/test_attacks.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files go to processes whole, those of :data:`TOGETHER` to one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In several processes: :data:`FIRST`, then files with tests that are marked slow, the rest."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    slow = {item.path for item in items if "slow" in item.keywords}
+
+    def place(item: pytest.Item) -> int:
+        first = [item.nodeid.startswith(name) for name in FIRST]
+        return first.index(True) if any(first) else len(FIRST) + (item.path not in slow)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(autouse=True)
 def ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger of sealed looks of the test's own."""
     path = tmp_path_factory.mktemp("ledger") / "sealed-looks.jsonl"
     monkeypatch.setenv("AUTOPRUNE_LEDGER", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database of Prefect, to be copied; a server takes longer to make one."""
+    # After the line that has asserts of that package rewritten.
+    from tests.support.made_once import made_once, migrate_prefect
+
+    return made_once(tmp_path_factory, "prefect-template", migrate_prefect) / "prefect.db"

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.state import State
 from tasks.track import Tracker
+from tests.support.made_once import made_once
 from tests.support.tiny_subject import tiny_subject
 
 
@@ -35,14 +36,16 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty MLflow database; making one takes seconds, copying it none."""
-    state = State.open(tmp_path_factory.mktemp("store"))
-    # MLflow names its store in the environment: one that a test before this left must not be used,
-    # nor this one by what later tests start. Only what was set here first is undone.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", "none")
-        patch.delenv("MLFLOW_TRACKING_URI")
-        Tracker(state).client.search_experiments()
-    return state.tracking_database
+
+    def make(folder: Path) -> None:
+        # MLflow names its store in the environment: one that a test before this left must not be
+        # used, nor this one by what later tests start. Only what was set here first is undone.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", "none")
+            patch.delenv("MLFLOW_TRACKING_URI")
+            Tracker(State.open(folder)).client.search_experiments()
+
+    return State.open(made_once(tmp_path_factory, "mlflow-template", make)).tracking_database
 
 
 @pytest.fixture
@@ -56,3 +59,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> 
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def migrated(home: Path, prefect_template: Path) -> Path:
+    """The same folder with a database of Prefect, of which a recorded command needs one."""
+    place = State.open(home).prefect
+    place.mkdir()
+    shutil.copy(prefect_template, place / prefect_template.name)
+    return home

@@ -122,11 +122,12 @@ def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> Non
 def test_no_record_of_a_search_holds_the_login(
     tiny_folder: Path,
     text_file: Path,
-    home: Path,
+    migrated: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    home = migrated
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     monkeypatch.setenv("VAULT_LOGIN", LOGIN)
     place = f"vault://$VAULT_LOGIN@host{tmp_path}/shared"

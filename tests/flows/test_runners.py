@@ -43,7 +43,7 @@ def test_workers_give_the_same_graph(
     kind: str,
     tiny_folder: Path,
     text_file: Path,
-    home: Path,
+    migrated: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

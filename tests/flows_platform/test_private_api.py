@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -21,11 +22,19 @@ from tests.support.platform_live import MARKER, make_hostile
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+def state(tmp_path: Path, prefect_template: Path) -> State:
+    found = State.open(tmp_path / "state")
+    found.prefect.mkdir()
+    shutil.copy(prefect_template, found.prefect / "prefect.db")
+    return found
+
+
+@pytest.fixture
+def server(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     make_hostile(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-designer")
-    found = ApiServer(State.open(tmp_path / "state"))
+    found = ApiServer(state)
     try:
         assert found.wait()
         yield found
@@ -58,13 +67,13 @@ def test_only_its_own_command_may_use_it(server: ApiServer, tmp_path: Path) -> N
 
 
 def test_a_command_s_own_clients_are_logged_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.client.orchestration import get_client
 
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another-server")
-    with private_api(State.open(tmp_path / "state")) as server:
+    with private_api(state) as server:
         assert server is not None and server.wait()
         with get_client(sync_client=True) as client:
             assert client.read_flows() == []

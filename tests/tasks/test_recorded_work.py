@@ -1,14 +1,16 @@
 """Work as task runs: any object in and out, a name that Prefect shows, errors as they are."""
 
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 import torch
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
+from flows.platform.api_server import private_api
 from tasks.recorded import recorded, step
+from tasks.state import State
 
 
 def test_outside_a_flow_it_is_a_call() -> None:
@@ -19,7 +21,14 @@ def test_outside_a_flow_it_is_a_call() -> None:
 
 
 @pytest.mark.slow
-def test_in_a_flow_objects_pass_and_names_are_shown(tmp_path: Path) -> None:
+def test_in_a_flow_objects_pass_and_names_are_shown(
+    tmp_path: Path, prefect_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    state = State.open(tmp_path / "state")
+    state.prefect.mkdir()
+    shutil.copy(prefect_template, state.prefect / "prefect.db")
+    monkeypatch.setenv("PREFECT_HOME", str(state.prefect))
     lock, weights = threading.Lock(), torch.ones(3)
     seen: list[str] = []
 
@@ -48,6 +57,7 @@ def test_in_a_flow_objects_pass_and_names_are_shown(tmp_path: Path) -> None:
         seen.extend((context.task.name, context.task_run.name))
         return lock
 
-    with prefect_test_harness():
+    with private_api(state) as server:
+        assert server is not None and server.wait()
         searching()
     assert seen == ["measure", "measure {x} in tiny", "hold", "hold tiny 2 times"]
