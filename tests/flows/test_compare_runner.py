@@ -3,14 +3,10 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -27,9 +23,14 @@ from flows.runners import Answers, Workers, workers
 from tasks import remote
 from tasks.state import State
 from tests.support import small_comparison
+from tests.support.held import hold
+from tests.support.prefect_stack import until
+from tests.support.started_command import start
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
+# Of the tiny model; and cells of the method that is held: three draws of two targets.
+LAYERS, HELD_CELLS = 14, 6
 compared = partial(small_comparison.compared, methods=METHODS, pattern=["2:4"], tune=2)
 # What says when, by which source and on how many threads, of which workers have one each.
 CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit", "machine")
@@ -221,8 +222,8 @@ def test_the_runner_is_no_part_of_the_comparison() -> None:
 
 
 def words(model: Path, text: Path, out: Path, *more: str) -> list[str]:
-    line = f"""compare {model} --corpus {text} --methods {METHODS} --sparsity 0.5 --pattern 2:4
-      --draws 5 --tune 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
+    line = f"""compare {model} --corpus {text} --methods {METHODS},held --sparsity 0.5 --pattern 2:4
+      --draws 3 --tune 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
       --selection-windows 3 --json -q
       --out {out}"""
     return [*line.split(), *more]
@@ -283,27 +284,28 @@ def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_dask_gives_the_same_records_and_an_interrupt_its_table(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+    tiny_folder: Path, text_file: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    home = migrated
     pytest.importorskip("prefect_dask")
     here, there = tmp_path / "here", tmp_path / "there"
+    # In the second wave, since it has half of its cells.
+    held = hold(tmp_path / "held", monkeypatch, free=HELD_CELLS // 2 * LAYERS)
     line = words(tiny_folder, text_file, there, "--runner", "dask", "--workers", "2")
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
-    program = [sys.executable, "-m", "flows.cli", *line]
     # A group of its own, as a terminal makes one: Ctrl-C there reaches the workers too.
-    run = subprocess.Popen(program, start_new_session=True, stdout=PIPE, stderr=PIPE, text=True)
-    deadline = time.monotonic() + 200
-    # In the second wave: dense, two trials and the first draw of the others are done, and more.
-    while run.poll() is None and len(cells(home)) < 20:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    run = start(line, held.environment)
+    until(lambda: held.reached or run.poll() is not None, 300, "measurement that is held")
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=100)
     assert run.returncode == 130 and "Traceback" not in said, said
     assert "| distributed." not in said, said
     cut = read(there)
     assert 0 < cut["finished"] < cut["planned"]
+    # Dense, two trials, the first draw of each method and target, and more.
+    finished = len(cells(home))
+    assert finished > 3 + 11
     assert "unfinished" in (there / "comparison.md").read_text()
 
     # Cells of one runner are cells of every other.
@@ -316,7 +318,9 @@ def test_dask_gives_the_same_records_and_an_interrupt_its_table(
     first = json.loads(capsys.readouterr().out)
     assert cells(home / "serial") == cells(home)
     assert looks(home / "serial") == looks(home)
-    assert 0 < second["measured"] <= first["measured"] - 20 == len(cells(home)) - 20
+    assert second["measured"] == first["measured"] - finished and first["measured"] == len(
+        cells(home)
+    )
     assert (here / "comparison.tex").read_bytes() == (there / "comparison.tex").read_bytes()
     assert first["overview"] == second["overview"]
     ids = [[cell["id"] for cell in read(place)["cells"]] for place in (here, there)]

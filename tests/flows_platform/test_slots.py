@@ -1,14 +1,15 @@
 """A command that is killed while it holds its machine's slot blocks nobody after it."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.platform.api_server import ApiServer
@@ -17,30 +18,48 @@ from flows.platform.orders import client_of, prepare_server
 from tasks.slots import local_slots, notes, unheld
 from tasks.state import State
 from tasks.turns import machine
+from tests.support.held import hold
+from tests.support.made_once import made_once
+from tests.support.prefect_stack import until
 
 WAIT_SECONDS = 120.0
 
 
+@pytest.fixture(scope="session")
+def limited(tmp_path_factory: pytest.TempPathFactory, prefect_template: Path) -> Path:
+    """A state folder in which ``up`` has made the limits and ``down`` has ended the servers."""
+
+    def make(folder: Path) -> None:
+        found = State.open(folder)
+        found.prefect.mkdir()
+        shutil.copy(prefect_template, found.prefect / "prefect.db")
+        server = ApiServer(found)
+        try:
+            assert server.wait()
+            prepare_server(server.url, login=server.login)
+        finally:
+            server.stop()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING"):
+            patch.delenv(name, raising=False)
+        return made_once(tmp_path_factory, "limited-template", make)
+
+
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
-    """A folder in which ``up`` has made the limits and ``down`` has ended the servers."""
+def state(tmp_path: Path, limited: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """A copy of that folder."""
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_AUTH_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
-    found = State.open()
-    server = ApiServer(found)
-    try:
-        assert server.wait()
-        prepare_server(server.url, login=server.login)
-    finally:
-        server.stop()
-    return found
+    shutil.copytree(limited, tmp_path / "state")
+    return State.open()
 
 
-def command(folder: Path, out: Path) -> list[str]:
+def command(folder: Path, out: Path, metric: str = "wanda") -> list[str]:
     words = ["prune", "--model", str(folder), "--corpus", str(folder / "text.txt")]
-    more = ["--metric", "wanda", "--calibration-windows", "16", "--seqlen", "48", "--out", str(out)]
+    more = ["--metric", metric, "--calibration-windows", "16", "--seqlen", "48", "--out", str(out)]
     return [sys.executable, "-P", "-m", "flows.cli", *words, *more]
 
 
@@ -53,21 +72,35 @@ def lost(state: State) -> list[str]:
     return [each.detail for each in platform_findings(state) if each.name == "lost slots"]
 
 
+def servers_of(pid: int) -> list[psutil.Process]:
+    """Private servers of a command: each has its process as the last word."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "flows.platform.api_process" in words and words[-1] == str(pid):
+            found.append(process)
+    return found
+
+
 def test_a_killed_command_gives_its_slot_to_the_next(
-    state: State, tiny_folder: Path, tmp_path: Path
+    state: State, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = command(tiny_folder, tmp_path / "pruned")
-    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (held := notes(state)):
-        assert first.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
+    held = hold(tmp_path / "held", monkeypatch)
+    words = command(tiny_folder, tmp_path / "pruned", "held")
+    first = subprocess.Popen(
+        words,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | held.environment,
+    )
+    until(lambda: held.reached or first.poll() is not None, WAIT_SECONDS, "held command")
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    assert held[0].pid == first.pid and active(state) == 1
+    assert [note.pid for note in notes(state)] == [first.pid] and active(state) == 1
     assert lost(state) == [f"held by runs that were killed: {machine()} 1 of 1"]
     # Its private server, too, is gone: whatever that kept in memory is lost.
-    time.sleep(3.0)
+    until(lambda: not servers_of(first.pid), WAIT_SECONDS, "end of its server")
+    words = command(tiny_folder, tmp_path / "pruned")
     done = subprocess.run(words, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     assert active(state) == 0 and not notes(state) and not lost(state)

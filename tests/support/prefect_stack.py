@@ -1,6 +1,7 @@
 """A real Prefect server and a process worker, on ports and in folders of their own."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,16 +69,22 @@ def started(words: list[str], environment: Mapping[str, str], log: Path) -> Iter
 
 
 @contextmanager
-def prefect_stack(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
+def prefect_stack(
+    folder: Path, home: Path, template: Path, more: Mapping[str, str]
+) -> Iterator[tuple[str, int]]:
     """Server, work pool and worker, the last two as `autoprune up` makes them.
 
     Args:
         folder: Where Prefect keeps its files.
         home: The state folder of the worker and its runs.
+        template: A migrated database of Prefect.
+        more: Added to the environment of the worker and its runs.
 
     Yields:
         The API's address and the worker's process.
     """
+    (folder / "prefect").mkdir()
+    shutil.copy(template, folder / "prefect" / "prefect.db")
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
     environment = os.environ | {
@@ -91,6 +98,6 @@ def prefect_stack(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
         until(lambda: healthy(api), 90, "Prefect server")
         prepare_server(api)
         worker = services.worker(State(home), api, 2)
-        quick = {**worker.environment, "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        quick = {**worker.environment, "PREFECT_WORKER_QUERY_SECONDS": "1", **more}
         with started(list(worker.command), quick, folder / "worker.log") as process:
             yield api, process.pid
