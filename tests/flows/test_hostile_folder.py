@@ -1,5 +1,6 @@
 """No command, and no process that a command starts, imports from the folder it is typed in."""
 
+import json
 import os
 import signal
 import socket
@@ -24,8 +25,24 @@ with open(os.path.join({markers!r}, {name!r}), "a") as file:
     print(sys.argv, sys.orig_argv, file=file)
 raise ImportError("a file of the current folder was imported")
 """
-# What `pip install` makes of the entry point: the folder of the script is on the path, not ours.
-SCRIPT = "import sys\nfrom flows.cli import main\nsys.exit(main())\n"
+# What `pip install` makes of the entry point, the folder of the script on the path and not ours,
+# which does every command in turn; and after each notes whether the folder is on the path, in which
+# a module that an earlier command has imported would not show, or is for children.
+SCRIPT = """import json, os, sys
+from flows.cli import main
+lines = [json.loads(line) for line in open(sys.argv[1])]
+notes = open(sys.argv[2], "w")
+for line in lines:
+    os.environ["AUTOPRUNE_PREFECT"] = "on" if line[0] in {recorded!r} else "off"
+    os.environ.pop("PYTHONSAFEPATH", None)
+    code = main(line)
+    places = sorted({{"", ".", os.getcwd()}} & set(sys.path))
+    safe = os.environ.get("PYTHONSAFEPATH")
+    found = [*places, *os.listdir({markers!r}), *([] if safe == "1" else ["children look there"])]
+    print(json.dumps([line[0], code, found]), file=notes)
+"""
+# All that records goes through one function, which starts one server, as long as the command.
+RECORDED = ("prune",)
 
 WORDS = {
     "demo": ["--model", "./model"],
@@ -94,27 +111,23 @@ def test_every_command_has_words() -> None:
     assert set(WORDS) == {command.NAME for command in commands.ALL}
 
 
-@pytest.mark.parametrize("command", [command.NAME for command in commands.ALL])
 def test_no_command_imports_from_the_current_folder(
-    command: str,
-    hostile: Path,
-    markers: Path,
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    hostile: Path, markers: Path, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record_by_prefect(monkeypatch)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    script = tmp_path / "bin" / "autoprune"
+    script, lines, notes = (tmp_path / "bin" / name for name in ("autoprune", "lines", "notes"))
     script.parent.mkdir()
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT.format(recorded=RECORDED, markers=str(markers)))
+    names = [command.NAME for command in commands.ALL]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        words = [word.format(taken=port) for word in WORDS[command]]
+        words = [[name, *(word.format(taken=port) for word in WORDS[name])] for name in names]
+        lines.write_text("".join(json.dumps(line) + "\n" for line in words))
         process = subprocess.Popen(
-            [sys.executable, str(script), command, *words],
+            [sys.executable, str(script), str(lines), str(notes)],
             cwd=hostile,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -123,13 +136,15 @@ def test_no_command_imports_from_the_current_folder(
             start_new_session=True,
         )
         try:
-            _, err = process.communicate(timeout=200)
+            _, err = process.communicate(timeout=400)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode is not None
-    found = {path.name: path.read_text() for path in markers.iterdir()}
-    assert not found, (found, err)
+    assert process.returncode == 0, err
+    done = [json.loads(line) for line in notes.read_text().splitlines()]
+    assert [name for name, *_ in done] == names, err
+    assert [(name, found) for name, _, found in done if found] == [], err
+    assert {path.name: path.read_text() for path in markers.iterdir()} == {}, err
 
 
 def test_the_local_designer_imports_nothing_from_the_current_folder(
