@@ -15,7 +15,8 @@ class Attack:
     Args:
         name: Number and title.
         expect: Codes that may come back, with the exception that must be the cause where one is
-            named; ``accepted`` means the scores must equal ``|W|``.
+            named; ``accepted`` means the scores must equal ``|W|``. One that usually ends by the
+            limit of time names ``timeout`` first, and gets a short one.
         source: The candidate; without a ``score``, one is added that calls ``attack`` first.
         syscall_filter: Whether the inner filter is on.
     """
@@ -50,7 +51,7 @@ EXHAUST = [
     does("101_fork_bomb", DENIED, "while True: os.fork()"),
     does(
         "102_fork_bomb_unfiltered",
-        "exception|killed|timeout|leftover_processes|oom|incomplete",
+        "timeout|exception|killed|leftover_processes|oom|incomplete",
         "while True:",
         "    try: os.fork()",
         "    except OSError: pass",
