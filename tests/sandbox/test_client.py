@@ -27,6 +27,8 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_RUN, this_process
 from sandbox.reaper import reap_orphans
+from tests.support.jobs_in_containers import containers, job_is_there, running
+from tests.support.prefect_stack import until
 
 pytestmark = pytest.mark.docker
 
@@ -47,14 +49,6 @@ def on_host(source: str, file: Path, params: dict[str, float]) -> np.ndarray:
     exec(source, namespace)
     tensors = load_file(file)
     return namespace["score"](tensors.pop("W"), tensors, params).numpy()
-
-
-def containers(run_id: str) -> list[str]:
-    engine = Engine()
-    try:
-        return [info["Id"] for info in engine.list(f"{LABEL_RUN}={run_id}")]
-    finally:
-        engine.close()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400])
@@ -104,11 +98,13 @@ def test_refusals_carry_line_and_remedy(box: Sandbox) -> None:
     assert "torch.float32" in refused.detail
 
 
-def test_the_screen_answers_without_a_container(box: Sandbox) -> None:
+def test_the_screen_answers_without_a_container(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(type(box._pool), "take")
     refused = box.probe("import os\n" + RIA)
     assert isinstance(refused, Rejected)
     assert refused.code is Code.SCREEN_IMPORT
-    assert refused.seconds < 0.1
 
 
 def test_random_scores_pass_once_and_fail_when_repeated(
@@ -178,10 +174,17 @@ def open_box(folder: Path, run_id: str) -> Iterator[Sandbox]:
 def test_a_container_removed_from_outside_is_replaced(layer_folder: Path) -> None:
     with open_box(layer_folder, "removed") as box, ThreadPoolExecutor(1) as threads:
         box.probe(RIA)
-        time.sleep(3)
-        waiting = containers("removed")
+        # What was used is gone, and what is there waits for the next job.
+        until(
+            lambda: (
+                box._pool._ready and len(running("removed")) == 1 and not job_is_there(layer_folder)
+            ),
+            60,
+            "container that waits",
+        )
+        waiting = running("removed")
         job = threads.submit(box.probe, SLOW)
-        time.sleep(1)
+        until(lambda: job_is_there(layer_folder), 60, "job")
         engine = Engine()
         assert any(engine.remove(container) for container in waiting)
         engine.close()
@@ -229,16 +232,11 @@ with box:
 """
 
 
-def assert_all_ended(run: str, seconds: float, folder: Path) -> None:
+def assert_all_ended(run: str, folder: Path) -> None:
     """Containers of a client that is gone end by themselves; the reaper removes what is left."""
+    # No reaper has run: the containers end because their client is gone.
+    until(lambda: not running(run), 90, "end of the containers")
     engine = Engine()
-    deadline = time.monotonic() + seconds
-    running = [""]
-    while running and time.monotonic() < deadline:
-        running = [i["Id"] for i in engine.list(f"{LABEL_RUN}={run}") if i["State"] == "running"]
-        time.sleep(0.2)
-    # No reaper has run: the containers ended because their client was gone.
-    assert not running
     # What was created and never started has no process; the next run removes it.
     reap_orphans(engine, folder)
     assert engine.list(f"{LABEL_RUN}={run}") == []
@@ -256,10 +254,10 @@ def test_nothing_outlives_a_killed_client(kill: signal.Signals, tmp_path: Path) 
     )
     assert client.stdout is not None
     assert [client.stdout.readline() for _ in range(2)] == ["begin\n", "ready\n"]
-    time.sleep(0.5)
+    until(lambda: job_is_there(tmp_path), 60, "second job")
     client.send_signal(kill)
     client.wait(timeout=60)
-    assert_all_ended("orphan", 20, tmp_path)
+    assert_all_ended("orphan", tmp_path)
 
 
 def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> None:
@@ -278,7 +276,7 @@ def test_a_client_killed_at_any_stage_leaves_nothing_running(tmp_path: Path) -> 
         time.sleep(seconds)
         client.kill()
         client.wait()
-    assert_all_ended("stages", 30, tmp_path)
+    assert_all_ended("stages", tmp_path)
 
 
 def test_the_reaper_leaves_living_runs_alone(box: Sandbox, layer_folder: Path) -> None:
@@ -324,7 +322,7 @@ def test_without_a_local_daemon_the_next_step_is_named(
 def test_the_flags_of_a_container(box: Sandbox) -> None:
     box.probe(RIA)
     engine = Engine()
-    info = engine.api.inspect_container(containers("tests")[0])
+    info = engine.api.inspect_container(containers("tests")[0]["Id"])
     engine.close()
     host = info["HostConfig"]
     assert host["NetworkMode"] == "none"

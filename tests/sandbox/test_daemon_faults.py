@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,8 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
 from sandbox.ownership import LABEL_RUN
 from sandbox.reaper import reap_orphans, remove_own
+from tests.support.jobs_in_containers import job_is_there, running
+from tests.support.prefect_stack import until
 
 pytestmark = pytest.mark.docker
 
@@ -100,24 +101,19 @@ def test_a_daemon_that_dies_stops_the_work_cleanly(
     run_id = f"daemon-{moment.split()[0]}"
     with make_box(layer_folder, run_id) as box, ThreadPoolExecutor(1) as threads:
         assert isinstance(box.probe(ABS), Accepted)
+        until(lambda: not job_is_there(layer_folder), 60, "end of the job before")
         if moment == "waiting":
             relay.cut()
         job = threads.submit(box.probe, SLOW)
         if moment != "waiting":
-            time.sleep(2.5)
+            until(lambda: job_is_there(layer_folder), 60, "job")
             relay.cut()
         with pytest.raises(SandboxError, match="Docker"):
             job.result(timeout=60)
     # The daemon is back: what the run could not remove has ended by itself and is reaped.
     monkeypatch.delenv("DOCKER_HOST")
+    until(lambda: not running(run_id), 60, "end of its containers")
     engine = Engine()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        left = engine.list(f"{LABEL_RUN}={run_id}")
-        if not any(info["State"] == "running" for info in left):
-            break
-        time.sleep(0.2)
-    assert not any(info["State"] == "running" for info in left)
     remove_own(engine)
     reap_orphans(engine, layer_folder)
     assert engine.list(f"{LABEL_RUN}={run_id}") == []
@@ -130,8 +126,7 @@ def test_a_mute_daemon_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sandbox.engine.CALL_TIMEOUT_S", 1)
     relay = Relay(tmp_path / "mute.sock", mute=True)
     monkeypatch.setenv("DOCKER_HOST", relay.url)
-    start = time.monotonic()
+    # It never answers: the call comes back because it was given up.
     with pytest.raises(SandboxUnavailableError, match="no Docker Engine answers"):
         Engine()
-    assert time.monotonic() - start < 10
     relay.cut()

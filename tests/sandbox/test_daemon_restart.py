@@ -16,7 +16,8 @@ from sandbox.engine import Engine
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
 from sandbox.outcomes import Accepted
-from sandbox.ownership import LABEL_RUN
+from tests.support.jobs_in_containers import containers, job_is_there, running
+from tests.support.prefect_stack import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -94,13 +95,6 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def running() -> list[str]:
-    engine = Engine()
-    found = [i["Id"] for i in engine.list(f"{LABEL_RUN}={RUN}") if i["State"] == "running"]
-    engine.close()
-    return found
-
-
 def test_a_daemon_killed_in_a_job_and_restarted_between_jobs(
     daemon: Daemon, layer_folder: Path
 ) -> None:
@@ -108,17 +102,15 @@ def test_a_daemon_killed_in_a_job_and_restarted_between_jobs(
     box = Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id=RUN, screening=False)
     with box, ThreadPoolExecutor(1) as threads:
         assert isinstance(box.probe(ABS), Accepted)
-        while len(running()) < 2:
-            time.sleep(0.1)
+        until(lambda: len(running(RUN)) >= 2, 60, "containers that wait")
         # Restarted while containers wait: they are dead, which is not the next candidate's fault.
         daemon.end_and_start()
-        assert running() == []
+        assert running(RUN) == []
         assert isinstance(box.probe(ABS), Accepted)
         # Killed in the middle of a job: an exception that says what to do, never a verdict.
+        until(lambda: not job_is_there(layer_folder), 60, "end of the job before")
         job = threads.submit(box.probe, SLOW)
-        while not list(layer_folder.glob(".autoprune-cells-*/" + "?" * 16 + "/*")):
-            time.sleep(0.05)
-        time.sleep(0.3)
+        until(lambda: job_is_there(layer_folder), 60, "job")
         daemon.kill()
         with pytest.raises(SandboxError, match="Docker"):
             job.result(timeout=60)
@@ -126,6 +118,4 @@ def test_a_daemon_killed_in_a_job_and_restarted_between_jobs(
         # The same run goes on with what it has.
         assert isinstance(box.probe(ABS), Accepted)
     # Also what could neither be finished nor removed while the daemon was away.
-    engine = Engine()
-    assert engine.list(f"{LABEL_RUN}={RUN}") == []
-    engine.close()
+    assert containers(RUN) == []
