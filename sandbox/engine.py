@@ -177,6 +177,8 @@ class Engine:
                 user=USER,
                 working_dir="/",
                 hostname="sandbox",
+                # The first process heeds no other signal: a daemon that stops would wait for it.
+                stop_signal="SIGKILL",
                 environment=ENVIRONMENT,
                 labels={LABEL: "1", **labels},
                 stdin_open=True,
