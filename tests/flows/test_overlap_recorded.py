@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support.chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
+from tests.support.prefect_stack import until
 from tests.support.started_command import NOISE, record_by_prefect, start
-
-
-def answer(body: dict[str, Any]) -> Answer:
-    if length_of(body) < 400:
-        return obedient(body)
-    time.sleep(1.0)
-    return formula_for(body)
 
 
 @pytest.fixture
 def words(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, text_file: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
     record_by_prefect(monkeypatch)
     return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
@@ -48,6 +43,23 @@ def task_runs(home: Path) -> list[tuple[str, str, str, str]]:
 
 
 def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> None:
+    asking: list[float] = []
+
+    def one_is_measured() -> bool:
+        try:
+            return any(name.startswith("measure C") for name, *_ in task_runs(home))
+        except sqlite3.OperationalError:
+            return False
+
+    def answer(body: dict[str, Any]) -> Answer:
+        if length_of(body) < 400:
+            return obedient(body)
+        asking.append(time.monotonic())
+        if len(asking) > 1:
+            # The others come once a candidate was measured beside them.
+            until(one_is_measured, 100, "measurement beside a question")
+        return formula_for(body)
+
     with serving(answer) as chat:
         process = start(words, behind(chat))
         out, err = process.communicate(timeout=300)
@@ -55,10 +67,9 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
     assert '"candidates": 4' in out
     assert not any(word in err for word in NOISE), err
     # Events of the last task runs are written behind the run.
-    deadline = time.monotonic() + 20
-    while any(state != "COMPLETED" for _, state, _, _ in task_runs(home)):
-        assert time.monotonic() < deadline, task_runs(home)
-        time.sleep(0.5)
+    until(
+        lambda: all(state == "COMPLETED" for _, state, _, _ in task_runs(home)), 60, "last records"
+    )
     runs = task_runs(home)
     asked = [run for run in runs if run[0].startswith("propose")]
     measured = [run for run in runs if run[0].startswith("measure C")]
@@ -67,25 +78,22 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
 
 
 def test_ctrl_c_waits_for_no_answer(words: list[str], home: Path) -> None:
-    begun: list[float] = []
+    begun, ended = threading.Event(), threading.Event()
 
-    def slow(body: dict[str, Any]) -> Answer:
+    def never(body: dict[str, Any]) -> Answer:
         if length_of(body) > 400:
-            begun.append(time.monotonic())
-            time.sleep(25)
+            begun.set()
+            ended.wait(400)
         return obedient(body)
 
-    with serving(slow) as chat:
+    with serving(never) as chat:
         process = start(words, behind(chat))
-        deadline = time.monotonic() + 200
-        while not begun and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert begun, process.communicate(timeout=20)
-        time.sleep(1.0)
+        until(lambda: begun.is_set() or process.poll() is not None, 200, "question")
         os.killpg(process.pid, signal.SIGINT)
-        pressed = time.monotonic()
-        _, err = process.communicate(timeout=60)
-        assert time.monotonic() - pressed < 15
+        try:
+            _, err = process.communicate(timeout=200)
+        finally:
+            ended.set()
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "next  autoprune resume asked"
     assert not any(word in err for word in NOISE), err
