@@ -5,9 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PROCESSES ?= 2
+PROCESSES ?= 3
+# Further options of pip's, such as --no-compile.
+PIP_OPTIONS ?=
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS)
 
-.PHONY: help install docker demo up test lint docs bench clean
+.PHONY: help install docker demo up test tests lint docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +20,8 @@ install: $(STAMP) ## Make .venv with everything, demo models and text included
 $(STAMP): pyproject.toml constraints.txt requirements-demo.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python {v[0]}.{v[1]} is too old; AutoPrune needs 3.11 or newer: make PYTHON=python3.11 install")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	$(PIP) -c constraints.txt -e '.[search,platform,demo,tasks,dask,mcp,docs,dev]'
+	$(PIP) --no-deps -r requirements-demo.txt
 	@touch $@
 
 docker: ## Make sure that a Docker daemon answers (as root it installs docker.io, if you say so)
@@ -37,10 +40,13 @@ lint: install ## Style, types, layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-# Half of the tests' time is waiting for servers and containers, so that two processes take two thirds of it even
-# on two cores; threads of torch that wait must then sleep, not spin.
-test: install docker lint ## Every test, on real parts, in PROCESSES=2 processes
-	@AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+test: install docker ## Every check and every test, on real parts, in PROCESSES=3 processes
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+# Much of the tests' time is waiting for servers and containers, so that three processes keep two cores busy;
+# threads of torch that wait must then sleep, not spin. tests/conftest.py says which files go first.
+tests:
+	@AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 docs: install ## The documentation as a site, in site/
 	@$(BIN)/zensical build --strict
