@@ -25,10 +25,38 @@ ANSWERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def searched(
+    tiny_folder: Path,
+    text_file: Path,
+    empty_store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """State folder of a small search whose own files are gone."""
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as patch:
+        in_folder(folder, patch)
+        shutil.copy(empty_store, folder / empty_store.name)
+        _search(tiny_folder, text_file, folder / "answers.jsonl")
+    return folder
+
+
+def in_folder(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have commands of this process use a state folder, unrecorded by Prefect."""
+    patch.setenv("AUTOPRUNE_HOME", str(folder))
+    patch.setenv("AUTOPRUNE_PREFECT", "off")
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        patch.delenv(name, raising=False)
+
+
 @pytest.fixture
-def runs(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> dict[str, Any]:
-    """MLflow runs by candidate, of a small search whose own files are gone."""
-    script = tmp_path / "answers.jsonl"
+def home(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder; whoever changes it changes it back."""
+    in_folder(searched, monkeypatch)
+    return searched
+
+
+def _search(tiny_folder: Path, text_file: Path, script: Path) -> None:
     script.write_text("".join(json.dumps(answer) + "\n" for answer in ANSWERS))
     search.fn(
         SearchParams(
@@ -48,10 +76,15 @@ def runs(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> dict
             seed=3,
         )
     )
-    state = State.open(home)
+    state = State.open()
     for lost in (state.runs, state.store, state.inputs):
         shutil.rmtree(lost, ignore_errors=True)
-    client = tracker_of(state).client
+
+
+@pytest.fixture
+def runs(home: Path) -> dict[str, Any]:
+    """MLflow runs by candidate."""
+    client = tracker_of(State.open(home)).client
     experiments = [found.experiment_id for found in client.search_experiments()]
     found = client.search_runs(experiments, "tags.`autoprune.entry` LIKE '%'")
     return {run.data.tags["autoprune.entry"]: run for run in found}
@@ -112,13 +145,17 @@ def test_another_recipe_is_found_out(
     run = runs["wanda"]
     folder = local_path(run.info.artifact_uri)
     assert folder is not None
-    sheet = json.loads((folder / SHEET_FILE).read_text())
+    written = (folder / SHEET_FILE).read_text()
+    sheet = json.loads(written)
     sheet["recipe"]["metric"]["source"] = "magnitude"
     (folder / SHEET_FILE).write_text(json.dumps(sheet))
-    with pytest.raises(AutopruneError, match="the masks of"):
-        reproduce(str(home), run.info.run_id)
-    capsys.readouterr()
-    assert main(["reproduce", "gone", "wanda", "--json"]) == 1
+    try:
+        with pytest.raises(AutopruneError, match="the masks of"):
+            reproduce(str(home), run.info.run_id)
+        capsys.readouterr()
+        assert main(["reproduce", "gone", "wanda", "--json"]) == 1
+    finally:
+        (folder / SHEET_FILE).write_text(written)
     record = json.loads(capsys.readouterr().out)
     assert not record["match"] and record["found"] != record["mask_digest"]
 
