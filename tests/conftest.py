@@ -44,10 +44,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes: :data:`FIRST`, then files with tests that are marked slow, the rest."""
+    """In several processes: :data:`FIRST`, files with real models or containers, then the rest."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
-    slow = {item.path for item in items if "slow" in item.keywords}
+    slow = {item.path for item in items if {"slow", "demo", "docker"} & set(item.keywords)}
 
     def place(item: pytest.Item) -> int:
         first = [item.nodeid.startswith(name) for name in FIRST]

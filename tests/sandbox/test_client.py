@@ -339,6 +339,7 @@ def test_the_flags_of_a_container(box: Sandbox) -> None:
     assert host["NanoCpus"] == 10**9
     assert host["Memory"] == host["MemorySwap"] > 0
     assert info["Config"]["User"] == "65534:65534"
+    assert info["Config"]["StopSignal"] == "SIGKILL"
     writable = [mount["Destination"] for mount in info["Mounts"] if mount["RW"]]
     assert sorted(writable) == ["/out/scores"]
     names = {entry.partition("=")[0] for entry in info["Config"]["Env"]}
