@@ -71,3 +71,21 @@ def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support.made_once import made_once, migrate_prefect
 
     return made_once(tmp_path_factory, "prefect-template", migrate_prefect) / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database of MLflow, to be copied."""
+    from tasks.state import State
+    from tasks.track import Tracker
+    from tests.support.made_once import made_once
+
+    def make(folder: Path) -> None:
+        # MLflow names its store in the environment: one that a test before this left must not be
+        # used, nor this one by what later tests start. Only what was set here first is undone.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", "none")
+            patch.delenv("MLFLOW_TRACKING_URI")
+            Tracker(State.open(folder)).client.search_experiments()
+
+    return State.open(made_once(tmp_path_factory, "mlflow-template", make)).tracking_database

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from tasks.state import State
-from tasks.track import Tracker
-from tests.support.made_once import made_once
 from tests.support.tiny_subject import tiny_subject
 
 
@@ -31,21 +29,6 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "text.txt"
     path.write_text("\n\n".join(documents), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty MLflow database; making one takes seconds, copying it none."""
-
-    def make(folder: Path) -> None:
-        # MLflow names its store in the environment: one that a test before this left must not be
-        # used, nor this one by what later tests start. Only what was set here first is undone.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", "none")
-            patch.delenv("MLFLOW_TRACKING_URI")
-            Tracker(State.open(folder)).client.search_experiments()
-
-    return State.open(made_once(tmp_path_factory, "mlflow-template", make)).tracking_database
 
 
 @pytest.fixture

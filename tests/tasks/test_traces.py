@@ -1,5 +1,6 @@
 """Calls of the designer as MLflow traces: linked, short, without secrets, never twice."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Tracker(State.open(tmp_path / "state"))
+    state = State.open(tmp_path / "state")
+    shutil.copy(empty_store, state.tracking_database)
+    return Tracker(state)
 
 
 def found(tracker: Tracker, parent: str) -> list[Any]:

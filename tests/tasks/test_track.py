@@ -1,5 +1,6 @@
 """The MLflow mirror on a real SQLite store: layout, few calls, nothing twice."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,11 @@ REJECTED = {
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return Tracker(State.open(tmp_path / "state"))
+    state = State.open(tmp_path / "state")
+    shutil.copy(empty_store, state.tracking_database)
+    return Tracker(state)
 
 
 def children(tracker: Tracker, parent: str) -> list[Any]:
