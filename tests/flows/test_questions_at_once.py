@@ -212,10 +212,13 @@ def test_whoever_leaves_begins_no_further_question(
         answers.wait(60)
         return Reply("x")
 
+    # Whoever waits has them soon; whoever does not is gone long before.
+    coming = threading.Timer(0.2 if waits else 10.0, answers.set)
+    coming.start()
     with pytest.raises(error), Asking(questions(12), ask, kept.keep):
-        if waits:
-            threading.Timer(0.2, answers.set).start()
         raise error
+    coming.cancel()
+    assert answers.is_set() is waits
     # What fails here waits for answers that are paid; who presses Ctrl-C waits for nothing.
     assert len(kept.outcomes) == (len(asked) if waits else 0)
     answers.set()
