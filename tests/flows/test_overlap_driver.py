@@ -158,7 +158,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
 def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
     return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
       --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 16
+      --sealed-windows 3 --candidates 8
       --slots 4 --no-register-winner -q --run asked --json""".split()
 
 
@@ -188,7 +188,7 @@ def test_a_search_asks_elsewhere_while_it_measures(
         assert main([*words, "--base-url", url]) == 0
     passed = time.monotonic() - began
     record = json.loads(capsys.readouterr().out)
-    assert record["spent"]["candidates"] == 16
+    assert record["spent"]["candidates"] == 8
     assert watch.overlaps() >= 1
     calls = read_object(RunFiles.of(State.open(), "asked").calls)["calls"]
     assert len(calls) == len(watch.answers) >= 2 and all(call["seconds"] >= 0.2 for call in calls)
