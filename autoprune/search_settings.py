@@ -99,6 +99,15 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
     )
+    judge: Literal["off", "on"] = Field(
+        default="off",
+        description=(
+            "Skip recipes that are unlikely to come near the best, by forecasts from the search's "
+            "own results and the designer's, each used only while it beats the base rate; one in "
+            "ten of the skipped is measured all the same"
+        ),
+        json_schema_extra={"group": "budget"},
+    )
     slots: int = Field(
         default=4,
         ge=1,

@@ -319,6 +319,8 @@ def describe(entry: Entry) -> str:
         return f"{what}: rejected, {entry.code} ({entry.detail})"
     if entry.status == "duplicate":
         return f"{what}: same as {entry.duplicate_of}"
+    if entry.status == "skipped":
+        return f"{what}: {entry.detail}"
     found = entry.measurement
     if found is None:
         return ""

@@ -266,6 +266,8 @@ class RunReport(Part):
         quantised: Type that the model's file is quantised to, such as ``Q4_1``; empty: it is not.
         outcome: What was saved of the winner; None before that, and in earlier records.
         forecasts: How good the designer's forecasts were, on one line; empty without any.
+        judging: What was skipped unmeasured and how good the judges are, on one line; empty where
+            nobody judges.
         schema_version: Of this format.
     """
 
@@ -302,6 +304,7 @@ class RunReport(Part):
     quantised: str = ""
     outcome: Outcome | None = None
     forecasts: str = ""
+    judging: str = ""
     schema_version: int = SCHEMA_VERSION
 
     @property

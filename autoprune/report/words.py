@@ -87,6 +87,8 @@ def trust(report: RunReport) -> list[str]:
         )
     if report.forecasts:
         sentences.append(f"Forecasts against the best line: {plain(report.forecasts, 300)}.")
+    if report.judging:
+        sentences.append(f"Judged before measuring: {plain(report.judging, 600)}.")
     sentences += [
         f"{plain(entry.alias, 40)} has no sealed figure ({plain(entry.sealed_failure, 300)})."
         for entry in report.entries

@@ -11,7 +11,7 @@ from autoprune.search.paired import Difference, paired_difference
 from autoprune.search.steps import Measurement, Validation
 
 Fitness = Literal["perplexity", "kl", "both"]
-Status = Literal["proposed", "valid", "measured", "duplicate", "rejected"]
+Status = Literal["proposed", "valid", "measured", "duplicate", "skipped", "rejected"]
 
 
 @dataclass

@@ -90,6 +90,14 @@ def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
         state.graph.link(node, "derives_from", entry.alias)
 
 
+def note_skipped(state: State, entry: Entry) -> None:
+    """Why an entry is not measured, as a fact that prompts can quote."""
+    node = f"{entry.alias}.skipped"
+    body = {"subject": entry.alias, "text": f"{entry.formula}: {entry.detail}"}
+    state.graph.add(node, "observation", body)
+    state.graph.link(node, "derives_from", entry.alias)
+
+
 def note_duplicate(state: State, entry: Entry) -> None:
     """An entry that shares an older one's result."""
     assert entry.duplicate_of is not None

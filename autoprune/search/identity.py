@@ -54,7 +54,8 @@ def recorded_spec(
         ) from error
     # Settings that an older log lacks have their defaults in both.
     wanted, known = (spec or recorded).to_json(), recorded.to_json()
-    changed = sorted(key for key in wanted if wanted[key] != known[key])
+    names = wanted.keys() | known.keys()
+    changed = sorted(key for key in names if wanted.get(key) != known.get(key))
     if changed:
         raise UsageError(
             f"the search in {folder} was started with other settings ({', '.join(changed)}); "

@@ -19,8 +19,8 @@ class Row:
         windows: Selection windows behind ``perplexity``.
         promised: Only the masks were measured, with the proxy's repair instead of the recipe's.
         change: Paired difference to the reference on common windows.
-        verdict: ``winner``, ``baseline``, ``better``, ``worse``, ``unclear``, ``duplicate`` or
-            ``rejected``; compared with the reference.
+        verdict: ``winner``, ``baseline``, ``better``, ``worse``, ``unclear``, ``duplicate``,
+            ``skipped`` or ``rejected``; compared with the reference.
     """
 
     rank: int | None
@@ -65,7 +65,7 @@ def _row(entry: Entry, rank: int | None, is_winner: bool) -> Row:
 
 
 def _verdict(entry: Entry, is_winner: bool) -> str:
-    if entry.status in ("rejected", "duplicate"):
+    if entry.status in ("rejected", "duplicate", "skipped"):
         return entry.status
     if is_winner:
         return "winner"

@@ -13,6 +13,7 @@ from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.budget import Purse, answer_seconds, evaluations_left, seconds_left
 from autoprune.search.designs import Round
+from autoprune.search.judging import Jury
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
 from autoprune.search.steps import (
@@ -38,6 +39,7 @@ class Race:
     def __init__(self, trials: Trials) -> None:
         self.trials = trials
         self.state = trials.state
+        self.jury = Jury(trials.state)
 
     def begin(self, entries: Sequence[Entry], opened: Round) -> Course:
         """Measure what is known before the designer has answered.
@@ -52,7 +54,8 @@ class Race:
         cheap = self.state.costs.cheap(self.state.rung_windows)
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
-        valid = [e for e in entries if e.status == "valid" and not e.unfinished]
+        open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
+        valid = self.jury.admitted(open_now)
         direct, kept = self._direct(valid, left - len(valid) * cheap)
         others = [e for e in valid if e.alias not in direct]
         if not others or left <= kept or self._counted:
@@ -68,7 +71,8 @@ class Race:
             entries: Of the generation; those race that are valid or were measured by :meth:`begin`.
             generation: Seeds the lot of promotion.
         """
-        fresh = [e for e in entries if e.status == "valid" and not e.unfinished]
+        open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
+        fresh = self.jury.admitted(open_now)
         if self._counted:
             direct, _ = self._direct(fresh, seconds_left(self.state))
             yield from self._whole(list(direct.values()))
@@ -81,6 +85,7 @@ class Race:
         owed = [e for e in overlooked(self.state) if not e.unfinished]
         for entry in owed:
             entry.direct = True
+        owed += self.jury.audits()
         chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)

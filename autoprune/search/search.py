@@ -15,6 +15,7 @@ from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
 from autoprune.search.identity import made_by, planned_otherwise, recorded_spec, require_same
+from autoprune.search.judging import Judging
 from autoprune.search.leaderboard import Row, leaderboard
 from autoprune.search.script import Preview, Script
 from autoprune.search.sentinels import Sentinel
@@ -70,6 +71,8 @@ class Search:
         self._course: Generator[Batch, Outcomes, DoneReason] = self._script.run()
         self._batch: Batch = ()
         self._outcomes: dict[str, Outcome] = {}
+        self._judgements: dict[str, dict[str, Any]] = {}
+        self._judged = 0
         self._reason: DoneReason | None = None
         self._touches = 0
         self._made_by = ""
@@ -272,6 +275,11 @@ class Search:
         return graded_forecasts(self._script.archive)
 
     @property
+    def judging(self) -> Judging | None:
+        """What was skipped unmeasured, and how good the judges are; None where nobody judges."""
+        return self._script.race.jury.account
+
+    @property
     def margins(self) -> list[Margin]:
         """How the winner compares with the runner-up and the reference; empty without one."""
         return self._script.archive.margins()
@@ -313,12 +321,14 @@ class Search:
 
     def _replay(self, events: list[Event]) -> None:
         recorded = {e.key: e.body for e in events if e.kind == "outcome"}
+        self._judgements = {e.key: e.body for e in events if e.kind == "judgement"}
         self._touches = sum(1 for e in events if e.kind == "seal_touched")
         self._made_by = made_by(events)
         self._batch = next(self._course)
         self._advance(recorded)
-        if recorded:
-            first = next(iter(recorded))
+        judged = self._script.race.jury.known
+        others = [f"{alias}.judgement" for alias in self._judgements if alias not in judged]
+        for first in (*recorded, *others):
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
 
     def _advance(self, recorded: dict[str, dict[str, Any]] | None = None) -> None:
@@ -336,6 +346,20 @@ class Search:
                 self._batch = self._course.send(outcomes)
             except StopIteration as stop:
                 self._batch, self._reason = (), stop.value
+            self._keep_judgements()
+
+    def _keep_judgements(self) -> None:
+        """Put on record what was judged, once; what is there already must be the same."""
+        made = list(self._script.race.jury.known.items())
+        for alias, judgement in made[self._judged :]:
+            self._judged += 1
+            body = judgement.to_json()
+            known = self._judgements.setdefault(alias, body)
+            if known is body:
+                self._log.append("judgement", alias, body)
+            elif known["decision"] != body["decision"]:
+                folder = self._log.path.parent
+                raise planned_otherwise(self._made_by, folder, f"{alias}.judgement")
 
     def _touch(self) -> None:
         """Count that the sealed split is about to be read; once for each opening of the search."""

@@ -329,6 +329,8 @@ class SearchSpec(_Frozen, SearchSettings):
         if not self.starts:
             # Left out where nothing was given, so that digests on record stay what they are.
             del body["starts"]
+        if self.judge == "off":
+            del body["judge"]
         return body
 
     @classmethod

@@ -1,0 +1,135 @@
+"""Who forecasts what is worth measuring: each judge says how far behind or ahead a recipe will be.
+
+All forecasts are of one number: the recipe's mean difference of fitness to the reference in nats
+per token, the logarithm of the ratio of both perplexities, cut at :data:`LARGEST`. They are made
+from the archive as it stands, so that a resumed search makes the same.
+
+A further judge is a function from the archive to a :class:`Judge`, put into :data:`JUDGES` under
+its name. One that needs more than recipe and past puts a number on the entry by a step of its own,
+and hands that number to :func:`calibrated`, as :func:`designer` does.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from autoprune.design.parts import with_proxy
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.features import features_of
+from autoprune.search.forecasts import LARGEST
+from autoprune.search.moves import recipe_key
+from autoprune.search.regression import Features, Forecast, Regression
+
+# Fewer outcomes say nothing of how outcomes spread.
+FEWEST = 4
+
+
+class Judge(Protocol):
+    """Forecasts of one judge as things stand."""
+
+    def forecast(self, entry: Entry) -> Forecast | None:
+        """Difference of fitness to the reference, nats per token; None: no opinion."""
+        ...
+
+
+def outcome_of(archive: Archive, entry: Entry) -> float | None:
+    """What forecasts are held against: the recipe as it is, repair included; None: not measured."""
+    reference = archive.reference_entry()
+    if reference is None or entry.whole is None or reference.whole is None:
+        return None
+    found = archive.compare(entry, reference)
+    return None if found is None else _cut(found.mean)
+
+
+def past(archive: Archive) -> Judge:
+    """The judge ``past``: a regression of measured outcomes on features of recipes."""
+    known: dict[str, tuple[Features, float]] = {}
+    for entry in archive:
+        recipe = entry.recipe
+        if recipe is None or entry.duplicate_of is not None or entry.status != "measured":
+            continue
+        error, cheap, whole = (
+            _relative_error(archive, entry),
+            archive.cheap_score(entry),
+            outcome_of(archive, entry),
+        )
+        if cheap is not None:
+            alone = with_proxy(recipe, archive.proxy)
+            known[recipe_key(alone)] = features_of(alone, error), _cut(cheap)
+        if whole is not None:
+            known[recipe_key(recipe)] = features_of(recipe, error), whole
+    return _Past(archive, _fitted(known))
+
+
+def designer(archive: Archive) -> Judge:
+    """The judge ``designer``: the change that the answer forecast, calibrated on earlier ones."""
+
+    def stated(entry: Entry) -> float | None:
+        prediction = entry.prediction
+        if prediction is None or prediction.change is None or prediction.versus not in archive:
+            return None
+        versus = outcome_of(archive, archive[prediction.versus])
+        return None if versus is None else _cut(versus + math.log1p(max(prediction.change, -0.9)))
+
+    return calibrated(archive, stated)
+
+
+def calibrated(archive: Archive, number: Callable[[Entry], float | None]) -> Judge:
+    """A judge out of one number for each entry, regressed on what was measured.
+
+    Args:
+        archive: Whose outcomes teach.
+        number: Of an entry, known before it is measured; None: there is none.
+    """
+    known: dict[str, tuple[Features, float]] = {}
+    for entry in archive.designed():
+        value, outcome = number(entry), outcome_of(archive, entry)
+        if value is not None and outcome is not None and entry.duplicate_of is None:
+            known[entry.alias] = {"number": value}, outcome
+    return _Calibrated(number, _fitted(known))
+
+
+JUDGES: dict[str, Callable[[Archive], Judge]] = {"past": past, "designer": designer}
+
+
+@dataclass(frozen=True)
+class _Past:
+    archive: Archive
+    fit: Regression | None
+
+    def forecast(self, entry: Entry) -> Forecast | None:
+        if self.fit is None or entry.recipe is None:
+            return None
+        return self.fit.forecast(features_of(entry.recipe, _relative_error(self.archive, entry)))
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    number: Callable[[Entry], float | None]
+    fit: Regression | None
+
+    def forecast(self, entry: Entry) -> Forecast | None:
+        value = self.number(entry)
+        return None if self.fit is None or value is None else self.fit.forecast({"number": value})
+
+
+def _fitted(known: Mapping[str, tuple[Features, float]]) -> Regression | None:
+    if len(known) < FEWEST:
+        return None
+    rows, outcomes = zip(*known.values(), strict=True)
+    return Regression(rows, outcomes)
+
+
+def _relative_error(archive: Archive, entry: Entry) -> float | None:
+    """Output error of an entry's masks on a few real layers, by the reference's."""
+    reference = archive.reference_entry()
+    both = (entry, reference) if reference is not None else (entry,)
+    errors = [e.validation.reconstruction_error if e.validation else None for e in both]
+    if len(errors) < 2 or errors[0] is None or not errors[1]:
+        return None
+    return errors[0] / errors[1]
+
+
+def _cut(value: float) -> float:
+    return max(-LARGEST, min(LARGEST, value))

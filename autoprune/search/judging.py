@@ -1,0 +1,256 @@
+"""What is not worth measuring, by judges that have shown that they can tell.
+
+The rule: a recipe whose probability to come within reach of the best is small by every judge in use
+is skipped. A judge is in use while its forecasts, each made before its outcome, beat the best
+constant forecast beyond doubt. One in ten of the skipped is measured all the same, by lot: what the
+rule costs is known from those.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from autoprune.search import chronicle
+from autoprune.search.archive import Archive, Entry
+from autoprune.search.forecasts import wilson
+from autoprune.search.judges import JUDGES, outcome_of
+from autoprune.search.paired import paired_difference
+from autoprune.search.promotion import kind_of
+from autoprune.search.randomness import stream
+from autoprune.search.regression import Forecast
+from autoprune.search.state import State
+from autoprune.search.sweeping import SWEEP
+
+Decision = Literal["measure", "skip", "audit"]
+# Nats per token behind the best so far at which a recipe still is worth its measurement: tuning
+# its numbers gains about as much.
+REACH = 0.02
+# Probability of that below which a judge expects a recipe to fail.
+UNLIKELY = 0.1
+# Outcomes of a judge's forecasts before it may be used.
+OUTCOMES_NEEDED = 8
+# One in so many skipped recipes is measured.
+AUDITED = 10
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was decided on one recipe before it was measured.
+
+    Args:
+        candidate: Alias.
+        line: Difference to the reference that counts as within reach of the best of that moment.
+        best: Alias of that best.
+        forecasts: By judge; those without an opinion are left out.
+        used: Judges that decided.
+        decision: ``audit``: to be skipped, but drawn to be measured.
+    """
+
+    candidate: str
+    line: float
+    best: str
+    forecasts: dict[str, Forecast]
+    used: tuple[str, ...]
+    decision: Decision
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form, for the record; figures are rounded, since they decide nothing there."""
+        body = asdict(self) | {"line": round(self.line, 6), "used": list(self.used)}
+        body["forecasts"] = {
+            name: {"mean": round(f.mean, 6), "spread": round(f.spread, 6)}
+            for name, f in self.forecasts.items()
+        }
+        return body
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How well a judge foresaw which recipes come within reach of the best.
+
+    Args:
+        judge: Name.
+        outcomes: Forecasts whose recipe has been measured as it is.
+        brier: Mean squared error of its probabilities; None without outcomes.
+        base: The same of the best constant: the share that came within reach, known afterwards.
+        used: It beats that constant with a 95 % interval over enough outcomes.
+    """
+
+    judge: str
+    outcomes: int
+    brier: float | None
+    base: float | None
+    used: bool
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The account of a search's judgements.
+
+    Args:
+        judged: Recipes that were judged before any measurement.
+        skipped: Those left out, audits excluded: measurements that were saved.
+        audited: Those that were to be skipped and were drawn to be measured.
+        known: Audits with an outcome.
+        good: Those of ``known`` that came within reach of the best of their day.
+        interval: 95 % interval of the share of good ones among the skipped; None without audits.
+        grades: Of each judge.
+    """
+
+    judged: int
+    skipped: int
+    audited: int
+    known: int
+    good: int
+    interval: tuple[float, float] | None
+    grades: tuple[Grade, ...]
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        judges = "; ".join(map(_grade_text, self.grades))
+        counts = (
+            f"{self.judged} recipes judged, {self.skipped} skipped unmeasured, "
+            f"{self.audited} measured as audits"
+        )
+        if self.interval is not None:
+            low, high = self.interval
+            counts += (
+                f", of which {self.good} of {self.known} would have been good "
+                f"([{low:.0%}, {high:.0%}] of the skipped)"
+            )
+        return f"{counts}; {judges}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        grades = [asdict(grade) for grade in self.grades]
+        interval = None if self.interval is None else list(self.interval)
+        return {**vars(self), "grades": grades, "interval": interval, "text": self.text}
+
+
+class Jury:
+    """Judges the recipes of a search.
+
+    Args:
+        state: Entries that are skipped change their status, and the graph says so.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.known: dict[str, Judgement] = {}
+
+    def admitted(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those that are worth measuring; all of them where nobody judges.
+
+        Args:
+            entries: Readable, accepted by the sandbox and not measured.
+        """
+        if self.state.spec.judge == "off":
+            return list(entries)
+        fresh = [entry for entry in entries if entry.alias not in self.known]
+        if fresh:
+            self._judge(fresh)
+        return [entry for entry in entries if entry.status == "valid"]
+
+    def audits(self) -> list[Entry]:
+        """Recipes drawn to be measured, which have not been measured as they are."""
+        archive = self.state.archive
+        drawn = [archive[j.candidate] for j in self.known.values() if j.decision == "audit"]
+        return [entry for entry in drawn if entry.status == "measured" and 2 not in entry.results]
+
+    @property
+    def account(self) -> Judging | None:
+        """What judging did so far; None where nobody judges."""
+        if self.state.spec.judge == "off":
+            return None
+        return account(self.state.archive, list(self.known.values()))
+
+    def _judge(self, entries: Sequence[Entry]) -> None:
+        archive = self.state.archive
+        best = archive.best()
+        if best is None:
+            return
+        line = best.score + REACH
+        judges = {name: make(archive) for name, make in JUDGES.items()}
+        grades = grades_of(archive, list(self.known.values()))
+        used = tuple(grade.judge for grade in grades if grade.used)
+        tried = {kind_of(entry) for entry in archive.measured() if entry.rung >= 2}
+        for entry in entries:
+            made = {name: judge.forecast(entry) for name, judge in judges.items()}
+            forecasts = {name: found for name, found in made.items() if found is not None}
+            asked = tuple(name for name in used if name in forecasts)
+            # The sweep measures each repair once, and of a new kind nothing is known.
+            free = entry.operator == SWEEP or kind_of(entry) not in tried
+            hopeless = all(forecasts[name].below(line) < UNLIKELY for name in asked)
+            decision: Decision = "measure"
+            if asked and hopeless and not free:
+                decision = "audit" if self._drawn() else "skip"
+            where = (entry.alias, line, best.alias, forecasts, asked, decision)
+            self.known[entry.alias] = Judgement(*where)
+            if decision == "skip":
+                entry.status = "skipped"
+                entry.detail = f"not measured: unlikely to come within reach of {best.alias}"
+                chronicle.note_skipped(self.state, entry)
+
+    def _drawn(self) -> bool:
+        """One of each ten that are to be skipped, which one by lot."""
+        count = sum(judgement.decision != "measure" for judgement in self.known.values())
+        block, place = divmod(count, AUDITED)
+        return place == stream(self.state.spec.seed, block, 0, "audit").randrange(AUDITED)
+
+
+def grades_of(archive: Archive, judgements: Sequence[Judgement]) -> list[Grade]:
+    """Grade each judge by the outcomes that are known by now."""
+    return [_graded(archive, judgements, name) for name in JUDGES]
+
+
+def account(archive: Archive, judgements: Sequence[Judgement]) -> Judging:
+    """Sum up judgements and what came of them."""
+    decisions = [judgement.decision for judgement in judgements]
+    audits = [j for j in judgements if j.decision == "audit"]
+    found = [good for j in audits if (good := _came_good(archive, j)) is not None]
+    return Judging(
+        judged=len(decisions),
+        skipped=decisions.count("skip"),
+        audited=len(audits),
+        known=len(found),
+        good=sum(found),
+        interval=wilson(sum(found), len(found)) if found else None,
+        grades=tuple(grades_of(archive, judgements)),
+    )
+
+
+def _graded(archive: Archive, judgements: Sequence[Judgement], name: str) -> Grade:
+    chances: list[float] = []
+    came: list[bool] = []
+    for judgement in judgements:
+        good = _came_good(archive, judgement)
+        if good is not None and name in judgement.forecasts:
+            chances.append(judgement.forecasts[name].below(judgement.line))
+            came.append(good)
+    if not came:
+        return Grade(name, 0, None, None, False)
+    share = sum(came) / len(came)
+    own = [(chance - good) ** 2 for chance, good in zip(chances, came, strict=True)]
+    constant = [(share - good) ** 2 for good in came]
+    used = len(came) >= OUTCOMES_NEEDED and paired_difference(own, constant).better
+    count = len(came)
+    return Grade(name, count, sum(own) / count, sum(constant) / count, used)
+
+
+def _came_good(archive: Archive, judgement: Judgement) -> bool | None:
+    """Whether a judged recipe came within reach; None while it is not measured as it is."""
+    entry = archive[judgement.candidate]
+    if entry.duplicate_of is not None:
+        return None
+    outcome = outcome_of(archive, entry)
+    return None if outcome is None else outcome <= judgement.line
+
+
+def _grade_text(grade: Grade) -> str:
+    if grade.brier is None or grade.base is None:
+        return f"{grade.judge}: nothing to grade yet"
+    use = "in use" if grade.used else "not used"
+    return (
+        f"{grade.judge}: Brier score {grade.brier:.3f} over {grade.outcomes} outcomes, the best "
+        f"constant {grade.base:.3f}, {use}"
+    )
