@@ -1,8 +1,9 @@
 """AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
-The front door: :func:`load`, :func:`prune`, :func:`export_gguf`, :class:`Bench`, :class:`Recipe`,
-:class:`Budget`, :func:`train_verifier`, :func:`open_verifier`. They are imported when they are
-first used, so that ``import autoprune`` loads neither torch nor transformers.
+The front door: :func:`load`, :func:`prune`, :func:`inspect_model`, :func:`export_gguf`,
+:class:`Bench`, :class:`Recipe`, :class:`Budget`, :func:`train_verifier`, :func:`open_verifier`.
+They are imported when they are first used, so that ``import autoprune`` loads neither torch nor
+transformers.
 """
 
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autoprune.api import Pruned, Smaller, load, prune
     from autoprune.bench.bench import Bench
+    from autoprune.bench.inspection import inspect_model
     from autoprune.budget import Budget
     from autoprune.models.gguf_writing import export_gguf
     from autoprune.recipe import Recipe
@@ -26,6 +28,7 @@ __all__ = [
     "Smaller",
     "__version__",
     "export_gguf",
+    "inspect_model",
     "load",
     "open_verifier",
     "prune",
@@ -39,6 +42,7 @@ _PLACES = {
     "Recipe": "autoprune.recipe",
     "Smaller": "autoprune.api",
     "export_gguf": "autoprune.models.gguf_writing",
+    "inspect_model": "autoprune.bench.inspection",
     "load": "autoprune.api",
     "open_verifier": "autoprune.verify",
     "prune": "autoprune.api",

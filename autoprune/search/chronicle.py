@@ -19,10 +19,13 @@ LAP = "lap"
 
 
 def note_task(state: State) -> None:
-    """The first node: what is searched for."""
+    """The first nodes: what is searched for, and what is known of the model."""
     spec = state.spec
     body = {"model": spec.model, "corpus": spec.corpus, "sparsity": spec.sparsity}
     state.graph.add(TASK, "task", {**body, "pattern": spec.pattern, "seed": spec.seed})
+    for number, text in enumerate(spec.facts, 1):
+        state.graph.add(f"F{number}", "observation", {"text": text})
+        state.graph.link(f"F{number}", "derives_from", TASK)
 
 
 def note_proposal(state: State, entry: Entry) -> None:
@@ -91,11 +94,8 @@ def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
 
 
 def note_skipped(state: State, entry: Entry) -> None:
-    """Why an entry is not measured, as a fact that prompts can quote."""
-    node = f"{entry.alias}.skipped"
-    body = {"subject": entry.alias, "text": f"{entry.formula}: {entry.detail}"}
-    state.graph.add(node, "observation", body)
-    state.graph.link(node, "derives_from", entry.alias)
+    """Why an entry is not measured."""
+    _add_result(state, entry, "x", {"status": "skipped", "code": "skipped", "detail": entry.detail})
 
 
 def note_duplicate(state: State, entry: Entry) -> None:

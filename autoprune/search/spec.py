@@ -250,6 +250,9 @@ class SearchSpec(_Frozen, SearchSettings):
     starts: tuple[RecipeSpec, ...] = Field(
         default=(), description="recipes that were given to this search, beside the baselines"
     )
+    facts: tuple[str, ...] = Field(
+        default=(), description="sentences on the model that prompts may show"
+    )
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"
     )
@@ -331,6 +334,8 @@ class SearchSpec(_Frozen, SearchSettings):
             del body["starts"]
         if self.judge == "off":
             del body["judge"]
+        if not self.facts:
+            del body["facts"]
         return body
 
     @classmethod

@@ -18,6 +18,7 @@ from flows.commands import (
     export,
     export_record,
     gc,
+    inspect,
     instruct,
     ls,
     mcp,
@@ -54,6 +55,7 @@ class Command(Protocol):
 ALL: tuple[Command, ...] = (
     demo,
     search,
+    inspect,
     calibrate,
     prune,
     evaluate,

@@ -5,13 +5,20 @@ from flows.params.base import Params, checked, one_paragraph, setting
 from flows.params.fields import DEMO_CORPUS, DEMO_MODEL, PATTERN
 from flows.params.prune import PruneParams
 from flows.params.search import SearchParams
-from flows.params.stages import CalibrateParams, NightlyParams, PromoteParams, StageParams
+from flows.params.stages import (
+    CalibrateParams,
+    InspectParams,
+    NightlyParams,
+    PromoteParams,
+    StageParams,
+)
 
 __all__ = [
     "DEMO_CORPUS",
     "DEMO_MODEL",
     "PATTERN",
     "CalibrateParams",
+    "InspectParams",
     "NightlyParams",
     "Params",
     "PromoteParams",

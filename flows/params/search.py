@@ -182,6 +182,12 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         group="designer",
         metavar="FILE",
     )
+    facts: str | None = setting(
+        None,
+        "File inspection.json of `autoprune inspect MODEL --out DIR`, whose facts prompts show",
+        group="designer",
+        metavar="FILE",
+    )
     sandbox: Literal["docker", "off"] = setting(
         "docker",
         "Where designed metrics run; off: formulas only, no Docker needed",
@@ -324,6 +330,10 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             menu = {"solver": unnamed, "solvers": tuple(named)}
         if self.starts:
             menu["starts"] = tuple(map(given_start, self.starts))
+        if self.facts is not None:
+            from autoprune.bench.inspection import read_facts
+
+            menu["facts"] = tuple(read_facts(Path(self.facts).expanduser()))
         return SearchSpec(
             model=self.model,
             corpus=self.corpus,

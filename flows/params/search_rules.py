@@ -31,6 +31,8 @@ class _DesignerChoice(Protocol):
     @property
     def hints(self) -> bool: ...
     @property
+    def facts(self) -> str | None: ...
+    @property
     def wait(self) -> bool: ...
     @property
     def money(self) -> float | None: ...
@@ -74,6 +76,11 @@ def require_designer_together(params: _DesignerChoice) -> None:
     if len(set(params.models)) < len(params.models):
         raise ValueError(
             f"designer_model {params.designer_model!r} names a model twice; name each once"
+        )
+    if params.facts is not None and kind in SILENT:
+        raise ValueError(
+            f"the designer {kind} is asked nothing and shown no facts; choose another, or leave "
+            "out facts"
         )
     if not params.wait and params.designer_kind != "files":
         raise ValueError(

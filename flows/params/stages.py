@@ -1,4 +1,4 @@
-"""Parameters of the flows around a search: calibrate, one stage of it, promote, nightly."""
+"""Parameters of the flows around a search: inspect, calibrate, one stage, promote, nightly."""
 
 from typing import ClassVar, Literal
 
@@ -17,6 +17,35 @@ from flows.params.fields import (
 )
 from flows.params.named import check_corpora, check_models
 from flows.params.search import SearchParams
+
+
+class InspectParams(Params):
+    """Show what a model's matrices look like, and what pruning each alone costs."""
+
+    model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
+    corpus: str = setting(DEMO_CORPUS, f"Text: {TEXT}", metavar="REF")
+    sparsity: float = setting(
+        0.6, "Share of zeros in what is pruned alone", metavar="S", gt=0.0, lt=1.0
+    )
+    layers: str = setting(
+        "first,middle,last",
+        "Blocks that are pruned alone, and their matrices one by one: first, middle, last, all, or "
+        "numbers from 0, with commas between; each matrix takes a pass over the selection windows",
+        metavar="LIST",
+    )
+    calibration_windows: CalibrationWindows = setting(16)
+    selection_windows: int = setting(
+        4, "Selection windows on which the loss is measured", metavar="N", ge=1
+    )
+    seqlen: Seqlen = setting(512)
+    out: str | None = setting(
+        None, "Folder for inspection.json and inspection.png; left out: printed only", metavar="DIR"
+    )
+
+    def check(self) -> None:
+        """See :meth:`Params.check`."""
+        check_corpora(self.corpus)
+        check_models(self.model)
 
 
 class CalibrateParams(Params):

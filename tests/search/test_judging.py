@@ -149,6 +149,9 @@ def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
         asked = [step for step in measured if step.split(".")[0] == entry.alias]
         assert bool(asked) == (judgement.decision == "audit")
         assert (entry.status == "skipped") == (judgement.decision == "skip")
+        newest = search.graph.newest_result(entry.alias)
+        assert newest is not None
+        assert (newest.body["status"] == "skipped") == (judgement.decision == "skip")
     found = search.judging
     assert found is not None and found.audited == len(turned) - found.skipped
     audits = [entries[j.candidate] for j in turned if j.decision == "audit"]

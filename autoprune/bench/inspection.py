@@ -1,0 +1,297 @@
+"""What a model looks like before pruning: the shape of each matrix, and what its loss costs."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from autoprune.allocation.shape import peak_exponent, skewness, spectrum
+from autoprune.bench.bench import Bench
+from autoprune.bench.text import SELECTION
+from autoprune.errors import UsageError
+from autoprune.masking.quotas import budget_zeros
+from autoprune.masking.select import keep_rows
+from autoprune.precision import where_float64_is
+from autoprune.progress import Progress, Report, silent
+
+if TYPE_CHECKING:
+    from autoprune.models.structure import PrunableLinear
+
+# Scores so many times their mean are outliers, as OWL counts them (arXiv 2310.05175).
+OUTLIER_FACTOR = 5.0
+PLACES = ("first", "middle", "last", "all")
+# Facts of that many blocks, the most and the least sensitive, are worth a prompt's tokens.
+MOST_FACTS = 3
+
+
+@dataclass(frozen=True)
+class MatrixFacts:
+    """One prunable matrix.
+
+    Args:
+        name: Dotted name.
+        block: Number of its block, from 0.
+        kind: Last part of the name, ``q_proj``.
+        shape: Output and input features.
+        skew: Third standardised moment of ``|W|``; 0.995 for normal weights.
+        kurtosis: Fourth standardised moment of ``W``; 3 for normal weights.
+        score_skew: Third standardised moment of Wanda's scores ``|W| * x_norm``.
+        score_kurtosis: Fourth standardised moment of the same.
+        outliers: Share of scores above five times their mean.
+        effective_rank: ``exp`` of the entropy of the singular values as shares of their sum (Roy
+            and Vetterli, EUSIPCO 2007), as a share of the full rank.
+        alpha: Power-law exponent of the spectrum's tail (AlphaPruning, arXiv 2410.10912).
+        damage: Rise of the loss, nats per token, with this matrix alone pruned; None: not measured.
+    """
+
+    name: str
+    block: int
+    kind: str
+    shape: tuple[int, int]
+    skew: float
+    kurtosis: float
+    score_skew: float
+    score_kurtosis: float
+    outliers: float
+    effective_rank: float
+    alpha: float
+    damage: float | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Facts of one model.
+
+    Args:
+        model: Its reference.
+        corpus: Text that inputs and losses are of.
+        sparsity: Share of zeros in what is pruned, by Wanda's scores, row by row.
+        windows: Selection windows behind each loss.
+        loss: Of the dense model, nats per token.
+        matrices: In model order.
+        kinds: Rise of the loss with all matrices of one kind pruned, by kind.
+        blocks: Rise of the loss with one whole block pruned, by block.
+    """
+
+    model: str
+    corpus: str
+    sparsity: float
+    windows: int
+    loss: float
+    matrices: tuple[MatrixFacts, ...]
+    kinds: dict[str, float]
+    blocks: dict[int, float]
+
+    @property
+    def facts(self) -> list[str]:
+        """Sentences for people and prompts: damage by kind, then the ends of that by block."""
+        share = f"{self.sparsity:.0%} of"
+        kinds = sorted(self.kinds.items(), key=lambda pair: -pair[1])
+        found = [
+            f"pruning {share} {kind} alone in all blocks raises the loss by {nats:+.3f} nats"
+            for kind, nats in kinds
+        ]
+        blocks = sorted(self.blocks.items(), key=lambda pair: -pair[1])
+        ends = blocks[:MOST_FACTS] + blocks[MOST_FACTS:][-MOST_FACTS:]
+        last = max((matrix.block for matrix in self.matrices), default=0)
+        return found + [
+            f"pruning {share} block {block} of 0 to {last} alone: {nats:+.3f} nats"
+            for block, nats in ends
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        return {**asdict(self), "facts": self.facts}
+
+
+def inspect_model(
+    model: str | Path,
+    *,
+    corpus: str | Path = "wikipedia-sample",
+    sparsity: float = 0.6,
+    layers: str = "first,middle,last",
+    seqlen: int = 512,
+    windows: int = 16,
+    selection: int = 4,
+    cache: Path | None = None,
+    report: Report = silent,
+) -> Inspection:
+    """Measure what matrices look like and what pruning each alone costs; the model stays as it is.
+
+    Args:
+        model: A hub id, a folder, a ``.gguf`` file or ``package:module/file``.
+        corpus: A known name or a text file; inputs are of its calibration part, losses of its
+            selection part.
+        sparsity: Share of zeros in what is pruned, above 0 and below 1.
+        layers: Blocks whose matrices, and which themselves, are pruned alone: ``first``,
+            ``middle``, ``last``, ``all`` or numbers from 0, with commas between. Each matrix takes
+            one pass over the selection windows.
+        seqlen: Tokens of a window.
+        windows: Calibration windows.
+        selection: Selection windows.
+        cache: Folder for windows and statistics; None: a temporary one.
+        report: Called with progress.
+
+    Raises:
+        UsageError: If the sparsity or a block is out of range, or the text is too short.
+    """
+    if not 0.0 < sparsity < 1.0:
+        raise UsageError(f"sparsity is {sparsity}; give a share of zeros above 0 and below 1")
+    sizes = {"seqlen": seqlen, "windows": windows, "selection": selection}
+    with Bench.open(model, corpus=corpus, cache=cache, report=report, **sizes) as bench:
+        return inspect_on(bench, sparsity, layers)
+
+
+def inspect_on(bench: Bench, sparsity: float, layers: str) -> Inspection:
+    """The same for the model of a bench, which is dense before and after.
+
+    Raises:
+        UsageError: If a block is out of range.
+    """
+    linears = bench.layers
+    chosen = chosen_blocks(layers, 1 + max(layer.block for layer in linears))
+    statistics = bench.calibrated(("x_norm",))
+    kinds = dict.fromkeys(layer.projection for layer in linears)
+    total = len(kinds) + len(chosen) + sum(layer.block in chosen for layer in linears)
+    dense = _loss(bench)
+    done = 0
+
+    def scores(layer: "PrunableLinear") -> Tensor:
+        weight = where_float64_is(layer.read()).float()
+        return weight.abs() * statistics.of(layer.name)["x_norm"].to(weight.device)
+
+    def damage(pruned: Sequence["PrunableLinear"]) -> float:
+        nonlocal done
+        with _pruned(pruned, scores, sparsity):
+            found = _loss(bench) - dense
+        done += 1
+        bench.report(Progress("inspection", done, total))
+        return found
+
+    matrices = tuple(
+        _facts(layer, scores(layer), damage([layer]) if layer.block in chosen else None)
+        for layer in linears
+    )
+    return Inspection(
+        model=bench.model_ref,
+        corpus=bench.text.corpus,
+        sparsity=sparsity,
+        windows=len(bench.part(SELECTION)),
+        loss=dense,
+        matrices=matrices,
+        kinds={k: damage([layer for layer in linears if layer.projection == k]) for k in kinds},
+        blocks={b: damage([layer for layer in linears if layer.block == b]) for b in chosen},
+    )
+
+
+def chosen_blocks(text: str, count: int) -> list[int]:
+    """Numbers of the blocks that a text names, ascending.
+
+    Args:
+        text: As for :func:`inspect_model`.
+        count: Blocks of the model.
+
+    Raises:
+        UsageError: If a word is none of them or a number is out of range.
+    """
+    found: set[int] = set()
+    places = {"first": [0], "middle": [count // 2], "last": [count - 1], "all": range(count)}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        if word in places:
+            found.update(places[word])
+        elif word.isdecimal() and int(word) < count:
+            found.add(int(word))
+        else:
+            raise UsageError(
+                f"layers has {word!r}; allowed are {', '.join(PLACES)} and numbers from 0 to "
+                f"{count - 1}, with commas between"
+            )
+    if not found:
+        raise UsageError(f"layers {text!r} names no block; write all, or first,middle,last")
+    return sorted(found)
+
+
+def kurtosis(values: Tensor) -> float:
+    """Fourth standardised moment, E[(v - mu)^4] / sigma^4; 3 for normal values, 0 for constants."""
+    centred = where_float64_is(values.detach()).double().reshape(-1)
+    squares = (centred - centred.mean()).square()
+    variance = float(squares.mean())
+    return float(squares.square().mean()) / variance**2 if variance else 0.0
+
+
+def effective_rank(eigenvalues: Tensor) -> float:
+    """``exp`` of the entropy of singular values as shares of their sum.
+
+    Args:
+        eigenvalues: Of W^T W, above 0; the singular values are their roots.
+    """
+    if eigenvalues.numel() == 0:
+        return 0.0
+    shares = eigenvalues.sqrt() / eigenvalues.sqrt().sum()
+    return math.exp(-float((shares * shares.log()).sum()))
+
+
+def _facts(layer: "PrunableLinear", scores: Tensor, damage: float | None) -> MatrixFacts:
+    weight = layer.read()
+    values = spectrum(weight)
+    # Of a matrix of zeros nothing is left to describe.
+    alpha = peak_exponent(values) if values.numel() else math.inf
+    mean = float(scores.double().mean())
+    return MatrixFacts(
+        name=layer.name,
+        block=layer.block,
+        kind=layer.projection,
+        shape=layer.shape,
+        skew=skewness(weight),
+        kurtosis=kurtosis(weight),
+        score_skew=skewness(scores),
+        score_kurtosis=kurtosis(scores),
+        outliers=float((scores > OUTLIER_FACTOR * mean).float().mean()),
+        effective_rank=effective_rank(values) / min(layer.shape),
+        alpha=alpha,
+        damage=damage,
+    )
+
+
+@contextmanager
+def _pruned(
+    layers: Sequence["PrunableLinear"],
+    scores: Callable[["PrunableLinear"], Tensor],
+    sparsity: float,
+) -> Iterator[None]:
+    kept = [(layer, layer.read().clone()) for layer in layers]
+    try:
+        for layer in layers:
+            layer.zero(keep_rows(scores(layer), budget_zeros(sparsity, layer.numel)))
+        yield
+    finally:
+        for layer, weight in kept:
+            layer.write(weight)
+
+
+def _loss(bench: Bench) -> float:
+    nll = bench.evaluate(SELECTION).nll
+    return math.fsum(nll) / len(nll)
+
+
+def read_facts(path: Path) -> list[str]:
+    """Sentences out of a file that an inspection was written to.
+
+    Raises:
+        UsageError: If there is none, or it is no such file.
+    """
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is no inspection ({type(error).__name__}); write one with `autoprune inspect "
+            "MODEL --out DIR` and name its inspection.json"
+        ) from error
+    if not isinstance(facts, list) or not all(isinstance(fact, str) for fact in facts):
+        raise UsageError(f"{path} holds no list of sentences as facts; inspect the model anew")
+    return facts

@@ -1,0 +1,103 @@
+"""``autoprune inspect``: what a model's matrices look like, and what pruning each alone costs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.output import emit, plain
+
+if TYPE_CHECKING:
+    from autoprune.bench.inspection import Inspection
+
+NAME = "inspect"
+HELP = "show what a model's matrices look like, and what pruning each alone costs"
+DESCRIPTION = (
+    "Show skewness, kurtosis, outliers and spectrum of every prunable matrix, and how far the loss "
+    "rises with one matrix, one kind or one block alone pruned by Wanda's scores. Nothing is "
+    "changed; the sealed text is not read."
+)
+EXAMPLE = "autoprune inspect ./my-model --corpus text.txt --layers all --out inspected"
+JSON_FILE, PICTURE = "inspection.json", "inspection.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    from flows.option_types import add_overwrite
+    from flows.options import MODEL, add_options
+    from flows.params import InspectParams
+
+    add_options(parser, InspectParams, required=MODEL)
+    add_overwrite(parser, "what an earlier inspection left there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect, write what is asked for, and print the tables."""
+    from autoprune.errors import UsageError
+    from flows.options import given_with_model, settled
+    from flows.params import InspectParams
+
+    params = settled(InspectParams, given_with_model(args, InspectParams))
+    out = None if params.out is None else Path(params.out).expanduser()
+    if out is not None and (out / JSON_FILE).exists() and not args.overwrite:
+        raise UsageError(
+            f"{out} holds an inspection; name another folder with --out, or add --overwrite"
+        )
+    from autoprune.bench.inspection import inspect_model
+    from flows.console import open_screen, report
+    from tasks.state import State
+
+    with open_screen(quiet=args.quiet):
+        found = inspect_model(
+            params.model,
+            corpus=params.corpus,
+            sparsity=params.sparsity,
+            layers=params.layers,
+            seqlen=params.seqlen,
+            windows=params.calibration_windows,
+            selection=params.selection_windows,
+            cache=State.open().store,
+            report=report,
+        )
+    record: dict[str, Any] = found.to_json() | {"out": None if out is None else str(out)}
+    if out is not None:
+        _write(out, found)
+    emit(args, record, _text(found, record["out"]))
+    return 0
+
+
+def _write(out: Path, found: "Inspection") -> None:
+    from autoprune.report.inspection_plot import inspection_png
+    from autoprune.storage import atomic_file, write_json
+
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_file(out / PICTURE) as temporary:
+        temporary.write_bytes(inspection_png(found))
+    write_json(out / JSON_FILE, plain(found.to_json()))
+
+
+def _text(found: "Inspection", out: str | None) -> str:
+    head = (
+        f"{'matrix':<{_width(found)}}  {'shape':>13}  skew  kurtosis  score skew  outliers  "
+        "rank  alpha   alone"
+    )
+    lines = [
+        f"dense loss {found.loss:.4f} nats per token on {found.windows} selection windows of "
+        f"{found.corpus}; what is pruned loses {found.sparsity:.0%} by Wanda's scores",
+        "",
+        head,
+    ]
+    for matrix in found.matrices:
+        alone = "" if matrix.damage is None else f"{matrix.damage:+.4f}"
+        lines.append(
+            f"{matrix.name:<{_width(found)}}  {'x'.join(map(str, matrix.shape)):>13}  "
+            f"{matrix.skew:4.2f}  {matrix.kurtosis:8.2f}  {matrix.score_skew:10.2f}  "
+            f"{matrix.outliers:8.3%}  {matrix.effective_rank:4.0%}  {matrix.alpha:5.2f}  {alone:>6}"
+        )
+    lines += ["", *found.facts]
+    if out is not None:
+        lines += ["", f"saved  {out}"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _width(found: "Inspection") -> int:
+    return max(len(matrix.name) for matrix in found.matrices)
