@@ -70,6 +70,7 @@ WORDS = {
     "stage": ["demo", "measure"],
     "ls": ["metrics"],
     "calibrate": ["./model"],
+    "inspect": ["./model"],
     "sandbox": ["check"],
 }
 
