@@ -65,13 +65,14 @@ class CompareParams(Params):
         group=WHICH,
         metavar="LIST",
     )
-    preset: Literal["quick", "paper", "full"] | None = setting(
+    preset: Literal["quick", "alpha80", "mrp", "paper", "full"] | None = setting(
         None,
         "Methods and budgets by name (default quick, where no methods are given), and about how "
         "long 135 million parameters take on 2 cores; quick: 6 methods at 50 and 60 %, 1 draw, 10 "
-        "minutes; paper: 20 at 50, 60, 70 % and 2:4, 3 draws, strengths tuned, the published ones, "
-        "the best repairs and two controls, 6 hours; full: paper and 9 more, slow repairs among "
-        "them, 10 hours",
+        "minutes; alpha80: budgets by the spectrum at 80 %, 20 minutes; mrp: MRP's own masks at "
+        "50 % and 2:4, 40 minutes; paper: 20 at 50, 60, 70 % and 2:4, 3 draws, strengths tuned, "
+        "the published ones, the best repairs and two controls, 6 hours; full: paper and 9 more, "
+        "slow repairs among them, 10 hours",
         group=WHICH,
     )
     metrics: str | None = setting(

@@ -34,7 +34,9 @@ def matrices_by_hand(model: PreTrainedModel) -> dict[str, Tensor]:
         if parameter.ndim == 3:  # fused experts, [experts, o, i], in one family [experts, i, o]
             one = parameter.detach().mT if model.config.model_type == "gpt_oss" else parameter
             found |= {f"{name}[{expert}]": w.detach() for expert, w in enumerate(one)}
-    return {name: weight for name, weight in found.items() if "project_" not in name}
+    # Mamba reads the weight of its step projection and never calls it.
+    left = ("project_", "dt_proj", "conv1d")
+    return {name: w for name, w in found.items() if not any(part in name for part in left)}
 
 
 def wanda_by_hand(model: PreTrainedModel, windows: Tensor, share: float) -> dict[str, Tensor]:

@@ -142,8 +142,15 @@ def inspect_model(
     """
     if not 0.0 < sparsity < 1.0:
         raise UsageError(f"sparsity is {sparsity}; give a share of zeros above 0 and below 1")
-    sizes = {"seqlen": seqlen, "windows": windows, "selection": selection}
-    with Bench.open(model, corpus=corpus, cache=cache, report=report, **sizes) as bench:
+    with Bench.open(
+        model,
+        corpus=corpus,
+        seqlen=seqlen,
+        windows=windows,
+        selection=selection,
+        cache=cache,
+        report=report,
+    ) as bench:
         return inspect_on(bench, sparsity, layers)
 
 

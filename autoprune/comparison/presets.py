@@ -70,6 +70,35 @@ PRESETS = {
         seeds=1,
         tune=0,
     ),
+    # What budgets by the spectrum are worth where much goes: AlphaPruning's own setting.
+    "alpha80": Preset(
+        methods=(
+            "wanda",
+            "wanda+alpha",
+            "wanda+shuffled:alpha",
+            "wanda+ramp",
+            "sparsegpt",
+            "sparsegpt+alpha",
+        ),
+        sparsities=(0.8,),
+        patterns=(),
+        seeds=3,
+        tune=0,
+    ),
+    # MRP's own masks beside given ones: SM where masks are free, MM at N:M (arXiv 2410.15567).
+    "mrp": Preset(
+        methods=(
+            "wanda",
+            "wanda+mrp",
+            "wanda+mrp:select=own",
+            "sparsegpt",
+            "wanda+sparsegpt:select=own+mrp",
+        ),
+        sparsities=(0.5,),
+        patterns=("2:4",),
+        seeds=3,
+        tune=0,
+    ),
     # Six hours, of which repairs take most.
     "paper": Preset(methods=PAPER, sparsities=(0.5, 0.6, 0.7), patterns=("2:4",), seeds=3, tune=4),
     # Ten hours.

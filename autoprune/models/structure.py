@@ -101,7 +101,8 @@ def prunable_linears(model: PreTrainedModel) -> list[PrunableLinear]:
     """All prunable matrices in block order, then in the order the modules were defined.
 
     Left alone are embeddings, heads, norms and everything else outside blocks, and inside them
-    routers and gates with a single output. A matrix shared by two modules appears once.
+    routers, gates with a single output and step projections of state spaces. A matrix shared by two
+    modules appears once.
 
     Raises:
         AutopruneError: If the model has no blocks.
@@ -160,10 +161,10 @@ def expert_parameters(module: nn.Module) -> list[str]:
 
 
 def _weights(block: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    routers = _router_ids(block)
+    left = _router_ids(block) | _uncalled_ids(block)
     for path, module in block.named_modules():
         if isinstance(module, nn.Linear | Conv1D):
-            if id(module) not in routers:
+            if id(module) not in left:
                 yield path, module, "weight"
         else:
             for name in expert_parameters(module):
@@ -183,6 +184,15 @@ def _router_ids(block: nn.Module) -> set[int]:
             if child.out_features in counts or child.out_features == 1 or in_router:
                 routers.add(id(child))
     return routers
+
+
+def _uncalled_ids(block: nn.Module) -> set[int]:
+    """Step projections of state spaces (Mamba): their weight is read and they are never called.
+
+    So nobody sees their inputs; they hold few weights.
+    """
+    spaces = (module for module in block.modules() if hasattr(module, "A_log"))
+    return {id(module.dt_proj) for module in spaces if hasattr(module, "dt_proj")}
 
 
 def _expert_count(module: nn.Module) -> int | None:

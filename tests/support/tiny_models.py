@@ -86,6 +86,7 @@ FAMILIES = {
         sliding_window=8,
         layer_types=_SLIDING,
     ),
+    "mamba": _config("MambaConfig", intermediate_size=32, state_size=4, time_step_rank=4),
 }
 
 # What a person who read the family's source would list, per block.
@@ -113,6 +114,7 @@ for _same in ("mistral", "qwen2", "qwen3", "gemma2", "gemma3", "olmo2"):
 EXPECTED["opt-350m"] = EXPECTED["opt"]
 EXPECTED["bloom"] = EXPECTED["falcon"] = EXPECTED["gpt_neox"]
 EXPECTED["qwen3_moe"] = EXPECTED["mixtral"] | {"gate_proj", "up_proj"}
+EXPECTED["mamba"] = {"in_proj", "x_proj", "out_proj"}
 EXPECTED["gpt_oss"] = EXPECTED["mixtral"]
 
 FUSED_EXPERTS = {"mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss"}
