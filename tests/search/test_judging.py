@@ -10,6 +10,9 @@ import pytest
 
 from autoprune.design.parsing import Prediction
 from autoprune.errors import UsageError
+from autoprune.report.data import RunReport
+from autoprune.report.gathering import with_search
+from autoprune.report.words import trust
 from autoprune.search import Budget, DesignerSpec, Entry, Search, SearchSpec, judging
 from autoprune.search.archive import Archive
 from autoprune.search.judges import Judge, calibrated, designer, past
@@ -159,6 +162,12 @@ def test_one_of_each_ten_skipped_is_measured_and_tells_what_skipping_costs(
     assert found.known == sum(e.whole is not None for e in audits) > 0
     assert found.good == sum(e.whole is not None and e.score <= lines[e.alias] for e in audits)
     assert f"{found.skipped} skipped unmeasured" in found.text
+    with Search.open(tmp_path) as again:
+        report = with_search(RunReport("r", "2026-01-01", "m", "c", 0.6, 12.0, ()), again)
+    assert found.text in " ".join(trust(report))
+    shown = {entry.alias: entry for entry in report.entries}
+    skipped = next(j.candidate for j in turned if j.decision == "skip")
+    assert shown[skipped].verdict == "unmeasured" and "not measured" in shown[skipped].detail
     # What nothing is known of is measured, whatever the judges say.
     kinds = [judging.kind_of(entries[j.candidate]) for j in known]
     first = {kind: known[kinds.index(kind)].decision for kind in set(kinds)}
