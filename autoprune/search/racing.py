@@ -85,7 +85,7 @@ class Race:
         owed = [e for e in overlooked(self.state) if not e.unfinished]
         for entry in owed:
             entry.direct = True
-        owed += self.jury.audits()
+        owed += [e for e in self.jury.audits() if not e.unfinished]
         chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)
