@@ -24,6 +24,7 @@ from tasks.promotion import (
     settle,
     try_reload,
 )
+from tasks.register_folder import register_folder
 from tasks.state import State
 from tasks.workbench import Workbench, opened
 
@@ -38,14 +39,17 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     if params.rollback:
         done = roll_back(root, params.name, params.dry_run)
         return done | {"passed": True, "rollback": True, "dry_run": params.dry_run}
+    if params.folder is not None:
+        made = register_folder(root, params.folder, params.name)
+        params = params.model_copy(update=made)
     found = find_contenders(root, params.name, params.version)
     name, champion, challenger = found["name"], found["champion"], found["challenger"]
     params = settled(params, challenger["folder"], params.corpus)
     # Another split would seal text that the search has calibrated on; that text is left out then.
-    made = params.text_split
-    if made is None:
-        made = find_split(challenger["folder"])["number"] or 0
-    number = split_number(made)
+    drawn = params.text_split
+    if drawn is None:
+        drawn = find_split(challenger["folder"])["number"] or 0
+    number = split_number(drawn)
     asked = f"promotion of {name} version {challenger['version']}"
     if found["note"]:
         console.screen().event(found["note"])

@@ -28,6 +28,7 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
         model = load_model(bench, params.model)
         record: dict[str, Any] = {"model": params.model, "model_digest": model["digest"]}
         record |= {"seed": params.seed, "dtype": memory, "out": None, "notes": []}
+        record |= {"dtype_asked": params.dtype, "held_out": params.held_out}
         windows = None
         if request["reads_text"]:
             windows = CALIBRATION

@@ -65,11 +65,12 @@ def judge(
             search that made it has no sealed figure of it, ``unsealed``: why. ``sealed_set`` is
             what was known of the text that both were measured on, None where it is not sealed.
         accept_tie: Let an interval that contains zero pass.
-        larger_by: Share by which its weight files may be larger than the champion's.
+        larger_by: Share by which its weight files may be larger than the champion's, and its
+            parameters more where a scheme made one of the two.
     """
     checks = (
         _perplexity(champion, challenger, accept_tie),
-        _sparsity(challenger),
+        *_made(champion, challenger, larger_by),
         _reload(challenger),
         _size(champion, challenger, larger_by),
         *_sealed(challenger),
@@ -105,6 +106,43 @@ def _perplexity(
         return Check("perplexity", False, before, shown, f"worse: {figures}")
     says = "a tie, accepted" if accept_tie else "a tie (--accept-tie lets it pass)"
     return Check("perplexity", accept_tie, before, shown, f"{says}: {figures}")
+
+
+def _made(
+    champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
+) -> tuple[Check, ...]:
+    """What was taken away: zeros, counted again, or parameters where a scheme made one of both."""
+    by_scheme = [_by_scheme(model) for model in (champion, challenger)]
+    zeros = () if by_scheme[1] else (_sparsity(challenger),)
+    return zeros + ((_parameters(champion, challenger, larger_by),) if any(by_scheme) else ())
+
+
+def _by_scheme(model: Mapping[str, Any] | None) -> bool:
+    return model is not None and "scheme" in (model.get("recorded") or {})
+
+
+def _parameters(
+    champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
+) -> Check:
+    mine, recorded = challenger["recount"]["total"], challenger["recorded"] or {}
+    before, shown = "-", f"{mine:,}"
+    said = "counted again in the files"
+    if _by_scheme(challenger):
+        said += f"; {recorded['share']:.2%} of the blocks' removed by {recorded['scheme']}"
+        if mine != recorded["total"]:
+            detail = f"the written files hold {mine:,} and the record says {recorded['total']:,}"
+            return Check("parameters", False, before, shown, detail)
+    if champion is None:
+        return Check("parameters", True, before, shown, said)
+    other = champion["recount"]["total"]
+    before = f"{other:,}"
+    if mine > other * (1.0 + larger_by):
+        detail = (
+            f"more than the champion's, and at most {100 * larger_by:g} % more are allowed: a "
+            "smaller model is not replaced by a larger one (--larger-by)"
+        )
+        return Check("parameters", False, before, shown, detail)
+    return Check("parameters", True, before, shown, said)
 
 
 def _sparsity(challenger: Mapping[str, Any]) -> Check:

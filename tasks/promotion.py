@@ -181,14 +181,15 @@ def cut_part(
     }
 
 
-@step("inspect checkpoint", "count zeros of {folder}")
+@step("inspect checkpoint", "count weights of {folder}")
 def inspect_checkpoint(folder: str) -> dict[str, Any]:
-    """Zeros and bytes of the written files, and what their record says.
+    """Zeros, parameters and bytes of the written files, and what their record says.
 
     Returns:
-        ``recount`` (zeros, prunable), ``recorded`` (the same with target and pattern, None without
-        a record), ``bytes`` of the weight files, and ``unsealed``: why the search that made it has
-        no sealed figure of it, empty where it has one or no search made it.
+        ``recount`` (zeros, prunable, total), ``recorded`` (zeros and prunable with target and
+        pattern; of a scheme its text, the total and the share of the blocks' parameters removed;
+        None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
+        that made it has no sealed figure of it, empty where it has one or no search made it.
     """
     from autoprune.models.saving import count_zeros
 
@@ -200,12 +201,19 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
         record = read_object(place / RECORD_FILE)
         unsealed = str(record.get("unsealed", ""))
         checkpoint = record.get("checkpoint", {})
-        if "target" in record and "zeros" in checkpoint and "prunable" in checkpoint:
+        if "scheme" in record and "total" in checkpoint:
+            recorded = {"scheme": record["scheme"], "total": checkpoint["total"]}
+            recorded |= {"share": record["share_removed"]}
+        elif "target" in record and "zeros" in checkpoint and "prunable" in checkpoint:
             recorded = {key: checkpoint[key] for key in ("zeros", "prunable")}
             recorded |= {"target": record["target"]}
             recorded |= {"pattern": record.get("pattern", "unstructured")}
     return {
-        "recount": {"zeros": counted.zeros, "prunable": counted.prunable},
+        "recount": {
+            "zeros": counted.zeros,
+            "prunable": counted.prunable,
+            "total": counted.total,
+        },
         "recorded": recorded,
         "unsealed": unsealed,
         "bytes": sum(file.stat().st_size for file in sorted(place.glob("*.safetensors"))),

@@ -8,27 +8,39 @@ from flows.option_types import add_overwrite
 from flows.output import emit, pairs
 
 NAME = "reproduce"
-HELP = "prune by a candidate's MLflow record again and compare the masks bit by bit"
+HELP = "make a candidate, or a model that a scheme made, again and compare bit by bit"
 DESCRIPTION = (
-    "Prune again by what MLflow records of a candidate, and compare the digest of the masks. Model "
-    "and text must be those of the record; the search's own files are not needed. Exit code 0: the "
-    "same masks, 1: others, or another model or text."
+    "Prune again by what MLflow records of a candidate, and compare the digest of the masks; the "
+    "search's own files are not needed. Of a folder that a scheme made, its record is followed and "
+    "the weight files are compared. Model and text must be those of the record. Exit code 0: the "
+    "same, 1: others, or another model or text."
 )
 EXAMPLE = "autoprune reproduce demo C7 --out pruned-c7"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("run_name", metavar="RUN", help="name of the search")
     parser.add_argument(
-        "candidate", metavar="CANDIDATE", help="a measured candidate or baseline, such as C7"
+        "run_name", metavar="RUN|DIR", help="name of the search, or a folder that a scheme made"
+    )
+    parser.add_argument(
+        "candidate",
+        metavar="CANDIDATE",
+        nargs="?",
+        help="a measured candidate or baseline of the search, such as C7",
+    )
+    parser.add_argument(
+        "--corpus",
+        metavar="REF",
+        help="calibration text of a folder, where its record names a file (default: the record's)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
     add_overwrite(parser, "a saved model that lies in DIR")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prune again and print whether the masks are the same."""
+    """Prune again and print whether the masks, or a folder's files, are the same."""
+    from autoprune.errors import UsageError
     from autoprune.targets import check_folder
     from flows.console import open_screen
     from tasks.reproduce import MasksDifferError, find_candidate, reproduce
@@ -38,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
     out = None if args.out is None else Path(args.out).expanduser()
     if out is not None:
         check_folder(out, overwrite=args.overwrite)
+    if args.candidate is None:
+        return _folder(args, state.root, out)
+    if args.corpus is not None:
+        raise UsageError("a candidate's text is that of its search; leave out --corpus")
     with open_screen(quiet=args.quiet):
         mlflow_run = find_candidate(state, args.run_name, args.candidate)
         record: dict[str, Any] = {"run": args.run_name, "candidate": args.candidate}
@@ -49,6 +65,28 @@ def run(args: argparse.Namespace) -> int:
             record |= {"mlflow_run": mlflow_run, "match": False, "out": None}
             record |= {"mask_digest": differ.wanted, "found": differ.found}
     emit(args, record, _text(record))
+    return 0 if record["match"] else 1
+
+
+def _folder(args: argparse.Namespace, root: Path, out: Path | None) -> int:
+    from flows.engine import open_engine
+    from flows.reproduce_folder import reproduce_folder
+
+    with open_engine(args) as engine:
+        from flows.prune import prune
+
+        folder = Path(args.run_name).expanduser()
+        record = reproduce_folder(
+            folder, args.corpus, out, root, lambda params: engine.call(prune, params)
+        )
+    same = [name for name, digest in record["files"].items() if record["found"].get(name) == digest]
+    rows = [("match" if record["match"] else "mismatch", f"{folder}, by {record['scheme']}")]
+    rows.append(("files", f"{len(same)} of {len(record['files'])} weight files are the same"))
+    if not record["match"]:
+        rows.append(("next", "use the versions and the processor that made it"))
+    elif record["out"] is not None:
+        rows.append(("saved", record["out"]))
+    emit(args, record, pairs(*rows))
     return 0 if record["match"] else 1
 
 

@@ -18,6 +18,9 @@ from flows.params.fields import (
 from flows.params.named import check_corpora, check_models
 from flows.params.search import SearchParams
 
+# What the name of a registered model begins with.
+OURS = "autoprune."
+
 
 class InspectParams(Params):
     """Show what a model's matrices look like, and what pruning each alone costs."""
@@ -113,6 +116,13 @@ class PromoteParams(Params):
         metavar="N",
         pattern=r"^[1-9]\d*$",
     )
+    folder: str | None = setting(
+        None,
+        "Register this folder that `autoprune prune` wrote as the challenger first; without --name "
+        "under its base model and share: .s60 for 60 % zeros, .p20 for 20 % of the blocks' "
+        "parameters removed",
+        metavar="DIR",
+    )
     corpus: str = setting(DEMO_CORPUS, f"Text on which both are measured: {TEXT}", metavar="REF")
     part: Literal["sealed", "selection", "whole"] = setting(
         "sealed", "Part of the text; no search of this split chooses by its sealed part"
@@ -145,6 +155,12 @@ class PromoteParams(Params):
     def _check_together(self) -> "PromoteParams":
         if self.rollback and self.version is not None:
             raise ValueError("rollback goes to the alias 'previous' and takes no version")
+        if self.folder is not None and (self.rollback or self.version is not None):
+            raise ValueError("a folder becomes a new version; leave out version and rollback")
+        if self.folder is not None and self.dry_run:
+            raise ValueError("a folder is registered first and a dry run writes nothing")
+        if self.folder is not None and not (self.name or OURS).startswith(OURS):
+            raise ValueError(f"{self.name!r} is no name of ours; a registered one begins {OURS}")
         return self
 
     def check(self) -> None:

@@ -53,6 +53,11 @@ def registry_name(model: str, sparsity: float) -> str:
     return f"autoprune.{model_slug(model)}.s{round(sparsity * 100)}"
 
 
+def smaller_name(model: str, share: float) -> str:
+    """``autoprune.<model>.p<percent>``: of models that a scheme made smaller by this share."""
+    return f"autoprune.{model_slug(model)}.p{round(share * 100)}"
+
+
 def register_checkpoint(
     tracker: Tracker,
     parent_id: str,
@@ -64,6 +69,7 @@ def register_checkpoint(
     tags: Mapping[str, str],
     may_lead: bool = True,
     description: str = "",
+    name: str | None = None,
 ) -> Registered:
     """Log a saved folder as a model of a run, register it, and set its alias.
 
@@ -76,13 +82,14 @@ def register_checkpoint(
         parent_id: MLflow run that made it.
         folder: A folder that stock transformers opens.
         model: Reference of the dense model.
-        sparsity: Target share of zeros.
-        masks: Digest of the masks.
+        sparsity: Target share of zeros, or of the parameters that a scheme removed.
+        masks: Digest of the masks; of the weight files where there are none.
         tags: More tags of the version.
         may_lead: False: a challenger even as the first, since something speaks against it.
         description: Of the version, markdown.
+        name: Registered model; None: that of the model and its share of zeros.
     """
-    name = registry_name(model, sparsity)
+    name = name or registry_name(model, sparsity)
     client = tracker.client
     known = _known_version(tracker, name, parent_id, masks)
     if known is None:
@@ -102,16 +109,18 @@ def register_checkpoint(
         )
         # What a person wrote in the meantime stays.
         if not client.get_registered_model(name).description:
-            client.update_registered_model(name, _about(model, sparsity))
+            client.update_registered_model(name, _about(name, model, sparsity))
     alias = _present(tracker, name, str(known.version), may_lead)
     return Registered(name, str(known.version), f"models:/{name}@{alias}")
 
 
-def _about(model: str, sparsity: float) -> str:
+def _about(name: str, model: str, share: float) -> str:
+    made = f"with {share:.0%} of its prunable weights set to zero, as searches found"
+    if name == smaller_name(model, share):
+        made = f"made smaller by schemes: {share:.0%} of its blocks' parameters are gone"
     return (
-        f"{in_code(model)} with {sparsity:.0%} of its prunable weights set to zero, as searches "
-        "found. Alias `champion`: the best that passed the gate of `autoprune promote`; "
-        "`challenger`: the latest winner; `previous`: the champion before."
+        f"{in_code(model)} {made}. Alias `champion`: the best that passed the gate of `autoprune "
+        "promote`; `challenger`: the latest winner; `previous`: the champion before."
     )
 
 

@@ -1,0 +1,93 @@
+"""A folder that a scheme made, made again from its record alone and compared file by file."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.reference import RECORD_FILE
+from flows.params import PruneParams
+from tasks.run_files import read_object
+
+
+def request_of(folder: Path, corpus: str | None, out: Path) -> tuple[dict[str, Any], PruneParams]:
+    """What a folder records, and the request that makes it again.
+
+    Args:
+        folder: A model that a scheme made.
+        corpus: Reference of its calibration text; None: the name in the record.
+        out: Where the new one is to go.
+
+    Raises:
+        UsageError: If no scheme made it.
+    """
+    place = folder / RECORD_FILE
+    record = read_object(place) if place.is_file() else {}
+    if not ("scheme" in record and record.get("checkpoint", {}).get("files")):
+        raise UsageError(
+            f"{folder} has no {RECORD_FILE} of a model that a scheme made; name such a folder, or "
+            "a search and one of its candidates: autoprune reproduce RUN CANDIDATE"
+        )
+    asked = {
+        "model": record["model"],
+        "scheme": record["scheme"],
+        "sparsity": record["parameters_target"],
+        "seed": record["seed"],
+        "dtype": record.get("dtype_asked", "auto"),
+        "held_out": record.get("held_out"),
+        "out": str(out),
+        # The command has looked at the folder before.
+        "overwrite": True,
+    }
+    if "samples" in record:
+        asked |= {"corpus": corpus or record["corpus"], "seqlen": record["seqlen"]}
+        asked |= {"calibration_windows": record["samples"]}
+    return record, PruneParams.model_validate(asked)
+
+
+def reproduce_folder(
+    folder: Path,
+    corpus: str | None,
+    out: Path | None,
+    root: Path,
+    prune: Callable[[PruneParams], dict[str, Any]],
+) -> dict[str, Any]:
+    """Make a model smaller again as its record says, and compare the weight files.
+
+    Args:
+        folder: A model that a scheme made.
+        corpus: Reference of its calibration text; None: the name in the record.
+        out: Folder for the new one, kept where its files are the same; None: only compared.
+        root: The state folder, where what is not kept lies for a while.
+        prune: Runs the prune flow.
+
+    Raises:
+        UsageError: If no scheme made it, or its text is not found.
+        AutopruneError: If the model or the text is not the one of the record.
+    """
+    with tempfile.TemporaryDirectory(dir=root, prefix="reproduce-") as temporary:
+        record, params = request_of(folder, corpus, out or Path(temporary) / "made")
+        try:
+            params.check()
+        except UsageError as error:
+            hint = "; name the calibration text with --corpus" if corpus is None else ""
+            raise UsageError(f"{error}{hint}") from error
+        made = prune(params)
+        for key in ("model_digest", "corpus_digest"):
+            found, wanted = made.get(key), record.get(key)
+            if found != wanted:
+                what = "model" if key == "model_digest" else "calibration text"
+                raise AutopruneError(
+                    f"the {what} has digest {str(found)[:16]}… here and {str(wanted)[:16]}… in the "
+                    "record; only the same gives the same files; use the one that was recorded"
+                )
+    wanted = record["checkpoint"]["files"]
+    return {
+        "folder": str(folder),
+        "scheme": record["scheme"],
+        "files": wanted,
+        "found": made["files"],
+        "match": made["files"] == wanted,
+        "out": None if out is None else str(out),
+    }

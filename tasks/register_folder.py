@@ -1,0 +1,85 @@
+"""The task that brings a saved folder into the registry, as a challenger for the gate to judge."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autoprune.digest import digest_json
+from autoprune.errors import UsageError
+from autoprune.models.reference import RECORD_FILE
+from tasks.policies import step
+from tasks.provenance import here_tags
+from tasks.run_files import read_object
+from tasks.state import State
+
+KIND = "checkpoint"
+
+
+@step("register folder", "register {folder}")
+def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
+    """Log a folder that ``autoprune prune`` wrote to MLflow, and make it the challenger.
+
+    The same files under the same name are registered once.
+
+    Args:
+        root: The state folder.
+        folder: A saved model with its record.
+        name: Registered model that it is to compete for; None: that of its base model and share.
+
+    Returns:
+        Name and version of the registered model.
+
+    Raises:
+        UsageError: If the folder holds no record of what made it.
+    """
+    from tasks.mirror import tracker_of
+    from tasks.track import register_checkpoint
+    from tasks.track.models import registry_name, smaller_name
+    from tasks.track.stages import log_stage
+
+    place = Path(folder).expanduser()
+    record = read_object(place / RECORD_FILE) if (place / RECORD_FILE).is_file() else {}
+    files = record.get("checkpoint", {}).get("files")
+    share = record.get("parameters_target", record.get("target"))
+    if not files or share is None or "model" not in record:
+        raise UsageError(
+            f"{folder} has no {RECORD_FILE} that says which model it was made from, how, and what "
+            "its files are; name a folder that `autoprune prune --out` wrote"
+        )
+    tracker, model, digest = tracker_of(State.open(Path(root))), record["model"], digest_json(files)
+    own = smaller_name if "scheme" in record else registry_name
+    tags = _tags(record) | here_tags()
+    run = log_stage(
+        tracker,
+        KIND,
+        model,
+        f"{place.name}-{digest[:12]}",
+        params={
+            key: value for key, value in record.items() if isinstance(value, str | int | float)
+        },
+        metrics={},
+        tags=tags,
+        files=[place / RECORD_FILE],
+    )
+    found = register_checkpoint(
+        tracker,
+        run,
+        place,
+        model=model,
+        sparsity=share,
+        masks=digest,
+        tags=tags,
+        may_lead=False,
+        name=name or own(model, share),
+    )
+    return {"name": found.name, "version": found.version}
+
+
+def _tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """What made a folder."""
+    if "scheme" not in record:
+        return {"autoprune.zeros": str(record["checkpoint"]["zeros"])}
+    return {
+        "autoprune.scheme": str(record["scheme"]),
+        "autoprune.parameters": str(record["parameters"]),
+    }

@@ -1,0 +1,123 @@
+"""A folder that a scheme made: registered, judged by its parameters, rolled back, made again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import autoprune
+from autoprune.errors import UsageError
+from autoprune.models.loading import load_model
+from autoprune.models.reference import RECORD_FILE
+from autoprune.models.saving import save_model
+from autoprune.schemes import build_scheme, shrink
+from flows.cli import main
+from flows.params import PromoteParams
+from flows.promote import promote
+from tasks.gate import judge
+from tasks.mirror import tracker_of
+from tasks.promotion import inspect_checkpoint
+from tasks.state import State
+from tasks.track.registry import aliases_of
+
+SMALL = {"part": "whole", "windows": 6, "seqlen": 64}
+HALF = "depth:criterion=random,protect=none,patch=none"
+
+
+def made(tiny: Path, out: Path, target: float, text: Path | None = None) -> Path:
+    """The tiny model made smaller; taught the text where one is given."""
+    loaded = load_model(str(tiny))
+    shrunk = shrink(loaded.model, build_scheme(HALF), target)
+    if text is not None:
+        ids = loaded.tokenizer(text.read_text()[:512], return_tensors="pt").input_ids
+        optimiser = torch.optim.Adam(loaded.model.parameters(), lr=1e-2)
+        for _ in range(20):
+            optimiser.zero_grad()
+            loaded.model(input_ids=ids, labels=ids).loss.backward()
+            optimiser.step()
+    record = {"model": str(tiny), "seed": 0} | shrunk.to_json()
+    save_model(loaded.model, loaded.tokenizer, out, record)
+    return out
+
+
+def test_a_schemes_folder_is_registered_judged_and_rolled_back(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    half = made(tiny_folder, tmp_path / "half", 0.5)
+    taught = made(tiny_folder, tmp_path / "taught", 0.5, text_file)
+    whole = made(tiny_folder, tmp_path / "whole", 0.0, text_file)
+
+    def judged(folder: Path, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        asked = {"corpus": str(text_file), "folder": str(folder), **SMALL, **changes}
+        record = promote.fn(PromoteParams.model_validate(asked))
+        return record, {check["name"]: check for check in record["checks"]}
+
+    first, checks = judged(half)
+    assert first["moved"] and first["name"] == "autoprune.tiny.p50" and first["champion"] is None
+    assert list(checks) == ["perplexity", "parameters", "reload", "size"]
+    # The folder is known already, and champion.
+    with pytest.raises(UsageError, match="champion already"):
+        judged(half)
+    better, checks = judged(taught)
+    assert better["moved"] and "50.00% of the blocks' removed by depth" in str(checks["parameters"])
+    assert checks["parameters"]["champion"] == checks["parameters"]["challenger"]
+    # Better, but larger: it is not compared as if it were as small.
+    larger, checks = judged(whole, name=first["name"])
+    assert not larger["passed"] and not checks["parameters"]["ok"] and not checks["size"]["ok"]
+    assert checks["perplexity"]["champion"] != checks["perplexity"]["challenger"]
+    tracker = tracker_of(State.open(home))
+    number = {"champion": better["challenger"], "previous": first["challenger"]}
+    assert number.items() <= aliases_of(tracker, first["name"]).items()
+    assert main(["promote", "--rollback", "--name", first["name"], "-q"]) == 0
+    assert aliases_of(tracker, first["name"])["champion"] == first["challenger"]
+    capsys.readouterr()
+
+    # Files that hold another number of parameters than their record says.
+    record = json.loads((half / RECORD_FILE).read_text())
+    record["checkpoint"]["total"] -= 1
+    (half / RECORD_FILE).write_text(json.dumps(record))
+    found = first["measured"]["challenger"] | inspect_checkpoint(str(half))
+    failed = judge(None, found, accept_tie=False, larger_by=0.02)
+    assert not failed.passed and failed.reason.startswith("parameters: the written files hold")
+
+
+def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path) -> None:
+    asked = PromoteParams.model_validate({"folder": str(tiny_folder)} | SMALL)
+    with pytest.raises(UsageError, match=r"has no autoprune\.json"):
+        promote.fn(asked)
+    for wrong in ({"rollback": True}, {"version": "1"}, {"dry_run": True}, {"name": "mine"}):
+        with pytest.raises(ValueError, match=r"folder|begins autoprune\."):
+            PromoteParams.model_validate({"folder": "x"} | wrong)
+
+
+def test_a_schemes_folder_is_made_again_to_the_bit(
+    tiny_folder: Path,
+    text_file: Path,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "made"
+    asked = {"corpus": text_file, "windows": 4, "seqlen": 32, "seed": 3}
+    autoprune.prune(tiny_folder, scheme="depth+recover:steps=2", sparsity=0.5, out=out, **asked)
+    line = ["reproduce", str(out), "-q", "--json"]
+    # The record names the file only, not where it lies.
+    assert main(line) == 2 and "--corpus" in capsys.readouterr().err
+    text = ["--corpus", str(text_file)]
+    assert main([*line, *text, "--out", str(tmp_path / "again")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["match"] and said["found"] == said["files"]
+    kept = (tmp_path / "again" / "model.safetensors").read_bytes()
+    assert kept == (out / "model.safetensors").read_bytes()
+    record = json.loads((out / RECORD_FILE).read_text())
+    (out / RECORD_FILE).write_text(json.dumps(record | {"scheme": "depth+recover:steps=1"}))
+    assert main([*line, *text]) == 1
+    assert not json.loads(capsys.readouterr().out)["match"]
+    (out / RECORD_FILE).write_text(json.dumps(record | {"model_digest": "0" * 64}))
+    assert main([*line, *text]) == 1 and "model" in capsys.readouterr().err
