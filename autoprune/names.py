@@ -24,7 +24,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),
-    "scheme": ("autoprune.schemes", ("depth", "width")),
+    "scheme": ("autoprune.schemes", ("depth", "experts", "width")),
     "suite": (
         "autoprune.suites",
         ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
@@ -38,7 +38,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
-# Methods that remove blocks, neurons or heads, and the scheme that does what they do.
+# Methods that remove blocks, neurons, heads or experts, and the scheme that does what they do.
 SERVED_BY: dict[str, str] = {
     "shortgpt": "depth:criterion=influence,patch=none",
     "sleb": "depth:criterion=greedy,patch=none",
@@ -51,6 +51,8 @@ SERVED_BY: dict[str, str] = {
     "llm-pruner": "width:score=taylor,fit=false",
     "minitron": "depth+width",
     "slicegpt": "width",
+    "naee": "experts:criterion=exhaustive",
+    "reap": "experts:criterion=reap",
 }
 # What is near but not the same.
 _NEAR: dict[str, str] = {

@@ -1,6 +1,7 @@
-"""Schemes make a model smaller as a dense model: fewer blocks, narrower blocks."""
+"""Schemes make a model smaller: fewer blocks, narrower blocks, fewer experts."""
 
 from autoprune.schemes.depth import Depth
+from autoprune.schemes.experts import Experts
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
@@ -10,6 +11,7 @@ __all__ = [
     "SCHEMES",
     "Chain",
     "Depth",
+    "Experts",
     "Scheme",
     "SchemePlan",
     "Shrunk",

@@ -44,8 +44,8 @@ def scheme_card(record: Mapping[str, Any]) -> str:
     parts = [
         f"{_HEAD}\n# {in_code(record['model'])}, {record['share_removed']:.1%} of its blocks' "
         "parameters removed",
-        "A smaller dense model: its tensors have fewer rows, columns or blocks, no zeros in their "
-        "place, so that it is smaller and faster wherever it runs. Stock transformers opens it:",
+        "A smaller model: it has fewer blocks, experts, rows or columns, no zeros in their place, "
+        f"so that it is smaller{_faster(record)} wherever it runs. Stock transformers opens it:",
         _OPEN,
         f"|  |  |\n|---|---|\n{table}",
         *(f"Note: {note}." for note in record["notes"]),
@@ -53,6 +53,12 @@ def scheme_card(record: Mapping[str, Any]) -> str:
         "what you need. The terms of the base model hold for this one.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _faster(record: Mapping[str, Any]) -> str:
+    """A token takes as many experts as before, however few are left to choose from."""
+    shapes = ("blocks_removed", "neurons_kept", "groups_kept")
+    return " and faster" if any(step.get(key) for step in record["steps"] for key in shapes) else ""
 
 
 def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -65,8 +71,12 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         before, after = record["facts"].get("width", {}).get(name, (0, 0))
         if before != after:
             rows.append((what, f"{after:,} of {before:,}"))
+    before, after = record["facts"].get("experts", {}).get("experts", (0, 0))
+    if before != after:
+        rows.append(("experts of a block", f"{after:,} of {before:,}"))
     before, after = record["parameters_before"], record["parameters"]
-    asked = f"{record['parameters_target']:.2%} asked"
+    of_experts = " of the experts" if record["scheme"].startswith("experts") else ""
+    asked = f"{record['parameters_target']:.2%}{of_experts} asked"
     rows.append(
         (
             "parameters",

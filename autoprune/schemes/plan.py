@@ -1,4 +1,4 @@
-"""What a scheme has decided: which blocks, neurons and attention groups go, and the new weights."""
+"""What a scheme has decided: which blocks, neurons, groups and experts go, and the new weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ class Step:
         neurons: Neurons of each block's MLP that stay; empty: all.
         groups: Key-value groups of each block's attention that stay, with their query heads;
             empty: all.
+        experts: Experts of each block that stay, none for a block without; empty: all.
         weights: New values of parameters, by name, in the shapes before the step. Columns of
             neurons and groups that go are zero in the matrices that read them, so that writing the
             weights alone gives the same function.
@@ -27,12 +28,13 @@ class Step:
     blocks: tuple[int, ...] = ()
     neurons: Kept = ()
     groups: Kept = ()
+    experts: Kept = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Whether it changes nothing."""
-        return not (self.blocks or self.neurons or self.groups)
+        return not (self.blocks or self.neurons or self.groups or self.experts)
 
     def to_json(self) -> dict[str, Any]:
         """What goes, and how much of a block stays; without weights."""
@@ -41,6 +43,8 @@ class Step:
             record["neurons_kept"] = len(self.neurons[0])
         if self.groups:
             record["groups_kept"] = len(self.groups[0])
+        if self.experts:
+            record["experts_kept"] = [list(numbers) for numbers in self.experts]
         return record | ({"weights_changed": sorted(self.weights)} if self.weights else {})
 
 
@@ -50,7 +54,7 @@ class SchemePlan:
 
     Args:
         scheme: Text of the scheme.
-        target: Share of the parameters of the blocks that was to go.
+        target: Share of the parameters of the blocks that was to go, or of the experts.
         steps: Changes, in order.
         before: Parameters of the blocks before.
         after: Parameters of the blocks afterwards, in closed form.

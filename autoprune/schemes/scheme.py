@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from autoprune.errors import UsageError
 from autoprune.progress import Report, silent
 from autoprune.registry import Registry
+from autoprune.schemes.expert_parts import only_experts, slice_experts
 from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.surgery import remove_blocks, without_blocks, write, written
 from autoprune.schemes.units import slice_units
@@ -37,6 +38,11 @@ class Scheme(TextForm, ABC):
         """Whether the seed matters."""
         return False
 
+    def own_share(self, model: PreTrainedModel, share: float) -> float:
+        """The target of :meth:`plan` that takes this share of the parameters of the blocks."""
+        del model
+        return share
+
     @abstractmethod
     def plan(
         self,
@@ -52,7 +58,8 @@ class Scheme(TextForm, ABC):
         Args:
             model: In eval mode, dense.
             windows: Calibration token ids, int64 [n, s]; None where :attr:`reads_text` is false.
-            target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1.
+            target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1; a scheme
+                that counts something else says so, and converts it in :meth:`own_share`.
             seed: Of random choices.
             report: Callback, called with progress.
 
@@ -68,6 +75,7 @@ class Scheme(TextForm, ABC):
             for step in plan.steps:
                 stack.enter_context(written(model, step.weights))
                 stack.enter_context(without_blocks(model, step.blocks))
+                stack.enter_context(only_experts(model, step.experts))
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
@@ -79,6 +87,7 @@ class Scheme(TextForm, ABC):
         for step in plan.steps:
             write(model, step.weights)
             slice_units(model, step.neurons, step.groups)
+            slice_experts(model, step.experts)
             if step.blocks:
                 remove_blocks(model, step.blocks)
 
@@ -128,6 +137,7 @@ class Chain(Scheme):
                     before, after = whole.before, whole.after
                 left = target - (1.0 - after / before)
                 own = max(left, 0.0) / (len(self.parts) - number) * before / after
+                own = part.own_share(model, own)
                 found = part.plan(model, windows, own, seed=seed, report=report)
                 stack.enter_context(part.masked(model, found))
                 whole = found if whole is None else _joined(whole, found)
@@ -160,5 +170,5 @@ def build_scheme(text: str) -> Scheme:
     if len({part.NAME for part in parts}) < len(parts):
         raise UsageError(f"scheme {text!r} names one kind twice; name each once")
     if any(part.NARROWS for part in parts[:-1]):
-        raise UsageError(f"scheme {text!r} makes blocks narrower before others; write depth+width")
+        raise UsageError(f"scheme {text!r} makes blocks narrower before others; depth goes first")
     return parts[0] if len(parts) == 1 else Chain(tuple(parts))

@@ -91,8 +91,8 @@ def shrink(
     if target > 0 and plan.after == plan.before:
         smallest = min(block_parameters(model)) / plan.before
         raise UsageError(
-            f"a share of {target:g} is too small for {scheme.text!r} to remove anything; a block "
-            f"is {smallest:.3f} of the blocks' parameters"
+            f"a share of {target:g} is too small for {scheme.text!r} to remove anything; take a "
+            f"larger one (a block is {smallest:.3f} of the blocks' parameters)"
         )
     recover = None if recovery is None else recovery(model)
     scheme.apply(model, plan)

@@ -78,10 +78,10 @@ class PruneParams(Params):
     )
     scheme: str | None = setting(
         None,
-        "A smaller dense model in place of zeros: depth, width or depth+width (`autoprune ls "
-        "schemes`), with parameters as depth:criterion=influence, and depth+recover:steps=100 has "
-        "the dense model teach it; --sparsity is then the share of the blocks' parameters that "
-        "goes",
+        "A smaller dense model in place of zeros: depth, width, depth+width, or experts of a "
+        "mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence, and "
+        "depth+recover:steps=100 has the dense model teach it; --sparsity is then the share of the "
+        "blocks' parameters, or of each block's experts, that goes",
         metavar="NAME",
     )
     sparsity: Sparsity = setting(metavar="S")
