@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,17 @@ def run(args: argparse.Namespace) -> int:
     return search_with(args, settled(SearchParams, search_settings(args)))
 
 
-def search_with(args: argparse.Namespace, params: Any) -> int:
-    """Run the search flow and print what came out; 3 when no design could be measured."""
+def search_with(
+    args: argparse.Namespace, params: Any, then: Callable[..., str] | None = None
+) -> int:
+    """Run the search flow and print what came out; 3 when no design could be measured.
+
+    Args:
+        args: Of the command.
+        params: Of the search.
+        then: Called with the engine, the parameters and the record, to which it may add; gives
+            more text.
+    """
     from flows.engine import open_engine
     from flows.leaderboard import closing_text
 
@@ -82,5 +92,6 @@ def search_with(args: argparse.Namespace, params: Any) -> int:
         from flows.search import search
 
         record = engine.call(search, params)
-    emit(args, record, closing_text(record), coloured=True)
+        more = "" if then is None else then(engine, params, record)
+    emit(args, record, closing_text(record) + more, coloured=True)
     return 0 if record["passed"] else 3

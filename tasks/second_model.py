@@ -1,0 +1,124 @@
+"""The task that makes a smaller model beside the dense one, and measures both side by side."""
+
+import copy
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoprune.models.reference import RECORD_FILE
+from tasks.policies import step
+from tasks.prune import AUTO, save_bench, saved_type
+from tasks.run_files import read_object
+from tasks.workbench import Workbench, find_workbench
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CALIBRATION, SELECTION = "calibration", "selection"
+# Figures of both models are in the record under this name.
+BESIDE = "beside_dense"
+# Generations of each model, in turns, so that what else the machine does meets both.
+TURNS = 3
+PROMPT, NEW = 64, 24
+
+
+@step("second model", "remove {share} of {model} by {scheme}, beside the dense one")
+def second_model(
+    bench_id: str, model: str, scheme: str, share: float, text: dict[str, Any], out: str
+) -> dict[str, Any]:
+    """Make a smaller copy of the bench's model, measure both, and save it with the figures.
+
+    A folder that holds such a model already is read, not made again.
+
+    Args:
+        bench_id: Id of an open workbench that holds the dense model.
+        model: The model's reference.
+        scheme: How it is made smaller, recovery included.
+        share: Of the parameters of the blocks that is to go.
+        text: What :func:`tasks.allocation.split_windows` gave.
+        out: Where it goes.
+
+    Returns:
+        The record, with both models' parameters, bytes, perplexity, tokens per second and how they
+        continue a text under :data:`BESIDE`.
+    """
+    from autoprune.bench.smaller import Shrinking
+    from autoprune.schemes.card import scheme_card
+
+    bench, folder = find_workbench(bench_id), Path(out)
+    if (folder / RECORD_FILE).is_file():
+        return read_object(folder / RECORD_FILE)
+    how = Shrinking.parse(scheme)
+    dense = bench.loaded.model
+    smaller = copy.deepcopy(dense)
+    made = how.apply(
+        smaller,
+        share,
+        bench.windows[CALIBRATION],
+        fresh=bench.windows.get(f"{CALIBRATION} fresh"),
+        seed=bench.seed,
+        report=bench.report,
+    )
+    windows = bench.windows[CALIBRATION]
+    record = {
+        "model": model,
+        "model_digest": bench.loaded.source.digest,
+        "seed": bench.seed,
+        **made.to_json(),
+        "scheme": how.text,
+        "notes": list(made.notes),
+        "corpus": text["corpus"],
+        "corpus_digest": text["digest"],
+        "text_split": text["split"],
+        "samples": len(windows),
+        "seqlen": windows.shape[1],
+        "seconds": made.seconds,
+    }
+    kind = saved_type(bench, AUTO)
+    size = (kind or next(dense.parameters()).dtype).itemsize
+    both = {"dense": dense, "smaller": smaller}
+    figures = {name: _figures(bench, one, size) for name, one in both.items()}
+    for name, rates in _rates(both, bench.seed).items():
+        figures[name] |= rates
+    record[BESIDE] = figures | {"windows": len(bench.windows[SELECTION])}
+    bench.loaded.model = smaller
+    try:
+        save_bench(bench, folder, record, dtype=kind, card=scheme_card(record))
+    finally:
+        bench.loaded.model = dense
+    return read_object(folder / RECORD_FILE)
+
+
+def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str, Any]:
+    """Of one model: parameters, their bytes as saved, perplexity, how it continues a text."""
+    import dataclasses
+
+    from autoprune.evaluation.continuations import continuations
+    from autoprune.evaluation.perplexity import evaluate_windows
+
+    loaded, windows = dataclasses.replace(bench.loaded, model=model), bench.windows[SELECTION]
+    prompt, said = continuations(loaded, windows)[0]
+    return {
+        "parameters": model.num_parameters(),
+        "bytes": model.num_parameters() * size,
+        "perplexity": evaluate_windows(model, windows, report=bench.report).perplexity,
+        "prompt": prompt,
+        "continues": said,
+    }
+
+
+def _rates(models: "dict[str, PreTrainedModel]", seed: int) -> dict[str, dict[str, float]]:
+    """Tokens per second that each generates, prompt included: median over turns."""
+    from autoprune.evaluation.suites.latency import time_once
+
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    # The first turn warms up.
+    for turn in range(TURNS + 1):
+        for name, model in models.items():
+            _, taken = time_once(model, 1, PROMPT, NEW, seed)
+            if turn:
+                seconds[name].append(taken)
+    return {
+        name: {"tokens_per_second": NEW / statistics.median(taken)}
+        for name, taken in seconds.items()
+    }

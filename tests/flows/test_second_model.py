@@ -1,0 +1,63 @@
+"""The demo's second model: really smaller, measured beside the dense one, saved with figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from flows import second_model as second
+from flows.commands import demo
+from flows.params import SearchParams
+from tasks.run_files import RunFiles
+from tasks.state import State
+
+
+class Plain:
+    """Runs flows as functions, as an engine that records nothing."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    def call(self, flow: Any, *args: Any) -> Any:
+        return flow.fn(*args)
+
+
+def test_the_second_model_stands_beside_the_dense_one(
+    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second, "SCHEME", "depth:criterion=influence+recover:steps=2")
+    monkeypatch.setattr(second, "SHARE", 0.5)
+    monkeypatch.setattr(second, "SEQLEN", 96)
+    params = SearchParams.model_validate({"model": str(tiny_folder), "corpus": str(text_file)})
+    state = State.open(home)
+    record: dict[str, Any] = {"run": "demo"}
+    text = demo._second(Plain(state), params, record)
+    folder = RunFiles.of(state, "demo").folder / "smaller"
+    opened = AutoModelForCausalLM.from_pretrained(folder)
+    figures = record["second"]["beside_dense"]
+    dense, smaller = figures["dense"], figures["smaller"]
+    assert opened.config.num_hidden_layers == 1
+    assert opened.num_parameters() == smaller["parameters"] < dense["parameters"]
+    size = (folder / "model.safetensors").stat().st_size
+    assert smaller["bytes"] <= size < smaller["bytes"] * 1.05 < dense["bytes"]
+    assert dense["prompt"] == smaller["prompt"] and dense["continues"] != smaller["continues"]
+    assert 1.0 < dense["perplexity"] != smaller["perplexity"] > 1.0
+    assert figures["windows"] == 8 and "tokens_per_second" in smaller
+    for said in (f"{dense['parameters']:,}", "blocks removed", f"promote --folder {folder}"):
+        assert said in text, said
+    # Typed again, the same search shows the same model.
+    kept = (folder / "autoprune.json").read_text()
+    demo._second(Plain(state), params, record)
+    assert (folder / "autoprune.json").read_text() == kept
+    assert json.loads(kept)["beside_dense"] == record["second"]["beside_dense"]
+
+
+def test_what_the_search_found_stands_where_no_second_model_can_be_made(
+    tmp_path: Path, home: Path
+) -> None:
+    params = SearchParams.model_validate({"model": str(tmp_path / "nothing")})
+    record: dict[str, Any] = {"run": "demo"}
+    assert "no second model" in demo._second(Plain(State.open(home)), params, record)
+    assert "second" not in record
