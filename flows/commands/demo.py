@@ -17,9 +17,9 @@ DESCRIPTION = (
 )
 EXAMPLE = "autoprune demo"
 
-# The search is sized for 8 minutes on 2 cores, the second model for one more; every other setting is
-# the search's own default. A hundred sealed windows would take all of them, and the search says
-# that these are fewer.
+# The search is sized for 8 minutes on 2 cores, the second model for one more; all else is as in
+# every search. A hundred sealed windows would take all of them, and the search says that these are
+# fewer.
 DEFAULTS = {
     "run": "demo",
     "candidates": 12,
