@@ -19,7 +19,7 @@ CALIBRATION, SELECTION = "calibration", "selection"
 BESIDE = "beside_dense"
 # Generations of each model, in turns, so that what else the machine does meets both.
 TURNS = 3
-PROMPT, NEW = 64, 24
+PROMPT, NEW = 64, 16
 
 
 @step("second model", "remove {share} of {model} by {scheme}, beside the dense one")
