@@ -21,7 +21,7 @@ from tasks.workbench import Workbench, opened
 # steps takes three and gives a better model.
 SCHEME = "depth:criterion=influence+recover:steps=10"
 SHARE = 0.2
-WINDOWS, SEQLEN = 16, 256
+WINDOWS, SEQLEN = 8, 256
 
 
 @flow(name="second model", persist_result=False)
