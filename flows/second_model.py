@@ -1,6 +1,5 @@
 """A smaller dense model beside the champion of a search: the demo's second half."""
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,14 @@ WINDOWS, SEQLEN = 8, 256
 @flow(name="second model", persist_result=False)
 def second_model(params: SearchParams, out: str) -> dict[str, Any]:
     """Remove blocks of the search's model, recover it, and measure it beside the dense one."""
-    bench_id = f"second-{uuid.uuid4().hex[:12]}"
-    bench = Workbench(bench_id, params.model, State.open(), params.seed, console.report)
+    bench = Workbench(params.model, State.open(), params.seed, console.report)
     with opened(bench):
-        load_model(bench_id, params.model)
+        load_model(bench, params.model)
         fresh = Shrinking.parse(SCHEME).fresh_windows
         # Of a fresh split no number is known here; nothing sealed is looked at either way.
         number = params.text_split if isinstance(params.text_split, int) else 0
-        text = split_windows(bench_id, params.corpus, WINDOWS, SEQLEN, number, fresh)
-        return beside.second_model(bench_id, params.model, SCHEME, SHARE, text, out)
+        text = split_windows(bench, params.corpus, WINDOWS, SEQLEN, number, fresh)
+        return beside.second_model(bench, params.model, SCHEME, SHARE, text, out)
 
 
 def second_text(record: Mapping[str, Any], folder: Path) -> str:

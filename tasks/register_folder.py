@@ -7,8 +7,8 @@ from typing import Any
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.models.reference import RECORD_FILE
-from tasks.policies import step
 from tasks.provenance import here_tags
+from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.state import State
 

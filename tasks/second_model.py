@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.models.reference import RECORD_FILE
-from tasks.policies import step
+from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
+from tasks.recorded import step
 from tasks.run_files import read_object
-from tasks.workbench import Workbench, find_workbench
+from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,14 +25,14 @@ PROMPT, NEW = 64, 16
 
 @step("second model", "remove {share} of {model} by {scheme}, beside the dense one")
 def second_model(
-    bench_id: str, model: str, scheme: str, share: float, text: dict[str, Any], out: str
+    bench: Workbench, model: str, scheme: str, share: float, text: dict[str, Any], out: str
 ) -> dict[str, Any]:
     """Make a smaller copy of the bench's model, measure both, and save it with the figures.
 
     A folder that holds such a model already is read, not made again.
 
     Args:
-        bench_id: Id of an open workbench that holds the dense model.
+        bench: An open workbench that holds the dense model.
         model: The model's reference.
         scheme: How it is made smaller, recovery included.
         share: Of the parameters of the blocks that is to go.
@@ -43,9 +44,8 @@ def second_model(
         continue a text under :data:`BESIDE`.
     """
     from autoprune.bench.smaller import Shrinking
-    from autoprune.schemes.card import scheme_card
 
-    bench, folder = find_workbench(bench_id), Path(out)
+    folder = Path(out)
     if (folder / RECORD_FILE).is_file():
         return read_object(folder / RECORD_FILE)
     how = Shrinking.parse(scheme)
@@ -83,9 +83,10 @@ def second_model(
     record[BESIDE] = figures | {"windows": len(bench.windows[SELECTION])}
     bench.loaded.model = smaller
     try:
-        save_bench(bench, folder, record, dtype=kind, card=scheme_card(record))
+        save_bench(bench, folder, record, dtype=kind)
     finally:
         bench.loaded.model = dense
+    write_folder_card(out, model, {})
     return read_object(folder / RECORD_FILE)
 
 
