@@ -48,7 +48,7 @@ from benchmarks.measured import OUT, run_fresh
 from benchmarks.peer import peer_python
 from benchmarks.subject import prepare as prepare_folder
 from benchmarks.table import Goal, corrected_changes, publish
-from flows.console import PlainScreen
+from flows.terminal.console import PlainScreen
 from tasks.measure import prepare, pruned
 from tasks.sealed_touches import touch
 from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench

@@ -4,9 +4,9 @@ from typing import Any
 
 from prefect import flow
 
-from flows import console
 from flows.naming import run_name
 from flows.params import CalibrateParams
+from flows.terminal import console
 from tasks.calibrate import collect_statistics, cut_windows, load_model
 from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened

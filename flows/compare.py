@@ -9,12 +9,12 @@ from prefect import flow
 
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
-from flows import console
-from flows.compare_params import CompareParams
-from flows.compare_run import Run
+from flows.comparing.run import Run
 from flows.naming import run_name
+from flows.params.compare import CompareParams
 from flows.params.fields import split_number
 from flows.runners import workers
+from flows.terminal import console
 from flows.text_split import settled
 from tasks.compare import check_comparison, check_output, prepare_comparison, write_comparison
 from tasks.compare_bench import CompareBench

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from flows.console import Screen, open_screen
 from flows.neighbours import slowed, watched
 from flows.platform.api_server import (
     ApiServer,
@@ -21,6 +20,7 @@ from flows.platform.api_server import (
     set_prefect_environment,
 )
 from flows.platform.services import mlflow_page
+from flows.terminal.console import Screen, open_screen
 from tasks.state import PAGE_VARIABLE, State, folder_tag
 from tasks.switches import switched_on
 

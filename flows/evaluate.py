@@ -7,9 +7,9 @@ from prefect import flow
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.report.sealed import SealedSet
-from flows import console
-from flows.evaluate_params import EvaluateParams, listed
 from flows.naming import run_name as flow_run_name
+from flows.params.evaluate import EvaluateParams, listed
+from flows.terminal import console
 from flows.text_split import settled
 from tasks.against import compare, read_record
 from tasks.calibrate import load_model

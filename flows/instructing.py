@@ -31,8 +31,8 @@ from autoprune.search.spec import DesignerSpec
 from autoprune.store import Store
 from autoprune.targets import check_file
 from autoprune.text.corpora import load_corpus
-from flows.asking import Asking
-from flows.console import report
+from flows.searching.asking import Asking
+from flows.terminal.console import report
 from tasks.design import ON_THIS_MACHINE, Drafting
 from tasks.state import State, without_login
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoprune.report.sealed import SealedSet
-from flows.leaderboard import rows, table
-from flows.output import pairs
 from flows.runs import find_run
+from flows.searching.leaderboard import rows, table
+from flows.terminal.output import pairs
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 

@@ -7,14 +7,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from autoprune.report.sealed import FRESH
-from flows import console
-from flows.best_so_far import with_best_so_far
 from flows.evaluate import evaluate
-from flows.evaluate_params import EvaluateParams
 from flows.naming import run_name
 from flows.params import NightlyParams, SearchParams
+from flows.params.evaluate import EvaluateParams
 from flows.promote import promote
 from flows.search import search
+from flows.searching.best_so_far import with_best_so_far
+from flows.terminal import console
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent

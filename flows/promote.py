@@ -8,9 +8,9 @@ from prefect import flow
 
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
-from flows import console
 from flows.params import PromoteParams
 from flows.params.fields import split_number
+from flows.terminal import console
 from flows.text_split import settled
 from tasks.calibrate import load_model
 from tasks.evaluate import evaluate_model

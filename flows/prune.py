@@ -9,11 +9,11 @@ from autoprune.errors import UsageError
 from autoprune.memory import peak_rss_mb
 from autoprune.models.pushing import check_push
 from autoprune.models.target import check_target
-from flows import console
-from flows.evaluate_params import listed
 from flows.naming import run_name
 from flows.params import PruneParams
+from flows.params.evaluate import listed
 from flows.prune_scheme import prune_by_scheme
+from flows.terminal import console
 from tasks.allocation import SELECTION, choose_allocation, split_windows
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card

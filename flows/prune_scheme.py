@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from flows import console
-from flows.evaluate_params import listed
 from flows.params import PruneParams
+from flows.params.evaluate import listed
+from flows.terminal import console
 from tasks.calibrate import cut_windows, load_model
 from tasks.card import write_folder_card
 from tasks.scheme import check_scheme, save_smaller, shrink_model

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
-from flows import console
 from flows.safe_path import leave_out_current_folder
+from flows.terminal import console
 from tasks.addresses import keeping_quiet, opened_address
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}

@@ -1,4 +1,4 @@
-"""The search flow: its form, its name; the work is in :mod:`flows.searching`."""
+"""The search flow: its form, its name; the work is in :mod:`flows.searching.run`."""
 
 from typing import Any
 
@@ -17,6 +17,6 @@ def search(params: SearchParams = SearchParams()) -> dict[str, Any]:  # noqa: B0
     params.check()
     # A worker imports flows to look for their hooks, also while a run is being cancelled; torch
     # stays out of that.
-    from flows.searching import run_search
+    from flows.searching.run import run_search
 
     return run_search(params)

@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow
 
 from autoprune.bench.smaller import Shrinking
-from flows import console
-from flows.output import pairs
 from flows.params import SearchParams
+from flows.terminal import console
+from flows.terminal.output import pairs
 from tasks import second_model as beside
 from tasks.allocation import split_windows
 from tasks.calibrate import load_model

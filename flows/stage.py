@@ -1,4 +1,4 @@
-"""The flow of one stage of a search; the work is in :mod:`flows.staging`."""
+"""The flow of one stage of a search; the work is in :mod:`flows.searching.staging`."""
 
 from typing import Any
 
@@ -14,6 +14,6 @@ NAME = run_name("stage", StageParams, lambda params: f"{params.stage}-{params.ru
 def stage(params: StageParams = StageParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Do one stage of a search: what is open of it, else once more beside the record."""
     # As for a search: who only looks for the flow's hooks loads no torch.
-    from flows.staging import run_stage
+    from flows.searching.staging import run_stage
 
     return run_stage(params)

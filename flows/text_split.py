@@ -3,8 +3,8 @@
 from typing import TypeVar
 
 from autoprune.report.sealed import FRESH, SealedSet
-from flows import console
 from flows.params import Params, SearchParams
+from flows.terminal import console
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.text_split import fresh_split

@@ -24,7 +24,7 @@ from tasks.state import State
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-# A command shows it on its screen (flows/console.py), the worker in the run's log.
+# A command shows it on its screen (flows/terminal/console.py), the worker in the run's log.
 log = logging.getLogger("autoprune.turns")
 
 LEASE_SECONDS = 60.0

@@ -15,8 +15,8 @@ from flows.cli.parser import parse
 from flows.ending import end_fast
 from flows.extras import with_extra
 from flows.neighbours import wait_passively
-from flows.output import tell
 from flows.safe_path import leave_out_current_folder
+from flows.terminal.output import tell
 
 INTERRUPTED = 130
 # Read in autoprune.models.loading, which imports torch.

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from autoprune import __version__
 from flows import commands
-from flows.option_types import whole_number
-from flows.output import tell
+from flows.terminal.option_types import whole_number
+from flows.terminal.output import tell
 
 HELP = "help"
 COMPLETION = "--print-completion"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "calibrate"
 HELP = "collect a model's statistics into the store"
@@ -15,16 +15,16 @@ EXAMPLE = "autoprune calibrate ./my-model --corpus text.txt --calibration-window
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.options import MODEL, add_options
     from flows.params import CalibrateParams
+    from flows.terminal.options import MODEL, add_options
 
     add_options(parser, CalibrateParams, required=MODEL)
 
 
 def run(args: argparse.Namespace) -> int:
     """Collect and print what is in the store."""
-    from flows.options import given_with_model, settled
     from flows.params import CalibrateParams
+    from flows.terminal.options import given_with_model, settled
 
     params = settled(CalibrateParams, given_with_model(args, CalibrateParams))
     from flows.engine import open_engine

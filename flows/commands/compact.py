@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.option_types import add_overwrite
-from flows.output import emit, pairs
+from flows.terminal.option_types import add_overwrite
+from flows.terminal.output import emit, pairs
 
 NAME = "compact"
 HELP = "store a pruned model without its zeros, lossless, and back"

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "compare"
 HELP = "compare pruning methods on a model and say which to take"
@@ -22,8 +22,8 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.compare_params import CompareParams
-    from flows.options import MODEL, add_options
+    from flows.params.compare import CompareParams
+    from flows.terminal.options import MODEL, add_options
 
     parser.add_argument(
         "--from",
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print the table."""
     if args.from_record is not None:
         return _of_record(args)
-    from flows.compare_params import CompareParams
-    from flows.options import given_with_model, settled
+    from flows.params.compare import CompareParams
+    from flows.terminal.options import given_with_model, settled
 
     params = settled(CompareParams, given_with_model(args, CompareParams))
     from flows.engine import open_engine
@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
 def _of_record(args: argparse.Namespace) -> int:
     """Print the tables of a record."""
     from autoprune.errors import UsageError
-    from flows.compare_params import CompareParams
-    from flows.options import given
+    from flows.params.compare import CompareParams
+    from flows.terminal.options import given
     from tasks.compare_record import tables_of_record
 
     typed = given(args, CompareParams)
@@ -75,6 +75,6 @@ def _of_record(args: argparse.Namespace) -> int:
 
 
 def _text(record: dict[str, Any]) -> str:
-    from flows.compare_table import rendered
+    from flows.comparing.table import rendered
 
     return rendered(record)

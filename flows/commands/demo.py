@@ -33,8 +33,8 @@ DEFAULTS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command: those of a search."""
-    from flows.options import add_options
     from flows.params import SearchParams
+    from flows.terminal.options import add_options
 
     add_options(parser, SearchParams, defaults=DEFAULTS)
     add_config(parser)
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search with the demo's settings, then make the second model."""
-    from flows.options import settled
     from flows.params import SearchParams
+    from flows.terminal.options import settled
 
     return search_with(args, settled(SearchParams, DEFAULTS | search_settings(args)), _second)
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "design"
 HELP = "show the next prompts of a search"

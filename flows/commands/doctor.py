@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "doctor"
 HELP = "check everything that a run needs, with the fix for each fault"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "down"
 HELP = "stop the servers and the worker that `autoprune up` started"

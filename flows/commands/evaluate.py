@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit, tell
+from flows.terminal.output import emit, tell
 
 NAME = "evaluate"
 HELP = "measure a model: perplexity, tasks, reasoning, dated questions, code, cost"
@@ -18,17 +18,17 @@ EXAMPLE = "autoprune evaluate pruned --suite lm,reasoning,cost --against my-mode
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.evaluate_params import EvaluateParams
-    from flows.options import MODEL, add_options
+    from flows.params.evaluate import EvaluateParams
+    from flows.terminal.options import MODEL, add_options
 
     add_options(parser, EvaluateParams, required=MODEL)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print every figure with its protocol."""
-    from flows.evaluate_params import EvaluateParams
-    from flows.evaluation_text import evaluation_text
-    from flows.options import given_with_model, settled
+    from flows.params.evaluate import EvaluateParams
+    from flows.terminal.evaluation_text import evaluation_text
+    from flows.terminal.options import given_with_model, settled
 
     params = settled(EvaluateParams, given_with_model(args, EvaluateParams))
     from flows.engine import open_engine

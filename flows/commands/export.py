@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.option_types import add_overwrite
-from flows.output import emit, pairs
+from flows.terminal.option_types import add_overwrite
+from flows.terminal.output import emit, pairs
 
 NAME = "export"
 HELP = "write a model as a GGUF file for llama.cpp, or send it to a hub"
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write, check, send, and print what came out."""
     from autoprune.errors import UsageError
-    from flows.console import open_screen, report
+    from flows.terminal.console import open_screen, report
 
     if not (args.gguf or args.push_to_hub):
         raise UsageError(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "export-record"
 HELP = "write a search's events, losses per window, questions and answers as plain files"

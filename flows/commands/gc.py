@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "gc"
 HELP = "free room: copies of winners and, if asked, caches"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.output import emit, plain
+from flows.terminal.output import emit, plain
 
 if TYPE_CHECKING:
     from autoprune.bench.inspection import Inspection
@@ -22,9 +22,9 @@ JSON_FILE, PICTURE = "inspection.json", "inspection.png"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.option_types import add_overwrite
-    from flows.options import MODEL, add_options
     from flows.params import InspectParams
+    from flows.terminal.option_types import add_overwrite
+    from flows.terminal.options import MODEL, add_options
 
     add_options(parser, InspectParams, required=MODEL)
     add_overwrite(parser, "what an earlier inspection left there")
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect, write what is asked for, and print the tables."""
     from autoprune.errors import UsageError
-    from flows.options import given_with_model, settled
     from flows.params import InspectParams
+    from flows.terminal.options import given_with_model, settled
 
     params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             f"{out} holds an inspection; name another folder with --out, or add --overwrite"
         )
     from autoprune.bench.inspection import inspect_model
-    from flows.console import open_screen, report
+    from flows.terminal.console import open_screen, report
     from tasks.state import State
 
     with open_screen(quiet=args.quiet):

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.option_types import add_overwrite, positive_number, separated, word_or_form
-from flows.output import emit, pairs
+from flows.terminal.option_types import add_overwrite, positive_number, separated, word_or_form
+from flows.terminal.output import emit, pairs
 
 NAME = "instruct"
 HELP = "make a training set, or a dated test set, out of a forum's threads"
@@ -99,8 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the set and print what came of every thread."""
     job = _job(args)
-    from flows.console import open_screen
     from flows.instructing import instruct
+    from flows.terminal.console import open_screen
 
     with open_screen(quiet=args.quiet):
         record = instruct(job)

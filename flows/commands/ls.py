@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "ls"
 HELP = "list runs, candidates, models, metrics, repairs, schemes and other names"

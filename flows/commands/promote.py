@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from flows.output import emit, tell
+from flows.terminal.output import emit, tell
 
 NAME = "promote"
 HELP = "make a challenger champion when it passes the gate"
@@ -21,8 +21,8 @@ NOTHING_PASSED = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.options import add_options
     from flows.params import PromoteParams
+    from flows.terminal.options import add_options
 
     add_options(parser, PromoteParams)
     # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
     from autoprune.errors import UsageError
-    from flows.options import given, settled
     from flows.params import PromoteParams
+    from flows.terminal.options import given, settled
 
     if args.seed is not None:
         raise UsageError(

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "prune"
 HELP = "prune a model once, by a recipe or the best that fits a time, and save it"
@@ -26,16 +26,16 @@ SHOWN_NOTES = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.options import MODEL, add_options
     from flows.params import PruneParams
+    from flows.terminal.options import MODEL, add_options
 
     add_options(parser, PruneParams, required=MODEL)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prune and print what came out."""
-    from flows.options import given_with_model, settled
     from flows.params import PruneParams
+    from flows.terminal.options import given_with_model, settled
 
     params = settled(PruneParams, _with_usual(given_with_model(args, PruneParams)))
     from flows.engine import open_engine

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from flows.option_types import add_overwrite
-from flows.output import emit, pairs
+from flows.terminal.option_types import add_overwrite
+from flows.terminal.output import emit, pairs
 
 NAME = "report"
 HELP = "write the HTML report of a search"

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.option_types import add_overwrite
-from flows.output import emit, pairs
+from flows.terminal.option_types import add_overwrite
+from flows.terminal.output import emit, pairs
 
 NAME = "reproduce"
 HELP = "make a candidate, or a model that a scheme made, again and compare bit by bit"
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Prune again and print whether the masks, or a folder's files, are the same."""
     from autoprune.errors import UsageError
     from autoprune.targets import check_folder
-    from flows.console import open_screen
+    from flows.terminal.console import open_screen
     from tasks.reproduce import MasksDifferError, find_candidate, reproduce
     from tasks.state import State
 

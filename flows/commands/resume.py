@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flows.commands.search import search_with
-from flows.output import emit, tell
+from flows.terminal.output import emit, tell
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from flows.output import emit, tell
+from flows.terminal.output import emit, tell
 
 NAME = "rm"
 HELP = "delete searches: log, report and winner"

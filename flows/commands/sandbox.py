@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "sandbox"
 HELP = "build or check the sandbox image"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.output import emit
+from flows.terminal.output import emit
 
 NAME = "search"
 HELP = "let a designer LLM search for the best way to prune a model"
@@ -21,8 +21,8 @@ EXAMPLE = "autoprune search ./my-model --corpus text.txt --sparsity 0.6 --candid
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    from flows.options import add_options
     from flows.params import SearchParams
+    from flows.terminal.options import add_options
 
     add_options(parser, SearchParams)
     add_config(parser)
@@ -42,12 +42,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def search_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The search parameters of the command line, of its file, or of the environment."""
-    from flows.options import given
     from flows.params import SearchParams
+    from flows.terminal.options import given
 
     values = given(args, SearchParams)
     if getattr(args, "config", None) is not None:
-        from flows.settings_file import read_search
+        from flows.terminal.settings_file import read_search
 
         values = read_search(Path(args.config).expanduser()) | values
     if "money" in values and "price" not in values:
@@ -65,8 +65,8 @@ def _known_price() -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Search and print the leaderboard."""
-    from flows.options import settled
     from flows.params import SearchParams
+    from flows.terminal.options import settled
 
     if args.schema:
         print(json.dumps(SearchParams.model_json_schema(), indent=2))
@@ -86,7 +86,7 @@ def search_with(
             more text.
     """
     from flows.engine import open_engine
-    from flows.leaderboard import closing_text
+    from flows.searching.leaderboard import closing_text
 
     with open_engine(args) as engine:
         from flows.search import search

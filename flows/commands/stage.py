@@ -2,7 +2,7 @@
 
 import argparse
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "stage"
 HELP = "do one stage of a search: what is open of it, else once more beside the record"
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         from flows.stage import stage
 
         record = engine.call(stage, params)
-    from flows.staging import verdict
+    from flows.searching.staging import verdict
 
     rows = [("stage", f"{record['stage']} of {record['run']}"), ("done", record["what"])]
     rows += [

@@ -10,8 +10,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from flows.option_types import positive_number
-from flows.output import emit, pairs
+from flows.terminal.option_types import positive_number
+from flows.terminal.output import emit, pairs
 
 NAME = "up"
 HELP = "start or reuse Prefect server, MLflow server and a worker, and deploy all flows"

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from flows.output import emit, pairs
+from flows.terminal.output import emit, pairs
 
 NAME = "validate"
 HELP = "run a metric or a program in the sandbox and say whether it is accepted"
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the sandbox and print its verdict."""
-    from flows.console import open_screen
-    from flows.evaluate_params import listed
+    from flows.params.evaluate import listed
+    from flows.terminal.console import open_screen
     from tasks.state import State
     from tasks.validate import validate_file
 

@@ -4,8 +4,8 @@ import argparse
 from copy import copy
 from typing import Any
 
-from flows.option_types import positive_number
-from flows.output import emit, pairs
+from flows.terminal.option_types import positive_number
+from flows.terminal.output import emit, pairs
 
 NAME = "verify"
 HELP = "train a verifier of reasoning steps, or score the steps of solutions with one"
@@ -61,7 +61,7 @@ def _share_options(parser: argparse.ArgumentParser, action: argparse.ArgumentPar
 
 def run(args: argparse.Namespace) -> int:
     """Train or score, and print what came out."""
-    from flows.console import open_screen
+    from flows.terminal.console import open_screen
 
     with open_screen(quiet=args.quiet):
         record, text = _train(args) if args.action == "train" else _score(args)
@@ -76,7 +76,7 @@ def _train(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from autoprune.models.reference import read_from
     from autoprune.targets import check_folder
     from autoprune.verify import Training, train_verifier
-    from flows.console import report
+    from flows.terminal.console import report
 
     training = Training(args.chains, args.epochs, args.corrupted, args.seed)
     check_folder(Path(args.out), sources=[read_from(args.model)])
@@ -99,7 +99,7 @@ def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from autoprune.models.loading import load_model
     from autoprune.verify import find_verifier, open_verifier, read_chains
     from autoprune.verify.auroc import auroc
-    from flows.console import report
+    from flows.terminal.console import report
 
     chains = read_chains(Path(args.file).expanduser())
     find_verifier(args.verifier)

@@ -16,7 +16,7 @@ from autoprune.errors import UsageError
 from autoprune.storage import write_json
 from flows.params import DEMO_MODEL, NightlyParams, SearchParams, checked
 from flows.platform.pools import deployment_name
-from flows.settings_file import YAML_SUFFIXES, read_search
+from flows.terminal.settings_file import YAML_SUFFIXES, read_search
 from tasks.run_files import read_object
 from tasks.state import State
 

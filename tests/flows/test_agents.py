@@ -14,14 +14,14 @@ from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import UsageError
 from autoprune.search import Search
-from flows import posting
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
 from flows.agents.server import _options, build_server
 from flows.params import SearchParams
-from flows.posting import budget_left
 from flows.runs import save_params
+from flows.searching.posting import budget_left
+from flows.searching.run import posting
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State

@@ -20,13 +20,13 @@ from autoprune.comparison.plan import Target
 from autoprune.errors import AutopruneError
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
-from flows import console
 from flows.cli import main
 from flows.cli.parser import parse
 from flows.compare import compare
-from flows.compare_params import CompareParams
-from flows.options import given
 from flows.params import checked
+from flows.params.compare import CompareParams
+from flows.terminal import console
+from flows.terminal.options import given
 from tests.support.small_comparison import compared
 
 

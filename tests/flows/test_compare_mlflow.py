@@ -127,7 +127,7 @@ def test_a_long_comparison_shows_its_table_while_it_runs(
     tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    import flows.compare_run as running
+    import flows.comparing.run as running
     import tasks.compare_cells as cells
 
     real, out, seen = cells._prune, tmp_path / "out", []
@@ -153,7 +153,7 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("flows.compare_run.TABLE_SECONDS", 0.0)
+    monkeypatch.setattr("flows.comparing.run.TABLE_SECONDS", 0.0)
     line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --draws 1
       --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3
       --out {tmp_path / "out"}"""

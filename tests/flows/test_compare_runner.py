@@ -15,11 +15,11 @@ from pydantic import BaseModel, model_serializer
 from autoprune.errors import AutopruneError, UsageError
 from flows import compare as module
 from flows.cli import main
-from flows.compare_params import CompareParams
-from flows.console import Screen
 from flows.engine import Engine
 from flows.params import checked
+from flows.params.compare import CompareParams
 from flows.runners import Answers, Workers, workers
+from flows.terminal.console import Screen
 from tasks import remote
 from tasks.state import State
 from tests.support import small_comparison

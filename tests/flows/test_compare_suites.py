@@ -17,7 +17,7 @@ from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
 from flows.cli import main
-from flows.compare_params import CompareParams
+from flows.params.compare import CompareParams
 from tasks import compare_bench, compare_suites
 from tests.support import small_comparison
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flows.evaluate import evaluate
-from flows.evaluate_params import EvaluateParams
+from flows.params.evaluate import EvaluateParams
 from tasks import evaluate as module
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.leaderboard import table
+from flows.searching.leaderboard import table
 
 FORMULA = "(abs(W) / row_sum(abs(W)) + abs(W) / col_sum(abs(W))) * x_norm ** {exponent:0.5}"
 

@@ -17,9 +17,9 @@ from autoprune.repair import SOLVERS
 from autoprune.schemes import SCHEMES
 from autoprune.text.corpora import CORPORA
 from flows.cli import main
-from flows.compare_params import CompareParams
-from flows.evaluate_params import EvaluateParams
 from flows.params import CalibrateParams, Params, PruneParams, SearchParams
+from flows.params.compare import CompareParams
+from flows.params.evaluate import EvaluateParams
 from flows.search import search
 
 REGISTRIES: list[Registry] = [METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, CORPORA]

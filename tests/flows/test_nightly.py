@@ -15,12 +15,12 @@ from autoprune.search.spec import SearchSpec
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from flows import nightly as module
-from flows.best_so_far import with_best_so_far
 from flows.evaluate import evaluate
 from flows.nightly import dated, nightly
 from flows.params import NightlyParams, SearchParams
 from flows.promote import promote
 from flows.runs import save_params
+from flows.searching.best_so_far import with_best_so_far
 from tasks.ledger_file import Ledger, ledger_path
 from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles

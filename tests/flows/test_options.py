@@ -12,9 +12,6 @@ from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
 from flows.cli import main
 from flows.cli.parser import build_parser, parse
-from flows.compare_params import CompareParams
-from flows.evaluate_params import EvaluateParams
-from flows.options import given
 from flows.params import (
     CalibrateParams,
     NightlyParams,
@@ -24,6 +21,9 @@ from flows.params import (
     SearchParams,
     checked,
 )
+from flows.params.compare import CompareParams
+from flows.params.evaluate import EvaluateParams
+from flows.terminal.options import given
 
 COMMANDS: dict[str, type[Params]] = {
     "search": SearchParams,

@@ -13,8 +13,8 @@ from autoprune.search.spec import DesignerSpec
 from flows.cli import main
 from flows.cli.parser import build_parser
 from flows.commands.search import search_settings as given
-from flows.compare_params import CompareParams
 from flows.params import Params, PruneParams, SearchParams, checked
+from flows.params.compare import CompareParams
 from flows.prune import prune
 
 

@@ -11,8 +11,8 @@ from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import Measurement
-from flows import console
-from flows.driving import Driver
+from flows.searching.driver import Driver
+from flows.terminal import console
 from tasks.design import Drafting
 from tasks.search_bench import SearchBench
 from tasks.state import State

@@ -17,8 +17,8 @@ from autoprune.repair import Mrp
 from autoprune.text.corpora import CORPORA, load_corpus
 from flows.cli import main
 from flows.evaluate import evaluate
-from flows.evaluate_params import EvaluateParams
 from flows.params import PruneParams
+from flows.params.evaluate import EvaluateParams
 from flows.prune import prune
 
 SEQLEN = 48

@@ -13,7 +13,7 @@ from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
 from flows.cli import main
 from flows.compare import compare
-from flows.compare_params import CompareParams
+from flows.params.compare import CompareParams
 from tasks.compare_scheme import require_share_of_parameters
 from tests.support.small_comparison import SMALL
 

@@ -12,11 +12,11 @@ import torch
 from autoprune.errors import DamagedFileError, PrerequisiteError, UsageError
 from autoprune.search.search import Search
 from autoprune.store import Store, Stored
-from flows import console
 from flows.cli import main
 from flows.params import SearchParams
 from flows.runners import RUNNERS, workers
 from flows.search import search
+from flows.terminal import console
 from tasks import steps
 from tasks.shared import SharedStore, open_store
 from tasks.state import State

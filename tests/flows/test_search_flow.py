@@ -16,9 +16,9 @@ from autoprune.progress import silent
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
 from flows.cli import main
-from flows.leaderboard import closing_text
 from flows.params import SearchParams
 from flows.search import search
+from flows.searching.leaderboard import closing_text
 from sandbox.outcomes import Accepted, Rejected
 from tasks import steps
 from tasks.mirror import tracker_of

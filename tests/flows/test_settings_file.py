@@ -9,8 +9,8 @@ from autoprune.errors import UsageError
 from flows.cli import main
 from flows.cli.parser import parse
 from flows.commands.search import search_settings
-from flows.options import settled
 from flows.params import SearchParams
+from flows.terminal.options import settled
 
 
 def test_what_is_typed_goes_before_the_file(tmp_path: Path) -> None:

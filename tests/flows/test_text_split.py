@@ -12,11 +12,11 @@ from autoprune.search.spec import SearchSpec
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from flows import console
 from flows.cli import main
 from flows.cli.parser import parse
 from flows.params import PromoteParams, SearchParams
 from flows.runs import saved_params
+from flows.terminal import console
 from flows.text_split import settled
 from tasks.run_files import RunFiles
 from tasks.sealed_touches import touch

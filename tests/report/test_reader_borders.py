@@ -17,10 +17,10 @@ from rich.console import Console
 from autoprune.progress import Progress
 from autoprune.report.card import model_card
 from autoprune.report.html import render
-from flows import leaderboard
 from flows.cli import main
-from flows.console import LiveScreen, PlainScreen
-from flows.output import emit, pairs
+from flows.searching.run import leaderboard
+from flows.terminal.console import LiveScreen, PlainScreen
+from flows.terminal.output import emit, pairs
 from tasks.publish import table_row
 from tasks.run_files import RunFiles
 from tasks.run_markdown import run_markdown

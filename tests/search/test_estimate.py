@@ -4,8 +4,8 @@ import pytest
 
 from autoprune.search import Budget, DesignerSpec
 from autoprune.search.estimate import estimate
-from flows.console import clock
-from flows.foreseeing import foreseen
+from flows.searching.foreseeing import foreseen
+from flows.terminal.console import clock
 from tests.support.synthetic import make_spec
 
 WINDOW = 0.7

@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {
 def compared(model: Path, text: Path, methods: str, **changes: Any) -> dict[str, Any]:
     """What the flow returns for a small comparison."""
     from flows.compare import compare
-    from flows.compare_params import CompareParams
+    from flows.params.compare import CompareParams
 
     values = SMALL | {"model": str(model), "corpus": str(text), "methods": methods} | changes
     result: dict[str, Any] = compare.fn(CompareParams(**values))

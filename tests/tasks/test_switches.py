@@ -5,7 +5,7 @@ import pytest
 from autoprune.errors import UsageError
 from flows.engine import RECORD_VARIABLE
 from flows.params import SearchParams
-from flows.searching import run_search
+from flows.searching.run import run_search
 from tasks.calls import TRACES_VARIABLE
 from tasks.switches import price, switched_on
 

@@ -12,10 +12,10 @@ from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.text.windows import WINDOWS_VERSION
 from flows.commands.demo import DEFAULTS
-from flows.compare_params import CompareParams
-from flows.evaluate_params import EvaluateParams
 from flows.params import PromoteParams, SearchParams
-from flows.searching import about_windows, require_same_windows
+from flows.params.compare import CompareParams
+from flows.params.evaluate import EvaluateParams
+from flows.searching.run import about_windows, require_same_windows
 from tasks.compare_bench import CompareBench
 from tasks.measure import prepare
 from tasks.search_bench import SearchBench

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from prefect.exceptions import TerminationSignal
 
 from autoprune.errors import UsageError
-from flows.driving import Driver
 from flows.ending import end_fast
-from flows.posting import OpenQuestionsError
+from flows.searching.driver import Driver
+from flows.searching.posting import OpenQuestionsError
 
 log = logging.getLogger("autoprune.run")
 

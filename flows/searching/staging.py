@@ -25,12 +25,12 @@ from autoprune.search.repeated import (
     validation_again,
 )
 from autoprune.search.steps import Measure, Propose, Seal, Validate, WorkStep
-from flows.driving import Driver
 from flows.params import SearchParams, StageParams
 from flows.params.stages import StageName
 from flows.runs import find_run, saved_params
-from flows.searching import keep, note_calibration, opened_search, register, show, working
-from flows.stopping import stopping_well
+from flows.searching.driver import Driver
+from flows.searching.run import keep, note_calibration, opened_search, register, show, working
+from flows.searching.stopping import stopping_well
 from tasks import steps
 from tasks.calibrate import calibrate, calibrate_again
 from tasks.design import Drafting

@@ -3,7 +3,7 @@
 from autoprune.search.estimate import Estimate
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from flows.console import clock
+from flows.terminal.console import clock
 
 NOT_COUNTED = "loading, calibration and saving come on top"
 LIMITS = {

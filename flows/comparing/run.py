@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autoprune.progress import Progress
-from flows import console
+from flows.terminal import console
 from tasks.compare import cell_measured, measure_cell
 from tasks.compare_bench import CompareBench
 from tasks.compare_remote import take_cell, waiting

@@ -14,7 +14,8 @@ from annotated_types import Ge, Lt
 from pydantic.fields import FieldInfo
 
 from autoprune.errors import UsageError
-from flows.option_types import (
+from flows.params import Params, checked
+from flows.terminal.option_types import (
     number_or_word,
     positive_number,
     separated,
@@ -22,7 +23,6 @@ from flows.option_types import (
     whole_number,
     word_or_form,
 )
-from flows.params import Params, checked
 
 MODEL = "model"
 # What every command has (see flows.cli.parser).

@@ -24,11 +24,11 @@ from autoprune.search.steps import (
     WorkStep,
     outcome_from_json,
 )
-from flows import console
-from flows.asking import Asking
-from flows.leaderboard import rows
-from flows.posting import Posting, budget_left
 from flows.runners import Workers
+from flows.searching.asking import Asking
+from flows.searching.leaderboard import rows
+from flows.searching.posting import Posting, budget_left
+from flows.terminal import console
 from tasks import steps
 from tasks.design import Drafting, propose
 from tasks.measure import measure_dense, no_time, note_look

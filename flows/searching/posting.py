@@ -19,7 +19,7 @@ class OpenQuestionsError(PrerequisiteError):
 
 
 class Posting:
-    """All open questions of a search at once; used as :class:`flows.asking.Asking` is.
+    """All open questions of a search at once; used as :class:`flows.searching.asking.Asking` is.
 
     An answer is first copied, then on record, then out of the folder: a kill in between leaves a
     question that is answered again by the same file, or one that the next start removes.

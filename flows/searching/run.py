@@ -15,15 +15,15 @@ from autoprune.report.words import draws, lead, trust
 from autoprune.search.estimate import Estimate, estimate
 from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from flows import console
-from flows.driving import Driver
-from flows.foreseeing import foreseen, paid
-from flows.leaderboard import rows
 from flows.neighbours import keep_threads, slowed
 from flows.params import SearchParams
 from flows.runners import workers
 from flows.runs import save_params, template_folder
-from flows.stopping import stopping_well
+from flows.searching.driver import Driver
+from flows.searching.foreseeing import foreseen, paid
+from flows.searching.leaderboard import rows
+from flows.searching.stopping import stopping_well
+from flows.terminal import console
 from flows.text_split import settled
 from tasks.calibrate import calibrate, calibration_markdown
 from tasks.calls import prices, tracing_wanted

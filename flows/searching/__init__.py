@@ -1,0 +1,1 @@
+"""What a search does between its form and its report."""
