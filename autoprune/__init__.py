@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autoprune.recipe import Recipe
     from autoprune.verify import open_verifier, train_verifier
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bench",
