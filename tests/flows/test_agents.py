@@ -20,8 +20,8 @@ from flows.agents.project import Project
 from flows.agents.server import _options, build_server
 from flows.params import SearchParams
 from flows.runs import save_params
+from flows.searching import posting
 from flows.searching.posting import budget_left
-from flows.searching.run import posting
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State

@@ -18,8 +18,8 @@ from autoprune.errors import UsageError
 from autoprune.search.search import LOG_FILE, Search
 from autoprune.search.spec import DesignerSpec
 from flows.cli import main
+from flows.searching import run as searching
 from flows.searching.driver import Driver
-from flows.searching.run import run as searching
 from tasks import addresses, design, steps
 from tasks.addresses import is_of_this_machine
 from tasks.design import Drafting
