@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from autoprune.search.spec import DesignerSpec
 from flows.cli import main
 from flows.searching import run as searching
 from flows.searching.driver import Driver
-from tasks import addresses, design, steps
+from tasks import addresses, design, remote, steps
 from tasks.addresses import is_of_this_machine
 from tasks.design import Drafting
 from tasks.run_files import RunFiles, read_object
@@ -167,11 +167,19 @@ class Inline:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.sheet: Any = None
+
+    @contextmanager
+    def started(self, sheet: Any) -> Iterator["Inline"]:
+        self.sheet = sheet
+        yield self
+        remote._close()
 
     def run(self, jobs: Sequence[tuple[Any, str, str, list[Any]]]) -> Iterator[tuple[Any, Any]]:
         for name, call, step, arguments in jobs:
             self.done.append(step)
-            yield name, steps.TASKS[call]("search-asked", step, *arguments)
+            job = {"call": call, "step": step, "arguments": arguments, "bench": self.sheet}
+            yield name, remote.run_job(job)
 
 
 @pytest.mark.parametrize("inline", [None, Inline()], ids=["here", "workers"])
@@ -182,7 +190,11 @@ def test_a_search_asks_elsewhere_while_it_measures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
-    monkeypatch.setattr(searching, "workers", lambda *_: nullcontext(inline))
+
+    def workers(*place: Any) -> AbstractContextManager[Inline | None]:
+        return nullcontext() if inline is None else inline.started(place[-1])
+
+    monkeypatch.setattr(searching, "workers", workers)
     began = time.monotonic()
     with watched(monkeypatch, 0.2) as (url, watch):
         assert main([*words, "--base-url", url]) == 0
