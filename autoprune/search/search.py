@@ -1,16 +1,15 @@
 """An ask/tell search that resumes after a crash at any moment."""
 
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self
 
-from autoprune.design.chat import Reply
 from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts, copy_templates
 from autoprune.errors import UsageError
 from autoprune.search.archive import Archive, Entry, Margin
+from autoprune.search.checking import checked
 from autoprune.search.deadline import allowance
 from autoprune.search.events import Event, EventLog
 from autoprune.search.forecasts import Forecasts, graded_forecasts
@@ -25,20 +24,13 @@ from autoprune.search.steps import (
     Batch,
     Done,
     DoneReason,
-    Failed,
-    Measure,
-    Measurement,
     Outcome,
     Outcomes,
     Propose,
     Seal,
-    Sealed,
     Step,
-    Validate,
-    Validation,
     WorkStep,
     charged_seconds,
-    is_finite,
     outcome_from_json,
     outcome_to_json,
     step_to_json,
@@ -47,12 +39,6 @@ from autoprune.search.steps import (
 LOG_FILE = "search.db"
 # Templates that replace ours, beside the log, so that a resumed search finds them.
 PROMPTS_FOLDER = "prompts"
-ALLOWED: dict[type[WorkStep], type[Outcome]] = {
-    Propose: Reply,
-    Validate: Validation,
-    Measure: Measurement,
-    Seal: Sealed,
-}
 
 
 class Search:
@@ -172,8 +158,8 @@ class Search:
                     f"step {step.step_id} is not open; record each step of next_step once"
                 )
             planned = waiting[step.step_id]
-            checked = _checked(planned, outcome)
-            body = {"step": step_to_json(planned), "outcome": outcome_to_json(checked)}
+            kept = checked(planned, outcome)
+            body = {"step": step_to_json(planned), "outcome": outcome_to_json(kept)}
             event = self._log.append("outcome", step.step_id, body)
             # What is used is what was read back, so that a resumed run sees the same.
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
@@ -368,34 +354,3 @@ class Search:
         self._touched = True
         self._touches += 1
         self._log.append("seal_touched", str(self._touches), {})
-
-
-def _checked(step: WorkStep, outcome: Outcome) -> Outcome:
-    if isinstance(outcome, Failed):
-        return outcome
-    if not isinstance(outcome, ALLOWED[type(step)]):
-        raise UsageError(
-            f"step {step.step_id} asks for {ALLOWED[type(step)].__name__}, "
-            f"not {type(outcome).__name__}"
-        )
-    if isinstance(outcome, Measurement) and isinstance(step, Measure):
-        if not is_finite(outcome):
-            return Failed("nan_measurement", "a figure is not finite", outcome.seconds)
-        if len(outcome.nll) != step.windows - step.known:
-            raise UsageError(
-                f"step {step.step_id} asks for {step.windows - step.known} windows, "
-                f"not {len(outcome.nll)}"
-            )
-    if isinstance(outcome, Sealed):
-        finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
-        broken = outcome.measurements.keys() - finite.keys()
-        failed = Failed("nan_measurement", "a figure is not finite")
-        return replace(
-            outcome,
-            measurements=finite,
-            failures={**outcome.failures, **dict.fromkeys(sorted(broken), failed)},
-        )
-    if isinstance(outcome, Reply):
-        # A lone surrogate has no digest and no place in a prompt.
-        return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
-    return outcome

@@ -21,6 +21,8 @@ from .syscalls import set_undumpable
 
 RESULT = "/out/scores"
 TAIL = 4096
+# Seconds in which a process that the code left may end by itself.
+ENDING = 0.5
 _CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS}
 )
@@ -162,19 +164,27 @@ class Broker:
                     return _judge(status, reader, verdict)
 
     def _clean(self, verdict: Verdict) -> Verdict:
-        # Orphans of the child belong to PID 1 now; what still runs was left on purpose.
-        left = [pid for pid in _processes() if pid not in (1, self._zygote_pid)]
+        # What is about to end takes a moment on a busy machine; what then runs was left on purpose.
+        deadline = time.monotonic() + ENDING
+        while (alive := self._alive()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if alive:
+            verdict.code = "leftover_processes"
+            verdict.detail = f"{len(alive)} processes were still running after the code returned"
+        return verdict
+
+    def _alive(self) -> list[int]:
+        """Orphans of the child, which belong to PID 1 now, without those that have ended."""
         alive = []
-        for pid in left:
+        for pid in _processes():
+            if pid in (1, self._zygote_pid):
+                continue
             try:
                 if os.waitpid(pid, os.WNOHANG)[0] == 0:
                     alive.append(pid)
             except ChildProcessError:
                 alive.append(pid)
-        if alive:
-            verdict.code = "leftover_processes"
-            verdict.detail = f"{len(alive)} processes were still running after the code returned"
-        return verdict
+        return alive
 
     def _receive(self, size: int) -> bytes:
         data = bytearray()

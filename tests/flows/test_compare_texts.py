@@ -130,9 +130,9 @@ def test_a_worker_has_the_same_draws_or_is_refused(
         "precision": "auto", "texts": {"two": str(other), "own": "self-generated"}, "seeds": 1,
     }  # fmt: skip
     sheet = {"model": str(tiny_folder), "seed": 0, "dtype": "float32", "bench": own}
-    with comparison_bench("here", state, sheet) as bench:
+    with comparison_bench(state, sheet) as bench:
         sent = comparison_sheet(bench, None)
-    with comparison_bench("there", state, sent) as bench:
+    with comparison_bench(state, sent) as bench:
         require_same_work(bench, sent)
         assert len(sent["text_draws"]["own"]) == 1
         sent["text_draws"]["own"][0] = "else"

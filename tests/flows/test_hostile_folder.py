@@ -71,6 +71,8 @@ WORDS = {
     "ls": ["metrics"],
     "calibrate": ["./model"],
     "inspect": ["./model"],
+    "instruct": ["bench", "threads.jsonl", "--from", "2025-01-01"],
+    "verify": ["train", "./model", "--out", "verifier"],
     "sandbox": ["check"],
 }
 

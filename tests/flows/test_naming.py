@@ -4,10 +4,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
+import tasks.recorded
 from flows.calibrate import calibrate
 from flows.compare import compare
 from flows.evaluate import evaluate
@@ -17,6 +17,7 @@ from flows.prune import prune
 from flows.search import search
 from tasks.calibrate import load_model
 from tasks.recorded import short_paths
+from tasks.state import without_login
 from tasks.validate import validate_file
 
 MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
@@ -59,11 +60,19 @@ def test_paths_in_names_are_short(long: str, short: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "parameters", "name"),
+    ("call", "arguments", "name"),
     [
-        (validate_file, {"path": MODEL}, "validate Tiny_Model.Q4_1.gguf"),
-        (load_model, {"model": "sftp://me:secret@host/m"}, "load sftp://host/m"),
+        (validate_file, ("state", MODEL), f"validate {MODEL}"),
+        (load_model, (object(), "sftp://me:secret@host/m"), "load sftp://me:secret@host/m"),
     ],
 )
-def test_names_of_tasks(step: Any, parameters: dict[str, str], name: str) -> None:
-    assert resolve_custom_task_run_name(step._task, parameters) == name
+def test_names_of_tasks(
+    call: Any, arguments: tuple[Any, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(tasks.recorded, "recorded", lambda kind, title, work: titles.append(title))
+    call(*arguments)
+    assert titles == [name]
+    # A run shows it without folders and logins.
+    shown = {f"validate {MODEL}": "validate Tiny_Model.Q4_1.gguf"}
+    assert short_paths(without_login(name)) == shown.get(name, "load sftp://host/m")

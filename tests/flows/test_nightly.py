@@ -136,7 +136,7 @@ def test_a_text_with_one_sealed_set_is_refused_before_the_search(
     monkeypatch.setattr(module, "search", lambda params: pytest.fail("the search was started"))
     # The paragraphs of a .txt file follow each other.
     params = NightlyParams(search=SearchParams(model="tiny", corpus=str(text_file)))
-    with pytest.raises(UsageError, match="every night would be judged on the same sealed text"):
+    with pytest.raises(UsageError, match="every night would judge on text that the nights before"):
         nightly.fn(params)
 
 

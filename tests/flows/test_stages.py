@@ -117,8 +117,8 @@ def test_other_figures_than_on_record_are_a_difference_and_not_a_record(
 ) -> None:
     before, measured = events("whole"), steps.WORK["measure"]
 
-    def moved(bench: Any, wanted: Any) -> Any:
-        found: Any = measured(bench, wanted)
+    def moved(bench: Any, wanted: Any, *seconds: float) -> Any:
+        found: Any = measured(bench, wanted, *seconds)
         return type(found)(**{**vars(found), "nll": tuple(loss + 0.01 for loss in found.nll)})
 
     monkeypatch.setitem(steps.WORK, "measure", moved)

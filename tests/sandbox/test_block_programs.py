@@ -77,10 +77,10 @@ def test_a_family_is_refused_before_anything_runs(tmp_path: Path) -> None:
 def test_validate_knows_a_block_program(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(HONEST)
-    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    found = validate_file(str(tmp_path / "state"), str(file))
     assert found["ok"] and found["kind"] == "program" and found["given"].startswith("block")
     file.write_text(HONEST.replace("topk(W.abs(), budget[n])", "1"))
-    found = validate_file.fn(str(tmp_path / "state"), str(file))
+    found = validate_file(str(tmp_path / "state"), str(file))
     assert (found["code"], found["line"]) == ("wrong_budget", 5)
 
 

@@ -31,7 +31,7 @@ def test_others_keep_their_sealed_figures(bench: SearchBench) -> None:
 def test_a_fault_of_the_machine_still_ends_the_seal(
     bench: SearchBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(bench, "evaluate", broken)

@@ -1,0 +1,62 @@
+"""Whether an outcome is what its step asks for, before it goes on record."""
+
+from dataclasses import replace
+
+from autoprune.design.chat import Reply
+from autoprune.errors import UsageError
+from autoprune.search.steps import (
+    Failed,
+    Measure,
+    Measurement,
+    Outcome,
+    Propose,
+    Seal,
+    Sealed,
+    Validate,
+    Validation,
+    WorkStep,
+    is_finite,
+)
+
+ALLOWED: dict[type[WorkStep], type[Outcome]] = {
+    Propose: Reply,
+    Validate: Validation,
+    Measure: Measurement,
+    Seal: Sealed,
+}
+
+
+def checked(step: WorkStep, outcome: Outcome) -> Outcome:
+    """The outcome as it goes on record: what is not finite has failed.
+
+    Raises:
+        UsageError: If it is not what the step asks for.
+    """
+    if isinstance(outcome, Failed):
+        return outcome
+    if not isinstance(outcome, ALLOWED[type(step)]):
+        raise UsageError(
+            f"step {step.step_id} asks for {ALLOWED[type(step)].__name__}, "
+            f"not {type(outcome).__name__}"
+        )
+    if isinstance(outcome, Measurement) and isinstance(step, Measure):
+        if not is_finite(outcome):
+            return Failed("nan_measurement", "a figure is not finite", outcome.seconds)
+        if len(outcome.nll) != step.windows - step.known:
+            raise UsageError(
+                f"step {step.step_id} asks for {step.windows - step.known} windows, "
+                f"not {len(outcome.nll)}"
+            )
+    if isinstance(outcome, Sealed):
+        finite = {a: m for a, m in outcome.measurements.items() if is_finite(m)}
+        broken = outcome.measurements.keys() - finite.keys()
+        failed = Failed("nan_measurement", "a figure is not finite")
+        return replace(
+            outcome,
+            measurements=finite,
+            failures={**outcome.failures, **dict.fromkeys(sorted(broken), failed)},
+        )
+    if isinstance(outcome, Reply):
+        # A lone surrogate has no digest and no place in a prompt.
+        return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
+    return outcome
