@@ -136,10 +136,12 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
     """
     state = State.open()
     set_prefect_environment(state, verbose=args.verbose)
-    if page := mlflow_page(state):
-        os.environ.setdefault(PAGE_VARIABLE, page)
     recorded = switched_on(RECORD_VARIABLE)
     with ExitStack() as stack:
+        if (page := mlflow_page(state)) and PAGE_VARIABLE not in os.environ:
+            # For what this command starts, and no longer than it.
+            os.environ[PAGE_VARIABLE] = page
+            stack.callback(os.environ.pop, PAGE_VARIABLE, None)
         stack.enter_context(_interruptible())
         server = stack.enter_context(private_api(state)) if recorded else None
         screen = stack.enter_context(open_screen(quiet=args.quiet))

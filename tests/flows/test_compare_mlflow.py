@@ -1,6 +1,7 @@
 """A comparison in MLflow: one run, a child for whatever people compare there."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from autoprune.comparison.writing import FILES
 from flows.cli import main
 from tasks.mirror import tracker_of
-from tasks.state import State
+from tasks.state import PAGE_VARIABLE, State
 from tests.support import small_comparison
 
 compared = partial(small_comparison.compared, pattern=["2:4"])
@@ -158,6 +159,7 @@ def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
       --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3
       --out {tmp_path / "out"}"""
     assert main(line.split()) == 0
+    assert PAGE_VARIABLE not in os.environ, "left behind by the command"
     said = capsys.readouterr().err
     assert said.count("MLflow has no record") == 1
     assert "no MLflow server answers at http://127.0.0.1:9" in said
