@@ -15,10 +15,9 @@ from autoprune.programs import (
     BlockTask,
     LayerBudget,
     ProgramRunner,
-    beside_budget,
     block_form,
     names_in_block,
-    settle,
+    write_settled,
 )
 from autoprune.pruning import SeenBlock
 from autoprune.pruning.tuning import relative_error
@@ -79,13 +78,11 @@ class ProgramBlocks:
         masks, notes = dict[str, Tensor](), list[str]()
         for block, own, task, weights in zip(blocks, names, tasks, made, strict=True):
             for layer in block.members:
-                name, kind = own[layer.name], self.saved or layer.read().dtype
-                settled = settle(
-                    weights[name], task.weights[name], task.budgets[name], kind, layer.name
+                name = own[layer.name]
+                masks[layer.name], note = write_settled(
+                    layer, weights[name], task.weights[name], task.budgets[name], self.saved
                 )
-                layer.write(settled.weight)
-                masks[layer.name] = settled.keep
-                notes += beside_budget(layer, settled)
+                notes += note
             if block.unseen is not None:
                 pairs = zip(block.unseen.outputs(), block.unseen_goals, strict=True)
                 errors = [float(relative_error(output, goal)) for output, goal in pairs]

@@ -7,8 +7,8 @@ from autoprune.programs.layers import (
     LayerTask,
     ProgramRunner,
     ProgramWeights,
-    beside_budget,
     weights_digest,
+    write_settled,
 )
 
 __all__ = [
@@ -19,10 +19,10 @@ __all__ = [
     "ProgramRunner",
     "ProgramWeights",
     "Settled",
-    "beside_budget",
     "block_form",
     "names_in_block",
     "require_same",
     "settle",
     "weights_digest",
+    "write_settled",
 ]

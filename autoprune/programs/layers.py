@@ -12,7 +12,7 @@ from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.masking.pattern import NM
 from autoprune.models.structure import PrunableLinear
 from autoprune.programs.blocks import BlockTask
-from autoprune.programs.budget import LayerBudget, Settled, settle
+from autoprune.programs.budget import LayerBudget, settle
 
 # Statistics of its input that a layer program is handed.
 READS = frozenset({"gram", "x_norm", "x_mean", "x_var", "x_max"})
@@ -117,11 +117,10 @@ class ProgramWeights:
             raise CandidateRejectedError("incomplete", detail)
         masks, notes = dict[str, Tensor](), list[str]()
         for layer, task, weight in zip(layers, tasks, made, strict=True):
-            kind = self.saved or layer.read().dtype
-            settled = settle(weight, task.weight, task.budget, kind, layer.name)
-            layer.write(settled.weight)
-            masks[layer.name] = settled.keep
-            notes += beside_budget(layer, settled)
+            masks[layer.name], note = write_settled(
+                layer, weight, task.weight, task.budget, self.saved
+            )
+            notes += note
         return masks, notes
 
     def _task(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> LayerTask:
@@ -132,11 +131,33 @@ class ProgramWeights:
         return LayerTask(layer.read().float().cpu().contiguous(), near, budget, position)
 
 
-def beside_budget(layer: PrunableLinear, settled: Settled) -> list[str]:
-    """A note where weights had to be put right."""
+def write_settled(
+    layer: PrunableLinear,
+    made: Tensor,
+    dense: Tensor,
+    budget: LayerBudget,
+    saved: torch.dtype | None,
+) -> tuple[Tensor, list[str]]:
+    """Give a layer the weights that a program made of it, once they are recounted.
+
+    Args:
+        layer: It is written.
+        made: New weights, [out, in].
+        dense: Those that the program was handed.
+        budget: Zeros that it owes.
+        saved: Type that weights will be saved in; None: the type that they have in memory.
+
+    Returns:
+        Which weights are kept, bool [out, in], and a note where some had to be put right.
+
+    Raises:
+        CandidateRejectedError: If the contract is broken; see :func:`settle`.
+    """
+    settled = settle(made, dense, budget, saved or layer.read().dtype, layer.name)
+    layer.write(settled.weight)
     if not settled.projected:
-        return []
-    return [
+        return settled.keep, []
+    return settled.keep, [
         f"{layer.name}: {settled.projected} of {layer.numel} weights were beside the budget and "
         "put right"
     ]
