@@ -172,7 +172,7 @@ def _record(job: Job, wanted: Wanted, found: Selection, rows: int) -> dict[str, 
 
 @contextmanager
 def _drafting(job: Job, state: State) -> Iterator[Drafting]:
-    """Whoever is asked; started at the first question that is not on record."""
+    """The designer; started at the first question that is not on record."""
     folder = job.designer.removeprefix(f"{FILES}:") if job.designer.startswith(FILES) else None
     spec = DesignerSpec(
         kind=FILES if folder is not None else job.designer,  # type: ignore[arg-type]

@@ -131,7 +131,7 @@ class Answers:
             questions: Equal ones are asked once.
 
         Raises:
-            PrerequisiteError: If whoever is asked cannot be reached; what came is kept.
+            PrerequisiteError: If the designer cannot be reached; what came is kept.
         """
         keys = [digest_json([self._who, question.request.digest]) for question in questions]
         found = {key: answer for key in keys if (answer := self._read(key)) is not None}

@@ -125,7 +125,7 @@ def select(
         unusable: Rows of the file that are no threads, for the count.
 
     Raises:
-        PrerequisiteError: If whoever is asked cannot be reached; a later call pays for the rest.
+        PrerequisiteError: If the designer cannot be reached; a later call pays for the rest.
     """
     sieve = _Sieve(dict(enumerate(threads)))
     sieve.rejected["unusable_row"] += unusable

@@ -1,4 +1,4 @@
-"""What a regression on past results is told of a recipe: a few numbers by name.
+"""What a regression on past results knows of a recipe: a few numbers by name.
 
 The share of zeros is the same for all recipes of one search, so it is none of them. How far a
 recipe is from those measured widens the spread of its forecast, see :mod:`regression`.

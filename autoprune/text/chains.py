@@ -14,7 +14,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.text.beginning import prompt_ids
 from autoprune.text.conversations import text_of
-from autoprune.text.sampling import Told, sample
+from autoprune.text.sampling import TokenCounter, sample
 
 BATCH = 8
 _LEAST, PROBLEM_TOKENS, SOLUTION_TOKENS = 4, 128, 512
@@ -61,10 +61,10 @@ def write_chains(
         """The model's answers to one message each."""
         nonlocal written
         prompts = [_prompt(loaded, content) for content in contents]
-        told = Told(report, STAGE, written, tokens, apart=sum(map(len, prompts)))
+        counter = TokenCounter(report, STAGE, written, tokens, apart=sum(map(len, prompts)))
         draw = int(torch.randint(2**31, (1,), generator=generator))
         rows = sample(
-            loaded, prompts, seed=draw, temperature=temperature, told=told, shortest=_LEAST,
+            loaded, prompts, seed=draw, temperature=temperature, counter=counter, shortest=_LEAST,
             most=most,
         )  # fmt: skip
         written += sum(map(len, rows))

@@ -19,7 +19,7 @@ from autoprune.store import Store
 from autoprune.text.beginning import beginning_ids
 from autoprune.text.chains import write_chains
 from autoprune.text.corpus import Corpus
-from autoprune.text.sampling import Told, sample
+from autoprune.text.sampling import TokenCounter, sample
 from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
@@ -128,9 +128,9 @@ class Generated(TextForm):
         while written < tokens:
             picked = torch.randint(len(words), (BATCH,), generator=generator).tolist()
             seed = int(torch.randint(2**31, (1,), generator=generator))
-            told = Told(report, f"{GENERATED} text", written, tokens)
+            counter = TokenCounter(report, f"{GENERATED} text", written, tokens)
             prompts = [[*start, words[index]] for index in picked]
-            rows = sample(loaded, prompts, seed=seed, temperature=self.temperature, told=told)
+            rows = sample(loaded, prompts, seed=seed, temperature=self.temperature, counter=counter)
             for (*_, word), new in zip(prompts, rows, strict=True):
                 row = [word, *new]
                 written += len(row)

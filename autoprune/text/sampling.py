@@ -16,11 +16,11 @@ SHORTEST = 32
 
 
 @dataclass
-class Told:
+class TokenCounter:
     """A stopping criterion of transformers that reports at every step, and never stops.
 
     Args:
-        report: Told how many tokens there are.
+        report: Called with how many tokens there are.
         stage: Its name there.
         before: Tokens of the batches before.
         total: Tokens wanted.
@@ -51,7 +51,7 @@ def sample(
     *,
     seed: int,
     temperature: float,
-    told: Told,
+    counter: TokenCounter,
     shortest: int = SHORTEST,
     most: int = LONGEST,
 ) -> list[list[int]]:
@@ -62,7 +62,7 @@ def sample(
         prompts: Token ids of each; shorter ones are padded on the left.
         seed: Of the sampling.
         temperature: Of the sampling.
-        told: Reports.
+        counter: Reports progress.
         shortest: No text ends before so many new tokens.
         most: No text has more new tokens, nor more than the model has positions for.
 
@@ -74,7 +74,7 @@ def sample(
     limit = getattr(loaded.model.config, "max_position_embeddings", None) or width + most
     longest = max(min(most, limit - width), 1)
     pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
-    told.ends = tuple({token for token in (pad, end) if token is not None})
+    counter.ends = tuple({token for token in (pad, end) if token is not None})
     rows = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -92,7 +92,7 @@ def sample(
                 eos_token_id=end,
                 use_cache=True,
             ),
-            stopping_criteria=StoppingCriteriaList([told]),
+            stopping_criteria=StoppingCriteriaList([counter]),
         )
     return [_until(row, end) for row in output[:, width:].tolist()]
 

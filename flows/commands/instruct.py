@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="NAME",
         help="who rewrites: auto (the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when set, else "
-        "the local model), openai, local, or files:DIR, whoever answers the questions in DIR",
+        "the local model), openai, local, or files:DIR, a person or agent who answers in DIR",
     )
     model.add_argument(
         "--designer-model",

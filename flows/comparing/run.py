@@ -115,7 +115,7 @@ class Run:
         return None if found is None else found["id"]
 
     def finished(self) -> list[dict[str, Any]]:
-        """The cells that are tried, in the order of the plan whoever measured them first."""
+        """The cells that are tried, in the order of the plan, not of their measuring."""
         tried = []
         for cell in self.plan:
             known = not self._tries(cell) or (cell.method, cell.target) in self._tuned

@@ -11,7 +11,7 @@ from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress
 from autoprune.store import Store
 from autoprune.text.corpora import CORPORA, Author, Corpus, load_corpus
-from autoprune.text.sampling import Told, sample
+from autoprune.text.sampling import TokenCounter, sample
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from tests.support.tiny_subject import tiny_subject
@@ -171,8 +171,8 @@ def test_prompts_of_different_lengths_are_continued_as_each_alone() -> None:
     prompts = [[0, 40, 41], [0, 40, 41, 42, 43, 44]]
 
     def written(asked: list[list[int]]) -> list[list[int]]:
-        told = Told(lambda progress: None, "test", 0, 100)
+        counter = TokenCounter(lambda progress: None, "test", 0, 100)
         # So cold that chance has no say.
-        return sample(subject, asked, seed=1, temperature=1e-4, told=told, shortest=5, most=5)
+        return sample(subject, asked, seed=1, temperature=1e-4, counter=counter, shortest=5, most=5)
 
     assert written(prompts) == written(prompts[:1]) + written(prompts[1:])

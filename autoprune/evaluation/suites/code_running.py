@@ -1,4 +1,4 @@
-"""What the suite ``code`` asks of whoever runs a model's code; the library itself runs none."""
+"""What the suite ``code`` asks of a runner of a model's code; the library itself runs none."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
