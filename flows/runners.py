@@ -12,7 +12,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
@@ -55,9 +55,9 @@ class Workers:
             for name, call, step, arguments in jobs:
                 job = {"call": call, "step": step, "arguments": arguments, "bench": self._bench}
                 # The first one starts the processes of a cluster on this machine.
-                with nullcontext() if names else _leaving_interrupts_to_us():
+                with _interrupts_later() if names else _leaving_interrupts_to_us():
                     future = self._runner.submit(remote_step, parameters={"job": job})
-                names[future] = name
+                    names[future] = name
             yield from self._answers(names)
         finally:
             # Whoever stops early leaves nothing waiting: it would keep the machine busy.
@@ -164,6 +164,29 @@ def _leaving_interrupts_to_us() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Ctrl-C or a plain ``kill`` that comes meanwhile counts at the end.
+
+    A submission writes its context by pydantic, which makes an error with a traceback of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda given, _frame: came.append(given))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _require_ray_token() -> None:
