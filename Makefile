@@ -45,8 +45,14 @@ test: install docker ## Every check and every test, on real parts, in PROCESSES=
 
 # Much of the tests' time is waiting for servers and containers, so that three processes keep two cores busy;
 # threads of torch that wait must then sleep, not spin. tests/conftest.py says which files go first.
+# What failed beside the others runs once more alone, and fails the target if it fails again: its name
+# and the first failure stay in the output.
+PYTEST = AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
 tests:
-	@AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder; code=$$?; \
+	if [ $$code -ne 1 ]; then exit $$code; fi; \
+	echo "Once more, alone, what failed beside others:"; \
+	$(PYTEST) --maxfail 1 --last-failed --last-failed-no-failures none -rA
 
 docs: install ## The documentation as a site, in site/
 	@$(BIN)/zensical build --strict
