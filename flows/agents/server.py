@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -92,6 +92,8 @@ class _Tools:
         seed: int = 0,
         your_name: str = "",
         run: str = "",
+        evaluations: int | None = None,
+        text_split: int | Literal["fresh"] = 0,
         windows: dict[str, int] | None = None,
     ) -> Reply:
         """Start a search in which you design; the same settings go on where they stopped.
@@ -110,6 +112,9 @@ class _Tools:
             seed: Of every random choice.
             your_name: Which model you are, for the record.
             run: Name of the run; empty: made from the settings.
+            evaluations: Recipes that the budget allows to measure on all selection windows.
+            text_split: Number of the split of the text; fresh: the lowest whose sealed part
+                nobody has looked at, for a figure that is to be believed.
             windows: Sizes by name: calibration_windows, selection_windows, rung_windows,
                 sealed_windows, seqlen, draws.
         """
@@ -135,6 +140,8 @@ class _Tools:
             "designer": "files",
             "designer_model": your_name.replace(",", " ").strip() or None,
             "run": run or None,
+            "evaluations": evaluations,
+            "text_split": text_split,
             **sizes,
         }
         values = {name: value for name, value in values.items() if value is not None}

@@ -13,6 +13,7 @@ from mcp import Client
 from autoprune.design.chat import ChatRequest, Message
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import UsageError
+from autoprune.models.reference import DEMO_MODEL
 from autoprune.search import Search
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
@@ -187,6 +188,21 @@ def test_what_would_run_other_code_is_refused(project: Project) -> None:
     assert [part in reply for part, reply in zip(said, replies, strict=True)] == [True] * 4
     # A value that looks like an option stays a value.
     assert _options({"designer_model": "--script=x"}) == ["--designer-model=--script=x"]
+
+
+def test_a_search_takes_a_fresh_sealed_set_and_a_budget(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(Jobs, "start", lambda _jobs, _name, words: begun.append(words))
+    asked = {"model": DEMO_MODEL, "text_split": "fresh", "evaluations": 12}
+    found, refused = call(
+        project, ("start_search", asked), ("start_search", asked | {"text_split": "stale"})
+    )
+    assert not isinstance(found, str), found
+    assert found["run"].endswith("-fresh") and "text_split" in refused
+    (words,) = begun
+    assert {"--text-split=fresh", "--evaluations=12"} <= set(words)
 
 
 def test_a_job_is_waited_for_read_and_stopped(
