@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -30,13 +31,15 @@ from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Scene, render_prompt
 from autoprune.design.shown import permuted, without
+from autoprune.digest import digest_file
 from autoprune.evaluation.contrasts import holm
 from autoprune.search.forecasts import wilson
 from autoprune.search.spec import DesignerSpec, SearchSpec
 from autoprune.storage import write_json, write_text
+from benchmarks.evidence.records import FORECASTS
 from benchmarks.known_log import KnownLog, read_log
-from benchmarks.measured import OUT
-from benchmarks.table import publish
+from benchmarks.measured import OUT, commit
+from benchmarks.table import machine, publish
 from tasks.design import Drafting
 from tasks.state import State
 
@@ -91,6 +94,8 @@ def main() -> None:
     parser.add_argument("--designer", help="kind of designer that answers: openai, local, self")
     parser.add_argument("--designer-model", help="its model")
     parser.add_argument("--base-url", help="address of its endpoint")
+    parser.add_argument("--record", type=Path, help="folder for the raw record")
+    parser.add_argument("--answered-by", help="who answered, for the record")
     args = parser.parse_args()
     known = read_log(args.log)
     hidden = held_out(known, args.held_out, args.seed)
@@ -124,6 +129,45 @@ def main() -> None:
         {"id": q.id, "truth": q.truth, "answer": answers[q.id], **vars(q.pair)} for q in asked
     ]
     publish("forecasting", title, rows, results=results)
+    if args.record:
+        _write(args, asked, answers)
+
+
+def _write(
+    args: argparse.Namespace, asked: Sequence[Question], answers: Mapping[str, str | None]
+) -> None:
+    """``record.json`` and ``forecasts.json``: every pair, truth and answer, and what was shown."""
+    first = [q for q in asked if q.pair.number == 0]
+    pairs = [
+        {"recipes": _recipes(question), "better": question.truth}
+        for question in asked
+        if question.context == args.contexts[0]
+    ]
+    given = {
+        context: [answers[q.id] for q in asked if q.context == context] for context in args.contexts
+    }
+    shown = {q.context: [message.content for message in q.request.messages] for q in first}
+    body = {"pairs": pairs, "answers": given, "question of the first pair": shown}
+    write_json(args.record / "forecasts.json", body)
+    private = {"--log", "--folder", "--record", "--answered-by"}
+    words = sys.argv[1:]
+    kept = [w for w, before in zip(words, ["", *words], strict=False) if not {w, before} & private]
+    record = {
+        "format": FORECASTS,
+        "command": " ".join(["python -m benchmarks forecasting --log LOG", *kept]),
+        "commit": commit(),
+        "machine": machine(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "answered_by": args.answered_by or args.designer,
+        "files": {"forecasts.json": digest_file(args.record / "forecasts.json")},
+    }
+    write_json(args.record / "record.json", record)
+
+
+def _recipes(question: Question) -> list[str]:
+    lines = question.request.messages[-1].content.splitlines()
+    found = {line[:3]: line[3:] for line in lines}
+    return [found["A: "], found["B: "]]
 
 
 def held_out(known: KnownLog, share: float, seed: int) -> frozenset[str]:

@@ -271,6 +271,23 @@ def change_figure(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda declared: declared["figures"][0].update(changes)
 
 
+def test_forecasts_are_a_record_too(tmp_path: Path) -> None:
+    folder = tmp_path / "forecasts"
+    pairs = [{"recipes": ["x", "y"], "better": letter} for letter in "ABBA"]
+    answers = {"list": ["A", "B", "A", "A"], "graph": ["A", None, None, None]}
+    write(folder / "forecasts.json", {"pairs": pairs, "answers": answers})
+    write(folder / "record.json", {**ORIGIN, "date": "2026-11-28", "format": "autoprune forecasts"})
+    found = read_record(folder)
+    rates = [DERIVATIONS["hit rate"](found, {"context": name}) for name in ("list", "graph")]
+    assert rates == [75.0, 100.0]
+    low, high = (
+        DERIVATIONS[f"hit rate {end}"](found, {"context": "list"}) for end in ("low", "high")
+    )
+    assert 0 < low < 75 < high < 100
+    with pytest.raises(EvidenceError, match="no answers under nothing"):
+        DERIVATIONS["hit rate"](found, {"context": "nothing"})
+
+
 def test_scores_of_steps_are_a_record_too(tmp_path: Path) -> None:
     folder = tmp_path / "steps"
     scores = {"right": [[True, False], [True]], "scores": {"uhead": [[0.4, 0.5], [0.9]]}}

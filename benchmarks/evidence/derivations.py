@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autoprune.search.forecasts import wilson
 from autoprune.search.paired import paired_difference
 from autoprune.verify.auroc import auroc
 from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, as_windows
@@ -106,6 +107,27 @@ def separation(record: Record, of: Of) -> float:
     return auroc(flat[0], list(map(bool, flat[1])))
 
 
+def hit_rate(record: Record, of: Of) -> float:
+    """Share of right answers under ``context``, in percent."""
+    return 100 * statistics.fmean(_hits(record, of))
+
+
+def _hit_end(place: int) -> Callable[[Record, Of], float]:
+    def end(record: Record, of: Of) -> float:
+        """An end of the hit rate's 95 % interval by Wilson, pairs taken as independent."""
+        hits = _hits(record, of)
+        return 100 * wilson(sum(hits), len(hits))[place]
+
+    return end
+
+
+def _hits(record: Record, of: Of) -> list[bool]:
+    found = record.hits.get(of["context"])
+    if not found:
+        raise EvidenceError(f"{record.folder.name} has no answers under {of['context']}")
+    return found
+
+
 def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:
     found = list(record.cells.get((of["method"], of.get("budget", "")), {}).values())
     if not found:
@@ -127,6 +149,9 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "selection": selection,
     "measure": measure,
     "auroc": separation,
+    "hit rate": hit_rate,
+    "hit rate low": _hit_end(0),
+    "hit rate high": _hit_end(1),
 }
 
 

@@ -16,6 +16,7 @@ Windows = NDArray[np.float64]
 COMPARISON = "autoprune comparison"
 LOSSES = "autoprune losses"
 SCORES = "autoprune scores"
+FORECASTS = "autoprune forecasts"
 # What every record says of how it was made, at the top or in its protocol.
 ORIGIN = ("command", "commit", "machine", "date")
 DENSE = "dense"
@@ -38,6 +39,7 @@ class Record:
             dense model is the method ``dense`` with the budget "" and the draw 0.
         cells: Further facts of the same cells: selection text, zeros, seconds, rows of suites.
         scores: Score of each step by verifier, for each solution; and under ``right`` the labels.
+        hits: Whether each answered forecast came true, by what the question showed.
     """
 
     folder: Path
@@ -45,6 +47,7 @@ class Record:
     losses: Mapping[tuple[str, str], Mapping[int, Windows]]
     cells: Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     scores: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    hits: Mapping[str, list[bool]] = field(default_factory=dict)
 
     def of(self, method: str, budget: str) -> Mapping[int, Windows]:
         """Losses by draw.
@@ -84,10 +87,20 @@ def read_record(folder: Path) -> Record:
     if kind == SCORES:
         found = read_json(folder / "scores.json")
         return Record(folder, body, {}, scores={**found["scores"], "right": found["right"]})
+    if kind == FORECASTS:
+        return Record(folder, body, {}, hits=_hits(read_json(folder / "forecasts.json")))
     raise EvidenceError(
         f"{folder.name}/record.json has the format {kind!r}; known: {COMPARISON}, {LOSSES}, "
-        f"{SCORES}"
+        f"{SCORES}, {FORECASTS}"
     )
+
+
+def _hits(found: Mapping[str, Any]) -> dict[str, list[bool]]:
+    truths = [pair["better"] for pair in found["pairs"]]
+    return {
+        context: [a == truth for a, truth in zip(answers, truths, strict=True) if a is not None]
+        for context, answers in found["answers"].items()
+    }
 
 
 def _comparison(folder: Path, body: Mapping[str, Any]) -> Record:
