@@ -79,14 +79,15 @@ def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         # One percent for metadata.
         large = [other for other in dense if 1.01 * other["bytes"] >= row["bytes"]]
         beside = min(large, key=lambda other: int(other["bytes"]), default=None)
-        own = beside is None or row in dense
+        if row in dense:
+            beside = None
         made.append(
             {
                 "form": row["form"],
                 "bytes": f"{row['bytes']:,}",
                 "perplexity": row["perplexity"],
-                "beside": "-" if own else beside["form"],
-                "x perplexity": "-" if own else row["perplexity"] / beside["perplexity"],
+                "beside": beside["form"] if beside else "-",
+                "x perplexity": row["perplexity"] / beside["perplexity"] if beside else "-",
                 "prefill tokens/s": row["prefill"],
                 "decode tokens/s": row["decode"],
             }

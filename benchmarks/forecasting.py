@@ -219,18 +219,12 @@ def questions(
     for pair in pairs:
         two = (pair.first, pair.second)
         rest = without(known.graph, hidden.union(two))
-        shown = {
-            "nothing": lambda: Graph(),
-            "list": lambda rest=rest: rest,
-            "graph": lambda rest=rest: rest,
-            "graph-permuted": lambda rest=rest: permuted(rest, seed, {known.spec.reference}),
-        }
         lines = [recipe_line(known.graph.nodes[alias].body, scene.ranges) for alias in two]
         for context in contexts:
             rendered = render_prompt(
                 prompts,
                 scene,
-                shown[context](),
+                _shown(context, rest, seed, known.spec.reference),
                 "pair",
                 Focus(recipes=lines),
                 lessons=known.lessons if context.startswith("graph") else {},
@@ -238,6 +232,12 @@ def questions(
             )
             request = ChatRequest(rendered.messages, 16, 0.0, seed, GRAMMAR)
             yield Question(pair, context, request)
+
+
+def _shown(context: str, rest: Graph, seed: int, reference: str) -> Graph:
+    if context == "nothing":
+        return Graph()
+    return permuted(rest, seed, {reference}) if context == "graph-permuted" else rest
 
 
 def scene_of(spec: SearchSpec, tokens: int) -> Scene:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from autoprune.bench.text import CALIBRATION, SEALED, SELECTION
 from autoprune.candidate import Candidate
 from autoprune.comparison.methods import parse_method
 from autoprune.design.formulas import formula_text
@@ -51,7 +52,7 @@ from benchmarks.table import Goal, corrected_changes, publish
 from flows.terminal.console import PlainScreen
 from tasks.measure import prepare, pruned
 from tasks.sealed_touches import touch
-from tasks.search_bench import CALIBRATION, SEALED, SELECTION, SearchBench
+from tasks.search_bench import SearchBench
 from tasks.state import State
 from tasks.workbench import opened
 

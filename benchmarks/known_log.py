@@ -74,7 +74,7 @@ def _results_alone(log: Path) -> KnownLog:
     spec = SearchSpec.recorded(opened.body["spec"])
     trials = Trials(State(spec, Archive(spec.reference, spec.proxy, spec.fitness)))
     chronicle.note_task(trials.state)
-    entries = []
+    entries: list[Entry] = []
     for event in events:
         step: dict[str, Any] = event.body.get("step", {})
         if step.get("role") not in ("baseline", "candidate") or step.get("rung") != 2:

@@ -5,6 +5,8 @@ import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,11 @@ def main() -> None:
             counted = _count(tracker)
             parent = tracker.parent("tiny", "benchmark", {}, {})
             counted.clear()
-            steps = {
-                "candidates": lambda t=tracker, p=parent: t.mirror(p, entries, sheets),
-                "the same again": lambda t=tracker, p=parent: t.mirror(p, entries, sheets),
-                "designer calls as traces": lambda t=tracker, p=parent: Traces(t).write(
-                    p, "benchmark", calls, t.children(p)
-                ),
+            mirror = partial(tracker.mirror, parent, entries, sheets)
+            steps: dict[str, Callable[[], object]] = {
+                "candidates": mirror,
+                "the same again": mirror,
+                "designer calls as traces": partial(_trace, tracker, parent, calls),
             }
             for title, work in steps.items():
                 start = time.perf_counter()
@@ -77,6 +78,10 @@ def _count(tracker: Tracker) -> Counter[str]:
 
         setattr(tracker.client, name, call)
     return counted
+
+
+def _trace(tracker: Tracker, parent: str, calls: list[dict[str, Any]]) -> None:
+    Traces(tracker).write(parent, "benchmark", calls, tracker.children(parent))
 
 
 def _entry(number: int) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def main() -> None:
         if args.part == "sealed":
             run = digest_json([vars(args), loaded.source.digest])[:16]
             look = f"benchmark recipes {run} {name}"
-            known = {"kind": "benchmark", "splits": parts}
-            touch(State.open(), parts.sealed.digest, look, parts.whole, **known)
+            touch(
+                State.open(), parts.sealed.digest, look, parts.whole, kind="benchmark", splits=parts
+            )
 
     layers = prunable_linears(loaded.model)
     statistics = collect_statistics(loaded.model, seen, needs=BASIC | {"gram"})
