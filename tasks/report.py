@@ -35,13 +35,14 @@ def write_report(
     page = Path(out) if out is not None else files.page
     html.write_html(report, page)
     files.plots.mkdir(exist_ok=True)
-    for name, png in plots.all_png(report).items():
-        with atomic_file(files.plots / f"{name}.png") as temporary:
-            temporary.write_bytes(png)
+    pictures = plots.files(report)
+    for name, data in pictures.items():
+        with atomic_file(files.plots / name) as temporary:
+            temporary.write_bytes(data)
     return {
         "run": run_id,
         "report": str(page),
-        "plots": sorted(str(path) for path in files.plots.glob("*.png")),
+        "plots": sorted(str(files.plots / name) for name in pictures),
         "candidates": len(report.candidates),
     }
 

@@ -72,7 +72,7 @@ class RunFiles:
 
     @property
     def plots(self) -> Path:
-        """The report's pictures as PNG."""
+        """The report's pictures, each a file."""
         return self.folder / "plots"
 
     @property

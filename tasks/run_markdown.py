@@ -1,7 +1,8 @@
-"""A run as one markdown page for Prefect's UI: words, small pictures, the graph as mermaid."""
+"""A run as one markdown page for Prefect's UI: words and small pictures."""
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ LARGEST_PAGE = 500_000
 LARGEST_PICTURE = 110_000
 COLOURS = 64
 ROWS = 10
-# The graph is drawn by mermaid; its picture is large and would say the same.
 PICTURES = {
     "pareto": "Perplexity against sparsity",
     "progress": "Perplexity by candidate, rejections below",
@@ -37,7 +37,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     Returns:
         Markdown without raw HTML and this machine's paths, under 500,000 bytes.
     """
-    from autoprune.report.mermaid import reasoning_mermaid
+    from autoprune.report.markup import graph_picture
     from autoprune.report.words import rejections, summary, trust
 
     said, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
@@ -49,15 +49,18 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     if turned_away:
         counts = ", ".join(f"{count} × `{code}`" for code, count, _ in turned_away)
         parts.append(f"Rejected: {counts}.")
-    # Prefect's older pages show the graph as its source, so it comes after the pictures.
-    graph = f"## Who was made from whom\n\n```mermaid\n{reasoning_mermaid(report)}\n```"
-    tail = [graph, "## Where it lies", f"Full report: `{files.page}`"]
+    tail = ["## Where it lies", f"Full report: `{files.page}`"]
     if mlflow_place:
         tail.append(mlflow_place)
     tail += [f"{command.label}: {in_code(command.text)}" for command in report.next_commands]
     # The state folder holds the runs folder, which holds this run's.
     root = files.folder.parent.parent
     parts, tail = ([without_machine_paths(one, root) for one in some] for some in (parts, tail))
+    # Before the drawing cuts them: half a path would stay.
+    nodes = (replace(n, label=without_machine_paths(n.label, root)) for n in report.nodes)
+    graph = graph_picture(replace(report, nodes=tuple(nodes)))
+    if graph:
+        tail.insert(0, _embedded("The reasoning graph", "svg+xml", graph.encode()))
     room = LARGEST_PAGE - len("\n\n".join([*parts, *tail]).encode()) - 1000
     pictures = []
     for name, title in PICTURES.items():
@@ -77,8 +80,12 @@ def picture_markdown(path: Path, title: str) -> str:
         small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     small.save(stream, "PNG", optimize=True)
-    data = base64.b64encode(stream.getvalue()).decode()
-    return f"### {title}\n\n![{title}](data:image/png;base64,{data})"
+    return _embedded(title, "png", stream.getvalue())
+
+
+def _embedded(title: str, kind: str, data: bytes) -> str:
+    text = base64.b64encode(data).decode()
+    return f"### {title}\n\n![{title}](data:image/{kind};base64,{text})"
 
 
 def _table(report: "RunReport") -> str:

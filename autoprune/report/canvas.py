@@ -33,7 +33,7 @@ ORANGE = "#e69f00"
 RED = "#d55e00"
 PINK = "#cc79a7"
 
-# Every colour here has a counterpart in style.css, for light and for dark pages.
+# Every colour here has a counterpart in colours.css, for light and for dark pages.
 CSS_VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",

@@ -9,20 +9,18 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from autoprune.plain_text import printable
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes
 from autoprune.report.canvas import number, percent, plain
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
+from autoprune.report.markup import asset, template
 from autoprune.report.mathml import to_mathml
 from autoprune.report.origin import author, authorship, best_start, change_to_start
 from autoprune.report.sealed import looks
@@ -73,18 +71,17 @@ class Row:
 
 def render(report: RunReport) -> str:
     """The whole report as HTML text, under 2 MB."""
-    environment = _environment()
-    script = _asset("script.js")
+    script = asset("script.js")
     winner = report.winner
     shown = _in_order(report)[:_MAX_ROWS]
     limit = min(_TEXT_LIMIT, _TEXT_BUDGET // max(1, len(shown)))
     rows = [_row(report, entry, limit) for entry in shown]
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         report=report,
         model=words.short_model(report.model),
-        script=Markup(script),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=Markup(_asset("style.css")),
+        style=asset("colours.css", "graph.css", "style.css"),
         summary=words.summary(report),
         authorship=authorship(report),
         dequantised=words.dequantised(report),
@@ -115,27 +112,6 @@ def render(report: RunReport) -> str:
 def write_html(report: RunReport, path: Path) -> None:
     """Render and write the report, atomically."""
     write_text(path, render(report))
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("autoprune.report"),
-        autoescape=True,
-        # Escape sequences and bidi controls need no markup to act.
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["percent"] = percent
-    environment.filters["plain"] = plain
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _in_order(report: RunReport) -> list[Entry]:
@@ -264,7 +240,6 @@ def _pictures(report: RunReport) -> list[dict[str, Any]]:
             "narrow": Markup(plots.svg(report, name, "narrow")),
         }
         for name in plots.names(report)
-        if name in _PLOT_TITLES
     ]
 
 

@@ -1,7 +1,8 @@
 """Pictures of a run, by name, as PNG for MLflow and READMEs and as SVG for the HTML report.
 
 ``progress``: perplexity by candidate number, rejections below. ``leaderboard``: bars. ``layers``:
-zeros by block. ``pareto``: perplexity against sparsity. ``graph``: the reasoning graph.
+zeros by block. ``pareto``: perplexity against sparsity. ``graph``: the reasoning
+graph, as SVG alone.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,7 @@ from autoprune.report.entry_plots import (
     layer_entries,
     leaderboard_height,
 )
-from autoprune.report.graph_layout import focus_nodes
-from autoprune.report.graph_plot import draw_graph, graph_height
+from autoprune.report.markup import graph_picture
 from autoprune.report.search_plots import draw_pareto, draw_progress, points_of
 
 
@@ -50,7 +50,6 @@ _PICTURES = {
         lambda report: 4.0,
         3.7,
     ),
-    "graph": _Picture(lambda report: bool(focus_nodes(report)), draw_graph, graph_height),
 }
 
 
@@ -83,9 +82,11 @@ def svg(report: RunReport, name: str, size: Size = "wide") -> str:
         return canvas.svg(f"{name}-{size}", alt)
 
 
-def all_png(report: RunReport) -> dict[str, bytes]:
-    """Every picture that this run has data for, by name."""
-    return {name: png(report, name) for name in names(report)}
+def files(report: RunReport) -> dict[str, bytes]:
+    """Every picture that this run has data for, by the name of its file."""
+    found = {f"{name}.png": png(report, name) for name in names(report)}
+    graph = graph_picture(report)
+    return found | {"graph.svg": graph.encode()} if graph else found
 
 
 def _get(report: RunReport, name: str) -> _Picture:

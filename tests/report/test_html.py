@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from autoprune.report.data import RunReport
 from autoprune.report.html import render, write_html
+from autoprune.report.markup import graph_picture
 from tests.support.html_page import Page, assert_inert, packed
 from tests.support.sample_run import make_report
 
@@ -95,6 +97,11 @@ def test_hostile_text_in_every_field_stays_text() -> None:
     assert "<script>document.title='pwned'</script>" in words, "shown, not dropped"
     assert "{{ 7 * 7 }}" in words
     assert len(packed(text)) == len(hostile.nodes)
+    picture = ET.fromstring(graph_picture(hostile))
+    tags = {element.tag.rpartition("}")[2] for element in picture.iter()}
+    assert tags == {"svg", "style", "rect", "text", "path", "g", "title"}
+    keys = {key for element in picture.iter() for key in element.keys()}  # noqa: SIM118
+    assert not [key for key in keys if key.startswith("on") or "href" in key]
 
 
 def test_what_people_look_for_is_there() -> None:

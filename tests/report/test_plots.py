@@ -17,7 +17,7 @@ from autoprune.report.data import Entry, RunReport
 from autoprune.report.search_plots import pareto_front, spread
 from tests.support.sample_run import make_report
 
-NAMES = ["progress", "leaderboard", "layers", "pareto", "graph"]
+NAMES = ["progress", "leaderboard", "layers", "pareto"]
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +58,17 @@ def test_svg_is_xml_in_page_colours_with_its_own_ids(
 def test_odd_runs_draw_what_they_have() -> None:
     empty = RunReport("r", "", "m", "c", 0.6, None, ())
     assert plots.names(empty) == []
-    assert plots.all_png(empty) == {}
+    assert plots.files(empty) == {}
     with pytest.raises(UnknownNameError, match="progress"):
         plots.png(empty, "progress")
     rejected = Entry("a", "C1", "candidate", "x", order=1, verdict="rejected", code="timeout")
     stopped = Entry("b", "C2", "candidate", "x", order=2, verdict="stopped", perplexity=9e9)
-    assert set(plots.all_png(replace(empty, entries=(rejected, stopped)))) == {"progress"}
+    assert set(plots.files(replace(empty, entries=(rejected, stopped)))) == {"progress.png"}
     alone = Entry("d", "C4", "candidate", "x", order=4, perplexity=31.0, sparsity=0.6,
                   layer_sparsity={"layers.0.a": 0.6})  # fmt: skip
     broken = replace(alone, id="c", order=3, perplexity=float("inf"))
-    drawn = plots.all_png(replace(empty, entries=(rejected, stopped, broken, alone)))
-    assert set(drawn) == {"progress", "leaderboard", "layers"}
+    drawn = plots.files(replace(empty, entries=(rejected, stopped, broken, alone)))
+    assert set(drawn) == {"progress.png", "leaderboard.png", "layers.png"}
 
 
 def test_text_of_the_model_is_never_read_as_mathematics() -> None:
