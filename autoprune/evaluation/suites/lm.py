@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from autoprune.errors import AutopruneError, UsageError
 from autoprune.evaluation.intervals import bootstrap_mean
-from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions, kl_to_dense
-from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.kl import DEFAULT_TOP, dense_predictions
+from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
@@ -110,11 +109,27 @@ class LanguageSuite:
         context = RowContext(self.name, shared, model_provenance(loaded), self.seed)
         prepared, lacking = self._texts(loaded, around)
         rows = [context.missing(ref, "perplexity", why) for ref, why in lacking.items()]
+        dense, reason = self._load_dense(loaded) if prepared else (None, "")
+        distances = []
         for text in prepared:
-            rows += self._loss_rows(loaded, text, context, report)
-        if self.dense is not None and prepared:
-            rows += self._distance_rows(loaded, prepared, context, report)
-        return rows
+            found = self._measure(loaded, dense, text.windows, report)
+            rows += self._loss_rows(loaded, text, found, context)
+            if dense is not None:
+                distances.append(self._distance_row(text, found, dense, context))
+            elif reason:
+                distances.append(context.missing(text.corpus.name, "kl_to_dense", reason))
+        return rows + distances
+
+    def _measure(
+        self, loaded: LoadedModel, dense: LoadedModel | None, windows: Tensor, report: Report
+    ) -> Evaluation:
+        """Losses, and with a dense model the distance to it: each model runs once."""
+        wanted = None
+        if dense is not None:
+            wanted = dense_predictions(dense.model, windows, report=report, batch=self.batch)
+        return evaluate_windows(
+            loaded.model, windows, report=report, batch=self.batch, dense=wanted
+        )
 
     def _texts(
         self, loaded: LoadedModel, around: Surroundings
@@ -137,14 +152,9 @@ class LanguageSuite:
         return Prepared(text, windows)
 
     def _loss_rows(
-        self,
-        loaded: LoadedModel,
-        text: "Prepared",
-        context: RowContext,
-        report: Report,
+        self, loaded: LoadedModel, text: "Prepared", result: Evaluation, context: RowContext
     ) -> list[Row]:
         corpus, windows = text.corpus, text.windows
-        result = evaluate_windows(loaded.model, windows, report=report, batch=self.batch)
         mean, interval = bootstrap_mean(result.nll, seed=self.seed)
         protocol = _data_protocol(corpus, windows)
         bytes_per_token = _bytes_per_token(loaded.tokenizer, windows)
@@ -172,15 +182,12 @@ class LanguageSuite:
             ),
         ]  # fmt: skip
 
-    def _distance_rows(
-        self,
-        loaded: LoadedModel,
-        prepared: Sequence["Prepared"],
-        context: RowContext,
-        report: Report,
-    ) -> list[Row]:
+    def _load_dense(self, loaded: LoadedModel) -> tuple[LoadedModel | None, str]:
+        """The dense model where one is named, and why it cannot be had: the losses still stand."""
+        if self.dense is None:
+            return None, ""
         try:
-            dense = load_model(str(self.dense), dtype=loaded.model.dtype)
+            dense = load_model(self.dense, dtype=loaded.model.dtype)
             sizes = dense.model.config.vocab_size, loaded.model.config.vocab_size
             if sizes[0] != sizes[1]:
                 raise UsageError(
@@ -188,25 +195,20 @@ class LanguageSuite:
                     f"{sizes[1]}; name the model it was made from"
                 )
         except AutopruneError as error:
-            # The losses are measured and stand.
-            names = [text.corpus.name for text in prepared]
-            return [context.missing(name, "kl_to_dense", str(error)) for name in names]
-        rows = []
-        for text in prepared:
-            corpus, windows = text.corpus, text.windows
-            wanted = dense_predictions(dense.model, windows, report=report, batch=self.batch)
-            items = kl_to_dense(loaded.model, wanted, report=report, batch=self.batch)
-            mean, interval = bootstrap_mean(items, seed=self.seed)
-            protocol = _data_protocol(corpus, windows) | {
-                "dense": dense.source.digest, "top": DEFAULT_TOP,
-            }  # fmt: skip
-            rows.append(
-                context.figure(
-                    corpus.name, "kl_to_dense", mean, unit="nats per token", interval=interval,
-                    items=items, protocol=protocol, details={"item_unit": "nats per token"},
-                )
-            )  # fmt: skip
-        return rows
+            return None, str(error)
+        return dense, ""
+
+    def _distance_row(
+        self, text: "Prepared", found: Evaluation, dense: LoadedModel, context: RowContext
+    ) -> Row:
+        mean, interval = bootstrap_mean(found.kl, seed=self.seed)
+        protocol = _data_protocol(text.corpus, text.windows) | {
+            "dense": dense.source.digest, "top": DEFAULT_TOP,
+        }  # fmt: skip
+        return context.figure(
+            text.corpus.name, "kl_to_dense", mean, unit="nats per token", interval=interval,
+            items=found.kl, protocol=protocol, details={"item_unit": "nats per token"},
+        )  # fmt: skip
 
 
 def _told_apart(texts: list[Prepared]) -> list[Prepared]:

@@ -2,14 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.evaluation.suites import build_suite
-from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.comparison import ProtocolMismatchError, compare_rows
 from autoprune.evaluation.suites.lm import LanguageSuite
 from autoprune.evaluation.suites.rows import Row
@@ -78,6 +80,23 @@ def test_distance_to_dense_is_zero_for_the_dense_model(text_file: str, tmp_path:
     other = suite.run(tiny_subject(seed=1))[-1]
     assert (other.value or 0) > 0.001
     assert other.protocol["dense"]
+
+
+def test_losses_and_distance_come_of_one_pass(text_file: str, tmp_path: Path) -> None:
+    subject = tiny_subject(seed=1)
+    save_model(tiny_subject().model, subject.tokenizer, tmp_path / "dense", {})
+    alone = LanguageSuite((text_file,), seqlen=32, windows=5, batch=2)
+    windows = alone._prepare(subject, text_file, ALONE).windows
+    apart = kl_to_dense(
+        subject.model, dense_predictions(tiny_subject().model, windows, batch=2), batch=2
+    )
+    losses = [row.items for row in alone.run(subject)]
+    passes = []
+    subject.model.register_forward_hook(lambda *_: passes.append(1))
+    *measured, distance = replace(alone, dense=str(tmp_path / "dense")).run(subject)
+    assert len(passes) == 3, "five windows in batches of two"
+    assert [row.items for row in measured] == losses
+    assert distance.items == apart
 
 
 def test_a_dense_model_of_other_tokens_costs_no_figure(text_file: str, tmp_path: Path) -> None:
