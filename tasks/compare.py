@@ -12,9 +12,10 @@ from autoprune.bench.text import SEALED, SELECTION, windows_digest
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
 from tasks.compare_bench import CompareBench
-from tasks.compare_cells import code_commit, found_or_measured, products_of
+from tasks.compare_cells import found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
 from tasks.overlap import shared_text
+from tasks.provenance import code_commit
 from tasks.recorded import recorded, step
 from tasks.sealed_touches import standing, touches
 

@@ -11,7 +11,7 @@ from autoprune.errors import AutopruneError
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import require_share_of_parameters, shrunk
 from tasks.compare_suites import measure_suites, prepare_suites, suite_keys, wants_distance
-from tasks.provenance import commit
+from tasks.provenance import code_commit
 from tasks.sealed_touches import touch
 
 if TYPE_CHECKING:
@@ -237,11 +237,3 @@ def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "notes": list(outcome.notes[:NOTES_KEPT]),
         "note_count": len(outcome.notes),
     }
-
-
-def code_commit() -> str | None:
-    """Commit of the program's source, with a word where it was changed; None when installed."""
-    known = commit()
-    if not known:
-        return None
-    return known["git.commit"] + (" with changes" if known["git.dirty"] == "true" else "")

@@ -59,6 +59,14 @@ def _versions(named: Mapping[str, str]) -> dict[str, str]:
     return {f"version.{name}": value for name, value in named.items()}
 
 
+def code_commit() -> str | None:
+    """Commit of the program's source, with a word where it was changed; None when installed."""
+    known = commit()
+    if not known:
+        return None
+    return known["git.commit"] + (" with changes" if known["git.dirty"] == "true" else "")
+
+
 @functools.cache
 def commit() -> dict[str, str]:
     """Commit of the program's own source and whether it was changed; empty when installed."""

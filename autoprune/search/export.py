@@ -1,40 +1,51 @@
-"""A search's event log as plain files that anyone can read: events, losses, questions, answers."""
+"""A search's record as plain files that anyone can read: sealed losses, log, questions, answers."""
 
 import json
+import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from autoprune.digest import digest_file
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.search.events import Event
-from autoprune.storage import atomic_folder, write_json
+from autoprune.storage import atomic_folder
 
-RECORD = "record.json"
-FORMAT = "autoprune search"
-VERSION = 1
+FORMAT = "autoprune losses"
+SEARCH_FORMAT, VERSION = "autoprune search", 1
+RECORD, FIGURES = "record.json", "figures.json"
+SEALED, SEARCH = "losses.json", "search.json"
 EVENTS, LOSSES, QUESTIONS = "events.jsonl", "losses.jsonl", "questions.jsonl"
 
 
-def export_log(log: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a log as JSON lines; the log is only read, also while its search runs.
+def export_log(
+    log: Path,
+    folder: Path,
+    origin: Mapping[str, Any],
+    about: Mapping[str, Any],
+    public: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """Write a search as a record of evidence; the log is only read, also while its search runs.
 
-    The same log gives the same bytes. A folder that was written before is replaced.
+    The same log gives the same bytes. A folder that was written before is replaced, but for its
+    ``figures.json``, which a person writes.
 
     Args:
         log: The SQLite file.
         folder: Where to write.
-        about: What else the record states, such as the run's name and what it measured on.
+        origin: What ``record.json`` says of how it was made: command, commit, machine, date.
+        about: What ``search.json`` says besides, such as the run's name and what it measured on.
+        public: Takes places of this machine out of the text of a file.
 
     Returns:
-        ``record.json``: format, specification, ``about``, lines and SHA-256 of each file.
+        ``record.json``: format, ``origin``, SHA-256 of each file.
 
     Raises:
         UsageError: If ``folder`` holds something else, or the log no search.
         DamagedFileError: If the log cannot be read.
     """
-    if folder.exists() and not (folder / RECORD).is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / SEARCH).is_file() and any(folder.iterdir()):
         raise UsageError(
             f"{folder} holds files that are no record of a search; name an empty or a new folder"
         )
@@ -42,30 +53,31 @@ def export_log(log: Path, folder: Path, about: Mapping[str, Any]) -> dict[str, A
     opened = next((event for event in events if event.kind == "opened"), None)
     if opened is None:
         raise UsageError(f"{log} holds no search yet; export it after its first step")
-    lines = {
-        EVENTS: [vars(event) for event in events],
-        LOSSES: list(_losses(events)),
-        QUESTIONS: list(_questions(events)),
+    search = {"format": SEARCH_FORMAT, "version": VERSION, **about, "opened": opened.body}
+    texts = {
+        EVENTS: _lines(vars(event) for event in events),
+        LOSSES: _lines(_losses(events)),
+        QUESTIONS: _lines(_questions(events)),
+        SEARCH: _text(search),
+        SEALED: _text({"methods": _sealed(events, opened.body["spec"]["pattern"])}),
     }
     with atomic_folder(folder) as made:
-        files = {}
-        for name, entries in lines.items():
-            path = made / name
-            path.write_text("".join(map(_line, entries)), encoding="utf-8")
-            files[name] = {"lines": len(entries), "sha256": digest_file(path)}
-        record = {
-            "format": FORMAT,
-            "version": VERSION,
-            **about,
-            "opened": opened.body,
-            "files": files,
-        }
-        write_json(made / RECORD, record)
+        for name, text in texts.items():
+            (made / name).write_text(public(text), encoding="utf-8")
+        files = {name: digest_file(made / name) for name in texts}
+        record = {"format": FORMAT, **origin, "files": files}
+        (made / RECORD).write_text(public(_text(record)), encoding="utf-8")
+        if (folder / FIGURES).is_file():
+            shutil.copyfile(folder / FIGURES, made / FIGURES)
     return record
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n"
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _lines(entries: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(e, sort_keys=True, ensure_ascii=False) + "\n" for e in entries)
 
 
 def read_events(log: Path) -> list[Event]:
@@ -109,7 +121,20 @@ def _losses(events: list[Event]) -> Iterator[dict[str, Any]]:
 
 def _loss(event: Event, step: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     part = "sealed" if event.body["step"]["kind"] == "Seal" else "selection"
-    return {"event": event.seq, "step": event.key, "part": part, "asked": dict(step), **found}
+    # Which layer has how many zeros no figure is made of, and the log has it.
+    kept = {key: value for key, value in found.items() if key != "layer_sparsity"}
+    return {"event": event.seq, "step": event.key, "part": part, "asked": dict(step), **kept}
+
+
+def _sealed(events: list[Event], pattern: str) -> dict[str, Any]:
+    """Loss of each sealed window, nats per token, by recipe, budget and draw."""
+    methods: dict[str, Any] = {}
+    for event in events:
+        step, outcome = event.body.get("step", {}), event.body.get("outcome", {})
+        for name, found in outcome.get("measurements", {}).items():
+            budget = f"{100 * step['sparsity']:g} %" if pattern == "unstructured" else pattern
+            methods[name] = {budget: {"0": found["nll"]}}
+    return methods
 
 
 def _questions(events: list[Event]) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """What all parameter objects share: frozen, checked, in one order, and silent about logins."""
 
 import re
+import shlex
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -83,6 +85,32 @@ class Params(BaseModel):
         Raises:
             UsageError: If there is no such model, text, metric, repair or suite.
         """
+
+    def command_line(self, command: str, places: Collection[str]) -> str:
+        """The shell line that asks for the same; what is as by default is left out.
+
+        Args:
+            command: Name of the command.
+            places: Fields that say where on this machine; left out.
+        """
+        words, options = ["autoprune", command], list[str]()
+        for name in self.in_order():
+            field = type(self).model_fields[name]
+            value, extra = getattr(self, name), field.json_schema_extra
+            known = extra if isinstance(extra, dict) else {}
+            dashed = name.replace("_", "-")
+            if known.get("positional"):
+                words.append(str(value))
+            elif name in places or value in (None, field.default):
+                continue
+            elif isinstance(value, bool):
+                options.append(f"--{dashed}" if value else f"--no-{dashed}")
+            elif known.get("repeat"):
+                options += [word for item in value for word in (f"--{dashed}", str(item))]
+            else:
+                several = isinstance(value, list | tuple)
+                options += [f"--{dashed}", ",".join(map(str, value)) if several else str(value)]
+        return shlex.join(words + options)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""

@@ -1,6 +1,5 @@
 """Parameters of the comparison flow."""
 
-import shlex
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -308,18 +307,7 @@ class CompareParams(Params):
 
     def command(self) -> str:
         """The shell line that asks for the same figures; without places of this machine."""
-        words = ["autoprune", "compare", self.model]
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if name == "model" or name in PLACES or value == field.default:
-                continue
-            option = f"--{name.replace('_', '-')}"
-            if name in ("baseline", "calibration_text"):
-                words += [word for item in value for word in (option, item)]
-                continue
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            words += [option, text]
-        return shlex.join(words)
+        return self.command_line("compare", PLACES)
 
     def settings(self) -> dict[str, Any]:
         """What decides about figures, as plain JSON, by the names that records have."""

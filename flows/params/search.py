@@ -56,6 +56,7 @@ LARGE_PROMPTS: dict[str, dict[str, Any]] = {
 }
 PROGRAM_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 6000}
 FILES = "files:"
+PLACES = ("run", "wait", "base_url", "runner", "workers", "runner_address", "shared_store")
 PRICE = r"\d*\.?\d+,\d*\.?\d+"
 PRICES = rf"^({PRICE}|[^=;,]+={PRICE}(;[^=;,]+={PRICE})*)$"
 Folder = Annotated[
@@ -355,6 +356,11 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     def _of(self, kind: type[BaseModel]) -> dict[str, Any]:
         """The values of the fields that came from ``kind``."""
         return {name: getattr(self, name) for name in kind.model_fields}
+
+    def command(self) -> str:
+        """The shell line that asks for the same search; without places of this machine."""
+        asked = self.model_copy(update={"designer": self.designer_kind})
+        return asked.command_line("search", PLACES)
 
     @property
     def prompt_folder(self) -> Path | None:

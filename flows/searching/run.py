@@ -30,7 +30,7 @@ from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
-from tasks.provenance import machine
+from tasks.provenance import code_commit, machine
 from tasks.remote import bench_sheet
 from tasks.report import write_report
 from tasks.run_files import RunFiles
@@ -186,6 +186,7 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
             estimate=seen.to_json(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=machine(),
+            commit=code_commit(),
             dense_perplexity=dense.perplexity,
             stages={"calibration": time.monotonic() - started},
         )

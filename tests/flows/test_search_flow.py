@@ -22,6 +22,7 @@ from flows.searching.leaderboard import closing_text
 from sandbox.outcomes import Accepted, Rejected
 from tasks import steps
 from tasks.mirror import tracker_of
+from tasks.provenance import code_commit
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -108,7 +109,8 @@ def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> 
     files = RunFiles.of(State.open(), "tiny")
     page = files.page.read_text()
     assert page.startswith("<!") and record["best"] in page
-    assert list(files.plots.glob("*.png"))
+    assert {path.suffix for path in files.plots.iterdir()} == {".png", ".svg"}
+    assert files.read_facts()["commit"] == code_commit()
     assert record["estimate"]["window"] > 0 and record["estimate"]["limit"] == "candidates"
     assert record["spent"]["candidates"] == 4 and record["spent"]["seconds"] > 0
     # What is sealed was pruned once more.
