@@ -51,24 +51,29 @@ def check_request(
         UsageError: If a part is unknown or parts contradict each other.
     """
     from autoprune.allocation import auto_grid
+    from autoprune.bench.programs import check_plan
     from autoprune.metrics import build_metric
     from autoprune.pruning import PruningPlan
 
-    if is_program(metric):
-        return _check_program(metric, group, sparsity, pattern, allocation, solver, statistics)
+    by_program = is_program(metric)
+    in_file = metric.endswith(FILE_SUFFIX) and not by_program
     grid = auto_grid(allocation)
-    if grid is not None and metric.endswith(FILE_SUFFIX):
+    if grid is not None and by_program:
+        raise UsageError(
+            "allocation 'auto' prunes many times with scores that are made once, and a program "
+            "makes none; name an allocation"
+        )
+    if grid is not None and in_file:
         raise UsageError(
             f"{metric} is scored once, in the container, and allocation 'auto' prunes with it many "
             "times; name an allocation, or write the metric as a formula (expr:...)"
         )
-    if metric.endswith(FILE_SUFFIX):
+    program = _screened(metric) if by_program else None
+    if in_file:
         read_source(Path(metric))
-        natural: Group = "row"
-    else:
-        natural = build_metric(metric).group
+    natural: Group = "row" if by_program or in_file else build_metric(metric).group
     chosen: Any = natural if group == AUTO else group
-    if metric.endswith(FILE_SUFFIX) and statistics in BLOCKWISE:
+    if in_file and statistics in BLOCKWISE:
         raise UsageError(
             "a metric in a file is scored once, in the container, from statistics of the dense "
             f"model; leave out --statistics {statistics}"
@@ -78,7 +83,10 @@ def check_request(
     plan = PruningPlan.build(
         sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
     )
-    if statistics == "true-sequential":
+    if program is not None:
+        scoring: Any = "sequential" if statistics == AUTO else statistics
+        check_plan(replace(plan, scoring=scoring), program)
+    elif statistics == "true-sequential":
         replace(plan, scoring="true-sequential").refuse_unseen()
     return {"group": chosen, "sparsity": plan.sparsity, "grid": grid}
 
@@ -90,37 +98,15 @@ def fresh_windows(repair: str) -> int:
     return Repair.parse(repair).fresh_windows
 
 
-def _check_program(
-    metric: str,
-    group: str,
-    sparsity: float | None,
-    pattern: str,
-    allocation: str,
-    solver: str,
-    statistics: str,
-) -> dict[str, Any]:
-    from autoprune.allocation import auto_grid
-    from autoprune.bench.programs import check_plan
-    from autoprune.pruning import PruningPlan
+def _screened(metric: str) -> Candidate:
+    """A program that the sandbox's own screen lets pass; none runs yet."""
     from sandbox.screen import PROGRAM, entry_of, screen
 
-    if auto_grid(allocation) is not None:
-        raise UsageError(
-            "allocation 'auto' prunes many times with scores that are made once, and a program "
-            "makes none; name an allocation"
-        )
     program = Candidate.parse(metric)
     refusal = screen(program.source, entry_of(program.source, PROGRAM))
     if refusal is not None:
         raise turned_away(metric, CandidateRejectedError(str(refusal.code), refusal.detail))
-    chosen: Any = "row" if group == AUTO else group
-    scoring: Any = "sequential" if statistics == AUTO else statistics
-    plan = PruningPlan.build(
-        sparsity, group=chosen, pattern=pattern, allocation=allocation, solver=solver,
-        scoring=scoring,
-    )  # fmt: skip
-    check_plan(plan, program)
-    return {"group": chosen, "sparsity": plan.sparsity, "grid": None}
+    return program
 
 
 @step("prune", "prune with {metric}")

@@ -2,19 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from autoprune.candidate import Candidate, CandidateRejectedError
-from autoprune.masking.pattern import NM
+from autoprune.candidate import CandidateRejectedError
 from autoprune.models.structure import PrunableLinear
 from autoprune.programs import (
-    READS,
+    AppliedProgram,
     BlockTask,
-    LayerBudget,
-    ProgramRunner,
     block_form,
     names_in_block,
     write_settled,
@@ -27,30 +23,15 @@ HELD_OUT = 0.25
 
 
 @dataclass
-class ProgramBlocks:
+class ProgramBlocks(AppliedProgram):
     """Has a program prune whole blocks: the engine's :class:`autoprune.pruning.NewBlocks`.
 
-    Args:
-        runner: Runs it.
-        program: Of kind ``program``, whose source defines ``prune_block``.
-        quotas: Zeros per layer.
-        group: Weights that compete.
-        pattern: N:M pattern, or None.
-        saved: Type that weights will be saved in; None: the type that they have in memory.
-        blocks: Number of blocks of the model.
+    The source of the program defines ``prune_block``.
 
     Attributes:
         errors: Relative error of each pruned block on windows that the program did not see.
     """
 
-    runner: ProgramRunner
-    program: Candidate
-    quotas: Mapping[str, int]
-    group: Literal["row", "matrix"]
-    pattern: NM | None = None
-    saved: torch.dtype | None = None
-    blocks: int = 1
-    needs: frozenset[str] = field(default=READS, init=False)
     errors: list[float] = field(default_factory=list, init=False)
 
     def seen(self, batches: int) -> int:
@@ -104,19 +85,14 @@ class ProgramBlocks:
         stats = {}
         for layer in seen.members:
             found = stats_of(layer)
-            near = {name: found[name].float().cpu() for name in sorted(READS)}
-            stats[names[layer.name]] = known.setdefault(id(found["gram"]), near)
-        index = seen.members[0].block
+            stats[names[layer.name]] = known.setdefault(id(found["gram"]), self.handed(found))
         return BlockTask(
             form=form,
             weights={names[x.name]: x.read().float().cpu().contiguous() for x in seen.members},
             rest=rest,
             stats=stats,
-            budgets={
-                names[x.name]: LayerBudget(self.group, self.quotas[x.name], self.pattern)
-                for x in seen.members
-            },
-            position={"block": index, "depth": index / max(self.blocks - 1, 1)},
+            budgets={names[x.name]: self.budget_of(x) for x in seen.members},
+            position=self.position_of(seen.members[0].block),
             inputs=_together(replay.hidden),
             targets=_together(seen.goals),
             checks=(_together([replay.hidden[end] for end in ends]), _together(outputs)),

@@ -4,6 +4,7 @@ from autoprune.programs.blocks import BlockTask, block_form, names_in_block, req
 from autoprune.programs.budget import LayerBudget, Settled, settle
 from autoprune.programs.layers import (
     READS,
+    AppliedProgram,
     LayerTask,
     ProgramRunner,
     ProgramWeights,
@@ -13,6 +14,7 @@ from autoprune.programs.layers import (
 
 __all__ = [
     "READS",
+    "AppliedProgram",
     "BlockTask",
     "LayerBudget",
     "LayerTask",

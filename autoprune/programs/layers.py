@@ -77,8 +77,8 @@ class ProgramRunner(Protocol):
 
 
 @dataclass
-class ProgramWeights:
-    """Has a program prune layers: the engine's :class:`autoprune.pruning.NewWeights`.
+class AppliedProgram:
+    """A program on a model: its runner, and what each matrix owes.
 
     Args:
         runner: Runs it.
@@ -98,6 +98,23 @@ class ProgramWeights:
     saved: torch.dtype | None = None
     blocks: int = 1
     needs: frozenset[str] = field(default=READS, init=False)
+
+    def budget_of(self, layer: PrunableLinear) -> LayerBudget:
+        """Zeros that a layer owes."""
+        return LayerBudget(self.group, self.quotas[layer.name], self.pattern)
+
+    def position_of(self, block: int) -> dict[str, Any]:
+        """Where a block stands: its number, and 0 at the first one to 1 at the last."""
+        return {"block": block, "depth": block / max(self.blocks - 1, 1)}
+
+    def handed(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The statistics that a program is handed of an input."""
+        return {name: stats[name].float().cpu() for name in sorted(READS)}
+
+
+@dataclass
+class ProgramWeights(AppliedProgram):
+    """Has a program prune layers: the engine's :class:`autoprune.pruning.NewWeights`."""
 
     def __call__(
         self,
@@ -124,11 +141,12 @@ class ProgramWeights:
         return masks, notes
 
     def _task(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> LayerTask:
-        budget = LayerBudget(self.group, self.quotas[layer.name], self.pattern)
-        depth = layer.block / max(self.blocks - 1, 1)
-        position = {"block": layer.block, "depth": depth, "kind": layer.projection}
-        near = {name: stats[name].float().cpu() for name in sorted(READS)}
-        return LayerTask(layer.read().float().cpu().contiguous(), near, budget, position)
+        return LayerTask(
+            layer.read().float().cpu().contiguous(),
+            self.handed(stats),
+            self.budget_of(layer),
+            self.position_of(layer.block) | {"kind": layer.projection},
+        )
 
 
 def write_settled(

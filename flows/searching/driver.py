@@ -4,6 +4,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -133,10 +134,12 @@ class Driver:
                 console.report(self._progress("waiting for the designer"))
             yield from asking.rest()
 
-    def _asking(self, asked: Sequence[Propose]) -> Asking[Propose, Outcome] | Posting:
+    def _asking(
+        self, asked: Sequence[Propose]
+    ) -> AbstractContextManager[Asking[Propose, Outcome] | Posting]:
         if self.mailbox is None:
             return Asking(asked, self._ask, self.search.keep)
-        return Posting(
+        posting = Posting(
             asked,
             self.mailbox,
             budget_left(self.search),
@@ -145,6 +148,7 @@ class Driver:
             wait=self.waits,
             note=console.screen().event,
         )
+        return nullcontext(posting)
 
     def _received(self, question: Propose, reply: Reply) -> Outcome:
         self.received[question.request.digest] = reply

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 from autoprune.design.chat import Reply
 from autoprune.design.mailbox import Mailbox, Question
@@ -19,10 +17,11 @@ class OpenQuestionsError(PrerequisiteError):
 
 
 class Posting:
-    """All open questions of a search at once; used as :class:`flows.searching.asking.Asking` is.
+    """All open questions of a search at once, with what :class:`flows.searching.asking.Asking` has.
 
-    An answer is first copied, then on record, then out of the folder: a kill in between leaves a
-    question that is answered again by the same file, or one that the next start removes.
+    Nothing is under way here: questions stay open until the search goes on. An answer is first
+    copied, then on record, then out of the folder: a kill in between leaves a question that is
+    answered again by the same file, or one that the next start removes.
 
     Args:
         questions: What is asked.
@@ -56,17 +55,6 @@ class Posting:
             mailbox.remove(name)
         for _, question in self._open.values():
             mailbox.post(question)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is under way here: questions stay open until the search goes on."""
 
     def arrived(self) -> Iterator[Propose]:
         """Questions whose answers lie there now; each is on record when it is given."""

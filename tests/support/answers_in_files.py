@@ -39,12 +39,10 @@ def play(search: Search, box: Mailbox, between: Callable[[], object], *, wait: b
         asked = [step for step in steps if isinstance(step, Propose)]
         left = budget_left(search)
         keep = search.keep
-        with Posting(
-            asked, box, left, received, keep, wait=wait, note=lambda _: between()
-        ) as waiting:
-            for step in steps:
-                if not isinstance(step, Propose):
-                    keep(step, driver.answer(step))
-                    search.settle()
-            for _ in waiting.rest():
+        waiting = Posting(asked, box, left, received, keep, wait=wait, note=lambda _: between())
+        for step in steps:
+            if not isinstance(step, Propose):
+                keep(step, driver.answer(step))
                 search.settle()
+        for _ in waiting.rest():
+            search.settle()
