@@ -51,7 +51,7 @@ from tasks.state import State
 from tasks.stream import prune_stream
 from tasks.workbench import Workbench, opened
 from tests.support.tiny_models import random_windows, tiny_model
-from tests.support.tiny_subject import byte_tokenizer, tiny_subject
+from tests.support.tiny_subject import byte_tokenizer, save_subject, tiny_place, tiny_subject
 
 KEPT = Path(__file__).with_name("digests.json")
 PROJECT = Path(__file__).parents[1]
@@ -224,15 +224,9 @@ def pruned_from_shards(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def search_bench(folder: Path) -> Iterator[SearchBench]:
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder / "tiny")
-    subject.tokenizer.save_pretrained(folder / "tiny")
-    text = folder / "text.txt"
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    model, text = tiny_place(folder)
     sizes = {"calibration_windows": 4, "selection_windows": 3, "sealed_windows": 2}
-    spec = SearchSpec(
-        model=str(folder / "tiny"), corpus=str(text), seqlen=32, rung_windows=2, **sizes
-    )
+    spec = SearchSpec(model=str(model), corpus=str(text), seqlen=32, rung_windows=2, **sizes)
     state = State.open(folder / "state")
     bench = SearchBench(spec.model, state, spec=spec, run_id="d", designs_in="off")
     with opened(bench):
@@ -314,9 +308,7 @@ def contracts() -> dict[str, Any]:
 def command_codes(folder: Path) -> dict[str, Any]:
     from flows.cli import main
 
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder / "tiny")
-    subject.tokenizer.save_pretrained(folder / "tiny")
+    save_subject(tiny_subject(), folder / "tiny")
     words = random.Random(0).choices([f"w{n}" for n in range(99)], k=4000)
     (folder / "text.txt").write_text("\n\n".join(" ".join(words[n::20]) for n in range(20)))
     names = {"MODEL": folder / "tiny", "TEXT": folder / "text.txt", "OUT": folder / "out"}

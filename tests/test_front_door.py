@@ -20,7 +20,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruningPlan
 from autoprune.pruning import prune as prune_in_place
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import save_subject, tiny_subject
 
 PROJECT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "python.md").read_text(), re.S)
@@ -34,11 +34,7 @@ for name in ("prefect", "mlflow", "docker", "flows", "tasks", "sandbox"):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("door") / "tiny"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    return folder
+    return save_subject(tiny_subject(), tmp_path_factory.mktemp("door") / "tiny")
 
 
 @pytest.fixture(scope="module")

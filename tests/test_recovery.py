@@ -32,7 +32,7 @@ from autoprune.pruning.head import Head
 from autoprune.repair import HELD_OUT, ModelRecovery, Repair
 from autoprune.streaming import StreamJob
 from tests.support.tiny_models import random_windows, tiny_model
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import save_subject, tiny_subject
 
 USED, FRESH = random_windows(3, 24), random_windows(60, 24, seed=5)
 HOW = "recover:steps=12,rate=0.01"
@@ -223,10 +223,7 @@ def test_what_cannot_be_recovered_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> tuple[Path, Path]:
-    folder, text = tmp_path / "tiny", tmp_path / "text.txt"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
+    folder, text = save_subject(tiny_subject(), tmp_path / "tiny"), tmp_path / "text.txt"
     rng = random.Random(0)
     letters = ["".join(rng.choices("abcdefghij ", k=300)) for _ in range(60)]
     text.write_text("\n\n".join(letters), encoding="utf-8")

@@ -6,18 +6,13 @@ from pathlib import Path
 import pytest
 
 from autoprune import Bench
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import tiny_place
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> tuple[Path, Path]:
     """A model's folder and a text of forty documents."""
-    folder, text = tmp_path / "tiny", tmp_path / "text.txt"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
-    return folder, text
+    return tiny_place(tmp_path)
 
 
 @pytest.fixture

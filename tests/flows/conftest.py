@@ -1,33 +1,36 @@
 """A tiny model in a folder, a text file, and a state folder of the test's own."""
 
-import random
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from tasks.state import State
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import invented_documents, save_subject, tiny_subject
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-block Llama over bytes, saved as transformers saves it."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    return folder
+    return save_subject(tiny_subject(), tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty documents of invented words, enough for three parts."""
-    rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 6))) for _ in range(120)]
-    documents = [" ".join(rng.choices(words[: 20 + index], k=60)) for index in range(60)]
     path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text("\n\n".join(documents), encoding="utf-8")
+    path.write_text(invented_documents(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def rows(text_file: Path, tmp_path: Path) -> Path:
+    """The documents of the text file, independent of each other."""
+    documents = text_file.read_text(encoding="utf-8").split("\n\n")
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
     return path
 
 
@@ -42,6 +45,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> 
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     return folder
+
+
+@pytest.fixture
+def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
+    """The tiny model, 60 % by magnitude, as the command saves it."""
+    out = tmp_path / "pruned"
+    words = f"prune {tiny_folder} --corpus {text_file} --out {out} --metric magnitude -q"
+    assert main([*words.split(), "--calibration-windows", "2", "--seqlen", "48"]) == 0
+    return out
 
 
 @pytest.fixture

@@ -8,24 +8,6 @@ import pytest
 from flows.cli import main
 
 
-@pytest.fixture
-def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "pruned"
-    words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
-    words += [
-        "--metric",
-        "magnitude",
-        "--calibration-windows",
-        "2",
-        "--seqlen",
-        "32",
-        "--out",
-        str(out),
-    ]
-    assert main([*words, "--sparsity", "0.6"]) == 0
-    return out
-
-
 @pytest.mark.parametrize("encoding", ["bitmask", "csr"])
 def test_there_and_back(
     pruned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str

@@ -16,7 +16,7 @@ from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
 from autoprune.text.windows import token_windows
 from flows.cli import main
-from tests.support.tiny_subject import broken_subject
+from tests.support.tiny_subject import broken_subject, save_subject
 
 SMALL = ["--metric", "wanda", "--calibration-windows", "4", "--seqlen", "48", "--json"]
 
@@ -141,10 +141,8 @@ def test_auto_never_touches_the_sealed_part(
 def test_auto_on_a_model_that_computes_no_number_says_so_and_saves_nothing(
     text_file: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = broken_subject()
-    broken.model.save_pretrained(tmp_path / "broken")
-    broken.tokenizer.save_pretrained(tmp_path / "broken")
-    words = ["--model", str(tmp_path / "broken"), "--corpus", str(text_file)]
+    broken = save_subject(broken_subject(), tmp_path / "broken")
+    words = ["--model", str(broken), "--corpus", str(text_file)]
     code, said = pruned(capsys, *words, *AUTO, "--out", str(tmp_path / "out"))
     assert code == 3
     assert "uniform, ramp:half_width=0.3, sdsa the model's loss" in str(said["error"])

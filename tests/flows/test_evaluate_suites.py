@@ -12,7 +12,7 @@ import torch
 from autoprune.evaluation.suites.rows import Row
 from autoprune.evaluation.suites.table import read_rows
 from flows.cli import main
-from tests.support.tiny_subject import broken_subject, byte_tokenizer
+from tests.support.tiny_subject import broken_subject, byte_tokenizer, save_subject
 
 Record = dict[str, Any]
 QUESTIONS = [
@@ -86,24 +86,6 @@ def task_folder(tmp_path: Path) -> str:
     for kind, rest in KINDS.items():
         (folder / f"{kind}.yaml").write_text(TASK.format(kind=kind, data=data, rest=rest))
     return str(folder)
-
-
-@pytest.fixture
-def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "pruned"
-    words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "-q"]
-    words += [
-        "--metric",
-        "magnitude",
-        "--calibration-windows",
-        "2",
-        "--seqlen",
-        "48",
-        "--out",
-        str(out),
-    ]
-    assert main(words) == 0
-    return out
 
 
 def by_name(record: Record) -> dict[tuple[str, str, str], Record]:
@@ -293,9 +275,7 @@ def test_a_look_stays_noted_when_the_other_model_fails(
 def test_nan_logits_are_a_result(
     evaluate: Callable[..., Record], task_folder: str, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    subject, folder = broken_subject(), tmp_path / "broken"
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
+    folder = save_subject(broken_subject(), tmp_path / "broken")
     suites = "lm,reasoning:items=2,generators=digits,tasks"
     words = ("--suite", suites, "--tasks", "local_choice", "--task-folder", task_folder)
     record = evaluate(*words, "--against", str(tiny_folder), model=folder)

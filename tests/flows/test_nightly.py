@@ -46,15 +46,6 @@ def test_each_date_has_a_seed_and_a_text_of_its_own_and_a_retry_the_same() -> No
     assert (named.seed, named.text_split, named.run) == (3, 5, "mine")
 
 
-@pytest.fixture
-def rows(text_file: Path, tmp_path: Path) -> Path:
-    """The documents of the text file, independent of each other."""
-    documents = text_file.read_text(encoding="utf-8").split("\n\n")
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
-    return path
-
-
 @dataclass
 class FoundEachNight:
     """Stands for the search, which on a random model often has no winner: another one each night.

@@ -132,12 +132,13 @@ def test_what_one_machine_made_the_next_one_reads(make: Callable[[str], Store]) 
     assert made == [1]
 
 
+def work() -> Stored:
+    return Stored({"x": torch.arange(4.0)})
+
+
 def test_a_copy_that_changed_on_the_way_is_found(
     make: Callable[[str], Store], tmp_path: Path
 ) -> None:
-    def work() -> Stored:
-        return Stored({"x": torch.arange(4.0)})
-
     make("a").get_or_make({"what": "statistics"}, work)
     (path,) = (tmp_path / "shared").rglob("*.safetensors")
     data = bytearray(path.read_bytes())
@@ -150,9 +151,6 @@ def test_a_copy_that_changed_on_the_way_is_found(
 def test_half_a_copy_is_never_taken_for_a_file(
     make: Callable[[str], Store], tmp_path: Path
 ) -> None:
-    def work() -> Stored:
-        return Stored({"x": torch.arange(4.0)})
-
     make("a").get_or_make({"what": "statistics"}, work)
     second: Any = make("b")
     whole = second._files.get_file

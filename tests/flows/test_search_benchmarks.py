@@ -20,6 +20,7 @@ from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
 from benchmarks import arms, found_recipe, searching, table
+from tests.support.small_search import SIZES
 
 
 @pytest.fixture(autouse=True)
@@ -36,11 +37,7 @@ def spec(model: Path, text: Path, **changes: object) -> SearchSpec:
         "corpus": str(text),
         "designer": DesignerSpec(kind="scripted"),
         "budget": Budget(candidates=5),
-        "calibration_windows": 4,
-        "seqlen": 48,
-        "rung_windows": 2,
-        "selection_windows": 4,
-        "sealed_windows": 3,
+        **SIZES,
         "solvers": ("none", "sparsegpt"),
         "fitness": "both",
         "also_sparsities": (0.5,),

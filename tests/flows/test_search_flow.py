@@ -26,6 +26,7 @@ from tasks.provenance import code_commit
 from tasks.run_files import RunFiles, read_object
 from tasks.search_bench import SearchBench
 from tasks.state import State
+from tests.support.small_search import SIZES
 
 Make = Callable[..., SearchParams]
 
@@ -57,11 +58,7 @@ def make(tiny_folder: Path, text_file: Path, home: Path) -> Make:
             "corpus": str(text_file),
             "designer": "random",
             "sandbox": "off",
-            "calibration_windows": 4,
-            "seqlen": 48,
-            "rung_windows": 2,
-            "selection_windows": 4,
-            "sealed_windows": 3,
+            **SIZES,
             "candidates": 4,
             "slots": 2,
             "run": "tiny",

@@ -27,15 +27,6 @@ COMMANDS = (["search"], ["demo"], ["compare", "m"], ["evaluate", "m"], ["promote
 
 
 @pytest.fixture
-def rows(text_file: Path, tmp_path: Path) -> Path:
-    """The documents of the text file, independent of each other."""
-    documents = text_file.read_text(encoding="utf-8").split("\n\n")
-    path = tmp_path / "rows.jsonl"
-    path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
-    return path
-
-
-@pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the commands print while they work."""
     found: list[str] = []

@@ -25,6 +25,7 @@ from benchmarks import (
 )
 from tasks.sealed_touches import touches
 from tasks.state import State
+from tests.support.small_search import SIZES
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +61,7 @@ def spec(model: Path, text: Path, **changes: Any) -> SearchSpec:
     values = {
         "model": str(model),
         "corpus": str(text),
-        "calibration_windows": 4,
-        "seqlen": 48,
-        "rung_windows": 2,
-        "selection_windows": 4,
-        "sealed_windows": 3,
+        **SIZES,
     }
     return SearchSpec(**{**values, **changes})
 

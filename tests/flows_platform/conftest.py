@@ -1,6 +1,5 @@
 """A real platform on free ports with a state folder of its own; started once, by the command."""
 
-import random
 import signal
 import subprocess
 import time
@@ -19,7 +18,7 @@ from tests.support.platform_live import (
     free_port,
     make_hostile,
 )
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import invented_documents, save_subject, tiny_subject
 
 # What a user's shell may hold; see test_login.py.
 KEYS = {
@@ -79,12 +78,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-block Llama over bytes, with sixty documents of invented words."""
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 6))) for _ in range(120)]
-    documents = [" ".join(rng.choices(words[: 20 + index], k=60)) for index in range(60)]
-    (folder / "text.txt").write_text("\n\n".join(documents), encoding="utf-8")
+    folder = save_subject(tiny_subject(), tmp_path_factory.mktemp("models") / "tiny")
+    (folder / "text.txt").write_text(invented_documents(), encoding="utf-8")
     return folder

@@ -25,6 +25,7 @@ from flows.platform.processes import register_of
 from flows.platform.services import mlflow_answers, prefect_answers
 from tasks.state import State
 from tests.support.platform_live import AUTOPRUNE, MARKER, Live
+from tests.support.small_search import SIZES
 
 WAIT_SECONDS = 180.0
 
@@ -197,11 +198,7 @@ def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
         "corpus": str(folder / "text.txt"),
         "designer": "genetic",
         "sandbox": "off",
-        "calibration_windows": 4,
-        "seqlen": 48,
-        "rung_windows": 2,
-        "selection_windows": 4,
-        "sealed_windows": 3,
+        **SIZES,
         "candidates": 6,
         "slots": 3,
     } | changes

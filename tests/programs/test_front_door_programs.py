@@ -9,21 +9,18 @@ import autoprune
 from autoprune.errors import UsageError
 from autoprune.program_files import program_source
 from tests.support.given_runner import GivenRunner
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import tiny_place
 
 
 def test_a_program_prunes_and_its_source_is_kept(tmp_path: Path) -> None:
-    subject, text = tiny_subject(), tmp_path / "text.txt"
-    subject.model.save_pretrained(tmp_path / "tiny")
-    subject.tokenizer.save_pretrained(tmp_path / "tiny")
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    model, text = tiny_place(tmp_path)
     sizes = {"corpus": text, "windows": 4, "seqlen": 32}
     with pytest.raises(UsageError, match="only in the sandbox"):
-        autoprune.prune(tmp_path / "tiny", "program:mrp", 0.5, **sizes)  # type: ignore[arg-type]
+        autoprune.prune(model, "program:mrp", 0.5, **sizes)  # type: ignore[arg-type]
     digests = []
     for name in ("one", "two"):
         made = autoprune.prune(
-            tmp_path / "tiny", "program:mrp+ebft", 0.5, out=tmp_path / name, runner=GivenRunner(),
+            model, "program:mrp+ebft", 0.5, out=tmp_path / name, runner=GivenRunner(),
             **sizes,  # type: ignore[arg-type]
         )  # fmt: skip
         assert made.sparsity == 0.5
@@ -33,7 +30,7 @@ def test_a_program_prunes_and_its_source_is_kept(tmp_path: Path) -> None:
         digests.append((record["weights_digest"], record["checkpoint"]["files"]))
     assert digests[0] == digests[1]
     made = autoprune.prune(
-        tmp_path / "tiny", "program:ebft", 0.5, out=tmp_path / "three", runner=GivenRunner(),
+        model, "program:ebft", 0.5, out=tmp_path / "three", runner=GivenRunner(),
         **sizes,  # type: ignore[arg-type]
     )  # fmt: skip
     record = json.loads((tmp_path / "three" / "autoprune.json").read_text())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from sandbox.cell import LayerInput
@@ -43,6 +44,15 @@ def bounded_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 30, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many as a container computes with."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from sandbox.screen import BLOCK, PROGRAM, SCORE, entry_of, screen
 from sandbox.verdicts import judge_weights
 from tasks.programs import ProgramLimits, SandboxPrograms, matrices
 from tasks.validate import validate_file
-from tests.support.attacks.block_attacks import ACCEPTED, APART, TOGETHER, BlockAttack
+from tests.support.attacks.block_attacks import APART, TOGETHER
+from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 from tests.support.given_runner import run_block_here
 
 HONEST = """
@@ -40,14 +41,6 @@ def tiny_task(index: int) -> BlockTask:
         {"block": index, "depth": float(index)}, tiny.inputs, tiny.targets,
         (tiny.inputs[:2], tiny.targets[:2]),
     )  # fmt: skip
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.docker
@@ -159,7 +152,7 @@ def tried(cell: Cell, order: Order) -> tuple[str, list[np.ndarray]]:
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", TOGETHER, ids=lambda attack: attack.name)
-def test_attack_is_contained(attack: BlockAttack, cell: Cell, order: Order) -> None:
+def test_attack_is_contained(attack: HostileProgram, cell: Cell, order: Order) -> None:
     code, rows = tried(cell, replace(order, source=attack.source))
     assert code in attack.expect
     if code == ACCEPTED and attack.expect == (ACCEPTED,):
@@ -180,5 +173,5 @@ def test_the_next_honest_program_is_fine(cell: Cell, order: Order) -> None:
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", APART, ids=lambda attack: attack.name)
-def test_attack_on_the_container_is_contained(attack: BlockAttack, box: Sandbox) -> None:
+def test_attack_on_the_container_is_contained(attack: HostileProgram, box: Sandbox) -> None:
     assert judged(box.probe_program(attack.source)) in attack.expect

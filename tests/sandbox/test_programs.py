@@ -22,10 +22,11 @@ from sandbox.probe_programs import TINY, tiny_tensors
 from sandbox.screen import PROGRAM, SCORE, entry_of, screen
 from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
 from tasks.validate import validate_file
-from tests.support.attacks.program_attacks import ACCEPTED, PROGRAM_ATTACKS, ProgramAttack
+from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
+from tests.support.attacks.program_attacks import PROGRAM_ATTACKS
 from tests.support.given_runner import run_here
 from tests.support.tiny_models import tiny_model
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import tiny_place
 
 HONEST = Candidate.parse("program:wanda")
 
@@ -37,14 +38,6 @@ def tiny_tasks() -> list[LayerTask]:
         position = {"block": 0, "depth": 0.0, "kind": "q_proj"}
         tasks.append(LayerTask(stats.pop("W"), stats, LayerBudget.from_json(budget), position))
     return tasks
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.docker
@@ -84,13 +77,10 @@ def test_prune_by_a_program_keeps_its_source_in_the_folder(
 ) -> None:
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    subject, text = tiny_subject(), tmp_path / "text.txt"
-    subject.model.save_pretrained(tmp_path / "tiny")
-    subject.tokenizer.save_pretrained(tmp_path / "tiny")
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    model, text = tiny_place(tmp_path)
     file, out = tmp_path / "mine.py", tmp_path / "out"
     file.write_text("def prune_layer(W, stats, budget, params):\n    return W * 1\n")
-    asked = {"model": str(tmp_path / "tiny"), "program": str(file), "corpus": str(text)}
+    asked = {"model": str(model), "program": str(file), "corpus": str(text)}
     asked |= {"sparsity": 0.5, "calibration_windows": 4, "seqlen": 32, "out": str(out)}
     with pytest.raises(NothingPassedError, match="wrong_budget"):
         prune.fn(PruneParams.model_validate(asked))
@@ -171,7 +161,7 @@ def _code(outcome: Accepted | Rejected) -> str:
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", PROGRAM_ATTACKS, ids=lambda attack: attack.name)
-def test_attack_is_contained(attack: ProgramAttack, box: Sandbox, impatient: Sandbox) -> None:
+def test_attack_is_contained(attack: HostileProgram, box: Sandbox, impatient: Sandbox) -> None:
     place = impatient if attack.expect[0] == "timeout" else box
     outcome = place.probe_program(attack.source)
     code = _code(outcome)

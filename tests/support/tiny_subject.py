@@ -1,5 +1,6 @@
 """A tiny byte-level model with its tokenizer, made in place; and one that computes NaN."""
 
+import random
 from pathlib import Path
 
 import torch
@@ -46,3 +47,24 @@ def broken_subject() -> LoadedModel:
     with torch.no_grad():
         subject.model.model.norm.weight.fill_(float("nan"))
     return subject
+
+
+def save_subject(subject: LoadedModel, folder: Path) -> Path:
+    """The folder, with model and tokenizer as transformers saves them."""
+    subject.model.save_pretrained(folder)
+    subject.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tiny_place(folder: Path) -> tuple[Path, Path]:
+    """In a folder that of a tiny model, and a text of forty documents."""
+    text = folder / "text.txt"
+    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    return save_subject(tiny_subject(), folder / "tiny"), text
+
+
+def invented_documents() -> str:
+    """Sixty documents of invented words, enough for three parts."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 6))) for _ in range(120)]
+    return "\n\n".join(" ".join(rng.choices(words[: 20 + n], k=60)) for n in range(60))

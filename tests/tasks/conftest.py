@@ -1,5 +1,6 @@
-"""A search workbench over a tiny model, for tests of single tasks."""
+"""A search workbench over a tiny model, and MLflow, for tests of single tasks."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,19 +9,15 @@ import pytest
 from autoprune.search.spec import SearchSpec
 from tasks.search_bench import SearchBench
 from tasks.state import State
+from tasks.track import Tracker
 from tasks.workbench import opened
-from tests.support.tiny_subject import tiny_subject
+from tests.support.tiny_subject import tiny_place
 
 
 @pytest.fixture
 def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SearchBench]:
     """Designs in the sandbox where the test's module asks for it by ``DESIGNS_IN``."""
-    folder = tmp_path / "tiny"
-    subject = tiny_subject()
-    subject.model.save_pretrained(folder)
-    subject.tokenizer.save_pretrained(folder)
-    text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"{n} some words " * 30 for n in range(40)), encoding="utf-8")
+    folder, text = tiny_place(tmp_path)
     spec = SearchSpec(
         model=str(folder),
         corpus=str(text),
@@ -39,3 +36,12 @@ def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SearchBenc
     )
     with opened(made):
         yield made
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """MLflow on a store of its own, which is empty."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    state = State.open(tmp_path / "state")
+    shutil.copy(empty_store, state.tracking_database)
+    return Tracker(state)

@@ -1,13 +1,10 @@
 """Calls of the designer as MLflow traces: linked, short, without secrets, never twice."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.calls import call_totals, tracing_wanted
-from tasks.state import State
 from tasks.track import Tracker
 from tasks.track.traces import HEAD, HIDDEN, TAIL, Traces, readable, trace_id
 
@@ -33,14 +30,6 @@ def call(number: int, **changes: Any) -> dict[str, Any]:
         "at": 1_790_000_000.0 + number,
         **changes,
     }
-
-
-@pytest.fixture
-def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    state = State.open(tmp_path / "state")
-    shutil.copy(empty_store, state.tracking_database)
-    return Tracker(state)
 
 
 def found(tracker: Tracker, parent: str) -> list[Any]:

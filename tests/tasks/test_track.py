@@ -1,6 +1,5 @@
 """The MLflow mirror on a real SQLite store: layout, few calls, nothing twice."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from pydantic import TypeAdapter
 
 from autoprune.report.data import Entry
 from tasks.mirror import curves
-from tasks.state import State
 from tasks.track import Tracker
 
 ADAPTER = TypeAdapter(Entry)
@@ -43,14 +41,6 @@ REJECTED = {
     "sparsity": None,
     "layer_sparsity": {},
 }
-
-
-@pytest.fixture
-def tracker(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    state = State.open(tmp_path / "state")
-    shutil.copy(empty_store, state.tracking_database)
-    return Tracker(state)
 
 
 def children(tracker: Tracker, parent: str) -> list[Any]:

@@ -48,15 +48,21 @@ def test_the_model_writes_as_much_as_is_read_and_leaves_the_generator_alone(
     assert token_windows(corpus, subject.tokenizer, 10, 50).shape == (10, 50)
 
 
-def test_samples_follow_the_models_own_distribution() -> None:
-    # A model that knows one byte only must write that byte, after the random first word.
-    subject = tiny_subject()
+def writer_of_x(**changes: int) -> LoadedModel:
+    """A model that writes one letter only."""
+    subject = tiny_subject(**changes)
     letter = subject.tokenizer("x")["input_ids"][-1]
     with torch.no_grad():
         subject.model.lm_head.weight.zero_()
         subject.model.model.norm.weight.fill_(1.0)
         subject.model.model.embed_tokens.weight[:, 0] = 50.0
         subject.model.lm_head.weight[letter, 0] = 50.0
+    return subject
+
+
+def test_samples_follow_the_models_own_distribution() -> None:
+    # A model that knows one byte only must write that byte, after the random first word.
+    subject = writer_of_x()
     corpus = load_corpus(REF, author=author_of(subject))
     assert all(set(document[1:]) <= {"x"} for document in corpus.documents)
     assert len({document[0] for document in corpus.documents}) > 1
@@ -135,13 +141,7 @@ def test_it_calibrates_and_never_measures(subject: LoadedModel) -> None:
 
 
 def test_chains_are_problems_and_solutions_through_the_chat_template(tmp_path: Path) -> None:
-    subject = tiny_subject(positions=320)
-    letter = subject.tokenizer("x")["input_ids"][-1]
-    with torch.no_grad():
-        subject.model.lm_head.weight.zero_()
-        subject.model.model.norm.weight.fill_(1.0)
-        subject.model.model.embed_tokens.weight[:, 0] = 50.0
-        subject.model.lm_head.weight[letter, 0] = 50.0
+    subject = writer_of_x(positions=320)
     author, ref = author_of(subject), "self-generated:tokens=100,prompts=chains"
     with pytest.raises(UsageError, match="no chat template"):
         load_corpus(ref, author=author)

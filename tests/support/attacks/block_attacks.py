@@ -1,7 +1,6 @@
 """Hostile block programs: what each tries, and what must come of it."""
 
-from dataclasses import dataclass
-from textwrap import indent
+from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 
 HEAD = """import os, sys, threading, time
 
@@ -11,38 +10,14 @@ import torch
 SEEN = []
 
 """
-ACCEPTED = "accepted"
+START = """def prune_block(block, inputs, targets, budget, params):
+    dense, one = block.weights, 'mlp.up_proj'
+    honest = {n: W * toolbox.topk(W.abs(), budget[n]) for n, W in dense.items()}
+"""
 
 
-@dataclass(frozen=True)
-class BlockAttack:
-    """One program.
-
-    Args:
-        name: What it tries.
-        body: Body of ``prune_block``; ``honest`` is there to be returned, ``one`` is a name.
-        expect: Codes that contain it; ``accepted`` stands for the honest weights, to the bit.
-        head: Module code before it.
-    """
-
-    name: str
-    body: str
-    expect: tuple[str, ...]
-    head: str = ""
-
-    @property
-    def source(self) -> str:
-        """The whole file."""
-        start = (
-            "def prune_block(block, inputs, targets, budget, params):\n"
-            "    dense, one = block.weights, 'mlp.up_proj'\n"
-            "    honest = {n: W * toolbox.topk(W.abs(), budget[n]) for n, W in dense.items()}\n"
-        )
-        return HEAD + self.head + start + indent(self.body, "    ")
-
-
-def _attack(name: str, body: str, *expect: str, head: str = "") -> BlockAttack:
-    return BlockAttack(name, body.strip() + "\n", expect, head)
+def _attack(name: str, body: str, *expect: str, head: str = "") -> HostileProgram:
+    return HostileProgram(name, body, expect, HEAD, head, START)
 
 
 # One block after another would end otherwise if anything were kept.

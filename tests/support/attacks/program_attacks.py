@@ -1,38 +1,15 @@
 """Hostile layer programs: what each tries, and what must come of it."""
 
-from dataclasses import dataclass
-from textwrap import indent
+from tests.support.attacks.hostile_program import ACCEPTED, HostileProgram
 
 HEAD = "import ctypes, os, sys, threading, time\n\nimport toolbox\nimport torch\n\n"
-ACCEPTED = "accepted"
+START = """def prune_layer(W, stats, budget, params):
+    honest = W * toolbox.topk(W.abs(), budget)
+"""
 
 
-@dataclass(frozen=True)
-class ProgramAttack:
-    """One program.
-
-    Args:
-        name: What it tries.
-        body: Body of ``prune_layer``; ``honest`` is there to be returned.
-        expect: Codes that contain it; ``accepted`` stands for the honest weights, to the bit.
-        head: Module code before it.
-    """
-
-    name: str
-    body: str
-    expect: tuple[str, ...]
-    head: str = ""
-
-    @property
-    def source(self) -> str:
-        """The whole file."""
-        honest = "    honest = W * toolbox.topk(W.abs(), budget)\n"
-        start = "def prune_layer(W, stats, budget, params):\n"
-        return HEAD + self.head + start + honest + indent(self.body, "    ")
-
-
-def _attack(name: str, body: str, *expect: str, head: str = "") -> ProgramAttack:
-    return ProgramAttack(name, body.strip() + "\n", expect, head)
+def _attack(name: str, body: str, *expect: str, head: str = "") -> HostileProgram:
+    return HostileProgram(name, body, expect, HEAD, head, START)
 
 
 # One layer after another would end otherwise if anything were kept.
