@@ -9,6 +9,7 @@ from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_
 
 CandidateKind = Literal["expression", "python", "builtin", "program"]
 Group = Literal["row", "matrix", "block", "global"]
+Scoring = Literal["dense", "sequential", "true-sequential"]
 FORMULA_PREFIX = "expr:"
 
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from autoprune.candidate import Candidate, Group
+from autoprune.candidate import Candidate, Group, Scoring
 from autoprune.digest import digest_json
-
-Scoring = Literal["dense", "sequential", "true-sequential"]
+from autoprune.recipe_text import read_recipe
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,6 @@ class Recipe:
             UnknownNameError: If a part is unknown; suggests the nearest.
             UsageError: If a part occurs twice, has a wrong parameter, or is a Python file.
         """
-        from autoprune.recipe_text import read_recipe
-
         found = read_recipe(text)
         metric = Candidate.parse(found.metric)
         return cls(metric, found.group, found.allocation, found.solver, found.statistics)

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Scoring
 from autoprune.evaluation.perplexity import evaluate_windows
 from autoprune.evaluation.suites.provenance import machine
 from autoprune.metrics import build_metric
@@ -19,7 +20,6 @@ from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import DenseWeights, MetricScore, PruningPlan, prune, vectors_of
 from autoprune.quality import DATA, Measured, Preset, presets, speed
-from autoprune.recipe import Scoring
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.corpus import Corpus

@@ -22,7 +22,7 @@ from tasks.seen import known_text, write_seen
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
-    from autoprune.recipe import Scoring
+    from autoprune.candidate import Scoring
     from autoprune.streaming import StreamJob
 
 

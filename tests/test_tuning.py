@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from autoprune.allocation import ModelContext
+from autoprune.candidate import Scoring
 from autoprune.design.parts import Choices, solver_numbers, with_solver_numbers
 from autoprune.errors import UsageError
 from autoprune.masking import budget_zeros, masks_digest
@@ -24,7 +25,7 @@ from autoprune.pruning import (
 )
 from autoprune.pruning import prune as prune_model
 from autoprune.pruning.masters import Master
-from autoprune.pruning.plan import Precision, Scoring
+from autoprune.pruning.plan import Precision
 from autoprune.pruning.tuning import BlockGoals, _error, tune_block, windows_per_batch
 from autoprune.repair import BlockTuning, Repair
 from autoprune.statistics.statistics import collect_statistics

@@ -5,32 +5,36 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from autoprune.allocation.context import ModelContext
+from autoprune.bench.behaviour import behaviour
+from autoprune.bench.block_probe import BlockProbe
 from autoprune.bench.calibration import Calibration, DocumentDraws, DrawStatistics
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.model import ModelBench
 from autoprune.bench.outcomes import Measurement, Validation
+from autoprune.bench.probes import probe_layers
+from autoprune.bench.prune import prune_on
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, Scorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part, windows_digest
+from autoprune.budget import Budget
 from autoprune.errors import UsageError
+from autoprune.evaluation.kl import DensePredictions, dense_predictions
+from autoprune.evaluation.perplexity import Evaluation, evaluate_windows
+from autoprune.models.structure import PrunableLinear
+from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
+from autoprune.pruning import PruneOutcome
 from autoprune.recipe import Recipe
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from autoprune.allocation.context import ModelContext
-    from autoprune.bench.block_probe import BlockProbe
-    from autoprune.budget import Budget
-    from autoprune.evaluation.kl import DensePredictions
-    from autoprune.evaluation.perplexity import Evaluation
-    from autoprune.models.structure import PrunableLinear
-    from autoprune.programs import ProgramRunner
-    from autoprune.pruning import PruneOutcome
-    from autoprune.statistics.statistics import Statistics
-    from autoprune.store import Store
-    from autoprune.text.splits import Splits
+from autoprune.statistics.statistics import Statistics
+from autoprune.store import Store
+from autoprune.text.corpora import load_corpus
+from autoprune.text.generated import is_generated
+from autoprune.text.splits import Splits, split
+from autoprune.text.windows import token_windows
 
 ALL = slice(None)
 LONGEST_DETAIL = 400
@@ -54,7 +58,7 @@ class Bench(ModelBench):
     def __init__(
         self,
         model_ref: str,
-        store: "Store",
+        store: Store,
         text: BenchText,
         seed: int = 0,
         report: Report = silent,
@@ -62,7 +66,7 @@ class Bench(ModelBench):
         *,
         scorer: Scorer | None = None,
         calibration: Calibration | None = None,
-        programs: "ProgramRunner | None" = None,
+        programs: ProgramRunner | None = None,
     ) -> None:
         super().__init__(model_ref, store, seed, report, dtype)
         self.text = text
@@ -91,7 +95,7 @@ class Bench(ModelBench):
         seed: int = 0,
         cache: Path | None = None,
         scorer: Scorer | None = None,
-        programs: "ProgramRunner | None" = None,
+        programs: ProgramRunner | None = None,
         report: Report = silent,
     ) -> "Iterator[Bench]":
         """A bench for the body of a ``with`` statement.
@@ -113,8 +117,6 @@ class Bench(ModelBench):
         """
         import tempfile
 
-        from autoprune.store import Store
-
         counts: dict[str, int] = {CALIBRATION: windows, SELECTION: selection, SEALED: sealed}
         options: dict[str, str] = {CALIBRATION: "windows"}
         text = BenchText(str(corpus), seqlen, counts, split, options)
@@ -127,16 +129,12 @@ class Bench(ModelBench):
             yield stack.enter_context(made)
 
     @cached_property
-    def splits(self) -> "Splits":
+    def splits(self) -> Splits:
         """Calibration, selection and sealed text, disjoint by document.
 
         Raises:
             UsageError: If the text is one that a model writes.
         """
-        from autoprune.text.corpora import load_corpus
-        from autoprune.text.generated import is_generated
-        from autoprune.text.splits import split
-
         corpus = self.text.corpus
         if is_generated(corpus):
             raise UsageError(
@@ -146,15 +144,13 @@ class Bench(ModelBench):
         text = load_corpus(corpus, cache=self.store, tokenizer=self.tokenizer)
         return split(text, seed=self.text.split)
 
-    def part(self, name: str) -> "Tensor":
+    def part(self, name: str) -> Tensor:
         """Token windows of one part of the text, int64 [windows, seqlen].
 
         Raises:
             UsageError: If a part other than the sealed one is too short for its windows.
         """
         if name not in self.windows:
-            from autoprune.text.windows import token_windows
-
             count, seqlen = self.text.counts[name], self.text.seqlen
             corpus = getattr(self.splits, name)
             found = token_windows(corpus, self.tokenizer, count, seqlen, cache=self.store)
@@ -172,14 +168,14 @@ class Bench(ModelBench):
         """SHA-256 of a part's windows."""
         return windows_digest(self.part(name))
 
-    def drawn_windows(self, draw: int = 0) -> "Tensor":
+    def drawn_windows(self, draw: int = 0) -> Tensor:
         """Calibration token ids of one draw, int64 [n, s]."""
         name = CALIBRATION if draw == 0 else f"{CALIBRATION} {draw}"
         if name not in self.windows:
             self.windows[name] = self.calibration.windows(self, draw)
         return self.windows[name]
 
-    def fresh_windows(self, count: int, draw: int = 0) -> "Tensor | None":
+    def fresh_windows(self, count: int, draw: int = 0) -> Tensor | None:
         """Windows of the calibration part that this draw does not hold, as many as there are.
 
         Args:
@@ -194,7 +190,7 @@ class Bench(ModelBench):
             self.windows[name] = self.calibration.fresh(self, draw, count)
         return self.windows[name]
 
-    def calibrated(self, needs: Collection[str], draw: int = 0) -> "Statistics":
+    def calibrated(self, needs: Collection[str], draw: int = 0) -> Statistics:
         """Statistics of the dense model on one draw, with at least ``needs``.
 
         The model is dense afterwards where they had to be collected.
@@ -214,10 +210,8 @@ class Bench(ModelBench):
             self._statistics = draw, made
         return self._statistics[1]
 
-    def context_for(self, statistics: "Statistics", seed: int | None = None) -> "ModelContext":
+    def context_for(self, statistics: Statistics, seed: int | None = None) -> ModelContext:
         """What allocators look at; kept while the statistics stay the same, since it is costly."""
-        from autoprune.allocation.context import ModelContext
-
         seed = self.seed if seed is None else seed
         known = self._context
         if known is None or known.statistics is not statistics or known.seed != seed:
@@ -226,21 +220,17 @@ class Bench(ModelBench):
         return known
 
     @cached_property
-    def probes(self) -> "list[PrunableLinear]":
+    def probes(self) -> list[PrunableLinear]:
         """A few layers that stand for all in validation."""
-        from autoprune.bench.probes import probe_layers
-
         return probe_layers(self.layers, self.calibrated(()))
 
     @cached_property
-    def block_probe(self) -> "BlockProbe":
+    def block_probe(self) -> BlockProbe:
         """Three real blocks that stand for all in the validation of programs."""
-        from autoprune.bench.block_probe import BlockProbe
-
         self.dense.restore()
         return BlockProbe(self)
 
-    def validate(self, recipe: Recipe | str, budget: "Budget | float") -> Validation:
+    def validate(self, recipe: Recipe | str, budget: Budget | float) -> Validation:
         """Probe a recipe's metric, then score a few real layers for its mask signature.
 
         A program is tried on a tiny block, then on three real ones: its signature is that of the
@@ -250,8 +240,6 @@ class Bench(ModelBench):
             recipe: What to try, or its text.
             budget: Share of zeros, or a budget.
         """
-        from autoprune.bench.behaviour import behaviour
-
         recipe, budget = _read(recipe, budget)
         started = time.monotonic()
         try:
@@ -278,11 +266,11 @@ class Bench(ModelBench):
     def pruned(
         self,
         recipe: Recipe | str,
-        budget: "Budget | float",
+        budget: Budget | float,
         *,
         draw: int = 0,
         memory: MaskMemory | None = None,
-    ) -> Iterator["PruneOutcome"]:
+    ) -> Iterator[PruneOutcome]:
         """The model pruned by a recipe; dense again afterwards, whatever happens.
 
         Args:
@@ -295,8 +283,6 @@ class Bench(ModelBench):
             CandidateRejectedError: If the scorer turns the metric away.
             UsageError: If the recipe or its scores make no sense.
         """
-        from autoprune.bench.prune import prune_on
-
         recipe, budget = _read(recipe, budget)
         memory = self.masks if memory is None else memory
         with self.dense:
@@ -305,7 +291,7 @@ class Bench(ModelBench):
     def measure(
         self,
         recipe: Recipe | str | None,
-        budget: "Budget | float" = 0.0,
+        budget: Budget | float = 0.0,
         windows: slice = ALL,
         part: Part = SELECTION,
         *,
@@ -346,7 +332,7 @@ class Bench(ModelBench):
             kl=found.kl,
         )
 
-    def evaluate(self, part: str, windows: slice = ALL, *, kl: bool = False) -> "Evaluation":
+    def evaluate(self, part: str, windows: slice = ALL, *, kl: bool = False) -> Evaluation:
         """Losses of the model as it stands on windows of a part.
 
         Args:
@@ -354,8 +340,6 @@ class Bench(ModelBench):
             windows: Which windows of the part.
             kl: Also measure the distance to the dense model, in the same passes.
         """
-        from autoprune.evaluation.perplexity import evaluate_windows
-
         return evaluate_windows(
             self.loaded.model,
             self.part(part)[windows],
@@ -363,11 +347,9 @@ class Bench(ModelBench):
             dense=self.predictions(part).part(windows) if kl else None,
         )
 
-    def predictions(self, part: str) -> "DensePredictions":
+    def predictions(self, part: str) -> DensePredictions:
         """What the dense model predicts on a part; the weights stay as they are."""
         if part not in self._predictions:
-            from autoprune.evaluation.kl import dense_predictions
-
             dense, pruned = self.dense, self.copy()
             dense.restore()
             self._predictions[part] = dense_predictions(
@@ -389,8 +371,6 @@ class Bench(ModelBench):
         super().close()
 
 
-def _read(recipe: Recipe | str, budget: "Budget | float") -> "tuple[Recipe, Budget]":
-    from autoprune.budget import Budget
-
+def _read(recipe: Recipe | str, budget: Budget | float) -> tuple[Recipe, Budget]:
     parsed: Any = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     return parsed, budget if isinstance(budget, Budget) else Budget(budget)

@@ -3,14 +3,21 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
+from autoprune.models.loading import LoadedModel
+from autoprune.progress import Report
+from autoprune.statistics.statistics import (
+    Statistics,
+    collect_anew,
+    found_or_collected,
+    verify_statistics,
+)
+from autoprune.store import Store
+from autoprune.text.windows import token_windows
+
+if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
-    from autoprune.models.loading import LoadedModel
-    from autoprune.progress import Report
-    from autoprune.statistics.statistics import Statistics
-    from autoprune.store import Store
 
 
 class DrawStatistics(Protocol):
@@ -20,7 +27,7 @@ class DrawStatistics(Protocol):
         """Whether :meth:`require` would give these without a pass of the model."""
         ...
 
-    def require(self, needs: Collection[str]) -> "Statistics":
+    def require(self, needs: Collection[str]) -> Statistics:
         """Statistics that hold at least ``needs``; the model must be dense."""
         ...
 
@@ -36,15 +43,15 @@ class DrawStatistics(Protocol):
 class Calibration(Protocol):
     """How draws are cut and their statistics kept; figures of another one cannot be set beside."""
 
-    def windows(self, bench: "Bench", draw: int) -> "Tensor":
+    def windows(self, bench: "Bench", draw: int) -> Tensor:
         """Token ids of one draw, int64 [n, s]; all draws are of one distribution."""
         ...
 
-    def fresh(self, bench: "Bench", draw: int, count: int) -> "Tensor":
+    def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
         """At most ``count`` windows of the calibration part that are not in the draw."""
         ...
 
-    def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:
+    def statistics(self, bench: "Bench", windows: Tensor) -> DrawStatistics:
         """Statistics on the windows of a draw; nothing is collected yet."""
         ...
 
@@ -59,25 +66,23 @@ class DocumentDraws:
     def __init__(self, expected: Collection[str] = ()) -> None:
         self._expected = frozenset(expected)
 
-    def windows(self, bench: "Bench", draw: int) -> "Tensor":
+    def windows(self, bench: "Bench", draw: int) -> Tensor:
         """See :class:`Calibration`; draw 0 is the calibration part as it stands."""
         first = bench.part("calibration")
         return first if draw == 0 else self._first(bench, draw, len(first))
 
-    def fresh(self, bench: "Bench", draw: int, count: int) -> "Tensor":
+    def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
         """See :class:`Calibration`; the windows that come next in the draw's order."""
         used = len(bench.part("calibration"))
         return self._first(bench, draw, used + count)[used:]
 
-    def _first(self, bench: "Bench", draw: int, count: int) -> "Tensor":
-        from autoprune.text.windows import token_windows
-
+    def _first(self, bench: "Bench", draw: int, count: int) -> Tensor:
         text = bench.splits.calibration.draw(draw)
         return token_windows(
             text, bench.loaded.tokenizer, count, bench.text.seqlen, cache=bench.store
         )
 
-    def statistics(self, bench: "Bench", windows: "Tensor") -> DrawStatistics:
+    def statistics(self, bench: "Bench", windows: Tensor) -> DrawStatistics:
         """See :class:`Calibration`."""
         return StoredStatistics(bench.store, bench.loaded, windows, self._expected, bench.report)
 
@@ -95,11 +100,11 @@ class StoredStatistics:
 
     def __init__(
         self,
-        store: "Store",
-        loaded: "LoadedModel",
-        windows: "Tensor",
+        store: Store,
+        loaded: LoadedModel,
+        windows: Tensor,
         expected: frozenset[str],
-        report: "Report",
+        report: Report,
     ) -> None:
         self._store = store
         self._loaded = loaded
@@ -114,10 +119,8 @@ class StoredStatistics:
         """See :class:`DrawStatistics`."""
         return self._found is not None and self._names.issuperset(needs)
 
-    def require(self, needs: Collection[str]) -> "Statistics":
+    def require(self, needs: Collection[str]) -> Statistics:
         """See :class:`DrawStatistics`; the same object until more is needed."""
-        from autoprune.statistics.statistics import found_or_collected
-
         if self._found is None or not self.covers(needs):
             self._names |= frozenset(needs)
             # Gram matrices take more memory than the model: the smaller set goes first.
@@ -129,8 +132,6 @@ class StoredStatistics:
 
     def collect_anew(self) -> tuple[str, str, bool]:
         """See :func:`autoprune.statistics.statistics.collect_anew`; the model must be dense."""
-        from autoprune.statistics.statistics import collect_anew
-
         self._found = None
         return collect_anew(
             self._store, self._loaded, self._windows, needs=self._names, report=self._report
@@ -138,8 +139,6 @@ class StoredStatistics:
 
     def verify(self) -> None:
         """See :class:`DrawStatistics`."""
-        from autoprune.statistics.statistics import verify_statistics
-
         if self._found is not None:
             verify_statistics(
                 self._found, self._store, self._loaded, self._windows, needs=self._names

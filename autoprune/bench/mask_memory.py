@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from autoprune.masking.packed import pack_mask
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -58,8 +60,6 @@ class MaskMemory:
             repaired: The pruned layers, where their weights do not follow from the masks.
             vectors: Norms and biases by name, where these are no longer the dense model's.
         """
-        from autoprune.masking.packed import pack_mask
-
         packed = {name: pack_mask(mask) for name, mask in outcome.keep.items()}
         values = None
         if repaired is not None:

@@ -2,21 +2,19 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+from torch import Tensor, nn
 
 from autoprune.errors import UsageError
+from autoprune.models.loading import LoadedModel, load_model, load_tokenizer
+from autoprune.models.reference import ModelSource, resolve
+from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Report, silent
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from autoprune.models.loading import LoadedModel
-    from autoprune.models.reference import ModelSource
-    from autoprune.models.structure import PrunableLinear
-    from autoprune.pruning import DenseWeights
-    from autoprune.statistics.statistics import Statistics
-    from autoprune.store import Store
-    from autoprune.text.generated import Author
+from autoprune.pruning import DenseWeights, vectors_of
+from autoprune.statistics.statistics import Statistics, stored_statistics
+from autoprune.store import Store
+from autoprune.text.generated import Author
 
 
 class ModelBench:
@@ -35,7 +33,7 @@ class ModelBench:
     def __init__(
         self,
         model_ref: str,
-        store: "Store",
+        store: Store,
         seed: int = 0,
         report: Report = silent,
         dtype: str = "float32",
@@ -49,11 +47,9 @@ class ModelBench:
         self.windows: dict[str, Tensor] = {}
 
     @cached_property
-    def loaded(self) -> "LoadedModel":
+    def loaded(self) -> LoadedModel:
         """The model, loaded at first use."""
         import torch
-
-        from autoprune.models.loading import load_model
 
         return load_model(self.model_ref, dtype=getattr(torch, self.dtype))
 
@@ -63,24 +59,18 @@ class ModelBench:
         return self.loaded.tokenizer if "loaded" in vars(self) else self.source_tokenizer
 
     @cached_property
-    def source(self) -> "ModelSource":
+    def source(self) -> ModelSource:
         """Where the model lies."""
-        from autoprune.models.reference import resolve
-
         return resolve(self.model_ref)
 
     @cached_property
     def source_tokenizer(self) -> Any:
         """The tokenizer alone."""
-        from autoprune.models.loading import load_tokenizer
-
         return load_tokenizer(self.source)
 
     @cached_property
-    def layers(self) -> "list[PrunableLinear]":
+    def layers(self) -> list[PrunableLinear]:
         """The prunable linears in block order."""
-        from autoprune.models.structure import prunable_linears
-
         return prunable_linears(self.loaded.model)
 
     @property
@@ -89,43 +79,35 @@ class ModelBench:
         return sum(layer.numel for layer in self.layers)
 
     @cached_property
-    def dense(self) -> "DenseWeights":
+    def dense(self) -> DenseWeights:
         """Copy of what recipes change, as it was at first use, to restore after one."""
         return self.copy()
 
-    def copy(self) -> "DenseWeights":
+    def copy(self) -> DenseWeights:
         """Copy of what recipes change, as it stands."""
-        from autoprune.pruning import DenseWeights
-
         return DenseWeights(self.layers, self.vectors.values())
 
     @cached_property
-    def vectors(self) -> "dict[str, nn.Parameter]":
+    def vectors(self) -> dict[str, nn.Parameter]:
         """Norms and biases by name, which a recovery moves."""
-        from autoprune.pruning import vectors_of
-
         return vectors_of(self.loaded.model)
 
-    def statistics(self, windows: str, needs: Collection[str]) -> "Statistics":
+    def statistics(self, windows: str, needs: Collection[str]) -> Statistics:
         """Statistics of the dense model on the named windows, from the cache where possible."""
-        from autoprune.statistics.statistics import stored_statistics
-
         return stored_statistics(
             self.store, self.loaded, self.windows[windows], needs=needs, report=self.report
         )
 
-    def author(self, tokens: int) -> "Author":
+    def author(self, tokens: int) -> Author:
         """The model as the writer of its own calibration text.
 
         Args:
             tokens: Tokens that will be read.
         """
-        from autoprune.text.generated import Author
-
         in_memory = "loaded" in vars(self)
         source = self.loaded.source if in_memory else self.source
 
-        def load() -> "LoadedModel":
+        def load() -> LoadedModel:
             if in_memory:
                 return self.loaded
             raise UsageError(

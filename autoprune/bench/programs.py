@@ -3,25 +3,24 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
+from autoprune.allocation import ModelContext
 from autoprune.bench.block_programs import ProgramBlocks
 from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
+from autoprune.models.structure import PrunableLinear
 from autoprune.program_files import prunes_blocks
 from autoprune.programs import ProgramRunner, ProgramWeights, weights_digest
 from autoprune.progress import Report, silent
 from autoprune.pruning import PruneOutcome, PruningPlan, layer_budgets, new_weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from autoprune.allocation import ModelContext
-    from autoprune.models.structure import PrunableLinear
-    from autoprune.statistics.statistics import Statistics
+from autoprune.pruning.masks import dense_stats
+from autoprune.pruning.recovery import Recovery
+from autoprune.statistics.statistics import Statistics, collect_statistics
 
 
 def check_plan(plan: PruningPlan, program: Candidate) -> None:
@@ -95,16 +94,16 @@ def maker(
 
 @torch.no_grad()
 def prune_by_program(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     program: Candidate,
     runner: ProgramRunner | None,
     plan: PruningPlan,
     *,
-    windows: "Tensor",
-    layers: "Sequence[PrunableLinear]",
-    fresh: "Tensor | None" = None,
-    statistics: "Statistics | None" = None,
-    context: "ModelContext | None" = None,
+    windows: Tensor,
+    layers: Sequence[PrunableLinear],
+    fresh: Tensor | None = None,
+    statistics: Statistics | None = None,
+    context: ModelContext | None = None,
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
@@ -127,11 +126,6 @@ def prune_by_program(
         CandidateRejectedError: If the program is turned away; blocks before are pruned by then.
         UsageError: If the plan is not for a program, or there is no runner.
     """
-    from autoprune.allocation import ModelContext
-    from autoprune.pruning.masks import dense_stats
-    from autoprune.pruning.recovery import Recovery
-    from autoprune.statistics.statistics import collect_statistics
-
     start = time.perf_counter()
     check_plan(plan, program)
     plan.refuse_unseen()

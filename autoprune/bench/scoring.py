@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from autoprune.candidate import Candidate, CandidateRejectedError
+from autoprune.metrics import candidate_metric
+from autoprune.metrics.language.expression import parse
+from autoprune.pruning import MetricScore
 
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
@@ -58,9 +61,6 @@ class HostScorer:
         self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
     ) -> "Score":
         """See :class:`Scorer`."""
-        from autoprune.metrics import candidate_metric
-        from autoprune.pruning import MetricScore
-
         if candidate.kind == "python":
             raise CandidateRejectedError(
                 "no_sandbox", "Python code runs only in the sandbox, which is off"
@@ -80,7 +80,6 @@ def require_offered(candidate: Candidate) -> None:
     """
     if candidate.kind != "expression":
         return
-    from autoprune.metrics.language.expression import parse
 
     missing = sorted(parse(candidate.source).needs - OFFERED)
     if missing:

@@ -18,6 +18,7 @@ from typing import IO, Self
 from autoprune.design.transports import OpenAIDesigner
 from autoprune.digest import CHUNK_BYTES, verify_file
 from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError
+from autoprune.models.reference import resolve
 from autoprune.storage import atomic_file
 
 # Qwen2.5-Coder-1.5B-Instruct, Q4_K_M (Apache-2.0), cut into data-only packages.
@@ -93,8 +94,6 @@ def target_file(ref: str) -> Path:
         DamagedFileError: If a known file has another content than recorded.
     """
     if ref.startswith("package:") or ref.endswith(".gguf"):
-        from autoprune.models.reference import resolve
-
         source = resolve(ref)
         assert source.gguf_file is not None
         return source.folder / source.gguf_file

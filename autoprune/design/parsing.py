@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-from autoprune.candidate import Candidate, Group
+from autoprune.candidate import Candidate, Group, Scoring
 from autoprune.design.chat import Reply
 from autoprune.design.hiding import DETAIL, NOTHING, Hidden
 from autoprune.design.parts import (
@@ -21,7 +21,7 @@ from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
 from autoprune.program_files import BLOCK, LAYER, SIGNATURES, declared_constants, prunes_blocks
-from autoprune.recipe import Recipe, Scoring
+from autoprune.recipe import Recipe
 
 LONGEST_ANSWER = 20_000
 LONGEST_LINE = 200

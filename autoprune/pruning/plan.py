@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 
 from autoprune.allocation import Allocator, Uniform, build_allocator
-from autoprune.candidate import Group
+from autoprune.candidate import Group, Scoring
 from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
-from autoprune.recipe import Recipe, Scoring
+from autoprune.recipe import Recipe
 from autoprune.repair import Repair
 from autoprune.statistics.statistics import GRADIENT
 

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from autoprune.allocation import ALLOCATORS
 from autoprune.design.kinds import SILENT
 from autoprune.design.parts import family
+from autoprune.repair import SOLVERS
 from autoprune.report.canvas import percent, plain
 from autoprune.search.arms import DESIGN_OPERATORS, PROPOSE
+from autoprune.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     from autoprune.report.data import Entry, RunReport
@@ -79,8 +82,6 @@ def authorship(report: "RunReport") -> str:
 
 def given(report: "RunReport") -> dict[str, list[str]]:
     """What was given to the search and not found by it: repairs that were named, and starts."""
-    from autoprune.search.spec import SearchSpec
-
     usual = SearchSpec.model_fields["solvers"].default
     solvers = list(report.spec.get("solvers", usual))
     return {
@@ -138,9 +139,6 @@ def against_start(report: "RunReport") -> str:
 
 def citations(recipe: Mapping[str, Any]) -> list[str]:
     """Papers that a recipe's repair and allocation are from, by the classes' own sources."""
-    from autoprune.allocation import ALLOCATORS
-    from autoprune.repair import SOLVERS
-
     found: list[str] = []
     for text, known in ((recipe["allocation"], ALLOCATORS), (recipe["solver"], SOLVERS)):
         # Chains join with +, walk: stands around a repair: each part has a source of its own.

@@ -20,6 +20,7 @@ from autoprune.design.repairs import compositions
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
+from autoprune.recipe_text import read_recipe
 from autoprune.search_settings import (
     BudgetSettings,
     DesignerSettings,
@@ -139,8 +140,6 @@ def given_start(text: str) -> RecipeSpec:
     Raises:
         UsageError: If it cannot be read, or scores blocks one after the other.
     """
-    from autoprune.recipe_text import read_recipe
-
     found = read_recipe(text)
     if found.statistics != "dense":
         raise UsageError(

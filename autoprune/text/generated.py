@@ -14,6 +14,7 @@ import torch
 
 from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel, load_model
+from autoprune.models.reference import resolve
 from autoprune.progress import Report, silent
 from autoprune.store import Store
 from autoprune.text.beginning import beginning_ids
@@ -156,8 +157,6 @@ def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Co
 
 
 def _other_author(ref: str, tokens: int, report: Report) -> Author:
-    from autoprune.models.reference import resolve
-
     return Author(lambda: load_model(ref), resolve(ref).digest, tokens, report)
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from autoprune.candidate import FORMULA_PREFIX, Group
+from autoprune.candidate import FORMULA_PREFIX, Group, Scoring
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins
 from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
-from autoprune.recipe import Scoring
 from autoprune.spelling import split_outside, split_text
 
 UNSTRUCTURED = "unstructured"

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from autoprune.candidate import Scoring
 from autoprune.errors import AutopruneError, DamagedFileError, UsageError
 from autoprune.masking import budget_zeros
 from autoprune.metrics import build_metric
 from autoprune.models.saving import count_zeros as count_written
 from autoprune.pruning import PruneOutcome, PruningPlan
-from autoprune.recipe import Scoring
 from autoprune.streaming import StreamedModel, StreamJob, estimate, prune_streamed
 from autoprune.streaming import prune as prune_module
 from autoprune.streaming.job import OpenJob

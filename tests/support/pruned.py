@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from autoprune.candidate import Scoring
 from autoprune.metrics import build_metric
 from autoprune.metrics.metric import Metric
 from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune
-from autoprune.recipe import Scoring
 from autoprune.statistics.statistics import collect_statistics
 from tests.support.tiny_models import tiny_model
 

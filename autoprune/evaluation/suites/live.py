@@ -30,6 +30,7 @@ from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
+from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import decontaminate
 
 # 2: a prompt never begins twice; the answer is what the solutions box.
@@ -163,7 +164,6 @@ class LiveSuite:
         notes = {"overlap": found.report, "contaminated": found.dropped}
         if not self.references:
             return left, notes
-        from autoprune.text.corpora import load_corpus
 
         loaded = [load_corpus(ref, cache=around.cache) for ref in self.references]
         texts = [text for corpus in loaded for text in corpus.documents]
