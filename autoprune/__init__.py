@@ -6,8 +6,9 @@ They are imported when they are first used, so that ``import autoprune`` loads n
 transformers.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
     from autoprune.api import Pruned, Smaller, load, prune
@@ -49,13 +50,7 @@ _PLACES = {
     "train_verifier": "autoprune.verify",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _PLACES)
 
 
 def __dir__() -> list[str]:

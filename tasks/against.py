@@ -5,10 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.suites.comparison import (
+    ProtocolMismatchError,
+    compare_rows,
+    compare_runs,
+    require_same_protocol,
+)
+from autoprune.evaluation.suites.rows import RUNS, Row
 from tasks.recorded import step
 
 if TYPE_CHECKING:
-    from autoprune.evaluation.suites.rows import Row, RowKey
+    from autoprune.evaluation.suites.rows import RowKey
 
 _ALL_ITEMS = "a figure of all items together; there are none to pair"
 
@@ -29,8 +36,6 @@ def compare(
         they differ; ``reason`` why neither; ``refused``, every point where the protocols differ,
         and then the other's value is left out.
     """
-    from autoprune.evaluation.suites.rows import Row
-
     known: dict[RowKey, list[Row]] = {}
     for row in map(Row.from_json, others):
         known.setdefault(row.key, []).append(row)
@@ -62,15 +67,7 @@ def read_record(path: str) -> list[dict[str, Any]]:
         ) from error
 
 
-def _compared(other: "Row", row: "Row") -> dict[str, Any]:
-    from autoprune.evaluation.suites.comparison import (
-        ProtocolMismatchError,
-        compare_rows,
-        compare_runs,
-        require_same_protocol,
-    )
-    from autoprune.evaluation.suites.rows import RUNS
-
+def _compared(other: Row, row: Row) -> dict[str, Any]:
     suite, name, metric, chosen = row.key
     found: dict[str, Any] = {
         "suite": suite, "name": name, "metric": metric, "filter": chosen, "value": row.value,

@@ -5,9 +5,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from autoprune.bench.allocations import choose_allocation as choose
 from autoprune.bench.text import CALIBRATION as CALIBRATION
 from autoprune.bench.text import SELECTION as SELECTION
 from autoprune.errors import NothingPassedError
+from autoprune.metrics import build_metric
+from autoprune.pruning import PruningPlan
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import token_windows
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -35,10 +41,6 @@ def split_windows(
     Raises:
         UsageError: If the text is too short, or written by the model.
     """
-    from autoprune.text.corpora import load_corpus
-    from autoprune.text.splits import split
-    from autoprune.text.windows import token_windows
-
     author = bench.author((samples + fresh) * seqlen)
     parts = split(
         load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer), seed
@@ -87,10 +89,6 @@ def choose_allocation(
     Raises:
         NothingPassedError: If the loss is finite with none of them.
     """
-    from autoprune.bench.allocations import choose_allocation as choose
-    from autoprune.metrics import build_metric
-    from autoprune.pruning import PruningPlan
-
     started = time.monotonic()
     uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})
     choice = choose(bench, build_metric(metric), uniform, grid)

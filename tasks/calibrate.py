@@ -6,8 +6,11 @@ from typing import Any
 
 from autoprune.bench.calibration import StoredStatistics
 from autoprune.bench.text import CALIBRATION
+from autoprune.text.corpora import load_corpus
+from autoprune.text.windows import token_windows
 from tasks.recorded import recorded, step
 from tasks.search_bench import SearchBench
+from tasks.seen import without_text
 from tasks.workbench import Workbench
 
 
@@ -59,10 +62,6 @@ def cut_windows(
         UsageError: If the text does not exist or is too short.
         ContaminationError: If nothing is left.
     """
-    from autoprune.text.corpora import load_corpus
-    from autoprune.text.windows import token_windows
-    from tasks.seen import without_text
-
     author = bench.author((count + fresh) * seqlen)
     text = load_corpus(corpus, cache=bench.store, author=author, tokenizer=bench.tokenizer)
     text, overlap = without_text(text, held_out or [], bench.store)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoprune.report.gathering import askers
 from tasks.switches import price, switched_on
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def designer_calls(
         known: The calls of last time; when they ended is taken from there, since the log, being
             the same for a resumed and an uninterrupted search, keeps no clock.
     """
-    from autoprune.report.gathering import askers
-
     ended = {call["step"]: call["at"] for call in known}
     history = search.history()
     names = askers(search, history)

@@ -2,37 +2,31 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autoprune.design.canary import Canary
 from autoprune.storage import write_json
 from tasks.run_files import read_object
 from tasks.state import State
 
-if TYPE_CHECKING:
-    from autoprune.design.canary import Canary
-
 SERVER = "xllamacpp"
 
 
-def remember(state: State, model: Path, seen: "Canary") -> None:
+def remember(state: State, model: Path, seen: Canary) -> None:
     """Keep what the server of a model was seen to enforce."""
     known = _known(state)
     known[_key(model)] = seen.to_json()
     write_json(_file(state), known)
 
 
-def recall(state: State, model: Path) -> "Canary | None":
+def recall(state: State, model: Path) -> Canary | None:
     """What was seen of a model under the installed server; None where it was not asked yet."""
-    from autoprune.design.canary import Canary
-
     found = _known(state).get(_key(model))
     return None if found is None else Canary(**found)
 
 
-def recall_others(state: State, model: Path) -> "list[Canary]":
+def recall_others(state: State, model: Path) -> list[Canary]:
     """What was seen of other models under the installed server, by name."""
-    from autoprune.design.canary import Canary
-
     own, server = _key(model), _server()
     known = sorted(_known(state).items())
     return [Canary(**item) for key, item in known if key != own and key.endswith(server)]

@@ -3,7 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from autoprune.models.reference import CARD_FILE, RECORD_FILE
+from autoprune.models.reference import CARD_FILE, RECORD_FILE, resolve
+from autoprune.report.card import base_licence, model_card
+from autoprune.report.data import read_report
+from autoprune.report.program_card import SOURCE_FILE, program_card
+from autoprune.report.prune_card import prune_card
+from autoprune.schemes.card import scheme_card
+from autoprune.storage import write_text
 from tasks.recorded import step
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -17,11 +23,6 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
         root: The state folder.
         run_id: Name of the run.
     """
-    from autoprune.models.reference import resolve
-    from autoprune.report.card import base_licence, model_card
-    from autoprune.report.data import read_report
-    from autoprune.storage import write_text
-
     files = RunFiles.of(State.open(Path(root)), run_id)
     report = read_report(files.report)
     source = resolve(report.model)
@@ -43,13 +44,6 @@ def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str
         model: Reference of the model that it was made from.
         made: What the run knows of it beside the folder's own record.
     """
-    from autoprune.models.reference import resolve
-    from autoprune.report.card import base_licence
-    from autoprune.report.program_card import SOURCE_FILE, program_card
-    from autoprune.report.prune_card import prune_card
-    from autoprune.schemes.card import scheme_card
-    from autoprune.storage import write_text
-
     record = made | read_object(Path(folder) / RECORD_FILE)
     source = resolve(model)
     licence = base_licence(Path(source.folder), source.gguf_file)

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autoprune.evaluation.suites.code_running import Returned
+from sandbox.cell import LayerInput
+from sandbox.client import Sandbox
+from sandbox.engine import Engine
+from sandbox.limits import Limits
+from sandbox.outcomes import Rejected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from sandbox.client import Sandbox
 
 # Of a call's arguments and of its result, as JSON.
 MOST_BYTES = 4096
@@ -60,16 +63,11 @@ class DockerCode:
         Raises:
             SandboxUnavailableError: If none does; exit code 4.
         """
-        from sandbox.engine import Engine
-
         Engine().close()
 
     @contextmanager
     def open(self) -> "Iterator[ContainerCode]":
         """Containers for as long as the context is open; each runs one completion."""
-        from sandbox.client import Sandbox
-        from sandbox.limits import Limits
-
         self.inputs.mkdir(parents=True, exist_ok=True)
         # The screen is for metrics, which need little of Python; the container is the wall.
         box = Sandbox(
@@ -88,7 +86,7 @@ class ContainerCode:
         inputs: Its folder.
     """
 
-    box: "Sandbox"
+    box: Sandbox
     inputs: Path
 
     def run(
@@ -102,9 +100,6 @@ class ContainerCode:
             SandboxBrokenError: If the sandbox itself fails.
         """
         from safetensors.numpy import save_file
-
-        from sandbox.cell import LayerInput
-        from sandbox.outcomes import Rejected
 
         folder = Path(tempfile.mkdtemp(prefix=".calls-", dir=self.inputs))
         try:

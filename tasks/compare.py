@@ -9,8 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.text import SEALED, SELECTION, windows_digest
+from autoprune.comparison.draws import require_different
+from autoprune.comparison.measuring import needs_of, reads_text, require_divisible
+from autoprune.comparison.methods import on_texts, parse_method, parse_methods
+from autoprune.comparison.plan import Target, parse_targets
+from autoprune.comparison.record import read_record, require_same, write_record
+from autoprune.comparison.result import named_baselines
+from autoprune.comparison.writing import FILES, JSON_FILE, write_all
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
+from autoprune.models.reference import read_from
+from autoprune.numerics import computed_by
+from autoprune.targets import check_apart
+from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.compare_bench import CompareBench
 from tasks.compare_cells import found_or_measured, products_of
 from tasks.compare_suites import check_suite_requests
@@ -44,11 +56,6 @@ def check_comparison(
     Raises:
         UsageError: If a method or a budget is wrong, or a baseline is not among the methods.
     """
-    from autoprune.comparison.measuring import reads_text
-    from autoprune.comparison.methods import on_texts, parse_methods
-    from autoprune.comparison.plan import parse_targets
-    from autoprune.comparison.result import named_baselines
-
     found = on_texts(parse_methods(methods, statistics), texts, reads_text)
     names = [method.name for method in found]
     return {
@@ -69,10 +76,6 @@ def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
     Raises:
         UsageError: If the folder is the model's, or holds files of these names from elsewhere.
     """
-    from autoprune.comparison.writing import FILES, JSON_FILE
-    from autoprune.models.reference import read_from
-    from autoprune.targets import check_apart
-
     place = Path(folder)
     check_apart(place, [read_from(model)], may_hold=True)
     if place.exists() and not place.is_dir():
@@ -120,15 +123,6 @@ def prepare_comparison(
 def _prepared(
     bench: CompareBench, methods: list[str], targets: list[dict[str, Any]], seeds: int
 ) -> dict[str, Any]:
-    from autoprune.comparison.draws import require_different
-    from autoprune.comparison.measuring import needs_of, require_divisible
-    from autoprune.comparison.methods import parse_method
-    from autoprune.comparison.plan import Target
-    from autoprune.comparison.record import require_same
-    from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
-    from autoprune.numerics import computed_by
-    from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
-
     started = time.monotonic()
     budgets = [Target(**target) for target in targets]
     loaded = bench.loaded
@@ -242,9 +236,6 @@ def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) 
 
 
 def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[str, Any]:
-    from autoprune.comparison.record import read_record, write_record
-    from autoprune.comparison.writing import write_all
-
     splits = bench.splits
     looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText
+from autoprune.comparison.cells import CellStore
+from autoprune.comparison.peer import PeerModel
 from autoprune.comparison.shared import PoolDraws
 from autoprune.digest import digest_file
 from autoprune.progress import Report, silent
@@ -15,8 +17,6 @@ from tasks.state import State
 from tasks.workbench import TextWorkbench
 
 if TYPE_CHECKING:
-    from autoprune.comparison.cells import CellStore
-    from autoprune.comparison.peer import PeerModel
     from autoprune.comparison.plan import Cell
     from autoprune.pruning import Precision
     from autoprune.text.seen_text import SeenText
@@ -120,17 +120,13 @@ class CompareBench(TextWorkbench):
         return {suite["name"]: _files(suite["settings"], known) for suite in self.suites}
 
     @cached_property
-    def cells(self) -> "CellStore":
+    def cells(self) -> CellStore:
         """Finished cells of all comparisons in this state folder."""
-        from autoprune.comparison.cells import CellStore
-
         return CellStore(self.state.comparison, self.record)
 
     @cached_property
-    def peer_model(self) -> "PeerModel":
+    def peer_model(self) -> PeerModel:
         """The dense model on disk, for tools in environments of their own."""
-        from autoprune.comparison.peer import PeerModel
-
         return PeerModel(self.loaded, self.state.comparison)
 
     def close(self) -> None:

@@ -6,8 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.text import SEALED, SELECTION, windows_digest
+from autoprune.comparison.measuring import evaluation_json, plan_of, prune_by, reads_text
+from autoprune.comparison.peer import peer_version, prune_by_peer
+from autoprune.comparison.sizes import saved_bytes
 from autoprune.digest import digest_json
 from autoprune.errors import AutopruneError
+from autoprune.evaluation.suites.provenance import machine
+from autoprune.numerics import computed_by
+from autoprune.pruning.masters import products_type
+from autoprune.repair import Repair
 from tasks.compare_bench import CompareBench
 from tasks.compare_scheme import require_share_of_parameters, shrunk
 from tasks.compare_suites import measure_suites, prepare_suites, suite_keys, wants_distance
@@ -84,8 +91,6 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
 
 def products_of(bench: CompareBench) -> str:
     """Type of the products of block tuning on this machine."""
-    from autoprune.pruning.masters import products_type
-
     model = bench.loaded.model
     found = products_type(model.device, model.dtype, bench.precision)
     return str(found).removeprefix("torch.")
@@ -97,10 +102,6 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     Raises:
         AutopruneError: If the cell cannot be measured at all.
     """
-    from autoprune.comparison.measuring import plan_of, reads_text
-    from autoprune.comparison.peer import peer_version
-    from autoprune.numerics import computed_by
-
     draw = seed = peer = None
     if cell.method is not None and cell.target is not None:
         if cell.method.scheme:
@@ -168,8 +169,6 @@ def _measure(
 
 
 def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    from autoprune.evaluation.suites.provenance import machine
-
     return {
         "status": "ok",
         "title": cell.title,
@@ -184,9 +183,6 @@ def _losses(
     bench: CompareBench, cell: "Cell", key: dict[str, Any], suites: list[str]
 ) -> tuple[dict[str, Any], tuple[float, ...]]:
     """Losses, and the distance to the dense model where a suite wants it: the same passes."""
-    from autoprune.comparison.measuring import evaluation_json
-    from autoprune.comparison.sizes import saved_bytes
-
     made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
     if not cell.sealed:
         return made, ()
@@ -197,10 +193,6 @@ def _losses(
 
 
 def _prune(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    from autoprune.comparison.measuring import prune_by
-    from autoprune.comparison.peer import prune_by_peer
-    from autoprune.repair import Repair
-
     method, target = cell.method, cell.target
     assert method is not None and target is not None
     draw = bench.draw_of(cell)

@@ -6,6 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autoprune.comparison.methods import parse_method
+from autoprune.digest import digest_json
+from tasks import track
 from tasks.compare_bench import CompareBench
 from tasks.mirror import log_stage
 from tasks.provenance import here_tags
@@ -64,16 +67,13 @@ def mirrored_comparison(
 
 
 def _content(record: Mapping[str, Any], settings: dict[str, Any], status: str) -> dict[str, Any]:
-    from autoprune.digest import digest_json
-    from tasks.track.stages import Part
-
     model = record["model"]
     protocol = record["protocol"]
     digests = {name: protocol[name] for name in DIGESTS}
     name = f"{model_slug(model)[:40]}-{digest_json([settings, digests])[:8]}"
     params = {**settings, **{key: protocol[key] for key in SIZES}, **digests}
     parts = [
-        Part(
+        track.stages.Part(
             f"{row['method']} at {row['target']}",
             f"{row['method']} at {row['target']}",
             _identity(row),
@@ -121,8 +121,6 @@ def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _identity(row: Mapping[str, Any]) -> dict[str, Any]:
-    from autoprune.comparison.methods import parse_method
-
     parts = parse_method(row["method"]).to_json()
     asked = {"target": row["target"], "sparsity": row["sparsity"], "pattern": row["pattern"]}
     return {"method": row["method"], **parts, **asked}

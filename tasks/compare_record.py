@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.comparison.record import read_record
+from autoprune.comparison.result import gather, named_baselines
+from autoprune.comparison.writing import summary, write_all
+
 
 def tables_of_record(
     folder: str, baselines: list[str] | None, output: str | None
@@ -21,10 +25,6 @@ def tables_of_record(
         UsageError: If the folder holds no record, or a baseline was not compared.
         DamagedFileError: If a file is not what was written.
     """
-    from autoprune.comparison.record import read_record
-    from autoprune.comparison.result import gather, named_baselines
-    from autoprune.comparison.writing import summary, write_all
-
     place = Path(folder).expanduser().absolute()
     body = read_record(place)
     if baselines:

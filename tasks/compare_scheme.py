@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.smaller import Shrinking
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
+from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
 if TYPE_CHECKING:
@@ -36,9 +38,6 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     Yields:
         What a cell records of pruning: no zeros, the digest of what went, notes.
     """
-    from autoprune.bench.smaller import Shrinking
-    from autoprune.schemes.card import removed
-
     method, target = cell.method, cell.target
     assert method is not None and target is not None
     how = Shrinking.parse(method.scheme)

@@ -8,6 +8,11 @@ from typing import Any
 
 from autoprune.bench.text import SEALED
 from autoprune.errors import AutopruneError, reason_of
+from autoprune.evaluation.kl import DEFAULT_TOP
+from autoprune.evaluation.suites import SUITES, build_suite, check_suite
+from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
+from autoprune.evaluation.suites.rows import RowContext
 from tasks.code_sandbox import DockerCode
 from tasks.compare_bench import CompareBench
 from tasks.evaluate import as_tuples, suite_rows
@@ -32,8 +37,6 @@ def suite_defaults(
         seqlen: Tokens in a window.
         split: Number of the text's split.
     """
-    from autoprune.evaluation.suites import SUITES
-
     own: dict[str, Any] = {
         "corpora": [corpus],
         "corpus": corpus,
@@ -55,8 +58,6 @@ def suite_defaults(
 
 def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """All settings of ``lm`` where the command gives none of its own."""
-    from autoprune.evaluation.suites import build_suite
-
     made: Any = build_suite(DISTANCE, **as_tuples(defaults[DISTANCE]))
     return dataclasses.asdict(made)
 
@@ -83,9 +84,6 @@ def check_suite_requests(bench: CompareBench) -> None:
     Raises:
         AutopruneError: What a suite refuses, for example a task that does not exist.
     """
-    from autoprune.evaluation.suites import build_suite, check_suite
-    from autoprune.evaluation.suites.cleaning import Surroundings
-
     around = Surroundings(bench.store, code=DockerCode(bench.state.inputs))
     for suite in bench.suites:
         made = build_suite(suite["name"], **as_tuples(suite["settings"]))
@@ -123,8 +121,6 @@ def measure_suites(
 
 def _version(name: str) -> Any:
     """The number that a suite raises when its figures come out otherwise."""
-    from autoprune.evaluation.suites import SUITES
-
     return getattr(sys.modules[SUITES.get(name).__module__], "VERSION", None)
 
 
@@ -157,10 +153,6 @@ def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
 
 def _distance_row(bench: CompareBench, items: tuple[float, ...]) -> dict[str, Any]:
     """The row that ``lm`` gives, from predictions that all cells share."""
-    from autoprune.evaluation.kl import DEFAULT_TOP
-    from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
-    from autoprune.evaluation.suites.rows import RowContext
-
     model = bench.loaded
     protocol = model_protocol(model) | {
         "part": SEALED,

@@ -7,9 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from autoprune.design import canary, local, transports
+from autoprune.design.chat import ChatRequest
 from autoprune.design.kinds import DesignerKind
+from autoprune.design.parsing import cut_reply
+from autoprune.design.refusals import RefusedError
 from autoprune.errors import PrerequisiteError, UsageError, reason_of
 from autoprune.search.spec import DesignerSpec
+from autoprune.search.steps import Failed, outcome_to_json
 from tasks.addresses import is_of_this_machine
 from tasks.canaries import remember
 from tasks.recorded import step
@@ -19,7 +24,7 @@ from tasks.turns import turn
 
 if TYPE_CHECKING:
     from autoprune.design.canary import Canary
-    from autoprune.design.chat import ChatRequest, Reply
+    from autoprune.design.chat import Reply
     from autoprune.design.mailbox import Mailbox
     from autoprune.design.transports import Designer
     from autoprune.search.steps import Outcome
@@ -138,8 +143,6 @@ class Drafting:
                 f"{', '.join(self.spec.also_models)}; name one, or an endpoint that has several"
             )
         if self.kind == "local" and self.spec.model is None:
-            from autoprune.design import local
-
             local.find_parts()
         elif self.kind == "self":
             self._target_file()
@@ -156,17 +159,13 @@ class Drafting:
             for model in (None, *self.spec.also_models):
                 self.designer(model)
 
-    def answer(self, request: "ChatRequest") -> "Outcome":
+    def answer(self, request: ChatRequest) -> "Outcome":
         """Ask one question; a request that is refused for itself is a verdict, on record for good.
 
         Raises:
             PrerequisiteError: If the designer is down or refuses the key; nothing is on record,
                 so the search asks again when it goes on.
         """
-        from autoprune.design.parsing import cut_reply
-        from autoprune.design.refusals import RefusedError
-        from autoprune.search.steps import Failed
-
         designer, started = self.designer(request.model), time.monotonic()
         try:
             return cut_reply(designer.complete(request))
@@ -181,8 +180,6 @@ class Drafting:
             server.stop()
 
     def _open(self, model: str | None) -> "Designer":
-        from autoprune.design import canary, local, transports
-
         match self.kind:
             case "openai":
                 # Models of one endpoint may differ in what they enforce and in their fields.
@@ -210,15 +207,11 @@ class Drafting:
                 )
 
     def _target_file(self) -> Path:
-        from autoprune.design import local
-
         if self.target is None:
             raise UsageError("the designer self needs a target model; choose openai or local")
         return local.target_file(self.target)
 
     def _serve(self, model: Path, name: str | None = None) -> "Designer":
-        from autoprune.design import canary, local, transports
-
         wanted = self.spec.prompt_tokens + self.spec.max_tokens + CONTEXT_SPARE
         context = max(LEAST_CONTEXT, wanted)
         self._server = local.LocalServer(model, name=name or model.stem, context=context)
@@ -270,9 +263,6 @@ def propose(
     Returns:
         JSON form of the outcome.
     """
-    from autoprune.design.chat import ChatRequest
-    from autoprune.search.steps import outcome_to_json
-
     asked = ChatRequest.from_json(request)
     # An answer is made on this machine: one run's designer leaves room for another's. Who holds
     # this slot waits for no other, so it cannot block a run that has the machine's.

@@ -5,6 +5,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites import build_suite, build_suites, check_suite
+from autoprune.evaluation.suites.cleaning import Surroundings
+from autoprune.models.reference import resolve
 from tasks.code_sandbox import DockerCode
 from tasks.evaluation_parts import part_file, read_part, write_part
 from tasks.recorded import step
@@ -14,7 +18,6 @@ from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.evaluation.suites import Suite
-    from autoprune.evaluation.suites.cleaning import Surroundings
     from autoprune.text.seen_text import SeenText
 
 
@@ -26,8 +29,6 @@ def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
         bench: An open workbench.
         name: Name of windows that were cut before.
     """
-    from autoprune.evaluation.perplexity import evaluate_windows
-
     result = evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report)
     return {
         "perplexity": result.perplexity,
@@ -54,8 +55,6 @@ def check_suites(
     Raises:
         UsageError: If a suite or a setting is unknown or not allowed.
     """
-    from autoprune.evaluation.suites import build_suites
-
     defaults = {suite: as_tuples(values) for suite, values in settings.items()}
     if dense is not None:
         defaults["lm"] = {"dense": dense, **defaults.get("lm", {})}
@@ -82,8 +81,6 @@ def find_models(models: list[str]) -> dict[str, str]:
     Raises:
         UsageError: If there is no such model.
     """
-    from autoprune.models.reference import resolve
-
     return {model: resolve(model).digest for model in models}
 
 
@@ -111,8 +108,6 @@ def check_requests(
     Raises:
         AutopruneError: What a suite refuses, for example a task that does not exist.
     """
-    from autoprune.evaluation.suites import build_suite, check_suite
-
     around = _surroundings(
         bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
     )
@@ -172,8 +167,6 @@ def suite_rows(
     looks: Looks,
 ) -> list[dict[str, Any]]:
     """JSON form of the rows of one suite for the workbench's model as it stands."""
-    from autoprune.evaluation.suites import build_suite
-
     suite: Suite = build_suite(name, **as_tuples(settings))
     around = _surroundings(bench, seen, overlap, looks)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
@@ -184,9 +177,7 @@ def suite_rows(
 
 def _surroundings(
     bench: Workbench, seen: "SeenText | None", overlap: Any, looks: Looks
-) -> "Surroundings":
-    from autoprune.evaluation.suites.cleaning import Surroundings
-
+) -> Surroundings:
     return Surroundings(bench.store, seen, overlap, looks.note, DockerCode(bench.state.inputs))
 
 

@@ -5,6 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from autoprune.digest import digest_json
+from autoprune.evaluation.suites.rows import Row
+from autoprune.evaluation.suites.table import write_rows
+from autoprune.storage import write_json
 from tasks.evaluation_parts import forget_parts
 from tasks.mirror import log_stage, place_of
 from tasks.provenance import here_tags
@@ -28,10 +32,6 @@ def keep_evaluation(
     Returns:
         Folder of the files, and MLflow's run id or why there is none.
     """
-    from autoprune.evaluation.suites.rows import Row
-    from autoprune.evaluation.suites.table import write_rows
-    from autoprune.storage import write_json
-
     state = State.open(Path(root))
     folder = state.root / "evaluations" / run
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +78,4 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def run_name(params: dict[str, Any], model_digest: str, slug: str) -> str:
     """Name of an evaluation: the same settings and the same weights give the same."""
-    from autoprune.digest import digest_json
-
     return f"{slug[:40]}-{digest_json([json.loads(json.dumps(params)), model_digest])[:8]}"

@@ -11,9 +11,12 @@ from autoprune.bench.outcomes import Measurement
 from autoprune.bench.scoring import CandidateRejectedError
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, Part
 from autoprune.errors import DamagedStatisticsError, UsageError
+from autoprune.models.gguf_reading import quantisation
 from autoprune.recipe import Recipe
 from autoprune.search.deadline import UNFINISHED
 from autoprune.search.steps import Failed, Measure, Seal, Sealed, outcome_to_json
+from autoprune.text.beginning import beginning_rule
+from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
 from tasks.overlap import shared_text
 from tasks.recorded import recorded
 from tasks.sealed_touches import standing, touch
@@ -36,10 +39,6 @@ def prepare(bench: SearchBench) -> dict[str, Any]:
 
 
 def _prepared(bench: SearchBench) -> dict[str, Any]:
-    from autoprune.models.gguf_reading import quantisation
-    from autoprune.text.beginning import beginning_rule
-    from autoprune.text.windows import WINDOWS_VERSION, fewer_than_asked
-
     started = time.monotonic()
     layers = bench.layers
     parts = {}

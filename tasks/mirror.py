@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
+from autoprune.report.words import summary
+from tasks import track
 from tasks.calls import call_totals, tracing_wanted
 from tasks.provenance import run_tags
 from tasks.recorded import recorded
@@ -17,7 +19,7 @@ from tasks.state import State, without_login
 
 if TYPE_CHECKING:
     from tasks.run_record import RunRecord
-    from tasks.track import Tracker
+    from tasks.track.runs import Tracker
     from tasks.track.traces import Traces
 
 log = logging.getLogger(__name__)
@@ -35,16 +37,12 @@ LAST_WORDS = ("FINISHED", "FAILED", "KILLED")
 
 def tracker_of(state: State) -> "Tracker":
     """The tracker of a state folder; one per process, since it remembers what is written."""
-    from tasks.track import Tracker
-
-    return _trackers.setdefault(str(state.root), Tracker(state))
+    return _trackers.setdefault(str(state.root), track.Tracker(state))
 
 
 def traces_of(tracker: "Tracker") -> "Traces":
     """The traces of a store; they too remember what is written."""
-    from tasks.track.traces import Traces
-
-    return _traces.setdefault(str(tracker.state.root), Traces(tracker))
+    return _traces.setdefault(str(tracker.state.root), track.traces.Traces(tracker))
 
 
 def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
@@ -94,9 +92,7 @@ def log_stage(
     """
 
     def work() -> str:
-        from tasks.track import stages
-
-        return stages.log_stage(tracker_of(state), **content())
+        return track.stages.log_stage(tracker_of(state), **content())
 
     run, error = tried(state, work, patient=patient)
     return {"mlflow_run": run, "error": error}
@@ -152,8 +148,6 @@ def place_of(state: State, parent: str, run_id: str) -> str:
 
 
 def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str:
-    from autoprune.report.words import summary
-
     run_id, report, calls = record.run_id, record.body, record.calls
     tracker = tracker_of(state)
     parent = tracker.parent(report["model"], run_id, report["spec"], run_tags(report))

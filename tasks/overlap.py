@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from autoprune.text.hygiene import check_splits
+from autoprune.text.splits import NAMES
+
 if TYPE_CHECKING:
     from autoprune.text.splits import Splits
 
@@ -16,9 +19,6 @@ def shared_text(splits: "Splits") -> list[dict[str, Any]]:
         One object per pair of parts and number of words: ``first``, ``second``, ``words``,
         ``checked`` (documents of the first) and ``shared`` (those of them that share text).
     """
-    from autoprune.text.hygiene import check_splits
-    from autoprune.text.splits import NAMES
-
     found = check_splits({name: getattr(splits, name).documents for name in NAMES})
     return [
         {

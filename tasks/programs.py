@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import NothingPassedError
 from autoprune.program_files import PROGRAM_PREFIX, prunes_blocks
+from autoprune.programs import LayerBudget, require_same, settle
+from sandbox.cell import LayerInput
+from sandbox.client import Sandbox
+from sandbox.limits import Limits
+from sandbox.outcomes import Accepted
+from sandbox.probe_blocks import block_input, tiny_block
+from sandbox.probe_programs import TINY, tiny_tensors
+from sandbox.worker.block import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from autoprune.models.structure import PrunableLinear
     from autoprune.programs import BlockTask, LayerTask
-    from sandbox.cell import LayerInput
-    from sandbox.client import Sandbox
-    from sandbox.outcomes import Accepted, Rejected
+    from sandbox.outcomes import Rejected
 
 BASE_S = 20.0
 # A program may take as long as so many products of the layer with an [in, in] matrix...
@@ -107,11 +113,8 @@ class SandboxPrograms:
     limits: Callable[[], ProgramLimits] = lambda: ProgramLimits.of([])
 
     @cached_property
-    def sandbox(self) -> "Sandbox":
+    def sandbox(self) -> Sandbox:
         """The sandbox, opened at first use."""
-        from sandbox.client import Sandbox
-        from sandbox.limits import Limits
-
         self.inputs.mkdir(parents=True, exist_ok=True)
         seconds = self.limits().seconds
         limits = Limits(
@@ -137,7 +140,7 @@ class SandboxPrograms:
         return self.sandbox.probe_program(program.source, dict(program.params))
 
     @staticmethod
-    def recount(made: "Accepted", *, blocks: bool = False) -> None:
+    def recount(made: Accepted, *, blocks: bool = False) -> None:
         """Count the zeros of what :meth:`probe` gave.
 
         Args:
@@ -147,9 +150,6 @@ class SandboxPrograms:
         Raises:
             CandidateRejectedError: If the budget is missed.
         """
-        from autoprune.programs import LayerBudget, settle
-        from sandbox.probe_programs import TINY, tiny_tensors
-
         if blocks:
             _recount_blocks(made)
             return
@@ -161,8 +161,6 @@ class SandboxPrograms:
     def run(self, program: Candidate, tasks: "Sequence[LayerTask]") -> "list[Tensor]":
         """See :class:`autoprune.programs.ProgramRunner`."""
         from safetensors.torch import save_file
-
-        from sandbox.cell import LayerInput
 
         with self._folder() as folder:
             layers = []
@@ -182,10 +180,6 @@ class SandboxPrograms:
     ) -> "list[dict[str, Tensor]]":
         """See :class:`autoprune.programs.ProgramRunner`."""
         import torch
-
-        from autoprune.programs import require_same
-        from sandbox.probe_blocks import block_input
-        from sandbox.worker.block import Block
 
         for task in tasks:
             with torch.no_grad():
@@ -213,9 +207,7 @@ class SandboxPrograms:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _prune(
-        self, program: Candidate, layers: "Sequence[LayerInput]", seconds: float
-    ) -> "Accepted":
+    def _prune(self, program: Candidate, layers: Sequence[LayerInput], seconds: float) -> Accepted:
         answer = self.sandbox.prune_layers(
             program.source, layers, dict(program.params), wall_s=seconds
         )
@@ -234,9 +226,7 @@ class SandboxPrograms:
         self.close()
 
     @staticmethod
-    def _accepted(answer: Any) -> "Accepted":
-        from sandbox.outcomes import Accepted
-
+    def _accepted(answer: Any) -> Accepted:
         if not isinstance(answer, Accepted):
             raise CandidateRejectedError(str(answer.code), answer.detail)
         return answer
@@ -285,10 +275,7 @@ def matrices(row: "Tensor", weights: "Mapping[str, Tensor]") -> "dict[str, Tenso
     return {name: part.reshape(weights[name].shape) for name, part in pairs}
 
 
-def _recount_blocks(made: "Accepted") -> None:
-    from autoprune.programs import LayerBudget, settle
-    from sandbox.probe_blocks import tiny_block
-
+def _recount_blocks(made: Accepted) -> None:
     for index, row in enumerate(made.scores):
         tiny = tiny_block(index)
         for name, weight in matrices(_tensor(row), tiny.weights).items():

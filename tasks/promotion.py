@@ -8,11 +8,20 @@ from typing import Any
 
 from autoprune.digest import digest_json, verify_file
 from autoprune.errors import AutopruneError, UsageError, reason_of
+from autoprune.evaluation.suites.cleaning import Surroundings, clean
 from autoprune.models.reference import RECORD_FILE
+from autoprune.models.saving import count_zeros
+from autoprune.text.beginning import beginning_rule
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
+from autoprune.text.windows import fewer_than_asked, token_windows
+from tasks import track
 from tasks.gate import judge
+from tasks.mirror import tracker_of
 from tasks.recorded import step
 from tasks.run_files import read_object
 from tasks.sealed_touches import Looks
+from tasks.seen import known_text
 from tasks.state import State
 from tasks.workbench import Workbench
 
@@ -41,25 +50,24 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
         UsageError: If no challenger is set, or it is the champion already.
         AutopruneError: If the registry names something that is gone.
     """
-    from tasks.track import registry
-
     tracker = _tracker(root)
-    chosen = registry.choose_model(tracker, name)
-    aliases = registry.aliases_of(tracker, chosen)
-    number = version or aliases.get(registry.CHALLENGER)
-    champion = aliases.get(registry.CHAMPION)
+    chosen = track.registry.choose_model(tracker, name)
+    aliases = track.registry.aliases_of(tracker, chosen)
+    number = version or aliases.get(track.registry.CHALLENGER)
+    champion = aliases.get(track.registry.CHAMPION)
     if number is None:
         raise UsageError(
-            f"{chosen} has no alias {registry.CHALLENGER!r} (champion: {champion or 'none'}); a "
-            "search that finds a new winner sets it; or name a version with --version"
+            f"{chosen} has no alias {track.registry.CHALLENGER!r} (champion: "
+            f"{champion or 'none'}); a search that finds a new winner sets it; or name a version with "
+            "--version"
         )
     if number == champion:
         raise UsageError(
             f"version {number} of {chosen} is the champion already; name another with --version"
         )
-    found = {registry.CHALLENGER: number, registry.CHAMPION: champion}
+    found = {track.registry.CHALLENGER: number, track.registry.CHAMPION: champion}
     places = {
-        role: None if at is None else _plain(registry.find_version(tracker, chosen, at, role))
+        role: None if at is None else _plain(track.registry.find_version(tracker, chosen, at, role))
         for role, at in found.items()
     }
     return {"name": chosen, "note": _by_hand(tracker, chosen), **places}
@@ -67,20 +75,18 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
 
 def _by_hand(tracker: Any, name: str) -> str:
     """What to know of a champion that no promotion made; ``previous`` becomes the one before it."""
-    from tasks.track import registry
-
-    moved = registry.moved_by_hand(tracker, name)
+    moved = track.registry.moved_by_hand(tracker, name)
     if moved is None:
         return ""
     made, now = moved
-    with registry.registry_lock(tracker, name):
-        aliases = registry.aliases_of(tracker, name)
+    with track.registry.registry_lock(tracker, name):
+        aliases = track.registry.aliases_of(tracker, name)
         # A rollback leads back to what the gate last let pass.
-        if aliases.get(registry.PREVIOUS) in (None, now):
-            tracker.client.set_registered_model_alias(name, registry.PREVIOUS, made)
+        if aliases.get(track.registry.PREVIOUS) in (None, now):
+            tracker.client.set_registered_model_alias(name, track.registry.PREVIOUS, made)
     return (
-        f"the alias {registry.CHAMPION!r} was moved by hand from version {made} to version {now}, "
-        f"past the gate; `autoprune promote --name {name} --rollback` goes back"
+        f"the alias {track.registry.CHAMPION!r} was moved by hand from version {made} to version "
+        f"{now}, past the gate; `autoprune promote --name {name} --rollback` goes back"
     )
 
 
@@ -135,13 +141,6 @@ def cut_part(
         UsageError: If too little text is left.
         ContaminationError: If none is.
     """
-    from autoprune.evaluation.suites.cleaning import Surroundings, clean
-    from autoprune.text.beginning import beginning_rule
-    from autoprune.text.corpora import load_corpus
-    from autoprune.text.splits import split
-    from autoprune.text.windows import fewer_than_asked, token_windows
-    from tasks.seen import known_text
-
     text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
     whole, digest, splits = text.digest, None, None
     if part != "whole":
@@ -191,8 +190,6 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
         None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
         that made it has no sealed figure of it, empty where it has one or no search made it.
     """
-    from autoprune.models.saving import count_zeros
-
     place = Path(folder)
     counted = count_zeros(place)
     gc.collect()
@@ -223,11 +220,11 @@ def inspect_checkpoint(folder: str) -> dict[str, Any]:
 @step("reload", "open {name} version {version} as a user would")
 def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any]:
     """Check the files' digests, open the version with MLflow and let it continue a text."""
-    from tasks.track import registry
-
     try:
         _verify_files(Path(folder))
-        nll, said = registry.continue_text(_tracker(root), name, version, TRY_TEXT, TRY_TOKENS)
+        nll, said = track.registry.continue_text(
+            _tracker(root), name, version, TRY_TEXT, TRY_TOKENS
+        )
     except Exception as error:
         # Whatever a damaged checkpoint raises is the finding, not a fault of the promotion.
         log.info("reload failed", exc_info=True)
@@ -272,8 +269,6 @@ def settle(
     Raises:
         AutopruneError: If the champion changed in the meantime; nothing is moved then.
     """
-    from tasks.track import registry
-
     tracker = _tracker(root)
     passed = bool(verdict["passed"])
     tags = {f"gate.{c['name']}": "pass" if c["ok"] else "fail" for c in verdict["checks"]}
@@ -284,15 +279,15 @@ def settle(
         "autoprune.compared_with": champion or "none",
     }
     tags |= {f"gate.text.{key}": str(value) for key, value in text.items() if value is not None}
-    with registry.registry_lock(tracker, name):
+    with track.registry.registry_lock(tracker, name):
         if not passed:
-            registry.write_tags(tracker, name, version, tags)
+            track.registry.write_tags(tracker, name, version, tags)
             return {"moved": False, "champion": champion}
         try:
             # The outer restore also covers a version whose reason cannot be written.
-            with registry.aliases_restored(tracker, name):
-                registry.move_champion(tracker, name, version, champion)
-                registry.write_tags(tracker, name, version, tags)
+            with track.registry.aliases_restored(tracker, name):
+                track.registry.move_champion(tracker, name, version, champion)
+                track.registry.write_tags(tracker, name, version, tags)
         except Exception as error:
             reason = f"rolled back: {reason_of(error)}"
             _try_tags(root, name, version, {DECISION: "rolled back", REASON: reason})
@@ -307,32 +302,28 @@ def roll_back(root: str, name: str | None, dry_run: bool) -> dict[str, Any]:
     Raises:
         UsageError: If there is no previous version.
     """
-    from tasks.track import registry
-
     tracker = _tracker(root)
-    chosen = registry.choose_model(tracker, name)
-    with registry.registry_lock(tracker, chosen):
-        aliases = registry.aliases_of(tracker, chosen)
-        back, now = aliases.get(registry.PREVIOUS), aliases.get(registry.CHAMPION)
+    chosen = track.registry.choose_model(tracker, name)
+    with track.registry.registry_lock(tracker, chosen):
+        aliases = track.registry.aliases_of(tracker, chosen)
+        back, now = aliases.get(track.registry.PREVIOUS), aliases.get(track.registry.CHAMPION)
         if back is None or back == now:
             raise UsageError(
                 f"{chosen} has no previous champion to go back to (champion: {now or 'none'}); "
                 "name a version with --version and promote it instead"
             )
-        registry.find_version(tracker, chosen, back, registry.PREVIOUS)
+        track.registry.find_version(tracker, chosen, back, track.registry.PREVIOUS)
         if not dry_run:
-            registry.move_champion(tracker, chosen, back, now)
+            track.registry.move_champion(tracker, chosen, back, now)
             stamp = datetime.now(UTC).isoformat(timespec="seconds")
             reason = f"rolled back from version {now} at {stamp}"
-            registry.write_tags(tracker, chosen, back, {DECISION: "restored", REASON: reason})
+            track.registry.write_tags(tracker, chosen, back, {DECISION: "restored", REASON: reason})
     return {"name": chosen, "champion": back, "previous": now, "moved": not dry_run}
 
 
 def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
-    from tasks.track import registry
-
     try:
-        registry.write_tags(_tracker(root), name, version, tags)
+        track.registry.write_tags(_tracker(root), name, version, tags)
     except Exception:
         # The store is failing, which is why this is called; what failed first is raised.
         log.warning("the reason could not be written on %s version %s", name, version)
@@ -358,6 +349,4 @@ def _plain(place: Any) -> dict[str, Any]:
 
 
 def _tracker(root: str) -> Any:
-    from tasks.mirror import tracker_of
-
     return tracker_of(State.open(Path(root)))

@@ -5,9 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from autoprune.allocation import auto_grid
+from autoprune.bench.programs import check_plan, prune_by_program
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError
 from autoprune.candidate import Candidate, Group
 from autoprune.errors import NothingPassedError, UsageError
+from autoprune.metrics import build_metric
+from autoprune.models.pushing import push_to_hub
+from autoprune.models.saved_type import checkpoint_type
+from autoprune.models.saving import save_model, weights_in_memory
+from autoprune.pruning import MetricScore, PruningPlan, prune
+from autoprune.repair import Repair
+from autoprune.statistics.layer_files import write_layer_files
+from sandbox.client import Sandbox
+from sandbox.outcomes import Rejected
+from sandbox.screen import PROGRAM, entry_of, screen
 from tasks.programs import (
     SandboxPrograms,
     is_program,
@@ -25,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
     from autoprune.models.saving import SavedModel
-    from autoprune.pruning import PruneOutcome, PruningPlan
+    from autoprune.pruning import PruneOutcome
 
 FILE_SUFFIX = ".py"
 AUTO = "auto"
@@ -50,11 +62,6 @@ def check_request(
     Raises:
         UsageError: If a part is unknown or parts contradict each other.
     """
-    from autoprune.allocation import auto_grid
-    from autoprune.bench.programs import check_plan
-    from autoprune.metrics import build_metric
-    from autoprune.pruning import PruningPlan
-
     by_program = is_program(metric)
     in_file = metric.endswith(FILE_SUFFIX) and not by_program
     grid = auto_grid(allocation)
@@ -93,15 +100,11 @@ def check_request(
 
 def fresh_windows(repair: str) -> int:
     """Windows that a repair reads beside those of statistics and tuning."""
-    from autoprune.repair import Repair
-
     return Repair.parse(repair).fresh_windows
 
 
 def _screened(metric: str) -> Candidate:
     """A program that the sandbox's own screen lets pass; none runs yet."""
-    from sandbox.screen import PROGRAM, entry_of, screen
-
     program = Candidate.parse(metric)
     refusal = screen(program.source, entry_of(program.source, PROGRAM))
     if refusal is not None:
@@ -139,9 +142,6 @@ def prune_model(
     Raises:
         NothingPassedError: If the sandbox rejects the metric.
     """
-    from autoprune.models.saving import weights_in_memory
-    from autoprune.pruning import PruningPlan
-
     built = replace(PruningPlan.build(**plan), saved=saved_type(bench, dtype))
     in_file = metric.endswith(FILE_SUFFIX) and not is_program(metric)
     if statistics == "auto":
@@ -168,11 +168,8 @@ def prune_model(
 
 
 def _prune_by_metric(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+    bench: Workbench, metric: str, windows: str, plan: PruningPlan
 ) -> "PruneOutcome":
-    from autoprune.metrics import build_metric
-    from autoprune.pruning import MetricScore, prune
-
     score = MetricScore(build_metric(metric))
     needs = plan.dense_needs(score.needs)
     # What is read of the dense model alone lies in the store; what reads no text may have none.
@@ -191,14 +188,9 @@ def _prune_by_metric(
 
 
 def _prune_by_file(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+    bench: Workbench, metric: str, windows: str, plan: PruningPlan
 ) -> "PruneOutcome":
     """Prune with scores from the container; the file never runs anywhere else."""
-    from autoprune.pruning import prune
-    from autoprune.statistics.layer_files import write_layer_files
-    from sandbox.client import Sandbox
-    from sandbox.outcomes import Rejected
-
     path = Path(metric)
     source = read_source(path)
     dense = bench.statistics(windows, OFFERED | plan.needs)
@@ -227,10 +219,8 @@ def _prune_by_file(
 
 
 def _prune_by_program(
-    bench: Workbench, metric: str, windows: str, plan: "PruningPlan"
+    bench: Workbench, metric: str, windows: str, plan: PruningPlan
 ) -> tuple["PruneOutcome", dict[str, Any]]:
-    from autoprune.bench.programs import prune_by_program
-
     program = Candidate.parse(metric)
     limits = limits_of(bench.layers, bench.windows[windows].numel(), program.source)
     with SandboxPrograms(bench.state.inputs, "prune", lambda: limits) as runner:
@@ -295,8 +285,6 @@ def send_folder(folder: str, repo: str, private: bool) -> str:
     Returns:
         Address of the commit.
     """
-    from autoprune.models.pushing import push_to_hub
-
     return push_to_hub(repo, Path(folder), private=private)
 
 
@@ -308,8 +296,6 @@ def saved_type(bench: Workbench, dtype: str) -> "torch.dtype | None":
         dtype: ``auto``: that of the checkpoint they came from; else torch's name of a type.
     """
     import torch
-
-    from autoprune.models.saved_type import checkpoint_type
 
     if dtype != AUTO:
         found: torch.dtype = getattr(torch, dtype)
@@ -333,8 +319,6 @@ def save_bench(
         pruned: Weights that the masks removed, to be compared with the recount.
         dtype: Type of the weights in the files; None: as in memory.
     """
-    from autoprune.models.saving import save_model
-
     # Read first: the folder may be the one that is replaced.
     before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer

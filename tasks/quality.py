@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.quality import choose, speed
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
@@ -29,8 +31,6 @@ def choose_preset(
         ``choice`` for the record, ``fields`` of the parameters that the preset sets, and ``lines``
         that say what was chosen, why and what it will cost.
     """
-    from autoprune.quality import choose, speed
-
     loaded = bench.loaded.model
     parameters = loaded.num_parameters()
     gflops = speed(loaded.device.type)
@@ -59,8 +59,6 @@ def choose_preset(
 @step("perplexity", "perplexity on {name}")
 def perplexity_on(bench: Workbench, name: str) -> float:
     """Perplexity of the workbench's model as it stands on the named windows."""
-    from autoprune.evaluation.perplexity import evaluate_windows
-
     return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity
 
 

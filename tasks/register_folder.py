@@ -7,6 +7,8 @@ from typing import Any
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.models.reference import RECORD_FILE
+from tasks import track
+from tasks.mirror import tracker_of
 from tasks.provenance import here_tags
 from tasks.recorded import step
 from tasks.run_files import read_object
@@ -32,11 +34,6 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     Raises:
         UsageError: If the folder holds no record of what made it.
     """
-    from tasks.mirror import tracker_of
-    from tasks.track import register_checkpoint
-    from tasks.track.models import registry_name, smaller_name
-    from tasks.track.stages import log_stage
-
     place = Path(folder).expanduser()
     record = read_object(place / RECORD_FILE) if (place / RECORD_FILE).is_file() else {}
     files = record.get("checkpoint", {}).get("files")
@@ -47,9 +44,9 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
             "its files are; name a folder that `autoprune prune --out` wrote"
         )
     tracker, model, digest = tracker_of(State.open(Path(root))), record["model"], digest_json(files)
-    own = smaller_name if "scheme" in record else registry_name
+    own = track.models.smaller_name if "scheme" in record else track.models.registry_name
     tags = _tags(record) | here_tags()
-    run = log_stage(
+    run = track.stages.log_stage(
         tracker,
         KIND,
         model,
@@ -61,7 +58,7 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
         tags=tags,
         files=[place / RECORD_FILE],
     )
-    found = register_checkpoint(
+    found = track.register_checkpoint(
         tracker,
         run,
         place,

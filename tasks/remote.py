@@ -15,10 +15,17 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError
+from autoprune.progress import silent
+from autoprune.search.spec import SearchSpec
 from tasks.compare_bench import CompareBench
+from tasks.compare_remote import COMPARISON, comparison_bench, remote_cell, require_same_work
 from tasks.search_bench import SearchBench
 from tasks.shared import common_sheet, open_store
 from tasks.state import HOME_VARIABLE, State
+from tasks.steps import TASKS
+from tasks.workbench import opened
 
 # The call of a comparison; those of a search are tasks.
 CELL = "cell"
@@ -34,9 +41,7 @@ _open: dict[str, tuple[Any, ExitStack]] = {}
 )
 def remote_step(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job in the process that this is called in; see :func:`run_job`."""
-    from tasks.remote import run_job as run
-
-    return run(job)
+    return run_job(job)
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +55,6 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     Returns:
         JSON form of the outcome.
     """
-    from tasks.compare_remote import remote_cell
-    from tasks.steps import TASKS
-
     with _lock:
         bench = _opened(job["bench"])
         if job["call"] == CELL:
@@ -77,11 +79,6 @@ def bench_sheet(bench: Any, shared: str | None) -> dict[str, Any]:
 def _opened(sheet: dict[str, Any]) -> Any:
     """Open the workbench of this process, once for a run."""
     import torch
-
-    from autoprune.digest import digest_json
-    from autoprune.errors import AutopruneError
-    from tasks.compare_remote import COMPARISON, comparison_bench, require_same_work
-    from tasks.workbench import opened
 
     digest = digest_json(sheet)
     if digest in _open:
@@ -113,9 +110,6 @@ def _opened(sheet: dict[str, Any]) -> Any:
 
 
 def _search_bench(state: State, sheet: Mapping[str, Any]) -> SearchBench:
-    from autoprune.progress import silent
-    from autoprune.search.spec import SearchSpec
-
     return SearchBench(
         sheet["model"],
         state,

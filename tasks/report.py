@@ -4,8 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import PrerequisiteError, UsageError
+from autoprune.report import data, html, plots
+from autoprune.report.data import read_report
+from autoprune.search.search import Search
+from autoprune.storage import atomic_file
 from tasks.recorded import step
 from tasks.run_files import RunFiles
+from tasks.run_report import build_report
 from tasks.state import State
 
 
@@ -24,10 +29,6 @@ def write_report(
     Raises:
         UsageError: If there is no such run.
     """
-    from autoprune.report import html, plots
-    from autoprune.report.data import read_report
-    from autoprune.storage import atomic_file
-
     files = RunFiles.of(State.open(Path(root)), run_id)
     if refresh:
         refresh_record(files, run_id)
@@ -53,10 +54,6 @@ def refresh_record(files: RunFiles, run_id: str) -> None:
     Raises:
         UsageError: If there is no such run.
     """
-    from autoprune.report import data
-    from autoprune.search.search import Search
-    from tasks.run_report import build_report
-
     if not files.log.exists():
         raise UsageError(
             f"there is no run {run_id!r} in {files.folder.parent}; `autoprune ls candidates` "

@@ -4,10 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.errors import AutopruneError, UnknownNameError, UsageError
+from autoprune.models.reference import read_from
+from autoprune.progress import silent
 from autoprune.recipe import Recipe
+from autoprune.search.spec import SearchSpec
+from autoprune.targets import check_folder
+from tasks import track
 from tasks.mirror import tracker_of
+from tasks.prune import save_bench
 from tasks.recorded import step
+from tasks.search_bench import SearchBench
 from tasks.state import State
+from tasks.workbench import opened
 
 
 class MasksDifferError(AutopruneError):
@@ -39,20 +47,21 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
     Raises:
         UnknownNameError: If MLflow knows no such search, or no such candidate with masks in it.
     """
-    from tasks.track.runs import ENTRY_TAG, RUN_NAME
-
     tracker = tracker_of(state)
     known = tracker.searches()
     if run not in known:
         raise UnknownNameError(f"search in MLflow ({state.tracking_place})", run, known)
     measured = {}
     for found in tracker.measured(known[run]):
-        for name in (found.data.tags[RUN_NAME], found.data.tags[ENTRY_TAG]):
+        for name in (found.data.tags[track.runs.RUN_NAME], found.data.tags[track.runs.ENTRY_TAG]):
             measured[name] = str(found.info.run_id)
     unmeasured = {
         name
         for found in tracker.child_runs(known[run]).values()
-        for name in (found.data.tags.get(RUN_NAME), found.data.tags[ENTRY_TAG])
+        for name in (
+            found.data.tags.get(track.runs.RUN_NAME),
+            found.data.tags[track.runs.ENTRY_TAG],
+        )
     }
     if candidate in unmeasured - measured.keys():
         raise UsageError(
@@ -80,17 +89,8 @@ def reproduce(
         UsageError: If the run records no masks, or ``out`` is not free.
         AutopruneError: If the model, the text or the masks are not those of the record.
     """
-    from autoprune.models.reference import read_from
-    from autoprune.progress import silent
-    from autoprune.search.spec import SearchSpec
-    from autoprune.targets import check_folder
-    from tasks.prune import save_bench
-    from tasks.search_bench import SearchBench
-    from tasks.track.sheets import read_sheet
-    from tasks.workbench import opened
-
     state = State.open(Path(root))
-    sheet = read_sheet(tracker_of(state), mlflow_run)
+    sheet = track.sheets.read_sheet(tracker_of(state), mlflow_run)
     spec = SearchSpec.recorded(sheet["spec"])
     recipe = Recipe.from_json(sheet["recipe"])
     if out is not None:

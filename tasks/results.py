@@ -7,6 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoprune.plain_text import in_code, in_markdown, one_line
+from autoprune.report.canvas import BLUE, new_canvas
+from autoprune.report.layers import by_block
 from tasks.publish import Publisher
 from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
@@ -97,8 +99,6 @@ def _figure(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _layers_picture(shares: Mapping[str, float]) -> str:
-    from autoprune.report.layers import by_block
-
     blocks = by_block(shares, {})
     return _picture(
         "Zeros by block",
@@ -133,8 +133,6 @@ def _picture(
     axis: str,
     errors: Sequence[tuple[float, float]] | None = None,
 ) -> str:
-    from autoprune.report.canvas import BLUE, new_canvas
-
     with new_canvas("wide", 3.0) as canvas, TemporaryDirectory() as folder:
         axes = canvas.axes()
         bars = None if errors is None else [[max(0.0, e[i]) for e in errors] for i in (0, 1)]

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoprune.plain_text import in_code, in_fence, in_markdown
+from autoprune.report.canvas import number, percent
+from autoprune.report.markup import graph_picture
+from autoprune.report.origin import author
+from autoprune.report.words import rejections, sealed_figure, summary, trust
 from tasks.run_files import RunFiles
 from tasks.state import without_machine_paths
 
@@ -37,9 +41,6 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     Returns:
         Markdown without raw HTML and this machine's paths, under 500,000 bytes.
     """
-    from autoprune.report.markup import graph_picture
-    from autoprune.report.words import rejections, summary, trust
-
     said, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
     parts = [f"# {in_markdown(report.run_id, 80)}", *said, _table(report), *doubts]
     winner = report.winner
@@ -89,9 +90,6 @@ def _embedded(title: str, kind: str, data: bytes) -> str:
 
 
 def _table(report: "RunReport") -> str:
-    from autoprune.report.canvas import number, percent
-    from autoprune.report.words import sealed_figure
-
     lines = [
         "| # | candidate | perplexity | vs Wanda | sealed | formula |",
         "|--:|---|--:|--:|--:|---|",
@@ -111,8 +109,6 @@ def _table(report: "RunReport") -> str:
 
 
 def _recipe(report: "RunReport", winner: "Entry") -> str:
-    from autoprune.report.origin import author
-
     said = [
         f"Written by {in_markdown(author(report, winner))}.",
         f"**{in_markdown(winner.alias, 80)}**: compares by {winner.group}, "

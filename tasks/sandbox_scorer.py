@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, require_offered
 from autoprune.candidate import Candidate
+from autoprune.metrics.language.expression import parse
+from autoprune.statistics.layer_files import write_layer_files
+from sandbox.client import Sandbox
+from sandbox.outcomes import Rejected
 from tasks.sandbox_scores import SandboxScores
 
 if TYPE_CHECKING:
@@ -14,7 +18,6 @@ if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import Score
     from autoprune.statistics.layer_files import LayerFile
-    from sandbox.client import Sandbox
 
 
 class SandboxScorer(HostScorer):
@@ -31,10 +34,8 @@ class SandboxScorer(HostScorer):
         self._files: dict[int, dict[str, LayerFile]] = {}
 
     @cached_property
-    def sandbox(self) -> "Sandbox":
+    def sandbox(self) -> Sandbox:
         """The sandbox, opened at first use."""
-        from sandbox.client import Sandbox
-
         self._inputs.mkdir(parents=True, exist_ok=True)
         return Sandbox(inputs=self._inputs, run_id=self._run_id, statistics=OFFERED).__enter__()
 
@@ -42,7 +43,6 @@ class SandboxScorer(HostScorer):
         """See :class:`autoprune.bench.scoring.Scorer`."""
         if candidate.kind == "builtin":
             return
-        from sandbox.outcomes import Rejected
 
         answer = self.sandbox.probe(python_source(candidate), dict(candidate.params))
         if isinstance(answer, Rejected):
@@ -62,8 +62,6 @@ class SandboxScorer(HostScorer):
     def _layer_files(self, bench: "Bench", draw: int) -> "dict[str, LayerFile]":
         """Read-only files of weights and offered statistics of one draw, by layer name."""
         if draw not in self._files:
-            from autoprune.statistics.layer_files import write_layer_files
-
             bench.dense.restore()
             statistics = bench.calibrated(OFFERED, draw)
             written = write_layer_files(
@@ -84,6 +82,5 @@ def python_source(candidate: Candidate) -> str:
     """What runs in the sandbox: the code itself, or the formula compiled by the trusted side."""
     if candidate.kind == "python":
         return candidate.source
-    from autoprune.metrics.language.expression import parse
 
     return parse(candidate.source).to_python()

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autoprune.bench.scoring import CandidateRejectedError
+from sandbox.cell import LayerInput
+from sandbox.outcomes import Rejected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,9 +61,6 @@ class SandboxScores:
 
     def _fetch(self, name: str) -> None:
         import torch
-
-        from sandbox.cell import LayerInput
-        from sandbox.outcomes import Rejected
 
         batch = next(batch for batch in self._batches if name in batch)
         files = [self._files[member] for member in batch]

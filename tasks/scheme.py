@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.smaller import Shrinking
+from autoprune.schemes import require_share
 from tasks.prune import save_bench, saved_record, saved_type
 from tasks.recorded import step
 from tasks.workbench import Workbench
@@ -18,9 +20,6 @@ def check_scheme(scheme: str, share: float) -> dict[str, Any]:
     Raises:
         UsageError: If a part is unknown, or the share cannot go.
     """
-    from autoprune.bench.smaller import Shrinking
-    from autoprune.schemes import require_share
-
     require_share(share)
     built = Shrinking.parse(scheme)
     fresh = built.fresh_windows
@@ -39,8 +38,6 @@ def shrink_model(
         windows: Name of the calibration windows; None where the scheme reads no text.
         share: Of the parameters of the blocks that is to go.
     """
-    from autoprune.bench.smaller import Shrinking
-
     made = Shrinking.parse(scheme).apply(
         bench.loaded.model,
         share,

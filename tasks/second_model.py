@@ -5,6 +5,10 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.smaller import Shrinking
+from autoprune.evaluation.continuations import continuations
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.evaluation.suites.latency import time_once
 from autoprune.models.reference import RECORD_FILE
 from tasks.card import write_folder_card
 from tasks.prune import AUTO, save_bench, saved_type
@@ -43,8 +47,6 @@ def second_model(
         The record, with both models' parameters, bytes, perplexity, tokens per second and how they
         continue a text under :data:`BESIDE`.
     """
-    from autoprune.bench.smaller import Shrinking
-
     folder = Path(out)
     if (folder / RECORD_FILE).is_file():
         return read_object(folder / RECORD_FILE)
@@ -94,9 +96,6 @@ def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str,
     """Of one model: parameters, their bytes as saved, perplexity, how it continues a text."""
     import dataclasses
 
-    from autoprune.evaluation.continuations import continuations
-    from autoprune.evaluation.perplexity import evaluate_windows
-
     loaded, windows = dataclasses.replace(bench.loaded, model=model), bench.windows[SELECTION]
     prompt, said = continuations(loaded, windows)[0]
     return {
@@ -110,8 +109,6 @@ def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str,
 
 def _rates(models: "dict[str, PreTrainedModel]", seed: int) -> dict[str, dict[str, float]]:
     """Tokens per second that each generates, prompt included: median over turns."""
-    from autoprune.evaluation.suites.latency import time_once
-
     seconds: dict[str, list[float]] = {name: [] for name in models}
     # The first turn warms up.
     for turn in range(TURNS + 1):

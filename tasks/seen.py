@@ -6,19 +6,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.evaluation.suites.cleaning import Surroundings, clean
+from autoprune.models.reference import model_folder
 from autoprune.store import Store
+from autoprune.text.corpora import load_corpus
+from autoprune.text.seen_text import FILE, SeenText
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.text.corpora import Corpus
-    from autoprune.text.seen_text import SeenText
 
 # Windows by which masks are made or chosen, further draws of calibration text ("calibration 1")
 # among them; sealed ones are neither.
 _DECIDING = ("calibration", "selection")
 
 
-def write_seen(bench: Workbench, folder: Path, before: "SeenText | None") -> None:
+def write_seen(bench: Workbench, folder: Path, before: SeenText | None) -> None:
     """Put the fingerprint of the text that decided about this model beside its weights.
 
     Args:
@@ -26,18 +29,14 @@ def write_seen(bench: Workbench, folder: Path, before: "SeenText | None") -> Non
         folder: The saved model.
         before: What the model that was pruned had seen already.
     """
-    from autoprune.text.seen_text import FILE
-
     names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
     seen = _united([before, seen_in_windows(bench, names)])
     if seen is not None:
         seen.save(folder / FILE)
 
 
-def seen_in_windows(bench: Workbench, names: Iterable[str]) -> "SeenText | None":
+def seen_in_windows(bench: Workbench, names: Iterable[str]) -> SeenText | None:
     """Fingerprint of the text of the named windows; names without windows are passed over."""
-    from autoprune.text.seen_text import SeenText
-
     decode = bench.tokenizer.decode
     texts = [
         decode(bench.windows[name].flatten().tolist(), skip_special_tokens=True)
@@ -47,31 +46,25 @@ def seen_in_windows(bench: Workbench, names: Iterable[str]) -> "SeenText | None"
     return SeenText.of(texts) if texts else None
 
 
-def known_text(models: Iterable[str]) -> "SeenText | None":
+def known_text(models: Iterable[str]) -> SeenText | None:
     """What is known of the text that models were made with; None where none of them says.
 
     Raises:
         UsageError: If there is no such model.
         DamagedFileError: If a fingerprint is not readable.
     """
-    from autoprune.models.reference import model_folder
-    from autoprune.text.seen_text import FILE, SeenText
-
     folders = [folder for folder in map(model_folder, models) if folder is not None]
     files = [folder / FILE for folder in folders if (folder / FILE).is_file()]
     return _united(map(SeenText.load, files))
 
 
-def _united(parts: "Iterable[SeenText | None]") -> "SeenText | None":
+def _united(parts: Iterable[SeenText | None]) -> SeenText | None:
     known = [part for part in parts if part is not None]
     return functools.reduce(operator.or_, known) if known else None
 
 
-def referenced_text(refs: Iterable[str], store: Store) -> "SeenText":
+def referenced_text(refs: Iterable[str], store: Store) -> SeenText:
     """Fingerprint of named texts."""
-    from autoprune.text.corpora import load_corpus
-    from autoprune.text.seen_text import SeenText
-
     corpora = [load_corpus(ref, cache=store) for ref in refs]
     return SeenText.of([text for corpus in corpora for text in corpus.documents])
 
@@ -92,8 +85,6 @@ def without_text(
     Raises:
         ContaminationError: If nothing is left.
     """
-    from autoprune.evaluation.suites.cleaning import Surroundings, clean
-
     if not held_out:
         return corpus, {"checked": 0, "note": "no held-out text was named"}
     around = Surroundings(store, referenced_text(held_out, store))

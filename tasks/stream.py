@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UsageError
+from autoprune.metrics import build_metric
+from autoprune.pruning import PruningPlan
+from autoprune.streaming import StreamJob, estimate, prune_streamed
 from tasks.programs import (
     SandboxPrograms,
     is_program,
@@ -23,7 +26,6 @@ from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
     from autoprune.candidate import Scoring
-    from autoprune.streaming import StreamJob
 
 
 @step("open source", "open {model}")
@@ -77,8 +79,6 @@ def estimate_stream(
         statistics: What the user asked for.
         out: Target folder, whose disk is measured; the temporary folder's where it is None.
     """
-    from autoprune.streaming import estimate
-
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
     with _ready(bench, metric, windows, plan, statistics) as (job, _):
@@ -112,8 +112,6 @@ def prune_stream(
         out: Target folder, replaced when it exists; ``check_target`` was asked before.
         record: What makes the model.
     """
-    from autoprune.streaming import prune_streamed
-
     before = known_text([bench.model_ref])
     with _ready(bench, metric, windows, plan, statistics) as (job, more):
         made = prune_streamed(job, Path(out), record=record | more, report=bench.report)
@@ -133,12 +131,8 @@ def prune_stream(
 @contextmanager
 def _ready(
     bench: Workbench, metric: str, windows: str, plan: dict[str, Any], statistics: str
-) -> "Iterator[tuple[StreamJob, dict[str, Any]]]":
+) -> Iterator[tuple[StreamJob, dict[str, Any]]]:
     """The job, with what runs it where it is a program's, and what is kept of that."""
-    from autoprune.metrics import build_metric
-    from autoprune.pruning import PruningPlan
-    from autoprune.streaming import StreamJob
-
     scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
     built = PruningPlan.build(**plan, scoring=scoring)
     program = Candidate.parse(metric) if is_program(metric) else None

@@ -4,6 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
+from autoprune.models.loading import load_tokenizer
+from autoprune.models.reference import resolve
+from autoprune.store import Store
+from autoprune.text.corpora import load_corpus
+from autoprune.text.splits import split
 from tasks.ledger_file import locked_ledger
 from tasks.recorded import step
 from tasks.sealed_touches import is_unread, standing
@@ -36,8 +41,6 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
         UsageError: If there is none: a text whose documents follow each other has one split only,
             one of a handful of documents few.
     """
-    from autoprune.text.splits import split
-
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
     with locked_ledger(state.root) as ledger:
@@ -83,9 +86,6 @@ def check_independent(root: str, corpus: str) -> None:
     Raises:
         UsageError: If its documents follow each other, so that every split is the same.
     """
-    from autoprune.store import Store
-    from autoprune.text.corpora import load_corpus
-
     text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
     if text.ordered:
         raise UsageError(
@@ -112,8 +112,6 @@ def known_looks(
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
     """
-    from autoprune.text.splits import split
-
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
     return [standing(state, split(text, number), command).to_json() for text in texts]
@@ -121,14 +119,8 @@ def known_looks(
 
 def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":
     """The texts as the run itself will read them: it is their digests that the ledger knows."""
-    from autoprune.store import Store
-    from autoprune.text.corpora import load_corpus
-
     tokenizer = None
     if model is not None:
-        from autoprune.models.loading import load_tokenizer
-        from autoprune.models.reference import resolve
-
         tokenizer = load_tokenizer(resolve(model))
     store = Store(state.store)
     return [load_corpus(corpus, cache=store, tokenizer=tokenizer) for corpus in corpora]

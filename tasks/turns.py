@@ -18,6 +18,7 @@ import httpx
 from filelock import FileLock, Timeout
 from prefect.context import FlowRunContext
 
+from autoprune.models.loading import default_device
 from tasks.slots import local_slots, notes, remove_note, unheld, write_note
 from tasks.state import State
 
@@ -39,8 +40,6 @@ LOCKED = 423
 
 def machine() -> str:
     """The limit of this machine's scarce part: ``gpu`` where there is an accelerator."""
-    from autoprune.models.loading import default_device
-
     return "cpu" if default_device() == "cpu" else "gpu"
 
 

@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.scoring import OFFERED
+from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.program_files import read_code
+from autoprune.program_files import declared_constants, prunes_blocks, read_code
+from autoprune.programs import READS
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
+from sandbox.client import Sandbox
+from sandbox.codes import Code
+from sandbox.explain import explain
+from sandbox.outcomes import Rejected
+from sandbox.probe_layers import STATISTICS
+from sandbox.screen import SCORE, entry_of
+from tasks.programs import SandboxPrograms
 from tasks.recorded import step
 from tasks.search_bench import SearchBench
 from tasks.state import State
@@ -45,10 +54,6 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     Raises:
         UsageError: If the file cannot be read or is no text, or there is no such statistic.
     """
-    from sandbox.client import Sandbox
-    from sandbox.probe_layers import STATISTICS
-    from sandbox.screen import SCORE, entry_of
-
     source = read_source(Path(path))
     if entry_of(source) != SCORE:
         return _validate_program(root, path, source, statistics)
@@ -68,13 +73,6 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
 def _validate_program(
     root: str, path: str, source: str, statistics: list[str] | None
 ) -> dict[str, Any]:
-    from autoprune.candidate import Candidate, CandidateRejectedError
-    from autoprune.program_files import declared_constants, prunes_blocks
-    from autoprune.programs import READS
-    from sandbox.codes import Code
-    from sandbox.outcomes import Rejected
-    from tasks.programs import SandboxPrograms
-
     if statistics is not None:
         raise UsageError(f"{path} is a program, which gets all it may read; leave them out")
     program = Candidate("program", source, declared_constants(source))
@@ -92,9 +90,6 @@ def _validate_program(
 
 
 def _verdict(path: str, kind: str, answer: Any, source: str) -> dict[str, Any]:
-    from sandbox.explain import explain
-    from sandbox.outcomes import Rejected
-
     record: dict[str, Any] = {"ok": True, "kind": kind, "code": "ok", "detail": "", "file": path}
     record["seconds"] = answer.seconds
     if isinstance(answer, Rejected):

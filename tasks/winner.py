@@ -9,9 +9,15 @@ from typing import Any
 from autoprune.bench.mask_memory import MaskMemory
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
+from autoprune.evaluation.continuations import continuations
 from autoprune.models.reference import RECORD_FILE
+from autoprune.models.saved_type import matrix_types, weight_bytes
 from autoprune.plain_text import in_fence, in_markdown
 from autoprune.recipe import Recipe
+from autoprune.report.data import read_report
+from autoprune.report.words import summary
+from tasks import track
+from tasks.mirror import tracker_of
 from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import recorded, step
 from tasks.run_files import RunFiles, read_object
@@ -87,7 +93,6 @@ def _kept(
     if winner.metric.kind != "builtin" and bench.sandbox is not None:
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
-    from autoprune.models.saved_type import weight_bytes
 
     dense, source = _written(bench), bench.loaded.source
     with bench.pruned(winner, bench.budget) as outcome:
@@ -109,8 +114,6 @@ def _kept(
 
 def _figures(files: RunFiles) -> dict[str, str]:
     """Figures of the winner as tags of its version."""
-    from autoprune.report.data import read_report
-
     report = read_report(files.report)
     winner = report.winner
     if winner is None:
@@ -128,9 +131,6 @@ def _figures(files: RunFiles) -> dict[str, str]:
 
 def _description(files: RunFiles, record: Mapping[str, Any]) -> str:
     """The report's own sentences, and the recipe."""
-    from autoprune.report.data import read_report
-    from autoprune.report.words import summary
-
     said = " ".join(map(in_markdown, summary(read_report(files.report))))
     return f"{said}\n\nRecipe of {in_markdown(record['candidate'])}:\n\n" + in_fence(
         json.dumps(record["recipe"], indent=2)
@@ -141,7 +141,6 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the folder holds beside its source; None of one that an earlier version kept."""
     if "outcome" not in record:
         return None
-    from autoprune.models.saved_type import matrix_types, weight_bytes
 
     files = {"saved_bytes": weight_bytes(folder), "dtype": "+".join(sorted(matrix_types(folder)))}
     found: dict[str, Any] = record["outcome"] | files
@@ -150,8 +149,6 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _written(bench: SearchBench) -> list[tuple[str, str]]:
     """What the model as it stands writes after the beginnings of two selection windows."""
-    from autoprune.evaluation.continuations import continuations
-
     return continuations(bench.loaded, bench.part(SELECTION))
 
 
@@ -169,14 +166,12 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
     """
     if parent is None:
         return {"ok": False, "error": "the run is not in MLflow yet"}
-    from tasks.mirror import tracker_of
-    from tasks.track import register_checkpoint
 
     state = State.open(Path(root))
     files = RunFiles.of(state, run_id)
     record = read_object(files.winner / RECORD_FILE)
     try:
-        found = register_checkpoint(
+        found = track.register_checkpoint(
             tracker_of(state),
             parent,
             files.winner,

@@ -1,6 +1,38 @@
-"""MLflow as a mirror of searches: the only package of ours that imports it."""
+"""MLflow as a mirror of searches: the only package of ours that imports it.
 
-from tasks.track.models import register_checkpoint
-from tasks.track.runs import Tracker
+The client takes seconds to import, and an installation may lack it. So what this package offers is
+imported when it is first used: write ``from tasks import track``, then ``track.Tracker``.
+"""
 
-__all__ = ["Tracker", "register_checkpoint"]
+from typing import TYPE_CHECKING
+
+from autoprune.lazy import lazily
+
+if TYPE_CHECKING:
+    from tasks.track import models, registry, runs, sheets, stages, traces
+    from tasks.track.models import register_checkpoint
+    from tasks.track.runs import Tracker
+
+__all__ = [
+    "Tracker",
+    "models",
+    "register_checkpoint",
+    "registry",
+    "runs",
+    "sheets",
+    "stages",
+    "traces",
+]
+
+_PLACES = {
+    "Tracker": "tasks.track.runs",
+    "models": "tasks.track.models",
+    "register_checkpoint": "tasks.track.models",
+    "registry": "tasks.track.registry",
+    "runs": "tasks.track.runs",
+    "sheets": "tasks.track.sheets",
+    "stages": "tasks.track.stages",
+    "traces": "tasks.track.traces",
+}
+
+__getattr__ = lazily(__name__, _PLACES)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from autoprune import numerics
 from autoprune.bench.text import windows_digest
 from autoprune.comparison.measuring import check_zeros
 from autoprune.comparison.plan import Target
@@ -27,6 +26,8 @@ from flows.params import checked
 from flows.params.compare import CompareParams
 from flows.terminal import console
 from flows.terminal.options import given
+from tasks import compare as comparing
+from tasks import compare_cells as cells
 from tests.support.small_comparison import compared
 
 
@@ -83,7 +84,8 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     assert ("numbers", "bfloat16 on cpu") in [
         (name, text.partition(",")[0]) for name, text in half["protocol_lines"]
     ]
-    monkeypatch.setattr(numerics, "computed_by", lambda: {"transformers": "another"})
+    for module in (comparing, cells):
+        monkeypatch.setattr(module, "computed_by", lambda: {"transformers": "another"})
     assert compared(tiny_folder, **small)["cached"] == 0
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
@@ -336,7 +338,6 @@ def test_a_killed_run_goes_on_where_it_stopped(
 def test_an_interrupt_leaves_a_table_of_what_is_finished(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.compare_cells as cells
 
     out, real = tmp_path / "out", cells._prune
 

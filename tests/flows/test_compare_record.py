@@ -49,8 +49,8 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     # No model, no text, no state: the record is all there is, wherever it is copied to.
     moved = shutil.copytree(record, tmp_path / "moved")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr("autoprune.models.loading.load_model", pytest.fail)
-    monkeypatch.setattr("autoprune.text.corpora.load_corpus", pytest.fail)
+    monkeypatch.setattr("autoprune.bench.model.load_model", pytest.fail)
+    monkeypatch.setattr("autoprune.bench.bench.load_corpus", pytest.fail)
     assert main(["compare", "--from", str(moved), "--out", str(again), "-q"]) == 0
     told = capsys.readouterr().out
     assert files(again) == files(run)

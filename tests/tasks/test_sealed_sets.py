@@ -183,16 +183,16 @@ def test_a_number_is_fresh_for_all_texts_or_not_at_all(state: State, tmp_path: P
 def test_a_text_without_another_split_is_refused(
     state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from autoprune.text import corpora
+    from autoprune.text.corpora import load_corpus
 
     few = write(tmp_path / "few.jsonl", documents(3))
-    corpus = corpora.load_corpus(few)
+    corpus = load_corpus(few)
     for number in range(40):
         look(state, split(corpus, number), f"search {number}")
     with pytest.raises(UsageError, match="gave no sealed set that nobody has looked at"):
         fresh_split(str(state.root), [few])
     ordered = Corpus.of("one book", documents(), ordered=True)
-    monkeypatch.setattr(corpora, "load_corpus", lambda *_, **__: ordered)
+    monkeypatch.setattr("tasks.text_split.load_corpus", lambda *_, **__: ordered)
     look(state, split(ordered, 0), "search of the book")
     with pytest.raises(UsageError, match="every number gives the same sealed text"):
         fresh_split(str(state.root), ["book"])
