@@ -106,3 +106,8 @@ def read_code(path: Path, kind: str, content: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"the {kind} file {path} is no UTF-8 text; save it as UTF-8") from error
+
+
+def metric_source(path: Path) -> str:
+    """Text of a metric's file; see :func:`read_code`."""
+    return read_code(path, "metric", "defines score(W, stats, params)")

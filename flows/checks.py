@@ -1,6 +1,5 @@
 """What ``autoprune doctor`` looks at, each with the fix for what is wrong."""
 
-import importlib.util
 import os
 import shutil
 import sqlite3
@@ -12,10 +11,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from autoprune.errors import AutopruneError, reason_of
+from autoprune.models.reference import DEMO_MODEL, resolve
+from autoprune.text.wikipedia import sample_file
 from flows.extras import missing_extra
 from flows.finding import Finding, Line
 from flows.neighbours import free_processors
-from tasks.canaries import recall, recall_others
+from flows.platform.health import platform_findings
 from tasks.state import State
 
 PACKAGES = ("torch", "transformers", "prefect", "mlflow", "docker", "openai", "pyarrow")
@@ -30,7 +31,7 @@ def all_checks(state: State, *, ask: bool = False) -> list[Line]:
         ask: Start the local designer where nobody has yet, to see what it enforces.
     """
     found: list[Line] = [_python(), _packages(), _demo_model(), _demo_corpus()]
-    found.append(_designer(state, ask))
+    found.append(_tried("designer", lambda: _answering(state, ask)))
     found += [_accelerator(), _processors(), _disk(state), _stores(state)]
     found += _platform(state)
     found += _sandbox()
@@ -88,54 +89,20 @@ def _wanted(package: str) -> SpecifierSet:
 
 
 def _demo_model() -> Finding:
-    from autoprune.models.reference import DEMO_MODEL, resolve
-
     return _tried("demo model", lambda: f"{resolve(DEMO_MODEL).digest[:16]}… as recorded")
 
 
 def _demo_corpus() -> Finding:
-    from autoprune.text.wikipedia import sample_file
-
     return _tried("demo text", lambda: f"{sample_file().stat().st_size / 1e6:.1f} MB")
 
 
-def _designer(state: State, ask: bool) -> Finding:
+def _answering(state: State, ask: bool) -> str:
+    # Imports openai, which an installation may lack.
+    from flows.designer_ready import endpoint, local_designer
+
     if os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY"):
-        return _tried("designer", _endpoint)
-    return _tried("designer", lambda: _local_designer(state, ask))
-
-
-def _endpoint() -> str:
-    from autoprune.design.canary import probe_server
-    from autoprune.design.transports import OpenAIDesigner
-
-    return str(probe_server(OpenAIDesigner(attempts=1, timeout=20.0)))
-
-
-def _local_designer(state: State, ask: bool) -> str:
-    """The verdict of the last start; a start of its own takes half a minute and 1.5 GB."""
-    from autoprune.design import local
-
-    parts = local.find_parts()
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise AutopruneError("xllamacpp is not installed; run `make install`")
-    model = state.root / "models" / local.MODEL_FILE
-    seen = recall(state, model)
-    if seen is None and ask:
-        from autoprune.search.spec import DesignerSpec
-        from tasks.design import Drafting
-
-        draft = Drafting(DesignerSpec(kind="local"), state)
-        try:
-            draft.designer()
-            seen = draft.seen[0]
-        finally:
-            draft.close()
-    served = f"served by xllamacpp {version('xllamacpp')}"
-    if seen is None:
-        asking = "not asked yet what it enforces (`autoprune doctor --ask` does)"
-        return f"{local.MODEL_NAME}, {len(parts)} parts, {served}, {asking}"
-    return "; ".join([f"{seen}, {served}", *map(str, recall_others(state, model))])
+        return endpoint()
+    return local_designer(state, ask)
 
 
 def _accelerator() -> Finding:
@@ -192,8 +159,6 @@ def _tried(name: str, look: Callable[[], str]) -> Finding:
 
 def _platform(state: State) -> list[Finding]:
     try:
-        from flows.platform.health import platform_findings
-
         return platform_findings(state)
     except Exception as error:
         if lacking := _lacking("prefect", error):
@@ -205,6 +170,7 @@ def _platform(state: State) -> list[Finding]:
 
 def _sandbox() -> Sequence[Line]:
     try:
+        # Imports docker, which an installation may lack.
         from sandbox.preflight import preflight
     except ModuleNotFoundError as error:
         if lacking := _lacking("docker", error):

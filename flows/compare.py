@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from autoprune.comparison.draws import too_common
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
 from flows.comparing.run import Run
@@ -104,8 +105,6 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
 
 def _warn(protocol: dict[str, Any]) -> None:
     """Say before anything is measured what will be hard to read in the table."""
-    from autoprune.comparison.draws import too_common
-
     sizes = (protocol[name] for name in ("calibration_pool", "calibration_windows", "seeds"))
     seal = SealedSet(**protocol["sealed_set"])
     lines = [too_common(*sizes), seal.warning, protocol["fewer_windows"]]

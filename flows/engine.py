@@ -19,6 +19,7 @@ from flows.platform.api_server import (
     refuses,
     set_prefect_environment,
 )
+from flows.platform.ghosts import mark_gone, process_tag
 from flows.platform.services import mlflow_page
 from flows.terminal.console import Screen, open_screen
 from tasks.state import PAGE_VARIABLE, State, folder_tag
@@ -69,8 +70,6 @@ class Engine:
         watched.fn = keeping
         from prefect import tags
 
-        from flows.platform.ghosts import process_tag
-
         self._mark_ghosts()
         try:
             with tags(folder_tag(self.state), process_tag()):
@@ -91,8 +90,6 @@ class Engine:
     def _mark_ghosts(self) -> None:
         """Say of runs of this folder whose process was killed that they are over."""
         from prefect.client.orchestration import get_client
-
-        from flows.platform.ghosts import mark_gone
 
         try:
             with get_client(sync_client=True) as client:

@@ -3,11 +3,27 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from autoprune.allocation import ALLOCATORS, auto_grid, build_allocator
+from autoprune.evaluation.suites import SUITES
+from autoprune.metrics import METRICS
+from autoprune.models.reference import known_models
+from autoprune.repair import SOLVERS
+from autoprune.report.benefit import megabytes
+from autoprune.report.canvas import number, percent
 from autoprune.report.sealed import SealedSet
+from autoprune.report.words import short_model
+from autoprune.schemes import SCHEMES
+from autoprune.text.corpora import CORPORA, corpus_summary
+from autoprune.text.rows import FORM
+from autoprune.verify import VERIFIERS
+from flows.housekeeping import runs_listing
 from flows.runs import find_run
 from flows.searching.leaderboard import rows, table
 from flows.terminal.output import pairs
+from tasks import track
+from tasks.ledger_file import ledger_path
 from tasks.run_files import RunFiles, read_object
+from tasks.sealed_touches import sets_on_record
 from tasks.state import State
 
 LEADER = "leads so far"
@@ -48,8 +64,6 @@ def listing(what: str, run: str | None) -> Listing:
 
 
 def _metrics() -> Listing:
-    from autoprune.metrics import METRICS
-
     found = [
         {
             "name": name,
@@ -70,8 +84,6 @@ def _metrics() -> Listing:
 
 
 def _allocators() -> Listing:
-    from autoprune.allocation import ALLOCATORS, auto_grid, build_allocator
-
     tries = list(auto_grid("auto") or ())
     auto = {
         "name": "auto",
@@ -88,14 +100,10 @@ def _allocators() -> Listing:
 
 
 def _repairs() -> Listing:
-    from autoprune.repair import SOLVERS
-
     return _choices("repairs", SOLVERS.items(), "autoprune prune MODEL --repair NAME")
 
 
 def _schemes() -> Listing:
-    from autoprune.schemes import SCHEMES
-
     return _choices("schemes", SCHEMES.items(), "autoprune prune MODEL --scheme NAME --sparsity S")
 
 
@@ -115,8 +123,6 @@ def _facts(item: Mapping[str, Any]) -> list[str]:
 def _suites() -> Listing:
     import dataclasses
 
-    from autoprune.evaluation.suites import SUITES
-
     found: list[dict[str, Any]] = []
     for name, kind in SUITES.items():
         known: Any = kind
@@ -132,8 +138,6 @@ def _suites() -> Listing:
 
 
 def _verifiers() -> Listing:
-    from autoprune.verify import VERIFIERS
-
     found = [
         {"name": name, "summary": (kind.__doc__ or "").partition("\n")[0], "trained": kind.TRAINED}
         for name, kind in VERIFIERS.items()
@@ -144,9 +148,6 @@ def _verifiers() -> Listing:
 
 
 def _corpora() -> Listing:
-    from autoprune.text.corpora import CORPORA, corpus_summary
-    from autoprune.text.rows import FORM
-
     found = [{"name": name, "summary": corpus_summary(entry)} for name, entry in CORPORA.items()]
     lines = [(item["name"], item["summary"]) for item in found]
     lines.append((FORM, "any data set of the hub; a column of messages goes through the template"))
@@ -190,8 +191,6 @@ def _plain(value: Any) -> Any:
 
 
 def _models(state: State) -> Listing:
-    from autoprune.models.reference import known_models
-
     opens = [{"ref": ref, "what": what} for ref, what in known_models().items()]
     for run in state.run_ids():
         folder = RunFiles.of(state, run).winner
@@ -199,10 +198,10 @@ def _models(state: State) -> Listing:
             opens.append({"ref": str(folder), "what": f"winner of run {run}"})
     registered: list[dict[str, Any]] = []
     if state.tracking_database.exists():
+        # Imports Prefect, which an installation may lack.
         from tasks.mirror import tracker_of
-        from tasks.track.models import registered_models
 
-        registered = registered_models(tracker_of(state))
+        registered = track.models.registered_models(tracker_of(state))
     lines = [(item["ref"], item["what"]) for item in opens]
     for item in registered:
         names = ", ".join(f"{alias} = version {n}" for alias, n in item["aliases"].items())
@@ -212,6 +211,7 @@ def _models(state: State) -> Listing:
 
 
 def _candidates(state: State, run: str | None) -> Listing:
+    # Imports Prefect, which an installation may lack.
     from tasks.report import refresh_record
 
     run_id = find_run(state, run)
@@ -229,11 +229,6 @@ def _candidates(state: State, run: str | None) -> Listing:
 
 
 def _runs(state: State) -> Listing:
-    from autoprune.report.benefit import megabytes
-    from autoprune.report.canvas import number, percent
-    from autoprune.report.words import short_model
-    from flows.housekeeping import runs_listing
-
     found = runs_listing(state)
     lines = []
     for item in found:
@@ -250,9 +245,6 @@ def _runs(state: State) -> Listing:
 
 
 def _sealed(state: State) -> Listing:
-    from tasks.ledger_file import ledger_path
-    from tasks.sealed_touches import sets_on_record
-
     found = sets_on_record(state)
     lines = []
     for item in found:

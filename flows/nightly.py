@@ -18,6 +18,7 @@ from flows.terminal import console
 from tasks.mirror import tracker_of
 from tasks.state import State, model_slug
 from tasks.text_split import check_independent
+from tasks.track.registry import CHAMPION, aliases_of
 
 # The first day, 0; numbers of nights stay clear of the low ones that people and `fresh` take.
 EPOCH = date(2000, 1, 1)
@@ -102,8 +103,6 @@ def _started() -> datetime:
 def _promotion(
     params: NightlyParams, tonight: SearchParams, registered: dict[str, Any]
 ) -> dict[str, Any]:
-    from tasks.track.registry import CHAMPION, aliases_of
-
     name, version = registered["name"], str(registered["version"])
     if aliases_of(tracker_of(State.open()), name).get(CHAMPION) == version:
         console.screen().event(f"version {version} of {name} is champion: it is the first")

@@ -19,6 +19,7 @@ from autoprune.errors import AutopruneError, PrerequisiteError, reason_of
 from flows.safe_path import leave_out_current_folder
 from flows.terminal import console
 from tasks.addresses import keeping_quiet, opened_address
+from tasks.remote import remote_step
 
 RUNNERS = {"dask": ("prefect_dask", "DaskTaskRunner"), "ray": ("prefect_ray", "RayTaskRunner")}
 # Whatever names a job, and its answer; closed early, it leaves no job waiting.
@@ -48,8 +49,6 @@ class Workers:
         Raises:
             AutopruneError: If a worker died or could not work.
         """
-        from tasks.remote import remote_step
-
         names: dict[Any, Any] = {}
         try:
             for name, call, step, arguments in jobs:
@@ -222,6 +221,7 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
         return runner(init_kwargs={"num_cpus": count, **quiet})
     # What its parts tell each other, at the end with tracebacks, is not for our screen.
     logging.getLogger("distributed").setLevel(logging.WARNING)
+    # Imports distributed, which an installation may lack.
     from flows.local_dask import LocalDask
 
     # One job at a time in a process, and processes, since torch holds its own threads.

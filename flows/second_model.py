@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from autoprune.bench.smaller import Shrinking
+from autoprune.schemes.card import removed
 from flows.params import SearchParams
 from flows.terminal import console
 from flows.terminal.output import pairs
@@ -38,8 +39,6 @@ def second_model(params: SearchParams, out: str) -> dict[str, Any]:
 
 def second_text(record: Mapping[str, Any], folder: Path) -> str:
     """Both models side by side."""
-    from autoprune.schemes.card import removed
-
     figures = record[beside.BESIDE]
     dense, smaller = figures["dense"], figures["smaller"]
     faster = smaller["tokens_per_second"] / dense["tokens_per_second"]

@@ -5,29 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.report.gathering import askers
-from tasks.switches import price, switched_on
+from tasks.switches import prices
 
 if TYPE_CHECKING:
     from autoprune.search.search import Search
-
-TRACES_VARIABLE = "AUTOPRUNE_TRACES"
-# Dollars per million tokens; what a designer costs is known to its owner only.
-PROMPT_PRICE = "AUTOPRUNE_PRICE_PROMPT"
-ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
-
-
-def tracing_wanted() -> bool:
-    """Whether calls are traced; ``AUTOPRUNE_TRACES=off`` switches it off."""
-    return switched_on(TRACES_VARIABLE)
-
-
-def prices() -> tuple[float | None, float | None]:
-    """Dollars per million tokens of questions and of answers; None where unset.
-
-    Raises:
-        UsageError: If one is no price.
-    """
-    return price(PROMPT_PRICE), price(ANSWER_PRICE)
 
 
 def designer_calls(

@@ -11,11 +11,12 @@ from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.plain_text import in_markdown
 from autoprune.report.words import summary
 from tasks import track
-from tasks.calls import call_totals, tracing_wanted
+from tasks.calls import call_totals
 from tasks.provenance import run_tags
 from tasks.recorded import recorded
 from tasks.run_files import RunFiles
 from tasks.state import State, without_login
+from tasks.switches import tracing_wanted
 
 if TYPE_CHECKING:
     from tasks.run_record import RunRecord

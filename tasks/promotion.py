@@ -58,8 +58,8 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
     if number is None:
         raise UsageError(
             f"{chosen} has no alias {track.registry.CHALLENGER!r} (champion: "
-            f"{champion or 'none'}); a search that finds a new winner sets it; or name a version with "
-            "--version"
+            f"{champion or 'none'}); a search that finds a new winner sets it; or name a version "
+            "with --version"
         )
     if number == champion:
         raise UsageError(

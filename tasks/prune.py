@@ -14,6 +14,7 @@ from autoprune.metrics import build_metric
 from autoprune.models.pushing import push_to_hub
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import save_model, weights_in_memory
+from autoprune.program_files import metric_source
 from autoprune.pruning import MetricScore, PruningPlan, prune
 from autoprune.repair import Repair
 from autoprune.statistics.layer_files import write_layer_files
@@ -30,7 +31,6 @@ from tasks.programs import (
 from tasks.recorded import step
 from tasks.sandbox_scores import SandboxScores
 from tasks.seen import known_text, write_seen
-from tasks.validate import read_source
 from tasks.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check_request(
         )
     program = _screened(metric) if by_program else None
     if in_file:
-        read_source(Path(metric))
+        metric_source(Path(metric))
     natural: Group = "row" if by_program or in_file else build_metric(metric).group
     chosen: Any = natural if group == AUTO else group
     if in_file and statistics in BLOCKWISE:
@@ -192,7 +192,7 @@ def _prune_by_file(
 ) -> "PruneOutcome":
     """Prune with scores from the container; the file never runs anywhere else."""
     path = Path(metric)
-    source = read_source(path)
+    source = metric_source(path)
     dense = bench.statistics(windows, OFFERED | plan.needs)
     inputs = bench.state.inputs
     inputs.mkdir(parents=True, exist_ok=True)

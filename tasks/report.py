@@ -37,9 +37,9 @@ def write_report(
     html.write_html(report, page)
     files.plots.mkdir(exist_ok=True)
     pictures = plots.files(report)
-    for name, data in pictures.items():
+    for name, content in pictures.items():
         with atomic_file(files.plots / name) as temporary:
-            temporary.write_bytes(data)
+            temporary.write_bytes(content)
     return {
         "run": run_id,
         "report": str(page),

@@ -7,6 +7,10 @@ from autoprune.errors import UsageError
 
 OFF = ("off", "0", "false", "no")
 ON = ("on", "1", "true", "yes")
+TRACES_VARIABLE = "AUTOPRUNE_TRACES"
+# Dollars per million tokens; what a designer costs is known to its owner only.
+PROMPT_PRICE = "AUTOPRUNE_PRICE_PROMPT"
+ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
 
 
 def switched_on(variable: str) -> bool:
@@ -54,3 +58,17 @@ def price(variable: str) -> float | None:
             "more, such as 2.5; correct it or unset it"
         )
     return found
+
+
+def tracing_wanted() -> bool:
+    """Whether calls are traced; ``AUTOPRUNE_TRACES=off`` switches it off."""
+    return switched_on(TRACES_VARIABLE)
+
+
+def prices() -> tuple[float | None, float | None]:
+    """Dollars per million tokens of questions and of answers; None where unset.
+
+    Raises:
+        UsageError: If one is no price.
+    """
+    return price(PROMPT_PRICE), price(ANSWER_PRICE)

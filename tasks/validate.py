@@ -7,7 +7,7 @@ from typing import Any
 from autoprune.bench.scoring import OFFERED
 from autoprune.candidate import Candidate, CandidateRejectedError
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.program_files import declared_constants, prunes_blocks, read_code
+from autoprune.program_files import declared_constants, metric_source, prunes_blocks
 from autoprune.programs import READS
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
@@ -54,7 +54,7 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
     Raises:
         UsageError: If the file cannot be read or is no text, or there is no such statistic.
     """
-    source = read_source(Path(path))
+    source = metric_source(Path(path))
     if entry_of(source) != SCORE:
         return _validate_program(root, path, source, statistics)
     offered = sorted(OFFERED) if statistics is None else statistics
@@ -97,8 +97,3 @@ def _verdict(path: str, kind: str, answer: Any, source: str) -> dict[str, Any]:
         record |= {"ok": False, "code": str(answer.code), "detail": answer.detail, **parts}
         record["printed"] = answer.printed
     return record
-
-
-def read_source(path: Path) -> str:
-    """Text of a metric's file; see :func:`autoprune.program_files.read_code`."""
-    return read_code(path, "metric", "defines score(W, stats, params)")

@@ -1,5 +1,6 @@
 """The house rules that a machine can check: short files, speaking names, no machine paths."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -8,6 +9,39 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LONGEST_FILE = 400
+OURS = {"autoprune", "flows", "sandbox", "tasks"}
+# What a function may import from our own packages, and why. All else comes in at the top, by a lazy
+# door (`autoprune.lazy`) or by `flows.cli.loading`, which alone import what a text names.
+LATE_IMPORTS = {
+    "flows/checks.py: flows.designer_ready": "openai may be missing",
+    "flows/checks.py: sandbox.preflight": "docker may be missing",
+    "flows/designer_ready.py: autoprune.search.spec": "torch, seldom needed there",
+    "flows/designer_ready.py: tasks.design": "Prefect may be missing",
+    "flows/listings.py: tasks.mirror": "Prefect may be missing",
+    "flows/listings.py: tasks.report": "Prefect may be missing",
+    "flows/platform/launch.py: tasks.mirror": "`autoprune down` works without Prefect",
+    "flows/platform/nights.py: tasks.text_split": "`autoprune down` works without Prefect",
+    "flows/runners.py: flows.local_dask": "dask may be missing",
+    "flows/search.py: flows.searching.run": "who looks for the flow's hooks loads no torch",
+    "flows/stage.py: flows.searching.staging": "who looks for the flow's hooks loads no torch",
+    "sandbox/worker/zygote.py: .": "what fails there is sent to the broker",
+    "sandbox/worker/zygote.py: .syscalls": "what fails there is sent to the broker",
+}
+# Files that import by a name in a variable: the lazy doors, the commands, and packages of others.
+BY_NAME = {
+    "lazily(__name__": {
+        "autoprune/__init__.py",
+        "flows/late.py",
+        "flows/params/parsers.py",
+        "tasks/track/__init__.py",
+    },
+    "import_module(": {
+        "autoprune/lazy.py",
+        "autoprune/models/gguf_types.py",
+        "flows/cli/loading.py",
+        "flows/runners.py",
+    },
+}
 VAGUE_NAMES = {"utils", "helpers", "manager", "common", "misc", "util", "helper"}
 
 
@@ -66,3 +100,28 @@ def test_the_map_names_every_room_and_only_files_that_exist() -> None:
     files = re.findall(r"`([\w/]+\.py)`", text)
     places = [ROOT, ROOT / "autoprune", ROOT / "autoprune" / "evaluation", ROOT / "flows"]
     assert [f for f in files if not any((place / f).is_file() for place in places)] == []
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def late_imports(path: Path) -> set[str]:
+    """Modules of our own that a file imports in its functions."""
+    outer = [one for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, FUNCTIONS)]
+    found = set()
+    for node in (inner for one in outer for inner in ast.walk(one)):
+        if isinstance(node, ast.ImportFrom):
+            found.add("." * node.level + (node.module or ""))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.partition(".")[0] in {"", *OURS}}
+
+
+def test_our_own_packages_are_imported_at_the_top() -> None:
+    ours = [path for path in SOURCES if path.relative_to(ROOT).parts[0] in OURS]
+    ours = [path for path in ours if path.suffix == ".py"]
+    found = {f"{path.relative_to(ROOT)}: {name}" for path in ours for name in late_imports(path)}
+    assert found == set(LATE_IMPORTS), "docs/ARCHITECTURE.md says what the borders are"
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ours}
+    for call, files in BY_NAME.items():
+        assert {name for name, text in texts.items() if call in text} == files

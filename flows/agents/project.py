@@ -7,6 +7,7 @@ from typing import Any
 
 from autoprune.design.mailbox import Mailbox
 from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.reference import known_models
 from flows.runs import find_run, saved_params
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
@@ -53,8 +54,6 @@ class Project:
             UsageError: If it is outside of the project and no id of a hub.
         """
         if ref.startswith("package:"):
-            from autoprune.models.reference import known_models
-
             if ref not in known_models():
                 raise UsageError(f"{ref!r} is no installed model; see `autoprune ls models`")
             return ref

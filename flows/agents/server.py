@@ -13,7 +13,9 @@ from autoprune.design.parsing import LONGEST_ANSWER
 from autoprune.errors import AutopruneError, UsageError
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
 from flows.agents.project import Project
+from flows.params import SearchParams
 from flows.searching.leaderboard import rows
+from flows.terminal.options import settled
 
 P = ParamSpec("P")
 Reply = dict[str, Any]
@@ -118,9 +120,6 @@ class _Tools:
             windows: Sizes by name: calibration_windows, selection_windows, rung_windows,
                 sealed_windows, seqlen, draws.
         """
-        from flows.params import SearchParams
-        from flows.terminal.options import settled
-
         sizes = windows or {}
         wrong = sorted(sizes.keys() - set(WINDOWS))
         if wrong:

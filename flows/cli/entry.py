@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from autoprune.errors import AutopruneError
 from autoprune.plain_text import one_line, printable
+from flows.cli.loading import start
 from flows.cli.parser import parse
 from flows.ending import end_fast
 from flows.extras import with_extra
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ[DEVICE_VARIABLE] = args.device
     end_fast()
     try:
-        code: int = args.start(args)
+        code = start(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from autoprune import __version__
-from flows import commands
+from flows.cli.loading import grammar
+from flows.grammar import COMMANDS
 from flows.terminal.option_types import whole_number
 from flows.terminal.output import tell
 
@@ -68,20 +69,20 @@ def build_parser(only: str | None = None) -> Parser:
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, parser_class=Parser
     )
-    for command in commands.ALL:
+    for name, does in COMMANDS.items():
         sub = subparsers.add_parser(
-            command.NAME,
-            help=command.HELP,
-            description=command.DESCRIPTION,
-            epilog=f"example:\n  {command.EXAMPLE}",
+            name,
+            help=does,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             # Its own: a command may set other defaults, and parsers share what they inherit.
             parents=[_shared_options()],
             allow_abbrev=False,
         )
-        if only in (None, command.NAME):
+        if only in (None, name):
+            command = grammar(name)
+            sub.description, sub.epilog = command.DESCRIPTION, f"example:\n  {command.EXAMPLE}"
             command.add_arguments(sub)
-        sub.set_defaults(start=command.run, parser=sub)
+        sub.set_defaults(parser=sub)
     return parser
 
 

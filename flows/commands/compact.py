@@ -5,43 +5,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flows.terminal.option_types import add_overwrite
+from autoprune.checkpoint.compact import expand_compact, is_compact, require_equal, write_compact
+from autoprune.errors import UsageError
+from autoprune.targets import check_folder
 from flows.terminal.output import emit, pairs
-
-NAME = "compact"
-HELP = "store a pruned model without its zeros, lossless, and back"
-DESCRIPTION = (
-    "Write a pruned model's folder without its zeros, read it back and compare every bit. A folder "
-    "that is compact already is turned back into the one that `from_pretrained` opens, byte for "
-    "byte. Tensors that are not sparse stay as they are."
-)
-EXAMPLE = "autoprune compact pruned pruned-compact"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "places",
-        nargs="*",
-        metavar="MODEL OUT",
-        help="folder of a saved model, or of a compact one, and the folder to write",
-    )
-    parser.add_argument("--model", metavar="MODEL", help="the same as MODEL")
-    parser.add_argument("--out", metavar="OUT", help="the same as OUT")
-    add_overwrite(parser, "a saved model that lies in OUT")
-    parser.add_argument(
-        "--encoding",
-        choices=("bitmask", "csr"),
-        help="a bit per weight (default), or rows and columns, smaller above about 94 %% zeros",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Encode or decode, check, and print the sizes."""
-    from autoprune.checkpoint.compact import is_compact
-    from autoprune.errors import UsageError
-    from autoprune.targets import check_folder
-
     source, out = _places(args)
     _check_folder(source)
     check_folder(out, sources=[source], overwrite=args.overwrite)
@@ -60,8 +31,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _places(args: argparse.Namespace) -> tuple[Path, Path]:
     """Model and target, each a word or an option."""
-    from autoprune.errors import UsageError
-
     words = list(args.places)
     found = [words.pop(0) if given is None and words else given for given in (args.model, args.out)]
     if words or None in found:
@@ -72,8 +41,6 @@ def _places(args: argparse.Namespace) -> tuple[Path, Path]:
 
 
 def _check_folder(source: Path) -> None:
-    from autoprune.errors import UsageError
-
     if not source.is_dir():
         raise UsageError(
             f"{str(source)!r} is no folder; give one that `autoprune prune --out` or "
@@ -82,8 +49,6 @@ def _check_folder(source: Path) -> None:
 
 
 def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:
-    from autoprune.checkpoint.compact import require_equal, write_compact
-
     size = write_compact(source, out, encoding=encoding)
     started = time.perf_counter()
     compared = require_equal(source, out)
@@ -104,8 +69,6 @@ def _write(source: Path, out: Path, encoding: str) -> dict[str, Any]:
 
 
 def _expand(source: Path, out: Path) -> dict[str, Any]:
-    from autoprune.checkpoint.compact import expand_compact, require_equal
-
     started = time.perf_counter()
     expand_compact(source, out)
     seconds = time.perf_counter() - started

@@ -3,26 +3,13 @@
 import argparse
 import sys
 
+from flows.platform.launch import bring_down
 from flows.terminal.output import emit
-
-NAME = "down"
-HELP = "stop the servers and the worker that `autoprune up` started"
-DESCRIPTION = (
-    "Stop the servers and the worker that `autoprune up` started from this state folder, in this "
-    "terminal or another. Nothing is lost: records stay, and an interrupted search goes on when "
-    "it is rerun."
-)
-EXAMPLE = "autoprune down"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no options of its own."""
+from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
     """Stop everything and name it."""
-    from flows.platform.launch import bring_down
-    from tasks.state import State
 
     def say(text: str) -> None:
         if not args.quiet:

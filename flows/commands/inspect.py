@@ -2,50 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autoprune.bench.inspection import Inspection, inspect_model
+from autoprune.report.inspection_plot import inspection_png
+from autoprune.storage import atomic_file, write_json
+from flows.grammar.inspect import JSON_FILE
+from flows.params import InspectParams
+from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, plain
+from tasks.state import State
 
-if TYPE_CHECKING:
-    from autoprune.bench.inspection import Inspection
-
-NAME = "inspect"
-HELP = "show what a model's matrices look like, and what pruning each alone costs"
-DESCRIPTION = (
-    "Show skewness, kurtosis, outliers and spectrum of every prunable matrix, and how far the loss "
-    "rises with one matrix, one kind or one block alone pruned by Wanda's scores. Nothing is "
-    "changed; the sealed text is not read."
-)
-EXAMPLE = "autoprune inspect ./my-model --corpus text.txt --layers all --out inspected"
-JSON_FILE, PICTURE = "inspection.json", "inspection.png"
+PICTURE = "inspection.png"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    from flows.params import InspectParams
-    from flows.terminal.option_types import add_overwrite
-    from flows.terminal.options import MODEL, add_options
-
-    add_options(parser, InspectParams, required=MODEL)
-    add_overwrite(parser, "what an earlier inspection left there")
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, params: InspectParams) -> int:
     """Inspect, write what is asked for, and print the tables."""
-    from autoprune.errors import UsageError
-    from flows.params import InspectParams
-    from flows.terminal.options import given_with_model, settled
-
-    params = settled(InspectParams, given_with_model(args, InspectParams))
     out = None if params.out is None else Path(params.out).expanduser()
-    if out is not None and (out / JSON_FILE).exists() and not args.overwrite:
-        raise UsageError(
-            f"{out} holds an inspection; name another folder with --out, or add --overwrite"
-        )
-    from autoprune.bench.inspection import inspect_model
-    from flows.terminal.console import open_screen, report
-    from tasks.state import State
-
     with open_screen(quiet=args.quiet):
         found = inspect_model(
             params.model,
@@ -66,9 +39,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(out: Path, found: "Inspection") -> None:
-    from autoprune.report.inspection_plot import inspection_png
-    from autoprune.storage import atomic_file, write_json
-
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(out / PICTURE) as temporary:
         temporary.write_bytes(inspection_png(found))

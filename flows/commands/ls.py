@@ -2,41 +2,12 @@
 
 import argparse
 
+from flows.listings import listing
 from flows.terminal.output import emit
-
-NAME = "ls"
-HELP = "list runs, candidates, models, metrics, repairs, schemes and other names"
-WHAT = (
-    *("metrics", "allocators", "repairs", "schemes", "suites", "verifiers", "corpora", "models"),
-    *("runs", "candidates"),
-    "sealed",
-)
-DESCRIPTION = (
-    "List the names that other commands take. runs: searches of this folder; candidates: the "
-    "leaderboard of a search; models: what opens without a download, and what the registry holds; "
-    "sealed: sealed sets that were looked at, and how often."
-)
-EXAMPLE = "autoprune ls metrics"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("what", choices=WHAT, type=_current)
-    parser.add_argument(
-        "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
-    )
-
-
-def _current(word: str) -> str:
-    if word == "solvers":
-        raise argparse.ArgumentTypeError("solvers is now repairs")
-    return word
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the list."""
-    from flows.listings import listing
-
     record, text = listing(args.what, args.run_name)
     # The candidates' table has colours of its own, and cleans what it shows.
     emit(args, record, text, coloured=args.what == "candidates")

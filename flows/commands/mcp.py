@@ -2,33 +2,16 @@
 
 import argparse
 
-NAME = "mcp"
-HELP = "serve the Model Context Protocol, so that an agent can run a search and design in it"
-DESCRIPTION = (
-    "Serve the Model Context Protocol on stdin and stdout: tools to start a search, take its "
-    "questions, answer them, and read, compare and evaluate what came out. What an agent sends is "
-    "run in the sandbox alone, and it may name files of the project's folder only. Searches "
-    "outlive the server. See docs/agents.md."
-)
-EXAMPLE = "autoprune mcp --project ."
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "--project", metavar="DIR", default=".", help="the project's folder (default: this one)"
-    )
+from autoprune.errors import UsageError
+from flows.agents.project import Project
+from flows.agents.server import build_server
+from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stdin is closed."""
     import os
     from pathlib import Path
-
-    from autoprune.errors import UsageError
-    from flows.agents.project import Project
-    from flows.agents.server import build_server
-    from tasks.state import State
 
     root = Path(args.project).expanduser().absolute()
     if not root.is_dir():

@@ -5,53 +5,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from autoprune.report.sealed import SealedSet
+from flows import late
+from flows.engine import open_engine
+from flows.params import PromoteParams
 from flows.terminal.output import emit, tell
+from tasks.state import State
 
-NAME = "promote"
-HELP = "make a challenger champion when it passes the gate"
-DESCRIPTION = (
-    "Measure champion and challenger on the same windows in the same run, count the challenger's "
-    "zeros again, open it as a user would, and move the alias 'champion' in the MLflow registry "
-    "only when the gate passes; the champion before it becomes 'previous'. The reason is written "
-    "on the version either way. Exits with 3 when the gate refuses."
-)
-EXAMPLE = "autoprune promote --dry-run"
 NOTHING_PASSED = 3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    from flows.params import PromoteParams
-    from flows.terminal.options import add_options
-
-    add_options(parser, PromoteParams)
-    # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
-    parser.set_defaults(seed=None)
-    parser.add_argument(
-        "--yes", action="store_true", help="do not ask on a terminal before the alias is moved"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, params: PromoteParams) -> int:
     """Measure, show the table, move the alias; 3 when the gate refuses."""
-    from autoprune.errors import UsageError
-    from flows.params import PromoteParams
-    from flows.terminal.options import given, settled
-
-    if args.seed is not None:
-        raise UsageError(
-            f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
-            f"--text-split {args.seed} (default: that of the search that made the challenger)"
-        )
-    params = settled(PromoteParams, given(args, PromoteParams))
-    from flows.engine import open_engine
-
     asks = not (args.yes or params.dry_run or args.json) and _at_terminal()
     with open_engine(args) as engine:
-        from flows.promote import promote
-
         looked = params.model_copy(update={"dry_run": True}) if asks else params
-        record = engine.call(promote, looked)
+        record = engine.call(late.promote, looked)
     if asks:
         record = _ask_and_settle(record, params)
     emit(args, record, _text(record))
@@ -62,12 +31,8 @@ def _at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
+def _ask_and_settle(record: dict[str, Any], params: PromoteParams) -> dict[str, Any]:
     """Show the table, ask, and do what was measured; the question costs no second measurement."""
-    from flows.promote import text_of
-    from tasks.promotion import roll_back, settle
-    from tasks.state import State
-
     root = str(State.open().root)
     rollback = record["rollback"]
     # A refusal is written without a question: it moves nothing.
@@ -80,11 +45,11 @@ def _ask_and_settle(record: dict[str, Any], params: Any) -> dict[str, Any]:
     if not agreed:
         return record
     if rollback:
-        done = roll_back(root, params.name, False)
+        done = late.roll_back(root, params.name, False)
     else:
         verdict = {key: record[key] for key in ("passed", "reason", "checks")}
         asked = record["name"], record["challenger"], record["champion"]
-        moved = settle(root, *asked, verdict, text_of(record))
+        moved = late.settle(root, *asked, verdict, late.text_of(record))
         done = {"moved": moved["moved"]}
     return record | done | {"dry_run": False}
 
@@ -101,8 +66,6 @@ def _text(record: Mapping[str, Any]) -> str:
 
 def _text_line(record: Mapping[str, Any]) -> str:
     """What was measured on, what was left out of it, and how often it was looked at."""
-    from autoprune.report.sealed import SealedSet
-
     text = f"measured on {record['corpus']}, {record['part']}"
     if record["split_digest"] is not None:
         text += f", split {record['text_split']} ({record['split_digest'][:12]}…)"

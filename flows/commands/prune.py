@@ -4,46 +4,18 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from flows import late
+from flows.engine import open_engine
+from flows.params import PruneParams
 from flows.terminal.output import emit, pairs
-
-NAME = "prune"
-HELP = "prune a model once, by a recipe or the best that fits a time, and save it"
-DESCRIPTION = (
-    "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
-    "weights, save. Without any part of a recipe (metric, allocation, group, repair, statistics) "
-    "the best preset that fits ten minutes is taken, after a line that says what it will cost. A "
-    "metric in a .py file and a layer program (--program FILE.py) run only inside the container. "
-    "With --scheme blocks, neurons and heads are taken out instead: a smaller dense model without "
-    "zeros, faster everywhere. The saved folder opens with AutoModelForCausalLM.from_pretrained."
-)
-EXAMPLE = (
-    "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
-    "--corpus text.txt --out pruned"
-)
 
 SHOWN_NOTES = 3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    from flows.params import PruneParams
-    from flows.terminal.options import MODEL, add_options
-
-    add_options(parser, PruneParams, required=MODEL)
-
-
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, params: PruneParams) -> int:
     """Prune and print what came out."""
-    from flows.params import PruneParams
-    from flows.terminal.options import given_with_model, settled
-
-    params = settled(PruneParams, _with_usual(given_with_model(args, PruneParams)))
-    from flows.engine import open_engine
-
     with open_engine(args) as engine:
-        from flows.prune import prune
-
-        record = engine.call(prune, params)
+        record = engine.call(late.prune, params)
     if params.dry_run:
         emit(args, record, _cost(record["estimate"]))
         return 0
@@ -85,36 +57,12 @@ def _zeros(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from autoprune.schemes.card import removed
-
-    return [("scheme", record["scheme"]), *removed(record)]
+    return [("scheme", record["scheme"]), *late.removed(record)]
 
 
 def _next(params: Any) -> str:
     text = f"--corpus {params.corpus}"
     return text if params.scheme is None else f"{text} --suite lm,cost --against {params.model}"
-
-
-def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
-    """What was typed; without any part of a recipe, with the time that a preset may take.
-
-    Raises:
-        UsageError: If a part of a recipe is typed beside what chooses one.
-    """
-    from autoprune.errors import UsageError
-    from autoprune.quality import USUAL_MINUTES
-    from flows.params.prune import RECIPE
-
-    own = [f"--{name}" for name in ("program", *RECIPE) if name in typed]
-    chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]
-    if own and chooses:
-        raise UsageError(
-            f"{' and '.join(chooses)} chooses a recipe and {', '.join(own)} is a part of one; "
-            f"leave out {' and '.join(chooses)} or {', '.join(own)}"
-        )
-    if own or chooses or any(typed.get(name) for name in ("stream", "dry_run", "scheme")):
-        return typed
-    return typed | {"minutes": USUAL_MINUTES}
 
 
 def _figures(found: Mapping[str, Any]) -> str:

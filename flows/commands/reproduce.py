@@ -4,48 +4,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from flows.terminal.option_types import add_overwrite
+from autoprune.errors import UsageError
+from autoprune.targets import check_folder
+from flows.engine import open_engine
+from flows.prune import prune
+from flows.reproduce_folder import reproduce_folder
+from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
-
-NAME = "reproduce"
-HELP = "make a candidate, or a model that a scheme made, again and compare bit by bit"
-DESCRIPTION = (
-    "Prune again by what MLflow records of a candidate, and compare the digest of the masks; the "
-    "search's own files are not needed. Of a folder that a scheme made, its record is followed and "
-    "the weight files are compared. Model and text must be those of the record. Exit code 0: the "
-    "same, 1: others, or another model or text."
-)
-EXAMPLE = "autoprune reproduce demo C7 --out pruned-c7"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "run_name", metavar="RUN|DIR", help="name of the search, or a folder that a scheme made"
-    )
-    parser.add_argument(
-        "candidate",
-        metavar="CANDIDATE",
-        nargs="?",
-        help="a measured candidate or baseline of the search, such as C7",
-    )
-    parser.add_argument(
-        "--corpus",
-        metavar="REF",
-        help="calibration text of a folder, where its record names a file (default: the record's)",
-    )
-    parser.add_argument("--out", metavar="DIR", help="folder for the pruned model (default: none)")
-    add_overwrite(parser, "a saved model that lies in DIR")
+from tasks.reproduce import MasksDifferError, find_candidate, reproduce
+from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
     """Prune again and print whether the masks, or a folder's files, are the same."""
-    from autoprune.errors import UsageError
-    from autoprune.targets import check_folder
-    from flows.terminal.console import open_screen
-    from tasks.reproduce import MasksDifferError, find_candidate, reproduce
-    from tasks.state import State
-
     state = State.open()
     out = None if args.out is None else Path(args.out).expanduser()
     if out is not None:
@@ -69,12 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _folder(args: argparse.Namespace, root: Path, out: Path | None) -> int:
-    from flows.engine import open_engine
-    from flows.reproduce_folder import reproduce_folder
-
     with open_engine(args) as engine:
-        from flows.prune import prune
-
         folder = Path(args.run_name).expanduser()
         record = reproduce_folder(
             folder, args.corpus, out, root, lambda params: engine.call(prune, params)

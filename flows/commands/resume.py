@@ -4,49 +4,28 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from autoprune.errors import PrerequisiteError, UsageError
 from flows.commands.search import search_with
+from flows.platform.api_server import running_api, set_prefect_environment
+from flows.platform.zombies import retry, settle
+from flows.runs import find_run, saved_params
 from flows.terminal.output import emit, tell
+from tasks.state import State
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
     from tasks.state import State
 
-NAME = "resume"
-HELP = "go on with an interrupted search"
-DESCRIPTION = (
-    "Go on with a search from its own record, with the settings it was started with; nothing that "
-    "is finished is done again. A run that Prefect still calls running although its process was "
-    "killed is marked as crashed first. With --submit the worker of `autoprune up` goes on with "
-    "that very run, as the Retry button of the UI does."
-)
-EXAMPLE = "autoprune resume demo"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
-    )
-    parser.add_argument(
-        "--submit", action="store_true", help="let the worker go on instead of this command"
-    )
-
 
 def run(args: argparse.Namespace) -> int:
     """Correct the record, then search on here or through the worker."""
-    from flows.platform.api_server import running_api, set_prefect_environment
-    from flows.runs import find_run, saved_params
-    from tasks.state import State
-
     state = State.open()
     run_id = find_run(state, args.run_name)
     params = saved_params(state, run_id)
     set_prefect_environment(state, verbose=args.verbose)
     api = running_api(state)
     if api:
-        from flows.platform.zombies import settle
-
         known = settle(state, api, run_id)
         lost = [one for one in known if one.state is not None and one.state.is_running()]
         if lost:
@@ -61,9 +40,6 @@ def run(args: argparse.Namespace) -> int:
 def _submit(
     args: argparse.Namespace, state: "State", api: str, run_id: str, known: "Sequence[FlowRun]"
 ) -> int:
-    from autoprune.errors import UsageError
-    from flows.platform.zombies import retry
-
     if not known:
         raise UsageError(
             f"Prefect knows no run of the search {run_id!r}; run `autoprune resume {run_id}` "
@@ -80,8 +56,6 @@ def _submit(
 
 
 def _nobody() -> int:
-    from autoprune.errors import PrerequisiteError
-
     raise PrerequisiteError(
         "no Prefect server answers, neither at PREFECT_API_URL nor one that `autoprune up` started "
         "from this state folder; start it, or run `autoprune resume` without --submit"

@@ -3,29 +3,14 @@
 import argparse
 import sys
 
+from autoprune.report.benefit import megabytes
+from flows.housekeeping import remove_runs
 from flows.terminal.output import emit, tell
-
-NAME = "rm"
-HELP = "delete searches: log, report and winner"
-DESCRIPTION = (
-    "Delete searches of this folder with their log, report and winner. What MLflow and its "
-    "registry hold of them stays, as do looks at sealed text. One that is at work is refused."
-)
-EXAMPLE = "autoprune rm evening"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="names, see `autoprune ls runs`")
-    parser.add_argument("--yes", action="store_true", help="do not ask on a terminal")
+from tasks.state import State
 
 
 def run(args: argparse.Namespace) -> int:
     """Delete and say what is gone."""
-    from autoprune.report.benefit import megabytes
-    from flows.housekeeping import remove_runs
-    from tasks.state import State
-
     if not (args.yes or args.json) and sys.stdin.isatty() and sys.stderr.isatty():
         tell(f"delete {', '.join(args.runs)}? [y/N] ", end="")
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -4,44 +4,15 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from autoprune.errors import UsageError
+from flows.checks import check_rows
 from flows.terminal.output import emit, pairs
-
-NAME = "sandbox"
-HELP = "build or check the sandbox image"
-DESCRIPTION = (
-    "build: make the sandbox image from what is on this machine, without a registry. "
-    "check: say whether Docker and the image are ready."
-)
-EXAMPLE = "autoprune sandbox build"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("action", choices=("build", "check"), help="what to do")
-    parser.add_argument(
-        "--image",
-        choices=("auto", "bind", "interpreter", "dockerfile"),
-        default="auto",
-        help="what the image is made from (default auto)",
-    )
-    parser.add_argument(
-        "--from-interpreter",
-        dest="image",
-        action="store_const",
-        const="interpreter",
-        help="same as --image interpreter: pack what is on this machine, no registry",
-    )
-    parser.add_argument("--base", metavar="IMAGE", help="base of --image dockerfile")
-    parser.add_argument(
-        "--wheels", metavar="DIR", help="wheels for --image dockerfile; no network is asked then"
-    )
-    parser.add_argument("--runtime", help="check with this OCI runtime, for example runsc")
+from sandbox.image import ensure_image
+from sandbox.preflight import preflight
 
 
 def run(args: argparse.Namespace) -> int:
     """Build or check, and print what was found."""
-    from autoprune.errors import UsageError
-
     others = ("runtime",) if args.action == "build" else ("base", "wheels")
     for name in others:
         if getattr(args, name):
@@ -54,9 +25,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from autoprune.errors import UsageError
-    from sandbox.image import ensure_image
-
     if args.image != "dockerfile" and (args.base or args.wheels):
         raise UsageError("--base and --wheels go with --image dockerfile; add it or leave them out")
     wheels = Path(args.wheels) if args.wheels else None
@@ -71,9 +39,6 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from flows.checks import check_rows
-    from sandbox.preflight import preflight
-
     checks = preflight(args.image, runtime=args.runtime)
     ok = all(check.ok for check in checks)
     emit(

@@ -3,43 +3,20 @@
 import argparse
 from typing import Any
 
+from flows.params.evaluate import listed
+from flows.terminal.console import open_screen
 from flows.terminal.output import emit, pairs
+from tasks.state import State
+from tasks.validate import validate_file
 
-NAME = "validate"
-HELP = "run a metric or a program in the sandbox and say whether it is accepted"
-DESCRIPTION = (
-    "Run a Python metric, def score(W, stats, params), a layer program, def prune_layer(W, stats, "
-    "budget, params), or a block program, def prune_block(block, inputs, targets, budget, params), "
-    "inside the locked container on small layers or blocks, and say whether it is accepted; which "
-    "of them it is follows from the file. Exit code 0 accepted, 3 rejected, 4 no Docker. The file "
-    "never runs outside the container."
-)
 HOLDS = {
     "metric": "shape, dtype, finite, distinct, inputs, deterministic, independent, order, scale",
     "program": "shape, dtype, finite, budget by row, matrix and 2:4, inputs, deterministic, scale",
 }
-EXAMPLE = "autoprune validate my_metric.py"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument(
-        "file", metavar="FILE.py", help="Python file that defines score, prune_layer or prune_block"
-    )
-    parser.add_argument(
-        "--statistics",
-        metavar="NAMES",
-        help="statistics in stats, by commas (default: x_max,x_mean,x_norm,x_var, as in a search)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the sandbox and print its verdict."""
-    from flows.params.evaluate import listed
-    from flows.terminal.console import open_screen
-    from tasks.state import State
-    from tasks.validate import validate_file
-
     with open_screen(quiet=args.quiet):
         named = None if args.statistics is None else listed(args.statistics)
         record = validate_file(str(State.open().root), args.file, named)

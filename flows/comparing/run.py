@@ -7,6 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autoprune.comparison.methods import parse_method
+from autoprune.comparison.plan import DENSE, Cell, Target, cells_in_order
+from autoprune.comparison.tuning import best_variant, variants
 from autoprune.progress import Progress
 from flows.terminal import console
 from tasks.compare import cell_measured, measure_cell
@@ -54,10 +57,6 @@ class Run:
     def __init__(
         self, bench: CompareBench, request: dict[str, Any], seeds: int, trials: int
     ) -> None:
-        from autoprune.comparison.methods import parse_method
-        from autoprune.comparison.plan import Target, cells_in_order
-        from autoprune.comparison.tuning import variants
-
         self.bench = bench
         self.workers: Workers | None = None
         self.parallel = 1
@@ -83,8 +82,6 @@ class Run:
 
     def all_cells(self) -> None:
         """Measure everything that is not measured yet."""
-        from autoprune.comparison.plan import DENSE, Cell
-
         first = [Job(Cell(None, None), DENSE)]
         first += [
             Job(trial, method.name)
@@ -109,8 +106,6 @@ class Run:
     @property
     def dense(self) -> str | None:
         """Id of the dense model's record; None before it is measured."""
-        from autoprune.comparison.plan import Cell
-
         found = self._found.get(Cell(None, None))
         return None if found is None else found["id"]
 
@@ -153,20 +148,14 @@ class Run:
         return self.variants[method_of(cell), cell.target]
 
     def _trials(self, method: "Method", target: "Target") -> "list[Cell]":
-        from autoprune.comparison.plan import Cell
-
         return [Cell(one, target, 0, sealed=False) for one in self.variants[method, target]]
 
     def _best(self, method: "Method", target: "Target") -> "Method":
-        from autoprune.comparison.tuning import best_variant
-
         losses = [self._found[trial]["selection"] for trial in self._trials(method, target)]
         return best_variant(self.variants[method, target], losses, method)
 
     def _own(self, cell: "Cell") -> "Cell":
         """The cell with the strength that its trials chose."""
-        from autoprune.comparison.plan import Cell
-
         assert cell.target is not None
         tuned = self._tuned.get((method_of(cell), cell.target), method_of(cell))
         return Cell(tuned, cell.target, cell.seed)

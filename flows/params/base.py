@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -117,7 +117,10 @@ class Params(BaseModel):
         return self.model_dump(mode="json")
 
 
-def checked(kind: type[Params], values: dict[str, Any]) -> Any:
+Checked = TypeVar("Checked", bound=Params)
+
+
+def checked(kind: type[Checked], values: dict[str, Any]) -> Checked:
     """Build a parameter object; all wrong fields are named in one error.
 
     Raises:

@@ -4,9 +4,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from autoprune.comparison.presets import preset
 from autoprune.digest import digest_json
-from autoprune.spelling import TEXT_NAME
-from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, setting
+from autoprune.spelling import TEXT_NAME, split_list
+from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, parsers, setting
 from flows.params.fields import (
     TEXT,
     USUAL_WORKERS,
@@ -230,8 +231,6 @@ class CompareParams(Params):
 
     def check(self) -> None:
         """See :meth:`Params.check`."""
-        from autoprune.spelling import split_list
-
         for metric in split_list(self.metrics or ""):
             check_metric(metric)
         for allocation in split_list(self.allocations or ""):
@@ -249,18 +248,14 @@ class CompareParams(Params):
 
     def method_texts(self) -> list[str]:
         """Texts of the methods, peers last."""
-        from autoprune.comparison.methods import PEER, PEER_METHODS, crossed
-        from autoprune.comparison.presets import preset
-        from autoprune.spelling import split_list
-
         texts = [] if self.methods is None else split_list(self.methods)
         if self.metrics:
             parts = (self.metrics, self.allocations or "", self.repairs or "")
-            texts += crossed(*map(split_list, parts))
+            texts += parsers.crossed(*map(split_list, parts))
         if self.preset is not None or (self.methods is None and not self.metrics):
             texts = [*preset(self.preset or "quick").methods, *texts]
         if self.peer is not None:
-            texts += [f"{PEER}:{name}" for name in PEER_METHODS]
+            texts += [f"{parsers.PEER}:{name}" for name in parsers.PEER_METHODS]
         return texts
 
     def texts(self) -> dict[str, str]:
@@ -269,8 +264,6 @@ class CompareParams(Params):
 
     def budgets(self) -> tuple[list[float], list[str]]:
         """Sparsities and patterns; those of the preset where neither is given."""
-        from autoprune.comparison.presets import preset
-
         if self.sparsity is None and self.pattern is None:
             usual = preset(self.preset or "quick")
             return list(usual.sparsities), list(usual.patterns)
@@ -278,15 +271,10 @@ class CompareParams(Params):
 
     def peers(self) -> dict[str, str]:
         """Interpreter by peer tool."""
-        from autoprune.comparison.methods import PEER
-        from autoprune.comparison.peer import interpreter_of
-
-        return {} if self.peer is None else {PEER: interpreter_of(self.peer)}
+        return {} if self.peer is None else {parsers.PEER: parsers.interpreter_of(self.peer)}
 
     def draw_count(self) -> int:
         """Calibration draws."""
-        from autoprune.comparison.presets import preset
-
         if self.draws is not None:
             return self.draws
         own = self.methods is not None or self.metrics is not None
@@ -294,8 +282,6 @@ class CompareParams(Params):
 
     def trials(self) -> int:
         """Selection trials per strength."""
-        from autoprune.comparison.presets import preset
-
         if self.tune is not None:
             return self.tune
         return preset(self.preset).tune if self.preset else 0

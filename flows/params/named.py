@@ -11,8 +11,14 @@ from typing import get_args
 from autoprune.candidate import FORMULA_PREFIX, Group, Scoring
 from autoprune.errors import UnknownNameError, UsageError
 from autoprune.names import BUILT_IN, known, plugins
-from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
+from autoprune.program_files import (
+    PROGRAM_PREFIX,
+    declared_constants,
+    metric_source,
+    program_source,
+)
 from autoprune.spelling import split_outside, split_text
+from flows.params import parsers
 
 UNSTRUCTURED = "unstructured"
 AUTO = "auto"
@@ -29,10 +35,8 @@ def check_models(*refs: str) -> None:
         UsageError: If one is not; says what is allowed and suggests.
         PrerequisiteError: If a Python package is missing.
     """
-    from autoprune.models.reference import check_reference
-
     for ref in refs:
-        check_reference(ref)
+        parsers.check_reference(ref)
 
 
 def check_corpora(*refs: str, files: bool = True) -> None:
@@ -48,9 +52,7 @@ def check_corpora(*refs: str, files: bool = True) -> None:
     for ref in refs:
         file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
         if ref.startswith(HUB):
-            from autoprune.text.rows import HubRows
-
-            HubRows.from_text(ref)
+            parsers.HubRows.from_text(ref)
         elif Path(file).suffix in FILES:
             if files and not Path(file).expanduser().is_file():
                 raise UsageError(f"the corpus file {file!r} does not exist; check the path")
@@ -65,9 +67,7 @@ def check_pattern(pattern: str, sparsity: float | None = None) -> None:
         UsageError: If it is not.
     """
     if pattern != UNSTRUCTURED:
-        from autoprune.masking.pattern import parse_pattern, resolve_sparsity
-
-        resolve_sparsity(sparsity, parse_pattern(pattern))
+        parsers.resolve_sparsity(sparsity, parsers.parse_pattern(pattern))
 
 
 def check_metric(text: str) -> None:
@@ -79,14 +79,10 @@ def check_metric(text: str) -> None:
     if text.startswith(PROGRAM_PREFIX):
         declared_constants(program_source(text.removeprefix(PROGRAM_PREFIX)))
     elif text.endswith(CODE):
-        from tasks.validate import read_source
-
-        read_source(Path(text))
+        metric_source(Path(text))
     elif text.startswith(FORMULA_PREFIX) or not _bare(text) or not known("metric", text):
         _check_name("metric", text)
-        from autoprune.metrics import build_metric
-
-        build_metric(text)
+        parsers.build_metric(text)
 
 
 def check_allocation(text: str) -> None:
@@ -99,10 +95,8 @@ def check_allocation(text: str) -> None:
         return
     if not text.startswith(f"{AUTO}:"):
         _check_name("allocator", text)
-    from autoprune.allocation import auto_grid, build_allocator
-
-    if auto_grid(text) is None:
-        build_allocator(text)
+    if parsers.auto_grid(text) is None:
+        parsers.build_allocator(text)
 
 
 def check_repairs(texts: Iterable[str]) -> None:
@@ -116,9 +110,7 @@ def check_repairs(texts: Iterable[str]) -> None:
             continue
         for part in text.split("+"):
             _check_name("repair", part.strip())
-        from autoprune.repair import Repair
-
-        Repair.parse(text)
+        parsers.Repair.parse(text)
 
 
 # A part of a scheme's line that is no scheme; here for a start without torch.
@@ -135,9 +127,7 @@ def check_scheme(text: str) -> None:
         if part.partition(":")[0].strip() != RECOVER:
             _check_name("scheme", part.strip())
     if not (_bare(text) and known("scheme", text)):
-        from autoprune.bench.smaller import Shrinking
-
-        Shrinking.parse(text)
+        parsers.Shrinking.parse(text)
 
 
 def check_methods(texts: Iterable[str], statistics: str) -> None:
@@ -163,9 +153,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
         if not _bare(text):
             rest.append(text)
     if rest:
-        from autoprune.comparison.methods import parse_methods
-
-        parse_methods(rest, "dense" if statistics == "dense" else "sequential")
+        parsers.parse_methods(rest, "dense" if statistics == "dense" else "sequential")
 
 
 def check_suites(text: str) -> None:
@@ -181,9 +169,7 @@ def check_suites(text: str) -> None:
         raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
     for name in names:
         if not known("suite", name):
-            from autoprune.evaluation.suites import SUITES
-
-            SUITES.get(name)
+            parsers.SUITES.get(name)
 
 
 def _check_corpus_name(ref: str) -> None:
@@ -192,9 +178,7 @@ def _check_corpus_name(ref: str) -> None:
     except UnknownNameError as error:
         raise UsageError(f"{error}; or {FORM}, or a {', '.join(FILES)} file") from None
     if not found:
-        from autoprune.text.corpora import CORPORA
-
-        CORPORA.get(ref)
+        parsers.CORPORA.get(ref)
 
 
 def _bare(text: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from autoprune.design.kinds import DesignerKind
+from autoprune.design.mailbox import Mailbox
 from autoprune.report.sealed import FRESH
 from autoprune.search_settings import (
     BudgetSettings,
@@ -13,7 +14,9 @@ from autoprune.search_settings import (
     SearchSettings,
     settle_arm,
 )
+from autoprune.spelling import split_list
 from flows.extras import require
+from flows.params import parsers
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -244,18 +247,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def check(self) -> None:
         """See :meth:`Params.check`."""
-        from autoprune.spelling import split_list
-
         # Not first met when a designer is asked, minutes later.
         require("openai", "optuna")
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
         if self.hide:
-            from autoprune.design.hiding import require_hidable
-            from autoprune.search.spec import SearchSpec
-
-            require_hidable(self.hide, SearchSpec.model_fields["reference"].default)
+            parsers.require_hidable(self.hide, parsers.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
@@ -274,8 +272,6 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         """Where the designer files is asked; None: another one designs."""
         if self.designer_kind != "files":
             return None
-        from autoprune.design.mailbox import Mailbox
-
         named = self.designer.removeprefix(FILES) if self.designer != "files" else ""
         return Mailbox(Path(named) if named else files.questions, run_id)
 
@@ -307,16 +303,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def spec(self) -> "SearchSpec":
         """The library's specification of this search."""
-        from autoprune.search.spec import Budget, DesignerSpec, SearchSpec, given_start
-        from autoprune.spelling import split_list
-
         sizes = dict(PYTHON_ANSWERS) if self.language != "expression" else {}
         sizes |= LARGE_PROMPTS.get(self.designer_kind, {})
         sizes |= PROGRAM_ANSWERS if self.language == "program" else {}
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self.models
-        designer = DesignerSpec(
+        designer = parsers.DesignerSpec(
             kind=self.designer_kind,
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
@@ -330,18 +323,16 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             unnamed = "none" if "none" in named else named[0]
             menu = {"solver": unnamed, "solvers": tuple(named)}
         if self.starts:
-            menu["starts"] = tuple(map(given_start, self.starts))
+            menu["starts"] = tuple(map(parsers.given_start, self.starts))
         if self.facts is not None:
-            from autoprune.bench.inspection import read_facts
-
-            menu["facts"] = tuple(read_facts(Path(self.facts).expanduser()))
-        return SearchSpec(
+            menu["facts"] = tuple(parsers.read_facts(Path(self.facts).expanduser()))
+        return parsers.SearchSpec(
             model=self.model,
             corpus=self.corpus,
             sparsity=self.share,
             pattern=self.pattern,
             designer=designer,
-            budget=Budget(
+            budget=parsers.Budget(
                 seconds=seconds,
                 price=self.price_of_all,
                 prices=self.prices,

@@ -13,12 +13,14 @@ from filelock import FileLock, Timeout
 
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 from flows.extras import require
+from flows.params import DEMO_MODEL
 from flows.platform import orders, processes, services
 from flows.platform.api_server import log_tail
 from flows.platform.ghosts import mark_gone
 from flows.platform.login import login_file, login_of, mlflow_login_of
 from flows.platform.nights import Night, remember_night
 from flows.platform.pools import POOL, remember_pool
+from flows.platform.ports import port_taken
 from flows.platform.processes import Register, Running
 from flows.platform.services import Service
 from tasks.state import State, without_login
@@ -251,7 +253,7 @@ class Platform:
             time.sleep(POLL_SECONDS)
 
     def _experiment(self) -> None:
-        from flows.params import DEMO_MODEL
+        # Imports Prefect, which an installation may lack: `autoprune down` works without.
         from tasks.mirror import tracker_of
 
         tracker_of(self.state).experiment(DEMO_MODEL)
@@ -291,8 +293,6 @@ class Platform:
         return any(beat is not None and beat.timestamp() >= since - 1.0 for beat in beats)
 
     def _start(self, service: Service, port: int, option: str, answers: bool) -> None:
-        from flows.platform.ports import port_taken
-
         if port_taken(port):
             holder = processes.port_holder(port)
             what = f"another {service.title}" if answers else "another program"

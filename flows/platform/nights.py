@@ -16,6 +16,7 @@ from autoprune.errors import UsageError
 from autoprune.storage import write_json
 from flows.params import DEMO_MODEL, NightlyParams, SearchParams, checked
 from flows.platform.pools import deployment_name
+from flows.platform.processes import folder
 from flows.terminal.settings_file import YAML_SUFFIXES, read_search
 from tasks.run_files import read_object
 from tasks.state import State
@@ -80,6 +81,7 @@ def chosen_night(state: State, schedule: str | None, at: str | None) -> Night | 
         )
     params: NightlyParams = checked(NightlyParams, {"search": USUAL | given})
     params.check()
+    # Imports Prefect and torch, which `autoprune down` does without.
     from tasks.text_split import check_independent
 
     check_independent(str(state.root), params.search.corpus)
@@ -145,6 +147,4 @@ def _remembered(state: State) -> Night | None:
 
 
 def _file(state: State) -> Path:
-    from flows.platform.processes import folder
-
     return folder(state) / "night.json"

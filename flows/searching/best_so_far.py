@@ -3,12 +3,19 @@
 import logging
 from typing import Any
 
+from autoprune.candidate import FORMULA_PREFIX
 from autoprune.errors import AutopruneError
+from autoprune.metrics.language import parse
 from autoprune.models.reference import RECORD_FILE
+from autoprune.recipe import Recipe
+from autoprune.recipe_text import RecipeText
 from flows.params import SearchParams
 from flows.runs import saved_params
+from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
+from tasks.track import registry
+from tasks.track.models import registry_name
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +41,6 @@ def with_best_so_far(state: State, params: SearchParams) -> SearchParams:
 
 def recipe_line(recipe: dict[str, Any]) -> str:
     """A recorded recipe as ``METRIC+PART+...``; empty for Python code, which no line holds."""
-    from autoprune.candidate import FORMULA_PREFIX
-    from autoprune.metrics.language import parse
-    from autoprune.recipe import Recipe
-    from autoprune.recipe_text import RecipeText
-
     found = Recipe.from_json(recipe)
     if found.metric.kind == "python" or found.scoring != "dense":
         return ""
@@ -50,10 +52,6 @@ def recipe_line(recipe: dict[str, Any]) -> str:
 
 
 def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
-    from tasks.mirror import tracker_of
-    from tasks.track import registry
-    from tasks.track.models import registry_name
-
     try:
         tracker, name = tracker_of(state), registry_name(params.model, params.share)
         number = registry.aliases_of(tracker, name)[registry.CHAMPION]

@@ -25,8 +25,8 @@ from flows.searching.leaderboard import rows
 from flows.searching.stopping import stopping_well
 from flows.terminal import console
 from flows.text_split import settled
+from sandbox.engine import Engine
 from tasks.calibrate import calibrate, calibration_markdown
-from tasks.calls import prices, tracing_wanted
 from tasks.card import write_card
 from tasks.design import Drafting
 from tasks.measure import measure_dense, prepare
@@ -38,6 +38,7 @@ from tasks.run_markdown import run_markdown
 from tasks.search_bench import SearchBench
 from tasks.shared import open_store
 from tasks.state import State, without_machine_paths
+from tasks.switches import prices, tracing_wanted
 from tasks.winner import keep_winner, register_winner
 from tasks.workbench import opened
 
@@ -98,8 +99,6 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
 def _require_ready(params: SearchParams, draft: Drafting) -> None:
     """See that the sandbox and the designer of a new search can be had."""
     if params.sandbox == "docker":
-        from sandbox.engine import Engine
-
         Engine().close()
     draft.check()
 

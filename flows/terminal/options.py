@@ -2,13 +2,13 @@
 
 A field gives its option all it needs: name, type, choices, default, description, and by
 :func:`flows.params.base.setting` heading and placeholder. So the command line, Prefect's form and
-the record of a run have the same names. Imports pydantic, so that a command imports it late.
+the record of a run have the same names.
 """
 
 import argparse
 import types
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Ge, Lt
 from pydantic.fields import FieldInfo
@@ -27,6 +27,7 @@ from flows.terminal.option_types import (
 MODEL = "model"
 # What every command has (see flows.cli.parser).
 SHARED = ("seed",)
+Settled = TypeVar("Settled", bound=Params)
 _WORD = "model_word"
 
 
@@ -90,13 +91,13 @@ def given_with_model(args: argparse.Namespace, kind: type[Params]) -> dict[str, 
     return found
 
 
-def settled(kind: type[Params], values: Mapping[str, Any]) -> Any:
+def settled(kind: type[Settled], values: Mapping[str, Any]) -> Settled:
     """The parameters of a command, whose every name exists; nothing is started before.
 
     Raises:
         UsageError: If a value is outside what its field allows, or a name is unknown.
     """
-    params: Params = checked(kind, dict(values))
+    params = checked(kind, dict(values))
     params.check()
     return params
 

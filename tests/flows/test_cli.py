@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import commands
 from flows.cli import main
+from flows.grammar import COMMANDS
 
-NAMES = [command.NAME for command in commands.ALL]
+NAMES = list(COMMANDS)
 HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydantic", "rich")
 METRIC = "def score(W, stats, params):\n    return W.abs() * stats['x_norm']\n"
 

@@ -338,7 +338,6 @@ def test_a_killed_run_goes_on_where_it_stopped(
 def test_an_interrupt_leaves_a_table_of_what_is_finished(
     tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     out, real = tmp_path / "out", cells._prune
 
     def stopped_after(finished: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from autoprune.design.local import LocalServer
 from autoprune.errors import PrerequisiteError
 from benchmarks import measured
-from flows import commands
+from flows.grammar import COMMANDS
 from tests.support.started_command import record_by_prefect
 
 # Each writes a file when it is imported; the packages are ours, the files any program's.
@@ -111,7 +111,7 @@ def test_the_plants_would_show(hostile: Path, markers: Path) -> None:
 
 
 def test_every_command_has_words() -> None:
-    assert set(WORDS) == {command.NAME for command in commands.ALL}
+    assert set(WORDS) == set(COMMANDS)
 
 
 def test_no_command_imports_from_the_current_folder(
@@ -122,7 +122,7 @@ def test_no_command_imports_from_the_current_folder(
     script, lines, notes = (tmp_path / "bin" / name for name in ("autoprune", "lines", "notes"))
     script.parent.mkdir()
     script.write_text(SCRIPT.format(recorded=RECORDED, markers=str(markers)))
-    names = [command.NAME for command in commands.ALL]
+    names = list(COMMANDS)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

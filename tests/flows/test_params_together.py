@@ -12,7 +12,7 @@ from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
 from flows.cli import main
 from flows.cli.parser import build_parser
-from flows.commands.search import search_settings as given
+from flows.grammar.search import search_settings as given
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.params.compare import CompareParams
 from flows.prune import prune

@@ -8,7 +8,7 @@ import pytest
 from autoprune.errors import UsageError
 from flows.cli import main
 from flows.cli.parser import parse
-from flows.commands.search import search_settings
+from flows.grammar.search import search_settings
 from flows.params import SearchParams
 from flows.terminal.options import settled
 

@@ -6,8 +6,7 @@ from autoprune.errors import UsageError
 from flows.engine import RECORD_VARIABLE
 from flows.params import SearchParams
 from flows.searching.run import run_search
-from tasks.calls import TRACES_VARIABLE
-from tasks.switches import price, switched_on
+from tasks.switches import TRACES_VARIABLE, price, switched_on
 
 
 @pytest.mark.parametrize("variable", [RECORD_VARIABLE, TRACES_VARIABLE])

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.calls import call_totals, tracing_wanted
+from tasks.calls import call_totals
+from tasks.switches import tracing_wanted
 from tasks.track import Tracker
 from tasks.track.traces import HEAD, HIDDEN, TAIL, Traces, readable, trace_id
 

@@ -11,7 +11,7 @@ from autoprune.bench.text import SEALED, SELECTION
 from autoprune.errors import UsageError
 from autoprune.search.spec import SearchSpec
 from autoprune.text.windows import WINDOWS_VERSION
-from flows.commands.demo import DEFAULTS
+from flows.grammar.demo import DEFAULTS
 from flows.params import PromoteParams, SearchParams
 from flows.params.compare import CompareParams
 from flows.params.evaluate import EvaluateParams

@@ -1,0 +1,52 @@
+"""Grammar of ``autoprune compare``."""
+
+import argparse
+from typing import Any
+
+from autoprune.errors import UsageError
+from flows.params.compare import CompareParams
+from flows.terminal.options import MODEL, add_options, given, given_with_model, settled
+
+DESCRIPTION = (
+    "Compare pruning methods at several budgets over several calibration draws: strengths and the "
+    "recommendation are chosen on selection windows, figures are measured on sealed ones, with "
+    "paired intervals. A method is METRIC+PART+..., with the words of `autoprune prune`: an "
+    "allocation, repairs, a comparison group, `sequential`. Finished cells are kept: the same "
+    "command goes on, and one more method costs only that method."
+)
+EXAMPLE = (
+    "autoprune compare ./my-model --methods wanda,wanda+ramp,wanda+sdsa+mrp,sparsegpt "
+    "--sparsity 0.5,0.6 --pattern 2:4 --draws 3 --out comparison"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--from",
+        dest="from_record",
+        metavar="DIR",
+        help="print the tables of a record, without model and text; takes --baseline and --out",
+    )
+    add_options(parser, CompareParams, required=MODEL)
+
+
+def read(args: argparse.Namespace) -> CompareParams | dict[str, Any]:
+    """The parameters that were typed; with --from the few that go with a record.
+
+    Raises:
+        UsageError: If something is typed that can change nothing in a record.
+    """
+    if args.from_record is None:
+        return settled(CompareParams, given_with_model(args, CompareParams))
+    typed = given(args, CompareParams)
+    if not typed.get("seed"):
+        typed.pop("seed", None)
+    others = [name for name in typed if name not in ("baseline", "out")]
+    if others:
+        names = ", ".join("MODEL" if n == "model" else f"--{n.replace('_', '-')}" for n in others)
+        raise UsageError(
+            f"--from prints what a record holds, so {names} can change nothing; leave it out, or "
+            "measure with --record instead of --from"
+        )
+    return typed

@@ -1,0 +1,40 @@
+"""Grammar of ``autoprune demo``."""
+
+import argparse
+
+from flows.grammar.search import add_config, search_settings
+from flows.params import SearchParams
+from flows.terminal.options import add_options, settled
+
+DESCRIPTION = (
+    "The main job in at most 9 minutes on 2 cores: SmolLM2-135M is calibrated on the Wikipedia "
+    "sample, a designer writes metrics, the sandbox validates them, the best is pruned, measured, "
+    "registered and reported, on 8 sealed windows instead of the usual 100. Its last minute makes "
+    "a second model, for use: a fifth of the blocks removed, the rest taught by the dense model, "
+    "both measured and quoted side by side. Needs Docker and the demo's packages (`make "
+    "install`), no model hub, no key. Every option of `autoprune search` works here too."
+)
+EXAMPLE = "autoprune demo"
+# The search is sized for 8 minutes on 2 cores, the second model for one more; all else is as in
+# every search. A hundred sealed windows would take all of them, and the search says that these are
+# fewer.
+DEFAULTS = {
+    "run": "demo",
+    "candidates": 12,
+    "rung_windows": 2,
+    "selection_windows": 6,
+    "sealed_windows": 8,
+    "minutes": 6.0,
+    "draws": 1,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command: those of a search."""
+    add_options(parser, SearchParams, defaults=DEFAULTS)
+    add_config(parser)
+
+
+def read(args: argparse.Namespace) -> SearchParams:
+    """The parameters that were typed, beside those of the demo."""
+    return settled(SearchParams, DEFAULTS | search_settings(args))

@@ -1,0 +1,21 @@
+"""Grammar of ``autoprune design``."""
+
+import argparse
+
+DESCRIPTION = (
+    "render: fill the prompt templates for what a search would ask next, from its record; nobody "
+    "is asked and nothing changes. A folder of your own templates can be tried on any run; a "
+    "search takes it with `autoprune search --prompts FOLDER`."
+)
+EXAMPLE = "autoprune design render demo --operator exploit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("action", choices=("render",), help="what to do")
+    parser.add_argument(
+        "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
+    )
+    parser.add_argument("--operator", metavar="NAME", help="only this operator, such as exploit")
+    parser.add_argument("--prompts", metavar="FOLDER", help="templates that replace ours")
+    parser.add_argument("--grammar", action="store_true", help="also show the answer's grammar")

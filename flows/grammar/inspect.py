@@ -1,0 +1,38 @@
+"""Grammar of ``autoprune inspect``."""
+
+import argparse
+from pathlib import Path
+
+from autoprune.errors import UsageError
+from flows.params import InspectParams
+from flows.terminal.option_types import add_overwrite
+from flows.terminal.options import MODEL, add_options, given_with_model, settled
+
+DESCRIPTION = (
+    "Show skewness, kurtosis, outliers and spectrum of every prunable matrix, and how far the loss "
+    "rises with one matrix, one kind or one block alone pruned by Wanda's scores. Nothing is "
+    "changed; the sealed text is not read."
+)
+EXAMPLE = "autoprune inspect ./my-model --corpus text.txt --layers all --out inspected"
+JSON_FILE = "inspection.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_options(parser, InspectParams, required=MODEL)
+    add_overwrite(parser, "what an earlier inspection left there")
+
+
+def read(args: argparse.Namespace) -> InspectParams:
+    """The parameters that were typed; every name in them exists.
+
+    Raises:
+        UsageError: If there is an inspection already where this one goes.
+    """
+    params = settled(InspectParams, given_with_model(args, InspectParams))
+    out = None if params.out is None else Path(params.out).expanduser()
+    if out is not None and (out / JSON_FILE).exists() and not args.overwrite:
+        raise UsageError(
+            f"{out} holds an inspection; name another folder with --out, or add --overwrite"
+        )
+    return params

@@ -1,0 +1,29 @@
+"""Grammar of ``autoprune ls``."""
+
+import argparse
+
+WHAT = (
+    *("metrics", "allocators", "repairs", "schemes", "suites", "verifiers", "corpora", "models"),
+    *("runs", "candidates"),
+    "sealed",
+)
+DESCRIPTION = (
+    "List the names that other commands take. runs: searches of this folder; candidates: the "
+    "leaderboard of a search; models: what opens without a download, and what the registry holds; "
+    "sealed: sealed sets that were looked at, and how often."
+)
+EXAMPLE = "autoprune ls metrics"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("what", choices=WHAT, type=_current)
+    parser.add_argument(
+        "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
+    )
+
+
+def _current(word: str) -> str:
+    if word == "solvers":
+        raise argparse.ArgumentTypeError("solvers is now repairs")
+    return word

@@ -1,0 +1,39 @@
+"""Grammar of ``autoprune promote``."""
+
+import argparse
+
+from autoprune.errors import UsageError
+from flows.params import PromoteParams
+from flows.terminal.options import add_options, given, settled
+
+DESCRIPTION = (
+    "Measure champion and challenger on the same windows in the same run, count the challenger's "
+    "zeros again, open it as a user would, and move the alias 'champion' in the MLflow registry "
+    "only when the gate passes; the champion before it becomes 'previous'. The reason is written "
+    "on the version either way. Exits with 3 when the gate refuses."
+)
+EXAMPLE = "autoprune promote --dry-run"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_options(parser, PromoteParams)
+    # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
+    parser.set_defaults(seed=None)
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask on a terminal before the alias is moved"
+    )
+
+
+def read(args: argparse.Namespace) -> PromoteParams:
+    """The parameters that were typed; every name in them exists.
+
+    Raises:
+        UsageError: If a seed is given.
+    """
+    if args.seed is not None:
+        raise UsageError(
+            f"--seed {args.seed}: a promotion draws nothing at random; the split of its text is "
+            f"--text-split {args.seed} (default: that of the search that made the challenger)"
+        )
+    return settled(PromoteParams, given(args, PromoteParams))

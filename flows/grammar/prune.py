@@ -1,0 +1,51 @@
+"""Grammar of ``autoprune prune``."""
+
+import argparse
+from typing import Any
+
+from autoprune.errors import UsageError
+from autoprune.quality import USUAL_MINUTES
+from flows.params import PruneParams
+from flows.params.prune import RECIPE
+from flows.terminal.options import MODEL, add_options, given_with_model, settled
+
+DESCRIPTION = (
+    "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
+    "weights, save. Without any part of a recipe (metric, allocation, group, repair, statistics) "
+    "the best preset that fits ten minutes is taken, after a line that says what it will cost. A "
+    "metric in a .py file and a layer program (--program FILE.py) run only inside the container. "
+    "With --scheme blocks, neurons and heads are taken out instead: a smaller dense model without "
+    "zeros, faster everywhere. The saved folder opens with AutoModelForCausalLM.from_pretrained."
+)
+EXAMPLE = (
+    "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
+    "--corpus text.txt --out pruned"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add_options(parser, PruneParams, required=MODEL)
+
+
+def read(args: argparse.Namespace) -> PruneParams:
+    """The parameters that were typed, or a preset's time; every name in them exists."""
+    return settled(PruneParams, _with_usual(given_with_model(args, PruneParams)))
+
+
+def _with_usual(typed: dict[str, Any]) -> dict[str, Any]:
+    """What was typed; without any part of a recipe, with the time that a preset may take.
+
+    Raises:
+        UsageError: If a part of a recipe is typed beside what chooses one.
+    """
+    own = [f"--{name}" for name in ("program", *RECIPE) if name in typed]
+    chooses = [f"--{name}" for name in ("quality", "minutes") if name in typed]
+    if own and chooses:
+        raise UsageError(
+            f"{' and '.join(chooses)} chooses a recipe and {', '.join(own)} is a part of one; "
+            f"leave out {' and '.join(chooses)} or {', '.join(own)}"
+        )
+    if own or chooses or any(typed.get(name) for name in ("stream", "dry_run", "scheme")):
+        return typed
+    return typed | {"minutes": USUAL_MINUTES}

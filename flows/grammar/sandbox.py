@@ -1,0 +1,32 @@
+"""Grammar of ``autoprune sandbox``."""
+
+import argparse
+
+DESCRIPTION = (
+    "build: make the sandbox image from what is on this machine, without a registry. "
+    "check: say whether Docker and the image are ready."
+)
+EXAMPLE = "autoprune sandbox build"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("action", choices=("build", "check"), help="what to do")
+    parser.add_argument(
+        "--image",
+        choices=("auto", "bind", "interpreter", "dockerfile"),
+        default="auto",
+        help="what the image is made from (default auto)",
+    )
+    parser.add_argument(
+        "--from-interpreter",
+        dest="image",
+        action="store_const",
+        const="interpreter",
+        help="same as --image interpreter: pack what is on this machine, no registry",
+    )
+    parser.add_argument("--base", metavar="IMAGE", help="base of --image dockerfile")
+    parser.add_argument(
+        "--wheels", metavar="DIR", help="wheels for --image dockerfile; no network is asked then"
+    )
+    parser.add_argument("--runtime", help="check with this OCI runtime, for example runsc")

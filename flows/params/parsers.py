@@ -1,0 +1,63 @@
+"""The library's own parsers of what a request names, imported when one is first used.
+
+They import torch, which ``--help``, completion and most refusals do without.
+"""
+
+from typing import TYPE_CHECKING
+
+from autoprune.lazy import lazily
+
+if TYPE_CHECKING:
+    from autoprune.allocation import auto_grid as auto_grid
+    from autoprune.allocation import build_allocator as build_allocator
+    from autoprune.bench.inspection import read_facts as read_facts
+    from autoprune.bench.smaller import Shrinking as Shrinking
+    from autoprune.comparison.methods import PEER as PEER
+    from autoprune.comparison.methods import PEER_METHODS as PEER_METHODS
+    from autoprune.comparison.methods import crossed as crossed
+    from autoprune.comparison.methods import parse_methods as parse_methods
+    from autoprune.comparison.peer import interpreter_of as interpreter_of
+    from autoprune.design.hiding import require_hidable as require_hidable
+    from autoprune.evaluation.suites import SUITES as SUITES
+    from autoprune.masking.pattern import parse_pattern as parse_pattern
+    from autoprune.masking.pattern import resolve_sparsity as resolve_sparsity
+    from autoprune.metrics import build_metric as build_metric
+    from autoprune.models.pushing import check_push as check_push
+    from autoprune.models.reference import check_reference as check_reference
+    from autoprune.models.target import check_target as check_target
+    from autoprune.repair import Repair as Repair
+    from autoprune.search.spec import Budget as Budget
+    from autoprune.search.spec import DesignerSpec as DesignerSpec
+    from autoprune.search.spec import SearchSpec as SearchSpec
+    from autoprune.search.spec import given_start as given_start
+    from autoprune.text.corpora import CORPORA as CORPORA
+    from autoprune.text.rows import HubRows as HubRows
+
+_PLACES = {
+    "Budget": "autoprune.search.spec",
+    "CORPORA": "autoprune.text.corpora",
+    "DesignerSpec": "autoprune.search.spec",
+    "HubRows": "autoprune.text.rows",
+    "PEER": "autoprune.comparison.methods",
+    "PEER_METHODS": "autoprune.comparison.methods",
+    "Repair": "autoprune.repair",
+    "SUITES": "autoprune.evaluation.suites",
+    "SearchSpec": "autoprune.search.spec",
+    "Shrinking": "autoprune.bench.smaller",
+    "auto_grid": "autoprune.allocation",
+    "build_allocator": "autoprune.allocation",
+    "build_metric": "autoprune.metrics",
+    "check_push": "autoprune.models.pushing",
+    "check_reference": "autoprune.models.reference",
+    "check_target": "autoprune.models.target",
+    "crossed": "autoprune.comparison.methods",
+    "given_start": "autoprune.search.spec",
+    "interpreter_of": "autoprune.comparison.peer",
+    "parse_methods": "autoprune.comparison.methods",
+    "parse_pattern": "autoprune.masking.pattern",
+    "read_facts": "autoprune.bench.inspection",
+    "require_hidable": "autoprune.design.hiding",
+    "resolve_sparsity": "autoprune.masking.pattern",
+}
+
+__getattr__ = lazily(__name__, _PLACES)
