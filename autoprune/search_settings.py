@@ -5,6 +5,7 @@ so that name, default, bounds and description stand once. Light: nothing here im
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -221,3 +222,8 @@ def require_no_login(address: str) -> str:
             "OPENAI_API_KEY instead"
         )
     return address
+
+
+def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a search as an earlier version kept them: the text's split had the run's seed."""
+    return {"text_split": value.get("seed", 0), **value}

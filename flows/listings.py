@@ -3,19 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autoprune.allocation import ALLOCATORS, auto_grid, build_allocator
-from autoprune.evaluation.suites import SUITES
-from autoprune.metrics import METRICS
 from autoprune.models.reference import known_models
-from autoprune.repair import SOLVERS
 from autoprune.report.benefit import megabytes
-from autoprune.report.canvas import number, percent
+from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.sealed import SealedSet
-from autoprune.report.words import short_model
-from autoprune.schemes import SCHEMES
-from autoprune.text.corpora import CORPORA, corpus_summary
-from autoprune.text.rows import FORM
-from autoprune.verify import VERIFIERS
+from flows import library
 from flows.housekeeping import runs_listing
 from flows.runs import find_run
 from flows.searching.leaderboard import rows, table
@@ -74,7 +66,7 @@ def _metrics() -> Listing:
             "allowed": {},
             "source": metric.source,
         }
-        for name, metric in METRICS.items()
+        for name, metric in library.METRICS.items()
     ]
     lines = []
     for item in found:
@@ -84,27 +76,31 @@ def _metrics() -> Listing:
 
 
 def _allocators() -> Listing:
-    tries = list(auto_grid("auto") or ())
+    tries = list(library.auto_grid("auto") or ())
     auto = {
         "name": "auto",
         "summary": f"Measure {len(tries)} on the selection part of the text and take the best; "
         "auto:ramp+sdsa:strength=0.2 measures these and uniform",
         "params": {},
         "allowed": {},
-        "needs": sorted(frozenset[str]().union(*(build_allocator(text).needs for text in tries))),
+        "needs": sorted(
+            frozenset[str]().union(*(library.build_allocator(text).needs for text in tries))
+        ),
         "source": "ours",
         "tries": tries,
     }
     follow = "autoprune prune MODEL --allocation NAME"
-    return _choices("allocators", ALLOCATORS.items(), follow, [auto])
+    return _choices("allocators", library.ALLOCATORS.items(), follow, [auto])
 
 
 def _repairs() -> Listing:
-    return _choices("repairs", SOLVERS.items(), "autoprune prune MODEL --repair NAME")
+    return _choices("repairs", library.SOLVERS.items(), "autoprune prune MODEL --repair NAME")
 
 
 def _schemes() -> Listing:
-    return _choices("schemes", SCHEMES.items(), "autoprune prune MODEL --scheme NAME --sparsity S")
+    return _choices(
+        "schemes", library.SCHEMES.items(), "autoprune prune MODEL --scheme NAME --sparsity S"
+    )
 
 
 def _facts(item: Mapping[str, Any]) -> list[str]:
@@ -124,7 +120,7 @@ def _suites() -> Listing:
     import dataclasses
 
     found: list[dict[str, Any]] = []
-    for name, kind in SUITES.items():
+    for name, kind in library.SUITES.items():
         known: Any = kind
         entries = dataclasses.fields(known) if dataclasses.is_dataclass(known) else ()
         first = (kind.__doc__ or "").strip().splitlines()[:1]
@@ -140,7 +136,7 @@ def _suites() -> Listing:
 def _verifiers() -> Listing:
     found = [
         {"name": name, "summary": (kind.__doc__ or "").partition("\n")[0], "trained": kind.TRAINED}
-        for name, kind in VERIFIERS.items()
+        for name, kind in library.VERIFIERS.items()
     ]
     lines = [(str(item["name"]), item["summary"]) for item in found]
     text = f"{pairs(*lines)}\n\nnext  autoprune evaluate MODEL --suite steps:verifiers=NAME"
@@ -148,9 +144,14 @@ def _verifiers() -> Listing:
 
 
 def _corpora() -> Listing:
-    found = [{"name": name, "summary": corpus_summary(entry)} for name, entry in CORPORA.items()]
+    found = [
+        {"name": name, "summary": library.corpus_summary(entry)}
+        for name, entry in library.CORPORA.items()
+    ]
     lines = [(item["name"], item["summary"]) for item in found]
-    lines.append((FORM, "any data set of the hub; a column of messages goes through the template"))
+    lines.append(
+        (library.FORM, "any data set of the hub; a column of messages goes through the template")
+    )
     lines.append(("FILE[#COLUMN]", "a .txt, .json, .jsonl or .parquet file of your own"))
     return {"corpora": found}, f"{pairs(*lines)}\n\nnext  autoprune prune MODEL --corpus NAME"
 

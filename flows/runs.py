@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.search.spec import with_text_split
+from autoprune.search_settings import with_text_split
 from autoprune.storage import write_json
 from flows.params import SearchParams, checked
 from tasks.run_files import RunFiles, read_object

@@ -32,7 +32,7 @@ BY_NAME = {
     "lazily(__name__": {
         "autoprune/__init__.py",
         "flows/late.py",
-        "flows/params/parsers.py",
+        "flows/library.py",
         "tasks/track/__init__.py",
     },
     "import_module(": {

@@ -197,3 +197,8 @@ def percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
     value = round(value, digits + 2) + 0.0  # no minus before a zero
     text = f"{value * 100:+,.{digits}f} %" if sign and value else f"{value * 100:.{digits}f} %"
     return text.replace("-", "−")
+
+
+def short_model(reference: str) -> str:
+    """Name of a model without its folder or package."""
+    return plain(reference.rstrip("/").rpartition("/")[2] or reference, 80)

@@ -9,7 +9,7 @@ from autoprune.models.reference import CARD_FILE
 from autoprune.plain_text import in_code, in_fence, in_markdown
 from autoprune.recipe import Recipe
 from autoprune.report.benefit import SHOWN, Outcome, sizes, speed
-from autoprune.report.canvas import number, percent
+from autoprune.report.canvas import number, percent, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import (
     against_start,
@@ -21,7 +21,7 @@ from autoprune.report.origin import (
     given,
     was_given,
 )
-from autoprune.report.words import dequantised, interval, short_model
+from autoprune.report.words import dequantised, interval
 
 UNKNOWN_LICENCE = "not stated in the base model's files; look it up before you pass the model on"
 

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from autoprune.report import plots, words
 from autoprune.report.benefit import megabytes
-from autoprune.report.canvas import number, percent, plain
+from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.graph_svg import clipped, drawings, packed_details
 from autoprune.report.layers import by_block
@@ -78,7 +78,7 @@ def render(report: RunReport) -> str:
     rows = [_row(report, entry, limit) for entry in shown]
     page = template("report.html.j2").render(
         report=report,
-        model=words.short_model(report.model),
+        model=short_model(report.model),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=asset("colours.css", "graph.css", "style.css"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from autoprune.report.benefit import sizes, speed
-from autoprune.report.canvas import number, percent, plain
+from autoprune.report.canvas import number, percent, plain, short_model
 from autoprune.report.data import Entry, RunReport
 from autoprune.report.origin import against_start, authorship
 
@@ -170,11 +170,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def short_model(reference: str) -> str:
-    """Name of a model without its folder or package."""
-    return plain(reference.rstrip("/").rpartition("/")[2] or reference, 80)
 
 
 def rejections(report: RunReport) -> list[tuple[str, int, str]]:

@@ -26,6 +26,7 @@ from autoprune.search_settings import (
     DesignerSettings,
     SearchSettings,
     settle_arm,
+    with_text_split,
 )
 
 
@@ -176,11 +177,6 @@ TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
     "sparsegpt": {"damp": (0.001, 0.1)},
     "ebft": {"rate": (0.003, 0.03)},
 }
-
-
-def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a search as an earlier version kept them: the text's split had the run's seed."""
-    return {"text_split": value.get("seed", 0), **value}
 
 
 def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:

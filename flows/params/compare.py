@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from autoprune.comparison.presets import preset
 from autoprune.digest import digest_json
 from autoprune.spelling import TEXT_NAME, split_list
-from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, parsers, setting
+from flows import library
+from flows.params import DEMO_CORPUS, DEMO_MODEL, PATTERN, Params, Share, setting
 from flows.params.fields import (
     TEXT,
     USUAL_WORKERS,
@@ -251,11 +252,11 @@ class CompareParams(Params):
         texts = [] if self.methods is None else split_list(self.methods)
         if self.metrics:
             parts = (self.metrics, self.allocations or "", self.repairs or "")
-            texts += parsers.crossed(*map(split_list, parts))
+            texts += library.crossed(*map(split_list, parts))
         if self.preset is not None or (self.methods is None and not self.metrics):
             texts = [*preset(self.preset or "quick").methods, *texts]
         if self.peer is not None:
-            texts += [f"{parsers.PEER}:{name}" for name in parsers.PEER_METHODS]
+            texts += [f"{library.PEER}:{name}" for name in library.PEER_METHODS]
         return texts
 
     def texts(self) -> dict[str, str]:
@@ -271,7 +272,7 @@ class CompareParams(Params):
 
     def peers(self) -> dict[str, str]:
         """Interpreter by peer tool."""
-        return {} if self.peer is None else {parsers.PEER: parsers.interpreter_of(self.peer)}
+        return {} if self.peer is None else {library.PEER: library.interpreter_of(self.peer)}
 
     def draw_count(self) -> int:
         """Calibration draws."""

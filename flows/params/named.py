@@ -18,7 +18,7 @@ from autoprune.program_files import (
     program_source,
 )
 from autoprune.spelling import split_outside, split_text
-from flows.params import parsers
+from flows import library
 
 UNSTRUCTURED = "unstructured"
 AUTO = "auto"
@@ -36,7 +36,7 @@ def check_models(*refs: str) -> None:
         PrerequisiteError: If a Python package is missing.
     """
     for ref in refs:
-        parsers.check_reference(ref)
+        library.check_reference(ref)
 
 
 def check_corpora(*refs: str, files: bool = True) -> None:
@@ -52,7 +52,7 @@ def check_corpora(*refs: str, files: bool = True) -> None:
     for ref in refs:
         file = ref if Path(ref).suffix in FILES else ref.rpartition("#")[0]
         if ref.startswith(HUB):
-            parsers.HubRows.from_text(ref)
+            library.HubRows.from_text(ref)
         elif Path(file).suffix in FILES:
             if files and not Path(file).expanduser().is_file():
                 raise UsageError(f"the corpus file {file!r} does not exist; check the path")
@@ -67,7 +67,7 @@ def check_pattern(pattern: str, sparsity: float | None = None) -> None:
         UsageError: If it is not.
     """
     if pattern != UNSTRUCTURED:
-        parsers.resolve_sparsity(sparsity, parsers.parse_pattern(pattern))
+        library.resolve_sparsity(sparsity, library.parse_pattern(pattern))
 
 
 def check_metric(text: str) -> None:
@@ -82,7 +82,7 @@ def check_metric(text: str) -> None:
         metric_source(Path(text))
     elif text.startswith(FORMULA_PREFIX) or not _bare(text) or not known("metric", text):
         _check_name("metric", text)
-        parsers.build_metric(text)
+        library.build_metric(text)
 
 
 def check_allocation(text: str) -> None:
@@ -95,8 +95,8 @@ def check_allocation(text: str) -> None:
         return
     if not text.startswith(f"{AUTO}:"):
         _check_name("allocator", text)
-    if parsers.auto_grid(text) is None:
-        parsers.build_allocator(text)
+    if library.auto_grid(text) is None:
+        library.build_allocator(text)
 
 
 def check_repairs(texts: Iterable[str]) -> None:
@@ -110,7 +110,7 @@ def check_repairs(texts: Iterable[str]) -> None:
             continue
         for part in text.split("+"):
             _check_name("repair", part.strip())
-        parsers.Repair.parse(text)
+        library.Repair.parse(text)
 
 
 # A part of a scheme's line that is no scheme; here for a start without torch.
@@ -127,7 +127,7 @@ def check_scheme(text: str) -> None:
         if part.partition(":")[0].strip() != RECOVER:
             _check_name("scheme", part.strip())
     if not (_bare(text) and known("scheme", text)):
-        parsers.Shrinking.parse(text)
+        library.Shrinking.parse(text)
 
 
 def check_methods(texts: Iterable[str], statistics: str) -> None:
@@ -153,7 +153,7 @@ def check_methods(texts: Iterable[str], statistics: str) -> None:
         if not _bare(text):
             rest.append(text)
     if rest:
-        parsers.parse_methods(rest, "dense" if statistics == "dense" else "sequential")
+        library.parse_methods(rest, "dense" if statistics == "dense" else "sequential")
 
 
 def check_suites(text: str) -> None:
@@ -169,7 +169,7 @@ def check_suites(text: str) -> None:
         raise UsageError(f"no suite in {text!r}; name at least one, for example lm,tasks")
     for name in names:
         if not known("suite", name):
-            parsers.SUITES.get(name)
+            library.SUITES.get(name)
 
 
 def _check_corpus_name(ref: str) -> None:
@@ -178,7 +178,7 @@ def _check_corpus_name(ref: str) -> None:
     except UnknownNameError as error:
         raise UsageError(f"{error}; or {FORM}, or a {', '.join(FILES)} file") from None
     if not found:
-        parsers.CORPORA.get(ref)
+        library.CORPORA.get(ref)
 
 
 def _bare(text: str) -> bool:

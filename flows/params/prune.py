@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from autoprune.program_files import PROGRAM_PREFIX
 from autoprune.quality import USUAL_MINUTES
-from flows.params import parsers
+from flows import library
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -212,9 +212,9 @@ class PruneParams(Params):
         texts = (self.corpus, *filter(None, map(str.strip, (self.held_out or "").split(","))))
         if self.out is not None and not self.dry_run:
             read = (self.program or self.metric, *texts)
-            parsers.check_target(self.out, self.model, read, overwrite=self.overwrite)
+            library.check_target(self.out, self.model, read, overwrite=self.overwrite)
         if self.push_to_hub is not None:
-            parsers.check_push(self.push_to_hub)
+            library.check_push(self.push_to_hub)
         if self.scheme is not None:
             check_scheme(self.scheme)
         check_metric(self.prunes_by)

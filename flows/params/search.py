@@ -15,8 +15,8 @@ from autoprune.search_settings import (
     settle_arm,
 )
 from autoprune.spelling import split_list
+from flows import library
 from flows.extras import require
-from flows.params import parsers
 from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
@@ -253,7 +253,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
         if self.hide:
-            parsers.require_hidable(self.hide, parsers.SearchSpec.model_fields["reference"].default)
+            library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
         check_models(self.model)
         check_pattern(self.pattern, self.sparsity)
@@ -309,7 +309,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         given = {"max_tokens": self.answer_tokens, "prompt_tokens": self.prompt_tokens}
         sizes |= {name: size for name, size in given.items() if size is not None}
         models = self.models
-        designer = parsers.DesignerSpec(
+        designer = library.DesignerSpec(
             kind=self.designer_kind,
             model=models[0] if models else None,
             also_models=tuple(models[1:]),
@@ -323,16 +323,16 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             unnamed = "none" if "none" in named else named[0]
             menu = {"solver": unnamed, "solvers": tuple(named)}
         if self.starts:
-            menu["starts"] = tuple(map(parsers.given_start, self.starts))
+            menu["starts"] = tuple(map(library.given_start, self.starts))
         if self.facts is not None:
-            menu["facts"] = tuple(parsers.read_facts(Path(self.facts).expanduser()))
-        return parsers.SearchSpec(
+            menu["facts"] = tuple(library.read_facts(Path(self.facts).expanduser()))
+        return library.SearchSpec(
             model=self.model,
             corpus=self.corpus,
             sparsity=self.share,
             pattern=self.pattern,
             designer=designer,
-            budget=parsers.Budget(
+            budget=library.Budget(
                 seconds=seconds,
                 price=self.price_of_all,
                 prices=self.prices,

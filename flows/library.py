@@ -1,6 +1,6 @@
-"""The library's own parsers of what a request names, imported when one is first used.
+"""What requests and lists need of the library: registries and parsers, imported when first used.
 
-They import torch, which ``--help``, completion and most refusals do without.
+They import torch, which ``--help``, completion, lists of runs and most refusals do without.
 """
 
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoprune.lazy import lazily
 
 if TYPE_CHECKING:
+    from autoprune.allocation import ALLOCATORS as ALLOCATORS
     from autoprune.allocation import auto_grid as auto_grid
     from autoprune.allocation import build_allocator as build_allocator
     from autoprune.bench.inspection import read_facts as read_facts
@@ -21,35 +22,48 @@ if TYPE_CHECKING:
     from autoprune.evaluation.suites import SUITES as SUITES
     from autoprune.masking.pattern import parse_pattern as parse_pattern
     from autoprune.masking.pattern import resolve_sparsity as resolve_sparsity
+    from autoprune.metrics import METRICS as METRICS
     from autoprune.metrics import build_metric as build_metric
     from autoprune.models.pushing import check_push as check_push
     from autoprune.models.reference import check_reference as check_reference
     from autoprune.models.target import check_target as check_target
+    from autoprune.repair import SOLVERS as SOLVERS
     from autoprune.repair import Repair as Repair
+    from autoprune.schemes import SCHEMES as SCHEMES
     from autoprune.search.spec import Budget as Budget
     from autoprune.search.spec import DesignerSpec as DesignerSpec
     from autoprune.search.spec import SearchSpec as SearchSpec
     from autoprune.search.spec import given_start as given_start
     from autoprune.text.corpora import CORPORA as CORPORA
+    from autoprune.text.corpora import corpus_summary as corpus_summary
+    from autoprune.text.rows import FORM as FORM
     from autoprune.text.rows import HubRows as HubRows
+    from autoprune.verify import VERIFIERS as VERIFIERS
 
 _PLACES = {
+    "ALLOCATORS": "autoprune.allocation",
     "Budget": "autoprune.search.spec",
     "CORPORA": "autoprune.text.corpora",
     "DesignerSpec": "autoprune.search.spec",
+    "FORM": "autoprune.text.rows",
     "HubRows": "autoprune.text.rows",
+    "METRICS": "autoprune.metrics",
     "PEER": "autoprune.comparison.methods",
     "PEER_METHODS": "autoprune.comparison.methods",
     "Repair": "autoprune.repair",
+    "SCHEMES": "autoprune.schemes",
+    "SOLVERS": "autoprune.repair",
     "SUITES": "autoprune.evaluation.suites",
     "SearchSpec": "autoprune.search.spec",
     "Shrinking": "autoprune.bench.smaller",
+    "VERIFIERS": "autoprune.verify",
     "auto_grid": "autoprune.allocation",
     "build_allocator": "autoprune.allocation",
     "build_metric": "autoprune.metrics",
     "check_push": "autoprune.models.pushing",
     "check_reference": "autoprune.models.reference",
     "check_target": "autoprune.models.target",
+    "corpus_summary": "autoprune.text.corpora",
     "crossed": "autoprune.comparison.methods",
     "given_start": "autoprune.search.spec",
     "interpreter_of": "autoprune.comparison.peer",
