@@ -23,7 +23,6 @@ from sandbox.limits import Limits
 from sandbox.outcomes import Accepted, Rejected
 from sandbox.ownership import LABEL_BOX, LABEL_OWNER, LABEL_RUN, this_process
 from sandbox.pool import Pool
-from sandbox.probe_blocks import write_tiny_blocks
 from sandbox.probe_layers import SHAPES, STATISTICS, probe_tensors, write_probe_layers
 from sandbox.probe_programs import write_tiny_block
 from sandbox.reaper import reap_orphans, remove_box
@@ -340,6 +339,8 @@ class Sandbox:
 def _written(entry: str, folder: Path) -> list[LayerInput]:
     if entry != BLOCK:
         return write_tiny_block(folder)
+    # Needs torch, which nothing else here does.
+    from sandbox.probe_blocks import write_tiny_blocks
 
     return write_tiny_blocks(folder)
 

@@ -24,6 +24,7 @@ LATE_IMPORTS = {
     "flows/runners.py: flows.local_dask": "dask may be missing",
     "flows/search.py: flows.searching.run": "who looks for the flow's hooks loads no torch",
     "flows/stage.py: flows.searching.staging": "who looks for the flow's hooks loads no torch",
+    "sandbox/client.py: sandbox.probe_blocks": "torch, which nothing else there needs",
     "sandbox/worker/zygote.py: .": "what fails there is sent to the broker",
     "sandbox/worker/zygote.py: .syscalls": "what fails there is sent to the broker",
 }

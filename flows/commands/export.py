@@ -4,22 +4,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from autoprune.errors import UsageError
 from autoprune.models.gguf_writing import export_gguf
 from autoprune.models.pushing import check_push, push_to_hub
 from flows.terminal.console import open_screen, report
 from flows.terminal.output import emit, pairs
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, folder: Path | None) -> int:
     """Write, check, send, and print what came out."""
-    if not (args.gguf or args.push_to_hub):
-        raise UsageError(
-            "nothing to do: give --gguf TYPE --out FILE, or --push-to-hub OWNER/NAME, or both"
-        )
-    if bool(args.gguf) != bool(args.out):
-        raise UsageError("--gguf TYPE and --out FILE go together: the type and the file to write")
-
     if args.push_to_hub:
         check_push(args.push_to_hub)
     record: dict[str, Any] = {"model": args.model, "hub": args.push_to_hub}
@@ -35,20 +27,10 @@ def run(args: argparse.Namespace) -> int:
             )
             record |= made.to_json()
         if args.push_to_hub:
-            what = Path(record["file"]) if args.gguf else _folder(args.model)
+            what = folder or Path(record["file"])
             record["commit"] = push_to_hub(args.push_to_hub, what, private=args.private)
     emit(args, record, pairs(*_lines(record)))
     return 0
-
-
-def _folder(model: str) -> Path:
-    folder = Path(model).expanduser()
-    if not (folder / "config.json").is_file():
-        raise UsageError(
-            f"{model!r} is no folder of a saved model, and only one is sent as it is; prune it "
-            "first, or add --gguf TYPE --out FILE"
-        )
-    return folder
 
 
 def _lines(record: dict[str, Any]) -> list[tuple[str, Any]]:

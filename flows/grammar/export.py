@@ -1,7 +1,9 @@
 """Grammar of ``autoprune export``."""
 
 import argparse
+from pathlib import Path
 
+from autoprune.errors import UsageError
 from flows.terminal.option_types import add_overwrite
 
 DESCRIPTION = (
@@ -44,3 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="whether a repository that is made is private (default: it is)",
     )
+
+
+def read(args: argparse.Namespace) -> Path | None:
+    """The saved folder that is sent as it is; None where a file is written first.
+
+    Raises:
+        UsageError: If options are missing, or the model is no saved folder.
+    """
+    if not (args.gguf or args.push_to_hub):
+        raise UsageError(
+            "nothing to do: give --gguf TYPE --out FILE, or --push-to-hub OWNER/NAME, or both"
+        )
+    if bool(args.gguf) != bool(args.out):
+        raise UsageError("--gguf TYPE and --out FILE go together: the type and the file to write")
+    if args.gguf:
+        return None
+    folder = Path(args.model).expanduser()
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"{args.model!r} is no folder of a saved model, and only one is sent as it is; prune "
+            "it first, or add --gguf TYPE --out FILE"
+        )
+    return folder

@@ -1,6 +1,7 @@
 """Options are made from the parameter models: one name, default and text for a thing everywhere."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
+from flows import commands, grammar
 from flows.cli import main
 from flows.cli.parser import build_parser, parse
 from flows.params import (
@@ -189,3 +191,24 @@ def test_help_of_every_command_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_lists_of_runs_and_the_lazy_doors_are_light(tmp_path: Path) -> None:
+    code = (
+        "import sys\nimport flows.late, flows.library, tasks.track\nfrom flows.cli import main\n"
+        "assert [main(['ls', what]) for what in ('runs', 'models', 'sealed')] == [0, 0, 0]\n"
+        "heavy = ('torch', 'transformers', 'prefect', 'mlflow', 'docker')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    own = {"AUTOPRUNE_HOME": str(tmp_path), "AUTOPRUNE_LEDGER": str(tmp_path / "ledger")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_every_command_has_its_grammar_and_what_runs_it() -> None:
+    names = {name.replace("-", "_") for name in grammar.COMMANDS}
+    for room in (grammar, commands):
+        files = Path(str(room.__file__)).parent.glob("*.py")
+        assert {path.stem for path in files} == names | {"__init__"}
