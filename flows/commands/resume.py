@@ -15,8 +15,6 @@ from tasks.state import State
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
-    from tasks.state import State
-
 
 def run(args: argparse.Namespace) -> int:
     """Correct the record, then search on here or through the worker."""
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _submit(
-    args: argparse.Namespace, state: "State", api: str, run_id: str, known: "Sequence[FlowRun]"
+    args: argparse.Namespace, state: State, api: str, run_id: str, known: "Sequence[FlowRun]"
 ) -> int:
     if not known:
         raise UsageError(

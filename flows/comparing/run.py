@@ -19,7 +19,6 @@ from tasks.remote import CELL
 
 if TYPE_CHECKING:
     from autoprune.comparison.methods import Method
-    from autoprune.comparison.plan import Cell, Target
     from flows.runners import Workers
 
 Found = dict[str, Any]
@@ -29,7 +28,7 @@ Found = dict[str, Any]
 class Job:
     """A cell, and the method whose time it takes."""
 
-    cell: "Cell"
+    cell: Cell
     name: str
 
 
@@ -143,18 +142,18 @@ class Run:
             if trial in self._found
         ]
 
-    def _tries(self, cell: "Cell") -> "tuple[Method, ...]":
+    def _tries(self, cell: Cell) -> "tuple[Method, ...]":
         assert cell.target is not None
         return self.variants[method_of(cell), cell.target]
 
-    def _trials(self, method: "Method", target: "Target") -> "list[Cell]":
+    def _trials(self, method: "Method", target: Target) -> list[Cell]:
         return [Cell(one, target, 0, sealed=False) for one in self.variants[method, target]]
 
-    def _best(self, method: "Method", target: "Target") -> "Method":
+    def _best(self, method: "Method", target: Target) -> "Method":
         losses = [self._found[trial]["selection"] for trial in self._trials(method, target)]
         return best_variant(self.variants[method, target], losses, method)
 
-    def _own(self, cell: "Cell") -> "Cell":
+    def _own(self, cell: Cell) -> Cell:
         """The cell with the strength that its trials chose."""
         assert cell.target is not None
         tuned = self._tuned.get((method_of(cell), cell.target), method_of(cell))
@@ -230,7 +229,7 @@ class Run:
         return work / self.parallel
 
 
-def method_of(cell: "Cell") -> "Method":
+def method_of(cell: Cell) -> "Method":
     """The method of a cell that prunes."""
     assert cell.method is not None
     return cell.method

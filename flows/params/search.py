@@ -45,7 +45,6 @@ from flows.params.search_rules import require_designer_together, require_prices_
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
-    from autoprune.design.mailbox import Mailbox
     from autoprune.search.spec import SearchSpec
     from tasks.run_files import RunFiles
 
@@ -268,7 +267,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         """Who writes candidates, without a folder."""
         return cast(DesignerKind, "files" if self.designer.startswith(FILES) else self.designer)
 
-    def mailbox(self, run_id: str, files: "RunFiles") -> "Mailbox | None":
+    def mailbox(self, run_id: str, files: "RunFiles") -> Mailbox | None:
         """Where the designer files is asked; None: another one designs."""
         if self.designer_kind != "files":
             return None
