@@ -15,7 +15,7 @@ from autoprune.search.export import export_log
 from benchmarks.evidence.records import read_record
 from flows.cli import main
 from flows.cli.parser import parse
-from flows.commands.search import search_settings
+from flows.grammar.search import search_settings
 from flows.params import SearchParams, checked
 from flows.runs import save_params
 from tasks.run_files import RunFiles
