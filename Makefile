@@ -43,11 +43,14 @@ lint: install ## Style, types, layers
 test: install docker ## Every check and every test, on real parts, in PROCESSES=3 processes
 	@$(MAKE) --no-print-directory -j 2 lint tests
 
-# Much of the tests' time is waiting for servers and containers, so that three processes keep two cores busy;
-# threads of torch that wait must then sleep, not spin. tests/conftest.py says which files go first.
+# Much of the tests' time is waiting for servers and containers, so that three processes keep two cores busy:
+# one thread of torch in each, which sleeps while it waits. Bytecode is kept, whatever the machine's
+# environment says: some of a hundred commands and every container would compile torch anew.
+# tests/conftest.py says which files go first.
 # What failed beside the others runs once more alone, and fails the target if it fails again: its name
 # and the first failure stay in the output.
-PYTEST = AUTOPRUNE_REQUIRE_DOCKER=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+PYTEST = AUTOPRUNE_REQUIRE_DOCKER=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= \
+	$(BIN)/python -m pytest
 tests:
 	@$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder; code=$$?; \
 	if [ $$code -ne 1 ]; then exit $$code; fi; \
