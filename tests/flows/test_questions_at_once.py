@@ -48,7 +48,7 @@ def test_a_few_are_asked_at_a_time_in_the_callers_context(kept: Kept) -> None:
             most[0] = max(most[0], now[0])
             who.add(WHO.get())
         if question.slot < AT_ONCE:
-            all_there.wait(20)
+            all_there.wait(60)
         time.sleep(0.02)
         with lock:
             now[0] -= 1
@@ -212,12 +212,12 @@ def test_whoever_leaves_begins_no_further_question(
         answers.wait(60)
         return Reply("x")
 
-    # Whoever waits has them soon; whoever does not is gone long before.
-    coming = threading.Timer(0.2 if waits else 10.0, answers.set)
-    coming.start()
+    # Who waits has them soon; who does not is gone while nobody sets them.
+    coming = threading.Timer(0.2, answers.set)
+    if waits:
+        coming.start()
     with pytest.raises(error), Asking(questions(12), ask, kept.keep):
         raise error
-    coming.cancel()
     assert answers.is_set() is waits
     # What fails here waits for answers that are paid; who presses Ctrl-C waits for nothing.
     assert len(kept.outcomes) == (len(asked) if waits else 0)
