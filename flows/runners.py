@@ -188,6 +188,11 @@ def _interrupts_later() -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
+def _is_no_end(record: logging.LogRecord) -> bool:
+    """Not that a worker was killed in its work: at a Ctrl-C each that is slow to end is."""
+    return "still alive" not in record.getMessage()
+
+
 def _require_ray_token() -> None:
     """Let a Ray cluster of this machine take only those who know a token of this process.
 
@@ -221,6 +226,7 @@ def _runner(kind: str, count: int, address: str | None) -> Any:
         return runner(init_kwargs={"num_cpus": count, **quiet})
     # What its parts tell each other, at the end with tracebacks, is not for our screen.
     logging.getLogger("distributed").setLevel(logging.WARNING)
+    logging.getLogger("distributed.nanny").addFilter(_is_no_end)
     # Imports distributed, which an installation may lack.
     from flows.local_dask import LocalDask
 
