@@ -89,7 +89,8 @@ def test_column_blocks_converge_to_the_exact_solution() -> None:
     weight, keep, stats = make_problem(6, 23, 0.5, seed=3)
     exact = Repair.parse("mrp").repair(weight, keep, stats).weight
     errors = []
-    for sweeps in (1, 2, 5, 4000):
+    # After 250 they differ by a hundred millionth of what is allowed here.
+    for sweeps in (1, 2, 5, 250):
         blocks = Repair.parse(f"mrp:columns=5,sweeps={sweeps}").repair(weight, keep, stats).weight
         errors.append(float(output_errors(blocks - weight, stats["gram"]).sum()))
     assert errors[0] >= errors[1] >= errors[2] * (1 - 1e-9)
