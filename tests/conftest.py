@@ -3,6 +3,8 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def ledger(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def environment() -> Iterator[None]:
+    """What a test leaves in the environment ends with it."""
+    before = dict(os.environ)
+    yield
+    if before != dict(os.environ):
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def ledger(environment: None, ledgers: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger of sealed looks of the test's own."""
-    path = tmp_path_factory.mktemp("ledger") / "sealed-looks.jsonl"
+    path = next(ledgers)
+    path.parent.mkdir()
     monkeypatch.setenv("AUTOPRUNE_LEDGER", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Places of ledgers; pytest would look through all folders of the run for each of them."""
+    folder = tmp_path_factory.mktemp("ledgers")
+    return (folder / str(number) / "sealed-looks.jsonl" for number in count())
 
 
 @pytest.fixture(scope="session")
