@@ -1,14 +1,22 @@
 """A tiny model in a folder, a text file, and a state folder of the test's own."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autoprune.report.canvas import Canvas
 from flows.cli import main
 from tasks.state import State
 from tests.support.tiny_subject import invented_documents, save_subject, tiny_subject
+
+# A picture in the form of PNG.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +40,23 @@ def rows(text_file: Path, tmp_path: Path) -> Path:
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in documents), encoding="utf-8")
     return path
+
+
+@pytest.fixture(autouse=True)
+def sketched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn, but rendered only for a module with ``PICTURES``, and in tests/report.
+
+    Rendering is matplotlib's work, and a third of a tiny search's.
+    """
+    if not getattr(request.module, "PICTURES", False):
+        monkeypatch.setattr(Canvas, "_save", _outline)
+
+
+def _outline(_: Canvas, stream: Any, **options: object) -> None:
+    if options["format"] == "svg":
+        stream.write('<svg width="1pt" height="1pt" viewBox="0 0 1 1"></svg>')
+    else:
+        stream.write(PIXEL)
 
 
 @pytest.fixture

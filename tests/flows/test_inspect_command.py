@@ -8,6 +8,8 @@ import pytest
 from autoprune.bench.inspection import read_facts
 from flows.cli import main
 
+# See `sketched`.
+PICTURES = True
 SIZES = ("--seqlen", "32", "--calibration-windows", "2", "--selection-windows", "2")
 
 

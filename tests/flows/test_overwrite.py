@@ -7,6 +7,8 @@ import pytest
 
 from flows.cli import main
 
+# See `sketched`.
+PICTURES = True
 WORK = ["--metric", "magnitude", "--calibration-windows", "2", "--seqlen", "32", "-q"]
 
 

@@ -30,6 +30,9 @@ from tests.support.small_search import SIZES
 
 Make = Callable[..., SearchParams]
 
+# See `sketched`.
+PICTURES = True
+
 EXPRESSIONS = [
     "because: roots\nexpect: better than wanda\nmetric: abs(W) * x_norm ** 0.5\ngroup: row\n"
     "allocation: uniform\n",
