@@ -25,7 +25,7 @@ class Limits(BaseModel):
     pids: int = Field(default=64, ge=8, description="Processes and threads.")
     open_files: int = Field(default=64, ge=16, description="Open descriptors of the child.")
     output_bytes: int = Field(default=MIB, ge=4096, description="Printed bytes, then ended.")
-    warm: int = Field(default=3, ge=1, description="Containers kept ready.")
+    warm: int = Field(default=3, ge=0, description="Kept ready; 0: made when asked for.")
     jobs_at_once: int = Field(default=0, ge=0, description="0 means cores - 1, at least 1.")
     distinct_scores: int = Field(default=16, ge=2, description="Distinct scores per layer.")
     syscall_filter: bool = Field(default=True, description="Inner filter of the child.")

@@ -19,7 +19,7 @@ class Pool:
 
     Args:
         make: Makes one cell; called in a background thread.
-        size: How many wait.
+        size: How many wait; with 0 one is made when somebody asks.
         needed_s: A cell with less lifetime left than this is not handed out.
     """
 
@@ -85,7 +85,8 @@ class Pool:
         while True:
             with self._changed:
                 while not self._closing and (
-                    len(self._ready) >= self._size or (self._error and not self._wanted)
+                    len(self._ready) >= (self._size or min(1, self._wanted))
+                    or (self._error and not self._wanted)
                 ):
                     self._changed.wait()
                 if self._closing:

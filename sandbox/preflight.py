@@ -169,7 +169,9 @@ def _steps(image: Kind, runtime: str | None) -> Iterator[Check]:
         yield Check("image", True, str(made))
     finally:
         engine.close()
-    limits = Limits(probe_s=20, memory_bytes=384 * MIB, syscall_filter=False, runtime=runtime)
+    limits = Limits(
+        probe_s=20, memory_bytes=384 * MIB, syscall_filter=False, runtime=runtime, warm=1
+    )
     with tempfile.TemporaryDirectory() as folder:
         try:
             sandbox = Sandbox(

@@ -106,11 +106,13 @@ class SandboxPrograms:
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
         limits: Of the largest call; asked for when the first container is made.
+        warm: Containers kept ready.
     """
 
     inputs: Path
     run_id: str
     limits: Callable[[], ProgramLimits] = lambda: ProgramLimits.of([])
+    warm: int = 2
 
     @cached_property
     def sandbox(self) -> Sandbox:
@@ -122,7 +124,7 @@ class SandboxPrograms:
             lifetime_s=LIFETIME_S + 2 * seconds,
             memory_bytes=BASE_BYTES,
             memory_per_input=INPUTS,
-            warm=2,
+            warm=self.warm,
         )
         return Sandbox(inputs=self.inputs, limits=limits, run_id=self.run_id).__enter__()
 

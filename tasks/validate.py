@@ -12,6 +12,7 @@ from autoprune.programs import READS
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
 from sandbox.client import Sandbox
+from sandbox.limits import Limits
 from sandbox.codes import Code
 from sandbox.explain import explain
 from sandbox.outcomes import Rejected
@@ -63,7 +64,9 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
             raise UnknownNameError("statistic", name, STATISTICS)
     inputs = State.open(Path(root)).inputs
     inputs.mkdir(parents=True, exist_ok=True)
-    with Sandbox(inputs=inputs, run_id="validate", statistics=offered) as sandbox:
+    # One probe: a container that nobody takes would only be waited for.
+    once = Limits(warm=0)
+    with Sandbox(inputs=inputs, limits=once, run_id="validate", statistics=offered) as sandbox:
         answer = sandbox.probe(source)
     record = _verdict(path, "metric", answer, source)
     record |= {"statistics": offered, "beyond_a_search": sorted(set(offered) - OFFERED)}
@@ -77,7 +80,7 @@ def _validate_program(
         raise UsageError(f"{path} is a program, which gets all it may read; leave them out")
     program = Candidate("program", source, declared_constants(source))
     answer: Any
-    with SandboxPrograms(State.open(Path(root)).inputs, "validate") as runner:
+    with SandboxPrograms(State.open(Path(root)).inputs, "validate", warm=0) as runner:
         answer = runner.probe(program)
         if not isinstance(answer, Rejected):
             try:

@@ -78,6 +78,6 @@ def layers(layer_folder: Path) -> list[LayerInput]:
 @pytest.fixture(scope="module")
 def box(layer_folder: Path) -> Iterator[Sandbox]:
     """A sandbox with short limits, shared by the tests of a module."""
-    limits = Limits(probe_s=20, score_s=30)
+    limits = Limits(probe_s=20, score_s=30, warm=1)
     with Sandbox(inputs=layer_folder, image="bind", limits=limits, run_id="tests") as sandbox:
         yield sandbox

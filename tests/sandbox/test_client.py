@@ -320,9 +320,10 @@ def test_without_a_local_daemon_the_next_step_is_named(
 
 
 def test_the_flags_of_a_container(box: Sandbox) -> None:
-    box.probe(RIA)
+    # The one that waits for the next job, not one that is being removed.
+    until(lambda: box._pool._ready, 60, "container that waits")
     engine = Engine()
-    info = engine.api.inspect_container(containers("tests")[0]["Id"])
+    info = engine.api.inspect_container(box._pool._ready[0].container)
     engine.close()
     host = info["HostConfig"]
     assert host["NetworkMode"] == "none"
