@@ -8,7 +8,6 @@ This one runs in a session of its own and is stopped last.
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from flows.platform.environment import prefect_server_environment
 from flows.platform.login import AUTH_VARIABLE, basic, login_of, new_login, use_logins
+from flows.platform.ports import free_port
 from flows.platform.processes import register_of
 from flows.platform.serve import PREFECT_AUTH_VARIABLE
 from flows.platform.services import LEASE_STORAGE
@@ -73,7 +73,7 @@ class ApiServer:
     """
 
     def __init__(self, state: State) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         state.prefect.mkdir(parents=True, exist_ok=True)
         self.home = state.prefect
@@ -236,13 +236,6 @@ def _send_what_waits() -> None:
 
         for sender in (EventsWorker, APILogWorker):
             sender.drain_all(timeout=DRAIN_SECONDS)
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def log_tail(path: Path, lines: int = 1) -> str:

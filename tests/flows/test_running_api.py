@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.platform.api_server import running_api
+from flows.platform.ports import FIRST, LAST, free_port
 from tasks.state import State
 
 
@@ -39,3 +40,14 @@ def test_a_team_server_is_found_by_its_address(
     assert running_api(state) == team_server
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert running_api(state) == ""
+
+
+def test_a_server_gets_no_port_that_a_connection_may_have_by_then() -> None:
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if not given.exists():
+        pytest.skip("the system does not say which ports connections get")
+    first, last = map(int, given.read_text().split())
+    if first <= LAST:
+        pytest.skip(f"here connections get ports from {first} on")
+    ports = {free_port() for _ in range(20)}
+    assert all(FIRST <= port <= LAST and not first <= port <= last for port in ports)

@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.platform.ports import free_port
 from tests.support.platform_live import (
     AUTOPRUNE,
     MARKER,
     START_SECONDS,
     STOP_SECONDS,
     Live,
-    free_port,
     make_hostile,
 )
 from tests.support.tiny_subject import invented_documents, save_subject, tiny_subject

@@ -1,7 +1,6 @@
 """A running ``autoprune up`` of the tests, and commands beside it."""
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -31,13 +30,6 @@ def make_hostile(folder: Path) -> None:
         note = f"open({str(folder / MARKER)!r}, 'a').write({name!r} + chr(10))\n"
         (folder / name / "__init__.py").write_text(note)
     (folder / "sitecustomize.py").write_text(note)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

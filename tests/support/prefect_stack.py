@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from urllib.request import urlopen
 
 from flows.platform import services
 from flows.platform.orders import prepare_server
+from flows.platform.ports import free_port
 from tasks.state import State
 
 PREFECT = (sys.executable, "-m", "prefect")
@@ -30,14 +30,6 @@ def until(ready: Callable[[], Any], seconds: float, what: str) -> Any:
             return found
         time.sleep(0.1)
     raise AssertionError(f"no {what} within {seconds:.0f} s")
-
-
-def free_port() -> int:
-    """A port that nobody uses."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def healthy(api: str) -> bool:
