@@ -214,7 +214,7 @@ def test_server_dies_with_its_parent(model: Path, how: signal.Signals) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     os.kill(parent.pid, how)
-    parent.wait(timeout=30)
+    parent.wait(timeout=120)
     parent.stdout.close()
     deadline = time.monotonic() + 60
     while psutil.pid_exists(child) and time.monotonic() < deadline:

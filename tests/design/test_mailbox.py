@@ -59,15 +59,17 @@ def test_text_is_read_when_it_is_left_alone_and_json_when_it_is_whole(
     box: Mailbox, asked: Question
 ) -> None:
     path = box.folder / f"{asked.id}.answer.txt"
+    # However late this process looks, nothing has been left alone for so long.
+    patient = Mailbox(box.folder, "night", settle=600.0)
     for part in ("", "because: it", "because: it is\nmetric: abs(W)\n"):
         path.write_text(part)
-        assert box.look(asked.id) is None and box.unsettled(asked.id)
+        assert patient.look(asked.id) is None and patient.unsettled(asked.id)
     assert looked(box, asked.id) == Reply("because: it is\nmetric: abs(W)\n", waited=0.0)
     path.unlink()
     whole = json.dumps({"text": "metric: W", "usage": {"prompt_tokens": 5}})
     path = path.with_suffix(".json")
     path.write_text(whole[:-1])
-    assert box.look(asked.id) is None and box.fault(asked.id) == ""
+    assert patient.look(asked.id) is None and patient.fault(asked.id) == ""
     path.write_text(whole)
     assert box.look(asked.id) == Reply("metric: W", Usage(5, 0), waited=0.0)
     # An object by the schema is the answer itself; one that lay here before needs no waiting.

@@ -300,7 +300,7 @@ def test_dask_gives_the_same_records_and_an_interrupt_its_table(
     run = start(line, held.environment)
     until(lambda: held.reached or run.poll() is not None, 300, "measurement that is held")
     os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=100)
+    _, said = run.communicate(timeout=300)
     assert run.returncode == 130 and "Traceback" not in said, said
     assert "| distributed." not in said, said
     cut = read(there)

@@ -26,7 +26,7 @@ def before() -> set[psutil.Process]:
 def cluster(before: set[psutil.Process]) -> Iterator[LocalDask]:
     with LocalDask(n_workers=1, env={"OMP_NUM_THREADS": "1"}) as found:
         with distributed.Client(found, set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=60)
+            client.wait_for_workers(1, timeout=300)
         yield found
 
 
@@ -67,8 +67,8 @@ def test_a_stranger_s_client_gets_no_work_done(cluster: LocalDask) -> None:
 
 def test_our_own_client_does(cluster: LocalDask) -> None:
     with distributed.Client(cluster, set_as_default=False) as client:
-        assert client.submit(os.getpid).result(timeout=30) != os.getpid()
-        assert client.submit(os.environ.get, "OMP_NUM_THREADS").result(timeout=30) == "1"
+        assert client.submit(os.getpid).result(timeout=300) != os.getpid()
+        assert client.submit(os.environ.get, "OMP_NUM_THREADS").result(timeout=300) == "1"
 
 
 def test_searches_use_it(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

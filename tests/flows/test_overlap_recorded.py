@@ -57,7 +57,7 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
         asking.append(time.monotonic())
         if len(asking) > 1:
             # The others come once a candidate was measured beside them.
-            until(one_is_measured, 100, "measurement beside a question")
+            until(one_is_measured, 200, "measurement beside a question")
         return formula_for(body)
 
     with serving(answer) as chat:

@@ -136,7 +136,7 @@ def test_a_prefect_server_that_is_down_stops_nothing(
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
     process = start(*words, "--windows", "3", "--seqlen", "32")
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "no Prefect API answers at http://127.0.0.1:9/api" in err
     assert out.startswith("perplexity")

@@ -38,7 +38,7 @@ def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str
         assert platform.revive() == ""
         old = platform.started["worker"]
         psutil.Process(old.pid).kill()
-        psutil.wait_procs([psutil.Process(old.pid)], timeout=10)
+        psutil.wait_procs([psutil.Process(old.pid)], timeout=60)
         assert platform.revive() == "" and "the worker ended by itself" in " ".join(said)
         assert platform.started["worker"].pid != old.pid
         assert platform.register.read() == platform.started
@@ -99,7 +99,7 @@ def test_while_another_command_is_at_work_reviving_waits_and_stopping_does_not(
     family = [psutil.Process(one.pid) for one in platform.started.values()]
     with changing(platform.state):
         family[0].kill()
-        psutil.wait_procs(family[:1], timeout=10)
+        psutil.wait_procs(family[:1], timeout=60)
         assert platform.revive() == "" and set(platform.started) == {"prefect", "worker"}
         platform.stop_started()
     assert not platform.started and not platform.register.read()

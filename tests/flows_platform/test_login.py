@@ -31,7 +31,7 @@ def ask(url: str, body: Any = None, **headers: str) -> int:
     known = {"Content-Type": "application/json"} | headers
     request = urllib.request.Request(url, data, known)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -103,7 +103,7 @@ def test_the_browser_of_a_foreign_page_is_told_no_before_it_asks(live: Live) -> 
     import http.client
 
     for port, path in ((live.prefect, "/api/deployments/filter"), (live.mlflow, "/api/2.0/mlflow")):
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         line.request("OPTIONS", path, headers=FOREIGN | {"Access-Control-Request-Method": "POST"})
         answer = line.getresponse()
         assert answer.status == 403
@@ -122,7 +122,7 @@ def test_no_events_go_in_without_the_login(live: Live, headers: dict[str, str]) 
         connect(url, additional_headers=headers, subprotocols=["prefect"]) as line,  # type: ignore[list-item]
     ):
         line.send(json.dumps({"type": "auth", "token": "guessed"}))
-        line.recv(timeout=20)
+        line.recv(timeout=60)
 
 
 def test_who_starts_a_run_chooses_neither_program_nor_checks(live: Live) -> None:
@@ -177,7 +177,7 @@ def test_no_server_is_served_without_a_login(tmp_path: Path) -> None:
             env=clean,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert done.returncode == 2 and "nothing is served without" in done.stderr

@@ -46,7 +46,7 @@ def status(url: str, **headers: str) -> int:
     body = json.dumps({}).encode()
     known = {"Content-Type": "application/json"} | headers
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, known), timeout=20) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, known), timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

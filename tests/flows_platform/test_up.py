@@ -250,7 +250,7 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     family = [worker, *worker.children(recursive=True)]
     for member in family:
         os.kill(member.pid, signal.SIGKILL)
-    psutil.wait_procs(family, timeout=10)
+    psutil.wait_procs(family, timeout=60)
     done_before = _outcomes(log)
     assert done_before >= 6 and state_of(live, first).is_running()
 

@@ -42,7 +42,7 @@ class Daemon:
         self._process = subprocess.Popen(
             command, stdout=self._log, stderr=self._log, start_new_session=True
         )
-        for _ in range(150):
+        for _ in range(600):
             with contextlib.suppress(SandboxError):
                 Engine().close()
                 return
@@ -60,13 +60,13 @@ class Daemon:
     def end_and_start(self) -> None:
         """An ordinary restart; waiting containers are killed by it."""
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
         self.start()
 
     def end(self) -> None:
         """Stop it, and with it what it runs."""
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
         self._log.close()
         mounts = Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
         for place in reversed([line.split()[1] for line in mounts]):

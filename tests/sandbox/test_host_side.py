@@ -64,7 +64,9 @@ def test_a_pipe_in_the_place_of_an_owner_holds_nobody(tmp_path: Path) -> None:
     dead = fake_workspace(tmp_path, "dead")
     (dead / OWNER_FILE).write_text("another-boot:1:2:3", encoding="utf-8")
     command = [sys.executable, "-c", SCAN, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=200
+    )
     assert done.stdout == "1\n"
     assert not dead.exists()
 
@@ -99,7 +101,7 @@ def test_a_hole_in_a_result_does_not_end_the_host(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=200,
         )
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

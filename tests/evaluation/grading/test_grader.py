@@ -18,6 +18,13 @@ def grader() -> Iterator[Grader]:
         yield shared
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Grader]:
+    """For what must be found equal, however busy the machine is."""
+    with Grader(timeout=60.0) as shared:
+        yield shared
+
+
 EQUAL = [
     ("1/2", "0.5"),
     ("1/2", r"\frac12"),
@@ -81,9 +88,9 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("a", "b"), EQUAL)
-def test_equal_answers_both_ways(grader: Grader, a: str, b: str) -> None:
-    assert grader.grade(a, b).correct
-    assert grader.grade(b, a).correct
+def test_equal_answers_both_ways(patient: Grader, a: str, b: str) -> None:
+    assert patient.grade(a, b).correct
+    assert patient.grade(b, a).correct
 
 
 @pytest.mark.parametrize(("a", "b"), DIFFERENT)
@@ -106,16 +113,16 @@ answers = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(answers, answers)
-def test_reflexive_and_symmetric(grader: Grader, a: str, b: str) -> None:
-    assert grader.grade(a, a).correct
-    assert grader.grade(a, b).correct == grader.grade(b, a).correct
+def test_reflexive_and_symmetric(patient: Grader, a: str, b: str) -> None:
+    assert patient.grade(a, a).correct
+    assert patient.grade(a, b).correct == patient.grade(b, a).correct
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=60))
-def test_any_text_equals_itself_and_never_breaks_the_grader(grader: Grader, a: str) -> None:
-    assert grader.grade(a, a).correct == bool(tidy(a))
-    assert grader.grade(a, "1").code in {
+def test_any_text_equals_itself_and_never_breaks_the_grader(patient: Grader, a: str) -> None:
+    assert patient.grade(a, a).correct == bool(tidy(a))
+    assert patient.grade(a, "1").code in {
         "text",
         "number",
         "structure",
@@ -140,6 +147,8 @@ def test_timeout_is_wrong_is_reported_and_leaves_the_grader_alive(bomb: str) -> 
         grade = grader.grade(bomb, r"\sqrt{7}")
         assert not grade.correct
         assert grade.code in {"timeout", "failed"}
+        # A busy machine may take longer than that for an honest answer too.
+        grader._symbolic.timeout = 60.0
         assert grader.grade(r"\sqrt4", "2").correct
         assert grader.grade(bomb, bomb).correct
 
@@ -185,7 +194,7 @@ def test_each_leniency_is_off_and_can_be_switched_on() -> None:
         (Leniency(ignore_case=True), "YES", "yes"),
     ]
     for leniency, a, b in cases:
-        with Grader() as strict, Grader(leniency) as lenient:
+        with Grader() as strict, Grader(leniency, timeout=60.0) as lenient:
             for first, second in [(a, b), (b, a)]:
                 assert not strict.grade(first, second).correct
                 assert lenient.grade(first, second).correct
@@ -194,12 +203,12 @@ def test_each_leniency_is_off_and_can_be_switched_on() -> None:
         assert lenient.record()["leniency"]["last_number"] is True
 
 
-def test_reply_is_read_in_its_answer_place_only(grader: Grader) -> None:
-    assert grader.grade_reply(r"first \boxed{3}, no: \boxed{\frac{1}{2}}.", "0.5").correct
-    assert grader.grade_reply("the result is 5", "5").code == "missing"
-    assert grader.grade_reply("Answer: 5.\nQuestion: 6?", "5", marker="Answer:").correct
-    assert grader.grade_reply("Answer: 5", "5").code == "missing"
-    assert not grader.grade_reply(r"Answer: 5 \boxed{6}", "5", marker="Answer:").correct
+def test_reply_is_read_in_its_answer_place_only(patient: Grader) -> None:
+    assert patient.grade_reply(r"first \boxed{3}, no: \boxed{\frac{1}{2}}.", "0.5").correct
+    assert patient.grade_reply("the result is 5", "5").code == "missing"
+    assert patient.grade_reply("Answer: 5.\nQuestion: 6?", "5", marker="Answer:").correct
+    assert patient.grade_reply("Answer: 5", "5").code == "missing"
+    assert not patient.grade_reply(r"Answer: 5 \boxed{6}", "5", marker="Answer:").correct
 
 
 def test_extraction() -> None:
