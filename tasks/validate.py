@@ -12,9 +12,9 @@ from autoprune.programs import READS
 from autoprune.recipe import Recipe
 from autoprune.search.steps import outcome_to_json
 from sandbox.client import Sandbox
-from sandbox.limits import Limits
 from sandbox.codes import Code
 from sandbox.explain import explain
+from sandbox.limits import Limits
 from sandbox.outcomes import Rejected
 from sandbox.probe_layers import STATISTICS
 from sandbox.screen import SCORE, entry_of
