@@ -38,7 +38,7 @@ def answer_grammar(
         blank: Place in a formula that is filled instead of writing a whole one.
         now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
     """
-    parts = [part] if part else list(LINES)
+    parts = asked_parts(choices, part)
     solvers = without(solver_forms(choices.repairs, choices.ranges), now)
     if part == "solver":
         # Nobody improves the best recipe's repair by leaving it out.
@@ -66,6 +66,17 @@ def answer_grammar(
     if "metric" in parts:
         answer.append(re.sub(r"(?<![\w-])root(?![\w-])", "formula", formula.strip()))
     return "\n".join(answer) + "\n"
+
+
+def asked_parts(choices: Choices, part: str | None) -> list[str]:
+    """Parts that an answer has lines for: no repair where there is one alone.
+
+    Args:
+        choices: What the parts may be.
+        part: The only part that may be written; None: all of them.
+    """
+    alone = len(choices.repairs) < 2
+    return [part] if part else [name for name in LINES if name != "solver" or not alone]
 
 
 def lesson_grammar() -> str:

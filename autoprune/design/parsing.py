@@ -26,6 +26,8 @@ from autoprune.recipe import Recipe
 LONGEST_ANSWER = 20_000
 LONGEST_LINE = 200
 LONGEST_DETAIL = 400
+LONGEST_NAME = 40
+LONGEST_LESSON = 160
 LONGEST_ALLOCATION = 400
 
 NAMES = ("because", "expect", "metric", "group", "allocation", "repair", "solver", "lesson")
@@ -37,6 +39,9 @@ EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
 FORECAST = re.compile(
     r"([-+\u2212\u2013]?)\s*(\d{1,4}(?:\.\d{1,3})?)\s*%(?:\s*(?:against|than|vs\.?)\s+(\S+))?"
 )
+# What stands around a name, and words in its place: "against the best line", or the form copied.
+ENDS = ".,;`*"
+NO_NAMES = frozenset({"the", "name"})
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 Language = Literal["expression", "python", "both", "program"]
@@ -52,12 +57,14 @@ class Prediction:
         stated: The designer wrote it; otherwise it left something out, and this is assumed.
         forecast: The change as text, ``-2.5 %``, since claims hold no numbers; empty: only its
             direction is stated.
+        unknown: What was named in its place and is no measured recipe; empty: nothing was.
     """
 
     direction: Literal["better", "worse"]
     versus: str
     stated: bool = True
     forecast: str = ""
+    unknown: str = ""
 
     @property
     def change(self) -> float | None:
@@ -68,7 +75,8 @@ class Prediction:
     def text(self) -> str:
         """In words, marked where it is assumed."""
         found = f"{self.forecast} against" if self.forecast else f"{self.direction} than"
-        return f"{found} {self.versus}{'' if self.stated else ' (assumed)'}"
+        named = f" ({self.unknown} is no measured recipe)" if self.unknown else ""
+        return f"{found} {self.versus}{'' if self.stated else ' (assumed)'}{named}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class AnswerForm:
         language: Formulas, Python, both, or layer programs.
         groups: Allowed comparison groups; the first is the default.
         allocations: Allowed families of allocations; the first is the default.
-        aliases: Entries that a prediction may name; the first where it names none of them.
+        aliases: Measured entries that a prediction may name; the first where it names none of them.
         terminals: Values that a formula may use.
         solvers: Allowed repairs; the first is the default.
         ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
@@ -158,7 +166,7 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     found = _recipe(text, fields, form)
     if isinstance(found, Unreadable):
         return Unreadable(found.code, one_line(found.detail, LONGEST_DETAIL), because)
-    prediction = _prediction(fields.get("expect", ""), form.aliases)
+    prediction = _prediction(form.hidden.blanked(fields.get("expect", "")), form.aliases)
     return Proposal(because, prediction, found.metric, found.group, found.allocation, found.solver)
 
 
@@ -173,10 +181,16 @@ def cut_reply(reply: Reply) -> Reply:
 
 
 def read_lesson(reply: Reply) -> str | None:
-    """The lesson line of a reflection; None where there is none, or it may be cut off."""
+    """The lesson line of a reflection; None where there is none, or it may be cut off.
+
+    A longer one than is asked for ends with the last word that fits.
+    """
     if reply.finish_reason != "stop":
         return None
-    lesson = one_line(_fields(reply.text[:LONGEST_ANSWER]).get("lesson", ""), 160)
+    lesson = one_line(_fields(reply.text[:LONGEST_ANSWER]).get("lesson", ""), 4 * LONGEST_LESSON)
+    if len(lesson) > LONGEST_LESSON:
+        whole_words = lesson[: LONGEST_LESSON + 1].rpartition(" ")[0]
+        lesson = whole_words or lesson[:LONGEST_LESSON]
     return lesson if len(lesson) >= 8 else None
 
 
@@ -346,12 +360,20 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
     number = FORECAST.search(text[:LONGEST_LINE])
     if number is not None:
         minus = number[1] not in ("", "+")
-        named = (number[3] or "").strip(".,;`*")
-        versus = named if named in aliases else aliases[0]
+        versus, unknown = _named(number[3], aliases)
         forecast = f"{'-' if minus else '+'}{float(number[2]):g} %"
-        return Prediction("better" if minus else "worse", versus, forecast=forecast)
+        direction: Literal["better", "worse"] = "better" if minus else "worse"
+        return Prediction(direction, versus, forecast=forecast, unknown=unknown)
     match = EXPECTATION.search(text[:LONGEST_LINE])
-    versus = match[2].strip(".,;`*") if match is not None else ""
+    versus, unknown = _named(match[2] if match is not None else None, aliases)
     worse = match is not None and match[1].lower() == "worse"
-    known = versus in aliases
-    return Prediction("worse" if worse else "better", versus if known else aliases[0], stated=known)
+    known = match is not None and match[2].strip(ENDS) in aliases
+    return Prediction("worse" if worse else "better", versus, stated=known, unknown=unknown)
+
+
+def _named(word: str | None, aliases: Sequence[str]) -> tuple[str, str]:
+    """The entry that a prediction is graded against, and what it names in vain."""
+    name = one_line((word or "").strip(ENDS), LONGEST_NAME)
+    if name in aliases:
+        return name, ""
+    return aliases[0], "" if name.casefold() in NO_NAMES else name

@@ -17,7 +17,7 @@ from autoprune.design.chat import Message
 from autoprune.design.claims import count_predictions
 from autoprune.design.detail import Detail, Level, Ranges, TokenCounter, fit
 from autoprune.design.graph import Graph
-from autoprune.design.parsing import Language
+from autoprune.design.parsing import LONGEST_LESSON, Language
 from autoprune.design.parts import FORMULA, family, program_fault
 from autoprune.design.prompts import Prompts
 from autoprune.design.repairs import meaning
@@ -66,8 +66,9 @@ class Scene:
         words: Words of allocation formulas.
         functions: Functions of the metric language.
         ranges: Numbers that may be changed, by allocation or repair, then parameter.
-        tuned: Whether the search tunes numbers itself.
+        tuned: Whether the search tunes numbers itself, and has room for it.
         left: What is left of the budget, in words; empty without anything to say.
+        generation: Which generation it is, of about how many; empty without anything to say.
         composed: Whether two repairs may be joined.
         pair: Two recipes are to be compared and none is to be written.
     """
@@ -87,6 +88,7 @@ class Scene:
     ranges: Ranges = field(default_factory=dict)
     tuned: bool = True
     left: str = ""
+    generation: str = ""
     composed: bool = False
     pair: bool = False
 
@@ -182,6 +184,7 @@ def render_prompt(
         "right": right,
         "wrong": wrong,
         "left": scene.left,
+        "generation": scene.generation if scene.wide else "",
         "bar": "" if scene.pair else sections.bar(graph, scene.reference),
         "noise": sections.noise(graph),
     }
@@ -213,7 +216,7 @@ def render_prompt(
 
 
 def render_system(prompts: Prompts, scene: Scene) -> str:
-    """The part of a prompt that never changes in a run."""
+    """The part of a prompt that stays the same in a run, until nothing is tuned any more."""
     values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
     words = scene.words if FORMULA in scene.allocations else ()
     is_program = scene.language == "program"
@@ -245,8 +248,10 @@ def _meaning(name: str, *, wide: bool) -> str:
 
 def _numbers(scene: Scene) -> list[tuple[str, str]]:
     """Bounds of the numbers that may be changed, of what this search offers."""
-    names = [family(text) for text in (*scene.allocations, *scene.solvers)]
-    parts = {part.NAME for solver in scene.solvers for part in Repair.parse(solver).parts}
+    # One repair alone is not asked for.
+    solvers = scene.solvers if len(scene.solvers) > 1 else ()
+    names = [family(text) for text in (*scene.allocations, *solvers)]
+    parts = {part.NAME for solver in solvers for part in Repair.parse(solver).parts}
     return [
         (f"{name}:{key}", f"{low:g} to {high:g}")
         for name in dict.fromkeys([*names, *sorted(parts)])
@@ -292,6 +297,7 @@ def _instruction(
             neighbours=near[first:],
             repair_form=scene.repair_form,
             bar=bar,
+            longest_lesson=LONGEST_LESSON,
         )
 
     levels: tuple[Level, ...] = ("full", "line", "alias")

@@ -7,7 +7,7 @@ of strings, so the limit of the answer's tokens bounds them. Code is never asked
 from collections.abc import Sequence
 from typing import Any
 
-from autoprune.design.grammar import LINES, without
+from autoprune.design.grammar import LINES, asked_parts, without
 from autoprune.design.parts import Choices
 from autoprune.design.repairs import solver_forms
 
@@ -25,7 +25,7 @@ def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -
         "solver": without(solver_forms(choices.repairs, choices.ranges), now),
     }
     fields: dict[str, Any] = {"because": _text(), "expect": _text()}
-    for name in [part] if part else LINES:
+    for name in asked_parts(choices, part):
         fields[LINES[name]] = _text(values.get(name, ()))
     return _object(fields)
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.report.benefit import Outcome
-from autoprune.report.evidence import Check, Margin
+from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
 from autoprune.storage import write_json
@@ -253,6 +253,8 @@ class RunReport(Part):
         edges: Reasoning graph.
         next_commands: What a reader may type next.
         margins: How sure the choice of the winner is: against the runner-up, the reference.
+        contrasts: The winner's perplexity against the best start and the reference, on selection
+            and sealed text.
         rung_correlation: How alike few windows and the others rank recipes (Spearman), those of
             one repair among each other.
         rung_pairs: Over how many recipes.
@@ -294,6 +296,7 @@ class RunReport(Part):
     edges: tuple[Edge, ...] = ()
     next_commands: tuple[Command, ...] = ()
     margins: tuple[Margin, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
     rung_correlation: float | None = None
     rung_pairs: int = 0
     layer_correlation: float | None = None

@@ -21,6 +21,27 @@ class Margin(Part):
 
 
 @dataclass(frozen=True)
+class Contrast(Part):
+    """Paired change of the winner's perplexity to another recipe's.
+
+    Args:
+        versus: Alias of the other recipe.
+        role: ``best start`` or ``reference``.
+        split: ``selection`` or ``sealed``.
+        windows: Windows that both were measured on.
+        change: Relative; -0.1 is 10 % lower.
+        interval: Of the change, at 95 %; None from a single window.
+    """
+
+    versus: str
+    role: str
+    split: str
+    windows: int
+    change: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Check(Part):
     """What was measured again to detect drift.
 

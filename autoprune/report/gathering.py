@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from autoprune.design.parts import forgets_metric
 from autoprune.report.canvas import number
 from autoprune.report.data import Edge, Entry, Node, Point, RunReport, Verdict
-from autoprune.report.evidence import Check, Margin
+from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.front import front
-from autoprune.report.origin import author
+from autoprune.report.origin import author, best_start
 from autoprune.report.words import rung_text
 from autoprune.search.chronicle import LAP
 from autoprune.search.leaderboard import prediction_text
+from autoprune.search.paired import paired_difference
 
 if TYPE_CHECKING:
     from autoprune.design.graph import Graph
@@ -71,7 +72,8 @@ def with_search(report: RunReport, search: "Search") -> RunReport:
         ),
     )
     entries = tuple(replace(entry, author=author(found, entry)) for entry in found.entries)
-    return replace(found, entries=entries)
+    found = replace(found, entries=entries)
+    return replace(found, contrasts=_contrasts(found, search))
 
 
 def _entry(row: "Row") -> Entry:
@@ -127,6 +129,40 @@ def _draws(found: "Known") -> tuple[float, ...]:
 
 def _margin(margin: "Lead") -> Margin:
     return Margin(margin.versus, margin.difference.mean, margin.difference.interval)
+
+
+def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
+    """The winner's perplexity against the best start and the reference, window by window."""
+    archive, winner, start = search.archive, report.winner, best_start(report)
+    reference = archive.reference_entry()
+    if winner is None or reference is None:
+        return ()
+    own = archive[winner.id]
+    rivals = {"best start": start.id} if start is not None else {}
+    rivals |= {"reference": reference.alias} if reference is not own else {}
+    found = []
+    for role, other in ((role, archive[alias]) for role, alias in rivals.items()):
+        both = {"selection": archive.compare(own, other, fitness="perplexity")}
+        if own.sealed is not None and other.sealed is not None:
+            both["sealed"] = paired_difference(own.sealed.nll, other.sealed.nll)
+        for split, difference in both.items():
+            if difference is not None:
+                ends = difference.interval
+                found.append(
+                    Contrast(
+                        other.alias,
+                        role,
+                        split,
+                        difference.windows,
+                        difference.perplexity_change,
+                        None if ends is None else (_relative(ends[0]), _relative(ends[1])),
+                    )
+                )
+    return tuple(found)
+
+
+def _relative(nats: float) -> float:
+    return math.expm1(min(nats, 700.0))
 
 
 def _repair(row: "Row") -> str:

@@ -61,6 +61,39 @@ def left_in_words(state: State) -> str:
     return f"{budget.candidates - spent.candidates} of {budget.candidates} recipes"
 
 
+def generations_left(state: State) -> int:
+    """About how many generations what is left pays for, the next one among them; at least 1.
+
+    A further one is expected to use what those before it used.
+    """
+    spec, spent, slots = state.spec, state.spent, state.spec.slots
+    budget, designer = spec.budget, spec.designer
+    limits = [
+        (budget.candidates, spent.candidates, float(slots)),
+        (budget.evaluations, spent.evaluations, float(slots)),
+    ]
+    if state.uses_designer:
+        prompt, answer = designer.prompt_tokens, designer.max_tokens
+        limits += [
+            (budget.tokens, spent.tokens, slots * float(prompt + answer)),
+            (budget.money, spent.money, slots * budget.cost(prompt, answer)),
+        ]
+    left = [math.floor(slots_in_time(state) / slots)] if budget.seconds is not None else []
+    for limit, used, usual in limits:
+        each = used / state.generation if state.generation else usual
+        if limit is not None and each:
+            left.append(math.ceil((limit - used) / each))
+    return max(1, min(left, default=1))
+
+
+def generation_in_words(state: State) -> str:
+    """Which generation is designed, of about how many, and whether it may be the last."""
+    number, left = state.generation + 1, generations_left(state)
+    if left == 1:
+        return f"Generation {number}, which may be the last."
+    return f"Generation {number} of about {state.generation + left}."
+
+
 def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool = True) -> float:
     """What the end is expected to take: draws of calibration, sentinels, sealed measurement.
 

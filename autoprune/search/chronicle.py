@@ -35,7 +35,11 @@ def note_proposal(state: State, entry: Entry) -> None:
     if entry.because or entry.prediction:
         claim: dict[str, Any] = {"claim": entry.because}
         if entry.prediction:
-            claim["prediction"] = {"metric": "perplexity", **asdict(entry.prediction)}
+            stated = asdict(entry.prediction)
+            if not stated["unknown"]:
+                # Left out where nothing was named in vain, as in records from before it.
+                del stated["unknown"]
+            claim["prediction"] = {"metric": "perplexity", **stated}
         graph.add(f"{alias}.h", "hypothesis", claim)
         graph.link(f"{alias}.h", "derives_from", TASK)
         for parent in entry.parents:

@@ -26,6 +26,8 @@ from autoprune.search.sweeping import SWEEP, WITH_MOVES, swept
 # A generation has a slot for the designer at least while its answers took no more than this share
 # of the seconds spent: a model that never helps wastes a fifth of a search and one answer.
 FLOOR = 0.2
+# Operators whose templates show no idea to try.
+WITHOUT_HINT = frozenset({"combine", "simplify", "critique"})
 # Characters of a formula below which there is nothing to leave out.
 WORTH_SIMPLIFYING = 24
 # Which part an exploit asks for, in turn: the metric twice, since it is the richest.
@@ -112,6 +114,15 @@ def _worth_simplifying(entry: Entry) -> bool:
 
 
 class _Planner(Operators):
+    # Questions of this generation: operator, parents, hint, part and model.
+    asked: set[tuple[str, tuple[str, ...], str, str | None, str | None]]
+
+    def __init__(
+        self, state: State, generation: int, hints: Sequence[str], taken: set[str]
+    ) -> None:
+        super().__init__(state, generation, hints, taken)
+        self.asked = set()
+
     def plan(self, slot: int, *, last: bool) -> Plan | None:
         rng = stream(self.spec.seed, self.generation, slot, "plan")
         match self.spec.arm:
@@ -136,12 +147,29 @@ class _Planner(Operators):
         while arms:
             arm = self.state.bandit.choose(tuple(arms), self.planned)
             operator, model = arms[arm]
-            plan = self._make(slot, operator, rng)
+            plan = self._other(slot, operator, model, rng)
             if plan is not None:
                 self.planned[arm] = self.planned.get(arm, 0) + 1
                 return replace(plan, model=model)
             arms = {name: pair for name, pair in arms.items() if pair[0] != operator}
         return self._random(slot, rng)
+
+    def _other(self, slot: int, operator: str, model: str | None, rng: Random) -> Plan | None:
+        """The plan of an operator whose question no other slot of the generation asks.
+
+        None where it has nothing to work on, or nothing else.
+        """
+        for _ in range(ATTEMPTS):
+            plan = self._make(slot, operator, rng)
+            if plan is None or plan.recipe is not None:
+                return plan
+            pair = tuple(sorted(plan.parents))
+            shown = operator not in WITHOUT_HINT and plan.part in (None, "metric")
+            question = (operator, pair, plan.hint if shown else "", plan.part, model)
+            if question not in self.asked:
+                self.asked.add(question)
+                return plan
+        return None
 
     def make(self, slot: int, operator: str) -> Plan | None:
         """The plan of a given operator; None where it has nothing to work on."""

@@ -13,12 +13,12 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Rendered, Scene, render_prompt
 from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
-from autoprune.design.sections import bar
+from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import change_in, permuted, shuffled
 from autoprune.metrics.language import FUNCTIONS, gbnf
 from autoprune.search.archive import Entry
 from autoprune.search.arms import SHOWN_GRAPH
-from autoprune.search.budget import left_in_words
+from autoprune.search.budget import generation_in_words, generations_left, left_in_words
 from autoprune.search.operators import Plan
 from autoprune.search.randomness import stream, stream_seed
 from autoprune.search.state import State
@@ -64,7 +64,7 @@ class Requests:
             self.spec.language,
             self.choices.groups,
             self.choices.allocations,
-            self._aliases(),
+            self._measured(),
             ("W", *self.choices.statistics),
             self.choices.repairs,
             self.choices.ranges,
@@ -178,8 +178,9 @@ class Requests:
             words=self.choices.words,
             functions=self.hidden.left(FUNCTIONS),
             ranges=self.choices.ranges,
-            tuned=self.spec.arm == "whole",
+            tuned=self.spec.arm == "whole" and generations_left(self.state) > 1,
             left=left_in_words(self.state),
+            generation=generation_in_words(self.state),
             composed=bool(self.choices.compositions),
         )
 
@@ -211,5 +212,9 @@ class Requests:
         return replace(request, grammar=grammar, schema=schema)
 
     def _aliases(self) -> list[str]:
-        """Entries that a forecast may be made against: the bar alone."""
+        """Entries that a grammar offers a forecast against: the bar alone."""
         return [bar(self.graph, self.state.reference().alias)]
+
+    def _measured(self) -> list[str]:
+        """Entries that a forecast may be made against: the bar, then all that are shown."""
+        return list(dict.fromkeys((*self._aliases(), *ranked(self.graph))))

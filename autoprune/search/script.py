@@ -63,6 +63,8 @@ class Script:
         self.race = Race(self.trials)
         self.sentinels = Sentinels(self.state)
         self._taken: set[str] = set()
+        # Why no further generation starts; None: one is at work, or may start.
+        self.ending: DoneReason | None = None
 
     def run(self) -> Generator[Batch, Outcomes, DoneReason]:
         """Baselines, generations until the budget ends, sealed measurement."""
@@ -81,6 +83,7 @@ class Script:
             if not (yield from self._generation(generation)):
                 reason = "exhausted"
                 break
+        self.ending = reason
         yield from self.trials.draw_again()
         if (yield from self.sentinels.check("end")):
             return self._drifted()

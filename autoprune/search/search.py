@@ -24,6 +24,7 @@ from autoprune.search.steps import (
     Batch,
     Done,
     DoneReason,
+    Measure,
     Outcome,
     Outcomes,
     Propose,
@@ -187,10 +188,22 @@ class Search:
         return self._reason
 
     @property
+    def ending(self) -> DoneReason | None:
+        """Why nothing is designed any more; the final measurement follows. None before that."""
+        return self._script.ending
+
+    @property
     def waiting(self) -> list[WorkStep]:
         """Steps without an outcome, in order; unlike :meth:`open_steps` this opens no seal."""
         with self._lock:
             return [step for step in self._batch if step.step_id not in self._outcomes]
+
+    @property
+    def measured_now(self) -> set[str]:
+        """Recipes measured by open steps side by side, on none of which is decided yet."""
+        with self._lock:
+            done = (step for step in self._batch if step.step_id in self._outcomes)
+            return {step.recipe_id for step in done if isinstance(step, Measure)}
 
     @property
     def graph(self) -> Graph:

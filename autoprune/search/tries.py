@@ -20,7 +20,13 @@ OFFER = """
 Before you commit you may once try up to {most} formulas: answer with lines 'try: FORMULA' alone.
 Each is scored within each {group}, and its error on a few real layers comes back; it is no
 candidate, and its seconds count."""
-RETURN = "{lines}\nLower is better; {known}. Now write the lines that were asked for."
+RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that were asked for."
+# See :func:`autoprune.bench.behaviour.behaviour`: what is left out of each group adds up to the
+# error, so that the smallest of these products give the least.
+CHECKED = (
+    "This error takes inputs as unrelated and layer budgets as equal, where no metric has a lower "
+    "one than Wanda, by construction"
+)
 _TRY = re.compile(r"^[\s>*_#`-]*try[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE)
 _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
 
@@ -131,7 +137,7 @@ class Tries:
             self.state.graph.link(trial, "derives_from", TASK)
         assert isinstance(reply, Reply)
         shown = reply.text[:600].encode("utf-8", "replace").decode()
-        told = RETURN.format(lines="\n".join(lines), known=self._known())
+        told = RETURN.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
         messages = (*step.request.messages, Message("assistant", shown), Message("user", told))
         request = replace(step.request, messages=messages)
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
@@ -146,6 +152,16 @@ class Tries:
             if e.validation is not None and e.validation.reconstruction_error is not None
         }
         return ", ".join(f"{alias} has {error:.4g}" for alias, error in errors.items()) or "alone"
+
+    def _trust(self) -> str:
+        """What the error is worth, as far as this search knows."""
+        correlation, masks = self.state.layer_correlation()
+        if correlation is None:
+            return f"{CHECKED}; how well it ranks masks is not known yet."
+        return (
+            f"{CHECKED}; so far it ranked {masks} masks as the whole model did with rank "
+            f"correlation {correlation:.2f}."
+        )
 
     def _recipe(self, formula: str, base: Recipe | None) -> tuple[Recipe | None, str]:
         """The recipe that is tried, or why there is none."""

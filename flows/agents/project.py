@@ -1,6 +1,7 @@
 """What an agent may name: runs of one state folder, and files inside the project's folder."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,14 +130,22 @@ class Project:
         ended = self.ended(files)
         over = "working" if alive else "finished" if ended else "stopped"
         status = "asking" if waits and not ended else over
-        left = files.read_facts().get("left") or self._left_at_first(name, waits)
+        facts = files.read_facts()
+        left = facts.get("left") or self._left_at_first(name, waits)
         return {
             "run": name,
             "status": status,
             "left_of_budget": left,
             "questions_waiting": len(waits),
-            "next": _next(status, len(waits), left, alive=alive),
+            "text_split": self.text_split(name),
+            "next": _next(status, len(waits), left, facts.get("progress", {}), alive=alive),
         }
+
+    def text_split(self, name: str) -> int | None:
+        """Number of the split of a run's text; None before it is settled."""
+        path = RunFiles.of(self.state, name).params
+        known = read_object(path).get("text_split") if path.exists() else None
+        return known if isinstance(known, int) else None
 
     def waiting(self, name: str) -> list[str]:
         """Ids of questions that nobody has answered."""
@@ -161,9 +170,9 @@ class Project:
         return read_object(files.report) if files.report.exists() else {}
 
 
-def _next(status: str, waits: int, left: Any, *, alive: bool) -> str:
-    candidates = (left or {}).get("candidates")
-    more = "" if candidates is None else f"; {candidates:g} candidates are left in the budget"
+def _next(status: str, waits: int, left: Any, progress: Mapping[str, Any], *, alive: bool) -> str:
+    more = _left_in_words(left or {})
+    ends = progress.get("stage") == "end"
     match status:
         case "finished":
             return "the search is finished: call results, then compare or evaluate the winner"
@@ -173,7 +182,32 @@ def _next(status: str, waits: int, left: Any, *, alive: bool) -> str:
                 f"{waits} question{'s wait' if waits > 1 else ' waits'}: answer each, then call "
                 f"next_questions again, until the status is finished{more}{taken}"
             )
+        case "working" if ends:
+            return (
+                "final measurement, no more questions: call next_questions until the status is "
+                "finished"
+            )
         case "working":
-            return f"it measures; call next_questions, which waits for the next ones{more}"
+            return (
+                f"it measures{_progress_in_words(progress)}; call next_questions, which waits for "
+                f"the next ones{more}"
+            )
         case _:
-            return f"nobody works on it: call resume_search{more}"
+            rest = "; only the final measurement is missing" if ends else more
+            return f"nobody works on it: call resume_search{rest}"
+
+
+def _left_in_words(left: Mapping[str, Any]) -> str:
+    """The limit that ends the search where it counts recipes or what is measured of them."""
+    for name in ("evaluations", "candidates"):
+        if left.get(name) is not None:
+            return f"; {left[name]:g} {name} are left in the budget"
+    return ""
+
+
+def _progress_in_words(progress: Mapping[str, Any]) -> str:
+    if not progress.get("recipes"):
+        return ""
+    number = progress.get("generation")
+    what = "the hand-made starts" if number is None else f"generation {number}"
+    return f" {what}: {progress['measured']} of {progress['recipes']} recipes so far"

@@ -8,11 +8,12 @@ from typing import Any, Literal, ParamSpec
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from autoprune.design.chat import Usage
-from autoprune.design.parsing import LONGEST_ANSWER
 from autoprune.errors import AutopruneError, UsageError
+from flows.agents.graph_reply import graph_reply
 from flows.agents.jobs import LONGEST_WAIT, LOOK_SECONDS, Jobs
+from flows.agents.outcome import outcome
 from flows.agents.project import Project
+from flows.agents.questions import give_answers, shared_once
 from flows.params import SearchParams
 from flows.searching.leaderboard import rows
 from flows.terminal.options import settled
@@ -32,6 +33,8 @@ WINDOWS = (
 )
 MOST_QUESTIONS = 16
 MOST_NODES = 200
+# How long a new search has to settle which split is fresh before a reply goes without its number.
+START_SECONDS = 30.0
 
 
 def build_server(project: Project) -> MCPServer:
@@ -144,20 +147,36 @@ class _Tools:
             **sizes,
         }
         values = {name: value for name, value in values.items() if value is not None}
-        name = settled(SearchParams, values).run_id()
+        taken = settled(SearchParams, values)
+        name = taken.run_id()
         # Its folder is made by the search; a wrong name is refused here.
         self.project.state.run(name)
-        self.jobs.start(f"search-{name}", ["search", *_options(values)])
-        return {"run": name, "status": "working", "next": "call next_questions with this run"}
+        job = self._start_search(name, ["search", *_options(values)])
+        split = taken.text_split
+        return {
+            "run": name,
+            "job": job,
+            "status": "working",
+            "text_split": split if isinstance(split, int) else self._settled_split(name, job),
+            "windows": {size: getattr(taken, size) for size in WINDOWS},
+            "budget": {
+                limit: getattr(taken, limit) for limit in ("candidates", "evaluations", "minutes")
+            },
+            "slots": taken.slots,
+            "next": "call next_questions with this run",
+        }
 
     def resume_search(self, run: str) -> Reply:
         """Go on with a search that nobody works on; nothing that is finished is done again."""
         self.project.mailbox(run)
-        self.jobs.start(f"search-{run}", ["resume", run])
-        return self._standing(run)
+        job = self._start_search(run, ["resume", run])
+        return {"job": job} | self._standing(run)
 
     def next_questions(self, run: str, wait_seconds: float = 30.0) -> Reply:
         """Open questions of a run; waits for the next ones while the search measures.
+
+        What several questions begin with is given once, in shared: read each as shared.system,
+        then shared.beginning with its own first message behind it.
 
         Args:
             run: Name of the run.
@@ -170,70 +189,74 @@ class _Tools:
         if not self._has(run):
             if self.jobs.is_alive(job) and not self.project.state.run(run).exists():
                 return {"run": run, "status": "working", "next": "it starts; call again"}
-            return self._standing(run) | {"questions": []} | self._trouble(run)
+            return self._standing(run) | {"shared": {}, "questions": []} | self._trouble(run)
         box = self.project.mailbox(run)
         waiting = self.project.waiting(run)
         bodies = [body for name in waiting if (body := box.read_question(name)) is not None]
-        wanted = ("id", "operator", "messages", "schema", "max_tokens", "model")
-        shown = [{key: body.get(key) for key in wanted} for body in bodies[:MOST_QUESTIONS]]
-        return self._standing(run) | {"questions": shown}
+        return self._standing(run) | shared_once(bodies[:MOST_QUESTIONS])
 
     def answer(
-        self, run: str, question: str, text: str, prompt_tokens: int = 0, answer_tokens: int = 0
+        self,
+        run: str,
+        question: str = "",
+        text: str = "",
+        answers: dict[str, str] | None = None,
+        prompt_tokens: int = 0,
+        answer_tokens: int = 0,
     ) -> Reply:
-        """Answer one question; the text is read by the search, never run outside of the sandbox.
+        """Answer one question or several; texts are never run outside of the sandbox.
+
+        All answers are taken, or none where one is refused.
 
         Args:
             run: Name of the run.
             question: Its id.
             text: The lines that are asked for, or one JSON object by the question's schema.
-            prompt_tokens: Tokens of the question, where you know them.
-            answer_tokens: Tokens of your answer, where you know them.
+            answers: In place of both, texts by id of their questions.
+            prompt_tokens: Tokens of the one question, where you know them.
+            answer_tokens: Tokens of your one answer, where you know them.
         """
-        box = self.project.mailbox(run)
-        if box.read_question(question) is None:
-            waiting = ", ".join(self.project.waiting(run)) or "none"
-            raise UsageError(f"{question!r} is no open question of {run}; open are: {waiting}")
-        if box.is_answered(question):
-            raise UsageError(f"{question!r} is answered already; call next_questions")
-        if not text.strip() or len(text) > LONGEST_ANSWER:
-            raise UsageError(
-                f"the answer has {len(text)} characters; write 1 to {LONGEST_ANSWER}, only the "
-                "lines that are asked for"
-            )
-        if min(prompt_tokens, answer_tokens) < 0 or max(prompt_tokens, answer_tokens) > 10**9:
-            raise UsageError("tokens are whole numbers from 0 up; leave them out if unknown")
-        box.answer(question, text, Usage(prompt_tokens, answer_tokens))
-        return {"accepted": question} | self._standing(run)
+        given = {question: text} if answers is None else answers
+        if not given or (answers is not None and (question or text)):
+            raise UsageError("name question and text, or answers as {ID: text}, and not both")
+        give_answers(self.project, run, given, prompt_tokens, answer_tokens)
+        return {"accepted": list(given)} | self._standing(run)
 
     def results(self, run: str, rows_shown: int = 20) -> Reply:
-        """The leaderboard of a run as it stands, best first, rejected designs with their reason."""
+        """What a run has found so far: the winner's changes, and the leaderboard, best first.
+
+        winner_against sets the winner beside the best start made by hand and the reference, on the
+        text it was chosen on and, at the end, on sealed text, in percent of perplexity with 95 %
+        intervals. change_vs_wanda in the leaderboard is a share: -0.1 is 10 % lower.
+        """
         files = self.project.run(run)
         report = self.project.report(files)
         found = rows(report)[: max(1, min(rows_shown, 200))] if report else []
         facts = files.read_facts()
         winner = {"winner_folder": str(files.winner)} if "checkpoint" in facts else {}
         return self._standing(run) | {
-            "dense_perplexity": report.get("dense_perplexity"),
             "ended": self.project.ended(files),
+            **(outcome(report) if report else {}),
             "leaderboard": found,
             **winner,
         }
 
-    def graph(self, run: str, kinds: list[str] | None = None, newest: int = 60) -> Reply:
+    def graph(
+        self, run: str, kinds: list[str] | None = None, newest: int = 60, prompts: bool = False
+    ) -> Reply:
         """The newest nodes of the reasoning graph, and the edges between them.
+
+        Figures that end in _percent are changes of perplexity in percent, with 95 % intervals.
 
         Args:
             run: Name of the run.
             kinds: Only these, such as hypothesis, mechanism, result, lesson; left out: all.
             newest: How many nodes, up to 200.
+            prompts: Also the questions and raw answers that nodes came of; these are long.
         """
         report = self.project.report(self.project.run(run))
-        nodes = [n for n in report.get("nodes", ()) if kinds is None or n["kind"] in kinds]
-        shown = nodes[-max(1, min(newest, MOST_NODES)) :]
-        names = {node["id"] for node in shown}
-        edges = [e for e in report.get("edges", ()) if {e["source"], e["target"]} <= names]
-        return self._standing(run) | {"nodes": shown, "edges": edges, "of_nodes": len(nodes)}
+        count = max(1, min(newest, MOST_NODES))
+        return self._standing(run) | graph_reply(report, kinds, count, prompts=prompts)
 
     def compare(
         self,
@@ -298,7 +321,7 @@ class _Tools:
         return self._started("evaluate", values, wait_seconds)
 
     def job(self, name: str, wait_seconds: float = 30.0) -> Reply:
-        """The result of a comparison or an evaluation, or the end of its log while it works."""
+        """The result of a search, a comparison or an evaluation; while it works, its log's end."""
         return self.jobs.wait(name, wait_seconds)
 
     def stop(self, name: str) -> Reply:
@@ -320,6 +343,22 @@ class _Tools:
         name = self.jobs.free_name(kind)
         self.jobs.start(name, [kind, *_options(values), "--json", "--quiet"])
         return self.jobs.wait(name, seconds)
+
+    def _start_search(self, run: str, words: list[str]) -> str:
+        """The job that works on a run; its result is what is read back, so it has to print one."""
+        name = f"search-{run}"
+        self.jobs.start(name, [*words, "--json"])
+        return name
+
+    def _settled_split(self, run: str, job: str) -> int | str:
+        """The number that a search takes for fresh, which it looks up as it starts."""
+        until = time.monotonic() + START_SECONDS
+        while self.jobs.is_alive(job) and time.monotonic() < until:
+            known = self.project.text_split(run)
+            if known is not None:
+                return known
+            time.sleep(LOOK_SECONDS)
+        return "fresh: not settled yet, see text_split in the next reply"
 
     def _standing(self, run: str) -> Reply:
         return self.project.standing(run, alive=self.jobs.is_alive(f"search-{run}"))

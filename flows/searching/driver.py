@@ -28,7 +28,7 @@ from autoprune.search.steps import (
 from flows.runners import Workers
 from flows.searching.asking import Asking
 from flows.searching.leaderboard import rows
-from flows.searching.posting import Posting, budget_left
+from flows.searching.posting import Posting, budget_left, facts_for_designers
 from flows.terminal import console
 from tasks import steps
 from tasks.design import Drafting, propose
@@ -100,7 +100,7 @@ class Driver:
                 self.search.settle()
                 if self.mailbox is not None:
                     # For who answers in another process.
-                    self.files.add_facts(left=budget_left(self.search))
+                    self.files.add_facts(**facts_for_designers(self.search))
                 self._add_time(step, time.monotonic() - started)
                 started = time.monotonic()
                 self._look()

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from autoprune.design.chat import Reply
 from autoprune.design.mailbox import Mailbox, Question
 from autoprune.errors import PrerequisiteError
 from autoprune.search.search import Search
-from autoprune.search.steps import Outcome, Propose
+from autoprune.search.steps import Measure, Outcome, Propose
 
 LOOK_SECONDS = 0.5
 
@@ -104,6 +105,7 @@ def budget_left(search: Search) -> dict[str, float | None]:
     budget, spent = search.spec.budget, search.spent
     limits = {
         "candidates": (budget.candidates, spent.candidates),
+        "evaluations": (budget.evaluations, spent.evaluations),
         "seconds": (budget.seconds, round(spent.seconds, 1)),
         "tokens": (budget.tokens, spent.tokens),
         "money": (budget.money, round(spent.money, 6)),
@@ -112,3 +114,33 @@ def budget_left(search: Search) -> dict[str, float | None]:
         name: None if limit is None else max(0, limit - used)
         for name, (limit, used) in limits.items()
     }
+
+
+def facts_for_designers(search: Search) -> dict[str, Any]:
+    """What who answers in another process reads of a search: ``left``, and ``progress``.
+
+    The second has a ``stage``, ``starts``, ``generation`` or ``end``; before the end also how many
+    ``recipes`` it is about and how many of them are ``measured`` or given up, in a generation its
+    ``generation``.
+    """
+    return {"left": budget_left(search), "progress": _progress(search)}
+
+
+def _progress(search: Search) -> dict[str, Any]:
+    if search.finished is not None or search.ending is not None:
+        return {"stage": "end"}
+    number = search.generation + 1
+    about: dict[str, Any] = {"stage": "generation", "generation": number}
+    entries = [entry for entry in search.entries if entry.generation == number]
+    starts = [entry for entry in search.entries if entry.is_baseline]
+    if not entries and any(entry.status in ("proposed", "valid") for entry in starts):
+        about, entries = {"stage": "starts"}, starts
+    open_now = {step.recipe_id for step in search.waiting if isinstance(step, Measure)}
+    ready = search.measured_now
+    measured = sum(
+        entry.alias in ready
+        or entry.status in ("rejected", "duplicate", "skipped")
+        or (bool(entry.results) and entry.alias not in open_now)
+        for entry in entries
+    )
+    return about | {"recipes": len(entries), "measured": measured}

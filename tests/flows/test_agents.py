@@ -1,8 +1,10 @@
 """An agent over the Model Context Protocol: the loop to the end, and what it may not name."""
 
+import math
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from autoprune.design.mailbox import Mailbox
 from autoprune.errors import UsageError
 from autoprune.models.reference import DEMO_MODEL
 from autoprune.search import Search
+from autoprune.search.paired import paired_difference
 from flows.agents import jobs
 from flows.agents.jobs import Jobs
 from flows.agents.project import Project
@@ -22,7 +25,7 @@ from flows.agents.server import _options, build_server
 from flows.params import SearchParams
 from flows.runs import save_params
 from flows.searching import posting
-from flows.searching.posting import budget_left
+from flows.searching.posting import facts_for_designers
 from tasks.run_files import RunFiles
 from tasks.run_record import RunRecord
 from tasks.state import State
@@ -47,7 +50,7 @@ def night(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Search]
     box = Mailbox(files.questions, "night")
 
     def note() -> None:
-        files.add_facts(left=budget_left(search))
+        files.add_facts(**facts_for_designers(search))
         RunRecord.of(search, files, "night").write(files)
 
     thread = threading.Thread(target=lambda: (play(search, box, note, wait=True), note()))
@@ -71,8 +74,18 @@ def call(project: Project, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
     return anyio.run(talk)
 
 
-def as_request(question: dict[str, Any]) -> ChatRequest:
-    messages = tuple(Message(m["role"], m["content"]) for m in question["messages"])
+def whole(found: dict[str, Any]) -> list[list[Message]]:
+    """Messages of all questions of a reply, with what is given once put back."""
+    talks = [[Message(m["role"], m["content"]) for m in q["messages"]] for q in found["questions"]]
+    if shared := found["shared"]:
+        for talk in talks:
+            talk[0] = replace(talk[0], content=shared["beginning"] + talk[0].content)
+            talk.insert(0, Message("system", shared["system"]))
+    return talks
+
+
+def as_request(question: dict[str, Any], talk: list[Message]) -> ChatRequest:
+    messages = tuple(talk)
     fields = (question["schema"] or {}).get("properties", {})
     # All that the synthetic designer reads of a grammar: the lines that are asked for.
     lines = " ".join(f"{name}: " for name in fields)
@@ -80,6 +93,8 @@ def as_request(question: dict[str, Any]) -> ChatRequest:
 
 
 def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> None:
+    asked: list[tuple[dict[str, Any], set[str]]] = []
+
     async def talk() -> list[dict[str, Any]]:
         replies: list[dict[str, Any]] = []
         async with Client(build_server(project)) as client:
@@ -99,12 +114,17 @@ def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> 
                 found = await say("next_questions", run="night", wait_seconds=1)
                 if found["status"] == "finished":
                     break
-                for question in found["questions"]:
-                    text = write_answer(as_request(question)) or "I pass."
-                    await say("answer", run="night", question=question["id"], text=text)
+                texts = {
+                    question["id"]: write_answer(as_request(question, talk)) or "I pass."
+                    for question, talk in zip(found["questions"], whole(found), strict=True)
+                }
+                asked.append((found, set(texts)))
+                if texts:
+                    await say("answer", run="night", answers=texts)
                 await anyio.sleep(0.01)
             await say("results", run="night")
             await say("graph", run="night", kinds=["mechanism"], newest=5)
+            await say("graph", run="night", newest=200, prompts=True)
         return replies
 
     replies = anyio.run(talk)
@@ -115,9 +135,69 @@ def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> 
     assert asking and all("until the status is finished" in r["next"] for r in asking)
     known = [r["left_of_budget"]["candidates"] for r in replies if r["left_of_budget"]]
     assert known[0] > 9 and known[-1] == 0 and known == sorted(known, reverse=True)
-    board, graph = replies[-2], replies[-1]
+    board, graph, everything = replies[-3:]
     assert board["leaderboard"][0]["rank"] == 1 and board["ended"]
     assert len(graph["nodes"]) == 5 < graph["of_nodes"]
+    assert not any({"prompt", "answer"} & node["body"].keys() for node in graph["nodes"])
+    assert any("prompt" in node["body"] for node in everything["nodes"])
+    # What several questions share stood in each of them, to the letter, and no answer was lost.
+    sent = {
+        event["step"]["step_id"]: [Message(m["role"], m["content"]) for m in messages]
+        for event in night.history()
+        if "request" in event["step"]
+        for messages in [event["step"]["request"]["messages"]]
+    }
+    for found, names in asked:
+        steps = [name.rpartition("-")[0] for name in names]
+        assert {tuple(sent[step]) for step in steps} == set(map(tuple, whole(found)))
+    said = {name for _, names in asked for name in names}
+    assert {name.rpartition("-")[0] for name in said} == sent.keys()
+    winner_is_told(board, night)
+    in_one_unit(everything, night)
+
+
+def winner_is_told(board: dict[str, Any], night: Search) -> None:
+    """The winner against the best start and the reference, on both parts, by its own windows."""
+    best = night.best
+    assert best is not None and board["winner"] == best.alias and not best.is_baseline
+    assert board["answered_by"] == "Ada" and set(board["dense_perplexity"]) == {
+        "selection",
+        "sealed",
+    }
+    starts = [e for e in night.archive.measured() if e.is_baseline]
+    rivals = {"best start": starts[0], "reference": night.archive["wanda"]}
+    told = {(one["which_is"], one["split"]): one for one in board["winner_against"]}
+    assert told.keys() == {(role, split) for role in rivals for split in ("selection", "sealed")}
+    for (role, split), one in told.items():
+        own, other = (
+            e.sealed.nll if split == "sealed" and e.sealed else e.results[2].nll
+            for e in (best, rivals[role])
+        )
+        pair = paired_difference(own, other)
+        assert one["versus"] == rivals[role].alias and one["windows"] == len(own)
+        assert one["change_percent"] == pytest.approx(100 * math.expm1(pair.mean), abs=0.006)
+        ends = [100 * math.expm1(end) for end in (pair.low, pair.high)]
+        assert one["interval_percent"] == pytest.approx(ends, abs=0.006)
+
+
+def in_one_unit(everything: dict[str, Any], night: Search) -> None:
+    """Changes of perplexity in percent, by name, where the log has shares and nats."""
+    bodies = {node["alias"]: node["body"] for node in everything["nodes"]}
+    assert not any(
+        {"change", "interval", "difference", "gain", "nats"} & b.keys() for b in bodies.values()
+    )
+    entry = next(
+        e for e in night.entries if e.change and 2 in e.results and f"{e.alias}.r2" in bodies
+    )
+    assert entry.change is not None
+    shown = bodies[f"{entry.alias}.r2"]
+    assert shown["change_percent"] == pytest.approx(100 * math.expm1(entry.change.mean), abs=0.006)
+    ends = [100 * math.expm1(end) for end in (entry.change.low, entry.change.high)]
+    assert shown["interval_percent"] == pytest.approx(ends, abs=0.006)
+    assert "change" in night.graph.nodes[f"{entry.alias}.r2"].body
+    (margin, *_) = night.margins
+    found = bodies[f"{night.best.alias}.margin1"]["difference_percent"]  # type: ignore[union-attr]
+    assert found == pytest.approx(100 * math.expm1(margin.difference.mean), abs=0.006)
 
 
 def test_answers_to_nothing_are_refused(project: Project, night: Search) -> None:
