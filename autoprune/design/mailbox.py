@@ -47,8 +47,8 @@ class Question:
         step: Its step.
         operator: What kind of change is asked for.
         request: The prompt, and the form of the answer as grammar and schema.
-        left: What is left of the budget by ``candidates``, ``seconds``, ``tokens`` and ``money``;
-            None: no limit.
+        left: What is left of the budget by ``candidates``, ``evaluations``, ``seconds``,
+            ``tokens`` and ``money``; None: no limit.
     """
 
     run: str

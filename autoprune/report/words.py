@@ -86,7 +86,7 @@ def trust(report: RunReport) -> list[str]:
             "allocation among each other; it decides nothing."
         )
     if report.forecasts:
-        sentences.append(f"Forecasts against the best line: {plain(report.forecasts, 300)}.")
+        sentences.append(f"Forecasts: {plain(report.forecasts, 300)}.")
     if report.judging:
         sentences.append(f"Judged before measuring: {plain(report.judging, 600)}.")
     sentences += [

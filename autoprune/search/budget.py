@@ -68,7 +68,7 @@ def generations_left(state: State) -> int:
     """
     spec, spent, slots = state.spec, state.spent, state.spec.slots
     budget, designer = spec.budget, spec.designer
-    limits = [
+    limits: list[tuple[float | None, float, float]] = [
         (budget.candidates, spent.candidates, float(slots)),
         (budget.evaluations, spent.evaluations, float(slots)),
     ]

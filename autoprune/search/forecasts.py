@@ -1,4 +1,4 @@
-"""How good forecasts were: each is a number against the best line of its day."""
+"""How good forecasts were: each is a number against a recipe that was measured before."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from autoprune.design.claims import count_predictions, verdict_of
+from autoprune.design.graph import Graph
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.paired import rank_correlation
 
@@ -13,6 +15,7 @@ from autoprune.search.paired import rank_correlation
 Z_95 = 1.960
 # Forecasts beyond it, in nats, are counted as this.
 LARGEST = 1.0
+JUDGED = ("right", "wrong")
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,11 @@ class Forecasts:
     """Stated forecasts that were measured.
 
     Args:
-        graded: How many.
-        hits: Those whose sign was right.
+        right: Predictions, with a number or not, that turned out right, as prompts count them.
+        wrong: Those that turned out wrong; for all others the difference may be chance.
+        usual: Right ones of always predicting what happened more often.
+        graded: Forecasts with a number.
+        hits: Those whose sign was right, beyond chance or not.
         base: Hits of always forecasting what happened more often: no skill at all.
         interval: 95 % interval of the share of hits (Wilson).
         forecast: Mean forecast, as a relative change of perplexity.
@@ -30,6 +36,9 @@ class Forecasts:
         correlation: Spearman's, of forecasts and outcomes; None below three.
     """
 
+    right: int
+    wrong: int
+    usual: int
     graded: int
     hits: int
     base: int
@@ -42,13 +51,18 @@ class Forecasts:
     @property
     def text(self) -> str:
         """One line for people."""
-        low, high = self.interval
+        judged, share = self.right + self.wrong, ""
+        if judged:
+            low, high = wilson(self.right, judged)
+            share = (
+                f" ({self.right / judged:.0%} [{low:.0%}, {high:.0%}]; always the more frequent: "
+                f"{self.usual / judged:.0%})"
+            )
         ranks = "" if self.correlation is None else f", rank correlation {self.correlation:.2f}"
         return (
-            f"{self.hits} of {self.graded} forecasts had the right sign "
-            f"({self.hits / self.graded:.0%} [{low:.0%}, {high:.0%}]; always the more frequent: "
-            f"{self.base / self.graded:.0%}); mean forecast {self.forecast:+.1%}, measured "
-            f"{self.measured:+.1%}, median error {self.error:.1%}{ranks}"
+            f"{self.right} predictions right and {self.wrong} wrong{share}; {self.graded} with a "
+            f"number: mean forecast {self.forecast:+.1%}, measured {self.measured:+.1%}, median "
+            f"error {self.error:.1%}{ranks}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +70,7 @@ class Forecasts:
         return {**vars(self), "interval": list(self.interval), "text": self.text}
 
 
-def graded_forecasts(archive: Archive) -> Forecasts | None:
+def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
     """Forecasts of all entries measured whole against what they name; None where there are none."""
     pairs = [pair for entry in archive.designed() if (pair := _graded(archive, entry)) is not None]
     if not pairs:
@@ -66,7 +80,17 @@ def graded_forecasts(archive: Archive) -> Forecasts | None:
     better = sum(found < 0 for found in measured)
     count = len(pairs)
     errors = sorted(abs(stated - found) for stated, found in pairs)
+    verdicts = [
+        (entry.prediction.direction, verdict_of(graph, entry.alias))
+        for entry in archive.designed()
+        if entry.prediction is not None
+    ]
+    judged = [(way == "better") == (it == "right") for way, it in verdicts if it in JUDGED]
+    right, wrong = count_predictions(graph)
     return Forecasts(
+        right=right,
+        wrong=wrong,
+        usual=max(sum(judged), len(judged) - sum(judged)),
         graded=count,
         hits=hits,
         base=max(better, count - better),

@@ -271,7 +271,7 @@ class Search:
     @property
     def forecasts(self) -> Forecasts | None:
         """How good the designer's forecasts were; None before one could be graded."""
-        return graded_forecasts(self._script.archive)
+        return graded_forecasts(self._script.archive, self.graph)
 
     @property
     def judging(self) -> Judging | None:

@@ -160,8 +160,11 @@ def test_code_that_differs_in_names_and_comments_is_the_same() -> None:
 def test_every_proposal_predicts_and_what_is_left_out_is_marked() -> None:
     for text, expected in [
         ("worse than C3", Prediction("worse", "C3")),
-        ("worse than C99", Prediction("worse", "wanda", stated=False)),
+        ("worse than C99", Prediction("worse", "wanda", stated=False, unknown="C99")),
         ("the best", Prediction("better", "wanda", stated=False)),
+        ("-1.5 % against C3.", Prediction("better", "C3", forecast="-1.5 %")),
+        ("-1.5 % vs C99", Prediction("better", "wanda", forecast="-1.5 %", unknown="C99")),
+        ("+2 % against the best line", Prediction("worse", "wanda", forecast="+2 %")),
     ]:
         found = read(f"expect: {text}\nmetric: abs(W)")
         assert isinstance(found, Proposal)
@@ -262,6 +265,10 @@ def test_lesson() -> None:
     cut = Reply("lesson: large inputs mat", finish_reason="length")
     assert read_lesson(cut) is None
     assert read_lesson(Reply("")) is None
+    assert read_lesson(Reply(f"lesson: {'x' * 79} {'y' * 90}")) == "x" * 79
+    fits = "x" * 79 + " " + "y" * 80
+    assert read_lesson(Reply(f"lesson: {fits} more")) == fits
+    assert read_lesson(Reply("lesson: " + "z" * 300)) == "z" * 160
 
 
 @settings(max_examples=300, deadline=None)

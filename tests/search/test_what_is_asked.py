@@ -1,0 +1,134 @@
+"""What the questions of a search ask for: each once, what is read, against whom, how many more."""
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from autoprune.design.chat import ChatRequest
+from autoprune.design.claims import prediction_of
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.search import Budget, DesignerSpec, Search, planning
+from autoprune.search.budget import generation_in_words, generations_left
+from autoprune.search.operators import Plan
+from autoprune.search.planning import plan_generation
+from autoprune.search.spec import SearchSpec
+from autoprune.search.state import State
+from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
+
+WIDE = DesignerSpec(kind="scripted", prompt_tokens=4000)
+RECIPE = "metric: abs(W) * sqrt({})\ngroup: row\nallocation: uniform\nrepair: none\n"
+
+
+def played(folder: Path, spec: SearchSpec, answer=write_answer) -> list[ChatRequest]:  # type: ignore[no-untyped-def]
+    designer = ScriptedDesigner(answer)
+    with Search.open(folder, spec) as search:
+        drive(search, Synthetic(designer))
+    return designer.requests
+
+
+def test_the_named_recipe_decides_and_one_that_is_not_measured_is_named_on_record(
+    tmp_path: Path,
+) -> None:
+    words = iter(["-1 % against magnitude", "-2 % against C77", "-3 % against the best", "-4 %"])
+    names = iter(["x_norm", "x_max", "x_var", "x_norm * x_max"])
+
+    def answer(request: ChatRequest) -> str:
+        return f"because: why not\nexpect: {next(words)}\n{RECIPE.format(next(names))}"
+
+    spec = make_spec(arm="list", slots=1, repairs=0, budget=Budget(candidates=4))
+    with Search.open(tmp_path, spec) as search:
+        drive(search, Synthetic(ScriptedDesigner(answer)))
+        made = [entry for entry in search.entries if entry.order]
+        told = [search.graph.nodes[f"{entry.alias}.h"] for entry in made]
+    versus = [entry.prediction.versus for entry in made if entry.prediction]
+    assert versus[0] == "magnitude" and "C77" not in versus and len(set(versus[1:])) < 4
+    assert prediction_of(told[0]) == "-1 % against magnitude"
+    assert prediction_of(told[1]) == f"-2 % against {versus[1]} (C77 is no measured recipe)"
+    # Records without a name in vain are as they were.
+    assert ["unknown" in node.body["prediction"] for node in told] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("solvers", [("none",), ("none", "mrp")])
+def test_one_repair_alone_is_asked_for_neither_by_the_form_nor_by_the_schema(
+    tmp_path: Path, solvers: tuple[str, ...]
+) -> None:
+    spec = make_spec(designer=WIDE, arm="list", solvers=solvers, budget=Budget(candidates=2))
+    first = played(tmp_path, spec)[0]
+    several = len(solvers) > 1
+    assert first.schema is not None and first.grammar is not None
+    assert ("repair" in first.schema["required"]) == several
+    assert ("repair: " in first.grammar) == several
+    system = first.messages[0].content
+    assert ("leaves the other weights" in system, "repair" in system) == (several, several)
+
+
+def test_one_generation_asks_the_same_of_the_same_pair_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = iter([("a", "b"), ("a", "b"), ("b", "a"), ("a", "c"), *[("c", "a")] * 40])
+
+    def make(self: object, slot: int, operator: str, rng: Random) -> Plan | None:
+        if operator == "combine":
+            return Plan(slot, operator, next(pairs), f"idea {rng.random()}")
+        return Plan(slot, operator, ("a",), "the same idea", part="metric")
+
+    with Search.open(tmp_path, make_spec()) as search:
+        drive(search, Synthetic(), stop=lambda count: bool(search.archive.reference_entry()))
+        state = search._script.state
+        monkeypatch.setattr(planning._Planner, "_make", make)
+        monkeypatch.setattr(planning, "FREE_OPERATORS", ())
+        monkeypatch.setattr(planning, "DESIGN_OPERATORS", ("combine", "explore"))
+        state.bandit = replace_bandit(state)
+        plans = plan_generation(state, 2, 6, [], set())
+    asked = [(plan.operator, tuple(sorted(plan.parents))) for plan in plans if not plan.recipe]
+    assert sorted(asked) == [("combine", ("a", "b")), ("combine", ("a", "c")), ("explore", ("a",))]
+    # The other slots have a recipe of the search's own.
+    assert len(plans) == 6 and sum(plan.recipe is not None for plan in plans) == 3
+
+
+def replace_bandit(state: State):  # type: ignore[no-untyped-def]
+    """One that takes the first that is left."""
+
+    class First:
+        def choose(self, arms: tuple[str, ...], planned: object) -> str:
+            return arms[0]
+
+    return First()
+
+
+def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_later(
+    tmp_path: Path,
+) -> None:
+    spec = make_spec(designer=WIDE, slots=4, repairs=0, budget=Budget(candidates=12))
+    asked = [r for r in played(tmp_path, spec) if "lesson:" not in r.messages[-1].content]
+    lines = [r.messages[1].content.partition("Left:")[0].splitlines()[-1].strip() for r in asked]
+    assert list(dict.fromkeys(lines)) == [
+        "Generation 1 of about 3.",
+        "Generation 2 of about 3.",
+        "Generation 3, which may be the last.",
+    ]
+    tuned = [
+        ("tunes numbers" in r.messages[0].content, line)
+        for r, line in zip(asked, lines, strict=True)
+    ]
+    assert all(told == ("may be the last" not in line) for told, line in tuned)
+    explores = [r for r in asked if "unlike all of these" in r.messages[1].content]
+    three = "Write three lines: because, expect, metric. The rest stays that of "
+    assert explores and all(three in r.messages[1].content for r in explores)
+
+
+def test_generations_left_are_counted_by_the_limit_that_ends_first(tmp_path: Path) -> None:
+    def left(done: int, used: tuple[int, int], **limits: object) -> int:
+        state = State(make_spec(slots=4, budget=Budget(**limits)), search.archive)  # type: ignore[arg-type]
+        state.generation = done
+        state.spent = replace(state.spent, candidates=used[0], evaluations=used[1])
+        assert ("may be the last" in generation_in_words(state)) == (generations_left(state) == 1)
+        return generations_left(state)
+
+    with Search.open(tmp_path, make_spec()) as search:
+        assert left(0, (0, 0), candidates=14) == 4
+        assert left(2, (10, 0), candidates=14) == 1
+        assert left(2, (10, 4), candidates=320, evaluations=16) == 6
+        assert left(4, (20, 14), candidates=320, evaluations=16) == 1
