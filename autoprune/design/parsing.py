@@ -373,7 +373,7 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
 
 def _named(word: str | None, aliases: Sequence[str]) -> tuple[str, str]:
     """The entry that a prediction is graded against, and what it names in vain."""
-    name = one_line((word or "").strip(ENDS), LONGEST_NAME)
+    name = (word or "").strip(ENDS)
     if name in aliases:
         return name, ""
-    return aliases[0], "" if name.casefold() in NO_NAMES else name
+    return aliases[0], "" if name.casefold() in NO_NAMES else one_line(name, LONGEST_NAME)

@@ -25,7 +25,7 @@ RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that we
 # error, so that the smallest of these products give the least.
 CHECKED = (
     "This error takes inputs as unrelated and layer budgets as equal, where no metric has a lower "
-    "one than Wanda, by construction"
+    "one than Wanda's in the same group, by construction"
 )
 _TRY = re.compile(r"^[\s>*_#`-]*try[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE)
 _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})

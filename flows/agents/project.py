@@ -198,11 +198,14 @@ def _next(status: str, waits: int, left: Any, progress: Mapping[str, Any], *, al
 
 
 def _left_in_words(left: Mapping[str, Any]) -> str:
-    """The limit that ends the search where it counts recipes or what is measured of them."""
-    for name in ("evaluations", "candidates"):
-        if left.get(name) is not None:
-            return f"; {left[name]:g} {name} are left in the budget"
-    return ""
+    """Of the limits that count recipes, the one that ends the search first."""
+    known = {
+        name: left[name] for name in ("evaluations", "candidates") if left.get(name) is not None
+    }
+    if not known:
+        return ""
+    first = min(known, key=lambda name: known[name])
+    return f"; {known[first]:g} {first} are left in the budget"
 
 
 def _progress_in_words(progress: Mapping[str, Any]) -> str:

@@ -56,7 +56,9 @@ def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Pa
     assert f"abs(W) * x_max by row: error {driver.error(mask):.4g} on real layers" in told
     assert "nan_scores" in told and "abs(V): " in told and "wanda has " in told
     # What the error was worth by then: of masks of one allocation, those of the starts.
-    assert re.search(r"no metric has a lower one than Wanda.* so far it ranked \d+ masks", told)
+    assert re.search(
+        r"no metric has a lower one than Wanda's in the .* so far it ranked \d+ masks", told
+    )
     name = first["step"]["step_id"].removesuffix(".tried") + ".t0"
     assert nodes[name].kind == "observation" and str(nodes[name].body["text"]) in f"tried {told}"
     # What was tried is known to the next prompts.
