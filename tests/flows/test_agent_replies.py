@@ -1,0 +1,130 @@
+"""What an agent is told and may answer: questions together, how far the search is, which split."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.design.chat import ChatRequest, Message
+from autoprune.design.mailbox import Mailbox, Question
+from autoprune.models.reference import DEMO_MODEL
+from autoprune.search import Budget, Search
+from autoprune.search.steps import Done
+from flows.agents.jobs import Jobs
+from flows.agents.project import Project
+from flows.agents.questions import shared_once
+from flows.params import SearchParams
+from flows.runs import save_params
+from flows.searching.posting import facts_for_designers
+from tasks.run_files import RunFiles
+from tasks.run_record import RunRecord
+from tasks.state import State
+from tests.support.agent_client import call, whole
+from tests.support.answers_in_files import SPEC
+from tests.support.synthetic import Synthetic
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> Project:
+    return Project(tmp_path, State.open())
+
+
+def test_what_questions_share_is_given_once() -> None:
+    def body(name: str, own: str, *more: dict[str, str], system: str = "S") -> dict[str, Any]:
+        user = {"role": "user", "content": f"table\nrow\n{own}"}
+        return {"id": name, "messages": [{"role": "system", "content": system}, user, *more]}
+
+    again = ({"role": "assistant", "content": "A"}, {"role": "user", "content": "B"})
+    bodies = [body("1", "row too\nlast"), body("2", "row two\nlast", *again), body("3", "row")]
+    found = shared_once(bodies)
+    assert found["shared"] == {"system": "S", "beginning": "table\nrow\n"}
+    assert [q["messages"][0]["content"] for q in found["questions"]] == [
+        "row too\nlast", "row two\nlast", "row",
+    ]  # fmt: skip
+    assert [[m.content for m in talk][1:] for talk in whole(found)] == [
+        [m["content"] for m in one["messages"]][1:] for one in bodies
+    ]
+    # One alone, and those of different systems, are given as they are.
+    for alone in ([bodies[0]], [bodies[0], body("4", "x", system="T")]):
+        kept = shared_once(alone)
+        assert not kept["shared"]
+        assert [q["messages"] for q in kept["questions"]] == [b["messages"] for b in alone]
+
+
+def test_several_answers_are_taken_together_or_not_at_all(project: Project) -> None:
+    save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
+    files = RunFiles.of(project.state, "night")
+    box = Mailbox(files.questions, "night")
+    (files.folder / "search.db").touch()
+    questions = [
+        Question(
+            "night",
+            f"g1.s{slot}.a0",
+            "seed",
+            ChatRequest((Message("user", "?"),), 9, 0.0, slot),
+            {},
+        )
+        for slot in (0, 1)
+    ]
+    first, second = (question.id for question in questions)
+    for question in questions:
+        box.post(question)
+    wrong = [
+        {"answers": {first: "metric: W", second: " "}},
+        {"answers": {first: "metric: W", "g9.s9.a0-00000000": "metric: W"}},
+        {"answers": {first: "a", second: "b"}, "prompt_tokens": 5},
+        {"answers": {first: "a"}, "question": second, "text": "b"},
+        {"answers": {}},
+    ]
+    given = [("answer", {"run": "night", **one}) for one in wrong]
+    replies = call(project, *given)
+    words = ("1 to", "no open question", "leave them out of several", "not both", "not both")
+    assert [part in str(reply) for part, reply in zip(words, replies, strict=True)] == [True] * 5
+    assert not box.is_answered(first) and not box.is_answered(second)
+    (taken,) = call(project, ("answer", {"run": "night", "answers": {first: "a", second: "b"}}))
+    assert taken["accepted"] == [first, second] and taken["questions_waiting"] == 0
+    replies_read = [box.look(name) for name in (first, second)]
+    assert [reply.text for reply in replies_read if reply] == ["a", "b"]
+
+
+def test_the_number_of_a_fresh_split_is_what_the_search_settled(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = SearchParams(model="m", designer="files", run="night", text_split=7)
+    monkeypatch.setattr(Jobs, "is_alive", lambda _jobs, _name: True)
+    monkeypatch.setattr(
+        Jobs, "start", lambda _jobs, _name, _words: save_params(project.state, "night", params)
+    )
+    asked = {"model": DEMO_MODEL, "run": "night", "text_split": "fresh"}
+    (begun,) = call(project, ("start_search", asked))
+    assert begun["text_split"] == 7
+    (RunFiles.of(project.state, "night").folder / "search.db").touch()
+    (known,) = call(project, ("next_questions", {"run": "night", "wait_seconds": 0}))
+    assert known["text_split"] == 7
+
+
+def test_what_comes_next_says_how_far_the_search_is(project: Project, tmp_path: Path) -> None:
+    save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
+    files = RunFiles.of(project.state, "night")
+    seen: list[dict[str, Any]] = []
+    spec = SPEC.model_copy(update={"budget": Budget(candidates=60, evaluations=5)})
+    with Search.open(files.folder, spec) as search:
+        driver = Synthetic()
+        while not isinstance(step := search.next_step(), Done):
+            search.record(step, driver.answer(step))
+            files.add_facts(**facts_for_designers(search))
+            seen.append(project.standing("night", alive=True))
+        RunRecord.of(search, files, "night").write(files)
+    words = [reply["next"].partition("; ")[0] for reply in seen]
+    baselines = [w for w in words if "the hand-made starts" in w]
+    # The first ones are only validated; then they are measured one by one.
+    assert "it measures the hand-made starts: 0 of 6 recipes so far" in baselines
+    counts = [int(w.split(": ")[1].split()[0]) for w in baselines]
+    assert counts == sorted(counts) and {1, 2, 3, 4, 5} <= set(counts)
+    assert any(w.startswith("it measures generation 1: 1 of ") for w in words)
+    ends = [reply for reply in seen if reply["next"].startswith("final measurement, no more")]
+    assert ends and all(reply["left_of_budget"]["evaluations"] == 0 for reply in ends)
+    assert "5 evaluations are left" in seen[0]["next"]
+    assert not any("left in the budget" in reply["next"] for reply in ends)
+    assert "left in the budget" not in project.standing("night", alive=True)["next"]
+    assert "left in the budget" not in project.standing("night", alive=False)["next"]
