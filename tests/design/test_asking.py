@@ -15,7 +15,7 @@ from autoprune.design.transports import OpenAIDesigner
 from autoprune.errors import PrerequisiteError, UsageError
 from autoprune.search.spec import DesignerSpec
 from autoprune.search.steps import Failed, outcome_from_json
-from flows import checks
+from flows.designer_ready import local_designer
 from tasks.design import Drafting, propose
 from tasks.state import State
 from tests.support.chat_server import Answer, completion, obedient, serving
@@ -114,20 +114,19 @@ def test_doctor_shows_what_the_local_designer_enforces(
     monkeypatch.setattr(local, "join_model", lambda cache: cache / local.MODEL_FILE)
     monkeypatch.setattr(local, "LocalServer", Served)
     with serving(obedient) as chat:
-        assert "not asked yet" in checks._designer(state, False).detail
+        assert "not asked yet" in local_designer(state, False)
         for ask in (True, True, False):
-            found = checks._designer(state, ask)
-            assert found.ok and "answers by our grammar" in found.detail, found
+            assert "answers by our grammar" in local_designer(state, ask)
     assert starts == [4096]
     # A search with long answers has room for them.
     with serving(lambda body: completion("Red.")) as chat:
         spec = DesignerSpec(kind="local", max_tokens=4000)
         assert Drafting(spec, state).designer().name == local.MODEL_NAME
-        assert "answers as plain text" in checks._designer(state, False).detail
+        assert "answers as plain text" in local_designer(state, False)
         own = str(tmp_path / "target.gguf")
         assert Drafting(DesignerSpec(kind="self"), state, target=own).designer().name
     assert starts[-2:] == [4000 + 768 + 1024, 4096]
-    assert "target: answers as plain text" in checks._designer(state, False).detail
+    assert "target: answers as plain text" in local_designer(state, False)
 
 
 def test_an_answer_of_megabytes_is_rejected_as_too_long(tmp_path: Path) -> None:
