@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -31,15 +30,15 @@ from autoprune.design.graph import Graph
 from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Scene, render_prompt
 from autoprune.design.shown import permuted, without
-from autoprune.digest import digest_file
 from autoprune.evaluation.contrasts import holm
 from autoprune.search.forecasts import wilson
 from autoprune.search.spec import DesignerSpec, SearchSpec
 from autoprune.storage import write_json, write_text
 from benchmarks.evidence.records import FORECASTS
+from benchmarks.evidence.writing import write_record
 from benchmarks.known_log import KnownLog, read_log
-from benchmarks.measured import OUT, commit
-from benchmarks.table import machine, publish
+from benchmarks.measured import OUT
+from benchmarks.table import publish
 from tasks.design import Drafting
 from tasks.state import State
 
@@ -61,9 +60,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Question:
-    """One pair under one context."""
+    """One pair under one context; ``recipes`` are its lines A and B."""
 
     pair: Pair
+    recipes: tuple[str, str]
     context: str
     request: ChatRequest
 
@@ -139,7 +139,7 @@ def _write(
     """``record.json`` and ``forecasts.json``: every pair, truth and answer, and what was shown."""
     first = [q for q in asked if q.pair.number == 0]
     pairs = [
-        {"recipes": _recipes(question), "better": question.truth}
+        {"recipes": list(question.recipes), "better": question.truth}
         for question in asked
         if question.context == args.contexts[0]
     ]
@@ -148,26 +148,14 @@ def _write(
     }
     shown = {q.context: [message.content for message in q.request.messages] for q in first}
     body = {"pairs": pairs, "answers": given, "question of the first pair": shown}
-    write_json(args.record / "forecasts.json", body)
-    private = {"--log", "--folder", "--record", "--answered-by"}
-    words = sys.argv[1:]
-    kept = [w for w, before in zip(words, ["", *words], strict=False) if not {w, before} & private]
-    record = {
-        "format": FORECASTS,
-        "command": " ".join(["python -m benchmarks forecasting --log LOG", *kept]),
-        "commit": commit(),
-        "machine": machine(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "answered_by": args.answered_by or args.designer,
-        "files": {"forecasts.json": digest_file(args.record / "forecasts.json")},
-    }
-    write_json(args.record / "record.json", record)
-
-
-def _recipes(question: Question) -> list[str]:
-    lines = question.request.messages[-1].content.splitlines()
-    found = {line[:3]: line[3:] for line in lines}
-    return [found["A: "], found["B: "]]
+    write_record(
+        args.record,
+        FORECASTS,
+        "python -m benchmarks forecasting --log LOG",
+        ("forecasts.json", body),
+        ("--log", "--folder", "--answered-by"),
+        answered_by=args.answered_by or args.designer,
+    )
 
 
 def held_out(known: KnownLog, share: float, seed: int) -> frozenset[str]:
@@ -219,19 +207,19 @@ def questions(
     for pair in pairs:
         two = (pair.first, pair.second)
         rest = without(known.graph, hidden.union(two))
-        lines = [recipe_line(known.graph.nodes[alias].body, scene.ranges) for alias in two]
+        first, second = (recipe_line(known.graph.nodes[alias].body, scene.ranges) for alias in two)
         for context in contexts:
             rendered = render_prompt(
                 prompts,
                 scene,
                 _shown(context, rest, seed, known.spec.reference),
                 "pair",
-                Focus(recipes=lines),
+                Focus(recipes=[first, second]),
                 lessons=known.lessons if context.startswith("graph") else {},
                 reasons=context.startswith("graph"),
             )
             request = ChatRequest(rendered.messages, 16, 0.0, seed, GRAMMAR)
-            yield Question(pair, context, request)
+            yield Question(pair, (first, second), context, request)
 
 
 def _shown(context: str, rest: Graph, seed: int, reference: str) -> Graph:

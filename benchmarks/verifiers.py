@@ -9,25 +9,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
 
-from autoprune.digest import digest_file, digest_json
+from autoprune.digest import digest_json
 from autoprune.models.loading import LoadedModel, load_model
 from autoprune.models.reference import DEMO_MODEL
-from autoprune.storage import atomic_file, write_json
+from autoprune.storage import atomic_file
 from autoprune.verify import Chain, Training, draw_chains, open_verifier
 from autoprune.verify.auroc import auroc, auroc_interval
 from autoprune.verify.reading import DEPTHS, Step, read_steps, reader_digest
 from autoprune.verify.training import train_on
 from autoprune.verify.uhead import head_scores
 from benchmarks.evidence.records import SCORES
-from benchmarks.measured import OUT, commit
-from benchmarks.table import Goal, machine, publish
+from benchmarks.evidence.writing import write_record
+from benchmarks.measured import OUT
+from benchmarks.table import Goal, publish
 
 NAME = "verifiers"
 GOAL = 0.70
@@ -129,20 +129,13 @@ def _write(
 ) -> None:
     """``record.json`` and ``scores.json``: labels, texts and every score."""
     solutions = [{"question": chain.question, "steps": list(chain.steps)} for chain in chains]
-    write_json(folder / "scores.json", {"right": right, "scores": scores, "solutions": solutions})
-    options = [word for word in sys.argv[1:] if str(folder) != word and word != "--record"]
-    body = {
-        "format": SCORES,
-        "command": " ".join(
-            ["python -m benchmarks verifiers --record evidence/verifiers", *options]
-        ),
-        "commit": commit(),
-        "machine": machine(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "heads": heads,
-        "files": {"scores.json": digest_file(folder / "scores.json")},
-    }
-    write_json(folder / "record.json", body)
+    write_record(
+        folder,
+        SCORES,
+        "python -m benchmarks verifiers --record evidence/verifiers",
+        ("scores.json", {"right": right, "scores": scores, "solutions": solutions}),
+        heads=heads,
+    )
 
 
 if __name__ == "__main__":

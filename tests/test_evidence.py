@@ -15,7 +15,8 @@ from benchmarks.evidence.checking import MARKERS, faults_of, read_figures, recor
 from benchmarks.evidence.derivations import DERIVATIONS
 from benchmarks.evidence.documents import blocks_of
 from benchmarks.evidence.figures import Figure, figures_of
-from benchmarks.evidence.records import EvidenceError, read_record
+from benchmarks.evidence.records import SCORES, EvidenceError, read_record
+from benchmarks.evidence.writing import write_record
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "evidence"
@@ -286,6 +287,21 @@ def test_forecasts_are_a_record_too(tmp_path: Path) -> None:
     assert 0 < low < 75 < high < 100
     with pytest.raises(EvidenceError, match="no answers under nothing"):
         DERIVATIONS["hit rate"](found, {"context": "nothing"})
+
+
+def test_a_written_record_is_read_and_names_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "steps"
+    options = ["--seed", "3", "--log", "PLACE", "--record", str(folder), "--pairs", "9"]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *options])
+    content = {"right": [[True]], "scores": {"uhead": [[0.4]]}}
+    write_record(folder, SCORES, "python -m it", ("scores.json", content), ["--log"], by="somebody")
+    body = read_record(folder).body
+    assert (body["command"], body["by"]) == ("python -m it --seed 3 --pairs 9", "somebody")
+    (folder / "scores.json").write_text("{}")
+    with pytest.raises(EvidenceError, match="not what was recorded"):
+        read_record(folder)
 
 
 def test_scores_of_steps_are_a_record_too(tmp_path: Path) -> None:

@@ -147,7 +147,6 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
             both["sealed"] = paired_difference(own.sealed.nll, other.sealed.nll)
         for split, difference in both.items():
             if difference is not None:
-                ends = difference.interval
                 found.append(
                     Contrast(
                         other.alias,
@@ -155,14 +154,10 @@ def _contrasts(report: RunReport, search: "Search") -> tuple[Contrast, ...]:
                         split,
                         difference.windows,
                         difference.perplexity_change,
-                        None if ends is None else (_relative(ends[0]), _relative(ends[1])),
+                        difference.perplexity_interval,
                     )
                 )
     return tuple(found)
-
-
-def _relative(nats: float) -> float:
-    return math.expm1(min(nats, 700.0))
 
 
 def _repair(row: "Row") -> str:

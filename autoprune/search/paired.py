@@ -62,7 +62,17 @@ class Difference:
     @property
     def perplexity_change(self) -> float:
         """Relative change of perplexity: exp(mean) - 1."""
-        return math.expm1(min(self.mean, 700.0))
+        return _relative(self.mean)
+
+    @property
+    def perplexity_interval(self) -> tuple[float, float] | None:
+        """The interval as relative changes; None where there is none."""
+        ends = self.interval
+        return None if ends is None else (_relative(ends[0]), _relative(ends[1]))
+
+
+def _relative(nats: float) -> float:
+    return math.expm1(min(nats, 700.0))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:

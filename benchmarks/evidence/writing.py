@@ -1,0 +1,51 @@
+"""The raw record of a benchmark: its data, and how they were made."""
+
+import sys
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autoprune.digest import digest_file
+from autoprune.storage import write_json
+from benchmarks.measured import commit
+from benchmarks.table import machine
+
+
+def write_record(
+    folder: Path,
+    kind: str,
+    command: str,
+    data: tuple[str, Any],
+    private: Collection[str] = (),
+    **facts: Any,
+) -> None:
+    """Write the data and ``record.json``, which states origin and digest.
+
+    Args:
+        folder: Where; made when missing.
+        kind: Format of the record.
+        command: Its beginning; the options of this process follow.
+        data: Name and content of the file beside ``record.json``.
+        private: Options whose values name places of this machine; left out.
+        facts: What the record states besides.
+    """
+    name, content = data
+    write_json(folder / name, content)
+    words = sys.argv[1:]
+    left_out = {*private, "--record"}
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not {before, word} & left_out
+    ]
+    body = {
+        "format": kind,
+        "command": " ".join([command, *kept]),
+        "commit": commit(),
+        "machine": machine(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **facts,
+        "files": {name: digest_file(folder / name)},
+    }
+    write_json(folder / "record.json", body)
