@@ -137,8 +137,8 @@ class Tries:
             self.state.graph.link(trial, "derives_from", TASK)
         assert isinstance(reply, Reply)
         shown = reply.text[:600].encode("utf-8", "replace").decode()
-        told = RETURN.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
-        messages = (*step.request.messages, Message("assistant", shown), Message("user", told))
+        result = RETURN.format(lines="\n".join(lines), known=self._known(), trust=self._trust())
+        messages = (*step.request.messages, Message("assistant", shown), Message("user", result))
         request = replace(step.request, messages=messages)
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
 

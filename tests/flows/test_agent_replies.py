@@ -1,4 +1,4 @@
-"""What an agent is told and may answer: questions together, how far the search is, which split."""
+"""What an agent reads and may answer: questions together, how far the search is, which split."""
 
 from pathlib import Path
 from typing import Any

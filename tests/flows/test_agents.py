@@ -129,11 +129,11 @@ def test_an_agent_plays_a_search_to_its_end(project: Project, night: Search) -> 
         assert {tuple(sent[step]) for step in steps} == set(map(tuple, whole(found)))
     said = {name for _, names in asked for name in names}
     assert {name.rpartition("-")[0] for name in said} == sent.keys()
-    winner_is_told(board, night)
+    winner_is_reported(board, night)
     in_one_unit(everything, night)
 
 
-def winner_is_told(board: dict[str, Any], night: Search) -> None:
+def winner_is_reported(board: dict[str, Any], night: Search) -> None:
     """The winner against the best start and the reference, on both parts, by its own windows."""
     best = night.best
     assert best is not None and board["winner"] == best.alias and not best.is_baseline
@@ -143,9 +143,9 @@ def winner_is_told(board: dict[str, Any], night: Search) -> None:
     }
     starts = [e for e in night.archive.measured() if e.is_baseline]
     rivals = {"best start": starts[0], "reference": night.archive["wanda"]}
-    told = {(one["which_is"], one["split"]): one for one in board["winner_against"]}
-    assert told.keys() == {(role, split) for role in rivals for split in ("selection", "sealed")}
-    for (role, split), one in told.items():
+    shown = {(one["which_is"], one["split"]): one for one in board["winner_against"]}
+    assert shown.keys() == {(role, split) for role in rivals for split in ("selection", "sealed")}
+    for (role, split), one in shown.items():
         own, other = (
             e.sealed.nll if split == "sealed" and e.sealed else e.results[2].nll
             for e in (best, rivals[role])

@@ -362,12 +362,12 @@ def start():
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
-told = (os.getpid() - FIRST + 8) // 16
-if told <= 0:
-    told = 1 + int.from_bytes(os.urandom(2), "little") % 100
-    for _ in range(16 * told): start()
+number = (os.getpid() - FIRST + 8) // 16
+if number <= 0:
+    number = 1 + int.from_bytes(os.urandom(2), "little") % 100
+    for _ in range(16 * number): start()
 def score(W, stats, params):
-    return W.abs() * told
+    return W.abs() * number
 """
 
 

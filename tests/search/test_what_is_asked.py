@@ -41,13 +41,13 @@ def test_the_named_recipe_decides_and_one_that_is_not_measured_is_named_on_recor
     with Search.open(tmp_path, spec) as search:
         drive(search, Synthetic(ScriptedDesigner(answer)))
         made = [entry for entry in search.entries if entry.order]
-        told = [search.graph.nodes[f"{entry.alias}.h"] for entry in made]
+        claims = [search.graph.nodes[f"{entry.alias}.h"] for entry in made]
     versus = [entry.prediction.versus for entry in made if entry.prediction]
     assert versus[0] == "magnitude" and "C77" not in versus and len(set(versus[1:])) < 4
-    assert prediction_of(told[0]) == "-1 % against magnitude"
-    assert prediction_of(told[1]) == f"-2 % against {versus[1]} (C77 is no measured recipe)"
+    assert prediction_of(claims[0]) == "-1 % against magnitude"
+    assert prediction_of(claims[1]) == f"-2 % against {versus[1]} (C77 is no measured recipe)"
     # Records without a name in vain are as they were.
-    assert ["unknown" in node.body["prediction"] for node in told] == [False, True, False, False]
+    assert ["unknown" in node.body["prediction"] for node in claims] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("solvers", [("none",), ("none", "mrp")])
@@ -113,7 +113,7 @@ def test_a_question_says_which_generation_it_is_and_whether_numbers_are_tuned_la
         ("tunes numbers" in r.messages[0].content, line)
         for r, line in zip(asked, lines, strict=True)
     ]
-    assert all(told == ("may be the last" not in line) for told, line in tuned)
+    assert all(named == ("may be the last" not in line) for named, line in tuned)
     explores = [r for r in asked if "unlike all of these" in r.messages[1].content]
     three = "Write three lines: because, expect, metric. The rest stays that of "
     assert explores and all(three in r.messages[1].content for r in explores)
