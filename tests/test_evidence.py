@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,23 @@ def test_the_interval_of_a_comparison_holds_its_change(root: Path) -> None:
     record = read_record(root / "made")
     low, middle, high = (DERIVATIONS[name](record, of) for name in ("low", "change", "high"))
     assert low < middle < high
+
+
+def test_two_records_of_one_text_are_paired(root: Path) -> None:
+    other = root / "other"
+    shutil.copytree(root / "made", other)
+    of = {"method": "wanda+mrp", "budget": "60 %", "against": "wanda"}
+    across = {**of, "record": "other"}
+    with pytest.raises(EvidenceError, match="made and other measured different text"):
+        DERIVATIONS["change"](read_record(root / "made"), across)
+    for folder, digest in ((root / "made", "a" * 64), (other, "a" * 64)):
+        body = json.loads((folder / "record.json").read_text())
+        body["protocol"]["sealed_digest"] = digest
+        write(folder / "record.json", body)
+    record = read_record(root / "made")
+    assert DERIVATIONS["change"](record, across) == DERIVATIONS["change"](record, of)
+    with pytest.raises(EvidenceError, match=r"nowhere/record.json cannot be read"):
+        DERIVATIONS["change"](record, {**of, "record": "nowhere"})
 
 
 def test_plain_losses_are_a_record_too(tmp_path: Path) -> None:

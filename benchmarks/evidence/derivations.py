@@ -11,7 +11,14 @@ import numpy as np
 from autoprune.search.forecasts import wilson
 from autoprune.search.paired import paired_difference
 from autoprune.verify.auroc import auroc
-from benchmarks.evidence.records import DENSE, EvidenceError, Record, Windows, as_windows
+from benchmarks.evidence.records import (
+    DENSE,
+    EvidenceError,
+    Record,
+    Windows,
+    as_windows,
+    read_record,
+)
 
 Of = Mapping[str, Any]
 
@@ -162,7 +169,8 @@ def _perplexities(record: Record, of: Of) -> list[float]:
 
 def _differences(record: Record, of: Of) -> Windows:
     """Paired differences of the losses, [windows, draws], over the draws that both have."""
-    own, other = (record.of(of[name], of["budget"]) for name in ("method", "against"))
+    own = record.of(of["method"], of["budget"])
+    other = _beside(record, of).of(of["against"], of["budget"])
     if of["against"] == DENSE:
         (dense,) = other.values()
         other = dict.fromkeys(own, dense)
@@ -170,6 +178,17 @@ def _differences(record: Record, of: Of) -> Windows:
     if not common:
         raise EvidenceError(f"{of['method']} and {of['against']} have no draw in common")
     return np.stack([own[draw] - other[draw] for draw in common], axis=1)
+
+
+def _beside(record: Record, of: Of) -> Record:
+    """The record that holds ``against``: this one, or the ``record`` of the same sealed text."""
+    if "record" not in of:
+        return record
+    other = read_record(record.folder.parent / of["record"])
+    digests = [one.body.get("protocol", {}).get("sealed_digest") for one in (record, other)]
+    if digests[0] is None or digests[0] != digests[1]:
+        raise EvidenceError(f"{record.folder.name} and {of['record']} measured different text")
+    return other
 
 
 def _zeros(record: Record, of: Of) -> list[float]:
