@@ -294,7 +294,9 @@ class CompareParams(Params):
 
     def command(self) -> str:
         """The shell line that asks for the same figures; without places of this machine."""
-        return self.command_line("compare", PLACES)
+        # The peer's interpreter lies anywhere; that there was one decides what is compared.
+        asked = self.model_copy(update={"peer": "PYTHON"}) if self.peer else self
+        return asked.command_line("compare", PLACES)
 
     def settings(self) -> dict[str, Any]:
         """What decides about figures, as plain JSON, by the names that records have."""

@@ -104,6 +104,8 @@ def test_the_record_holds_the_line_that_repeats_it() -> None:
     fields = given(parse(shlex.split(line)[1:]), CompareParams)
     assert checked(CompareParams, fields).settings() == params.settings()
     assert CompareParams(model="m").command() == "autoprune compare m"
+    with_peer = CompareParams(model="m", peer="/opt/env/bin/python")
+    assert with_peer.command() == "autoprune compare m --peer PYTHON"
 
 
 def test_all_commands_count_looks_in_one_ledger(
