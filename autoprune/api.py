@@ -19,6 +19,7 @@ from autoprune.models.reference import read_from
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.models.saving import SavedModel, save_model
 from autoprune.models.structure import prunable_linears
+from autoprune.names import require_saved
 from autoprune.programs import ProgramRunner
 from autoprune.progress import Report, silent
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan
@@ -184,6 +185,7 @@ def prune(
                 "no zeros that a recipe could place"
             )
         chosen = Shrinking.parse(scheme) if isinstance(scheme, str) else Shrinking(scheme)
+        require_saved(chosen.scheme.NAME)
         size = (str(corpus), windows, seqlen)
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe

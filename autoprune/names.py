@@ -5,7 +5,7 @@ The registries know what these names stand for, and plug-ins; a test holds both 
 
 from importlib.metadata import entry_points
 
-from autoprune.errors import UnknownNameError
+from autoprune.errors import UnknownNameError, UsageError
 
 # By kind, as registries call it: the entry-point group of its plug-ins, and its built-in names.
 BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -24,7 +24,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
         "autoprune.solvers",
         ("alps", "dsnot", "ebft", "mrp", "none", "recover", "sparsegpt", "sparseswaps", "walk"),
     ),
-    "scheme": ("autoprune.schemes", ("depth", "experts", "width")),
+    "scheme": ("autoprune.schemes", ("depth", "experts", "rotate", "skip", "width")),
     "suite": (
         "autoprune.suites",
         ("code", "cost", "degenerate", "lastword", "live", "lm", "reasoning", "steps", "tasks"),
@@ -50,15 +50,32 @@ SERVED_BY: dict[str, str] = {
     "flap": "width:score=flap",
     "llm-pruner": "width:score=taylor,fit=false",
     "minitron": "depth+width",
-    "slicegpt": "width",
+    "slicegpt": "rotate",
     "naee": "experts:criterion=exhaustive",
     "reap": "experts:criterion=reap",
 }
 # What is near but not the same.
 _NEAR: dict[str, str] = {
     "minitron": "its distillation is not part of it",
-    "slicegpt": "which removes neurons and heads instead of rotated dimensions",
+    "slicegpt": "with one rotation for all blocks, so that stock transformers opens it",
 }
+
+
+# Schemes that act while a model runs, which no saved folder can say.
+MEASURED = ("skip",)
+
+
+def require_saved(scheme: str) -> None:
+    """Refuse a scheme that leaves no model to be saved.
+
+    Raises:
+        UsageError: If it acts while a model runs.
+    """
+    if scheme in MEASURED:
+        raise UsageError(
+            f"the scheme {scheme!r} acts while a model runs, so that there is no smaller model to "
+            f"save; measure it: autoprune compare MODEL --methods {scheme} --sparsity 0.25"
+        )
 
 
 def served_by(name: str) -> str:

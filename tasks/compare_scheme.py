@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from autoprune.bench.smaller import Shrinking
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
+from autoprune.schemes import skipped_experts
 from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
@@ -57,14 +58,19 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     )
     found = made.to_json()
     notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
+    kept = notes[:5]
     bench.loaded.model = smaller
     try:
         yield {
             "zeros": 0,
             "prune_seconds": made.seconds,
             "mask_digest": digest_json([found["steps"], cell.seed]),
-            "notes": notes[:5],
+            "notes": kept,
             "note_count": len(notes),
         }
     finally:
         bench.loaded.model = dense
+        skipped = skipped_experts(smaller)
+        if skipped is not None:
+            # How many go depends on the text, so that it is known when all is measured.
+            kept.insert(0, skipped.text)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.smaller import Shrinking
+from autoprune.names import require_saved
 from autoprune.schemes import require_share
 from tasks.prune import save_bench, saved_record, saved_type
 from tasks.recorded import step
@@ -18,10 +19,11 @@ def check_scheme(scheme: str, share: float) -> dict[str, Any]:
         Its canonical text, whether it reads text, and windows that only its recovery reads.
 
     Raises:
-        UsageError: If a part is unknown, or the share cannot go.
+        UsageError: If a part is unknown, the share cannot go, or there is nothing to save.
     """
     require_share(share)
     built = Shrinking.parse(scheme)
+    require_saved(built.scheme.NAME)
     fresh = built.fresh_windows
     return {"scheme": built.text, "reads_text": built.reads_text, "fresh_windows": fresh}
 

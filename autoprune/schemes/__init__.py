@@ -1,10 +1,12 @@
-"""Schemes make a model smaller: fewer blocks, narrower blocks, fewer experts."""
+"""Schemes make a model smaller: fewer blocks, narrower ones or hidden states, fewer experts."""
 
 from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts
 from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.rotate import Rotate
 from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
+from autoprune.schemes.skip import Skip, skipped_experts
 from autoprune.schemes.width import Width
 
 __all__ = [
@@ -12,12 +14,15 @@ __all__ = [
     "Chain",
     "Depth",
     "Experts",
+    "Rotate",
     "Scheme",
     "SchemePlan",
     "Shrunk",
+    "Skip",
     "Step",
     "Width",
     "build_scheme",
     "require_share",
     "shrink",
+    "skipped_experts",
 ]

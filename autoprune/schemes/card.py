@@ -22,6 +22,9 @@ model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```"""
 
+# What a share is of, where it is not of the blocks' parameters.
+_OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
+
 
 def scheme_card(record: Mapping[str, Any]) -> str:
     """What was removed, by what, and how the model is opened.
@@ -57,7 +60,7 @@ def scheme_card(record: Mapping[str, Any]) -> str:
 
 def _faster(record: Mapping[str, Any]) -> str:
     """A token takes as many experts as before, however few are left to choose from."""
-    shapes = ("blocks_removed", "neurons_kept", "groups_kept")
+    shapes = ("blocks_removed", "neurons_kept", "groups_kept", "hidden_kept")
     return " and faster" if any(step.get(key) for step in record["steps"] for key in shapes) else ""
 
 
@@ -74,14 +77,19 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     before, after = record["facts"].get("experts", {}).get("experts", (0, 0))
     if before != after:
         rows.append(("experts of a block", f"{after:,} of {before:,}"))
+    before, after = record["facts"].get("rotate", {}).get("hidden", (0, 0))
+    if before != after:
+        rows.append(("hidden size", f"{after:,} of {before:,}"))
     before, after = record["parameters_before"], record["parameters"]
-    of_experts = " of the experts" if record["scheme"].startswith("experts") else ""
+    of_experts = _OF_EXPERTS.get(record["scheme"].partition(":")[0], "")
     asked = f"{record['parameters_target']:.2%}{of_experts} asked"
+    # A hidden size is also one of embedding and head, so that all that goes is set against blocks.
+    of = "as a share of" if record.get("parameters_removed_outside") else "of"
     rows.append(
         (
             "parameters",
-            f"{after:,} of {before:,}; of those in blocks {record['share_removed']:.2%} removed, "
-            f"{asked}",
+            f"{after:,} of {before:,}; {of} those in blocks "
+            f"{record['share_removed']:.2%} removed, {asked}",
         )
     )
     return rows

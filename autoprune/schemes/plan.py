@@ -1,4 +1,4 @@
-"""What a scheme has decided: which blocks, neurons, groups and experts go, and the new weights."""
+"""What a scheme has decided: what goes, and the new weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +23,10 @@ class Step:
         weights: New values of parameters, by name, in the shapes before the step. Columns of
             neurons and groups that go are zero in the matrices that read them, so that writing the
             weights alone gives the same function.
+        directions: Orthonormal directions of hidden states that stay, the columns of a float64
+            [d, k]; None: all.
+        skip_below: Ratio of weights below which a block's tokens skip experts, None for a block
+            without; empty: none are skipped.
     """
 
     blocks: tuple[int, ...] = ()
@@ -30,11 +34,14 @@ class Step:
     groups: Kept = ()
     experts: Kept = ()
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    directions: Tensor | None = None
+    skip_below: tuple[float | None, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether it changes nothing."""
-        return not (self.blocks or self.neurons or self.groups or self.experts)
+        shapes = self.blocks or self.neurons or self.groups or self.experts
+        return not (shapes or self.skip_below) and self.directions is None
 
     def to_json(self) -> dict[str, Any]:
         """What goes, and how much of a block stays; without weights."""
@@ -45,6 +52,10 @@ class Step:
             record["groups_kept"] = len(self.groups[0])
         if self.experts:
             record["experts_kept"] = [list(numbers) for numbers in self.experts]
+        if self.directions is not None:
+            record["hidden_kept"] = self.directions.shape[1]
+        if self.skip_below:
+            record["experts_skipped_below"] = list(self.skip_below)
         return record | ({"weights_changed": sorted(self.weights)} if self.weights else {})
 
 
@@ -60,6 +71,7 @@ class SchemePlan:
         after: Parameters of the blocks afterwards, in closed form.
         facts: Figures behind the choice: scores by block.
         notes: What a reader of the result must know.
+        outside: Parameters that go from embedding, head and last norm; below 0: that come.
     """
 
     scheme: str
@@ -69,11 +81,12 @@ class SchemePlan:
     after: int
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    outside: int = 0
 
     @property
     def share(self) -> float:
-        """Share of the parameters of the blocks that goes."""
-        return 1.0 - self.after / self.before
+        """What the model loses, as a share of the parameters of the blocks."""
+        return 1.0 - (self.after - self.outside) / self.before
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, without weights."""
@@ -83,6 +96,7 @@ class SchemePlan:
             "block_parameters_before": self.before,
             "block_parameters_after": self.after,
             "share_removed": self.share,
+            **({"parameters_removed_outside": self.outside} if self.outside else {}),
             "steps": [step.to_json() for step in self.steps],
             "facts": dict(self.facts),
         }

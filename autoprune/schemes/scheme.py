@@ -10,9 +10,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from autoprune.errors import UsageError
+from autoprune.names import MEASURED
 from autoprune.progress import Report, silent
 from autoprune.registry import Registry
 from autoprune.schemes.expert_parts import only_experts, slice_experts
+from autoprune.schemes.hidden import projected, slice_hidden
 from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.surgery import remove_blocks, without_blocks, write, written
 from autoprune.schemes.units import slice_units
@@ -76,6 +78,7 @@ class Scheme(TextForm, ABC):
                 stack.enter_context(written(model, step.weights))
                 stack.enter_context(without_blocks(model, step.blocks))
                 stack.enter_context(only_experts(model, step.experts))
+                stack.enter_context(projected(model, step.directions))
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
@@ -88,6 +91,7 @@ class Scheme(TextForm, ABC):
             write(model, step.weights)
             slice_units(model, step.neurons, step.groups)
             slice_experts(model, step.experts)
+            slice_hidden(model, step.directions)
             if step.blocks:
                 remove_blocks(model, step.blocks)
 
@@ -150,6 +154,7 @@ def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
         first,
         steps=first.steps + then.steps,
         after=then.after,
+        outside=first.outside + then.outside,
         facts={**first.facts, **then.facts},
         notes=first.notes + then.notes,
     )
@@ -161,7 +166,7 @@ def build_scheme(text: str) -> Scheme:
     Raises:
         UnknownNameError: If no scheme has the name; says what serves a published method's name.
         UsageError: If a parameter is unknown or out of range, a scheme is named twice, or one that
-            makes blocks narrower stands before another.
+            makes blocks narrower stands before another, or one that is not saved beside another.
     """
     parts: list[Scheme] = []
     for piece in split_outside(text.strip(), "+"):
@@ -169,6 +174,9 @@ def build_scheme(text: str) -> Scheme:
         parts.append(SCHEMES.get(name.strip()).from_text(rest))
     if len({part.NAME for part in parts}) < len(parts):
         raise UsageError(f"scheme {text!r} names one kind twice; name each once")
+    alone = [part.NAME for part in parts if part.NAME in MEASURED]
+    if alone and len(parts) > 1:
+        raise UsageError(f"scheme {text!r}: {alone[0]} acts while a model runs, and stands alone")
     if any(part.NARROWS for part in parts[:-1]):
         raise UsageError(f"scheme {text!r} makes blocks narrower before others; depth goes first")
     return parts[0] if len(parts) == 1 else Chain(tuple(parts))

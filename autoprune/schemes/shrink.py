@@ -88,7 +88,7 @@ def shrink(
         raise UsageError(f"the scheme {scheme.text!r} reads calibration text and none is given")
     before = model.num_parameters()
     plan = scheme.plan(model, windows, target, seed=seed, report=report)
-    if target > 0 and plan.after == plan.before:
+    if target > 0 and not plan.steps:
         smallest = min(block_parameters(model)) / plan.before
         raise UsageError(
             f"a share of {target:g} is too small for {scheme.text!r} to remove anything; take a "
@@ -96,10 +96,12 @@ def shrink(
         )
     recover = None if recovery is None else recovery(model)
     scheme.apply(model, plan)
-    counted = sum(block_parameters(model))
-    if counted != plan.after:
+    counted, whole = sum(block_parameters(model)), model.num_parameters()
+    planned = before - (plan.before - plan.after) - plan.outside
+    if (counted, whole) != (plan.after, planned):
         raise AutopruneError(
-            f"the smaller blocks hold {counted:,} parameters and {plan.after:,} were planned"
+            f"the smaller model holds {whole:,} parameters, {counted:,} of them in blocks, and "
+            f"{planned:,} and {plan.after:,} were planned"
         )
     notes = list(plan.notes)
     if recover is not None:

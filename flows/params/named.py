@@ -10,7 +10,7 @@ from typing import get_args
 
 from autoprune.candidate import FORMULA_PREFIX, Group, Scoring
 from autoprune.errors import UnknownNameError, UsageError
-from autoprune.names import BUILT_IN, known, plugins
+from autoprune.names import BUILT_IN, known, plugins, require_saved
 from autoprune.program_files import (
     PROGRAM_PREFIX,
     declared_constants,
@@ -124,7 +124,8 @@ def check_scheme(text: str) -> None:
         UsageError: If one is not.
     """
     for part in text.split("+"):
-        if part.partition(":")[0].strip() != RECOVER:
+        require_saved(name := part.partition(":")[0].strip())
+        if name != RECOVER:
             _check_name("scheme", part.strip())
     if not (_bare(text) and known("scheme", text)):
         library.Shrinking.parse(text)

@@ -79,8 +79,8 @@ class PruneParams(Params):
     )
     scheme: str | None = setting(
         None,
-        "A smaller dense model in place of zeros: depth, width, depth+width, or experts of a "
-        "mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence, and "
+        "A smaller dense model in place of zeros: depth, width, rotate, depth+width, or experts of "
+        "a mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence, and "
         "depth+recover:steps=100 has the dense model teach it; --sparsity is then the share of the "
         "blocks' parameters, or of each block's experts, that goes",
         metavar="NAME",

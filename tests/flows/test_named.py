@@ -34,7 +34,7 @@ TYPOS = [
     ("prune MODEL --scheme depth", "add --sparsity 0.2"),
     ("prune MODEL --scheme depth --sparsity 0.2 --repair mrp", "leave out --repair, or --scheme"),
     ("prune MODEL --metric shortgpt", "--scheme depth:criterion=influence,patch=none"),
-    ("compare MODEL --methods wanda,slicegpt", "--scheme width, which removes neurons"),
+    ("compare MODEL --methods wanda,slicegpt", "--scheme rotate, with one rotation"),
     ("prune MODEL --corpus wikitext", "did you mean wikitext2"),
     ("prune MODEL --corpus ./no.txt", "'./no.txt' does not exist"),
     ("search ./missing", "unknown model './missing'"),

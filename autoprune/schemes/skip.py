@@ -1,0 +1,194 @@
+"""Fewer experts for a token that needs fewer: skip those with little weight while the model runs.
+
+No stock configuration says it, so that it is measured and not saved.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from autoprune.errors import UsageError
+from autoprune.models.capture import BlockStream
+from autoprune.progress import Progress, Report, silent
+from autoprune.schemes.expert_parts import ExpertPart, expert_parts
+from autoprune.schemes.plan import SchemePlan, Step
+from autoprune.schemes.scheme import SCHEMES, Scheme
+from autoprune.schemes.surgery import block_parameters
+
+_COUNTS = "skipped_experts"
+
+
+@SCHEMES.register("skip")
+@dataclass(frozen=True)
+class Skip(Scheme):
+    """Skip a token's lesser experts while running: measured by compare, never saved.
+
+    An expert is skipped when it and the lesser ones weigh less than ``beta`` times those before it;
+    with two experts a token, when the second weighs less than ``beta`` times the first. The share
+    is that of the expert computations; each block has the ``beta`` that skips it on the calibration
+    tokens: 0.25 with two experts is the median ratio, the rule of the paper.
+    """
+
+    NAME: ClassVar[str] = "skip"
+    SOURCE: ClassVar[str] = "Not All Experts are Equal, section 3.3, arXiv 2402.14800"
+
+    def plan(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor | None,
+        target: float,
+        *,
+        seed: int = 0,
+        report: Report = silent,
+    ) -> SchemePlan:
+        """The ratio below which experts are skipped, by block."""
+        del seed
+        parts = expert_parts(model)
+        top_k = next(part.top_k for part in parts if part is not None)
+        most = 1.0 - 1.0 / top_k
+        if target > most:
+            raise UsageError(
+                f"a share of {target:g} of the expert computations cannot be skipped: each token "
+                f"takes {top_k} experts and one of them stays, a share of at most {most:.4g}"
+            )
+        steps: tuple[Step, ...] = ()
+        facts: dict[str, Any] = {}
+        notes: tuple[str, ...] = ()
+        if target:
+            assert windows is not None
+            betas = self._betas(model, windows, parts, target * top_k / (top_k - 1), report)
+            steps = (Step(skip_below=tuple(betas)),)
+            facts = {"skip": {"experts_of_a_token": top_k, "betas": betas}}
+            notes = (
+                "experts are skipped while the model runs; their number and the model's size stay, "
+                "and transformers computes them all the same, so that no time is saved here",
+            )
+        before = sum(block_parameters(model))
+        return SchemePlan(self.text, target, steps, before, before, facts, notes)
+
+    @torch.no_grad()
+    def _betas(
+        self,
+        model: PreTrainedModel,
+        windows: Tensor,
+        parts: Sequence[ExpertPart | None],
+        share: float,
+        report: Report,
+    ) -> list[float | None]:
+        """By block, each on what the skipping ones before it give."""
+        stream = BlockStream(model, windows)
+        betas: list[float | None] = []
+        with ExitStack() as stack:
+            for number, part in enumerate(parts):
+                beta = None
+                if part is not None:
+                    seen: list[Tensor] = []
+                    handle = part.router.register_forward_hook(_noting(seen))
+                    try:
+                        stream.run()
+                    finally:
+                        handle.remove()
+                    beta = threshold(torch.cat(seen), share)
+                    hook = _lightening(beta, Skipped())
+                    stack.callback(part.router.register_forward_hook(hook).remove)
+                betas.append(beta)
+                stream.advance()
+                report(Progress("skip", number + 1, len(parts)))
+        return betas
+
+    @contextmanager
+    def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
+        """The model skips experts inside the body."""
+        with ExitStack() as stack:
+            for handle in _attached(model, plan, Skipped()):
+                stack.callback(handle.remove)
+            yield
+
+    def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
+        """The model skips experts from now on; :func:`skipped_experts` counts them."""
+        model.__dict__[_COUNTS] = counts = Skipped()
+        _attached(model, plan, counts)
+
+
+@dataclass
+class Skipped:
+    """How many experts tokens took, and how many of them were skipped."""
+
+    taken: int = 0
+    skipped: int = 0
+
+    @property
+    def text(self) -> str:
+        """The share, in words."""
+        share = self.skipped / self.taken if self.taken else 0.0
+        return f"{share:.2%} of {self.taken:,} expert computations skipped while it was measured"
+
+
+def skipped_experts(model: PreTrainedModel) -> Skipped | None:
+    """Counts of a model that :meth:`Skip.apply` changed; None for another."""
+    return model.__dict__.get(_COUNTS)
+
+
+def threshold(ratios: Tensor, share: float) -> float:
+    """The ratio that so many of these lie below.
+
+    Args:
+        ratios: Of tokens, [t, k - 1].
+        share: From 0 to 1.
+    """
+    ordered = ratios.flatten().sort().values
+    below = round(share * len(ordered))
+    if below == len(ordered):
+        # No ratio of any token is as large: what follows weighs at most as much each.
+        return float(ratios.shape[1] + 1)
+    return float(ordered[below])
+
+
+def ratios(weights: Tensor) -> Tensor:
+    """What an expert and the lesser ones weigh, over what those before it weigh, descending.
+
+    Args:
+        weights: Of the experts that each token takes, in any order, [t, k], k at least 2.
+
+    Returns:
+        float64 [t, k - 1], for the second expert and those after it.
+    """
+    ranked = weights.double().sort(-1, descending=True).values
+    rest = ranked.flip(-1).cumsum(-1).flip(-1)[:, 1:]
+    return rest / ranked.cumsum(-1)[:, :-1]
+
+
+def _attached(model: PreTrainedModel, plan: SchemePlan, counts: Skipped) -> list[RemovableHandle]:
+    return [
+        part.router.register_forward_hook(_lightening(beta, counts))
+        for step in plan.steps
+        for part, beta in zip(expert_parts(model), step.skip_below, strict=True)
+        if part is not None and beta is not None
+    ]
+
+
+def _lightening(beta: float, found: Skipped) -> Any:
+    def lighter(_: nn.Module, __: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        logits, weights, *rest = given
+        ratio = ratios(weights)
+        places = weights.argsort(-1, descending=True)
+        kept = torch.ones_like(weights, dtype=torch.bool)
+        kept.scatter_(-1, places[:, 1:], ratio >= beta)
+        found.taken += kept.numel()
+        found.skipped += int((~kept).sum())
+        stay = weights * kept
+        # Those that stay weigh as much as all did.
+        stay = stay * (weights.sum(-1, keepdim=True) / stay.sum(-1, keepdim=True))
+        return (logits, stay, *rest)
+
+    return lighter
+
+
+def _noting(seen: list[Tensor]) -> Any:
+    return lambda _, __, given: seen.append(ratios(given[1]))

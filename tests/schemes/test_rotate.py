@@ -1,0 +1,163 @@
+"""A smaller hidden size: rotated, masked, sliced and reloaded are one model; what it costs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.models.saving import save_model
+from autoprune.models.structure import find_blocks
+from autoprune.schemes import Rotate, build_scheme, shrink
+from autoprune.schemes.card import removed
+from autoprune.schemes.hidden import hidden_parts, projected, slice_hidden
+from tests.support.tiny_models import VOCABULARY, random_windows, tiny_model
+
+WINDOWS, TEXT = random_windows(8, 12), random_windows(3, 10, seed=5)
+HIDDEN, TARGET = 32, 0.4
+# Biases of all matrices and heads of their own size; an untied head; biases of q, k and v; normed
+# keys. An epsilon beside which no mean square is large.
+MODELS = {
+    "llama": {"head_dim": 6, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "mistral": {"tie_word_embeddings": False},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": True},
+}
+
+
+def model_of(family: str, *, gains: bool = True, **changes: object) -> PreTrainedModel:
+    size = {"hidden_size": HIDDEN, "rms_norm_eps": 0.05}
+    model = tiny_model(family, **size | MODELS[family] | changes)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1 and (gains or name.endswith("bias")):
+                parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+    return model
+
+
+@torch.no_grad()
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    return model(input_ids=TEXT, use_cache=False).logits
+
+
+def directions_of(size: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    drawn = torch.randn(HIDDEN, size, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(drawn).Q
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_a_rotation_that_deletes_nothing_is_the_dense_model(family: str) -> None:
+    model = model_of(family)
+    dense, tied = logits(model), model.config.tie_word_embeddings
+    whole = model.num_parameters()
+    slice_hidden(model, directions_of(HIDDEN))
+    torch.testing.assert_close(logits(model), dense, rtol=1e-4, atol=1e-4)
+    assert not model.config.tie_word_embeddings
+    assert model.num_parameters() == whole + VOCABULARY * HIDDEN * tied
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_masked_sliced_and_reloaded_are_one_model(family: str, tmp_path: Path) -> None:
+    model, scheme = model_of(family), Rotate(multiple=4)
+    dense, state = logits(model), {k: v.clone() for k, v in model.state_dict().items()}
+    plan = scheme.plan(model, WINDOWS, TARGET)
+    with scheme.masked(model, plan):
+        masked = logits(model)
+    assert torch.equal(logits(model), dense)
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    made = shrink(model, scheme, TARGET, WINDOWS)
+    sliced, size = logits(model), model.config.hidden_size
+    torch.testing.assert_close(masked, sliced, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(sliced, dense, atol=1e-2)
+    # The closed form: what is left has a side of the hidden size, but for these.
+    kept = sum(v.numel() for n, v in model.named_parameters() if v.ndim == 2)
+    assert kept % size == 0 and size < HIDDEN and size % 4 == 0
+    lost = made.parameters_before - model.num_parameters()
+    assert lost == plan.before - plan.after + plan.outside == round(plan.share * plan.before)
+    nearer = [abs(lost - TARGET * plan.before)]
+    for other in (size - 4, size + 4):
+        parts = hidden_parts(model_of(family))
+        inside = (HIDDEN - other) * parts.per_feature()
+        nearer.append(inside + parts.outside(HIDDEN) - parts.outside(other))
+        nearer[-1] = abs(nearer[-1] - TARGET * plan.before)
+    assert nearer[0] == min(nearer)
+    save_model(model, None, tmp_path / "out", {})
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert opened.num_parameters() == made.parameters
+    assert torch.equal(logits(opened), sliced)
+    asked = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
+    cached, uncached = (opened.generate(TEXT[:1], use_cache=on, **asked) for on in (True, False))
+    assert torch.equal(cached, uncached) and cached.shape[1] == TEXT.shape[1] + 12
+
+
+def test_directions_that_no_hidden_state_has_go_without_a_loss() -> None:
+    model = model_of("llama")
+    used = directions_of(16)
+    # What writes to hidden states writes into these directions alone.
+    with projected(model, used):
+        written = {n: p.clone() for n, p in model.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(written[name])
+        model.get_input_embeddings().weight.copy_(
+            written["model.embed_tokens.weight"] @ (used @ used.T).float()
+        )
+    dense = logits(model)
+    parts, before = hidden_parts(model), sum(p.numel() for p in model.model.layers.parameters())
+    lost = 16 * parts.per_feature() + parts.outside(HIDDEN) - parts.outside(16)
+    made = shrink(model, Rotate(), lost / before, WINDOWS)
+    assert made.plan.facts["rotate"]["hidden"] == [HIDDEN, 16]
+    assert made.plan.facts["rotate"]["variance_kept"] == pytest.approx(1.0, abs=1e-6)
+    torch.testing.assert_close(logits(model), dense, rtol=1e-4, atol=1e-4)
+    assert ("hidden size", "16 of 32") in removed(made.to_json() | {"scheme": "rotate"})
+
+
+def test_a_tied_head_stays_one_where_gains_do_not_differ(tmp_path: Path) -> None:
+    model = model_of("qwen3", gains=False)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(1.7)
+    plan = Rotate().plan(model, WINDOWS, TARGET)
+    with Rotate().masked(model, plan):
+        masked = logits(model)
+    shrink(model, Rotate(), TARGET, WINDOWS)
+    assert plan.notes == () and model.config.tie_word_embeddings
+    torch.testing.assert_close(masked, logits(model), rtol=1e-4, atol=1e-4)
+    save_model(model, None, tmp_path / "out", {})
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert torch.equal(logits(opened), logits(model))
+    # Where they differ the table is there twice, and hidden states lose more for the same share.
+    other = Rotate().plan(model_of("qwen3"), WINDOWS, TARGET)
+    size = other.facts["rotate"]["hidden"][1]
+    assert size < plan.facts["rotate"]["hidden"][1]
+    assert other.facts["rotate"]["untied"] == size * VOCABULARY and "no longer" in other.notes[0]
+
+
+def test_blocks_go_first_and_both_make_up_the_share() -> None:
+    model = model_of("mistral", num_hidden_layers=6)
+    whole = model.num_parameters()
+    made = shrink(model, build_scheme("depth:patch=none+rotate:multiple=1"), 0.5, WINDOWS)
+    assert len(find_blocks(model)) < 6 and model.config.hidden_size < HIDDEN
+    assert whole - model.num_parameters() == round(made.plan.share * made.plan.before)
+    assert abs(made.plan.share - 0.5) < 0.02
+
+
+def test_what_cannot_be_done_is_refused() -> None:
+    for family in ("gpt2", "gemma3", "olmo2", "mixtral"):
+        with pytest.raises(AutopruneError, match=rf"\({family}\w*\) cannot be rotated: .* qwen3"):
+            shrink(tiny_model(family), Rotate(), 0.3, WINDOWS)
+    model = model_of("llama")
+    dense = logits(model)
+    for share, says in ((0.01, "too small"), (0.99, "a hidden size of 8 saves")):
+        with pytest.raises(UsageError, match=says):
+            shrink(model, Rotate(), share, WINDOWS)
+    with pytest.raises(UsageError, match="depth goes first"):
+        build_scheme("rotate+depth")
+    with pytest.raises(UsageError, match="1 or above"):
+        build_scheme("rotate:multiple=0")
+    assert torch.equal(logits(model), dense)
+    chance = [Rotate("random").plan(model, None, TARGET, seed=seed) for seed in (0, 0, 1)]
+    same, again, other = (plan.steps[0].directions for plan in chance)
+    assert torch.equal(same, again) and not torch.equal(same, other)
