@@ -6,14 +6,14 @@ No stock configuration says it, so that it is measured and not saved.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from autoprune.errors import UsageError
+from autoprune.errors import AutopruneError, UsageError
 from autoprune.models.capture import BlockStream
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes.expert_parts import ExpertPart, expert_parts
@@ -132,7 +132,7 @@ class Skipped:
 
 def skipped_experts(model: PreTrainedModel) -> Skipped | None:
     """Counts of a model that :meth:`Skip.apply` changed; None for another."""
-    return model.__dict__.get(_COUNTS)
+    return cast("Skipped | None", model.__dict__.get(_COUNTS))
 
 
 def threshold(ratios: Tensor, share: float) -> float:
@@ -191,4 +191,12 @@ def _lightening(beta: float, found: Skipped) -> Any:
 
 
 def _noting(seen: list[Tensor]) -> Any:
-    return lambda _, __, given: seen.append(ratios(given[1]))
+    def note(router: nn.Module, _: Any, given: Any) -> None:
+        if not isinstance(given, tuple) or len(given) < 3 or given[1].shape != given[2].shape:
+            raise AutopruneError(
+                f"{type(router).__name__} does not give logits, weights and numbers of the experts "
+                "that a token takes, so that none can be skipped; take another scheme"
+            )
+        seen.append(ratios(given[1]))
+
+    return note
