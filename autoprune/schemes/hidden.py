@@ -30,6 +30,8 @@ _READERS = {
     "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
 }
 _WRITERS = ("self_attn.o_proj", "mlp.down_proj")
+# Runtimes are slow with sizes that it does not divide.
+USUAL_MULTIPLE = 8
 # Rows of an embedding that are multiplied in double precision at once.
 _ROWS = 8192
 
@@ -66,6 +68,11 @@ class HiddenParts:
             1 + sum(m.out_features for m in matrices) for _, matrices in self.readers[:-1]
         )
         return readers + sum(m.in_features + (m.bias is not None) for m in self.writers)
+
+    def lost(self, size: int) -> int:
+        """Parameters that the model has fewer with so many features."""
+        inside = (self.size - size) * self.per_feature()
+        return inside + self.outside(self.size) - self.outside(size)
 
     def outside(self, size: int) -> int:
         """Parameters outside of the blocks with so many features; all of them: as they are."""
@@ -106,17 +113,17 @@ def hidden_parts(model: PreTrainedModel) -> HiddenParts:
     )
 
 
-def hidden_sizes(model: PreTrainedModel, multiple: int) -> list[int]:
+def hidden_sizes(model: PreTrainedModel, multiple: int | None = None) -> list[int]:
     """Smaller hidden sizes that a configuration of the family can say, descending.
 
     Args:
         model: Of one of :data:`FAMILIES`.
-        multiple: Divides them.
+        multiple: Divides them; None: :data:`USUAL_MULTIPLE` where the configuration takes any size.
     """
     config = copy.deepcopy(model.config.get_text_config(decoder=True))
     whole = config.hidden_size
     found = []
-    for size in range((whole - 1) // multiple * multiple, 0, -multiple):
+    for size in range(whole - 1, 0, -1):
         config.hidden_size = size
         try:
             config.validate()
@@ -124,7 +131,9 @@ def hidden_sizes(model: PreTrainedModel, multiple: int) -> list[int]:
             # Llama's wants heads that divide it.
             continue
         found.append(size)
-    return found
+    if multiple is None:
+        multiple = USUAL_MULTIPLE if len(found) == whole - 1 else 1
+    return [size for size in found if size % multiple == 0]
 
 
 @contextmanager

@@ -29,7 +29,8 @@ class Rotate(Scheme):
     Args:
         directions: ``principal``: eigenvectors of the second moment of what all norms receive, each
             token divided by its root mean square as the norm does; ``random``: a control.
-        multiple: Divides the hidden size that stays; runtimes like 8, GGUF's q8_0 wants 32.
+        multiple: Divides the hidden size that stays; ``none``: 8, or the number of heads where the
+            configuration wants that. GGUF's q8_0 wants 32.
     """
 
     NAME: ClassVar[str] = "rotate"
@@ -37,10 +38,10 @@ class Rotate(Scheme):
     NARROWS: ClassVar[bool] = True
 
     directions: Literal["principal", "random"] = "principal"
-    multiple: int = 8
+    multiple: int | None = None
 
     def __post_init__(self) -> None:
-        self._require("multiple", self.multiple >= 1, "1 or above")
+        self._require("multiple", self.multiple is None or self.multiple >= 1, "1 or above")
 
     @property
     def reads_text(self) -> bool:
@@ -108,19 +109,13 @@ class Rotate(Scheme):
             UsageError: If the smallest hidden size does not lose as much.
         """
         sizes = hidden_sizes(model, self.multiple)
-        lost = {parts.size: 0} | {
-            size: (parts.size - size) * parts.per_feature()
-            + parts.outside(parts.size)
-            - parts.outside(size)
-            for size in sizes
-        }
+        lost = {size: parts.lost(size) for size in (parts.size, *sizes)}
         least = min(lost)
         if target * parameters > lost[least]:
             raise UsageError(
                 f"a share of {target:g} is more than the {lost[least] / parameters:.4g} that a "
-                f"hidden size of {least} saves, the smallest multiple of {self.multiple} that a "
-                "configuration of this family can say; lower it, or remove blocks too: --scheme "
-                "depth+rotate"
+                f"hidden size of {least} saves, the smallest that {self.text} and the "
+                "configuration allow; lower it, or remove blocks too: --scheme depth+rotate"
             )
         return min(lost, key=lambda size: abs(lost[size] - target * parameters))
 
