@@ -37,12 +37,6 @@ class Step:
     directions: Tensor | None = None
     skip_below: tuple[float | None, ...] = ()
 
-    @property
-    def empty(self) -> bool:
-        """Whether it changes nothing."""
-        shapes = self.blocks or self.neurons or self.groups or self.experts
-        return not (shapes or self.skip_below) and self.directions is None
-
     def to_json(self) -> dict[str, Any]:
         """What goes, and how much of a block stays; without weights."""
         record: dict[str, Any] = {"blocks_removed": list(self.blocks)}
