@@ -37,7 +37,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,13 +58,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield temporary
-        temporary.chmod(0o755)
-        _flush_tree(temporary)
-        _swap(temporary, path)
+        swap_folder(temporary, path)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def swap_folder(new: Path, path: Path) -> None:
+    """Let a folder that lies beside ``path`` take its name; see :func:`atomic_folder`.
+
+    Raises:
+        OSError: If the system refuses; what lay there stays.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    new.chmod(0o755)
+    _flush_tree(new)
+    _swap(new, path)
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -173,7 +183,8 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def _write_error(path: Path, error: OSError) -> AutopruneError:
+def write_error(path: Path, error: OSError) -> AutopruneError:
+    """The error of a write that the system refused, with what to do."""
     return AutopruneError(
         f"could not write {path} ({error.strerror or error}); nothing was changed there; "
         "free some space or choose another folder, then run the command again"

@@ -124,6 +124,7 @@ def prune_stream(
         "layer_sparsity": dict(made.layer_sparsity),
         "statistics": "streamed true-sequential" if inside else "streamed",
         "notes": list(made.notes),
+        "resumed": made.resumed,
         "seconds_pruning": made.seconds,
     }
 

@@ -6,6 +6,7 @@ records every argument of every block verbatim, and replay passes them on unchan
 full attention blocks of one model receive different masks, so each block keeps its own.
 """
 
+from collections import deque
 from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class BlockStream:
         batch: Windows of one replay.
         lengths: See :func:`capture_calls`.
         hidden: Where the hidden states are kept; a list in memory by default.
+        position: Where to begin; before any other block than the first ``hidden`` holds its inputs.
 
     Attributes:
         blocks: The model's blocks.
@@ -124,13 +126,17 @@ class BlockStream:
         batch: int = 4,
         lengths: Sequence[int] | None = None,
         hidden: MutableSequence[Tensor] | None = None,
+        position: int = 0,
     ) -> None:
         self.model = model
         self.blocks = find_blocks(model)
-        self.position = 0
+        self.position = position
         self.hidden: MutableSequence[Tensor] = [] if hidden is None else hidden
         batches = [part.to(model.device) for part in torch.split(windows, batch)]
-        self._calls = capture_calls(model, self.blocks, batches, self.hidden, lengths)
+        # Those before the first block are of no use further on, and are dropped.
+        first = deque[Tensor](maxlen=0) if position else self.hidden
+        self._calls = capture_calls(model, self.blocks, batches, first, lengths)
+        self._calls[:position] = [[] for _ in range(position)]
 
     @torch.no_grad()
     def outputs(self) -> Iterator[Tensor]:

@@ -32,7 +32,7 @@ from autoprune.pruning.masters import products_of, products_type
 from autoprune.pruning.outcome import PruneOutcome
 from autoprune.pruning.plan import PruningPlan
 from autoprune.pruning.recovery import Recovery
-from autoprune.pruning.tuning import BlockGoals, tune_block, windows_per_batch
+from autoprune.pruning.tuning import BlockGoals, Room, tune_block, windows_per_batch
 from autoprune.repair import BlockTuning
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics, collect_statistics
@@ -167,6 +167,7 @@ class BlockPruner:
         make: What gives layers, or the block as a whole, new weights.
         plan: Steps inside a block, and the tuning of it as a whole.
         dense: Statistics of the dense model, for gradients.
+        room: See :class:`BlockGoals`.
     """
 
     def __init__(
@@ -175,13 +176,14 @@ class BlockPruner:
         make: NewWeights | NewBlocks,
         plan: PruningPlan,
         dense: StatsOf = no_stats,
+        room: Room = lambda _: [],
     ) -> None:
         self.stream = stream
         self._make = make
         self._plan = plan
         self._dense = dense
         how = tuning_of(plan, make)
-        self._goals = BlockGoals(stream, how) if how is not None else None
+        self._goals = BlockGoals(stream, how, room) if how is not None else None
         total = len(stream.hidden)
         # Batches whose inputs are recorded: all, but for what is measured on the others.
         self._seen = make.seen(total) if isinstance(make, NewBlocks) else total
@@ -253,23 +255,24 @@ class BlockPruner:
 
     def _see_dense(
         self, members: Sequence[PrunableLinear], needs: frozenset[str]
-    ) -> tuple[BlockRecorder | None, list[Tensor]]:
+    ) -> tuple[BlockRecorder | None, Sequence[Tensor]]:
         """What the block, still dense, receives, and what it should give when it is pruned.
 
         Both want what it makes of the pruned model's inputs, so one pass serves them.
         """
         with self._products():
-            recorder, near = None, None
+            recorder, goals = None, self._goals
             total = len(self.stream.hidden)
-            anchored = self._goals is not None and self._goals.how.anchor == 1.0
-            if members and self._goals and (not anchored or self._seen < total):
+            anchored = goals is not None and goals.how.anchor == 1.0
+            one_pass = bool(members) and (not anchored or self._seen < total)
+            if goals and one_pass:
                 block = self.stream.blocks[self.stream.position]
                 with BlockRecorder(block, members, needs) as recorder:
-                    near = [self.stream.output(number) for number in range(self._seen)]
-                near += [self.stream.output(number) for number in range(self._seen, total)]
+                    goals.see(range(self._seen))
+                goals.see(range(self._seen, total))
             elif members:
                 recorder = record_block(self.stream, members, needs)
-            return recorder, self._goals.of_next(near) if self._goals else []
+            return recorder, goals.of_next(seen=one_pass) if goals else []
 
     def _products(self) -> AbstractContextManager[Any]:
         """How passes that need no gradient round: as the tuning of blocks says, or not at all."""

@@ -1,6 +1,6 @@
 """Tune a pruned block's kept weights so that the block gives what it gave while dense."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,6 +18,9 @@ BETAS = (0.9, 0.95)
 # Batches that tell whether the error fell; all of them would cost two more passes of the model.
 WITNESSES = 8
 
+# Where hidden states called ``dense`` or ``goals`` are kept.
+Room = Callable[[str], MutableSequence[Tensor]]
+
 
 def windows_per_batch(windows: Tensor, batch_tokens: int, tuning: BlockTuning | None) -> int:
     """Windows of one forward pass of a block: those of a step where the block is tuned."""
@@ -33,35 +36,54 @@ class BlockGoals:
     Args:
         stream: Hidden states before the first block.
         how: The tuning, which says how much of each.
+        room: Where states are kept, lists in memory by default; what is in ``dense`` already are
+            the dense model's own before the block that comes next.
 
     References:
         The first is that of EBFT, arXiv 2402.12419, the second asymmetric reconstruction, AdaRound,
         arXiv 2004.10568, section 4.3; their mean is ours.
     """
 
-    def __init__(self, stream: BlockStream, how: BlockTuning) -> None:
+    def __init__(self, stream: BlockStream, how: BlockTuning, room: Room = lambda _: []) -> None:
         self.how = how
         self._stream = stream
-        self._dense = list(stream.hidden)
+        self._goals = room("goals")
+        self._dense = room("dense")
+        if how.anchor > 0.0 and not self._dense:
+            self._dense.extend(stream.hidden)
 
     @torch.no_grad()
-    def of_next(self, near: Sequence[Tensor] | None = None) -> list[Tensor]:
+    def see(self, numbers: Iterable[int]) -> None:
+        """Run the block that comes next, still dense, on batches of the pruned model's inputs."""
+        for number in numbers:
+            near = self._stream.output(number)
+            if number < len(self._goals):
+                self._goals[number] = near
+            else:
+                self._goals.append(near)
+
+    @torch.no_grad()
+    def of_next(self, *, seen: bool = False) -> MutableSequence[Tensor]:
         """Goals of the block that comes next, ``[b, s, d]`` a batch; it must still be dense.
 
-        Has to be asked once for every block, also where nothing is pruned.
+        Has to be asked once for every block, also where nothing is pruned; the goals before are
+        overwritten.
 
         Args:
-            near: What the block gives on the pruned model's inputs, where that is known.
+            seen: Whether :meth:`see` has seen all batches.
         """
-        if self.how.anchor < 1.0 and near is None:
-            near = list(self._stream.outputs())
-        if self.how.anchor == 0.0:
-            return list(near or ())
-        self._dense = [self._stream.output(n, hidden) for n, hidden in enumerate(self._dense)]
-        if self.how.anchor == 1.0:
+        anchor = self.how.anchor
+        if anchor < 1.0 and not seen:
+            self.see(range(len(self._stream.hidden)))
+        if anchor == 0.0:
+            return self._goals
+        for number, hidden in enumerate(self._dense):
+            self._dense[number] = self._stream.output(number, hidden)
+        if anchor == 1.0:
             return self._dense
-        pairs = zip(near or (), self._dense, strict=True)
-        return [torch.lerp(near, far, self.how.anchor) for near, far in pairs]
+        for number, far in enumerate(self._dense):
+            self._goals[number] = torch.lerp(self._goals[number], far, anchor)
+        return self._goals
 
 
 def tune_block(

@@ -8,8 +8,10 @@ repair better than any table.
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,9 +20,13 @@ import torch
 from autoprune.allocation import ModelContext, Uniform
 from autoprune.candidate import Candidate
 from autoprune.masking import layer_quotas, nm_quotas, pack_mask
+from autoprune.models.capture import BlockStream
+from autoprune.models.structure import PrunableLinear
 from autoprune.pruning import BlockPruner
+from autoprune.pruning.tuning import tune_block
 from autoprune.statistics.accumulator import FROM_GRAM
 from autoprune.statistics.recorder import BlockRecorder
+from autoprune.streaming.hidden import scratch
 from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
 from autoprune.streaming.prune import disk_needed
 from autoprune.streaming.shards import raw_bytes, write_all
@@ -35,7 +41,7 @@ class Estimate:
 
     Args:
         memory_bytes: Peak resident memory of the process.
-        disk_bytes: Written to disk; the target and, for the run, the hidden states.
+        disk_bytes: Taken on disk: the target and, until the end of the run, the hidden states.
         seconds: Wall-clock time.
         parts: Where the memory goes, in bytes.
     """
@@ -90,16 +96,21 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     if job.plan.repair.layer:
         repairing = matrix * 4 * 5 + max(features, default=0) ** 2 * 4 * 4
     reading = matrix * 4
-    states = opened.hidden_size
-    if opened.offloads:
-        states = 2 * tokens * config.hidden_size * item
+    states = 2 * tokens * config.hidden_size * item
+    tuning = 0
+    if job.plan.repair.block is not None:
+        # Gradient, both moments and a copy to go back to, as float32; products in bfloat16 have
+        # copies of weight and gradient. What the pass keeps for its way back: states between
+        # operations, those of the feed-forward map also as float32 beside bfloat16.
+        tuning = sum(layer.numel for layer in members) * (4 * 4 + 2 * 2 + 1)
+        tuning += tokens * (8 * widest + 16 * config.hidden_size) * item
     return {
         "libraries": psutil.Process().memory_info().rss + int(_KEPT_BY_LIBRARIES),
         "block weights": _weights(opened, largest) * item,
         "masks of the block": sum(layer.numel for layer in members),
         "statistics": grams,
         "hidden states": states,
-        "workspace": max(running, scoring, repairing, reading),
+        "workspace": max(running, scoring, repairing, tuning, reading),
     }
 
 
@@ -123,8 +134,10 @@ class _Rehearsal:
     def seconds(self) -> float:
         opened, job = self._opened, self._opened.job
         windows = job.windows[: job.batch]
+        device = opened.skeleton.device
         begin = time.perf_counter()
-        with opened.stream(windows, self._scratch) as stream:
+        with ExitStack() as stack:
+            stream = opened.stream(windows, scratch(self._scratch, device, stack))
             capture = time.perf_counter() - begin
             members = opened.members(0)
             needs = job.reads
@@ -141,15 +154,17 @@ class _Rehearsal:
                 steps = len(recorded().steps())
                 record = _timed(recorded) * (steps if job.plan.scoring == "true-sequential" else 1)
                 forward = _timed(stream.run)
+                batch = record + forward + self._tuning(stream, members, forward)
                 make = job.make(self._quotas(), opened.blocks)
-                pruner = BlockPruner(stream, make, job.plan)
+                room = partial(scratch, self._scratch, device, stack)
+                pruner = BlockPruner(stream, make, job.plan, room=lambda _: room())
                 begin = time.perf_counter()
                 masks, _ = pruner.prune_next(members)
                 for keep in masks.values():
                     _ = pack_mask(keep).digest
                 prune = time.perf_counter() - begin
                 write = _timed(self._write_and_check)
-        block_seconds = fill + prune + write + (self._batches - 1) * (record + forward)
+        block_seconds = fill + prune + write + (self._batches - 1) * batch
         copied = opened.checkpoint.nbytes - self._bytes(range(opened.blocks))
         rate = write / max(self._bytes([0]), 1)
         return (
@@ -158,6 +173,24 @@ class _Rehearsal:
             + copied * rate
             + self._allocation(fill + self._batches * record)
         )
+
+    def _tuning(
+        self, stream: BlockStream, members: Sequence[PrunableLinear], forward: float
+    ) -> float:
+        """Seconds that the tuning of a block takes for every batch."""
+        plan = self._opened.job.plan
+        how = plan.repair.block
+        if how is None:
+            return 0.0
+        keep = {layer.name: torch.ones(layer.shape, dtype=torch.bool) for layer in members}
+        goals = list(stream.hidden)
+
+        def tuned() -> None:
+            tune_block(stream, members, keep, goals, how, plan.seed, plan.precision)
+
+        tuned()
+        # Two of its passes measure the error, on a few batches; a dense state goes on for each.
+        return max(_timed(tuned) - 2 * forward, 0.0) + (forward if how.anchor > 0.0 else 0.0)
 
     def _quotas(self) -> dict[str, int]:
         job = self._opened.job

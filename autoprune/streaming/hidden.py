@@ -1,31 +1,65 @@
 """Hidden states of all calibration windows in a file instead of in memory."""
 
+import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, MutableSequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from autoprune.errors import DamagedFileError
 from autoprune.streaming.shards import raw_bytes, read_all, write_all
 
 
-class HiddenFile(MutableSequence[Tensor]):
-    """A list of tensors that lies in a temporary file; one of them is in memory at a time.
-
-    Tensors are replaced by ones of the same shape, as hidden states are from block to block.
+@dataclass(frozen=True)
+class Slot:
+    """What a tensor's two places hold.
 
     Args:
-        folder: Where the file lies; it vanishes with the process.
-        device: Where tensors go when they are read.
+        start: First byte of its first place in the file.
+        size: Bytes of each place.
+        side: The place it was written to last, 0 or 1.
+        shape: Its shape.
+        dtype: Its type, by torch's name.
+        digest: SHA-256 of its bytes.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+    start: int
+    size: int
+    side: int
+    shape: Sequence[int]
+    dtype: str
+    digest: str
+
+
+class HiddenFile(MutableSequence[Tensor]):
+    """A list of tensors that lies in a file; one of them is in memory at a time.
+
+    Tensors are replaced by ones of the same shape, as hidden states are from block to block. Each
+    has two places in the file and is written to the one that :meth:`keep` did not keep, so that
+    what was kept last stays whole until the next call.
+
+    Args:
+        file: Open for reading and writing, without a buffer.
+        device: Where tensors go when they are read.
+        kept: What :meth:`keep` returned when the file was written.
+
+    Raises:
+        DamagedFileError: If the file does not hold what was kept.
+    """
+
+    def __init__(self, file: BinaryIO, device: torch.device, kept: Sequence[Slot] = ()) -> None:
+        self._file = file
         self._device = device
-        self._slots: list[tuple[int, torch.Size, torch.dtype]] = []
-        self._end = 0
+        self._slots: list[Slot] = list(kept)
+        self._kept: list[Slot] = list(kept)
+        for slot in kept:
+            if hashlib.sha256(raw_bytes(self._read(slot))).hexdigest() != slot.digest:
+                raise DamagedFileError("the file of hidden states is not what was kept")
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -34,11 +68,7 @@ class HiddenFile(MutableSequence[Tensor]):
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
-        start, shape, dtype = self._slots[index]
-        value = torch.empty(shape, dtype=dtype)
-        self._file.seek(start)
-        read_all(self._file, raw_bytes(value), "the file of hidden states")
-        return value.to(self._device)
+        return self._read(self._slots[index]).to(self._device)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
@@ -46,10 +76,10 @@ class HiddenFile(MutableSequence[Tensor]):
             for position, part in zip(range(len(self))[index], parts, strict=True):
                 self[position] = part
             return
-        start, shape, dtype = self._slots[index]
-        if value.shape != shape or value.dtype != dtype:
-            raise ValueError(f"slot {index} holds {dtype} {list(shape)}, got {list(value.shape)}")
-        self._write(start, value)
+        old = self._slots[index]
+        if list(value.shape) != list(old.shape) or value.nbytes > old.size:
+            raise ValueError(f"slot {index} holds {old.dtype} {old.shape}, got {value.shape}")
+        self._slots[index] = self._write(index, old.start, old.size, value)
 
     def __delitem__(self, index: Any) -> None:
         raise TypeError("hidden states are replaced, never removed")
@@ -58,14 +88,30 @@ class HiddenFile(MutableSequence[Tensor]):
         """Append; hidden states come in the order of their batches."""
         if index != len(self):
             raise ValueError(f"hidden states are appended; position {index} is not the end")
-        self._slots.append((self._end, value.shape, value.dtype))
-        self._write(self._end, value)
-        self._end += value.numel() * value.element_size()
+        start = self._slots[-1].start + 2 * self._slots[-1].size if self._slots else 0
+        self._slots.append(self._write(index, start, value.nbytes, value))
 
-    def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()
+    def keep(self) -> list[Slot]:
+        """Write over what is there now no more, until the next call."""
+        self._kept = list(self._slots)
+        return self._kept
 
-    def _write(self, start: int, value: Tensor) -> None:
-        self._file.seek(start)
-        write_all(self._file, raw_bytes(value.detach().cpu().contiguous()))
+    def _read(self, slot: Slot) -> Tensor:
+        value = torch.empty(tuple(slot.shape), dtype=getattr(torch, slot.dtype))
+        self._file.seek(slot.start + slot.side * slot.size)
+        read_all(self._file, raw_bytes(value), "the file of hidden states")
+        return value
+
+    def _write(self, index: int, start: int, size: int, value: Tensor) -> Slot:
+        side = 1 - self._kept[index].side if index < len(self._kept) else 0
+        raw = raw_bytes(value.detach().cpu().contiguous())
+        self._file.seek(start + side * size)
+        write_all(self._file, raw)
+        name = str(value.dtype).removeprefix("torch.")
+        return Slot(start, size, side, list(value.shape), name, hashlib.sha256(raw).hexdigest())
+
+
+def scratch(folder: Path, device: torch.device, stack: ExitStack) -> HiddenFile:
+    """Hidden states in a file that vanishes with the process, or when ``stack`` is closed."""
+    file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+    return HiddenFile(stack.enter_context(file), device)

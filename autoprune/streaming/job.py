@@ -1,7 +1,7 @@
 """What streaming was asked to do, and the steps that pruning and its estimate share."""
 
-from collections.abc import Iterator, Mapping, MutableSequence
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,23 +11,25 @@ from torch import Tensor
 from autoprune.allocation import ModelContext
 from autoprune.bench.programs import check_plan, maker
 from autoprune.candidate import Candidate
+from autoprune.digest import digest_bytes, digest_json
 from autoprune.errors import UsageError
 from autoprune.metrics.metric import Metric
 from autoprune.models.capture import BlockStream
 from autoprune.models.loading import default_device
 from autoprune.models.structure import PrunableLinear
+from autoprune.numerics import computed_by
 from autoprune.program_files import prunes_blocks
 from autoprune.programs import READS, ProgramRunner
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import MetricScore, NewBlocks, NewWeights, PruningPlan
 from autoprune.pruning.layers import scored
+from autoprune.pruning.tuning import windows_per_batch
 from autoprune.statistics.recorder import BlockRecorder
 from autoprune.statistics.statistics import GRADIENT, Statistics
-from autoprune.streaming.hidden import HiddenFile
-from autoprune.streaming.shards import Checkpoint
+from autoprune.streaming.hidden import HiddenFile, scratch
+from autoprune.streaming.shards import Checkpoint, raw_bytes
 from autoprune.streaming.skeleton import Skeleton
 
-_GIGABYTE = 1 << 30
 _MANTISSA = {torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 
 
@@ -42,8 +44,7 @@ class StreamJob:
         plan: Budget, group, allocation and repair; its scores are sequential or true-sequential.
         dtype: Type to compute in; as precise as the checkpoint's at least.
         device: A torch device; the accelerator where there is one when None.
-        batch_tokens: Tokens per forward pass of a block.
-        hidden_bytes: Hidden states of more bytes than this go to disk.
+        batch_tokens: Tokens per forward pass of a block that is not tuned.
         runner: Runs a program.
     """
 
@@ -54,7 +55,6 @@ class StreamJob:
     dtype: torch.dtype = torch.float32
     device: str | None = None
     batch_tokens: int = 2048
-    hidden_bytes: int = _GIGABYTE
     runner: ProgramRunner | None = None
 
     @property
@@ -104,15 +104,10 @@ class StreamJob:
                 f"metric {name!r} needs gradients of the whole model, which streaming "
                 "never holds; take a metric of weights and activations, or prune in memory"
             )
-        if self.plan.repair.block is not None:
-            raise UsageError(
-                f"repair {self.plan.repair.text!r} tunes a block by its gradients, for which "
-                "streaming states no memory or time; take mrp or sparsegpt, or leave out --stream"
-            )
         if self.plan.repair.recovery is not None:
             raise UsageError(
-                f"repair {self.plan.repair.text!r} trains the whole model, which streaming never "
-                "holds; leave out recover, or --stream"
+                f"repair {self.plan.repair.text!r} trains all blocks at once by the whole model's "
+                "gradients, which streaming never holds; leave out recover, or --stream"
             )
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())
@@ -132,7 +127,7 @@ class StreamJob:
     @property
     def batch(self) -> int:
         """Windows per forward pass."""
-        return max(1, self.batch_tokens // self.windows.shape[1])
+        return windows_per_batch(self.windows, self.batch_tokens, self.plan.repair.block)
 
 
 @dataclass
@@ -164,37 +159,66 @@ class OpenJob:
         return int(self.job.windows.numel() * config.hidden_size * self.job.dtype.itemsize)
 
     @property
-    def offloads(self) -> bool:
-        """Whether hidden states go to disk."""
-        return self.hidden_size > self.job.hidden_bytes
+    def hidden_places(self) -> int:
+        """How many times the hidden states of all windows lie on disk; see :class:`HiddenFile`."""
+        tuning = self.job.plan.repair.block
+        if tuning is None:
+            return 2
+        return 2 + (2 if tuning.anchor > 0.0 else 0) + (1 if tuning.anchor < 1.0 else 0)
 
-    @contextmanager
-    def stream(self, windows: Tensor, folder: Path) -> Iterator[BlockStream]:
-        """Hidden states before the first block, with their file in ``folder`` where they need one.
+    @property
+    def key(self) -> str:
+        """SHA-256 of all that decides what comes out: shards, text, recipe, versions."""
+        job, plan, metric = self.job, self.job.plan, self.job.metric
+        shards = [(self.checkpoint.folder / file).stat() for file in self.checkpoint.files]
+        by = (
+            [metric.digest]
+            if isinstance(metric, Candidate)
+            else [type(metric).__name__, metric.name, dict(metric.params), metric.formula]
+        )
+        return digest_json(
+            [
+                computed_by(),
+                [(stat.st_size, stat.st_mtime_ns) for stat in shards],
+                str(self.checkpoint.folder.resolve()),
+                self.skeleton.model.config.to_json_string(),
+                [list(job.windows.shape), digest_bytes(bytes(raw_bytes(job.windows.contiguous())))],
+                by,
+                [plan.sparsity, plan.group, str(plan.pattern), plan.allocation.text],
+                [plan.repair.text, plan.seed, str(plan.saved), plan.scoring, plan.precision],
+                [str(job.dtype), str(self.skeleton.device), job.batch],
+            ]
+        )
+
+    def stream(self, windows: Tensor, hidden: HiddenFile, position: int = 0) -> BlockStream:
+        """Hidden states before a block.
 
         Args:
             windows: Token ids, [n, s].
-            folder: Where disk is free.
+            hidden: Where the states are kept; those before the block, unless it is the first.
+            position: Number of the block.
         """
         skeleton = self.skeleton
-        hidden: MutableSequence[Tensor] = []
-        if self.offloads:
-            hidden = HiddenFile(folder, skeleton.device)
         skeleton.fill_outside(windows)
         if self._lengths is None:
             self._lengths = skeleton.tuple_lengths(windows[:1, :2].to(skeleton.device))
-        try:
-            yield BlockStream(
-                skeleton.model, windows, batch=self.job.batch, lengths=self._lengths, hidden=hidden
-            )
-        finally:
-            if isinstance(hidden, HiddenFile):
-                hidden.close()
+        return BlockStream(
+            skeleton.model,
+            windows,
+            batch=self.job.batch,
+            lengths=self._lengths,
+            hidden=hidden,
+            position=position,
+        )
 
     def context(self, folder: Path, report: Report = silent) -> ModelContext:
         """What the allocator sees: weights from the shards, statistics from a dense pass.
 
         The pass is made only for an allocator that reads statistics.
+
+        Args:
+            folder: Where disk is free.
+            report: Called after every block of the pass.
         """
         needs = self.job.plan.allocation.needs
         statistics = self._dense(needs, folder, report) if needs else None
@@ -204,7 +228,8 @@ class OpenJob:
     @torch.no_grad()
     def _dense(self, needs: frozenset[str], folder: Path, report: Report) -> Statistics:
         layers: dict[str, Mapping[str, Tensor]] = {}
-        with self.stream(self.job.windows, folder) as stream:
+        with ExitStack() as stack:
+            stream = self.stream(self.job.windows, scratch(folder, self.skeleton.device, stack))
             for index in range(self.blocks):
                 with self.skeleton.filled_block(index) as block:
                     with BlockRecorder(block, self.members(index), needs) as recorder:

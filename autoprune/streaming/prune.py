@@ -18,9 +18,10 @@ from autoprune.models.saving import SavedModel, ZeroCount
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning import BlockPruner, PruneFigures, layer_budgets
 from autoprune.pruning.engine import same_as_sequential
-from autoprune.storage import atomic_folder, write_json
+from autoprune.storage import write_json
 from autoprune.streaming.job import OpenJob, StreamJob
 from autoprune.streaming.shards import Checkpoint, ShardWriter, count_zeros
+from autoprune.streaming.unfinished import DoneBlock, Unfinished, partial_folder, unfinished
 from autoprune.targets import check_apart
 
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"}
@@ -32,9 +33,11 @@ class StreamedModel(PruneFigures):
 
     Args:
         saved: Folder, zeros counted in the written shards, digests of the shards.
+        resumed: Blocks that an earlier run, which was interrupted, had done.
     """
 
     saved: SavedModel
+    resumed: int = 0
 
 
 @torch.no_grad()
@@ -47,10 +50,11 @@ def prune_streamed(
 ) -> StreamedModel:
     """Prune a checkpoint block by block into a new folder.
 
-    The masks are those of :func:`autoprune.pruning.prune` on the loaded model, bit by
+    Masks and weights are those of :func:`autoprune.pruning.prune` on the loaded model, bit by
     bit. The new shards have the names, layout and types of the source; tensors that are not pruned
     are copied byte by byte, and so are configuration and tokenizer. The folder appears complete or
-    not at all.
+    not at all. Until then all lies in ``TARGET.partial``; a run that is killed goes on at the block
+    where it was when it is started again, and gives the same bytes.
 
     Args:
         job: What to prune and how.
@@ -59,7 +63,8 @@ def prune_streamed(
         report: Callback, called after every block.
 
     Raises:
-        UsageError: If the job cannot be streamed, or ``target`` is the source.
+        UsageError: If the job cannot be streamed, ``target`` is the source, or another process
+            works on it.
         AutopruneError: If the disk is too small.
     """
     start = time.perf_counter()
@@ -67,15 +72,23 @@ def prune_streamed(
     opened = job.open()
     check_disk(opened, target)
     pruned = opened.skeleton.sources([layer.parameter for layer in opened.skeleton.linears])
-    with atomic_folder(target) as folder:
-        quotas = layer_budgets(job.plan, opened.context(folder.parent, report))
-        _copy_companions(opened.checkpoint, folder)
-        with ShardWriter(opened.checkpoint, folder, pruned) as writer:
-            digests, zeros, notes = _prune_blocks(opened, quotas, writer, folder.parent, report)
-        count = ZeroCount(*count_zeros(Checkpoint(folder), pruned))
-        files = {name: digest_file(folder / name) for name in opened.checkpoint.files}
+    with unfinished(target, opened.key, opened.skeleton.device) as work:
+        if work.quotas is None:
+            work.quotas = layer_budgets(opened.job.plan, opened.context(work.folder, report))
+            work.keep()
+        resumed = len(work.blocks)
+        done = {name for block in work.blocks for name in block.tensors}
+        _copy_companions(opened.checkpoint, work.model)
+        with ShardWriter(opened.checkpoint, work.model, pruned, done) as writer:
+            notes = _prune_blocks(opened, work, writer, report)
+        digests = {name: value for block in work.blocks for name, value in block.masks.items()}
+        zeros = {name: value for block in work.blocks for name, value in block.zeros.items()}
+        count = ZeroCount(*count_zeros(Checkpoint(work.model), pruned))
+        files = {name: digest_file(work.model / name) for name in opened.checkpoint.files}
         saved = SavedModel(target, count, files, sum(zeros.values()))
-        write_json(folder / RECORD_FILE, {**(record or {}), "checkpoint": saved.to_json()})
+        # Not in place, where a kill would leave an unfinished file among those of the model.
+        write_json(work.folder / RECORD_FILE, {**(record or {}), "checkpoint": saved.to_json()})
+        (work.folder / RECORD_FILE).replace(work.model / RECORD_FILE)
     numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
     return StreamedModel(
         saved=saved,
@@ -85,12 +98,13 @@ def prune_streamed(
         mask_digest=joint_digest(digests),
         seconds=time.perf_counter() - start,
         notes=tuple(notes),
+        resumed=resumed,
     )
 
 
 def disk_needed(opened: OpenJob) -> int:
-    """Bytes that a run writes: the new shards, and the hidden states where they go to disk."""
-    return opened.checkpoint.nbytes + (opened.hidden_size if opened.offloads else 0)
+    """Bytes that a run takes on disk: the new shards, and until its end the hidden states."""
+    return opened.checkpoint.nbytes + opened.hidden_places * opened.hidden_size
 
 
 def check_disk(opened: OpenJob, target: Path) -> None:
@@ -101,7 +115,8 @@ def check_disk(opened: OpenJob, target: Path) -> None:
     """
     existing = next(p for p in target.absolute().parents if p.exists())
     free, needed = shutil.disk_usage(existing).free, disk_needed(opened)
-    if free < needed:
+    there = [path.stat() for path in partial_folder(target).rglob("*") if path.is_file()]
+    if free + sum(512 * stat.st_blocks for stat in there) < needed:
         raise AutopruneError(
             f"pruning to {target} needs {needed / 1e9:.1f} GB and {existing} has {free / 1e9:.1f} "
             "GB free; nothing was written; free some space or choose another folder"
@@ -109,33 +124,41 @@ def check_disk(opened: OpenJob, target: Path) -> None:
 
 
 def _prune_blocks(
-    opened: OpenJob, quotas: Mapping[str, int], writer: ShardWriter, folder: Path, report: Report
-) -> tuple[dict[str, str], dict[str, int], list[str]]:
+    opened: OpenJob, work: Unfinished, writer: ShardWriter, report: Report
+) -> list[str]:
+    """Prune the blocks that are not done; returns the notes on all."""
     job, skeleton = opened.job, opened.skeleton
-    digests: dict[str, str] = {}
-    zeros: dict[str, int] = {}
-    notes = same_as_sequential(job.plan)
-    with opened.stream(job.windows, folder) as stream:
-        pruner = BlockPruner(stream, job.make(quotas, opened.blocks), job.plan)
-        for index in range(opened.blocks):
-            with skeleton.filled_block(index):
-                masks, found = pruner.prune_next(opened.members(index))
-                write_block(opened, index, writer)
-            for name, keep in masks.items():
-                digests[name] = pack_mask(keep).digest
-                zeros[name] = keep.numel() - int(keep.sum())
-            notes.extend(found)
-            report(Progress("pruning", index + 1, opened.blocks))
-    return digests, zeros, notes
+    stream = opened.stream(job.windows, work.states("hidden"), len(work.blocks))
+    make = job.make(work.quotas or {}, opened.blocks)
+    pruner = BlockPruner(stream, make, job.plan, room=work.room)
+    if stream.position:
+        report(Progress("pruning", stream.position, opened.blocks))
+    for index in range(stream.position, opened.blocks):
+        with skeleton.filled_block(index):
+            masks, found = pruner.prune_next(opened.members(index))
+            tensors = write_block(opened, index, writer)
+        digests = {name: pack_mask(keep).digest for name, keep in masks.items()}
+        zeros = {name: keep.numel() - int(keep.sum()) for name, keep in masks.items()}
+        work.blocks.append(DoneBlock(digests, zeros, found, tensors))
+        work.keep()
+        report(Progress("pruning", index + 1, opened.blocks))
+    notes = [note for block in work.blocks for note in block.notes]
+    return [*work.notes, *same_as_sequential(job.plan), *notes, *pruner.notes()]
 
 
-def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> None:
-    """Write a filled block's prunable parameters, one at a time where the layout allows it."""
+def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, str]:
+    """Write a filled block's prunable parameters, one at a time where the layout allows it.
+
+    Returns:
+        SHA-256 of every tensor that was written.
+    """
     model = opened.skeleton.model
+    written: dict[str, str] = {}
     for parameter in opened.parameters(index):
         value: Tensor = model.get_parameter(parameter)
         for name, tensor in opened.skeleton.to_checkpoint({parameter: value.detach()}).items():
-            writer.write(name, tensor)
+            written[name] = writer.write(name, tensor)
+    return written
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:

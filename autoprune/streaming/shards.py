@@ -4,9 +4,11 @@ Files are read, not mapped: pages of a mapped file count as resident memory of t
 mapping a large shard would look, and be limited, like loading it.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -118,6 +120,17 @@ class Checkpoint:
             read_all(stream, raw_bytes(value), f"{entry.file}: {name}")
         return value
 
+    def read_ahead(self, names: Iterable[str]) -> None:
+        """Have the system read tensors into its cache, which :meth:`read` then finds there.
+
+        It takes no memory of the process and changes nothing that is read; systems that cannot do
+        it, do nothing.
+        """
+        advise = getattr(os, "posix_fadvise", None)
+        for entry in (self.entries[name] for name in names) if advise else ():
+            with (self.folder / entry.file).open("rb", buffering=0) as stream, suppress(OSError):
+                advise(stream.fileno(), entry.start, entry.nbytes, os.POSIX_FADV_WILLNEED)
+
     def read_rows(self, name: str, rows: Iterable[int], into: Tensor) -> None:
         """Read some rows of a matrix into the same rows of ``into``, converting their type."""
         entry = self.entries[name]
@@ -140,17 +153,28 @@ class ShardWriter:
         source: The checkpoint to follow.
         folder: Where the new shards go.
         replaced: Names of the tensors that :meth:`write` will bring; all others are copied.
+        done: Those among them that lie in ``folder`` already.
     """
 
-    def __init__(self, source: Checkpoint, folder: Path, replaced: Collection[str]) -> None:
+    def __init__(
+        self,
+        source: Checkpoint,
+        folder: Path,
+        replaced: Collection[str],
+        done: Collection[str] = (),
+    ) -> None:
         self._source = source
         self._missing = set(replaced)
         self._streams: dict[str, BinaryIO] = {}
         for file in source.files:
             self._streams[file] = self._begin(file, folder / file)
+        self._missing -= set(done)
 
-    def write(self, name: str, value: Tensor) -> None:
+    def write(self, name: str, value: Tensor) -> str:
         """Write one tensor over the source's place, in the source's type.
+
+        Returns:
+            SHA-256 of what was written.
 
         Raises:
             ValueError: If the shape differs or the tensor was not announced.
@@ -163,6 +187,7 @@ class ShardWriter:
         stream.seek(entry.start)
         write_all(stream, raw_bytes(stored))
         self._missing.discard(name)
+        return hashlib.sha256(raw_bytes(stored)).hexdigest()
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -188,7 +213,7 @@ class ShardWriter:
             if e.file == file and e.name not in self._missing
         ]
         path = self._source.folder / file
-        out = target.open("wb", buffering=0)
+        out = target.open("r+b" if target.exists() else "wb", buffering=0)
         with path.open("rb", buffering=0) as stream:
             length = _header_length(path, stream)
             _copy(stream, out, 0, _LENGTH_BYTES + length)

@@ -130,10 +130,11 @@ class Skeleton:
 
     @contextmanager
     def filled_block(self, index: int) -> Iterator[nn.Module]:
-        """A block with its weights, for as long as the context lasts."""
+        """A block with its weights, for as long as the context lasts; the next is read ahead."""
         names = self.block_parameters(index)
         try:
             self.fill(names)
+            self.checkpoint.read_ahead(self.sources(self.block_parameters(index + 1)))
             yield self.blocks[index]
         finally:
             self.clear(names)

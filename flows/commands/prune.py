@@ -22,6 +22,8 @@ def run(args: argparse.Namespace, params: PruneParams) -> int:
     lines = _removed(record) if params.scheme is not None else _zeros(record)
     cost = f"{record['seconds']:.1f} s, peak memory {record['peak_rss_mb']:,.0f} MB"
     lines.append(("time", cost))
+    if record.get("resumed"):
+        lines.append(("resumed", f"{record['resumed']} blocks were done by a run that was killed"))
     if "program" in record:
         lines.append(("program", _program(record["program"])))
     if record.get("perplexity"):

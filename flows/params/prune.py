@@ -139,8 +139,8 @@ class PruneParams(Params):
     seed: Seed = setting(0)
     stream: bool = setting(
         False,
-        "Prune from safetensors shards to new shards, one block in memory at a time; same masks as "
-        "with sequential statistics",
+        "Prune from safetensors shards to new shards, one block in memory at a time; same weights "
+        "as with sequential statistics, and the same command goes on where a run was killed",
     )
     dry_run: bool = setting(
         False,
@@ -192,8 +192,8 @@ class PruneParams(Params):
             )
         if self.stream or self.dry_run:
             raise ValueError(
-                "presets tune blocks with the whole model in memory; leave out quality and "
-                "minutes, or stream and dry_run"
+                "presets measure the whole model, which streaming never holds; leave out quality "
+                "and minutes, or stream and dry_run"
             )
         return self
 
