@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class HiddenFile(MutableSequence[Tensor]):
         DamagedFileError: If the file does not hold what was kept.
     """
 
-    def __init__(self, file: BinaryIO, device: torch.device, kept: Sequence[Slot] = ()) -> None:
+    def __init__(self, file: IO[bytes], device: torch.device, kept: Sequence[Slot] = ()) -> None:
         self._file = file
         self._device = device
         self._slots: list[Slot] = list(kept)
@@ -113,5 +113,5 @@ class HiddenFile(MutableSequence[Tensor]):
 
 def scratch(folder: Path, device: torch.device, stack: ExitStack) -> HiddenFile:
     """Hidden states in a file that vanishes with the process, or when ``stack`` is closed."""
-    file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
     return HiddenFile(stack.enter_context(file), device)

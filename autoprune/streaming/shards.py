@@ -126,10 +126,12 @@ class Checkpoint:
         It takes no memory of the process and changes nothing that is read; systems that cannot do
         it, do nothing.
         """
-        advise = getattr(os, "posix_fadvise", None)
-        for entry in (self.entries[name] for name in names) if advise else ():
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for entry in (self.entries[name] for name in names):
             with (self.folder / entry.file).open("rb", buffering=0) as stream, suppress(OSError):
-                advise(stream.fileno(), entry.start, entry.nbytes, os.POSIX_FADV_WILLNEED)
+                start, size = entry.start, entry.nbytes
+                os.posix_fadvise(stream.fileno(), start, size, os.POSIX_FADV_WILLNEED)
 
     def read_rows(self, name: str, rows: Iterable[int], into: Tensor) -> None:
         """Read some rows of a matrix into the same rows of ``into``, converting their type."""

@@ -127,7 +127,7 @@ class Unfinished:
 
     def _open(self, name: str, slots: list[Slot] | None = None) -> HiddenFile:
         mode = "w+b" if slots is None else "r+b"
-        file: Any = self._stack.enter_context((self.folder / name).open(mode, buffering=0))
+        file = self._stack.enter_context((self.folder / name).open(mode, buffering=0))
         return HiddenFile(file, self.device, slots or ())
 
 

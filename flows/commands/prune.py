@@ -99,7 +99,7 @@ def _cost(cost: Mapping[str, Any]) -> str:
     parts = (f"{name} {size:,.0f}" for name, size in cost["memory_parts_mb"].items())
     return pairs(
         ("memory", f"{cost['memory_mb']:,.0f} MB, within 20 %: {', '.join(parts)}"),
-        ("disk", f"{cost['disk_mb']:,.0f} MB written"),
+        ("disk", f"{cost['disk_mb']:,.0f} MB, hidden states until the end included"),
         ("time", f"{cost['seconds']:,.0f} s"),
         ("next", "the same command with --stream and --out DIR instead of --dry-run"),
     )

@@ -202,7 +202,7 @@ def test_another_process_and_another_folder_are_left_alone(
 def test_what_was_kept_stays_until_the_next_time(tmp_path: Path) -> None:
     cpu, old, new = torch.device("cpu"), torch.ones(2, 3), torch.zeros(2, 3)
     with (tmp_path / "states").open("w+b", buffering=0) as file:
-        states = HiddenFile(file, cpu)  # type: ignore[arg-type]
+        states = HiddenFile(file, cpu)
         states.extend([old, old])
         kept = states.keep()
         states[0] = new
@@ -210,8 +210,8 @@ def test_what_was_kept_stays_until_the_next_time(tmp_path: Path) -> None:
         # A type of fewer bytes, as blocks whose products are rounded may give.
         states[1] = new.bfloat16()
         assert states[1].dtype == torch.bfloat16
-        assert all(torch.equal(state, old) for state in HiddenFile(file, cpu, kept))  # type: ignore[arg-type]
-        again = HiddenFile(file, cpu, states.keep())  # type: ignore[arg-type]
+        assert all(torch.equal(state, old) for state in HiddenFile(file, cpu, kept))
+        again = HiddenFile(file, cpu, states.keep())
         assert not again[0].any() and torch.equal(again[1], new.bfloat16())
         again[1] = old
         assert not states[0].any() and torch.equal(states[1], new.bfloat16())
