@@ -182,7 +182,10 @@ class OpenJob:
                 [(stat.st_size, stat.st_mtime_ns) for stat in shards],
                 str(self.checkpoint.folder.resolve()),
                 self.skeleton.model.config.to_json_string(),
-                [list(job.windows.shape), digest_bytes(bytes(raw_bytes(job.windows.contiguous())))],
+                [
+                    list(job.windows.shape),
+                    digest_bytes(bytes(raw_bytes(job.windows.cpu().contiguous()))),
+                ],
                 by,
                 [plan.sparsity, plan.group, str(plan.pattern), plan.allocation.text],
                 [plan.repair.text, plan.seed, str(plan.saved), plan.scoring, plan.precision],
