@@ -89,7 +89,7 @@ class ModelBench:
 
     @cached_property
     def vectors(self) -> dict[str, nn.Parameter]:
-        """Norms and biases by name, which a recovery moves."""
+        """Norms and biases by name, which some repairs move."""
         return vectors_of(self.loaded.model)
 
     def statistics(self, windows: str, needs: Collection[str]) -> Statistics:

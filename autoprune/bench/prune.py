@@ -128,8 +128,8 @@ def _prune_by_blocks(
 
 
 def _moved(bench: "Bench", plan: PruningPlan) -> "dict[str, nn.Parameter]":
-    """Norms and biases, where a recovery may have moved them."""
-    return {} if plan.repair.recovery is None else bench.vectors
+    """Norms and biases, where the repair may have moved them."""
+    return bench.vectors if plan.repair.moves_vectors else {}
 
 
 def _key(recipe: "Recipe", budget: "Budget", draw: int) -> str:

@@ -10,10 +10,10 @@ from autoprune.pruning.layers import (
     repair_layer,
 )
 from autoprune.pruning.masks import MetricScore, Score, layer_budgets, masks_from_scores
-from autoprune.pruning.masters import Master, masters_of
+from autoprune.pruning.masters import Master, masters_of, vectors_of
 from autoprune.pruning.outcome import PruneFigures, PruneOutcome
 from autoprune.pruning.plan import Precision, PruningPlan
-from autoprune.pruning.recovery import movable, recover, vectors_of
+from autoprune.pruning.recovery import movable, recover
 from autoprune.pruning.teacher import Teacher, teach
 
 __all__ = [

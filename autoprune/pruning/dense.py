@@ -14,7 +14,7 @@ class DenseWeights:
 
     Args:
         layers: The layers to remember.
-        vectors: Norms and biases to remember, which a recovery moves too; see
+        vectors: Norms and biases to remember, which some repairs move too; see
             :func:`autoprune.pruning.vectors_of`.
     """
 

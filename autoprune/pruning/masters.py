@@ -70,6 +70,11 @@ def masters_of(
     return [Master.of(parameter, ~masks[name]) for name, parameter in parameters.items()]
 
 
+def vectors_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Norms and biases of a model or block by name: all that moves beside prunable matrices."""
+    return {name: value for name, value in module.named_parameters() if value.ndim == 1}
+
+
 @contextmanager
 def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
     """Have gradients flow to these parameters, and to them as before afterwards."""

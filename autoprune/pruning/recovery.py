@@ -14,7 +14,7 @@ from autoprune.evaluation.kl import DensePredictions, kl_to_dense
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.head import Head
-from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of
+from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of, vectors_of
 from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
@@ -89,11 +89,6 @@ def movable(model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecove
     """
     small = [Master.of(parameter) for parameter in vectors_of(model).values()]
     return small if how.move == "norms" else [*matrices, *small]
-
-
-def vectors_of(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Norms and biases by name: all that a recovery moves beside prunable matrices."""
-    return {name: value for name, value in model.named_parameters() if value.ndim == 1}
 
 
 class Recovery:

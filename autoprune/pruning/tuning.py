@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
-from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of
+from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of, vectors_of
 from autoprune.pruning.plan import Precision
 from autoprune.repair import BlockTuning
 
@@ -95,7 +95,7 @@ def tune_block(
     seed: int = 0,
     precision: Precision = "auto",
 ) -> list[str]:
-    """Tune the kept weights of the block that comes next, in place.
+    """Tune the block that comes next, in place: its kept weights, on request norms and biases.
 
     Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and y' what
     the pruned block gives on the inputs of the pruned model. The next block normalises every token,
@@ -108,7 +108,7 @@ def tune_block(
         members: Matrices of the block, pruned.
         keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0.
         goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
-        how: Epochs and rate.
+        how: Epochs, rate, and what else is done.
         seed: Seed of the order of batches.
         precision: ``float32`` for results that do not depend on what the processor has.
 
@@ -119,6 +119,9 @@ def tune_block(
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
     """
     parts = masters_of(members, keep)
+    if how.norms:
+        block = stream.blocks[stream.position]
+        parts += [Master.of(vector) for vector in vectors_of(block).values()]
     before = _error(stream, goals, precision)
     copies = [part.parameter.detach().clone() for part in parts]
     with gradients_of(parts):
@@ -139,12 +142,11 @@ def _descend(
     seed: int,
     precision: Precision,
 ) -> None:
-    groups: list[dict[str, Any]] = []
-    for part in parts:
-        kept = part.master if part.pruned is None else part.master[~part.pruned]
-        scale = float(kept.square().mean().sqrt()) if kept.numel() else 0.0
-        groups.append({"params": [part.master], "lr": how.rate * scale})
-    first = [group["lr"] for group in groups]
+    sizes = _sizes(parts)
+    first = [how.rate * size for size in sizes]
+    groups: list[dict[str, Any]] = [
+        {"params": [part.master], "lr": rate} for part, rate in zip(parts, first, strict=True)
+    ]
     # Fused: one pass over weight, gradient and both moments instead of one for each operation.
     optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
     order = torch.Generator().manual_seed(seed)
@@ -166,6 +168,21 @@ def _descend(
         optimizer.step()
         for part in parts:
             part.publish()
+
+
+def _sizes(parts: Sequence[Master]) -> list[float]:
+    """Root mean square of the kept weights of each part, the unit of its steps.
+
+    Norms and biases that are all zero have none of their own and take the mean of the matrices'.
+    """
+    found = []
+    for part in parts:
+        kept = part.master if part.pruned is None else part.master[~part.pruned]
+        found.append(float(kept.square().mean().sqrt()) if kept.numel() else 0.0)
+    own = [size for size, part in zip(found, parts, strict=True) if part.pruned is not None]
+    usual = sum(own) / max(len(own), 1)
+    pairs = zip(found, parts, strict=True)
+    return [size or (usual if part.pruned is None else 0.0) for size, part in pairs]
 
 
 @torch.no_grad()

@@ -27,6 +27,8 @@ class BlockTuning(RepairPart):
         passes: Type of the products of all other passes of a block, where the machine has it: those
             that give goals and statistics and carry hidden states on. The products of the steps
             themselves, and what is added up, are not concerned.
+        norms: Whether the block's norms and biases are tuned with its kept weights, as in PERP,
+            arXiv 2312.15230.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -37,6 +39,7 @@ class BlockTuning(RepairPart):
     anchor: float = 0.5
     batch: int = 1
     passes: Passes = "float32"
+    norms: bool = False
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")

@@ -97,6 +97,11 @@ class Repair:
         return any(part.MOVES_WEIGHTS for part in self.layer)
 
     @property
+    def moves_vectors(self) -> bool:
+        """Whether norms and biases may change."""
+        return self.recovery is not None or (self.block is not None and self.block.norms)
+
+    @property
     def fresh_windows(self) -> int:
         """Windows of calibration text that it reads beside those of statistics and tuning."""
         return 0 if self.recovery is None else self.recovery.windows
