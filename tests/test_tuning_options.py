@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,13 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import autoprune
 from autoprune import Bench
+from autoprune.candidate import Group
+from autoprune.errors import UsageError
+from autoprune.masking import NM, masks_digest, parse_pattern, select_masks
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune, vectors_of
+from autoprune.pruning.regrow import Regrowth, exchanged
 from autoprune.repair import Repair
 from tests.support.tiny_models import random_windows, tiny_model
 from tests.support.tiny_subject import save_subject, tiny_subject
@@ -94,7 +99,88 @@ def test_the_front_door_saves_tuned_norms(place: tuple[Path, Path], tmp_path: Pa
     assert not changed(state(made.model.model), state(opened))
 
 
+def cells(keep: Tensor, group: Group, pattern: NM | None) -> Tensor:
+    """A mask with a row for each group of weights that compete."""
+    columns = pattern.of if pattern else keep.shape[1] if group == "row" else keep.numel()
+    return keep.reshape(-1, columns)
+
+
+@pytest.mark.parametrize("pattern", [None, NM(2, 4), NM(1, 8)])
+@pytest.mark.parametrize("group", ["row", "matrix"])
+def test_the_smallest_go_and_the_largest_gradients_come(group: Group, pattern: NM | None) -> None:
+    generator = torch.Generator().manual_seed(2)
+    weight, gradient, scores = (torch.randn(6, 16, generator=generator) for _ in range(3))
+    keep = select_masks({"w": scores}, {"w": {2: 48, 1: 12}[pattern.zeros] if pattern else 40},
+                        group, pattern)["w"]  # fmt: skip
+    found = exchanged(weight, gradient, keep, 0.25, group, pattern)
+    wanted = keep.clone()
+    places = cells(torch.arange(96).view(6, 16), group, pattern)
+    smallest = sorted(
+        places[cells(keep, group, pattern)].tolist(), key=lambda n: abs(weight.view(-1)[n])
+    )
+    leaving = set(smallest[: round(0.25 * len(smallest))])
+    for row in places.tolist():
+        kept = sorted((n for n in row if keep.view(-1)[n]), key=lambda n: abs(weight.view(-1)[n]))
+        others = sorted(
+            (n for n in row if not keep.view(-1)[n]), key=lambda n: -abs(gradient.view(-1)[n])
+        )
+        number = len(leaving & set(row)) if pattern else round(0.25 * len(kept))
+        for gone, new in zip(kept[:number], others, strict=False):
+            wanted.view(-1)[gone], wanted.view(-1)[new] = False, True
+    assert torch.equal(found, wanted) and not torch.equal(found, keep)
+    # What no gradient reached, an expert of other tokens, is left alone.
+    assert torch.equal(exchanged(weight, torch.zeros(6, 16), keep, 0.25, group, pattern), keep)
+
+
+@pytest.mark.parametrize(
+    ("family", "plan"),
+    [
+        ("llama", {}),
+        ("gpt2", {"group": "matrix"}),
+        ("mixtral", {"allocation": "ramp"}),
+        ("llama", {"group": "global"}),
+        ("gpt2", {"sparsity": None, "pattern": "2:4"}),
+        ("gemma2", {"scoring": "sequential"}),
+    ],
+)
+def test_weights_are_exchanged_within_their_groups_and_the_budget_is_exact_at_every_step(
+    family: str, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[Regrowth, set[int]] = {}
+
+    def see(self: Regrowth, step: int, *rest: Any) -> None:
+        own(self, step, *rest)
+        counts.setdefault(self, set()).add(sum(int(part.pruned.sum()) for part in self._parts))
+
+    own = Regrowth.see
+    monkeypatch.setattr(Regrowth, "see", see)
+    _, outcome = pruned("ebft:epochs=4,regrow=0.08", family, **plan)
+    _, before = pruned("none", family, **plan)
+    assert len(counts) == 3 and all(len(found) == 1 for found in counts.values())
+    assert outcome.zeros == before.zeros and outcome.mask_digest != before.mask_digest
+    assert outcome.mask_digest == masks_digest(outcome.keep)
+    for name, keep in outcome.keep.items():
+        old = before.keep[name]
+        pattern = parse_pattern(plan.get("pattern", "unstructured"))
+        group = "row" if plan.get("group", "row") == "row" else "matrix"
+        if plan.get("scoring", "dense") == "dense":
+            sums = [cells(mask, group, pattern).sum(dim=1) for mask in (keep, old)]
+            assert torch.equal(*sums)
+        assert keep.device.type == "cpu"
+
+
+def test_an_exchange_helps_and_a_tuning_that_is_taken_back_keeps_the_masks() -> None:
+    model, outcome = pruned("ebft:epochs=1,rate=0.99,regrow=0.5")
+    bare, before = pruned("none")
+    better, _ = pruned("ebft:epochs=8,regrow=0.05")
+    assert lost(better) < 0.8 * lost(bare)
+    assert outcome.notes and not changed(state(bare), state(model))
+    assert outcome.mask_digest == before.mask_digest
+
+
 def test_texts_round_trip() -> None:
-    for text in ("ebft:norms=true", "mrp+ebft:epochs=2,norms=true"):
+    for text in ("ebft:norms=true", "mrp+ebft:epochs=2,norms=true,regrow=0.1"):
         assert Repair.parse(text).text == text
-    assert Repair.parse("ebft:norms=false").text == "ebft"
+    assert Repair.parse("ebft:norms=false,regrow=0").text == "ebft"
+    with pytest.raises(UsageError, match="regrow must be from 0 to below 1"):
+        Repair.parse("ebft:regrow=1")

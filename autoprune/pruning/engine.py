@@ -210,8 +210,11 @@ class BlockPruner:
         if how and members:
             plan = self._plan
             notes.extend(
-                tune_block(self.stream, members, masks, goals, how, plan.seed, plan.precision)
-            )
+                tune_block(
+                    self.stream, members, masks, goals, how, plan.seed, plan.precision,
+                    group=plan.group, pattern=plan.pattern,
+                )
+            )  # fmt: skip
         with self._products():
             leave_block(self.stream)
         return masks, notes

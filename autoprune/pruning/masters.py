@@ -70,6 +70,17 @@ def masters_of(
     return [Master.of(parameter, ~masks[name]) for name, parameter in parameters.items()]
 
 
+def masks_of(members: Sequence[PrunableLinear], parts: Sequence[Master]) -> dict[str, Tensor]:
+    """Keep mask of each matrix, bool [o, i] on the CPU, as its master has it."""
+    pruned = {id(part.parameter): part.pruned for part in parts}
+    found = {}
+    for layer in members:
+        own = pruned[id(getattr(layer.owner, layer.attribute))]
+        assert own is not None
+        found[layer.name] = ~layer.orient(own).cpu().contiguous()
+    return found
+
+
 def vectors_of(module: nn.Module) -> dict[str, nn.Parameter]:
     """Norms and biases of a model or block by name: all that moves beside prunable matrices."""
     return {name: value for name, value in module.named_parameters() if value.ndim == 1}

@@ -1,16 +1,26 @@
 """Tune a pruned block's kept weights so that the block gives what it gave while dense."""
 
-from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from autoprune.candidate import Group
+from autoprune.masking import NM
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
-from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of, vectors_of
+from autoprune.pruning.masters import (
+    Master,
+    gradients_of,
+    masks_of,
+    masters_of,
+    products_of,
+    vectors_of,
+)
 from autoprune.pruning.plan import Precision
+from autoprune.pruning.regrow import Regrowth
 from autoprune.repair import BlockTuning
 
 # Short memories: a block takes a few hundred steps at most.
@@ -89,11 +99,14 @@ class BlockGoals:
 def tune_block(
     stream: BlockStream,
     members: Sequence[PrunableLinear],
-    keep: Mapping[str, Tensor],
+    keep: MutableMapping[str, Tensor],
     goals: Sequence[Tensor],
     how: BlockTuning,
     seed: int = 0,
     precision: Precision = "auto",
+    *,
+    group: Group = "row",
+    pattern: NM | None = None,
 ) -> list[str]:
     """Tune the block that comes next, in place: its kept weights, on request norms and biases.
 
@@ -106,11 +119,14 @@ def tune_block(
     Args:
         stream: Hidden states before the block; they stay there.
         members: Matrices of the block, pruned.
-        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0.
+        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0. Replaced by other
+            masks where ``how.regrow`` exchanges weights.
         goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
         how: Epochs, rate, and what else is done.
         seed: Seed of the order of batches.
         precision: ``float32`` for results that do not depend on what the processor has.
+        group: Weights that are exchanged with each other.
+        pattern: N:M pattern that the masks keep.
 
     Returns:
         Notes on what a person should know.
@@ -124,10 +140,15 @@ def tune_block(
         parts += [Master.of(vector) for vector in vectors_of(block).values()]
     before = _error(stream, goals, precision)
     copies = [part.parameter.detach().clone() for part in parts]
+    regrowth = None
+    if how.regrow:
+        steps = how.epochs * len(goals)
+        regrowth = Regrowth(members, parts, steps, how.regrow, group, pattern)
     with gradients_of(parts):
-        _descend(stream, parts, goals, how, seed, precision)
+        _descend(stream, parts, goals, how, seed, precision, regrowth)
     # NaN fails every comparison, so ask for what must hold.
     if _error(stream, goals, precision) < before:
+        keep.update(masks_of(members, parts) if regrowth else {})
         return []
     for part, copy in zip(parts, copies, strict=True):
         part.parameter.detach().copy_(copy)
@@ -141,6 +162,7 @@ def _descend(
     how: BlockTuning,
     seed: int,
     precision: Precision,
+    regrowth: Regrowth | None,
 ) -> None:
     sizes = _sizes(parts)
     first = [how.rate * size for size in sizes]
@@ -161,9 +183,10 @@ def _descend(
             loss = relative_error(stream.output(number), goals[number])
         wanted = [part.parameter for part in parts]
         # An expert of its own module that no token of the batch reached has no gradient.
-        for part, gradient in zip(
-            parts, torch.autograd.grad(loss, wanted, allow_unused=True), strict=True
-        ):
+        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+        if regrowth is not None:
+            regrowth.see(step, gradients, optimizer)
+        for part, gradient in zip(parts, gradients, strict=True):
             part.take(gradient)
         optimizer.step()
         for part in parts:

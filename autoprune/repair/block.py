@@ -29,6 +29,9 @@ class BlockTuning(RepairPart):
             themselves, and what is added up, are not concerned.
         norms: Whether the block's norms and biases are tuned with its kept weights, as in PERP,
             arXiv 2312.15230.
+        regrow: Share of the kept weights, the smallest of each group, that are exchanged for pruned
+            ones at each of four points in the first half of the steps; see
+            :func:`autoprune.pruning.regrow.exchanged`. Then the masks that come out are others.
     """
 
     NAME: ClassVar[str] = EBFT
@@ -40,9 +43,11 @@ class BlockTuning(RepairPart):
     batch: int = 1
     passes: Passes = "float32"
     norms: bool = False
+    regrow: float = 0.0
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
         self._require("anchor", 0.0 <= self.anchor <= 1.0, "from 0 to 1")
         self._require("batch", self.batch >= 1, "1 or above")
+        self._require("regrow", 0.0 <= self.regrow < 1.0, "from 0 to below 1")
