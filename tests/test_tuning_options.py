@@ -17,7 +17,9 @@ from autoprune.masking import NM, masks_digest, parse_pattern, select_masks
 from autoprune.metrics import build_metric
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune, vectors_of
+from autoprune.pruning.masters import Master
 from autoprune.pruning.regrow import Regrowth, exchanged
+from autoprune.pruning.sharpness import uphill
 from autoprune.repair import Repair
 from tests.support.tiny_models import random_windows, tiny_model
 from tests.support.tiny_subject import save_subject, tiny_subject
@@ -178,8 +180,44 @@ def test_an_exchange_helps_and_a_tuning_that_is_taken_back_keeps_the_masks() -> 
     assert outcome.mask_digest == before.mask_digest
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_uphill_has_its_length_in_units_of_the_weights_and_is_taken_back(
+    dtype: torch.dtype,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.randn(4, 6, generator=generator) * size for size in (3.0, 0.1)]
+    gone = torch.rand(4, 6, generator=generator) < 0.5
+    parameters = [torch.nn.Parameter(value.masked_fill(gone, 0.0).to(dtype)) for value in values]
+    parts = [Master.of(parameter, gone.clone()) for parameter in parameters]
+    before = [parameter.detach().clone() for parameter in parameters]
+    gradients = [torch.randn(4, 6, generator=generator) for _ in parts]
+    sizes = [float(part.master[~gone].square().mean().sqrt()) for part in parts]
+    length = sum(
+        float((part.master / size).square().sum()) for part, size in zip(parts, sizes, strict=True)
+    )
+    with uphill(parts, [gradients[0], None], sizes, 0.01):
+        moved = parts[0].master - before[0].float()
+        assert not moved[gone].any() and torch.equal(parts[1].master, before[1].float())
+        assert float(moved.norm() / sizes[0]) == pytest.approx(0.01 * length**0.5, rel=1e-3)
+        along = torch.nn.functional.cosine_similarity(moved[~gone], gradients[0][~gone], dim=0)
+        assert float(along) == pytest.approx(1.0, abs=1e-4)
+        assert not torch.equal(parameters[0], before[0])
+    for parameter, value in zip(parameters, before, strict=True):
+        assert torch.equal(parameter, value)
+    with uphill(parts, [torch.zeros(4, 6), None], sizes, 0.01):
+        assert torch.equal(parts[0].master, before[0].float())
+
+
+def test_gradients_are_taken_uphill() -> None:
+    model, outcome = pruned("ebft:epochs=4,sharpness=0.02")
+    plain, same = pruned("ebft:epochs=4")
+    bare, _ = pruned("none")
+    assert outcome.mask_digest == same.mask_digest and changed(state(plain), state(model))
+    assert lost(model) < 0.9 * lost(bare)
+
+
 def test_texts_round_trip() -> None:
-    for text in ("ebft:norms=true", "mrp+ebft:epochs=2,norms=true,regrow=0.1"):
+    for text in ("ebft:norms=true", "mrp+ebft:norms=true,regrow=0.1,sharpness=0.01"):
         assert Repair.parse(text).text == text
     assert Repair.parse("ebft:norms=false,regrow=0").text == "ebft"
     with pytest.raises(UsageError, match="regrow must be from 0 to below 1"):

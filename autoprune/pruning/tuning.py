@@ -21,6 +21,7 @@ from autoprune.pruning.masters import (
 )
 from autoprune.pruning.plan import Precision
 from autoprune.pruning.regrow import Regrowth
+from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning
 
 # Short memories: a block takes a few hundred steps at most.
@@ -179,11 +180,10 @@ def _descend(
         number = shuffled[step % len(goals)]
         for group, rate in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = rate * (1.0 - step / steps)
-        with torch.enable_grad(), _products(stream, precision):
-            loss = relative_error(stream.output(number), goals[number])
-        wanted = [part.parameter for part in parts]
-        # An expert of its own module that no token of the batch reached has no gradient.
-        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+        gradients = _slope(stream, parts, number, goals, precision)
+        if how.sharpness:
+            with uphill(parts, gradients, sizes, how.sharpness):
+                gradients = _slope(stream, parts, number, goals, precision)
         if regrowth is not None:
             regrowth.see(step, gradients, optimizer)
         for part, gradient in zip(parts, gradients, strict=True):
@@ -191,6 +191,20 @@ def _descend(
         optimizer.step()
         for part in parts:
             part.publish()
+
+
+def _slope(
+    stream: BlockStream,
+    parts: Sequence[Master],
+    number: int,
+    goals: Sequence[Tensor],
+    precision: Precision,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the error of one batch; None for an expert that no token of it reached."""
+    with torch.enable_grad(), _products(stream, precision):
+        loss = relative_error(stream.output(number), goals[number])
+    wanted = [part.parameter for part in parts]
+    return torch.autograd.grad(loss, wanted, allow_unused=True)
 
 
 def _sizes(parts: Sequence[Master]) -> list[float]:
