@@ -15,8 +15,10 @@ from autoprune.candidate import Group
 from autoprune.errors import UsageError
 from autoprune.masking import NM, masks_digest, parse_pattern, select_masks
 from autoprune.metrics import build_metric
+from autoprune.models.capture import BlockStream
 from autoprune.models.structure import prunable_linears
-from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune, vectors_of
+from autoprune.pruning import MetricScore, PruneOutcome, PruningPlan, prune, tuning, vectors_of
+from autoprune.pruning.halves import Halves
 from autoprune.pruning.masters import Master
 from autoprune.pruning.regrow import Regrowth, exchanged
 from autoprune.pruning.sharpness import uphill
@@ -216,8 +218,64 @@ def test_gradients_are_taken_uphill() -> None:
     assert lost(model) < 0.9 * lost(bare)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "family", ["llama", "phi3", "gemma2", "opt", "opt-350m", "gpt2", "mixtral"]
+)
+def test_a_block_is_cut_between_attention_and_mlp(family: str) -> None:
+    model = tiny_model(family)
+    stream = BlockStream(model, WINDOWS, batch=3)
+    half, block = Halves.of_next(stream), stream.blocks[0]
+    before, middle = stream.output(1).clone(), half.middle(1)
+    vectors = {id(value): value for value in block.parameters()}
+    assert half.first < set(vectors)
+    # The MLP's half is what the state is not made of, and the output of nothing else beside it.
+    for layer in prunable_linears(model):
+        if layer.block == 0 and id(getattr(layer.owner, layer.attribute)) not in half.first:
+            assert layer.projection not in {"q_proj", "qkv_proj", "c_attn", "o_proj", "out_proj"}
+            layer.write(torch.zeros(layer.shape))
+    assert torch.equal(half.middle(1), middle) and not torch.equal(stream.output(1), before)
+    assert half.middles(list(stream.hidden))[1].shape[-1] == before.shape[-1]
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "falcon", "bloom", "mamba"])
+def test_a_block_without_halves_is_refused_by_name_before_anything_moves(family: str) -> None:
+    model = tiny_model(family)
+    plan = PruningPlan.build(0.5, solver="ebft:halves=true")
+    name = model.config.model_type
+    with pytest.raises(UsageError, match=f"block 0 of a {name}; leave out halves"):
+        prune(model, MetricScore(build_metric("magnitude")), plan, windows=WINDOWS)
+    assert not changed(state(tiny_model(family)), state(model))
+
+
+@pytest.mark.parametrize("anchor", [0.0, 0.5, 1.0])
+def test_each_half_is_tuned_towards_its_own_dense_output(
+    anchor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def descend(descent: tuning.Descent, *rest: Any) -> None:
+        own(descent, *rest)
+        found.append(descent)
+
+    own = tuning._descend
+    monkeypatch.setattr(tuning, "_descend", descend)
+    model, _ = pruned(f"ebft:epochs=6,halves=true,norms=true,anchor={anchor}")
+    bare, _ = pruned("none")
+    assert lost(model) < 0.9 * lost(bare) and len(found) == 6
+    layer = model.model.layers[0]
+    first = {*layer.self_attn.parameters(), *layer.input_layernorm.parameters()}
+    assert {part.parameter for part in found[0].parts} == first
+    assert {part.parameter for part in found[1].parts} == set(layer.parameters()) - first
+    with torch.no_grad():
+        dense = BlockStream(tiny_model("llama"), WINDOWS, batch=1)
+        # Before the first block both models have the same state.
+        torch.testing.assert_close(found[0].goals, Halves.of_next(dense).middles())
+        torch.testing.assert_close(found[1].goals, list(dense.outputs()))
+
+
 def test_texts_round_trip() -> None:
-    for text in ("ebft:norms=true", "mrp+ebft:norms=true,regrow=0.1,sharpness=0.01"):
+    for text in ("ebft:norms=true,halves=true", "mrp+ebft:regrow=0.1,sharpness=0.01"):
         assert Repair.parse(text).text == text
     assert Repair.parse("ebft:norms=false,regrow=0").text == "ebft"
     with pytest.raises(UsageError, match="regrow must be from 0 to below 1"):

@@ -212,6 +212,7 @@ class BlockPruner:
             notes.extend(
                 tune_block(
                     self.stream, members, masks, goals, how, plan.seed, plan.precision,
+                    middle=self._goals.middle if self._goals else (),
                     group=plan.group, pattern=plan.pattern,
                 )
             )  # fmt: skip

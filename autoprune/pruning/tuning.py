@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, MutableMapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from autoprune.candidate import Group
 from autoprune.masking import NM
 from autoprune.models.capture import BlockStream
 from autoprune.models.structure import PrunableLinear
+from autoprune.pruning.halves import Halves
 from autoprune.pruning.masters import (
     Master,
     gradients_of,
@@ -29,6 +32,7 @@ BETAS = (0.9, 0.95)
 # Batches that tell whether the error fell; all of them would cost two more passes of the model.
 WITNESSES = 8
 
+Products = Callable[[], AbstractContextManager[Any]]
 # Where hidden states called ``dense`` or ``goals`` are kept.
 Room = Callable[[str], MutableSequence[Tensor]]
 
@@ -50,6 +54,10 @@ class BlockGoals:
         room: Where states are kept, lists in memory by default; what is in ``dense`` already are
             the dense model's own before the block that comes next.
 
+    Attributes:
+        middle: Where halves are tuned, the same of the state between them, for the last block asked
+            for; empty otherwise.
+
     References:
         The first is that of EBFT, arXiv 2402.12419, the second asymmetric reconstruction, AdaRound,
         arXiv 2004.10568, section 4.3; their mean is ours.
@@ -62,6 +70,7 @@ class BlockGoals:
         self._dense = room("dense")
         if how.anchor > 0.0 and not self._dense:
             self._dense.extend(stream.hidden)
+        self.middle: list[Tensor] = []
 
     @torch.no_grad()
     def see(self, numbers: Iterable[int]) -> None:
@@ -82,8 +91,15 @@ class BlockGoals:
 
         Args:
             seen: Whether :meth:`see` has seen all batches.
+
+        Raises:
+            UsageError: If halves are tuned and the block has none.
         """
         anchor = self.how.anchor
+        if self.how.halves:
+            half = Halves.of_next(self._stream)
+            far = half.middles(self._dense) if anchor > 0.0 else []
+            self.middle = self._mean(half.middles() if anchor < 1.0 else [], far)
         if anchor < 1.0 and not seen:
             self.see(range(len(self._stream.hidden)))
         if anchor == 0.0:
@@ -96,6 +112,28 @@ class BlockGoals:
             self._goals[number] = torch.lerp(self._goals[number], far, anchor)
         return self._goals
 
+    def _mean(self, near: Sequence[Tensor], far: list[Tensor]) -> list[Tensor]:
+        if self.how.anchor == 0.0:
+            return list(near)
+        if self.how.anchor == 1.0:
+            return far
+        return [torch.lerp(*pair, self.how.anchor) for pair in zip(near, far, strict=True)]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """What is tuned at one time.
+
+    Args:
+        parts: What moves.
+        give: What the block gives at some place for a batch, by its number.
+        goals: What it should give there.
+    """
+
+    parts: Sequence[Master]
+    give: Callable[[int], Tensor]
+    goals: Sequence[Tensor]
+
 
 def tune_block(
     stream: BlockStream,
@@ -106,6 +144,7 @@ def tune_block(
     seed: int = 0,
     precision: Precision = "auto",
     *,
+    middle: Sequence[Tensor] = (),
     group: Group = "row",
     pattern: NM | None = None,
 ) -> list[str]:
@@ -126,6 +165,8 @@ def tune_block(
         how: Epochs, rate, and what else is done.
         seed: Seed of the order of batches.
         precision: ``float32`` for results that do not depend on what the processor has.
+        middle: Goals of the state between halves; where there are any, the halves are tuned one
+            after the other. The error that must fall is still that of the block.
         group: Weights that are exchanged with each other.
         pattern: N:M pattern that the masks keep.
 
@@ -141,30 +182,47 @@ def tune_block(
         parts += [Master.of(vector) for vector in vectors_of(block).values()]
     before = _error(stream, goals, precision)
     copies = [part.parameter.detach().clone() for part in parts]
-    regrowth = None
-    if how.regrow:
-        steps = how.epochs * len(goals)
-        regrowth = Regrowth(members, parts, steps, how.regrow, group, pattern)
-    with gradients_of(parts):
-        _descend(stream, parts, goals, how, seed, precision, regrowth)
+    steps = how.epochs * len(goals)
+    for descent in _descents(stream, parts, goals, middle):
+        regrowth = None
+        if how.regrow:
+            own = descent.parts
+            regrowth = Regrowth(members, own, steps, how.regrow, group, pattern)
+        with gradients_of(descent.parts):
+            _descend(descent, how, seed, partial(_products, stream, precision), regrowth)
     # NaN fails every comparison, so ask for what must hold.
     if _error(stream, goals, precision) < before:
-        keep.update(masks_of(members, parts) if regrowth else {})
+        keep.update(masks_of(members, parts) if how.regrow else {})
         return []
     for part, copy in zip(parts, copies, strict=True):
         part.parameter.detach().copy_(copy)
     return [f"block {stream.position}: tuning did not lower its error; left as it was"]
 
 
-def _descend(
+def _descents(
     stream: BlockStream,
     parts: Sequence[Master],
     goals: Sequence[Tensor],
+    middle: Sequence[Tensor],
+) -> list[Descent]:
+    """The block as a whole, or its halves in the order in which they run."""
+    if not middle:
+        return [Descent(parts, stream.output, goals)]
+    half = Halves.of_next(stream)
+    first = [part for part in parts if id(part.parameter) in half.first]
+    second = [part for part in parts if id(part.parameter) not in half.first]
+    both = Descent(first, half.middle, middle), Descent(second, stream.output, goals)
+    return [descent for descent in both if descent.parts]
+
+
+def _descend(
+    descent: Descent,
     how: BlockTuning,
     seed: int,
-    precision: Precision,
+    products: Products,
     regrowth: Regrowth | None,
 ) -> None:
+    parts, goals = descent.parts, descent.goals
     sizes = _sizes(parts)
     first = [how.rate * size for size in sizes]
     groups: list[dict[str, Any]] = [
@@ -180,10 +238,10 @@ def _descend(
         number = shuffled[step % len(goals)]
         for group, rate in zip(optimizer.param_groups, first, strict=True):
             group["lr"] = rate * (1.0 - step / steps)
-        gradients = _slope(stream, parts, number, goals, precision)
+        gradients = _slope(descent, number, products)
         if how.sharpness:
             with uphill(parts, gradients, sizes, how.sharpness):
-                gradients = _slope(stream, parts, number, goals, precision)
+                gradients = _slope(descent, number, products)
         if regrowth is not None:
             regrowth.see(step, gradients, optimizer)
         for part, gradient in zip(parts, gradients, strict=True):
@@ -193,17 +251,11 @@ def _descend(
             part.publish()
 
 
-def _slope(
-    stream: BlockStream,
-    parts: Sequence[Master],
-    number: int,
-    goals: Sequence[Tensor],
-    precision: Precision,
-) -> tuple[Tensor | None, ...]:
+def _slope(descent: Descent, number: int, products: Products) -> tuple[Tensor | None, ...]:
     """Gradients of the error of one batch; None for an expert that no token of it reached."""
-    with torch.enable_grad(), _products(stream, precision):
-        loss = relative_error(stream.output(number), goals[number])
-    wanted = [part.parameter for part in parts]
+    with torch.enable_grad(), products():
+        loss = relative_error(descent.give(number), descent.goals[number])
+    wanted = [part.parameter for part in descent.parts]
     return torch.autograd.grad(loss, wanted, allow_unused=True)
 
 

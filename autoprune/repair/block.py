@@ -29,6 +29,9 @@ class BlockTuning(RepairPart):
             themselves, and what is added up, are not concerned.
         norms: Whether the block's norms and biases are tuned with its kept weights, as in PERP,
             arXiv 2312.15230.
+        halves: First attention is tuned, until the state behind it is what it was while dense, then
+            the MLP, until the block's output is; each takes all epochs. Families whose blocks have
+            no such state are refused.
         regrow: Share of the kept weights, the smallest of each group, that are exchanged for pruned
             ones at each of four points in the first half of the steps; see
             :func:`autoprune.pruning.regrow.exchanged`. Then the masks that come out are others.
@@ -45,6 +48,7 @@ class BlockTuning(RepairPart):
     batch: int = 1
     passes: Passes = "float32"
     norms: bool = False
+    halves: bool = False
     regrow: float = 0.0
     sharpness: float = 0.0
 
