@@ -29,6 +29,8 @@ from autoprune.pruning import (
     teach,
 )
 from autoprune.pruning.head import Head
+from autoprune.pruning.lowrank import LowRank
+from autoprune.pruning.masters import Master
 from autoprune.repair import HELD_OUT, ModelRecovery, Repair
 from autoprune.streaming import StreamJob
 from tests.support.tiny_models import random_windows, tiny_model
@@ -76,6 +78,39 @@ def test_it_comes_nearer_on_unseen_text_with_exactly_the_same_zeros(
     assert all(name in names or model.get_parameter(name).ndim == 1 for name in changed)
     assert changed & names and changed - names
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_masked_updates_of_low_rank_come_nearer_and_keep_the_zeros(family: str) -> None:
+    unseen = dense_predictions(tiny_model(family), random_windows(8, 24, seed=9), top=96)
+    bare, model = tiny_model(family), tiny_model(family)
+    keep = pruned(bare, "none").keep
+    pruned(model, f"{HOW},lora=2")
+    plain, recovered = (sum(kl_to_dense(one, unseen)) for one in (bare, model))
+    assert recovered < 0.995 * plain
+    for old, layer in zip(prunable_linears(bare), prunable_linears(model), strict=True):
+        assert not layer.read()[~keep[layer.name]].contiguous().view(torch.uint8).any()
+        assert not torch.equal(layer.read(), old.read())
+
+
+def test_an_update_of_low_rank_has_the_gradients_of_its_factors() -> None:
+    weight = torch.nn.Parameter(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)))
+    pruned_ = torch.rand(6, 5, generator=torch.Generator().manual_seed(1)) < 0.5
+    weight.detach().masked_fill_(pruned_, 0.0)
+    start = weight.detach().clone()
+    part = LowRank.beside(Master.of(weight, pruned_), 2, torch.Generator().manual_seed(2))
+    part.publish()
+    assert torch.equal(weight, start)
+    part.up.copy_(torch.randn(6, 2, generator=torch.Generator().manual_seed(3)))
+    part.publish()
+    up, down = (value.clone().requires_grad_() for value in (part.up, part.down))
+    merged = start + (up @ down).masked_fill(pruned_, 0.0)
+    torch.testing.assert_close(weight.detach(), merged.detach())
+    merged.pow(3).sum().backward()
+    part.take(3 * weight.detach() ** 2)
+    torch.testing.assert_close([part.up.grad, part.down.grad], [up.grad, down.grad])
+    part.take(None)
+    assert part.up.grad is part.down.grad is None
 
 
 def test_norms_and_biases_alone() -> None:
@@ -206,6 +241,8 @@ def test_texts_round_trip_and_it_stands_last() -> None:
             Repair.parse(text)
     with pytest.raises(UsageError, match="twice"):
         Repair.parse("recover+recover")
+    with pytest.raises(UsageError, match="lora must be 0 beside move=norms"):
+        Repair.parse("recover:lora=4,move=norms")
     with pytest.raises(UsageError, match="steps must be 1 or above"):
         Repair.parse("recover:steps=0")
 

@@ -106,7 +106,7 @@ class Shrinking:
             teacher = teach(dense, how, fresh, used, precision=precision, report=report)
 
             def recovered(smaller: "PreTrainedModel") -> list[str]:
-                moved = movable(smaller, masters_of(prunable_linears(smaller)), how)
+                moved = movable(smaller, masters_of(prunable_linears(smaller)), how, seed)
                 return recover(
                     smaller, teacher, moved, how, seed=seed, precision=precision, report=report
                 )

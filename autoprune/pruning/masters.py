@@ -32,6 +32,11 @@ class Master:
         """With its float32 values made."""
         return cls(parameter, parameter.detach().float(), pruned)
 
+    @property
+    def trained(self) -> list[Tensor]:
+        """What an optimizer moves."""
+        return [self.master]
+
     def take(self, gradient: Tensor | None) -> None:
         """Give the master its gradient, 0 for pruned weights; None where nothing reached it."""
         if gradient is not None:
@@ -97,7 +102,8 @@ def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
     finally:
         for part, own in zip(parts, asked, strict=True):
             part.parameter.requires_grad_(own)
-            part.master.grad = None
+            for value in part.trained:
+                value.grad = None
 
 
 def products_type(

@@ -14,6 +14,7 @@ from autoprune.evaluation.kl import DensePredictions, kl_to_dense
 from autoprune.models.structure import PrunableLinear
 from autoprune.progress import Progress, Report, silent
 from autoprune.pruning.head import Head
+from autoprune.pruning.lowrank import LowRank
 from autoprune.pruning.masters import Master, gradients_of, masters_of, products_of, vectors_of
 from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.teacher import Teacher, products_in, teach
@@ -77,7 +78,9 @@ def recover(
     return [*teacher.notes, found]
 
 
-def movable(model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecovery) -> list[Master]:
+def movable(
+    model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecovery, seed: int = 0
+) -> list[Master]:
     """The parameters that a recovery moves: by ``how.move`` the matrices, norms and biases.
 
     Embeddings and the head stay as they are.
@@ -85,9 +88,13 @@ def movable(model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecove
     Args:
         model: In eval mode.
         matrices: Masters of the weights that were pruned or may move otherwise.
-        how: Says which.
+        how: Says which, and whether the matrices move by updates of low rank.
+        seed: Of these updates' random half.
     """
     small = [Master.of(parameter) for parameter in vectors_of(model).values()]
+    if how.lora:
+        generator = torch.Generator().manual_seed(seed)
+        matrices = [LowRank.beside(part, how.lora, generator) for part in matrices]
     return small if how.move == "norms" else [*matrices, *small]
 
 
@@ -140,7 +147,8 @@ class Recovery:
             keep: Their masks, which stay, bool [o, i].
         """
         plan, how = self._plan, self._how
-        moved = movable(self._model, masters_of(layers, keep) if how.move == "all" else [], how)
+        matrices = masters_of(layers, keep) if how.move == "all" else []
+        moved = movable(self._model, matrices, how, plan.seed)
         return recover(
             self._model,
             self._teacher,
@@ -164,7 +172,8 @@ def _train(
 ) -> int:
     """Steps that were taken."""
     head = Head(model, train.tokens[:1])
-    optimizer = torch.optim.AdamW([part.master for part in moved], lr=how.rate, fused=True)
+    trained = [value for part in moved for value in part.trained]
+    optimizer = torch.optim.AdamW(trained, lr=how.rate, fused=True)
     order = _order(len(train.tokens), seed)
     with _frozen(model), gradients_of(moved):
         for step in range(how.steps):

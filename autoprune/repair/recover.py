@@ -25,6 +25,9 @@ class ModelRecovery(RepairPart):
             biases alone (PERP, arXiv 2312.15230), for which a rate of 0.001 is usual.
         top: Predictions of the dense model that are kept for each token; the rest of its
             vocabulary counts as one outcome.
+        lora: Rank of the masked updates by which matrices move, merged when all is done (MaskLoRA
+            of PERP, arXiv 2312.15230), for which a rate of 0.001 is usual; 0: every kept weight
+            moves by itself.
     """
 
     NAME: ClassVar[str] = RECOVER
@@ -35,12 +38,15 @@ class ModelRecovery(RepairPart):
     rate: float = 1e-4
     move: Moved = "all"
     top: int = 64
+    lora: int = 0
 
     def __post_init__(self) -> None:
         self._require("steps", self.steps >= 1, "1 or above")
         self._require("batch", self.batch >= 1, "1 or above")
         self._require("rate", 0.0 < self.rate < 1.0, "between 0 and 1")
         self._require("top", self.top >= 1, "1 or above")
+        self._require("lora", self.lora >= 0, "0 or above")
+        self._require("lora", not self.lora or self.move == "all", "0 beside move=norms")
 
     @property
     def windows(self) -> int:

@@ -1,0 +1,57 @@
+"""Train a masked low-rank update of a matrix instead of its weights."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from autoprune.pruning.masters import Master
+
+
+@dataclass(frozen=True)
+class LowRank(Master):
+    """A parameter that moves by ``M * (B A)`` alone, merged into it after every step.
+
+    Its gradient is taken as it is and carried on to both factors here, so that no module changes.
+
+    Args:
+        master: The weights that the update is added to, float32; they stay.
+        down: A, [..., r, i], as the parameter is laid out.
+        up: B, [..., o, r]; 0 at first.
+
+    References:
+        MaskLoRA of PERP, arXiv 2312.15230; LoRA, arXiv 2106.09685.
+    """
+
+    down: Tensor = field(kw_only=True)
+    up: Tensor = field(kw_only=True)
+
+    @classmethod
+    def beside(cls, part: Master, rank: int, generator: torch.Generator) -> Self:
+        """Of the same parameter and mask."""
+        value = part.parameter.detach()
+        *experts, rows, columns = value.shape
+        drawn = torch.randn(*experts, rank, columns, generator=generator) / columns**0.5
+        up = torch.zeros(*experts, rows, rank, device=value.device)
+        base = value.to(torch.float32, copy=True)
+        return cls(part.parameter, base, part.pruned, down=drawn.to(value.device), up=up)
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """Both factors."""
+        return [self.down, self.up]
+
+    def take(self, gradient: Tensor | None) -> None:
+        """Give the factors their gradients; see :meth:`Master.take`."""
+        super().take(gradient)
+        whole, self.master.grad = self.master.grad, None
+        self.up.grad = None if whole is None else whole @ self.down.mT
+        self.down.grad = None if whole is None else self.up.mT @ whole
+
+    def publish(self) -> None:
+        """Write base and update into the parameter; pruned weights keep every bit."""
+        update = self.up @ self.down
+        if self.pruned is not None:
+            update.masked_fill_(self.pruned, 0.0)
+        self.parameter.detach().copy_(update.add_(self.master))
