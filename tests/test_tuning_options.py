@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import autoprune
 from autoprune import Bench
 from autoprune.candidate import Group
+from autoprune.design.repairs import meaning
 from autoprune.errors import UsageError
 from autoprune.masking import NM, masks_digest, parse_pattern, select_masks
 from autoprune.metrics import build_metric
@@ -275,6 +276,8 @@ def test_each_half_is_tuned_towards_its_own_dense_output(
 
 
 def test_texts_round_trip() -> None:
+    tuned = meaning("ebft:norms=true,regrow=0.1")
+    assert tuned.endswith("minutes, norms and biases with them, exchanging some for removed ones")
     for text in ("ebft:norms=true,halves=true", "mrp+ebft:regrow=0.1,sharpness=0.01"):
         assert Repair.parse(text).text == text
     assert Repair.parse("ebft:norms=false,regrow=0").text == "ebft"

@@ -21,6 +21,13 @@ MEANINGS = {
     "sparseswaps": "swaps removed and kept weights one by one and moves none",
     EBFT: "tunes the weights that stay of a whole block by gradient descent, which takes minutes",
 }
+# What options of a tuning add to it.
+ADDED = {
+    "norms": "norms and biases with them",
+    "halves": "those of attention before those of the MLP",
+    "regrow": "exchanging some for removed ones",
+    "sharpness": "towards a flat minimum",
+}
 OWN_MASK = "and chooses itself which weights go, whatever the metric"
 DIGITS = (1, 2, 5)
 LONGEST_REPAIR = 200
@@ -83,6 +90,7 @@ def meaning(text: str) -> str:
     found = [
         MEANINGS.get(part.NAME, part.summary().rstrip("."))
         + (f" {OWN_MASK}" if part.params.get("select") == "own" else "")
+        + "".join(f", {words}" for name, words in ADDED.items() if part.params.get(name))
         for part in parts
     ]
     walked = text.startswith(f"{WALK}:")
