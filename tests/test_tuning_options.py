@@ -236,7 +236,6 @@ def test_a_block_is_cut_between_attention_and_mlp(family: str) -> None:
             assert layer.projection not in {"q_proj", "qkv_proj", "c_attn", "o_proj", "out_proj"}
             layer.write(torch.zeros(layer.shape))
     assert torch.equal(half.middle(1), middle) and not torch.equal(stream.output(1), before)
-    assert half.middles(list(stream.hidden))[1].shape[-1] == before.shape[-1]
 
 
 @pytest.mark.parametrize("family", ["gpt_neox", "falcon", "bloom", "mamba"])
@@ -271,7 +270,8 @@ def test_each_half_is_tuned_towards_its_own_dense_output(
     with torch.no_grad():
         dense = BlockStream(tiny_model("llama"), WINDOWS, batch=1)
         # Before the first block both models have the same state.
-        torch.testing.assert_close(found[0].goals, Halves.of_next(dense).middles())
+        half = Halves.of_next(dense)
+        torch.testing.assert_close(found[0].goals, [half.middle(n) for n in range(6)])
         torch.testing.assert_close(found[1].goals, list(dense.outputs()))
 
 

@@ -5,7 +5,7 @@ behind attention that reads a tensor which no child before it has read or writte
 the sum of hidden state and attention; where both halves read the same state there is none.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -70,11 +70,6 @@ class Halves:
         finally:
             handle.remove()
         return found[0]
-
-    def middles(self, hidden: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """The same for every batch, on other hidden states where given."""
-        given = self.stream.hidden if hidden is None else hidden
-        return [self.middle(number, state) for number, state in enumerate(given)]
 
 
 class _Watch:

@@ -95,11 +95,10 @@ class BlockGoals:
         Raises:
             UsageError: If halves are tuned and the block has none.
         """
-        anchor = self.how.anchor
         if self.how.halves:
             half = Halves.of_next(self._stream)
-            far = half.middles(self._dense) if anchor > 0.0 else []
-            self.middle = self._mean(half.middles() if anchor < 1.0 else [], far)
+            self.middle = [self._middle(half, n) for n in range(len(self._stream.hidden))]
+        anchor = self.how.anchor
         if anchor < 1.0 and not seen:
             self.see(range(len(self._stream.hidden)))
         if anchor == 0.0:
@@ -112,12 +111,13 @@ class BlockGoals:
             self._goals[number] = torch.lerp(self._goals[number], far, anchor)
         return self._goals
 
-    def _mean(self, near: Sequence[Tensor], far: list[Tensor]) -> list[Tensor]:
+    def _middle(self, half: Halves, number: int) -> Tensor:
         if self.how.anchor == 0.0:
-            return list(near)
+            return half.middle(number)
+        far = half.middle(number, self._dense[number])
         if self.how.anchor == 1.0:
             return far
-        return [torch.lerp(*pair, self.how.anchor) for pair in zip(near, far, strict=True)]
+        return torch.lerp(half.middle(number), far, self.how.anchor)
 
 
 @dataclass(frozen=True)
