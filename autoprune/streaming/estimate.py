@@ -98,11 +98,14 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     reading = matrix * 4
     states = 2 * tokens * config.hidden_size * item
     tuning = 0
-    if job.plan.repair.block is not None:
+    how = job.plan.repair.block
+    if how is not None:
         # Gradient, both moments and a copy to go back to, as float32; products in bfloat16 have
         # copies of weight and gradient. What the pass keeps for its way back: states between
         # operations, those of the feed-forward map also as float32 beside bfloat16.
-        tuning = sum(layer.numel for layer in members) * (4 * 4 + 2 * 2 + 1)
+        # Exchanges add up gradients; a step uphill keeps where it came from.
+        copies = 4 + (how.regrow > 0.0) + (how.sharpness > 0.0)
+        tuning = sum(layer.numel for layer in members) * (4 * copies + 2 * 2 + 1)
         tuning += tokens * (8 * widest + 16 * config.hidden_size) * item
     return {
         "libraries": psutil.Process().memory_info().rss + int(_KEPT_BY_LIBRARIES),

@@ -109,6 +109,7 @@ class StreamJob:
                 f"repair {self.plan.repair.text!r} trains all blocks at once by the whole model's "
                 "gradients, which streaming never holds; leave out recover, or --stream"
             )
+        self._refuse_tuning()
         checkpoint = Checkpoint(self.source)
         device = torch.device(self.device or default_device())
         skeleton = Skeleton(checkpoint, self.dtype, device)
@@ -123,6 +124,18 @@ class StreamJob:
                 )
         # The shards round what is repaired, so a repair is judged as they will hold it.
         return OpenJob(replace(self, plan=replace(self.plan, saved=coarsest)), checkpoint, skeleton)
+
+    def _refuse_tuning(self) -> None:
+        how = self.plan.repair.block
+        reasons = {
+            "norms": "moves norms and biases, which streaming copies from the checkpoint",
+            "halves": "keeps the states between attention and MLP of all text in memory",
+        }
+        for name, reason in reasons.items():
+            if how is not None and getattr(how, name):
+                raise UsageError(
+                    f"repair {self.plan.repair.text!r} {reason}; leave out {name}, or --stream"
+                )
 
     @property
     def batch(self) -> int:

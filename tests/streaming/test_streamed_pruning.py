@@ -232,6 +232,9 @@ def test_what_cannot_be_streamed_is_refused(tmp_path: Path) -> None:
         prune_streamed(job_of(source, "gblm"), out)
     with pytest.raises(UsageError, match="trains all blocks at once"):
         prune_streamed(job_of(source, solver="ebft+recover"), out)
+    for option, reason in (("norms", "copies from the checkpoint"), ("halves", "in memory")):
+        with pytest.raises(UsageError, match=f"{reason}; leave out {option}, or --stream"):
+            prune_streamed(job_of(source, solver=f"ebft:{option}=true"), out)
     with pytest.raises(UsageError, match="whole model at once"):
         prune_streamed(job_of(source, group="global"), out)
     with pytest.raises(UsageError, match="is the source itself"):
