@@ -6,7 +6,7 @@ so that name, default, bounds and description stand once. Light: nothing here im
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -109,6 +109,15 @@ class SearchSettings(BaseModel):
         ),
         json_schema_extra={"group": "budget"},
     )
+    judge_verifier: str | None = Field(
+        default=None,
+        description=(
+            "With --judge on: let a verifier of steps judge the reasons that the designer gives, "
+            "read by the model that is pruned; programmatic, surprisal, or the folder of a head "
+            "that `autoprune verify train` made for this model"
+        ),
+        json_schema_extra={"group": "budget", "metavar": "NAME|DIR"},
+    )
     slots: int = Field(
         default=4,
         ge=1,
@@ -117,6 +126,20 @@ class SearchSettings(BaseModel):
         json_schema_extra={"group": "budget"},
     )
     seed: int = Field(default=0, ge=0, description="Seed of every random choice")
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> Self:
+        if self.judge_verifier is not None and self.judge == "off":
+            raise ValueError(
+                f"judge_verifier {self.judge_verifier} judges nothing while judge is off; add "
+                "--judge on, or leave it out"
+            )
+        if self.judge_verifier is not None and self.arm in SILENT_ARMS:
+            raise ValueError(
+                f"judge_verifier {self.judge_verifier} judges reasons, and the arm {self.arm} asks "
+                "no designer for any; leave it out, or choose another arm"
+            )
+        return self
 
 
 class DesignerSettings(BaseModel):

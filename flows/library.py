@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from autoprune.text.rows import FORM as FORM
     from autoprune.text.rows import HubRows as HubRows
     from autoprune.verify import VERIFIERS as VERIFIERS
+    from autoprune.verify import verifier_identity as verifier_identity
 
 _PLACES = {
     "ALLOCATORS": "autoprune.allocation",
@@ -72,6 +73,7 @@ _PLACES = {
     "read_facts": "autoprune.bench.inspection",
     "require_hidable": "autoprune.design.hiding",
     "resolve_sparsity": "autoprune.masking.pattern",
+    "verifier_identity": "autoprune.verify",
 }
 
 __getattr__ = lazily(__name__, _PLACES)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from autoprune.bench.calibration import DocumentDraws
@@ -12,6 +13,7 @@ from autoprune.budget import Budget
 from autoprune.progress import Report, silent
 from autoprune.repair import Repair
 from autoprune.search.spec import SearchSpec
+from autoprune.verify import StepVerifier, open_verifier
 from tasks.programs import ProgramLimits, SandboxPrograms, limits_of
 from tasks.sandbox_scorer import SandboxScorer
 from tasks.state import State
@@ -38,6 +40,7 @@ class SearchBench(TextWorkbench):
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
+        judge_verifier: Name or folder of the verifier of the specification, where it has one.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SearchBench(TextWorkbench):
         spec: SearchSpec,
         run_id: str,
         designs_in: Literal["docker", "off"] = "docker",
+        judge_verifier: str | None = None,
     ) -> None:
         counts: dict[str, int] = {
             CALIBRATION: spec.calibration_windows,
@@ -72,6 +76,7 @@ class SearchBench(TextWorkbench):
         self.run_id = run_id
         self.designs_in = designs_in
         self.draw = 0
+        self.judge_verifier = judge_verifier or spec.judge_verifier
 
     def _largest(self) -> ProgramLimits:
         """Limits of programs: three blocks are pruned in one call when a program is validated."""
@@ -91,6 +96,22 @@ class SearchBench(TextWorkbench):
     def sandbox(self) -> "Sandbox | None":
         """The sandbox of the bench's scorer, opened at first use; None where it has none."""
         return self.scorer.sandbox if isinstance(self.scorer, SandboxScorer) else None
+
+    @cached_property
+    def verifier(self) -> StepVerifier:
+        """The verifier of reasons, opened on the dense model at first use.
+
+        Raises:
+            UsageError: If it was trained for another model.
+        """
+        assert self.judge_verifier is not None
+        self.dense.restore()
+        return open_verifier(self.judge_verifier, self.loaded)
+
+    def close(self) -> None:
+        """See :class:`tasks.workbench.Workbench`; the verifier holds the model."""
+        self.__dict__.pop("verifier", None)
+        super().close()
 
     @contextmanager
     def drawn(self, draw: int) -> Iterator[None]:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from autoprune.bench.outcomes import Validation
-from autoprune.search.steps import Measure, Outcome, Seal, Validate
+from autoprune.search.steps import Measure, Outcome, Seal, Validate, Verify
 from tasks.measure import measure, measured, no_time, sealed
 from tasks.recorded import recorded
 from tasks.search_bench import SearchBench
 from tasks.validate import validate
+from tasks.verify import verified
 
-Work = Validate | Measure | Seal
+Work = Validate | Verify | Measure | Seal
 
 
 def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) -> Validation:
@@ -21,6 +22,7 @@ def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) 
 # What does a step in this process, by the kind that task runs are grouped by.
 WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
     "validate": _validated,
+    "verify": verified,
     "measure": measured,
     "seal": sealed,
 }
@@ -29,7 +31,7 @@ TASKS: dict[str, Callable[..., dict[str, Any]]] = {"validate": validate, "measur
 
 
 def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
-    """Validate, measure or seal in this process.
+    """Validate, verify, measure or seal in this process.
 
     Args:
         bench: The search's.

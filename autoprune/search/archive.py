@@ -40,6 +40,8 @@ class Entry:
         unfinished: Time was too short to measure it further, and it is not tried again.
         whole_seconds: The part of ``seconds`` that the last rung took.
         ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
+        trust: How surely the weakest step of its reason is right, 0 to 1, by the verifier of the
+            search; None: it has no reason, or nobody verifies.
         model: Which of several models was asked for it; None: the only one, or nobody.
     """
 
@@ -74,6 +76,7 @@ class Entry:
     seconds: float = 0.0
     whole_seconds: float = 0.0
     tokens: int = 0
+    trust: float | None = None
     model: str | None = None
 
     @property

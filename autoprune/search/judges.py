@@ -23,6 +23,8 @@ from autoprune.search.regression import Features, Forecast, Regression
 
 # Fewer outcomes say nothing of how outcomes spread.
 FEWEST = 4
+# Scores of a verifier nearer to 0 or 1 count as this far from it.
+SUREST = 0.01
 
 
 class Judge(Protocol):
@@ -90,7 +92,28 @@ def calibrated(archive: Archive, number: Callable[[Entry], float | None]) -> Jud
     return _Calibrated(number, _fitted(known))
 
 
-JUDGES: dict[str, Callable[[Archive], Judge]] = {"past": past, "designer": designer}
+def verifier(archive: Archive) -> Judge:
+    """The judge ``verifier``: log-odds that the designer's reason is right, calibrated.
+
+    How sure a verifier is of reasons it has never seen the like of says little by itself; what its
+    scores are worth here, and in which direction, is learned from the search's own outcomes.
+    """
+
+    def odds(entry: Entry) -> float | None:
+        if entry.trust is None:
+            return None
+        trust = max(SUREST, min(1.0 - SUREST, entry.trust))
+        return math.log(trust / (1.0 - trust))
+
+    return calibrated(archive, odds)
+
+
+VERIFIER = "verifier"
+JUDGES: dict[str, Callable[[Archive], Judge]] = {
+    "past": past,
+    "designer": designer,
+    VERIFIER: verifier,
+}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from autoprune.search import chronicle
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.forecasts import wilson
-from autoprune.search.judges import JUDGES, outcome_of
+from autoprune.search.judges import JUDGES, VERIFIER, outcome_of
 from autoprune.search.paired import paired_difference
 from autoprune.search.promotion import kind_of
 from autoprune.search.randomness import stream
@@ -146,10 +146,14 @@ class Jury:
         """
         if self.state.spec.judge == "off":
             return list(entries)
-        fresh = [entry for entry in entries if entry.alias not in self.known]
+        fresh = self.unjudged(entries)
         if fresh:
             self._judge(fresh)
         return [entry for entry in entries if entry.status == "valid"]
+
+    def unjudged(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those on which nothing was decided yet."""
+        return [entry for entry in entries if entry.alias not in self.known]
 
     def audits(self) -> list[Entry]:
         """Recipes drawn to be measured, which have not been measured as they are."""
@@ -199,8 +203,10 @@ class Jury:
 
 
 def grades_of(archive: Archive, judgements: Sequence[Judgement]) -> list[Grade]:
-    """Grade each judge by the outcomes that are known by now."""
-    return [_graded(archive, judgements, name) for name in JUDGES]
+    """Grade each judge by the outcomes that are known by now; the verifier where one is at work."""
+    verified = any(entry.trust is not None for entry in archive)
+    names = [name for name in JUDGES if verified or name != VERIFIER]
+    return [_graded(archive, judgements, name) for name in names]
 
 
 def account(archive: Archive, judgements: Sequence[Judgement]) -> Judging:

@@ -16,6 +16,7 @@ from autoprune.search.designs import Round
 from autoprune.search.judging import Jury
 from autoprune.search.moves import mask_key
 from autoprune.search.promotion import promoted
+from autoprune.search.reasons import verify_reasons
 from autoprune.search.steps import (
     Batch,
     Course,
@@ -55,7 +56,7 @@ class Race:
         answers = answer_seconds(self.state, len(opened.steps)) + len(opened.slots) * cheap
         left = seconds_left(self.state) - answers
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
-        valid = self.jury.admitted(open_now)
+        valid = yield from self._admitted(open_now)
         direct, kept = self._direct(valid, left - len(valid) * cheap)
         others = [e for e in valid if e.alias not in direct]
         if not others or left <= kept or self._counted:
@@ -72,7 +73,7 @@ class Race:
             generation: Seeds the lot of promotion.
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
-        fresh = self.jury.admitted(open_now)
+        fresh = yield from self._admitted(open_now)
         if self._counted:
             direct, _ = self._direct(fresh, seconds_left(self.state))
             yield from self._whole(list(direct.values()))
@@ -89,6 +90,11 @@ class Race:
         chosen = promoted(self.state, hopeful, generation, seconds_left(self.state), owed)
         rising = yield from self._lap(chosen)
         yield from self._whole(rising)
+
+    def _admitted(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
+        """Those that are worth measuring, after a look at their reasons where one is wanted."""
+        yield from verify_reasons(self.state, self.jury.unjudged(entries))
+        return self.jury.admitted(entries)
 
     @property
     def _counted(self) -> bool:

@@ -329,6 +329,8 @@ class SearchSpec(_Frozen, SearchSettings):
             del body["starts"]
         if self.judge == "off":
             del body["judge"]
+        if self.judge_verifier is None:
+            del body["judge_verifier"]
         if not self.facts:
             del body["facts"]
         return body

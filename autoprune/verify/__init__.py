@@ -10,6 +10,7 @@ from autoprune.verify.verifier import (
     chain_score,
     find_verifier,
     open_verifier,
+    verifier_identity,
 )
 
 # Importing a module registers its verifier.
@@ -28,4 +29,5 @@ __all__ = [
     "open_verifier",
     "read_chains",
     "train_verifier",
+    "verifier_identity",
 ]

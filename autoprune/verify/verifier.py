@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from autoprune.digest import digest_json
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
@@ -79,26 +80,43 @@ def open_verifier(text: str, reader: LoadedModel) -> StepVerifier:
         UsageError: If it has to be trained first, or was trained for another reader.
         DamagedFileError: If the folder's files are not what was recorded.
     """
+    kind, folder = ready_verifier(text)
+    return kind.open(reader, folder)
+
+
+def ready_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
+    """As :func:`find_verifier`, of one that need not be trained first.
+
+    Raises:
+        UsageError: If it has to be.
+    """
     kind, folder = find_verifier(text)
     if kind.TRAINED and folder is None:
         raise UsageError(
             f"the verifier {text!r} is trained first: `autoprune verify train MODEL --out DIR`; "
             "then name that folder"
         )
-    return kind.open(reader, folder)
+    return kind, folder
 
 
 def find_verifier(text: str) -> tuple[type[StepVerifier], Path | None]:
     """Kind and folder of a verifier, without a model; see :func:`open_verifier`."""
     folder = Path(text).expanduser()
-    if not (folder / RECORD).is_file():
-        if folder.is_dir() and text not in VERIFIERS:
-            raise UsageError(
-                f"the folder {text} holds no {RECORD}; name one that `autoprune verify train` wrote"
-            )
-        return VERIFIERS.get(text), None
-    kind = read_verifier(folder)["kind"]
-    return VERIFIERS.get(str(kind)), folder
+    if (folder / RECORD).is_file():
+        return VERIFIERS.get(str(read_verifier(folder)["kind"])), folder
+    if text not in VERIFIERS and (folder.is_dir() or len(folder.parts) != 1):
+        wrong = f"holds no {RECORD}" if folder.is_dir() else "does not exist"
+        raise UsageError(
+            f"the folder {text} {wrong}; name one that `autoprune verify train` wrote, or one of "
+            f"{', '.join(name for name, _ in VERIFIERS.items())}"
+        )
+    return VERIFIERS.get(text), None
+
+
+def verifier_identity(text: str) -> str:
+    """What tells a verifier from another one wherever it lies: its name, or kind and digest."""
+    kind, folder = ready_verifier(text)
+    return kind.NAME if folder is None else f"{kind.NAME}:{digest_json(read_verifier(folder))}"
 
 
 def read_verifier(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from autoprune.design.kinds import DesignerKind
 from autoprune.design.mailbox import Mailbox
@@ -221,6 +221,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     runner_address: RunnerAddress = None
     shared_store: SharedStore = None
 
+    @field_validator("judge_verifier")
+    @classmethod
+    def _locate_verifier(cls, value: str | None) -> str | None:
+        """The folder of a trained one with a path that means the same from another folder."""
+        folder = None if value is None else Path(value).expanduser()
+        return str(folder.absolute()) if folder is not None and folder.is_dir() else value
+
     @model_validator(mode="before")
     @classmethod
     def _settle_arm(cls, values: Any) -> Any:
@@ -251,6 +258,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         if self.repairs != "auto":
             check_repairs(split_list(self.repairs))
         check_methods(self.starts, "dense")
+        if self.judge_verifier is not None:
+            library.verifier_identity(self.judge_verifier)
         if self.hide:
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
@@ -323,6 +332,9 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             menu = {"solver": unnamed, "solvers": tuple(named)}
         if self.starts:
             menu["starts"] = tuple(map(library.given_start, self.starts))
+        settings = self._of(SearchSettings)
+        if self.judge_verifier is not None:
+            settings["judge_verifier"] = library.verifier_identity(self.judge_verifier)
         if self.facts is not None:
             menu["facts"] = tuple(library.read_facts(Path(self.facts).expanduser()))
         return library.SearchSpec(
@@ -340,7 +352,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             text_split=split_number(self.text_split),
             calibration_draws=self.draws,
             **menu,
-            **self._of(SearchSettings),
+            **settings,
         )
 
     def _of(self, kind: type[BaseModel]) -> dict[str, Any]:
@@ -349,7 +361,10 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
 
     def command(self) -> str:
         """The shell line that asks for the same search; without places of this machine."""
-        asked = self.model_copy(update={"designer": self.designer_kind})
+        changes: dict[str, Any] = {"designer": self.designer_kind}
+        if self.judge_verifier is not None:
+            changes["judge_verifier"] = Path(self.judge_verifier).name
+        asked = self.model_copy(update=changes)
         return asked.command_line("search", PLACES)
 
     @property

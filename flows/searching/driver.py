@@ -22,6 +22,7 @@ from autoprune.search.steps import (
     Seal,
     Sealed,
     Validate,
+    Verify,
     WorkStep,
     outcome_from_json,
 )
@@ -156,7 +157,7 @@ class Driver:
 
     def _worked(self, todo: Sequence[WorkStep]) -> Iterator[WorkStep]:
         """Here, one after the other, or all at once where there are workers that can."""
-        if self.workers is None or any(isinstance(s, Propose | Seal) for s in todo):
+        if self.workers is None or any(isinstance(s, Propose | Verify | Seal) for s in todo):
             for step in todo:
                 self.search.keep(step, self._execute(step))
                 yield step
@@ -243,6 +244,8 @@ class Driver:
                 return self._ask(step)
             case Validate():
                 console.report(self._progress(f"{step.recipe_id}: in the sandbox"))
+            case Verify():
+                console.report(self._progress(f"{step.recipe_id}: its reason is verified"))
             case Measure():
                 console.report(self._progress(f"{step.recipe_id}: {step.windows} windows"))
             case Seal():
@@ -309,8 +312,8 @@ class Driver:
         if self.mailbox is not None and isinstance(step, Propose):
             # Somebody thought it over; nothing here worked.
             return
-        names = {Propose: "design", Validate: "validation", Measure: "measuring", Seal: "sealed"}
-        name = names[type(step)]
+        names = {Propose: "design", Measure: "measuring", Seal: "sealed"}
+        name = names.get(type(step), "validation")
         stages: dict[str, Any] = dict(self.files.read_facts().get("stages", {}))
         stages[name] = stages.get(name, 0.0) + seconds
         self.files.add_facts(stages=stages)

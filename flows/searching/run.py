@@ -90,6 +90,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
             spec=found.spec,
             run_id=run_id,
             designs_in=params.sandbox,
+            judge_verifier=params.judge_verifier,
         )
         driver = Driver(found, state, run_id, bench, draft)
         driver.received, driver.mailbox, driver.waits = draft.received, draft.mailbox, params.wait
@@ -174,6 +175,8 @@ def _prepare(driver: Driver, draft: Drafting) -> dict[str, Any]:
     # A record of an earlier version holds no number: then it is as it was.
     files.add_facts(threads=keep_threads(known.get("threads"), console.screen().event))
     facts = prepare(bench)
+    if driver.search.spec.judge_verifier is not None and driver.search.finished is None:
+        bench.verifier  # noqa: B018 (trained for another model, it is refused now)
     require_same_windows(driver.run_id, known, facts)
     for line in about_windows(driver.search.spec, facts):
         console.screen().event(line)

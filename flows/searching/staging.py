@@ -24,7 +24,7 @@ from autoprune.search.repeated import (
     sealed_again,
     validation_again,
 )
-from autoprune.search.steps import Measure, Propose, Seal, Validate, WorkStep
+from autoprune.search.steps import Measure, Propose, Seal, Validate, Verify, WorkStep
 from flows.params import SearchParams, StageParams
 from flows.params.stages import StageName
 from flows.runs import find_run, saved_params
@@ -45,6 +45,7 @@ from tasks.workbench import opened
 STAGES: dict[type[WorkStep], StageName] = {
     Propose: "design",
     Validate: "validate",
+    Verify: "validate",
     Measure: "measure",
     Seal: "seal",
 }
@@ -171,8 +172,9 @@ def _design(stage: Stage) -> Done:
 
 
 def _validate(stage: Stage) -> Done:
-    if stage.asked.candidate is None and stage.is_open(Validate):
-        return stage.go_on(Validate)
+    for kind in (Validate, Verify):
+        if stage.asked.candidate is None and stage.is_open(kind):
+            return stage.go_on(kind)
     search, entry = stage.driver.search, _entry(stage)
     step, recorded = validation_again(search, entry)
     with working(stage.driver, stage.draft, stage.settings, asks=False):
@@ -278,8 +280,8 @@ WORK: dict[StageName, Callable[[Stage], Done]] = {
 
 def _waiting(driver: Driver) -> dict[str, int]:
     """How many steps wait by stage, the stage that comes next first."""
-    counts = Counter(type(step) for step in driver.search.waiting)
-    return {name: counts[kind] for kind, name in STAGES.items() if counts[kind]}
+    counts = Counter(STAGES[type(step)] for step in driver.search.waiting)
+    return {name: counts[name] for name in STAGES.values() if counts[name]}
 
 
 def _next(driver: Driver) -> str:

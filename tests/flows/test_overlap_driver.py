@@ -195,6 +195,9 @@ def test_a_search_asks_elsewhere_while_it_measures(
         return nullcontext() if inline is None else inline.started(place[-1])
 
     monkeypatch.setattr(searching, "workers", workers)
+    if inline is not None:
+        # Reasons are read in the run's own process, whoever measures.
+        words = [*words, "--judge", "on", "--judge-verifier", "surprisal"]
     began = time.monotonic()
     with watched(monkeypatch, 0.2) as (url, watch):
         assert main([*words, "--base-url", url]) == 0
@@ -210,6 +213,8 @@ def test_a_search_asks_elsewhere_while_it_measures(
             for event in search.history()
             if event["step"]["kind"] == "Propose"
         ]
+        read = [e["outcome"] for e in search.history() if e["step"]["kind"] == "Verify"]
+    assert bool(read) == (inline is not None) and all(len(one["scores"]) > 1 for one in read)
     # Not each was waited for in full, and what was not is not charged.
     assert sum(waits) < 0.9 * sum(call["seconds"] for call in calls)
     assert inline is None or any(step.startswith("C") for step in inline.done)

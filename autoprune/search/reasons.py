@@ -1,0 +1,62 @@
+"""A designer's reason as a short solution in steps, for a verifier to score before any measurement.
+
+Scores come from a model outside of the log, so each is the outcome of a step and on record; what
+follows from them is computed anew when a search is resumed.
+"""
+
+from collections.abc import Sequence
+
+from autoprune.design.formulas import formula_text
+from autoprune.evaluation.best_of import reply_steps
+from autoprune.search.archive import Entry
+from autoprune.search.moves import recipe_text
+from autoprune.search.state import State
+from autoprune.search.steps import Course, Verified, Verify
+from autoprune.verify import chain_score
+
+
+def verify_reasons(state: State, entries: Sequence[Entry]) -> Course:
+    """Have the reasons of entries scored, all at once; nothing where no verifier is named.
+
+    What has no reason, such as a move of the search itself, is not asked about, and a step that
+    failed leaves its entry without a score.
+
+    Args:
+        state: Of the search.
+        entries: Valid ones that were not judged yet.
+    """
+    if state.spec.judge_verifier is None:
+        return
+    asked = {entry.alias: _question(state, entry) for entry in entries if entry.because}
+    if not asked:
+        return
+    outcomes = yield list(asked.values())
+    state.charge(outcomes.values())
+    for alias, step in asked.items():
+        entry, outcome = state.archive[alias], outcomes[step.step_id]
+        entry.seconds += outcome.seconds
+        if isinstance(outcome, Verified):
+            entry.trust = chain_score(outcome.scores)
+
+
+def _question(state: State, entry: Entry) -> Verify:
+    best = state.archive.best() or state.reference()
+    question = (
+        f"How is a language model pruned to {100 * state.spec.sparsity:g} % zeros with the least "
+        f"loss? The best recipe so far is {_recipe(best)}."
+    )
+    steps = [*reply_steps(entry.because), f"The recipe: {_recipe(entry)}."]
+    prediction = entry.prediction
+    if prediction is not None and prediction.stated:
+        rival = prediction.versus
+        if rival in state.archive:
+            rival = _recipe(state.archive[rival])
+        change = prediction.forecast or prediction.direction
+        steps.append(f"Perplexity against {rival}: {change}.")
+    where = (entry.generation, entry.slot, entry.alias)
+    return Verify(f"{entry.alias}.verify", *where, question, tuple(steps))
+
+
+def _recipe(entry: Entry) -> str:
+    assert entry.recipe is not None
+    return recipe_text(entry.recipe, formula_text(entry.recipe.metric))
