@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import UsageError
@@ -151,7 +152,15 @@ def measure_suite(
         return kept
     looks = Looks(bench.state, run)
     seen = _seen(bench, models, references)
-    rows = suite_rows(bench, name, settings, seen, overlap, looks)
+
+    def keep(part: str, make: Callable[[], list[Any]]) -> list[Any]:
+        place = part_file(bench.state, run, [*asked, part])
+        if (known := read_part(place)) is None:
+            write_part(place, known := {"made": make()})
+        made: list[Any] = known["made"]
+        return made
+
+    rows = suite_rows(bench, name, settings, seen, overlap, looks, keep=keep)
     sets = {text: known.to_json() for text, known in looks.sets.items()}
     done = {"rows": rows, "looks": looks.counts, "sealed_sets": sets}
     write_part(file, done)
@@ -165,10 +174,16 @@ def suite_rows(
     seen: "SeenText | None",
     overlap: Any,
     looks: Looks,
+    **further: Any,
 ) -> list[dict[str, Any]]:
-    """JSON form of the rows of one suite for the workbench's model as it stands."""
+    """JSON form of the rows of one suite for the workbench's model as it stands.
+
+    Args:
+        bench: This and what follows: as :func:`measure_suite` has them.
+        further: What the suite may use besides, see :class:`Surroundings`.
+    """
     suite: Suite = build_suite(name, **as_tuples(settings))
-    around = _surroundings(bench, seen, overlap, looks)
+    around = dataclasses.replace(_surroundings(bench, seen, overlap, looks), **further)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
     # Through JSON at once, so that a row compares equal to one that was read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from autoprune.progress import Report, silent
 from autoprune.verify import Chain, StepVerifier, chain_score
 from autoprune.verify.verifier import Choice
 
@@ -15,7 +16,11 @@ def reply_steps(reply: str) -> tuple[str, ...]:
 
 
 def best_replies(
-    verifier: StepVerifier, questions: Sequence[str], replies: Sequence[Sequence[str]], by: Choice
+    verifier: StepVerifier,
+    questions: Sequence[str],
+    replies: Sequence[Sequence[str]],
+    by: Choice,
+    report: Report = silent,
 ) -> list[int]:
     """Place of the reply to take for each question; the first of those that score the same.
 
@@ -24,6 +29,7 @@ def best_replies(
         questions: What was asked.
         replies: Replies to each.
         by: How the scores of steps make that of a reply.
+        report: Callback, called with progress.
     """
     chains = [
         Chain(question, reply_steps(reply))
@@ -32,7 +38,7 @@ def best_replies(
     ]
     # A reply without a step is not read, and is the last that is taken.
     read = [chain for chain in chains if chain.steps]
-    found = iter(verifier.score_chains(read))
+    found = iter(verifier.score_chains(read, report))
     scores = iter([chain_score(next(found), by) if chain.steps else 0.0 for chain in chains])
     best = []
     for some in replies:

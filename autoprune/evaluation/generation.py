@@ -56,6 +56,7 @@ def sampled_replies(
     temperature: float,
     seed: int,
     stop: Sequence[str] = (),
+    report: Report = silent,
 ) -> list[list[str]]:
     """Several replies to every prompt, drawn from the model's probabilities.
 
@@ -68,6 +69,7 @@ def sampled_replies(
         seed: With a prompt's place the seed of its replies; the process's own generator is left as
             it was.
         stop: Texts that end a reply.
+        report: Progress, one step per prompt.
 
     Returns:
         ``samples`` replies for each prompt.
@@ -76,10 +78,12 @@ def sampled_replies(
         UsageError: As :func:`greedy_replies`.
     """
     replies = []
-    for place, row in enumerate(check_length(loaded, prompts, new_tokens)):
+    rows = check_length(loaded, prompts, new_tokens)
+    for place, row in enumerate(rows):
         with torch.random.fork_rng():
             torch.manual_seed(seed + place)
             replies.append(_reply_batch(loaded, [row] * samples, new_tokens, stop, temperature))
+        report(Progress("generation", len(replies), len(rows)))
     return replies
 
 

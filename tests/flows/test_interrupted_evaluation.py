@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from autoprune.evaluation.suites import reasoning
 from flows.evaluate import evaluate
 from flows.params.evaluate import EvaluateParams
 from tasks import evaluate as module
@@ -21,11 +22,11 @@ def test_finished_suites_are_not_measured_again(
     interrupt = True
     whole = module.suite_rows
 
-    def rows(bench: Any, name: str, *rest: Any) -> Any:
+    def rows(bench: Any, name: str, *rest: Any, **further: Any) -> Any:
         measured.append(name)
         if name == "reasoning" and interrupt:
             raise KeyboardInterrupt
-        return whole(bench, name, *rest)
+        return whole(bench, name, *rest, **further)
 
     monkeypatch.setattr(module, "suite_rows", rows)
     with pytest.raises(KeyboardInterrupt):
@@ -39,3 +40,33 @@ def test_finished_suites_are_not_measured_again(
     again = evaluate.fn(params)
     assert measured[3:] == ["lm", "reasoning"]
     assert again["perplexity"] == record["perplexity"]
+
+
+def test_replies_that_were_drawn_are_not_drawn_again(
+    tiny_folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = (
+        "reasoning:items=2,generators=digits+addition,best_of=2,verifier=programmatic,new_tokens=3"
+    )
+    params = EvaluateParams(model=str(tiny_folder), suite=suite)
+    whole = evaluate.fn(params)["rows"]
+    drawn: list[int] = []
+    draw = reasoning.sampled_replies
+
+    def drawing(*given: Any, **named: Any) -> list[list[str]]:
+        if len(drawn) == 1:
+            drawn.append(0)
+            raise KeyboardInterrupt
+        found = draw(*given, **named)
+        drawn.append(len(found))
+        return found
+
+    monkeypatch.setattr(reasoning, "sampled_replies", drawing)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.fn(params)
+    again = evaluate.fn(params)["rows"]
+    assert drawn == [2, 0, 2] and not list(home.glob("evaluations/*/parts"))
+    figures = [
+        [(row["name"], row["metric"], row["items"]) for row in rows] for rows in (whole, again)
+    ]
+    assert figures[0] == figures[1] and len(figures[0]) == 9

@@ -26,6 +26,11 @@ def _uncounted(text: str, whole: str, splits: "Splits | None" = None) -> None:
     """Where nobody counts the looks at a text."""
 
 
+def _anew(name: str, make: Callable[[], list[Any]]) -> list[Any]:
+    """Where nothing is kept of a suite that is interrupted."""
+    return make()
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a suite may use besides the model.
@@ -39,6 +44,8 @@ class Surroundings:
         look: Called before a sealed text, or a corpus that holds one, is measured on: with its
             digest, that of the whole corpus and, for a sealed part, the split that it is of.
         code: Where code that a model writes may run; None: nowhere.
+        keep: Gives what a part of the suite made before it was interrupted, plain JSON, by the
+            part's name; what is not there is made.
     """
 
     cache: "Store | None" = None
@@ -46,6 +53,7 @@ class Surroundings:
     overlap: Policy = "drop"
     look: Callable[..., None] = _uncounted
     code: CodeSandbox | None = None
+    keep: Callable[[str, Callable[[], list[Any]]], list[Any]] = _anew
 
 
 ALONE = Surroundings()

@@ -120,9 +120,19 @@ class ReasoningSuite:
                 self.name, model_protocol(loaded) | settings, model_provenance(loaded), self.seed
             )
             rows: list[Row] = []
+            total = self.items * len(names)
             for number, name in enumerate(names, 1):
-                rows += self._measure(loaded, name, context, grader, verifier)
-                report(Progress(self.name, number, len(names), rows[-1].describe()[:80]))
+                done = self.items * number
+
+                def inside(inner: Progress, done: int = done, name: str = name) -> None:
+                    # Questions answered; while replies are verified the last one is open.
+                    answered = inner.done if inner.total == self.items else self.items
+                    begun = done - self.items + min(answered, self.items - 1)
+                    note = f"{name}: {inner.stage} {inner.done} of {inner.total}"
+                    report(Progress(self.name, begun, total, note))
+
+                rows += self._measure(loaded, name, context, grader, verifier, inside, around)
+                report(Progress(self.name, done, total, rows[-1].describe()[:80]))
         if len(names) > 1:
             for metric in dict.fromkeys(row.metric for row in rows):
                 rows.append(_over_all(context, names, [r for r in rows if r.metric == metric]))
@@ -144,21 +154,27 @@ class ReasoningSuite:
         context: RowContext,
         grader: Grader,
         verifier: StepVerifier | None,
+        report: Report,
+        around: Surroundings,
     ) -> list[Row]:
         items, prompts = self._drawn(name)
         protocol = {"data": digest_json(prompts)}
         metrics = [ACCURACY] if verifier is None else [ACCURACY, RANDOM_PICK, GAIN]
+
+        def written() -> list[list[str]]:
+            return self._replies(loaded, prompts, report)
+
         try:
             with finite_logits(loaded.model):
                 # A single step is answered right after the marker, which the prompt already holds.
                 replies = [
                     [reply if item.solution else _MARKER + reply for reply in some]
-                    for item, some in zip(items, self._replies(loaded, prompts), strict=True)
+                    for item, some in zip(items, around.keep(name, written), strict=True)
                 ]
                 chosen = [0] * len(items)
                 if verifier is not None:
                     questions = [item.question for item in items]
-                    chosen = best_replies(verifier, questions, replies, self.choose)
+                    chosen = best_replies(verifier, questions, replies, self.choose, report)
         except NotFiniteError as error:
             reason = str(error)
             return [
@@ -189,12 +205,13 @@ class ReasoningSuite:
             for metric, found in scores.items()
         ]  # fmt: skip
 
-    def _replies(self, loaded: LoadedModel, prompts: list[str]) -> list[list[str]]:
+    def _replies(self, loaded: LoadedModel, prompts: list[str], report: Report) -> list[list[str]]:
         """Replies to each prompt."""
         if self.best_of == 1:
             found = greedy_replies(
-                loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch
-            )
+                loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch,
+                report=report,
+            )  # fmt: skip
             return [[one] for one in found]
         return sampled_replies(
             loaded,
@@ -204,6 +221,7 @@ class ReasoningSuite:
             temperature=self.temperature,
             seed=self.seed,
             stop=_STOP,
+            report=report,
         )
 
 
