@@ -11,6 +11,7 @@ from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
 from autoprune.text.beginning import prompt_ids
+from autoprune.text.ending import ending_ids, until_ending
 
 
 def greedy_replies(
@@ -148,7 +149,8 @@ def _reply_batch(
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
     ends = _StopAt(tokenizer, width, stop)
     output = _generate(loaded, rows, mask, new_tokens, ends, temperature=temperature)
-    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in output]
+    own = [until_ending(row, ending_ids(loaded)) for row in output.tolist()]
+    texts = [tokenizer.decode(row, skip_special_tokens=True) for row in own]
     return [_cut(text, stop) for text in texts]
 
 
@@ -173,7 +175,7 @@ def _generate(
             min_new_tokens=least,
             **({"do_sample": False} if temperature is None else drawn),
             pad_token_id=_padding(loaded.tokenizer),
-            eos_token_id=loaded.tokenizer.eos_token_id,
+            eos_token_id=ending_ids(loaded) or None,
             use_cache=True,
         ),
         stopping_criteria=StoppingCriteriaList(list(criteria)),

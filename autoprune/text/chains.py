@@ -6,6 +6,7 @@ what it was asked and what it answered is one conversation.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -13,12 +14,15 @@ from autoprune.errors import UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report
 from autoprune.text.beginning import prompt_ids
-from autoprune.text.conversations import text_of
+from autoprune.text.conversations import asked, without_beginning
+from autoprune.text.ending import behind_answers
 from autoprune.text.sampling import TokenCounter, sample
 
 BATCH = 8
 _LEAST, PROBLEM_TOKENS, SOLUTION_TOKENS = 4, 128, 512
 STAGE = "self-generated chains"
+# What ends the thoughts of models that write them before an answer.
+THOUGHT = "</think>"
 INVENT = (
     "Write one short mathematics problem that has to do with {word} and has one number as its "
     "answer. Write the problem only."
@@ -55,39 +59,42 @@ def write_chains(
             "through; take an instruct model, or leave prompts=chains out"
         )
     generator = torch.Generator().manual_seed(seed)
-    written = 0
+    behind, written = behind_answers(tokenizer), 0
 
-    def asked(contents: Sequence[str], most: int) -> list[str]:
-        """The model's answers to one message each."""
+    def answers(prompts: Sequence[str], most: int) -> list[tuple[str, bool]]:
+        """The model's answers to rendered questions, and whether it came to the end of each."""
         nonlocal written
-        prompts = [_prompt(loaded, content) for content in contents]
-        counter = TokenCounter(report, STAGE, written, tokens, apart=sum(map(len, prompts)))
+        ids = [list(prompt_ids(tokenizer, prompt)) for prompt in prompts]
+        counter = TokenCounter(report, STAGE, written, tokens, apart=True)
         draw = int(torch.randint(2**31, (1,), generator=generator))
         rows = sample(
-            loaded, prompts, seed=draw, temperature=temperature, counter=counter, shortest=_LEAST,
+            loaded, ids, seed=draw, temperature=temperature, counter=counter, shortest=_LEAST,
             most=most,
         )  # fmt: skip
         written += sum(map(len, rows))
-        return [tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+        texts = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+        return [(text, len(row) < most) for text, row in zip(texts, rows, strict=True)]
 
     while written < tokens:
         picked = torch.randint(len(words), (BATCH,), generator=generator).tolist()
-        problems = asked([INVENT.format(word=words[n]) for n in picked], PROBLEM_TOKENS)
-        questions = [SOLVE.format(problem=problem) for problem in problems if problem]
+        wishes = [_thoughtless(tokenizer, INVENT.format(word=words[n])) for n in picked]
+        problems = [text.rpartition(THOUGHT)[2] for text, _ in answers(wishes, PROBLEM_TOKENS)]
+        questions = [
+            asked(tokenizer, SOLVE.format(problem=problem.strip()))
+            for problem in problems
+            if problem.strip()
+        ]
         if not questions:
             continue
-        solutions = asked(questions, SOLUTION_TOKENS)
-        for question, solution in zip(questions, solutions, strict=True):
-            conversation = [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": solution},
-            ]
+        solutions = answers(questions, SOLUTION_TOKENS)
+        for question, (solution, ended) in zip(questions, solutions, strict=True):
             if solution:
-                yield text_of(conversation, tokenizer, STAGE)
+                # As it was written: many templates leave the thoughts of earlier answers out.
+                end = behind if ended else ""
+                yield without_beginning(question, tokenizer) + solution + end
 
 
-def _prompt(loaded: LoadedModel, content: str) -> list[int]:
-    text = loaded.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
-    return list(prompt_ids(loaded.tokenizer, text))
+def _thoughtless(tokenizer: Any, question: str) -> str:
+    """A question whose answer begins behind the thoughts of a model that thinks."""
+    text = asked(tokenizer, question, enable_thinking=False)
+    return f"{text}\n{THOUGHT}\n\n" if text.rstrip().endswith("<think>") else text

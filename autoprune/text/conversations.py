@@ -35,7 +35,26 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
     # Settings that a message lacks are None in the rows of a table; templates test for presence.
     messages = [{key: part for key, part in one.items() if part is not None} for one in value]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False)
-    # Windows put it before themselves, and inside of one it would be a second one.
+    return without_beginning(text, tokenizer)
+
+
+def asked(tokenizer: Any, question: str, **settings: Any) -> str:
+    """A question through the chat template, up to where the answer begins.
+
+    Args:
+        tokenizer: Of a model with a chat template.
+        question: What the user says.
+        settings: Of the template, such as ``enable_thinking``; those it does not know are ignored.
+    """
+    message = [{"role": "user", "content": question}]
+    text: str = tokenizer.apply_chat_template(
+        message, tokenize=False, add_generation_prompt=True, **settings
+    )
+    return text
+
+
+def without_beginning(text: str, tokenizer: Any) -> str:
+    """A rendered template without the tokens that windows put before themselves."""
     beginning = "".join(map(str, tokenizer.convert_ids_to_tokens(beginning_ids(tokenizer))))
     return text.removeprefix(beginning)
 

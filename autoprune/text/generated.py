@@ -25,7 +25,8 @@ from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
 BATCH = 16
-CHAINS, CHAINS_VERSION = "chains", 1
+# 2: an answer stands as it was written, its thoughts included.
+CHAINS, CHAINS_VERSION = "chains", 2
 # A text is cut into windows after it is tokenised anew, and the last window must be full.
 MARGIN = 1.1
 

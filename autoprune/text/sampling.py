@@ -10,6 +10,7 @@ from transformers import GenerationConfig, StoppingCriteriaList
 
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report
+from autoprune.text.ending import ending_ids, until_ending
 
 LONGEST = 512
 SHORTEST = 32
@@ -24,7 +25,8 @@ class TokenCounter:
         stage: Its name there.
         before: Tokens of the batches before.
         total: Tokens wanted.
-        apart: Tokens of the prompts that do not count.
+        apart: Whether tokens of the prompts do not count.
+        width: Of the prompts, where they are padded.
         ends: What stands at and behind the end of a text that is shorter than its batch.
     """
 
@@ -32,13 +34,14 @@ class TokenCounter:
     stage: str
     before: int
     total: int
-    apart: int = 0
+    apart: bool = False
+    width: int = 0
     ends: tuple[int, ...] = ()
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **others: Any) -> Tensor:
         """Report; input_ids [b, n] -> False for every row, bool [b]."""
-        ended = torch.isin(input_ids, input_ids.new_tensor(self.ends))
-        written = max(int((~ended).sum()) - self.apart, 0)
+        counted = input_ids[:, self.width if self.apart else 0 :]
+        written = int((~torch.isin(counted, counted.new_tensor(self.ends))).sum())
         self.report(Progress(self.stage, min(self.before + written, self.total - 1), self.total,
                              "tokens"))  # fmt: skip
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
@@ -70,11 +73,11 @@ def sample(
         New tokens of each, without the end token and all behind it.
     """
     device, tokenizer = loaded.model.device, loaded.tokenizer
-    end, width = tokenizer.eos_token_id, max(map(len, prompts))
+    ends, width = ending_ids(loaded), max(map(len, prompts))
     limit = getattr(loaded.model.config, "max_position_embeddings", None) or width + most
     longest = max(min(most, limit - width), 1)
-    pad = next((t for t in (tokenizer.pad_token_id, end) if t is not None), 0)
-    counter.ends = tuple({token for token in (pad, end) if token is not None})
+    pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
+    counter.ends, counter.width = tuple({pad, *ends}), width
     rows = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -89,14 +92,9 @@ def sample(
                 temperature=temperature,
                 top_k=0,
                 pad_token_id=pad,
-                eos_token_id=end,
+                eos_token_id=ends or None,
                 use_cache=True,
             ),
             stopping_criteria=StoppingCriteriaList([counter]),
         )
-    return [_until(row, end) for row in output[:, width:].tolist()]
-
-
-def _until(row: list[int], end: Any) -> list[int]:
-    """The tokens before the end token; behind it there is only padding."""
-    return row[: row.index(end)] if end in row else row
+    return [until_ending(row, ends) for row in output[:, width:].tolist()]

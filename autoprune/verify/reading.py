@@ -63,13 +63,14 @@ def read_steps(
         AutopruneError: If the reader computes NaN or infinite numbers.
     """
     encoded = [_encode(reader, chain) for chain in chains]
-    longest = max((sum(map(len, pieces)) for pieces in encoded), default=0)
     limit = getattr(reader.model.config, "max_position_embeddings", None)
-    if limit is not None and longest > limit:
-        raise UsageError(
-            f"the longest solution takes {longest} tokens with its question; the reader has "
-            f"{limit} positions: leave it out, or take another reader"
-        )
+    for number, pieces in enumerate(encoded, 1):
+        length = sum(map(len, pieces))
+        if limit is not None and length > limit:
+            raise UsageError(
+                f"solution {number} takes {length} tokens with its question; the reader has "
+                f"{limit} positions: leave it out, or take another reader"
+            )
     found = []
     for pieces in encoded:
         found.append(_read(reader, pieces))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from autoprune.errors import DamagedFileError, UsageError
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress
 from autoprune.store import Store
+from autoprune.text import chains
 from autoprune.text.corpora import CORPORA, Author, Corpus, load_corpus
 from autoprune.text.sampling import TokenCounter, sample
 from autoprune.text.splits import split
@@ -164,6 +166,39 @@ def test_chains_are_problems_and_solutions_through_the_chat_template(tmp_path: P
     assert load_corpus("self-generated:tokens=100", author=author, cache=store) != corpus
     with pytest.raises(UsageError, match="none or chains"):
         load_corpus("self-generated:prompts=chain", author=author)
+
+
+def test_a_chain_is_kept_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = tiny_subject()
+    # As templates of models that think: an answer opens with a thought, which turns of the past
+    # have lost.
+    subject.tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}"
+        "{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant><think>\n{% endif %}"
+    )
+    asked: list[str] = []
+
+    def answer(loaded: LoadedModel, prompts: list[list[int]], **given: Any) -> list[list[int]]:
+        texts = [subject.tokenizer.decode(prompt) for prompt in prompts]
+        asked.extend(texts)
+        invents = "Write one short mathematics problem" in texts[0]
+        found = "hm</think>How many?" if invents else "2 + 2 = 4.</think> Answer: 4"
+        ids = subject.tokenizer(found, add_special_tokens=False)["input_ids"]
+        # The last one never came to an end.
+        return [ids] * (len(prompts) - 1) + [(ids * given["most"])[: given["most"]]]
+
+    monkeypatch.setattr(chains, "sample", answer)
+    documents = list(
+        chains.write_chains(
+            subject, ["tree"], tokens=1, seed=0, temperature=1.0, report=lambda progress: None
+        )
+    )
+    # A problem is asked for without thoughts, and what comes before them is no part of it.
+    assert asked[0].endswith("<think>\n\n</think>\n\n")
+    assert asked[chains.BATCH].startswith("<s><user>How many?\n\nReason step by step")
+    assert documents[0].startswith("<s><user>How many?") and documents[0].count("<s>") == 1
+    assert documents[0].endswith("<assistant><think>\n2 + 2 = 4.</think> Answer: 4</s>")
+    assert len(documents) == chains.BATCH and not documents[-1].endswith("</s>")
 
 
 def test_prompts_of_different_lengths_are_continued_as_each_alone() -> None:

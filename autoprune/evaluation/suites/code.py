@@ -17,12 +17,14 @@ from autoprune.evaluation.finite import NotFiniteError, finite_logits
 from autoprune.evaluation.generation import check_length, greedy_replies
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.code_problems import PROBLEMS, Problem
+from autoprune.evaluation.suites.code_reading import ASK, program_of
 from autoprune.evaluation.suites.code_running import CodeRunner, CodeSandbox
 from autoprune.evaluation.suites.provenance import model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Progress, Report, silent
+from autoprune.text.conversations import asked
 
 VERSION = 1
 # What ends a function at the left margin.
@@ -39,14 +41,17 @@ class CodeSuite:
 
     Args:
         problems: Names of problems; empty for all.
-        new_tokens: Longest completion in tokens.
+        chat: Ask through the chat template for the whole function, and read it out of the reply;
+            else the model continues the signature.
+        new_tokens: Longest completion in tokens; 0: 192, in a chat 512.
         seconds: Wall clock for all calls of one completion.
         batch: Prompts computed together.
         seed: Seed of the bootstrap.
     """
 
     problems: tuple[str, ...] = ()
-    new_tokens: int = 192
+    chat: bool = False
+    new_tokens: int = 0
     seconds: int = 20
     batch: int = 8
     seed: int = 0
@@ -54,10 +59,10 @@ class CodeSuite:
     name = "code"
 
     def __post_init__(self) -> None:
-        if self.new_tokens < 1 or self.batch < 1 or self.seconds < 1:
+        if self.new_tokens < 0 or self.batch < 1 or self.seconds < 1:
             raise UsageError(
                 f"new_tokens {self.new_tokens}, seconds {self.seconds}, batch {self.batch} is not "
-                "possible; all are at least 1"
+                "possible; new_tokens may be 0, the others are at least 1"
             )
         for name in self.problems:
             PROBLEMS.get(name)
@@ -69,10 +74,11 @@ class CodeSuite:
 
         Raises:
             PrerequisiteError: If there is no sandbox here.
-            UsageError: If a prompt and its completion are longer than the model's positions.
+            UsageError: If a prompt and its completion are longer than the model's positions, or
+                there is no chat template for a chat.
         """
         _sandbox(around).require()
-        check_length(loaded, [problem.prompt for problem in self._problems()], self.new_tokens)
+        check_length(loaded, self._prompts(loaded), self._longest)
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE
@@ -80,27 +86,28 @@ class CodeSuite:
         """Measure; see :class:`autoprune.evaluation.suites.suite.Suite`."""
         self.check(loaded, around=around)
         problems = self._problems()
-        prompts = [problem.prompt for problem in problems]
+        prompts = self._prompts(loaded)
         data = [[p.prompt, p.calls, p.expected] for p in problems]
         protocol = {
-            "version": VERSION, "data": digest_json(data), "new_tokens": self.new_tokens,
+            "version": VERSION, "data": digest_json(data), "new_tokens": self._longest,
             "seconds": self.seconds, "batch": self.batch, "seed": self.seed,
-        }  # fmt: skip
+        } | ({"chat": True} if self.chat else {})  # fmt: skip
         context = RowContext(
             self.name, model_protocol(loaded) | protocol, model_provenance(loaded), self.seed
         )
         try:
             with finite_logits(loaded.model):
                 written = greedy_replies(
-                    loaded, prompts, new_tokens=self.new_tokens, stop=_STOP, batch=self.batch,
-                    report=report,
+                    loaded, prompts, new_tokens=self._longest, stop=() if self.chat else _STOP,
+                    batch=self.batch, report=report,
                 )  # fmt: skip
         except NotFiniteError as error:
             return [context.missing("problems", "pass@1", str(error), status="not_finite")]
         verdicts = []
         with _sandbox(around).open() as runner:
             for problem, completion in zip(problems, written, strict=True):
-                verdicts.append(verdict_of(problem, completion, runner, self.seconds))
+                source = program_of(problem, completion) if self.chat else None
+                verdicts.append(verdict_of(problem, completion, runner, self.seconds, source))
                 report(Progress("code", len(verdicts), len(problems)))
         shown = [
             {"problem": problem.name, "completion": text, "code": code}
@@ -110,12 +117,32 @@ class CodeSuite:
         passed = [code == "passed" for code in verdicts]
         return [context.accuracy("problems", passed, metric="pass@1", details=details)]
 
+    @property
+    def _longest(self) -> int:
+        return self.new_tokens or (512 if self.chat else 192)
+
+    def _prompts(self, loaded: LoadedModel) -> list[str]:
+        heads = [problem.prompt for problem in self._problems()]
+        if not self.chat:
+            return heads
+        if not getattr(loaded.tokenizer, "chat_template", None):
+            raise UsageError(
+                f"the model {loaded.source.ref!r} has no chat template; use chat=false"
+            )
+        return [asked(loaded.tokenizer, ASK.format(prompt=head)) for head in heads]
+
     def _problems(self) -> list[Problem]:
         names = self.problems or tuple(name for name, _ in PROBLEMS.items())
         return [PROBLEMS.get(name) for name in names]
 
 
-def verdict_of(problem: Problem, completion: str, runner: CodeRunner, seconds: float) -> str:
+def verdict_of(
+    problem: Problem,
+    completion: str,
+    runner: CodeRunner,
+    seconds: float,
+    source: str | None = None,
+) -> str:
     """``passed``, ``wrong``, or the code of what went wrong in the sandbox.
 
     Args:
@@ -123,9 +150,10 @@ def verdict_of(problem: Problem, completion: str, runner: CodeRunner, seconds: f
         completion: What the model wrote behind the prompt.
         runner: Runs it.
         seconds: Wall clock for all calls.
+        source: The whole program; None: prompt and completion.
     """
-    source = problem.prompt + completion + "\n"
-    returned = runner.run(source, problem.name, problem.calls, seconds)
+    whole = problem.prompt + completion + "\n" if source is None else source
+    returned = runner.run(whole, problem.name, problem.calls, seconds)
     if returned.code != "ok":
         return returned.code
     same = len(returned.results) == len(problem.expected) and all(

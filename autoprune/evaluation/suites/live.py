@@ -30,6 +30,7 @@ from autoprune.evaluation.suites.rows import Row, RowContext
 from autoprune.evaluation.suites.suite import SUITES
 from autoprune.models.loading import LoadedModel
 from autoprune.progress import Report, silent
+from autoprune.text.conversations import asked
 from autoprune.text.corpora import load_corpus
 from autoprune.text.hygiene import decontaminate
 
@@ -179,10 +180,7 @@ class LiveSuite:
             raise UsageError(
                 f"the model {loaded.source.ref!r} has no chat template; use chat=false"
             )
-        prompt: str = loaded.tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-        )
-        return prompt
+        return asked(loaded.tokenizer, text)
 
     def _rows(
         self,

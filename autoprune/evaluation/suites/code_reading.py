@@ -1,0 +1,97 @@
+"""The program in a chat's reply: fences, prose around them, other names, bodies without a head.
+
+Replies are hostile; here they are parsed and never run. What is kept of a reply that defines the
+function is definitions, imports and assignments, as EvalPlus does (arXiv 2305.01210): examples and
+tests that models like to write behind it would only run beside it.
+"""
+
+import ast
+import re
+import textwrap
+from itertools import islice
+
+from autoprune.evaluation.suites.code_problems import Problem
+
+ASK = (
+    "Complete this Python function. Answer with the whole function in one block of code.\n\n"
+    "```python\n{prompt}```"
+)
+_FENCED = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL
+)
+_BEGINS = re.compile(r"^(?:def |class |import |from |@)", re.MULTILINE)
+# Places in prose at which code may begin; a hostile reply has one on each line.
+_BEGINNINGS = 8
+_KEPT = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign,
+    ast.AnnAssign,
+)  # fmt: skip
+
+
+def program_of(problem: Problem, reply: str) -> str:
+    """Source that defines the problem's function, as far as the reply has one.
+
+    Args:
+        problem: What was asked.
+        reply: What the model answered: a text with or without fenced blocks.
+
+    Returns:
+        A whole module. Where the reply holds no function, the prompt with the reply behind it,
+        which fails where it is run.
+    """
+    reply = reply.rpartition("</think>")[2]
+    blocks = [textwrap.dedent(found[2]) for found in _FENCED.finditer(reply)] or [reply]
+    trees = [_read(block) for block in blocks]
+    named = [place for place, tree in enumerate(trees) if problem.name in _functions(tree)]
+    # Models repeat what they were given before they write the rest of it.
+    done = [place for place in named if _returns(_functions(trees[place])[problem.name])]
+    for place in done or named:
+        # Helpers may stand in blocks before it.
+        return "\n".join(_kept(one) for one in trees[: place + 1])
+    for block in blocks:
+        for body in (block, textwrap.indent(textwrap.dedent(block), "    ")):
+            whole = _parsed(problem.prompt + body)
+            if whole is not None and len(whole.body) == 1 and _returns(whole.body[0]):
+                return problem.prompt + body
+    for tree in trees:
+        if functions := _functions(tree):
+            return f"{_kept(tree)}\n{problem.name} = {list(functions)[-1]}\n"
+    return problem.prompt + reply
+
+
+def _read(block: str) -> ast.Module:
+    """The block, or what of it can be read: from the first definition on, without a broken end."""
+    if (whole := _parsed(block)) is not None:
+        return whole
+    for begin in islice(_BEGINS.finditer(block), _BEGINNINGS):
+        lines = block[begin.start() :].splitlines()
+        for count in range(len(lines), 0, -1):
+            if (found := _parsed("\n".join(lines[:count]))) is not None:
+                return found
+    return ast.Module([], [])
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def _returns(node: ast.AST) -> bool:
+    """Whether statements return something, those of functions inside left out."""
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)
+    children = (child for child in ast.iter_child_nodes(node) if not isinstance(child, inner))
+    return any(isinstance(child, ast.Return) or _returns(child) for child in children)
+
+
+def _kept(tree: ast.Module) -> str:
+    kept: list[ast.stmt] = [node for node in tree.body if isinstance(node, _KEPT)]
+    try:
+        return ast.unparse(ast.Module(kept, [])) + "\n"
+    except (RecursionError, ValueError):
+        return ""

@@ -1,0 +1,52 @@
+"""The tokens behind which nothing of an answer follows, whoever knows them.
+
+A tokenizer names one. Generation settings of a checkpoint may name more (Gemma's
+``<end_of_turn>``, Phi's ``<|end|>``), and a chat template shows what stands behind an answer, which
+is all that a GGUF file may know of it.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from autoprune.models.loading import LoadedModel
+from autoprune.text.beginning import text_ids
+
+# No template changes it, and no tokenizer merges what follows with it.
+_ANSWER = "answer."
+
+
+def ending_ids(loaded: LoadedModel) -> list[int]:
+    """Token ids that end an answer, rising; none where nobody knows one."""
+    named = getattr(loaded.model.generation_config, "eos_token_id", None)
+    known = [loaded.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
+    behind = text_ids(loaded.tokenizer, behind_answers(loaded.tokenizer))[:1]
+    known += [token for token in behind if token in _special_ids(loaded.tokenizer)]
+    return sorted({token for token in known if token is not None})
+
+
+def behind_answers(tokenizer: Any) -> str:
+    """What the chat template writes behind an answer; empty where there is none."""
+    if not getattr(tokenizer, "chat_template", None):
+        return ""
+    conversation = [
+        {"role": "user", "content": "question"},
+        {"role": "assistant", "content": _ANSWER},
+    ]
+    try:
+        text: str = tokenizer.apply_chat_template(conversation, tokenize=False)
+    except TemplateError:
+        return ""
+    return text.rpartition(_ANSWER)[2]
+
+
+def until_ending(row: Sequence[int], ends: Collection[int]) -> list[int]:
+    """The tokens before the first ending; behind it there is only padding."""
+    place = next((n for n, token in enumerate(row) if token in ends), len(row))
+    return list(row[:place])
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {*tokenizer.all_special_ids, *(n for n, token in added.items() if token.special)}
