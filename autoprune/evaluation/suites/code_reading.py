@@ -8,6 +8,7 @@ tests that models like to write behind it would only run beside it.
 import ast
 import re
 import textwrap
+import warnings
 from itertools import islice
 
 from autoprune.evaluation.suites.code_problems import Problem
@@ -73,7 +74,10 @@ def _read(block: str) -> ast.Module:
 
 def _parsed(text: str) -> ast.Module | None:
     try:
-        return ast.parse(text)
+        with warnings.catch_warnings():
+            # Of a model's escapes, on the user's screen.
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

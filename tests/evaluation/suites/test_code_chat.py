@@ -99,8 +99,17 @@ def test_the_function_is_read_out_of_a_reply(reply: str) -> None:
     assert [space["digit_sum"](*call) for call in DIGITS.calls] == DIGITS.expected
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
-    "reply", ["", "I cannot help.", "```python\nx = (\n```", "```\n" + "(" * 5000, "import\n" * 300]
+    "reply",
+    [
+        "",
+        "I cannot help.",
+        "```python\nx = (\n```",
+        "```\n'\\d'\n```",
+        "```\n" + "(" * 5000,
+        "import\n" * 300,
+    ],
 )
 def test_what_holds_no_function_defines_none(reply: str) -> None:
     source = program_of(DIGITS, reply)
