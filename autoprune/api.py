@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from autoprune.bench.programs import check_plan, prune_by_program, required
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.budget import Budget
 from autoprune.errors import UsageError
@@ -120,7 +121,7 @@ def prune(
 def prune(
     model: str | Path | LoadedModel,
     *,
-    sparsity: float,
+    sparsity: float | Budget,
     scheme: str | Scheme,
     corpus: str | Path = ...,
     windows: int = ...,
@@ -155,7 +156,8 @@ def prune(
             loaded before; that one is pruned in place.
         recipe: ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.
         sparsity: Share of all prunable weights to zero, or a budget; 0.6 where there is no pattern.
-            With a scheme the share of the parameters of the blocks that goes, and no default.
+            With a scheme the share of the parameters of the blocks that goes, and no default, or
+            ``Budget(bytes=0.25)`` and ``Budget(faster=1.3)``.
         pattern: ``N:M``.
         scheme: ``depth``, ``width:score=flap``, ``depth+width``: a smaller dense model in place of
             zeros; with ``depth+recover`` the dense model teaches it. See
@@ -179,17 +181,20 @@ def prune(
         AutopruneError: If the disk is full or the folder is not writable.
     """
     if scheme is not None:
-        if recipe != USUAL_RECIPE or pattern is not None or not isinstance(sparsity, float | int):
+        plain = recipe == USUAL_RECIPE and pattern is None and sparsity is not None
+        if not plain or (isinstance(sparsity, Budget) and sparsity.pattern is not None):
             raise UsageError(
-                "a scheme takes a share as sparsity=0.2 and neither recipe nor pattern: it leaves "
-                "no zeros that a recipe could place"
+                "a scheme takes a share as sparsity=0.2, or Budget(bytes=0.2) or Budget(faster=1.2)"
+                ", and neither recipe nor pattern: it leaves no zeros that a recipe could place"
             )
         chosen = Shrinking.parse(scheme) if isinstance(scheme, str) else Shrinking(scheme)
         require_saved(chosen.scheme.NAME)
         size = (str(corpus), windows, seqlen)
+        assert sparsity is not None
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     budget = _budget(sparsity, pattern)
+    _ = budget.share
     program = recipe.metric if recipe.metric.kind == "program" else None
     metric = None if program else candidate_metric(recipe.metric)
     plan = PruningPlan.of_recipe(
@@ -236,14 +241,16 @@ def prune(
 def _smaller(
     model: str | Path | LoadedModel,
     how: Shrinking,
-    target: float,
+    target: float | Budget,
     size: tuple[str, int, int],
     seed: int,
     out: str | Path | None,
     overwrite: bool,
     report: Report,
 ) -> Smaller:
-    require_share(target)
+    if not isinstance(target, Budget):
+        require_share(target)
+        target = Budget(target)
     _check_out(model, out, overwrite)
     loaded = model if isinstance(model, LoadedModel) else load(str(model))
     text, tokens, fresh = None, None, None
@@ -252,7 +259,9 @@ def _smaller(
         text = load_corpus(corpus, tokenizer=loaded.tokenizer)
         whole = token_windows(text, loaded.tokenizer, windows + how.fresh_windows, seqlen)
         tokens, fresh = whole[:windows], whole[windows:]
-    shrunk = how.apply(loaded.model, target, tokens, fresh=fresh, seed=seed, report=report)
+    dtype = checkpoint_type(loaded.source)
+    asked = SchemeBudget(target, dtype)
+    shrunk = how.apply(loaded.model, asked, tokens, fresh=fresh, seed=seed, report=report)
     notes = (*(text.calibration_notes() if text is not None else ()), *shrunk.notes)
     made = Smaller(loaded, shrunk, notes)
     if out is None:
@@ -260,7 +269,6 @@ def _smaller(
     record = _of_source(loaded, seed) | shrunk.to_json()
     record |= {"scheme": how.text, "notes": list(notes)}
     record |= _of_text(text, tokens)
-    dtype = checkpoint_type(loaded.source)
     saved = _save(loaded, Path(out), record, tokens, dtype, card=scheme_card(record))
     return replace(made, saved=saved)
 

@@ -1,34 +1,76 @@
-"""How many weights go."""
+"""How much goes: a share of zeros, or how much smaller or faster a scheme makes a model."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from autoprune.errors import UsageError
 from autoprune.masking import NM, parse_pattern, resolve_sparsity
 from autoprune.masking.pattern import UNSTRUCTURED
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many weights go.
+    """How much goes, in one unit.
 
     Args:
-        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it.
+        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it. Of
+            a scheme: share of the parameters of the blocks.
         pattern: ``N:M``: N zeros in every M neighbours; None: anywhere.
+        bytes: Of a scheme: share of the bytes of the saved weights, embeddings counted.
+        faster: Of a scheme: times the dense model's tokens per second.
 
     Raises:
-        UsageError: If neither is given, or they contradict each other.
+        UsageError: If none is given, they contradict each other, or one cannot be.
     """
+
+    # Units that only a model of another shape can have.
+    OF_SCHEMES: ClassVar[tuple[str, ...]] = ("bytes", "faster")
 
     sparsity: float | None = None
     pattern: str | None = None
+    bytes: float | None = None
+    faster: float | None = None
 
     def __post_init__(self) -> None:
-        _ = self.share
+        if self.unit == "sparsity":
+            _ = self.share
+            return
+        given = (self.sparsity, self.pattern, self.bytes, self.faster)
+        if sum(value is not None for value in given) > 1:
+            raise UsageError(f"{self!r} holds several budgets; give one of them")
+        if self.bytes is not None and not 0.0 < self.bytes < 1.0:
+            raise UsageError(f"bytes {self.bytes:g} is no share that can go; take 0 < b < 1")
+        if self.faster is not None and not self.faster > 1.0:
+            raise UsageError(f"{self.faster:g} times as fast is not faster; take more than 1")
+
+    @property
+    def unit(self) -> str:
+        """``sparsity``, ``bytes`` or ``faster``."""
+        if self.bytes is not None:
+            return "bytes"
+        return "sparsity" if self.faster is None else "faster"
 
     @property
     def share(self) -> float:
-        """Share of zeros."""
+        """Share of zeros; of a scheme, of the parameters of the blocks.
+
+        Raises:
+            UsageError: If it is one in bytes or speed, which zeros cannot bring.
+        """
+        if self.unit != "sparsity":
+            raise UsageError(
+                f"{self} is a budget of a scheme, and zeros bring neither fewer bytes nor speed; "
+                "take a scheme, or a share of zeros"
+            )
         return resolve_sparsity(self.sparsity, self._pattern)
 
     @property
     def _pattern(self) -> NM | None:
         return parse_pattern(self.pattern or UNSTRUCTURED)
+
+    def __str__(self) -> str:
+        if self.bytes is not None:
+            return f"{100 * self.bytes:g} % of the bytes"
+        if self.faster is not None:
+            return f"{self.faster:g} times the speed"
+        return self.pattern or f"{100 * self.share:g} %"

@@ -42,7 +42,7 @@ def compare(params: CompareParams = CompareParams()) -> dict[str, Any]:  # noqa:
         check_output(params.out, params.model, overwrite=params.overwrite)
     request = check_comparison(
         params.method_texts(), params.statistics, *params.budgets(), params.baseline,
-        list(params.texts()),
+        list(params.texts()), params.units(),
     )  # fmt: skip
     number = split_number(params.text_split)
     defaults = suite_defaults(

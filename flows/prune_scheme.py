@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from autoprune.budget import Budget
 from flows.params import PruneParams
 from flows.params.evaluate import listed
 from flows.terminal import console
@@ -20,8 +21,9 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
     Raises:
         UsageError: If the scheme or the share makes no sense for this model.
     """
-    assert params.scheme is not None and params.sparsity is not None
-    request = check_scheme(params.scheme, params.sparsity)
+    assert params.scheme is not None
+    request = check_scheme(params.scheme)
+    budget = Budget(params.sparsity, None, params.bytes, params.faster)
     memory = "float32" if params.dtype == "auto" else params.dtype
     bench = Workbench(params.model, State.open(), params.seed, console.report, dtype=memory)
     with opened(bench):
@@ -38,7 +40,7 @@ def prune_by_scheme(params: PruneParams) -> dict[str, Any]:
             record |= {"corpus": text["corpus"], "corpus_digest": text["digest"]}
             record |= {"overlap": text["overlap"], "notes": text["notes"]}
             record |= {"samples": text["windows"], "seqlen": params.seqlen}
-        made = shrink_model(bench, request["scheme"], windows, params.sparsity)
+        made = shrink_model(bench, request["scheme"], windows, budget, params.dtype)
         record |= made | {"notes": [*record["notes"], *made["notes"]]}
         if params.out is not None:
             record |= save_smaller(bench, params.out, record, params.dtype)

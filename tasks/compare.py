@@ -47,6 +47,7 @@ def check_comparison(
     patterns: list[str],
     baselines: list[str] | None = None,
     texts: Sequence[str] = (),
+    units: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
     """Read every method, budget and baseline before anything heavy happens.
 
@@ -58,9 +59,10 @@ def check_comparison(
     """
     found = on_texts(parse_methods(methods, statistics), texts, reads_text)
     names = [method.name for method in found]
+    targets = parse_targets(sparsities, patterns, units or {})
     return {
         "methods": names,
-        "targets": [target.to_json() for target in parse_targets(sparsities, patterns)],
+        "targets": [target.to_json() for target in targets],
         "baselines": named_baselines(baselines or [], names, statistics),
     }
 

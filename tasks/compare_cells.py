@@ -16,7 +16,7 @@ from autoprune.numerics import computed_by
 from autoprune.pruning.masters import products_type
 from autoprune.repair import Repair
 from tasks.compare_bench import CompareBench
-from tasks.compare_scheme import require_share_of_parameters, shrunk
+from tasks.compare_scheme import shrunk
 from tasks.compare_suites import measure_suites, prepare_suites, suite_keys, wants_distance
 from tasks.provenance import code_commit
 from tasks.sealed_touches import touch
@@ -105,7 +105,7 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
     draw = seed = peer = None
     if cell.method is not None and cell.target is not None:
         if cell.method.scheme:
-            require_share_of_parameters(cell.method, cell.target)
+            _ = cell.target.budget
         elif cell.method.peer is None:
             plan_of(cell.method, cell.target, cell.seed)
         else:

@@ -5,31 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
 from autoprune.digest import digest_json
-from autoprune.errors import UsageError
+from autoprune.models.saved_type import checkpoint_type
 from autoprune.schemes import skipped_experts
 from autoprune.schemes.card import removed
 from tasks.compare_bench import CompareBench
 
 if TYPE_CHECKING:
-    from autoprune.comparison.methods import Method
-    from autoprune.comparison.plan import Cell, Target
-
-UNSTRUCTURED = "unstructured"
-
-
-def require_share_of_parameters(method: "Method", target: "Target") -> None:
-    """Refuse a budget that a scheme cannot have.
-
-    Raises:
-        UsageError: If it is a pattern of zeros.
-    """
-    if target.pattern != UNSTRUCTURED:
-        raise UsageError(
-            f"{method.scheme} removes a share of the blocks' parameters, and {target.pattern} is a "
-            "pattern of zeros; compare schemes at --sparsity"
-        )
+    from autoprune.comparison.plan import Cell
 
 
 @contextmanager
@@ -49,7 +34,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     smaller = copy.deepcopy(dense)
     made = how.apply(
         smaller,
-        target.sparsity,
+        SchemeBudget(target.budget, checkpoint_type(bench.loaded.source)),
         windows,
         fresh=fresh,
         seed=cell.seed,

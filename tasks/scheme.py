@@ -3,34 +3,34 @@
 from pathlib import Path
 from typing import Any
 
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.bench.smaller import Shrinking
+from autoprune.budget import Budget
 from autoprune.names import require_saved
-from autoprune.schemes import require_share
-from tasks.prune import save_bench, saved_record, saved_type
+from tasks.prune import AUTO, save_bench, saved_record, saved_type
 from tasks.recorded import step
 from tasks.workbench import Workbench
 
 
 @step("check scheme", "check {scheme}")
-def check_scheme(scheme: str, share: float) -> dict[str, Any]:
+def check_scheme(scheme: str) -> dict[str, Any]:
     """Read a scheme before anything heavy happens.
 
     Returns:
         Its canonical text, whether it reads text, and windows that only its recovery reads.
 
     Raises:
-        UsageError: If a part is unknown, the share cannot go, or there is nothing to save.
+        UsageError: If a part is unknown, or there is nothing to save.
     """
-    require_share(share)
     built = Shrinking.parse(scheme)
     require_saved(built.scheme.NAME)
     fresh = built.fresh_windows
     return {"scheme": built.text, "reads_text": built.reads_text, "fresh_windows": fresh}
 
 
-@step("shrink", "remove {share} by {scheme}")
+@step("shrink", "remove {budget} by {scheme}")
 def shrink_model(
-    bench: Workbench, scheme: str, windows: str | None, share: float
+    bench: Workbench, scheme: str, windows: str | None, budget: Budget, dtype: str = AUTO
 ) -> dict[str, Any]:
     """Make the workbench's model smaller in place.
 
@@ -38,11 +38,12 @@ def shrink_model(
         bench: An open workbench.
         scheme: Its text.
         windows: Name of the calibration windows; None where the scheme reads no text.
-        share: Of the parameters of the blocks that is to go.
+        budget: What is to go; a share is of the parameters of the blocks.
+        dtype: Of the weights in the saved folder, whose bytes a budget may be of.
     """
     made = Shrinking.parse(scheme).apply(
         bench.loaded.model,
-        share,
+        SchemeBudget(budget, saved_type(bench, dtype)),
         None if windows is None else bench.windows[windows],
         fresh=bench.windows.get(f"{windows} fresh"),
         seed=bench.seed,

@@ -1,9 +1,10 @@
 """A smaller shape in one line: a scheme and, at most, a recovery by the dense model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from autoprune.bench.scheme_budget import SchemeBudget
 from autoprune.errors import UsageError
 from autoprune.models.structure import prunable_linears
 from autoprune.progress import Report, silent
@@ -73,7 +74,7 @@ class Shrinking:
     def apply(
         self,
         model: "PreTrainedModel",
-        target: float,
+        target: "float | SchemeBudget",
         windows: "Tensor | None" = None,
         *,
         fresh: "Tensor | None" = None,
@@ -85,7 +86,7 @@ class Shrinking:
 
         Args:
             model: In eval mode, dense.
-            target: Share of the parameters of the blocks that is to go.
+            target: Share of the parameters of the blocks that is to go, or a budget.
             windows: Calibration token ids, int64 [n, s]; None where nothing reads text.
             fresh: Windows that ``windows`` does not hold, for the recovery.
             seed: Of random choices, and of the recovery's order.
@@ -95,12 +96,21 @@ class Shrinking:
         Raises:
             UsageError: If the target is out of reach, or text is needed and there is none.
         """
-        how = self.recovery
-        if how is None:
-            return shrink(model, self.scheme, target, windows, seed=seed, report=report)
-        if windows is None:
+        if windows is None and self.reads_text:
             raise UsageError(f"{self.text!r} reads calibration text and none is given")
-        used = windows
+        if isinstance(target, SchemeBudget):
+            dense = target.bytes_of(model)
+            share, found = target.share(model, self.scheme, windows, report=report)
+            made = self.apply(
+                model, share, windows, fresh=fresh, seed=seed, precision=precision, report=report
+            )
+            if target.budget.unit == "sparsity":
+                return made
+            facts = {"asked": str(target.budget), **found, **target.reached(model, dense)}
+            return replace(made, budget=facts)
+        how, used = self.recovery, windows
+        if how is None or used is None:
+            return shrink(model, self.scheme, target, windows, seed=seed, report=report)
 
         def taught(dense: "PreTrainedModel") -> "Callable[[PreTrainedModel], Sequence[str]]":
             teacher = teach(dense, how, fresh, used, precision=precision, report=report)

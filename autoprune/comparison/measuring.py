@@ -10,6 +10,7 @@ from autoprune.allocation import ModelContext
 from autoprune.bench.calibration import DrawStatistics
 from autoprune.bench.programs import check_plan, prune_by_program
 from autoprune.bench.smaller import Shrinking
+from autoprune.budget import Budget
 from autoprune.candidate import CandidateRejectedError
 from autoprune.comparison.methods import Method, seeded_metric
 from autoprune.comparison.plan import Target
@@ -31,6 +32,8 @@ def plan_of(
     Raises:
         UsageError: If method and budget contradict each other.
     """
+    if target.pattern in Budget.OF_SCHEMES:
+        _ = target.budget.share
     plan = PruningPlan.build(
         target.sparsity,
         group=method.group,
@@ -173,7 +176,8 @@ def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target
         UsageError: Names the first layer that is not divided.
     """
     for target in targets:
-        pattern = parse_pattern(target.pattern)
+        scheme = target.pattern in Budget.OF_SCHEMES
+        pattern = None if scheme else parse_pattern(target.pattern)
         if pattern is not None:
             for layer in layers:
                 pattern.check(layer.name, layer.shape[1])

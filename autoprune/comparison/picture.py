@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from autoprune.budget import Budget
 from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
 from autoprune.comparison.rows import Row
@@ -47,6 +48,8 @@ def pareto_png(result: Comparison) -> bytes:
     shown = [row for row in shown if row not in above]
     if len({row.target for row in shown}) == 1:
         return _ranking_png(result, shown, above)
+    # Shares of bytes and speeds have no place on an axis of zeros.
+    shown = [row for row in shown if row.pattern not in Budget.OF_SCHEMES]
     with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
         for number, method in enumerate(result.methods):

@@ -1,10 +1,11 @@
 """Which cells a comparison has: methods x budgets x calibration draws."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, product
 from typing import Any
 
+from autoprune.budget import Budget
 from autoprune.comparison.methods import Method
 from autoprune.errors import UsageError
 from autoprune.masking import parse_pattern, resolve_sparsity
@@ -18,8 +19,8 @@ class Target:
     """A budget.
 
     Args:
-        sparsity: Share of the prunable weights to zero.
-        pattern: ``unstructured`` or N:M.
+        sparsity: Share of the prunable weights to zero, or the number of another unit.
+        pattern: ``unstructured``, N:M, or the unit of a scheme's budget: ``bytes``, ``faster``.
     """
 
     sparsity: float
@@ -27,8 +28,28 @@ class Target:
 
     @property
     def label(self) -> str:
-        """``50 %`` or ``2:4``."""
+        """``50 %``, ``2:4``, ``25 % of the bytes`` or ``1.3 times the speed``."""
+        if self.pattern in Budget.OF_SCHEMES:
+            return str(self.budget)
         return f"{100 * self.sparsity:g} %" if self.pattern == UNSTRUCTURED else self.pattern
+
+    @property
+    def budget(self) -> Budget:
+        """What a scheme is asked for.
+
+        Raises:
+            UsageError: If it is a pattern of zeros, which no scheme makes.
+        """
+        if self.pattern == UNSTRUCTURED:
+            return Budget(self.sparsity)
+        if self.pattern not in Budget.OF_SCHEMES:
+            raise UsageError(
+                f"a scheme removes a share of the blocks' parameters, and {self.pattern} is a "
+                "pattern of zeros; compare schemes at --sparsity, --bytes or --faster"
+            )
+        if self.pattern == "bytes":
+            return Budget(bytes=self.sparsity)
+        return Budget(faster=self.sparsity)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -76,7 +97,9 @@ class Cell:
         )
 
 
-def parse_targets(sparsities: Sequence[float], patterns: Sequence[str]) -> tuple[Target, ...]:
+def parse_targets(
+    sparsities: Sequence[float], patterns: Sequence[str], units: Mapping[str, Sequence[float]] = {}
+) -> tuple[Target, ...]:
     """Budgets of a comparison, unstructured ones first, each once.
 
     Raises:
@@ -87,6 +110,7 @@ def parse_targets(sparsities: Sequence[float], patterns: Sequence[str]) -> tuple
         pattern = parse_pattern(text.strip())
         if pattern is not None:
             found.append(Target(pattern.share, str(pattern)))
+    found += [Target(value, unit) for unit, values in units.items() for value in values]
     if not found:
         raise UsageError("no budget to compare at; give --sparsity 0.5,0.6 or --pattern 2:4")
     return tuple(dict.fromkeys(found))

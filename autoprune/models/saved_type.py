@@ -1,6 +1,6 @@
 """The type that weights are saved in: a model is computed in float32 and need not be saved so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,15 +57,32 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
     before: list[tuple[torch.nn.Parameter, Tensor]] = []
     said = model.config.dtype
     try:
-        for parameter in model.parameters() if dtype is not None else ():
+        for parameter in model.parameters():
             value = parameter.data
-            if value.is_floating_point() and value.dtype != dtype:
-                other = value.to(dtype)
-                if value.dim() > 1 or torch.equal(other.to(value.dtype), value):
-                    before.append((parameter, value))
-                    parameter.data = other
+            kind = _saved_as(value, dtype)
+            if kind != value.dtype:
+                before.append((parameter, value))
+                parameter.data = value.to(kind)
         yield
     finally:
         for parameter, value in before:
             parameter.data = value
         model.config.dtype = said
+
+
+def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype | None) -> int:
+    """Bytes of tensors in a file of such a type, without its header; nothing is converted.
+
+    Args:
+        tensors: Of a model; one that is tied counts once.
+        dtype: As for :func:`weights_as`.
+    """
+    known = {tensor.data_ptr(): tensor.detach() for tensor in tensors}
+    return sum(t.numel() * _saved_as(t, dtype).itemsize for t in known.values())
+
+
+def _saved_as(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    if dtype is None or not value.is_floating_point():
+        return value.dtype
+    keeps = value.dim() > 1 or torch.equal(value.to(dtype).to(value.dtype), value)
+    return dtype if keeps else value.dtype

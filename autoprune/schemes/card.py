@@ -82,14 +82,26 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("hidden size", f"{after:,} of {before:,}"))
     before, after = record["parameters_before"], record["parameters"]
     of_experts = _OF_EXPERTS.get(record["scheme"].partition(":")[0], "")
-    asked = f"{record['parameters_target']:.2%}{of_experts} asked"
+    budget = record.get("budget")
+    asked = f", {record['parameters_target']:.2%}{of_experts} asked" if budget is None else ""
     # A hidden size is also one of embedding and head, so that all that goes is set against blocks.
     of = "as a share of" if record.get("parameters_removed_outside") else "of"
     rows.append(
         (
             "parameters",
-            f"{after:,} of {before:,}; {of} those in blocks "
-            f"{record['share_removed']:.2%} removed, {asked}",
+            f"{after:,} of {before:,}; {of} those in blocks {record['share_removed']:.2%} removed"
+            f"{asked}",
         )
     )
-    return rows
+    return rows if budget is None else [*rows, *_reached(budget)]
+
+
+def _reached(budget: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What came of a budget in bytes or speed."""
+    before, after = budget["bytes_before"], budget["bytes"]
+    removed = f"{after:,} of {before:,}, {budget['bytes_removed']:.2%} removed"
+    if "faster" not in budget:
+        return [("bytes", f"{removed}, {budget['asked']} asked")]
+    times, dense = budget["faster"], budget["tokens_per_second_dense"]
+    speed = f"{times * dense:.1f} tokens a second where the dense model has {dense:.1f}"
+    return [("bytes", removed), ("speed", f"{speed}: {times:.2f} times, {budget['asked']} asked")]

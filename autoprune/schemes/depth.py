@@ -4,7 +4,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -62,6 +62,12 @@ class Depth(Scheme):
     def stochastic(self) -> bool:
         """Whether the seed matters."""
         return self.criterion == "random"
+
+    def shapes_only(self) -> Scheme:
+        """See :meth:`Scheme.shapes_only`."""
+        # What is protected automatically follows from the criterion.
+        kept = "none" if self.protect == "auto" and self.criterion not in _BLIND else self.protect
+        return replace(self, criterion="random", protect=kept, patch="none")
 
     def protected(self, count: int) -> set[int]:
         """Numbers of the blocks that stay, of ``count``."""

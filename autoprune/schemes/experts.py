@@ -1,7 +1,7 @@
 """Fewer experts: those of each block that its tokens need least go, with their router's rows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -59,6 +59,10 @@ class Experts(Scheme):
     def stochastic(self) -> bool:
         """Whether the seed matters."""
         return self.criterion == "random"
+
+    def shapes_only(self) -> Scheme:
+        """See :meth:`Scheme.shapes_only`."""
+        return replace(self, criterion="random")
 
     def own_share(self, model: PreTrainedModel, share: float) -> float:
         """The share of the experts that holds this share of the blocks' parameters."""

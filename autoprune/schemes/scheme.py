@@ -45,6 +45,10 @@ class Scheme(TextForm, ABC):
         del model
         return share
 
+    def shapes_only(self) -> "Scheme":
+        """A scheme whose plans have the same shapes and cost next to nothing; itself if unknown."""
+        return self
+
     @abstractmethod
     def plan(
         self,
@@ -122,6 +126,10 @@ class Chain(Scheme):
     def stochastic(self) -> bool:
         """Whether the seed matters to one of them."""
         return any(part.stochastic for part in self.parts)
+
+    def shapes_only(self) -> Scheme:
+        """See :meth:`Scheme.shapes_only`."""
+        return replace(self, parts=tuple(part.shapes_only() for part in self.parts))
 
     def plan(
         self,

@@ -1,8 +1,8 @@
 """Make a model smaller in place: plan, apply, count again, and let a recovery follow."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +29,7 @@ class Shrunk:
         parameters: Of the smaller model, counted in it.
         notes: What a reader of its figures must know.
         seconds: Wall-clock time, recovery included.
+        budget: What was asked for and reached, of a budget in bytes or speed; empty of a share.
     """
 
     plan: SchemePlan
@@ -36,11 +37,13 @@ class Shrunk:
     parameters: int
     notes: tuple[str, ...]
     seconds: float
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON form, without weights."""
         return {
             **self.plan.to_json(),
+            **({"budget": dict(self.budget)} if self.budget else {}),
             "parameters_before": self.parameters_before,
             "parameters": self.parameters,
         }

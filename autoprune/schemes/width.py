@@ -1,7 +1,7 @@
 """Narrower blocks: remove neurons and attention groups, one shape for all blocks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -74,6 +74,10 @@ class Width(Scheme):
     def stochastic(self) -> bool:
         """Whether the seed matters."""
         return self.score == "random" or self.search == "policy"
+
+    def shapes_only(self) -> Scheme:
+        """See :meth:`Scheme.shapes_only`."""
+        return replace(self, score="random", fit=False, search="none")
 
     def plan(
         self,

@@ -39,7 +39,7 @@ USUAL_DRAWS = 3
 # Where the files go and who measures decide no figure.
 PLACES = ("out", "overwrite", "record", "runner", "workers", "runner_address", "shared_store")
 # Options that came later: a comparison without them keeps the name that it had before.
-LATER = ("baseline", "suite", "precision", "calibration_text")
+LATER = ("baseline", "suite", "precision", "calibration_text", "bytes", "faster")
 MOST_TRIALS = 6
 NofM = Annotated[str, Field(pattern=PATTERN)]
 
@@ -103,6 +103,18 @@ class CompareParams(Params):
     pattern: list[NofM] | None = setting(
         None,
         "N:M budgets, such as 2:4,4:8; left out: the preset's where no sparsity is given",
+        group=WHICH,
+        metavar="LIST",
+    )
+    bytes: list[Annotated[float, Field(gt=0.0, lt=1.0)]] | None = setting(
+        None,
+        "Budgets of schemes in shares of the saved bytes, such as 0.1,0.25",
+        group=WHICH,
+        metavar="LIST",
+    )
+    faster: list[Annotated[float, Field(gt=1.0)]] | None = setting(
+        None,
+        "Budgets of schemes in times the dense model's tokens per second, such as 1.2,1.5",
         group=WHICH,
         metavar="LIST",
     )
@@ -265,10 +277,15 @@ class CompareParams(Params):
 
     def budgets(self) -> tuple[list[float], list[str]]:
         """Sparsities and patterns; those of the preset where neither is given."""
-        if self.sparsity is None and self.pattern is None:
+        if self.sparsity is None and self.pattern is None and not self.units():
             usual = preset(self.preset or "quick")
             return list(usual.sparsities), list(usual.patterns)
         return list(self.sparsity or ()), list(self.pattern or ())
+
+    def units(self) -> dict[str, list[float]]:
+        """Budgets in other units, which schemes alone can have."""
+        found = {"bytes": self.bytes, "faster": self.faster}
+        return {unit: values for unit, values in found.items() if values}
 
     def peers(self) -> dict[str, str]:
         """Interpreter by peer tool."""

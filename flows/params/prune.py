@@ -36,6 +36,9 @@ OF_ZEROS = (
     "dry_run",
 )
 
+# Units of a scheme's budget, one of which is given.
+SIZES = ("sparsity", "bytes", "faster")
+
 USUAL_WINDOWS = 16
 # What a preset sets.
 RECIPE = ("metric", "allocation", "group", "repair", "statistics")
@@ -86,6 +89,22 @@ class PruneParams(Params):
         metavar="NAME",
     )
     sparsity: Sparsity = setting(metavar="S")
+    bytes: float | None = setting(
+        None,
+        "With --scheme, in place of --sparsity: share of the bytes of the saved weights that goes, "
+        "embeddings counted",
+        metavar="B",
+        gt=0.0,
+        lt=1.0,
+    )
+    faster: float | None = setting(
+        None,
+        "With --scheme, in place of --sparsity: at least so many times the dense model's tokens "
+        "per second on this machine, as the suite cost measures them (batch 1); the smallest share "
+        "that reaches it is found by bisection",
+        metavar="X",
+        gt=1.0,
+    )
     pattern: Pattern = setting("unstructured", metavar="N:M")
     group: Literal["auto", "row", "matrix", "block", "global"] = setting(
         "auto", "Weights that compete with each other; auto takes the metric's own"
@@ -149,10 +168,19 @@ class PruneParams(Params):
 
     @model_validator(mode="after")
     def _check_scheme(self) -> "PruneParams":
+        units = [name for name in SIZES if getattr(self, name) is not None]
         if self.scheme is None:
+            if units and units != ["sparsity"]:
+                raise ValueError(
+                    f"{' and '.join(units)}: zeros bring neither fewer bytes nor speed; add "
+                    "--scheme depth"
+                )
             return self
-        if self.sparsity is None:
-            raise ValueError(f"the scheme {self.scheme} needs a share: add --sparsity 0.2")
+        if len(units) != 1:
+            raise ValueError(
+                f"the scheme {self.scheme} needs one budget, and {' and '.join(units) or 'none'} "
+                "is given; add one of --sparsity 0.2, --bytes 0.2, --faster 1.2"
+            )
         fields = type(self).model_fields
         given = [name for name in OF_ZEROS if getattr(self, name) != fields[name].default]
         if given:

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import AutoModelForCausalLM
 
 import autoprune
-from autoprune.comparison.methods import parse_method
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
 from flows.cli import main
 from flows.compare import compare
+from flows.params import PruneParams
 from flows.params.compare import CompareParams
-from tasks.compare_scheme import require_share_of_parameters
 from tests.support.small_comparison import SMALL
 
 
@@ -56,8 +56,12 @@ def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
 ) -> None:
     asked = {"model": str(tiny_folder), "corpus": str(text_file), "draws": 1}
     methods = "depth:criterion=random,patch=none,protect=none,magnitude"
-    result = compare.fn(CompareParams(**SMALL | asked | {"methods": methods}))
-    rows = {row["method"]: row for row in result["rows"]}
+    budgets = {"methods": methods, "bytes": [0.2]}
+    result = compare.fn(CompareParams(**SMALL | asked | budgets))
+    rows = {row["method"]: row for row in result["rows"] if row["target"] == "50 %"}
+    scheme, recipe = (row for row in result["rows"] if row["target"] == "20 % of the bytes")
+    assert scheme["dense_bytes"] <= 0.81 * rows["magnitude"]["dense_bytes"]
+    assert recipe["status"] == "unavailable" and "zeros bring neither" in recipe["reason"]
     scheme = rows.pop("depth:criterion=random,protect=none,patch=none")
     assert scheme["zeros"] == 0 and scheme["seeds"] == 1
     assert scheme["dense_bytes"] < rows["magnitude"]["dense_bytes"]
@@ -67,11 +71,16 @@ def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
     assert again["measured"] == 2
     assert again["rows"][-1]["perplexity"] == rows["magnitude"]["perplexity"]
     with pytest.raises(UsageError, match="pattern of zeros"):
-        require_share_of_parameters(parse_method("depth"), Target(0.5, "2:4"))
+        _ = Target(0.5, "2:4").budget
 
 
 def test_wrong_requests_are_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither recipe nor pattern"):
         autoprune.prune(tmp_path / "nothing", "wanda", 0.2, scheme="depth")  # type: ignore[call-overload]
+    given = {"scheme": "depth", "sparsity": 0.2, "faster": 1.2}
+    with pytest.raises(ValidationError, match="sparsity and faster is given"):
+        PruneParams.model_validate(given)
+    with pytest.raises(ValidationError, match="add --scheme"):
+        PruneParams.model_validate({"bytes": 0.2})
     with pytest.raises(UsageError, match="below 1"):
         autoprune.prune(tmp_path / "nothing", scheme="depth", sparsity=1.0)

@@ -14,7 +14,16 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.evaluation.intervals import Interval, bootstrap_median
 from autoprune.evaluation.suites.cleaning import ALONE, Surroundings
 from autoprune.evaluation.suites.comparison import LEAST_RUNS
-from autoprune.evaluation.suites.latency import Timing, peak_memory, prompt_ids, time_once
+from autoprune.evaluation.suites.latency import (
+    NEW,
+    PROMPT,
+    REPEATS,
+    Timing,
+    peak_memory,
+    prompt_ids,
+    require_room,
+    time_once,
+)
 from autoprune.evaluation.suites.llama_cpp_cost import llama_cpp_rows
 from autoprune.evaluation.suites.provenance import machine, model_protocol, model_provenance
 from autoprune.evaluation.suites.rows import RUNS, Row, RowContext
@@ -54,9 +63,9 @@ class CostSuite:
     """
 
     batches: tuple[int, ...] = (1, 4, 8)
-    prompt: int = 128
-    new: int = 32
-    repeats: int = 5
+    prompt: int = PROMPT
+    new: int = NEW
+    repeats: int = REPEATS
     gguf: tuple[str, ...] = ("q8_0",)
     seed: int = 0
 
@@ -79,12 +88,7 @@ class CostSuite:
         Raises:
             UsageError: If prompt and reply do not fit the model's positions.
         """
-        limit = getattr(loaded.model.config, "max_position_embeddings", None)
-        if limit is not None and self.prompt + self.new > limit:
-            raise UsageError(
-                f"prompt {self.prompt} and {self.new} new tokens exceed the model's {limit} "
-                "positions; make them shorter"
-            )
+        require_room(loaded.model, self.prompt, self.new)
 
     def run(
         self, loaded: LoadedModel, *, report: Report = silent, around: Surroundings = ALONE

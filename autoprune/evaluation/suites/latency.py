@@ -1,5 +1,6 @@
 """Timing of prompts and of generation, with warm-up and synchronisation; peak memory."""
 
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from autoprune.errors import UsageError
+
+# What the suite ``cost`` takes where nothing else is asked for.
+PROMPT, NEW, REPEATS = 128, 32, 5
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -75,6 +80,32 @@ def time_once(
     middle = _now(model)
     model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
     return middle - begin, _now(model) - middle
+
+
+def require_room(model: PreTrainedModel, prompt: int, new: int) -> None:
+    """See that a prompt and its reply fit.
+
+    Raises:
+        UsageError: If they exceed the model's positions.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and prompt + new > limit:
+        raise UsageError(
+            f"prompt {prompt} and {new} new tokens exceed the model's {limit} "
+            "positions; make them shorter"
+        )
+
+
+def tokens_per_second(model: PreTrainedModel) -> float:
+    """What the suite ``cost`` calls throughput, at batch 1: median over runs after a first one.
+
+    Raises:
+        UsageError: If the model has fewer positions than a prompt and its reply.
+    """
+    require_room(model, PROMPT, NEW)
+    runs = [time_once(model, 1, PROMPT, NEW, 0) for _ in range(REPEATS + 1)][1:]
+    prompts, decodes = zip(*runs, strict=True)
+    return statistics.median(Timing(prompts, decodes, 1, NEW).rates)
 
 
 @contextmanager

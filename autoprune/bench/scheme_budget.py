@@ -1,0 +1,153 @@
+"""A budget in bytes or in speed, turned into the share of parameters that a scheme takes away."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from autoprune.budget import Budget
+from autoprune.errors import UsageError
+from autoprune.evaluation.suites.latency import tokens_per_second
+from autoprune.models.saved_type import bytes_as
+from autoprune.models.structure import find_blocks
+from autoprune.progress import Progress, Report, silent
+from autoprune.schemes import Scheme, SchemePlan
+
+# Tokens per second of a model as it stands.
+Speed = Callable[[PreTrainedModel], float]
+# Shares are tried in hundredths.
+STEPS = 100
+
+
+@dataclass(frozen=True)
+class SchemeBudget:
+    """What a scheme is to take away, in the unit in which it was asked for.
+
+    Args:
+        budget: What was asked for.
+        saved: Type of the weights in files; None: as in memory.
+        speed: Measures tokens per second, of the dense model first.
+    """
+
+    budget: Budget
+    saved: torch.dtype | None = None
+    speed: Speed = tokens_per_second
+
+    def share(
+        self,
+        model: PreTrainedModel,
+        scheme: Scheme,
+        windows: Tensor | None = None,
+        *,
+        report: Report = silent,
+    ) -> tuple[float, dict[str, Any]]:
+        """The target of the scheme's plan, and what the record says of how it was found.
+
+        Args:
+            model: Dense; it is as it was afterwards.
+            scheme: What will be planned.
+            windows: Calibration token ids, for schemes whose shapes cannot be told without.
+            report: Callback, called with progress.
+
+        Raises:
+            UsageError: If the scheme cannot make the model so small or so fast; says what it can.
+        """
+        if self.budget.unit == "sparsity":
+            return self.budget.share, {}
+        reach = _Reach(model, scheme.shapes_only(), windows)
+        if self.budget.bytes is not None:
+            return scheme.own_share(
+                model, self._by_bytes(reach, self.budget.bytes, scheme.text)
+            ), {}
+        assert self.budget.faster is not None
+        share, found = self._by_speed(reach, self.budget.faster, scheme.text, report)
+        return scheme.own_share(model, share), found
+
+    def reached(self, model: PreTrainedModel, before: int) -> dict[str, Any]:
+        """Bytes of the smaller model beside those of the dense one.
+
+        Args:
+            model: The smaller one.
+            before: What :meth:`bytes_of` gave of the dense one.
+        """
+        after = self.bytes_of(model)
+        return {"bytes_before": before, "bytes": after, "bytes_removed": 1.0 - after / before}
+
+    def bytes_of(self, model: PreTrainedModel) -> int:
+        """Bytes of a model's saved tensors, a tied one once, without file headers."""
+        return bytes_as(model.state_dict().values(), self.saved)
+
+    def _by_bytes(self, reach: "_Reach", asked: float, text: str) -> float:
+        blocks = [p for block in find_blocks(reach.model) for p in block.parameters()]
+        held = bytes_as(blocks, self.saved) / self.bytes_of(reach.model)
+        share = asked / held
+        if share >= 1.0 or reach.plan(share) is None:
+            raise UsageError(
+                f"{text!r} cannot take {asked:.1%} of the bytes: the blocks hold "
+                f"{held:.1%} of them, and the most that it takes is about "
+                f"{reach.most * held / STEPS:.1%}; ask for less, or for another scheme"
+            )
+        return share
+
+    def _by_speed(
+        self, reach: "_Reach", asked: float, text: str, report: Report
+    ) -> tuple[float, dict[str, Any]]:
+        dense = self.speed(reach.model)
+        # By parameters that stay: shapes that two shares have in common are measured once.
+        known: dict[int, float] = {}
+        tried: list[dict[str, float]] = []
+
+        def times(step: int) -> float:
+            plan = reach.plan(step / STEPS)
+            assert plan is not None
+            if plan.after not in known:
+                smaller = copy.deepcopy(reach.model)
+                reach.scheme.apply(smaller, plan)
+                found = known[plan.after] = self.speed(smaller) / dense
+                tried.append({"share": plan.share, "times": found})
+                report(Progress("speed", len(tried), 1 + STEPS.bit_length(), f"{found:.2f} times"))
+            return known[plan.after]
+
+        low, high = 0, reach.most
+        if not high or times(high) < asked:
+            gone = max((one["share"] for one in tried), default=0.0)
+            best = f"{max(known.values(), default=1.0):.2f} times the dense model's tokens a second"
+            raise UsageError(
+                f"{text!r} makes the model at most {best} here, with {gone:.0%} of the "
+                f"blocks' parameters gone, and {asked:g} are asked for; ask for less, or for "
+                "another scheme"
+            )
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if times(middle) >= asked else (middle, high)
+        facts = {"faster": times(high), "tokens_per_second_dense": dense, "speed_tried": tried}
+        return high / STEPS, facts
+
+
+class _Reach:
+    """Plans of shapes alone, and how far they go."""
+
+    def __init__(self, model: PreTrainedModel, scheme: Scheme, windows: Tensor | None) -> None:
+        self.model, self.scheme, self.windows = model, scheme, windows
+
+    def plan(self, share: float) -> SchemePlan | None:
+        """The plan that takes a share of the blocks' parameters; None: it is out of reach."""
+        try:
+            return self.scheme.plan(
+                self.model, self.windows, self.scheme.own_share(self.model, share)
+            )
+        except UsageError:
+            return None
+
+    @property
+    def most(self) -> int:
+        """Hundredths of the blocks' parameters that can go at most."""
+        low, high = 0, STEPS
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.plan(middle / STEPS) is None else (middle, high)
+        return low
