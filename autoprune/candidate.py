@@ -7,10 +7,11 @@ from typing import Any, Literal
 from autoprune.digest import digest_json
 from autoprune.program_files import PROGRAM_PREFIX, declared_constants, program_source
 
-CandidateKind = Literal["expression", "python", "builtin", "program"]
+CandidateKind = Literal["expression", "python", "builtin", "program", "scheme"]
 Group = Literal["row", "matrix", "block", "global"]
 Scoring = Literal["dense", "sequential", "true-sequential"]
 FORMULA_PREFIX = "expr:"
+SCHEME_PREFIX = "scheme:"
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Candidate:
 
     Args:
         kind: ``expression`` (metric language), ``python`` (``def score(W, stats, params)``),
-            ``builtin`` (a registry name) or ``program`` (``def prune_layer(W, stats, budget,
-            params)``, which gives new weights in place of scores).
+            ``builtin`` (a registry name), ``program`` (``def prune_layer(W, stats, budget,
+            params)``, which gives new weights in place of scores) or ``scheme`` (parts that go, in
+            place of zeros).
         source: The expression, the Python source or the name.
         params: Values of the tunable constants.
     """
@@ -36,7 +38,7 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
-        """A registry name, ``expr:`` and a formula, or ``program:`` and a file or its name.
+        """A registry name, ``expr:`` and a formula, ``program:`` and a file, ``scheme:`` and one.
 
         Raises:
             UsageError: If a program's file cannot be read.
@@ -45,6 +47,8 @@ class Candidate:
         if program != text:
             source = program_source(program)
             return cls("program", source, declared_constants(source))
+        if text.startswith(SCHEME_PREFIX):
+            return cls("scheme", text.removeprefix(SCHEME_PREFIX).strip())
         formula = text.removeprefix(FORMULA_PREFIX)
         return cls("expression" if formula != text else "builtin", formula.strip())
 
@@ -56,6 +60,8 @@ class Candidate:
         """
         if self.kind == "program":
             return f"{PROGRAM_PREFIX}{self.digest[:12]}"
+        if self.kind == "scheme":
+            return f"{SCHEME_PREFIX}{self.source}"
         return f"{FORMULA_PREFIX}{self.source}" if self.kind == "expression" else self.source
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.models.reference import CARD_FILE, RECORD_FILE, resolve
-from autoprune.report.card import base_licence, model_card
+from autoprune.report.card import base_licence, figures_of, model_card
 from autoprune.report.data import read_report
 from autoprune.report.program_card import SOURCE_FILE, program_card
 from autoprune.report.prune_card import prune_card
@@ -27,8 +27,12 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
     report = read_report(files.report)
     source = resolve(report.model)
     licence = base_licence(Path(source.folder), source.gguf_file)
-    path = files.winner / CARD_FILE
-    write_text(path, model_card(report, read_object(files.winner / RECORD_FILE), licence))
+    path, record = files.winner / CARD_FILE, read_object(files.winner / RECORD_FILE)
+    if "scheme" in record:
+        text = f"{scheme_card(record)}\n## Figures\n\n{figures_of(report, record)}\n"
+    else:
+        text = model_card(report, record, licence)
+    write_text(path, text)
     return {"card": str(path), "licence": licence}
 
 

@@ -1,12 +1,11 @@
 """A cell of a comparison whose method makes the model smaller."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from autoprune.bench.scheme_budget import SchemeBudget
-from autoprune.bench.smaller import Shrinking
+from autoprune.bench.smaller import Shrinking, shrunken
 from autoprune.digest import digest_json
 from autoprune.models.saved_type import checkpoint_type
 from autoprune.schemes import skipped_experts
@@ -27,25 +26,12 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
     method, target = cell.method, cell.target
     assert method is not None and target is not None
     how = Shrinking.parse(method.scheme)
-    draw = bench.draw_of(cell)
-    windows = bench.drawn_windows(draw) if how.reads_text else None
-    fresh = bench.fresh_windows(how.fresh_windows, draw)
-    dense = bench.loaded.model
-    smaller = copy.deepcopy(dense)
-    made = how.apply(
-        smaller,
-        SchemeBudget(target.budget, checkpoint_type(bench.loaded.source)),
-        windows,
-        fresh=fresh,
-        seed=cell.seed,
-        precision=bench.precision,
-        report=bench.report,
-    )
-    found = made.to_json()
-    notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
-    kept = notes[:5]
-    bench.loaded.model = smaller
-    try:
+    asked = SchemeBudget(target.budget, checkpoint_type(bench.loaded.source))
+    draw, precision = bench.draw_of(cell), bench.precision
+    with shrunken(bench, how, asked, draw, seed=cell.seed, precision=precision) as made:
+        found = made.to_json()
+        notes = [f"{name}: {text}" for name, text in removed(found)] + list(made.notes)
+        kept = notes[:5]
         yield {
             "zeros": 0,
             "prune_seconds": made.seconds,
@@ -53,9 +39,7 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
             "notes": kept,
             "note_count": len(notes),
         }
-    finally:
-        bench.loaded.model = dense
-        skipped = skipped_experts(smaller)
+        skipped = skipped_experts(bench.loaded.model)
         if skipped is not None:
             # How many go depends on the text, so that it is known when all is measured.
             kept.insert(0, skipped.text)

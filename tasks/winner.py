@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autoprune.bench.mask_memory import MaskMemory
+from autoprune.bench.scheme_recipe import SmallerOutcome
 from autoprune.bench.text import SELECTION
 from autoprune.errors import AutopruneError, reason_of
 from autoprune.evaluation.continuations import continuations
@@ -90,7 +91,7 @@ def _kept(
         before = read_object(known)
         checkpoint: dict[str, Any] = before["checkpoint"]
         return checkpoint | {"out": str(folder), "outcome": _outcome(folder, before)}
-    if winner.metric.kind != "builtin" and bench.sandbox is not None:
+    if winner.metric.kind not in ("builtin", "scheme") and bench.sandbox is not None:
         bench.masks = MaskMemory()
         record["scored_again_in"] = bench.sandbox.image.tag
 
@@ -108,8 +109,22 @@ def _kept(
                 for (prompt, one), (_, other) in zip(dense, _written(bench), strict=True)
             ],
         }
-        saved = save_bench(bench, folder, record, outcome.zeros, saved_type(bench, dtype))
+        pruned: int | None = outcome.zeros
+        if isinstance(outcome, SmallerOutcome):
+            pruned = None
+            record |= outcome.shrunk.to_json() | {"scheme": outcome.scheme}
+            record["notes"] = list(outcome.notes)
+        saved = save_bench(bench, folder, record, pruned, saved_type(bench, dtype))
     return saved_record(saved) | {"outcome": _outcome(folder, record)}
+
+
+def _counts(record: Mapping[str, Any]) -> dict[str, str]:
+    """What was taken away, as tags of the winner's version."""
+    if "scheme" in record:
+        found = {key: record[key] for key in ("scheme", "parameters")}
+    else:
+        found = {key: record["checkpoint"][key] for key in ("zeros", "prunable")}
+    return {f"autoprune.{key}": str(value) for key, value in found.items()}
 
 
 def _figures(files: RunFiles) -> dict[str, str]:
@@ -181,13 +196,15 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
             tags={
                 "autoprune.run": run_id,
                 "autoprune.candidate": record["candidate"],
-                "autoprune.zeros": str(record["checkpoint"]["zeros"]),
-                "autoprune.prunable": str(record["checkpoint"]["prunable"]),
             }
+            | _counts(record)
             | _figures(files)
             | ({"autoprune.unsealed": record["unsealed"]} if "unsealed" in record else {}),
             may_lead="unsealed" not in record,
             description=_description(files, record),
+            name=track.models.smaller_name(record["model"], record["target"])
+            if "scheme" in record
+            else None,
         )
     except Exception as error:
         # The checkpoint lies in the run's folder; the registry is caught up by the next run.

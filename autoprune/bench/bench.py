@@ -1,7 +1,7 @@
 """One model on a bench, with its text in parts: put a recipe on it, measure, take it off."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from autoprune.bench.model import ModelBench
 from autoprune.bench.outcomes import Measurement, Validation
 from autoprune.bench.probes import probe_layers
 from autoprune.bench.prune import prune_on
+from autoprune.bench.scheme_recipe import check_shapes, smaller_by
 from autoprune.bench.scoring import OFFERED, CandidateRejectedError, HostScorer, Scorer
 from autoprune.bench.text import CALIBRATION, SEALED, SELECTION, BenchText, Part, windows_digest
 from autoprune.budget import Budget
@@ -243,11 +244,16 @@ class Bench(ModelBench):
         recipe, budget = _read(recipe, budget)
         started = time.monotonic()
         try:
-            if recipe.metric.kind == "program":
+            signature: str | None
+            error: float | None
+            errors: Mapping[str, float] = {}
+            if recipe.metric.kind == "scheme":
+                check_shapes(self, recipe, budget)
+                signature = error = None
+            elif recipe.metric.kind == "program":
                 if self.programs is not None:
                     self.programs.require(recipe.metric)
                 signature, error = self.block_probe.behaviour(self, recipe, budget)
-                errors: dict[str, float] = {}
             else:
                 self.scorer.probe(recipe.metric)
                 signature, error, errors = behaviour(self, recipe, budget)
@@ -284,6 +290,11 @@ class Bench(ModelBench):
             UsageError: If the recipe or its scores make no sense.
         """
         recipe, budget = _read(recipe, budget)
+        if recipe.metric.kind == "scheme":
+            with smaller_by(self, recipe, budget, draw) as made:
+                yield made
+            return
+        _ = budget.share
         memory = self.masks if memory is None else memory
         with self.dense:
             yield prune_on(self, recipe, budget, draw, memory)
@@ -319,6 +330,9 @@ class Bench(ModelBench):
             found = self.evaluate(part, windows)
             return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
         started = time.monotonic()
+        if kl:
+            # Of the dense model, whose shape a scheme changes.
+            self.predictions(part)
         with self.pruned(recipe, budget, draw=draw, memory=memory) as outcome:
             found = self.evaluate(part, windows, kl=kl)
         return Measurement(

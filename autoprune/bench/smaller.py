@@ -1,6 +1,8 @@
 """A smaller shape in one line: a scheme and, at most, a recovery by the dense model."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ from autoprune.spelling import split_outside
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from autoprune.bench.bench import Bench
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,37 @@ class Shrinking:
         return shrink(
             model, self.scheme, target, windows, seed=seed, recovery=taught, report=report
         )
+
+
+@contextmanager
+def shrunken(
+    bench: "Bench",
+    how: Shrinking,
+    target: float | SchemeBudget,
+    draw: int = 0,
+    *,
+    seed: int = 0,
+    precision: Precision = "auto",
+) -> Iterator[Shrunk]:
+    """The bench holds a smaller copy of its model inside the body, in its real shapes.
+
+    Args:
+        bench: Its model is dense, and is the same object again afterwards.
+        how: What makes it smaller.
+        target: Share that is to go, or a budget.
+        draw: Draw of calibration text.
+        seed: Of random choices.
+        precision: Of the recovery's products.
+    """
+    windows = bench.drawn_windows(draw) if how.reads_text else None
+    fresh = bench.fresh_windows(how.fresh_windows, draw)
+    dense = bench.loaded.model
+    smaller = copy.deepcopy(dense)
+    made = how.apply(
+        smaller, target, windows, fresh=fresh, seed=seed, precision=precision, report=bench.report
+    )
+    bench.loaded.model = smaller
+    try:
+        yield made
+    finally:
+        bench.loaded.model = dense

@@ -93,8 +93,9 @@ def change_of(graph: Graph, alias: str) -> str:
 
 def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
     """A mechanism's recipe on one line; numbers at their default are shown too."""
-    parts = [str(body["formula"]), str(body["group"])]
-    parts.append(with_defaults(str(body["allocation"]), ranges))
+    parts = [str(body["formula"])]
+    if not body.get("scheme"):
+        parts += [str(body["group"]), with_defaults(str(body["allocation"]), ranges)]
     if body.get("solver", "none") != "none":
         parts.append(with_defaults(str(body["solver"]), ranges))
     return " | ".join(parts)

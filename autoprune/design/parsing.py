@@ -17,6 +17,7 @@ from autoprune.design.parts import (
     program_fault,
 )
 from autoprune.design.repairs import Ranges, read_solver
+from autoprune.design.scheme_moves import read_scheme
 from autoprune.design.source import signature_fault, without_names
 from autoprune.errors import UsageError
 from autoprune.metrics.language import BASIC_TERMINALS, ExpressionError, parse
@@ -30,7 +31,10 @@ LONGEST_NAME = 40
 LONGEST_LESSON = 160
 LONGEST_ALLOCATION = 400
 
-NAMES = ("because", "expect", "metric", "group", "allocation", "repair", "solver", "lesson")
+NAMES = (
+    *("because", "expect", "metric", "scheme", "group", "allocation", "repair", "solver"),
+    "lesson",
+)
 FIELD = re.compile(
     rf"^[\s>*_#`-]*({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE
 )
@@ -44,7 +48,7 @@ ENDS = ".,;`*"
 NO_NAMES = frozenset({"the", "name"})
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
 
-Language = Literal["expression", "python", "both", "program"]
+Language = Literal["expression", "python", "both", "program", "scheme"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class AnswerForm:
     """What an answer may hold.
 
     Args:
-        language: Formulas, Python, both, or layer programs.
+        language: Formulas, Python, both, layer programs, or schemes.
         groups: Allowed comparison groups; the first is the default.
         allocations: Allowed families of allocations; the first is the default.
         aliases: Measured entries that a prediction may name; the first where it names none of them.
@@ -128,6 +132,7 @@ class AnswerForm:
         base: Recipe whose parts stand where the answer names none.
         part: The only part that is read; the others are the base's. None: all are read.
         hidden: What no part may hold, and no words of a designer keep.
+        schemes: Families of schemes, where these are written in place of metrics.
     """
 
     language: Language
@@ -140,6 +145,7 @@ class AnswerForm:
     base: Recipe | None = None
     part: str | None = None
     hidden: Hidden = NOTHING
+    schemes: Sequence[str] = ()
 
 
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
@@ -255,6 +261,13 @@ def _recipe(text: str, fields: dict[str, str], form: AnswerForm) -> Recipe | Unr
 
 
 def _candidate(text: str, fields: dict[str, str], form: AnswerForm) -> Candidate | Unreadable:
+    if form.language == "scheme":
+        if "scheme" not in fields:
+            return Unreadable("no_metric", "the line 'scheme: TEXT' is missing")
+        try:
+            return read_scheme(fields["scheme"].rstrip("."), form.schemes)
+        except UsageError as error:
+            return Unreadable("bad_choice", str(error))
     blocks = FENCE.findall(text) if form.language != "expression" else []
     if form.language == "program":
         missing = Unreadable("no_code", "write the program in one ```python block")

@@ -44,6 +44,7 @@ class Choices:
         compositions: Repairs made of two of ``solvers``; see
             :func:`autoprune.design.repairs.compositions`.
         hidden: What may not be written, whoever proposes.
+        schemes: Families of schemes, in place of metrics.
     """
 
     groups: Sequence[Group]
@@ -54,6 +55,7 @@ class Choices:
     words: Sequence[str] = tuple(DESCRIPTORS)
     compositions: Sequence[str] = ()
     hidden: Hidden = NOTHING
+    schemes: Sequence[str] = ()
 
     @property
     def repairs(self) -> list[str]:

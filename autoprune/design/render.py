@@ -71,6 +71,7 @@ class Scene:
         generation: Which generation it is, of about how many; empty without anything to say.
         composed: Whether two repairs may be joined.
         pair: Two recipes are to be compared and none is to be written.
+        schemes: Families of schemes, each with what of it may change, in place of metrics.
     """
 
     language: Language
@@ -91,6 +92,7 @@ class Scene:
     generation: str = ""
     composed: bool = False
     pair: bool = False
+    schemes: Sequence[tuple[str, str]] = ()
 
     @property
     def wide(self) -> bool:
@@ -223,7 +225,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
     groups = [g for g in scene.groups if not (is_program and program_fault(g, NONE))]
     solvers = [s for s in scene.solvers if not (is_program and program_fault(groups[0], s))]
     return prompts.render(
-        "pair_system" if scene.pair else "system",
+        "pair_system" if scene.pair else "scheme_system" if scene.schemes else "system",
         language=scene.language,
         manual=manual() if is_program else "",
         values=values,
@@ -238,6 +240,7 @@ def render_system(prompts: Prompts, scene: Scene) -> str:
         wide=scene.wide,
         tuned=scene.tuned,
         composed=scene.composed,
+        schemes=scene.schemes,
     )
 
 
@@ -285,6 +288,8 @@ def _instruction(
     own = f"operators/program/{operator}"
     if scene.language == "program" and focus.part is None and f"{own}.j2" in prompts.names:
         template = own
+    if scene.language == "scheme" and focus.part is None and operator != "reflect":
+        template = "operators/scheme"
 
     def filled(level: Level, first: int) -> str:
         return prompts.render(

@@ -36,7 +36,7 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
     """
     name = short_model(report.model).removesuffix(".gguf")
     counted = record["checkpoint"]
-    entry = _entry(report, record)
+    figures = figures_of(report, record)
     parts = [
         header(licence),
         f"# {name}, {percent(counted['sparsity'], digits=1)} of its linear weights zero",
@@ -50,14 +50,20 @@ def model_card(report: RunReport, record: Mapping[str, Any], licence: str) -> st
         'tokenizer = AutoTokenizer.from_pretrained(".")\n```',
         f"## How it was made\n\n{_how(report, record)}",
     ]
-    if entry is not None:
-        parts.append(f"## Figures\n\n{_figures(report, entry)}")
+    if figures:
+        parts.append(f"## Figures\n\n{figures}")
     if report.outcome is not None and report.outcome.samples:
         parts.append(f"## What it writes\n\n{_samples(report.outcome)}")
     parts += [f"## Data\n\n{_data(report)}", f"## Limits\n\n{_limits(report, counted)}"]
     terms = f"`{licence}`, as the base model's files state" if licence else UNKNOWN_LICENCE
     parts.append(f"## Licence of the base model\n\n{terms[0].upper()}{terms[1:]}.")
     return "\n\n".join(parts) + "\n"
+
+
+def figures_of(report: RunReport, record: Mapping[str, Any]) -> str:
+    """Perplexities of a winner beside the reference and the unpruned model; empty without any."""
+    entry = _entry(report, record)
+    return "" if entry is None else _figures(report, entry)
 
 
 def base_licence(folder: Path, gguf_file: str | None) -> str:
@@ -164,14 +170,15 @@ def _given(report: RunReport) -> str:
 
 
 def _figures(report: RunReport, entry: Entry) -> str:
-    wanda = report.baseline("wanda")
+    wanda = report.baseline(report.reference)
     lines = ["| perplexity, lower is better | selection text | sealed text |", "|---|--:|--:|"]
     rows: list[tuple[str, float | None, float | None]] = [
         ("unpruned", report.dense_perplexity, report.dense_sealed_perplexity),
         ("this model", entry.perplexity, entry.sealed_perplexity),
     ]
     if wanda is not None and wanda.id != entry.id:
-        rows.append(("Wanda, same sparsity", wanda.perplexity, wanda.sealed_perplexity))
+        name = f"{report.reference_name}, same sparsity"
+        rows.append((name, wanda.perplexity, wanda.sealed_perplexity))
     start = best_start(report)
     if start is not None and start != wanda:
         name = in_markdown(start.alias, 60)
@@ -181,7 +188,8 @@ def _figures(report: RunReport, entry: Entry) -> str:
     text = "\n".join(lines)
     if entry.change_interval is not None:
         change = percent(entry.change_vs_wanda, sign=True)
-        text += f"\n\nAgainst Wanda on the selection text: {change}, 95 % {interval(entry)}."
+        text += f"\n\nAgainst {report.reference_name} on the selection text: {change}, 95 % "
+        text += f"{interval(entry)}."
     if against_start(report):
         text += f"\n\n{in_markdown(against_start(report))}"
     if entry.sealed_failure:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.report.benefit import Outcome
+from autoprune.report.counted import Counted
 from autoprune.report.evidence import Check, Contrast, Margin
 from autoprune.report.parts import Part
 from autoprune.report.sealed import SealedSet
@@ -226,7 +227,7 @@ class Edge(Part):
 
 
 @dataclass(frozen=True)
-class RunReport(Part):
+class RunReport(Part, Counted):
     """Everything worth showing of one search.
 
     Args:
@@ -329,6 +330,7 @@ class RunReport(Part):
 
     def baseline(self, name: str) -> Entry | None:
         """The measured baseline with this alias, case ignored."""
+        name = name.lower()
         found = (e for e in self.ranked if e.kind == "baseline" and e.alias.lower() == name)
         return next(found, None)
 

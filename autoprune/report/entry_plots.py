@@ -17,7 +17,7 @@ def draw_leaderboard(report: RunReport, canvas: Canvas) -> str:
     """Bars from zero; the winner green, candidates blue, baselines grey."""
     axes = canvas.axes(grid="x")
     shown = _shortened(report)
-    winner, wanda = report.winner, report.baseline("wanda")
+    winner, wanda = report.winner, report.baseline(report.reference)
     reference = wanda.perplexity if wanda and wanda.perplexity else None
     limit = 1.6 * reference if reference else max(e.perplexity or 0 for e in shown)
     for row, entry in enumerate(shown):

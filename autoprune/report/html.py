@@ -143,9 +143,9 @@ def _row(report: RunReport, entry: Entry, limit: int) -> Row:
         perplexity=number(entry.perplexity),
         sealed=words.sealed_figure(entry),
         change="reference"
-        if entry == report.baseline("wanda")
+        if entry == report.baseline(report.reference)
         else percent(entry.change_vs_wanda, sign=True),
-        interval="" if entry == report.baseline("wanda") else words.interval(entry),
+        interval="" if entry == report.baseline(report.reference) else words.interval(entry),
         sparsity=percent(entry.sparsity, digits=2),
         reasoning=_fitted(entry.reasoning, limit),
         source=_fitted(entry.source, limit),
@@ -191,15 +191,17 @@ def _spark(shares: list[float], target: float) -> str:
 
 def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
     """Label, figure and note of the boxes on top."""
-    winner, wanda = report.winner, report.baseline("wanda")
+    winner, wanda = report.winner, report.baseline(report.reference)
     tiles = []
     if winner is not None:
-        note = f"Wanda {number(wanda.perplexity)}, " if wanda else ""
+        note = f"{report.reference_name} {number(wanda.perplexity)}, " if wanda else ""
         note += f"dense {number(report.dense_perplexity)}"
         tiles.append(("Best perplexity", number(winner.perplexity), note))
         if winner.change_vs_wanda is not None:
             text = percent(winner.change_vs_wanda, sign=True)
-            tiles.append(("Against Wanda", text, words.interval(winner) or "no interval"))
+            tiles.append(
+                (f"Against {report.reference_name}", text, words.interval(winner) or "no interval")
+            )
         change, start = change_to_start(report), best_start(report)
         if change is not None and start is not None:
             figure = f"{plain(start.alias, 40)} {number(start.perplexity)}"
@@ -211,7 +213,7 @@ def _tiles(report: RunReport) -> list[tuple[str, str, str]]:
         if winner.sealed_perplexity is not None:
             parts = []
             if wanda and wanda.sealed_perplexity:
-                parts.append(f"Wanda {number(wanda.sealed_perplexity)}")
+                parts.append(f"{report.reference_name} {number(wanda.sealed_perplexity)}")
             if report.dense_sealed_perplexity:
                 parts.append(f"dense {number(report.dense_sealed_perplexity)}")
             if report.sealed_set is not None:

@@ -28,13 +28,13 @@ def draw_progress(report: RunReport, canvas: Canvas) -> str:
     codes = _top_codes(rejected)
     upper, lower = _two_axes(canvas, len(codes))
     last = max((e.order for e in report.candidates), default=1)
-    wanda = report.baseline("wanda")
+    wanda = report.baseline(report.reference)
     reference = wanda.perplexity if wanda else None
     best = _dots(upper, finite, _far_edge(reference, finite), last, canvas)
     upper.set_yscale("log")
     upper.margins(y=0.08)
     _reference(upper, "dense", report.dense_perplexity, canvas)
-    _reference(upper, "Wanda", reference, canvas)
+    _reference(upper, report.reference_name, reference, canvas)
     _plain_log(upper)
     upper.set_ylabel("perplexity, log" if canvas.narrow else "perplexity (log, lower is better)")
     upper.set_xlim(0.3, last + 0.7)
@@ -44,7 +44,7 @@ def draw_progress(report: RunReport, canvas: Canvas) -> str:
     return (
         f"Perplexity by candidate number: {len(finite)} measured, best {number(best)}; "
         f"{len(rejected)} rejected. Dense {number(report.dense_perplexity)}, "
-        f"Wanda {number(reference)}."
+        f"{report.reference_name} {number(reference)}."
     )
 
 
@@ -134,7 +134,7 @@ def _two_axes(canvas: Canvas, rows: int) -> tuple["Axes", "Axes"]:
 def draw_pareto(report: RunReport, canvas: Canvas) -> str:
     """Perplexity against sparsity; the front as steps."""
     axes = canvas.axes()
-    winner, wanda = report.winner, report.baseline("wanda")
+    winner, wanda = report.winner, report.baseline(report.reference)
     # Far worse recipes would squeeze the front; the leaderboard has their figures.
     edge = 2.5 * max(y for _, y in points_of(wanda or report.ranked[0]))
     labels: list[tuple[float, float, str, str]] = []

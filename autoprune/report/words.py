@@ -60,13 +60,13 @@ def fitness(report: RunReport) -> str:
 
 def draws(report: RunReport) -> str:
     """What the winner has from other draws of calibration text; empty without any."""
-    winner, wanda = report.winner, report.baseline("wanda")
+    winner, wanda = report.winner, report.baseline(report.reference)
     if winner is None or not winner.draws:
         return ""
     name, count = plain(winner.alias, 40), len(winner.draws)
     text = f"From {count} draws of calibration text {name} has {_listed(winner.draws)}"
     if wanda is not None and wanda.draws and wanda.id != winner.id:
-        text += f", Wanda {_listed(wanda.draws)}"
+        text += f", {report.reference_name} {_listed(wanda.draws)}"
     return text + ", on the selection split."
 
 
@@ -137,7 +137,7 @@ def _split(report: RunReport) -> str:
 
 
 def change(entry: Entry) -> str:
-    """Change of perplexity against Wanda with its interval, or a dash."""
+    """Change of perplexity against the reference with its interval, or a dash."""
     text = percent(entry.change_vs_wanda, sign=True)
     return f"{text} ({interval(entry)})" if entry.change_interval else text
 
@@ -208,7 +208,7 @@ def _counts(report: RunReport) -> str:
     return (
         f"{len(candidates)} {recipes} beside the starts {was} made for pruning "
         f"{short_model(report.model)}{dequantised(report, ' ({})')} to "
-        f"{percent(report.sparsity, digits=0)} zeros: {', '.join(parts)}."
+        f"{percent(report.sparsity, digits=0)} {report.gone}: {', '.join(parts)}."
     )
 
 
@@ -216,19 +216,21 @@ def _verdict(report: RunReport, winner: Entry) -> str:
     value = f"{winner.alias}, has perplexity {number(winner.perplexity)}"
     dense = report.dense_perplexity
     unpruned = f" (the unpruned model has {number(dense)})" if dense is not None else ""
-    gain = winner.change_vs_wanda
+    gain, name = winner.change_vs_wanda, report.reference_name
     if gain is None:
         return f"The best, {value} on the selection split{unpruned}."
     if gain >= 0 and fitness(report) != PERPLEXITY:
         return (
             f"The best by {fitness(report)}, {value} on the selection split, {percent(gain)} above "
-            f"Wanda{unpruned}."
+            f"{name}{unpruned}."
         )
     if gain >= 0:
         how = "equal to" if gain == 0 else f"{percent(gain)} above"
-        return f"None beat Wanda. The best, {value} on the selection split, {how} Wanda{unpruned}."
+        return (
+            f"None beat {name}. The best, {value} on the selection split, {how} {name}{unpruned}."
+        )
     whose = "The best" if winner.kind == "candidate" else "No new recipe won. The best"
-    text = f"{whose}, {value} on the selection split, {percent(-gain)} below Wanda{unpruned}."
+    text = f"{whose}, {value} on the selection split, {percent(-gain)} below {name}{unpruned}."
     if winner.change_interval is not None and winner.change_interval[1] >= 0:
         text += " The 95 % interval of that difference includes zero: it may be chance."
     return text
@@ -241,10 +243,11 @@ def _sealed(report: RunReport, winner: Entry) -> str:
         why = plain(winner.sealed_failure, 300)
         return f"It has no sealed figure ({why}): the one it has is of the text it was chosen on."
     text = f"On {_sealed_name(report)} it has {number(winner.sealed_perplexity)}"
-    wanda = report.baseline("wanda")
+    wanda = report.baseline(report.reference)
     if wanda is not None and wanda.sealed_perplexity:
         gain = winner.sealed_perplexity / wanda.sealed_perplexity - 1
-        text += f", Wanda {number(wanda.sealed_perplexity)}: a change of {percent(gain, sign=True)}"
+        text += f", {report.reference_name} {number(wanda.sealed_perplexity)}: a change of "
+        text += percent(gain, sign=True)
     return text + "."
 
 

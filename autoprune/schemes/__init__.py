@@ -4,7 +4,7 @@ from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts
 from autoprune.schemes.plan import SchemePlan, Step
 from autoprune.schemes.rotate import Rotate
-from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme
+from autoprune.schemes.scheme import SCHEMES, Chain, Scheme, build_scheme, parts_of
 from autoprune.schemes.shrink import Shrunk, require_share, shrink
 from autoprune.schemes.skip import Skip, skipped_experts
 from autoprune.schemes.width import Width
@@ -22,6 +22,7 @@ __all__ = [
     "Step",
     "Width",
     "build_scheme",
+    "parts_of",
     "require_share",
     "shrink",
     "skipped_experts",

@@ -157,6 +157,11 @@ class Chain(Scheme):
         return replace(whole, scheme=self.text, target=target)
 
 
+def parts_of(scheme: Scheme) -> tuple[Scheme, ...]:
+    """The schemes of a chain, or the one."""
+    return scheme.parts if isinstance(scheme, Chain) else (scheme,)
+
+
 def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
     return replace(
         first,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from autoprune.candidate import Candidate
 from autoprune.design.parts import FORMULA, Choices
+from autoprune.design.scheme_moves import all_schemes
 from autoprune.recipe import Recipe
 
 # Published metrics first, then powers of what Wanda multiplies, then of what it leaves out.
@@ -28,6 +29,10 @@ def catalogue(choices: Choices) -> Iterator[Recipe]:
 
     Repairs change fastest and metrics slowest; families at their defaults, no formulas.
     """
+    if choices.schemes:
+        for scheme in all_schemes(choices.schemes):
+            yield from (Recipe(scheme, solver=solver) for solver in choices.solvers)
+        return
     for metric in METRICS:
         for allocation in choices.allocations:
             if allocation == FORMULA:

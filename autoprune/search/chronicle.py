@@ -48,7 +48,7 @@ def note_proposal(state: State, entry: Entry) -> None:
             graph.add(f"{alias}.c", "critique", {"text": entry.because})
             graph.link(f"{alias}.c", "critiques", entry.parents[0])
     recipe = entry.recipe
-    body = {
+    body: dict[str, Any] = {
         "formula": entry.formula,
         "group": recipe.group,
         "allocation": recipe.allocation,
@@ -56,6 +56,8 @@ def note_proposal(state: State, entry: Entry) -> None:
         "operator": entry.operator,
         "because": entry.because,
     }
+    if recipe.metric.kind == "scheme":
+        body["scheme"] = True
     if entry.model is not None:
         body["model"] = entry.model
     if recipe.metric.kind in ("python", "program"):

@@ -52,6 +52,8 @@ def _of_metric(recipe: Recipe) -> dict[str, float]:
     expression = expression_of(metric)
     if expression is None:
         words = {metric.source} if metric.kind == "builtin" else _calls(metric.source)
+        if metric.kind == "scheme":
+            words = set(re.split(r"[+:,]", metric.source))
         return {f"kind {metric.kind}": 1.0, **{f"word {word}": 1.0 for word in sorted(words)}}
     nodes = list(walk(expression.tree))
     named = {node.name for _, node in nodes if isinstance(node, Call | Terminal)} - {"W"}

@@ -22,6 +22,7 @@ from autoprune.design.parts import (
     program_fault,
     random_allocation,
 )
+from autoprune.design.scheme_moves import crossed_schemes, mutated_scheme, random_scheme
 from autoprune.recipe import Recipe
 
 # How often each part changes: what moves perplexity most is tried most.
@@ -44,8 +45,9 @@ def mask_key(recipe: Recipe) -> str:
 
 
 def recipe_text(recipe: Recipe, formula: str) -> str:
-    """A recipe on one line: metric, group, allocation, repair."""
-    parts = [formula, recipe.group, recipe.allocation]
+    """A recipe on one line: metric, group, allocation, repair; of a scheme it and the repair."""
+    scheme = recipe.metric.kind == "scheme"
+    parts = [formula] if scheme else [formula, recipe.group, recipe.allocation]
     return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
 
 
@@ -68,6 +70,8 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
 def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     """One part changed; the same recipe where that part has no other value."""
     part = rng.choices(PARTS, WEIGHTS)[0]
+    if choices.schemes and part != "solver":
+        part = "metric"
     if part == "metric":
         return mutated_metric(recipe, rng, choices)
     if part == "allocation":
@@ -81,12 +85,17 @@ def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
 
 def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
     """Another formula, or a random one where the metric is none; the other parts stay."""
+    if choices.schemes:
+        return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices.schemes))
     metric = mutated(recipe.metric, rng, choices.statistics)
     return replace(recipe, metric=metric or invented(rng, choices.statistics))
 
 
 def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
     """Every part from one parent or the other; two formulas may also exchange a subtree."""
+    if first.metric.kind == "scheme":
+        scheme = crossed_schemes(first.metric, second.metric, rng)
+        return replace(first, metric=scheme, solver=rng.choice((first, second)).solver)
     metric: Candidate = rng.choice((first, second)).metric
     both = expression_of(first.metric) and expression_of(second.metric)
     if both and rng.random() < 0.5:
@@ -107,7 +116,9 @@ def recombined(first: Recipe, second: Recipe) -> Recipe:
 def random_recipe(rng: Random, choices: Choices) -> Recipe:
     """Every part at random."""
     return Recipe(
-        invented(rng, choices.statistics),
+        random_scheme(rng, choices.schemes)
+        if choices.schemes
+        else invented(rng, choices.statistics),
         rng.choice(list(choices.groups)),
         random_allocation(rng, choices),
         rng.choice(choices.repairs),

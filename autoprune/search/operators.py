@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain as chain_of
 from random import Random
 
 from autoprune.design.formulas import expression_of, extended, reduced
@@ -10,6 +11,7 @@ from autoprune.design.parts import chain, forgets_metric
 from autoprune.recipe import Recipe
 from autoprune.search.archive import Entry
 from autoprune.search.arms import arm_of, models_of
+from autoprune.search.catalogue import catalogue
 from autoprune.search.moves import (
     crossed_recipe,
     mutated_metric,
@@ -108,11 +110,14 @@ class Operators:
             weights = parent_weights(self.state.graph, [entry.alias for entry in pool])
         return rng.choices(pool, weights)[0]
 
-    def _random(self, slot: int, rng: Random) -> Plan:
-        while True:
+    def _random(self, slot: int, rng: Random) -> Plan | None:
+        """A draw that is not on record; of schemes, which are finitely many, None at their end."""
+        while not self.choices.schemes:
             recipe = random_recipe(rng, self.choices)
             if self._take(recipe):
                 return Plan(slot, "random", (), recipe=recipe)
+        drawn = (random_recipe(rng, self.choices) for _ in range(ATTEMPTS))
+        return self._first(slot, "random", chain_of(drawn, catalogue(self.choices)))
 
     def _mutate(self, slot: int, rng: Random) -> Plan | None:
         for _ in range(ATTEMPTS):
@@ -157,7 +162,7 @@ class Operators:
     def _ablate(self, slot: int) -> Plan | None:
         """Terms of the best recipe, then of the next ones."""
         programs = [e for e in self.ranked if e.recipe and e.recipe.metric.kind == "program"]
-        for entry in (programs if self.spec.language == "program" else self.formulas)[:3]:
+        for entry in (programs if self.spec.written == "program" else self.formulas)[:3]:
             assert entry.recipe is not None
             for smaller in reduced(entry.recipe.metric):
                 recipe = replace(entry.recipe, metric=smaller.candidate)

@@ -138,7 +138,7 @@ class _Planner(Operators):
                 return self._with_moves(slot, rng, last=last)
         return Plan(slot, PROPOSE, (), self._hint(rng))
 
-    def _with_moves(self, slot: int, rng: Random, *, last: bool) -> Plan:
+    def _with_moves(self, slot: int, rng: Random, *, last: bool) -> Plan | None:
         design = self._design_operators() if self.state.uses_designer else ()
         asked = {arm_of(name, model): (name, model) for name in design for model in self.models}
         arms = asked | {arm_of(name): (name, None) for name in FREE_OPERATORS}
@@ -204,7 +204,7 @@ class _Planner(Operators):
                 return self._compose(slot)
         hint = self._hint(rng)
         # Small models write "uniform" and "none" where they may; the metric is what they are asked.
-        part = "metric" if self.spec.language == "expression" else None
+        part = "metric" if self.spec.written == "expression" else None
         if operator == "explore" and part and self.judged:
             return Plan(slot, operator, (self.judged[0].alias,), hint, part=part)
         if operator in ("seed", "explore", "paradigm"):
@@ -235,7 +235,7 @@ class _Planner(Operators):
         for turn in range(len(EXPLOITED)):
             part = EXPLOITED[(done + turn) % len(EXPLOITED)]
             formula = expression_of(recipe.metric) is not None
-            if part == "metric" and not formula and self.spec.language == "expression":
+            if part == "metric" and not formula and self.spec.written == "expression":
                 continue
             choices = {"allocation": self.choices.allocations, "solver": self.choices.solvers}
             if part in ("metric", "group") and forgets_metric(recipe):
@@ -244,7 +244,7 @@ class _Planner(Operators):
                 continue
             if part in choices and len(choices[part]) < 2:
                 continue
-            if part == "metric" and self.spec.language != "expression":
+            if part == "metric" and self.spec.written != "expression":
                 # Code is written as a whole; a line of it cannot be blanked out.
                 return Plan(slot, "exploit", (best.alias,), hint)
             return Plan(slot, "exploit", (best.alias,), hint, part=part)

@@ -13,6 +13,7 @@ from autoprune.design.prompts import Prompts
 from autoprune.design.render import Focus, Rendered, Scene, render_prompt
 from autoprune.design.repairs import example
 from autoprune.design.schema import answer_schema, lesson_schema
+from autoprune.design.scheme_moves import genes_text
 from autoprune.design.sections import bar, ranked
 from autoprune.design.shown import change_in, permuted, shuffled
 from autoprune.metrics.language import FUNCTIONS, gbnf
@@ -51,8 +52,9 @@ class Requests:
         self.spec = state.spec
         self.choices = state.spec.choices
         self.prompts = prompts
-        ideas = "program_hints" if self.spec.language == "program" else "hints"
-        hints = prompts.render(ideas).splitlines() if self.spec.designer.hints else []
+        ideas = "program_hints" if self.spec.written == "program" else "hints"
+        wanted = self.spec.designer.hints and not self.spec.schemes
+        hints = prompts.render(ideas).splitlines() if wanted else []
         self.hidden = state.spec.hidden
         self.hints = [h for h in self.hidden.left(hints) if h.strip()]
         self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)
@@ -61,7 +63,7 @@ class Requests:
         """What an answer may hold now; parts that it leaves out are the parent's."""
         parent = self.state.archive[plan.parents[0]] if plan.parents else None
         return AnswerForm(
-            self.spec.language,
+            self.spec.written,
             self.choices.groups,
             self.choices.allocations,
             self._measured(),
@@ -71,6 +73,7 @@ class Requests:
             base=parent.recipe if parent is not None else None,
             part=plan.part,
             hidden=self.hidden,
+            schemes=self.choices.schemes,
         )
 
     @property
@@ -161,7 +164,7 @@ class Requests:
 
     def _scene(self) -> Scene:
         return Scene(
-            language=self.spec.language,
+            language=self.spec.written,
             statistics=self.choices.statistics,
             groups=self.choices.groups,
             allocations=self.choices.allocations,
@@ -182,6 +185,7 @@ class Requests:
             left=left_in_words(self.state),
             generation=generation_in_words(self.state),
             composed=bool(self.choices.compositions),
+            schemes=[(name, genes_text(name)) for name in self.choices.schemes],
         )
 
     def _form(self, name: str) -> str:
@@ -198,7 +202,7 @@ class Requests:
 
     def _constrained(self, request: ChatRequest, plan: Plan, blank: Blank | None) -> ChatRequest:
         """The request with every form of its answer; the transport sends what is enforced."""
-        if not self.spec.designer.grammar or self.spec.language != "expression":
+        if not self.spec.designer.grammar or self.spec.written != "expression":
             return request
         now = ""
         if plan.part in ("group", "solver"):

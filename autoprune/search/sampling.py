@@ -23,8 +23,16 @@ from autoprune.design.parts import (
     with_allocation_numbers,
     with_solver_numbers,
 )
+from autoprune.design.scheme_moves import (
+    candidate_of,
+    family_of,
+    genes_of,
+    scheme_from,
+    values_of,
+)
 from autoprune.metrics.language import TERMINALS, parse
 from autoprune.recipe import Recipe
+from autoprune.schemes import build_scheme
 from autoprune.search.moves import recipe_key
 from autoprune.search.randomness import stream_seed
 from autoprune.search.state import State
@@ -75,6 +83,8 @@ def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
 
 def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
     """The recipe of a trial, each choice and number suggested under a name of its own."""
+    if choices.schemes:
+        return _scheme_recipe(trial, choices)
     values = [name for name in choices.statistics if TERMINALS[name].nonnegative]
     factors = ["abs(W)"]
     for name in [*values, *choices.hidden.left([COLUMN])]:
@@ -103,6 +113,16 @@ def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
     return Recipe(metric, group, canonical_allocation(allocation), canonical_solver(solver))
 
 
+def _scheme_recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
+    family = trial.suggest_categorical("scheme", list(choices.schemes))
+    values = {
+        (part, key): trial.suggest_categorical(f"{part} {key}", list(allowed))
+        for (part, key), allowed in genes_of(family).items()
+    }
+    solver = trial.suggest_categorical("repair", list(choices.solvers))
+    return Recipe(candidate_of(scheme_from(family, values)), solver=canonical_solver(solver))
+
+
 def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
     terms = []
     for place in ("first", "second"):
@@ -116,6 +136,11 @@ def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
 
 def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
     """A hand-made recipe as values of this space; None where it has no place in it."""
+    if choices.schemes:
+        scheme = build_scheme(recipe.metric.source)
+        named = {f"{part} {key}": value for (part, key), value in values_of(scheme).items()}
+        own = [text for text in choices.solvers if canonical_solver(text) == recipe.solver]
+        return named | {"scheme": family_of(scheme), "repair": own[0]} if own else None
     powers = KNOWN.get(recipe.metric.source)
     name, solver = family(recipe.allocation), canonical_solver(recipe.solver)
     known = [canonical_solver(repair) for repair in choices.repairs]

@@ -87,7 +87,8 @@ class Sentinels:
         if not self.spec.sentinel_every:
             return
         wanted = {DENSE: None, self.spec.reference: self.state.reference().recipe}
-        wanted |= {name: recipe for name, recipe in CONTROLS.items() if name not in wanted}
+        controls = {} if self.spec.schemes else CONTROLS
+        wanted |= {name: recipe for name, recipe in controls.items() if name not in wanted}
         # Masks alone: a repair would take minutes to say the same.
         proxy = self.spec.proxy
         recipes = {name: recipe and with_proxy(recipe, proxy) for name, recipe in wanted.items()}

@@ -12,15 +12,20 @@ from pydantic import (
 )
 
 from autoprune.allocation.formula import DESCRIPTORS
-from autoprune.candidate import Candidate, Group
+from autoprune.bench.smaller import Shrinking
+from autoprune.candidate import SCHEME_PREFIX, Candidate, Group
 from autoprune.design.hiding import Hidden, require_hidable
 from autoprune.design.kinds import SILENT, DesignerKind
+from autoprune.design.parsing import Language
 from autoprune.design.parts import FORMULA, Choices, family
 from autoprune.design.repairs import compositions
+from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.recipe_text import read_recipe
+from autoprune.repair import Repair
+from autoprune.schemes import build_scheme
 from autoprune.search_settings import (
     BudgetSettings,
     DesignerSettings,
@@ -141,6 +146,10 @@ def given_start(text: str) -> RecipeSpec:
     Raises:
         UsageError: If it cannot be read, or scores blocks one after the other.
     """
+    if Shrinking.names(text):
+        how = Shrinking.parse(text)
+        solver = how.recovery.text if how.recovery else "none"
+        return RecipeSpec(metric=f"{SCHEME_PREFIX}{how.scheme.text}", solver=solver)
     found = read_recipe(text)
     if found.statistics != "dense":
         raise UsageError(
@@ -251,6 +260,11 @@ class SearchSpec(_Frozen, SearchSettings):
     reference: str = Field(
         default="wanda", description="baseline metric that changes are counted from"
     )
+    schemes: tuple[str, ...] = Field(
+        default=(),
+        description="schemes that make the model smaller, searched in place of metrics; their "
+        "families are what may be proposed, they themselves the starts, the first the reference",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -263,6 +277,38 @@ class SearchSpec(_Frozen, SearchSettings):
             return values
         arm, kind = settle_arm(values.get("arm", "whole"), designer.get("kind", "auto"))
         return {**values, "arm": arm, "designer": {**designer, "kind": kind}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_schemes(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not values.get("schemes"):
+            return values
+        texts = [build_scheme(text).text for text in values["schemes"]]
+        starts = tuple({"metric": f"{SCHEME_PREFIX}{text}"} for text in texts)
+        usual = {"solvers": ("none",), "groups": ("row",), "allocations": (UNIFORM,)}
+        return usual | {**values, "schemes": texts, "baselines": starts, "reference": texts[0]}
+
+    @model_validator(mode="after")
+    def _check_schemes(self) -> "SearchSpec":
+        kinds = {made.metric.startswith(SCHEME_PREFIX) for made in (*self.baselines, *self.starts)}
+        if len(kinds) > 1:
+            raise ValueError(
+                "a search is of schemes or of recipes, since they have no budget in common; give "
+                "starts of the one kind"
+            )
+        repairs = [Repair.parse(text) for text in (*self.solvers, self.solver, self.proxy)]
+        wrong = [one.text for one in repairs if one.layer or one.block is not None]
+        if self.schemes and (wrong or self.pattern != "unstructured" or self.groups != ("row",)):
+            raise ValueError(
+                f"schemes leave no zeros: the pattern is unstructured and not {self.pattern}, and "
+                f"repairs are none and recover{', not ' + ', '.join(wrong) if wrong else ''}"
+            )
+        return self
+
+    @property
+    def written(self) -> Language:
+        """What a designer writes."""
+        return "scheme" if self.schemes else self.language
 
     @model_validator(mode="after")
     def _check_hidden(self) -> "SearchSpec":
@@ -292,6 +338,7 @@ class SearchSpec(_Frozen, SearchSettings):
             words=words,
             compositions=tuple(compositions(solvers)),
             hidden=hidden,
+            schemes=tuple(dict.fromkeys(family_of(build_scheme(s)) for s in self.schemes)),
         )
 
     @property
@@ -331,8 +378,9 @@ class SearchSpec(_Frozen, SearchSettings):
             del body["judge"]
         if self.judge_verifier is None:
             del body["judge_verifier"]
-        if not self.facts:
-            del body["facts"]
+        for name in ("facts", "schemes"):
+            if not body[name]:
+                del body[name]
         return body
 
     @classmethod

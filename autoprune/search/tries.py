@@ -43,7 +43,7 @@ def tried_formulas(text: str) -> list[str]:
 
 def may_try(state: State) -> bool:
     """Whether the designer may try: nothing holds its answers to a grammar, and formulas count."""
-    return state.spec.designer.kind == "files" and state.spec.language != "python"
+    return state.spec.designer.kind == "files" and state.spec.written not in ("python", "scheme")
 
 
 def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequest:

@@ -40,8 +40,13 @@ from flows.params.named import (
     check_models,
     check_pattern,
     check_repairs,
+    check_scheme,
 )
-from flows.params.search_rules import require_designer_together, require_prices_together
+from flows.params.search_rules import (
+    require_designer_together,
+    require_prices_together,
+    require_schemes_together,
+)
 from tasks.state import model_slug
 
 if TYPE_CHECKING:
@@ -106,6 +111,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         "auto",
         "Repair of the weights that stay, or several with commas between, to choose from, such as "
         "none,mrp,ebft:epochs=2; auto: the usual ones (`autoprune ls repairs`)",
+        group="what",
+        metavar="LIST",
+    )
+    schemes: str | None = setting(
+        None,
+        "Search schemes, which make the model smaller, in place of recipes that leave zeros: such "
+        "as depth,width,depth+width (`autoprune ls schemes`); their parameters are varied, all at "
+        "--sparsity as a share of the blocks' parameters; repairs are none and recover",
         group="what",
         metavar="LIST",
     )
@@ -247,6 +260,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         require_designer_together(self)
         require_prices_together(self)
         require_used(self.runner, self.runner_address, self.workers)
+        require_schemes_together(self)
         if self.sandbox == "off" and self.language != "expression":
             raise ValueError("without the sandbox only the language 'expression' is allowed")
         return self
@@ -260,6 +274,8 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         check_methods(self.starts, "dense")
         if self.judge_verifier is not None:
             library.verifier_identity(self.judge_verifier)
+        for scheme in split_list(self.schemes or ""):
+            check_scheme(scheme)
         if self.hide:
             library.require_hidable(self.hide, library.SearchSpec.model_fields["reference"].default)
         check_corpora(self.corpus)
@@ -267,8 +283,13 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         check_pattern(self.pattern, self.sparsity)
 
     @property
+    def designs_in(self) -> Literal["docker", "off"]:
+        """Where designs run; schemes are parameters, no code."""
+        return self.sandbox if self.schemes is None else "off"
+
+    @property
     def share(self) -> float:
-        """The share of zeros to reach."""
+        """The share of zeros, or of the blocks' parameters, to reach."""
         return share_of(self.sparsity, self.pattern)
 
     @property
@@ -330,6 +351,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
             named = split_list(self.repairs)
             unnamed = "none" if "none" in named else named[0]
             menu = {"solver": unnamed, "solvers": tuple(named)}
+        menu["schemes"] = tuple(split_list(self.schemes or ""))
         if self.starts:
             menu["starts"] = tuple(map(library.given_start, self.starts))
         settings = self._of(SearchSettings)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from autoprune.design.kinds import SILENT
+from autoprune.spelling import split_list
 
 Price = tuple[float, float]
 
@@ -110,4 +111,36 @@ def require_prices_together(params: _DesignerChoice) -> None:
             f"money {params.money:g} needs a price above zero: --price IN,OUT, dollars per "
             "million tokens of questions and of answers; a designer of this machine has none "
             "unless you set one"
+        )
+
+
+class _SchemeChoice(Protocol):
+    @property
+    def schemes(self) -> str | None: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def repairs(self) -> str: ...
+
+
+def require_schemes_together(params: _SchemeChoice) -> None:
+    """Refuse settings that have no meaning where nothing is set to zero.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if params.schemes is None:
+        return
+    if not split_list(params.schemes):
+        raise ValueError(f"schemes {params.schemes!r} names none; write depth, or depth,width")
+    names = {text.partition(":")[0].strip() for text in split_list(params.repairs)}
+    wrong = [f"repairs {params.repairs}"] if names - {"auto", "none", "recover"} else []
+    wrong += [f"language {params.language}"] if params.language != "expression" else []
+    wrong += [f"pattern {params.pattern}"] if params.pattern != "unstructured" else []
+    if wrong:
+        raise ValueError(
+            f"schemes leave no zeros and are no code: leave out {', '.join(wrong)} (repairs may be "
+            "none and recover), or schemes"
         )

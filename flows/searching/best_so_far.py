@@ -15,7 +15,7 @@ from tasks.mirror import tracker_of
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tasks.track import registry
-from tasks.track.models import registry_name
+from tasks.track.models import registry_name, smaller_name
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ def recipe_line(recipe: dict[str, Any]) -> str:
     if found.metric.kind == "python" or found.scoring != "dense":
         return ""
     metric = found.metric.source
+    if found.metric.kind == "scheme":
+        return metric if found.solver == "none" else f"{metric}+{found.solver}"
     if found.metric.kind == "expression":
         formula = parse(metric).with_constants(found.metric.params)
         metric = f"{FORMULA_PREFIX}({formula.text})"
@@ -53,7 +55,8 @@ def recipe_line(recipe: dict[str, Any]) -> str:
 
 def _champion(state: State, params: SearchParams) -> dict[str, Any] | None:
     try:
-        tracker, name = tracker_of(state), registry_name(params.model, params.share)
+        own = smaller_name if params.schemes else registry_name
+        tracker, name = tracker_of(state), own(params.model, params.share)
         number = registry.aliases_of(tracker, name)[registry.CHAMPION]
         folder = registry.find_version(tracker, name, number, registry.CHAMPION).folder
         record = read_object(folder / RECORD_FILE)
@@ -81,4 +84,5 @@ def _recipe(record: dict[str, Any], params: SearchParams) -> dict[str, Any] | No
     if same != (params.model, params.share, params.pattern):
         return None
     recipe: dict[str, Any] | None = record.get("recipe")
-    return recipe
+    is_scheme = recipe is not None and recipe["metric"]["kind"] == "scheme"
+    return recipe if is_scheme == bool(params.schemes) else None

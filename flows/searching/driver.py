@@ -273,6 +273,10 @@ class Driver:
         budget = self.search.spec.budget.candidates
         return Progress("search", min(self.search.spent.candidates, budget - 1), budget, note)
 
+    @property
+    def _reference(self) -> str:
+        return self.record.report.reference_name
+
     def _settled(self) -> int:
         finished = self.search.generation
         orders = [e.order for e in self.search.entries if e.generation <= finished]
@@ -286,12 +290,16 @@ class Driver:
             now = (entry.status, len(found.nll) if found else 0)
             before = self._seen.get(entry.alias)
             self._seen[entry.alias] = now
-            line = describe(entry) if now != before else ""
+            line = describe(entry, self._reference) if now != before else ""
             if line and aloud:
                 screen.event(line)
         best = self.search.best
         if best is not None and best.measurement is not None:
-            change = f" ({best.change.perplexity_change:+.1%} vs Wanda)" if best.change else ""
+            change = (
+                f" ({best.change.perplexity_change:+.1%} vs {self._reference})"
+                if best.change
+                else ""
+            )
             text = f"{best.alias} {best.measurement.perplexity:.2f}{change}"
             if text != self._best:
                 self._best = text
@@ -319,8 +327,8 @@ class Driver:
         self.files.add_facts(stages=stages)
 
 
-def describe(entry: Entry) -> str:
-    """One line on an entry: what it is and what came of it."""
+def describe(entry: Entry, reference: str = "Wanda") -> str:
+    """One line on an entry: what it is, and what came of it beside the reference."""
     what = f"{entry.alias} {entry.formula}".strip()
     if entry.status == "rejected":
         return f"{what}: rejected, {entry.code} ({entry.detail})"
@@ -331,7 +339,7 @@ def describe(entry: Entry) -> str:
     found = entry.measurement
     if found is None:
         return ""
-    change = f", {entry.change.perplexity_change:+.1%} vs Wanda" if entry.change else ""
+    change = f", {entry.change.perplexity_change:+.1%} vs {reference}" if entry.change else ""
     if entry.whole is None:
         change += ", masks alone"
     return f"{what}: perplexity {found.perplexity:.2f} on {len(found.nll)} windows{change}"

@@ -24,10 +24,17 @@ def closing_text(record: Mapping[str, Any]) -> str:
     if record["checkpoint"]:
         lines.append(f" saved   {record['checkpoint']}")
     lines.append(f" next    {record['next']}")
-    return "\n".join([head, "", table(record["leaderboard"]), *map(printable, lines)])
+    return "\n".join(
+        [
+            head,
+            "",
+            table(record["leaderboard"], record.get("reference", "Wanda")),
+            *map(printable, lines),
+        ]
+    )
 
 
-def table(entries: Sequence[Mapping[str, Any]]) -> str:
+def table(entries: Sequence[Mapping[str, Any]], reference: str = "Wanda") -> str:
     """The leaderboard as a table; wide terminals get the whole formula.
 
     Narrow ones get it below the candidate, and no shares of zeros: the headline has the target.
@@ -43,7 +50,7 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
     if not narrow:
         shown.add_column("formula", overflow="fold", max_width=max(LONGEST_FORMULA, width - 84))
     shown.add_column("perplexity", justify="right", no_wrap=True)
-    shown.add_column("vs Wanda", justify="right", no_wrap=True)
+    shown.add_column(f"vs {reference}", justify="right", no_wrap=True)
     shown.add_column("sealed", justify="right", no_wrap=True)
     if not narrow:
         shown.add_column("sparsity", justify="right", no_wrap=True)

@@ -89,7 +89,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
             console.report,
             spec=found.spec,
             run_id=run_id,
-            designs_in=params.sandbox,
+            designs_in=params.designs_in,
             judge_verifier=params.judge_verifier,
         )
         driver = Driver(found, state, run_id, bench, draft)
@@ -99,7 +99,7 @@ def opened_search(params: SearchParams) -> Iterator[tuple[Driver, Drafting]]:
 
 def _require_ready(params: SearchParams, draft: Drafting) -> None:
     """See that the sandbox and the designer of a new search can be had."""
-    if params.sandbox == "docker":
+    if params.designs_in == "docker":
         Engine().close()
     draft.check()
 
@@ -258,10 +258,10 @@ def keep(driver: Driver, dtype: str) -> None:
             best.unsealed,
             dtype,
         )
-        console.screen().event(
-            f"{best.alias} saved: {kept['zeros']:,} of {kept['prunable']:,} weights are zero "
-            "in the written files"
-        )
+        what = f"{kept['zeros']:,} of {kept['prunable']:,} weights are zero"
+        if found.spec.schemes:
+            what = f"{kept['total']:,} parameters"
+        console.screen().event(f"{best.alias} saved: {what} in the written files")
         files.add_facts(checkpoint=kept)
         # The sealed figures and the record's next commands belong to the finished search.
         driver.write_record()
@@ -327,6 +327,7 @@ def _closing(driver: Driver, params: SearchParams) -> dict[str, Any]:
         "dense_perplexity": report["dense_perplexity"],
         "dense_sealed_perplexity": report["dense_sealed_perplexity"],
         "best": None if found is None else found.alias,
+        "reference": shown.reference_name,
         "leaderboard": rows(report),
         "estimate": facts.get("estimate"),
         "spent": vars(driver.search.spent),

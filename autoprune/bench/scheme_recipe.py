@@ -1,0 +1,116 @@
+"""A recipe whose metric is a scheme: validated by its shapes, measured in a smaller copy."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autoprune.bench.smaller import Shrinking, shrunken
+from autoprune.budget import Budget
+from autoprune.digest import digest_json
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.pruning import PruneOutcome
+from autoprune.recipe import Recipe
+from autoprune.repair import Repair
+from autoprune.schemes import Scheme, Shrunk, build_scheme, parts_of
+
+if TYPE_CHECKING:
+    from autoprune.bench.bench import Bench
+
+# Parameters that decide what the weights that stay become; all others choose what goes.
+MOVES = ("fit", "patch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallerOutcome(PruneOutcome):
+    """What a scheme did, by the names of what pruning reports.
+
+    ``zeros`` are the parameters of blocks that are gone, ``prunable`` all of them. The digest is of
+    which blocks and units stay, so that it is the same on every machine.
+
+    Args:
+        shrunk: What went.
+        scheme: The scheme's line, recovery included.
+    """
+
+    shrunk: Shrunk
+    scheme: str
+
+
+def shrinking_of(recipe: Recipe) -> Shrinking:
+    """How a recipe makes a model smaller.
+
+    Raises:
+        UsageError: If it names no scheme.
+    """
+    scheme = build_scheme(recipe.metric.source)
+    return Shrinking(scheme, Repair.parse(recipe.solver).recovery)
+
+
+def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
+    """See that a scheme serves the model, without planning what really goes.
+
+    Raises:
+        UsageError: If it does not, or takes nothing at this share.
+    """
+    model, scheme = bench.loaded.model, shrinking_of(recipe).scheme
+    shapes = scheme.shapes_only()
+    with _as_usage():
+        share = shapes.own_share(model, budget.share)
+        windows = bench.drawn_windows() if shapes.reads_text else None
+        plan = shapes.plan(model, windows, share)
+    if plan.after == plan.before:
+        raise UsageError(f"a share of {budget.share:g} is too small for {scheme.text!r}")
+
+
+@contextmanager
+def smaller_by(
+    bench: "Bench", recipe: Recipe, budget: Budget, draw: int
+) -> Iterator[SmallerOutcome]:
+    """The bench's model as a recipe's scheme makes it, inside the body.
+
+    Raises:
+        UsageError: If the scheme does not serve the model.
+    """
+    how = shrinking_of(recipe)
+    # An earlier recipe may have left its weights behind.
+    bench.dense.restore()
+    with ExitStack() as stack:
+        with _as_usage():
+            share = how.scheme.own_share(bench.loaded.model, budget.share)
+            made = shrunken(bench, how, share, draw, seed=bench.seed)
+            shrunk = stack.enter_context(made)
+        plan = shrunk.plan
+        yield SmallerOutcome(
+            keep={},
+            layer_sparsity={},
+            zeros=plan.before - plan.after,
+            prunable=plan.before,
+            mask_digest=_digest(how.scheme, shrunk),
+            seconds=shrunk.seconds,
+            notes=shrunk.notes,
+            shrunk=shrunk,
+            scheme=how.text,
+        )
+
+
+def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
+    units = [[s.blocks, s.neurons, s.groups, s.experts] for s in shrunk.plan.steps]
+    moves = [
+        {key: value for key, value in part.params.items() if key in MOVES}
+        if type(part).__module__.startswith("autoprune.")
+        else part.text
+        for part in parts_of(scheme)
+    ]
+    return digest_json([units, moves])
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    """A family that a scheme does not serve is a fault of the recipe, not of the run."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except AutopruneError as error:
+        raise UsageError(str(error)) from error

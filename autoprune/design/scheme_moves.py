@@ -1,0 +1,129 @@
+"""Schemes as a search varies them: families, what of each may change, changes without an LLM."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from random import Random
+
+from autoprune.candidate import Candidate
+from autoprune.errors import UsageError
+from autoprune.schemes import SCHEMES, Scheme, build_scheme, parts_of
+
+# What is written as text has no list of values; those here make sense for any number of blocks.
+WRITTEN: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "depth": {"protect": ("auto", "none", "1-0", "0-1", "1-1", "2-1", "2-2", "4-2")}
+}
+# Learning which units stay takes thousands of steps for one candidate.
+LEFT_OUT: Mapping[str, Sequence[str]] = {"width": ("search",)}
+OTHER_FAMILY = 0.2
+
+Genes = dict[tuple[str, str], Sequence[str]]
+
+
+def candidate_of(scheme: Scheme) -> Candidate:
+    """A scheme as what a recipe prunes by."""
+    return Candidate("scheme", scheme.text)
+
+
+def family_of(scheme: Scheme) -> str:
+    """``depth+width``: names of the parts."""
+    return "+".join(part.NAME for part in parts_of(scheme))
+
+
+def genes_of(family: str) -> Genes:
+    """Values by part and parameter, of all parameters that a search may change."""
+    found: Genes = {}
+    for name in family.split("+"):
+        values = {**SCHEMES.get(name).allowed(), **WRITTEN.get(name, {})}
+        known = SCHEMES.get(name).defaults()
+        for key in known:
+            if key in values and key not in LEFT_OUT.get(name, ()):
+                found[name, key] = values[key]
+    return found
+
+
+def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = "") -> Scheme:
+    """A scheme of a family.
+
+    Args:
+        family: Names of the parts.
+        values: Of some parameters, by part and name.
+        like: Text of a scheme that has the other values; those of a part that it lacks are usual.
+    """
+    before = {part.NAME: part for part in parts_of(build_scheme(like))} if like else {}
+    texts = []
+    for name in family.split("+"):
+        part = before.get(name) or build_scheme(name)
+        settings = {key: _written(value) for key, value in part.params.items()}
+        settings |= {key: value for (owner, key), value in values.items() if owner == name}
+        texts.append(f"{name}:{','.join(f'{key}={value}' for key, value in settings.items())}")
+    return build_scheme("+".join(texts))
+
+
+def values_of(scheme: Scheme) -> dict[tuple[str, str], str]:
+    """What :func:`genes_of` lists, as this scheme has it."""
+    parts = {part.NAME: part.params for part in parts_of(scheme)}
+    return {gene: _written(parts[gene[0]][gene[1]]) for gene in genes_of(family_of(scheme))}
+
+
+def random_scheme(rng: Random, families: Sequence[str]) -> Candidate:
+    """Every part at random."""
+    family = rng.choice(list(families))
+    genes = genes_of(family).items()
+    return candidate_of(scheme_from(family, {gene: rng.choice(list(v)) for gene, v in genes}))
+
+
+def mutated_scheme(metric: Candidate, rng: Random, families: Sequence[str]) -> Candidate:
+    """One parameter with another value, or another family whose common parts stay."""
+    scheme = build_scheme(metric.source)
+    family = family_of(scheme)
+    others = [name for name in families if name != family]
+    if others and rng.random() < OTHER_FAMILY:
+        return candidate_of(scheme_from(rng.choice(others), {}, metric.source))
+    now = values_of(scheme)
+    gene = rng.choice(list(now))
+    value = rng.choice([v for v in genes_of(family)[gene] if v != now[gene]])
+    return candidate_of(scheme_from(family, {gene: value}, metric.source))
+
+
+def crossed_schemes(first: Candidate, second: Candidate, rng: Random) -> Candidate:
+    """The family of the first; parameters that both have come from either."""
+    one, other = build_scheme(first.source), build_scheme(second.source)
+    theirs = values_of(other)
+    taken = {gene: theirs[gene] for gene in values_of(one) if gene in theirs and rng.random() < 0.5}
+    return candidate_of(scheme_from(family_of(one), taken, first.source))
+
+
+def all_schemes(families: Sequence[str]) -> Iterator[Candidate]:
+    """Every scheme of the families, those with usual values first."""
+    for family in families:
+        genes = genes_of(family)
+        usual = values_of(build_scheme(family))
+        ordered = [dict.fromkeys((usual[gene], *values)) for gene, values in genes.items()]
+        for values in product(*ordered):
+            yield candidate_of(scheme_from(family, dict(zip(genes, values, strict=True))))
+
+
+def read_scheme(text: str, families: Sequence[str]) -> Candidate:
+    """A scheme that a designer wrote.
+
+    Raises:
+        UsageError: If it is of no family of the search, or changes what a search leaves alone.
+    """
+    scheme = build_scheme(text)
+    family = family_of(scheme)
+    if family not in families:
+        raise UsageError(f"scheme is one of: {', '.join(families)}, with parameters")
+    if scheme != scheme_from(family, values_of(scheme)):
+        raise UsageError(f"parameters of {family} that may change: {genes_text(family)}")
+    return candidate_of(scheme)
+
+
+def genes_text(family: str) -> str:
+    """Parameters of a family with their values, for prompts and errors."""
+    return "; ".join(
+        f"{part}:{key}={'|'.join(values)}" for (part, key), values in genes_of(family).items()
+    )
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

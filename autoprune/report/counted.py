@@ -1,0 +1,25 @@
+"""From what a search counts changes, and what its share is of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Counted:
+    """What a report says of it; ``spec`` is the search's specification."""
+
+    spec: Mapping[str, Any]
+
+    @property
+    def reference(self) -> str:
+        """Alias of the baseline that changes are counted from."""
+        return str(self.spec.get("reference", "wanda"))
+
+    @property
+    def reference_name(self) -> str:
+        """The same for people."""
+        return "Wanda" if self.reference == "wanda" else self.reference
+
+    @property
+    def gone(self) -> str:
+        """What the share is of."""
+        return "fewer parameters in blocks" if self.spec.get("schemes") else "zeros"

@@ -1,0 +1,53 @@
+"""A recipe that is a scheme, on a bench: its real shapes are measured and the model comes back."""
+
+import pytest
+import torch
+
+from autoprune.bench.bench import Bench
+from autoprune.bench.scheme_recipe import SmallerOutcome
+from autoprune.bench.smaller import Shrinking
+from autoprune.budget import Budget
+from autoprune.candidate import Candidate
+from autoprune.errors import UsageError
+from autoprune.evaluation.perplexity import evaluate_windows
+from autoprune.models.structure import find_blocks
+from autoprune.recipe import Recipe
+
+
+def recipe(text: str, solver: str = "none") -> Recipe:
+    return Recipe(Candidate.parse(f"scheme:{text}"), solver=solver)
+
+
+def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
+    model = bench.loaded.model
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    dense = bench.measure(None)
+    found = bench.measure(recipe("depth:criterion=influence"), 0.5, kl=True)
+    assert bench.loaded.model is model
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert bench.measure(None).nll == dense.nll != found.nll
+    assert len(found.kl) == 3 and min(found.kl) > 0.0 and found.layer_sparsity == {}
+    windows = bench.part("selection")
+    with bench.pruned(recipe("depth:criterion=influence"), 0.5) as outcome:
+        assert isinstance(outcome, SmallerOutcome) and outcome.sparsity == found.sparsity
+        assert len(find_blocks(bench.loaded.model)) == 1 < len(find_blocks(model))
+        assert outcome.mask_digest == found.mask_digest
+        assert evaluate_windows(bench.loaded.model, windows).nll == found.nll
+    # The same blocks by another criterion are one candidate; another patch is another.
+    by_name = {}
+    for text in ("depth:criterion=greedy", "depth:patch=none", "width", "width:fit=false"):
+        by_name[text] = bench.measure(recipe(text), 0.5)
+    assert len({m.mask_digest for m in by_name.values()}) == 4
+    taught = bench.measure(recipe("depth:criterion=influence", "recover:steps=2,batch=1"), 0.5)
+    assert taught.mask_digest == found.mask_digest and taught.nll != found.nll
+    for text, code in (
+        ("depth:protect=9-9", "invalid"),
+        ("experts", "invalid"),
+        ("depth", "ok"),
+    ):
+        assert bench.validate(recipe(text), 0.5).code == code
+    assert bench.validate(recipe("depth"), 0.01).code == "invalid"
+    alone = Shrinking.parse("depth:criterion=influence").apply(model, 0.5, bench.drawn_windows())
+    assert alone.plan.share == found.sparsity
+    with pytest.raises(UsageError, match="zeros bring neither"):
+        bench.measure(Recipe.parse("magnitude"), Budget(bytes=0.2))

@@ -1,0 +1,154 @@
+"""A search of schemes: what is proposed, who varies it, and that the same loop holds it."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from autoprune.design.chat import ChatRequest, Reply, Usage
+from autoprune.design.parsing import AnswerForm, Proposal, Unreadable, read_answer
+from autoprune.design.scheme_moves import (
+    all_schemes,
+    crossed_schemes,
+    family_of,
+    genes_of,
+    mutated_scheme,
+    random_scheme,
+    values_of,
+)
+from autoprune.design.transports import ScriptedDesigner
+from autoprune.digest import digest_json
+from autoprune.recipe import Recipe
+from autoprune.schemes import build_scheme
+from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search.spec import given_start
+from autoprune.search.steps import Done, Measurement, Validation
+from autoprune.search_settings import Arm
+from tests.support.synthetic import Synthetic, drive, make_spec
+
+FAMILIES = ("depth", "width", "depth+width")
+BEST = {
+    ("depth", "criterion"): "influence",
+    ("depth", "protect"): "1-1",
+    ("width", "score"): "flap",
+}
+
+
+class Shapes(Synthetic):
+    """A model of which some values of a scheme's parameters take less away than others."""
+
+    def validate(self, recipe: Recipe) -> Validation:
+        return Validation(True, seconds=0.1)
+
+    def measure(
+        self, recipe: Recipe | None, windows: int, sparsity: float, split: str
+    ) -> Measurement:
+        if recipe is None or recipe.metric.kind != "scheme":
+            assert recipe is None
+            return super().measure(None, windows, sparsity, split)  # type: ignore[return-value]
+        scheme = build_scheme(recipe.metric.source)
+        found = values_of(scheme)
+        loss = 3.0 - 0.1 * sum(found.get(gene) == value for gene, value in BEST.items())
+        loss -= 0.2 * (recipe.solver != "none")
+        nll = tuple(loss + 0.01 * w for w in range(windows))
+        digest = digest_json(scheme.text)
+        return Measurement(nll, 9 * windows, 20.0, mask_digest=digest, sparsity=sparsity)
+
+
+def answer(request: ChatRequest) -> str:
+    rng = random.Random(request.digest)
+    scheme = random_scheme(rng, FAMILIES).source
+    wrong = rng.choice(["", "scheme: experts\n", "scheme: width:steps=7\n", "no idea"])
+    return wrong if rng.random() < 0.2 else f"because: a try\nscheme: {scheme}\n"
+
+
+def scheme_spec(**changes: object) -> SearchSpec:
+    return make_spec(schemes=FAMILIES, **changes)
+
+
+@pytest.mark.parametrize(
+    "arm", ["whole", "none", "graph", "list", "tuned", "genetic", "random", "grid"]
+)
+def test_every_arm_varies_schemes_and_resumes(tmp_path: Path, arm: Arm) -> None:
+    asks = arm in ("whole", "graph", "list")
+    designer = DesignerSpec(kind="scripted") if asks else DesignerSpec()
+    spec = scheme_spec(arm=arm, designer=designer, solvers=("none", "recover:steps=2"))
+    driver = Shapes(designer=ScriptedDesigner(answer))
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, driver) == Done("candidates")
+        starts = [e.alias for e in search.entries if e.is_baseline]
+        made = [e.recipe for e in search.entries if e.recipe and not e.is_baseline]
+        best, best_start = search.best, min(e.score for e in search.entries if e.is_baseline)
+        assert starts == list(FAMILIES) and search.spec.reference == "depth"
+        assert best is not None and best.score <= best_start
+        text = "\n".join(str(h["step"].get("request")) for h in search.history())
+    assert {r.metric.kind for r in made} == {"scheme"} and len({r.digest for r in made}) > 8
+    assert all(family_of(build_scheme(r.metric.source)) in FAMILIES for r in made)
+    assert {(r.group, r.allocation) for r in made} == {("row", "uniform")}
+    assert ("depth:criterion=perplexity|taylor" in text) == asks and "x_norm" not in text
+    with Search.open(tmp_path) as again:
+        assert again.graph.digest == search.graph.digest
+
+
+def test_a_small_space_ends_the_search_and_is_seen_whole(tmp_path: Path) -> None:
+    spec = make_spec(schemes=("experts",), arm="random", designer=DesignerSpec())
+    with Search.open(tmp_path, spec) as search:
+        assert drive(search, Shapes()) == Done("exhausted")
+        texts = {e.recipe.metric.source for e in search.entries if e.recipe}
+    assert texts == {found.source for found in all_schemes(["experts"])} and len(texts) == 6
+
+
+def test_changes_stay_in_the_space_and_crossing_takes_from_both() -> None:
+    rng = random.Random(1)
+    scheme, seen = random_scheme(rng, FAMILIES), set[str]()
+    for _ in range(60):
+        before, scheme = scheme, mutated_scheme(scheme, rng, FAMILIES)
+        old, new = (build_scheme(one.source) for one in (before, scheme))
+        changed = [g for g, v in values_of(new).items() if values_of(old).get(g, v) != v]
+        assert len(changed) == (family_of(old) == family_of(new))
+        assert all(v in genes_of(family_of(new))[g] for g, v in values_of(new).items())
+        seen.add(family_of(new))
+    assert seen == set(FAMILIES)
+    both = random_scheme(rng, ["depth+width"]), random_scheme(rng, ["depth"])
+    ones, others = (values_of(build_scheme(one.source)) for one in both)
+    for _ in range(20):
+        child = values_of(build_scheme(crossed_schemes(*both, rng).source))
+        assert all(v in (ones[g], others.get(g)) for g, v in child.items())
+
+
+def test_answers_are_read_and_what_a_search_leaves_alone_is_refused() -> None:
+    form = AnswerForm("scheme", ("row",), ("uniform",), ("depth",), schemes=("depth", "width"))
+
+    def read(line: str) -> Proposal | Unreadable:
+        return read_answer(Reply(f"because: so\n{line}\n", "stop", Usage(1, 1)), form)
+
+    found = read("scheme: `width:fit=false,score=flap`")
+    assert isinstance(found, Proposal)
+    assert found.recipe.metric.text == "scheme:width:score=flap,fit=false"
+    assert Recipe.from_json(found.recipe.to_json()) == found.recipe
+    for line, says in (
+        ("scheme: depth+width", "one of: depth, width"),
+        ("scheme: width:search=policy", "that may change"),
+        ("scheme: depth:criterion=none", "is not understood"),
+        ("metric: abs(W)", "is missing"),
+    ):
+        wrong = read(line)
+        assert isinstance(wrong, Unreadable) and says in wrong.detail
+
+
+def test_schemes_are_not_mixed_with_what_leaves_zeros() -> None:
+    start = given_start("depth:criterion=influence+recover:steps=3")
+    assert start == RecipeSpec(metric="scheme:depth:criterion=influence", solver="recover:steps=3")
+    spec = scheme_spec(starts=(start,), solvers=("none",))
+    assert spec.choices.schemes == FAMILIES and "recover:steps=3" in spec.choices.solvers
+    assert SearchSpec.recorded(spec.to_json()) == spec
+    assert "schemes" not in make_spec().to_json()
+    for changes, says in (
+        ({"starts": (RecipeSpec(metric="wanda"),)}, "starts of the one kind"),
+        ({"solvers": ("none", "mrp")}, "not mrp"),
+        ({"pattern": "2:4"}, "not 2:4"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            scheme_spec(**changes)
+    with pytest.raises(ValueError, match="starts of the one kind"):
+        make_spec(starts=(start,), budget=Budget(candidates=1))
