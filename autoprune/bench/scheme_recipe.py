@@ -1,6 +1,6 @@
 """A recipe whose metric is a scheme: validated by its shapes, measured in a smaller copy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,7 +55,9 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
     """
     model, scheme = bench.loaded.model, shrinking_of(recipe).scheme
     shapes = scheme.shapes_only()
-    with _as_usage():
+    # An error names what was asked for, not what stands in for it.
+    names = zip(parts_of(shapes), parts_of(scheme), strict=True)
+    with _as_usage({quick.text: asked.text for quick, asked in names}):
         share = shapes.own_share(model, budget.share)
         windows = bench.drawn_windows() if shapes.reads_text else None
         plan = shapes.plan(model, windows, share)
@@ -106,11 +108,12 @@ def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
 
 
 @contextmanager
-def _as_usage() -> Iterator[None]:
+def _as_usage(names: Mapping[str, str] = {}) -> Iterator[None]:
     """A family that a scheme does not serve is a fault of the recipe, not of the run."""
     try:
         yield
-    except UsageError:
-        raise
     except AutopruneError as error:
-        raise UsageError(str(error)) from error
+        text = str(error)
+        for other, own in names.items():
+            text = text.replace(other, own)
+        raise UsageError(text) from error

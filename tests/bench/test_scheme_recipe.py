@@ -47,6 +47,7 @@ def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
     ):
         assert bench.validate(recipe(text), 0.5).code == code
     assert bench.validate(recipe("depth"), 0.01).code == "invalid"
+    assert "(depth:protect=9-9," in bench.validate(recipe("depth:protect=9-9"), 0.5).detail
     alone = Shrinking.parse("depth:criterion=influence").apply(model, 0.5, bench.drawn_windows())
     assert alone.plan.share == found.sparsity
     with pytest.raises(UsageError, match="zeros bring neither"):
