@@ -244,9 +244,24 @@ def _not_of_hub(ref: str, error: Exception) -> UsageError:
 
 
 def _unknown(ref: str, problem: str) -> UsageError:
-    near = difflib.get_close_matches(ref, known_models(), n=2, cutoff=0.4)
+    near = _near(ref) or difflib.get_close_matches(ref, known_models(), n=2, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UsageError(f"unknown model {ref!r}: it {problem}; {hint}{ALLOWED}")
+
+
+def _near(ref: str) -> list[str]:
+    """Models beside the one that is not there, with names like it."""
+    path = Path(ref)
+    try:
+        there = {p.name for p in path.expanduser().parent.iterdir() if _is_model(p)}
+    except OSError:
+        return []
+    found = difflib.get_close_matches(path.name, there, n=2, cutoff=0.7)
+    return [ref.removesuffix(path.name) + name for name in found]
+
+
+def _is_model(path: Path) -> bool:
+    return path.suffix == ".gguf" or (path / "config.json").is_file()
 
 
 def _cached_hub_ids() -> Iterator[str]:

@@ -123,6 +123,16 @@ def _suggestion(message: str) -> str:
     return f"did you mean {near[0]!r}? " if near else ""
 
 
+def _near(wrong: str, known: Sequence[str]) -> str:
+    """The option that a wrong one is most like, or that it only adds words to."""
+    name = wrong.partition("=")[0].replace("_", "-")
+    longer = [option for option in known if name.startswith(f"{option}-")]
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    # `--output-dir` is `--out` of another program.
+    shorter = [option for option in known if len(option) > 4 and name.startswith(option)]
+    return next(iter([*longer, *close, *shorter]), "")
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; prints help and exits where asked."""
     if argv[:1] == [HELP]:
@@ -141,8 +151,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     del args.parser
     if unknown:
         known = [option for action in sub._actions for option in action.option_strings]
-        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
-        near = difflib.get_close_matches(wrong.partition("=")[0], known, n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = [found for word in unknown if word.startswith("-") and (found := _near(word, known))]
+        hint = f"; did you mean {' and '.join(dict.fromkeys(near))}?" if near else ""
         sub.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args

@@ -136,7 +136,9 @@ def one_paragraph(error: ValidationError) -> str:
     """A pydantic error as one paragraph for people."""
     faults = []
     for fault in error.errors(include_url=False, include_context=False):
-        place = ".".join(str(part) for part in fault["loc"]) or "parameters"
+        place = ".".join(str(part) for part in fault["loc"])
         shown = re.sub(LOGIN, r"\1***@", repr(fault["input"]))
-        faults.append(f"{place} = {shown}: {fault['msg']}")
+        # What is wrong with all fields together names them itself.
+        head = f"{place} = {shown}: " if place else ""
+        faults.append(head + fault["msg"].removeprefix("Value error, "))
     return "; ".join(faults) + "; correct the option and run the command again"

@@ -54,8 +54,11 @@ def check_corpora(*refs: str, files: bool = True) -> None:
         if ref.startswith(HUB):
             library.HubRows.from_text(ref)
         elif Path(file).suffix in FILES:
-            if files and not Path(file).expanduser().is_file():
+            path = Path(file).expanduser()
+            if files and not path.is_file():
                 raise UsageError(f"the corpus file {file!r} does not exist; check the path")
+            if files and not path.stat().st_size:
+                raise UsageError(f"the corpus file {file!r} is empty; name one that holds text")
         elif not ref.startswith("self-generated:"):
             _check_corpus_name(ref)
 

@@ -1,6 +1,7 @@
 """A misspelt name is answered at once, and leaves nothing behind: no folder, no run, no record."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,10 @@ TYPOS = [
     ("evaluate MODEL --suite reasonin", "did you mean reasoning"),
     ("evaluate MODEL --against ./other", "unknown model './other'"),
     ("promote --corpus wikitext", "did you mean wikitext2"),
+    # Words of other programs.
+    ("prune MODEL --output-dir o", "did you mean --out?"),
+    ("prune MODEL --save o --sparsity_ratio 0.5", "did you mean --sparsity?"),
+    ("evaluate MODEL --tasks hellaswag", "autoprune: --tasks belongs to the suite tasks"),
 ]
 # These need their own parsers, but nothing is started for them either.
 WRONG_PARTS = [
@@ -90,6 +95,15 @@ def test_a_wrong_name_leaves_nothing_behind(
     assert main([*words, "-q"]) == 2
     assert said in capsys.readouterr().err
     assert not bare.exists() and not list(bare.parent.iterdir())
+
+
+def test_a_model_of_a_near_name_and_an_empty_text_are_named(bare: Path, tiny_folder: Path) -> None:
+    shutil.copytree(tiny_folder, "my-model")
+    Path("nothing.txt").touch()
+    with pytest.raises(UsageError, match=r"did you mean \./my-model\? allowed"):
+        PruneParams(model="./my-modle").check()
+    with pytest.raises(UsageError, match=r"'nothing\.txt' is empty"):
+        PruneParams(model="./my-model", corpus="nothing.txt").check()
 
 
 def test_misspelt_names_are_answered_without_torch_prefect_and_mlflow(
