@@ -11,7 +11,7 @@ from flows.evaluate import evaluate
 from flows.naming import run_name
 from flows.params import NightlyParams, SearchParams
 from flows.params.evaluate import EvaluateParams
-from flows.promote import promote
+from flows.promote import promote, verdict_line
 from flows.search import search
 from flows.searching.best_so_far import with_best_so_far
 from flows.terminal import console
@@ -116,4 +116,5 @@ def _promotion(
         # The search has measured on tonight's set, and earlier nights on theirs.
         update["text_split"] = FRESH
     done: dict[str, Any] = promote(params.promote.model_copy(update=update))
+    console.screen().outcome([verdict_line(done)])
     return done

@@ -8,6 +8,7 @@ from prefect import flow
 
 from autoprune.errors import AutopruneError
 from autoprune.report.sealed import SealedSet
+from flows.naming import run_name
 from flows.params import PromoteParams
 from flows.params.fields import split_number
 from flows.terminal import console
@@ -24,21 +25,29 @@ from tasks.promotion import (
     settle,
     try_reload,
 )
+from tasks.publish import Publisher
 from tasks.register_folder import register_folder
-from tasks.state import State
+from tasks.state import State, model_slug
 from tasks.workbench import Workbench, opened
 
 TEXT = "promotion"
+NAME = run_name(
+    "promote",
+    PromoteParams,
+    lambda params: model_slug(params.name or params.folder or "challenger"),
+)
 
 
-@flow(name="promote", persist_result=False)
+@flow(name="promote", flow_run_name=NAME, persist_result=False)
 def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Move the champion when the challenger passes the gate; write the reason either way."""
     state = State.open()
     root = str(state.root)
     if params.rollback:
         done = roll_back(root, params.name, params.dry_run)
-        return done | {"passed": True, "rollback": True, "dry_run": params.dry_run}
+        done |= {"passed": True, "rollback": True, "dry_run": params.dry_run}
+        console.screen().outcome([verdict_line(done)])
+        return done
     if params.folder is not None:
         made = register_folder(root, params.folder, params.name)
         params = params.model_copy(update=made)
@@ -102,7 +111,40 @@ def promote(params: PromoteParams = PromoteParams()) -> dict[str, Any]:  # noqa:
     if not params.dry_run:
         done = settle(root, name, challenger["version"], before, verdict, text_of(record))
         record |= {"moved": done["moved"]}
+    _show(record)
     return record
+
+
+def verdict_line(record: Mapping[str, Any]) -> str:
+    """What a promotion came to, in one line."""
+    name, before = record["name"], record["champion"]
+    if record["rollback"]:
+        did = "is" if record["moved"] else "would be"
+        return f"version {before} of {name} {did} champion again"
+    new = f"version {record['challenger']} of {name}"
+    if record["moved"]:
+        return f"{new} is champion now: {record['reason']}"
+    stays = "there is no champion" if before is None else f"version {before} stays champion"
+    if record["passed"]:
+        return f"the gate passes {new}: {record['reason']}; a dry run moves nothing, {stays}"
+    return f"the gate refuses {new}: {record['reason']}; {stays}"
+
+
+def _show(record: Mapping[str, Any]) -> None:
+    """Log the verdict and put the gate's table on the run's page."""
+    line = verdict_line(record)
+    console.screen().outcome([line])
+    rows = [
+        {
+            "check": check["name"],
+            "gate": "pass" if check["ok"] else "FAIL",
+            "champion": check["champion"],
+            "challenger": check["challenger"],
+            "detail": check["detail"],
+        }
+        for check in record["checks"]
+    ]
+    Publisher(record["name"], None, "promote").figures(rows, line)
 
 
 def text_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def worker(state: State, api: str, limit: int, pool: str = POOL, login: str = ""
         "PATH": worker_path(os.environ.get("PATH")),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "autoprune",
+        # "Finished in state Completed()" of every task hides the candidates' lines on a run's page.
+        "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "WARNING",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "TOKENIZERS_PARALLELISM": "false",
     }

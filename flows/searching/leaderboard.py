@@ -17,21 +17,19 @@ NARROW = 108
 def closing_text(record: Mapping[str, Any]) -> str:
     """Leaderboard, report and next command as text."""
     head = printable(_headline(record))
-    lines = [f" {note}" for note in (*record["facts"], *record["notes"])]
-    lines.append(f" report  {record['report']}")
+    lines = [f" {printable(line)}" for line in outcome_lines(record)]
+    reference = record.get("reference", "Wanda")
+    return "\n".join([head, "", table(record["leaderboard"], reference), *lines])
+
+
+def outcome_lines(record: Mapping[str, Any]) -> list[str]:
+    """What came out, where it lies and what to type next, without the leaderboard."""
+    lines = [*record["facts"], *record["notes"], f"report  {record['report']}"]
     if record["registered"]:
-        lines.append(f" model   {record['registered']['uri']}  (in {record['tracking_uri']})")
+        lines.append(f"model   {record['registered']['uri']}  (in {record['tracking_uri']})")
     if record["checkpoint"]:
-        lines.append(f" saved   {record['checkpoint']}")
-    lines.append(f" next    {record['next']}")
-    return "\n".join(
-        [
-            head,
-            "",
-            table(record["leaderboard"], record.get("reference", "Wanda")),
-            *map(printable, lines),
-        ]
-    )
+        lines.append(f"saved   {record['checkpoint']}")
+    return [*lines, f"next    {record['next']}"]
 
 
 def table(entries: Sequence[Mapping[str, Any]], reference: str = "Wanda") -> str:

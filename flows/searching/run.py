@@ -21,7 +21,7 @@ from flows.runners import workers
 from flows.runs import save_params, template_folder
 from flows.searching.driver import Driver
 from flows.searching.foreseeing import foreseen, paid
-from flows.searching.leaderboard import rows
+from flows.searching.leaderboard import outcome_lines, rows
 from flows.searching.stopping import stopping_well
 from flows.terminal import console
 from flows.text_split import settled
@@ -52,7 +52,9 @@ def run_search(params: SearchParams) -> dict[str, Any]:
         if found.finished is None or not kept:
             _work(driver, draft, params)
         _publish(driver, params)
-        return _closing(driver, params)
+        record = _closing(driver, params)
+        console.screen().outcome(outcome_lines(record))
+        return record
 
 
 @contextmanager

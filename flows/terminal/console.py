@@ -6,7 +6,7 @@ Everything goes to stderr; stdout belongs to the result.
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -47,6 +47,9 @@ class Screen:
     def mute(self, stages: frozenset[str]) -> None:
         """Leave these stages out where every line counts."""
 
+    def outcome(self, lines: Sequence[str]) -> None:
+        """How a run ended, where no command prints it."""
+
     def close(self) -> None:
         """Leave the terminal as it was."""
 
@@ -64,6 +67,11 @@ class LogScreen(Screen):
     def event(self, text: str) -> None:
         """Log the line."""
         log.info("%s", printable(text))
+
+    def outcome(self, lines: Sequence[str]) -> None:
+        """Log them: the run's page shows nothing else of what a command prints."""
+        for line in lines:
+            self.event(line)
 
 
 class PlainScreen(Screen):

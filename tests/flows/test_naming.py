@@ -13,6 +13,7 @@ from flows.compare import compare
 from flows.evaluate import evaluate
 from flows.nightly import nightly
 from flows.params import CalibrateParams
+from flows.promote import promote
 from flows.prune import prune
 from flows.search import search
 from tasks.calibrate import load_model
@@ -30,6 +31,9 @@ MODEL = "/some/where/Tiny_Model.Q4_1.gguf"
         (calibrate, CalibrateParams(model=MODEL), "calibrate-tiny-model"),
         (compare, {"model": MODEL}, "compare-tiny-model"),
         (evaluate, {"model": MODEL}, "evaluate-tiny-model"),
+        (promote, {"name": "autoprune.tiny.s50"}, "promote-autoprune-tiny-s50"),
+        (promote, {"folder": "/some/where/pruned"}, "promote-pruned"),
+        (promote, {}, "promote-challenger"),
         (prune, {"model": MODEL}, "prune-tiny-model"),
         (search, {"model": MODEL, "run": "mine"}, "search-mine"),
         (nightly, {"search": {"model": MODEL, "sparsity": 0.5}}, "nightly-tiny-model-s50"),

@@ -16,8 +16,10 @@ from autoprune.models.structure import prunable_linears
 from flows.cli import main
 from flows.params import PromoteParams
 from flows.promote import promote
+from flows.terminal import console
 from tasks import promotion
 from tasks.mirror import tracker_of
+from tasks.publish import Publisher
 from tasks.state import State
 from tasks.track import Tracker, register_checkpoint
 from tasks.track.registry import aliases_of, move_champion
@@ -154,15 +156,29 @@ def test_a_worse_challenger_is_refused_with_code_3(
     assert _tags(tracker, poor)["autoprune.reason"].startswith("perplexity: worse")
 
 
-def test_a_tie_passes_only_when_accepted(
-    state: State, tracker: Tracker, folders: dict[str, Path]
+def test_a_tie_passes_only_when_accepted_and_the_page_of_the_run_says_so(
+    state: State,
+    tracker: Tracker,
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    heard: list[str] = []
+    tables: list[Any] = []
+    monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
+    monkeypatch.setattr(Publisher, "figures", lambda _, rows, note: tables.append((rows, note)))
     _register(tracker, folders["poor"], "first")
     twin = _register(tracker, folders["poor"], "second")
     refused = _promote(state)
     assert not refused["passed"] and "a tie" in refused["reason"]
+    line = (
+        f"the gate refuses version {twin} of {NAME}: {refused['reason']}; version 1 stays champion"
+    )
+    assert heard[-1] == line
+    ((rows, note),) = tables
+    assert note == line and rows[0]["check"] == "perplexity" and rows[0]["gate"] == "FAIL"
     accepted = _promote(state, accept_tie=True)
     assert accepted["moved"]
+    assert heard[-1] == f"version {twin} of {NAME} is champion now: {accepted['reason']}"
     assert aliases_of(tracker, NAME)["champion"] == twin
 
 

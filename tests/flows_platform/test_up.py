@@ -14,7 +14,12 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from prefect.client.schemas.actions import WorkPoolUpdate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.workers.process import ProcessWorker
 
 from autoprune.search.search import Search
@@ -191,6 +196,15 @@ def test_a_run_starts_in_the_folder_of_its_worker(live: Live, tiny_folder: Path)
     assert not (live.folder / MARKER).exists(), (live.folder / MARKER).read_text()
 
 
+def log_of(live: Live, name: str) -> list[tuple[str, str]]:
+    """Logger and message of all lines on the pages of the flow runs of this name."""
+    with live.client() as client:
+        asked = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+        runs = [run.id for run in client.read_flow_runs(flow_run_filter=asked)]
+        lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=runs)))
+    return [(line.name, line.message) for line in lines]
+
+
 def tiny_search(folder: Path, **changes: Any) -> dict[str, Any]:
     """Fields of a search of seconds."""
     return {
@@ -269,6 +283,11 @@ def test_two_nights_a_killed_worker_and_the_same_graph_in_the_end(
     assert tasks and not [each.name for each in tasks if each.state and each.state.is_running()]
     store = store_of(live, monkeypatch)
     assert store.get_registered_model("autoprune.tiny.s60").aliases["champion"] == "1"
+    # The page of the run has what the command prints, and not a line for every task.
+    _until(
+        lambda: any("models:/autoprune.tiny.s60" in line for _, line in log_of(live, "search-cut"))
+    )
+    assert ("prefect.task_runs", "Finished in state Completed()") not in log_of(live, "search-cut")
 
     whole = live.autoprune(
         "search", *as_words(fields), "--no-register-winner", "--run=whole", AUTOPRUNE_PREFECT="off"
