@@ -107,7 +107,7 @@ class Engine:
             raise SandboxUnavailableError(
                 f"no Docker Engine answers ({_first_line(error)}); designed Python runs only in "
                 "a container; install Docker and start it (Debian: apt-get install docker.io, "
-                "then systemctl start docker, or dockerd &), or do with formulas, which need none: "
+                "then systemctl start docker, or dockerd &), or use formulas, which need none: "
                 "autoprune search --sandbox off, or --metric 'expr:...' in place of a file"
             ) from error
         version = tuple(int(part) for part in str(self.api.api_version).split("."))
