@@ -2,7 +2,6 @@
 
 import os
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,8 +70,9 @@ class Platform:
         Settings of a part that runs already have no effect, and a line says so.
 
         Args:
-            prefect_port: Port of a Prefect server that has to be started; None: 4200.
-            mlflow_port: Port of an MLflow server that has to be started; None: 5000.
+            prefect_port: Port of a Prefect server that has to be started; None: that of one which
+                ended by itself, where its worker and the browser look for it, else 4200.
+            mlflow_port: Port of an MLflow server that has to be started; None: so, else 5000.
             runs: Runs that the worker may hold at once; None: 4.
 
         Raises:
@@ -171,7 +171,7 @@ class Platform:
         return ""
 
     def _prefect(self, known: Running | None, wanted: int | None) -> Service | None:
-        port = wanted or services.PREFECT_PORT
+        port = wanted or self.register.port("prefect") or services.PREFECT_PORT
         own = os.environ.get("PREFECT_API_URL")
         if own:
             if not services.prefect_answers(own, login_of(self.state, own)):
@@ -191,7 +191,7 @@ class Platform:
                 known, "Prefect server", lambda url: services.prefect_answers(url, login)
             )
             self.say(f"Prefect server: runs already at {services.prefect_page(known.url)}")
-            self._without_effect("--prefect-port", wanted, _port_of(known.url))
+            self._without_effect("--prefect-port", wanted, known.port)
             self.api = known.url
             return None
         service = services.prefect_server(self.state, port)
@@ -200,7 +200,7 @@ class Platform:
         return service
 
     def _mlflow(self, known: Running | None, wanted: int | None) -> Service | None:
-        port = wanted or services.MLFLOW_PORT
+        port = wanted or self.register.port("mlflow") or services.MLFLOW_PORT
         own = self.state.tracking_uri
         if own.startswith(("http://", "https://")):
             if not services.mlflow_answers(own, mlflow_login_of(self.state, own)):
@@ -221,7 +221,7 @@ class Platform:
                 known, "MLflow server", lambda url: services.mlflow_answers(url, login)
             )
             self.say(f"MLflow server: runs already at {known.url}")
-            self._without_effect("--mlflow-port", wanted, _port_of(known.url))
+            self._without_effect("--mlflow-port", wanted, known.port)
             self.mlflow = known.url
             return None
         service = services.mlflow_server(self.state, port)
@@ -380,10 +380,6 @@ def changing(state: State, seconds: float | None = None) -> Iterator[None]:
             f"another `autoprune up` or `down` is at work in {state.root} for more than "
             f"{patience:.0f} s; wait until it is done, then run this again"
         ) from error
-
-
-def _port_of(url: str) -> int | None:
-    return urllib.parse.urlsplit(url).port
 
 
 def _worker_option(worker: Running, option: str) -> str | None:

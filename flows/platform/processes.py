@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -36,6 +37,11 @@ class Running:
     url: str
     log: str
 
+    @property
+    def port(self) -> int | None:
+        """Port of the address; None where it has none."""
+        return urllib.parse.urlsplit(self.url).port
+
     def process(self) -> psutil.Process | None:
         """The process; None when it is gone."""
         try:
@@ -65,6 +71,11 @@ class Register:
         if not self.file.exists():
             return {}
         return {name: Running(**record) for name, record in read_object(self.file).items()}
+
+    def port(self, name: str) -> int | None:
+        """Port of a service that is written, alive or not."""
+        found = self.noted().get(name)
+        return None if found is None else found.port
 
     def add(self, name: str, running: Running) -> None:
         """Note a started service."""

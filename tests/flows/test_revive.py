@@ -47,6 +47,32 @@ def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str
     assert not platform.register.file.exists()
 
 
+def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    found = Platform(State.open(tmp_path / "state"), said.append)
+    ports: list[int] = []
+    monkeypatch.setattr(found, "_start", lambda service, port, *_: ports.append(port))
+    monkeypatch.setattr(found, "_experiment", lambda: None)
+
+    def start(wanted: int | None) -> list[int]:
+        ports.clear()
+        found._prefect(found.register.read().get("prefect"), wanted)
+        found._mlflow(found.register.read().get("mlflow"), wanted)
+        return list(ports)
+
+    assert start(None) == [services.PREFECT_PORT, services.MLFLOW_PORT]
+    dead = {"prefect": "http://127.0.0.1:4310/api", "mlflow": "http://127.0.0.1:5310"}
+    for name, url in dead.items():
+        found.register.add(name, Running(os.getpid(), 0.0, url, "log"))
+    assert start(None) == [4310, 5310]
+    assert start(4999) == [4999, 4999]
+    bring_down(found.state, said.append)
+    assert start(None) == [services.PREFECT_PORT, services.MLFLOW_PORT]
+
+
 def test_what_down_ended_stays_down(platform: Platform) -> None:
     assert set(bring_down(platform.state, lambda _: None)) == {"prefect", "worker"}
     assert "`down` ended the prefect" in platform.revive()
