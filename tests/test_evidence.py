@@ -1,6 +1,5 @@
 """Every figure of README.md and docs/results.md is made from a raw record, or says it has none."""
 
-import importlib.util
 import json
 import math
 import shutil
@@ -243,10 +242,6 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         DERIVATIONS["perplexity"](record, {"method": "ria", "budget": "60 %"})
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("autoprune.evaluation.contrasts") is None,
-    reason="this version compares without contrasts of windows and draws",
-)
 def test_the_interval_of_a_comparison_holds_its_change(root: Path) -> None:
     of = {"method": "wanda+mrp", "budget": "60 %", "against": "wanda"}
     record = read_record(root / "made")
@@ -255,20 +250,15 @@ def test_the_interval_of_a_comparison_holds_its_change(root: Path) -> None:
 
 
 def test_two_records_of_one_text_are_paired(root: Path) -> None:
-    other = root / "other"
-    shutil.copytree(root / "made", other)
+    shutil.copytree(root / "made", root / "other")
     of = {"method": "wanda+mrp", "budget": "60 %", "against": "wanda"}
     across = {**of, "record": "other"}
     with pytest.raises(EvidenceError, match="made and other measured different text"):
         DERIVATIONS["change"](read_record(root / "made"), across)
-    for folder, digest in ((root / "made", "a" * 64), (other, "a" * 64)):
-        body = json.loads((folder / "record.json").read_text())
-        body["protocol"]["sealed_digest"] = digest
-        write(folder / "record.json", body)
+    for path in root.glob("*/record.json"):
+        path.write_text(path.read_text().replace('"share"', '"sealed_digest": "a", "share"'))
     record = read_record(root / "made")
     assert DERIVATIONS["change"](record, across) == DERIVATIONS["change"](record, of)
-    with pytest.raises(EvidenceError, match=r"nowhere/record.json cannot be read"):
-        DERIVATIONS["change"](record, {**of, "record": "nowhere"})
 
 
 def test_plain_losses_are_a_record_too(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fields that several flows share, each with its unit and bounds said once."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -52,6 +53,13 @@ TextSplit = Annotated[
             "fresh: the lowest whose sealed set nobody has looked at (`autoprune ls sealed`)"
         )
     ),
+]
+FILES = "files:"
+# With a path that means the same from another folder.
+AnswerFolder = Annotated[
+    str,
+    Field(pattern=r"^files:.+$", examples=["files:DIR"]),
+    AfterValidator(lambda text: f"{FILES}{Path(text.removeprefix(FILES)).expanduser().absolute()}"),
 ]
 USUAL_WORKERS = 2
 Workers = Annotated[

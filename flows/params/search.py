@@ -1,9 +1,9 @@
 """Parameters of the search flow."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from autoprune.design.kinds import DesignerKind
 from autoprune.design.mailbox import Mailbox
@@ -21,8 +21,10 @@ from flows.params.base import Params, setting
 from flows.params.fields import (
     DEMO_CORPUS,
     DEMO_MODEL,
+    FILES,
     TEXT,
     USUAL_WORKERS,
+    AnswerFolder,
     ModelRef,
     Pattern,
     RunnerAddress,
@@ -42,6 +44,7 @@ from flows.params.named import (
     check_repairs,
     check_scheme,
 )
+from flows.params.prices import PRICES, Price, dearest, prices_by_model
 from flows.params.search_rules import (
     require_designer_together,
     require_prices_together,
@@ -62,15 +65,7 @@ LARGE_PROMPTS: dict[str, dict[str, Any]] = {
     "files": {"max_tokens": 2000, "prompt_tokens": 4000},
 }
 PROGRAM_ANSWERS: dict[str, Any] = {"max_tokens": 2000, "prompt_tokens": 6000}
-FILES = "files:"
 PLACES = ("run", "wait", "base_url", "runner", "workers", "runner_address", "shared_store")
-PRICE = r"\d*\.?\d+,\d*\.?\d+"
-PRICES = rf"^({PRICE}|[^=;,]+={PRICE}(;[^=;,]+={PRICE})*)$"
-Folder = Annotated[
-    str,
-    Field(pattern=r"^files:.+$", examples=["files:DIR"]),
-    AfterValidator(lambda text: _located(text)),
-]
 
 
 class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
@@ -149,7 +144,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     register_winner: bool = setting(
         True, "Log the winner's checkpoint to MLflow and register it", group="what"
     )
-    designer: DesignerKind | Folder = setting(
+    designer: DesignerKind | AnswerFolder = setting(
         "auto",
         "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
         "set, else the local model; self: the target itself, served from its GGUF file; files: "
@@ -305,20 +300,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         return Mailbox(Path(named) if named else files.questions, run_id)
 
     @property
-    def prices(self) -> dict[str, tuple[float, float]]:
+    def prices(self) -> dict[str, Price]:
         """Prices by model; empty where all have one."""
-        if self.price is None or "=" not in self.price:
-            return {}
-        named = (one.rpartition("=") for one in self.price.split(";"))
-        return {name.strip(): _price(pair) for name, _, pair in named}
+        return prices_by_model(self.price)
 
     @property
-    def price_of_all(self) -> tuple[float, float] | None:
-        """The price, of several the dearest: limits are kept by it."""
-        if self.price is None:
-            return None
-        known = list(self.prices.values()) or [_price(self.price)]
-        return max(asking for asking, _ in known), max(answering for _, answering in known)
+    def price_of_all(self) -> Price | None:
+        """The price by which limits are kept."""
+        return dearest(self.price)
 
     @property
     def models(self) -> list[str]:
@@ -403,13 +392,3 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
         wished = self.text_split == FRESH
         tail = FRESH if wished else self.spec().digest[:8]
         return f"{slug}-s{round(100 * self.share)}-{tail}"
-
-
-def _located(text: str) -> str:
-    """``files:DIR`` with a path that means the same from another folder."""
-    return f"{FILES}{Path(text.removeprefix(FILES)).expanduser().absolute()}"
-
-
-def _price(text: str) -> tuple[float, float]:
-    asking, answering = text.split(",")
-    return float(asking), float(answering)

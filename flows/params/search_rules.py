@@ -5,8 +5,7 @@ from typing import Protocol
 
 from autoprune.design.kinds import SILENT
 from autoprune.spelling import split_list
-
-Price = tuple[float, float]
+from flows.params.prices import Price
 
 
 class _DesignerChoice(Protocol):
