@@ -1,6 +1,7 @@
 """Shared test set-up: quiet libraries, no network, one thread for tiny models."""
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -85,9 +86,40 @@ def ledgers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-block Llama over bytes, saved as transformers saves it."""
+    # After the line that has asserts of that package rewritten.
+    from tests.support.tiny_subject import save_subject, tiny_subject
+
+    return save_subject(tiny_subject(), tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty documents of invented words, enough for three parts."""
+    from tests.support.tiny_subject import invented_documents
+
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(invented_documents(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
+    """A state folder without runs; flows run as plain functions, no endpoint is set."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / empty_store.name)
+    monkeypatch.setenv("AUTOPRUNE_HOME", str(folder))
+    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def prefect_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database of Prefect, to be copied; a server takes longer to make one."""
-    # After the line that has asserts of that package rewritten.
     from tests.support.made_once import made_once, migrate_prefect
 
     return made_once(tmp_path_factory, "prefect-template", migrate_prefect) / "prefect.db"

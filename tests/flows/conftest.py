@@ -1,36 +1,24 @@
-"""A tiny model in a folder, a text file, and a state folder of the test's own."""
+"""Commands and comparisons over a tiny model, a text file and a state folder of the test's own."""
 
 import base64
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoprune.report.canvas import Canvas
-from flows.cli import main
 from tasks.state import State
-from tests.support.tiny_subject import invented_documents, save_subject, tiny_subject
+from tests.support import small_comparison
+from tests.support.command_line import PRUNE, CommandLine
+from tests.support.small_comparison import Compared
 
 # A picture in the form of PNG.
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-block Llama over bytes, saved as transformers saves it."""
-    return save_subject(tiny_subject(), tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="session")
-def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty documents of invented words, enough for three parts."""
-    path = tmp_path_factory.mktemp("text") / "text.txt"
-    path.write_text(invented_documents(), encoding="utf-8")
-    return path
 
 
 @pytest.fixture
@@ -60,24 +48,24 @@ def _outline(_: Canvas, stream: Any, **options: object) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
-    """A state folder without runs; flows run as plain functions, no endpoint is set."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / empty_store.name)
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(folder))
-    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
-        monkeypatch.delenv(name, raising=False)
-    return folder
+def cli(
+    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> CommandLine:
+    """Commands over that state folder; ``MODEL`` and ``TEXT`` are the tiny model and its text."""
+    return CommandLine(capsys, MODEL=tiny_folder, TEXT=text_file)
 
 
 @pytest.fixture
-def pruned(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> Path:
+def compared(tiny_folder: Path, text_file: Path, home: Path) -> Compared:
+    """The flow of small comparisons of the tiny model."""
+    return partial(small_comparison.compared, tiny_folder, text_file)
+
+
+@pytest.fixture
+def pruned(cli: CommandLine, tmp_path: Path) -> Path:
     """The tiny model, 60 % by magnitude, as the command saves it."""
     out = tmp_path / "pruned"
-    words = f"prune {tiny_folder} --corpus {text_file} --out {out} --metric magnitude -q"
-    assert main([*words.split(), "--calibration-windows", "2", "--seqlen", "48"]) == 0
+    cli(f"{PRUNE} --metric magnitude --seqlen 48 --out {out}")
     return out
 
 

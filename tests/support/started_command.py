@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +39,9 @@ def start(words: list[str], more: Mapping[str, str] | None = None) -> "subproces
         # A shell's background jobs inherit an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def prefect_rows(home: Path, query: str) -> list[tuple[str, ...]]:
+    """What Prefect's database of a state folder answers."""
+    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        return database.execute(query).fetchall()

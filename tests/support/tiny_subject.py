@@ -49,6 +49,16 @@ def broken_subject() -> LoadedModel:
     return subject
 
 
+def teach(subject: LoadedModel, text: str, steps: int) -> None:
+    """Train the model on a text that it fits into one window."""
+    ids = subject.tokenizer(text, return_tensors="pt").input_ids
+    optimiser = torch.optim.Adam(subject.model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        subject.model(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+
+
 def save_subject(subject: LoadedModel, folder: Path) -> Path:
     """The folder, with model and tokenizer as transformers saves them."""
     subject.model.save_pretrained(folder)
