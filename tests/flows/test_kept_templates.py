@@ -1,6 +1,5 @@
 """A search goes on with the prompt templates it began with, whatever becomes of the folder."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 import pytest
 
 from autoprune.search.search import Search
-from flows.cli import main
 from tasks import steps
 from tasks.run_files import RunFiles
 from tasks.state import State
+from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE, script
 
 OURS = "Beat {{ reference }} by all means."
 
@@ -29,14 +29,10 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def words(tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path) -> list[str]:
-    answers = tmp_path / "answers.jsonl"
-    answers.write_text(json.dumps("metric: abs(W) * x_norm ** 0.5\ngroup: row\n") + "\n")
-    return f"""search --model {tiny_folder} --corpus {text_file}
-      --designer scripted --script {answers} --sandbox off --calibration-windows 4 --seqlen 48
-      --selection-windows 4
-      --rung-windows 2 --sealed-windows 3
-      --candidates 2 --slots 2 --no-register-winner -q --run kept""".split()
+def line(tmp_path: Path) -> str:
+    answers = script(tmp_path, ["metric: abs(W) * x_norm ** 0.5\ngroup: row\n"])
+    asked = "--candidates 2 --slots 2 --no-register-winner --run kept"
+    return f"{LINE} --designer scripted --script {answers} {asked}"
 
 
 def edit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,12 +40,9 @@ def edit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own / "system.j2").write_text("new")
 
 
-def remove(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.rmtree(own)
-
-
-def leave(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def leave_and_remove(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own.parent / "state")
+    shutil.rmtree(own)
 
 
 def stop_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,19 +58,17 @@ def stop_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(steps.WORK, "measure", stopped)
 
 
-@pytest.mark.parametrize("change", [edit, remove, leave])
+@pytest.mark.parametrize("change", [edit, leave_and_remove])
 def test_resume_asks_with_the_templates_of_the_start(
-    change: Callable[[Path, pytest.MonkeyPatch], None],
-    own: Path,
-    words: list[str],
+    change: Callable[[Path, pytest.MonkeyPatch], None], own: Path, line: str, cli: CommandLine,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> None:  # fmt: skip
     stop_at(1, monkeypatch)
-    assert main([*words, "--prompts", own.name]) == 130
+    cli(f"{line} --prompts {own.name}", code=130)
     with Search.open(State.open().run("kept")) as search:
         assert not any(h["step"]["kind"] == "Propose" for h in search.history())
     change(own, monkeypatch)
-    assert main(["resume", "kept", "-q"]) == 0
+    cli("resume kept -q")
     with Search.open(State.open().run("kept")) as search:
         asked = [h["step"] for h in search.history() if h["step"]["kind"] == "Propose"]
     texts = [step["request"]["messages"][1]["content"] for step in asked]
@@ -85,24 +76,13 @@ def test_resume_asks_with_the_templates_of_the_start(
     assert not any("changed" in text for text in texts)
 
 
-def test_a_search_starts_with_a_folder_that_is_there(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+def test_another_folder_is_another_search_and_none_is_refused(
+    own: Path, line: str, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main([*words, "--prompts", "nowhere"]) == 2
-    assert "prompt folder nowhere does not exist" in capsys.readouterr().err
+    cli.refuses(f"{line} --prompts nowhere", "prompt folder nowhere does not exist")
     assert not RunFiles.of(State.open(), "kept").log.exists()
-
-
-def test_another_folder_is_another_search(
-    own: Path,
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
     stop_at(1, monkeypatch)
-    assert main([*words, "--prompts", own.name]) == 130
-    other = own.parent / "other"
-    shutil.copytree(own, other)
+    cli(f"{line} --prompts {own.name}", code=130)
+    other = shutil.copytree(own, own.parent / "other")
     (other / "system.j2").write_text("Be brief.")
-    assert main([*words, "--prompts", str(other)]) == 2
-    assert "started with other prompts" in capsys.readouterr().err
+    cli.refuses(f"{line} --prompts {other}", "started with other prompts")

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from tests.support.command_line import PRUNE, CommandLine
 
-# See `sketched`.
-PICTURES = True
-WORK = ["--metric", "magnitude", "--calibration-windows", "2", "--seqlen", "32", "-q"]
+WORK = f"{PRUNE} --metric magnitude --seqlen 32"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -25,124 +23,56 @@ def mine(tiny_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stream", [[], ["--stream"]])
-def test_prune_replaces_a_model_only_when_told(
-    mine: Path,
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    capsys: pytest.CaptureFixture[str],
-    stream: list[str],
-) -> None:
+@pytest.mark.parametrize("stream", ["", "--stream"])
+def test_prune_replaces_a_model_only_when_told(cli: CommandLine, mine: Path, stream: str) -> None:
     before = contents(mine)
-    words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), *WORK, *stream]
-    assert main([*words, "--out", str(mine)]) == 2
-    assert "holds a saved model" in capsys.readouterr().err
+    cli.refuses(f"{WORK} {stream} --out {mine}", "holds a saved model")
     assert contents(mine) == before
-    assert main([*words, "--out", str(mine), "--overwrite"]) == 0
+    cli(f"{WORK} {stream} --out {mine} --overwrite")
     assert "TRAINING_NOTES.md" not in contents(mine) and (mine / "autoprune.json").is_file()
 
 
-@pytest.mark.parametrize("where", ["", "/deep/pruned", "/.."])
-def test_prune_never_replaces_its_source(
-    mine: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str], where: str
+def test_prune_looks_at_its_target_before_it_reads_anything(
+    cli: CommandLine, mine: Path, tmp_path: Path
 ) -> None:
     before = contents(mine)
-    words = ["prune", "--model", str(mine), "--corpus", str(text_file), *WORK, "--overwrite"]
-    assert main([*words, "--out", f"{mine}{where}"]) == 2
-    assert "never written over" in capsys.readouterr().err
+    for where in ("", "/deep/pruned", "/.."):
+        line = f"prune {mine} --corpus TEXT --metric wanda -q --overwrite"
+        cli.refuses(f"{line} --out {mine}{where}", "never written over")
+    (foreign := tmp_path / "thesis").mkdir()
+    (foreign / "chapter1.txt").write_text("years of work")
+    # Neither the text nor the metric exists, which is found out as soon as anything is read.
+    line = "prune ./missing --corpus none.txt --metric none.py -q"
+    for more in ("", "--overwrite"):
+        said = ("holds no saved model", str(foreign), "name another folder")
+        cli.refuses(f"{line} --out {foreign} {more}", *said)
+    assert (foreign / "chapter1.txt").read_text() == "years of work"
+    (mine / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
+    line = f"prune ./missing --metric {mine}/metric.py -q --out {mine} --overwrite"
+    cli.refuses(line, "metric.py, which is never written over")
+    (mine / "metric.py").unlink()
     assert contents(mine) == before
 
 
-def test_prune_looks_at_its_target_first(
-    mine: Path, text_file: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    foreign = tmp_path / "thesis"
-    foreign.mkdir()
-    (foreign / "chapter1.txt").write_text("years of work")
-    # Neither the text nor the metric exists, which is found out as soon as anything is read.
-    words = ["prune", "--model", "./missing", "--corpus", "none.txt", "--metric", "none.py", "-q"]
-    for more in ([], ["--overwrite"]):
-        assert main([*words, "--out", str(foreign), *more]) == 2
-        assert "holds no saved model" in capsys.readouterr().err
-
-
-def test_prune_keeps_the_files_it_reads(
-    mine: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (mine / "metric.py").write_text("def score(W, stats, params):\n    return W.abs()\n")
-    words = ["prune", "--model", "./missing", "--metric", str(mine / "metric.py"), "-q"]
-    assert main([*words, "--out", str(mine), "--overwrite"]) == 2
-    assert "metric.py, which is never written over" in capsys.readouterr().err
-
-
-def test_compact_replaces_a_model_only_when_told(
-    mine: Path, tiny_folder: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compact_replaces_a_model_only_when_told(cli: CommandLine, mine: Path) -> None:
     before = contents(mine)
-    assert main(["compact", str(tiny_folder), str(mine)]) == 2
-    assert "--overwrite" in capsys.readouterr().err and contents(mine) == before
-    assert main(["compact", str(mine), str(mine / "small"), "--overwrite"]) == 2
-    assert "lies in the source" in capsys.readouterr().err and contents(mine) == before
-    assert main(["compact", str(tiny_folder), str(mine), "--overwrite"]) == 0
+    cli.refuses(f"compact MODEL {mine}", "--overwrite")
+    cli.refuses(f"compact {mine} {mine}/small --overwrite", "lies in the source")
+    assert contents(mine) == before
+    cli(f"compact MODEL {mine} --overwrite")
     assert (mine / "compact.json").is_file() and not (mine / "TRAINING_NOTES.md").exists()
 
 
-def test_compare_keeps_tables_of_others(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = tmp_path / "tables"
-    folder.mkdir()
+def test_compare_keeps_tables_of_others(cli: CommandLine, tmp_path: Path) -> None:
+    (folder := tmp_path / "tables").mkdir()
     (folder / "comparison.md").write_text("years of work")
-    words = ["compare", "--corpus", str(text_file), "--methods", "wanda", "-q"]
-    assert main([*words, str(tiny_folder), "--out", str(folder)]) == 2
-    assert "holds comparison.md of no comparison of ours" in capsys.readouterr().err
+    line = "compare --corpus TEXT --methods wanda -q"
+    said = "holds comparison.md of no comparison of ours"
+    cli.refuses(f"{line} MODEL --out {folder}", said)
     (folder / "comparison.json").write_text('{"model": "another"}')
-    assert main([*words, str(tiny_folder), "--out", str(folder)]) == 2
-    assert "of a comparison of another" in capsys.readouterr().err
-    assert main([*words, str(tiny_folder), "--out", str(tiny_folder)]) == 2
-    assert "is the source itself" in capsys.readouterr().err
-    words[2] = "none.txt"
+    cli.refuses(f"{line} MODEL --out {folder}", "of a comparison of another")
+    cli.refuses(f"{line} MODEL --out MODEL", "is the source itself")
     # Without the tables in the way the missing text is what is wrong.
-    assert main([*words, str(tiny_folder), "--out", str(folder), "--overwrite"]) == 2
-    assert "none.txt" in capsys.readouterr().err
-    assert main([*words, "another", "--out", str(folder)]) == 2
-    assert "--overwrite" not in capsys.readouterr().err
-
-
-def test_report_keeps_files(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    sizes = [
-        "--calibration-windows",
-        "4",
-        "--seqlen",
-        "48",
-        "--selection-windows",
-        "4",
-        "--rung-windows",
-        "2",
-    ]
-    words = ["search", "--model", str(tiny_folder), "--corpus", str(text_file), *sizes]
-    words += ["--sealed-windows", "3", "--candidates", "1", "--run", "x", "-q"]
-    assert main([*words, "--designer", "random", "--sandbox", "off"]) == 0
-    page = tmp_path / "page.html"
-    assert main(["report", "x", "--out", str(page)]) == 0
-    page.write_text("years of work")
-    assert main(["report", "x", "--out", str(page)]) == 2
-    assert page.read_text() == "years of work" and "--overwrite" in capsys.readouterr().err
-    assert main(["report", "x", "--out", str(page), "--overwrite"]) == 0
-    assert page.read_text().startswith("<!")
-    log = home / "runs" / "x" / "search.db"
-    before = log.stat().st_size
-    assert main(["report", "x", "--out", str(log), "--overwrite"]) == 2
-    assert "lies in the source" in capsys.readouterr().err and log.stat().st_size == before
-    assert main(["report", "x"]) == 0
+    line = line.replace("TEXT", "none.txt")
+    cli.refuses(f"{line} MODEL --out {folder} --overwrite", "none.txt")
+    assert "--overwrite" not in cli(f"{line} another --out {folder}", code=2).err

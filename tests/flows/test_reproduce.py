@@ -8,36 +8,26 @@ from typing import Any
 import pytest
 
 from autoprune.errors import AutopruneError, UsageError
-from flows.cli import main
 from flows.params import SearchParams
 from flows.search import search
 from tasks.mirror import tracker_of
 from tasks.reproduce import reproduce
 from tasks.state import State
 from tasks.track.runs import MASKS_TAG, SHEET_FILE, local_path
-
-ANSWERS = [
-    "because: roots\nexpect: better than wanda\nmetric: abs(W) * x_norm ** {a:0.5}\ngroup: row\n"
-    "allocation: ramp\n",
-    "because: squares\nexpect: worse than wanda\nmetric: sq(W) * x_max\ngroup: matrix\n"
-    "allocation: uniform\n",
-    "because: this answer holds no metric",
-]
+from tests.support.command_line import CommandLine
+from tests.support.small_search import ANSWERS, SIZES, script
 
 
 @pytest.fixture(scope="module")
 def searched(
-    tiny_folder: Path,
-    text_file: Path,
-    empty_store: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    tiny_folder: Path, text_file: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """State folder of a small search whose own files are gone."""
     folder = tmp_path_factory.mktemp("searched")
     with pytest.MonkeyPatch.context() as patch:
         in_folder(folder, patch)
         shutil.copy(empty_store, folder / empty_store.name)
-        _search(tiny_folder, text_file, folder / "answers.jsonl")
+        _search(tiny_folder, text_file, folder)
     return folder
 
 
@@ -56,26 +46,10 @@ def home(searched: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return searched
 
 
-def _search(tiny_folder: Path, text_file: Path, script: Path) -> None:
-    script.write_text("".join(json.dumps(answer) + "\n" for answer in ANSWERS))
-    search.fn(
-        SearchParams(
-            model=str(tiny_folder),
-            corpus=str(text_file),
-            designer="scripted",
-            script=str(script),
-            sandbox="off",
-            calibration_windows=4,
-            seqlen=48,
-            rung_windows=2,
-            selection_windows=4,
-            sealed_windows=3,
-            candidates=3,
-            slots=3,
-            run="gone",
-            seed=3,
-        )
-    )
+def _search(tiny_folder: Path, text_file: Path, folder: Path) -> None:
+    asked = {"model": str(tiny_folder), "corpus": str(text_file), "sandbox": "off", "run": "gone"}
+    answers = {"designer": "scripted", "script": script(folder, ANSWERS)}
+    search.fn(SearchParams(**SIZES | asked | answers, candidates=3, slots=3, seed=3))
     state = State.open()
     for lost in (state.runs, state.store, state.inputs):
         shutil.rmtree(lost, ignore_errors=True)
@@ -109,39 +83,30 @@ def test_masks_come_back_bit_by_bit(runs: dict[str, Any], home: Path, tmp_path: 
 
 
 def test_the_command_says_match_and_saves(
-    runs: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, Any], cli: CommandLine, tmp_path: Path
 ) -> None:
-    out = tmp_path / "again"
-    capsys.readouterr()
-    assert main(["reproduce", "gone", "C1", "--out", str(out), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    tags = runs["C1"].data.tags
+    again = "reproduce gone C1 --out"
+    out, tags = tmp_path / "again", runs["C1"].data.tags
+    record = cli(f"{again} {out} --json").record
     assert record["match"] and record["mask_digest"] == tags[MASKS_TAG]
     assert record["mlflow_run"] == runs["C1"].info.run_id
-    assert json.loads((out / "autoprune.json").read_text())["mask_digest"] == tags[MASKS_TAG]
-    kept = (out / "autoprune.json").stat().st_mtime_ns
-    assert main(["reproduce", "gone", "C1", "--out", str(out)]) == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert (out / "autoprune.json").stat().st_mtime_ns == kept
-    assert main(["reproduce", "gone", "C1", "--out", str(out), "--overwrite", "-q"]) == 0
-    assert (out / "autoprune.json").stat().st_mtime_ns > kept
-    source = json.loads((out / "autoprune.json").read_text())["spec"]["model"]
-    words = ["reproduce", "gone", "C1", "--out", f"{source}/again", "--overwrite"]
-    assert main(words) == 2 and "lies in the source" in capsys.readouterr().err
-    assert main(["reproduce", "gone", "C1"]) == 0
-    shown = capsys.readouterr()
+    sheet = out / "autoprune.json"
+    assert json.loads(sheet.read_text())["mask_digest"] == tags[MASKS_TAG]
+    kept = sheet.stat().st_mtime_ns
+    cli.refuses(f"{again} {out}", "--overwrite")
+    assert sheet.stat().st_mtime_ns == kept
+    cli(f"{again} {out} --overwrite -q")
+    assert sheet.stat().st_mtime_ns > kept
+    source = json.loads(sheet.read_text())["spec"]["model"]
+    cli.refuses(f"{again} {source}/again --overwrite", "lies in the source")
+    shown = cli("reproduce gone C1")
     assert shown.out.startswith("match") and "Downloading" not in shown.err
-    assert main(["reproduce", "goner", "C1"]) == 2
-    assert "did you mean gone" in capsys.readouterr().err
-    assert main(["reproduce", "gone", "C9"]) == 2
-    assert "unknown measured candidate of gone 'C9'" in capsys.readouterr().err
-    assert main(["reproduce", "gone", "C1", "--out", str(tmp_path)]) == 2
-    assert "holds no saved model" in capsys.readouterr().err
+    cli.refuses("reproduce goner C1", "did you mean gone")
+    cli.refuses("reproduce gone C9", "unknown measured candidate of gone 'C9'")
+    cli.refuses(f"{again} {tmp_path}", "holds no saved model")
 
 
-def test_another_recipe_is_found_out(
-    runs: dict[str, Any], home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_recipe_is_found_out(runs: dict[str, Any], home: Path, cli: CommandLine) -> None:
     run = runs["wanda"]
     folder = local_path(run.info.artifact_uri)
     assert folder is not None
@@ -152,11 +117,9 @@ def test_another_recipe_is_found_out(
     try:
         with pytest.raises(AutopruneError, match="the masks of"):
             reproduce(str(home), run.info.run_id)
-        capsys.readouterr()
-        assert main(["reproduce", "gone", "wanda", "--json"]) == 1
+        record = cli("reproduce gone wanda --json", code=1).record
     finally:
         (folder / SHEET_FILE).write_text(written)
-    record = json.loads(capsys.readouterr().out)
     assert not record["match"] and record["found"] != record["mask_digest"]
 
 

@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 
 from autoprune.errors import UsageError
 from autoprune.progress import silent
-from autoprune.search.search import Search
 from autoprune.search.spec import SearchSpec
-from flows.cli import main
+from autoprune.text.corpora import load_corpus
 from flows.params import SearchParams
 from flows.search import search
 from flows.searching.leaderboard import closing_text
@@ -24,22 +23,17 @@ from tasks import steps
 from tasks.mirror import tracker_of
 from tasks.provenance import code_commit
 from tasks.run_files import RunFiles, read_object
+from tasks.sealed_touches import touch
 from tasks.search_bench import SearchBench
 from tasks.state import State
-from tests.support.small_search import SIZES
+from tests.support.command_line import CommandLine
+from tests.support.small_search import ANSWERS, LINE, SIZES, graph, script
 
 Make = Callable[..., SearchParams]
 
 # See `sketched`.
 PICTURES = True
 
-EXPRESSIONS = [
-    "because: roots\nexpect: better than wanda\nmetric: abs(W) * x_norm ** 0.5\ngroup: row\n"
-    "allocation: uniform\n",
-    "because: squares\nexpect: worse than wanda\nmetric: sq(W) * x_max\ngroup: matrix\n"
-    "allocation: ramp\n",
-    "because: this answer holds no metric",
-]
 PROGRAMS = [
     "because: it is wanda\nexpect: worse than ria\ngroup: row\nallocation: uniform\n"
     '```python\ndef score(W, stats, params):\n    return W.abs() * stats["x_norm"].sqrt()\n```\n',
@@ -52,29 +46,18 @@ PROGRAMS = [
 
 
 @pytest.fixture
-def make(tiny_folder: Path, text_file: Path, home: Path) -> Make:
-    """Parameters of a search of seconds."""
+def make(tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Parameters of a search of seconds, which needs no Docker."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nobody/listens/here")
 
     def params(**changes: Any) -> SearchParams:
-        fields: dict[str, Any] = {
-            "model": str(tiny_folder),
-            "corpus": str(text_file),
-            "designer": "random",
-            "sandbox": "off",
-            **SIZES,
-            "candidates": 4,
-            "slots": 2,
-            "run": "tiny",
-        }
+        fields: dict[str, Any] = SIZES | {
+            "model": str(tiny_folder), "corpus": str(text_file), "designer": "random",
+            "sandbox": "off", "candidates": 4, "slots": 2, "run": "tiny",
+        }  # fmt: skip
         return SearchParams(**(fields | changes))
 
     return params
-
-
-def script(folder: Path, answers: list[str]) -> str:
-    path = folder / "answers.jsonl"
-    path.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
-    return str(path)
 
 
 def children(run: str) -> dict[str, Any]:
@@ -90,23 +73,18 @@ def children(run: str) -> dict[str, Any]:
     return {child.data.tags["autoprune.entry"]: child for child in found} | {"": parent}
 
 
-def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> None:
-    from autoprune.text.corpora import load_corpus
-    from tasks.sealed_touches import touch
-
+def test_a_search_ends_with_everything_in_place(
+    make: Make, text_file: Path, cli: CommandLine, tmp_path: Path
+) -> None:
     # Somebody has read the whole text before; the report says so.
     touch(State.open(), load_corpus(str(text_file)).digest, "an evaluation")
     record = search.fn(make())
-    uses = {
-        s["name"]: s["uses"]
-        for s in read_object(RunFiles.of(State.open(), "tiny").report)["splits"]
-    }
+    files = RunFiles.of(State.open(), "tiny")
+    uses = {split["name"]: split["uses"] for split in read_object(files.report)["splits"]}
     assert uses == {"calibration": None, "selection": None, "sealed": 2}
     assert record["passed"]
-    assert [row["candidate"] for row in record["leaderboard"] if row["verdict"] == "winner"] == [
-        record["best"]
-    ]
-    files = RunFiles.of(State.open(), "tiny")
+    (winner,) = [row for row in record["leaderboard"] if row["verdict"] == "winner"]
+    assert winner["candidate"] == record["best"]
     page = files.page.read_text()
     assert page.startswith("<!") and record["best"] in page
     assert {path.suffix for path in files.plots.iterdir()} == {".png", ".svg"}
@@ -132,16 +110,25 @@ def test_a_search_ends_with_everything_in_place(make: Make, text_file: Path) -> 
     weights = load_file(files.winner / "model.safetensors")
     linears = [w for name, w in weights.items() if ".layers." in name and w.ndim == 2]
     assert sum(int((weight == 0).sum()) for weight in linears) == record["zeros"]
+    everything_is_in_mlflow(record)
+
+    # The same command does nothing twice.
+    before = {name: child.info.run_id for name, child in children("tiny").items()}
+    again = search.fn(make())
+    assert again["leaderboard"] == record["leaderboard"]
+    assert again["registered"] == record["registered"]
+    assert {name: child.info.run_id for name, child in children("tiny").items()} == before
+    reports_are_not_written_over(cli, files, tmp_path / "page.html")
 
 
-def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
-    record = search.fn(make())
+def everything_is_in_mlflow(record: dict[str, Any]) -> None:
+    """Parent, candidates, the registered model that loads and answers."""
     found = children("tiny")
     parent = found.pop("")
     said = parent.data.tags["mlflow.note.content"]
     assert "4 recipes beside the starts were made" in said and record["best"] in said
     assert f"{record['best']}: " in said and "no language model was asked" in said
-    assert parent.data.tags["sealed.number"] == "0" and parent.data.tags["sealed.earlier"] == "0"
+    assert parent.data.tags["sealed.number"] == "0" and parent.data.tags["sealed.earlier"] == "1"
     assert set(found) == {row["candidate"] for row in record["leaderboard"]}
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["candidates_total"] == 4
@@ -150,7 +137,6 @@ def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
         assert child.data.tags["autoprune.source"]
         if row["perplexity"] is not None:
             assert child.data.metrics["perplexity"] == row["perplexity"]
-
     registered = record["registered"]
     assert registered["name"] == "autoprune.tiny.s60"
     mlflow.set_tracking_uri(record["tracking_uri"])
@@ -160,41 +146,45 @@ def test_mlflow_holds_every_candidate_and_the_champion(make: Make) -> None:
     assert all(isinstance(text, str) for text in answers["continuation"])
     assert answers["nll"][0] > 0
 
-    # The same command does nothing twice.
-    before = {name: child.info.run_id for name, child in children("tiny").items()}
-    again = search.fn(make())
-    assert again["leaderboard"] == record["leaderboard"]
-    assert again["registered"] == registered
-    assert {name: child.info.run_id for name, child in children("tiny").items()} == before
+
+def reports_are_not_written_over(cli: CommandLine, files: RunFiles, page: Path) -> None:
+    """A page of a report replaces no file unless told to, and none of the run ever."""
+    cli(f"report tiny --out {page}")
+    page.write_text("years of work")
+    cli.refuses(f"report tiny --out {page}", "--overwrite")
+    assert page.read_text() == "years of work"
+    cli(f"report tiny --out {page} --overwrite")
+    assert page.read_text().startswith("<!")
+    before = files.log.stat().st_size
+    cli.refuses(f"report tiny --out {files.log} --overwrite", "lies in the source")
+    assert files.log.stat().st_size == before
+    cli("report tiny")
 
 
-@pytest.mark.parametrize("after", [1, 7])
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(
-    make: Make, monkeypatch: pytest.MonkeyPatch, after: int
+    make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = partial(make, register_winner=False)
     whole = search.fn(make(run="whole"))
-    done = 0
     measure = steps.WORK["measure"]
+    for after in (1, 7):
+        done: list[Any] = []
 
-    def interrupted(*args: Any) -> Any:
-        nonlocal done
-        done += 1
-        if done == after:
-            raise KeyboardInterrupt
-        return measure(*args)
+        def interrupted(*args: Any, done: list[Any] = done, after: int = after) -> Any:
+            done.append(args)
+            if len(done) == after:
+                raise KeyboardInterrupt
+            return measure(*args)
 
-    monkeypatch.setitem(steps.WORK, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        search.fn(make(run="cut"))
-    assert children("cut")[""].info.status == "KILLED"
-    cut = search.fn(make(run="cut"))
-    assert cut["leaderboard"] == whole["leaderboard"]
-    assert children("cut").keys() == children("whole").keys()
-    assert children("cut")[""].info.status == "FINISHED"
-    state = State.open()
-    with Search.open(state.run("cut")) as first, Search.open(state.run("whole")) as second:
-        assert first.graph.digest == second.graph.digest
+        monkeypatch.setitem(steps.WORK, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search.fn(make(run=f"cut{after}"))
+        assert children(f"cut{after}")[""].info.status == "KILLED"
+        cut = search.fn(make(run=f"cut{after}"))
+        assert cut["leaderboard"] == whole["leaderboard"]
+        assert children(f"cut{after}").keys() == children("whole").keys()
+        assert children(f"cut{after}")[""].info.status == "FINISHED"
+        assert graph(f"cut{after}") == graph("whole")
 
 
 def test_a_tiny_time_budget_measures_the_reference_and_nothing_else(make: Make) -> None:
@@ -211,25 +201,10 @@ def test_other_settings_in_the_same_run_are_refused(make: Make) -> None:
         search.fn(make(candidates=2))
 
 
-def test_answers_without_a_metric_do_not_pass(
-    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    params = make()
-    words = ["search", "--model", params.model, "--corpus", params.corpus, "--run", "empty", "-q"]
-    words += ["--designer", "scripted", "--script", script(tmp_path, ["I cannot help with that."])]
-    words += [
-        "--sandbox",
-        "off",
-        "--calibration-windows",
-        "4",
-        "--seqlen",
-        "48",
-        "--selection-windows",
-        "4",
-    ]
-    words += ["--rung-windows", "2", "--sealed-windows", "3", "--candidates", "1", "--json"]
-    assert main(words) == 3
-    record = json.loads(capsys.readouterr().out)
+def test_answers_without_a_metric_do_not_pass(cli: CommandLine, tmp_path: Path) -> None:
+    answers = script(tmp_path, ["I cannot help with that."])
+    line = f"{LINE} --designer scripted --script {answers} --candidates 1 --run empty"
+    record = cli.record(line, code=3)
     assert record["passed"] is False
     assert record["best"] is None or not record["best"].startswith("C")
     designed = [row for row in record["leaderboard"] if row["candidate"].startswith("C")]
@@ -251,33 +226,21 @@ def test_a_store_that_is_down_does_not_stop_the_search(make: Make, empty_store: 
 
 
 @pytest.mark.docker
-def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
-    answers = script(tmp_path, EXPRESSIONS)
-    inside = search.fn(
-        make(
-            designer="scripted",
-            script=answers,
-            sandbox="docker",
-            run="inside",
-            register_winner=False,
-        )
-    )
-    outside = search.fn(
-        make(
-            designer="scripted", script=answers, sandbox="off", run="outside", register_winner=False
-        )
-    )
+def test_formulas_go_through_the_container(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"designer": "scripted", "script": script(tmp_path, ANSWERS)}
+    make = partial(make, register_winner=False, **answers)
+    outside = search.fn(make(run="outside"))
+    monkeypatch.delenv("DOCKER_HOST")
+    inside = search.fn(make(sandbox="docker", run="inside"))
     assert inside["leaderboard"] == outside["leaderboard"]
 
 
-def test_a_target_without_a_gguf_cannot_design_and_is_told_at_once(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["search", "--designer", "self", "--model", str(tiny_folder), "--sandbox", "off"]
-    assert main([*words, "--corpus", str(text_file), "--run", "own", "-q"]) == 4
-    said = capsys.readouterr().err
-    assert "convert_hf_to_gguf.py" in said and "--designer local" in said
-    assert not RunFiles.of(State.open(home), "own").facts.exists()
+def test_a_target_without_a_gguf_cannot_design_and_is_told_at_once(cli: CommandLine) -> None:
+    said = ("convert_hf_to_gguf.py", "--designer local")
+    cli.refuses(f"{LINE} --designer self --run own", *said, code=4)
+    assert not RunFiles.of(State.open(), "own").facts.exists()
 
 
 @pytest.mark.docker
@@ -297,20 +260,13 @@ def test_the_probe_of_a_search_offers_what_its_layers_carry(home: Path) -> None:
 
 @pytest.mark.docker
 def test_programs_run_in_the_container_or_are_rejected_with_a_code(
-    make: Make, tmp_path: Path
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("DOCKER_HOST")
+    # One generation: no measured second decides who is asked.
+    asked = {"designer": "scripted", "language": "python", "candidates": 10, "slots": 10}
     answers = script(tmp_path, PROGRAMS)
-    record = search.fn(
-        make(
-            designer="scripted",
-            script=answers,
-            sandbox="docker",
-            language="python",
-            # One generation: no measured second decides who is asked.
-            candidates=10,
-            slots=10,
-        )
-    )
+    record = search.fn(make(sandbox="docker", script=answers, **asked))
     codes = {row["code"] for row in record["leaderboard"] if row["code"]}
     assert record["passed"]
     assert codes & {"screen_import", "nan_scores"}

@@ -1,30 +1,27 @@
 """However a search stops, the last line is the command that goes on with it, and it does."""
 
 import errno
-import json
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoprune.search.search import Search
-from flows.cli import main
 from sandbox.errors import SandboxBrokenError
 from tasks import run_record, steps
 from tasks.state import State
+from tests.support import small_search
+from tests.support.command_line import CommandLine
 
 NEXT = "next  autoprune resume halted"
 
 
-@pytest.fixture
-def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
-    return f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
-      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 2
-      --slots 2 --no-register-winner -q --run halted""".split()
+WORDS = (
+    f"{small_search.LINE} --designer random --candidates 2 --slots 2 --no-register-winner"
+    " --run halted"
+)
 
 
 def by_signal(number: signal.Signals) -> Callable[[], None]:
@@ -52,47 +49,42 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_last_line_goes_on(
-    way: str,
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_however_it_stops_the_last_line_goes_on(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop, code, part = WAYS[way]
-    measure, done = steps.WORK["measure"], []
+    measure = steps.WORK["measure"]
+    line, known = WORDS, 0
+    for stop, code, part in WAYS.values():
+        begun: list[Any] = []
 
-    def stopped(*args: Any) -> Any:
-        done.append(args)
-        if len(done) == 2:
-            stop()
-        return measure(*args)
+        def stopped(*args: Any, stop: Callable[[], None] = stop, begun: list[Any] = begun) -> Any:
+            begun.append(args)
+            if len(begun) == 2:
+                stop()
+            return measure(*args)
 
-    monkeypatch.setitem(steps.WORK, "measure", stopped)
-    assert main(words) == code
-    said = capsys.readouterr().err
-    assert part in said and said.splitlines()[-1] == NEXT
-    with Search.open(State.open().run("halted")) as found:
-        before = len(found.history())
-    assert before and main(["resume", "halted", "-q"]) == 0
-    assert len(done) > 2
+        monkeypatch.setitem(steps.WORK, "measure", stopped)
+        said = cli(line, code=code).err
+        assert part in said and said.splitlines()[-1] == NEXT
+        with Search.open(State.open().run("halted")) as found:
+            assert len(found.history()) > known
+            known = len(found.history())
+        line = "resume halted -q"
+    monkeypatch.setitem(steps.WORK, "measure", measure)
+    cli(line)
 
 
 def test_a_disk_that_takes_no_last_record_hides_nothing(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
         raise FULL
 
     monkeypatch.setattr(run_record, "write_json", full)
-    assert main([*words, "--json"]) == 1
-    said = capsys.readouterr()
+    said = cli(f"{WORDS} --json", code=1)
     assert "No space left on device" in said.err and said.err.splitlines()[-1] == NEXT
-    assert json.loads(said.out)["next"] == "autoprune resume halted"
+    assert said.record["next"] == "autoprune resume halted"
 
 
-def test_what_was_asked_for_wrongly_is_not_gone_on_with(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([*words, "--repairs", "no-such-solver"]) == 2
-    assert "autoprune resume" not in capsys.readouterr().err
+def test_what_was_asked_for_wrongly_is_not_gone_on_with(cli: CommandLine) -> None:
+    assert "autoprune resume" not in cli(f"{WORDS} --repairs no-such-solver", code=2).err

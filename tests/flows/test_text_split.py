@@ -12,7 +12,6 @@ from autoprune.search.spec import SearchSpec
 from autoprune.storage import write_json
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from flows.cli import main
 from flows.cli.parser import parse
 from flows.params import PromoteParams, SearchParams
 from flows.runs import saved_params
@@ -22,8 +21,11 @@ from tasks.run_files import RunFiles
 from tasks.sealed_touches import touch
 from tasks.search_bench import SearchBench
 from tasks.state import State
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import LINE
 
-COMMANDS = (["search"], ["demo"], ["compare", "m"], ["evaluate", "m"], ["promote"])
+COMPARE = f"{LINE} --methods wanda --sparsity 0.5 --draws 1".replace(" -q", "")
+COMMANDS = ("search", "demo", "compare m", "evaluate m", "promote")
 
 
 @pytest.fixture
@@ -43,15 +45,12 @@ def spend(rows: Path, *numbers: int) -> None:
         touch(State.open(), digest, f"search {number}", whole, kind="search", splits=parts)
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_the_option_has_one_name_and_form_everywhere(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert parse([*words, "--text-split", "7"]).text_split == 7
-    assert parse([*words, "--text-split", "fresh"]).text_split == "fresh"
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_option_has_one_name_and_form_everywhere(line: str, cli: CommandLine) -> None:
+    assert parse([*line.split(), "--text-split", "7"]).text_split == 7
+    assert parse([*line.split(), "--text-split", "fresh"]).text_split == "fresh"
     for wrong in ("-1", "new", "1.5"):
-        assert main([*words, f"--text-split={wrong}"]) == 2
-        assert "or fresh" in capsys.readouterr().err
+        cli.refuses(f"{line} --text-split={wrong}", "or fresh")
 
 
 def test_the_split_has_its_number_and_not_the_runs_seed(
@@ -110,58 +109,44 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     assert settled(PromoteParams(), model, str(rows)).text_split is None
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[dict[str, Any], str]:
+def run(cli: CommandLine, line: str) -> tuple[dict[str, Any], str]:
     """The record that a command prints, and what it says while it works."""
-    assert main([*words, "--json"]) == 0
-    shown = capsys.readouterr()
-    found: dict[str, Any] = json.loads(shown.out)
-    return found, " ".join(shown.err.split())
+    printed = cli(f"{line} --json")
+    return printed.record, " ".join(printed.err.split())
 
 
 def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
-    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    rows: Path, cli: CommandLine
 ) -> None:
     spend(rows, 0, 1)
     warning = (
         "sealed set 1 of rows.jsonl was looked at once before, so its figures are no first look; "
         "next: --text-split fresh takes a set that nobody looked at"
     )
-    small = ("--corpus", str(rows), "--seqlen", "32")
-    evaluate = ("evaluate", str(tiny_folder), "--part", "sealed", "--windows", "2", *small)
-    seen, told = run(capsys, *evaluate, "--text-split", "1")
+    evaluate = f"evaluate MODEL --part sealed --windows 2 --corpus {rows} --seqlen 32"
+    seen, told = run(cli, f"{evaluate} --text-split 1")
     assert warning in told
     (known,) = seen["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (1, 1)
-    fresh, told = run(capsys, *evaluate, "--text-split", "fresh")
+    fresh, told = run(cli, f"{evaluate} --text-split fresh")
     (known,) = fresh["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (2, 0)
     assert "no first look" not in told and "fresh: sealed set 2, no earlier look" in told
 
-    compare = ("compare", str(tiny_folder), "--methods", "magnitude", "--sparsity", "0.5", *small)
-    compare += (
-        "--draws",
-        "1",
-        "--sealed-windows",
-        "2",
-        "--calibration-windows",
-        "2",
-        "--selection-windows",
-        "2",
-    )
-    table, told = run(capsys, *compare, "--text-split", "1")
+    compare = f"{COMPARE} --corpus {rows} --text-split 1"
+    table, told = run(cli, compare)
     assert "sealed set 1 of rows.jsonl was looked at 2 times before" in told
     assert table["protocol"]["sealed_set"]["earlier"] == 2
     (line,) = [value for name, value in table["protocol_lines"] if name == "sealed"]
     assert line.startswith("sealed set 1, 2 earlier looks")
     # Its own cells are no earlier looks, so that it goes on without a warning of itself.
-    again, _ = run(capsys, *compare, "--text-split", "1")
+    again, _ = run(cli, compare)
     assert again["protocol"]["sealed_set"]["earlier"] == 2 and again["measured"] == 0
 
-    listed = {item["number"]: item for item in run(capsys, "ls", "sealed")[0]["sealed"]}
+    listed = {item["number"]: item for item in run(cli, "ls sealed")[0]["sealed"]}
     assert listed[1]["kinds"] == {"search": 1, "evaluate": 1, "compare": 2}
     assert listed[2]["looks"] == 1 and listed[0]["looks"] == 1
-    assert main(["ls", "sealed"]) == 0
-    text = capsys.readouterr().out
+    text = cli("ls sealed").out
     assert "set 1" in text and "4 looks: compare 2, evaluate 1, search 1" in text
 
 
@@ -187,31 +172,21 @@ def test_fresh_reads_conversations_by_the_template_of_the_model(
 
 
 def test_suites_that_measure_on_sealed_text_take_the_split_and_warn_too(
-    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    rows: Path, cli: CommandLine
 ) -> None:
     spend(rows, 1)
-    words = ("evaluate", str(tiny_folder), "--corpus", str(rows), "--text-split", "1")
-    seen, told = run(capsys, *words, "--suite", "degenerate:items=2,prompt=8")
+    suite = "--suite degenerate:items=2,prompt=8"
+    seen, told = run(cli, f"evaluate MODEL --corpus {rows} --text-split 1 {suite}")
     assert "sealed set 1 of rows.jsonl was looked at once before" in told
     (known,) = seen["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (1, 1)
 
 
-def test_a_split_without_a_part_and_a_seed_without_chance_are_refused(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", "m", "--text-split", "3"]) == 2
-    assert "add part, such as --part sealed" in capsys.readouterr().err
-    assert main(["promote", "--seed", "3"]) == 2
-    assert "--text-split 3" in capsys.readouterr().err
-
-
 def test_another_seed_draws_other_calibration_windows_of_the_same_split(
-    tiny_folder: Path, rows: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    rows: Path, cli: CommandLine
 ) -> None:
-    words = ("compare", str(tiny_folder), "--methods", "wanda", "--sparsity", "0.5")
-    words += ("--corpus", str(rows), "--sealed-windows", "2", "--seqlen", "32", "--draws", "1")
-    words += ("--calibration-windows", "2", "--selection-windows", "2")
-    first, second = (run(capsys, *words, "--seed", seed)[0]["protocol"] for seed in ("0", "1"))
+    first, second = (
+        run(cli, f"{COMPARE} --corpus {rows} --seed {seed}")[0]["protocol"] for seed in (0, 1)
+    )
     assert first["splits_digest"] == second["splits_digest"]
     assert first["draw_digests"] != second["draw_digests"]

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from flows.cli import main
 from tasks.run_files import read_object
 from tests.support.chat_server import Answer, completion, formula_for, length_of, obedient, serving
+from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE
 
 
 def answer(body: dict[str, Any]) -> Answer:
@@ -18,24 +19,15 @@ def answer(body: dict[str, Any]) -> Answer:
 
 
 def test_both_models_are_asked_and_the_records_say_who_wrote_what(
-    home: Path,
-    tiny_folder: Path,
-    text_file: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    home: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AUTOPRUNE_OVERLAP", "on")
+    line = f"{LINE} --designer openai --designer-model wise,mute --candidates 12 --slots 4"
     with serving(answer) as chat:
-        words = f"""search --model {tiny_folder} --corpus {text_file} --designer openai
-          --base-url {chat.url} --designer-model wise,mute --sandbox off --calibration-windows 4
-          --seqlen 48
-          --selection-windows 4 --rung-windows 2 --sealed-windows 3 --candidates 12 --slots 4
-          --no-register-winner
-          --run pair""".split()
-        assert main(words) == 0
+        asked = f"--base-url {chat.url} --no-register-winner --run pair"
+        said = cli(f"{line.replace(' -q', '')} {asked}").err
         asked = {body["model"] for body in chat.bodies if length_of(body) >= 400}
     assert asked == {"wise", "mute"}
-    said = capsys.readouterr().err
     assert "wise: answers by our grammar" in said and "mute: answers as plain text" in said
 
     run = home / "runs" / "pair"
