@@ -1,25 +1,14 @@
 """``autoprune compare`` on a tiny random Llama: nothing twice, exact zeros, clear refusals."""
 
 import json
-import os
 import shlex
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
-from autoprune.bench.text import windows_digest
-from autoprune.comparison.measuring import check_zeros
-from autoprune.comparison.plan import Target
-from autoprune.errors import AutopruneError
-from autoprune.models.loading import load_model
-from autoprune.models.structure import prunable_linears
-from flows.cli import main
 from flows.cli.parser import parse
 from flows.compare import compare
 from flows.params import checked
@@ -28,7 +17,13 @@ from flows.terminal import console
 from flows.terminal.options import given
 from tasks import compare as comparing
 from tasks import compare_cells as cells
-from tests.support.small_comparison import compared
+from tasks.mirror import tracker_of
+from tasks.state import State
+from tests.support.command_line import CommandLine
+from tests.support.held import hold
+from tests.support.prefect_stack import until
+from tests.support.small_comparison import LINE, Compared
+from tests.support.started_command import start
 
 
 def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, Any]:
@@ -36,47 +31,42 @@ def row(result: dict[str, Any], method: str, target: str = "50 %") -> dict[str, 
     return dict(found)
 
 
-def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(
-    tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    first = compared(tiny_folder, text_file, "wanda,wanda+mrp")
+def test_no_cell_is_measured_twice_and_a_new_method_costs_only_itself(compared: Compared) -> None:
+    first = compared("wanda,wanda+mrp")
     assert (first["measured"], first["cached"]) == (5, 0)
-    again = compared(tiny_folder, text_file, "wanda,wanda+mrp")
+    again = compared("wanda,wanda+mrp")
     assert (again["measured"], again["cached"]) == (0, 5)
     assert again["rows"] == first["rows"]
-    more = compared(tiny_folder, text_file, "ria,wanda,wanda+mrp")
+    more = compared("ria,wanda,wanda+mrp")
     assert (more["measured"], more["cached"]) == (2, 5)
     assert row(more, "wanda+mrp")["perplexity"] == row(first, "wanda+mrp")["perplexity"]
     # A third draw adds its own cells and leaves the others alone.
-    third = compared(tiny_folder, text_file, "wanda", draws=3)
+    third = compared("wanda", draws=3)
     assert (third["measured"], third["cached"]) == (1, 3)
     # Other sealed windows are another measurement.
-    other = compared(tiny_folder, text_file, "wanda", sealed_windows=5)
+    other = compared("wanda", sealed_windows=5)
     assert other["cached"] == 0
     assert (first["protocol"]["sealed_touches"], third["protocol"]["sealed_touches"]) == (5, 8)
 
 
 def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    compared: Compared, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Nine words end every document, after one that it has alone: eight are shared, ten are not.
     planted = tmp_path / "planted.txt"
     documents = enumerate(text_file.read_text().split("\n\n"))
     planted.write_text("\n\n".join(f"{text} {n} k l m n o p q r s" for n, text in documents))
-    small = {"draws": 1, "methods": "wanda", "text": planted}
+    small = {"draws": 1, "methods": "wanda", "corpus": str(planted)}
 
-    first = compared(tiny_folder, **small)
+    first = compared(**small)
     pairs = first["protocol"]["overlap"]
     assert [(pair["first"], pair["second"]) for pair in pairs if pair["words"] == 8] == [
-        ("calibration", "selection"),
-        ("calibration", "sealed"),
-        ("selection", "sealed"),
-    ]
+        ("calibration", "selection"), ("calibration", "sealed"), ("selection", "sealed"),
+    ]  # fmt: skip
     assert {pair["words"] for pair in pairs if pair["shared"]} == {8}
     assert all(pair["shared"] == pair["checked"] > 0 for pair in pairs if pair["words"] == 8)
 
-    half = compared(tiny_folder, **small, dtype="bfloat16")
+    half = compared(**small, dtype="bfloat16")
     assert (half["measured"], half["cached"]) == (2, 0)
     assert [r["protocol"]["dtype"] for r in (first, half)] == ["float32", "bfloat16"]
     assert half["folder"] != first["folder"]
@@ -86,10 +76,10 @@ def test_another_type_or_arithmetic_is_another_cell_and_shared_text_is_counted(
     ]
     for module in (comparing, cells):
         monkeypatch.setattr(module, "computed_by", lambda: {"transformers": "another"})
-    assert compared(tiny_folder, **small)["cached"] == 0
+    assert compared(**small)["cached"] == 0
     heard: list[str] = []
     monkeypatch.setattr(console.LogScreen, "event", lambda _, text: heard.append(text))
-    crowded = compared(tiny_folder, **small | {"calibration_windows": 200, "draws": 2})
+    crowded = compared(**small | {"calibration_windows": 200, "draws": 2})
     said = "any two draws share 82 % of their windows on average"
     assert said in "".join(heard) and said in dict(crowded["protocol_lines"])["draws"]
 
@@ -108,32 +98,28 @@ def test_the_record_holds_the_line_that_repeats_it() -> None:
     assert with_peer.command() == "autoprune compare m --peer PYTHON"
 
 
-def test_all_commands_count_looks_in_one_ledger(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def evaluated(*more: str) -> list[int]:
-        asked = ["--part", "sealed", "--seqlen", "32", "--windows", "3", "--json", "-q"]
-        place = ["--corpus", str(text_file)]
-        assert main(["evaluate", str(tiny_folder), *place, *asked, *more]) == 0
-        return list(json.loads(capsys.readouterr().out)["sealed_touches"].values())
+def test_all_commands_count_looks_in_one_ledger(compared: Compared, cli: CommandLine) -> None:
+    def evaluated(words: str = "--part sealed --windows 3") -> list[int]:
+        line = f"evaluate MODEL --corpus TEXT --seqlen 32 {words}"
+        return list(cli.record(line)["sealed_touches"].values())
 
     assert evaluated() == [1]
-    result = compared(tiny_folder, text_file, "wanda", draws=1)
+    result = compared(draws=1)
     assert (result["measured"], result["protocol"]["sealed_touches"]) == (2, 3)
-    assert evaluated("--windows", "4") == [4]
+    assert evaluated("--part sealed --windows 4") == [4]
     # The whole text is a look at its sealed part, and says so to whoever compares next.
-    assert evaluated("--part", "all") == [5]
-    assert compared(tiny_folder, text_file, "wanda", draws=1)["protocol"]["sealed_touches"] == 5
+    assert evaluated("--part all --windows 3") == [5]
+    assert compared(draws=1)["protocol"]["sealed_touches"] == 5
 
 
 def test_figures_do_not_depend_on_what_else_is_compared(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     methods = "magnitude,gblm,sparsegpt,wanda+sdsa+mrp,wanda+sequential,wanda+owl,random"
-    together = compared(tiny_folder, text_file, methods)
+    together = compared(methods)
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "fresh"))
     for method in ("sparsegpt", "wanda+sdsa+mrp", "wanda+sequential", "wanda+owl", "random"):
-        alone = row(compared(tiny_folder, text_file, method), method)
+        alone = row(compared(method), method)
         assert alone["perplexity"] == row(together, method)["perplexity"]
         assert alone["selection"] == row(together, method)["selection"]
     # Nothing of a magnitude mask depends on the draw; a random mask does.
@@ -142,17 +128,9 @@ def test_figures_do_not_depend_on_what_else_is_compared(
     assert row(together, "wanda+owl")["deviation"] > 0
 
 
-def test_zeros_are_exact_for_shares_and_patterns(
-    tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    result = compared(
-        tiny_folder,
-        text_file,
-        "wanda,wanda+ramp,wanda+mrp,sparsegpt,wanda+sequential",
-        sparsity=[0.333, 0.7],
-        pattern=["2:4", "1:4"],
-        draws=1,
-    )
+def test_zeros_are_exact_for_shares_and_patterns(compared: Compared) -> None:
+    methods = "wanda,wanda+ramp,wanda+mrp,sparsegpt,wanda+sequential"
+    result = compared(methods, sparsity=[0.333, 0.7], pattern=["2:4", "1:4"], draws=1)
     total = result["protocol"]["prunable"]
     for found in result["rows"]:
         if found["pattern"] == "unstructured" or found["status"] == "ok":
@@ -162,95 +140,45 @@ def test_zeros_are_exact_for_shares_and_patterns(
     assert {found["status"] for found in result["rows"]} == {"ok", "unavailable"}
 
 
-def test_the_zero_check_looks_at_the_weights(tiny_folder: Path) -> None:
-    layers = prunable_linears(load_model(str(tiny_folder)).model)
-    keep = {}
-    for layer in layers:
-        mask = torch.ones(layer.shape, dtype=torch.bool)
-        mask[:, ::2] = False
-        layer.write(layer.read() * mask)
-        keep[layer.name] = mask
-    check_zeros(layers, keep, Target(0.5))
-    check_zeros(layers, keep, Target(0.5, "2:4"))
-    with pytest.raises(AutopruneError, match="are pruned, 60 % means"):
-        check_zeros(layers, keep, Target(0.6))
-    layers[0].read()[0, 0] = 1.0
-    with pytest.raises(AutopruneError, match="keeps 1 weights that its mask removes"):
-        check_zeros(layers, keep, Target(0.5))
-    layers[0].read()[0, 0] = 0.0
-    keep[layers[0].name][0, :2] = torch.tensor([True, False])
-    keep[layers[0].name][0, 2:4] = torch.tensor([False, False])
-    with pytest.raises(AutopruneError):
-        check_zeros(layers, keep, Target(0.5, "2:4"))
-
-
-def test_tuning_never_sees_the_seal_and_counts_its_trials(
-    tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,wanda+sdsa", draws=1, tune=3)
+def test_tuning_never_sees_the_seal_and_counts_its_trials(compared: Compared) -> None:
+    result = compared("wanda,wanda+ramp,wanda+sdsa", draws=1, tune=3)
     # Dense, three methods; three trials each for the two strengths.
     assert result["measured"] == 4 + 6
     assert result["protocol"]["sealed_touches"] == 4
-    assert [row(result, name)["trials"] for name in ("wanda", "wanda+ramp", "wanda+sdsa")] == [
-        0,
-        3,
-        3,
-    ]
+    assert {one["method"]: one["trials"] for one in result["rows"]} == {
+        "wanda": 0, "wanda+ramp": 3, "wanda+sdsa": 3,
+    }  # fmt: skip
     own = row(result, "wanda+ramp")
-    fixed = compared(tiny_folder, text_file, own["measured_as"], draws=1)
+    fixed = compared(own["measured_as"], draws=1)
     assert fixed["measured"] == 0
     assert fixed["rows"][0]["perplexity"] == own["perplexity"]
 
 
-def test_draws_differ_and_a_damaged_cell_is_named(
-    tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    result = compared(tiny_folder, text_file, "wanda", draws=3)
+def test_draws_differ_and_a_damaged_cell_is_named(compared: Compared, home: Path) -> None:
+    result = compared("wanda", draws=3)
     assert len(set(result["protocol"]["draw_digests"])) == 3
     (first, *_) = sorted((home / "comparison" / "cells").glob("*/*.json"))
     body = json.loads(first.read_text())
     body["record"]["zeros"] += 1
     first.write_text(json.dumps(body))
-    again = compared(tiny_folder, text_file, "wanda", draws=3)
+    again = compared("wanda", draws=3)
     assert again["cached"] == 3
     text = json.dumps(again["rows"]) + json.dumps(again["overview"])
     assert "is damaged" in text or again["dense_perplexity"] is None
 
 
-def test_windows_of_other_shapes_have_other_digests() -> None:
-    tokens = torch.arange(12)
-    assert windows_digest(tokens.reshape(3, 4)) != windows_digest(tokens.reshape(4, 3))
-
-
-def words(model: Path, text: Path, *more: str) -> list[str]:
-    small = ["--calibration-windows", "4", "--seqlen", "32"]
-    small += ["--sealed-windows", "4", "--selection-windows", "3"]
-    return ["compare", str(model), "--corpus", str(text), "--draws", "1", "-q", *small, *more]
-
-
 def test_the_command_prints_the_table_and_writes_every_form(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    cli: CommandLine, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    choice = ["--metrics", "wanda,ria", "--allocations", "uniform,ramp", "--sparsity", "0.5,0.6"]
-    assert main(words(tiny_folder, text_file, *choice, "--out", str(out))) == 0
-    printed = capsys.readouterr().out
+    line = f"{LINE} --draws 1 --metrics wanda,ria --allocations uniform,ramp --sparsity 0.5,0.6"
+    printed = cli(f"{line} --out {out}").out
     assert all(name in printed for name in ("wanda+ramp", "ria+ramp", "60 %", "At 50 % take"))
-    assert sorted(path.suffix for path in out.iterdir()) == [
-        ".json",
-        ".md",
-        ".parquet",
-        ".png",
-        ".tex",
-    ]
-    assert main(words(tiny_folder, text_file, *choice, "--json")) == 0
-    record = json.loads(capsys.readouterr().out)
+    kinds = [".json", ".md", ".parquet", ".png", ".tex"]
+    assert sorted(path.suffix for path in out.iterdir()) == kinds
+    record = cli.record(line)
     assert record["measured"] == 0 and len(record["rows"]) == 8
-    assert record["command"].startswith(f"autoprune compare {tiny_folder} --metrics wanda,ria")
+    assert record["command"].startswith(f"autoprune compare {cli.places['MODEL']} --metrics wanda")
     assert record["command"] in (out / "comparison.md").read_text()
     assert record["protocol"]["commit"] in (*record["commits"], None)
 
@@ -258,87 +186,66 @@ def test_the_command_prints_the_table_and_writes_every_form(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--methods", "wanda,wandaa"], "did you mean wanda"),
-        (["--methods", "wanda+rampe"], "did you mean ramp"),
-        (["--methods", "wanda", "--sparsity", "0.5,1.5"], "outside 0 ≤ s < 1"),
-        (["--methods", "wanda", "--sparsity", "50"], "0.5 for 50 %"),
-        (["--methods", "wanda", "--pattern", "2:5"], "not a multiple of 5"),
-        (["--methods", "wanda", "--pattern", "4:2"], "is not possible"),
-        (["--methods", "wanda", "--preset", "paper"], "not both"),
-        (["--allocations", "ramp"], "needs --metrics"),
-        (["--methods", "wanda", "--tune", "99"], "less than or equal to 6"),
-        (
-            ["--methods", "wanda", "--selection-windows", "4000"],
-            "lower --selection-windows or --seq",
-        ),
-        (
-            ["--methods", "wanda", "--calibration-windows", "9000"],
-            "lower --calibration-windows or --seqlen",
-        ),
-        (
-            ["--methods", "wanda", "--calibration-windows", "229", "--draws", "3"],
-            "3 draws would be the same",
-        ),
-        (["--methods", "wanda", "--seqlen", "99999"], "shorter than one window"),
-        (["--methods", "wanda", "--corpus", "self-generated"], "written by the model itself"),
-        (["--methods", "wanda", "--corpus", "wikipeda-sample"], "did you mean wikipedia-sample"),
+        ("--methods wanda,wandaa", "did you mean wanda"),
+        ("--methods wanda+rampe", "did you mean ramp"),
+        ("--methods wanda --sparsity 0.5,1.5", "outside 0 ≤ s < 1"),
+        ("--methods wanda --sparsity 50", "0.5 for 50 %"),
+        ("--methods wanda --pattern 2:5", "not a multiple of 5"),
+        ("--methods wanda --pattern 4:2", "is not possible"),
+        ("--methods wanda --preset paper", "not both"),
+        ("--allocations ramp", "needs --metrics"),
+        ("--methods wanda --tune 99", "less than or equal to 6"),
+        ("--methods wanda --selection-windows 4000", "lower --selection-windows or --seq"),
+        ("--methods wanda --calibration-windows 9000", "lower --calibration-windows or --seqlen"),
+        ("--methods wanda --calibration-windows 229 --draws 3", "3 draws would be the same"),
+        ("--methods wanda --seqlen 99999", "shorter than one window"),
+        ("--methods wanda --corpus self-generated", "written by the model itself"),
+        ("--methods wanda --corpus wikipeda-sample", "did you mean wikipedia-sample"),
+        # Known before the first one is measured.
+        ("--methods wanda --suite reasoning:items=5000,generators=digits", "5000"),
+        ("--methods wanda --calibration-text own", "calibration_text"),
+        ("--calibration-text a=x.txt --calibration-text a=y.txt", "one name"),
+        ("--calibration-text a=wikipedia-simple", "did you mean wikipedia-sample"),
+        ("--methods wanda@own", "add --calibration-text own=REF"),
+        ("--methods wnda@own --calibration-text own=self-generated", "mean wanda"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_measured(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    capsys: pytest.CaptureFixture[str],
-    more: list[str],
-    said: str,
+    cli: CommandLine, home: Path, more: str, said: str
 ) -> None:
-    assert main(words(tiny_folder, text_file, *more)) == 2
-    assert said in capsys.readouterr().err
+    cli.refuses(f"{LINE} --draws 1 {more}", said)
     assert not (home / "comparison").exists()
 
 
-def test_a_model_without_blocks_is_refused(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
-
-    folder = tmp_path / "blockless"
+def test_a_model_without_blocks_is_refused(cli: CommandLine, tmp_path: Path) -> None:
     config = MambaConfig(
         vocab_size=258, hidden_size=16, state_size=4, num_hidden_layers=0, intermediate_size=32
     )
-    MambaForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny_folder).save_pretrained(folder)
-    assert main(words(folder, text_file, "--methods", "wanda")) == 2
-    assert "no list of blocks" in capsys.readouterr().err
+    MambaForCausalLM(config).save_pretrained(tmp_path / "blockless")
+    tokenizer = AutoTokenizer.from_pretrained(cli.places["MODEL"])
+    tokenizer.save_pretrained(tmp_path / "blockless")
+    cli.places["MODEL"] = tmp_path / "blockless"
+    cli.refuses(f"{LINE} --methods wanda", "no list of blocks")
 
 
 def test_a_killed_run_goes_on_where_it_stopped(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choice = ["--methods", "wanda,ria,wanda+mrp,sparsegpt,wanda+sequential", "--draws", "3"]
-    choice += ["--sparsity", "0.5"]
-    line = words(tiny_folder, text_file, *choice)
-    program = [sys.executable, "-m", "flows.cli", *line]
-    run = subprocess.Popen(program, env=dict(os.environ), stderr=subprocess.DEVNULL)
-    cells = home / "comparison" / "cells"
-    deadline = time.monotonic() + 120
-    while run.poll() is None and len(list(cells.glob("*/[0-9a-f]*.json"))) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    before = len(list(cells.glob("*/[0-9a-f]*.json")))
-    assert main([*line, "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["cached"] == before and record["measured"] == 16 - before
+    # Of a second draw, when the dense model and the first draw of all are on record.
+    held = hold(tmp_path / "held", monkeypatch, free=14)
+    line = f"{LINE} --methods wanda,ria,wanda+mrp,held --draws 3 --sparsity 0.5"
+    run = start(cli.words(line), held.environment)
+    until(lambda: held.reached or run.poll() is not None, 200, "measurement that is held")
+    run.kill()
+    run.communicate()
+    before = len([*(home / "comparison" / "cells").glob("*/[0-9a-f]*.json")])
+    assert 5 <= before < 13
+    record = cli.record(line)
+    assert record["cached"] == before and record["measured"] == 13 - before
 
 
 def test_an_interrupt_leaves_a_table_of_what_is_finished(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, real = tmp_path / "out", cells._prune
 
@@ -353,7 +260,7 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
 
         monkeypatch.setattr(cells, "_prune", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", draws=1, out=str(out))
+            compared("wanda,ria,wanda+mrp", draws=1, out=str(out))
         kept: dict[str, Any] = json.loads((out / "comparison.json").read_text())
         return kept
 
@@ -361,28 +268,32 @@ def test_an_interrupt_leaves_a_table_of_what_is_finished(
     kept = stopped_after(2)
     assert [found["method"] for found in kept["rows"]] == ["wanda", "ria"]
     assert "unfinished: 2 of 3 cells so far" in (out / "comparison.md").read_text()
+    # In MLflow it is a killed run, which the next one ends.
+    client = tracker_of(State.open()).client
+    place = [found.experiment_id for found in client.search_experiments()]
+    (cut,) = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
+    assert cut.info.status == "KILLED" and cut.data.metrics["cells_finished_total"] == 2
     monkeypatch.setattr(cells, "_prune", real)
-    result = compared(tiny_folder, text_file, "wanda,ria,wanda+mrp", draws=1, out=str(out))
+    result = compared("wanda,ria,wanda+mrp", draws=1, out=str(out))
     assert (result["measured"], result["cached"]) == (1, 3)
+    assert result["mlflow_run"] == cut.info.run_id
+    assert client.get_run(cut.info.run_id).info.status == "FINISHED"
+    children = client.search_runs(place, f"tags.`mlflow.parentRunId` = '{cut.info.run_id}'")
+    assert [child.data.metrics["draws_total"] for child in children] == [1] * 3
 
 
-@pytest.mark.parametrize(
-    ("peer", "said"),
-    [
+def test_a_missing_peer_is_a_row_with_the_install_command(compared: Compared) -> None:
+    for peer, said in (
         ("llm-compressor", "runs in an environment of its own"),
         ("nowhere/bin/python", "there is no interpreter nowhere/bin/python"),
         (f"llm-compressor={sys.executable}", "has no llm-compressor"),
-    ],
-)
-def test_a_missing_peer_is_a_row_with_the_install_command(
-    tiny_folder: Path, text_file: Path, home: Path, peer: str, said: str
-) -> None:
-    result = compared(tiny_folder, text_file, "wanda", draws=1, peer=peer)
-    for name in ("llm-compressor:wanda", "llm-compressor:sparsegpt"):
-        found = row(result, name)
-        assert found["status"] == "unavailable" and said in found["reason"]
-        assert "-m pip install 'llmcompressor==0.14.*'" in found["reason"]
-    assert row(result, "wanda")["status"] == "ok"
+    ):
+        result = compared(draws=1, peer=peer)
+        for name in ("llm-compressor:wanda", "llm-compressor:sparsegpt"):
+            found = row(result, name)
+            assert found["status"] == "unavailable" and said in found["reason"]
+            assert "-m pip install 'llmcompressor==0.14.*'" in found["reason"]
+        assert row(result, "wanda")["status"] == "ok"
 
 
 @pytest.mark.demo

@@ -2,7 +2,6 @@
 
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from autoprune.comparison.writing import FILES
-from flows.cli import main
+from flows.comparing import run as running
+from tasks import compare_cells as cells
 from tasks.mirror import tracker_of
 from tasks.state import PAGE_VARIABLE, State
-from tests.support import small_comparison
-
-compared = partial(small_comparison.compared, pattern=["2:4"])
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import LINE, Compared
 
 
 @pytest.fixture
@@ -31,9 +30,9 @@ def children(client: MlflowClient, parent: str) -> dict[str, Run]:
 
 
 def test_a_comparison_is_a_run_with_a_child_per_row(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient
+    compared: Compared, client: MlflowClient
 ) -> None:
-    result = compared(tiny_folder, text_file, "wanda,wanda+ramp,random+mrp")
+    result = compared("wanda,wanda+ramp,random+mrp", pattern=["2:4"])
     parent = client.get_run(result["mlflow_run"])
     protocol = result["protocol"]
     assert client.get_experiment(parent.info.experiment_id).name == "autoprune/tiny"
@@ -79,58 +78,25 @@ def test_a_comparison_is_a_run_with_a_child_per_row(
 
 
 def test_the_same_comparison_is_the_same_run_and_children_are_left_alone(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient
+    compared: Compared, client: MlflowClient
 ) -> None:
-    first = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    first = compared("wanda,ria")
     before = children(client, first["mlflow_run"])
-    again = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
+    again = compared("wanda,ria")
     assert again["mlflow_run"] == first["mlflow_run"] and again["measured"] == 0
     after = children(client, again["mlflow_run"])
     assert {n: run.info.end_time for n, run in after.items()} == {
         n: run.info.end_time for n, run in before.items()
     }
     # Other settings are another comparison.
-    more = compared(tiny_folder, text_file, "wanda,ria,magnitude", pattern=None)
+    more = compared("wanda,ria,magnitude")
     assert more["mlflow_run"] != first["mlflow_run"]
     assert len(children(client, more["mlflow_run"])) == 3
 
 
-def test_an_interrupted_comparison_is_a_killed_run_that_the_next_one_ends(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    import tasks.compare_cells as cells
-
-    real, seen = cells._prune, []
-
-    def interrupted(*args: Any) -> Any:
-        seen.append(args)
-        if len(seen) > 2:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cells, "_prune", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            compared(tiny_folder, text_file, "wanda,ria", pattern=None)
-    place = [e.experiment_id for e in client.search_experiments()]
-    (cut,) = client.search_runs(place, "tags.`autoprune.kind` = 'comparison'")
-    assert cut.info.status == "KILLED"
-    assert cut.data.metrics["cells_finished_total"] == 2
-    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None)
-    assert done["mlflow_run"] == cut.info.run_id
-    assert client.get_run(cut.info.run_id).info.status == "FINISHED"
-    assert {run.data.metrics["draws_total"] for run in children(client, cut.info.run_id).values()
-            } == {2}  # fmt: skip
-
-
 def test_a_long_comparison_shows_its_table_while_it_runs(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    import flows.comparing.run as running
-    import tasks.compare_cells as cells
-
+    compared: Compared, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real, out, seen = cells._prune, tmp_path / "out", []
 
     def watching(*args: Any) -> Any:
@@ -143,28 +109,23 @@ def test_a_long_comparison_shows_its_table_while_it_runs(
 
     monkeypatch.setattr(running, "TABLE_SECONDS", 0.0)
     monkeypatch.setattr(cells, "_prune", watching)
-    done = compared(tiny_folder, text_file, "wanda,ria", pattern=None, out=str(out))
+    done = compared("wanda,ria", out=str(out))
     assert seen == [(number, ["RUNNING"]) for number in range(4)]
     run = client.get_run(done["mlflow_run"])
     assert run.info.status == "FINISHED" and run.data.metrics["cells_finished_total"] == 4
 
 
 def test_without_mlflow_there_is_one_warning_and_nothing_is_lost(
-    tiny_folder: Path, text_file: Path, home: Path, client: MlflowClient, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    cli: CommandLine, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setattr("flows.comparing.run.TABLE_SECONDS", 0.0)
-    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --draws 1
-      --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3
-      --out {tmp_path / "out"}"""
-    assert main(line.split()) == 0
+    line = f"{LINE} --methods wanda --sparsity 0.5 --draws 1 --out {tmp_path / 'out'}"
+    said = cli(line.replace(" -q", "")).err
     assert PAGE_VARIABLE not in os.environ, "left behind by the command"
-    said = capsys.readouterr().err
     assert said.count("MLflow has no record") == 1
     assert "no MLflow server answers at http://127.0.0.1:9" in said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert main([*line.split(), "--json", "-q"]) == 0
-    record = json.loads(capsys.readouterr().out)
+    record = cli.record(line)
     assert record["measured"] == 0 and children(client, record["mlflow_run"])

@@ -8,17 +8,24 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from autoprune import numerics
+from autoprune.comparison.cells import CellStore
 from autoprune.errors import DamagedFileError, UsageError
 from autoprune.evaluation.perplexity import perplexity_of
 from autoprune.models.reference import DEMO_MODEL
-from flows.cli import main
 from tasks.compare_record import tables_of_record
-from tests.support import small_comparison
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import LINE, Compared
 
 # One method that cannot be measured at 2:4, one whose strength is tuned.
 CHOICE: dict[str, Any] = {"methods": "wanda,ria,wanda+ramp", "pattern": ["2:4"], "tune": 2}
-compared = partial(small_comparison.compared, **CHOICE)
+
+
+@pytest.fixture
+def compared(compared: Compared) -> Compared:
+    return partial(compared, **CHOICE)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -29,21 +36,13 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def line(model: Path, text: Path, *more: str) -> list[str]:
-    small = f"""compare {model} --corpus {text} --methods wanda,ria,wanda+ramp --sparsity 0.5
-      --pattern 2:4 --tune 2 --draws 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
-      --selection-windows 3 -q"""
-    return [*small.split(), *more]
-
-
 def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    tmp_path: Path, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record, run, again = (tmp_path / name for name in ("record", "run", "again"))
-    words = line(tiny_folder, text_file, "--record", str(record), "--out", str(run))
-    assert main([*words, "--baseline", "ria", "--baseline", "dense"]) == 0
-    printed = capsys.readouterr().out
+    line = f"{LINE} --methods wanda,ria,wanda+ramp --sparsity 0.5 --pattern 2:4 --tune 2 --draws 2"
+    baselines = "--baseline ria --baseline dense"
+    printed = cli(f"{line} --record {record} --out {run} {baselines}").out
     assert "against ria" in printed and "against dense" in printed and str(record) in printed
 
     # No model, no text, no state: the record is all there is, wherever it is copied to.
@@ -51,13 +50,11 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("autoprune.bench.model.load_model", pytest.fail)
     monkeypatch.setattr("autoprune.bench.bench.load_corpus", pytest.fail)
-    assert main(["compare", "--from", str(moved), "--out", str(again), "-q"]) == 0
-    told = capsys.readouterr().out
+    told = cli(f"compare --from {moved} --out {again} -q").out
     assert files(again) == files(run)
     assert tables_of(told) == tables_of(printed) and "At 50 % take" in tables_of(told)
     # Other contrasts from the same losses.
-    assert main(["compare", "--from", str(moved), "--baseline", "wanda+ramp", "--json"]) == 0
-    other = json.loads(capsys.readouterr().out)
+    other = cli.record(f"compare --from {moved} --baseline wanda+ramp")
     assert other["baselines"] == ["wanda+ramp"] and other["rows"][0]["change"] != 0
     assert not (tmp_path / "empty").exists()
 
@@ -67,11 +64,12 @@ def tables_of(printed: str) -> str:
     return printed.partition("\ncells ")[0].partition("\nfiles ")[0].partition("\nrecord ")[0]
 
 
-def test_every_number_can_be_made_again_from_the_record(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+def test_every_number_can_be_made_again_from_the_record_and_the_record_by_its_command(
+    compared: Compared, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    result = compared(tiny_folder, text_file, record=str(tmp_path / "r"))
-    kept = json.loads((tmp_path / "r" / "record.json").read_text(), parse_constant=pytest.fail)
+    record, first = tmp_path / "r", tmp_path / "first"
+    result = compared(record=str(record), out=str(first))
+    kept = json.loads((record / "record.json").read_text(), parse_constant=pytest.fail)
     for name in ("splits_digest", "sealed_digest", "dtype", "machine", "versions", "commit",
                  "date", "split_seed", "computed_by", "products", "draw_digests"):  # fmt: skip
         assert name in kept["protocol"], name
@@ -83,109 +81,91 @@ def test_every_number_can_be_made_again_from_the_record(
             assert "fixes the zeros" in cell["failed"]["reason"]
             continue
         digest = cell["kept"][""]
-        path = tmp_path / "r" / "cells" / digest[:2] / f"{digest}.json"
-        record = json.loads(path.read_text())["record"]
-        assert len(record["sealed"]["nll"]) == 4 and record["prune_seconds"] > 0
-        assert record["zeros"] == record["prunable"] // 2 and record["machine"]["processor"]
+        path = record / "cells" / digest[:2] / f"{digest}.json"
+        figures = json.loads(path.read_text())["record"]
+        assert len(figures["sealed"]["nll"]) == 4 and figures["prune_seconds"] > 0
+        assert figures["zeros"] == figures["prunable"] // 2 and figures["machine"]["processor"]
         if cell["target"]["pattern"] == "unstructured":
-            found.setdefault(cell["method"], []).append(perplexity_of(record["sealed"]["nll"]))
+            found.setdefault(cell["method"], []).append(perplexity_of(figures["sealed"]["nll"]))
     for name, values in found.items():
         (row,) = [r for r in result["rows"] if (r["method"], r["target"]) == (name, "50 %")]
         assert row["perplexity"] == pytest.approx(sum(values) / len(values), rel=1e-12)
     # The trials that chose the strength, on selection windows only.
     assert [trial["method"] for trial in kept["trials"]] == ["wanda+ramp"] * 2
-
-
-def test_the_same_command_writes_the_same_record(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
-) -> None:
-    record, first = tmp_path / "r", tmp_path / "first"
-    compared(tiny_folder, text_file, record=str(record), out=str(first))
+    # The same command writes the same record.
     before, tables = files(record), files(first)
-    result = compared(tiny_folder, text_file, record=str(record), out=str(tmp_path / "second"))
+    result = compared(record=str(record), out=str(tmp_path / "second"))
     assert result["measured"] == 0
     assert files(record) == before and files(tmp_path / "second") == tables
 
 
 def test_half_the_cells_from_elsewhere_and_half_from_here_are_one_table(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    whole = compared(tiny_folder, text_file, out=str(tmp_path / "whole"))
+    compared: Compared, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compared(out=str(tmp_path / "whole"))
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "there"))
     part = tmp_path / "part"
-    half = compared(tiny_folder, text_file, methods="wanda,ria", record=str(part))
+    half = compared(methods="wanda,ria", record=str(part))
     assert 0 < half["measured"] < whole["measured"]
 
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "here"))
     moved = shutil.copytree(part, tmp_path / "moved")
     # As after a kill before the first table: the cells are there, what names them is not.
     (moved / "record.json").unlink()
-    rest = compared(tiny_folder, text_file, record=str(moved), out=str(tmp_path / "rest"))
+    rest = compared(record=str(moved), out=str(tmp_path / "rest"))
     assert rest["cached"] >= half["measured"]
     assert rest["measured"] == whole["measured"] - half["measured"]
     assert (tmp_path / "rest" / "comparison.tex").read_bytes() == (
         tmp_path / "whole" / "comparison.tex"
     ).read_bytes()
-    assert [figures(row) for row in rest["rows"]] == [figures(row) for row in whole["rows"]]
+    assert [untimed(row) for row in rest["rows"]] == [untimed(row) for row in whole["rows"]]
     # Which of two equals is the cheaper one is a matter of seconds.
     chosen = [[(r["method"], sorted(r["ties"])) for r in made["recommendation"]]
               for made in (rest, whole)]  # fmt: skip
     assert chosen[0] == chosen[1]
     # What was measured here lies in the record too, for the next machine.
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "third"))
-    last = compared(tiny_folder, text_file, record=str(moved))
+    last = compared(record=str(moved))
     assert last["measured"] == 0
 
 
-def figures(row: dict[str, Any]) -> dict[str, Any]:
+def untimed(row: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in row.items() if k not in ("prune_seconds", "evaluate_seconds")}
 
 
 @pytest.mark.parametrize("change", ["arithmetic", "text", "model"])
 def test_a_cell_of_another_arithmetic_text_or_model_does_not_count(
-    change: str, tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    compared: Compared, change: str, tiny_folder: Path, text_file: Path, home: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from autoprune import numerics
-
-    record, alone = tmp_path / "r", {"methods": "wanda", "draws": 1, "pattern": None, "tune": 0}
-    compared(tiny_folder, text_file, record=str(record), **alone)
+    record = tmp_path / "r"
+    alone: dict[str, Any] = {"methods": "wanda", "draws": 1, "pattern": None, "tune": 0}
+    compared(record=str(record), **alone)
     (record / "record.json").rename(tmp_path / "record.json")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "other"))
-    model, text = tiny_folder, text_file
     if change == "arithmetic":
         monkeypatch.setattr(numerics, "NUMERICS", numerics.NUMERICS + 1)
     if change == "text":
-        text = tmp_path / "text.txt"
-        text.write_text(text_file.read_text().replace("a", "b"))
+        (text := tmp_path / "text.txt").write_text(text_file.read_text().replace("a", "b"))
+        alone["corpus"] = str(text)
     if change == "model":
-        model = tmp_path / "model"
-        shutil.copytree(tiny_folder, model)
-        _change_a_weight(model)
+        alone["model"] = str(shutil.copytree(tiny_folder, tmp_path / "model"))
+        (path,) = Path(alone["model"]).glob("*.safetensors")
+        weights = load_file(path)
+        next(iter(weights.values())).mul_(1.5)
+        save_file(weights, path, metadata={"format": "pt"})
     # The folder's own word on what it holds is refused before anything is measured.
     (tmp_path / "record.json").rename(record / "record.json")
     with pytest.raises(UsageError, match="holds the record of another comparison"):
-        compared(model, text, record=str(record), **alone)
+        compared(record=str(record), **alone)
     # Nor do its cells count where that word is missing.
     (record / "record.json").unlink()
-    assert compared(model, text, record=str(record), **alone)["cached"] == 0
+    assert compared(record=str(record), **alone)["cached"] == 0
 
 
-def _change_a_weight(folder: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    (path,) = folder.glob("*.safetensors")
-    weights = load_file(path)
-    next(iter(weights.values())).mul_(1.5)
-    save_file(weights, path, metadata={"format": "pt"})
-
-
-def test_a_damaged_or_incomplete_record_says_so(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_or_incomplete_record_says_so(compared: Compared, tmp_path: Path) -> None:
     record = tmp_path / "r"
-    compared(tiny_folder, text_file, record=str(record), methods="wanda", draws=1)
+    compared(record=str(record), methods="wanda", draws=1)
     cells = sorted((record / "cells").glob("*/*.json"))
     text = cells[0].read_text()
     cells[0].write_text(text.replace('"zeros": ', '"zeros": 1'))
@@ -204,28 +184,20 @@ def test_a_damaged_or_incomplete_record_says_so(
         tables_of_record(str(tmp_path), None, None)
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["some-model", "--from", "r"], "so MODEL can change nothing"),
-        (["--from", "r", "--draws", "4"], "so --draws can change nothing"),
-        (["--from", "nowhere"], "holds no record.json"),
-        ([], "the model is missing"),
-        ([DEMO_MODEL, "--methods", "wanda", "--baseline", "ria"], "'ria' is not compared"),
-        ([DEMO_MODEL, "--methods", "wanda", "--baseline", "riaa"], "did you mean ria"),
-        (["m", "--methods", "wanda", "--suite", "reasonin"], "did you mean reasoning"),
-    ],
-)
-def test_wrong_use_is_refused_at_once(
-    home: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["compare", *words]) == 2
-    assert said in capsys.readouterr().err
+def test_wrong_use_is_refused_at_once(cli: CommandLine) -> None:
+    for line, said in (
+        ("some-model --from r", "so MODEL can change nothing"),
+        ("--from r --draws 4", "so --draws can change nothing"),
+        ("--from nowhere", "holds no record.json"),
+        ("", "the model is missing"),
+        (f"{DEMO_MODEL} --methods wanda --baseline ria", "'ria' is not compared"),
+        (f"{DEMO_MODEL} --methods wanda --baseline riaa", "did you mean ria"),
+        ("m --methods wanda --suite reasonin", "did you mean reasoning"),
+    ):
+        cli.refuses(f"compare {line}", said)
 
 
 def test_a_destroyed_model_comes_back_from_the_record(tmp_path: Path) -> None:
-    from autoprune.comparison.cells import CellStore
-
     part = {"nll": [1.0, float("inf")], "perplexity": float("inf"), "tokens": 3, "seconds": 1.0}
     record = {"status": "ok", "sealed": part, "selection": part | {"nll": [1.0, 2.0]}}
     store = CellStore(tmp_path / "a", tmp_path / "b")

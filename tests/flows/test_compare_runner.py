@@ -14,7 +14,6 @@ from pydantic import BaseModel, model_serializer
 
 from autoprune.errors import AutopruneError, UsageError
 from flows import compare as module
-from flows.cli import main
 from flows.engine import Engine
 from flows.params import checked
 from flows.params.compare import CompareParams
@@ -22,18 +21,23 @@ from flows.runners import Answers, Workers, workers
 from flows.terminal.console import Screen
 from tasks import remote
 from tasks.state import State
-from tests.support import small_comparison
+from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.prefect_stack import until
+from tests.support.small_comparison import LINE, Compared
 from tests.support.started_command import start
 
 # A strength to tune, what reads no text, what needs Gram matrices, what fixes its own strength.
 METHODS = "wanda,magnitude,wanda+ramp,sparsegpt+none,wanda+ramp:half_width=0.05,random"
 # Of the tiny model; and cells of the method that is held: three draws of two targets.
 LAYERS, HELD_CELLS = 14, 6
-compared = partial(small_comparison.compared, methods=METHODS, pattern=["2:4"], tune=2)
 # What says when, by which source and on how many threads, of which workers have one each.
 CIRCUMSTANCES = ("date", "prune_seconds", "seconds", "commit", "machine")
+
+
+@pytest.fixture
+def compared(compared: Compared) -> Compared:
+    return partial(compared, methods=METHODS, pattern=["2:4"], tune=2)
 
 
 def without_chance(value: Any) -> Any:
@@ -92,10 +96,10 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[InThisProcess]]:
 
 
 def test_answers_in_any_order_give_the_same_table(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path, fake: list[InThisProcess],
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    fake: list[InThisProcess],
 ) -> None:  # fmt: skip
-    there = compared(tiny_folder, text_file, out=str(tmp_path / "there"))
+    there = compared(out=str(tmp_path / "there"))
     opened = list(remote._open)
     assert len(opened) == 1
     (made,) = fake
@@ -111,8 +115,7 @@ def test_answers_in_any_order_give_the_same_table(
         patch.setattr(module, "workers", workers)
         patch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
         patch.setenv("AUTOPRUNE_LEDGER", ledger(home / "serial"))
-        patch.setenv("AUTOPRUNE_PREFECT", "off")
-        here = compared(tiny_folder, text_file, out=str(tmp_path / "here"))
+        here = compared(out=str(tmp_path / "here"))
         assert here["measured"] == there["measured"] and here["cached"] == there["cached"]
     assert cells(home / "serial") == cells(home)
     assert looks(home / "serial") == looks(home)
@@ -126,26 +129,25 @@ def test_answers_in_any_order_give_the_same_table(
     )
     assert first == second
 
-    again = compared(tiny_folder, text_file)
+    again = compared()
     assert (again["measured"], fake[-1].jobs) == (0, [])
     assert again["protocol"]["sealed_touches"] == there["protocol"]["sealed_touches"]
 
 
 def test_workers_give_the_same_suites_and_record(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path, fake: list[InThisProcess],
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    fake: list[InThisProcess],
 ) -> None:  # fmt: skip
     more: dict[str, Any] = {
         "methods": "wanda,magnitude", "tune": 0, "pattern": None, "precision": "float32",
         "suite": "lm,reasoning:generators=digits,items=2,shots=0,new_tokens=2",
     }  # fmt: skip
-    there = compared(tiny_folder, text_file, record=str(tmp_path / "there"), **more)
+    there = compared(record=str(tmp_path / "there"), **more)
     assert fake[0].jobs and there["dense_measures"]
     with monkeypatch.context() as patch:
         patch.setattr(module, "workers", workers)
         patch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
-        patch.setenv("AUTOPRUNE_PREFECT", "off")
-        here = compared(tiny_folder, text_file, record=str(tmp_path / "here"), **more)
+        here = compared(record=str(tmp_path / "here"), **more)
     assert cells(home / "serial") == cells(home)
     columns = [[row["measures"] for row in made["rows"]] for made in (there, here)]
     assert columns[0] == columns[1] and columns[0][0]
@@ -163,8 +165,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def test_a_worker_elsewhere_leaves_record_and_look_here_too(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path, fake: list[InThisProcess],
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    fake: list[InThisProcess],
 ) -> None:  # fmt: skip
     elsewhere = State.open(tmp_path / "elsewhere")
 
@@ -174,7 +176,7 @@ def test_a_worker_elsewhere_leaves_record_and_look_here_too(
             return elsewhere
 
     monkeypatch.setattr(remote, "State", OtherMachine)
-    result = compared(tiny_folder, text_file, methods="wanda", tune=0)
+    result = compared(methods="wanda", tune=0)
     assert result["measured"] == 5 and fake[0].jobs
     assert cells(home) == cells(elsewhere.root) and len(cells(home)) == 5
     # Worker and comparison note the same look, and it counts once.
@@ -182,9 +184,9 @@ def test_a_worker_elsewhere_leaves_record_and_look_here_too(
 
 
 def test_a_worker_with_other_text_or_another_model_refuses(
-    tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
+    compared: Compared, fake: list[InThisProcess]
 ) -> None:
-    compared(tiny_folder, text_file, methods="wanda", tune=0, draws=1, pattern=None)
+    compared(methods="wanda", tune=0, draws=1, pattern=None)
     sheet = fake[0].sheet
     job = {"call": "cell", "step": "x", "arguments": []}
     for change, said in (
@@ -198,11 +200,9 @@ def test_a_worker_with_other_text_or_another_model_refuses(
 
 
 def test_what_cannot_be_measured_is_a_row_and_costs_no_worker(
-    tiny_folder: Path, text_file: Path, home: Path, fake: list[InThisProcess]
+    compared: Compared, fake: list[InThisProcess]
 ) -> None:
-    result = compared(
-        tiny_folder, text_file, methods="wanda,wanda+ramp", tune=0, draws=1, peer="nowhere/python"
-    )
+    result = compared(methods="wanda,wanda+ramp", tune=0, draws=1, peer="nowhere/python")
     reasons = {(row["method"], row["target"]): row["reason"] for row in result["rows"]}
     assert "fixes the zeros" in reasons["wanda+ramp", "2:4"]
     assert "no interpreter nowhere/python" in reasons["llm-compressor:wanda", "50 %"]
@@ -219,14 +219,6 @@ def test_the_runner_is_no_part_of_the_comparison() -> None:
             checked(CompareParams, fields)
     with pytest.raises(UsageError, match="would be kept in records"):
         checked(CompareParams, {"runner": "dask", "runner_address": "tcp://me:secret@host:8786"})
-
-
-def words(model: Path, text: Path, out: Path, *more: str) -> list[str]:
-    line = f"""compare {model} --corpus {text} --methods {METHODS},held --sparsity 0.5 --pattern 2:4
-      --draws 3 --tune 2 --calibration-windows 4 --seqlen 32 --sealed-windows 4
-      --selection-windows 3 --json -q
-      --out {out}"""
-    return [*line.split(), *more]
 
 
 class Waiting:
@@ -286,18 +278,18 @@ def test_an_interrupt_that_pydantic_swallows_is_an_interrupt(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_dask_gives_the_same_records_and_an_interrupt_its_table(
-    tiny_folder: Path, text_file: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    cli: CommandLine, migrated: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     home = migrated
     pytest.importorskip("prefect_dask")
     here, there = tmp_path / "here", tmp_path / "there"
     # In the second wave, since it has half of its cells.
     held = hold(tmp_path / "held", monkeypatch, free=HELD_CELLS // 2 * LAYERS)
-    line = words(tiny_folder, text_file, there, "--runner", "dask", "--workers", "2")
+    line = f"{LINE} --methods {METHODS},held --sparsity 0.5 --pattern 2:4 --draws 3 --tune 2"
+    words = cli.words(f"{line} --json --out {there} --runner dask --workers 2")
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     # A group of its own, as a terminal makes one: Ctrl-C there reaches the workers too.
-    run = start(line, held.environment)
+    run = start(words, held.environment)
     until(lambda: held.reached or run.poll() is not None, 300, "measurement that is held")
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=300)
@@ -312,12 +304,10 @@ def test_dask_gives_the_same_records_and_an_interrupt_its_table(
 
     # Cells of one runner are cells of every other.
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    assert main(words(tiny_folder, text_file, there)) == 0
-    second = json.loads(capsys.readouterr().out)
+    second = cli.record(f"{line} --out {there}")
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "serial"))
     monkeypatch.setenv("AUTOPRUNE_LEDGER", ledger(home / "serial"))
-    assert main(words(tiny_folder, text_file, here)) == 0
-    first = json.loads(capsys.readouterr().out)
+    first = cli.record(f"{line} --out {here}")
     assert cells(home / "serial") == cells(home)
     assert looks(home / "serial") == looks(home)
     assert second["measured"] == first["measured"] - finished and first["measured"] == len(

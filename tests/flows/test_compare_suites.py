@@ -1,7 +1,6 @@
 """Figures beside the perplexity, and every method that published tables name."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,22 @@ import pytest
 import torch
 
 from autoprune.checkpoint.compact import write_compact
-from autoprune.comparison.methods import parse_methods
 from autoprune.comparison.sizes import saved_bytes
 from autoprune.evaluation.kl import dense_predictions, kl_to_dense
 from autoprune.models.loading import load_model
 from autoprune.models.structure import prunable_linears
 from autoprune.pruning import masters
-from flows.cli import main
 from flows.params.compare import CompareParams
 from tasks import compare_bench, compare_suites
-from tests.support import small_comparison
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import Compared
 
-compared = partial(small_comparison.compared, draws=1)
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
+
+
+@pytest.fixture
+def compared(compared: Compared) -> Compared:
+    return partial(compared, draws=1)
 
 
 def measures(result: dict[str, Any], method: str) -> dict[str, dict[str, Any]]:
@@ -31,15 +33,12 @@ def measures(result: dict[str, Any], method: str) -> dict[str, dict[str, Any]]:
 
 
 def test_suites_are_columns_kept_like_every_cell(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    plain = compared(tiny_folder, text_file, "wanda,magnitude")
+    compared: Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+) -> None:
+    plain = compared("wanda,magnitude")
     assert plain["dense_measures"] == [] and not measures(plain, "wanda")
     suites = f"lm,{REASONING}"
-    first = compared(
-        tiny_folder, text_file, "wanda,magnitude", suite=suites, record=str(tmp_path / "r")
-    )
+    first = compared("wanda,magnitude", suite=suites, record=str(tmp_path / "r"))
     # Pruned again, but the losses that were known are found, and are the same.
     for name in ("wanda", "magnitude"):
         found = measures(first, name)
@@ -61,7 +60,7 @@ def test_suites_are_columns_kept_like_every_cell(
     with monkeypatch.context() as patch:
         patch.setattr(compare_suites, "suite_rows", never)
         patch.setattr(compare_suites, "_distance_row", never)
-        again = compared(tiny_folder, text_file, "wanda,magnitude", suite=suites)
+        again = compared("wanda,magnitude", suite=suites)
     assert (again["measured"], again["cached"]) == (0, 3)
     assert again["rows"] == first["rows"]
     # One more suite costs that suite only.
@@ -75,18 +74,16 @@ def test_suites_are_columns_kept_like_every_cell(
         patch.setattr(compare_suites, "suite_rows", counted)
         patch.setattr(compare_suites, "_distance_row", never)
         other = REASONING.replace("digits", "digits+chain")
-        compared(tiny_folder, text_file, "wanda", suite=f"lm,{other}")
+        compared("wanda", suite=f"lm,{other}")
     assert run == ["reasoning"] * 2
     # From the record alone the same columns.
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
-    capsys.readouterr()
-    assert main(["compare", "--from", str(tmp_path / "r"), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    printed = cli.record(f"compare --from {tmp_path / 'r'}")
     assert printed["details"] == json.loads(json.dumps(first["details"]))
 
 
 def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.Tensor, dict[str, Any]]] = []
     real = compare_suites._distance_row
@@ -97,7 +94,7 @@ def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
         return real(bench, items)
 
     monkeypatch.setattr(compare_suites, "_distance_row", watching)
-    result = compared(tiny_folder, text_file, "wanda", suite="lm")
+    result = compared("wanda", suite="lm")
     ((windows, weights),) = seen
     loaded = load_model(str(tiny_folder))
     wanted = dense_predictions(loaded.model, windows)
@@ -108,34 +105,34 @@ def test_the_distance_is_that_of_the_pruned_model_on_the_sealed_windows(
 
 
 def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(compare_suites, "suite_rows", lambda *_: 1 / 0)
-        broken = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+        broken = compared("wanda", suite=f"lm,{REASONING}")
     assert broken["rows"][0]["perplexity"] is not None
     assert any("division by zero" in line for line in broken["missing"])
     row = {"status": "unavailable", "reason": "no network"}
     with monkeypatch.context() as patch:
         patch.setattr(compare_suites, "suite_rows", lambda *_: [row, row])
-        offline = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+        offline = compared("wanda", suite=f"lm,{REASONING}")
     assert offline["missing"] == ["wanda at 50 %, reasoning: unavailable: no network"]
-    mended = compared(tiny_folder, text_file, "wanda", suite=f"lm,{REASONING}")
+    mended = compared("wanda", suite=f"lm,{REASONING}")
     assert measures(mended, "wanda")["reasoning accuracy"]["value"] is not None
     assert not mended["missing"]
 
 
 def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+    compared: Compared, text_file: Path, tmp_path: Path
 ) -> None:
     other, tasks = tmp_path / "other.txt", tmp_path / "tasks"
     other.write_text(text_file.read_text().replace("a", "o"))
     tasks.mkdir()
     suite = f"lm:corpora={other},windows=2,seqlen=32"
-    first = compared(tiny_folder, text_file, "wanda", suite=suite)
-    assert compared(tiny_folder, text_file, "wanda", suite=suite)["measured"] == 0
+    first = compared("wanda", suite=suite)
+    assert compared("wanda", suite=suite)["measured"] == 0
     other.write_text(text_file.read_text().replace("e", "i"))
-    second = compared(tiny_folder, text_file, "wanda", suite=suite)
+    second = compared("wanda", suite=suite)
     assert (second["measured"], second["rows"] != first["rows"]) == (2, True)
     # Of a folder the task files; the compared text itself is in every key by its windows.
     assert compare_bench._files({"corpora": [str(text_file)]}, (str(text_file),)) == {}
@@ -144,21 +141,10 @@ def test_a_suite_is_another_when_a_file_that_it_names_has_changed(
     assert len(compare_bench._files({"folder": str(tasks)}, ("",))["files"]) == 1
 
 
-def test_a_request_that_a_suite_refuses_is_refused_before_anything_is_measured(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = f"""compare {tiny_folder} --corpus {text_file} --methods wanda --sparsity 0.5 --draws 1
-      --calibration-windows 4 --seqlen 32 --sealed-windows 4 --selection-windows 3 -q
-      --suite reasoning:items=5000,generators=digits"""
-    assert main(line.split()) == 2
-    assert "5000" in capsys.readouterr().err
-    assert not (home / "comparison").exists()
-
-
 def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(
-    tiny_folder: Path, text_file: Path, home: Path, tmp_path: Path
+    compared: Compared, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    result = compared(tiny_folder, text_file, "magnitude", sparsity=[0.7])
+    result = compared("magnitude", sparsity=[0.7])
     (row,) = result["rows"]
     loaded = load_model(str(tiny_folder))
     layers = prunable_linears(loaded.model)
@@ -180,32 +166,8 @@ def test_bytes_are_those_of_the_saved_folder_and_its_compact_form(
     assert f"{row['dense_bytes'] / 1e6:.1f} → {row['compact_bytes'] / 1e6:.1f}" in cells
 
 
-# What published tables name, and the combinations that a fair table has beside them.
-NAMED = (
-    "magnitude", "wanda", "ria+row", "sparsegpt", "sparsegpt+sequential", "wanda+mrp",
-    "wanda+ramp+mrp", "wanda+ebft", "wanda+sparsegpt:select=own+ebft",
-    "wanda+mrp:select=own+ebft", "wanda+alps+ebft", "wanda+sdsa", "wanda+matched-ramp:sdsa",
-    "wanda+reversed:sdsa", "wanda+shuffled:sdsa",
-)  # fmt: skip
-
-
-def test_every_method_that_tables_name_runs(tiny_folder: Path, text_file: Path, home: Path) -> None:
-    result = compared(
-        tiny_folder, text_file, ",".join(NAMED), peer=sys.executable, precision="float32"
-    )
-    rows = {row["method"]: row for row in result["rows"]}
-    names = [method.name for method in parse_methods(NAMED)]
-    peers = ["llm-compressor:wanda", "llm-compressor:sparsegpt"]
-    assert list(rows) == [*names, *peers]
-    for name in names:
-        assert rows[name]["status"] == "ok", (name, rows[name]["reason"])
-        assert rows[name]["zeros"] == rows[name]["prunable"] // 2
-    # Without its environment the peer is a row that says how to make it.
-    assert all("-m pip install" in rows[name]["reason"] for name in peers)
-
-
 def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cells() -> list[dict[str, Any]]:
         files = (home / "comparison" / "cells").glob("*/*.json")
@@ -213,9 +175,9 @@ def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
 
     methods = "wanda,wanda+ebft:epochs=1"
     monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: True)
-    fast = compared(tiny_folder, text_file, methods)
+    fast = compared(methods)
     assert (fast["protocol"]["precision"], fast["protocol"]["products"]) == ("auto", "bfloat16")
-    exact = compared(tiny_folder, text_file, methods, precision="float32")
+    exact = compared(methods, precision="float32")
     assert (exact["measured"], exact["cached"]) == (1, 2)
     assert exact["protocol"]["products"] == "float32" and exact["folder"] != fast["folder"]
     assert "--precision float32" in exact["command"] and "--precision" not in fast["command"]
@@ -223,7 +185,7 @@ def test_float32_figures_are_cells_of_their_own_and_the_protocol_says_so(
     assert any("tuning's products float32" in text for _, text in exact["protocol_lines"])
     # Where the processor has no bfloat16, auto is float32, and its cell the same.
     monkeypatch.setattr(masters, "_cpu_has_bfloat16", lambda: False)
-    slow = compared(tiny_folder, text_file, methods)
+    slow = compared(methods)
     assert slow["measured"] == 0 and slow["protocol"]["products"] == "float32"
     kept = [(key["method"] or {}).get("solver") for key in cells() if key["products"]]
     assert kept == ["ebft:epochs=1"] * 2

@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from autoprune.errors import AutopruneError
 from autoprune.text.corpora import load_corpus
 from autoprune.text.splits import split
-from flows.cli import main
+from tasks.compare_remote import comparison_bench, comparison_sheet, require_same_work
 from tasks.mirror import tracker_of
 from tasks.state import State
-from tests.support.small_comparison import SMALL, compared
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import SMALL, Compared
 
 REASONING = "reasoning:generators=digits,items=3,shots=0,new_tokens=2"
 
@@ -30,17 +32,15 @@ def other(text_file: Path, tmp_path: Path) -> Path:
 
 
 def test_every_method_that_reads_text_is_measured_on_each(
-    tiny_folder: Path, text_file: Path, other: Path, home: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    compared: Compared, text_file: Path, other: Path, home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, cli: CommandLine,
 ) -> None:  # fmt: skip
-    plain = compared(tiny_folder, text_file, "magnitude,wanda")
+    plain = compared("magnitude,wanda")
     assert "calibration_texts" not in plain["protocol"]
     missing, out = tmp_path / "missing.txt", tmp_path / "out"
     texts = [f"generic={text_file}", f"aligned={other}", "own=self-generated", f"gone={missing}"]
-    found = compared(
-        tiny_folder, text_file, "magnitude,wanda", calibration_text=texts, out=str(out),
-        record=str(tmp_path / "record"),
-    )  # fmt: skip
+    asked = {"calibration_text": texts, "out": str(out), "record": str(tmp_path / "record")}
+    found = compared("magnitude,wanda", **asked)
     rows = {row["method"]: row for row in found["rows"]}
     names = ("generic", "aligned", "own", "gone")
     assert list(rows) == ["magnitude", *(f"wanda@{name}" for name in names)]
@@ -89,39 +89,32 @@ def test_every_method_that_reads_text_is_measured_on_each(
 
     # From the record alone, without the model and the texts, and with another baseline.
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
-    capsys.readouterr()
-    words = ["compare", "--from", str(tmp_path / "record"), "--json"]
-    assert main(words) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["details"] == json.loads(json.dumps(found["details"]))
-    assert main([*words, "--baseline", "wanda"]) == 0
-    assert json.loads(capsys.readouterr().out)["baselines"] == list(rows)[1:]
+    line = f"compare --from {tmp_path / 'record'}"
+    assert cli.record(line)["details"] == json.loads(json.dumps(found["details"]))
+    assert cli.record(f"{line} --baseline wanda")["baselines"] == list(rows)[1:]
 
 
 def test_suites_leave_out_what_any_of_the_texts_holds_for_all_cells_alike(
-    tiny_folder: Path, text_file: Path, other: Path, home: Path, tmp_path: Path
+    compared: Compared, text_file: Path, other: Path
 ) -> None:
     # The third text is measured on by a suite, and calibrates one of two methods.
     suite = f"lm:corpora={other},windows=4,seqlen=32"
     small = {"suite": suite, "draws": 1, "seqlen": 128, "calibration_windows": 8}
     texts = [f"one={text_file}", f"two={other}"]
-    free = compared(tiny_folder, text_file, "wanda", **small)
-    kept = compared(tiny_folder, text_file, "wanda", calibration_text=texts, **small)
+    free = compared("wanda", **small)
+    kept = compared("wanda", calibration_text=texts, **small)
 
     def values(result: dict[str, Any]) -> list[float]:
         return [row["measures"][0]["value"] for row in result["rows"]]
 
     assert values(kept)[0] != values(free)[0]
-    again = compared(tiny_folder, text_file, "wanda", calibration_text=texts, **small)
+    again = compared("wanda", calibration_text=texts, **small)
     assert again["measured"] == 0 and values(again) == values(kept)
 
 
 def test_a_worker_has_the_same_draws_or_is_refused(
     tiny_folder: Path, text_file: Path, other: Path, home: Path
 ) -> None:
-    from autoprune.errors import AutopruneError
-    from tasks.compare_remote import comparison_bench, comparison_sheet, require_same_work
-
     state = State.open(home)
     own = {
         "corpus": str(text_file),
@@ -140,26 +133,6 @@ def test_a_worker_has_the_same_draws_or_is_refused(
             require_same_work(bench, sent)
 
 
-def test_study_answers_with_the_line_that_does_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "matrix.yaml", "--json"]) == 2
-    shown = capsys.readouterr().err
-    assert "study is now `autoprune compare`" in shown and "--calibration-text generic=" in shown
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--calibration-text", "own"], "calibration_text"),
-        (["--calibration-text", "a=x.txt", "--calibration-text", "a=y.txt"], "one name"),
-        (["--calibration-text", "a=wikipedia-simple"], "did you mean wikipedia-sample"),
-        (["--methods", "wanda@own"], "add --calibration-text own=REF"),
-        (["--methods", "wnda@own", "--calibration-text", "own=self-generated"], "mean wanda"),
-    ],
-)
-def test_a_wrong_axis_is_refused_before_anything_is_measured(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str],
-    words: list[str], message: str,
-) -> None:  # fmt: skip
-    assert main(["compare", str(tiny_folder), "--corpus", str(text_file), "-q", *words]) == 2
-    assert message in capsys.readouterr().err
-    assert not (home / "comparison").exists()
+def test_study_answers_with_the_line_that_does_it(cli: CommandLine) -> None:
+    said = "study is now `autoprune compare`"
+    cli.refuses("study matrix.yaml --json", said, "--calibration-text generic=")

@@ -11,26 +11,17 @@ from transformers import AutoModelForCausalLM
 import autoprune
 from autoprune.comparison.plan import Target
 from autoprune.errors import UsageError
-from flows.cli import main
-from flows.compare import compare
 from flows.params import PruneParams
-from flows.params.compare import CompareParams
-from tests.support.small_comparison import SMALL
+from tests.support.command_line import CommandLine
+from tests.support.small_comparison import Compared
 
 
 def test_command_and_front_door_save_the_same_smaller_model(
-    tiny_folder: Path,
-    text_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    cli: CommandLine, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("AUTOPRUNE_PREFECT", "off")
-    out, size = tmp_path / "out", ["--corpus", str(text_file), "--seqlen", "32"]
-    line = ["prune", str(tiny_folder), "--scheme", "depth+width", "--sparsity", "0.6", *size]
-    assert main([*line, "--calibration-windows", "4", "--out", str(out), "-q"]) == 0
-    said = capsys.readouterr().out
+    out, tiny_folder, text_file = tmp_path / "out", cli.places["MODEL"], cli.places["TEXT"]
+    line = "prune MODEL --corpus TEXT --scheme depth+width --sparsity 0.6 --seqlen 32 -q"
+    said = cli(f"{line} --calibration-windows 4 --out {out}").out
     record = json.loads((out / "autoprune.json").read_text())
     assert record["steps"][0]["blocks_removed"] in ([0], [1]) and record["steps"][1]
     assert f"{record['parameters']:,} of {record['parameters_before']:,}" in said
@@ -52,12 +43,10 @@ def test_command_and_front_door_save_the_same_smaller_model(
 
 
 def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
-    tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    compared: Compared, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"model": str(tiny_folder), "corpus": str(text_file), "draws": 1}
     methods = "depth:criterion=random,patch=none,protect=none,magnitude"
-    budgets = {"methods": methods, "bytes": [0.2]}
-    result = compare.fn(CompareParams(**SMALL | asked | budgets))
+    result = compared(methods, draws=1, bytes=[0.2])
     rows = {row["method"]: row for row in result["rows"] if row["target"] == "50 %"}
     scheme, recipe = (row for row in result["rows"] if row["target"] == "20 % of the bytes")
     assert scheme["dense_bytes"] <= 0.81 * rows["magnitude"]["dense_bytes"]
@@ -67,7 +56,7 @@ def test_a_comparison_measures_a_scheme_in_its_real_shape_beside_a_recipe(
     assert scheme["dense_bytes"] < rows["magnitude"]["dense_bytes"]
     # What came after it met the dense model again.
     monkeypatch.setenv("AUTOPRUNE_HOME", str(home / "another"))
-    again = compare.fn(CompareParams(**SMALL | asked | {"methods": "magnitude"}))
+    again = compared("magnitude", draws=1)
     assert again["measured"] == 2
     assert again["rows"][-1]["perplexity"] == rows["magnitude"]["perplexity"]
     with pytest.raises(UsageError, match="pattern of zeros"):
