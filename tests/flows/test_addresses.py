@@ -11,13 +11,14 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from prefect import flow
 
-from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
+from autoprune.errors import PrerequisiteError
 from flows import runners
 from flows.cli import main
 from flows.params import SearchParams, checked
 from flows.platform.api_server import private_api, set_prefect_environment
-from tasks.addresses import keeping_quiet, opened_address
 from tasks.state import State
+from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE
 
 SECRET = "very-secret-indeed"
 LOGIN = f"me:{SECRET}"
@@ -62,11 +63,10 @@ fsspec.register_implementation("vault", Vault, clobber=True)
     ],
 )
 def test_a_login_is_refused_by_command_and_form_and_not_repeated(
-    field: str, address: str, home: Path, capsys: pytest.CaptureFixture[str]
+    field: str, address: str, home: Path, cli: CommandLine
 ) -> None:
-    words = ["search", "--runner", "dask", f"--{field.replace('_', '-')}", address, "-v"]
-    assert main(words) == 2
-    said = capsys.readouterr().err
+    line = f"search --runner dask --{field.replace('_', '-')} {address} -v"
+    said = cli(line, code=2).err
     assert "$STORE_LOGIN" in said and SECRET not in said
     assert not (home / "runs").exists()
     pattern = SearchParams.model_json_schema()["properties"][field]["pattern"]
@@ -91,60 +91,24 @@ def test_the_name_of_a_variable_stands_for_it(field: str, address: str) -> None:
     assert getattr(found, field) == address
 
 
-def test_variables_are_filled_in_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NAME", "me")
-    monkeypatch.setenv("WORD", SECRET)
-    monkeypatch.delenv("NOBODY", raising=False)
-    assert opened_address("sftp://$NAME:${WORD}@host/$NAME") == f"sftp://{LOGIN}@host/$NAME"
-    assert opened_address("/folder") == "/folder"
-    with pytest.raises(UsageError, match="names the variable NOBODY, which is not set"):
-        opened_address("sftp://$NOBODY@host/folder")
-
-
-def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> None:
-    address = f"sftp://{LOGIN}@host/folder"
-    with (
-        pytest.raises(AutopruneError, match=r"no \*\*\*@host, pass \*\*\*") as failed,
-        keeping_quiet(address),
-    ):
-        logging.getLogger("a.library").warning("opening %s", address)
-        try:
-            raise OSError(f"no {LOGIN}@host, pass {SECRET}")
-        except OSError:
-            logging.getLogger("a.library").exception("it failed")
-            raise
-    assert "opening sftp://***@host/folder" in caplog.text and "it failed" in caplog.text
-    assert SECRET not in caplog.text
-    assert failed.value.__cause__ is None and failed.value.__suppress_context__
-    logging.getLogger("a.library").warning("afterwards %s", LOGIN)
-    assert f"afterwards {LOGIN}" in caplog.text
-
-
 @pytest.mark.slow
 def test_no_record_of_a_search_holds_the_login(
-    tiny_folder: Path,
-    text_file: Path,
-    migrated: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    home = migrated
+    tiny_folder: Path, text_file: Path, migrated: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    home, cli = migrated, CommandLine(capfd, MODEL=tiny_folder, TEXT=text_file)
     monkeypatch.setenv("AUTOPRUNE_PREFECT", "on")
     monkeypatch.setenv("VAULT_LOGIN", LOGIN)
-    place = f"vault://$VAULT_LOGIN@host{tmp_path}/shared"
-    words = f"""search --model {tiny_folder} --corpus {text_file} --designer random --sandbox off
-      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 1
-      --slots 1 --no-register-winner --json -v --run kept --shared-store {place}""".split()
+    line = f"{LINE} --designer random --candidates 1 --slots 1 --no-register-winner --json"
+    line = f"{line} --shared-store vault://$VAULT_LOGIN@host{tmp_path}/shared".replace(" -q", " -v")
     # One server for both commands, which ends before its files are read.
     set_prefect_environment(State.open(), verbose=True)
     with private_api(State.open()) as server:
         assert server is not None and server.wait()
-        assert main(words) == 0
+        assert main(cli.words(f"{line} --run kept")) == 0
         said = capfd.readouterr()
         monkeypatch.setenv("VAULT_LOGIN", f"you:{SECRET}")
-        assert main([*words[:-3], "refused", *words[-2:]]) != 0
+        assert main(cli.words(f"{line} --run refused")) != 0
         second = capfd.readouterr()
     assert json.loads(said.out)["run"] == "kept"
     assert Vault.opened and list((tmp_path / "shared").rglob("*.safetensors"))

@@ -11,11 +11,8 @@ from autoprune.errors import AutopruneError, UnknownNameError, UsageError
 from autoprune.storage import write_json
 from flows.housekeeping import LEAST_BYTES, collect, folder_bytes, garbage, remove_runs
 from flows.listings import listing
-from tasks.mirror import tracker_of
-from tasks.promotion import find_contenders
 from tasks.run_files import RunFiles
 from tasks.state import State
-from tasks.track import register_checkpoint, registry
 from tests.support.sample_run import make_report
 
 
@@ -75,31 +72,3 @@ def test_a_copy_becomes_the_same_file_and_caches_go_when_asked(state: State) -> 
         garbage(state, caches=True)
     collect(garbage(state, caches=True))
     assert not state.store.exists()
-
-
-def test_a_registered_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
-    home: Path, tiny_folder: Path
-) -> None:
-    state, tracker = State.open(), tracker_of(State.open())
-    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
-
-    def register(masks: str) -> str:
-        return register_checkpoint(
-            tracker, parent, tiny_folder, model="tiny", sparsity=0.6, masks=masks,
-            tags={"autoprune.perplexity.sealed": "44.7"}, description="what it is",
-        ).version  # fmt: skip
-
-    assert (register("a"), register("b")) == ("1", "2")
-    name = "autoprune.tiny.s60"
-    version = tracker.client.get_model_version(name, "1")
-    assert version.description == "what it is"
-    assert version.tags["autoprune.perplexity.sealed"] == "44.7"
-    assert "`tiny` with 60%" in str(tracker.client.get_registered_model(name).description)
-    served = registry.find_version(tracker, name, "1", "champion").folder
-    assert (served / "model.safetensors").samefile(tiny_folder / "model.safetensors")
-    assert find_contenders(str(state.root), name, None)["note"] == ""
-    # Somebody moves the alias in MLflow's pages: no gate, no previous.
-    tracker.client.set_registered_model_alias(name, "champion", "2")
-    note = find_contenders(str(state.root), name, "1")["note"]
-    assert "moved by hand from version 1 to version 2" in note and "--rollback" in note
-    assert registry.aliases_of(tracker, name)["previous"] == "1"

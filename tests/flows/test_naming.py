@@ -47,23 +47,6 @@ def test_names(flow: Any, params: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("long", "short"),
-    [
-        ("open /data/models/tiny", "open tiny"),
-        ("load ./models/tiny/", "load tiny"),
-        ("save to ~/pruned", "save to pruned"),
-        ("perplexity on /data/a.txt,/data/b.txt", "perplexity on a.txt,b.txt"),
-        ("load package:module/model.Q4.gguf", "load package:module/model.Q4.gguf"),
-        ("load organisation/model", "load organisation/model"),
-        ("prune with expr:abs(W) / row_sum(abs(W))", "prune with expr:abs(W) / row_sum(abs(W))"),
-        ("read s3://bucket/folder/file", "read s3://bucket/folder/file"),
-    ],
-)
-def test_paths_in_names_are_short(long: str, short: str) -> None:
-    assert short_paths(long) == short
-
-
-@pytest.mark.parametrize(
     ("call", "arguments", "name"),
     [
         (validate_file, ("state", MODEL), f"validate {MODEL}"),

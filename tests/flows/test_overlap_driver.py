@@ -1,110 +1,24 @@
 """A designer elsewhere is asked beside what is measured; one on this machine never is."""
 
-import errno
-import json
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoprune.errors import UsageError
 from autoprune.search.search import LOG_FILE, Search
-from autoprune.search.spec import DesignerSpec
-from flows.cli import main
 from flows.searching import run as searching
 from flows.searching.driver import Driver
-from tasks import addresses, design, remote, steps
-from tasks.addresses import is_of_this_machine
-from tasks.design import Drafting
+from tasks import design, remote, steps
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.chat_server import Answer, formula_for, length_of, obedient, serving
-
-
-@pytest.mark.parametrize(
-    "address", ["http://localhost:8000/v1", "127.0.0.1:1", "http://[::1]:9/v1", "0.0.0.0", "HOST"]
-)
-def test_addresses_of_this_machine(address: str) -> None:
-    assert is_of_this_machine(address.replace("HOST", f"http://{socket.gethostname()}/v1"))
-
-
-@pytest.mark.parametrize("address", ["http://192.0.2.1/v1", "https://nowhere.invalid/v1"])
-def test_addresses_elsewhere(address: str) -> None:
-    assert not is_of_this_machine(address)
-
-
-def test_a_machine_without_a_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any) -> Any:
-        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-
-    monkeypatch.setattr(socket, "socket", none)
-    assert not is_of_this_machine("http://192.0.2.1/v1")
-    assert is_of_this_machine("http://[::1]/v1")
-
-
-@pytest.mark.parametrize(("address", "near"), [("10.254.253.252", True), ("8.8.8.8", False)])
-def test_from_a_container_private_addresses_may_be_this_machine(
-    address: str, near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not is_of_this_machine(f"http://{address}:11434/v1")
-    (tmp_path / "env").touch()
-    monkeypatch.setattr(addresses, "CONTAINER_FILES", (tmp_path / "env",))
-    assert is_of_this_machine(f"http://{address}:11434/v1") is near
-
-
-@pytest.mark.parametrize(
-    ("said", "kind", "address", "elsewhere"),
-    [
-        ("on", "openai", "http://127.0.0.1:1/v1", True),
-        ("off", "openai", "http://192.0.2.1/v1", False),
-        ("on", "local", None, False),
-        ("on", "scripted", None, False),
-    ],
-)
-def test_a_variable_says_it_where_addresses_do_not(
-    said: str,
-    kind: Any,
-    address: str | None,
-    elsewhere: bool,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    draft = Drafting(DesignerSpec(kind=kind, base_url=address), State(home))
-    monkeypatch.setenv("AUTOPRUNE_OVERLAP", said)
-    assert draft.elsewhere is elsewhere
-    monkeypatch.setenv("AUTOPRUNE_OVERLAP", "perhaps")
-    with pytest.raises(UsageError, match="AUTOPRUNE_OVERLAP is 'perhaps'"):
-        _ = draft.elsewhere
-
-
-@pytest.mark.parametrize(
-    ("kind", "address", "elsewhere"),
-    [
-        ("openai", None, True),
-        ("openai", "http://192.0.2.1/v1", True),
-        ("auto", "http://192.0.2.1/v1", True),
-        ("openai", "http://127.0.0.1:8080/v1", False),
-        ("openai", "http://host.docker.internal:8080/v1", False),
-        ("local", None, False),
-        ("self", None, False),
-        ("scripted", None, False),
-    ],
-)
-def test_who_designs_elsewhere(
-    kind: Any, address: str | None, elsewhere: bool, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = DesignerSpec(kind=kind, base_url=address)
-    assert Drafting(spec, State(home)).elsewhere is elsewhere
-    if address is not None:
-        monkeypatch.setenv("OPENAI_BASE_URL", address)
-        assert Drafting(DesignerSpec(kind=kind), State(home)).elsewhere is elsewhere
+from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE
 
 
 @dataclass
@@ -154,12 +68,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[tuple[s
         yield chat.url, watch
 
 
-@pytest.fixture
-def words(tiny_folder: Path, text_file: Path, home: Path) -> list[str]:
-    return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
-      --calibration-windows 4 --seqlen 48 --selection-windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 8
-      --slots 4 --no-register-winner -q --run asked --json""".split()
+ASKED = f"{LINE} --designer openai --candidates 8 --slots 4 --no-register-winner --run asked"
 
 
 class Inline:
@@ -184,10 +93,7 @@ class Inline:
 
 @pytest.mark.parametrize("inline", [None, Inline()], ids=["here", "workers"])
 def test_a_search_asks_elsewhere_while_it_measures(
-    inline: Inline | None,
-    words: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    inline: Inline | None, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
 
@@ -200,9 +106,8 @@ def test_a_search_asks_elsewhere_while_it_measures(
         words = [*words, "--judge", "on", "--judge-verifier", "surprisal"]
     began = time.monotonic()
     with watched(monkeypatch, 0.2) as (url, watch):
-        assert main([*words, "--base-url", url]) == 0
+        record = cli.record(f"{ASKED} --base-url {url}")
     passed = time.monotonic() - began
-    record = json.loads(capsys.readouterr().out)
     assert record["spent"]["candidates"] == 8
     assert watch.overlaps() >= 1
     calls = read_object(RunFiles.of(State.open(), "asked").calls)["calls"]
@@ -222,17 +127,17 @@ def test_a_search_asks_elsewhere_while_it_measures(
 
 
 def test_a_designer_of_this_machine_is_asked_alone(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with watched(monkeypatch, 0.1) as (url, watch):
-        assert main([*words, "--base-url", url]) == 0
+        cli(f"{ASKED} --base-url {url}")
     assert watch.answers and watch.measured and watch.overlaps() == 0
     answers = sorted(watch.answers)
     assert all(one[1] <= two[0] for one, two in pairwise(answers))
 
 
 def test_an_answer_that_came_is_kept_when_a_measurement_fails(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
     with watched(monkeypatch, 0.0) as (url, watch):
@@ -248,19 +153,18 @@ def test_an_answer_that_came_is_kept_when_a_measurement_fails(
             return measure(*args)
 
         monkeypatch.setitem(steps.WORK, "measure", stop)
-        assert main([*words, "--base-url", url]) == 130
+        cli(f"{ASKED} --base-url {url}", code=130)
         with Search.open(RunFiles.of(State.open(), "asked").folder) as search:
             kept = [e for e in search.history() if e["step"]["kind"] == "Propose"]
         assert stopped and len(kept) == len(watch.answers) >= 1
         before = len(watch.answers)
-        capsys.readouterr()
-        assert main(["resume", "asked", "-q", "--json"]) == 0
+        cli("resume asked -q --json")
     calls = read_object(RunFiles.of(State.open(), "asked").calls)["calls"]
     assert len(calls) == len(watch.answers) > before
 
 
 def test_answers_are_on_record_whatever_fails_meanwhile(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they come, not when the measurement beside them is done: a kill would lose them."""
     monkeypatch.setattr(design, "is_of_this_machine", lambda address: False)
@@ -286,8 +190,7 @@ def test_answers_are_on_record_whatever_fails_meanwhile(
 
         monkeypatch.setitem(steps.WORK, "measure", slow)
         monkeypatch.setattr(Driver, "publish", failing)
-        assert main([*words, "--base-url", url]) == 1
-        assert "the page is gone" in capsys.readouterr().err
+        assert "the page is gone" in cli(f"{ASKED} --base-url {url}", code=1).err
         assert seen[0] >= 1
         with Search.open(RunFiles.of(State.open(), "asked").folder) as search:
             kept = [e for e in search.history() if e["step"]["kind"] == "Propose"]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import autoprune
 from autoprune.errors import UsageError
@@ -13,7 +12,6 @@ from autoprune.models.loading import load_model
 from autoprune.models.reference import RECORD_FILE
 from autoprune.models.saving import save_model
 from autoprune.schemes import build_scheme, shrink
-from flows.cli import main
 from flows.params import PromoteParams
 from flows.promote import promote
 from tasks.gate import judge
@@ -21,6 +19,8 @@ from tasks.mirror import tracker_of
 from tasks.promotion import inspect_checkpoint
 from tasks.state import State
 from tasks.track.registry import aliases_of
+from tests.support.command_line import CommandLine
+from tests.support.tiny_subject import teach
 
 SMALL = {"part": "whole", "windows": 6, "seqlen": 64}
 HALF = "depth:criterion=random,protect=none,patch=none"
@@ -31,23 +31,14 @@ def made(tiny: Path, out: Path, target: float, text: Path | None = None) -> Path
     loaded = load_model(str(tiny))
     shrunk = shrink(loaded.model, build_scheme(HALF), target)
     if text is not None:
-        ids = loaded.tokenizer(text.read_text()[:512], return_tensors="pt").input_ids
-        optimiser = torch.optim.Adam(loaded.model.parameters(), lr=1e-2)
-        for _ in range(20):
-            optimiser.zero_grad()
-            loaded.model(input_ids=ids, labels=ids).loss.backward()
-            optimiser.step()
+        teach(loaded, text.read_text()[:512], 20)
     record = {"model": str(tiny), "seed": 0} | shrunk.to_json()
     save_model(loaded.model, loaded.tokenizer, out, record)
     return out
 
 
 def test_a_schemes_folder_is_registered_judged_and_rolled_back(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tiny_folder: Path, text_file: Path, cli: CommandLine, tmp_path: Path
 ) -> None:
     half = made(tiny_folder, tmp_path / "half", 0.5)
     taught = made(tiny_folder, tmp_path / "taught", 0.5, text_file)
@@ -71,12 +62,11 @@ def test_a_schemes_folder_is_registered_judged_and_rolled_back(
     larger, checks = judged(whole, name=first["name"])
     assert not larger["passed"] and not checks["parameters"]["ok"] and not checks["size"]["ok"]
     assert checks["perplexity"]["champion"] != checks["perplexity"]["challenger"]
-    tracker = tracker_of(State.open(home))
+    tracker = tracker_of(State.open())
     number = {"champion": better["challenger"], "previous": first["challenger"]}
     assert number.items() <= aliases_of(tracker, first["name"]).items()
-    assert main(["promote", "--rollback", "--name", first["name"], "-q"]) == 0
+    cli(f"promote --rollback --name {first['name']} -q")
     assert aliases_of(tracker, first["name"])["champion"] == first["challenger"]
-    capsys.readouterr()
 
     # Files that hold another number of parameters than their record says.
     record = json.loads((half / RECORD_FILE).read_text())
@@ -96,28 +86,20 @@ def test_what_no_command_of_ours_wrote_is_refused(tiny_folder: Path, home: Path)
             PromoteParams.model_validate({"folder": "x"} | wrong)
 
 
-def test_a_schemes_folder_is_made_again_to_the_bit(
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = tmp_path / "made"
+def test_a_schemes_folder_is_made_again_to_the_bit(cli: CommandLine, tmp_path: Path) -> None:
+    out, tiny_folder, text_file = tmp_path / "made", cli.places["MODEL"], cli.places["TEXT"]
     asked = {"corpus": text_file, "windows": 4, "seqlen": 32, "seed": 3}
     autoprune.prune(tiny_folder, scheme="depth+recover:steps=2", sparsity=0.5, out=out, **asked)
-    line = ["reproduce", str(out), "-q", "--json"]
+    line = f"reproduce {out} -q"
     # The record names the file only, not where it lies.
-    assert main(line) == 2 and "--corpus" in capsys.readouterr().err
-    text = ["--corpus", str(text_file)]
-    assert main([*line, *text, "--out", str(tmp_path / "again")]) == 0
-    said = json.loads(capsys.readouterr().out)
+    cli.refuses(line, "--corpus")
+    line += " --corpus TEXT"
+    said = cli.record(f"{line} --out {tmp_path / 'again'}")
     assert said["match"] and said["found"] == said["files"]
     kept = (tmp_path / "again" / "model.safetensors").read_bytes()
     assert kept == (out / "model.safetensors").read_bytes()
     record = json.loads((out / RECORD_FILE).read_text())
     (out / RECORD_FILE).write_text(json.dumps(record | {"scheme": "depth+recover:steps=1"}))
-    assert main([*line, *text]) == 1
-    assert not json.loads(capsys.readouterr().out)["match"]
+    assert not cli.record(line, code=1)["match"]
     (out / RECORD_FILE).write_text(json.dumps(record | {"model_digest": "0" * 64}))
-    assert main([*line, *text]) == 1 and "model" in capsys.readouterr().err
+    cli.refuses(line, "model", code=1)

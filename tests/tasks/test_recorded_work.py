@@ -9,7 +9,7 @@ import torch
 from prefect import flow
 
 from flows.platform.api_server import private_api
-from tasks.recorded import recorded, step
+from tasks.recorded import recorded, short_paths, step
 from tasks.state import State
 
 
@@ -61,3 +61,20 @@ def test_in_a_flow_objects_pass_and_names_are_shown(
         assert server is not None and server.wait()
         searching()
     assert seen == ["measure", "measure {x} in tiny", "hold", "hold tiny 2 times"]
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("open /data/models/tiny", "open tiny"),
+        ("load ./models/tiny/", "load tiny"),
+        ("save to ~/pruned", "save to pruned"),
+        ("perplexity on /data/a.txt,/data/b.txt", "perplexity on a.txt,b.txt"),
+        ("load package:module/model.Q4.gguf", "load package:module/model.Q4.gguf"),
+        ("load organisation/model", "load organisation/model"),
+        ("prune with expr:abs(W) / row_sum(abs(W))", "prune with expr:abs(W) / row_sum(abs(W))"),
+        ("read s3://bucket/folder/file", "read s3://bucket/folder/file"),
+    ],
+)
+def test_paths_in_names_are_short(long: str, short: str) -> None:
+    assert short_paths(long) == short

@@ -1,0 +1,123 @@
+"""Addresses: which are of this machine, and none that is kept or shown with a login."""
+
+import errno
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.errors import AutopruneError, UsageError
+from autoprune.search.spec import DesignerSpec
+from tasks import addresses
+from tasks.addresses import is_of_this_machine, keeping_quiet, opened_address
+from tasks.design import Drafting
+from tasks.state import State
+
+SECRET = "very-secret-indeed"
+LOGIN = f"me:{SECRET}"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:8000/v1", "127.0.0.1:1", "http://[::1]:9/v1", "0.0.0.0", "HOST"]
+)
+def test_addresses_of_this_machine(address: str) -> None:
+    assert is_of_this_machine(address.replace("HOST", f"http://{socket.gethostname()}/v1"))
+
+
+@pytest.mark.parametrize("address", ["http://192.0.2.1/v1", "https://nowhere.invalid/v1"])
+def test_addresses_elsewhere(address: str) -> None:
+    assert not is_of_this_machine(address)
+
+
+def test_a_machine_without_a_kind_of_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    monkeypatch.setattr(socket, "socket", none)
+    assert not is_of_this_machine("http://192.0.2.1/v1")
+    assert is_of_this_machine("http://[::1]/v1")
+
+
+@pytest.mark.parametrize(("address", "near"), [("10.254.253.252", True), ("8.8.8.8", False)])
+def test_from_a_container_private_addresses_may_be_this_machine(
+    address: str, near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_of_this_machine(f"http://{address}:11434/v1")
+    (tmp_path / "env").touch()
+    monkeypatch.setattr(addresses, "CONTAINER_FILES", (tmp_path / "env",))
+    assert is_of_this_machine(f"http://{address}:11434/v1") is near
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "address", "elsewhere"),
+    [
+        ("on", "openai", "http://127.0.0.1:1/v1", True),
+        ("off", "openai", "http://192.0.2.1/v1", False),
+        ("on", "local", None, False),
+        ("on", "scripted", None, False),
+    ],
+)
+def test_a_variable_says_it_where_addresses_do_not(
+    said: str, kind: Any, address: str | None, elsewhere: bool, home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    draft = Drafting(DesignerSpec(kind=kind, base_url=address), State(home))
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", said)
+    assert draft.elsewhere is elsewhere
+    monkeypatch.setenv("AUTOPRUNE_OVERLAP", "perhaps")
+    with pytest.raises(UsageError, match="AUTOPRUNE_OVERLAP is 'perhaps'"):
+        _ = draft.elsewhere
+
+
+@pytest.mark.parametrize(
+    ("kind", "address", "elsewhere"),
+    [
+        ("openai", None, True),
+        ("openai", "http://192.0.2.1/v1", True),
+        ("auto", "http://192.0.2.1/v1", True),
+        ("openai", "http://127.0.0.1:8080/v1", False),
+        ("openai", "http://host.docker.internal:8080/v1", False),
+        ("local", None, False),
+        ("self", None, False),
+        ("scripted", None, False),
+    ],
+)
+def test_who_designs_elsewhere(
+    kind: Any, address: str | None, elsewhere: bool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = DesignerSpec(kind=kind, base_url=address)
+    assert Drafting(spec, State(home)).elsewhere is elsewhere
+    if address is not None:
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
+        assert Drafting(DesignerSpec(kind=kind), State(home)).elsewhere is elsewhere
+
+
+def test_variables_are_filled_in_or_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME", "me")
+    monkeypatch.setenv("WORD", SECRET)
+    monkeypatch.delenv("NOBODY", raising=False)
+    assert opened_address("sftp://$NAME:${WORD}@host/$NAME") == f"sftp://{LOGIN}@host/$NAME"
+    assert opened_address("/folder") == "/folder"
+    with pytest.raises(UsageError, match="names the variable NOBODY, which is not set"):
+        opened_address("sftp://$NOBODY@host/folder")
+
+
+def test_what_a_library_says_is_cleaned(caplog: pytest.LogCaptureFixture) -> None:
+    address = f"sftp://{LOGIN}@host/folder"
+    with (
+        pytest.raises(AutopruneError, match=r"no \*\*\*@host, pass \*\*\*") as failed,
+        keeping_quiet(address),
+    ):
+        logging.getLogger("a.library").warning("opening %s", address)
+        try:
+            raise OSError(f"no {LOGIN}@host, pass {SECRET}")
+        except OSError:
+            logging.getLogger("a.library").exception("it failed")
+            raise
+    assert "opening sftp://***@host/folder" in caplog.text and "it failed" in caplog.text
+    assert SECRET not in caplog.text
+    assert failed.value.__cause__ is None and failed.value.__suppress_context__
+    logging.getLogger("a.library").warning("afterwards %s", LOGIN)
+    assert f"afterwards {LOGIN}" in caplog.text

@@ -1,0 +1,97 @@
+"""Versions in the registry: kept once and described; a champion moves whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoprune.errors import AutopruneError
+from tasks import promotion
+from tasks.state import State
+from tasks.track import Tracker, register_checkpoint, registry
+from tasks.track.registry import aliases_of, move_champion
+
+NAME = "autoprune.tiny.s60"
+BETTER = {"passed": True, "reason": "better", "checks": []}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(State.open(tmp_path / "state").root)
+
+
+@pytest.fixture
+def versions(tracker: Tracker, tiny_folder: Path) -> list[str]:
+    """Three versions of a model, of which the first leads."""
+    parent = tracker.parent("tiny", "one", {"model": "tiny"}, {})
+    known: dict[str, Any] = {"model": "tiny", "sparsity": 0.6, "description": "what it is"}
+    tags = {"autoprune.perplexity.sealed": "44.7"}
+    made = [
+        register_checkpoint(tracker, parent, tiny_folder, masks=masks, tags=tags, **known)
+        for masks in ("a", "b", "c")
+    ]
+    assert {one.name for one in made} == {NAME}
+    return [one.version for one in made]
+
+
+def test_a_winner_is_kept_once_described_and_a_moved_alias_is_noticed(
+    versions: list[str], tracker: Tracker, tiny_folder: Path, root: str
+) -> None:
+    assert versions == ["1", "2", "3"]
+    version = tracker.client.get_model_version(NAME, "1")
+    assert version.description == "what it is"
+    assert version.tags["autoprune.perplexity.sealed"] == "44.7"
+    assert "`tiny` with 60%" in str(tracker.client.get_registered_model(NAME).description)
+    served = registry.find_version(tracker, NAME, "1", "champion").folder
+    assert (served / "model.safetensors").samefile(tiny_folder / "model.safetensors")
+    assert promotion.find_contenders(root, NAME, None)["note"] == ""
+    # Somebody moves the alias in MLflow's pages: no gate, no previous.
+    tracker.client.set_registered_model_alias(NAME, "champion", "2")
+    note = promotion.find_contenders(root, NAME, "1")["note"]
+    assert "moved by hand from version 1 to version 2" in note and "--rollback" in note
+    assert aliases_of(tracker, NAME)["previous"] == "1"
+
+
+def test_two_promotions_at_once_cannot_both_win(
+    versions: list[str], tracker: Tracker, root: str
+) -> None:
+    first, second, third = versions
+    assert promotion.settle(root, NAME, second, first, BETTER, {})["moved"]
+    with pytest.raises(AutopruneError, match="changed while it was measured"):
+        promotion.settle(root, NAME, third, first, BETTER, {})
+    assert aliases_of(tracker, NAME)["champion"] == second
+    assert aliases_of(tracker, NAME)["previous"] == first
+
+
+@pytest.mark.parametrize("fails_at", ["champion", "tags"])
+def test_a_store_that_fails_in_the_middle_is_put_back(
+    versions: list[str], tracker: Tracker, root: str, fails_at: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    first, second, _ = versions
+    before = aliases_of(tracker, NAME)
+    real = tracker.client.set_registered_model_alias
+
+    def alias(name: str, which: str, version: str) -> None:
+        if which == "champion" and version == second:
+            raise OSError("disk full")
+        real(name, which, version)
+
+    def tag(*_args: object) -> None:
+        raise OSError("disk full")
+
+    method = "set_registered_model_alias" if fails_at == "champion" else "set_model_version_tag"
+    monkeypatch.setattr(tracker.client, method, alias if fails_at == "champion" else tag)
+    monkeypatch.setattr(promotion, "tracker_of", lambda _: tracker)
+    with pytest.raises(OSError, match="disk full"):
+        promotion.settle(root, NAME, second, first, BETTER, {})
+    assert aliases_of(tracker, NAME) == before
+
+
+def test_moving_to_a_version_that_is_not_there_moves_nothing(
+    versions: list[str], tracker: Tracker
+) -> None:
+    before = aliases_of(tracker, NAME)
+    with pytest.raises(Exception, match="99"):
+        move_champion(tracker, NAME, "99", versions[0])
+    assert aliases_of(tracker, NAME) == before
