@@ -13,11 +13,7 @@ from tests.support.fake_hub import CALLS, fake_hub
 
 
 def test_a_pruned_folder_is_sent_with_its_card(
-    tiny_folder: Path,
-    text_file: Path,
-    tmp_path: Path,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_folder: Path, text_file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = {
         "model": str(tiny_folder), "metric": "magnitude", "statistics": "dense",

@@ -50,10 +50,7 @@ def perplexity(model: torch.nn.Module, windows: torch.Tensor) -> float:
 @pytest.mark.demo
 @pytest.mark.slow
 def test_perplexity_is_within_one_percent(
-    home: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = load_corpus("wikipedia-sample").text
