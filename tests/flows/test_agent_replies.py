@@ -103,7 +103,7 @@ def test_the_number_of_a_fresh_split_is_what_the_search_settled(
     assert known["text_split"] == 7
 
 
-def test_what_comes_next_says_how_far_the_search_is(project: Project, tmp_path: Path) -> None:
+def test_what_comes_next_says_how_far_the_search_is(project: Project) -> None:
     save_params(project.state, "night", SearchParams(model="m", designer="files", run="night"))
     files = RunFiles.of(project.state, "night")
     seen: list[dict[str, Any]] = []

@@ -8,105 +8,109 @@ from pathlib import Path
 
 import pytest
 
+from flows import commands, grammar
+from flows.grammar import COMMANDS
+from tests.support.command_line import PRUNE, CommandLine
+
+HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydantic", "rich")
+# What one process did after each step, heaviest last: help first, then lists, then the lazy doors.
+STEPS = """
+import json, os, sys
 from flows.cli import main
 from flows.grammar import COMMANDS
 
-NAMES = list(COMMANDS)
-HEAVY = ("torch", "transformers", "prefect", "mlflow", "docker", "numpy", "pydantic", "rich")
-METRIC = "def score(W, stats, params):\n    return W.abs() * stats['x_norm']\n"
+def loaded(heavy):
+    return [name for name in heavy if name in sys.modules]
+
+heavy, some, lists = {heavy!r}, {some!r}, {lists!r}
+main(['--help'])
+print(json.dumps([loaded(heavy), len(sys.modules)]), file=sys.stderr)
+main(['--version'])
+waits = [os.environ['OMP_WAIT_POLICY'], os.environ['KMP_BLOCKTIME']]
+for name in COMMANDS:
+    assert main([name, '--help']) == 0
+print(json.dumps([loaded(some), waits]), file=sys.stderr)
+import flows.late, flows.library, tasks.track
+assert [main(['ls', what]) for what in ('runs', 'models', 'sealed')] == [0, 0, 0]
+print(json.dumps([loaded(lists), 0]), file=sys.stderr)
+"""
 
 
-def test_all_commands_are_there() -> None:
-    working = {"demo", "search", "prune", "evaluate", "validate", "resume", "report", "ls"}
-    assert working | {"promote", "doctor", "up", "sandbox"} <= set(NAMES)
-
-
-def test_help_is_light() -> None:
-    code = (
-        "import sys\nfrom flows.cli import main\nmain(['--help'])\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
-        "print(len(sys.modules), file=sys.stderr)"
+def test_help_lists_and_the_lazy_doors_are_light(tmp_path: Path) -> None:
+    lists = HEAVY[:5]
+    code = STEPS.format(heavy=HEAVY, some=(*lists, "huggingface_hub"), lists=lists)
+    own = {"AUTOPRUNE_HOME": str(tmp_path), "KMP_BLOCKTIME": "5"}
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "KMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=plain | own, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    heavy, count = done.stderr.splitlines()
-    assert heavy == "[]"
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [heavy for heavy, _ in found] == [[], [], []]
     # Seconds would be the machine's: about 160, and each of the heavy ones brings as many.
-    assert int(count) < 300
+    assert found[0][1] < 300
+    # Threads sleep where they wait, unless the user says otherwise.
+    assert found[1][1] == ["PASSIVE", "5"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_help_teaches(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([name, "--help"]) == 0
-    shown = capsys.readouterr().out
+def test_every_command_has_its_grammar_and_what_runs_it() -> None:
+    names = {name.replace("-", "_") for name in grammar.COMMANDS}
+    for room in (grammar, commands):
+        files = Path(str(room.__file__)).parent.glob("*.py")
+        assert {path.stem for path in files} == names | {"__init__"}
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_teaches(name: str, cli: CommandLine) -> None:
+    shown = cli(f"{name} --help").out
     assert f"example:\n  autoprune {name}" in shown
     for option in ("--json", "--seed", "--quiet", "--verbose"):
         assert option in shown
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("autoprune 0.")
+def test_version_help_and_completion(cli: CommandLine) -> None:
+    assert cli("--version").out.startswith("autoprune 0.")
+    assert "autoprune gc --dry-run" in cli("help gc").out
+    cli("help")
+    cli("help nothing", code=2)
+    script = cli("--print-completion bash").out
+    assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
 
 
-@pytest.mark.parametrize(
-    "what", ["metrics", "allocators", "repairs", "schemes", "suites", "corpora", "models"]
-)
-def test_lists(what: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ls", what, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[what]
-    assert main(["ls", what]) == 0
-    assert capsys.readouterr().out.strip()
+@pytest.mark.parametrize("what", ["schemes", "suites", "corpora", "models"])
+def test_lists(what: str, cli: CommandLine) -> None:
+    assert cli(f"ls {what} --json").record[what]
+    assert cli(f"ls {what}").out.strip()
 
 
-def test_results_go_to_stdout_and_progress_to_stderr(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
-    assert main([*words, "--windows", "3", "--seqlen", "32", "--json"]) == 0
-    captured = capsys.readouterr()
-    record = json.loads(captured.out)
-    assert {"perplexity", "tokens", "seconds"} <= set(record)
-    assert main([*words, "--windows", "3", "--seqlen", "32", "-q"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""
-    assert captured.out.splitlines()[-1].startswith("next")
-
-
-def test_prune_prints_what_outside_checks_read(
-    tiny_folder: Path, text_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["prune", "--model", str(tiny_folder), "--corpus", str(text_file), "--json"]
-    assert main([*words, "--metric", "wanda", "--calibration-windows", "3", "--seqlen", "32"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert {"zeros", "prunable", "sparsity", "seconds", "peak_rss_mb"} <= set(record)
+def test_results_go_to_stdout_and_progress_to_stderr(cli: CommandLine) -> None:
+    line = "evaluate MODEL --corpus TEXT --windows 3 --seqlen 32"
+    assert {"perplexity", "tokens", "seconds"} <= set(cli(f"{line} --json").record)
+    printed = cli(f"{line} -q")
+    assert printed.err == "" and printed.out.splitlines()[-1].startswith("next")
+    # What outside checks read.
+    pruned = cli.record(f"{PRUNE} --seqlen 32")
+    assert {"zeros", "prunable", "sparsity", "seconds", "peak_rss_mb"} <= set(pruned)
 
 
 @pytest.mark.docker
-def test_validate(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
-    good.write_text(METRIC)
-    bad.write_text("def score(W, stats, params):\n    return W[0]\n")
-    assert main(["validate", str(good), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["ok"] is True and record["code"] == "ok"
-    assert main(["validate", str(bad), "--json"]) == 3
-    record = json.loads(capsys.readouterr().out)
-    assert record["ok"] is False and record["code"] == "wrong_shape"
+def test_validate(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "metric.py"
 
+    def validated(body: str, code: int, more: str = "") -> dict[str, object]:
+        file.write_text(f"def score(W, stats, params):\n    return {body}\n")
+        return cli(f"validate {file} --json {more}", code=code).record
 
-@pytest.mark.docker
-def test_validate_offers_what_a_search_does(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "greedy.py"
-    file.write_text('def score(W, stats, params):\n    return W.abs() * stats["grad_norm"]\n')
-    assert main(["validate", str(file), "--json"]) == 3
-    detail = json.loads(capsys.readouterr().out)["detail"]
-    assert "stats has no 'grad_norm'; it has x_max, x_mean, x_norm, x_var" in detail
-    assert main(["validate", str(file), "--statistics", "x_norm,grad_norm"]) == 0
-    assert "do without grad_norm" in capsys.readouterr().out
-    assert main(["validate", str(file), "--statistics", "grad"]) == 2
-    assert "did you mean grad_norm" in capsys.readouterr().err
+    found = validated("W.abs() * stats['x_norm']", 0)
+    assert (found["ok"], found["code"]) == (True, "ok")
+    found = validated("W[0]", 3)
+    assert (found["ok"], found["code"]) == (False, "wrong_shape")
+    # It is offered what a search offers.
+    found = validated("W.abs() * stats['grad_norm']", 3)
+    offered = "stats has no 'grad_norm'; it has x_max, x_mean, x_norm, x_var"
+    assert offered in str(found["detail"])
+    assert "do without grad_norm" in cli(f"validate {file} --statistics x_norm,grad_norm").out
+    cli.refuses(f"validate {file} --statistics grad", "did you mean grad_norm")
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path) -> None:

@@ -27,6 +27,8 @@ REGISTRIES: list[Registry] = [METRICS, ALLOCATORS, SOLVERS, SCHEMES, SUITES, COR
 TYPOS = [
     ("prune ./missing", "unknown model './missing'"),
     ("prune MODEL --metric wandaa", "unknown metric 'wandaa'; did you mean wanda"),
+    # A letter of another alphabet.
+    ("prune MODEL --metric wаnda", "did you mean wanda"),
     ("prune MODEL --allocation unifrom", "did you mean uniform"),
     ("prune MODEL --repair mpr", "unknown repair 'mpr'; did you mean mrp"),
     ("prune MODEL --repair mrp+sparsegtp", "did you mean sparsegpt"),

@@ -1,18 +1,12 @@
 """Options are made from the parameter models: one name, default and text for a thing everywhere."""
 
 import argparse
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoprune.search.spec import SearchSpec
 from autoprune.search_settings import BudgetSettings, DesignerSettings, SearchSettings
-from flows import commands, grammar
-from flows.cli import main
 from flows.cli.parser import build_parser, parse
 from flows.params import (
     CalibrateParams,
@@ -26,6 +20,7 @@ from flows.params import (
 from flows.params.compare import CompareParams
 from flows.params.evaluate import EvaluateParams
 from flows.terminal.options import given
+from tests.support.command_line import CommandLine
 
 COMMANDS: dict[str, type[Params]] = {
     "search": SearchParams,
@@ -36,8 +31,6 @@ COMMANDS: dict[str, type[Params]] = {
     "evaluate": EvaluateParams,
     "promote": PromoteParams,
 }
-# What another field stands for, on the way to the record.
-MEANT = {"sparsity": 0.6, "pattern": "unstructured", "text_split": 0}
 
 
 def actions(command: str) -> dict[str, argparse.Action]:
@@ -96,43 +89,26 @@ def test_what_is_typed_reaches_the_parameters_and_nothing_else_is_given() -> Non
     ],
 )
 def test_earlier_spellings_are_refused_with_the_new_one(
-    line: str, said: str, home: Path, capsys: pytest.CaptureFixture[str]
+    line: str, said: str, cli: CommandLine
 ) -> None:
-    assert main(line.split()) == 2
-    assert said in capsys.readouterr().err
+    cli.refuses(line, said)
 
 
 @pytest.mark.parametrize("command", ["search", "compare", "prune", "evaluate"])
-def test_the_model_is_a_word_or_an_option_but_not_both(
-    command: str, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kind = COMMANDS[command]
-    for words in (["./m"], ["--model", "./m"], ["--seqlen", "64", "./m", "--corpus", "c"]):
-        assert given(parse([command, *words]), kind)["model"] == "./m"
-    assert main([command, "a", "--model", "b"]) == 2
-    assert "the model is given twice, 'a' and 'b'" in capsys.readouterr().err
+def test_the_model_is_a_word_or_an_option_but_not_both(command: str, cli: CommandLine) -> None:
+    for words in ("./m", "--model ./m", "--seqlen 64 ./m --corpus c"):
+        typed = parse([command, *words.split()])
+        assert given(typed, COMMANDS[command])["model"] == "./m"
+    cli.refuses(f"{command} a --model b", "the model is given twice, 'a' and 'b'")
     if command != "search":
-        assert main([command]) == 2
-        assert f"write `autoprune {command} MODEL`" in capsys.readouterr().err
+        cli.refuses(command, f"write `autoprune {command} MODEL`")
 
 
-def test_compact_takes_its_folders_as_words_or_options(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compact_takes_its_folders_as_words_or_options(cli: CommandLine) -> None:
     for line in ("compact", "compact a", "compact a b c", "compact a b --out c"):
-        assert main(line.split()) == 2
-        assert "write `autoprune compact MODEL OUT`" in capsys.readouterr().err
+        cli.refuses(line, "write `autoprune compact MODEL OUT`")
     for line in ("compact no out", "compact --model no --out out", "compact --out out no"):
-        assert main(line.split()) == 2
-        assert "'no' is no folder" in capsys.readouterr().err
-
-
-def test_a_misspelt_option_is_named_with_its_command_and_the_nearest(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["prune", "m", "--sparsty", "0.5"]) == 2
-    said = capsys.readouterr().err
-    assert "did you mean --sparsity?" in said and "`autoprune prune --help`" in said
+        cli.refuses(line, "'no' is no folder")
 
 
 def test_settings_of_a_search_have_one_name_in_options_form_and_record() -> None:
@@ -183,35 +159,3 @@ def test_records_of_earlier_names_are_read_and_keep_the_names_of_runs() -> None:
 def test_an_earlier_and_a_present_name_contradict_each_other() -> None:
     with pytest.raises(Exception, match="windows is now selection_windows, and both are given"):
         checked(SearchParams, {"windows": 4, "selection_windows": 5})
-
-
-def test_help_of_every_command_is_light() -> None:
-    code = (
-        "import sys\nfrom flows.cli import main\nfrom flows.grammar import COMMANDS\n"
-        "for name in COMMANDS:\n    assert main([name, '--help']) == 0\n"
-        "heavy = ('torch', 'transformers', 'prefect', 'mlflow', 'docker', 'huggingface_hub')\n"
-        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stderr.strip() == "[]"
-
-
-def test_lists_of_runs_and_the_lazy_doors_are_light(tmp_path: Path) -> None:
-    code = (
-        "import sys\nimport flows.late, flows.library, tasks.track\nfrom flows.cli import main\n"
-        "assert [main(['ls', what]) for what in ('runs', 'models', 'sealed')] == [0, 0, 0]\n"
-        "heavy = ('torch', 'transformers', 'prefect', 'mlflow', 'docker')\n"
-        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
-    )
-    own = {"AUTOPRUNE_HOME": str(tmp_path), "AUTOPRUNE_LEDGER": str(tmp_path / "ledger")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own
-    )
-    assert done.stderr.strip() == "[]"
-
-
-def test_every_command_has_its_grammar_and_what_runs_it() -> None:
-    names = {name.replace("-", "_") for name in grammar.COMMANDS}
-    for room in (grammar, commands):
-        files = Path(str(room.__file__)).parent.glob("*.py")
-        assert {path.stem for path in files} == names | {"__init__"}

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from autoprune.errors import UsageError
 from autoprune.search.spec import DesignerSpec
-from flows.cli import main
 from flows.cli.parser import build_parser
 from flows.grammar.search import search_settings as given
 from flows.params import Params, PruneParams, SearchParams, checked
 from flows.params.compare import CompareParams
 from flows.prune import prune
+from tests.support.command_line import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,9 @@ def test_the_price_of_an_answer_comes_from_the_command_or_the_environment(
 
 @pytest.mark.parametrize("address", ["http://me:secret@host/v1", "me:secret@host", "//secret@h/"])
 def test_an_address_with_a_login_is_refused_and_not_repeated(
-    address: str, home: Path, capsys: pytest.CaptureFixture[str]
+    address: str, home: Path, cli: CommandLine
 ) -> None:
-    assert main(["search", "--designer", "openai", "--base-url", address, "-v"]) == 2
-    said = capsys.readouterr().err
+    said = cli(f"search --designer openai --base-url {address} -v", code=2).err
     assert "OPENAI_API_KEY" in said and ":secret" not in said
     assert not (home / "runs").exists()
     with pytest.raises(ValidationError) as refused:
@@ -153,16 +152,6 @@ def test_contradictions_of_auto_are_found_before_the_model_is_opened(
 ) -> None:
     with pytest.raises(UsageError, match=part):
         prune.fn(PruneParams(model="no-such-model", allocation="auto", **fields))
-
-
-@pytest.mark.parametrize(
-    "words", ["build --runtime runsc", "check --base python:3.11", "check --wheels ."]
-)
-def test_an_option_of_the_other_action_is_refused(
-    words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["sandbox", *words.split()]) == 2
-    assert f"{words.split()[1]} goes with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -181,10 +181,7 @@ def test_an_answer_that_cannot_be_kept_is_not_asked_again() -> None:
     def full(question: Propose, outcome: Outcome) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with (
-        pytest.raises(OSError, match="No space"),
-        Asking(questions(12), ask, full) as asking,
-    ):
+    with pytest.raises(OSError, match="No space"), Asking(questions(12), ask, full) as asking:
         list(asking.rest())
     assert len(asked) == len(set(asked)) <= AT_ONCE
 

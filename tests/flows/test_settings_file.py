@@ -1,16 +1,15 @@
 """Settings of a search in a YAML file: the options' names, checked alike, below what is typed."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from autoprune.errors import UsageError
-from flows.cli import main
 from flows.cli.parser import parse
 from flows.grammar.search import search_settings
 from flows.params import SearchParams
 from flows.terminal.options import settled
+from tests.support.command_line import CommandLine
 
 
 def test_what_is_typed_goes_before_the_file(tmp_path: Path) -> None:
@@ -36,17 +35,5 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
         search_settings(parse(["search", "--config", str(tmp_path / "none.yaml")]))
 
 
-def test_the_schema_has_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["search", "--schema"]) == 0
-    schema = json.loads(capsys.readouterr().out)
-    assert list(schema["properties"]) == SearchParams.in_order()
-
-
-def test_help_and_completion_know_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["help", "gc"]) == 0
-    assert "autoprune gc --dry-run" in capsys.readouterr().out
-    assert main(["help", "nothing"]) == 2 and main(["help"]) == 0
-    capsys.readouterr()
-    assert main(["--print-completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    assert "--schedule" in script and "gc" in script and "--also-sparsities" in script
+def test_the_schema_has_every_setting(cli: CommandLine) -> None:
+    assert list(cli("search --schema").record["properties"]) == SearchParams.in_order()
