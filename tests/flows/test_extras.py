@@ -109,19 +109,14 @@ def test_a_search_without_its_packages_names_them(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists(), "the search began"
 
 
-def test_what_needs_no_extra_works_without(tmp_path: Path) -> None:
-    lines = ["--help", "ls metrics", "ls suites", "ls corpora", "ls models", "down", "up --help"]
-    for line, (code, out, errors) in zip(
-        lines, answers(tmp_path, list(EXTRA_OF), lines), strict=True
-    ):
-        assert code == 0 and out, (line, errors)
-
-
-def test_doctor_finds_what_is_missing_and_goes_on(
+def test_what_needs_no_extra_works_without_and_doctor_names_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    [(code, out, errors)] = answers(tmp_path, PLATFORM + SEARCH, ["doctor"])
+    lines = ["--help", "ls metrics", "ls suites", "ls corpora", "ls models", "down", "up --help"]
+    *found, (code, out, errors) = answers(tmp_path, list(EXTRA_OF), [*lines, "doctor"])
+    for line, (ended, said, complaint) in zip(lines, found, strict=True):
+        assert ended == 0 and said, (line, complaint)
     assert code == 4, errors
     for module, extra in (("openai", "search"), ("docker", "platform")):
         assert f"{module} is missing\n" in out, out

@@ -19,6 +19,8 @@ from flows.searching.posting import OpenQuestionsError
 from tasks.run_files import RunFiles, read_object
 from tasks.state import State
 from tests.support.answers_in_files import SPEC, answer_some, play, request_of
+from tests.support.command_line import CommandLine
+from tests.support.small_search import LINE
 from tests.support.synthetic import write_answer
 
 
@@ -145,17 +147,10 @@ def test_kill_9_while_questions_are_open(tmp_path: Path, uninterrupted: str) -> 
         assert search.graph.digest == uninterrupted
 
 
-def test_the_command_stops_with_4_and_resume_goes_on(
-    tmp_path: Path, tiny_folder: Path, text_file: Path, home: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    line = f"search {tiny_folder} --corpus {text_file} --designer files:{tmp_path / 'box'} --run n"
-    line += " --no-wait --designer-model Ada --sandbox off --calibration-windows 4 --seqlen 48"
-    line += " --rung-windows 2 --selection-windows 4 --sealed-windows 3 --candidates 1 --slots 1"
+def test_the_command_stops_with_4_and_resume_goes_on(cli: CommandLine, tmp_path: Path) -> None:
+    line = f"{LINE} --designer files:{tmp_path / 'box'} --designer-model Ada --no-wait"
     box = Mailbox(tmp_path / "box", "n")
-    code = main(line.split())
-    assert code == 4
-    said = capsys.readouterr().err
+    said = cli(f"{line} --run n --candidates 1 --slots 1", code=4).err
     assert str(box.folder) in said and said.rstrip().endswith("next  autoprune resume n")
     for _ in range(6):
         answer_some(box)
