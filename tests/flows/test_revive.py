@@ -26,24 +26,32 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, said: list[str]) -> Platform:
+def platform(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Platform]:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     found = Platform(State.open(tmp_path / "state"), said.append)
     for name in ("prefect", "worker"):
         found._launch(Service(name, name, SLEEPER, dict(os.environ)))
-    return found
+    yield found
+    found.stop_started()
+
+
+def running(platform: Platform, name: str, api: str) -> Running:
+    """A service of ours as one that serves this address."""
+    known = platform.started[name]
+    return Running(known.pid, known.created, api, known.log)
 
 
 def test_what_ends_by_itself_is_started_again(platform: Platform, said: list[str]) -> None:
-    try:
-        assert platform.revive() == ""
-        old = platform.started["worker"]
-        psutil.Process(old.pid).kill()
-        psutil.wait_procs([psutil.Process(old.pid)], timeout=60)
-        assert platform.revive() == "" and "the worker ended by itself" in " ".join(said)
-        assert platform.started["worker"].pid != old.pid
-        assert platform.register.read() == platform.started
-    finally:
-        platform.stop_started()
+    assert platform.revive() == ""
+    old = platform.started["worker"]
+    psutil.Process(old.pid).kill()
+    psutil.wait_procs([psutil.Process(old.pid)], timeout=60)
+    assert platform.revive() == "" and "the worker ended by itself" in " ".join(said)
+    assert platform.started["worker"].pid != old.pid
+    assert platform.register.read() == platform.started
+    platform.stop_started()
     assert not platform.register.file.exists()
 
 
@@ -76,12 +84,7 @@ def test_a_server_that_ended_by_itself_is_started_at_its_own_port(
 def test_what_down_ended_stays_down(platform: Platform) -> None:
     assert set(bring_down(platform.state, lambda _: None)) == {"prefect", "worker"}
     assert "`down` ended the prefect" in platform.revive()
-    platform.stop_started()
-    assert not platform.register.file.exists()
-
-
-def test_what_another_up_started_since_is_not_forgotten(platform: Platform) -> None:
-    bring_down(platform.state, lambda _: None)
+    # What another `up` started since is not forgotten.
     other = Platform(platform.state, lambda _: None)
     other._launch(Service("worker", "worker", SLEEPER, dict(os.environ)))
     try:
@@ -90,31 +93,20 @@ def test_what_another_up_started_since_is_not_forgotten(platform: Platform) -> N
         assert other.register.read() == other.started and other.revive() == ""
     finally:
         other.stop_started()
+    assert not platform.register.file.exists()
 
 
-def test_a_worker_of_another_server_is_not_taken_for_ours(platform: Platform) -> None:
-    try:
-        platform.api = "http://127.0.0.1:9/api"
-        known = platform.started["worker"]
-        theirs = Running(known.pid, known.created, "http://elsewhere:4200/api", known.log)
-        with pytest.raises(PrerequisiteError, match=r"takes runs from http://elsewhere.*down"):
-            platform._worker(theirs, 1)
-    finally:
-        platform.stop_started()
-
-
-def test_a_server_that_hangs_is_named_as_our_own(
+def test_a_server_or_worker_that_is_not_as_it_should_be_is_named(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    try:
-        known = platform.started["prefect"]
-        mute = Running(known.pid, known.created, "http://127.0.0.1:9/api", known.log)
-        with pytest.raises(PrerequisiteError, match=rf"process {known.pid}\) gives no answer"):
-            platform._prefect(mute, 4200)
-    finally:
-        platform.stop_started()
+    platform.api = "http://127.0.0.1:9/api"
+    theirs = running(platform, "worker", "http://elsewhere:4200/api")
+    with pytest.raises(PrerequisiteError, match=r"takes runs from http://elsewhere.*down"):
+        platform._worker(theirs, 1)
+    mute = running(platform, "prefect", "http://127.0.0.1:9/api")
+    with pytest.raises(PrerequisiteError, match=rf"process {mute.pid}\) gives no answer"):
+        platform._prefect(mute, 4200)
 
 
 def test_while_another_command_is_at_work_reviving_waits_and_stopping_does_not(
@@ -135,26 +127,20 @@ def test_while_another_command_is_at_work_reviving_waits_and_stopping_does_not(
 def test_options_that_come_too_late_are_named(
     platform: Platform, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(services, "prefect_answers", lambda *_: True)
-    try:
-        known = platform.started["prefect"]
-        server = Running(known.pid, known.created, "http://127.0.0.1:4200/api", known.log)
-        platform._prefect(server, 4300)
-        assert "--prefect-port 4300 has no effect on what runs already, it stays 4200" in said[-1]
-        platform._prefect(server, None)
-        platform._prefect(server, 4200)
-        assert sum("no effect" in line for line in said) == 1
+    server = running(platform, "prefect", "http://127.0.0.1:4200/api")
+    platform._prefect(server, 4300)
+    assert "--prefect-port 4300 has no effect on what runs already, it stays 4200" in said[-1]
+    platform._prefect(server, None)
+    platform._prefect(server, 4200)
+    assert sum("no effect" in line for line in said) == 1
 
-        processes.stop(platform.started["worker"])
-        words = (*SLEEPER, "--limit", "4")
-        platform._launch(Service("worker", "worker", words, dict(os.environ)))
-        platform._worker(platform.started["worker"], 7)
-        assert "--runs 7 has no effect on what runs already, it stays 4" in said[-1]
-        platform._worker(platform.started["worker"], 4)
-        assert said[-1] == "worker: runs already"
-    finally:
-        platform.stop_started()
+    processes.stop(platform.started["worker"])
+    platform._launch(Service("worker", "worker", (*SLEEPER, "--limit", "4"), dict(os.environ)))
+    platform._worker(platform.started["worker"], 7)
+    assert "--runs 7 has no effect on what runs already, it stays 4" in said[-1]
+    platform._worker(platform.started["worker"], 4)
+    assert said[-1] == "worker: runs already"
 
 
 def test_a_deploy_that_takes_too_long_is_no_fault_of_the_program(
