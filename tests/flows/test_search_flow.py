@@ -46,9 +46,13 @@ PROGRAMS = [
 
 
 @pytest.fixture
-def make(tiny_folder: Path, text_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Parameters of a search of seconds, which needs no Docker."""
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nobody/listens/here")
+def make(
+    tiny_folder: Path, text_file: Path, home: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Make:  # fmt: skip
+    """Parameters of a search of seconds; only tests that say so reach a Docker daemon."""
+    if "docker" not in request.keywords:
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nobody/listens/here")
 
     def params(**changes: Any) -> SearchParams:
         fields: dict[str, Any] = SIZES | {
@@ -226,13 +230,10 @@ def test_a_store_that_is_down_does_not_stop_the_search(make: Make, empty_store: 
 
 
 @pytest.mark.docker
-def test_formulas_go_through_the_container(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_formulas_go_through_the_container(make: Make, tmp_path: Path) -> None:
     answers = {"designer": "scripted", "script": script(tmp_path, ANSWERS)}
     make = partial(make, register_winner=False, **answers)
     outside = search.fn(make(run="outside"))
-    monkeypatch.delenv("DOCKER_HOST")
     inside = search.fn(make(sandbox="docker", run="inside"))
     assert inside["leaderboard"] == outside["leaderboard"]
 
@@ -260,9 +261,8 @@ def test_the_probe_of_a_search_offers_what_its_layers_carry(home: Path) -> None:
 
 @pytest.mark.docker
 def test_programs_run_in_the_container_or_are_rejected_with_a_code(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("DOCKER_HOST")
     # One generation: no measured second decides who is asked.
     asked = {"designer": "scripted", "language": "python", "candidates": 10, "slots": 10}
     answers = script(tmp_path, PROGRAMS)
