@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 
 from tests.support.chat_server import Answer, ChatServer, formula_for, length_of, obedient, serving
+from tests.support.command_line import CommandLine
 from tests.support.prefect_stack import until
-from tests.support.started_command import NOISE, record_by_prefect, start
+from tests.support.small_search import LINE
+from tests.support.started_command import NOISE, prefect_rows, record_by_prefect, start
 
 
 @pytest.fixture
-def words(
-    tiny_folder: Path, text_file: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
+def words(cli: CommandLine, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     record_by_prefect(monkeypatch)
-    return f"""search --model {tiny_folder} --corpus {text_file} --designer openai --sandbox off
-      --base-url http://designer.invalid/v1 --calibration-windows 4 --seqlen 48
-      --selection-windows 4 --rung-windows 2
-      --sealed-windows 3 --candidates 4 --slots 4 --no-register-winner --run asked --json""".split()
+    asked = "--designer openai --base-url http://designer.invalid/v1 --candidates 4 --slots 4"
+    line = f"{LINE} {asked} --no-register-winner --run asked --json"
+    return cli.words(line.replace(" -q", ""))
 
 
 def behind(chat: ChatServer) -> dict[str, str]:
@@ -32,14 +31,9 @@ def behind(chat: ChatServer) -> dict[str, str]:
     return {"HTTP_PROXY": proxy, "http_proxy": proxy, "NO_PROXY": "127.0.0.1,localhost"}
 
 
-def task_runs(home: Path) -> list[tuple[str, str, str, str]]:
-    """Name, state, start and end of every task run in Prefect's database."""
-    connection = sqlite3.connect(home / "prefect" / "prefect.db")
-    try:
-        query = "SELECT name, state_type, start_time, end_time FROM task_run"
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
+def task_runs(home: Path) -> list[tuple[str, ...]]:
+    """Name, state, start and end of every task run."""
+    return prefect_rows(home, "SELECT name, state_type, start_time, end_time FROM task_run")
 
 
 def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> None:
@@ -67,9 +61,8 @@ def test_questions_are_task_runs_beside_others(words: list[str], home: Path) -> 
     assert '"candidates": 4' in out
     assert not any(word in err for word in NOISE), err
     # Events of the last task runs are written behind the run.
-    until(
-        lambda: all(state == "COMPLETED" for _, state, _, _ in task_runs(home)), 60, "last records"
-    )
+    completed = ("COMPLETED",)
+    until(lambda: {run[1:2] for run in task_runs(home)} == {completed}, 60, "last records")
     runs = task_runs(home)
     asked = [run for run in runs if run[0].startswith("propose")]
     measured = [run for run in runs if run[0].startswith("measure C")]

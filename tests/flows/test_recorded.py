@@ -2,38 +2,37 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tasks.state import model_slug
 from tests.support import started_command
+from tests.support.command_line import CommandLine
 from tests.support.held import hold
 from tests.support.prefect_stack import until
-from tests.support.started_command import NOISE, record_by_prefect
+from tests.support.small_search import LINE
+from tests.support.started_command import NOISE, prefect_rows, record_by_prefect
 
 Command = Callable[..., "subprocess.Popen[str]"]
 
 
+EVALUATE = "evaluate MODEL --corpus TEXT --windows 3 --seqlen 32"
+
+
 @pytest.fixture
-def start(home: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def start(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Start a command of its own session, as a terminal does."""
     record_by_prefect(monkeypatch)
-    return lambda *words, **more: started_command.start(list(words), more)
+    return lambda line, **more: started_command.start(cli.words(line), more)
 
 
-def recorded(home: Path, table: str) -> list[tuple[str, str]]:
-    """Name and state of every run in Prefect's database."""
-    connection = sqlite3.connect(home / "prefect" / "prefect.db")
-    try:
-        return connection.execute(f"SELECT name, state_type FROM {table}").fetchall()
-    finally:
-        connection.close()
+def recorded(home: Path, table: str) -> list[tuple[str, ...]]:
+    """Name and state of every run."""
+    return prefect_rows(home, f"SELECT name, state_type FROM {table}")
 
 
 def servers_of(home: Path) -> list[str]:
@@ -51,29 +50,22 @@ def servers_of(home: Path) -> list[str]:
     return found
 
 
-def test_a_flow_and_its_tasks_are_recorded(
-    start: Command, tiny_folder: Path, text_file: Path, home: Path
-) -> None:
-    words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
-    process = start(*words, "--windows", "3", "--seqlen", "32")
+def test_a_flow_and_its_tasks_are_recorded(start: Command, tiny_folder: Path, home: Path) -> None:
+    process = start(EVALUATE)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert out.startswith("perplexity")
     assert not any(word in err for word in NOISE), err
     # The run's page shows its figures, a picture, and where all of it lies.
-    with closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
-        shown = dict(database.execute("SELECT key, data FROM artifact").fetchall())
+    shown = dict(prefect_rows(home, "SELECT key, data FROM artifact"))
     assert {"evaluate-figures-tiny", "evaluate-report-tiny"} <= shown.keys()
     assert '"perplexity' in shown["evaluate-figures-tiny"].replace("\\", "")
     page = shown["evaluate-report-tiny"]
     assert "data:image/png;base64" in page and "Record and rows: `" in page
     assert str(home) not in page
     ((name, state),) = recorded(home, "flow_run")
-    assert (
-        name == f"evaluate-{model_slug(str(tiny_folder))}"
-        and "/" not in name
-        and state == "COMPLETED"
-    )
+    assert name == f"evaluate-{model_slug(str(tiny_folder))}" and "/" not in name
+    assert state == "COMPLETED"
     tasks = dict(recorded(home, "task_run"))
     assert set(tasks.values()) == {"COMPLETED"}
     assert {f"lm of {tiny_folder.name}", f"load {tiny_folder.name}"} <= set(tasks)
@@ -83,26 +75,13 @@ def test_a_flow_and_its_tasks_are_recorded(
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
-    start: Command, tiny_folder: Path, text_file: Path, migrated: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    start: Command, migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = migrated
     # More layers than its validation scores: its measurement is held, the last of the starts.
     held = hold(tmp_path / "held", monkeypatch, free=14)
-    words = ["search", "--model", str(tiny_folder), "--corpus", str(text_file), "--run", "cut"]
-    words += [
-        "--designer",
-        "random",
-        "--sandbox",
-        "off",
-        "--calibration-windows",
-        "4",
-        "--seqlen",
-        "48",
-    ]
-    words += ["--selection-windows", "4", "--rung-windows", "2", "--sealed-windows", "3"]
-    words += ["--candidates", "1", "--starts", "held", "--no-register-winner"]
-    process = start(*words, **held.environment)
+    line = f"{LINE} --designer random --candidates 1 --starts held --no-register-winner --run cut"
+    process = start(line.replace(" -q", ""), **held.environment)
     until(lambda: held.reached or process.poll() is not None, 200, "start that is held")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=200)
@@ -113,7 +92,7 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
     assert state == "CRASHED"
     assert servers_of(home) == []
 
-    process = start("resume", "cut", PYTHONPATH=held.environment["PYTHONPATH"])
+    process = start("resume cut", PYTHONPATH=held.environment["PYTHONPATH"])
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "winner" in out or "accepted" in out
@@ -127,15 +106,10 @@ def test_ctrl_c_stops_cleanly_and_the_named_command_goes_on(
 
 
 def test_a_prefect_server_that_is_down_stops_nothing(
-    start: Command,
-    tiny_folder: Path,
-    text_file: Path,
-    home: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    start: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    words = ["evaluate", "--model", str(tiny_folder), "--corpus", str(text_file)]
-    process = start(*words, "--windows", "3", "--seqlen", "32")
+    process = start(EVALUATE)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert "no Prefect API answers at http://127.0.0.1:9/api" in err
