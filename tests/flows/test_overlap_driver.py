@@ -101,12 +101,11 @@ def test_a_search_asks_elsewhere_while_it_measures(
         return nullcontext() if inline is None else inline.started(place[-1])
 
     monkeypatch.setattr(searching, "workers", workers)
-    if inline is not None:
-        # Reasons are read in the run's own process, whoever measures.
-        words = [*words, "--judge", "on", "--judge-verifier", "surprisal"]
+    # Reasons are read in the run's own process, whoever measures.
+    judged = "" if inline is None else "--judge on --judge-verifier surprisal"
     began = time.monotonic()
     with watched(monkeypatch, 0.2) as (url, watch):
-        record = cli.record(f"{ASKED} --base-url {url}")
+        record = cli.record(f"{ASKED} --base-url {url} {judged}")
     passed = time.monotonic() - began
     assert record["spent"]["candidates"] == 8
     assert watch.overlaps() >= 1
