@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import signal
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -148,13 +149,20 @@ def open_engine(args: argparse.Namespace) -> Iterator[Engine]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Make a plain ``kill`` as clean as Ctrl-C."""
-
-    def stop(_number: int, _frame: types.FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    """Make a plain ``kill`` as clean as Ctrl-C, and lose neither."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: types.FrameType | None) -> None:
+    """Raise KeyboardInterrupt; in a destructor, where Python would drop it, a moment later."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt

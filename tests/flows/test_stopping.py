@@ -3,12 +3,14 @@
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from autoprune.search.search import Search
+from flows import engine
 from sandbox.errors import SandboxBrokenError
 from tasks import run_record, steps
 from tasks.state import State
@@ -88,3 +90,16 @@ def test_a_disk_that_takes_no_last_record_hides_nothing(
 
 def test_what_was_asked_for_wrongly_is_not_gone_on_with(cli: CommandLine) -> None:
     assert "autoprune resume" not in cli(f"{WORDS} --repairs no-such-solver", code=2).err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_comes_while_a_destructor_runs_is_not_lost(number: signal.Signals) -> None:
+    class Closing:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with engine._interruptible(), pytest.raises(KeyboardInterrupt):
+        Closing()
+        time.sleep(30)
+    assert signal.getsignal(number) == before
