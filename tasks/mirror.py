@@ -49,6 +49,8 @@ def traces_of(tracker: "Tracker") -> "Traces":
 def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
     """Write a run's record into MLflow: parent with curves, one child per candidate.
 
+    A task run for the last time only: a search does it after every step.
+
     Args:
         state: The state folder.
         record: The run as it stands.
@@ -63,7 +65,7 @@ def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict
     def work() -> dict[str, Any]:
         return mirrored(state, record, status, settled)
 
-    return recorded("mirror", f"mirror {record.run_id}", work)
+    return recorded("mirror", f"mirror {record.run_id}", work) if status in LAST_WORDS else work()
 
 
 def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
