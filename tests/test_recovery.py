@@ -249,7 +249,9 @@ def test_texts_round_trip_and_it_stands_last() -> None:
 
 def test_what_cannot_be_recovered_is_refused(tmp_path: Path) -> None:
     plan = PruningPlan.build(0.5, solver="mrp+recover", scoring="sequential")
-    with pytest.raises(UsageError, match="trains the whole model, which streaming never holds"):
+    with pytest.raises(
+        UsageError, match="trains all blocks at once by the whole model's gradients"
+    ):
         StreamJob(tmp_path, USED, build_metric("wanda"), plan).open()
     with pytest.raises(UsageError, match="trains the model on calibration text and none is given"):
         prune(

@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def for_people(reference: str) -> str:
+    """Name of the recipe that changes are counted from."""
+    return "Wanda" if reference == "wanda" else reference
+
+
 class Counted:
     """What a report says of it; ``spec`` is the search's specification."""
 
@@ -17,7 +22,7 @@ class Counted:
     @property
     def reference_name(self) -> str:
         """The same for people."""
-        return "Wanda" if self.reference == "wanda" else self.reference
+        return for_people(self.reference)
 
     @property
     def gone(self) -> str:

@@ -12,6 +12,7 @@ from autoprune.bench.text import SEALED
 from autoprune.design.chat import Reply
 from autoprune.design.mailbox import Mailbox
 from autoprune.progress import Progress
+from autoprune.report.counted import for_people
 from autoprune.search.archive import Entry
 from autoprune.search.search import Search
 from autoprune.search.steps import (
@@ -275,7 +276,7 @@ class Driver:
 
     @property
     def _reference(self) -> str:
-        return self.record.report.reference_name
+        return for_people(self.search.spec.reference)
 
     def _settled(self) -> int:
         finished = self.search.generation

@@ -34,7 +34,7 @@ TYPOS = [
     ("prune MODEL --repair mrp+sparsegtp", "did you mean sparsegpt"),
     ("prune MODEL --pattern 2of4", "pattern"),
     ("prune MODEL --scheme detph --sparsity 0.2", "unknown scheme 'detph'; did you mean depth"),
-    ("prune MODEL --scheme depth", "add --sparsity 0.2"),
+    ("prune MODEL --scheme depth", "add one of --sparsity 0.2"),
     ("prune MODEL --scheme depth --sparsity 0.2 --repair mrp", "leave out --repair, or --scheme"),
     ("prune MODEL --metric shortgpt", "--scheme depth:criterion=influence,patch=none"),
     ("compare MODEL --methods wanda,slicegpt", "--scheme rotate, with one rotation"),

@@ -29,7 +29,9 @@ def test_more_windows_of_a_candidate_make_one_line(
     entry = Entry("C1", 1, "mutate", recipe, "abs(W)", status="measured")
     if repeats:
         entry.status, entry.duplicate_of = "duplicate", "wanda"
-    search: Any = SimpleNamespace(entries=[entry], best=None, spec=None)
+    search: Any = SimpleNamespace(
+        entries=[entry], best=None, spec=SimpleNamespace(reference="wanda")
+    )
     others = cast(SearchBench, None), cast(Drafting, None)
     driver = Driver(cast(Search, search), State(tmp_path), "s1", *others)
     for windows in (2, 6, 6):

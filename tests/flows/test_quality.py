@@ -31,7 +31,10 @@ def test_the_data_hold_recipes_that_cost_more_and_give_more() -> None:
     [
         ({"quality": "fast", "minutes": 3}, "leave one out"),
         ({"quality": "fast", "repair": "mrp", "group": "row"}, "leave out group, repair"),
-        ({"minutes": 3, "stream": True, "out": "x"}, "whole model in memory"),
+        (
+            {"minutes": 3, "stream": True, "out": "x"},
+            "presets measure the whole model, which streaming never holds",
+        ),
         ({"minutes": 0}, "greater than 0"),
     ],
 )
