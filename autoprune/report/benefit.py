@@ -52,10 +52,11 @@ class Outcome(Part):
 def sizes(outcome: Outcome, quantised: str) -> str:
     """Size in and size out, one sentence."""
     kind = f" ({plain(quantised, 20)})" if quantised else ""
-    times = outcome.saved_bytes / max(1, outcome.source_bytes)
+    times = f"{outcome.saved_bytes / max(1, outcome.source_bytes):.2g}"
+    beside = "as large as the source" if times == "1" else f"{times} times the source"
     return (
         f"Weights: {megabytes(outcome.source_bytes)}{kind} in, "
-        f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {times:.2g} times the source"
+        f"{megabytes(outcome.saved_bytes)} ({outcome.dtype}) out, {beside}"
     )
 
 

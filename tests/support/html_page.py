@@ -11,8 +11,8 @@ TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div",
     "p", "h1", "h2", "h3", "span", "b", "small", "code", "pre", "time", "dl", "dt", "dd", "table",
     "caption", "thead", "tbody", "tr", "th", "td", "label", "input", "button", "figure", "details",
-    "figcaption", "summary", "blockquote", "wbr", "script", "svg", "g", "path", "rect", "circle",
-    "text",
+    "figcaption", "summary", "blockquote", "ul", "li", "wbr", "script", "svg", "g", "path", "rect",
+    "circle", "text",
     "defs", "use", "clippath", "math", "mrow", "mi", "mn", "mo", "msup", "msub", "msubsup", "mfrac",
     "msqrt", "mover", "mtext", "mspace",
 }  # fmt: skip

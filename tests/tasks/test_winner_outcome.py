@@ -62,6 +62,8 @@ def test_card_and_report_state_size_speed_and_samples() -> None:
     said = " ".join(summary(report))
     assert "98.0 MB (Q4_1) in, 269.0 MB (F16) out, 2.7 times the source" in said
     assert "no faster in transformers" in said
+    as_before = dataclasses.replace(report, outcome=Outcome(200_000, 200_400, "F32"))
+    assert "0.2 MB (F32) out, as large as the source." in " ".join(summary(as_before))
     card = model_card(report, RECORD, "")
     assert "98.0 MB (Q4_1) in" in card and "| unpruned | of France is" in card
     assert "of of \\| of" in card or "of of &#124; of" in card
