@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
 
 # Parameters that decide what the weights that stay become; all others choose what goes.
-MOVES = ("fit", "patch")
+MOVES = ("fit", "patch", "directions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,10 @@ def smaller_by(
 
 
 def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
-    units = [[s.blocks, s.neurons, s.groups, s.experts] for s in shrunk.plan.steps]
+    units = [
+        [s.blocks, s.neurons, s.groups, s.experts, s.to_json().get("hidden_kept")]
+        for s in shrunk.plan.steps
+    ]
     moves = [
         {key: value for key, value in part.params.items() if key in MOVES}
         if type(part).__module__.startswith("autoprune.")

@@ -53,7 +53,7 @@ def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = 
     texts = []
     for name in family.split("+"):
         part = before.get(name) or build_scheme(name)
-        settings = {key: _written(value) for key, value in part.params.items()}
+        settings = {k: _written(v) for k, v in part.params.items() if v is not None}
         settings |= {key: value for (owner, key), value in values.items() if owner == name}
         texts.append(f"{name}:{','.join(f'{key}={value}' for key, value in settings.items())}")
     return build_scheme("+".join(texts))

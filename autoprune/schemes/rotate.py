@@ -1,6 +1,6 @@
 """A smaller hidden size: turn hidden states to their principal directions, delete the smallest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -52,6 +52,10 @@ class Rotate(Scheme):
     def stochastic(self) -> bool:
         """Whether the seed matters."""
         return self.directions == "random"
+
+    def shapes_only(self) -> Scheme:
+        """See :meth:`Scheme.shapes_only`."""
+        return replace(self, directions="random")
 
     def plan(
         self,

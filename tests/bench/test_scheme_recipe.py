@@ -35,9 +35,16 @@ def test_a_scheme_is_measured_in_its_real_shapes(bench: Bench) -> None:
         assert evaluate_windows(bench.loaded.model, windows).nll == found.nll
     # The same blocks by another criterion are one candidate; another patch is another.
     by_name = {}
-    for text in ("depth:criterion=greedy", "depth:patch=none", "width", "width:fit=false"):
+    others = (
+        "width",
+        "width:fit=false",
+        "rotate",
+        "rotate:directions=random",
+        "rotate:multiple=20",
+    )
+    for text in ("depth:criterion=greedy", "depth:patch=none", *others):
         by_name[text] = bench.measure(recipe(text), 0.5)
-    assert len({m.mask_digest for m in by_name.values()}) == 4
+    assert len({m.mask_digest for m in by_name.values()}) == 7
     taught = bench.measure(recipe("depth:criterion=influence", "recover:steps=2,batch=1"), 0.5)
     assert taught.mask_digest == found.mask_digest and taught.nll != found.nll
     for text, code in (

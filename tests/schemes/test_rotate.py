@@ -64,6 +64,9 @@ def test_masked_sliced_and_reloaded_are_one_model(family: str, tmp_path: Path) -
     model, scheme = model_of(family), Rotate(multiple=4)
     dense, state = logits(model), {k: v.clone() for k, v in model.state_dict().items()}
     plan = scheme.plan(model, WINDOWS, TARGET)
+    shapes = scheme.shapes_only()
+    quick = shapes.plan(model, None, TARGET)
+    assert not shapes.reads_text and (quick.after, quick.outside) == (plan.after, plan.outside)
     with scheme.masked(model, plan):
         masked = logits(model)
     assert torch.equal(logits(model), dense)
