@@ -194,11 +194,10 @@ def prune(
         return _smaller(model, chosen, sparsity, size, seed, out, overwrite, report)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     budget = _budget(sparsity, pattern)
-    _ = budget.share
     program = recipe.metric if recipe.metric.kind == "program" else None
     metric = None if program else candidate_metric(recipe.metric)
     plan = PruningPlan.of_recipe(
-        recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=seed
+        recipe, budget.share, pattern=budget.pattern or UNSTRUCTURED, seed=seed
     )
     plan.refuse_unseen()
     if program:

@@ -294,7 +294,6 @@ class Bench(ModelBench):
             with smaller_by(self, recipe, budget, draw) as made:
                 yield made
             return
-        _ = budget.share
         memory = self.masks if memory is None else memory
         with self.dense:
             yield prune_on(self, recipe, budget, draw, memory)

@@ -84,9 +84,7 @@ class BlockProbe:
             CandidateRejectedError: If the program is turned away.
             UsageError: If the recipe is not for a program, or nobody runs it.
         """
-        plan = PruningPlan.of_recipe(
-            recipe, budget.sparsity, pattern=budget.pattern or "unstructured"
-        )
+        plan = PruningPlan.of_recipe(recipe, budget.share, pattern=budget.pattern or "unstructured")
         members = [layer for block in self.blocks for layer in block.members]
         numels = {layer.name: layer.numel for layer in members}
         rates = dict.fromkeys(numels, plan.sparsity)

@@ -40,7 +40,7 @@ def prune_on(
     if known is not None:
         return known
     plan = PruningPlan.of_recipe(
-        recipe, budget.sparsity, pattern=budget.pattern or UNSTRUCTURED, seed=bench.seed
+        recipe, budget.share, pattern=budget.pattern or UNSTRUCTURED, seed=bench.seed
     )
     if recipe.metric.kind == "program":
         return _prune_by_program(bench, recipe, plan, key, draw, memory)

@@ -1,4 +1,4 @@
-"""The tokens behind which nothing of an answer follows, whoever knows them.
+"""The tokens behind which nothing of an answer follows, wherever they are named.
 
 A tokenizer names one. Generation settings of a checkpoint may name more (Gemma's
 ``<end_of_turn>``, Phi's ``<|end|>``), and a chat template shows what stands behind an answer, which
