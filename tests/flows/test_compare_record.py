@@ -50,9 +50,9 @@ def test_the_tables_of_a_record_are_those_of_the_run_byte_for_byte(
     monkeypatch.setenv("AUTOPRUNE_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr("autoprune.bench.model.load_model", pytest.fail)
     monkeypatch.setattr("autoprune.bench.bench.load_corpus", pytest.fail)
-    told = cli(f"compare --from {moved} --out {again} -q").out
+    read_back = cli(f"compare --from {moved} --out {again} -q").out
     assert files(again) == files(run)
-    assert tables_of(told) == tables_of(printed) and "At 50 % take" in tables_of(told)
+    assert tables_of(read_back) == tables_of(printed) and "At 50 % take" in tables_of(read_back)
     # Other contrasts from the same losses.
     other = cli.record(f"compare --from {moved} --baseline wanda+ramp")
     assert other["baselines"] == ["wanda+ramp"] and other["rows"][0]["change"] != 0

@@ -117,9 +117,9 @@ def test_a_suite_that_fails_costs_no_perplexity_and_is_tried_again(
         patch.setattr(compare_suites, "suite_rows", lambda *_: [row, row])
         offline = compared("wanda", suite=f"lm,{REASONING}")
     assert offline["missing"] == ["wanda at 50 %, reasoning: unavailable: no network"]
-    mended = compared("wanda", suite=f"lm,{REASONING}")
-    assert measures(mended, "wanda")["reasoning accuracy"]["value"] is not None
-    assert not mended["missing"]
+    repeated = compared("wanda", suite=f"lm,{REASONING}")
+    assert measures(repeated, "wanda")["reasoning accuracy"]["value"] is not None
+    assert not repeated["missing"]
 
 
 def test_a_suite_is_another_when_a_file_that_it_names_has_changed(

@@ -152,7 +152,7 @@ def everything_is_in_mlflow(record: dict[str, Any]) -> None:
 
 
 def reports_are_not_written_over(cli: CommandLine, files: RunFiles, page: Path) -> None:
-    """A page of a report replaces no file unless told to, and none of the run ever."""
+    """A page of a report replaces no file unless asked to, and none of the run ever."""
     cli(f"report tiny --out {page}")
     page.write_text("years of work")
     cli.refuses(f"report tiny --out {page}", "--overwrite")

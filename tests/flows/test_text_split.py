@@ -29,7 +29,7 @@ COMMANDS = ("search", "demo", "compare m", "evaluate m", "promote")
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def printed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the commands print while they work."""
     found: list[str] = []
     screen = console.screen()
@@ -87,7 +87,7 @@ def test_records_of_earlier_versions_keep_the_split_that_their_seed_gave(home: P
 
 
 def test_fresh_becomes_a_number_before_anything_is_named_by_it(
-    tiny_folder: Path, rows: Path, home: Path, told: list[str]
+    tiny_folder: Path, rows: Path, home: Path, printed: list[str]
 ) -> None:
     model = str(tiny_folder)
     wish = SearchParams(model=model, corpus=str(rows), text_split="fresh")
@@ -97,7 +97,7 @@ def test_fresh_becomes_a_number_before_anything_is_named_by_it(
     spend(rows, 0, 2)
     found = settled(wish, model, str(rows))
     assert found.text_split == 1 and found.spec().text_split == 1
-    assert told[0].startswith("fresh: sealed set 1, no earlier look; ")
+    assert printed[0].startswith("fresh: sealed set 1, no earlier look; ")
     # A named search goes on with the number that it was started with.
     named = wish.model_copy(update={"run": "mine"})
     files = RunFiles.of(State.open(), "mine")
@@ -124,18 +124,18 @@ def test_commands_warn_of_a_set_that_was_looked_at_and_record_the_count(
         "next: --text-split fresh takes a set that nobody looked at"
     )
     evaluate = f"evaluate MODEL --part sealed --windows 2 --corpus {rows} --seqlen 32"
-    seen, told = run(cli, f"{evaluate} --text-split 1")
-    assert warning in told
+    seen, printed = run(cli, f"{evaluate} --text-split 1")
+    assert warning in printed
     (known,) = seen["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (1, 1)
-    fresh, told = run(cli, f"{evaluate} --text-split fresh")
+    fresh, printed = run(cli, f"{evaluate} --text-split fresh")
     (known,) = fresh["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (2, 0)
-    assert "no first look" not in told and "fresh: sealed set 2, no earlier look" in told
+    assert "no first look" not in printed and "fresh: sealed set 2, no earlier look" in printed
 
     compare = f"{COMPARE} --corpus {rows} --text-split 1"
-    table, told = run(cli, compare)
-    assert "sealed set 1 of rows.jsonl was looked at 2 times before" in told
+    table, printed = run(cli, compare)
+    assert "sealed set 1 of rows.jsonl was looked at 2 times before" in printed
     assert table["protocol"]["sealed_set"]["earlier"] == 2
     (line,) = [value for name, value in table["protocol_lines"] if name == "sealed"]
     assert line.startswith("sealed set 1, 2 earlier looks")
@@ -176,8 +176,8 @@ def test_suites_that_measure_on_sealed_text_take_the_split_and_warn_too(
 ) -> None:
     spend(rows, 1)
     suite = "--suite degenerate:items=2,prompt=8"
-    seen, told = run(cli, f"evaluate MODEL --corpus {rows} --text-split 1 {suite}")
-    assert "sealed set 1 of rows.jsonl was looked at once before" in told
+    seen, printed = run(cli, f"evaluate MODEL --corpus {rows} --text-split 1 {suite}")
+    assert "sealed set 1 of rows.jsonl was looked at once before" in printed
     (known,) = seen["sealed_sets"].values()
     assert (known["number"], known["earlier"]) == (1, 1)
 
