@@ -113,8 +113,11 @@ def _summary(search: Search) -> dict[str, Any]:
         "operator": best.operator if best else None,
         "selection": best.measurement.perplexity if best and best.measurement else None,
         "sealed": best.sealed.perplexity if best and best.sealed else None,
+        # Nats per token of each sealed window.
+        "sealed_nll": list(best.sealed.nll) if best and best.sealed else None,
         "reference_selection": reference.results[2].perplexity if 2 in reference.results else None,
         "reference_sealed": reference.sealed.perplexity if reference.sealed else None,
+        "reference_nll": list(reference.sealed.nll) if reference.sealed else None,
         "candidates": search.spent.candidates,
         "measured": statuses.count("measured"),
         "duplicates": statuses.count("duplicate"),

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from autoprune.search.forecasts import wilson
-from autoprune.search.paired import paired_difference
+from autoprune.search.paired import Difference, paired_difference
 from autoprune.verify.auroc import auroc
+from benchmarks.arms_table import adjusted, contrasts
+from benchmarks.arms_table import ratio as ratio_of
 from benchmarks.evidence.records import (
     DENSE,
     EvidenceError,
@@ -135,6 +137,47 @@ def _hits(record: Record, of: Of) -> list[bool]:
     return found
 
 
+def arm_ratio(record: Record, of: Of) -> float:
+    """Geometric mean over seeds of an ``arm``'s sealed perplexity by the reference's."""
+    return math.exp(_arm(record, of).mean)
+
+
+def arm_change(record: Record, of: Of) -> float:
+    """Change of sealed perplexity of an ``arm`` against ``rival`` over seeds, in percent."""
+    return 100 * math.expm1(_contrasts(record, of)[of["rival"]].mean)
+
+
+def arm_p(record: Record, of: Of) -> float:
+    """Holm's p of ``arm`` against ``rival`` among all ``rivals``."""
+    return adjusted(_contrasts(record, of))[of["rival"]]
+
+
+def _arm_end(place: int) -> Callable[[Record, Of], float]:
+    def end(record: Record, of: Of) -> float:
+        """An end of the 95 % interval of ``arm ratio``, or of ``arm change`` with ``rival``."""
+        if "rival" not in of:
+            found = _arm(record, of)
+            return math.exp((found.low, found.high)[place])
+        found = _contrasts(record, of)[of["rival"]]
+        return 100 * math.expm1((found.low, found.high)[place])
+
+    return end
+
+
+def _arm(record: Record, of: Of) -> Difference:
+    values = [
+        ratio_of(one, "sealed") for (arm, _), one in record.searches.items() if arm == of["arm"]
+    ]
+    known = [math.log(value) for value in values if value]
+    if not known:
+        raise EvidenceError(f"{record.folder.name} has no search of the arm {of['arm']}")
+    return paired_difference(known, [0.0] * len(known))
+
+
+def _contrasts(record: Record, of: Of) -> dict[str, Difference]:
+    return contrasts(record.searches, of["arm"], of["rivals"])
+
+
 def _cells(record: Record, of: Of) -> list[Mapping[str, Any]]:
     found = list(record.cells.get((of["method"], of.get("budget", "")), {}).values())
     if not found:
@@ -159,6 +202,11 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "hit rate": hit_rate,
     "hit rate low": _hit_end(0),
     "hit rate high": _hit_end(1),
+    "arm ratio": arm_ratio,
+    "arm change": arm_change,
+    "arm low": _arm_end(0),
+    "arm high": _arm_end(1),
+    "arm p": arm_p,
 }
 
 

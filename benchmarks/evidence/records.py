@@ -1,5 +1,6 @@
 """Raw records of measurements: losses per window by method, budget and draw, or scores of steps."""
 
+import gzip
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ COMPARISON = "autoprune comparison"
 LOSSES = "autoprune losses"
 SCORES = "autoprune scores"
 FORECASTS = "autoprune forecasts"
+SEARCHES = "autoprune searches"
 # What every record says of how it was made, at the top or in its protocol.
 ORIGIN = ("command", "commit", "machine", "date")
 DENSE = "dense"
@@ -40,6 +42,7 @@ class Record:
         cells: Further facts of the same cells: selection text, zeros, seconds, rows of suites.
         scores: Score of each step by verifier, for each solution; and under ``right`` the labels.
         hits: Whether each answered forecast came true, by what the question showed.
+        searches: What came out of each search, by arm and seed.
     """
 
     folder: Path
@@ -48,6 +51,7 @@ class Record:
     cells: Mapping[tuple[str, str], Mapping[int, Mapping[str, Any]]] = field(default_factory=dict)
     scores: Mapping[str, list[list[float]]] = field(default_factory=dict)
     hits: Mapping[str, list[bool]] = field(default_factory=dict)
+    searches: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, method: str, budget: str) -> Mapping[int, Windows]:
         """Losses by draw.
@@ -74,7 +78,7 @@ def read_record(folder: Path) -> Record:
     if missing:
         raise EvidenceError(f"{folder.name}/record.json lacks {', '.join(missing)}")
     for path in sorted(folder.rglob("*.json*")):
-        if _MACHINE_PATH.search(path.read_text(encoding="utf-8")):
+        if _MACHINE_PATH.search(_text(path)):
             raise EvidenceError(f"{path.relative_to(folder.parent)} names a folder of a machine")
     for name, digest in body.get("files", {}).items():
         if not (folder / name).is_file() or digest_file(folder / name) != digest:
@@ -89,10 +93,19 @@ def read_record(folder: Path) -> Record:
         return Record(folder, body, {}, scores={**found["scores"], "right": found["right"]})
     if kind == FORECASTS:
         return Record(folder, body, {}, hits=_hits(read_json(folder / "forecasts.json")))
+    if kind == SEARCHES:
+        made = read_json(folder / "searches.json")["searches"]
+        return Record(folder, body, {}, searches={(one["arm"], one["seed"]): one for one in made})
     raise EvidenceError(
         f"{folder.name}/record.json has the format {kind!r}; known: {COMPARISON}, {LOSSES}, "
-        f"{SCORES}, {FORECASTS}"
+        f"{SCORES}, {FORECASTS}, {SEARCHES}"
     )
+
+
+def _text(path: Path) -> str:
+    """What stands in a file, packed or not."""
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
 
 
 def _hits(found: Mapping[str, Any]) -> dict[str, list[bool]]:

@@ -18,6 +18,7 @@ def write_record(
     command: str,
     data: tuple[str, Any],
     private: Collection[str] = (),
+    beside: Collection[str] = (),
     **facts: Any,
 ) -> None:
     """Write the data and ``record.json``, which states origin and digest.
@@ -28,6 +29,7 @@ def write_record(
         command: Its beginning; the options of this process follow.
         data: Name and content of the file beside ``record.json``.
         private: Options whose values name places of this machine; left out.
+        beside: Further files of the record that are written already.
         facts: What the record states besides.
     """
     name, content = data
@@ -46,6 +48,6 @@ def write_record(
         "machine": machine(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         **facts,
-        "files": {name: digest_file(folder / name)},
+        "files": {file: digest_file(folder / file) for file in (name, *beside)},
     }
     write_json(folder / "record.json", body)

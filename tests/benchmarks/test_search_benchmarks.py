@@ -1,12 +1,16 @@
 """The benchmarks of the search on a tiny model: cells resume, tables come out, figures agree."""
 
+import gzip
 import json
 import math
+import shutil
+import statistics
 import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from autoprune.bench import prune
@@ -19,7 +23,9 @@ from autoprune.search import Search
 from autoprune.search.moves import recipe_key
 from autoprune.search.spec import Budget, DesignerSpec, SearchSpec
 from autoprune.search.steps import Propose
-from benchmarks import arms, found_recipe, searching, table
+from benchmarks import arms, arms_table, found_recipe, searching, table
+from benchmarks.evidence.figures import figures_of
+from benchmarks.evidence.records import EvidenceError, read_record
 from tests.support.small_search import SIZES
 
 
@@ -123,6 +129,36 @@ def test_arms_run_missing_cells_only(
         arms.main()
     left = [run for run in record["runs"][:3] if (run["arm"], run["seed"]) != ("random", 0)]
     assert json.loads((out / "arms.json").read_text())["runs"] == left
+    # Kept as a record: the same table without the searches, their logs beside it.
+    kept, folders = tmp_path / "kept", [str(tmp_path / "cells" / f"random-{n}") for n in (0,)]
+    folders.append(str(tmp_path / "cells" / "genetic-0"))
+    options = ["--subject", "genetic", "--rivals", "random"]
+    monkeypatch.setattr(sys, "argv", ["arms", *options, "--runs", *folders, "--record", str(kept)])
+    arms.main()
+    first = json.loads((out / "arms.json").read_text())
+    shutil.rmtree(tmp_path / "cells")
+    monkeypatch.setattr(sys, "argv", ["arms", *options, "--from", str(kept)])
+    arms.main()
+    again = json.loads((out / "arms.json").read_text())
+    assert again["rows"] == first["rows"] and again["runs"] == first["runs"]
+    body = json.loads((kept / "record.json").read_text())
+    assert not any(folder in json.dumps(body) for folder in folders)
+    log = gzip.decompress((kept / "logs" / "random-0.jsonl.gz").read_bytes()).decode()
+    assert json.loads(log.splitlines()[0])["kind"] == "opened" and log.count('"Seal"') == 1
+    figures = [("arm ratio", {"arm": "genetic"}), ("arm p", {"arm": "genetic", "rival": "random"})]
+    value = {"arm ratio": math.exp(math.log(arms_table.ratio(again["runs"][1], "sealed") or 0))}
+    declared = [
+        {
+            "name": kind, "derivation": kind, "of": {**of, "rivals": ["random"]},
+            "value": value.get(kind, 1.0), "text": f"{value.get(kind, 1.0):.3f}",
+        }
+        for kind, of in figures
+    ]  # fmt: skip
+    (kept / "figures.json").write_text(json.dumps({"figures": declared}))
+    assert [f.name for f in figures_of(read_record(kept))] == ["arm ratio", "arm p"]
+    (kept / "logs" / "random-0.jsonl.gz").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(EvidenceError, match="not what was recorded"):
+        read_record(kept)
 
 
 def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None:
@@ -141,24 +177,81 @@ def test_known_figures_are_those_of_the_same_calibration(tmp_path: Path) -> None
     assert (last.get("wanda", "sealed"), last.get("ria", "sealed")) == (12.5, 3.5)
 
 
-def test_intervals_are_geometric_and_paired() -> None:
-    assert arms.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
-    assert arms.interval([0.7]) == "0.700"
-    moved = arms.contrast([(0.1, 0.0), (0.12, 0.0), (0.13, 0.0)])
-    again = arms.contrast([(0.13, 0.0), (0.1, 0.0), (0.12, 0.0)])
-    name = "sealed against list"
-    rows: list[dict[str, Any]] = [{name: None}, {name: moved}, {name: again}]
-    arms.correct(rows, "list")
-    assert rows[0][name] == "-" and rows[1][name].startswith("+12.4 % [+")
-    # One of two: Holm doubles the p of either.
-    assert rows[1][name].endswith(p_value(2 * moved.p)) and 0 < moved.p < 0.02
+def cell(sealed: float | None, curve: tuple[float, ...] = (0.0,), **more: Any) -> dict[str, Any]:
+    return {
+        "reference_sealed": 80.0, "reference_selection": 80.0,
+        "sealed": sealed, "selection": sealed,
+        "best": "C1", "curve": list(curve), "evaluations": len(curve) - 1, "breakthroughs": 1,
+        "duplicates": 0, "rejected": 0, "tokens": 5, "seconds": 2.0, "forecasts": None, **more,
+    }  # fmt: skip
+
+
+def test_contrasts_are_paired_by_seed_and_corrected_over_the_rivals_alone() -> None:
+    figures = {
+        "graph": (60.0, 61.0, 62.0), "best-of-n": (66.0, 66.0, 68.0),
+        "genetic": (70.0, 70.0, 70.0), "tuned": (60.0, 60.5, 62.5), "random": (80.0, 79.0, 80.0),
+    }  # fmt: skip
+    cells = {(a, n): cell(v) for a, row in figures.items() for n, v in enumerate(row)}
+    # Seeds that only one of both has are no pair.
+    cells["best-of-n", 7] = cell(10.0)
+    found = arms_table.contrasts(cells, "graph", ["best-of-n", "genetic,tuned"])
+    assert list(found) == ["best-of-n", "tuned"] and found["best-of-n"].windows == 3
+    pairs = zip(figures["graph"], figures["best-of-n"], strict=True)
+    expected = statistics.fmean(math.log(a / b) for a, b in pairs)
+    assert found["best-of-n"].mean == pytest.approx(expected)
+    ps = arms_table.adjusted(found)
+    assert ps["best-of-n"] == pytest.approx(2 * found["best-of-n"].p)
+    rows = arms_table.table_of(cells, arms.ARMS, "graph", ["best-of-n", "genetic,tuned"])
+    words = {row["arm"]: row["graph against it"] for row in rows}
+    assert words["graph"] == words["genetic"] == words["random"] == "-"
+    assert words["best-of-n"].startswith("-8.5 % [-") and words["best-of-n"].endswith(
+        p_value(ps["best-of-n"])
+    )
+    lines = arms_table.sentences(found, "graph")
+    assert lines[0].startswith("graph against best-of-n: -8.5 %") and len(lines) == 4
+    assert "smallest change against tuned found with 80 %: " in lines[3]
+
+
+def test_the_smallest_change_is_found_in_four_of_five_experiments() -> None:
+    random = numpy.random.default_rng(3)
+    hits = reaches = 0
+    for _ in range(400):
+        draws = random.normal(-0.05, 0.02, 5)
+        cells = {("graph", n): cell(80 * math.exp(d)) for n, d in enumerate(draws)}
+        cells |= {("random", n): cell(80.0) for n in range(5)}
+        found = arms_table.contrasts(cells, "graph", ["random"])
+        hits += found["random"].p < 0.05
+        reach = arms_table.detectable(found)[0].rpartition(": ")[2]
+        reaches += float(reach.rstrip("%")) < 5.0
+    # A change that is larger than most stated reaches is found in more than four of five.
+    assert reaches > 350 and hits > 330
+
+
+def test_nearness_to_the_best_is_of_the_seed_and_a_shorter_search_keeps_its_best() -> None:
+    cells = {
+        ("graph", 0): cell(60.0, (0.0, -0.2, -0.3)),
+        ("random", 0): cell(70.0, (0.0, -0.1)),
+        ("random", 1): cell(70.0, (0.0, -0.05, -0.095, -0.1)),
+    }
+    assert arms_table.evaluations_until_near(cells) == {
+        ("graph", 0): 2, ("random", 0): None, ("random", 1): 2,
+    }  # fmt: skip
+    assert arms_table.filled([[0.0, -0.1], [0.0, -0.2, -0.3]])[0] == [0.0, -0.1, -0.1]
+    rows = arms_table.table_of(cells, arms.ARMS, "graph", ["random"])
+    assert {row["arm"]: row["until 1 % of best"] for row in rows} == {
+        "graph": "2", "random": "-, 2",
+    }  # fmt: skip
+
+
+def test_intervals_are_geometric() -> None:
+    assert arms_table.interval([0.5, 0.5, 0.5]) == "0.500 [0.500, 0.500]"
+    assert arms_table.interval([0.7]) == "0.700"
 
 
 def test_a_best_without_a_sealed_figure_is_no_tie_with_wanda() -> None:
-    cell: dict[str, object] = {"reference_sealed": 80.0, "sealed": 60.0, "best": "C1"}
-    assert arms.ratio(cell, "sealed") == 0.75
-    assert arms.ratio(cell | {"sealed": None}, "sealed") is None
-    assert arms.ratio(cell | {"sealed": None, "best": None}, "sealed") == 1.0
+    assert arms_table.ratio(cell(60.0), "sealed") == 0.75
+    assert arms_table.ratio(cell(None), "sealed") is None
+    assert arms_table.ratio(cell(None, best=None), "sealed") == 1.0
 
 
 def test_a_recipe_in_words_is_measured_without_a_search() -> None:
