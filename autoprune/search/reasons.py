@@ -10,6 +10,7 @@ from autoprune.design.formulas import formula_text
 from autoprune.evaluation.best_of import reply_steps
 from autoprune.search.archive import Entry
 from autoprune.search.moves import recipe_text
+from autoprune.search.spec import SearchSpec
 from autoprune.search.state import State
 from autoprune.search.steps import Course, Verified, Verify
 from autoprune.verify import chain_score
@@ -41,10 +42,7 @@ def verify_reasons(state: State, entries: Sequence[Entry]) -> Course:
 
 def _question(state: State, entry: Entry) -> Verify:
     best = state.archive.best() or state.reference()
-    question = (
-        f"How is a language model pruned to {100 * state.spec.sparsity:g} % zeros with the least "
-        f"loss? The best recipe so far is {_recipe(best)}."
-    )
+    question = f"{question_of(state.spec)} The best recipe so far is {_recipe(best)}."
     steps = [*reply_steps(entry.because), f"The recipe: {_recipe(entry)}."]
     prediction = entry.prediction
     if prediction is not None and prediction.stated:
@@ -55,6 +53,14 @@ def _question(state: State, entry: Entry) -> Verify:
         steps.append(f"Perplexity against {rival}: {change}.")
     where = (entry.generation, entry.slot, entry.alias)
     return Verify(f"{entry.alias}.verify", *where, question, tuple(steps))
+
+
+def question_of(spec: SearchSpec) -> str:
+    """What a search asks, as a verifier reads it."""
+    share = f"{100 * spec.sparsity:g} %"
+    if spec.schemes:
+        return f"How is a language model made {share} smaller with the least loss?"
+    return f"How is a language model pruned to {share} zeros with the least loss?"
 
 
 def _recipe(entry: Entry) -> str:

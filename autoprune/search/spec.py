@@ -22,6 +22,7 @@ from autoprune.design.repairs import compositions
 from autoprune.design.scheme_moves import family_of
 from autoprune.digest import digest_json
 from autoprune.errors import UsageError
+from autoprune.names import require_saved
 from autoprune.recipe import Recipe
 from autoprune.recipe_text import read_recipe
 from autoprune.repair import Repair
@@ -283,7 +284,10 @@ class SearchSpec(_Frozen, SearchSettings):
     def _settle_schemes(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or not values.get("schemes"):
             return values
-        texts = [build_scheme(text).text for text in values["schemes"]]
+        made = [build_scheme(text) for text in values["schemes"]]
+        for one in made:
+            require_saved(family_of(one))
+        texts = [one.text for one in made]
         starts = tuple({"metric": f"{SCHEME_PREFIX}{text}"} for text in texts)
         usual = {"solvers": ("none",), "groups": ("row",), "allocations": (UNIFORM,)}
         return usual | {**values, "schemes": texts, "baselines": starts, "reference": texts[0]}

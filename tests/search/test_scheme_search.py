@@ -18,9 +18,11 @@ from autoprune.design.scheme_moves import (
 )
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.digest import digest_json
+from autoprune.errors import UsageError
 from autoprune.recipe import Recipe
 from autoprune.schemes import build_scheme
 from autoprune.search import Budget, DesignerSpec, RecipeSpec, Search, SearchSpec
+from autoprune.search.reasons import question_of
 from autoprune.search.spec import given_start
 from autoprune.search.steps import Done, Measurement, Validation
 from autoprune.search_settings import Arm
@@ -88,6 +90,16 @@ def test_every_arm_varies_schemes_and_resumes(tmp_path: Path, arm: Arm) -> None:
     assert ("depth:criterion=perplexity|taylor" in text) == asks and "x_norm" not in text
     with Search.open(tmp_path) as again:
         assert again.graph.digest == search.graph.digest
+
+
+def test_a_scheme_that_is_only_measured_is_refused_before_a_search() -> None:
+    with pytest.raises(UsageError, match="'skip' acts while a model runs"):
+        make_spec(schemes=("depth", "skip"))
+
+
+def test_a_verifier_is_asked_for_a_smaller_model_not_for_zeros() -> None:
+    assert "30 % smaller" in question_of(scheme_spec(sparsity=0.3))
+    assert "60 % zeros" in question_of(make_spec(sparsity=0.6))
 
 
 def test_a_small_space_ends_the_search_and_is_seen_whole(tmp_path: Path) -> None:
