@@ -222,6 +222,7 @@ def test_derivations_are_what_they_say(root: Path) -> None:
         "deviation": perplexities.std(ddof=1),
         "change": 100 * np.expm1(mean),
         "ratio": np.exp(mean),
+        "won back": -100 * mean / (wanda - np.array(DENSE)).mean(),
         "seconds": 10.5,
         "selection": np.exp(own.mean(axis=1) + 0.1).mean(),
         "measure": 62.5,

@@ -48,6 +48,13 @@ def ratio(record: Record, of: Of) -> float:
     return math.exp(float(_differences(record, of).mean()))
 
 
+def won_back(record: Record, of: Of) -> float:
+    """Share of the nats lost by ``against`` to the dense model that are won back, in percent."""
+    gained = -float(_differences(record, of).mean())
+    lost = float(_differences(record, {**of, "method": of["against"], "against": DENSE}).mean())
+    return 100 * gained / lost
+
+
 def _end(place: int) -> Callable[[Record, Of], float]:
     def end(record: Record, of: Of) -> float:
         """An end of the 95 % interval of ``change`` that ``autoprune compare`` prints."""
@@ -190,6 +197,7 @@ DERIVATIONS: Mapping[str, Callable[[Record, Of], float]] = {
     "deviation": deviation,
     "change": change,
     "ratio": ratio,
+    "won back": won_back,
     "low": _end(0),
     "high": _end(1),
     "low over windows": _paired_end(0),
