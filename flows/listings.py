@@ -223,7 +223,7 @@ def _candidates(state: State, run: str | None) -> Listing:
     unfinished = str(report.get("ended", "")).startswith("still running")
     if unfinished:
         found = [e | {"verdict": LEADER} if e["verdict"] == "winner" else e for e in found]
-    sealed = "" if known is None else f"{SealedSet(**known).facts} before this search\n"
+    sealed = "" if known is None else f"{SealedSet(**known).facts}\n"
     way_on = f"not finished, the order may change\nnext  autoprune resume {run_id}"
     follow = way_on if unfinished else f"next  autoprune report {run_id}"
     return {"run": run_id, "candidates": found}, f"{table(found)}\n{sealed}{follow}"

@@ -220,7 +220,7 @@ def _share(value: float) -> str:
 
 def _sealed(p: Mapping[str, Any]) -> str:
     """Number of the sealed set, looks before this comparison, and all so far."""
-    known = SealedSet(**p["sealed_set"]).facts + " before; " if "sealed_set" in p else ""
+    known = SealedSet(**p["sealed_set"]).facts + "; " if "sealed_set" in p else ""
     return f"{known}read {p['sealed_touches']} times so far, by searches, evaluations and cells"
 
 

@@ -202,7 +202,7 @@ def _looks(report: RunReport) -> str:
     """How often the sealed text was measured on, by this search and by anyone else."""
     known = report.sealed_set
     if known is not None:
-        return f"the sealed text is {known.facts} before this search"
+        return f"the sealed text is {known.facts}"
     uses = next((split.uses for split in report.splits if split.name == "sealed"), None)
     if uses is None:
         return "how often the sealed text was measured on is not known"

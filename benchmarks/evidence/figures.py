@@ -122,4 +122,5 @@ def _derived(record: Record, kind: str, of: Mapping[str, Any], where: str) -> fl
 
 def rounded(value: float, decimals: int, *, exponent: bool = False) -> str:
     """A value as documents print it."""
-    return f"{value:.{decimals}e}" if exponent else f"{value:.{decimals}f}"
+    text = f"{value:.{decimals}e}" if exponent else f"{value:.{decimals}f}"
+    return text.removeprefix("-") if not float(text) else text
