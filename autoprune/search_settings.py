@@ -41,7 +41,7 @@ class SearchSettings(BaseModel):
         default=16, ge=1, description="Calibration windows", json_schema_extra={"group": "what"}
     )
     seqlen: int = Field(
-        default=512, ge=8, description="Tokens in a window", json_schema_extra={"group": "what"}
+        default=512, ge=8, description="Tokens per window", json_schema_extra={"group": "what"}
     )
     rung_windows: int = Field(
         default=4,
@@ -58,36 +58,36 @@ class SearchSettings(BaseModel):
     sealed_windows: int = Field(
         default=100,
         ge=1,
-        description="Sealed windows, read once at the end; all there are where the text has fewer",
+        description="Sealed windows, read once at the end; all of them if the text has fewer",
         json_schema_extra={"group": "what"},
     )
     fitness: Literal["perplexity", "kl", "both"] = Field(
         default="perplexity",
         description=(
-            "What ranks recipes: loss, distance to the dense model, or both, their sum in nats"
+            "Rank recipes by loss, by distance to the dense model (kl), or by their sum in nats"
         ),
         json_schema_extra={"group": "what"},
     )
     also_sparsities: tuple[Share, ...] = Field(
         default=(),
-        description="Other shares of zeros, 0 to 1, at which the best have to hold too",
+        description="Other shares of zeros, 0 to 1, at which the best must hold too",
         json_schema_extra={"group": "what"},
     )
     language: Literal["expression", "python", "both", "program"] = Field(
         default="expression",
         description=(
-            "Candidates as formulas of the metric language, Python code that scores, or both; "
-            "program: programs, which choose and move the weights of a layer or a block"
+            "Candidates are formulas of the metric language, Python code that scores, or both; "
+            "program: programs that choose and update the weights of a layer or block"
         ),
         json_schema_extra={"group": "designer"},
     )
     arm: Arm = Field(
         default="whole",
         description=(
-            "Who proposes. whole: the designer and all moves of the search; none: the same "
-            "without a designer. The designer alone, asked for whole recipes and shown the graph, "
+            "Who proposes recipes. whole: the designer and all moves of the search; none: the same "
+            "without a designer. Only the designer, asked for whole recipes and shown: the graph, "
             "the graph with its results shuffled among recipes (graph-permuted), a list of "
-            "results, or the starts only (best-of-n). Without a designer: Optuna (tuned), genetic "
+            "results, or only the starts (best-of-n). Without a designer: Optuna (tuned), genetic "
             "programming, random draws, or a catalogue in fixed order (grid)"
         ),
         json_schema_extra={"group": "designer"},
@@ -95,26 +95,26 @@ class SearchSettings(BaseModel):
     hide: tuple[str, ...] = Field(
         default=(),
         description=(
-            "Leave a repair, allocation, statistic, function or word out of starts, prompts, "
-            "answers and moves, to see whether it is found again"
+            "Remove a repair, allocation, statistic, function or word from starts, prompts, "
+            "answers and moves, to see whether the search finds it again"
         ),
         json_schema_extra={"group": "what", "metavar": "NAME", "repeat": True},
     )
     judge: Literal["off", "on"] = Field(
         default="off",
         description=(
-            "Skip recipes that are unlikely to come near the best, by forecasts from the search's "
-            "own results and the designer's, each used only while it beats the base rate; one in "
-            "ten of the skipped is measured all the same"
+            "Skip recipes that are unlikely to come near the best, by forecasts of the designer "
+            "and from the search's own results, each used only while it beats the base rate; "
+            "measure one in ten of the skipped anyway"
         ),
         json_schema_extra={"group": "budget"},
     )
     judge_verifier: str | None = Field(
         default=None,
         description=(
-            "With --judge on: let a verifier of steps judge the reasons that the designer gives, "
-            "read by the model that is pruned; programmatic, surprisal, or the folder of a head "
-            "that `autoprune verify train` made for this model"
+            "With --judge on: let a verifier of steps judge the designer's reasons, read by the "
+            "model that is pruned; programmatic, surprisal, or the folder of a head that "
+            "`autoprune verify train` made for this model"
         ),
         json_schema_extra={"group": "budget", "metavar": "NAME|DIR"},
     )
@@ -159,7 +159,7 @@ class DesignerSettings(BaseModel):
     )
     hints: bool = Field(
         default=True,
-        description="Hand each question one of twelve ideas that people wrote down",
+        description="Add one of twelve hand-written hints to each question",
         json_schema_extra={"group": "designer"},
     )
 
@@ -175,28 +175,28 @@ class BudgetSettings(BaseModel):
     candidates: int = Field(
         default=24,
         ge=0,
-        description="Designed candidates, rejected ones included",
+        description="Limit on designed candidates, rejected ones included",
         json_schema_extra={"group": "budget"},
     )
     evaluations: int | None = Field(
         default=None,
         ge=1,
         description=(
-            "Limit of distinct candidates measured on all selection windows; each goes there at "
-            f"once, and candidates then default to {CANDIDATES_PER_EVALUATION} times as many"
+            "Limit on distinct candidates measured on all selection windows; each goes there "
+            f"directly, and candidates then default to {CANDIDATES_PER_EVALUATION} times as many"
         ),
         json_schema_extra={"group": "budget"},
     )
     tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Limit of designer tokens, prompt and completion",
+        description="Limit on designer tokens, prompts and completions",
         json_schema_extra={"group": "budget"},
     )
     money: float | None = Field(
         default=None,
         gt=0,
-        description="Limit in dollars of designer answers; needs a price",
+        description="Limit on the designer's cost in dollars; needs a price",
         json_schema_extra={"group": "budget", "metavar": "DOLLARS"},
     )
 

@@ -57,7 +57,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
         description="further models of the same endpoint, chosen among by what they gain",
     )
     max_tokens: int = Field(default=160, ge=16, le=8192)
-    prompt_tokens: int = Field(default=768, ge=200, le=32768, description="budget of one prompt")
+    prompt_tokens: int = Field(default=768, ge=200, le=32768, description="tokens of one prompt")
     grammar: bool = Field(
         default=True, description="constrain answers by a grammar where the server can"
     )
@@ -90,12 +90,12 @@ class Budget(_Frozen, BudgetSettings):
     are outside of it.
     """
 
-    seconds: float | None = Field(default=None, gt=0, description="summed over recorded outcomes")
+    seconds: float | None = Field(default=None, gt=0, description="sum over recorded outcomes")
     price: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
         default=None, description="dollars per million tokens of questions and of answers"
     )
     prices: dict[str, tuple[NonNegativeFloat, NonNegativeFloat]] = Field(
-        default={}, description="the same of each model, where they differ; price is the dearest"
+        default={}, description="price by model, where they differ; price is then the highest"
     )
 
     @model_validator(mode="after")
@@ -214,7 +214,7 @@ class SearchSpec(_Frozen, SearchSettings):
     pattern: str = Field(default="unstructured", pattern=r"^(unstructured|\d+:\d+)$")
     designer: DesignerSpec = DesignerSpec()
     budget: Budget = Budget()
-    text_split: int = Field(default=0, ge=0, description="number of the text's split")
+    text_split: int = Field(default=0, ge=0, description="number of the text split")
     solver: str = Field(default="none", description="repair of hand-made recipes that name none")
     solvers: tuple[str, ...] = Field(
         default=("none", "sparsegpt", "mrp", "mrp:select=own", "walk:mrp"),
@@ -223,7 +223,7 @@ class SearchSpec(_Frozen, SearchSettings):
     )
     proxy: str = Field(
         default="none",
-        description="repair on the first rung, where the recipe's own is only promised",
+        description="repair on the first rung, in place of the recipe's own",
     )
     calibration_draws: int = Field(
         default=1,
@@ -232,17 +232,17 @@ class SearchSpec(_Frozen, SearchSettings):
         description="draws of calibration text that the winner is pruned with",
     )
     promote: float = Field(
-        default=0.5, gt=0.0, le=1.0, description="share of a generation that may rise"
+        default=0.5, gt=0.0, le=1.0, description="share of a generation to promote"
     )
-    repairs: int = Field(default=1, ge=0, le=2, description="repair calls for one candidate")
+    repairs: int = Field(default=1, ge=0, le=2, description="repair calls per candidate")
     sentinel_every: int = Field(
         default=1,
         ge=0,
-        description="generations between two looks for drift, the last before the seal; 0: never",
+        description="generations between checks for drift, the last before the seal; 0: never",
     )
     statistics: tuple[str, ...] = Field(
         default=("x_norm", "x_mean", "x_var", "x_max"),
-        description="values beside W that formulas may use; they must be collected",
+        description="values besides W that formulas may use; they must be collected",
     )
     groups: tuple[Group, ...] = ("row", "matrix")
     allocations: tuple[str, ...] = Field(
@@ -253,18 +253,18 @@ class SearchSpec(_Frozen, SearchSettings):
     )
     baselines: tuple[RecipeSpec, ...] = BASELINES
     starts: tuple[RecipeSpec, ...] = Field(
-        default=(), description="recipes that were given to this search, beside the baselines"
+        default=(), description="recipes given to this search, besides the baselines"
     )
     facts: tuple[str, ...] = Field(
-        default=(), description="sentences on the model that prompts may show"
+        default=(), description="sentences about the model that prompts may show"
     )
     reference: str = Field(
-        default="wanda", description="baseline metric that changes are counted from"
+        default="wanda", description="baseline metric that changes are measured against"
     )
     schemes: tuple[str, ...] = Field(
         default=(),
-        description="schemes that make the model smaller, searched in place of metrics; their "
-        "families are what may be proposed, they themselves the starts, the first the reference",
+        description="schemes that make the model smaller, searched instead of metrics: their "
+        "families may be proposed, they are the starts, and the first is the reference",
     )
 
     @model_validator(mode="before")

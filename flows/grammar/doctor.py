@@ -2,10 +2,10 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Check versions, Docker, the sandbox image, designer, demo model and text, stores and disk. "
-    "Exit code 4 when something is missing."
-)
+DESCRIPTION = """\
+Check versions, Docker, the sandbox image, designer, demo model and text, stores
+and disk. The exit code is 4 if something is missing.
+"""
 EXAMPLE = "autoprune doctor"
 
 
@@ -14,5 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ask",
         action="store_true",
-        help="start the local designer and see what it enforces, if no search has yet",
+        help="start the local designer and check which answer format it enforces, if no search "
+        "has yet",
     )

@@ -2,11 +2,11 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Stop the servers and the worker that `autoprune up` started from this state folder, in this "
-    "terminal or another. Nothing is lost: records stay, and an interrupted search goes on when "
-    "it is rerun."
-)
+DESCRIPTION = """\
+Stop the servers and the worker that `autoprune up` started from this state
+folder, in this terminal or another. Nothing is lost: records stay, and an
+interrupted search continues when you rerun it.
+"""
 EXAMPLE = "autoprune down"
 
 

@@ -5,12 +5,13 @@ import argparse
 from flows.params.evaluate import EvaluateParams
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
-DESCRIPTION = (
-    "Measure a model by suites. Every figure is printed with its protocol; with --against it is "
-    "compared pair by pair; figures of different protocols are kept and not compared (exit code "
-    "2). Text that the model was calibrated on is left out. `autoprune ls suites` lists suites and "
-    "their settings."
-)
+DESCRIPTION = """\
+Measure a model with one or more suites. Every figure is printed with its
+protocol. With --against, figures are compared pair by pair; those of different
+protocols are kept but not compared (exit code 2). Text that the model was
+calibrated on is left out. `autoprune ls suites` lists the suites and their
+settings.
+"""
 EXAMPLE = "autoprune evaluate pruned --suite lm,reasoning,cost --against my-model"
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from autoprune.errors import UsageError
 from flows.terminal.option_types import add_overwrite
 
-DESCRIPTION = (
-    "Write a dense or pruned model as a GGUF file, read every tensor back, and, where xllamacpp is "
-    "installed, compare what llama.cpp computes with it with what transformers computes. The file "
-    "appears checked or not at all. With --push-to-hub the file, or without --gguf the saved "
-    "folder, is sent to a hub; nothing is sent otherwise."
-)
+DESCRIPTION = """\
+Write a dense or pruned model as a GGUF file and read every tensor back. If
+xllamacpp is installed, also compare the results of llama.cpp and transformers.
+The file appears only after it passes these checks.
+
+With --push-to-hub, send the file to a hub, or the saved folder without --gguf.
+Otherwise nothing is sent.
+"""
 EXAMPLE = "autoprune export pruned --gguf q8_0 --out pruned.gguf"
 
 
@@ -20,31 +22,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="folder of a saved model, dense or pruned; a hub id, .gguf file, package:module/file",
+        help="dense or pruned model: folder, hub id, .gguf file or package:module/file",
     )
     parser.add_argument(
         "--gguf",
         metavar="TYPE",
-        help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0; by llama.cpp's own code q6_k, q5_k_m, "
-        "q4_k_m, q3_k_m",
+        help="f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0; with llama.cpp's own code q6_k, "
+        "q5_k_m, q4_k_m, q3_k_m",
     )
-    parser.add_argument("--out", metavar="FILE", help="the .gguf file to write")
-    add_overwrite(parser, "a file that lies there")
+    parser.add_argument("--out", metavar="FILE", help=".gguf file to write")
+    add_overwrite(parser, "an existing file")
     parser.add_argument(
         "--no-compute",
         action="store_true",
-        help="read the file back only, for a model that memory does not hold in float32",
+        help="only read the file back, for a model that does not fit in memory in float32",
     )
     parser.add_argument(
         "--push-to-hub",
         metavar="OWNER/NAME",
-        help="send the result there; a repository that does not exist is made",
+        help="send the result to this repository, created if it does not exist",
     )
     parser.add_argument(
         "--private",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="whether a repository that is made is private (default: it is)",
+        help="create a missing repository as private (the default), or public with --no-private",
     )
 
 

@@ -2,13 +2,18 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Write the record of a search as files that anyone can read and check: record.json (command, "
-    "commit, machine, date, digests of the files), losses.json (loss of every sealed window by "
-    "recipe), events.jsonl (the whole log), losses.jsonl (every measurement with its loss per "
-    "window), questions.jsonl (every question to the designer and its answer) and search.json "
-    "(specification, model, text). The log is only read; the same log gives the same bytes."
-)
+DESCRIPTION = """\
+Write the record of a search as files that anyone can read and check:
+
+  record.json      command, commit, machine, date, digests of the files
+  losses.json      loss of every sealed window, by recipe
+  events.jsonl     the whole log
+  losses.jsonl     every measurement, with its loss per window
+  questions.jsonl  every question to the designer, and its answer
+  search.json      specification, model, text
+
+The log is only read. The same log gives the same bytes.
+"""
 EXAMPLE = "autoprune export-record demo --out evidence/demo"
 
 

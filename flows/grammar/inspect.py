@@ -8,11 +8,12 @@ from flows.params import InspectParams
 from flows.terminal.option_types import add_overwrite
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
-DESCRIPTION = (
-    "Show skewness, kurtosis, outliers and spectrum of every prunable matrix, and how far the loss "
-    "rises with one matrix, one kind or one block alone pruned by Wanda's scores. Nothing is "
-    "changed; the sealed text is not read."
-)
+DESCRIPTION = """\
+Show skewness, kurtosis, outliers and spectrum of every prunable matrix, and how
+much the loss rises when one matrix, one kind of matrix or one block alone is
+pruned by Wanda's scores. The model does not change and the sealed text is not
+read.
+"""
 EXAMPLE = "autoprune inspect ./my-model --corpus text.txt --layers all --out inspected"
 JSON_FILE = "inspection.json"
 
@@ -20,7 +21,7 @@ JSON_FILE = "inspection.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     add_options(parser, InspectParams, required=MODEL)
-    add_overwrite(parser, "what an earlier inspection left there")
+    add_overwrite(parser, "an earlier inspection in that folder")
 
 
 def read(args: argparse.Namespace) -> InspectParams:

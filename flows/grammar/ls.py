@@ -7,11 +7,14 @@ WHAT = (
     *("runs", "candidates"),
     "sealed",
 )
-DESCRIPTION = (
-    "List the names that other commands take. runs: searches of this folder; candidates: the "
-    "leaderboard of a search; models: what opens without a download, and what the registry holds; "
-    "sealed: sealed sets that were looked at, and how often."
-)
+DESCRIPTION = """\
+List the names that other commands take.
+
+  runs        searches of this folder
+  candidates  leaderboard of a search
+  models      what opens without a download, and what the registry holds
+  sealed      sealed sets that were looked at, and how often
+"""
 EXAMPLE = "autoprune ls metrics"
 
 
@@ -19,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("what", choices=WHAT, type=_current)
     parser.add_argument(
-        "--run", dest="run_name", metavar="RUN", help="search of the candidates (default: latest)"
+        "--run",
+        dest="run_name",
+        metavar="RUN",
+        help="search of the candidates (default: latest)",
     )
 
 

@@ -2,12 +2,13 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Serve the Model Context Protocol on stdin and stdout: tools to start a search, take its "
-    "questions, answer them, and read, compare and evaluate what came out. What an agent sends is "
-    "run in the sandbox alone, and it may name files of the project's folder only. Searches "
-    "outlive the server. See docs/agents.md."
-)
+DESCRIPTION = """\
+Serve the Model Context Protocol on stdin and stdout, with tools to start a
+search, take and answer its questions, and read, compare and evaluate the
+results. What an agent sends runs only in the sandbox, and an agent can name
+only files of the project's folder. Searches outlive the server. See
+docs/agents.md.
+"""
 EXAMPLE = "autoprune mcp --project ."
 
 

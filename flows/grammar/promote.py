@@ -6,12 +6,13 @@ from autoprune.errors import UsageError
 from flows.params import PromoteParams
 from flows.terminal.options import add_options, given, settled
 
-DESCRIPTION = (
-    "Measure champion and challenger on the same windows in the same run, count the challenger's "
-    "zeros again, open it as a user would, and move the alias 'champion' in the MLflow registry "
-    "only when the gate passes; the champion before it becomes 'previous'. The reason is written "
-    "on the version either way. Exits with 3 when the gate refuses."
-)
+DESCRIPTION = """\
+Measure champion and challenger on the same windows in the same run, recount the
+challenger's zeros, and open it as a user would. The alias 'champion' in the
+MLflow registry moves only if the gate passes, and the previous champion becomes
+'previous'. The reason is written on the version either way. The exit code is 3
+if the gate refuses.
+"""
 EXAMPLE = "autoprune promote --dry-run"
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Not given is not 0: a gate draws nothing at random, so that a seed is refused.
     parser.set_defaults(seed=None)
     parser.add_argument(
-        "--yes", action="store_true", help="do not ask on a terminal before the alias is moved"
+        "--yes", action="store_true", help="do not ask on a terminal before moving the alias"
     )
 
 

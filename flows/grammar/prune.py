@@ -9,14 +9,19 @@ from flows.params import PruneParams
 from flows.params.prune import RECIPE
 from flows.terminal.options import MODEL, add_options, given_with_model, settled
 
-DESCRIPTION = (
-    "Prune a model: calibrate, score every weight, spread the budget, remove exactly that many "
-    "weights, save. Without any part of a recipe (metric, allocation, group, repair, statistics) "
-    "the best preset that fits ten minutes is taken, after a line that says what it will cost. A "
-    "metric in a .py file and a layer program (--program FILE.py) run only inside the container. "
-    "With --scheme blocks, neurons and heads are taken out instead: a smaller dense model without "
-    "zeros, faster everywhere. The saved folder opens with AutoModelForCausalLM.from_pretrained."
-)
+DESCRIPTION = """\
+Prune a model: calibrate, score every weight, distribute the budget, remove
+exactly that many weights, and save. The saved folder opens with
+AutoModelForCausalLM.from_pretrained.
+
+Without any part of a recipe (metric, allocation, group, repair, statistics),
+use the best preset that fits ten minutes, after printing what it will cost. A
+metric in a .py file and a layer program (--program FILE.py) run only inside the
+container.
+
+With --scheme, remove blocks, neurons and heads instead: the result is a smaller
+dense model without zeros, faster everywhere.
+"""
 EXAMPLE = (
     "autoprune prune ./my-model --metric 'expr:abs(W) * x_norm' --sparsity 0.6 "
     "--corpus text.txt --out pruned"

@@ -4,10 +4,10 @@ import argparse
 
 from flows.terminal.option_types import add_overwrite
 
-DESCRIPTION = (
-    "Write the self-contained HTML report of a search from its record; works while the search is "
-    "running and after it was interrupted."
-)
+DESCRIPTION = """\
+Write the self-contained HTML report of a search from its record. Works while
+the search is running and after it was interrupted.
+"""
 EXAMPLE = "autoprune report demo --out report.html"
 
 
@@ -16,5 +16,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
     )
-    parser.add_argument("--out", metavar="FILE", help="where to write (default: the run's folder)")
-    add_overwrite(parser, "a file of that name")
+    parser.add_argument("--out", metavar="FILE", help="file to write (default: in the run folder)")
+    add_overwrite(parser, "an existing file")

@@ -2,12 +2,13 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Go on with a search from its own record, with the settings it was started with; nothing that "
-    "is finished is done again. A run that Prefect still calls running although its process was "
-    "killed is marked as crashed first. With --submit the worker of `autoprune up` goes on with "
-    "that very run, as the Retry button of the UI does."
-)
+DESCRIPTION = """\
+Continue a search from its own record, with the settings it was started with.
+Finished work is not repeated. If the process of a run was killed but Prefect
+still shows it as running, the run is first marked as crashed. With --submit, the
+worker of `autoprune up` continues that same run, as the Retry button of the UI
+does.
+"""
 EXAMPLE = "autoprune resume demo"
 
 
@@ -17,5 +18,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "run_name", metavar="RUN", nargs="?", help="name of the run (default: the latest)"
     )
     parser.add_argument(
-        "--submit", action="store_true", help="let the worker go on instead of this command"
+        "--submit", action="store_true", help="continue in the worker instead of in this command"
     )

@@ -2,10 +2,10 @@
 
 import argparse
 
-DESCRIPTION = (
-    "build: make the sandbox image from what is on this machine, without a registry. "
-    "check: say whether Docker and the image are ready."
-)
+DESCRIPTION = """\
+build: make the sandbox image from what is on this machine, without a registry.
+check: report whether Docker and the image are ready.
+"""
 EXAMPLE = "autoprune sandbox build"
 
 
@@ -16,17 +16,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image",
         choices=("auto", "bind", "interpreter", "dockerfile"),
         default="auto",
-        help="what the image is made from (default auto)",
+        help="source of the image (default auto)",
     )
     parser.add_argument(
         "--from-interpreter",
         dest="image",
         action="store_const",
         const="interpreter",
-        help="same as --image interpreter: pack what is on this machine, no registry",
+        help="same as --image interpreter: pack what is on this machine, without a registry",
     )
-    parser.add_argument("--base", metavar="IMAGE", help="base of --image dockerfile")
+    parser.add_argument("--base", metavar="IMAGE", help="base image for --image dockerfile")
     parser.add_argument(
-        "--wheels", metavar="DIR", help="wheels for --image dockerfile; no network is asked then"
+        "--wheels", metavar="DIR", help="wheels for --image dockerfile, which then uses no network"
     )
-    parser.add_argument("--runtime", help="check with this OCI runtime, for example runsc")
+    parser.add_argument("--runtime", help="check with this OCI runtime, such as runsc")

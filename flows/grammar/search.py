@@ -9,12 +9,13 @@ from flows.terminal.options import add_options, given, settled
 from flows.terminal.settings_file import read_search
 from tasks.switches import prices
 
-DESCRIPTION = (
-    "Search: measure baselines, ask the designer for metrics, validate each in the sandbox, prune "
-    "and measure, feed the results back; at the end measure the winner once on a sealed set, whose "
-    "earlier looks are counted, log it to MLflow and write a report. The same command goes on "
-    "where it stopped."
-)
+DESCRIPTION = """\
+Search for the best way to prune a model: measure baselines, ask the designer
+for metrics, validate each in the sandbox, prune and measure, and feed the
+results back. At the end, measure the winner once on a sealed set, whose earlier
+looks are counted, log it to MLflow and write a report. The same command
+continues where it stopped.
+"""
 EXAMPLE = "autoprune search ./my-model --corpus text.txt --sparsity 0.6 --candidates 24"
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SearchParams)
     add_config(parser)
     parser.add_argument(
-        "--schema", action="store_true", help="print the JSON schema of that file, search nothing"
+        "--schema", action="store_true", help="print the JSON schema of that file and exit"
     )
 
 
@@ -32,7 +33,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE.yaml",
-        help="file with settings, named as the options with _ for -; what is typed goes before it",
+        help="file of settings, named like the options with _ for -; typed options take precedence",
     )
 
 

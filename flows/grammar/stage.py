@@ -6,28 +6,33 @@ from typing import get_args
 from flows.params import StageParams, checked
 from flows.params.stages import StageName
 
-DESCRIPTION = (
-    "Do one stage of a search that is there and nothing else. What is open of the stage is done "
-    "and put on record, as `autoprune resume` does for all stages; what is on record is made again "
-    "and compared, and the record stays as it is. calibrate collects the statistics again; design "
-    "asks the open questions; validate and measure do what is open, else the winner or "
-    "--candidate again; seal makes the final measurement; register saves and registers the winner. "
-    "Exit code 0: done, and the same as on record; 1: other figures than on record."
-)
+DESCRIPTION = """\
+Run one stage of an existing search and nothing else. Open work of the stage is
+done and recorded, as `autoprune resume` does for all stages. Recorded work is
+repeated and compared, and the record stays as it is.
+
+  calibrate          collect the statistics again
+  design             ask the open questions
+  validate, measure  do open work, else repeat the winner; or repeat --candidate
+  seal               make the final measurement
+  register           save and register the winner
+
+Exit code 0: done, same figures as on record; 1: different figures.
+"""
 EXAMPLE = "autoprune stage demo measure --candidate C3"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("run_name", metavar="RUN", help="name of the search")
-    parser.add_argument("stage", choices=get_args(StageName), help="which stage")
+    parser.add_argument("stage", choices=get_args(StageName), help="stage to run")
     parser.add_argument(
-        "--candidate", metavar="NAME", help="validate or measure this one again, such as C3"
+        "--candidate", metavar="NAME", help="validate or measure this candidate again, such as C3"
     )
     parser.add_argument(
         "--look-again",
         action="store_true",
-        help="seal: look at the sealed text once more and compare; the ledger counts the look",
+        help="with seal: look at the sealed text again and compare; the ledger counts the look",
     )
 
 

@@ -2,13 +2,17 @@
 
 import argparse
 
-DESCRIPTION = (
-    "Run a Python metric, def score(W, stats, params), a layer program, def prune_layer(W, stats, "
-    "budget, params), or a block program, def prune_block(block, inputs, targets, budget, params), "
-    "inside the locked container on small layers or blocks, and say whether it is accepted; which "
-    "of them it is follows from the file. Exit code 0 accepted, 3 rejected, 4 no Docker. The file "
-    "never runs outside the container."
-)
+DESCRIPTION = """\
+Run a Python file in the locked container, on small layers or blocks, and report
+whether it is accepted. The file defines one of these, and never runs outside
+the container:
+
+  def score(W, stats, params)                              a metric
+  def prune_layer(W, stats, budget, params)                a layer program
+  def prune_block(block, inputs, targets, budget, params)  a block program
+
+Exit code 0: accepted; 3: rejected; 4: no Docker.
+"""
 EXAMPLE = "autoprune validate my_metric.py"
 
 
@@ -20,5 +24,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--statistics",
         metavar="NAMES",
-        help="statistics in stats, by commas (default: x_max,x_mean,x_norm,x_var, as in a search)",
+        help="names in stats, comma-separated (default: x_max,x_mean,x_norm,x_var, as in a search)",
     )

@@ -5,14 +5,16 @@ from copy import copy
 
 from flows.terminal.option_types import positive_number
 
-DESCRIPTION = (
-    "train: teach a small head to tell right steps from wrong ones by what a frozen model makes of "
-    "them, on worked solutions made from templates. score: one number from 0 (wrong) to 1 (right) "
-    "for each step of each solution in a .jsonl file of question and steps, with the AUROC where "
-    "the file says which steps are right."
-)
+DESCRIPTION = """\
+train: train a small head to tell right steps from wrong ones by the features
+of a frozen model, on worked solutions made from templates.
+
+score: score each step of each solution in a .jsonl file of questions and steps,
+from 0 (wrong) to 1 (right), with the AUROC if the file says which steps are
+right.
+"""
 EXAMPLE = "autoprune verify train my-model --out verifier"
-MODEL = "the reader: a hub id, folder, .gguf file or package:module/file"
+MODEL = "model that reads: hub id, folder, .gguf file or package:module/file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train = actions.add_parser("train", help="train a head", allow_abbrev=False)
     train.add_argument("model", metavar="MODEL", help=MODEL)
     train.add_argument(
-        "--out", required=True, metavar="DIR", help="folder to write; absent or empty"
+        "--out", required=True, metavar="DIR", help="folder to write; must be absent or empty"
     )
     train.add_argument(
         "--chains", type=positive_number, default=600, help="solutions to train on (default 600)"
     )
     train.add_argument(
-        "--epochs", type=positive_number, default=30, help="most passes over them (default 30)"
+        "--epochs", type=positive_number, default=30, help="maximum passes over them (default 30)"
     )
     train.add_argument(
         "--corrupted", type=float, default=0.35, help="share of wrong steps (default 0.35)"
@@ -35,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score = actions.add_parser("score", help="score steps", allow_abbrev=False)
     score.add_argument("model", metavar="MODEL", help=MODEL)
     score.add_argument(
-        "file", metavar="FILE.jsonl", help='{"question": TEXT, "steps": [TEXT, ...]} a line'
+        "file", metavar="FILE.jsonl", help='one {"question": TEXT, "steps": [TEXT, ...]} per line'
     )
     score.add_argument(
         "--verifier", required=True, metavar="DIR|NAME",
-        help="folder of a trained one, or programmatic or surprisal",
+        help="folder of a trained verifier, or programmatic or surprisal",
     )  # fmt: skip
     for action in (train, score):
         _share_options(parser, action)

@@ -61,160 +61,158 @@ class CompareParams(Params):
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     methods: str | None = setting(
         None,
-        "Methods with commas between, each METRIC+PART+..., for example "
-        "wanda,wanda+ramp,wanda+sdsa:strength=0.2+mrp,sparsegpt; left out: those of the preset",
+        "Methods, separated by commas, each METRIC+PART+..., such as "
+        "wanda,wanda+ramp,wanda+sdsa:strength=0.2+mrp,sparsegpt (default: those of the preset)",
         group=WHICH,
         metavar="LIST",
     )
     preset: Literal["quick", "alpha80", "mrp", "paper", "full"] | None = setting(
         None,
-        "Methods and budgets by name (default quick, where no methods are given), and about how "
-        "long 135 million parameters take on 2 cores; quick: 6 methods at 50 and 60 %, 1 draw, 10 "
+        "Named methods and budgets (default quick, if no methods are given); approximate times are "
+        "for 135 million parameters on 2 cores. quick: 6 methods at 50 and 60 %, 1 draw, 10 "
         "minutes; alpha80: budgets by the spectrum at 80 %, 20 minutes; mrp: MRP's own masks at "
-        "50 % and 2:4, 40 minutes; paper: 20 at 50, 60, 70 % and 2:4, 3 draws, strengths tuned, "
-        "the published ones, the best repairs and two controls, 6 hours; full: paper and 9 more, "
-        "slow repairs among them, 10 hours",
+        "50 % and 2:4, 40 minutes; paper: 20 methods at 50, 60, 70 % and 2:4, 3 draws, tuned "
+        "strengths, with published methods, the best repairs and two controls, 6 hours; full: "
+        "paper and 9 more methods, including slow repairs, 10 hours",
         group=WHICH,
     )
     metrics: str | None = setting(
         None,
-        "Metrics of a cross product, with commas between",
+        "Metrics of a cross product, separated by commas",
         group=WHICH,
         metavar="LIST",
     )
     allocations: str | None = setting(
         None,
-        "Allocations of the cross product; left out: uniform",
+        "Allocations of the cross product (default: uniform)",
         group=WHICH,
         metavar="LIST",
     )
     repairs: str | None = setting(
         None,
-        "Repairs of the cross product; left out: the metric's own",
+        "Repairs of the cross product (default: the metric's own)",
         group=WHICH,
         metavar="LIST",
     )
     sparsity: list[Share] | None = setting(
         None,
-        "Unstructured budgets, shares of zeros, such as 0.5,0.6,0.7; left out: the preset's",
+        "Unstructured budgets as shares of zeros, such as 0.5,0.6,0.7 (default: the preset's)",
         group=WHICH,
         metavar="LIST",
     )
     pattern: list[NofM] | None = setting(
         None,
-        "N:M budgets, such as 2:4,4:8; left out: the preset's where no sparsity is given",
+        "N:M budgets, such as 2:4,4:8 (default: the preset's, if no sparsity is given)",
         group=WHICH,
         metavar="LIST",
     )
     bytes: list[Annotated[float, Field(gt=0.0, lt=1.0)]] | None = setting(
         None,
-        "Budgets of schemes in shares of the saved bytes, such as 0.1,0.25",
+        "Budgets of schemes as shares of the saved bytes, such as 0.1,0.25",
         group=WHICH,
         metavar="LIST",
     )
     faster: list[Annotated[float, Field(gt=1.0)]] | None = setting(
         None,
-        "Budgets of schemes in times the dense model's tokens per second, such as 1.2,1.5",
+        "Budgets of schemes as multiples of the dense model's tokens per second, such as 1.2,1.5",
         group=WHICH,
         metavar="LIST",
     )
     draws: int | None = setting(
         None,
-        "Calibration draws; left out: the preset's, else 3",
+        "Calibration draws (default: the preset's, else 3)",
         group=HOW,
         ge=1,
         le=100,
     )
     tune: int | None = setting(
         None,
-        "Selection trials for every allocation whose strength is left open; left out: the "
-        "preset's, else 0",
+        "Selection trials for every allocation without a given strength (default: the preset's, "
+        "else 0)",
         group=HOW,
         ge=0,
         le=MOST_TRIALS,
     )
     statistics: Literal["dense", "sequential"] = setting(
         "dense",
-        "Of methods that name neither: dense, one pass shared by all, or sequential",
+        "Statistics of methods that name none: dense, one pass shared by all, or sequential",
         group=WHICH,
     )
     baseline: list[str] | None = setting(
         None,
-        "Methods, or dense, that changes are against, each with columns of its own; left out: "
-        "wanda where it is compared, else dense",
+        "Method, or dense, to compare with, in columns of its own (default: wanda if it is "
+        "compared, else dense)",
         group=SHOWN,
         metavar="METHOD",
         repeat=True,
     )
     suite: str | None = setting(
         None,
-        "Suites that measure every pruned model too, with commas between, as in `autoprune "
-        "evaluate`: lm is the distance to the dense model on the sealed windows; "
-        "tasks:names=arc_easy+boolq needs a hub; left out: none",
+        "Suites that also measure every pruned model, separated by commas, as in `autoprune "
+        "evaluate`; lm is the distance to the dense model on the sealed windows; "
+        "tasks:names=arc_easy+boolq needs a hub (default: none)",
         group=SHOWN,
         metavar="NAME[,NAME]",
     )
     precision: Literal["auto", "float32"] = setting(
         "auto",
-        "Products of block tuning (ebft): auto rounds them to bfloat16 where the processor is "
-        "fast with it; float32: the same figures on every processor",
+        "Precision of products in block tuning (ebft); auto: bfloat16 if the processor is fast "
+        "with it; float32: the same figures on every processor",
         group=HOW,
     )
     corpus: str = setting(
         DEMO_CORPUS,
-        f"Text, split into calibration, selection and sealed parts: {TEXT}",
+        f"Text to split into calibration, selection and sealed parts: {TEXT}",
         group=HOW,
         metavar="REF",
     )
     calibration_text: list[Annotated[str, Field(pattern=f"^{TEXT_NAME}=.+$")]] | None = setting(
         None,
-        "Text to calibrate on, by a name of yours, such as generic=wikipedia-sample, "
-        "aligned=sft.jsonl or own=self-generated: every method that reads text is measured on "
-        "each, as METHOD@NAME, on the same sealed windows, whose documents it is cleaned of; left "
-        "out: the calibration part of the corpus",
+        "Text to calibrate on, with a name of your choice, such as generic=wikipedia-sample, "
+        "aligned=sft.jsonl or own=self-generated; every method that reads text is measured with "
+        "each, as METHOD@NAME, on the same sealed windows, whose documents are removed from it "
+        "(default: the calibration part of the corpus)",
         group=WHICH,
         metavar="NAME=REF",
         repeat=True,
     )
-    calibration_windows: CalibrationWindows = setting(
-        16, "Calibration windows of a draw", group=HOW
-    )
+    calibration_windows: CalibrationWindows = setting(16, "Calibration windows per draw", group=HOW)
     seqlen: Seqlen = setting(512, group=HOW)
     selection_windows: int = setting(
         8,
-        "Selection windows, which choose strengths and the recommendation",
+        "Selection windows, for choosing strengths and the recommendation",
         group=HOW,
         ge=1,
     )
     sealed_windows: int = setting(
         100,
-        "Sealed windows, which the figures are measured on; all where the text has fewer",
+        "Sealed windows, for measuring the figures; all of them if the text has fewer",
         group=HOW,
         ge=1,
     )
     dtype: Dtype = setting("float32", group=HOW)
     peer: str | None = setting(
         None,
-        "Also run llm-compressor's Wanda and SparseGPT: the Python of its environment",
+        "Python of an environment with llm-compressor, to also run its Wanda and SparseGPT",
         group=WHICH,
         metavar="PYTHON",
     )
     out: str | None = setting(
         None,
-        "Folder for tables, data and picture; left out: one in the state folder",
+        "Folder for tables, data and picture (default: one in the state folder)",
         group=SHOWN,
         metavar="DIR",
     )
     overwrite: bool = setting(
         False,
-        "Replace tables of another comparison that lie in that folder; default: refuse",
+        "Replace tables of another comparison in that folder (default: refuse)",
         group=SHOWN,
     )
     record: str | None = setting(
         None,
-        "Folder for the raw record: every cell with its loss per window, and the protocol, from "
-        "which --from makes every table again; a comparison goes on from the cells that lie there, "
-        "whatever machine measured them",
+        "Folder for the raw record: every cell with its loss per window, and the protocol; --from "
+        "makes every table again from it, and a comparison continues from its cells, whatever "
+        "machine measured them",
         group=SHOWN,
         metavar="DIR",
     )
@@ -223,8 +221,8 @@ class CompareParams(Params):
     runner: Literal["thread", "dask", "ray"] = setting(
         "thread",
         "Where cells are measured; thread: in the run's own process, one after the other, since "
-        "all prune the same weights; dask and ray: several processes, each with the model; figures "
-        "are the same",
+        "all prune the same weights; dask, ray: in several processes, each with the model; the "
+        "figures are the same",
         group="machines",
     )
     workers: Workers = USUAL_WORKERS

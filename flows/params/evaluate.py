@@ -41,70 +41,70 @@ class EvaluateParams(Params):
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     suite: str = setting(
         "lm",
-        "Suites (`autoprune ls suites`): lm, lastword, degenerate, tasks, reasoning, live, steps, "
-        "code, cost, separated by commas; further settings as name:key=value",
+        "Suites (`autoprune ls suites`), separated by commas: lm, lastword, degenerate, tasks, "
+        "reasoning, live, steps, code, cost; further settings as name:key=value",
         metavar="NAME[,NAME]",
     )
     against: str | None = setting(
         None,
-        "Compare, pair by pair, with this model or with the .json record of a run",
+        "Model, or .json record of a run, to compare with pair by pair",
         metavar="MODEL|FILE.json",
     )
     corpus: str = setting(
         DEMO_CORPUS,
-        f"Texts, separated by commas: {TEXT}; wikitext2, c4-validation and ptb are for figures",
+        f"Texts, separated by commas: {TEXT}; papers report on wikitext2, c4-validation and ptb",
         group=LM,
         metavar="REF[,REF]",
     )
     part: Literal["all", "calibration", "selection", "sealed"] = setting(
         "all",
-        "The whole text, or one of its parts; looks at sealed text are counted",
+        "Part of the text to measure on; looks at sealed text are counted",
         group=LM,
     )
     text_split: TextSplit = setting(0, group=LM)
     windows: int = setting(
         100,
-        "Windows of that part, spread over each text, or from the start of one that papers report "
-        "on",
+        "Windows of that part, spread over each text; the first ones of a whole text that papers "
+        "report on",
         group=LM,
         ge=1,
     )
     seqlen: Seqlen = setting(512, group=LM)
     tasks: str | None = setting(
         None,
-        "Names of lm-eval, groups (seven-rte, seven-piqa) or files, by commas",
+        "lm-eval names, groups (seven-rte, seven-piqa) or files, separated by commas",
         group="suite tasks",
         metavar="NAME[,NAME]",
     )
     task_folder: str | None = setting(
         None,
-        "Folder with task files of one's own",
+        "Folder with your own task files",
         group="suite tasks",
         metavar="DIR",
     )
     shots: int | None = setting(
         None,
-        "Examples in the prompt; left out: each task's own number",
+        "Examples in the prompt (default: each task's own number)",
         group="suite tasks",
         ge=0,
     )
     limit: int | None = setting(
         None,
-        "Items of tasks and live (live: the newest); left out: all",
+        "Maximum items of tasks and live, of live the newest (default: all)",
         group="suite tasks",
         ge=1,
     )
     generators: str | None = setting(
         None,
-        "Generators by commas; left out: all",
+        "Generators, separated by commas (default: all)",
         group="suite reasoning",
         metavar="NAME[,NAME]",
     )
     problems: int = setting(50, "Problems per generator", group="suite reasoning", ge=1)
     live_file: str | None = setting(
         None,
-        ".jsonl or .parquet file of dated questions, or a folder of windows, of which the newest "
-        "is taken; left out: the newest of `autoprune instruct bench`",
+        ".jsonl or .parquet file of dated questions, or folder of windows, of which the newest is "
+        "used (default: the newest of `autoprune instruct bench`)",
         group="suite live",
         metavar="PATH",
     )
@@ -116,7 +116,7 @@ class EvaluateParams(Params):
     )
     batches: str = setting(
         "1,4,8",
-        "Batch sizes to time, by commas",
+        "Batch sizes to time, separated by commas",
         group="suite cost",
         metavar="N[,N]",
         pattern=r"^\s*\d+\s*(,\s*\d+\s*)*$",
@@ -124,12 +124,12 @@ class EvaluateParams(Params):
     repeats: int = setting(5, "Timed runs per batch size", group="suite cost", ge=1)
     overlap: Literal["drop", "refuse", "report"] = setting(
         "drop",
-        "Test text that the model was calibrated on: left out, refused or reported",
+        "Drop, refuse or only report test text that the model was calibrated on",
         group="hygiene",
     )
     references: str | None = setting(
         None,
-        "Further texts that the model has seen, by commas; checked like calibration",
+        "Other texts that the model has seen, separated by commas; checked like calibration text",
         group="hygiene",
         metavar="REF[,REF]",
     )

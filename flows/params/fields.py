@@ -27,8 +27,8 @@ Sparsity = Annotated[
     Share | None,
     Field(
         description=(
-            f"Share of weights set to zero, 0 ≤ s < 1; default {USUAL_SPARSITY}, or what the "
-            "pattern means"
+            f"Share of weights set to zero, 0 ≤ s < 1 (default: {USUAL_SPARSITY}, or the share "
+            "that the pattern sets)"
         )
     ),
 ]
@@ -43,14 +43,14 @@ Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"], Field(description="Type of the weights in memory")
 ]
 CalibrationWindows = Annotated[int, Field(ge=1, description="Calibration windows")]
-Seqlen = Annotated[int, Field(ge=2, description="Tokens in a window")]
+Seqlen = Annotated[int, Field(ge=2, description="Tokens per window")]
 Seed = Annotated[int, Field(ge=0, description="Seed")]
 TextSplit = Annotated[
     Annotated[int, Field(ge=0)] | Literal["fresh"],
     Field(
         description=(
-            "Number of the split of the text, whose sealed part is the sealed set of that number; "
-            "fresh: the lowest whose sealed set nobody has looked at (`autoprune ls sealed`)"
+            "Number of the text split and of its sealed set; fresh: the lowest number whose sealed "
+            "set nobody has looked at (`autoprune ls sealed`)"
         )
     ),
 ]
@@ -94,8 +94,8 @@ RunnerAddress = Annotated[
     str | None,
     Field(
         description=(
-            "Address of a Dask or Ray cluster; left out: one is started on this machine; a login "
-            "in it as $VARIABLE"
+            "Address of a Dask or Ray cluster; write a login as $VARIABLE (default: start one on "
+            "this machine)"
         ),
         json_schema_extra={"pattern": CLUSTER_PATTERN, "group": "machines", "metavar": "URL"},
     ),
@@ -105,8 +105,8 @@ SharedStore = Annotated[
     str | None,
     Field(
         description=(
-            "Folder or fsspec URL of statistics that all workers read; left out: our own; a login "
-            "in it as $VARIABLE"
+            "Folder or fsspec URL of statistics that all workers read; write a login as $VARIABLE "
+            "(default: the store in the state folder)"
         ),
         json_schema_extra={"pattern": STORE_PATTERN, "group": "machines", "metavar": "PLACE"},
     ),

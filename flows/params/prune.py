@@ -52,118 +52,119 @@ class PruneParams(Params):
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     quality: Literal["fast", "balanced", "best"] | None = setting(
         None,
-        "Recipe and calibration windows that were measured for this (autoprune/quality.json); says "
-        "before it starts what it will take, and measures the dense and the pruned model. The "
-        f"command without any part of a recipe takes the best that fits {USUAL_MINUTES:g} minutes",
+        "Preset of recipe and calibration windows, chosen by measurement (autoprune/quality.json); "
+        "prints its cost before it starts, and measures the dense and the pruned model. Without "
+        f"any part of a recipe, the command uses the best that fits {USUAL_MINUTES:g} minutes",
     )
     minutes: float | None = setting(
-        None, "The best of these that fits so many minutes", metavar="M", gt=0.0
+        None, "Use the best preset that fits this many minutes", metavar="M", gt=0.0
     )
     metric: str = setting(
         "wanda",
-        "Metric: a built-in name (`autoprune ls metrics`), a path to FILE.py, or 'expr:' and a "
-        "formula",
+        "Metric: built-in name (`autoprune ls metrics`), path to FILE.py, or 'expr:' and a formula",
         metavar="NAME|FILE.py|expr:...",
     )
     program: str | None = setting(
         None,
-        "Program in place of a metric: a path to FILE.py that defines prune_layer(W, stats, "
-        "budget, params) or prune_block(block, inputs, targets, budget, params), or one that comes "
-        "along (alps, dsnot, ebft, mrp, ria, sparsegpt, sparsegpt_ebft, wanda); it runs only in "
-        "the container, chooses and moves the weights of a matrix, or of a block, at a time",
+        "Program instead of a metric: path to FILE.py that defines prune_layer(W, stats, budget, "
+        "params) or prune_block(block, inputs, targets, budget, params), or a built-in one (alps, "
+        "dsnot, ebft, mrp, ria, sparsegpt, sparsegpt_ebft, wanda); runs only in the container, and "
+        "chooses and updates the weights of one matrix or block at a time",
         metavar="FILE.py|NAME",
     )
     allocation: str = setting(
         "uniform",
-        "Budget per layer (`autoprune ls allocators`), with parameters as name:key=value; auto "
-        "measures several on a selection part of the text and takes the best, auto:ramp+sdsa only "
-        "these; with a repair the best of them and uniform are repaired and measured again",
+        "Budget per layer (`autoprune ls allocators`), with parameters as name:key=value; auto: "
+        "measure several on a selection part of the text and take the best; auto:ramp+sdsa: only "
+        "these and uniform; with a repair, the best and uniform are repaired and measured again",
         metavar="NAME",
     )
     scheme: str | None = setting(
         None,
-        "A smaller dense model in place of zeros: depth, width, rotate, depth+width, or experts of "
-        "a mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence, and "
-        "depth+recover:steps=100 has the dense model teach it; --sparsity is then the share of the "
-        "blocks' parameters, or of each block's experts, that goes",
+        "Smaller dense model instead of zeros: depth, width, rotate, depth+width, or experts of a "
+        "mixture (`autoprune ls schemes`), with parameters as depth:criterion=influence; with "
+        "depth+recover:steps=100 the dense model teaches it; --sparsity is then the share of the "
+        "blocks' parameters, or of each block's experts, to remove",
         metavar="NAME",
     )
     sparsity: Sparsity = setting(metavar="S")
     bytes: float | None = setting(
         None,
-        "With --scheme, in place of --sparsity: share of the bytes of the saved weights that goes, "
-        "embeddings counted",
+        "With --scheme, instead of --sparsity: share of the bytes of the saved weights to remove, "
+        "embeddings included",
         metavar="B",
         gt=0.0,
         lt=1.0,
     )
     faster: float | None = setting(
         None,
-        "With --scheme, in place of --sparsity: at least so many times the dense model's tokens "
-        "per second on this machine, as the suite cost measures them (batch 1); the smallest share "
-        "that reaches it is found by bisection",
+        "With --scheme, instead of --sparsity: minimum speed, in multiples of the dense model's "
+        "tokens per second on this machine, as in the suite cost (batch 1); bisection finds the "
+        "smallest share that reaches it",
         metavar="X",
         gt=1.0,
     )
     pattern: Pattern = setting("unstructured", metavar="N:M")
     group: Literal["auto", "row", "matrix", "block", "global"] = setting(
-        "auto", "Weights that compete with each other; auto takes the metric's own"
+        "auto", "Weights that compete with each other; auto: the metric's own group"
     )
     repair: str = setting(
-        "none", "Repair of the weights that stay (`autoprune ls repairs`)", metavar="NAME"
+        "none", "Repair of the remaining weights (`autoprune ls repairs`)", metavar="NAME"
     )
     corpus: str = setting(
         DEMO_CORPUS,
-        f"Calibration text: {TEXT}, or self-generated (the model's own samples)",
+        f"Calibration text: {TEXT}, or self-generated (samples of the model itself)",
         metavar="REF",
     )
     calibration_windows: CalibrationWindows | None = setting(
         None,
-        f"Calibration windows; left out: {USUAL_WINDOWS}, or those of the preset",
+        f"Calibration windows (default: {USUAL_WINDOWS}, or those of the preset)",
     )
     held_out: str | None = setting(
         None,
-        "Texts that figures will be measured on, with commas between: calibration text found there "
-        "is left out",
+        "Texts that figures will be measured on, separated by commas; calibration text found in "
+        "them is left out",
         metavar="REF[,REF]",
     )
     seqlen: Seqlen = setting(512)
     statistics: Literal["auto", "sequential", "true-sequential", "dense"] = setting(
         "auto",
         "sequential: each block sees the pruned blocks before it, as in the Wanda paper; "
-        "true-sequential: and inside a block each step (q, k, v; o; gate, up; down) the steps "
+        "true-sequential: each step in a block (q, k, v; o; gate, up; down) also sees the steps "
         "before it, as in SparseGPT, in two to three times the passes; dense: one pass of the "
         "dense model, as in a search; auto: sequential, dense for .py metrics and the group global",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "Type of the weights in memory and in the saved folder; auto computes in float32 and "
-        "saves in the checkpoint's type",
+        "Type of the weights in memory and in the saved folder; auto: compute in float32, save in "
+        "the checkpoint's type",
     )
     out: str | None = setting(
-        None, "Folder for the pruned model; left out: nothing is saved", metavar="DIR"
+        None, "Folder for the pruned model (default: nothing is saved)", metavar="DIR"
     )
     overwrite: bool = setting(
-        False, "Replace a saved model that lies in that folder, as a whole; default: refuse"
+        False, "Replace an existing saved model in that folder as a whole (default: refuse)"
     )
     push_to_hub: str | None = setting(
         None,
-        "Send the saved folder to this repository of the hub, card and record included; token and "
-        "hub are checked before anything is pruned",
+        "Send the saved folder, with card and record, to this hub repository; token and hub are "
+        "checked before pruning starts",
         metavar="OWNER/NAME",
     )
     private: bool = setting(
-        True, "Make the repository private where it does not exist (the usual)", both=True
+        True,
+        "Create a missing repository as private (the default), or public with --no-private",
+        both=True,
     )
     seed: Seed = setting(0)
     stream: bool = setting(
         False,
-        "Prune from safetensors shards to new shards, one block in memory at a time; same weights "
-        "as with sequential statistics, and the same command goes on where a run was killed",
+        "Prune from safetensors shards to new shards, one block in memory at a time; gives the "
+        "same weights as sequential statistics, and the same command continues a killed run",
     )
     dry_run: bool = setting(
         False,
-        "Prune nothing: say what memory, disk and time a streamed run would take, from one block",
+        "Prune nothing; estimate memory, disk and time of a streamed run from one block",
     )
 
     @model_validator(mode="after")

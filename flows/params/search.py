@@ -96,7 +96,7 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     model: ModelRef = setting(DEMO_MODEL, group="what", metavar="MODEL", positional=True)
     corpus: str = setting(
         DEMO_CORPUS,
-        f"Text, split into calibration, selection and sealed parts: {TEXT}",
+        f"Text to split into calibration, selection and sealed parts: {TEXT}",
         group="what",
         metavar="REF",
     )
@@ -104,23 +104,23 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     pattern: Pattern = setting("unstructured", group="what", metavar="N:M")
     repairs: str = setting(
         "auto",
-        "Repair of the weights that stay, or several with commas between, to choose from, such as "
+        "Repair of the remaining weights, or several to choose from, separated by commas, such as "
         "none,mrp,ebft:epochs=2; auto: the usual ones (`autoprune ls repairs`)",
         group="what",
         metavar="LIST",
     )
     schemes: str | None = setting(
         None,
-        "Search schemes, which make the model smaller, in place of recipes that leave zeros: such "
-        "as depth,width,depth+width (`autoprune ls schemes`); their parameters are varied, all at "
+        "Search schemes, which make the model smaller, instead of recipes that leave zeros, such "
+        "as depth,width,depth+width (`autoprune ls schemes`); varies their parameters, all at "
         "--sparsity as a share of the blocks' parameters; repairs are none and recover",
         group="what",
         metavar="LIST",
     )
     starts: tuple[str, ...] = setting(
         (),
-        "Recipe METRIC+PART+... that is measured with the usual starts, such as an earlier winner; "
-        "its repair joins those to choose from",
+        "Recipe METRIC+PART+... to measure with the usual starts, such as an earlier winner; its "
+        "repair is added to those to choose from",
         group="what",
         metavar="RECIPE",
         repeat=True,
@@ -131,14 +131,14 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     text_split: TextSplit = setting(0, group="what")
     run: str | None = setting(
         None,
-        "Name of the run; left out: made from the settings, so the same go on",
+        "Name of the run; if not given, made from the settings, so the same settings continue it",
         group="what",
         metavar="NAME",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto",
-        "Type of the winner's weights in its files; auto: that of the checkpoint, float32 for a "
-        "GGUF file; measured in float32 all the same",
+        "Type of the winner's saved weights; auto: that of the checkpoint, float32 for a GGUF "
+        "file; measurements use float32 in any case",
         group="what",
     )
     register_winner: bool = setting(
@@ -146,76 +146,76 @@ class SearchParams(Params, SearchSettings, DesignerSettings, BudgetSettings):
     )
     designer: DesignerKind | AnswerFolder = setting(
         "auto",
-        "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY when "
-        "set, else the local model; self: the target itself, served from its GGUF file; files: "
-        "a person or program that answers the questions in the run's folder, or in DIR with "
-        "files:DIR; none: no language model, the search's own moves only",
+        "Who writes candidates; auto: the endpoint of OPENAI_BASE_URL or OPENAI_API_KEY if set, "
+        "else the local model; self: the target model, served from its GGUF file; files: a person "
+        "or program that answers questions in the run's folder, or in DIR with files:DIR; none: "
+        "no language model, only the search's own moves",
         group="designer",
     )
     designer_model: str | None = setting(
         None,
-        "Model name at the endpoint, or several with commas between, chosen among by what they "
-        "gain; of the designer local, a .gguf file; of files, who answers, for the record",
+        "Model at the endpoint, or several, separated by commas, chosen among by what they gain; "
+        "with local: a .gguf file; with files: who answers, for the record",
         group="designer",
         metavar="NAME",
     )
     wait: bool = setting(
         True,
         "Wait for answers of the designer files; without waiting, a search stops with exit code 4 "
-        "while questions are open and goes on by `autoprune resume`",
+        "while questions are open, and `autoprune resume` continues it",
         group="designer",
     )
     answer_tokens: int | None = setting(
         None,
-        "Limit of one answer, thoughts included; default 160, for code 800; a model that thinks "
-        "needs some thousands",
+        "Token limit of one answer, reasoning included (default: 160; code 800; files and programs "
+        "2000); reasoning models need several thousand",
         group="designer",
         ge=16,
         le=8192,
     )
     prompt_tokens: int | None = setting(
         None,
-        "Budget of one prompt in tokens; default 768, for code 1600, and 2400 for a designer that "
-        "is named and no model of this machine",
+        "Token budget of one prompt (default: 768; code 1600; the designer openai 2400, files "
+        "4000; programs 6000)",
         group="designer",
         ge=200,
         le=32768,
     )
     prompts: str | None = setting(
         None,
-        "Folder of prompt templates that replace ours of the same name",
+        "Folder of prompt templates that replace built-in ones of the same name",
         group="designer",
         metavar="DIR",
     )
     script: str | None = setting(
         None,
-        "File of answers for the scripted designer, one JSON string a line",
+        "File of answers for the scripted designer, one JSON string per line",
         group="designer",
         metavar="FILE",
     )
     facts: str | None = setting(
         None,
-        "File inspection.json of `autoprune inspect MODEL --out DIR`, whose facts prompts show",
+        "File inspection.json of `autoprune inspect MODEL --out DIR`; prompts show its facts",
         group="designer",
         metavar="FILE",
     )
     sandbox: Literal["docker", "off"] = setting(
         "docker",
-        "Where designed metrics run; off: formulas only, no Docker needed",
+        "Where designed metrics run; off: formulas only, without Docker",
         group="designer",
     )
     minutes: float | None = setting(
         None,
-        "Time limit in minutes of designing and measuring, baselines and the end included; "
+        "Time limit in minutes for designing and measuring, baselines and the end included; "
         "loading, calibration and saving come on top",
         group="budget",
         gt=0,
     )
     price: str | None = setting(
         None,
-        "Dollars per million tokens of questions and of answers, such as 0.15,0.6; of several "
-        "models small=0.15,0.6;large=3,15; on the command line, with a limit in money, the default "
-        "is what AUTOPRUNE_PRICE_PROMPT and AUTOPRUNE_PRICE_ANSWER say",
+        "Dollars per million tokens of questions and of answers, such as 0.15,0.6; for several "
+        "models small=0.15,0.6;large=3,15 (default on the command line, with a limit in money: "
+        "AUTOPRUNE_PRICE_PROMPT and AUTOPRUNE_PRICE_ANSWER)",
         group="budget",
         metavar="[NAME=]IN,OUT",
         pattern=PRICES,

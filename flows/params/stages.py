@@ -28,21 +28,21 @@ class InspectParams(Params):
     model: ModelRef = setting(DEMO_MODEL, metavar="MODEL", positional=True)
     corpus: str = setting(DEMO_CORPUS, f"Text: {TEXT}", metavar="REF")
     sparsity: float = setting(
-        0.6, "Share of zeros in what is pruned alone", metavar="S", gt=0.0, lt=1.0
+        0.6, "Share of zeros in each part pruned alone", metavar="S", gt=0.0, lt=1.0
     )
     layers: str = setting(
         "first,middle,last",
-        "Blocks that are pruned alone, and their matrices one by one: first, middle, last, all, or "
-        "numbers from 0, with commas between; each matrix takes a pass over the selection windows",
+        "Blocks to prune alone, and their matrices one by one: first, middle, last, all, or "
+        "numbers from 0, separated by commas; each matrix takes a pass over the selection windows",
         metavar="LIST",
     )
     calibration_windows: CalibrationWindows = setting(16)
     selection_windows: int = setting(
-        4, "Selection windows on which the loss is measured", metavar="N", ge=1
+        4, "Selection windows for measuring the loss", metavar="N", ge=1
     )
     seqlen: Seqlen = setting(512)
     out: str | None = setting(
-        None, "Folder for inspection.json and inspection.png; left out: printed only", metavar="DIR"
+        None, "Folder for inspection.json and inspection.png (default: print only)", metavar="DIR"
     )
 
     def check(self) -> None:
@@ -62,7 +62,7 @@ class CalibrateParams(Params):
     seqlen: Seqlen = setting(512)
     curvature: bool = setting(
         False,
-        "Also the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
+        "Also collect the inverse Hessian's diagonal, which SparseGPT's metric needs; slower",
     )
     seed: Seed = setting(0)
 
@@ -78,21 +78,21 @@ StageName = Literal["calibrate", "design", "validate", "measure", "seal", "regis
 class StageParams(Params):
     """One stage of a search that is there already: what is open of it, or done once more."""
 
-    run: str | None = setting(None, "Name of the search; left out: the latest", metavar="RUN")
+    run: str | None = setting(None, "Name of the search (default: the latest)", metavar="RUN")
     stage: StageName = setting(
         "measure",
-        "calibrate: collect the statistics again; design: ask the questions that are open; "
-        "validate and measure: what is open, else the winner again; seal: the final measurement; "
-        "register: the winner, in MLflow",
+        "calibrate: collect the statistics again; design: ask the open questions; validate, "
+        "measure: do open work, else repeat the winner; seal: make the final measurement; "
+        "register: save and register the winner in MLflow",
     )
     candidate: str | None = setting(
         None,
-        "Candidate or start, such as C3, that validate or measure does again and compares with the "
+        "Candidate or start, such as C3, that validate or measure repeats and compares with the "
         "record",
         metavar="NAME",
     )
     look_again: bool = setting(
-        False, "Seal: look at the sealed text once more and compare; the ledger counts the look"
+        False, "With seal: look at the sealed text again and compare; the ledger counts the look"
     )
 
     @model_validator(mode="after")
@@ -108,33 +108,33 @@ class PromoteParams(Params):
     """Measure champion and challenger alike and move the champion when the gate passes."""
 
     name: str | None = setting(
-        None, "Registered model; left out: the only one with a challenger", metavar="NAME"
+        None, "Registered model (default: the only one with a challenger)", metavar="NAME"
     )
     version: str | None = setting(
         None,
-        "Challenger's version; left out: the alias 'challenger'",
+        "Version of the challenger (default: the alias 'challenger')",
         metavar="N",
         pattern=r"^[1-9]\d*$",
     )
     folder: str | None = setting(
         None,
-        "Register this folder that `autoprune prune` wrote as the challenger first; without --name "
+        "Folder written by `autoprune prune` to register as the challenger first; without --name, "
         "under its base model and share: .s60 for 60 % zeros, .p20 for 20 % of the blocks' "
         "parameters removed",
         metavar="DIR",
     )
-    corpus: str = setting(DEMO_CORPUS, f"Text on which both are measured: {TEXT}", metavar="REF")
+    corpus: str = setting(DEMO_CORPUS, f"Text to measure both on: {TEXT}", metavar="REF")
     part: Literal["sealed", "selection", "whole"] = setting(
         "sealed", "Part of the text; no search of this split chooses by its sealed part"
     )
     windows: int = setting(
         100,
-        "Windows of that part, the same for both; all where the text has fewer",
+        "Windows of that part, the same for both; all of them if the text has fewer",
         ge=2,
     )
     seqlen: Seqlen = setting(512)
     accept_tie: bool = setting(
-        False, "Also promote when the interval of the difference contains zero"
+        False, "Also promote if the interval of the difference contains zero"
     )
     larger_by: float = setting(
         0.02,
@@ -144,11 +144,11 @@ class PromoteParams(Params):
         le=10.0,
     )
     dry_run: bool = setting(False, "Only show the gate table; write nothing")
-    rollback: bool = setting(False, "Measure nothing; make the previous champion champion again")
+    rollback: bool = setting(False, "Measure nothing; restore the previous champion")
     text_split: TextSplit | None = setting(
         None,
-        "Number of the text's split; fresh: the lowest whose sealed set nobody has looked at "
-        "(`autoprune ls sealed`); left out: that of the search that made the challenger, else 0",
+        "Number of the text split; fresh: the lowest whose sealed set nobody has looked at, see "
+        "`autoprune ls sealed` (default: that of the search that made the challenger, else 0)",
     )
 
     @model_validator(mode="after")
@@ -175,33 +175,33 @@ class NightlyParams(Params):
     search: SearchParams = Field(
         default=SearchParams(),
         description=(
-            "The search; without a name of the run each night is a new one, and seed and text "
-            "split 0 are the night's own, days since 2000-01-01"
+            "The search; without a run name, each night is a new run; seed and text split 0 become "
+            "the night's own number, days since 2000-01-01"
         ),
     )
     build_on: bool = Field(
         default=True,
         description=(
-            "Give the search the champion's recipe as a start, else that of the latest winner of "
-            "this model, share of zeros and pattern"
+            "Start the search with the champion's recipe, else that of the latest winner with this "
+            "model, share of zeros and pattern"
         ),
     )
     evaluate_windows: int = Field(
         default=100,
         ge=1,
         description=(
-            "Windows, spread over the night's sealed set, of the winner's reported perplexity"
+            "Windows for the winner's reported perplexity, spread over the night's sealed set"
         ),
     )
     promote: PromoteParams = Field(
         default=PromoteParams(),
         description=(
-            "The gate; model and text are the search's unless they are given, on a sealed set that "
-            "nobody looked at"
+            "The gate; the model is the search's, and so is the text unless given, on a sealed set "
+            "that nobody looked at"
         ),
     )
     promote_winner: bool = Field(
-        default=True, description="Ask the gate at the end; off: the winner stays challenger"
+        default=True, description="Ask the gate at the end; off: the winner stays the challenger"
     )
 
     @model_validator(mode="after")
