@@ -165,8 +165,8 @@ def _make_folder(root: Path, owner: str) -> Path:
 def _read_owner(folder: Path) -> str | None:
     """Whose a workspace is; None when it is not one that this user made.
 
-    The temporary folder belongs to everyone: a pipe under the name of the owner's file would hold
-    whoever opens it for as long as its maker likes.
+    The temporary folder belongs to everyone: a pipe under the name of the owner's file would block
+    the process that opens it for as long as its maker likes.
     """
     file = folder / OWNER_FILE
     user = os.geteuid()

@@ -2,8 +2,8 @@
 
 They lie in memory (``/dev/shm`` where there is one) and belong to the host; a container holds one
 open for writing only. Many scores are not copied out: the host maps the file once every process
-that could write to it is gone. Before that a mapping would be no good at all, since whoever cuts
-a mapped file ends the process that reads it.
+that could write to it is gone. Before that a mapping would not be safe: truncating a
+mapped file ends the process that reads it.
 """
 
 import contextlib

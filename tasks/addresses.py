@@ -120,9 +120,9 @@ def keeping_quiet(address: str) -> Iterator[None]:
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = before(*args, **kwargs)
-        said = record.getMessage()
-        if _holds(said, secrets):
-            record.msg, record.args = _cleaned(said, secrets), None
+        message = record.getMessage()
+        if _holds(message, secrets):
+            record.msg, record.args = _cleaned(message, secrets), None
         if record.exc_info and _holds(
             "".join(traceback.format_exception(*record.exc_info)), secrets
         ):

@@ -93,13 +93,13 @@ class Drafting:
         Raises:
             UsageError: If that variable is neither on nor off.
         """
-        said = chosen(OVERLAP_VARIABLE)
+        named = chosen(OVERLAP_VARIABLE)
         if self.kind == "files":
             return True
         if self.kind != "openai":
             return False
-        if said is not None:
-            return said
+        if named is not None:
+            return named
         return not (self._address and is_of_this_machine(self._address))
 
     @property

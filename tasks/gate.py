@@ -126,14 +126,14 @@ def _parameters(
 ) -> Check:
     mine, recorded = challenger["recount"]["total"], challenger["recorded"] or {}
     before, shown = "-", f"{mine:,}"
-    said = "counted again in the files"
+    counted = "counted again in the files"
     if _by_scheme(challenger):
-        said += f"; {recorded['share']:.2%} of the blocks' removed by {recorded['scheme']}"
+        counted += f"; {recorded['share']:.2%} of the blocks' removed by {recorded['scheme']}"
         if mine != recorded["total"]:
             detail = f"the written files hold {mine:,} and the record says {recorded['total']:,}"
             return Check("parameters", False, before, shown, detail)
     if champion is None:
-        return Check("parameters", True, before, shown, said)
+        return Check("parameters", True, before, shown, counted)
     other = champion["recount"]["total"]
     before = f"{other:,}"
     if mine > other * (1.0 + larger_by):
@@ -142,7 +142,7 @@ def _parameters(
             "smaller model is not replaced by a larger one (--larger-by)"
         )
         return Check("parameters", False, before, shown, detail)
-    return Check("parameters", True, before, shown, said)
+    return Check("parameters", True, before, shown, counted)
 
 
 def _sparsity(challenger: Mapping[str, Any]) -> Check:

@@ -293,5 +293,5 @@ def _apart(stats: "dict[str, Tensor] | Any") -> "dict[str, Tensor]":
 def _tensor(values: Any) -> "Tensor":
     import torch
 
-    # A copy where the pages cannot be written: whoever gets it may.
+    # Copied if the pages are read-only, since the receiver may write to it.
     return torch.from_numpy(values if values.flags.writeable else values.copy())

@@ -222,7 +222,7 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
     """Check the files' digests, open the version with MLflow and let it continue a text."""
     try:
         _verify_files(Path(folder))
-        nll, said = track.registry.continue_text(
+        nll, continuation = track.registry.continue_text(
             _tracker(root), name, version, TRY_TEXT, TRY_TOKENS
         )
     except Exception as error:
@@ -230,7 +230,9 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
         log.info("reload failed", exc_info=True)
         return {"ok": False, "detail": f"{type(error).__name__}: {reason_of(error)}"}
     finite = nll < float("inf")
-    detail = f"continues a text with {said[:40]!r}" if finite else "its loss is not a number"
+    detail = (
+        f"continues a text with {continuation[:40]!r}" if finite else "its loss is not a number"
+    )
     return {"ok": finite, "detail": detail}
 
 

@@ -30,7 +30,7 @@ def show_pruning(state: State, record: Mapping[str, Any]) -> None:
     note = f"{record['zeros']:,} of {record['prunable']:,} prunable weights are zero"
     shown.figures(rows, note)
     parts = [f"# {in_markdown(record['metric'], 80)}: {note}"]
-    parts += [in_markdown(said) for said in (record["recount"], *record["notes"]) if said]
+    parts += [in_markdown(line) for line in (record["recount"], *record["notes"]) if line]
     if record["layer_sparsity"]:
         parts.append(_layers_picture(record["layer_sparsity"]))
     if record["out"]:

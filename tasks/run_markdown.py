@@ -41,8 +41,8 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     Returns:
         Markdown without raw HTML and this machine's paths, under 500,000 bytes.
     """
-    said, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
-    parts = [f"# {in_markdown(report.run_id, 80)}", *said, _table(report), *doubts]
+    sentences, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
+    parts = [f"# {in_markdown(report.run_id, 80)}", *sentences, _table(report), *doubts]
     winner = report.winner
     if winner is not None:
         parts.append(f"## Best recipe\n\n{_recipe(report, winner)}")
@@ -109,12 +109,12 @@ def _table(report: "RunReport") -> str:
 
 
 def _recipe(report: "RunReport", winner: "Entry") -> str:
-    said = [
+    lines = [
         f"Written by {in_markdown(author(report, winner))}.",
         f"**{in_markdown(winner.alias, 80)}**: compares by {winner.group}, "
         f"budget {in_markdown(winner.allocation, 80)}, repair {in_markdown(winner.solver, 80)}.",
         in_fence(winner.formula),
     ]
     if winner.reasoning:
-        said.append(f"> {in_markdown(winner.reasoning, 600)}")
-    return "\n\n".join(said)
+        lines.append(f"> {in_markdown(winner.reasoning, 600)}")
+    return "\n\n".join(lines)

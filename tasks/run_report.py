@@ -77,8 +77,8 @@ def _outcome(facts: Mapping[str, Any]) -> Outcome | None:
 def _ended(search: Search) -> str:
     if search.finished is None:
         return "still running or interrupted"
-    said = ENDINGS[search.finished]
-    return f"{said} ({search.drift})" if search.drift else said
+    ending = ENDINGS[search.finished]
+    return f"{ending} ({search.drift})" if search.drift else ending
 
 
 def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:

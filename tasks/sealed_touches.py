@@ -25,9 +25,9 @@ def touch(
     """Note that ``run`` is about to measure on a sealed text; the same run counts once.
 
     One ledger for searches, evaluations, comparisons and promotions of all state folders of this
-    installation, written under a lock. Models are not told apart: a text that one pruned model was
-    chosen by is known to whoever chooses the next. Who measures on a whole corpus reads what any
-    split of it seals, so a look at the whole counts for each of its sealed parts.
+    installation, written under a lock. Models are not distinguished: a text that chose one pruned
+    model is known when the next is chosen. A measurement on a whole corpus reads what any split
+    of it seals, so it counts for each of its sealed parts.
 
     Args:
         state: The state folder, whose ledger of an earlier version is taken over.

@@ -97,13 +97,13 @@ def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str,
     import dataclasses
 
     loaded, windows = dataclasses.replace(bench.loaded, model=model), bench.windows[SELECTION]
-    prompt, said = continuations(loaded, windows)[0]
+    prompt, continuation = continuations(loaded, windows)[0]
     return {
         "parameters": model.num_parameters(),
         "bytes": model.num_parameters() * size,
         "perplexity": evaluate_windows(model, windows, report=bench.report).perplexity,
         "prompt": prompt,
-        "continues": said,
+        "continues": continuation,
     }
 
 

@@ -117,7 +117,7 @@ def _acquire(state: State, name: str) -> UUID | None:
     from prefect.exceptions import ObjectNotFound
 
     # Until a server has answered, one that gives no answer is not waited for.
-    patience, silent_since, told = 0.0, time.monotonic(), False
+    patience, silent_since, announced = 0.0, time.monotonic(), False
     while True:
         try:
             with get_client(sync_client=True) as client:
@@ -129,7 +129,7 @@ def _acquire(state: State, name: str) -> UUID | None:
                     return lease
                 freed = release_dead(state, client)
                 # Not at the first look: a slot of another project has its lease a moment later.
-                if freed == 0 and told:
+                if freed == 0 and announced:
                     freed = free_unheld(state, client, name)
         except ObjectNotFound:
             return None
@@ -139,11 +139,11 @@ def _acquire(state: State, name: str) -> UUID | None:
                 return None
             freed = 0
         if freed == 0:
-            if not told and patience > 0.0:
+            if not announced and patience > 0.0:
                 log.info(
                     "waiting: another run holds the slot of the limit %r%s", name, _who(state, name)
                 )
-                told = True
+                announced = True
             time.sleep(POLL_SECONDS)
 
 

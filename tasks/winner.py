@@ -146,8 +146,8 @@ def _figures(files: RunFiles) -> dict[str, str]:
 
 def _description(files: RunFiles, record: Mapping[str, Any]) -> str:
     """The report's own sentences, and the recipe."""
-    said = " ".join(map(in_markdown, summary(read_report(files.report))))
-    return f"{said}\n\nRecipe of {in_markdown(record['candidate'])}:\n\n" + in_fence(
+    words = " ".join(map(in_markdown, summary(read_report(files.report))))
+    return f"{words}\n\nRecipe of {in_markdown(record['candidate'])}:\n\n" + in_fence(
         json.dumps(record["recipe"], indent=2)
     )
 

@@ -1,4 +1,4 @@
-"""Three real blocks on which programs are told apart: new weights, and the error on unseen text."""
+"""Three real blocks that rank programs: new weights, and the error on unseen text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which few layers stand for all when candidates are told apart: one for each kind of input."""
+"""The few layers that stand for all when candidates are compared: one for each kind of input."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -50,7 +50,7 @@ class SchemeBudget:
         Args:
             model: Dense; it is as it was afterwards.
             scheme: What will be planned.
-            windows: Calibration token ids, for schemes whose shapes cannot be told without.
+            windows: Calibration token ids, for schemes whose shapes depend on them.
             report: Callback, called with progress.
 
         Raises:

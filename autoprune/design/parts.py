@@ -43,7 +43,7 @@ class Choices:
         words: Words of allocation formulas.
         compositions: Repairs made of two of ``solvers``; see
             :func:`autoprune.design.repairs.compositions`.
-        hidden: What may not be written, whoever proposes.
+        hidden: What no proposer may write.
         schemes: Families of schemes, in place of metrics.
     """
 

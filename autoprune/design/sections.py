@@ -14,9 +14,9 @@ from autoprune.design.parts import with_defaults
 # Neighbours of a recipe that an exploit is shown, best last.
 NEIGHBOURS = 6
 FULL_RUNG = 2
-# Intervals from which the noise of a figure is told.
+# Intervals that the stated noise of a figure is taken from.
 LEAST_INTERVALS = 3
-# Recipes, best first, whose damage to layers is told.
+# Recipes, best first, whose damage to layers is shown.
 DAMAGED = 3
 Tally = tuple[int, int]
 

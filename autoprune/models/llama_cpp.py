@@ -141,8 +141,10 @@ def _run(
             "very busy? repeat the command"
         ) from error
     if done.returncode:
-        said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
-        first = next((line for line in said if " E " in line), said[-1] if said else "no message")
+        lines = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
+        first = next(
+            (line for line in lines if " E " in line), lines[-1] if lines else "no message"
+        )
         raise AutopruneError(
             f"llama.cpp did not load or compute {file.name} (exit code {done.returncode}: "
             f"{first.partition(' E ')[2] or first:.300})"

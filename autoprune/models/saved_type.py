@@ -55,7 +55,7 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
         dtype: The type; None changes nothing.
     """
     before: list[tuple[torch.nn.Parameter, Tensor]] = []
-    said = model.config.dtype
+    configured = model.config.dtype
     try:
         for parameter in model.parameters():
             value = parameter.data
@@ -67,7 +67,7 @@ def weights_as(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[No
     finally:
         for parameter, value in before:
             parameter.data = value
-        model.config.dtype = said
+        model.config.dtype = configured
 
 
 def bytes_as(tensors: Iterable[Tensor], dtype: torch.dtype | None) -> int:

@@ -72,7 +72,7 @@ class SavedModel:
         folder: Where it lies.
         zeros: Counted in the written files.
         files: SHA-256 of each weight file.
-        pruned: Weights that the masks removed; None where nobody said.
+        pruned: Weights that the masks removed; None if unknown.
     """
 
     folder: Path
@@ -82,8 +82,8 @@ class SavedModel:
 
     def to_json(self) -> dict[str, Any]:
         """Counts, shares, files, and ``recount``: a sentence where more is zero than was pruned."""
-        said = None if self.pruned is None else self.zeros.recount(self.pruned)
-        return {**self.zeros.to_json(), "files": dict(self.files), "recount": said}
+        recount = None if self.pruned is None else self.zeros.recount(self.pruned)
+        return {**self.zeros.to_json(), "files": dict(self.files), "recount": recount}
 
 
 def save_model(

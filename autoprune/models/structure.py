@@ -224,7 +224,7 @@ def _holds_linears(module: nn.Module) -> bool:
 def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     candidates: list[tuple[str, nn.ModuleList]] = []
     for name, module in model.named_modules():
-        # Parents come first, so lists inside a block (its experts) are told by their prefix.
+        # Parents come first, so lists inside a block (its experts) are recognised by their prefix.
         if any(name.startswith(f"{outer}.") for outer, _ in candidates):
             continue
         if isinstance(module, nn.ModuleList) and len(module) and all(map(_holds_linears, module)):

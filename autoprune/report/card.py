@@ -100,7 +100,7 @@ def _benefit(report: RunReport) -> str:
 
 def _samples(outcome: Outcome) -> str:
     """Continuations of selection text by the most probable token."""
-    said = ["Selection text, continued by the most probable token."]
+    parts = ["Selection text, continued by the most probable token."]
     for sample in outcome.samples:
         lines = (
             ("text", sample.prompt),
@@ -108,8 +108,8 @@ def _samples(outcome: Outcome) -> str:
             ("this model", sample.pruned),
         )
         rows = [f"| {name} | {in_markdown(text, SHOWN)} |" for name, text in lines]
-        said.append("\n".join(["|  |  |", "|---|---|", *rows]))
-    return "\n\n".join(said)
+        parts.append("\n".join(["|  |  |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
 
 
 def _recount(counted: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ _LEFT, _TOP = 24, 34
 _KINDS = frozenset().union(*(kinds for _, kinds in COLUMNS))
 _EDGE_KINDS = frozenset({"supports", "refutes", "improves", "duplicates"})
 # Prompts of hundreds of nodes repeat each other; packed they are small. These limits only bind
-# when an answer is huge, and what is cut is said.
+# when an answer is huge, and a note names what is cut.
 _TEXT_LIMITS = (20_000, 4_000, 800, 160)
 _PACKED_LIMIT = 500_000
 _MAX_NODES = 500

@@ -117,7 +117,7 @@ class Width(Scheme):
             UsageError: If a neuron and a group of each block would not stay.
         """
         goal = target * parameters / len(layout.blocks)
-        # Groups by their share, rounded up to what can be said; fewer where neurons cannot make up
+        # Groups by their share, rounded up to what shapes allow; fewer if neurons cannot make up
         # the rest.
         least = (1.0 - target) * layout.groups - 1e-9
         fitting = [count for count in layout.group_counts if count >= least][-1]

@@ -124,8 +124,8 @@ class Requests:
 
     def repair(self, first: ChatRequest, answer: str, error: str, attempt: int) -> ChatRequest:
         """The request that shows a designer its own failed answer and one line on why."""
-        told = self.hidden.blanked(error[:400])
-        complaint = self.prompts.render("operators/repair", error=told)
+        reason = self.hidden.blanked(error[:400])
+        complaint = self.prompts.render("operators/repair", error=reason)
         shown = self.hidden.blanked(answer[:600]).encode("utf-8", "replace").decode()
         turns = (Message("assistant", shown or "(nothing)"), Message("user", complaint))
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)

@@ -132,9 +132,9 @@ class BlockRecorder:
         for linear in linears:
             if linear.name not in self._leader:
                 missed.setdefault(kind_of(linear), []).append(linear)
-        said = [self._note(kind, members) for kind, members in missed.items()]
+        notes = [self._note(kind, members) for kind, members in missed.items()]
         sources = dict.fromkeys(self._leader.get(x.name, kind_of(x)) for x in linears)
-        return said + [self._raised[name] for name in sources if name in self._raised]
+        return notes + [self._raised[name] for name in sources if name in self._raised]
 
     def steps(self) -> list[list[PrunableLinear]]:
         """The matrices in the order in which they ran, those that can be pruned at once together.

@@ -73,8 +73,8 @@ def load_corpus(
 
 def corpus_summary(entry: Callable[[Store | None], Corpus]) -> str:
     """What a registered corpus is, and what it is for, in one line."""
-    said: str = getattr(entry, "summary", "") or entry.__doc__ or ""
-    return said.strip().partition("\n")[0]
+    text: str = getattr(entry, "summary", "") or entry.__doc__ or ""
+    return text.strip().partition("\n")[0]
 
 
 for _text in TEXTS:

@@ -86,13 +86,13 @@ def _choice(choice: Mapping[str, Any]) -> str:
     tried, repaired = choice["tried"], choice["repaired"]
     losses = {item["allocation"]: item["loss"] for item in repaired or tried}
     best = choice["best"]
-    said = f"{best}, best of {len(tried)}"
+    line = f"{best}, best of {len(tried)}"
     if repaired:
         other = next(name for name in losses if name != "uniform")
-        said += f"; after the repair {other} {losses[other]:.4f} nats per token"
+        line += f"; after the repair {other} {losses[other]:.4f} nats per token"
     else:
-        said += f": {losses[best]:.4f} nats per token"
-    return f"{said} on the selection part, uniform {losses['uniform']:.4f}"
+        line += f": {losses[best]:.4f} nats per token"
+    return f"{line} on the selection part, uniform {losses['uniform']:.4f}"
 
 
 def _cost(cost: Mapping[str, Any]) -> str:

@@ -211,11 +211,11 @@ class Run:
         done = self.cached + self.measured + self.failed
         left = self._seconds_left()
         figure = found["sealed"] if job.cell.sealed else found["selection"]
-        said = found["reason"] if figure is None else f"perplexity {figure:.2f}"
+        outcome = found["reason"] if figure is None else f"perplexity {figure:.2f}"
         how = "found" if found["cached"] else f"{found['seconds']:.1f} s"
         screen = console.screen()
         clock = f", about {console.clock(left)} left" if left and done < self.total else ""
-        screen.event(f"[{done}/{self.total}] {job.cell.title}: {said} ({how}{clock})")
+        screen.event(f"[{done}/{self.total}] {job.cell.title}: {outcome} ({how}{clock})")
         screen.remaining(left)
         screen.progress(Progress("cells", done, self.total))
 

@@ -1,4 +1,4 @@
-"""Fields that several flows share, each with its unit and bounds said once."""
+"""Fields that several flows share, each with its unit and bounds in one place."""
 
 from functools import partial
 from pathlib import Path

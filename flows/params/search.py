@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 
 # Code is longer than a formula, and so is the prompt that asks for it.
 PYTHON_ANSWERS: dict[str, Any] = {"max_tokens": 800, "prompt_tokens": 1600}
-# Where tokens are cheap, words and repairs are explained and more of the past is shown; whoever
-# answers in files reads most. The page on programs alone takes about 1,200 tokens.
+# Where tokens are cheap, words and repairs are explained and more of the past is shown; a
+# designer that answers in files reads most. The page on programs alone takes about 1,200 tokens.
 LARGE_PROMPTS: dict[str, dict[str, Any]] = {
     "openai": {"prompt_tokens": 2400},
     "files": {"max_tokens": 2000, "prompt_tokens": 4000},

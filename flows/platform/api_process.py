@@ -18,7 +18,7 @@ GRACE_SECONDS = 10.0
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 until told to stop or left alone."""
+    """Serve on 127.0.0.1 until stopped, or until its parent is gone."""
     # As a number: a parent that was killed before this line is no longer its process's parent.
     threading.Thread(target=_end_with, args=(int(sys.argv[2]),), daemon=True).start()
     port = int(sys.argv[1])

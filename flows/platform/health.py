@@ -112,13 +112,13 @@ def _slots(client: "SyncPrefectClient") -> Iterator[Finding]:
     running = _running(client)
     held = [limit for limit in limits if limit.active_slots]
     words = ", ".join(f"{limit.name} {limit.active_slots} of {limit.limit}" for limit in held)
-    said = f"held: {words or 'none'}; runs at work: {running}"
+    state = f"held: {words or 'none'}; runs at work: {running}"
     if held and not running:
         clear = "; ".join(f"prefect gcl update {limit.name} --active-slots 0" for limit in held)
         fix = f"wait a minute for the leases to end; if they do not: {clear}"
-        yield Finding("slots", False, said, fix)
+        yield Finding("slots", False, state, fix)
     else:
-        yield Finding("slots", True, said)
+        yield Finding("slots", True, state)
 
 
 def _running(client: "SyncPrefectClient") -> int:

@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 5
 
 
 def main() -> int:
-    """Serve until told to stop; 2 without a login, since then anybody could use the server."""
+    """Serve until stopped; 2 without a login, since then anybody could use the server."""
     parser = argparse.ArgumentParser(prog="flows.platform.serve")
     parser.add_argument("server", choices=("prefect", "mlflow"))
     parser.add_argument("--host", default="127.0.0.1")

@@ -73,7 +73,7 @@ def prefect_server(state: State, port: int) -> Service:
     url = f"http://127.0.0.1:{port}/api"
     login = own_login(state)
     environment = _environment(state, prefect_server_environment(os.environ)) | {
-        # A UI on another port than 4200 asks 4200 unless it is told.
+        # A UI on another port than 4200 asks 4200 unless configured.
         "PREFECT_SERVER_UI_API_URL": url,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
         PREFECT_AUTH_VARIABLE: login,

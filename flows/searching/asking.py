@@ -42,7 +42,7 @@ class Asking(Generic[One, Found]):
 
     Args:
         questions: What is asked, in order, at most :data:`AT_ONCE` at a time.
-        ask: Asks one; called in a thread, in the context of whoever made this.
+        ask: Asks one; called in a thread, in the context of the thread that made this.
         keep: Puts an answer on record; called in that thread too.
     """
 

@@ -202,7 +202,7 @@ def note_calibration(driver: Driver, found: dict[str, Any]) -> None:
     """Put what :func:`tasks.calibrate.calibrate` found on record, and onto Prefect's page.
 
     The run's first digest stays: statistics that another machine, or another number of threads,
-    collected later may have others, which is said.
+    collected later may have others, which a note states.
     """
     first = driver.files.read_facts().get("calibration", {}).get("digest", found["digest"])
     if first != found["digest"]:

@@ -27,7 +27,7 @@ def stopping_well(driver: Driver) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, TerminationSignal) as stop:
-        # The second is Prefect's: the run was cancelled, or its worker was told to end.
+        # The second is Prefect's: the run was cancelled, or its worker is shutting down.
         end_fast()
         _name_way_on(driver, stop)
         _last_record(driver, "KILLED")
