@@ -8,6 +8,8 @@ FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate", "compose")
 PROPOSE = "propose"
 # Arms whose designer sees the graph, its own or one with shuffled results.
 SHOWN_GRAPH = ("whole", "graph", "graph-permuted")
+# Arms whose designer is not shown real results since the starts: without feedback, and the placebo.
+CONTROLS = ("best-of-n", "graph-permuted")
 # The order in which operators are tried first: with and without an LLM in turn.
 OPERATORS = (
     *("seed", "tune", "exploit", "extend", "explore", "mutate", "combine", "recombine"),

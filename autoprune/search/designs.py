@@ -97,7 +97,7 @@ class Designs:
         self.archive = trials.archive
         self._requests = requests
         self._taken = taken
-        self._tries = Tries(trials.state)
+        self._tries = Tries(trials.state, lambda: requests.graph)
         # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
         self.lessons_shown: dict[str, list[Entry]] = {}
 

@@ -1,15 +1,18 @@
 """Tries: formulas whose error on real blocks a designer asks for before it commits to a recipe."""
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest, Message, Reply, Usage
+from autoprune.design.graph import Graph
 from autoprune.design.parsing import FENCE, FIELD, LONGEST_ANSWER, one_line
+from autoprune.design.sections import bar
 from autoprune.errors import UsageError
 from autoprune.metrics.language import ExpressionError, parse
 from autoprune.recipe import Recipe
+from autoprune.search.arms import CONTROLS
 from autoprune.search.chronicle import TASK
 from autoprune.search.state import State
 from autoprune.search.steps import Batch, Outcome, Outcomes, Propose, Validate, Validation
@@ -67,10 +70,12 @@ class Tries:
 
     Args:
         state: Grows by an observation for each try; the seconds are charged.
+        shown: What the designer is shown of what is known; a reply knows no more.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, shown: Callable[[], Graph]) -> None:
         self.state = state
+        self._shown = shown
 
     def follow(
         self, asked: Mapping[str, Propose], outcomes: Outcomes, bases: Mapping[str, Recipe | None]
@@ -143,9 +148,10 @@ class Tries:
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
 
     def _known(self) -> str:
-        """What the reference and the best entry have on the same layers."""
-        reference, best = self.state.reference(), self.state.archive.best()
-        entries = {e.alias: e for e in (reference, best) if e is not None}
+        """What the reference and the best entry that is shown have on the same layers."""
+        reference = self.state.reference()
+        best = self.state.archive[bar(self._shown(), reference.alias)]
+        entries = {e.alias: e for e in (reference, best)}
         errors = {
             alias: e.validation.reconstruction_error
             for alias, e in entries.items()
@@ -154,8 +160,10 @@ class Tries:
         return ", ".join(f"{alias} has {error:.4g}" for alias, error in errors.items()) or "alone"
 
     def _trust(self) -> str:
-        """What the error is worth, as far as this search knows."""
-        correlation, masks = self.state.layer_correlation()
+        """What the error is worth, as far as this search knows and the designer may."""
+        # Real results of all recipes: an arm that hides or shuffles them must not hint at them.
+        hidden = self.state.spec.arm in CONTROLS
+        correlation, masks = (None, 0) if hidden else self.state.layer_correlation()
         if correlation is None:
             return f"{CHECKED}; how well it ranks masks is not known yet."
         return (

@@ -7,10 +7,13 @@ import pytest
 
 from autoprune.candidate import Candidate
 from autoprune.design.chat import ChatRequest
+from autoprune.design.sections import bar
 from autoprune.design.transports import ScriptedDesigner
 from autoprune.recipe import Recipe
 from autoprune.search import Budget, DesignerSpec, Search
+from autoprune.search.steps import Done, Propose
 from autoprune.search.tries import tried_formulas
+from autoprune.search_settings import Arm
 from tests.support.synthetic import Synthetic, drive, make_spec, write_answer
 
 TRIES = "try: abs(W) * x_max\n- **Try**: `W * 0`\ntry: abs(V)\ntry: W\n"
@@ -72,6 +75,32 @@ def test_tries_are_measured_charged_and_on_record_but_no_candidates(tmp_path: Pa
         search._log.close()
     with Search.open(tmp_path / "killed") as again:
         assert again.graph.digest == digest
+
+
+@pytest.mark.parametrize("arm", ["graph", "best-of-n", "graph-permuted"])
+def test_a_reply_to_a_try_knows_no_more_than_the_question(tmp_path: Path, arm: Arm) -> None:
+    designer = DesignerSpec(kind="files", prompt_tokens=4000)
+    spec = make_spec(arm=arm, designer=designer, budget=Budget(evaluations=12), repairs=0)
+    driver, named, real = Synthetic(designer=ScriptedDesigner(try_first)), [], []
+    with Search.open(tmp_path, spec) as search:
+        while not isinstance(step := search.next_step(), Done):
+            if isinstance(step, Propose) and step.step_id.endswith(".tried"):
+                text = step.request.messages[-1].content
+                named.append(re.findall(r"(\S+) has [0-9.]", text))
+                shown, reference = search._script._requests.graph, search.spec.reference
+                assert named[-1] == list(dict.fromkeys([reference, bar(shown, reference)]))
+                assert ("so far it ranked" in text) == (arm == "graph")
+                real.append(search.archive.best())
+            search.record(step, driver.answer(step))
+        starts = {entry.alias for entry in search.entries if entry.is_baseline}
+    best = [entry.alias for entry in real if entry is not None]
+    assert len(best) == len(named) > 4 and set(best) - starts
+    if arm == "graph":
+        assert [names[-1] for names in named] == best
+    else:
+        # The placebo names other recipes, best-of-n only starts.
+        assert [names[-1] for names in named] != best
+        assert arm == "graph-permuted" or {name for names in named for name in names} <= starts
 
 
 def test_nobody_else_is_offered_a_try(tmp_path: Path) -> None:
