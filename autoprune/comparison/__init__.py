@@ -1,1 +1,1 @@
-"""Many methods, several budgets, several calibration draws: plan, cells, table, picture, advice."""
+"""Compare methods over budgets and calibration draws: plan, cells, table, picture, advice."""

@@ -1,4 +1,4 @@
-"""Which method to take, in plain words: chosen on selection windows, reported on sealed ones."""
+"""Recommend a method in plain words: chosen on selection windows, reported on sealed ones."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ class Advice:
 
     Args:
         target: The budget's label.
-        method: The method with the lowest mean selection perplexity; None when nothing is usable.
+        method: The method with the lowest mean selection perplexity; None if none is usable.
         text: The reason.
-        ties: Methods that the sealed windows cannot tell apart from it after Holm's correction over
-            all that it is compared with, cheapest first.
+        ties: Methods that the sealed windows cannot distinguish from it after Holm's correction
+            over all methods compared with it, cheapest first.
     """
 
     target: str
@@ -34,12 +34,12 @@ class Advice:
 def advise(
     rows: Sequence[Row], measured: Sequence[Measured], baseline: str, dense: float | None
 ) -> tuple[Advice, ...]:
-    """One recommendation per budget.
+    """Make one recommendation per budget.
 
     Args:
         rows: All rows.
         measured: Their cells.
-        baseline: What the rows' changes are against.
+        baseline: Baseline of the rows' changes.
         dense: Sealed perplexity of the dense model.
     """
     labels = list(dict.fromkeys(row.target for row in rows))
@@ -74,7 +74,7 @@ def _advise_one(
     others = [row for row in usable if row is not best]
     pairs = [pair(cells[(row.method, label)], own) for row in others]
     ties, better, draws = [], [], []
-    # The best was chosen on other windows, so only the number of contrasts is to be corrected for.
+    # The best was chosen on other windows, so only the number of contrasts needs correction.
     for row, entry, found in zip(others, pairs, judged(best.method, pairs), strict=True):
         draws.append((entry.draws, max(len(cells[(row.method, label)].seeds), len(own.seeds))))
         if not found.distinguishable:
@@ -108,9 +108,9 @@ def _advise_one(
 def _selection(
     usable: Sequence[Row], cells: dict[tuple[str, str], Measured], label: str
 ) -> tuple[dict[str, float], str]:
-    """Selection perplexity by method over the draws that all have, and a word on it.
+    """Return the selection perplexity by method over the common draws, and a note on the draws.
 
-    The word is empty where all methods have the same draws.
+    The note is empty if all methods have the same draws.
     """
     found = {row.method: row.selection or math.inf for row in usable}
     drawn = [set(cells[(row.method, label)].seeds) for row in usable]

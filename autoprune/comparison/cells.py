@@ -1,4 +1,4 @@
-"""Finished cells by the digest of everything that decides them."""
+"""Store of finished cells, keyed by the digest of everything that determines them."""
 
 import json
 import math
@@ -11,20 +11,20 @@ from autoprune.errors import DamagedFileError
 from autoprune.storage import write_json
 
 Record = dict[str, Any]
-# Figures that may be infinite, where a destroyed model computes no numbers; JSON has no word.
+# Figures that may be infinite if a destroyed model computes no numbers; JSON cannot express that.
 _INFINITE = ("nll", "perplexity")
 
 
 class CellStore:
-    """Measured cells, one small JSON file each.
+    """Store of measured cells, one small JSON file each.
 
-    Only measurements are kept: what failed is tried again, since a reason such as a full memory
-    passes.
+    Only measurements are kept. Failed cells are tried again, since a cause such as full memory may
+    be temporary.
 
     Args:
-        root: Folder, made when missing.
-        record: A second folder that holds the cells of one comparison. Each is filled from the
-            other, so that a comparison goes on from a record that was begun on another machine.
+        root: Folder, created if missing.
+        record: A second folder, which holds the cells of one comparison. Each is filled from the
+            other, so a comparison can continue from a record started on another machine.
     """
 
     def __init__(self, root: Path, record: Path | None = None) -> None:
@@ -32,19 +32,19 @@ class CellStore:
         self.places = [root] if record is None else [root, record]
 
     def path(self, key: Mapping[str, Any]) -> Path:
-        """Where the cell of ``key`` lies or will lie."""
+        """Return the path of the cell of ``key``, whether or not it exists."""
         return cell_path(self.root, digest_json(dict(key)))
 
     def has(self, key: Mapping[str, Any]) -> bool:
-        """Whether the cell is kept anywhere."""
+        """Whether the cell is stored in either folder."""
         digest = digest_json(dict(key))
         return any(cell_path(place, digest).exists() for place in self.places)
 
     def find(self, key: Mapping[str, Any]) -> Record | None:
-        """The cell's record; None when it was not measured yet.
+        """Return the cell's record; None if it has not been measured yet.
 
         Raises:
-            DamagedFileError: If the file is not what was written.
+            DamagedFileError: If the file differs from what was written.
         """
         digest = digest_json(dict(key))
         found: Record | None = None
@@ -55,7 +55,7 @@ class CellStore:
         return found
 
     def keep(self, key: Mapping[str, Any], record: Record) -> None:
-        """Write a measured cell, atomically, wherever it is not kept yet."""
+        """Write a measured cell atomically to each folder that lacks it."""
         digest = digest_json(dict(key))
         paths = [cell_path(place, digest) for place in self.places]
         missing = [path for path in paths if not path.exists()]
@@ -67,7 +67,7 @@ class CellStore:
 
 
 def cell_path(place: Path, digest: str) -> Path:
-    """File of a cell.
+    """Return the path of a cell's file.
 
     Args:
         place: Folder of a store or a record.
@@ -77,10 +77,10 @@ def cell_path(place: Path, digest: str) -> Path:
 
 
 def read_cell(place: Path, digest: str) -> Record | None:
-    """A cell's record by the digest of its key; None when there is none.
+    """Read a cell's record by the digest of its key; None if there is none.
 
     Raises:
-        DamagedFileError: If the file is not what was written.
+        DamagedFileError: If the file differs from what was written.
     """
     path = cell_path(place, digest)
     try:
@@ -98,7 +98,7 @@ def read_cell(place: Path, digest: str) -> Record | None:
 
 
 def standard(value: Any) -> Any:
-    """The value with null for figures that are not finite, for which JSON has no word."""
+    """Replace figures that are not finite, which JSON cannot express, by null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -107,7 +107,7 @@ def standard(value: Any) -> Any:
 
 
 def restored(record: Record) -> Record:
-    """A record as it was measured: a loss or a perplexity of null is infinite again."""
+    """Undo :func:`standard` for a record: a loss or a perplexity of null is infinite again."""
     back = dict(record)
     for part in ("selection", "sealed"):
         if part in back:

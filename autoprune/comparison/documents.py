@@ -1,4 +1,4 @@
-"""The table as Markdown and LaTeX."""
+"""The comparison as Markdown and LaTeX."""
 
 from autoprune.comparison.measured import OK
 from autoprune.comparison.result import Comparison
@@ -36,7 +36,7 @@ _LATEX = {
 
 
 def overview(result: Comparison) -> list[list[str]]:
-    """Method by budget: perplexity, deviation and change against the baseline; dense first."""
+    """Tabulate methods by budget: perplexity, deviation and change; the dense model first."""
     lines = [["dense", *[figure(result.dense)] * len(result.targets)]]
     for method in result.methods:
         cells = []
@@ -53,9 +53,9 @@ def overview(result: Comparison) -> list[list[str]]:
 
 
 def details(result: Comparison, target: str) -> tuple[list[str], list[list[str]]]:
-    """Head and lines of one budget's table with all figures, the lowest perplexity first.
+    """Return head and lines of one budget's table with all figures, lowest perplexity first.
 
-    A column for every baseline, one for every figure of a suite; the dense model stands first.
+    There is a column for each baseline and each suite figure; the dense model comes first.
     """
     against = [f"against {name}" for name in result.baselines]
     head = ["method", "sealed perplexity", *against, *result.columns, "selection", "zeros"]
@@ -87,7 +87,7 @@ def details(result: Comparison, target: str) -> tuple[list[str], list[list[str]]
 
 
 def markdown(result: Comparison) -> str:
-    """The whole comparison as Markdown."""
+    """Render the whole comparison as Markdown."""
     parts = [f"# Comparison of pruning methods: {in_markdown(result.model)}", ""]
     parts += [
         f"Sealed perplexity, lower is better; in brackets the change against "
@@ -119,7 +119,7 @@ def markdown(result: Comparison) -> str:
 
 
 def latex(result: Comparison) -> str:
-    """The overview as a LaTeX table; needs the package booktabs."""
+    """Render the overview as a LaTeX table, which needs the package booktabs."""
     columns = "l" + "r" * len(result.targets)
     lines = [
         r"\begin{table}",
@@ -141,7 +141,7 @@ def latex(result: Comparison) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX."""
+    """Escape text for LaTeX."""
     return "".join(_LATEX.get(letter, letter) for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Calibration draws: the same text, other windows for every seed."""
+"""Calibration draws: the same text, different windows for every seed."""
 
 import torch
 from torch import Tensor
@@ -9,23 +9,23 @@ from autoprune.errors import UsageError
 POOL_DRAWS = 12
 
 
-# Draws of one comparison; those of another seed have numbers above.
+# Most draws of one comparison; draws of other seeds have higher numbers.
 MOST_DRAWS = 100
 
-# Above this share of common windows a deviation over draws says too little.
+# Above this share of common windows, a deviation over draws says too little.
 MOST_COMMON = 0.5
 
 
 def require_different(pool: int, count: int, seeds: int) -> None:
-    """Refuse several draws where each would be the whole pool: the same windows, reordered.
+    """Refuse several draws if each would be the whole pool: the same windows, reordered.
 
     Args:
-        pool: Windows of the pool.
-        count: Windows of a draw.
-        seeds: Draws.
+        pool: Number of windows in the pool.
+        count: Windows per draw.
+        seeds: Number of draws.
 
     Raises:
-        UsageError: Says how to have one draw, or draws that differ.
+        UsageError: If the draws would be equal; says how to get one draw, or draws that differ.
     """
     if seeds > 1 and pool == count:
         raise UsageError(
@@ -37,7 +37,7 @@ def require_different(pool: int, count: int, seeds: int) -> None:
 
 
 def too_common(pool: int, count: int, seeds: int) -> str:
-    """A warning where draws share most of their windows; empty where they do not.
+    """Return a warning if draws share most of their windows; otherwise empty.
 
     Two draws of ``count`` windows share ``count / pool`` of them on average.
     """
@@ -51,13 +51,13 @@ def too_common(pool: int, count: int, seeds: int) -> str:
 
 
 def draw_windows(pool: Tensor, count: int, seed: int) -> Tensor:
-    """``count`` different windows of the pool in an order of the seed's own.
+    """Draw ``count`` different windows of the pool in a seeded random order.
 
-    Draws of different seeds are independent, so another seed changes none of the others.
+    Draws of different seeds are independent, so adding a seed changes none of the others.
 
     Args:
         pool: Token ids, int64 [windows, seqlen].
-        count: Windows of a draw.
+        count: Windows per draw.
         seed: Number of the draw.
 
     Raises:

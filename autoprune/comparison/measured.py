@@ -1,4 +1,4 @@
-"""The cells of one method at one budget, and how they differ from another method's."""
+"""The cells of one method at one budget, and their contrast with another method."""
 
 import math
 import statistics
@@ -22,11 +22,11 @@ class Measured:
 
     Args:
         method: The method's name.
-        measured_as: With its tuned strength.
+        measured_as: The method's name with its tuned strength.
         target: JSON form of the budget and its ``label``.
-        trials: Selection trials.
+        trials: Number of selection trials.
         records: One record per draw.
-        seeds: Number of each record's draw.
+        seeds: Draw number of each record.
     """
 
     method: str
@@ -42,29 +42,29 @@ class Measured:
         return bool(self.records) and all(r["status"] == OK for r in self.records)
 
     def over(self, seeds: Collection[int]) -> "Measured":
-        """The same method with these draws alone, in the order of their numbers."""
+        """Return the same method restricted to these draws, in the order of their numbers."""
         order = sorted(range(len(self.seeds)), key=self.seeds.__getitem__)
         kept = [n for n in order if self.seeds[n] in seeds]
         records, left = [self.records[n] for n in kept], [self.seeds[n] for n in kept]
         return replace(self, records=records, seeds=left)
 
     def losses(self, part: str = "sealed") -> Matrix:
-        """Loss per window and draw, nats per token, ``[windows, draws]``."""
+        """Return the loss per window and draw, nats per token, ``[windows, draws]``."""
         return np.array([record[part]["nll"] for record in self.records], np.float64).T
 
     def perplexities(self, part: str = "sealed") -> list[float]:
-        """Perplexity per draw."""
+        """Return the perplexity per draw."""
         return [float(record[part]["perplexity"]) for record in self.records]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One method against another at one budget.
+    """Difference between two methods at one budget.
 
     Args:
-        draws: Calibration draws that both have.
-        mean: Mean difference of the losses, nats per token; None where there is none.
-        found: The difference with its error; None where one window says nothing of it.
+        draws: Number of calibration draws that both have.
+        mean: Mean difference of the losses, nats per token; None if there is none.
+        found: The difference with its error; None if a single window gives no error.
     """
 
     draws: int
@@ -73,15 +73,15 @@ class Pair:
 
 
 def pair(measured: Measured, other: Measured | Sequence[float]) -> Pair:
-    """Set a method against another, window by window, over the draws that both have.
+    """Compare a method with another, window by window, over the draws that both have.
 
-    An interrupted comparison leaves methods with different draws, and a mean over three draws less
-    one over two would hold the difference of the draws.
+    An interrupted comparison leaves methods with different draws. Subtracting a mean over two draws
+    from one over three would mix in the difference between the draws.
 
     Args:
-        measured: Complete cells of the one.
-        other: Complete cells of the other at the same budget, or the loss of the dense model, which
-            has no draws, per window.
+        measured: Complete cells of the method.
+        other: Complete cells of the other method at the same budget, or the loss per window of the
+            dense model, which has no draws.
     """
     if isinstance(other, Measured):
         common = set(measured.seeds) & set(other.seeds)
@@ -91,7 +91,7 @@ def pair(measured: Measured, other: Measured | Sequence[float]) -> Pair:
         losses, reference = measured.losses(), np.asarray(other, np.float64)[:, None]
     if not common:
         return Pair(0, None, None)
-    # Two destroyed models differ by nothing that has a name.
+    # Destroyed models have infinite losses, whose difference is meaningless.
     if not (np.isfinite(losses).all() and np.isfinite(reference).all()):
         return Pair(len(common), None, None)
     differences = losses - reference
@@ -103,16 +103,16 @@ class Against:
     """Change of a method's perplexity against a baseline at the same budget.
 
     Args:
-        baseline: What it is compared with.
-        change: Perplexity relative to the baseline's, minus 1; None where there is none.
+        baseline: Name of the baseline.
+        change: Perplexity relative to the baseline's, minus 1; None if there is none.
         interval: 95 % interval of the change, over windows and draws (one draw: windows alone).
-        p: Two-sided p of no change.
-        p_adjusted: The same after Holm's correction over the methods that are compared with this
-            baseline at this budget.
-        draws: Draws that it is over.
-        family: Methods that the correction is over.
-        detectable: Smallest change that would have been found with a power of 80 % at 5 %, two
-            sided, corrected.
+        p: Two-sided p-value of no change.
+        p_adjusted: The same after Holm's correction over the methods compared with this baseline
+            at this budget.
+        draws: Number of draws that it covers.
+        family: Number of methods that the correction covers.
+        detectable: Smallest change that would be found with a power of 80 % at a two-sided level
+            of 5 %, corrected.
     """
 
     baseline: str
@@ -126,7 +126,7 @@ class Against:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether there is a change, after the correction."""
+        """Whether the change is significant after the correction."""
         return self.p_adjusted is not None and self.p_adjusted < 1 - LEVEL
 
     def to_json(self) -> dict[str, Any]:
@@ -135,10 +135,10 @@ class Against:
 
 
 def judged(baseline: str, pairs: Sequence[Pair]) -> list[Against]:
-    """Changes against one baseline at one budget, corrected for each other by Holm's steps.
+    """Compute changes against one baseline at one budget, with Holm's correction over them.
 
     Args:
-        baseline: Its name.
+        baseline: Name of the baseline.
         pairs: One per method.
     """
     with_p = [entry.found.p for entry in pairs if entry.found is not None]
@@ -162,17 +162,17 @@ def judged(baseline: str, pairs: Sequence[Pair]) -> list[Against]:
 
 
 def expm1(value: float) -> float:
-    """``exp(value) - 1``; infinite where a destroyed model is any number of times worse."""
+    """Compute ``exp(value) - 1``; infinite if it would overflow, as for a destroyed model."""
     return math.expm1(value) if value < 700 else math.inf
 
 
 def mean(values: Sequence[float]) -> float:
-    """Arithmetic mean; infinite when a value is not finite."""
+    """Arithmetic mean; infinite if a value is not finite."""
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for one value or what is not finite."""
+    """Sample standard deviation; None for a single value or if one is not finite."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return None
     return statistics.stdev(values)

@@ -1,4 +1,4 @@
-"""Figures beside the perplexity: what suites measured on each pruned model, and its bytes."""
+"""Figures besides perplexity: what suites measured on each pruned model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,25 +9,25 @@ import numpy as np
 from autoprune.comparison.measured import Measured, Record, deviation, mean
 from autoprune.evaluation.contrasts import Contrast, contrast, holm
 
-# A suite's figure over all its parts, which stands for them.
+# A suite's figure over all its parts, shown instead of the figures of the parts.
 WHOLE = "all"
-# The same figure in another unit.
+# Metrics that repeat another figure in a different unit.
 _REPEATED = ("bits_per_byte",)
 _SHORT = {("lm", "kl_to_dense"): "KL to dense"}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a method at a budget beside its perplexity.
+    """A figure of a method at a budget other than its perplexity.
 
     Args:
-        column: What it is, the same for all methods.
+        column: Name of the figure, the same for all methods.
         value: Mean over draws.
         deviation: Sample standard deviation over draws; None for one draw.
-        difference: Mean difference to the baseline over items and draws; None where there is none.
+        difference: Mean difference from the baseline over items and draws; None if there is none.
         interval: 95 % interval of the difference.
-        p_adjusted: Its p after Holm's correction over the methods at this budget.
-        items: Items, such as questions or windows, that the value is over.
+        p_adjusted: Its p-value after Holm's correction over the methods at this budget.
+        items: Number of items, such as questions or windows, behind the value.
         reason: Why there is no value.
     """
 
@@ -46,19 +46,19 @@ class Measure:
 
 
 def columns_of(records: Sequence[Record]) -> list[str]:
-    """All columns that the suites of some records have, in the order met."""
+    """Return all columns of the suites in the records, in order of appearance."""
     return list(dict.fromkeys(name for record in records for name in _figures(record)))
 
 
 def measures_of(
     column: str, measured: Sequence[Measured], baseline: Measured | Record | None
 ) -> list[Measure]:
-    """One column at one budget.
+    """Compute one column at one budget.
 
     Args:
-        column: Its name.
+        column: Name of the column.
         measured: Cells by method; one without a perplexity has no other figure either.
-        baseline: Cells of the method compared with, or the record of the dense model.
+        baseline: Cells of the baseline method, or the record of the dense model.
     """
     made: list[Measure] = []
     found: list[Contrast | None] = []
@@ -122,7 +122,7 @@ def _figures(record: Record) -> dict[str, Mapping[str, Any]]:
 
 
 def failed_suites(records: Sequence[Record]) -> dict[str, str]:
-    """Suites that gave no figure at all, and why."""
+    """Return the suites that gave no figure at all, with the reason."""
     return {
         suite: found["reason"]
         for record in records

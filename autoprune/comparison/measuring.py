@@ -1,4 +1,4 @@
-"""One cell: prune a model in place by a method, and check that the zeros are where they belong."""
+"""Prune a model in place for one cell, and check that the zeros are where they belong."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from autoprune.pruning import MetricScore, Precision, PruneOutcome, PruningPlan,
 def plan_of(
     method: Method, target: Target, seed: int, precision: Precision = "auto"
 ) -> PruningPlan:
-    """The pruning plan of a cell.
+    """Build the pruning plan of a cell.
 
     Raises:
         UsageError: If method and budget contradict each other.
@@ -50,7 +50,7 @@ def plan_of(
 
 
 def needs_of(method: Method) -> frozenset[str]:
-    """Statistics of the dense model that a method reads."""
+    """Return the statistics of the dense model that a method reads."""
     if method.peer is not None or method.scheme:
         return frozenset()
     plan = plan_of(method, Target(0.5), 0)
@@ -85,22 +85,22 @@ def prune_by(
     """Prune the dense model in place.
 
     Args:
-        method: What decides masks and repair.
+        method: The method, which decides masks and repair.
         target: The budget.
         seed: Number of the calibration draw.
         loaded: The model.
         layers: Its prunable layers.
         windows: The draw, int64 [n, s].
         shared: The draw's statistics.
-        context: What allocators look at, over ``shared``.
-        fresh: Windows that the draw does not hold, for a recovery.
+        context: Input of the allocators, based on ``shared``.
+        fresh: Windows that are not in the draw, for a recovery.
         precision: See :class:`autoprune.pruning.PruningPlan`.
         runner: Runs a method that is a program.
-        report: Callback, called with progress.
+        report: Progress callback.
 
     Raises:
-        UsageError: If method and budget contradict each other, or nobody runs programs.
-        AutopruneError: If the sandbox turns a program away, or the weights do not have the promised
+        UsageError: If method and budget contradict each other, or a program has no runner.
+        AutopruneError: If the sandbox rejects a program, or the weights do not have the promised
             zeros afterwards.
     """
     plan = plan_of(method, target, seed, precision)
@@ -142,11 +142,11 @@ def prune_by(
 def check_zeros(
     layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor], target: Target
 ) -> None:
-    """Look at the weights themselves: the budget to one weight, N:M in every group.
+    """Check the weights themselves: the exact budget, and N:M in every group.
 
     Raises:
-        AutopruneError: If a pruned weight is not zero, their number is not the budget's, or a
-            group has another number of zeros than the pattern says.
+        AutopruneError: If a pruned weight is not zero, the number of pruned weights does not match
+            the budget, or the number of zeros in a group does not match the pattern.
     """
     pattern = parse_pattern(target.pattern)
     zeros = 0
@@ -173,7 +173,7 @@ def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target
     """Refuse N:M patterns that do not divide every layer, before anything is measured.
 
     Raises:
-        UsageError: Names the first layer that is not divided.
+        UsageError: If a pattern does not divide a layer; names the first such layer.
     """
     for target in targets:
         scheme = target.pattern in Budget.OF_SCHEMES
@@ -184,7 +184,7 @@ def require_divisible(layers: Sequence[PrunableLinear], targets: Sequence[Target
 
 
 def evaluation_json(found: Evaluation) -> dict[str, Any]:
-    """A measurement as plain JSON."""
+    """Convert a measurement to plain JSON."""
     return {
         "nll": list(found.nll),
         "tokens": found.tokens,

@@ -1,4 +1,4 @@
-"""What is compared: a recipe (see :mod:`autoprune.recipe_text`), a scheme, or another tool's.
+"""Methods to compare: a recipe (see :mod:`autoprune.recipe_text`), a scheme or another tool.
 
 ``RECIPE@NAME`` is the same recipe, calibrated on the text of that name.
 """
@@ -30,10 +30,10 @@ class Method(RecipeText):
     """One row of a comparison.
 
     Args:
-        peer: Tool that runs the metric of this name in an environment of its own.
+        peer: Other tool that runs ``metric`` in its own environment.
         calibration: Name of the calibration text; empty: the compared text's own part.
-        scheme: Text of the scheme that makes the model smaller; ``metric`` is the same then. Empty:
-            a recipe.
+        scheme: Text of the scheme that makes the model smaller, repeated in ``metric``. Empty: the
+            method is a recipe.
     """
 
     peer: str | None = None
@@ -43,7 +43,7 @@ class Method(RecipeText):
     @property
     def name(self) -> str:
         """Shortest spelling that :func:`parse_method` reads back."""
-        # What a scheme's or a peer's method lacks is a recipe's text.
+        # Methods of schemes and peers have no recipe text.
         own = self.scheme or (self.text if self.peer is None else f"{self.peer}:{self.metric}")
         return f"{own}@{self.calibration}" if self.calibration else own
 
@@ -51,24 +51,24 @@ class Method(RecipeText):
     def stochastic(self) -> bool:
         """Whether the seed matters beyond the draw of calibration windows.
 
-        It draws random scores and shuffled budgets, and orders the steps of a tuning.
+        It also determines random scores, shuffled budgets and the order of tuning steps.
         """
         return "random" in self.metric or "shuffled" in self.allocation or self.tunes
 
     @property
     def tunes(self) -> bool:
-        """Whether blocks or the model are trained, by products that a processor may round."""
+        """Whether blocks or the model are trained, with products that the processor may round."""
         return EBFT in self.solver or RECOVER in self.solver + self.scheme
 
     @property
     def program(self) -> Candidate | None:
-        """The program that prunes; None where a metric scores."""
+        """The program that prunes; None if a metric computes the scores."""
         if not self.source:
             return None
         return Candidate("program", self.source, declared_constants(self.source))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; empty texts are left out, so that digests on record stay."""
+        """Plain JSON form; empty texts are left out to keep recorded digests valid."""
         found = asdict(self)
         for name in ("calibration", "scheme", "source"):
             if not found[name]:
@@ -85,8 +85,8 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
     """Read one method.
 
     Args:
-        text: See the module.
-        statistics: What holds where the text says neither ``dense`` nor ``sequential``.
+        text: See the module docstring.
+        statistics: Default if the text says neither ``dense`` nor ``sequential``.
 
     Raises:
         UnknownNameError: If a part is unknown; suggests the nearest.
@@ -105,7 +105,7 @@ def parse_method(text: str, statistics: StatisticsOf = "dense") -> Method:
 def parse_methods(
     texts: str | Iterable[str], statistics: StatisticsOf = "dense"
 ) -> tuple[Method, ...]:
-    """Read a list of methods; each is kept once, in the order given.
+    """Read a list of methods, dropping repeats and keeping the given order.
 
     Raises:
         UsageError: If one of them is wrong or none is given.
@@ -120,16 +120,16 @@ def parse_methods(
 def on_texts(
     methods: Sequence[Method], texts: Sequence[str], reads_text: Callable[[Method], bool]
 ) -> tuple[Method, ...]:
-    """The methods on every calibration text, those of one text together.
+    """Cross the methods with the calibration texts, grouped by text.
 
     Args:
-        methods: One that names a text is calibrated on that text alone.
-        texts: Names of the texts; none: each method as it stands.
-        reads_text: Whether calibration text can change what a method gives; where it cannot, the
-            method is measured once.
+        methods: The methods; one that names a text is calibrated on that text alone.
+        texts: Names of the texts; if empty, the methods are returned unchanged.
+        reads_text: Whether calibration text can change a method's result; if not, the method is
+            measured once.
 
     Raises:
-        UsageError: If a method names a text that there is not.
+        UsageError: If a method names an unknown text.
     """
     for method in methods:
         if method.calibration and method.calibration not in texts:
@@ -150,7 +150,7 @@ def on_texts(
 def crossed(
     metrics: Sequence[str], allocations: Sequence[str], solvers: Sequence[str]
 ) -> list[str]:
-    """Texts of all combinations; an empty list stands for the part's default."""
+    """Return the texts of all combinations; an empty list means the part's default."""
     texts = []
     for metric in metrics:
         for allocation in allocations or [UNIFORM]:
@@ -159,14 +159,14 @@ def crossed(
 
 
 def seeded_metric(method: Method, seed: int) -> Metric:
-    """The metric object; the random control draws anew for every seed."""
+    """Build the metric; the random control draws different scores for every seed."""
     if method.metric == "random":
         return build_metric(f"random:seed={seed}")
     return build_metric(method.metric)
 
 
 def with_allocation(method: Method, allocation: str) -> Method:
-    """The same method with another layer budget."""
+    """Return the same method with another allocation of layer budgets."""
     return replace(method, allocation=allocation)
 
 

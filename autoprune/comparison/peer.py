@@ -1,4 +1,4 @@
-"""Rows by llm-compressor: run in its own environment on the same model and tokens."""
+"""Rows measured with llm-compressor, run in its own environment on the same model and tokens."""
 
 import json
 import os
@@ -28,7 +28,7 @@ INSTALL = (
     f"peer/bin/python -m pip install '{PACKAGE}==0.14.*', and add --peer peer/bin/python"
 )
 WORKER = Path(__file__).with_name("peer_llm_compressor.py")
-# What decides its figures: the peer's own arithmetic and its environment's.
+# Versions that determine the peer's figures: its own and those of its environment.
 _VERSION = (
     "from importlib.metadata import version as v; "
     f"print(v({PACKAGE!r}), 'torch', v('torch'), 'transformers', v('transformers'))"
@@ -36,19 +36,19 @@ _VERSION = (
 
 
 def interpreter_of(text: str) -> str:
-    """The interpreter in ``PYTHON`` or ``llm-compressor=PYTHON``; empty when none is named."""
+    """Read the interpreter from ``PYTHON`` or ``llm-compressor=PYTHON``; empty if none is named."""
     name, _, path = text.partition("=")
     return path if name == PEER else text
 
 
 def peer_version(python: str | None) -> str:
-    """Versions of llm-compressor, torch and transformers in an environment, as one text.
+    """Return the versions of llm-compressor, torch and transformers in an environment as one text.
 
     Args:
         python: The environment's interpreter.
 
     Raises:
-        PrerequisiteError: If there is none, or it holds no llm-compressor; says how to install it.
+        PrerequisiteError: If there is no interpreter or no llm-compressor; says how to install it.
     """
     if not python:
         raise PrerequisiteError(f"{PEER} runs in an environment of its own; {INSTALL}")
@@ -61,10 +61,10 @@ def peer_version(python: str | None) -> str:
 
 
 class PeerModel:
-    """The dense model on disk, where the peer reads it; removed with :meth:`close`.
+    """Copy of the dense model on disk for the peer to read; :meth:`close` removes it.
 
     Args:
-        loaded: The model; its weights must be dense now.
+        loaded: The model; its weights must be dense at this point.
         root: Folder for the copy.
     """
 
@@ -90,9 +90,9 @@ def prune_by_peer(
     layers: Sequence[PrunableLinear],
     windows: Tensor,
 ) -> PruneOutcome:
-    """Let the peer prune its copy, and write its weights into ours.
+    """Let the peer prune its copy, and load its weights into our model.
 
-    The zeros are counted in what it wrote; the budget is the peer's own rounding.
+    Zeros are counted in the peer's weights; the budget is subject to the peer's own rounding.
 
     Args:
         method: The peer's method.
@@ -104,7 +104,7 @@ def prune_by_peer(
 
     Raises:
         UsageError: If the model holds fused experts, which the peer does not prune.
-        AutopruneError: If the peer fails; the message ends with its last words.
+        AutopruneError: If the peer fails; the message ends with the last line of its errors.
     """
     fused = next((layer.name for layer in layers if layer.expert is not None), None)
     if fused is not None:
@@ -125,7 +125,7 @@ def prune_by_peer(
         "answer": str(answer),
     }
     write_json(folder / "request.json", request)
-    # Isolated, so that neither this package's folder nor the caller's paths get in its way.
+    # Isolated, so neither this package's folder nor the caller's paths interfere.
     line = [str(Path(python).absolute()), "-I", str(WORKER), str(folder / "request.json")]
     quiet = dict(os.environ) | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     run = subprocess.run(line, capture_output=True, text=True, env=quiet, cwd=folder)

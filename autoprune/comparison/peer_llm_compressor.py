@@ -1,7 +1,7 @@
-"""One run of llm-compressor, in its own environment; :mod:`autoprune.comparison.peer` starts it.
+"""Run llm-compressor in its own environment; started by :mod:`autoprune.comparison.peer`.
 
-Reads a JSON request (its path is the only argument) and writes the pruned weights and an answer.
-It imports nothing of AutoPrune, which is not installed there.
+Reads a JSON request, whose path is the only argument, and writes the pruned weights and an answer.
+Imports nothing from AutoPrune, which is not installed in that environment.
 """
 
 import json
@@ -30,10 +30,10 @@ def prune(
     sparsity: float,
     pattern: str = UNSTRUCTURED,
 ) -> None:
-    """Prune in place as llm-compressor's manual says.
+    """Prune in place as described in llm-compressor's manual.
 
     Args:
-        model: A causal language model of transformers.
+        model: A causal language model from transformers.
         tokenizer: Its tokenizer.
         method: One of ``MODIFIERS``.
         tokens: int64 array ``[windows, seqlen]`` of calibration tokens.
@@ -59,7 +59,7 @@ def prune(
 
 
 def main() -> None:
-    """Prune as the request says."""
+    """Prune as requested."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     tokens = np.load(request["tokens"])
     dtype = getattr(torch, request["dtype"])

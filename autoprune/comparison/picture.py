@@ -1,4 +1,4 @@
-"""The picture of a comparison: sparsity against perplexity, or a ranking at one budget."""
+"""Picture of a comparison: sparsity against perplexity, or a ranking at one budget."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -31,16 +31,16 @@ DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LONGEST_NAME = 34
 LEADS = (1, 1.5, 2, 3, 5, 7)
-# Below this ratio of the highest to the lowest value a linear axis reads better.
+# A linear axis reads better below this ratio of the highest to the lowest value.
 LOG_FROM = 3.0
 FAR_ABOVE = 6.0
 
 
 def pareto_png(result: Comparison) -> bytes:
-    """PNG on white, N:M budgets as single hollow points; with one budget methods by rank.
+    """Draw a PNG on white, with N:M budgets as hollow points; rank the methods at a single budget.
 
-    Perplexity stands on a logarithmic axis where it spans much; points far above the best of every
-    budget would flatten all others and are named below the picture instead.
+    The perplexity axis is logarithmic if the range is wide. Points far above the best of every
+    budget would flatten all others, so they are named below the picture instead.
     """
     shown = [row for row in result.rows if _drawable(row)]
     limit = _highest(shown)
@@ -48,7 +48,7 @@ def pareto_png(result: Comparison) -> bytes:
     shown = [row for row in shown if row not in above]
     if len({row.target for row in shown}) == 1:
         return _ranking_png(result, shown, above)
-    # Shares of bytes and speeds have no place on an axis of zeros.
+    # Budgets in bytes or speed do not fit on an axis of zeros.
     shown = [row for row in shown if row.pattern not in Budget.OF_SCHEMES]
     with new_canvas("wide", max(4.2, 1.6 + 0.21 * len(result.methods))) as canvas:
         axes = canvas.axes()
@@ -65,7 +65,7 @@ def pareto_png(result: Comparison) -> bytes:
 
 
 def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> bytes:
-    """Dots with deviations, the best method on top, its distance to the dense model visible."""
+    """Draw dots with deviations, the best method on top, and the dense model for reference."""
     ranked = sorted(shown, key=lambda row: row.perplexity or math.inf, reverse=True)
     values = [row.perplexity or math.nan for row in ranked]
     with new_canvas("wide", max(2.6, 1.3 + 0.26 * len(ranked))) as canvas:
@@ -96,7 +96,7 @@ def _ranking_png(result: Comparison, shown: list[Row], above: list[Row]) -> byte
 
 
 def _named(above: list[Row]) -> str:
-    """Words on what is too bad to be drawn."""
+    """Name the points that are too high to be drawn."""
     if not above:
         return ""
     named = "; ".join(f"{r.method} at {r.target}: {figure(r.perplexity)}" for r in above[:2])
@@ -105,14 +105,14 @@ def _named(above: list[Row]) -> str:
 
 
 def _name(method: str) -> str:
-    """The method's name, cut where it is long, with its calibration text."""
+    """Shorten the method's name if it is long, and append its calibration text."""
     own, text = split_text(method)
     tail = f"@{text}" if text else ""
     return plain(own, max(LONGEST_NAME - len(tail), 2)) + tail
 
 
 def look_of(number: int) -> dict[str, Any]:
-    """Colour and marker of a method; where colours come again, markers are others than before."""
+    """Return colour and marker of a method; when colours repeat, the markers differ."""
     lap = number // len(COLOURS)
     return {
         "color": COLOURS[number % len(COLOURS)],

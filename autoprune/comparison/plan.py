@@ -1,4 +1,4 @@
-"""Which cells a comparison has: methods x budgets x calibration draws."""
+"""The cells of a comparison: methods x budgets x calibration draws."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ class Target:
     """A budget.
 
     Args:
-        sparsity: Share of the prunable weights to zero, or the number of another unit.
+        sparsity: Share of the prunable weights to zero, or the amount in another unit.
         pattern: ``unstructured``, N:M, or the unit of a scheme's budget: ``bytes``, ``faster``.
     """
 
@@ -35,10 +35,10 @@ class Target:
 
     @property
     def budget(self) -> Budget:
-        """What a scheme is asked for.
+        """The budget as a scheme takes it.
 
         Raises:
-            UsageError: If it is a pattern of zeros, which no scheme makes.
+            UsageError: If it is a pattern of zeros, which no scheme produces.
         """
         if self.pattern == UNSTRUCTURED:
             return Budget(self.sparsity)
@@ -61,8 +61,8 @@ class Cell:
     """One measurement: prune, measure, restore.
 
     Args:
-        method: What prunes; None is the dense model.
-        target: The budget; None with the dense model.
+        method: The pruning method; None for the dense model.
+        target: The budget; None for the dense model.
         seed: Number of the calibration draw.
         sealed: Whether the sealed part is measured too; a tuning trial never sees it.
     """
@@ -74,7 +74,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """For progress: ``wanda at 50 %, seed 0``."""
+        """Title for progress reports: ``wanda at 50 %, seed 0``."""
         if self.method is None or self.target is None:
             return DENSE
         trial = "" if self.sealed else " (trial)"
@@ -100,10 +100,10 @@ class Cell:
 def parse_targets(
     sparsities: Sequence[float], patterns: Sequence[str], units: Mapping[str, Sequence[float]] = {}
 ) -> tuple[Target, ...]:
-    """Budgets of a comparison, unstructured ones first, each once.
+    """Read the budgets of a comparison, unstructured ones first, without repeats.
 
     Raises:
-        UsageError: If a share is outside [0, 1), a pattern makes no sense or nothing is given.
+        UsageError: If a share is outside [0, 1), a pattern is invalid or nothing is given.
     """
     found = [Target(resolve_sparsity(float(share), None)) for share in sparsities]
     for text in patterns:
@@ -119,7 +119,7 @@ def parse_targets(
 def cells_in_order(
     methods: Sequence[Method], targets: Sequence[Target], seeds: int
 ) -> Iterator[Cell]:
-    """The cells of a comparison: one draw after the other, since a draw's statistics are shared."""
+    """Yield the cells draw by draw, because the cells of a draw share its statistics."""
     for seed in range(seeds):
         for _, same in groupby(methods, lambda method: method.calibration):
             yield from (Cell(m, target, seed) for target, m in product(targets, tuple(same)))

@@ -7,14 +7,14 @@ from autoprune.errors import UnknownNameError
 
 @dataclass(frozen=True)
 class Preset:
-    """What a comparison does where the command says nothing else.
+    """Defaults of a comparison, which options on the command line override.
 
     Args:
-        methods: Their texts.
+        methods: Texts of the methods.
         sparsities: Unstructured budgets.
         patterns: N:M budgets.
         seeds: Calibration draws.
-        tune: Selection trials per allocator's strength.
+        tune: Selection trials for the strength of each allocator.
     """
 
     methods: tuple[str, ...]
@@ -24,8 +24,8 @@ class Preset:
     tune: int
 
 
-# The table of docs/results.md, with the best repair and two controls of the allocations' gain.
-# The controls stand around what they control at its default strength.
+# The table of docs/results.md, with the best repair and two controls for the gain of allocations.
+# The controls wrap the allocation that they control for, at its default strength.
 PAPER = (
     "magnitude",
     "wanda",
@@ -43,7 +43,7 @@ PAPER = (
     "wanda+ramp+mrp",
     "wanda+ramp+walk:mrp",
     "wanda+ramp+ebft",
-    # The best repair, with the equal budgets that suit it, and after masks of SparseGPT's choice.
+    # The best repair, with the equal budgets that suit it, and after masks chosen by SparseGPT.
     "wanda+ebft",
     "wanda+sparsegpt:select=own+ebft",
     "wanda+sequential",
@@ -62,7 +62,7 @@ MORE = (
 )
 
 PRESETS = {
-    # Ten minutes on 2 cores for SmolLM2-135M; the hours of the others are of the same machine.
+    # Ten minutes for SmolLM2-135M on 2 cores; the hours below are for the same machine.
     "quick": Preset(
         methods=("magnitude", "wanda", "ria", "wanda+sdsa", "wanda+ramp", "wanda+ramp+mrp"),
         sparsities=(0.5, 0.6),
@@ -70,7 +70,7 @@ PRESETS = {
         seeds=1,
         tune=0,
     ),
-    # What budgets by the spectrum are worth where much goes: AlphaPruning's own setting.
+    # The value of spectrum-based budgets at high sparsity: AlphaPruning's own setting.
     "alpha80": Preset(
         methods=(
             "wanda",
@@ -85,7 +85,7 @@ PRESETS = {
         seeds=3,
         tune=0,
     ),
-    # MRP's own masks beside given ones: SM where masks are free, MM at N:M (arXiv 2410.15567).
+    # MRP's own masks next to given ones: SM for unstructured masks, MM at N:M (arXiv 2410.15567).
     "mrp": Preset(
         methods=(
             "wanda",
@@ -99,7 +99,7 @@ PRESETS = {
         seeds=3,
         tune=0,
     ),
-    # Six hours, of which repairs take most.
+    # Six hours, mostly for repairs.
     "paper": Preset(methods=PAPER, sparsities=(0.5, 0.6, 0.7), patterns=("2:4",), seeds=3, tune=4),
     # Ten hours.
     "full": Preset(
@@ -109,10 +109,10 @@ PRESETS = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of this name.
+    """Return the preset of this name.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If there is no such preset.
     """
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)

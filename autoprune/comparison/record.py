@@ -1,9 +1,9 @@
-"""Everything a reader needs to make a comparison's numbers again, in one folder.
+"""A folder with everything a reader needs to reproduce a comparison's numbers.
 
-``record.json`` holds what was asked, the protocol (splits, digests, type, machine, versions,
-commit, command, date) and which cell stands where; ``cells/`` holds each cell as it was measured:
-loss per window, zeros, seconds, its own date, commit and machine. Tables are made from these files
-alone, without the model or the text.
+``record.json`` holds the request, the protocol (splits, digests, type, machine, versions, commit,
+command, date) and the place of each cell. ``cells/`` holds each cell as measured: loss per window,
+zeros, seconds, its own date, commit and machine. Tables are made from these files alone, without
+the model or the text.
 """
 
 import json
@@ -18,7 +18,7 @@ from autoprune.storage import write_json
 FILE = "record.json"
 FORMAT = "autoprune comparison"
 VERSION = 1
-# What must be equal for two runs to be parts of one comparison.
+# Fields that must be equal for two runs to be parts of one comparison.
 SAME = (
     "model_digest",
     "tokenizer",
@@ -35,18 +35,18 @@ SAME = (
     "precision",
     "computed_by",
 )
-# What differs from run to run without a figure being another one.
+# Fields that may differ between runs without affecting any figure.
 _PASSING = ("date", "seconds", "sealed_touches", "sealed_set", "machine", "commit", "versions")
 
 
 def write_record(folder: Path, outline: Mapping[str, Any]) -> None:
-    """Write what refers to the cells, atomically; nothing where the same is recorded already.
+    """Write the record of a comparison atomically, unless the same is recorded already.
 
     Args:
-        folder: Holds the cells already, see :class:`autoprune.comparison.cells.CellStore`.
+        folder: Already holds the cells, see :class:`autoprune.comparison.cells.CellStore`.
         outline: ``model``, ``command``, ``tune``, ``planned``, ``baselines``, ``protocol``,
-            ``dense``, ``cells`` and ``trials``; each cell with ``kept``: digests by suite, the
-            cell's own under an empty name, or ``failed``: a record without a figure.
+            ``dense``, ``cells`` and ``trials``. Each cell has either ``kept``, digests by suite
+            with the cell's own under an empty name, or ``failed``, a record without a figure.
     """
     new = {"format": FORMAT, "version": VERSION, **outline}
     path = folder / FILE
@@ -59,11 +59,11 @@ def require_same(folder: Path, protocol: Mapping[str, Any]) -> None:
     """Refuse a folder that holds the record of another comparison.
 
     Args:
-        folder: Where a record may lie.
-        protocol: The protocol of the comparison that wants to go on there.
+        folder: Folder that may hold a record.
+        protocol: Protocol of the comparison to be continued there.
 
     Raises:
-        UsageError: Names what differs, with both values.
+        UsageError: If the protocols differ; names the fields that differ, with both values.
     """
     path = folder / FILE
     if not path.exists():
@@ -83,11 +83,11 @@ def require_same(folder: Path, protocol: Mapping[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What :func:`autoprune.comparison.result.gather` makes a comparison from.
+    """Read the input of :func:`autoprune.comparison.result.gather` from a folder.
 
     Raises:
         UsageError: If the folder holds no record.
-        DamagedFileError: If a file is not what was written, or a cell is missing.
+        DamagedFileError: If a file differs from what was written, or a cell is missing.
     """
     path = folder / FILE
     if not path.exists():

@@ -18,22 +18,22 @@ from autoprune.spelling import split_text
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """Results of a comparison.
 
     Args:
         model: Reference of the model.
-        rows: One per method and budget, in the order asked.
+        rows: One per method and budget, in the requested order.
         advice: One per budget.
-        baselines: What changes are against, at least one.
-        dense: Sealed perplexity of the dense model; None when it could not be measured.
-        dense_measures: What suites measured on the dense model.
-        dense_bytes: Tensors of the dense model as they are saved.
-        protocol: All that the figures depend on.
-        command: Shell line that repeats it.
-        commits: Commits of the program that measured the cells, each once.
-        tune: Trials that every tunable strength had.
+        baselines: Baselines of the changes, at least one.
+        dense: Sealed perplexity of the dense model; None if it could not be measured.
+        dense_measures: Measurements of suites on the dense model.
+        dense_bytes: Bytes of the dense model's tensors as saved.
+        protocol: Everything that the figures depend on.
+        command: Shell command that repeats the comparison.
+        commits: Commits of the program that measured the cells, without repeats.
+        tune: Trials for every tunable strength.
         finished: Cells that were tried.
-        planned: Cells in all; more than ``finished`` where the run was interrupted.
+        planned: Cells in total; more than ``finished`` if the run was interrupted.
     """
 
     model: str
@@ -52,20 +52,20 @@ class Comparison:
 
     @property
     def baseline(self) -> str:
-        """What changes are against where there is room for one."""
+        """The first baseline, shown where there is room for only one."""
         return self.baselines[0]
 
     @property
     def columns(self) -> list[str]:
-        """Figures of suites, in the order measured."""
+        """Columns of suite figures, in the order measured."""
         found = (*(entry for row in self.rows for entry in row.measures), *self.dense_measures)
         return list(dict.fromkeys(entry.column for entry in found))
 
     def detectable(self, target: str, baseline: str) -> tuple[float, float, float] | None:
-        """Smallest changes that could have been seen at a budget: lowest, median, highest.
+        """Lowest, median and highest of the smallest detectable changes at a budget.
 
-        A power of 80 % at two-sided 5 % after the correction, by the errors of the methods that
-        were measured; None where no contrast has one.
+        Detectable means a power of 80 % at a two-sided level of 5 % after the correction, given the
+        errors of the measured methods; None if no contrast has such a change.
         """
         values = sorted(
             entry.detectable
@@ -77,26 +77,26 @@ class Comparison:
 
     @property
     def methods(self) -> list[str]:
-        """Names in the order asked."""
+        """Names of the methods in the requested order."""
         return list(dict.fromkeys(row.method for row in self.rows))
 
     @property
     def targets(self) -> list[str]:
-        """Labels in the order asked."""
+        """Labels of the budgets in the requested order."""
         return list(dict.fromkeys(row.target for row in self.rows))
 
     def row(self, method: str, target: str) -> Row | None:
-        """The row of a method at a budget."""
+        """Return the row of a method at a budget."""
         found = (row for row in self.rows if (row.method, row.target) == (method, target))
         return next(found, None)
 
     @property
     def draws(self) -> int:
-        """Calibration draws that were asked for."""
+        """Number of calibration draws requested."""
         return int(self.protocol["seeds"])
 
     def best(self, target: str) -> str | None:
-        """The recommended method at a budget."""
+        """Return the recommended method at a budget."""
         return next((entry.method for entry in self.advice if entry.target == target), None)
 
     def to_json(self) -> dict[str, Any]:
@@ -124,13 +124,13 @@ class Comparison:
 
 
 def gather(body: Mapping[str, Any]) -> Comparison:
-    """Make rows and advice from records.
+    """Build a comparison from records.
 
     Args:
-        body: ``model``, ``command``, ``protocol``, ``tune``, ``planned`` (how many cells there are
-            in all), ``dense`` (a record) and ``cells``: one object per method, budget and draw with
-            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``; also
-            ``baselines``, names of methods or ``dense``, where they are not the usual one.
+        body: ``model``, ``command``, ``protocol``, ``tune``, ``planned`` (number of cells in
+            total), ``dense`` (a record) and ``cells``: one object per method, budget and draw with
+            ``method``, ``measured_as``, ``target``, ``seed``, ``trials`` and ``record``. Optional:
+            ``baselines``, names of methods or ``dense``, to replace the default baseline.
 
     Raises:
         UsageError: If a baseline is not among the methods.
@@ -179,14 +179,14 @@ def gather(body: Mapping[str, Any]) -> Comparison:
 
 
 def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
-    """Refuse a baseline that is not compared.
+    """Refuse a baseline that is not among the compared methods.
 
     Args:
         baselines: Names of methods, or ``dense``.
-        methods: Names of the methods that are compared.
+        methods: Names of the compared methods.
 
     Raises:
-        UsageError: Names the baseline and the methods.
+        UsageError: If a baseline is not compared; names it and the methods.
     """
     for name in baselines:
         if name not in (*methods, DENSE):
@@ -199,12 +199,12 @@ def require_known(baselines: Sequence[str], methods: Sequence[str]) -> None:
 def named_baselines(
     texts: Sequence[str], methods: Sequence[str], statistics: StatisticsOf = "dense"
 ) -> list[str]:
-    """Canonical names of baselines; the usual one where none is given.
+    """Return the canonical names of baselines, or the default one if none is given.
 
     Args:
-        texts: Methods as they are typed, or ``dense``; one without the name of a calibration text
-            means the method on every text.
-        methods: Names of the methods that are compared.
+        texts: Methods as typed, or ``dense``; one that names no calibration text means the method
+            on every text.
+        methods: Names of the compared methods.
         statistics: See :func:`autoprune.comparison.methods.parse_method`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From measured cells to rows: mean and deviation over draws, changes against baselines."""
+"""Turn measured cells into rows: mean and deviation over draws, changes against baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,29 +28,29 @@ class Row:
     """One method at one budget.
 
     Args:
-        method: Its name.
+        method: Name of the method.
         target: The budget's label.
-        sparsity: Asked share of zeros.
+        sparsity: Requested share of zeros.
         pattern: ``unstructured`` or N:M.
         status: ``ok`` or ``unavailable``.
         reason: Why there is no figure.
         measured_as: The method with its tuned strength.
         trials: Selection trials that chose the strength.
-        seeds: Calibration draws that are measured.
+        seeds: Number of calibration draws measured.
         perplexity: Mean over draws, on sealed windows.
         deviation: Sample standard deviation over draws; None for one draw.
         selection: Mean perplexity over draws on selection windows.
         selection_deviation: Its sample standard deviation over draws; None for one draw.
-        contrasts: Change against each baseline, the first one first; none for an unavailable row.
-        measures: What suites measured.
-        failed_suites: Suites that measured nothing, and why.
-        zeros: Pruned weights, counted in the weights.
-        prunable: All prunable weights.
-        dense_bytes: Tensors as they are saved, zeros included.
-        compact_bytes: Tensors as `autoprune compact` saves them.
-        prune_seconds: Mean time of scores, masks and repair, statistics excluded.
+        contrasts: Change against each baseline, in their order; empty for an unavailable row.
+        measures: Measurements of suites.
+        failed_suites: Suites that measured nothing, with the reason.
+        zeros: Number of pruned weights, counted in the weights themselves.
+        prunable: Number of prunable weights.
+        dense_bytes: Bytes of the tensors as saved, including zeros.
+        compact_bytes: Bytes of the tensors as `autoprune compact` saves them.
+        prune_seconds: Mean time for scores, masks and repair, excluding statistics.
         evaluate_seconds: Mean time of the sealed measurement.
-        notes: Fallbacks that repairs reported, over all draws.
+        notes: Number of fallbacks that repairs reported, over all draws.
         calibration: Name of the calibration text; None: the compared text's own part.
     """
 
@@ -85,7 +85,7 @@ class Row:
         return self.contrasts[0] if self.contrasts else Against("")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form; the change against the first baseline stands in the row itself."""
+        """Plain JSON form, with the change against the first baseline at the top level."""
         first = self.against
         return {
             **asdict(self),
@@ -102,7 +102,7 @@ class Row:
 
 
 def baseline_of(methods: Sequence[str]) -> str:
-    """Wanda where it is compared, on the first of its calibration texts, else the dense model."""
+    """Return Wanda on the first of its calibration texts, else the dense model."""
     wanda = (name for usual in BASELINES for name in methods if split_text(name)[0] == usual)
     return next(wanda, DENSE)
 
@@ -110,12 +110,12 @@ def baseline_of(methods: Sequence[str]) -> str:
 def make_rows(
     measured: Sequence[Measured], dense: Record, baselines: Sequence[str]
 ) -> tuple[Row, ...]:
-    """All rows, with changes against every baseline at the same budget.
+    """Build all rows, with changes against every baseline at the same budget.
 
     Args:
         measured: Cells by method and budget.
         dense: Record of the dense model.
-        baselines: Names of the methods compared with, or ``dense``.
+        baselines: Names of the baseline methods, or ``dense``.
     """
     found: dict[tuple[str, str], list[Against]] = {}
     beside: dict[tuple[str, str], list[Measure]] = {}
@@ -148,7 +148,7 @@ def _complete(measured: Sequence[Measured], name: str) -> Measured | None:
 def _contrasts(
     measured: Sequence[Measured], dense: Record, baseline: str
 ) -> list[tuple[Measured, Against]]:
-    """The methods of one budget against one baseline; the correction is over them."""
+    """Contrast the methods of one budget with one baseline, corrected over these methods."""
     usable = [entry for entry in measured if entry.complete]
     reference: Measured | Sequence[float] | None = None
     if baseline != DENSE:
@@ -159,7 +159,7 @@ def _contrasts(
     others = [entry for entry in usable if entry.method != baseline]
     pairs = [Pair(0, None, None) if reference is None else pair(e, reference) for e in others]
     against = list(zip(others, judged(baseline, pairs), strict=True))
-    # Against itself nothing changes, and nothing is to be corrected for.
+    # The baseline does not differ from itself and does not count in the correction.
     same = [(e, Against(baseline, 0.0, (0.0, 0.0), draws=len(e.records))) for e in own]
     return [*same, *against]
 

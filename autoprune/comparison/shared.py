@@ -1,4 +1,4 @@
-"""Calibration draws of a comparison, with statistics collected once for all methods."""
+"""Calibration draws of a comparison, with statistics shared by all methods."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -28,17 +28,17 @@ LONGEST_REASON = 300
 
 
 class SharedStatistics:
-    """Grows by what is asked for; every statistic is collected in one pass, at the first request.
+    """Statistics of a draw, each collected once, at the first request.
 
     The small statistics are kept in the store. Gram matrices and gradients are as large as the
-    weights, so they live in memory as long as the draw is in use.
+    weights, so they stay in memory only while the draw is in use.
 
     Args:
         loaded: The dense model; its weights must be dense whenever :meth:`require` is called.
-        store: Keeps the small ones.
+        store: Keeps the small statistics.
         windows: The draw, int64 [n, s].
-        expected: What later calls will need; collected together with what is asked for.
-        report: Callback, called with the progress of passes.
+        expected: Statistics that later calls will need, collected along with requested ones.
+        report: Callback for the progress of passes.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class SharedStatistics:
         self.seconds = 0.0
 
     def covers(self, needs: Collection[str]) -> bool:
-        """Whether :meth:`require` would give these without a pass of the model."""
+        """Whether :meth:`require` would return these without a pass of the model."""
         return self._known.issuperset(needs)
 
     def verify(self) -> None:
-        """Nothing: what is too large for the store has no record to be held against."""
+        """Do nothing: statistics too large for the store have no record to check against."""
 
     def require(self, needs: Collection[str]) -> Statistics:
-        """Statistics that hold at least ``needs``; always the same object."""
+        """Return statistics with at least ``needs``; always the same object."""
         missing = set(needs) - self._known
         started = time.perf_counter()
         if missing & BASIC:
@@ -99,14 +99,14 @@ class SharedStatistics:
 
 
 class PoolDraws:
-    """Draws out of a pool of windows; see :class:`autoprune.bench.calibration.Calibration`.
+    """Draws from a pool of windows; see :class:`autoprune.bench.calibration.Calibration`.
 
-    Draws of the compared text have their own numbers, those of the first named text begin at
-    ``MOST_DRAWS``, of the second at twice that.
+    Draws of the compared text are numbered from 0, those of the first named text from
+    ``MOST_DRAWS``, those of the second from twice that.
 
     Args:
-        samples: Windows of a draw.
-        seed: Of the run; with another one all draws are others.
+        samples: Windows per draw.
+        seed: Seed of the run; another seed changes all draws.
         expected: Statistics that the methods of the comparison need.
         texts: References of further calibration texts by name.
     """
@@ -122,18 +122,18 @@ class PoolDraws:
         self.expected = frozenset(expected)
         self.texts = dict(texts or {})
         self._seed = seed
-        # By reference: windows or why there are none, and facts for the record.
+        # By reference: windows or the error that prevents them, and facts for the record.
         self._pools: dict[str, tuple[Tensor | AutopruneError, dict[str, Any]]] = {}
 
     def number(self, text: str, seed: int) -> int:
-        """Number of a draw of a named text; an empty name is the compared text."""
+        """Return the number of a draw of a named text; an empty name means the compared text."""
         return seed + MOST_DRAWS * (list(self.texts).index(text) + 1 if text else 0)
 
     def pool(self, bench: Bench, draw: int = 0) -> Tensor:
-        """Windows from which a draw is taken, int64 [windows, seqlen].
+        """Return the windows from which a draw is taken, int64 [windows, seqlen].
 
         Raises:
-            AutopruneError: If its text cannot be had; the same at every call.
+            AutopruneError: If its text is unavailable; the same at every call.
         """
         found, _ = self._of(bench, draw)
         if isinstance(found, AutopruneError):
@@ -141,12 +141,12 @@ class PoolDraws:
         return found
 
     def text_facts(self, bench: Bench, name: str, seeds: int) -> dict[str, Any]:
-        """What a named text is, for the protocol; ``reason`` where it cannot be had.
+        """Describe a named text for the protocol; has ``reason`` if the text is unavailable.
 
         Args:
-            bench: The comparison's; its model must be dense.
-            name: Of the text.
-            seeds: Calibration draws.
+            bench: Bench of the comparison; its model must be dense.
+            name: Name of the text.
+            seeds: Number of calibration draws.
         """
         numbers = [self.number(name, seed) for seed in range(seeds)]
         try:
@@ -171,7 +171,7 @@ class PoolDraws:
             except Exception as error:
                 if not place:
                     raise
-                # Whatever one text raises, the others are still calibrated on.
+                # A failure of one text, whatever it raises, must not stop the others.
                 why = AutopruneError(f"there is no such calibration text: {error}")
                 self._pools[own] = why, {}
             else:
@@ -179,18 +179,18 @@ class PoolDraws:
         return self._pools[own]
 
     def windows(self, bench: Bench, draw: int) -> Tensor:
-        """Token ids of one draw, int64 [samples, seqlen]."""
+        """Return the token ids of one draw, int64 [samples, seqlen]."""
         seed = draw % MOST_DRAWS + MOST_DRAWS * self._seed
         return draw_windows(self.pool(bench, draw), self.samples, seed)
 
     def fresh(self, bench: Bench, draw: int, count: int) -> Tensor:
-        """At most ``count`` windows of the pool that are not in the draw, in the draw's order."""
+        """Return up to ``count`` pool windows outside the draw, in the draw's random order."""
         pool = self.pool(bench, draw)
         whole = draw_windows(pool, len(pool), draw % MOST_DRAWS + MOST_DRAWS * self._seed)
         return whole[self.samples : self.samples + count]
 
     def statistics(self, bench: Bench, windows: Tensor) -> SharedStatistics:
-        """Statistics on the windows of a draw; nothing is collected yet."""
+        """Return the statistics of a draw's windows; nothing is collected yet."""
         return SharedStatistics(
             bench.loaded, bench.store, windows, expected=self.expected, report=bench.report
         )

@@ -1,4 +1,4 @@
-"""Bytes of a model's tensors as they are saved, and as a compact checkpoint holds them."""
+"""Bytes of a model's tensors as saved, and in a compact checkpoint."""
 
 from typing import Any
 
@@ -8,19 +8,19 @@ from torch import Tensor
 from autoprune.models.loading import LoadedModel
 from autoprune.models.saved_type import checkpoint_type, weights_as
 
-# A view of the same bits as whole numbers, so that a negative zero is a value, as in the encoding.
+# Integer views of the same bits, so a negative zero counts as a value, as in the encoding.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @torch.no_grad()
 def saved_bytes(loaded: LoadedModel) -> dict[str, Any]:
-    """What `autoprune prune` and then `autoprune compact` would write, without file headers.
+    """Compute what `autoprune prune` and `autoprune compact` would write, without file headers.
 
     Args:
-        loaded: The model as it stands.
+        loaded: The model in its current state.
 
     Returns:
-        ``dense`` and ``compact`` bytes, a tied tensor once, and the ``type`` that it is saved in.
+        ``dense`` and ``compact`` bytes, with tied tensors counted once, and the saved ``type``.
     """
     kind = checkpoint_type(loaded.source)
     dense = compact = 0
@@ -37,7 +37,7 @@ def saved_bytes(loaded: LoadedModel) -> dict[str, Any]:
 
 
 def _compact_bytes(tensor: Tensor) -> int:
-    """Bytes of the bitmask encoding, or of the tensor itself where that is smaller."""
+    """Bytes of the bitmask encoding, or of the tensor itself if that is smaller."""
     if tensor.dim() < 2 or not tensor.is_floating_point():
         return tensor.nbytes
     size = tensor.element_size()

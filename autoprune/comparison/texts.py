@@ -1,4 +1,4 @@
-"""Calibration texts of a comparison by name, beside the compared text's own calibration part."""
+"""Named calibration texts, in addition to the compared text's own calibration part."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,11 +12,11 @@ from autoprune.text.seen_text import SeenText
 
 
 def with_seed(ref: str, number: int) -> str:
-    """The text that the model writes for a draw; any other text stays what it is.
+    """Give a generated text the seed of a draw; leave any other text unchanged.
 
     Args:
         ref: Reference of a text.
-        number: Of the draw; each has a text of its own, so that no more is written than is read.
+        number: Number of the draw; each has its own text, so no more is generated than is read.
     """
     if not is_generated(ref):
         return ref
@@ -25,16 +25,16 @@ def with_seed(ref: str, number: int) -> str:
 
 
 def calibration_corpus(bench: Bench, ref: str, tokens: int) -> tuple[Corpus, dict[str, Any]]:
-    """A text without what the comparison measures on.
+    """Load a calibration text without what it shares with the evaluation parts.
 
     Args:
-        bench: With the compared text; its model must be dense where it writes the text.
+        bench: Holds the compared text; its model must be dense if it generates the text.
         ref: Reference of the text; that of the compared text means its calibration part.
-        tokens: Tokens that will be read.
+        tokens: Number of tokens that will be read.
 
     Returns:
-        The text with an order of windows like that of a part, and facts for the record: name,
-        digest, what it shares with the selection and sealed parts and was left out, notes.
+        The text, with windows ordered as in a part, and facts for the record: name, digest, what
+        was left out because the selection or sealed part shares it, notes.
 
     Raises:
         AutopruneError: If there is no such text, or nothing is left of it.
@@ -50,6 +50,6 @@ def calibration_corpus(bench: Bench, ref: str, tokens: int) -> tuple[Corpus, dic
     found = clean(text.documents, around, what=f"the calibration text {text.name!r}", made=True)
     left = found.left(text)
     facts = {"corpus": text.name, "digest": text.digest, "overlap": found.report}
-    # What a model writes is independent throughout; windows of other texts are spread over them.
+    # Generated documents are independent of each other; windows of other texts are spread out.
     spread = left if text.generated else left.spread_by(f"{bench.text.split} calibration")
     return spread, facts | {"notes": text.calibration_notes()}

@@ -1,4 +1,4 @@
-"""Equal tuning: every allocator's strength gets the same few trials on the selection split."""
+"""Equal tuning: each allocator's strength gets the same few trials on the selection split."""
 
 import math
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from autoprune.comparison.methods import Method, with_allocation
 from autoprune.comparison.plan import Target
 from autoprune.masking.pattern import UNSTRUCTURED
 
-# Half of the range of rates, after the allocator's own default; a few trials cover the range.
+# Half of the range of rates, tried after the allocator's default; a few trials cover the range.
 WIDTHS = (0.15, 0.05, 0.21, 0.1, 0.3, 0.025)
 STRENGTHS = {"ramp": "half_width", "sdsa": "strength", "owl": "lam", "dlp": "alpha"}
-# A share of the target instead of a difference to it.
+# Strengths relative to the target sparsity instead of differences from it.
 RELATIVE = {"alpha": "eps"}
 
 
 def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
-    """The method with ``trials`` strengths, its default first; empty where none is to tune.
+    """Return the method at ``trials`` strengths, its default first; empty if nothing can be tuned.
 
-    A strength that the method's text sets is not touched, and N:M leaves no room for one.
+    A strength that the method's text sets is kept, and N:M leaves no room for tuning.
     """
     if method.scheme:
         return ()
@@ -41,12 +41,12 @@ def variants(method: Method, target: Target, trials: int) -> tuple[Method, ...]:
 def best_variant(
     candidates: Sequence[Method], losses: Sequence[float | None], default: Method
 ) -> Method:
-    """The variant with the lowest selection loss; the first of equals.
+    """Return the variant with the lowest selection loss, the first if several are equal.
 
     Args:
         candidates: The variants tried.
-        losses: Mean loss of each; None where it could not be measured.
-        default: What to take when none has a finite loss.
+        losses: Mean loss of each; None if it could not be measured.
+        default: Fallback if none has a finite loss.
     """
     finite = [
         (loss, index)

@@ -1,4 +1,4 @@
-"""Figures and protocol as short texts, the same in every form of the table."""
+"""Figures and protocol as short texts, the same in every format of the table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from autoprune.comparison.rows import Row
 from autoprune.evaluation.contrasts import LEVEL
 from autoprune.report.sealed import SealedSet
 
-# Above ten times as bad, a factor reads better.
+# Above ten times the baseline, a factor reads better than a percentage.
 MOST_PERCENT = 9.0
 
 
 def figure(value: float | None) -> str:
-    """A perplexity: two decimals, fewer when large."""
+    """Format a perplexity with two decimals, fewer if it is large."""
     if value is None:
         return "–"
     if not math.isfinite(value):
@@ -29,11 +29,11 @@ def figure(value: float | None) -> str:
 
 
 def with_deviation(row: Row, draws: int) -> str:
-    """``45.31 ± 0.42``; ``unavailable`` without a figure.
+    """Format a perplexity as ``45.31 ± 0.42``, or ``unavailable`` without a figure.
 
     Args:
         row: The row.
-        draws: Calibration draws that were asked for; a row that has fewer says so.
+        draws: Number of calibration draws requested; a row that has fewer says so.
     """
     if row.status != OK:
         return "unavailable"
@@ -43,7 +43,7 @@ def with_deviation(row: Row, draws: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """``+1.2 %`` with a true minus; ``x 21.3`` for what is many times worse."""
+    """Format as ``+1.2 %`` with a true minus sign, or ``x 21.3`` if many times worse."""
     if value is None:
         return "–"
     if value > MOST_PERCENT:
@@ -52,7 +52,7 @@ def percent(value: float | None) -> str:
 
 
 def change(row: Row, against: Against) -> str:
-    """``−12.1 % [−14.0, −10.3] p 0.012``, the p corrected; with the number of pairs where few."""
+    """Format as ``−12.1 % [−14.0, −10.3] p 0.012``, p corrected; says if few draws are paired."""
     if row.method == against.baseline:
         return "baseline"
     text = percent(against.change)
@@ -64,21 +64,21 @@ def change(row: Row, against: Against) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """``p 0.012``, ``p < 0.001``."""
+    """Format as ``p 0.012`` or ``p < 0.001``."""
     if value is None:
         return "–"
     return "p < 0.001" if value < 0.001 else f"p {value:.3f}" if value < 0.1 else f"p {value:.2f}"
 
 
 def short_change(row: Row, baseline: str) -> str:
-    """``(−12.1 %)``, with ``≈`` where the corrected p shows none; empty for the baseline itself."""
+    """Format as ``(−12.1 %)``, with ``≈`` if not significant; empty for the baseline itself."""
     if row.against.change is None or row.method == baseline:
         return ""
     return f"({'' if row.against.distinguishable else '≈ '}{percent(row.against.change)})"
 
 
 def measure(entry: Measure | None) -> str:
-    """``0.412 ± 0.006 (+0.020)``: a figure of a suite and its change against the baseline."""
+    """Format a suite's figure and its change against the baseline: ``0.412 ± 0.006 (+0.020)``."""
     if entry is None or entry.value is None:
         return "–"
     spread = f" ± {entry.deviation:.3g}" if entry.deviation is not None else ""
@@ -90,24 +90,24 @@ def measure(entry: Measure | None) -> str:
 
 
 def megabytes(dense: int | None, compact: int | None) -> str:
-    """``269.1 → 155.2``: a million bytes each, as saved and saved compactly."""
+    """Format as ``269.1 → 155.2``: millions of bytes as saved and in compact form."""
     if dense is None or compact is None:
         return "–"
     return f"{dense / 1e6:.1f} → {compact / 1e6:.1f}"
 
 
 def seconds(value: float | None) -> str:
-    """Seconds with one decimal."""
+    """Format seconds with one decimal."""
     return "–" if value is None else f"{value:.1f}"
 
 
 def exact_zeros(row: Row) -> str:
-    """``63,700,992 of 106,168,320``."""
+    """Format as ``63,700,992 of 106,168,320``."""
     return "–" if row.zeros is None else f"{row.zeros:,} of {row.prunable:,}"
 
 
 def protocol_lines(result: Comparison) -> list[tuple[str, str]]:
-    """What the figures depend on, as names and values."""
+    """Return everything the figures depend on, as names and values."""
     p: Mapping[str, Any] = result.protocol
     texts: Mapping[str, Any] = p.get("calibration_texts", {})
     draws = "of each text" if texts else _numbered(p["draw_digests"])
@@ -165,7 +165,7 @@ def _numbered(digests: Sequence[str]) -> str:
 
 
 def _calibration(text: Mapping[str, Any]) -> str:
-    """A calibration text: what it is, its draws, what was left out of it, or why it is missing."""
+    """Describe a calibration text, its draws and what was left out, or why it is missing."""
     if "reason" in text:
         return f"{text['ref']}: {text['reason']}"
     line = f"{text['ref']} ({text['digest'][:12]}), draws {_numbered(text['draw_digests'])}"
@@ -194,7 +194,7 @@ def _intervals(result: Comparison) -> str:
 
 
 def _power(result: Comparison) -> list[tuple[str, str]]:
-    """The smallest differences that could have been seen, a line for each baseline."""
+    """Return the smallest detectable changes, one line for each baseline."""
     lines = []
     for name in result.baselines:
         found = {target: result.detectable(target, name) for target in result.targets}
@@ -219,13 +219,13 @@ def _share(value: float) -> str:
 
 
 def _sealed(p: Mapping[str, Any]) -> str:
-    """Number of the sealed set, looks before this comparison, and all so far."""
+    """Describe the sealed set and count how often it has been read so far."""
     known = SealedSet(**p["sealed_set"]).facts + "; " if "sealed_set" in p else ""
     return f"{known}read {p['sealed_touches']} times so far, by searches, evaluations and cells"
 
 
 def _overlap(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """Documents that share a run of words with another part, by pair of parts."""
+    """Count the documents that share a run of words with another part, by pair of parts."""
     sizes = list(dict.fromkeys(pair["words"] for pair in pairs))
     counts: dict[str, list[str]] = {}
     for pair in pairs:
@@ -236,7 +236,7 @@ def _overlap(pairs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _code(result: Comparison) -> str:
-    """Version and commits: of this run, and of cells that others measured."""
+    """Return version and commit of this run, and the commits of cells from other runs."""
     own = result.protocol["commit"]
     others = [_short(commit) for commit in result.commits if commit != own]
     line = f"autoprune {result.protocol['versions']['autoprune']}"
@@ -250,7 +250,7 @@ def _short(commit: str) -> str:
 
 
 def unavailable(result: Comparison) -> list[str]:
-    """``method at budget: reason`` for all rows, and figures of suites, that are not there."""
+    """Return ``method at budget: reason`` for all missing rows and suite figures."""
     return [
         f"{row.method} at {row.target}: unavailable: {row.reason}"
         for row in result.rows

@@ -1,4 +1,4 @@
-"""All forms of a comparison in one folder."""
+"""Write a comparison to a folder in all formats."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from autoprune.storage import atomic_file, write_json, write_text
 
 JSON_FILE = "comparison.json"
 FILES = ("comparison.md", "comparison.tex", "comparison.parquet", JSON_FILE, "pareto.png")
-# What is constant over a table, repeated in every row so that tables can be put together.
+# Protocol fields repeated in every row so that tables can be concatenated.
 REPEATED = (
     "model_digest",
     "corpus",
@@ -35,7 +35,7 @@ REPEATED = (
 
 
 def summary(result: Comparison) -> dict[str, Any]:
-    """The comparison as JSON, with the lines that its tables are printed from."""
+    """Return the comparison as JSON, with the lines of its printed tables."""
     return result.to_json() | {
         "overview": overview(result),
         "details": {target: details(result, target) for target in result.targets},
@@ -48,11 +48,11 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     """Write table, picture and data.
 
     Args:
-        folder: Made when missing.
+        folder: Created if missing.
         body: See :func:`autoprune.comparison.result.gather`.
 
     Returns:
-        The comparison as JSON with the names of the files.
+        The comparison as JSON, with the names of the files.
     """
     result = gather(body)
     record = summary(result)
@@ -63,18 +63,18 @@ def write_all(folder: Path, body: Mapping[str, Any]) -> dict[str, Any]:
     write_json(folder / JSON_FILE, standard(whole))
     with atomic_file(folder / "pareto.png") as temporary:
         temporary.write_bytes(pareto_png(result))
-    # The folder stands in no file, so that files of one record are the same wherever they lie.
+    # No file names the folder, so the files of one record are the same in any location.
     return record | {"folder": str(folder), "files": list(FILES)}
 
 
 def write_parquet(path: Path, result: Comparison) -> None:
-    """One row per method and budget, protocol columns repeated."""
+    """Write one row per method and budget, with repeated protocol columns."""
     constant = {name: result.protocol[name] for name in REPEATED} | {"model": result.model}
     rows = []
     for row in result.rows:
         values = row.to_json()
         low, high = values.pop("interval") or (None, None)
-        # A mapping without keys is no column that Parquet knows.
+        # Parquet has no column type for an empty mapping.
         values["failed_suites"] = sorted(f"{k}: {v}" for k, v in values["failed_suites"].items())
         values |= {"interval_low": low, "interval_high": high, "baseline": result.baseline}
         rows.append(values | constant)

@@ -1,1 +1,1 @@
-"""The designer: an LLM that reasons over a graph of measured facts (GCoT)."""
+"""The designer, an LLM that reasons over a graph of measured facts (GCoT)."""

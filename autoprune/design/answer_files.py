@@ -1,4 +1,4 @@
-"""Files that somebody else wrote, read as answers of a designer: nothing in them is trusted."""
+"""Read files written by others as a designer's answers, without trusting their content."""
 
 import json
 import os
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from autoprune.design.chat import Reply, Usage
 
-# Room for the longest answer that is read, with every character an escape of JSON.
+# Room for the longest accepted answer, with every character escaped in JSON.
 LARGEST_BYTES = 1 << 18
 MOST_TOKENS = 10**9
-# A text that its editor marks as of another encoding.
+# Byte order marks, by which editors declare an encoding.
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a file is no answer."""
+    """Reason why a file is not an answer."""
 
     reason: str
 
 
 def content_of(path: Path, most: int) -> bytes | Fault:
-    """The bytes of a plain file, which is never waited for; no link is followed.
+    """Read the bytes of a plain file without blocking or following links.
 
     Args:
         path: The file.
-        most: Bytes that it may have.
+        most: Maximum size in bytes.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -57,7 +57,7 @@ def content_of(path: Path, most: int) -> bytes | Fault:
 
 
 def decoded(content: bytes) -> str | Fault:
-    """The text, in UTF-8 or what its first bytes name."""
+    """Decode text as UTF-8 or the encoding named by its byte order mark."""
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -67,7 +67,7 @@ def decoded(content: bytes) -> str | Fault:
 
 
 def read_json(text: str) -> Reply | Fault:
-    """An answer that is an object with ``text``, or one by the question's schema."""
+    """Read an answer that is an object with ``text``, or one that follows the question's schema."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -90,5 +90,5 @@ def read_json(text: str) -> Reply | Fault:
 
 
 def clean(text: str) -> str:
-    """The text without lone surrogates, which no file holds."""
+    """Replace lone surrogates, which a file cannot hold."""
     return text.encode("utf-8", "replace").decode()

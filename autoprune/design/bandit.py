@@ -1,27 +1,27 @@
-"""A bandit over operators: what gains most nats per token for its share of the limits."""
+"""A bandit over operators that maximises the gain in nats per token per share of the limits."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-# An operator that was never tried is taken for its source's average, worth so many pulls.
+# The average of an operator's source is its prior, with the weight of this many pulls.
 PRIOR_PULLS = 1.0
-# How much of what the source's other operators showed counts as knowledge of this one.
+# Weight of a pull of the source's other operators as evidence about this one.
 KINSHIP = 0.25
-# Weight of what was seen one pull earlier: early gains are large and say little of later ones.
+# Decay per pull: early gains are large and say little about later ones.
 MEMORY = 0.96
-# A price is at least this share of the average one, so that what costs nothing is no division.
+# Lowest price, as a share of the average one; avoids division by zero for free pulls.
 LEAST_PRICE = 1e-3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a search may use; None where there is no limit.
+    """Limits of a search; None means no limit.
 
     Args:
-        seconds: Of designer, validation and measurement.
-        tokens: Of the designer.
-        candidates: Pulls.
+        seconds: Time for designer, validation and measurement.
+        tokens: Tokens of the designer.
+        candidates: Number of pulls.
     """
 
     seconds: float | None = None
@@ -29,7 +29,7 @@ class Limits:
     candidates: float | None = None
 
     def share(self, seconds: float, tokens: float) -> float:
-        """The part of all limits that one pull uses, summed; seconds alone where none is set."""
+        """Sum the shares of the limits that one pull uses; its seconds if no limit is set."""
         used = ((seconds, self.seconds), (tokens, self.tokens), (1.0, self.candidates))
         limited = [(amount, limit) for amount, limit in used if limit]
         return sum(amount / limit for amount, limit in limited) if limited else seconds
@@ -37,14 +37,14 @@ class Limits:
 
 @dataclass
 class Arm:
-    """What is known of one operator; older pulls count less.
+    """Statistics of one operator; older pulls count less.
 
     Args:
-        pulls: How often it was chosen and has reported.
+        pulls: Number of reported pulls.
         reward: Sum of gains in nats per token, never negative.
-        seconds: Sum until the pulls could be judged.
-        whole: Sum of the seconds that promoted candidates took from there on.
-        tokens: Sum of the designer's.
+        seconds: Total seconds until the pulls could be judged.
+        whole: Total seconds that promoted candidates took from then on.
+        tokens: Total tokens of the designer.
     """
 
     pulls: float = 0.0
@@ -54,7 +54,7 @@ class Arm:
     tokens: float = 0.0
 
     def mean(self, total: float) -> float:
-        """A sum per pull; 0 where there was none."""
+        """Divide a sum by the number of pulls; 0 if there were none."""
         return total / self.pulls if self.pulls else 0.0
 
     def add(self, other: "Arm") -> None:
@@ -63,27 +63,27 @@ class Arm:
             setattr(self, name, getattr(self, name) + value)
 
     def fade(self) -> None:
-        """Let everything count less."""
+        """Decay all statistics by one step."""
         for name, value in vars(self).items():
             setattr(self, name, MEMORY * value)
 
 
 @dataclass
 class Bandit:
-    """Upper confidence bound of an arm's gain, divided by the price of a pull.
+    """Bandit by the upper confidence bound of an arm's gain, divided by the price of a pull.
 
     The price is the share of the set limits that a pull uses, ``(s + W) / S + t / T + 1 / C`` with
-    s its seconds until it can be judged, t its tokens, and S, T, C the limits. W is the mean, over
-    the pulls of *all* arms, of what whole measurements took: a promising candidate is measured
-    longer, for which its arm is not to blame.
+    s its seconds until it can be judged, t its tokens, and S, T, C the limits. W is the mean time
+    of whole measurements over the pulls of *all* arms: promising candidates are measured longer,
+    and their arm should not pay for that.
 
-    Arms of one source (the designer, or moves without it) lend each other their averages, so that
-    a weak designer loses all its operators' slots after a few pulls and not after one of each.
+    Arms of one source (the designer, or moves without it) share their averages, so a weak designer
+    loses the slots of all its operators after a few pulls instead of one pull of each.
 
     Args:
-        arms: Names, in the order in which equals are tried.
+        arms: Names, in the order in which ties are tried.
         sources: Source of each arm; an arm without one stands alone.
-        limits: What the search may use.
+        limits: Limits of the search.
         exploration: Weight of the uncertainty, in units of the best gain seen.
     """
 
@@ -95,7 +95,7 @@ class Bandit:
     largest: float = 0.0
 
     def choose(self, available: Sequence[str], planned: Mapping[str, int]) -> str:
-        """The next arm.
+        """Choose the next arm.
 
         Args:
             available: Arms that can be used now, at least one.
@@ -110,10 +110,10 @@ class Bandit:
         """Report the outcome of one pull.
 
         Args:
-            gain: Nats per token gained over the best so far; losses count 0.
-            seconds: Until it could be judged: the designer's, the sandbox's and the first rung's.
-            whole: Seconds on all windows, where it came that far.
-            tokens: Of the designer.
+            gain: Nats per token gained over the best so far; losses count as 0.
+            seconds: Time until it could be judged: designer, sandbox and first rung.
+            whole: Seconds on all windows, if it got that far.
+            tokens: Tokens of the designer.
         """
         for other in self.known.values():
             other.fade()
@@ -122,7 +122,7 @@ class Bandit:
         self.known.setdefault(arm, Arm()).add(pull)
 
     def index(self, arm: str, planned: Mapping[str, int]) -> float:
-        """What a pull promises, per average pull's price."""
+        """Upper confidence bound of the gain, divided by the price relative to the average pull."""
         own, kin, everything = self.known.get(arm, Arm()), self._kin(arm), _sum(self.known.values())
         weight = own.pulls + PRIOR_PULLS
         reward = (own.reward + PRIOR_PULLS * kin.mean(kin.reward)) / weight
@@ -134,7 +134,7 @@ class Bandit:
         return (reward / (self.largest or 1.0) + bonus) / self._price(own, kin, everything)
 
     def _price(self, own: Arm, kin: Arm, everything: Arm) -> float:
-        """Price of a pull in units of the average one; an untried arm's is its source's."""
+        """Price of a pull relative to the average one; an untried arm has its source's price."""
         whole = everything.mean(everything.whole)
         average = self.limits.share(
             everything.mean(everything.seconds) + whole, everything.mean(everything.tokens)

@@ -1,8 +1,8 @@
-"""What a server really enforces, found by asking for what no model would say by chance.
+"""Find out what a server really enforces by asking for text that no model would say by chance.
 
-Servers answer 200 and drop a constraint without a word, so nothing is believed before it is seen.
-The ladder, strictest step first: our grammar as a field of the request (llama.cpp), the same inside
-``structured_outputs`` (vLLM), a JSON schema (OpenAI and most others), text that is only read.
+Servers may answer 200 and silently drop a constraint, so every constraint is tested. The ladder,
+strictest step first: our grammar as a field of the request (llama.cpp), the same inside
+``structured_outputs`` (vLLM), a JSON schema (OpenAI and most others), unconstrained text.
 """
 
 import json
@@ -21,7 +21,7 @@ from autoprune.design.transports import (
 )
 
 QUESTION = [{"role": "user", "content": "Name one colour."}]
-# Enough for the answers asked for here; a model that thinks needs what its answers need.
+# Enough for the answers requested here; a reasoning model needs as many as for real answers.
 SHORT = 48
 HOW: dict[Enforcement, str] = {
     "grammar": "by our grammar",
@@ -33,15 +33,15 @@ HOW: dict[Enforcement, str] = {
 
 @dataclass(frozen=True)
 class Canary:
-    """What was seen.
+    """Findings about a server.
 
     Args:
-        enforcement: The step of the ladder that holds; ``none``: answers are plain text.
-        json_schema: A JSON schema is enforced; None: not asked, since a stricter step holds.
-        stop_reason: A cut-off answer says ``length``.
+        enforcement: The step of the ladder that works; ``none``: answers are plain text.
+        json_schema: Whether a JSON schema is enforced; None: not tested, as a stricter step works.
+        stop_reason: Whether a cut-off answer says ``length``.
         model: Name of the model that answered.
         seconds: Wall-clock time of all calls.
-        fields: Fields of a request that the server has under another name or, None, not at all.
+        fields: Request fields that the server has under another name, or (None) not at all.
     """
 
     enforcement: Enforcement
@@ -66,12 +66,12 @@ class Canary:
 
 
 def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int = SHORT) -> Canary:
-    """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that holds.
+    """Ask a handful of tiny questions and set ``designer.enforcement`` to the step that works.
 
     Args:
-        designer: The one that is asked; its transport is set by the answers.
-        thorough: Ask for a JSON schema too where a grammar holds.
-        tokens: Upper limit of an answer, thoughts included.
+        designer: The designer to probe; the answers determine its transport.
+        thorough: Test a JSON schema even if a grammar works.
+        tokens: Token limit of an answer, including reasoning.
 
     Raises:
         PrerequisiteError: If the server does not answer at all.
@@ -98,7 +98,7 @@ def probe_server(designer: OpenAIDesigner, *, thorough: bool = True, tokens: int
 
 
 class _Asking:
-    """Asks, and counts what was answered and what refused."""
+    """Ask questions, count the answers and keep the last refusal."""
 
     def __init__(self, designer: OpenAIDesigner, tokens: int) -> None:
         self.designer = designer
@@ -131,7 +131,7 @@ class _Asking:
         try:
             answer = self.designer.raw(messages=QUESTION, temperature=0.0, **body)
         except RefusedError as error:
-            # An honest refusal of an unknown field: the feature is not there.
+            # The server honestly refuses an unknown field, so it lacks the feature.
             self.refused = error
             return "", "refused"
         self.answers += 1

@@ -1,4 +1,4 @@
-"""What goes to a designer and what comes back, independent of the transport."""
+"""Requests to a designer and its replies, independent of the transport."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from autoprune.digest import digest_json
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length", "error"]
-# Codes of requests that an endpoint refuses for themselves; a shorter answer is another matter.
+# Codes of requests that an endpoint refuses for their content, unlike answers that are too long.
 REFUSALS = frozenset({"context_too_long", "content_refused", "request_refused"})
 
 
@@ -22,16 +22,16 @@ class Message:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """Everything that decides an answer; its digest names the answer on record.
+    """Everything that determines an answer; its digest identifies the recorded answer.
 
     Args:
-        messages: The conversation; what stays the same comes first, so that servers can cache it.
-        max_tokens: Upper limit of the answer.
+        messages: The conversation, with its constant part first so that servers can cache it.
+        max_tokens: Token limit of the answer.
         temperature: Sampling temperature.
-        seed: Sampling seed, sent but never trusted.
+        seed: Sampling seed, sent but never relied on.
         grammar: GBNF grammar of the answer, for servers that enforce one.
         schema: JSON schema of the same answer, for servers that enforce only that.
-        model: Which of a designer's models is asked; None: its first or only one.
+        model: Which of the designer's models to ask; None: its first or only one.
     """
 
     messages: tuple[Message, ...]
@@ -75,7 +75,7 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one call, as the server counted them; 0 where it does not say."""
+    """Tokens of one call, as counted by the server; 0 if it does not say."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -96,7 +96,7 @@ class Reply:
         finish_reason: ``length`` means the text is cut off.
         seconds: Wall-clock time of the call.
         constraint: How the form of the answer was sent to the server; empty: it was not.
-        waited: Seconds in which nothing else was done meanwhile; None: all of them.
+        waited: Seconds of the call during which the search did nothing else; None: all of them.
     """
 
     text: str

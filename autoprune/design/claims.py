@@ -1,4 +1,4 @@
-"""What became of hypotheses: each states a prediction, and results say whether it was right."""
+"""Outcomes of hypotheses: each states a prediction, which results prove right or wrong."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -12,13 +12,13 @@ Verdict = Literal["right", "wrong", "unclear", "failed", "open"]
 
 @dataclass(frozen=True)
 class Claim:
-    """One reason, however often it was given.
+    """One reason, no matter how often it was given.
 
     Args:
-        text: In the newest spelling.
-        owner: Alias of the newest mechanism that it was judged by.
-        right: Predictions made with it that were right.
-        wrong: Those that were wrong.
+        text: Its newest wording.
+        owner: Alias of the newest mechanism that judged it.
+        right: Number of right predictions made with it.
+        wrong: Number of wrong ones.
     """
 
     text: str
@@ -33,13 +33,13 @@ class Claim:
 
 
 def hypothesis_of(graph: Graph, alias: str) -> Node | None:
-    """The hypothesis that a mechanism tests; None where no designer stated one."""
+    """Return the hypothesis that a mechanism tests; None if no designer stated one."""
     found = graph.targets(alias, "derives_from")
     return next((node for node in found if node.kind == "hypothesis"), None)
 
 
 def prediction_of(hypothesis: Node | None) -> str:
-    """The prediction in words, empty for none; one that was left out is marked as assumed."""
+    """Return the prediction in words, or an empty text; an omitted one is marked as assumed."""
     stated = hypothesis.body.get("prediction") if hypothesis is not None else None
     if stated is None:
         return ""
@@ -47,7 +47,7 @@ def prediction_of(hypothesis: Node | None) -> str:
 
 
 def verdict_of(graph: Graph, alias: str) -> Verdict:
-    """What the newest result of a mechanism says about its hypothesis.
+    """Return what the newest result of a mechanism says about its hypothesis.
 
     ``unclear``: measured, but the difference may be chance; ``failed``: rejected; ``open``: not
     measured yet.
@@ -55,7 +55,7 @@ def verdict_of(graph: Graph, alias: str) -> Verdict:
     hypothesis, newest = hypothesis_of(graph, alias), graph.newest_result(alias)
     if hypothesis is None or newest is None:
         return "open"
-    # A duplicate keeps its one result when its owner's later one judges it anew.
+    # A duplicate keeps its one result, which later results of its owner may judge again.
     for edge in reversed(graph.judgements(hypothesis.alias)):
         if edge.source == newest.alias:
             return "right" if edge.kind == "supports" else "wrong"
@@ -63,15 +63,15 @@ def verdict_of(graph: Graph, alias: str) -> Verdict:
 
 
 def count_predictions(graph: Graph) -> tuple[int, int]:
-    """Predictions that were right and that were wrong."""
+    """Count the right and the wrong predictions."""
     verdicts = [verdict_of(graph, node.alias) for node in graph.of_kind("mechanism")]
     return verdicts.count("right"), verdicts.count("wrong")
 
 
 def judged_claims(graph: Graph) -> list[Claim]:
-    """All reasons that were judged, supported and refuted in turn.
+    """Return all judged reasons, alternating between supported and refuted ones.
 
-    Supported ones come by the credit of what they led to, refuted ones by age, newest first.
+    Supported ones are ordered by the credit of what they led to, refuted ones newest first.
     """
     known: dict[str, Claim] = {}
     for node in graph.of_kind("mechanism"):

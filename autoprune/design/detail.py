@@ -1,4 +1,4 @@
-"""Every kind of node as text at three levels of detail, and what of it fits into a budget."""
+"""Text of every kind of node at three levels of detail, fitted to a token budget."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ Ranges = Mapping[str, Mapping[str, Range]]
 NO_RANGES: Ranges = MappingProxyType({})
 
 PARTS = {"metric": "formula", "group": "group", "allocation": "allocation", "solver": "solver"}
-# What a bullet and a line break cost.
+# Tokens for a bullet and a line break.
 BULLET = 2
-# Letters of an error or a failed answer that stand for it on one line.
+# Longest excerpt of an error or a failed answer on one line, in characters.
 EXAMPLE = 80
-# Nats per token below which a term counts as changing nothing.
+# Nats per token below which a term counts as having no effect.
 NOTHING = 0.005
 
 
 @dataclass(frozen=True)
 class Detail:
-    """One item at three levels: all of it, one line, little more than its name."""
+    """One item at three levels of detail: in full, on one line, little more than its name."""
 
     full: str
     line: str
     alias: str
 
     def at(self, level: Level) -> str:
-        """The text at a level."""
+        """Return the text at a level."""
         return str(getattr(self, level))
 
 
@@ -46,9 +46,9 @@ def fit(
     overhead: int = BULLET,
     gaps: bool = True,
 ) -> dict[int, str]:
-    """Text of each item that fits, by its place; what does not fit degrades before it is dropped.
+    """Return the texts of the items that fit, by place, shortening items before dropping them.
 
-    One line for each comes first, then more detail where tokens are left.
+    Each item gets one line first, then more detail if tokens are left.
 
     Args:
         items: Most important first.
@@ -56,8 +56,8 @@ def fit(
         count: Counts tokens.
         most: Highest level.
         least: Lowest level.
-        overhead: Tokens of one item beside its text.
-        gaps: Go on behind an item that does not fit at all.
+        overhead: Tokens of one item in addition to its text.
+        gaps: Continue after an item that does not fit at all.
     """
     chosen: dict[int, str] = {}
     lower: tuple[Level, ...] = ("line", "alias") if least == "alias" else ("line",)
@@ -79,7 +79,7 @@ def fit(
 
 
 def change_of(graph: Graph, alias: str) -> str:
-    """Change of perplexity against the reference, or why there is none."""
+    """Return the change of perplexity against the reference, or why there is none."""
     newest = graph.newest_result(alias)
     if newest is None:
         return "not measured"
@@ -92,7 +92,7 @@ def change_of(graph: Graph, alias: str) -> str:
 
 
 def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
-    """A mechanism's recipe on one line; numbers at their default are shown too."""
+    """Return a mechanism's recipe on one line, including numbers at their default."""
     parts = [str(body["formula"])]
     if not body.get("scheme"):
         parts += [str(body["group"]), with_defaults(str(body["allocation"]), ranges)]
@@ -102,7 +102,7 @@ def recipe_line(body: Mapping[str, Any], ranges: Ranges) -> str:
 
 
 def mechanism(graph: Graph, alias: str, ranges: Ranges = NO_RANGES) -> Detail:
-    """A recipe with what it changes; in full with its reason and its code."""
+    """Describe a recipe and its change; in full with its reason and its code."""
     body, change = graph.nodes[alias].body, change_of(graph, alias)
     line = f"{alias}: {recipe_line(body, ranges)}: {change}"
     full = f"{line}, because {body['because']}" if body.get("because") else line
@@ -112,12 +112,12 @@ def mechanism(graph: Graph, alias: str, ranges: Ranges = NO_RANGES) -> Detail:
 
 
 def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGES) -> Detail:
-    """A step of a path: what it changed, what was predicted, what was measured.
+    """Describe a step of a path: its changes, prediction and measurement.
 
     Args:
         graph: The reasoning graph.
         alias: The mechanism.
-        before: The one it was made from; None: it is the first.
+        before: The mechanism that it was made from; None for the first step.
     """
     change = change_of(graph, alias)
     if before is None:
@@ -137,7 +137,7 @@ def step(graph: Graph, alias: str, before: str | None, ranges: Ranges = NO_RANGE
 
 
 def claim(graph: Graph, found: Claim) -> Detail:
-    """A reason with how often it was right."""
+    """Describe a reason and how often it was right."""
     tally = f"right {found.right}, wrong {found.wrong}"
     forecast = prediction_of(hypothesis_of(graph, found.owner))
     line = f"{found.text.rstrip(' .')}: {tally}"
@@ -146,7 +146,7 @@ def claim(graph: Graph, found: Claim) -> Detail:
 
 
 def observation(node: Node) -> Detail:
-    """A measured fact; what was added to a formula or left out tells what the term is worth."""
+    """Describe a measured fact, such as the effect of adding or dropping a formula's term."""
     body = node.body
     if "term" not in body:
         return Detail(*3 * [str(body["text"])])
@@ -159,7 +159,7 @@ def observation(node: Node) -> Detail:
 
 
 def damage(graph: Graph, alias: str) -> Detail | None:
-    """Where a recipe's metric loses most at equal budgets; None where no layer was looked at."""
+    """Describe where a recipe's metric loses most at equal budgets; None without such data."""
     newest = graph.newest_result(alias)
     errors = newest.body.get("errors", {}) if newest is not None else {}
     if not errors:
@@ -171,14 +171,14 @@ def damage(graph: Graph, alias: str) -> Detail | None:
 
 
 def failure(code: str, count: int, example: str, detail: str) -> Detail:
-    """All failures of one code."""
+    """Summarise all failures of one code."""
     alias = f"{code} {count}"
     line = f"{alias}: {shortened(example)}"
     return Detail(f"{line} ({shortened(detail)})" if detail else line, line, alias)
 
 
 def lesson(node: Node, helped: int, hurt: int, evidence: Sequence[Node]) -> Detail:
-    """A lesson with how often candidates whose prompt showed it improved on the best."""
+    """Describe a lesson and how often candidates prompted with it improved on the best."""
     tally = f"helped {helped}, hurt {hurt}"
     line = f"{node.body['text']} ({tally})"
     known = " against ".join(found.alias for found in evidence)
@@ -187,7 +187,7 @@ def lesson(node: Node, helped: int, hurt: int, evidence: Sequence[Node]) -> Deta
 
 
 def shortened(text: str) -> str:
-    """The text, cut at a word where it is long."""
+    """Cut a long text at a word boundary."""
     if len(text) <= EXAMPLE:
         return text
     return text[:EXAMPLE].rpartition(" ")[0] + " ..."

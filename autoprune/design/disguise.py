@@ -1,4 +1,4 @@
-"""Formulas that order weights alike: under row groups they are one recipe, whatever the layer."""
+"""Detect formulas that order weights identically, which are one recipe under row groups."""
 
 from functools import lru_cache
 
@@ -18,9 +18,9 @@ SIZES = ((12, 64), (20, 48))
 
 @lru_cache(maxsize=1)
 def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
-    """Random layers whose rows, columns and inputs differ in size by orders of magnitude.
+    """Make random layers whose rows, columns and inputs differ in size by orders of magnitude.
 
-    Values of inputs belong together as in real ones, so that a limit or a maximum acts on some.
+    Input statistics are consistent, as in real layers, so a limit or a maximum affects some values.
     """
     found = []
     for number, (rows, columns) in enumerate(SIZES):
@@ -48,11 +48,11 @@ def _probes() -> list[tuple[Tensor, dict[str, Tensor]]]:
 
 
 def row_order(candidate: Candidate) -> str | None:
-    """Digest of how a formula orders the weights of each row of two probe layers.
+    """Digest the order in which a formula ranks the weights of each row of two probe layers.
 
-    Factors of a whole row, constants and increasing functions of the whole score leave it as it
-    is, so that row groups lose the same weights at any share. None for what is no formula, and
-    where scores tie: what a tie decides is no order.
+    Factors of a whole row, constants and increasing functions of the whole score do not change it,
+    so row groups lose the same weights at any share. None if the candidate is not a formula, or if
+    scores tie, since ties do not define an order.
     """
     expression = expression_of(candidate)
     if expression is None:

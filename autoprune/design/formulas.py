@@ -1,4 +1,4 @@
-"""Formulas of candidates, and what can be done to them without an LLM."""
+"""Formulas of candidates, and ways to change them without an LLM."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from autoprune.metrics.language.vocabulary import TERMINALS, shape_of
 
 
 def expression_of(candidate: Candidate) -> Expression | None:
-    """The formula of a candidate; None for Python and for built-ins that are no formula."""
+    """Return a candidate's formula; None for code and for built-ins without a formula."""
     if candidate.kind == "expression":
         return parse(candidate.source)
     return _builtin(candidate.source) if candidate.kind == "builtin" else None
@@ -38,7 +38,7 @@ def _builtin(name: str) -> Expression | None:
 
 
 def formula_text(candidate: Candidate) -> str:
-    """How people and prompts see a candidate: formula, built-in's name, ``python``, a program's."""
+    """Return a candidate's text for people and prompts: formula, name, ``python`` or program."""
     expression = expression_of(candidate)
     if expression is not None:
         return expression.text
@@ -48,18 +48,18 @@ def formula_text(candidate: Candidate) -> str:
 
 
 def text_key(candidate: Candidate) -> str:
-    """Equal for candidates that are the same up to writing; built-ins equal their formula."""
+    """Return a key that is equal for equivalent spellings; built-ins equal their formula."""
     expression = expression_of(candidate)
     return normalised(candidate) if expression is None else expression.digest
 
 
 def to_candidate(expression: Expression) -> Candidate:
-    """The candidate of a formula."""
+    """Make a candidate from a formula."""
     return Candidate("expression", expression.text, dict(expression.constants))
 
 
 def mutated(candidate: Candidate, rng: Random, terminals: Collection[str]) -> Candidate | None:
-    """One change by genetic programming; None when the candidate is no formula."""
+    """Make one change by genetic programming; None if the candidate is not a formula."""
     expression = expression_of(candidate)
     if expression is None:
         return None
@@ -67,20 +67,20 @@ def mutated(candidate: Candidate, rng: Random, terminals: Collection[str]) -> Ca
 
 
 def crossed(first: Candidate, second: Candidate, rng: Random) -> Candidate | None:
-    """One subtree of ``second`` grafted into ``first``; None unless both are formulas."""
+    """Graft a subtree of ``second`` into ``first``; None unless both are formulas."""
     left, right = expression_of(first), expression_of(second)
     return None if left is None or right is None else to_candidate(crossover(left, right, rng))
 
 
 def invented(rng: Random, terminals: Collection[str]) -> Candidate:
-    """A random formula."""
+    """Make a random formula."""
     return to_candidate(random_expression(rng, terminals=terminals))
 
 
 def lifted(candidate: Candidate) -> Candidate:
-    """The candidate with an exponent to tune on its first statistic, where it has no constants.
+    """Add a tunable exponent to the first statistic of a formula without constants.
 
-    The exponent is 1, so the scores stay the same. What is no formula stays as it is.
+    The exponent is 1, so the scores stay the same. Other candidates are returned unchanged.
     """
     expression = expression_of(candidate)
     if expression is None or expression.constants:
@@ -104,7 +104,7 @@ class Blank:
 
     Args:
         before: Text up to the place.
-        after: Text behind it; empty where the formula only goes on.
+        after: Text after the place; empty if the formula is only continued.
     """
 
     before: str
@@ -117,9 +117,9 @@ class Blank:
 
 
 def blanked(candidate: Candidate, rng: Random) -> Blank | None:
-    """A place to fill: behind the whole formula, or where a value of the inputs stands.
+    """Choose a place to fill: after the whole formula, or in place of a value of the inputs.
 
-    None when the candidate is no formula.
+    None if the candidate is not a formula.
     """
     expression = expression_of(candidate)
     if expression is None:
@@ -146,7 +146,7 @@ def _at(tree: Node, path: Path) -> Node:
 
 @dataclass(frozen=True)
 class Reduced:
-    """A candidate with one term taken out.
+    """A candidate with one term removed.
 
     Args:
         dropped: The term, as text.
@@ -158,7 +158,7 @@ class Reduced:
 
 
 def reduced(candidate: Candidate) -> list[Reduced]:
-    """All candidates that lack one term, of a program one line; empty for other code."""
+    """Return all candidates without one term, or one line of a program; empty for other code."""
     if candidate.kind == "program":
         found = without_a_line(candidate.source)
         return [Reduced(line, replace(candidate, source=source)) for line, source in found]
@@ -170,11 +170,11 @@ def reduced(candidate: Candidate) -> list[Reduced]:
 
 @dataclass(frozen=True)
 class Extended:
-    """A candidate with one factor more.
+    """A candidate with one more factor.
 
     Args:
         added: The factor, as text.
-        opposite: Text of the factor that does the reverse.
+        opposite: Text of the factor with the reverse effect.
         candidate: The whole formula.
     """
 
@@ -186,7 +186,7 @@ class Extended:
 def extended(
     candidate: Candidate, terminals: Collection[str], *, across_rows: bool
 ) -> list[Extended]:
-    """All candidates that have one factor more; empty when the candidate is no formula."""
+    """Return all candidates with one more factor; empty if the candidate is not a formula."""
     expression = expression_of(candidate)
     if expression is None:
         return []

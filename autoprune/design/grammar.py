@@ -8,7 +8,7 @@ from autoprune.design.parts import FORMULA, Choices, family
 from autoprune.design.repairs import solver_forms
 from autoprune.repair import NONE
 
-# Enough for a reason; a small model left alone goes on until the limit.
+# Enough for a reason; without a limit, a small model continues until the token limit.
 SHORTEST_REASON, LONGEST_REASON = 12, 90
 REASON = f"[a-zA-Z0-9 .,%*/()_+-]{{{SHORTEST_REASON},{LONGEST_REASON}}}"
 LINES = {
@@ -28,20 +28,20 @@ def answer_grammar(
     blank: Blank | None = None,
     now: str = "",
 ) -> str:
-    """Grammar of an answer that :func:`autoprune.design.parsing.read_answer` always reads.
+    """Grammar of an answer that :func:`autoprune.design.parsing.read_answer` can always read.
 
     Args:
         formula: GBNF grammar of a formula, with the start rule ``root``.
-        choices: What the parts may be.
+        choices: Allowed values of the parts.
         aliases: Entries that a forecast may be made against.
         part: The only part that may be written; None: all of them.
-        blank: Place in a formula that is filled instead of writing a whole one.
-        now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
+        blank: Place in a formula to fill instead of writing a whole formula.
+        now: Current value of ``part``, which is not offered again among listed choices.
     """
     parts = asked_parts(choices, part)
     solvers = without(solver_forms(choices.repairs, choices.ranges), now)
     if part == "solver":
-        # Nobody improves the best recipe's repair by leaving it out.
+        # Leaving out the repair is no improvement of it.
         solvers = without(solvers, NONE)
     lines = "".join(f' "\\n{LINES[name]}: " {name}' for name in parts)
     answer = [
@@ -69,10 +69,10 @@ def answer_grammar(
 
 
 def asked_parts(choices: Choices, part: str | None) -> list[str]:
-    """Parts that an answer has lines for: no repair where there is one alone.
+    """Return the parts that an answer has lines for, omitting the repair if there is only one.
 
     Args:
-        choices: What the parts may be.
+        choices: Allowed values of the parts.
         part: The only part that may be written; None: all of them.
     """
     alone = len(choices.repairs) < 2
@@ -93,7 +93,7 @@ def _strengths(words: Sequence[str]) -> list[str]:
 
 
 def _allocations(choices: Choices) -> str:
-    """Each family with its first parameter, formulas of one to three terms."""
+    """Offer each family with its first parameter, and formulas of one to three terms."""
     forms = []
     for name in choices.allocations:
         parameter = next(iter(choices.ranges.get(family(name), {})), None)
@@ -107,7 +107,7 @@ def _allocations(choices: Choices) -> str:
 
 
 def without(words: Sequence[str], now: str) -> list[str]:
-    """The words but one; all of them where nothing else is left."""
+    """Return the words without ``now``, or all of them if nothing else is left."""
     return [word for word in words if word != now] or list(words)
 
 

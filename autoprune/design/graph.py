@@ -1,8 +1,8 @@
 """The reasoning graph (GCoT): an append-only typed DAG of claims and measured facts.
 
-Only machine nodes (task, observation, result) hold numbers, which ``Graph.add`` enforces. Edges
-that judge (supports, refutes, improves, duplicates) are computed from results by the search; a
-designer cannot assert them.
+Only machine nodes (task, observation, result) hold numbers, which ``Graph.add`` enforces. The
+search computes judging edges (supports, refutes, improves, duplicates) from results; a designer
+cannot assert them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ EdgeKind = Literal[
     "duplicates",
 ]
 
-# Kinds that the search writes; the others are somebody's words.
+# Kinds that the search itself writes; the others hold a designer's or a person's words.
 MACHINE_KINDS = frozenset({"task", "observation", "result"})
 # Wall-clock figures differ from run to run; everything else must not.
 TIMING_KEYS = frozenset({"seconds", "cost"})
@@ -42,7 +42,7 @@ class Node:
 
     Args:
         alias: Short name, unique in the run, used in prompts: ``H7``, ``M7``, ``R7.1``.
-        body: JSON fields; they depend on the kind and never change.
+        body: JSON fields, which depend on the kind and never change.
     """
 
     alias: str
@@ -51,7 +51,7 @@ class Node:
 
     @property
     def id(self) -> str:
-        """Kind and the first twelve digits of the content's digest."""
+        """The kind and the first twelve digits of the content's digest."""
         content = {key: item for key, item in self.body.items() if key not in TIMING_KEYS}
         return f"{self.kind}-{digest_json([self.alias, self.kind, content])[:12]}"
 
@@ -67,7 +67,7 @@ class Edge:
 
 @dataclass
 class Graph:
-    """Nodes and edges in the order in which they became known."""
+    """Nodes and edges in the order in which they were added."""
 
     _nodes: dict[str, Node] = field(default_factory=dict)
     _edges: list[Edge] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Graph:
         """Append a node.
 
         Raises:
-            AutopruneError: If the alias is taken, or a claim holds a number: figures are measured.
+            AutopruneError: If the alias is taken, or a claim holds a number.
         """
         if alias in self._nodes:
             raise AutopruneError(f"the graph already has a node {alias}; aliases are unique")
@@ -104,7 +104,7 @@ class Graph:
         return node
 
     def link(self, source: str, kind: EdgeKind, target: str) -> Edge:
-        """Append an edge; a repeated one is kept once.
+        """Append an edge, unless it exists already.
 
         Raises:
             AutopruneError: If an end is unknown or the edge does not point to an older node.
@@ -124,7 +124,7 @@ class Graph:
         return edge
 
     def beginning(self, count: int) -> "Graph":
-        """The first so many nodes, with the edges between them."""
+        """Return the first ``count`` nodes with the edges between them."""
         found = Graph()
         for node in list(self._nodes.values())[:count]:
             found.add(node.alias, node.kind, node.body)
@@ -158,11 +158,11 @@ class Graph:
         return [e for e in self._in.get(alias, ()) if e.kind in ("supports", "refutes")]
 
     def results(self, alias: str) -> list[Node]:
-        """Results of a mechanism, oldest first; not those on the sealed text."""
+        """Results of a mechanism, oldest first, except those on the sealed text."""
         return [n for n in self.sources(alias, "tests") if n.body.get("rung") != "sealed"]
 
     def newest_result(self, alias: str) -> Node | None:
-        """The newest of a mechanism's results; None where there is none."""
+        """The newest of a mechanism's results; None if there is none."""
         return next(reversed(self.results(alias)), None)
 
     def children(self, alias: str) -> list[Node]:
@@ -171,10 +171,10 @@ class Graph:
         return [node for node in found if node.kind == "mechanism"]
 
     def stands(self, edge: Edge) -> bool:
-        """Whether the newest comparison of its ends still says what the edge says.
+        """Whether the newest comparison of its ends still agrees with the edge.
 
-        Edges stay on record: one that ``improves`` on few windows does so too when all of them
-        refute it later. What was rejected since improves on nothing.
+        Edges are never removed, so an ``improves`` found on few windows remains even if all windows
+        refute it later. A mechanism that has been rejected since improves on nothing.
         """
         if edge.kind != "improves":
             return True
@@ -187,16 +187,16 @@ class Graph:
         return True
 
     def improved(self, alias: str) -> list[Node]:
-        """What a mechanism improves on, by the newest comparison with each."""
+        """Mechanisms that this one improves on, by the newest comparison with each."""
         found = self._out.get(alias, ())
         return [self._nodes[e.target] for e in found if e.kind == "improves" and self.stands(e)]
 
     def wins(self, alias: str) -> int:
-        """How many others improve on a mechanism, by their newest comparison with it."""
+        """Number of others that improve on a mechanism, by their newest comparison with it."""
         return sum(e.kind == "improves" and self.stands(e) for e in self._in.get(alias, ()))
 
     def ancestors(self, alias: str) -> dict[str, int]:
-        """Reasoning ancestors and their distance, over derives_from, combines and repairs."""
+        """Reasoning ancestors with their distance, over derives_from, combines and repairs."""
         found: dict[str, int] = {}
         frontier = [alias]
         distance = 0
@@ -212,7 +212,7 @@ class Graph:
         return found
 
     def gains(self) -> dict[str, float]:
-        """What each measured mechanism gained over its best parent, in nats per token."""
+        """Gain of each measured mechanism over its best parent, in nats per token."""
         found = {}
         for node in self.of_kind("mechanism"):
             known = [n.body["gain"] for n in self.results(node.alias) if "gain" in n.body]
@@ -221,7 +221,7 @@ class Graph:
         return found
 
     def credit(self, gains: Mapping[str, float] | None = None) -> dict[str, float]:
-        """Value of each node: the best gain it led to, decayed by 0.7 an edge.
+        """Value of each node: the best gain it led to, decayed by 0.7 per edge.
 
         Args:
             gains: Gain in nats per token of measured mechanisms; losses count as zero. None: the
@@ -244,7 +244,7 @@ class Graph:
 
 
 def _number_in(value: Any) -> float | None:
-    """The first number in a JSON value; None where there is none."""
+    """The first number in a JSON value; None if there is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -258,9 +258,9 @@ def _number_in(value: Any) -> float | None:
 
 
 def worth_of_factors(graph: Graph) -> dict[str, float]:
-    """What adding a factor to a formula did, in nats per token; the mean where it was tried often.
+    """Mean effect of adding each factor to a formula, in nats per token.
 
-    Below zero: the loss fell.
+    Negative values mean that the loss fell.
     """
     found: dict[str, list[float]] = {}
     for node in graph.of_kind("observation"):
@@ -270,10 +270,10 @@ def worth_of_factors(graph: Graph) -> dict[str, float]:
 
 
 def parent_weights(graph: Graph, ranked: Sequence[str]) -> list[float]:
-    """How likely each mechanism is to be worked on: its rank, what it led to, what came of it.
+    """Weight of each mechanism as a parent, by its rank, its credit and its children's success.
 
-    One over the rank; up to twice that for the largest credit, which ancestors of what gained have;
-    and Laplace's estimate of how often a child of it improved on it, 1/2 for an untried one.
+    The weight is one over the rank, times up to two for the largest credit (which ancestors of
+    gains have), times Laplace's estimate of how often a child improves on it (1/2 if untried).
 
     Args:
         graph: The reasoning graph.

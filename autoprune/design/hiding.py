@@ -1,4 +1,4 @@
-"""Components that a search is not to know of, to see whether it finds them again."""
+"""Components hidden from a search, to see whether it rediscovers them."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from autoprune.errors import UnknownNameError, UsageError
 from autoprune.metrics.language import FUNCTIONS, TERMINALS
 from autoprune.repair import NONE, SOLVERS
 
-# What stands for a hidden word in somebody's own words.
+# Replacement for a hidden word in free text.
 BLANKED = "(hidden)"
 DETAIL = "a part of it is hidden in this search; use only what the prompt lists"
 # Without these no recipe can be written.
@@ -20,7 +20,7 @@ NEEDED = frozenset({"W", "abs", NONE, "uniform"})
 
 @dataclass(frozen=True)
 class Hidden:
-    """Names of repairs, allocations, statistics, functions and words of allocation formulas."""
+    """Hidden names of repairs, allocations, statistics, functions and words of allocations."""
 
     names: tuple[str, ...] = ()
 
@@ -30,15 +30,15 @@ class Hidden:
         return re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
 
     def finds(self, *texts: str) -> bool:
-        """Whether one of the texts has a hidden name as a word."""
+        """Whether one of the texts contains a hidden name as a word."""
         return bool(self.names) and any(self._form.search(text) for text in texts)
 
     def left(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The texts without a hidden name."""
+        """Return the names that contain no hidden name."""
         return tuple(name for name in names if not self.finds(name))
 
     def blanked(self, text: str) -> str:
-        """The text without the words."""
+        """Replace the hidden words in a text."""
         return self._form.sub(BLANKED, text) if self.names else text
 
 
@@ -46,14 +46,14 @@ NOTHING = Hidden()
 
 
 def require_hidable(names: Sequence[str], reference: str) -> None:
-    """Refuse to hide what does not exist, or what no search can do without.
+    """Refuse to hide components that do not exist or that every search needs.
 
     Args:
-        names: What is to be hidden.
-        reference: Metric that changes are counted from.
+        names: Names to hide.
+        reference: Metric that changes are measured against.
 
     Raises:
-        UnknownNameError: If nothing has the name; suggests the nearest.
+        UnknownNameError: If a name is unknown; suggests the nearest.
         UsageError: If a name is needed.
     """
     solvers, allocations = (name for name, _ in SOLVERS.items()), (n for n, _ in ALLOCATORS.items())

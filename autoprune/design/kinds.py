@@ -1,9 +1,9 @@
-"""Who can design, by name."""
+"""Names of the kinds of designers."""
 
 from typing import Literal
 
 DesignerKind = Literal[
     "auto", "openai", "local", "self", "files", "scripted", "none", "genetic", "random"
 ]
-# These ask no language model.
+# Kinds that ask no language model.
 SILENT: tuple[DesignerKind, ...] = ("none", "genetic", "random")

@@ -1,4 +1,4 @@
-"""A local designer: a GGUF file served by llama.cpp in a child process of ours."""
+"""A local designer: a GGUF file served by llama.cpp in a child process."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from autoprune.errors import AutopruneError, DamagedFileError, PrerequisiteError
 from autoprune.models.reference import resolve
 from autoprune.storage import atomic_file
 
-# Qwen2.5-Coder-1.5B-Instruct, Q4_K_M (Apache-2.0), cut into data-only packages.
+# Qwen2.5-Coder-1.5B-Instruct, Q4_K_M (Apache-2.0), split into data-only packages.
 MODEL_NAME = "Qwen2.5-Coder-1.5B-Instruct"
 MODEL_FILE = "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
 MODEL_SHA256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
@@ -34,10 +34,10 @@ ADDRESS = re.compile(rb'\{"address": "[^"]+"\}')
 
 
 def find_parts() -> list[Path]:
-    """Files of the model's parts, in order.
+    """Find the files of the model's parts, in order.
 
     Raises:
-        PrerequisiteError: If a package is missing; names the first.
+        PrerequisiteError: If a package is missing; names the first one.
     """
     found = []
     for number in PARTS:
@@ -58,7 +58,7 @@ def find_parts() -> list[Path]:
 
 
 def join_model(cache: Path) -> Path:
-    """Join the model's parts into ``cache``; a file that is there is verified and used.
+    """Join the model's parts into ``cache``; an existing file is verified and reused.
 
     Raises:
         PrerequisiteError: If a part's package is missing.
@@ -83,15 +83,15 @@ def join_model(cache: Path) -> Path:
 
 
 def target_file(ref: str) -> Path:
-    """The GGUF file of a target model that designs for itself: its own, or the one in its folder.
+    """Find the GGUF file of a target model that is its own designer: itself or in its folder.
 
     Args:
-        ref: Reference of the model that is pruned.
+        ref: Reference of the model to prune.
 
     Raises:
-        PrerequisiteError: If there is no GGUF of it, or more than one; says how to make one.
+        PrerequisiteError: If it has no GGUF file, or more than one; says how to make one.
         UsageError: If a file that the reference names does not exist.
-        DamagedFileError: If a known file has another content than recorded.
+        DamagedFileError: If the content of a known file differs from its record.
     """
     if ref.startswith("package:") or ref.endswith(".gguf"):
         source = resolve(ref)
@@ -121,7 +121,7 @@ def target_file(ref: str) -> Path:
 
 
 def _damaged_part(parts: list[Path]) -> DamagedFileError:
-    """Name the part that differs from what its package's record says."""
+    """Name the part that differs from its package's record."""
     for number, part in zip(PARTS, parts, strict=True):
         package = PART_PACKAGE.format(number=number)
         recorded = _recorded_hash(package, part)
@@ -139,7 +139,7 @@ def _damaged_part(parts: list[Path]) -> DamagedFileError:
 
 
 def _recorded_hash(package: str, part: Path) -> metadata.FileHash | None:
-    """What pip wrote down about a file when it installed the package."""
+    """Return the hash that pip recorded for a file when it installed the package."""
     try:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
@@ -153,9 +153,9 @@ class LocalServer:
 
     Args:
         model: GGUF file.
-        name: Name on record.
+        name: Recorded name.
         context: Tokens of prompt and answer together.
-        threads: None: all cores of this process.
+        threads: Number of threads; None: all cores of this process.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class LocalServer:
         self.stop()
 
     def start(self) -> None:
-        """Load the model; returns when the server listens.
+        """Load the model; return when the server is listening.
 
         Raises:
             PrerequisiteError: If xllamacpp is missing or the model does not load.
@@ -197,10 +197,10 @@ class LocalServer:
             )
         started = time.monotonic()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the child lives)
-        # -P: nothing of the current folder is imported, whatever lies there.
+        # -P: nothing is imported from the current folder.
         command = [sys.executable, "-P", "-m", "autoprune.design.serve", str(self.model)]
         command += ["--context", str(self.context), "--threads", str(self.threads)]
-        # A session of its own: Ctrl-C in the terminal reaches us, and we stop the child.
+        # A separate session: Ctrl-C in the terminal reaches only us, and we stop the child.
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -216,7 +216,7 @@ class LocalServer:
         self.load_seconds = time.monotonic() - started
 
     def designer(self) -> OpenAIDesigner:
-        """A designer that talks to this server, on the step of the ladder that llama.cpp holds."""
+        """Return a designer for this server, with the enforcement that llama.cpp supports."""
         if self.address is None:
             raise AutopruneError("the local designer is not running; start it first")
         return OpenAIDesigner(
@@ -244,7 +244,7 @@ class LocalServer:
         assert self._child is not None and self._child.stdout is not None
         deadline = time.monotonic() + LOAD_SECONDS
         text = b""
-        # The library may print lines of its own first.
+        # The library may print other lines first.
         while (found := ADDRESS.search(text)) is None:
             ready, _, _ = select.select([self._child.stdout], [], [], 0.2)
             chunk = os.read(self._child.stdout.fileno(), 4096) if ready else None

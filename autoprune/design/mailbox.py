@@ -1,10 +1,10 @@
-"""Questions as files and answers as files: a designer that is a person, a batch service, an agent.
+"""Questions and answers as files, for a designer that is a person, a batch service or an agent.
 
-In the folder lie, of each open question, ``ID.json`` and its readable twin ``ID.md``; the answer is
-``ID.answer.txt`` or ``ID.answer.json`` beside them. ID is the step and the beginning of the
-request's digest, so that no answer is ever taken for another question. What is answered and on
-record is moved to ``answered/ID.json``. The answering side may write anything: no link is followed,
-nothing large is read, and what is no text leaves the question open, with the reason in
+Each open question has two files, ``ID.json`` and its readable twin ``ID.md``. The answer goes next
+to them as ``ID.answer.txt`` or ``ID.answer.json``. ID is the step and the beginning of the
+request's digest, so an answer is never taken for that to another question. Answered and recorded
+questions move to ``answered/ID.json``. The answering side is not trusted: links are not followed,
+large files are not read, and an invalid answer leaves the question open, with the reason in
 ``ID.problem.txt``.
 """
 
@@ -31,24 +31,24 @@ from autoprune.errors import AutopruneError, PrerequisiteError
 from autoprune.storage import write_json, write_text
 
 FORMAT = 1
-# Text is taken for finished when nobody has changed it for so long; JSON when it is whole.
+# Time without a change after which a text counts as finished; JSON does when it is complete.
 SETTLE_SECONDS = 3.0
 ANSWERED = "answered"
-# As `Propose.step_id`, and what :func:`question_id` adds to it.
+# `Propose.step_id` followed by the part that :func:`question_id` adds.
 ID = re.compile(r"[a-z0-9][a-z0-9.]{0,39}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """A question to the designer.
 
     Args:
         run: The search that asks.
-        step: Its step.
-        operator: What kind of change is asked for.
+        step: Step of the search.
+        operator: Kind of change requested.
         request: The prompt, and the form of the answer as grammar and schema.
-        left: What is left of the budget by ``candidates``, ``evaluations``, ``seconds``,
-            ``tokens`` and ``money``; None: no limit.
+        left: Remaining budget by ``candidates``, ``evaluations``, ``seconds``, ``tokens`` and
+            ``money``; None: no limit.
     """
 
     run: str
@@ -59,7 +59,7 @@ class Question:
 
     @property
     def id(self) -> str:
-        """Name of its files."""
+        """Base name of its files."""
         return f"{self.step}-{self.request.digest[:8]}"
 
     def to_json(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ class Question:
 
 @dataclass
 class Mailbox:
-    """The folder of one search's questions; several searches may share it.
+    """Folder of one search's questions; several searches may share it.
 
     Args:
-        folder: Made when missing.
+        folder: Created if missing.
         run: Name of the search.
-        settle: Seconds without a change after which a text is finished.
+        settle: Seconds without a change after which a text counts as finished.
     """
 
     folder: Path
@@ -94,10 +94,10 @@ class Mailbox:
     _faults: dict[str, str] = field(default_factory=dict, repr=False)
 
     def check(self) -> None:
-        """Find out early whether the folder can be used.
+        """Check early whether the folder can be used.
 
         Raises:
-            PrerequisiteError: If it cannot be made or written.
+            PrerequisiteError: If it cannot be created or written.
         """
         try:
             (self.folder / ANSWERED).mkdir(parents=True, exist_ok=True)
@@ -112,22 +112,22 @@ class Mailbox:
                 "--designer files:DIR"
             )
 
-    # What the search does
+    # Methods for the search
 
     def post(self, question: Question) -> None:
-        """Write a question; one that lies there already stays."""
+        """Write a question unless it exists already."""
         self.check()
         path = self.folder / f"{question.id}.json"
         if _is_plain(path) and _is_plain(path.with_suffix(".md")):
             return
-        # The twin first: who looks for JSON finds both.
+        # Write the twin first, so that both exist once the JSON file appears.
         write_text(path.with_suffix(".md"), readable(question))
         write_json(path, question.to_json())
 
     def look(self, name: str) -> Reply | None:
-        """The answer to a question, None while there is none.
+        """Return the answer to a question; None as long as there is none.
 
-        Waiting is nobody's work here, so that its seconds are none.
+        The time spent waiting for it is not counted.
         """
         reason = ""
         for path in self._answer_files(name):
@@ -140,33 +140,33 @@ class Mailbox:
         return None
 
     def unsettled(self, name: str) -> bool:
-        """Whether an answer has begun and may still be being written."""
+        """Whether an answer exists that may still be being written."""
         return any(
             path in self._seen and time.monotonic() - self._seen[path][1] < self.settle
             for path in self._answer_files(name)
         )
 
     def fault(self, name: str) -> str:
-        """Why what lies there is no answer; empty where nothing is wrong."""
+        """Return why the file there is not a valid answer; empty if nothing is wrong."""
         return self._faults.get(name, "")
 
     def copy(self, question: Question, reply: Reply) -> None:
-        """Write a question with its answer into ``answered/``; a folder in the way is left."""
+        """Write a question with its answer to ``answered/``, ignoring a folder in the way."""
         usage = {"prompt_tokens": reply.usage.prompt_tokens}
         usage["completion_tokens"] = reply.usage.completion_tokens
         body = question.to_json() | {"answer": reply.text, "usage": usage}
         try:
             write_json(self.folder / ANSWERED / f"{question.id}.json", body)
         except AutopruneError:
-            # The search's log has it; what others put in its place is no reason to stop.
+            # The answer is in the search's log, so something in the way is no reason to stop.
             return
 
     def remove(self, name: str) -> None:
-        """Take a question and what belongs to it out of the folder, once its answer is on record.
+        """Remove a question and its files from the folder, once its answer is recorded.
 
-        Folders that somebody put there stay; nothing reads them again.
+        Folders with these names are left in place; nothing reads them again.
         """
-        # The question first: without its answer it would look open to who looks in between.
+        # Remove the question first: without its answer it would briefly look open.
         beside = (self.folder / f"{name}{end}" for end in (".json", ".md", ".problem.txt"))
         for path in (*beside, *self._answer_files(name)):
             self._seen.pop(path, None)
@@ -177,7 +177,7 @@ class Mailbox:
         self._faults.pop(name, None)
 
     def open_ids(self) -> list[str]:
-        """Names of this search's questions that lie in the folder, in the order of their steps."""
+        """Return the names of this search's questions in the folder, in the order of steps."""
         found = []
         try:
             names = [path.name for path in self.folder.iterdir()]
@@ -189,10 +189,10 @@ class Mailbox:
                 found.append(name)
         return sorted(found, key=_by_step)
 
-    # The answering side
+    # Methods for the answering side
 
     def read_question(self, name: str) -> dict[str, Any] | None:
-        """The content of a question of this search; None where there is none."""
+        """Return the content of a question of this search; None if there is none."""
         if not ID.fullmatch(name):
             return None
         content = content_of(self.folder / f"{name}.json", 8 * LARGEST_BYTES)
@@ -204,23 +204,23 @@ class Mailbox:
         return body if mine else None
 
     def is_answered(self, name: str) -> bool:
-        """Whether an answer lies beside the question already."""
+        """Whether an answer to the question exists already."""
         return any(path.exists() or path.is_symlink() for path in self._answer_files(name))
 
     def answer(self, name: str, text: str, usage: Usage = Usage()) -> None:  # noqa: B008 (frozen)
-        """Write an answer, whole.
+        """Write an answer atomically.
 
         Args:
             name: The question.
             text: The answer.
-            usage: Tokens that it took; 0: unknown.
+            usage: Tokens used for it; 0: unknown.
         """
         counted = {"prompt_tokens": usage.prompt_tokens}
         counted["completion_tokens"] = usage.completion_tokens
         body = {"text": clean(text)} | ({"usage": counted} if usage.total else {})
         write_json(self.folder / f"{name}.answer.json", body)
 
-    # Inside
+    # Helpers
 
     def _answer_files(self, name: str) -> tuple[Path, Path]:
         return self.folder / f"{name}.answer.json", self.folder / f"{name}.answer.txt"
@@ -233,13 +233,13 @@ class Mailbox:
             return None
         settled = self._settled(path, seen)
         content = content_of(path, LARGEST_BYTES)
-        # Read while somebody wrote: look again.
+        # The file may have changed during the read: look again.
         settled = settled and _is_same(path, seen)
         if isinstance(content, Fault):
             return content
         text = decoded(content)
         if isinstance(text, str) and not text.strip():
-            # Editors make an empty file first.
+            # Editors create an empty file first.
             return None
         found = text if isinstance(text, Fault) else None
         if found is None and path.suffix == ".json":
@@ -252,11 +252,11 @@ class Mailbox:
         return found or Reply(str(text), waited=0.0)
 
     def _settled(self, path: Path, seen: os.stat_result) -> bool:
-        """Whether nobody has written the file for a while."""
+        """Whether the file has not been written for a while."""
         key = _key(seen)
         known = self._seen.get(path)
         if known is None or known[0] != key:
-            # One that lay here before we looked has waited already.
+            # The age of a file that existed before we looked counts as waiting time.
             age = max(0.0, time.time() - seen.st_mtime)
             known = self._seen[path] = (key, time.monotonic() - min(age, self.settle))
         return time.monotonic() - known[1] >= self.settle
@@ -272,12 +272,12 @@ class Mailbox:
             else:
                 path.unlink(missing_ok=True)
         except (OSError, AutopruneError):
-            # Something else stands there; the search says it as well.
+            # Something else has this name; the search reports the problem as well.
             return
 
 
 def readable(question: Question) -> str:
-    """A question for people: what to do, then the prompt."""
+    """Render a question for people: what to do, then the prompt."""
     left = {name: value for name, value in question.left.items() if value is not None}
     shown = ", ".join(f"{value:g} {name}" for name, value in left.items()) or "no limit"
     asked = f" for {question.request.model}" if question.request.model else ""

@@ -1,4 +1,4 @@
-"""Answers to proposals: untrusted text in, a typed proposal or a coded rejection out."""
+"""Parse untrusted answers into typed proposals or coded rejections."""
 
 import json
 import re
@@ -39,11 +39,11 @@ FIELD = re.compile(
     rf"^[\s>*_#`-]*({'|'.join(NAMES)})[\s*_`]*[:=][\s*_`]*(.*?)[\s`*]*$", re.IGNORECASE
 )
 EXPECTATION = re.compile(r"(better|worse)\s+than\s+(\S+)", re.IGNORECASE)
-# Minus signs as people and models type them.
+# Accepts the minus signs that people and models type.
 FORECAST = re.compile(
     r"([-+\u2212\u2013]?)\s*(\d{1,4}(?:\.\d{1,3})?)\s*%(?:\s*(?:against|than|vs\.?)\s+(\S+))?"
 )
-# What stands around a name, and words in its place: "against the best line", or the form copied.
+# Punctuation around a name, and words that replace it: "against the best line", a copied form.
 ENDS = ".,;`*"
 NO_NAMES = frozenset({"the", "name"})
 FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\r?\n(.*?)```", re.DOTALL)
@@ -53,15 +53,15 @@ Language = Literal["expression", "python", "both", "program", "scheme"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a hypothesis says will be measured; graded by the machine.
+    """Prediction of a hypothesis, graded by the machine.
 
     Args:
         direction: Sign of the change of perplexity.
         versus: Alias of the entry compared with.
-        stated: The designer wrote it; otherwise it left something out, and this is assumed.
+        stated: Whether the designer wrote it; otherwise it was incomplete and is assumed.
         forecast: The change as text, ``-2.5 %``, since claims hold no numbers; empty: only its
             direction is stated.
-        unknown: What was named in its place and is no measured recipe; empty: nothing was.
+        unknown: Name given instead that is not a measured recipe; empty if there was none.
     """
 
     direction: Literal["better", "worse"]
@@ -72,12 +72,12 @@ class Prediction:
 
     @property
     def change(self) -> float | None:
-        """The forecast as a relative change of perplexity; None without one."""
+        """The forecast as a relative change of perplexity; None if there is none."""
         return float(self.forecast.removesuffix(" %")) / 100 if self.forecast else None
 
     @property
     def text(self) -> str:
-        """In words, marked where it is assumed."""
+        """The prediction in words, marked if it is assumed."""
         found = f"{self.forecast} against" if self.forecast else f"{self.direction} than"
         named = f" ({self.unknown} is no measured recipe)" if self.unknown else ""
         return f"{found} {self.versus}{'' if self.stated else ' (assumed)'}{named}"
@@ -85,7 +85,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A candidate as a designer wrote it."""
+    """A candidate as written by a designer."""
 
     because: str
     prediction: Prediction | None
@@ -96,20 +96,20 @@ class Proposal:
 
     @property
     def recipe(self) -> Recipe:
-        """What was proposed; a program is always sequential."""
+        """The proposed recipe; a program is always sequential."""
         scoring: Scoring = "sequential" if self.candidate.kind == "program" else "dense"
         return Recipe(self.candidate, self.group, self.allocation, self.solver, scoring)
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An answer that holds no candidate.
+    """An answer without a candidate.
 
     Args:
         code: ``empty``, ``truncated``, ``refused``, ``too_long``, ``no_metric``, ``bad_metric``,
             ``no_code``, ``bad_code``, ``bad_choice``, ``hidden``.
-        detail: One line that a designer can repair from.
-        because: The reasoning, where it could be read.
+        detail: One line from which a designer can repair the answer.
+        because: The reasoning, if it could be read.
     """
 
     code: str
@@ -119,20 +119,20 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """What an answer may hold.
+    """Allowed contents of an answer.
 
     Args:
         language: Formulas, Python, both, layer programs, or schemes.
         groups: Allowed comparison groups; the first is the default.
         allocations: Allowed families of allocations; the first is the default.
-        aliases: Measured entries that a prediction may name; the first where it names none of them.
+        aliases: Measured entries that a prediction may name; the first one is the default.
         terminals: Values that a formula may use.
         solvers: Allowed repairs; the first is the default.
         ranges: Ranges of the numbers of a repair that may be changed, by repair, then parameter.
-        base: Recipe whose parts stand where the answer names none.
-        part: The only part that is read; the others are the base's. None: all are read.
-        hidden: What no part may hold, and no words of a designer keep.
-        schemes: Families of schemes, where these are written in place of metrics.
+        base: Recipe that provides the parts that the answer does not name.
+        part: The only part that is read, with the others taken from the base. None: all are read.
+        hidden: Names rejected in any part and blanked in the designer's words.
+        schemes: Families of schemes, if schemes are written instead of metrics.
     """
 
     language: Language
@@ -151,9 +151,9 @@ class AnswerForm:
 def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
     """Turn an answer into a proposal.
 
-    Accepts what small models wrap around the wanted lines (bullets, bold, back-ticks, any case),
-    or the same fields as one JSON object; the first occurrence of a field counts. A prediction that
-    is left out is assumed, so that every proposal is graded.
+    Accepts what small models wrap around the requested lines (bullets, bold, backticks, any case),
+    or the same fields as one JSON object; the first occurrence of a field counts. An omitted
+    prediction is assumed, so every proposal is graded.
     """
     text = reply.text
     if len(text) > LONGEST_ANSWER:
@@ -177,9 +177,9 @@ def read_answer(reply: Reply, form: AnswerForm) -> Proposal | Unreadable:
 
 
 def cut_reply(reply: Reply) -> Reply:
-    """The reply with no more text than it takes to refuse it for its length.
+    """Cut an oversized reply just beyond the length limit, so it is still rejected as too long.
 
-    What is on record and crosses borders between tasks stays small, whatever an endpoint sends.
+    This bounds what is recorded and passed between tasks, whatever an endpoint sends.
     """
     if len(reply.text) <= LONGEST_ANSWER:
         return reply
@@ -187,9 +187,9 @@ def cut_reply(reply: Reply) -> Reply:
 
 
 def read_lesson(reply: Reply) -> str | None:
-    """The lesson line of a reflection; None where there is none, or it may be cut off.
+    """Read the lesson line of a reflection; None if there is none or it may be cut off.
 
-    A longer one than is asked for ends with the last word that fits.
+    A lesson that is too long ends with the last word that fits.
     """
     if reply.finish_reason != "stop":
         return None
@@ -201,7 +201,7 @@ def read_lesson(reply: Reply) -> str | None:
 
 
 def one_line(text: str, limit: int = LONGEST_LINE) -> str:
-    """Printable text on one line: no control, format or surrogate characters, spaces collapsed."""
+    """Make text printable on one line: no control characters or surrogates, spaces collapsed."""
     plain = unicodedata.normalize("NFKC", text[: 4 * limit])
     kept = "".join(c if not unicodedata.category(c).startswith("C") else " " for c in plain)
     return " ".join(kept.split())[:limit]
@@ -227,12 +227,12 @@ def read_program(source: str) -> Candidate | Unreadable:
 
 
 def normalised(candidate: Candidate) -> str:
-    """Text that is equal for candidates that differ in names, comments and layout only."""
+    """Return text that is equal for candidates that differ only in names, comments and layout."""
     if candidate.kind == "expression":
         return parse(candidate.source).digest
     if candidate.kind in ("python", "program"):
         found = without_names(candidate.source)
-        # Constants of a program are in its source, and may have been tuned away from there.
+        # Constants of a program are in its source, but tuning may have changed them since.
         tuned = candidate.kind == "program" and sorted(candidate.params.items())
         return f"{found} {tuned}" if tuned else found
     return candidate.source
@@ -300,7 +300,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _json_fields(text: str) -> dict[str, str]:
-    """Fields of an answer that is one JSON object, as a server's JSON schema makes it."""
+    """Read the fields of an answer that is one JSON object, as enforced by a JSON schema."""
     if not text.lstrip().startswith("{"):
         return {}
     try:
@@ -328,7 +328,7 @@ def _choice(
 
 
 def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
-    """Any allocation of an allowed family, with parameters or a formula of its own."""
+    """Read any allocation of an allowed family, including parameters or a new formula."""
     wanted = fields.get("allocation", "").lower().rstrip(".")
     if form.part not in (None, "allocation") or "allocation" not in fields:
         now = form.base.allocation if form.base else None
@@ -349,7 +349,7 @@ def _allocation(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
 
 
 def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
-    """An allowed repair, or one of them with other numbers within bounds."""
+    """Read an allowed repair, possibly with other numbers within bounds."""
     named = fields.get("repair", fields.get("solver"))
     if named is None or form.part not in (None, "solver"):
         now = form.base.solver if form.base else None
@@ -364,7 +364,7 @@ def _solver(fields: dict[str, str], form: AnswerForm) -> str | Unreadable:
 
 
 def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
-    """What is stated; else better than the first entry, which is why one designs. None: no entries.
+    """Read a prediction, by default an improvement on the first entry; None without entries.
 
     Small models name entries that do not exist; the direction they state still counts.
     """
@@ -385,7 +385,7 @@ def _prediction(text: str, aliases: Sequence[str]) -> Prediction | None:
 
 
 def _named(word: str | None, aliases: Sequence[str]) -> tuple[str, str]:
-    """The entry that a prediction is graded against, and what it names in vain."""
+    """Return the entry to grade a prediction against, and the unknown name if it gave one."""
     name = (word or "").strip(ENDS)
     if name in aliases:
         return name, ""

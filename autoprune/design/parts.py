@@ -1,4 +1,4 @@
-"""The parts of a recipe beside the metric: layer budgets and repair, as text and as numbers."""
+"""The parts of a recipe other than the metric: allocation and repair, as text and as numbers."""
 
 import ast
 import dataclasses
@@ -23,28 +23,28 @@ Range = tuple[float, float]
 FORMULA = "formula"
 FORMULA_RANGE: Range = (0.0, 0.3)
 MOST_TERMS = 4
-# Strengths that random allocations start from; all of them spread layers by 5 to 20 points.
+# Initial strengths of random allocations, which spread layers by 5 to 20 points.
 STRENGTHS = (0.05, 0.1, 0.15, 0.2)
 NUDGES = (0.02, 0.04, 0.08)
-# How the families of one strength are written as formulas, so that terms can be added to them.
+# Formulas of families with one strength, to which terms can be added.
 AS_FORMULA = {"ramp": ("half_width", "depth"), "sdsa": ("strength", "-soft(tail)")}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the parts of a recipe may be.
+    """Allowed values of the parts of a recipe.
 
     Args:
         groups: Comparison groups.
         allocations: Allocator families.
         solvers: Repairs, as text.
         ranges: Ranges of parameters that may be tuned, by allocator or solver, then parameter.
-        statistics: Values beside ``W`` that formulas may use.
+        statistics: Values other than ``W`` that formulas may use.
         words: Words of allocation formulas.
         compositions: Repairs made of two of ``solvers``; see
             :func:`autoprune.design.repairs.compositions`.
-        hidden: What no proposer may write.
-        schemes: Families of schemes, in place of metrics.
+        hidden: Names that no proposer may write.
+        schemes: Families of schemes, which replace metrics.
     """
 
     groups: Sequence[Group]
@@ -59,42 +59,42 @@ class Choices:
 
     @property
     def repairs(self) -> list[str]:
-        """All repairs: those given and those composed of them."""
+        """All repairs: the given ones and their compositions."""
         return list(dict.fromkeys((*self.solvers, *self.compositions)))
 
 
 def family(text: str) -> str:
-    """Name of an allocator or solver without its parameters."""
+    """Return the name of an allocator or solver without its parameters."""
     return text.partition(":")[0].strip()
 
 
 @lru_cache(maxsize=4096)
 def canonical_allocation(text: str) -> str:
-    """The one way to write an allocation.
+    """Return the canonical text of an allocation.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If the text is not an allocation.
     """
     return build_allocator(text).text
 
 
 @lru_cache(maxsize=1024)
 def canonical_solver(text: str) -> str:
-    """The one way to write a repair.
+    """Return the canonical text of a repair.
 
     Raises:
-        UsageError: If it is none.
+        UsageError: If the text is not a repair.
     """
     return Repair.parse(text).text
 
 
 def forgets_metric(recipe: Recipe) -> bool:
-    """Whether the repair chooses its own mask, so that the metric has no part in the recipe."""
+    """Whether the repair chooses its own mask, so that the metric has no effect."""
     return Repair.parse(recipe.solver).forgets(recipe.group)
 
 
 def program_fault(group: str, solver: str) -> str:
-    """What a program cannot be together with; empty where nothing is wrong."""
+    """Return why a program cannot have this group or repair; empty if nothing is wrong."""
     if group not in ("row", "matrix"):
         return "a program has a budget for each matrix: group is row or matrix"
     if Repair.parse(solver).layer:
@@ -103,21 +103,21 @@ def program_fault(group: str, solver: str) -> str:
 
 
 def with_proxy(recipe: Recipe, proxy: str) -> Recipe:
-    """The recipe with the proxy's repair; a program that cannot have it goes without."""
+    """Replace the recipe's repair by the proxy, or by none for a program that cannot have it."""
     if recipe.metric.kind == "program" and program_fault(recipe.group, proxy):
         proxy = NONE
     return replace(recipe, solver=proxy)
 
 
 def chain(text: str) -> str:
-    """Names of all repairs in a text without their parameters: ``walk:mrp``, ``mrp+ebft``."""
+    """Return the names of all repairs in a text without parameters: ``walk:mrp``, ``mrp+ebft``."""
     whole = canonical_solver(text)
     walked = f"{WALK}:" if whole.startswith(f"{WALK}:") else ""
     return walked + "+".join(family(part) for part in whole.removeprefix(walked).split("+"))
 
 
 def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
-    """Tunable numbers of an allocation with their ranges, by name, defaults included."""
+    """Return the tunable numbers of an allocation and their ranges by name, including defaults."""
     allocator = build_allocator(text)
     if isinstance(allocator, Formula):
         values = numbers_of(allocator.formula)
@@ -126,9 +126,9 @@ def allocation_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Ra
 
 
 def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]]:
-    """Tunable numbers of a repair with their ranges; chains of layers' repairs have none.
+    """Return the tunable numbers of a repair and their ranges; chains of layer repairs have none.
 
-    Those of a block's tuning are called ``ebft.rate``; the others by their own name.
+    Those of block tuning have a prefix, as in ``ebft.rate``; the others have just their name.
     """
     repair = Repair.parse(text)
     found = _numbers(repair.layer[0], choices) if len(repair.layer) == 1 else {}
@@ -139,7 +139,7 @@ def solver_numbers(text: str, choices: Choices) -> dict[str, tuple[float, Range]
 
 
 def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
-    """The allocation with other numbers."""
+    """Return the allocation with other numbers."""
     allocator = build_allocator(text)
     if isinstance(allocator, Formula):
         old = numbers_of(allocator.formula)
@@ -149,7 +149,7 @@ def with_allocation_numbers(text: str, values: Mapping[str, float]) -> str:
 
 
 def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
-    """The repair with other numbers."""
+    """Return the repair with other numbers."""
     repair = Repair.parse(text)
     layer, block = repair.layer, repair.block
     own = {name: value for name, value in values.items() if "." not in name}
@@ -162,11 +162,11 @@ def with_solver_numbers(text: str, values: Mapping[str, float]) -> str:
 
 
 def with_defaults(text: str, ranges: Mapping[str, Mapping[str, Range]]) -> str:
-    """An allocation or repair as it is written, with the first number that may be tuned.
+    """Return an allocation or repair with its first tunable number written out.
 
     Args:
-        text: Of either.
-        ranges: What may be tuned, by name, then parameter.
+        text: Text of the allocation or repair.
+        ranges: Ranges of tunable numbers, by name, then parameter.
     """
     walk, _, rest = text.rpartition(f"{WALK}:")
     parts = []
@@ -188,12 +188,12 @@ def _defaults(name: str) -> dict[str, Any]:
 
 
 def random_allocation(rng: Random, choices: Choices) -> str:
-    """A random family at a random strength."""
+    """Draw a random family at a random strength."""
     return _of_family(rng.choice(list(choices.allocations)), rng, choices)
 
 
 def mutated_allocation(text: str, rng: Random, choices: Choices) -> str:
-    """One change: a strength, a term of a formula, or another family."""
+    """Make one change: a strength, a term of a formula, or another family."""
     numbers = allocation_numbers(text, choices)
     roll = rng.random()
     if numbers and roll < 0.45:
@@ -218,7 +218,7 @@ def _of_family(name: str, rng: Random, choices: Choices) -> str:
 
 
 def drawn_terms(rng: Random, words: Sequence[str], strengths: Sequence[float]) -> str:
-    """An allocation formula that suggests nothing: words and signs each as likely as any other."""
+    """Draw an unbiased allocation formula: all words and both signs are equally likely."""
     chosen = rng.sample(list(words), min(len(words), len(strengths)))
     text = ""
     for strength, word in zip(strengths, chosen, strict=False):
@@ -238,7 +238,7 @@ def _as_formula(text: str, rng: Random, choices: Choices) -> str:
 
 
 def _mutated_formula(formula: str, rng: Random, choices: Choices) -> str:
-    """A term more, a term less, or another descriptor."""
+    """Add a term, drop one, or exchange a descriptor."""
     tree = parse_allocation(formula)
     roll = rng.random()
     found = formula
@@ -266,5 +266,5 @@ def _numbers(part: TextForm, choices: Choices) -> dict[str, tuple[float, Range]]
 
 
 def rounded(value: float) -> float:
-    """A number as recipes write it: three digits."""
+    """Round a number to three digits, as in recipes."""
     return float(f"{value:.3g}")

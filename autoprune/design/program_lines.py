@@ -1,20 +1,20 @@
-"""Programs that lack one line: what an ablation tries without a designer."""
+"""Programs without one line, for ablations without a designer."""
 
 import ast
 from collections.abc import Iterator
 
 
 def without_a_line(source: str) -> list[tuple[str, str]]:
-    """All programs that lack one statement and may still run.
+    """Return all programs that lack one statement and may still run.
 
-    Left out are statements whose names nothing else would define: an assignment goes only where its
-    names are bound before it, a condition or a loop goes as a whole.
+    Statements that alone define a name are kept: an assignment is removed only if its names are
+    bound before it. A condition or a loop is removed as a whole.
 
     Args:
         source: Defines ``prune_layer``; it is never run here.
 
     Returns:
-        First line of what is gone, and the source without it.
+        First line of the removed statement, and the source without it.
     """
     lines = source.splitlines()
     found = []
@@ -25,7 +25,7 @@ def without_a_line(source: str) -> list[tuple[str, str]]:
         try:
             ast.parse(kept)
         except SyntaxError:
-            # It was all that a block held.
+            # The statement was the only one in its block.
             continue
         found.append((lines[first].strip(), kept))
     return found

@@ -1,6 +1,6 @@
-"""What an endpoint's refusal of one request means, and whether the request can be asked otherwise.
+"""Interpret an endpoint's refusal of one request, and find the field to change, if any.
 
-A refused request is refused again, so it becomes a verdict on its slot and not the end of a search.
+A refused request would be refused again, so it fails its slot instead of ending the search.
 """
 
 import re
@@ -10,9 +10,9 @@ import openai
 
 from autoprune.errors import AutopruneError
 
-# Statuses that speak of the request and not of the endpoint, the model's name or the key.
+# Statuses that concern the request, not the endpoint, the model's name or the key.
 OF_THE_REQUEST = frozenset({400, 413, 422})
-# What OpenAI, llama.cpp, vLLM and Azure write; read until one fits.
+# Messages of OpenAI, llama.cpp, vLLM and Azure; the first match counts.
 MEANINGS = (
     ("context_too_long", r"context[_ ](length|size|window)|maximum context|too (long|many tokens)"),
     ("truncated", r"output limit was reached|could not finish the message"),
@@ -23,12 +23,12 @@ UNSUPPORTED = re.compile(r"unsupported|not supported|does not support|unknown|un
 
 
 class RefusedError(AutopruneError):
-    """An endpoint refuses one request; the next may be taken.
+    """An endpoint refuses one request but may accept the next.
 
     Args:
-        message: For people.
+        message: Message for people.
         code: ``context_too_long``, ``truncated``, ``content_refused`` or ``request_refused``.
-        field: The field of the request that it does not take, empty where it names none.
+        field: The field of the request that it does not accept; empty if it names none.
     """
 
     def __init__(self, message: str, code: str, field: str = "") -> None:
@@ -38,12 +38,12 @@ class RefusedError(AutopruneError):
 
 
 def is_of_the_request(error: openai.APIStatusError) -> bool:
-    """Whether the refusal speaks of this request alone."""
+    """Whether the refusal concerns only this request."""
     return error.status_code in OF_THE_REQUEST
 
 
 def meaning_of(error: openai.APIStatusError) -> str:
-    """The refusal's code."""
+    """Return the code of a refusal."""
     if error.status_code == 413:
         return "context_too_long"
     words = f"{error.code or ''} {error.type or ''} {error.message}".lower()
@@ -51,7 +51,7 @@ def meaning_of(error: openai.APIStatusError) -> str:
 
 
 def refused_field(error: openai.APIStatusError, body: dict[str, Any]) -> str:
-    """The field of ``body`` that the endpoint does not know or cannot set; empty for none."""
+    """Return the field of ``body`` that the endpoint does not support; empty if there is none."""
     words = f"{error.code or ''} {error.message}"
     if not UNSUPPORTED.search(words):
         return ""

@@ -1,9 +1,9 @@
-"""A prompt is a rendering of a part of the graph under a token budget.
+"""Render a part of the graph as a prompt within a token budget.
 
-The same graph, operator, focus and budget give the same bytes. What stays the same over a run comes
-first, then what the slots of a generation share, and what differs between them comes last, because
-servers keep the longest common beginning of successive prompts. For that the shared part has a
-budget that does not depend on the operator, as long as the rest keeps to its own.
+The same graph, operator, focus and budget give the same bytes. Servers cache the longest common
+prefix of successive prompts, so the constant part of a run comes first, then the part that the
+slots of a generation share, then the part that differs between slots. For the same reason, the
+budget of the shared part does not depend on the operator, as long as the rest keeps to its own.
 """
 
 import math
@@ -27,11 +27,11 @@ from autoprune.metrics.language.vocabulary import OPERATIONS
 from autoprune.programs.manual import manual
 from autoprune.repair import NONE, Repair
 
-# Of what the system prompt leaves: the instruction and the steps that led to its recipe.
+# Share of the room after the system prompt for the instruction and the steps to its recipe.
 TAIL_SHARE = 0.36
-# Above it, a recipe's code or reason is left out of the instruction.
+# Share of that room above which the instruction omits a recipe's code or reason.
 FOCUS_SHARE = 0.6
-# Of the shared part; the rest is the table's.
+# Shares of the shared part; the table gets the rest.
 SHARES = {
     "waiting": 0.06,
     "known": 0.1,
@@ -40,9 +40,9 @@ SHARES = {
     "claims": 0.14,
     "lessons": 0.12,
 }
-# Tokens of a prompt from which the system prompt explains every word, sign and repair.
+# Prompt budget in tokens from which the system prompt explains every word, sign and repair.
 WIDE = 1200
-# Rows of the table below which formulas are only named, so that they are not written again.
+# Rows of the table after which only formulas are listed, so that they are not proposed again.
 TABLE_ROWS = 6
 PIECE = re.compile(r"[A-Za-z]+|[0-9]|[^\sA-Za-z0-9]")
 LETTERS_PER_TOKEN = 6
@@ -50,28 +50,28 @@ LETTERS_PER_TOKEN = 6
 
 @dataclass(frozen=True)
 class Scene:
-    """What stays the same over a run.
+    """Content that stays the same during a run.
 
     Args:
-        language: What may be written.
-        statistics: Names of the values beside ``W``.
+        language: Allowed language of candidates.
+        statistics: Names of the values other than ``W``.
         groups: Comparison groups to choose from.
         allocations: Families of allocations to choose from.
         solvers: Repairs to choose from.
-        reference: Alias of the entry that changes are counted from.
+        reference: Alias of the entry that changes are measured against.
         percent: Target sparsity in percent.
         budget: Tokens of a whole prompt.
-        allocation_forms: Each family of allocations as an example; what is drawn suggests nothing.
-        repair_form: A repair with a number of its own, as an example; empty: none has one.
+        allocation_forms: An example of each family of allocations, drawn at random to avoid hints.
+        repair_form: An example of a repair with a changed number; empty if none can be changed.
         words: Words of allocation formulas.
         functions: Functions of the metric language.
         ranges: Numbers that may be changed, by allocation or repair, then parameter.
-        tuned: Whether the search tunes numbers itself, and has room for it.
-        left: What is left of the budget, in words; empty without anything to say.
-        generation: Which generation it is, of about how many; empty without anything to say.
+        tuned: Whether the search tunes numbers itself and has room for it.
+        left: Remaining budget, in words; may be empty.
+        generation: The current generation, of about how many; may be empty.
         composed: Whether two repairs may be joined.
-        pair: Two recipes are to be compared and none is to be written.
-        schemes: Families of schemes, each with what of it may change, in place of metrics.
+        pair: Whether to compare two recipes instead of writing one.
+        schemes: Families of schemes, each with its changeable parameters, instead of metrics.
     """
 
     language: Language
@@ -102,15 +102,15 @@ class Scene:
 
 @dataclass(frozen=True)
 class Focus:
-    """What an operator is about.
+    """Subject of an operator.
 
     Args:
         aliases: Mechanisms that it works on, the main one first.
         hint: One idea to try.
-        part: The one part of a recipe that is asked for.
+        part: The only part of a recipe that is requested.
         blank: Its formula with a place to fill.
         planned: Recipes that other slots of the generation measure without a designer.
-        recipes: Recipes in words, which no graph holds; they come after those of ``aliases``.
+        recipes: Recipes in words that are not in the graph; they come after those of ``aliases``.
     """
 
     aliases: Sequence[str] = ()
@@ -123,10 +123,10 @@ class Focus:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt.
+    """A rendered prompt.
 
     Args:
-        messages: What is sent.
+        messages: Messages to send.
         lessons: Aliases of the lessons that it shows.
     """
 
@@ -135,10 +135,10 @@ class Rendered:
 
 
 def estimate_tokens(text: str) -> int:
-    """Upper estimate of the tokens of a text, without a tokenizer.
+    """Estimate an upper limit for the tokens of a text, without a tokenizer.
 
-    Words count one token for every six letters, digits and signs one each, other characters one for
-    each of their bytes; 5 to 13 % above Qwen2.5's own count on our prompts.
+    Words count one token per six letters, digits and signs one each, and other characters one per
+    byte. The estimate is 5 to 13 % above Qwen2.5's own count on our prompts.
     """
     return sum(
         math.ceil(len(piece) / LETTERS_PER_TOKEN) if piece.isascii() else len(piece.encode())
@@ -157,14 +157,14 @@ def render_prompt(
     reasons: bool = True,
     count: TokenCounter = estimate_tokens,
 ) -> Rendered:
-    """One request's messages.
+    """Render the messages of one request.
 
     Args:
         operator: Name of a template in ``operators/``.
-        focus: What it works on.
+        focus: Subject of the operator.
         lessons: How often each lesson helped and hurt; others are not shown.
-        reasons: Show waiting recipes, facts, failures, reasons, lessons and steps beside the
-            results.
+        reasons: Show waiting recipes, facts, failures, reasons, lessons and steps in addition to
+            the results.
         count: Counts tokens.
     """
     system = render_system(prompts, scene)
@@ -190,7 +190,7 @@ def render_prompt(
         "bar": "" if scene.pair else sections.bar(graph, scene.reference),
         "noise": sections.noise(graph),
     }
-    # Headings of what there is to show.
+    # Headings of the sections that have content.
     frame = {name: [""] if found else [] for name, found in items.items()}
     heading = [""] if order else []
     empty = prompts.render("user", **values, **frame, table=heading, instruction="")
@@ -204,9 +204,9 @@ def render_prompt(
         least: Level = "line" if name == "lessons" else "alias"
         fitted[name] = fit(items[name], int(left * share), count, least=least)
     steps = fit(items["steps"], tail - asked, count, gaps=False)
-    # The last step's figure alone is in the instruction already.
+    # The instruction already has the figure of the last step.
     fitted["steps"] = steps if steps and steps[0] != items["steps"][0].alias else {}
-    # The table gets what the others leave.
+    # The table gets the tokens that the others leave.
     used = sum(count(t) + detail.BULLET for name in SHARES for t in fitted[name].values())
     rows = [detail.mechanism(graph, alias, scene.ranges) for alias in order]
     table = fit(rows, left - used, count, most="line", overhead=1)
@@ -218,7 +218,7 @@ def render_prompt(
 
 
 def render_system(prompts: Prompts, scene: Scene) -> str:
-    """The part of a prompt that stays the same in a run, until nothing is tuned any more."""
+    """Render the part of a prompt that stays the same in a run until tuning ends."""
     values = [(name, _meaning(name, wide=scene.wide)) for name in ("W", *scene.statistics)]
     words = scene.words if FORMULA in scene.allocations else ()
     is_program = scene.language == "program"
@@ -250,8 +250,8 @@ def _meaning(name: str, *, wide: bool) -> str:
 
 
 def _numbers(scene: Scene) -> list[tuple[str, str]]:
-    """Bounds of the numbers that may be changed, of what this search offers."""
-    # One repair alone is not asked for.
+    """Return the bounds of the numbers that may be changed in this search."""
+    # Prompts do not ask for the repair if there is only one.
     solvers = scene.solvers if len(scene.solvers) > 1 else ()
     names = [family(text) for text in (*scene.allocations, *solvers)]
     parts = {part.NAME for solver in solvers for part in Repair.parse(solver).parts}
@@ -263,7 +263,7 @@ def _numbers(scene: Scene) -> list[tuple[str, str]]:
 
 
 def _steps(graph: Graph, focus: Focus, order: Sequence[str], ranges: Ranges) -> list[Detail]:
-    """How the recipe at hand came about; of an operator without one, the best so far."""
+    """Return the steps that led to the operator's recipe, or to the best one if it has none."""
     about = focus.aliases[:1] or order[:1]
     return sections.path(graph, about[0], ranges) if about else []
 
@@ -277,7 +277,7 @@ def _instruction(
     room: int,
     count: TokenCounter,
 ) -> str:
-    """The operator's template; recipes lose code and reason, neighbours are dropped, to fit in."""
+    """Fill the operator's template, shortening recipes and dropping neighbours until it fits."""
     recipes = [detail.mechanism(graph, alias, scene.ranges) for alias in focus.aliases]
     near = []
     if focus.part:
@@ -309,7 +309,7 @@ def _instruction(
     bare = [(level, filled(level, len(near))) for level in levels]
     limit = int(room * FOCUS_SHARE)
     level, least = next((pair for pair in bare if count(pair[1]) <= limit), bare[-1])
-    # The worst neighbours go first.
+    # Drop the worst neighbours first.
     texts = (filled(level, first) for first in range(len(near)))
     fitting = (text for text in texts if count(text) <= int(room * TAIL_SHARE))
     return next(fitting, least)

@@ -1,4 +1,4 @@
-"""Repairs that a designer may write: those to choose from, and their numbers within bounds."""
+"""Repairs that a designer may write: the allowed ones, with numbers within bounds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
@@ -9,9 +9,9 @@ from autoprune.repair import EBFT, NONE, WALK, Repair
 
 Ranges = Mapping[str, Mapping[str, Range]]
 
-# Beside the ranges that may be tuned: whole numbers, and what each of them costs minutes.
+# Bounds in addition to the tunable ranges, for integers whose every step costs minutes.
 LIMITS: Ranges = {EBFT: {"epochs": (1, 4)}}
-# For prompts; a plug-in's own first line stands for it.
+# Texts for prompts; a plug-in is described by the first line of its docstring.
 MEANINGS = {
     "none": "leaves the other weights as they are",
     "sparsegpt": "moves the weights that stay of a row, column by column, to make up for each loss",
@@ -21,7 +21,7 @@ MEANINGS = {
     "sparseswaps": "swaps removed and kept weights one by one and moves none",
     EBFT: "tunes the weights that stay of a whole block by gradient descent, which takes minutes",
 }
-# What options of a tuning add to it.
+# Texts for the options of block tuning.
 ADDED = {
     "norms": "norms and biases with them",
     "halves": "those of attention before those of the MLP",
@@ -34,15 +34,15 @@ LONGEST_REPAIR = 200
 
 
 def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
-    """The one way to write a repair that is allowed.
+    """Return the canonical text of an allowed repair.
 
     Args:
-        text: What a designer wrote.
+        text: Text written by a designer.
         allowed: Repairs to choose from.
         ranges: Ranges of numbers that may be changed, by repair, then parameter.
 
     Raises:
-        UsageError: If it is none of them, or a number is out of bounds; one line.
+        UsageError: If it is none of them, or a number is out of bounds; the message is one line.
     """
     choices = f"repair is one of: {', '.join(allowed)}"
     if len(text) > LONGEST_REPAIR:
@@ -64,9 +64,9 @@ def read_solver(text: str, allowed: Sequence[str], ranges: Ranges) -> str:
 
 
 def compositions(allowed: Sequence[str]) -> list[str]:
-    """Repairs made of two that are allowed: the mask by one, the weights by the other.
+    """Compose two allowed repairs: one for the mask, the other for the weights.
 
-    Those that lose nothing of either, none that is allowed already.
+    Leaves out compositions that discard work of either, or that are allowed already.
     """
     known = [canonical_solver(text) for text in allowed]
     plain = [text for text in known if text != NONE and not text.startswith(f"{WALK}:")]
@@ -84,7 +84,7 @@ def compositions(allowed: Sequence[str]) -> list[str]:
 
 
 def meaning(text: str) -> str:
-    """What a repair does, on one line."""
+    """Describe a repair on one line."""
     repair = Repair.parse(text)
     parts = [part for part in repair.parts if part.NAME != WALK]
     found = [
@@ -99,7 +99,7 @@ def meaning(text: str) -> str:
 
 
 def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
-    """All repairs as a grammar offers them: as they are, and with round numbers within bounds."""
+    """Return all repairs for a grammar: as they are, and with round numbers within bounds."""
     found = [canonical_solver(text) for text in allowed]
     for text in list(found):
         found += _numbered(text, ranges)
@@ -107,7 +107,7 @@ def solver_forms(allowed: Sequence[str], ranges: Ranges) -> list[str]:
 
 
 def example(allowed: Sequence[str], ranges: Ranges, rng: Random) -> str:
-    """A repair with a number that is not its own, drawn; empty where none may be changed."""
+    """Draw a repair with a changed number; empty if no number may be changed."""
     others = [
         form
         for text in map(canonical_solver, allowed)
@@ -118,7 +118,7 @@ def example(allowed: Sequence[str], ranges: Ranges, rng: Random) -> str:
 
 
 def _difference(wanted: Repair, choice: Repair, ranges: Ranges) -> str | None:
-    """Empty: allowed; None: another repair; else what is wrong with a number."""
+    """Return an empty text if allowed, None for another repair, else what is wrong."""
     if [type(part) for part in wanted.parts] != [type(part) for part in choice.parts]:
         return None
     for one, other in zip(wanted.parts, choice.parts, strict=True):
@@ -154,7 +154,7 @@ def _numbers(allowed: Sequence[str], ranges: Ranges) -> str:
 
 
 def _numbered(text: str, ranges: Ranges) -> Iterator[str]:
-    """The repair with other values of the last part's first number."""
+    """Yield the repair with other values of its last part's first number."""
     walk = f"{WALK}:" if text.startswith(f"{WALK}:") else ""
     before, plus, last = text.removeprefix(walk).rpartition("+")
     for part in Repair.parse(last).parts[-1:]:
@@ -170,7 +170,7 @@ def _settings(part: str) -> list[tuple[str, str, str]]:
 
 
 def _grid(low: float, high: float, *, whole: bool) -> list[float]:
-    """1, 2, 5, 10, ... of any size within the bounds; whole numbers: all of them."""
+    """Return 1, 2, 5, 10, ... at any scale within the bounds, or all whole numbers."""
     if whole:
         return list(range(int(low), int(high) + 1))
     sizes = (digit * 10.0**power for power in range(-6, 3) for digit in DIGITS)

@@ -1,7 +1,7 @@
-"""JSON schemas of answers, for servers that enforce a schema and no grammar.
+"""JSON schemas of answers, for servers that enforce a schema but no grammar.
 
-Flat, every field required, no further ones: what OpenAI's strict mode asks for. It knows no lengths
-of strings, so the limit of the answer's tokens bounds them. Code is never asked for in JSON.
+Schemas are flat, with all fields required and no others, as OpenAI's strict mode demands. It has no
+string lengths, so the answer's token limit bounds them. Code is never requested in JSON.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ def answer_schema(choices: Choices, *, part: str | None = None, now: str = "") -
     """Schema of an answer that :func:`autoprune.design.parsing.read_answer` reads.
 
     Args:
-        choices: What the parts may be.
+        choices: Allowed values of the parts.
         part: The only part that may be written; None: all of them.
-        now: What ``part`` is at present; it cannot be chosen again where it is one of a few.
+        now: Current value of ``part``, which is not offered again among listed choices.
     """
     values: dict[str, list[str]] = {
         "group": without(choices.groups, now),

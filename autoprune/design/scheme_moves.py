@@ -1,4 +1,4 @@
-"""Schemes as a search varies them: families, what of each may change, changes without an LLM."""
+"""Moves of a search on schemes: families, changeable parameters, changes without an LLM."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -8,11 +8,11 @@ from autoprune.candidate import Candidate
 from autoprune.errors import UsageError
 from autoprune.schemes import SCHEMES, Scheme, build_scheme, parts_of
 
-# What is written as text has no list of values; those here make sense for any number of blocks.
+# Text parameters have no list of values; these make sense for any number of blocks.
 WRITTEN: Mapping[str, Mapping[str, Sequence[str]]] = {
     "depth": {"protect": ("auto", "none", "1-0", "0-1", "1-1", "2-1", "2-2", "4-2")}
 }
-# Learning which units stay takes thousands of steps for one candidate.
+# Learning which units to keep takes thousands of steps per candidate.
 LEFT_OUT: Mapping[str, Sequence[str]] = {"width": ("search",)}
 OTHER_FAMILY = 0.2
 
@@ -20,17 +20,17 @@ Genes = dict[tuple[str, str], Sequence[str]]
 
 
 def candidate_of(scheme: Scheme) -> Candidate:
-    """A scheme as what a recipe prunes by."""
+    """Make a candidate from a scheme, for use in a recipe."""
     return Candidate("scheme", scheme.text)
 
 
 def family_of(scheme: Scheme) -> str:
-    """``depth+width``: names of the parts."""
+    """Return the names of the parts: ``depth+width``."""
     return "+".join(part.NAME for part in parts_of(scheme))
 
 
 def genes_of(family: str) -> Genes:
-    """Values by part and parameter, of all parameters that a search may change."""
+    """Return the values of all parameters that a search may change, by part and parameter."""
     found: Genes = {}
     for name in family.split("+"):
         values = {**SCHEMES.get(name).allowed(), **WRITTEN.get(name, {})}
@@ -42,12 +42,12 @@ def genes_of(family: str) -> Genes:
 
 
 def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = "") -> Scheme:
-    """A scheme of a family.
+    """Make a scheme of a family.
 
     Args:
         family: Names of the parts.
-        values: Of some parameters, by part and name.
-        like: Text of a scheme that has the other values; those of a part that it lacks are usual.
+        values: Values of some parameters, by part and name.
+        like: Text of a scheme that provides the other values; parts that it lacks have defaults.
     """
     before = {part.NAME: part for part in parts_of(build_scheme(like))} if like else {}
     texts = []
@@ -60,20 +60,20 @@ def scheme_from(family: str, values: Mapping[tuple[str, str], str], like: str = 
 
 
 def values_of(scheme: Scheme) -> dict[tuple[str, str], str]:
-    """What :func:`genes_of` lists, as this scheme has it."""
+    """Return this scheme's values of the parameters that :func:`genes_of` lists."""
     parts = {part.NAME: part.params for part in parts_of(scheme)}
     return {gene: _written(parts[gene[0]][gene[1]]) for gene in genes_of(family_of(scheme))}
 
 
 def random_scheme(rng: Random, families: Sequence[str]) -> Candidate:
-    """Every part at random."""
+    """Draw a family and all its parameters at random."""
     family = rng.choice(list(families))
     genes = genes_of(family).items()
     return candidate_of(scheme_from(family, {gene: rng.choice(list(v)) for gene, v in genes}))
 
 
 def mutated_scheme(metric: Candidate, rng: Random, families: Sequence[str]) -> Candidate:
-    """One parameter with another value, or another family whose common parts stay."""
+    """Change one parameter, or the family while keeping the common parts."""
     scheme = build_scheme(metric.source)
     family = family_of(scheme)
     others = [name for name in families if name != family]
@@ -86,7 +86,7 @@ def mutated_scheme(metric: Candidate, rng: Random, families: Sequence[str]) -> C
 
 
 def crossed_schemes(first: Candidate, second: Candidate, rng: Random) -> Candidate:
-    """The family of the first; parameters that both have come from either."""
+    """Cross two schemes: the first one's family, with common parameters taken from either."""
     one, other = build_scheme(first.source), build_scheme(second.source)
     theirs = values_of(other)
     taken = {gene: theirs[gene] for gene in values_of(one) if gene in theirs and rng.random() < 0.5}
@@ -94,7 +94,7 @@ def crossed_schemes(first: Candidate, second: Candidate, rng: Random) -> Candida
 
 
 def all_schemes(families: Sequence[str]) -> Iterator[Candidate]:
-    """Every scheme of the families, those with usual values first."""
+    """Yield every scheme of the families, those with default values first."""
     for family in families:
         genes = genes_of(family)
         usual = values_of(build_scheme(family))
@@ -104,10 +104,10 @@ def all_schemes(families: Sequence[str]) -> Iterator[Candidate]:
 
 
 def read_scheme(text: str, families: Sequence[str]) -> Candidate:
-    """A scheme that a designer wrote.
+    """Read a scheme written by a designer.
 
     Raises:
-        UsageError: If it is of no family of the search, or changes what a search leaves alone.
+        UsageError: If its family is not in the search, or it changes a fixed parameter.
     """
     scheme = build_scheme(text)
     family = family_of(scheme)
@@ -119,7 +119,7 @@ def read_scheme(text: str, families: Sequence[str]) -> Candidate:
 
 
 def genes_text(family: str) -> str:
-    """Parameters of a family with their values, for prompts and errors."""
+    """List the parameters of a family with their values, for prompts and errors."""
     return "; ".join(
         f"{part}:{key}={'|'.join(values)}" for (part, key), values in genes_of(family).items()
     )

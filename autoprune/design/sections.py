@@ -1,4 +1,4 @@
-"""What of the graph a prompt may show, section by section, most important first."""
+"""Sections of the graph that a prompt may show, each with the most important items first."""
 
 import math
 import statistics
@@ -11,18 +11,18 @@ from autoprune.design.detail import NO_RANGES, PARTS, Detail, Ranges
 from autoprune.design.graph import Graph, Node
 from autoprune.design.parts import with_defaults
 
-# Neighbours of a recipe that an exploit is shown, best last.
+# Neighbours of a recipe shown to an exploit, best last.
 NEIGHBOURS = 6
 FULL_RUNG = 2
-# Intervals that the stated noise of a figure is taken from.
+# Fewest intervals for an estimate of the noise.
 LEAST_INTERVALS = 3
-# Recipes, best first, whose damage to layers is shown.
+# Best recipes whose damage to layers is shown.
 DAMAGED = 3
 Tally = tuple[int, int]
 
 
 def ranked(graph: Graph) -> list[str]:
-    """Measured mechanisms, best first; ties keep the older one first."""
+    """Return the measured mechanisms, best first; of equal ones, the older first."""
     found: list[tuple[float, int, str]] = []
     for node in graph.of_kind("mechanism"):
         newest = graph.newest_result(node.alias)
@@ -33,11 +33,11 @@ def ranked(graph: Graph) -> list[str]:
 
 
 def bar(graph: Graph, reference: str) -> str:
-    """Alias of the best recipe on all windows: what a new one has to beat, and is forecast against.
+    """Return the best recipe on all windows, which new recipes must beat and are forecast against.
 
     Args:
-        graph: What is shown.
-        reference: What changes are counted from; where nothing is better known.
+        graph: The graph to show.
+        reference: Alias that changes are measured against; the fallback.
     """
     for alias in ranked(graph):
         newest = graph.newest_result(alias)
@@ -47,7 +47,7 @@ def bar(graph: Graph, reference: str) -> str:
 
 
 def noise(graph: Graph) -> float | None:
-    """Median half width of 95 % intervals on all windows, in percent of perplexity; None: few."""
+    """Median half-width of 95 % intervals on all windows, % of perplexity; None if too few."""
     found = []
     for node in graph.of_kind("mechanism"):
         newest = graph.newest_result(node.alias)
@@ -59,12 +59,12 @@ def noise(graph: Graph) -> float | None:
 
 
 def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail]:
-    """Recipes that are proposed and not measured, the newest first.
+    """List the recipes that are proposed but not measured, newest first.
 
     Args:
-        graph: What is shown.
-        ranges: Numbers that are shown at their default too.
-        planned: Recipes of this generation that are in no graph yet.
+        graph: The graph to show.
+        ranges: Numbers that are shown even at their default.
+        planned: Recipes of this generation that are not in the graph yet.
     """
     found = list(planned)
     for node in reversed(list(graph.of_kind("mechanism"))):
@@ -74,15 +74,15 @@ def waiting(graph: Graph, ranges: Ranges, planned: Iterable[str]) -> list[Detail
 
 
 def formulas(graph: Graph, aliases: Iterable[str]) -> list[Detail]:
-    """Formulas, each once."""
+    """List the formulas without repeats."""
     texts = (str(graph.nodes[alias].body["formula"]) for alias in aliases)
     return [Detail(text, text, text) for text in dict.fromkeys(texts)]
 
 
 def path(graph: Graph, alias: str, ranges: Ranges) -> list[Detail]:
-    """How a recipe came about, by its main parents: the last step first, the first one last.
+    """List the steps that led to a recipe through its main parents, last step first.
 
-    Empty for what was made from nothing.
+    Empty for a recipe without parents.
     """
     chain = [alias]
     while (parent := _main_parent(graph, chain[-1])) is not None:
@@ -94,16 +94,16 @@ def path(graph: Graph, alias: str, ranges: Ranges) -> list[Detail]:
 
 
 def claims(graph: Graph) -> list[Detail]:
-    """Reasons with how often they were right, supported and refuted in turn."""
+    """List reasons and how often they were right, alternating supported and refuted ones."""
     return [detail.claim(graph, found) for found in judged_claims(graph)]
 
 
 def facts(graph: Graph, *, wide: bool = False) -> list[Detail]:
-    """What was measured beside recipes, newest first.
+    """List facts measured in addition to recipes, newest first.
 
     Args:
-        graph: What is shown.
-        wide: Also where the best recipes lose most, by kind of matrix and block.
+        graph: The graph to show.
+        wide: Also show where the best recipes lose most, by kind of matrix and block.
     """
     lost = (detail.damage(graph, alias) for alias in ranked(graph)[: DAMAGED if wide else 0])
     return [found for found in lost if found is not None] + _terms(graph)
@@ -115,9 +115,9 @@ def _terms(graph: Graph) -> list[Detail]:
 
 
 def failures(graph: Graph) -> list[Detail]:
-    """Failures by code, the most frequent first, with the newest example.
+    """List failures by code, the most frequent first, with the newest example.
 
-    Rejections, answers that could not be read and rediscoveries; not what an endpoint refused, from
+    Covers rejections, unreadable answers and rediscoveries, but not an endpoint's refusals, from
     which a designer cannot learn.
     """
     seen: dict[str, tuple[int, str, str]] = {}
@@ -133,7 +133,7 @@ def failures(graph: Graph) -> list[Detail]:
 
 
 def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list[Detail]]:
-    """Aliases and texts of lessons, what helped most first, then the newest.
+    """Return the aliases and texts of lessons, the most helpful first, then the newest.
 
     Args:
         graph: The reasoning graph.
@@ -149,16 +149,16 @@ def lessons(graph: Graph, tallies: Mapping[str, Tally]) -> tuple[list[str], list
 
 
 def neighbours(graph: Graph, alias: str, part: str, ranges: Ranges = NO_RANGES) -> list[str]:
-    """What is known of a recipe that differs in one part only: that part and its result.
+    """List measured recipes that differ in one part only, with that part and the result.
 
     Args:
         graph: The reasoning graph.
         alias: The recipe.
         part: ``metric``, ``group``, ``allocation`` or ``solver``.
-        ranges: Numbers that are shown at their default too.
+        ranges: Numbers that are shown even at their default.
 
     Returns:
-        At most six lines, best last, the recipe's own among them.
+        At most six lines, best last; the recipe itself counts as one of its neighbours.
     """
     key = PARTS[part]
     own = graph.nodes[alias].body
@@ -181,7 +181,7 @@ def _main_parent(graph: Graph, alias: str) -> str | None:
 
 
 def _failure(graph: Graph, node: Node) -> tuple[str, str, str] | None:
-    """Code, example and reason of a node that failed."""
+    """Return code, example and reason of a failed node; None for others."""
     if node.kind == "observation" and "code" in node.body:
         return str(node.body["code"]), str(node.body["detail"]), ""
     newest = graph.newest_result(node.alias) if node.kind == "mechanism" else None

@@ -29,7 +29,7 @@ def main() -> None:
         ready, _, _ = select.select([sys.stdin], [], [], POLL_SECONDS)
         if ready and not os.read(sys.stdin.fileno(), 4096):
             break
-    # The server's threads may be in the middle of a token; nothing of theirs needs saving.
+    # The server's threads may be in the middle of a token; nothing needs to be saved.
     os._exit(0)
 
 
@@ -46,7 +46,7 @@ def start(model: str, context: int, threads: int) -> Any:
     params.ui = False
     params.verbosity = 0
     params.cpuparams.n_threads = threads
-    # Waiting threads sleep instead of spinning: the same cores prune and measure in between.
+    # Let waiting threads sleep instead of spin, since the same cores prune and measure.
     params.cpuparams.poll = 0
     return xllamacpp.Server(params)
 

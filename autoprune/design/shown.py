@@ -1,4 +1,4 @@
-"""The graph as a designer is shown it: whole, as it was at the start, or with shuffled results."""
+"""The graph as shown to a designer: whole, as it was at the start, or with shuffled results."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -9,14 +9,14 @@ from autoprune.design.claims import hypothesis_of, verdict_of
 from autoprune.design.graph import Graph, Node
 
 T = TypeVar("T")
-# Edges that measurements draw; they follow from results.
+# Edges that follow from measured results.
 JUDGING = frozenset({"supports", "refutes", "improves"})
 
 
 def shuffled(items: Sequence[T], seed: int) -> list[T]:
-    """The items in an order drawn by the seed; one more item moves at most one other.
+    """Shuffle the items by a seed so that appending an item moves at most one other.
 
-    So what a prompt showed stays nearly as it was when something else is measured.
+    Prompts therefore change little when something else is measured.
     """
     found: list[T] = []
     for place, item in enumerate(items):
@@ -27,7 +27,7 @@ def shuffled(items: Sequence[T], seed: int) -> list[T]:
 
 
 def change_in(graph: Graph, alias: str) -> float | None:
-    """Newest relative change of perplexity of a measured mechanism; None for others."""
+    """Return the newest relative change of perplexity of a measured mechanism; None for others."""
     newest = graph.newest_result(alias) if alias in graph.nodes else None
     if newest is None or newest.body.get("status") != "measured":
         return None
@@ -36,11 +36,11 @@ def change_in(graph: Graph, alias: str) -> float | None:
 
 
 def without(graph: Graph, aliases: Collection[str]) -> Graph:
-    """What is known beside some mechanisms: nothing of them, nor what was learnt from them.
+    """Return the graph without some mechanisms and everything learnt from them.
 
     Args:
-        graph: What is known.
-        aliases: Mechanisms that are left out, with their duplicates.
+        graph: The whole graph.
+        aliases: Mechanisms to leave out, along with their duplicates.
     """
     gone = set(aliases)
     for node in graph.of_kind("mechanism"):
@@ -50,7 +50,7 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
     def stays(node: Node) -> bool:
         if node.alias.partition(".")[0] in gone or node.body.get("subject") in gone:
             return False
-        # A forecast against one of them, or how sure a choice between them is.
+        # Forecasts against one of them, and the certainty of a choice between them.
         compared = {node.body.get("versus"), node.body.get("prediction", {}).get("versus")}
         if compared & gone:
             return False
@@ -68,16 +68,16 @@ def without(graph: Graph, aliases: Collection[str]) -> Graph:
 
 
 def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
-    """The same graph with its results shuffled among measured recipes: a placebo.
+    """Return a placebo: the same graph with its results shuffled among measured recipes.
 
-    Each recipe has all results of another one, and what is computed from results (judgements,
-    improvements, worth of terms) is computed again from those. Recipes, reasons, origins and
-    rejections stay what they are.
+    Each recipe gets all results of another one, and everything that follows from results
+    (judgements, improvements, worth of terms) is recomputed. Recipes, reasons, origins and
+    rejections stay the same.
 
     Args:
-        graph: What is known.
-        seed: Draws the order.
-        fixed: Mechanisms that keep their results, such as the one that changes are counted from.
+        graph: The whole graph.
+        seed: Determines the order.
+        fixed: Mechanisms that keep their results, such as the reference of changes.
     """
     measured = [
         node.alias
@@ -107,7 +107,7 @@ def permuted(graph: Graph, seed: int, fixed: Collection[str] = ()) -> Graph:
 
 
 def _renamed(node: Node, holder: Mapping[str, str]) -> dict[str, Any]:
-    """The node's body; a fact on one recipe's figures names the recipe that has them now."""
+    """Return the node's body; facts on a recipe's figures name the recipe that now has them."""
     body = dict(node.body)
     owner, _, what = node.alias.rpartition(".")
     if what == "elsewhere" and owner in holder:
@@ -116,7 +116,7 @@ def _renamed(node: Node, holder: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _judged_again(graph: Graph, found: Graph) -> Graph:
-    """The second graph with the judgements that its own results give."""
+    """Add the judgements that follow from the second graph's own results."""
     for node in graph.of_kind("mechanism"):
         alias = node.alias
         hypothesis, newest = hypothesis_of(found, alias), found.newest_result(alias)
@@ -140,7 +140,7 @@ def _judged_again(graph: Graph, found: Graph) -> Graph:
 
 
 def _terms_again(found: Graph) -> Graph:
-    """A copy whose facts on terms say what its results say."""
+    """Return a copy whose facts on terms agree with its results."""
     made = Graph()
     for node in found.nodes.values():
         body = dict(node.body)

@@ -1,24 +1,24 @@
-"""Designed code as a designer wrote it: parsed, compared, and never run."""
+"""A designer's code as written: parsed and compared, but never run."""
 
 import ast
 from typing import Any
 
 LONGEST_SOURCE = 8_000
-# What the sandbox's screen lets through; what reads code here is recursive.
+# Same limit as the sandbox's screen, since the functions that read code here are recursive.
 DEEPEST_CODE = 100
-# Longer ones have no decimal text in Python, and no place in a tensor.
+# Longer integers have no decimal text in Python and do not fit in a tensor.
 LONGEST_WHOLE_BITS = 1024
 
 TOO_DEEP = f"the code is nested more than {DEEPEST_CODE} deep; split it into steps"
 
 
 def signature_fault(source: str, name: str, parameters: list[str]) -> str:
-    """What keeps a source from being that of a function; empty where nothing does.
+    """Return why a source does not define the required function; empty if it does.
 
     Args:
-        source: Python.
-        name: Of the function that it must define, once.
-        parameters: Of that function.
+        source: Python source.
+        name: Name of the function that it must define exactly once.
+        parameters: Parameters of that function.
     """
     if len(source) > LONGEST_SOURCE:
         return f"the code has {len(source)} characters; write a short one"
@@ -35,7 +35,7 @@ def signature_fault(source: str, name: str, parameters: list[str]) -> str:
 
 
 def without_names(source: str) -> str:
-    """Equal for sources that differ in names, comments and layout only; itself where unreadable."""
+    """Normalise names, comments and layout; a source that cannot be parsed is left unchanged."""
     tree = _tree(source)
     return source if isinstance(tree, str) else ast.dump(_Renamed().visit(tree))
 
@@ -48,13 +48,13 @@ def _tree(source: str) -> ast.Module | str:
     except ValueError as error:
         return f"unreadable code: {type(error).__name__}"
     except (RecursionError, MemoryError):
-        # Where Python gives up depends on who called; prompts that quote this must not.
+        # Python's own limit depends on the caller's depth; prompts that quote this must not.
         return TOO_DEEP
     return _fault(tree) or tree
 
 
 def _fault(tree: ast.Module) -> str:
-    """What keeps parsed code from being compared and shown; goes level by level, never deep."""
+    """Return why parsed code cannot be compared and shown; walks it without recursion."""
     level: list[ast.AST] = [tree]
     depth = 0
     while level:
@@ -73,7 +73,7 @@ def _fault(tree: ast.Module) -> str:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Local names by order of appearance, docstrings gone."""
+    """Rename local names by order of appearance and remove docstrings."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""How requests reach a designer: an OpenAI-compatible server, or a script for tests."""
+"""Transports to a designer: an OpenAI-compatible server, files, or a script for tests."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from autoprune.design.refusals import (
 )
 from autoprune.errors import AutopruneError, PrerequisiteError, UsageError
 
-# How the form of an answer is sent to a server, strictest first; ``none``: it cannot be.
+# How the form of an answer is sent to a server, strictest first; ``none``: not at all.
 Enforcement = Literal["grammar", "structured_outputs", "json_schema", "none"]
 
 RETRIED = (
@@ -29,9 +29,9 @@ RETRIED = (
     openai.RateLimitError,
     openai.InternalServerError,
 )
-# Of the pauses that no server asks for.
+# Longest pause unless the server asks for a longer one.
 LONGEST_PAUSE = 30.0
-# An attempt with less time is not begun, nor may a timeout be zero.
+# An attempt with less time is not started; timeouts must not be zero.
 SHORTEST_ATTEMPT = 0.1
 
 
@@ -40,14 +40,14 @@ class Designer(Protocol):
 
     @property
     def name(self) -> str:
-        """Name on record."""
+        """Recorded name."""
         ...
 
     def complete(self, request: ChatRequest) -> Reply:
         """Answer one request.
 
         Raises:
-            RefusedError: If this request is refused and the next may be taken.
+            RefusedError: If this request is refused but the next may be accepted.
             PrerequisiteError: If the designer cannot be reached.
         """
         ...
@@ -55,16 +55,16 @@ class Designer(Protocol):
 
 @dataclass
 class OpenAIDesigner:
-    """Any OpenAI-compatible server; the only place where calls are repeated.
+    """Any OpenAI-compatible server; the only place where calls are retried.
 
     Args:
-        base_url: None: ``OPENAI_BASE_URL``, else OpenAI's own.
+        base_url: Address of the server; None: ``OPENAI_BASE_URL``, else OpenAI's own.
         model: Name on the server; None: the first that the server lists.
-        api_key: None: ``OPENAI_API_KEY``; local servers need none.
-        enforcement: How the form of an answer is sent, as the canary found.
-        timeout: Seconds for one attempt; less where patience ends before.
-        attempts: Calls for one request.
-        patience: Seconds for one request, all attempts and pauses together.
+        api_key: Key of the server; None: ``OPENAI_API_KEY``. Local servers need none.
+        enforcement: How the form of an answer is sent, as found by the canary.
+        timeout: Seconds for one attempt; less if patience ends sooner.
+        attempts: Maximum number of calls for one request.
+        patience: Seconds for one request, including all attempts and pauses.
     """
 
     base_url: str | None = None
@@ -79,7 +79,7 @@ class OpenAIDesigner:
     def __post_init__(self) -> None:
         self._key = self.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self.base_url = self.base_url or os.environ.get("OPENAI_BASE_URL") or None
-        # What this endpoint calls the fields of a request; None: it does not take one.
+        # This endpoint's names for the fields of a request; None: it does not accept the field.
         self.fields: dict[str, str | None] = {}
         self._client = openai.OpenAI(
             base_url=self.base_url, api_key=self._key, timeout=self.timeout, max_retries=0
@@ -87,7 +87,7 @@ class OpenAIDesigner:
 
     @property
     def name(self) -> str:
-        """Name of the model, as asked from the server."""
+        """Name of the model, requested from the server if not given."""
         if self.model is None:
             self.model = self._first_model()
         return self.model
@@ -107,10 +107,10 @@ class OpenAIDesigner:
         return replace(reply, constraint=self.enforcement if form else "")
 
     def raw(self, **body: Any) -> Any:
-        """One call with a body of the caller's choice, in the fields that this endpoint takes.
+        """Make one call with a body of the caller's choice, adapted to this endpoint's fields.
 
-        Models that think want ``max_completion_tokens`` for ``max_tokens`` and no temperature; the
-        endpoint says so once and is remembered.
+        Reasoning models want ``max_completion_tokens`` for ``max_tokens`` and no temperature; the
+        endpoint's first refusal of a field is remembered.
 
         Raises:
             RefusedError: If this request is refused.
@@ -124,7 +124,7 @@ class OpenAIDesigner:
                 return self._repeat(sent)
             except RefusedError as error:
                 if not error.field:
-                    # What did not help is not kept; other threads may have learnt what does.
+                    # Forget changes that did not help; other threads may have learnt what does.
                     for name in learnt:
                         self.fields.pop(name, None)
                     raise
@@ -133,7 +133,7 @@ class OpenAIDesigner:
                 learnt.append(error.field)
 
     def _form(self, request: ChatRequest) -> dict[str, Any]:
-        """The fields that constrain an answer, on the step of the ladder that holds here."""
+        """Return the fields that constrain an answer, as this server's enforcement requires."""
         if self.enforcement == "json_schema" and request.schema is not None:
             return {"response_format": json_format(request.schema)}
         if request.grammar is None or self.enforcement not in ("grammar", "structured_outputs"):
@@ -151,7 +151,7 @@ class OpenAIDesigner:
 
     @property
     def _where(self) -> str:
-        # An address of the environment may hold a login; messages end in records.
+        # An address from the environment may contain a login, and messages are recorded.
         place = re.sub(r"(?<=://)[^/]*@", "", self.base_url or "api.openai.com")
         return f"the designer at {place}"
 
@@ -161,7 +161,7 @@ class OpenAIDesigner:
         return self._client.chat.completions.create(**body, timeout=timeout)
 
     def _repeat(self, body: dict[str, Any] | None) -> Any:
-        """Call until there is an answer; ``body`` None: ask for the list of models."""
+        """Retry a call until there is an answer; ``body`` None: request the list of models."""
         deadline = time.monotonic() + self.patience
         for attempt in range(1, self.attempts + 1):
             left = deadline - time.monotonic()
@@ -209,13 +209,13 @@ class OpenAIDesigner:
 
 
 def json_format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The field ``response_format`` that asks for an answer by a JSON schema."""
+    """Return the field ``response_format`` that requests an answer by a JSON schema."""
     named = {"name": "answer", "strict": True, "schema": schema}
     return {"type": "json_schema", "json_schema": named}
 
 
 def read_completion(answer: Any, seconds: float) -> Reply:
-    """A reply out of a completion, whatever a server leaves out of it."""
+    """Make a reply from a completion, whatever fields the server omits."""
     usage = getattr(answer, "usage", None)
     counted = Usage(
         int(getattr(usage, "prompt_tokens", 0) or 0),
@@ -231,7 +231,7 @@ def read_completion(answer: Any, seconds: float) -> Reply:
 
 
 def _asked_pause(error: Exception) -> float | None:
-    """Seconds that the server asks to wait, which are never shortened; None: it does not say."""
+    """Seconds that the server asks to wait, never to be shortened; None if it does not say."""
     response = getattr(error, "response", None)
     text = response.headers.get("retry-after") if response is not None else None
     if text is None:
@@ -248,10 +248,10 @@ def _asked_pause(error: Exception) -> float | None:
 
 @dataclass
 class FilesDesigner:
-    """Answers that somebody wrote into a folder; see :mod:`autoprune.design.mailbox`.
+    """Answers written to a folder by others; see :mod:`autoprune.design.mailbox`.
 
     Args:
-        name: Who answers, as the user says; may be empty.
+        name: Name of the answering side, given by the user; may be empty.
         received: Answers by the digest of their request, shared by all models of a run.
     """
 
@@ -273,8 +273,8 @@ class FilesDesigner:
 class ScriptedDesigner:
     """Answers from a list or a function, for tests and replays.
 
-    A list is indexed by the request's digest and not by the order of calls, so that an
-    interrupted and an uninterrupted search hear the same.
+    A list is indexed by the request's digest instead of the order of calls, so an interrupted and
+    an uninterrupted search get the same answers.
     """
 
     answers: Sequence[str] | Callable[[ChatRequest], str]

@@ -19,30 +19,30 @@ class Entry:
     """One recipe on record: a baseline, or one attempt of a designer.
 
     Args:
-        alias: Unique in the run; baselines are called by what they are, candidates ``C1``, ``C2``.
-        order: Position in which it was designed, from 1; 0 for baselines.
+        alias: Unique in the run; baselines are named by their parts, candidates ``C1``, ``C2``.
+        order: Position in order of design, from 1; 0 for baselines.
         recipe: None when the answer could not be read.
         formula: The metric as text for people and prompts.
-        parents: Aliases it was made from.
+        parents: Aliases of the entries it was made from.
         repaired: Alias of the failed attempt that this one repairs.
         duplicate_of: Alias of the older entry whose result it shares.
         code: Why it was rejected or is a duplicate; empty otherwise.
-        results: Measurements by rung; a duplicate holds the other's.
+        results: Measurements by rung; a duplicate holds its owner's.
         few: Windows of the first rung; its result grows when the entry races on from there.
-        direct: Few windows and masks alone cannot judge it, so it goes to all windows in time.
+        direct: Few windows and masks alone cannot judge it: it goes to all if time allows.
         proxied: The first rung measured the masks with the proxy's repair instead of the recipe's.
         elsewhere: Measurements at other sparsities.
-        fails_elsewhere: It could not be measured at one of them, so it is not the best.
+        fails_elsewhere: It could not be measured at one of them, so it cannot be the best.
         draws: Measurements with other draws of calibration text.
         sealed: Measurement on the sealed split.
-        unsealed: Why it has none though it was to have one, as code and detail; empty otherwise.
-        change: Paired difference to the reference at the highest rung, in loss.
+        unsealed: Why it has none although it should, as code and detail; empty otherwise.
+        change: Paired difference in loss to the reference at the highest rung.
         unfinished: Time was too short to measure it further, and it is not tried again.
         whole_seconds: The part of ``seconds`` that the last rung took.
-        ranked: Paired difference to the reference in what ranks entries; None: ``change`` ranks.
-        trust: How surely the weakest step of its reason is right, 0 to 1, by the verifier of the
-            search; None: it has no reason, or nobody verifies.
-        model: Which of several models was asked for it; None: the only one, or nobody.
+        ranked: Paired difference to the reference in the ranking fitness; None: ``change`` ranks.
+        trust: Score of the weakest step of its reason, 0 to 1, from the search's verifier;
+            None: it has no reason, or there is no verifier.
+        model: Model that was asked for it, if there are several; None: the only one, or none.
     """
 
     alias: str
@@ -96,13 +96,13 @@ class Entry:
 
     @property
     def score(self) -> float:
-        """What ranks the entry: mean difference of fitness to the reference; lower is better."""
+        """Ranking score: mean difference of fitness to the reference; lower is better."""
         found = self.ranked or self.change
         return found.mean if found is not None else 0.0
 
     @property
     def whole(self) -> Measurement | None:
-        """Measurement of the recipe as it is, repair included."""
+        """Measurement of the recipe as it is, including its repair."""
         return self.results.get(2) or (None if self.proxied else self.results.get(1))
 
     def share(self, owner: "Entry") -> None:
@@ -111,17 +111,17 @@ class Entry:
         self.proxied, self.few = owner.proxied, owner.few
 
     def reject(self, code: str, detail: str) -> None:
-        """Put a verdict on record; it never becomes a number."""
+        """Record a verdict; it never becomes a number."""
         self.status, self.code, self.detail = "rejected", code, detail
 
 
 @dataclass(frozen=True)
 class Margin:
-    """What the winner is ahead of another entry in what ranks them.
+    """The winner's lead over another entry in the ranking fitness.
 
     Args:
-        versus: Alias of the other one.
-        difference: Winner less the other on common windows, nats per token.
+        versus: Alias of the other entry.
+        difference: Winner minus the other on common windows, nats per token.
     """
 
     versus: str
@@ -129,7 +129,7 @@ class Margin:
 
 
 class Archive:
-    """All entries, in the order in which they were made."""
+    """All entries, in order of creation."""
 
     def __init__(
         self, reference: str, proxy: str = "none", fitness: Fitness = "perplexity"
@@ -160,16 +160,16 @@ class Archive:
         return entry
 
     def designed(self) -> list[Entry]:
-        """All attempts of designers, rejected ones included."""
+        """Return all attempts of designers, including rejected ones."""
         return [entry for entry in self if not entry.is_baseline]
 
     def reference_entry(self) -> Entry | None:
-        """The measured baseline that changes are counted from."""
+        """Return the reference: the measured baseline that changes are relative to."""
         found = (e for e in self if e.status == "measured" and self.refers(e))
         return next(found, None)
 
     def refers(self, entry: Entry) -> bool:
-        """Whether a baseline is what changes are counted from once it is measured."""
+        """Whether an entry is the reference baseline, measured or not."""
         recipe = entry.recipe
         return (
             entry.is_baseline
@@ -181,13 +181,13 @@ class Archive:
     def compare(
         self, entry: Entry, other: Entry, *, fitness: Fitness | None = None
     ) -> Difference | None:
-        """Paired difference ``entry - other`` on the windows both have.
+        """Return the paired difference ``entry - other`` on the windows both have.
 
-        Two recipes are compared as they are where both were measured so; otherwise both by their
+        Two recipes are compared as they are if both were measured that way, otherwise by their
         masks with the proxy's repair, so that a repair is never credited to a metric.
 
         Args:
-            fitness: None: what ranks entries.
+            fitness: None: the fitness that ranks entries.
         """
         first, second = entry.whole, other.whole
         if first is None or second is None:
@@ -206,7 +206,7 @@ class Archive:
         return self._cheap.get(mask_key(recipe))
 
     def cheap_score(self, entry: Entry) -> float | None:
-        """Difference of fitness to the reference of an entry's masks with the proxy's repair."""
+        """Fitness difference between an entry's and the reference's masks, with proxy repair."""
         reference = self.reference_entry()
         first, second = self.cheap(entry), self.cheap(reference) if reference else None
         if first is None or second is None:
@@ -215,7 +215,7 @@ class Archive:
         return paired_difference(*pair).mean
 
     def note_cheap(self, entry: Entry, measurement: Measurement) -> None:
-        """Remember what masks give with the proxy's repair; more windows replace fewer."""
+        """Remember the result of masks with the proxy's repair; more windows replace fewer."""
         assert entry.recipe is not None
         known = self._cheap.get(mask_key(entry.recipe))
         if known is None or len(known.nll) < len(measurement.nll):
@@ -230,16 +230,16 @@ class Archive:
         return sorted(found, key=lambda e: e.score)
 
     def best(self, *, designed: bool = False) -> Entry | None:
-        """Best entry measured on all selection windows; ``designed``: without baselines."""
+        """Return the best entry measured on all selection windows; ``designed``: no baselines."""
         found = (e for e in self.measured() if e.rung >= 2 and not e.fails_elsewhere)
         return next((e for e in found if not (designed and e.is_baseline)), None)
 
     def winner(self) -> Entry | None:
-        """What a search ends with: the best recipe that beats the reference, whatever its author.
+        """Return the result of the search: the best recipe that beats the reference.
 
-        A hand-made combination may win; then no designed recipe is worth shipping. Where entries
-        were measured at other sparsities too, the mean over all of them decides. Whether the lead
-        over the others is more than chance is not asked: :meth:`margins` says it.
+        A hand-made combination may win; then no designed recipe is worth shipping. If entries were
+        also measured at other sparsities, the mean over all of them decides. The lead over the
+        others may be due to chance, see :meth:`margins`.
         """
         best = self.best()
         if best is not None and best.elsewhere:
@@ -248,7 +248,7 @@ class Archive:
         return best if best is not None and best.score < 0 else None
 
     def margins(self) -> list[Margin]:
-        """Paired differences of the winner to the runner-up and to the reference, if any."""
+        """Return the winner's paired differences to the runner-up and the reference, if any."""
         winner, reference = self.winner(), self.reference_entry()
         if winner is None:
             return []
@@ -273,29 +273,29 @@ class Archive:
         return sum(scores) / len(scores)
 
     def claim(self, space: str, key: str, entry: Entry) -> Entry | None:
-        """The older entry that owns ``key``; when there is none, ``entry`` owns it from now on.
+        """Return the older entry that owns ``key``; if there is none, ``entry`` becomes its owner.
 
         Args:
-            space: What the key is of: ``text``, ``behaviour`` or ``mask``.
+            space: What the key describes: ``text``, ``order``, ``behaviour`` or ``mask``.
             key: Digest; equal keys mean equal results.
         """
         owner = self._owners.setdefault((space, key), entry.alias)
         return None if owner == entry.alias else self._entries[owner]
 
     def holder(self, space: str, key: str) -> Entry | None:
-        """The entry that owns ``key``, see :meth:`claim`; None where none does."""
+        """Return the entry that owns ``key``, see :meth:`claim`; None if there is none."""
         owner = self._owners.get((space, key))
         return None if owner is None else self._entries[owner]
 
     def original(self, entry: Entry) -> Entry:
-        """The entry whose results a duplicate shares; the entry itself where it is none."""
+        """Return the entry whose results a duplicate shares; the entry itself if it is none."""
         while entry.duplicate_of is not None:
             entry = self._entries[entry.duplicate_of]
         return entry
 
 
 def fitness_of(measurement: Measurement, kind: Fitness) -> Sequence[float]:
-    """Fitness of each window in nats per token; the loss where no distance was measured."""
+    """Fitness of each window in nats per token; the loss if no distance was measured."""
     if kind == "perplexity" or not measurement.kl:
         return measurement.nll
     if kind == "kl":

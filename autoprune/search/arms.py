@@ -1,16 +1,16 @@
-"""What the bandit chooses among: operators, those of a designer once for each of its models."""
+"""Arms that the bandit chooses among: operators, those of a designer once for each model."""
 
 from autoprune.search.spec import SearchSpec
 
 DESIGN_OPERATORS = ("exploit", "seed", "combine", "explore", "simplify", "critique", "paradigm")
 FREE_OPERATORS = ("tune", "extend", "mutate", "recombine", "ablate", "compose")
-# What a designer alone is asked: a whole recipe, in each of its arms.
+# Operator of all arms with a designer alone: it is asked for a whole recipe.
 PROPOSE = "propose"
-# Arms whose designer sees the graph, its own or one with shuffled results.
+# Arms whose designer sees the graph, as it is or with shuffled results.
 SHOWN_GRAPH = ("whole", "graph", "graph-permuted")
-# Arms whose designer is not shown real results since the starts: without feedback, and the placebo.
+# Arms whose designer sees no real results after the starts: without feedback, and the placebo.
 CONTROLS = ("best-of-n", "graph-permuted")
-# The order in which operators are tried first: with and without an LLM in turn.
+# The order in which operators are first tried, alternating with and without an LLM.
 OPERATORS = (
     *("seed", "tune", "exploit", "extend", "explore", "mutate", "combine", "recombine"),
     *("simplify", "ablate", "critique", "compose", "paradigm"),
@@ -21,23 +21,23 @@ def arm_of(operator: str, model: str | None = None) -> str:
     """Name of an arm.
 
     Args:
-        operator: What is done.
-        model: Who is asked; None: nobody, or the only model.
+        operator: Name of the operator.
+        model: Model that is asked; None: the only one, or none.
     """
     return operator if model is None else f"{operator} by {model}"
 
 
 def models_of(spec: SearchSpec) -> tuple[str | None, ...]:
-    """Models that are chosen among; the only one has no name here, since none is chosen."""
+    """Models to choose among; a single model is None, since there is no choice."""
     designer = spec.designer
     return (designer.model, *designer.also_models) if designer.also_models else (None,)
 
 
 def sources_of(spec: SearchSpec) -> dict[str, str]:
-    """Source of each arm, in the order in which equals are tried.
+    """Source of each arm, in the order in which ties are tried.
 
-    A source is a model, or the moves without one: what is known of one operator of a model says
-    something of its others, and nothing of another model's.
+    A source is a model, or the moves without one: results of one operator of a model say something
+    about its other operators, and nothing about another model's.
     """
     found = {}
     for operator in OPERATORS:

@@ -1,4 +1,4 @@
-"""When a search stops: before a generation that would not fit into what is left."""
+"""When a search stops: before a generation that would not fit into the remaining budget."""
 
 import math
 
@@ -6,16 +6,16 @@ from autoprune.recipe import Recipe
 from autoprune.search.state import State
 from autoprune.search.steps import DoneReason
 
-# A quoted answer and the complaint about it, at most.
+# Maximum tokens of a quoted answer and the complaint about it.
 REPAIR_TOKENS = 350
-# A draw of calibration text costs its statistics and the reference as well.
+# A draw of calibration text also costs its statistics and the reference.
 DRAW_WHOLES = 3.0
-# Seconds of an answer before there was any: a model of 1.5 billion weights on two cores.
+# Assumed seconds per answer before the first: a model of 1.5 billion weights on two cores.
 ASSUMED_ANSWER = 8.0
 
 
 def reason_to_stop(state: State) -> DoneReason | None:
-    """Why no further generation starts, or None when the next one is expected to fit."""
+    """Return why no further generation starts, or None if the next one is expected to fit."""
     budget, spent = state.spec.budget, state.spent
     if spent.candidates >= budget.candidates:
         return "candidates"
@@ -32,10 +32,10 @@ def reason_to_stop(state: State) -> DoneReason | None:
 
 
 def slots_in_time(state: State) -> float:
-    """Slots of a generation that fit into the time left; infinite without a limit.
+    """Number of slots of a generation that fit into the time left; infinite without a limit.
 
-    One recipe of them is measured on all windows, without repair; more of that is done only where
-    it fits, see :class:`Purse`.
+    One of the recipes is assumed to be measured on all windows, without repair; more are only if
+    they fit, see :class:`Purse`.
     """
     left = seconds_left(state)
     if math.isinf(left):
@@ -43,7 +43,7 @@ def slots_in_time(state: State) -> float:
     costs, slots = state.costs, state.spec.slots
     each = answer_seconds(state, slots) / slots + costs.cheap(state.rung_windows)
     spare = left - state.check_seconds - costs.plain()
-    # Sums of what is left and what is needed are rounded apart.
+    # The sums of what is left and what is needed are rounded differently.
     return math.floor(spare / each + 1e-9) if each else math.inf if spare >= 0.0 else 0.0
 
 
@@ -54,7 +54,7 @@ def evaluations_left(state: State) -> float:
 
 
 def left_in_words(state: State) -> str:
-    """What is left of the budget, for prompts: counts that a resumed search has alike."""
+    """Remaining budget in words for prompts, in counts that a resumed search reproduces."""
     budget, spent = state.spec.budget, state.spent
     if budget.evaluations is not None:
         return f"{budget.evaluations - spent.evaluations} of {budget.evaluations} measurements"
@@ -62,9 +62,9 @@ def left_in_words(state: State) -> str:
 
 
 def generations_left(state: State) -> int:
-    """About how many generations what is left pays for, the next one among them; at least 1.
+    """Estimate how many generations are left in the budget, including the next; at least 1.
 
-    A further one is expected to use what those before it used.
+    Each one is expected to use as much as the previous ones did on average.
     """
     spec, spent, slots = state.spec, state.spent, state.spec.slots
     budget, designer = spec.budget, spec.designer
@@ -87,7 +87,7 @@ def generations_left(state: State) -> int:
 
 
 def generation_in_words(state: State) -> str:
-    """Which generation is designed, of about how many, and whether it may be the last."""
+    """Number of the current generation, of about how many, and whether it may be the last."""
     number, left = state.generation + 1, generations_left(state)
     if left == 1:
         return f"Generation {number}, which may be the last."
@@ -95,15 +95,15 @@ def generation_in_words(state: State) -> str:
 
 
 def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool = True) -> float:
-    """What the end is expected to take: draws of calibration, sentinels, sealed measurement.
+    """Expected seconds of the end: calibration draws, sentinels, sealed measurement.
 
-    The winner's repair counts once: it is pruned anew before the seal, and what that leaves is
+    The winner's repair counts once: it is pruned again before the seal, and the result of that is
     sealed.
 
     Args:
         state: What is known.
-        winner: As if this recipe won; None: the best so far.
-        draws: Whether the draws of calibration text count; otherwise what sealing alone takes.
+        winner: Recipe assumed to win; None: the best so far.
+        draws: Whether to include the draws of calibration text, or sealing alone.
     """
     archive, costs = state.archive, state.costs
     best, designed = archive.best(), archive.best(designed=True)
@@ -115,7 +115,7 @@ def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool =
     else:
         total = costs.sealed(winner)
     total += sum(costs.sealed(e.recipe) for e in sealed.values() if e.recipe is not None)
-    # The dense model is measured on sealed text too.
+    # The dense model is also measured on sealed text.
     total += state.check_seconds + costs.windows(state.spec.sealed_windows)
     if winner is not None and draws:
         total += (state.spec.calibration_draws - 1) * draw_seconds(state, winner)
@@ -123,12 +123,12 @@ def reserve_seconds(state: State, winner: Recipe | None = None, *, draws: bool =
 
 
 def draw_seconds(state: State, winner: Recipe) -> float:
-    """What pruning by the winner and the reference from another draw is expected to take."""
+    """Expected seconds to prune by the winner and the reference from another draw."""
     return state.costs.whole(winner) + DRAW_WHOLES * state.costs.plain()
 
 
 def seconds_left(state: State) -> float:
-    """Seconds until the time is needed for the end; infinite without a limit."""
+    """Seconds left after reserving time for the end; infinite without a limit."""
     limit = state.spec.budget.seconds
     if limit is None:
         return math.inf
@@ -136,13 +136,13 @@ def seconds_left(state: State) -> float:
 
 
 class Purse:
-    """Seconds for whole measurements until the time is needed for the end.
+    """Seconds available for whole measurements after reserving time for the end.
 
-    A dearer winner makes the end dearer: it is pruned from every draw and measured sealed.
+    A costlier winner makes the end costlier: it is pruned from every draw and then sealed.
 
     Args:
         state: What is known.
-        seconds: Left beside what the end takes with the best so far.
+        seconds: Seconds left after reserving the end with the best so far.
     """
 
     def __init__(self, state: State, seconds: float) -> None:
@@ -151,7 +151,7 @@ class Purse:
         self._end = reserve_seconds(state)
 
     def pays(self, recipe: Recipe) -> bool:
-        """Whether a recipe can be measured, and win; what it takes is then taken away."""
+        """Whether there is time to measure a recipe and let it win; if so, deduct its cost."""
         end = max(self._end, reserve_seconds(self.state, recipe))
         cost = self.state.costs.whole(recipe) + end - self._end
         if cost > self.seconds:
@@ -162,11 +162,11 @@ class Purse:
 
 
 def answers_left(state: State, *, repair: bool = False) -> float:
-    """How many answers tokens and money still pay for, at their largest; infinite without limits.
+    """Number of full-size answers that tokens and money still pay for; infinite without limits.
 
     Args:
         state: What is spent.
-        repair: The answers are to prompts that quote a failed one.
+        repair: Whether the prompts quote a failed answer.
     """
     return min(_answers_left(state, repair).values(), default=math.inf)
 
@@ -184,7 +184,7 @@ def _answers_left(state: State, repair: bool = False) -> dict[DoneReason, float]
 
 
 def answer_seconds(state: State, questions: int) -> float:
-    """What answers are expected to take, as those of the generations before did."""
+    """Expected seconds of a generation's answers, from those of earlier generations."""
     if not questions or not state.spec.designer.is_timed:
         return 0.0
     if not state.generation:

@@ -7,7 +7,7 @@ from autoprune.design.parts import FORMULA, Choices
 from autoprune.design.scheme_moves import all_schemes
 from autoprune.recipe import Recipe
 
-# Published metrics first, then powers of what Wanda multiplies, then of what it leaves out.
+# Published metrics first, then powers of the values Wanda multiplies, then of those it leaves out.
 METRICS = (
     "wanda",
     "ria",
@@ -25,9 +25,9 @@ METRICS = (
 
 
 def catalogue(choices: Choices) -> Iterator[Recipe]:
-    """Every metric of :data:`METRICS` with every family of budgets and every repair, by row.
+    """Yield every metric of :data:`METRICS` with every allocation and every repair, by row.
 
-    Repairs change fastest and metrics slowest; families at their defaults, no formulas.
+    Repairs change fastest and metrics slowest. Allocations have default values, without formulas.
     """
     if choices.schemes:
         for scheme in all_schemes(choices.schemes):

@@ -1,4 +1,4 @@
-"""Whether an outcome is what its step asks for, before it goes on record."""
+"""Checks that an outcome answers its step before it is recorded."""
 
 from dataclasses import replace
 
@@ -30,10 +30,10 @@ ALLOWED: dict[type[WorkStep], type[Outcome]] = {
 
 
 def checked(step: WorkStep, outcome: Outcome) -> Outcome:
-    """The outcome as it goes on record: what is not finite has failed.
+    """Return the outcome as it is recorded: measurements that are not finite have failed.
 
     Raises:
-        UsageError: If it is not what the step asks for.
+        UsageError: If the outcome does not answer the step.
     """
     if isinstance(outcome, Failed):
         return outcome
@@ -67,6 +67,6 @@ def checked(step: WorkStep, outcome: Outcome) -> Outcome:
             failures={**outcome.failures, **dict.fromkeys(sorted(broken), failed)},
         )
     if isinstance(outcome, Reply):
-        # A lone surrogate has no digest and no place in a prompt.
+        # A lone surrogate can be neither digested nor put into a prompt.
         return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
     return outcome

@@ -14,12 +14,12 @@ from autoprune.search.state import Lesson, State
 from autoprune.search.steps import Failed, Measurement
 
 TASK = "task"
-# What a result of an entry that races on from few windows calls its rung.
+# Rung name in the result of an entry that races on from few windows.
 LAP = "lap"
 
 
 def note_task(state: State) -> None:
-    """The first nodes: what is searched for, and what is known of the model."""
+    """Add the first nodes: the task and the known facts about the model."""
     spec = state.spec
     body = {"model": spec.model, "corpus": spec.corpus, "sparsity": spec.sparsity}
     state.graph.add(TASK, "task", {**body, "pattern": spec.pattern, "seed": spec.seed})
@@ -29,7 +29,7 @@ def note_task(state: State) -> None:
 
 
 def note_proposal(state: State, entry: Entry) -> None:
-    """Hypothesis, mechanism and code of a readable entry, with their origins."""
+    """Add hypothesis, mechanism and code of a readable entry, with their origins."""
     assert entry.recipe is not None
     graph, alias = state.graph, entry.alias
     if entry.because or entry.prediction:
@@ -37,7 +37,7 @@ def note_proposal(state: State, entry: Entry) -> None:
         if entry.prediction:
             stated = asdict(entry.prediction)
             if not stated["unknown"]:
-                # Left out where nothing was named in vain, as in records from before it.
+                # Omitted if no unknown name was given, as in records from before this field.
                 del stated["unknown"]
             claim["prediction"] = {"metric": "perplexity", **stated}
         graph.add(f"{alias}.h", "hypothesis", claim)
@@ -76,7 +76,7 @@ def note_proposal(state: State, entry: Entry) -> None:
 
 
 def note_unreadable(state: State, entry: Entry) -> None:
-    """An answer without a candidate stays on record as an observation."""
+    """Record an answer without a candidate as an observation."""
     body = {"subject": entry.alias, "operator": entry.operator, "because": entry.because}
     state.graph.add(
         entry.alias, "observation", {**body, "code": entry.code, "detail": entry.detail}
@@ -85,13 +85,13 @@ def note_unreadable(state: State, entry: Entry) -> None:
 
 
 def note_rejection(state: State, entry: Entry) -> None:
-    """A verdict on a mechanism: a status and a code, never a number."""
+    """Add a verdict on a mechanism: a status and a code, never a number."""
     body = {"status": "rejected", "code": entry.code, "detail": entry.detail}
     _add_result(state, entry, "x", body)
 
 
 def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
-    """That time was too short for a measurement: no result, and no verdict on the recipe."""
+    """Note that time ran out for a measurement: no result, and no verdict on the recipe."""
     node = f"{entry.alias}.unfinished"
     if node not in state.graph.nodes:
         body = {"subject": entry.alias, "unfinished": outcome.detail}
@@ -100,12 +100,12 @@ def note_unfinished(state: State, entry: Entry, outcome: Failed) -> None:
 
 
 def note_skipped(state: State, entry: Entry) -> None:
-    """Why an entry is not measured."""
+    """Note why an entry is not measured."""
     _add_result(state, entry, "x", {"status": "skipped", "code": "skipped", "detail": entry.detail})
 
 
 def note_duplicate(state: State, entry: Entry) -> None:
-    """An entry that shares an older one's result."""
+    """Note that an entry shares an older one's result."""
     assert entry.duplicate_of is not None
     node = f"{entry.alias}.x"
     state.graph.add(
@@ -117,7 +117,7 @@ def note_duplicate(state: State, entry: Entry) -> None:
 
 
 def note_result(state: State, entry: Entry, rung: int | str, measurement: Measurement) -> None:
-    """A measurement, and what it proves."""
+    """Add a measurement and what it proves."""
     body: dict[str, Any] = {
         "status": "measured",
         "rung": rung,
@@ -129,7 +129,7 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
         "seconds": measurement.seconds,
     }
     if entry.proxied and rung not in (2, "sealed"):
-        # The recipe's own repair was not applied: the figure must not pass for the recipe's.
+        # The recipe's own repair was not applied, so this must not be taken for its figure.
         body["masks_alone"] = True
     if entry.validation is not None and entry.validation.reconstruction_error is not None:
         body["reconstruction_error"] = entry.validation.reconstruction_error
@@ -155,16 +155,16 @@ def note_result(state: State, entry: Entry, rung: int | str, measurement: Measur
 
 
 def note_unsealed(state: State, entry: Entry, failed: Failed) -> None:
-    """Why an entry that was to have a sealed figure has none; it keeps its place all the same."""
+    """Note why an entry that should have a sealed figure has none; it keeps its rank."""
     entry.unsealed = f"{failed.code}: {failed.detail}" if failed.detail else failed.code
     body = {"status": "rejected", "rung": "sealed", "code": failed.code, "detail": failed.detail}
     _add_result(state, entry, "rsealed", body)
 
 
 def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
-    """Grade the prediction of an entry by the result that it shares.
+    """Grade an entry's prediction by the result that it shares.
 
-    Who repeats the recipe that it compares with is wrong: the same is neither better nor worse.
+    A prediction against the recipe it duplicates is wrong: equal is neither better nor worse.
     """
     prediction, node = entry.prediction, f"{entry.alias}.x"
     if prediction is None or prediction.versus not in state.archive:
@@ -176,7 +176,7 @@ def grade_duplicate(state: State, entry: Entry, owner: Entry) -> None:
 
 
 def _add_result(state: State, entry: Entry, name: str, body: dict[str, Any]) -> str:
-    """Put what was found of an entry on record; the node's alias."""
+    """Add a result of an entry; return the node's alias."""
     node = f"{entry.alias}.{name}"
     state.graph.add(node, "result", body)
     state.graph.link(node, "tests", entry.alias)
@@ -184,7 +184,7 @@ def _add_result(state: State, entry: Entry, name: str, body: dict[str, Any]) -> 
 
 
 def _against_parents(state: State, entry: Entry) -> dict[str, Difference]:
-    """The entry compared with each parent with which it can be."""
+    """Compare the entry with each parent for which that is possible."""
     pairs = ((name, state.archive.compare(entry, state.archive[name])) for name in entry.parents)
     return {name: difference for name, difference in pairs if difference is not None}
 
@@ -201,7 +201,7 @@ def _grade(state: State, entry: Entry, measured: Entry, node: str) -> None:
 
 
 def note_term(state: State, entry: Entry) -> None:
-    """What dropping or adding a term did, as a fact that prompts can quote."""
+    """Note the effect of dropping or adding a term, as a fact that prompts can quote."""
     term = state.terms.get(entry.alias)
     if term is None or not entry.parents:
         return
@@ -230,13 +230,13 @@ def note_term(state: State, entry: Entry) -> None:
 
 
 def _same_words(first: str, second: str) -> bool:
-    """Whether two sentences differ in case and signs only; one word, such as not, is enough."""
+    """Whether two sentences differ only in case and punctuation; any other word counts."""
     one, other = (re.findall(r"[a-z0-9_]+", text.casefold()) for text in (first, second))
     return one == other
 
 
 def note_elsewhere(state: State, entry: Entry) -> None:
-    """What the best recipe does to perplexity at other sparsities, as a fact."""
+    """Note the best recipe's effect on perplexity at other sparsities, as a fact."""
     reference = state.reference()
     changes = []
     for share, found in sorted(entry.elsewhere.items()):
@@ -248,7 +248,7 @@ def note_elsewhere(state: State, entry: Entry) -> None:
 
 
 def note_margins(state: State) -> None:
-    """How sure the choice of the winner is, before the sealed text says anything."""
+    """Note how certain the choice of the winner is, before the sealed measurement."""
     winner = state.archive.winner()
     for number, margin in enumerate(state.archive.margins(), 1):
         assert winner is not None
@@ -264,13 +264,13 @@ def note_margins(state: State) -> None:
 
 
 def note_drift(state: State, fault: str) -> None:
-    """A sentinel that gave other figures than at first."""
+    """Note that a sentinel's figures differ from its first ones."""
     state.graph.add("drift", "observation", {"text": f"measured again, {fault}"})
     state.graph.link("drift", "derives_from", TASK)
 
 
 def note_draws(state: State, entry: Entry) -> None:
-    """How much the winner depends on the draw of calibration text; the reference beside it."""
+    """Note how much the winner and the reference depend on the draw of calibration text."""
     body: dict[str, Any] = {"subject": entry.alias, "draws": 1 + len(entry.draws)}
     for name, shown in (("perplexities", entry), ("reference", state.reference())):
         found = [shown.results[2], *(m for _, m in sorted(shown.draws.items()))]
@@ -280,16 +280,16 @@ def note_draws(state: State, entry: Entry) -> None:
 
 
 def note_lesson(state: State, text: str, asked: str, better: str, worse: str) -> None:
-    """A lesson with its evidence; only counters change later.
+    """Add a lesson with its evidence; later, only its counters change.
 
-    One that says what another says, a retired one too, is further evidence for that one.
+    A lesson that repeats an earlier one, even a retired one, is further evidence for that one.
 
     Args:
-        state: Grows.
+        state: Receives the lesson.
         text: The lesson.
         asked: The step that asked for it.
-        better: Alias of the better of the two that it explains.
-        worse: Alias of the worse.
+        better: Alias of the better of the two entries that it explains.
+        worse: Alias of the worse one.
     """
     graph = state.graph
     same = (node for node in graph.of_kind("lesson") if _same_words(str(node.body["text"]), text))

@@ -1,4 +1,4 @@
-"""What a measurement is expected to take, from those on record."""
+"""Expected cost of measurements, estimated from those on record."""
 
 from collections.abc import Iterable
 from statistics import fmean
@@ -9,8 +9,8 @@ from autoprune.repair import WALK
 from autoprune.search.archive import Archive, Entry
 from autoprune.search.spec import SearchSpec
 
-# A repair that was never measured, in whole measurements without repair (two cores, 135M weights).
-# Walking the blocks adds one pass of the model, which is little beside a repair.
+# Cost of unmeasured repairs, in whole measurements without repair (two cores, 135M weights).
+# Walking the blocks adds one pass of the model, which is little compared with a repair.
 ASSUMED_REPAIR = {"none": 0.0, "sparsegpt": 3.0, "dsnot": 2.0, "ebft": 15.0, "recover": 15.0}
 ASSUMED_OTHER = 6.0
 
@@ -32,11 +32,11 @@ class Costs:
         return self.plain() + self.repair(recipe.solver)
 
     def cheap(self, windows: int) -> float:
-        """Seconds of the first rung, on so many windows."""
+        """Seconds of the first rung on this many windows."""
         return self.plain() * min(1.0, windows / self.spec.selection_windows)
 
     def windows(self, count: int) -> float:
-        """Seconds of a pass over so many windows, counted high: pruning is in it."""
+        """Seconds of a pass over this many windows; an overestimate that includes pruning."""
         return self.plain() * count / self.spec.selection_windows
 
     def sealed(self, recipe: Recipe) -> float:
@@ -51,7 +51,7 @@ class Costs:
         )
 
     def repair(self, solver: str) -> float:
-        """Seconds that a repair adds: as measured, or else the sum of its parts."""
+        """Seconds that a repair adds: as measured, or else summed over its parts."""
         if solver == self.spec.proxy:
             return 0.0
         name = chain(solver)
@@ -69,19 +69,19 @@ class Costs:
         return max(0.0, _mean(known) - self.plain())
 
     def _at_least(self, name: str) -> float:
-        """Seconds after which one with this repair was stopped; it takes longer than that."""
+        """Lower bound: seconds after which a recipe with this repair was stopped."""
         stopped = (e for e in self.archive if e.unfinished and e.recipe is not None)
         taken = (e.whole_seconds for e in stopped if e.recipe and chain(e.recipe.solver) == name)
         return max(taken, default=0.0)
 
     def _seconds(self, name: str) -> list[float]:
-        """Seconds of whole measurements with just these repairs, whatever their parameters."""
+        """Seconds of whole measurements with exactly these repairs, with any parameters."""
         return [e.results[2].seconds for e in self.archive if _measured_with(e, name)]
 
 
 def _measured_with(entry: Entry, name: str) -> bool:
     recipe = entry.recipe
-    # A duplicate holds its owner's figures; they would count twice.
+    # A duplicate holds its owner's figures, which would count twice.
     own = entry.duplicate_of is None and 2 in entry.results
     return own and recipe is not None and chain(recipe.solver) == name
 

@@ -1,7 +1,7 @@
-"""What a limit in time leaves for a step: whether it may start, and when it has to stop.
+"""What a time limit leaves for a step: whether it may start, and when it has to stop.
 
-Nothing here decides what a search does next from a clock: a step that is refused or stopped gives
-the outcome :data:`UNFINISHED` like any other, so that a resumed search plans from the same record.
+No search decision depends directly on a clock: a step that is refused or stopped gives the outcome
+:data:`UNFINISHED` like any other, so that a resumed search plans from the same record.
 """
 
 import math
@@ -18,10 +18,10 @@ from autoprune.search.budget import (
 from autoprune.search.state import State
 from autoprune.search.steps import Failed, Measure, Propose, Seal, Validate, WorkStep
 
-# Code of a step that time was too short for: no verdict on what it was to measure.
+# Code of a step that ran out of time: no verdict on what it was to measure.
 UNFINISHED = "unfinished"
-# What has begun may run over by this share of the limit: estimates are never exact, and a repair
-# that is stopped at its last block has cost its minutes for nothing.
+# A step under way may overrun by this share of the limit: estimates are never exact, and a repair
+# stopped at its last block has wasted its minutes.
 MARGIN = 0.05
 
 
@@ -31,12 +31,12 @@ def is_unfinished(outcome: object) -> bool:
 
 
 def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
-    """Seconds that a step may take; 0: it must not start; infinite without a limit.
+    """Return the seconds that a step may take; 0: must not start; infinite without a limit.
 
     Args:
         state: What is known.
         step: An open step.
-        kept: Seconds of outcomes of its batch that are on record and not in the state yet.
+        kept: Seconds of recorded outcomes of its batch that are not in the state yet.
     """
     left = _left(state) - kept
     if math.isinf(left) or _is_owed(state, step):
@@ -44,7 +44,7 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
     if isinstance(step, Seal):
         return max(0.0, left)
     if isinstance(step, Propose):
-        # An answer that nothing could be measured of afterwards is worth nothing.
+        # An answer is worthless if no time is left to measure it.
         timed = state.spec.designer.is_timed
         return max(0.0, left - reserve_seconds(state) - state.costs.plain()) if timed else math.inf
     if not isinstance(step, Measure) or step.recipe is None:
@@ -53,8 +53,8 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
     repair, rest = costs.repair(recipe.solver), costs.cheap(step.windows - step.known)
     limit = left - reserve_seconds(state, draws=not step.draw)
     if step.role == "baseline":
-        # A search that ends with its hand-made starts has designed nothing; those that are
-        # measured beside this one are sealed as well.
+        # Leave time to design something after the starts. Starts measured beside this one are
+        # sealed as well.
         beside = [e for e in state.archive if e.is_baseline and e.status == "valid"]
         after = sum(
             costs.sealed(e.recipe)
@@ -64,7 +64,7 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
         after += _one_design(state) + MARGIN * (state.spec.budget.seconds or 0.0)
         limit, left = limit - after, left - after
     if step.rung == 2 and not step.draw:
-        # If it wins, its repair comes again, however long it took: before the seal, and for each
+        # If it wins, its repair runs again, however long it took: before the seal and for each
         # further draw.
         again = state.spec.calibration_draws
         end = reserve_seconds(state, recipe) - again * repair
@@ -73,11 +73,11 @@ def allowance(state: State, step: WorkStep, kept: float = 0.0) -> float:
 
 
 def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
-    """The hand-made starts that can be measured, and a generation of designs after them.
+    """Return the hand-made starts that leave time for a generation of designs after them.
 
     Args:
-        state: Knows the reference, and so what a measurement takes.
-        entries: The other starts, in their order.
+        state: Knows the reference, and so the cost of a measurement.
+        entries: The other starts, in order.
     """
     left = seconds_left(state)
     if math.isinf(left):
@@ -95,7 +95,7 @@ def starts_in_time(state: State, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def draws_in_time(state: State, winner: Entry) -> int:
-    """Further draws of calibration text for which there is time before the seal."""
+    """Number of further draws of calibration text that fit before the seal."""
     wanted = state.spec.calibration_draws - 1
     left = _left(state) - reserve_seconds(state, draws=False)
     if math.isinf(left):
@@ -105,13 +105,13 @@ def draws_in_time(state: State, winner: Entry) -> int:
 
 
 def slots_now(state: State) -> int:
-    """Slots of the generation that begins; the first one takes as many as fit."""
+    """Number of slots in the coming generation; the first takes as many as fit."""
     slots = state.spec.slots
     return slots if state.generation else int(min(slots, slots_in_time(state)))
 
 
 def _one_design(state: State) -> float:
-    """Seconds of a first generation of one recipe."""
+    """Seconds of a first generation with one recipe."""
     costs = state.costs
     checks = state.check_seconds + answer_seconds(state, 1)
     return checks + costs.plain() + costs.cheap(state.rung_windows)
@@ -123,7 +123,7 @@ def _left(state: State) -> float:
 
 
 def _is_owed(state: State, step: WorkStep) -> bool:
-    """Whether there is no result without it: the reference, and what guards against drift."""
+    """Whether no result is possible without it: the reference and the checks for drift."""
     if isinstance(step, Validate):
         return step.recipe_id in state.archive and state.archive[step.recipe_id].is_baseline
     if not isinstance(step, Measure):

@@ -36,14 +36,14 @@ from autoprune.search.trials import Trials
 from autoprune.search.tries import Tries
 
 REFLECT_EVERY = 3
-# A repeated, foreseeable failure teaches nothing; these are worth one more call.
+# Failures worth one more call; repeating any other, foreseeable one teaches nothing.
 REPAIRABLE = frozenset(
     {"empty", "truncated", "no_metric", "bad_metric", "no_code", "bad_code", "bad_choice"}
     | {"hidden"}
     | {"nan_scores", "non_finite", "wrong_shape", "wrong_dtype", "wrong_type", "constant_scores"}
     | {"mutated_input", "not_equivariant", "scale_unstable", "depends_on_batch", "exception"}
 )
-# What stands in for a duplicate; not chosen by the bandit.
+# Operator that replaces a duplicate; not chosen by the bandit.
 SPARE = "spare"
 
 
@@ -52,7 +52,7 @@ class Slot:
     """One slot on its way through a generation.
 
     Args:
-        form: What the answer to its question may hold, as things stood when that was written.
+        form: What the answer may hold, as of when the question was written.
     """
 
     plan: Plan
@@ -68,12 +68,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class Round:
-    """Slots with their first questions, written before anything of the generation is on record.
+    """Slots with their first questions, written before anything of the generation is recorded.
 
     Args:
-        slots: Who is filled.
-        steps: Their questions, that for a lesson among them; slots with a recipe need none.
-        pair: What the lesson is to be learnt from: a better and a worse entry.
+        slots: Slots to fill.
+        steps: Their questions, including the one for a lesson; slots with a recipe need none.
+        pair: A better and a worse entry to learn the lesson from.
     """
 
     slots: Sequence[Slot]
@@ -98,11 +98,11 @@ class Designs:
         self._requests = requests
         self._taken = taken
         self._tries = Tries(trials.state, lambda: requests.graph)
-        # Entries whose prompts showed a lesson, by the lesson; of the generation at work.
+        # Entries of the current generation whose prompts showed a lesson, by lesson.
         self.lessons_shown: dict[str, list[Entry]] = {}
 
     def open_round(self, generation: int, slots: Sequence[Slot]) -> Round:
-        """Write the first questions; a slot that the budget pays no answer for needs none then."""
+        """Write the first questions; slots that the budget cannot pay for may get a mutation."""
         self.lessons_shown = {}
         kept, room = self._within_tokens(generation, slots, 0)
         asked = [slot for slot in kept if slot.plan.recipe is None]
@@ -115,7 +115,7 @@ class Designs:
         return Round(asked, steps, pair)
 
     def fill(self, generation: int, opened: Round) -> Course:
-        """Ask, read and validate, with repairs, until each slot has what it can have."""
+        """Ask, read, validate and repair until no slot gets another attempt."""
         active, steps, pair = list(opened.slots), opened.steps, opened.pair
         # One attempt more than repairs, since a duplicate is replaced without asking again.
         for attempt in range(self.spec.repairs + 2):
@@ -145,7 +145,7 @@ class Designs:
     def _after_tries(
         self, slots: Sequence[Slot], steps: Sequence[WorkStep], outcomes: Outcomes
     ) -> Generator[Batch, Outcomes, Outcomes]:
-        """The answers, where some try formulas first those to the same questions after that."""
+        """Return the answers; if one tries formulas first, the answer given after its tries."""
         asked = {
             step.step_id: (slot, step)
             for step in steps
@@ -165,9 +165,9 @@ class Designs:
     def _within_tokens(
         self, generation: int, slots: Sequence[Slot], attempt: int
     ) -> tuple[list[Slot], float]:
-        """Slots whose answers the budget pays for; in place of a first answer stands a mutation.
+        """Return the slots that the budget pays for; a mutation may replace a first answer.
 
-        Also the number of answers that are left beyond them.
+        Also returns the number of answers left after them.
         """
         room = answers_left(self.state, repair=attempt > 0)
         kept = []
@@ -180,7 +180,7 @@ class Designs:
         return kept, room
 
     def _replace(self, generation: int, slot: Slot) -> bool:
-        """Give a slot a mutation of the best instead of a question; only before its first."""
+        """Give a slot a mutation of the best instead of its first question, if possible."""
         best = self.archive.best() or self.state.reference()
         if slot.entry is not None or best.recipe is None:
             return False
@@ -213,10 +213,10 @@ class Designs:
         return steps
 
     def _enter(self, generation: int, slot: Slot, outcome: Outcome | None) -> None:
-        """Put the attempt of a slot on record."""
+        """Record the attempt of a slot."""
         repaired = slot.entry.alias if slot.entry else None
         plan = slot.plan
-        # What stands in for a duplicate has the place that the duplicate took.
+        # A replacement for a duplicate takes the duplicate's place in the budget.
         self.state.spent.candidates += plan.operator != SPARE
         order = len(self.archive.designed()) + 1
         entry = Entry(f"C{order}", order, plan.operator, plan.recipe)
@@ -253,7 +253,7 @@ class Designs:
             self._share_order(entry)
 
     def _share_order(self, entry: Entry) -> None:
-        """Name a formula in disguise before anything is measured: another one orders rows alike."""
+        """Mark an entry as a duplicate, before measuring, if an older one orders rows the same."""
         assert entry.recipe is not None
         owner = self.trials.same_order(entry)
         if owner is not None:
@@ -264,10 +264,10 @@ class Designs:
             )
 
     def _settled(self, recipe: Recipe) -> Recipe:
-        """The recipe with the reference's metric, where its own has no part in it.
+        """Return the recipe with the reference's metric if its own has no effect.
 
-        Such a metric could only fail in the sandbox or spoil the masks that few windows judge, and
-        the recipe that it stood in would be known from then on, and never tried with a sound one.
+        Such a metric could only fail in the sandbox or spoil the masks that few windows judge. The
+        recipe would then count as known, and would never be tried with a sound metric.
         """
         known = self.state.reference().recipe
         if known is None or not forgets_metric(recipe):
@@ -291,8 +291,8 @@ class Designs:
     def _may_go_on(self, generation: int, slot: Slot) -> bool:
         """Whether a failed slot gets one more attempt: another recipe for a duplicate, or a repair.
 
-        A small model that repeats what is known repeats it when asked again, and an answer takes
-        seconds; a mutation near what it meant takes none.
+        A small model that repeats a known recipe does so again when asked again, and an answer
+        takes seconds; a mutation near what it meant takes none.
         """
         entry = slot.entry
         if entry is None or entry.status not in ("rejected", "duplicate"):
@@ -314,7 +314,7 @@ class Designs:
         return entry.code in REPAIRABLE
 
     def _pair(self, generation: int) -> tuple[Entry, Entry] | None:
-        """A clearly better and a clearly worse entry to learn from, now and then."""
+        """Every few generations, return a better and a clearly worse entry to learn from."""
         # A designer that is not shown the graph never sees a lesson.
         graph = self.spec.arm in SHOWN_GRAPH
         if not graph or generation % REFLECT_EVERY:
@@ -334,7 +334,7 @@ class Designs:
 
 
 def _with_even_waits(outcomes: Outcomes) -> Outcomes:
-    """Answers of one round share what was waited for them: which came first is chance."""
+    """Spread the waiting time evenly over a round's answers: which came first is chance."""
     answers = {key: o for key, o in outcomes.items() if isinstance(o, Reply | Failed)}
     waits = [o.waited for o in answers.values() if o.waited is not None]
     if not waits or len(waits) < len(outcomes):

@@ -1,7 +1,7 @@
 """Cost estimate of a search on this machine, printed before it starts.
 
-One measurement goes in, a dense pass; the rest is assumed from what such searches took before. The
-estimate is for planning an evening, not for deciding anything.
+Only a dense pass is measured; the rest is assumed from the cost of earlier searches. The estimate
+is for planning an evening, not for deciding anything.
 """
 
 import math
@@ -16,8 +16,8 @@ from autoprune.search.costs import Costs
 from autoprune.search.sentinels import WINDOWS
 from autoprune.search.spec import SearchSpec
 
-# Scores, masks and putting the weights back take as long as about so many windows (two cores, 135M
-# weights, windows of 512 tokens), a container's verdict so many seconds.
+# Scoring, masking and restoring weights take about as long as this many windows (two cores, 135M
+# weights, windows of 512 tokens); a container's verdict takes SANDBOX_SECONDS.
 PRUNING_WINDOWS = 3.0
 SANDBOX_SECONDS = 0.5
 
@@ -28,14 +28,14 @@ class Estimate:
 
     Args:
         window: A window through the dense model, as measured.
-        answer: An answer of the designer, assumed; 0 where none is asked.
+        answer: An answer of the designer, assumed; 0 if none is asked.
         baselines: All hand-made recipes on all selection windows.
-        candidate: One designed candidate on average: answer, sandbox, few windows, and all of them
-            with a repair for the share that is promoted.
+        candidate: One designed candidate on average: answer, sandbox, few windows, and for the
+            promoted share all windows with a repair.
         end: Draws of calibration text and the sealed measurement.
         candidates: How many fit into the limits.
         limit: The limit that ends the search: ``candidates``, ``seconds``, ``tokens``, ``money``.
-        total: All of it; loading, calibration and saving are not in it.
+        total: The whole search, without loading, calibration and saving.
     """
 
     window: float
@@ -53,7 +53,7 @@ class Estimate:
 
 
 def estimate(spec: SearchSpec, window: float) -> Estimate:
-    """Foresee a search.
+    """Estimate the cost of a search.
 
     Args:
         spec: What to search, and its limits.
@@ -100,14 +100,14 @@ def _fits(spec: SearchSpec, candidate: float, rest: float, asks: bool) -> dict[s
 
 
 class _Foreseen(Costs):
-    """Costs before anything but a dense pass was measured."""
+    """Costs when only a dense pass has been measured."""
 
     def __init__(self, spec: SearchSpec, window: float) -> None:
         super().__init__(spec, Archive(spec.reference, spec.proxy))
         self._window = window
 
     def windows(self, count: int) -> float:
-        """Seconds to prune without repair and measure so many windows."""
+        """Seconds to prune without repair and measure this many windows."""
         return (count + PRUNING_WINDOWS) * self._window
 
     def plain(self) -> float:

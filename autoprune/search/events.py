@@ -1,7 +1,7 @@
-"""The search's truth: an append-only log of outcomes in SQLite, one writer at a time.
+"""The search's source of truth: an append-only log of outcomes in SQLite, one writer at a time.
 
-State is never stored, only folded from these events, so that a kill at any moment loses at most
-the step in flight. Bodies are JSON; reading a log executes nothing.
+State is never stored, only folded from these events, so a kill at any moment loses at most the
+step in flight. Bodies are JSON; reading a log executes nothing.
 """
 
 import json
@@ -36,7 +36,7 @@ class Event:
     """One recorded fact.
 
     Args:
-        seq: Position in the log, strictly rising.
+        seq: Position in the log, strictly increasing.
         kind: What happened: ``opened``, ``outcome``, ``judgement``, ``seal_touched``.
         key: Unique within the kind, for example the step's id.
         body: JSON content.
@@ -52,11 +52,11 @@ class EventLog:
     """An open log; holds the writer's lock until closed.
 
     Args:
-        path: The SQLite file; its folder is made when missing.
+        path: The SQLite file; its folder is created if missing.
 
     Raises:
         PrerequisiteError: If another process has the log open.
-        DamagedFileError: If the file is no log or is damaged; names the file.
+        DamagedFileError: If the file is not a log or is damaged; names the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class EventLog:
                 "wait for it, or name another run with --run"
             ) from None
         try:
-            # Made whole beside its place, so that an empty file is never one that was begun.
+            # Created under another name first, so that no half-written log is ever in place.
             if not path.exists():
                 with atomic_file(path) as temporary:
                     _make(temporary)
@@ -93,7 +93,7 @@ class EventLog:
 
         Raises:
             AutopruneError: If the disk is full or another program holds the file locked.
-            KeyError: If the pair (kind, key) is on record.
+            KeyError: If the pair (kind, key) is already on record.
             ValueError: If the body holds NaN or infinity, which are verdicts and not numbers.
         """
         text = _stored_text(body)
@@ -135,7 +135,7 @@ def _make(path: Path) -> None:
 
 
 def as_stored(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as a log gives it back: tuples are lists, lone surrogates are escapes."""
+    """Return the body as read back from a log: tuples are lists, lone surrogates escapes."""
     stored: dict[str, Any] = json.loads(_stored_text(body))
     return stored
 

@@ -26,23 +26,23 @@ def export_log(
     about: Mapping[str, Any],
     public: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """Write a search as a record of evidence; the log is only read, also while its search runs.
+    """Write a search as a record of evidence; the log is only read, even while its search runs.
 
-    The same log gives the same bytes. A folder that was written before is replaced, but for its
+    The same log gives the same bytes. A folder written earlier is replaced, except for its
     ``figures.json``, which a person writes.
 
     Args:
         log: The SQLite file.
         folder: Where to write.
-        origin: What ``record.json`` says of how it was made: command, commit, machine, date.
-        about: What ``search.json`` says besides, such as the run's name and what it measured on.
-        public: Takes places of this machine out of the text of a file.
+        origin: How ``record.json`` says it was made: command, commit, machine, date.
+        about: Further content of ``search.json``, such as the run's name and its corpus.
+        public: Removes this machine's paths from the text of a file.
 
     Returns:
         ``record.json``: format, ``origin``, SHA-256 of each file.
 
     Raises:
-        UsageError: If ``folder`` holds something else, or the log no search.
+        UsageError: If ``folder`` holds something else, or the log holds no search.
         DamagedFileError: If the log cannot be read.
     """
     if folder.exists() and not (folder / SEARCH).is_file() and any(folder.iterdir()):
@@ -81,7 +81,7 @@ def _lines(entries: Iterable[Mapping[str, Any]]) -> str:
 
 
 def read_events(log: Path) -> list[Event]:
-    """All events of a log, oldest first; it is only read, also while its search runs.
+    """Return all events of a log, oldest first; it is only read, even while its search runs.
 
     Raises:
         DamagedFileError: If it cannot be read.
@@ -91,7 +91,7 @@ def read_events(log: Path) -> list[Event]:
 
 def _events(log: Path) -> Iterator[Event]:
     try:
-        # Read only: another process may have the log open, and its lock is the writer's.
+        # Read-only: another process may have the log open, and its lock is for the writer.
         database = sqlite3.connect(f"{log.absolute().as_uri()}?mode=ro", uri=True)
         try:
             rows = database.execute("SELECT seq, kind, key, body FROM events ORDER BY seq")
@@ -121,7 +121,7 @@ def _losses(events: list[Event]) -> Iterator[dict[str, Any]]:
 
 def _loss(event: Event, step: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     part = "sealed" if event.body["step"]["kind"] == "Seal" else "selection"
-    # Which layer has how many zeros no figure is made of, and the log has it.
+    # No figure is based on the sparsity of each layer, and the log has it.
     kept = {key: value for key, value in found.items() if key != "layer_sparsity"}
     return {"event": event.seq, "step": event.key, "part": part, "asked": dict(step), **kept}
 

@@ -1,7 +1,7 @@
-"""What a regression on past results knows of a recipe: a few numbers by name.
+"""Features of a recipe for a regression on past results: a few named numbers.
 
-The share of zeros is the same for all recipes of one search, so it is none of them. How far a
-recipe is from those measured widens the spread of its forecast, see :mod:`regression`.
+The share of zeros is the same for all recipes of one search, so it is not a feature. The distance
+of a recipe from measured ones widens the spread of its forecast, see :mod:`regression`.
 """
 
 import math
@@ -15,7 +15,7 @@ from autoprune.metrics.language.nodes import Call, Terminal, walk
 from autoprune.recipe import Recipe
 from autoprune.search.regression import Features
 
-# Numbers of an allocation are shares of zeros; with this factor the usual ones are about 1.
+# Numbers of an allocation are shares of zeros; this factor scales the usual ones to about 1.
 STRENGTH_SCALE = 5.0
 # Depth and size of a formula at which they count as much as a word.
 USUAL_DEPTH, USUAL_SIZE = 5.0, 20.0
@@ -25,8 +25,8 @@ def features_of(recipe: Recipe, error: float | None = None) -> Features:
     """Features of a recipe: words of its metric, its depth, group, allocation, parts of its repair.
 
     Args:
-        recipe: What is described.
-        error: Output error of its masks on a few real layers by the reference's; None: not known.
+        recipe: Recipe to describe.
+        error: Output error of its masks on a few real layers over the reference's; None: unknown.
     """
     found = {f"group {recipe.group}": 1.0}
     found |= _of_metric(recipe)

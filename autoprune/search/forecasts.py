@@ -1,4 +1,4 @@
-"""How good forecasts were: each is a number against a recipe that was measured before."""
+"""How good forecasts were: each is a predicted change against a recipe measured before."""
 
 import math
 from collections.abc import Iterable
@@ -13,27 +13,27 @@ from autoprune.search.paired import rank_correlation
 
 # Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.960
-# Forecasts beyond it, in nats, are counted as this.
+# Forecasts beyond this, in nats, are clipped to it.
 LARGEST = 1.0
 JUDGED = ("right", "wrong")
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Stated forecasts that were measured.
+    """Grades of stated forecasts whose recipes were measured.
 
     Args:
         right: Predictions, with a number or not, that turned out right, as prompts count them.
         wrong: Those that turned out wrong; for all others the difference may be chance.
-        usual: Right ones of always predicting what happened more often.
+        usual: Right ones if the more frequent outcome were always predicted.
         graded: Forecasts with a number.
-        hits: Those whose sign was right, beyond chance or not.
-        base: Hits of always forecasting what happened more often: no skill at all.
+        hits: Those with the right sign, whether beyond chance or not.
+        base: Hits if the more frequent sign were always forecast: no skill at all.
         interval: 95 % interval of the share of hits (Wilson).
         forecast: Mean forecast, as a relative change of perplexity.
-        measured: Mean of what came out.
-        error: Median distance of both, in points of perplexity's relative change.
-        correlation: Spearman's, of forecasts and outcomes; None below three.
+        measured: Mean of the measured changes.
+        error: Median absolute error, in points of perplexity's relative change.
+        correlation: Spearman's, of forecasts and outcomes; None for fewer than three.
     """
 
     right: int
@@ -71,7 +71,7 @@ class Forecasts:
 
 
 def graded_forecasts(archive: Archive, graph: Graph) -> Forecasts | None:
-    """Forecasts of all entries measured whole against what they name; None where there are none."""
+    """Grade the forecasts of all entries measured whole; None if there are none."""
     pairs = [pair for entry in archive.designed() if (pair := _graded(archive, entry)) is not None]
     if not pairs:
         return None
@@ -122,10 +122,10 @@ def _graded(archive: Archive, entry: Entry) -> tuple[float, float] | None:
 
 
 def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:
-    """Entries that were better than all measured whole before them, in the order of their design.
+    """Return entries better than all that were measured whole before them, in order of design.
 
     Args:
-        entries: Designed ones.
+        entries: Designed entries.
         first: Score of the best start.
     """
     best, found = first, []
@@ -137,7 +137,7 @@ def breakthroughs(entries: Iterable[Entry], first: float) -> list[Entry]:
 
 
 def best_so_far(entries: Iterable[Entry], first: float) -> list[float]:
-    """Best score after each entry measured whole; before them that of the best start."""
+    """Best score after each entry measured whole, beginning with that of the best start."""
     return list(accumulate((entry.score for entry in _whole(entries)), min, initial=first))
 
 

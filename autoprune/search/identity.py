@@ -1,8 +1,8 @@
-"""What makes a search the same search: its specification, its prompts, the steps that were planned.
+"""What identifies a search: its specification, its prompts and its planned steps.
 
 The next step follows from the recorded outcomes, the seed and the program. Another version of the
-program, or of Optuna, may plan other steps under the same names; an outcome is used for the very
-step that it answered, never for another one.
+program, or of Optuna, may plan other steps under the same names; an outcome is only ever used for
+the exact step that it answered.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ START_ANEW = "start anew in another folder (--run NAME on the command line)"
 
 
 def planners() -> dict[str, str]:
-    """Versions of what plans the steps of a search, by name."""
+    """Versions of the software that plans the steps of a search, by name."""
     return {"AutoPrune": __version__, "Optuna": version("optuna")}
 
 
 def recorded_spec(
     log: EventLog, events: Sequence[Event], spec: SearchSpec | None, prompts: Prompts
 ) -> SearchSpec:
-    """The specification on record, after comparing it; written when the log is new.
+    """Return the specification on record after comparing it; write it if the log is new.
 
     Raises:
-        UsageError: If there is nothing to resume, or specification or prompts are others.
+        UsageError: If there is nothing to resume, or the specification or the prompts differ.
     """
     opened = next((event for event in events if event.kind == "opened"), None)
     if opened is None:
@@ -52,7 +52,7 @@ def recorded_spec(
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}); go on with the version that "
             f"made it, or {START_ANEW}"
         ) from error
-    # Settings that an older log lacks have their defaults in both.
+    # Settings missing from an older log have their defaults in both.
     wanted, known = (spec or recorded).to_json(), recorded.to_json()
     names = wanted.keys() | known.keys()
     changed = sorted(key for key in names if wanted.get(key) != known.get(key))
@@ -73,10 +73,10 @@ def require_same(step: WorkStep, recorded: dict[str, Any], made_by: str, folder:
     """Check that a recorded outcome answers this very step.
 
     Args:
-        step: Planned now.
-        recorded: The step beside the outcome, as the log holds it.
+        step: Step planned now.
+        recorded: Step that the log holds with the outcome.
         made_by: See :func:`made_by`.
-        folder: Of the search.
+        folder: Folder of the search.
 
     Raises:
         UsageError: If it is another step; says which version made it and what to do.
@@ -89,7 +89,7 @@ def require_same(step: WorkStep, recorded: dict[str, Any], made_by: str, folder:
 
 
 def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
-    """The refusal to go on with steps that another version planned.
+    """Build the error for steps that another version planned.
 
     Args:
         what: The first step that differs.
@@ -105,7 +105,7 @@ def planned_otherwise(made_by: str, folder: Path, what: str) -> UsageError:
 
 
 def made_by(events: Sequence[Event]) -> str:
-    """In words, the versions that a log was begun with."""
+    """Describe the versions that a log was started with."""
     return next((_words(e.body) for e in events if e.kind == "opened"), "nobody")
 
 

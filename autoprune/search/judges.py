@@ -1,12 +1,12 @@
-"""Who forecasts what is worth measuring: each judge says how far behind or ahead a recipe will be.
+"""Judges of what is worth measuring: each forecasts how far behind or ahead a recipe will be.
 
 All forecasts are of one number: the recipe's mean difference of fitness to the reference in nats
-per token, the logarithm of the ratio of both perplexities, cut at :data:`LARGEST`. They are made
-from the archive as it stands, so that a resumed search makes the same.
+per token, the logarithm of the ratio of both perplexities, clipped at :data:`LARGEST`. They are
+made from the archive as it stands, so that a resumed search makes the same ones.
 
-A further judge is a function from the archive to a :class:`Judge`, put into :data:`JUDGES` under
-its name. One that needs more than recipe and past puts a number on the entry by a step of its own,
-and hands that number to :func:`calibrated`, as :func:`designer` does.
+To add a judge, put a function from the archive to a :class:`Judge` into :data:`JUDGES` under its
+name. A judge that needs more than recipe and past sets a number on the entry in a step of its own
+and hands that number to :func:`calibrated`, as :func:`verifier` does.
 """
 
 import math
@@ -21,9 +21,9 @@ from autoprune.search.forecasts import LARGEST
 from autoprune.search.moves import recipe_key
 from autoprune.search.regression import Features, Forecast, Regression
 
-# Fewer outcomes say nothing of how outcomes spread.
+# Fewer outcomes say nothing about their spread.
 FEWEST = 4
-# Scores of a verifier nearer to 0 or 1 count as this far from it.
+# Verifier scores closer to 0 or 1 than this are clipped.
 SUREST = 0.01
 
 
@@ -31,12 +31,12 @@ class Judge(Protocol):
     """Forecasts of one judge as things stand."""
 
     def forecast(self, entry: Entry) -> Forecast | None:
-        """Difference of fitness to the reference, nats per token; None: no opinion."""
+        """Forecast the difference of fitness to the reference, nats per token; None: no opinion."""
         ...
 
 
 def outcome_of(archive: Archive, entry: Entry) -> float | None:
-    """What forecasts are held against: the recipe as it is, repair included; None: not measured."""
+    """Outcome that grades a forecast: the recipe as it is, with repair; None: not measured."""
     reference = archive.reference_entry()
     if reference is None or entry.whole is None or reference.whole is None:
         return None
@@ -65,7 +65,7 @@ def past(archive: Archive) -> Judge:
 
 
 def designer(archive: Archive) -> Judge:
-    """The judge ``designer``: the change that the answer forecast, calibrated on earlier ones."""
+    """The judge ``designer``: the change forecast in the answer, calibrated on earlier ones."""
 
     def stated(entry: Entry) -> float | None:
         prediction = entry.prediction
@@ -78,11 +78,11 @@ def designer(archive: Archive) -> Judge:
 
 
 def calibrated(archive: Archive, number: Callable[[Entry], float | None]) -> Judge:
-    """A judge out of one number for each entry, regressed on what was measured.
+    """Build a judge from one number per entry by regressing measured outcomes on it.
 
     Args:
-        archive: Whose outcomes teach.
-        number: Of an entry, known before it is measured; None: there is none.
+        archive: Provides the outcomes to learn from.
+        number: Number of an entry, known before it is measured; None: there is none.
     """
     known: dict[str, tuple[Features, float]] = {}
     for entry in archive.designed():
@@ -95,8 +95,8 @@ def calibrated(archive: Archive, number: Callable[[Entry], float | None]) -> Jud
 def verifier(archive: Archive) -> Judge:
     """The judge ``verifier``: log-odds that the designer's reason is right, calibrated.
 
-    How sure a verifier is of reasons it has never seen the like of says little by itself; what its
-    scores are worth here, and in which direction, is learned from the search's own outcomes.
+    A verifier's confidence in reasons unlike any it has seen says little by itself; what its scores
+    are worth here, and in which direction, is learned from the search's own outcomes.
     """
 
     def odds(entry: Entry) -> float | None:
@@ -145,7 +145,7 @@ def _fitted(known: Mapping[str, tuple[Features, float]]) -> Regression | None:
 
 
 def _relative_error(archive: Archive, entry: Entry) -> float | None:
-    """Output error of an entry's masks on a few real layers, by the reference's."""
+    """Output error of an entry's masks on a few real layers, relative to the reference's."""
     reference = archive.reference_entry()
     both = (entry, reference) if reference is not None else (entry,)
     errors = [e.validation.reconstruction_error if e.validation else None for e in both]

@@ -1,9 +1,9 @@
-"""What is not worth measuring, by judges that have shown that they can tell.
+"""Skips recipes that are not worth measuring, according to judges that have proved reliable.
 
-The rule: a recipe whose probability to come within reach of the best is small by every judge in use
-is skipped. A judge is in use while its forecasts, each made before its outcome, beat the best
-constant forecast beyond doubt. One in ten of the skipped is measured all the same, by lot: what the
-rule costs is known from those.
+A recipe is skipped if every judge in use finds it unlikely to come within reach of the best. A
+judge is in use while its forecasts, each made before its outcome, clearly beat the best constant
+forecast. One in ten of the skipped, drawn at random, is measured anyway to show what the rule
+costs.
 """
 
 from collections.abc import Sequence
@@ -22,28 +22,28 @@ from autoprune.search.state import State
 from autoprune.search.sweeping import SWEEP
 
 Decision = Literal["measure", "skip", "audit"]
-# Nats per token behind the best so far at which a recipe still is worth its measurement: tuning
+# A recipe up to this many nats per token behind the best so far is still worth measuring: tuning
 # its numbers gains about as much.
 REACH = 0.02
-# Probability of that below which a judge expects a recipe to fail.
+# Below this probability of coming within reach, a judge expects a recipe to fail.
 UNLIKELY = 0.1
-# Outcomes of a judge's forecasts before it may be used.
+# Number of graded forecasts before a judge may be used.
 OUTCOMES_NEEDED = 8
-# One in so many skipped recipes is measured.
+# One in this many skipped recipes is measured.
 AUDITED = 10
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was decided on one recipe before it was measured.
+    """The decision on one recipe before it was measured.
 
     Args:
         candidate: Alias.
-        line: Difference to the reference that counts as within reach of the best of that moment.
-        best: Alias of that best.
+        line: Largest difference to the reference that is within reach of the best at that time.
+        best: Alias of that best entry.
         forecasts: By judge; those without an opinion are left out.
         used: Judges that decided.
-        decision: ``audit``: to be skipped, but drawn to be measured.
+        decision: ``audit``: due to be skipped, but drawn to be measured.
     """
 
     candidate: str
@@ -54,7 +54,7 @@ class Judgement:
     decision: Decision
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON form, for the record; figures are rounded, since they decide nothing there."""
+        """Plain JSON form for the record; figures are rounded, since they decide nothing there."""
         body = asdict(self) | {"line": round(self.line, 6), "used": list(self.used)}
         body["forecasts"] = {
             name: {"mean": round(f.mean, 6), "spread": round(f.spread, 6)}
@@ -71,8 +71,8 @@ class Grade:
         judge: Name.
         outcomes: Forecasts whose recipe has been measured as it is.
         brier: Mean squared error of its probabilities; None without outcomes.
-        base: The same of the best constant: the share that came within reach, known afterwards.
-        used: It beats that constant with a 95 % interval over enough outcomes.
+        base: The same for the best constant: the share that came within reach, in hindsight.
+        used: Whether it beats that constant with a 95 % interval over enough outcomes.
     """
 
     judge: str
@@ -88,12 +88,12 @@ class Judging:
 
     Args:
         judged: Recipes that were judged before any measurement.
-        skipped: Those left out, audits excluded: measurements that were saved.
-        audited: Those that were to be skipped and were drawn to be measured.
+        skipped: Those left out, excluding audits: measurements that were saved.
+        audited: Those due to be skipped but drawn to be measured.
         known: Audits with an outcome.
-        good: Those of ``known`` that came within reach of the best of their day.
+        good: Those of ``known`` that came within reach of the best at that time.
         interval: 95 % interval of the share of good ones among the skipped; None without audits.
-        grades: Of each judge.
+        grades: Grade of each judge.
     """
 
     judged: int
@@ -131,7 +131,7 @@ class Jury:
     """Judges the recipes of a search.
 
     Args:
-        state: Entries that are skipped change their status, and the graph says so.
+        state: Skipped entries change their status, and the graph says so.
     """
 
     def __init__(self, state: State) -> None:
@@ -139,7 +139,7 @@ class Jury:
         self.known: dict[str, Judgement] = {}
 
     def admitted(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those that are worth measuring; all of them where nobody judges.
+        """Return the entries that are worth measuring; all of them if judging is off.
 
         Args:
             entries: Readable, accepted by the sandbox and not measured.
@@ -152,18 +152,18 @@ class Jury:
         return [entry for entry in entries if entry.status == "valid"]
 
     def unjudged(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those on which nothing was decided yet."""
+        """Return the entries that were not judged yet."""
         return [entry for entry in entries if entry.alias not in self.known]
 
     def audits(self) -> list[Entry]:
-        """Recipes drawn to be measured, which have not been measured as they are."""
+        """Return recipes drawn to be measured that have not been measured as they are."""
         archive = self.state.archive
         drawn = [archive[j.candidate] for j in self.known.values() if j.decision == "audit"]
         return [entry for entry in drawn if entry.status == "measured" and 2 not in entry.results]
 
     @property
     def account(self) -> Judging | None:
-        """What judging did so far; None where nobody judges."""
+        """Summary of the judging so far; None if judging is off."""
         if self.state.spec.judge == "off":
             return None
         return account(self.state.archive, list(self.known.values()))
@@ -182,7 +182,7 @@ class Jury:
             made = {name: judge.forecast(entry) for name, judge in judges.items()}
             forecasts = {name: found for name, found in made.items() if found is not None}
             asked = tuple(name for name in used if name in forecasts)
-            # The sweep measures each repair once, and of a new kind nothing is known.
+            # The sweep measures each repair once, and nothing is known about a new kind.
             free = entry.operator == SWEEP or kind_of(entry) not in tried
             hopeless = all(forecasts[name].below(line) < UNLIKELY for name in asked)
             decision: Decision = "measure"
@@ -196,21 +196,21 @@ class Jury:
                 chronicle.note_skipped(self.state, entry)
 
     def _drawn(self) -> bool:
-        """One of each ten that are to be skipped, which one by lot."""
+        """Draw one at random from every ten that are to be skipped."""
         count = sum(judgement.decision != "measure" for judgement in self.known.values())
         block, place = divmod(count, AUDITED)
         return place == stream(self.state.spec.seed, block, 0, "audit").randrange(AUDITED)
 
 
 def grades_of(archive: Archive, judgements: Sequence[Judgement]) -> list[Grade]:
-    """Grade each judge by the outcomes that are known by now; the verifier where one is at work."""
+    """Grade each judge by the outcomes known so far; the verifier only if one is used."""
     verified = any(entry.trust is not None for entry in archive)
     names = [name for name in JUDGES if verified or name != VERIFIER]
     return [_graded(archive, judgements, name) for name in names]
 
 
 def account(archive: Archive, judgements: Sequence[Judgement]) -> Judging:
-    """Sum up judgements and what came of them."""
+    """Summarize judgements and their outcomes."""
     decisions = [judgement.decision for judgement in judgements]
     audits = [j for j in judgements if j.decision == "audit"]
     found = [good for j in audits if (good := _came_good(archive, j)) is not None]
@@ -244,7 +244,7 @@ def _graded(archive: Archive, judgements: Sequence[Judgement], name: str) -> Gra
 
 
 def _came_good(archive: Archive, judgement: Judgement) -> bool | None:
-    """Whether a judged recipe came within reach; None while it is not measured as it is."""
+    """Whether a judged recipe came within reach; None until it is measured as it is."""
     entry = archive[judgement.candidate]
     if entry.duplicate_of is not None:
         return None

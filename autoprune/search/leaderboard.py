@@ -14,13 +14,13 @@ class Row:
     Args:
         rank: From 1 among entries with a result of their own; None for the others.
         entry: Everything on record; see :class:`autoprune.search.archive.Entry`.
-        latex: The formula for papers, empty where there is none.
+        latex: The formula for papers, empty if there is none.
         perplexity: At the highest rung reached.
         windows: Selection windows behind ``perplexity``.
         promised: Only the masks were measured, with the proxy's repair instead of the recipe's.
         change: Paired difference to the reference on common windows.
         verdict: ``winner``, ``baseline``, ``better``, ``worse``, ``unclear``, ``duplicate``,
-            ``skipped`` or ``rejected``; compared with the reference.
+            ``skipped`` or ``rejected``; relative to the reference.
     """
 
     rank: int | None
@@ -34,12 +34,12 @@ class Row:
 
 
 def prediction_text(entry: Entry) -> str:
-    """A prediction in words, empty where there is none; marked where the designer left it out."""
+    """Return a prediction in words, empty if there is none; marked if the designer left it out."""
     return "" if entry.prediction is None else entry.prediction.text
 
 
 def leaderboard(archive: Archive) -> list[Row]:
-    """All entries, best first; what has no result of its own comes last, in order of design."""
+    """Return all entries, best first; those without an own result come last, in design order."""
     winner = archive.winner()
     measured = archive.measured()
     rows = [_row(entry, rank, entry is winner) for rank, entry in enumerate(measured, 1)]

@@ -25,13 +25,13 @@ from autoprune.design.parts import (
 from autoprune.design.scheme_moves import crossed_schemes, mutated_scheme, random_scheme
 from autoprune.recipe import Recipe
 
-# How often each part changes: what moves perplexity most is tried most.
+# How often each part changes: those that move perplexity most are tried most.
 PARTS = ("metric", "allocation", "solver", "group")
 WEIGHTS = (0.4, 0.4, 0.12, 0.08)
 
 
 def recipe_key(recipe: Recipe) -> str:
-    """Equal for recipes that are the same up to writing, or to a metric without a part in them."""
+    """Key that is equal for recipes that differ only in notation or in a metric without effect."""
     masks = mask_key(recipe)
     if forgets_metric(recipe):
         masks = canonical_allocation(recipe.allocation)
@@ -39,23 +39,23 @@ def recipe_key(recipe: Recipe) -> str:
 
 
 def mask_key(recipe: Recipe) -> str:
-    """Equal for recipes that are the same up to writing and repair."""
+    """Key that is equal for recipes that differ only in notation and repair."""
     metric = text_key(recipe.metric)
     return "\n".join((metric, recipe.group, canonical_allocation(recipe.allocation)))
 
 
 def recipe_text(recipe: Recipe, formula: str) -> str:
-    """A recipe on one line: metric, group, allocation, repair; of a scheme it and the repair."""
+    """A recipe on one line: metric, group, allocation, repair; a scheme and its repair."""
     scheme = recipe.metric.kind == "scheme"
     parts = [formula] if scheme else [formula, recipe.group, recipe.allocation]
     return " | ".join(parts if recipe.solver == "none" else [*parts, recipe.solver])
 
 
 def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
-    """Put a recipe among those on record.
+    """Add a recipe to those on record.
 
     Returns:
-        False where it is there already, has a hidden part, or cannot be.
+        False if it is already there, has a hidden part, or is not possible.
     """
     key = recipe_key(recipe)
     is_program = recipe.metric.kind == "program"
@@ -68,7 +68,7 @@ def take(recipe: Recipe, taken: set[str], hidden: Hidden) -> bool:
 
 
 def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
-    """One part changed; the same recipe where that part has no other value."""
+    """Change one part; the same recipe if that part has no other value."""
     part = rng.choices(PARTS, WEIGHTS)[0]
     if choices.schemes and part != "solver":
         part = "metric"
@@ -84,7 +84,7 @@ def mutated_recipe(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
 
 
 def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
-    """Another formula, or a random one where the metric is none; the other parts stay."""
+    """Mutate the formula, or draw one if the metric is not a formula; keep the other parts."""
     if choices.schemes:
         return replace(recipe, metric=mutated_scheme(recipe.metric, rng, choices.schemes))
     metric = mutated(recipe.metric, rng, choices.statistics)
@@ -92,7 +92,7 @@ def mutated_metric(recipe: Recipe, rng: Random, choices: Choices) -> Recipe:
 
 
 def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
-    """Every part from one parent or the other; two formulas may also exchange a subtree."""
+    """Take each part from one parent or the other; two formulas may also exchange a subtree."""
     if first.metric.kind == "scheme":
         scheme = crossed_schemes(first.metric, second.metric, rng)
         return replace(first, metric=scheme, solver=rng.choice((first, second)).solver)
@@ -109,12 +109,12 @@ def crossed_recipe(first: Recipe, second: Recipe, rng: Random) -> Recipe:
 
 
 def recombined(first: Recipe, second: Recipe) -> Recipe:
-    """Metric and group of the first, allocation and repair of the second."""
+    """Combine metric and group of the first with allocation and repair of the second."""
     return replace(second, metric=first.metric, group=first.group)
 
 
 def random_recipe(rng: Random, choices: Choices) -> Recipe:
-    """Every part at random."""
+    """Draw every part at random."""
     return Recipe(
         random_scheme(rng, choices.schemes)
         if choices.schemes

@@ -1,4 +1,4 @@
-"""Operators that ask nobody: each turns what is known into the recipe of one slot."""
+"""Operators that need no designer: each turns what is known into the recipe of one slot."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -37,10 +37,10 @@ class Plan:
         parents: Aliases that the operator works on, the main one first.
         hint: One idea for the designer.
         recipe: Set when no LLM is needed.
-        term: What an ablation leaves out or an extension adds.
-        part: The one part that the designer may write; the rest is the first parent's.
+        term: Term that an ablation leaves out or an extension adds.
+        part: The only part that the designer may write; the rest is the first parent's.
         direct: Few windows and masks alone cannot judge it.
-        model: Which of several models is asked; None: the only one, or nobody.
+        model: Model that is asked, if there are several; None: the only one, or none.
     """
 
     slot: int
@@ -60,12 +60,12 @@ def formulas_of(entries: Sequence[Entry]) -> list[Entry]:
 
 
 class Operators:
-    """What one generation may do without a designer.
+    """Operators of one generation that need no designer.
 
     Args:
         state: What is known; frozen while a generation is planned.
-        generation: Which one.
-        taken: Keys of recipes on record; what is planned is added.
+        generation: Generation being planned.
+        taken: Keys of recipes on record; planned recipes are added.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Operators:
         self.planned: dict[str, int] = {}
         self.ranked = [e for e in state.archive.measured() if e.recipe is not None]
         self.formulas = formulas_of(self.ranked)
-        # Where another metric would make a difference.
+        # Entries for which another metric would make a difference.
         self.judged = [e for e in self.ranked if e.recipe and not forgets_metric(e.recipe)]
 
     def _take(self, recipe: Recipe) -> bool:
         return take(recipe, self.taken, self.choices.hidden)
 
     def _slots_of(self, operator: str) -> int:
-        """Slots of this generation that an operator has, whichever model is asked."""
+        """Number of this generation's slots that an operator has, over all models."""
         arms = {arm_of(operator), *(arm_of(operator, model) for model in self.models)}
         return sum(self.planned.get(arm, 0) for arm in arms)
 
@@ -99,10 +99,10 @@ class Operators:
         return None if recipe is None else Plan(slot, operator, (), recipe=recipe)
 
     def _parent(self, rng: Random, entries: Sequence[Entry]) -> Entry:
-        """A measured entry, the better the likelier: probability falls as one over the rank.
+        """Draw a measured entry, with a probability that falls as one over the rank.
 
-        The reasoning graph also credits what led to gains and is tired of what led to none; what is
-        compared with it, genetic programming, knows ranks only.
+        The reasoning graph also favours parents that led to gains over those that led to none;
+        genetic programming, which it is compared with, knows only ranks.
         """
         pool = entries[:POOL]
         weights = [1.0 / (rank + 1) for rank in range(len(pool))]
@@ -111,7 +111,7 @@ class Operators:
         return rng.choices(pool, weights)[0]
 
     def _random(self, slot: int, rng: Random) -> Plan | None:
-        """A draw that is not on record; of schemes, which are finitely many, None at their end."""
+        """Draw a recipe not on record; None once all schemes, which are finite, are used up."""
         while not self.choices.schemes:
             recipe = random_recipe(rng, self.choices)
             if self._take(recipe):
@@ -132,7 +132,7 @@ class Operators:
             if self._take(recipe):
                 return Plan(slot, "mutate", parents, recipe=recipe)
         for _ in range(ATTEMPTS):
-            # Few entries may have no unknown neighbour but in their formula.
+            # With few entries, only changes of the formula may lead to unknown neighbours.
             best = self.ranked[0]
             assert best.recipe is not None
             recipe = mutated_metric(best.recipe, rng, self.choices)
@@ -141,9 +141,9 @@ class Operators:
         return None
 
     def _recombine(self, slot: int) -> Plan | None:
-        """The best pair that was not tried: metric of one, allocation and repair of another.
+        """Recombine the best untried pair: metric of one, allocation and repair of the other.
 
-        What is worse than the reference has no part that is worth a place in another recipe.
+        Entries worse than the reference have no part worth reusing in another recipe.
         """
         pool = [entry for entry in self.ranked[:POOL] if entry.score <= 0.0]
         pairs = [
@@ -160,7 +160,7 @@ class Operators:
         return None
 
     def _ablate(self, slot: int) -> Plan | None:
-        """Terms of the best recipe, then of the next ones."""
+        """Leave out a term of the best recipe, then of the next ones."""
         programs = [e for e in self.ranked if e.recipe and e.recipe.metric.kind == "program"]
         for entry in (programs if self.spec.written == "program" else self.formulas)[:3]:
             assert entry.recipe is not None
@@ -172,11 +172,11 @@ class Operators:
         return None
 
     def _extend(self, slot: int) -> Plan | None:
-        """One factor more in the best formula; first what helped another formula most.
+        """Add a factor to the best formula, starting with what helped another formula most.
 
-        The formula is that of the best recipe whose masks were measured alone, since what a factor
-        is worth is read from masks alone. Of what nothing is known the seed draws an order: any
-        fixed one would decide what a search without facts finds.
+        The formula is that of the best recipe whose masks were measured alone, since a factor's
+        worth is read from masks alone. The seed orders factors of unknown worth: a fixed order
+        would decide what a search without facts finds.
         """
         home = next((e for e in self.formulas if self._shows_factors(e)), None)
         if home is None or home.recipe is None:
@@ -186,7 +186,7 @@ class Operators:
         worth = worth_of_factors(self.state.graph)
         for longer in sorted(
             extended(home.recipe.metric, terminals, across_rows=across),
-            # What hurts one way is expected to help the other way, at half its size.
+            # The opposite of a factor that hurts is expected to help, at half the size.
             key=lambda e: (
                 worth.get(e.added, -0.5 * worth.get(e.opposite, 0.0)),
                 stream_seed(self.spec.seed, 0, 0, f"extend {e.added}"),
@@ -204,9 +204,9 @@ class Operators:
         return known is not None and not forgets_metric(entry.recipe)
 
     def _compose(self, slot: int) -> Plan | None:
-        """The mask of one repair under the weights of another, on the best masks so far.
+        """Use the mask of one repair with the weights of another, on the best masks so far.
 
-        What shares a part with the best's repair comes first, then an order drawn by the seed.
+        Those that share a part with the best's repair come first; the seed orders the rest.
         """
         best = self.state.archive.best()
         if best is None or best.recipe is None:

@@ -43,12 +43,12 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Low and high; None from a single window, whose interval is unbounded."""
+        """Low and high end; None for a single window, whose interval is unbounded."""
         return (self.low, self.high) if self.windows > 1 else None
 
     @property
     def p(self) -> float:
-        """Two-sided p of no difference, by Student's t as the interval; 1 from a single window."""
+        """Two-sided p-value by Student's t, like the interval; 1 for a single window."""
         if self.windows < 2 or self.mean == 0.0:
             return 1.0
         half = self.high - self.mean
@@ -66,7 +66,7 @@ class Difference:
 
     @property
     def perplexity_interval(self) -> tuple[float, float] | None:
-        """The interval as relative changes; None where there is none."""
+        """The interval as relative changes; None if there is none."""
         ends = self.interval
         return None if ends is None else (_relative(ends[0]), _relative(ends[1]))
 
@@ -101,12 +101,12 @@ def _quantile(pairs: int) -> float:
 
 
 def rank_correlation(*groups: tuple[Sequence[float], Sequence[float]]) -> float | None:
-    """Spearman's correlation, pooled over groups of which each is ranked by itself.
+    """Spearman's correlation, pooled over groups that are ranked separately.
 
-    Mean ranks for ties. None under three pairs in all, or without spread.
+    Ties get mean ranks. None for fewer than three pairs in total, or without spread.
 
     Args:
-        groups: Two sequences of equal length each.
+        groups: Pairs of sequences of equal length.
 
     Raises:
         ValueError: If the lengths of a group differ.

@@ -1,4 +1,4 @@
-"""What the slots of a generation do, all decided from its frozen state."""
+"""Plans for the slots of a generation, all decided from its frozen state."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,26 +23,26 @@ from autoprune.search.sampling import sampled
 from autoprune.search.state import STALE_GENERATIONS, State
 from autoprune.search.sweeping import SWEEP, WITH_MOVES, swept
 
-# A generation has a slot for the designer at least while its answers took no more than this share
-# of the seconds spent: a model that never helps wastes a fifth of a search and one answer.
+# Each generation has a slot for the designer as long as its answers took at most this share of the
+# seconds spent: a model that never helps wastes a fifth of a search and one answer.
 FLOOR = 0.2
 # Operators whose templates show no idea to try.
 WITHOUT_HINT = frozenset({"combine", "simplify", "critique"})
-# Characters of a formula below which there is nothing to leave out.
+# Formulas with fewer characters have nothing to leave out.
 WORTH_SIMPLIFYING = 24
-# Which part an exploit asks for, in turn: the metric twice, since it is the richest.
+# Parts that exploits ask for, in turn: the metric twice, since it is the richest.
 EXPLOITED = ("metric", "allocation", "metric", "solver", "allocation", "group")
 
 
 def plan_generation(
     state: State, generation: int, count: int, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
-    """Decide operator, parents and hint of each slot; fewer where nothing is left to propose.
+    """Decide operator, parents and hint of each slot; fewer if nothing is left to propose.
 
     Args:
         count: Number of slots.
         hints: Ideas to hand out.
-        taken: Keys of recipes on record; what is planned without an LLM is added.
+        taken: Keys of recipes on record; recipes planned without an LLM are added.
     """
     planner = _Planner(state, generation, hints, taken)
     plans: list[Plan] = [
@@ -60,7 +60,7 @@ def plan_generation(
 def plan_operator(
     state: State, generation: int, operator: str, hints: Sequence[str], taken: set[str]
 ) -> list[Plan]:
-    """What one operator would do now, whether it would be chosen or not; exploits for every part.
+    """Plan what one operator would do now, whether or not chosen; exploits for every part.
 
     Raises:
         UnknownNameError: If there is no such operator for a designer.
@@ -78,7 +78,7 @@ def plan_operator(
 
 
 def planned_recipes(plans: Iterable[Plan]) -> list[str]:
-    """Recipes of slots that ask nobody, each on one line."""
+    """Recipes of slots that need no designer, each on one line."""
     found = [plan.recipe for plan in plans if plan.recipe is not None]
     return [recipe_text(recipe, formula_text(recipe.metric)) for recipe in found]
 
@@ -86,11 +86,11 @@ def planned_recipes(plans: Iterable[Plan]) -> list[str]:
 def spare_recipe(
     state: State, generation: int, slot: int, near: Recipe, taken: set[str]
 ) -> Recipe | None:
-    """A recipe in the place of one that is known already: a mutation of it or of the best.
+    """Return a replacement for a known recipe: a mutation of it or of the best.
 
-    The arm ``random`` draws another one, as it does with everything. A designer alone gets nothing
-    in the place of its duplicates, nor does what asks Optuna or reads a catalogue: it would be the
-    search's work, not theirs.
+    The arm ``random`` draws another one, as it does for every slot. Arms with a designer alone,
+    Optuna or a catalogue get no replacement for duplicates: it would be the search's work, not
+    theirs.
     """
     if state.spec.arm not in (*WITH_MOVES, "genetic", "random"):
         return None
@@ -155,9 +155,9 @@ class _Planner(Operators):
         return self._random(slot, rng)
 
     def _other(self, slot: int, operator: str, model: str | None, rng: Random) -> Plan | None:
-        """The plan of an operator whose question no other slot of the generation asks.
+        """Plan an operator with a question that no other slot of the generation asks.
 
-        None where it has nothing to work on, or nothing else.
+        None if it has nothing to work on, or nothing else to ask.
         """
         for _ in range(ATTEMPTS):
             plan = self._make(slot, operator, rng)
@@ -172,7 +172,7 @@ class _Planner(Operators):
         return None
 
     def make(self, slot: int, operator: str) -> Plan | None:
-        """The plan of a given operator; None where it has nothing to work on."""
+        """Plan a given operator; None if it has nothing to work on."""
         return self._make(slot, operator, stream(self.spec.seed, self.generation, slot, "plan"))
 
     def _owed(self) -> bool:
@@ -203,7 +203,7 @@ class _Planner(Operators):
             case "compose":
                 return self._compose(slot)
         hint = self._hint(rng)
-        # Small models write "uniform" and "none" where they may; the metric is what they are asked.
+        # Small models write "uniform" and "none" where they can, so ask them for the metric only.
         part = "metric" if self.spec.written == "expression" else None
         if operator == "explore" and part and self.judged:
             return Plan(slot, operator, (self.judged[0].alias,), hint, part=part)
@@ -227,7 +227,7 @@ class _Planner(Operators):
         return self.hints[rng.randrange(len(self.hints))] if self.hints else ""
 
     def _exploit(self, slot: int, hint: str) -> Plan | None:
-        """The best recipe, one part at a time; parts without a choice are passed over."""
+        """Change the best recipe, one part at a time; parts without a choice are skipped."""
         done = self.state.exploited + self._slots_of("exploit")
         best = self.state.archive.best() or self.ranked[0]
         recipe = best.recipe

@@ -1,4 +1,4 @@
-"""Who rises from few windows to all of them."""
+"""Promotion of entries from few windows to all of them."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from autoprune.search.budget import Purse
 from autoprune.search.randomness import stream
 from autoprune.search.state import State
 
-# Promoted whatever their rank, so that the correlation between rungs can be measured.
+# Share promoted regardless of rank, so that the correlation between rungs can be measured.
 RANDOM_SHARE = 0.1
 
 
@@ -20,19 +20,19 @@ def promoted(
     seconds: float = math.inf,
     owed: Sequence[Entry] = (),
 ) -> list[Entry]:
-    """The entries that are measured on all selection windows, in the order of their design.
+    """Return the entries to measure on all selection windows, in order of design.
 
-    The best share rises, unless its paired interval already excludes that it beats the incumbent,
-    or few windows put it behind the reference when something is ahead of that: so few windows have
-    wide intervals, and one bad metric with a slow repair takes the time of many good ones. Also the
-    best of a kind of recipe of which none has risen yet, and a few others by lot.
+    The best share rises, except entries clearly worse than the incumbent and, once anything beats
+    the reference, entries behind it: so few windows have wide intervals, and one bad metric with a
+    slow repair takes the time of many good ones. The best entry of a kind that has not risen yet
+    rises too, as do a few others at random.
 
     Args:
         state: What is known.
-        entries: Measured on few windows.
-        generation: Seeds the lot.
-        seconds: What they may take together; the most promising come first.
-        owed: What rises before all others, from whichever generation it is.
+        entries: Entries measured on few windows.
+        generation: Seeds the random draws.
+        seconds: Time for all of them together; the most promising come first.
+        owed: Entries that rise before all others, from any generation.
     """
     chosen = {entry.alias: entry for entry in owed}
     ranked = sorted(entries, key=lambda e: (e.score, e.order))
@@ -54,13 +54,13 @@ def promoted(
 
 
 def kind_of(entry: Entry) -> tuple[str, ...]:
-    """Comparison group, family of allocation, chain of repairs: the cell of an entry."""
+    """Kind of an entry: comparison group, allocation family, chain of repairs."""
     assert entry.recipe is not None
     recipe = entry.recipe
     return recipe.group, family(recipe.allocation), chain(recipe.solver)
 
 
 def _new_kinds(state: State, ranked: Sequence[Entry]) -> list[Entry]:
-    """Entries, best first, of kinds that nothing on all windows has; better than the reference."""
+    """Entries better than the reference of kinds not yet measured on all windows, best first."""
     known = {kind_of(e) for e in state.archive.measured() if e.rung >= 2}
     return [e for e in ranked if kind_of(e) not in known and e.score < 0]

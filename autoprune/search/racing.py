@@ -1,7 +1,7 @@
-"""The race over windows: few for all, more for the promising, all of them for who keeps up.
+"""The race over windows: few for all recipes, more for promising ones, all for those that keep up.
 
-Successive halving, with a paired test beside the fixed share: of two recipes that the windows seen
-so far cannot tell apart both go on.
+Successive halving, with a paired test in addition to the fixed share: if the windows seen so far
+cannot tell two recipes apart, both continue.
 """
 
 import math
@@ -31,10 +31,10 @@ from autoprune.search.trials import Trials
 
 
 class Race:
-    """Decides on how many windows the entries of a generation are measured.
+    """Decides on how many windows each entry of a generation is measured.
 
     Args:
-        trials: Measures them, and keeps what comes out.
+        trials: Measures the entries and keeps the results.
     """
 
     def __init__(self, trials: Trials) -> None:
@@ -43,13 +43,13 @@ class Race:
         self.jury = Jury(trials.state)
 
     def begin(self, entries: Sequence[Entry], opened: Round) -> Course:
-        """Measure what is known before the designer has answered.
+        """Measure the entries that are known before the designer has answered.
 
-        Few windows for all, with the proxy's repair; what these cannot judge goes to all windows at
-        once, as far as the time lasts.
+        All are measured on few windows with the proxy's repair. Entries that these cannot judge go
+        straight to all windows, as far as time allows.
 
         Args:
-            entries: Of the generation so far; those that are valid race.
+            entries: The generation's entries so far; the valid ones race.
             opened: Questions whose answers take time and become entries to measure.
         """
         cheap = self.state.costs.cheap(self.state.rung_windows)
@@ -64,13 +64,13 @@ class Race:
         yield from together(self._cheap_rung(others), self._whole(list(direct.values())))
 
     def finish(self, entries: Sequence[Entry], generation: int) -> Course:
-        """Few windows for those that have none, all windows, as it is, for the promoted.
+        """Measure the rest on few windows, and promoted recipes as they are on all windows.
 
-        On the way to all of them a lap stops those that are clearly behind.
+        In between, a lap stops the recipes that are clearly behind.
 
         Args:
-            entries: Of the generation; those race that are valid or were measured by :meth:`begin`.
-            generation: Seeds the lot of promotion.
+            entries: The generation's entries; the valid and those measured by :meth:`begin` race.
+            generation: Seeds the random part of promotion.
         """
         open_now = [e for e in entries if e.status == "valid" and not e.unfinished]
         fresh = yield from self._admitted(open_now)
@@ -92,17 +92,17 @@ class Race:
         yield from self._whole(rising)
 
     def _admitted(self, entries: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
-        """Those that are worth measuring, after a look at their reasons where one is wanted."""
+        """Return the entries worth measuring, after verifying their reasons if configured."""
         yield from verify_reasons(self.state, self.jury.unjudged(entries))
         return self.jury.admitted(entries)
 
     @property
     def _counted(self) -> bool:
-        """Whether evaluations are limited: then few windows decide nothing, for any arm."""
+        """Whether evaluations are limited; if so, few windows decide nothing, for any arm."""
         return self.state.spec.budget.evaluations is not None
 
     def _whole(self, rising: Sequence[Entry]) -> Course:
-        """All selection windows, as it is; never more than there are evaluations left."""
+        """Measure recipes as they are on all selection windows, as far as evaluations are left."""
         rising = rising[: int(min(len(rising), evaluations_left(self.state)))]
         self.state.spent.evaluations += len(rising)
         steps = {entry.alias: self._further(entry) for entry in rising}
@@ -116,9 +116,9 @@ class Race:
                 self.trials.note(entry, 2)
 
     def _lap(self, rising: Sequence[Entry]) -> Generator[Batch, Outcomes, list[Entry]]:
-        """Some more windows for recipes that few have seen as they are; returns who goes on.
+        """Measure recipes that few windows saw as they are on some more; return those still racing.
 
-        A repair takes longer than the windows that a lap could save, so repaired recipes pass over.
+        A repair takes longer than the windows that a lap could save, so repaired recipes skip it.
         """
         windows = lap_windows(self.state.rung_windows, self.state.spec.selection_windows)
         if windows is None:
@@ -151,17 +151,17 @@ class Race:
         return [entry for entry in rising if entry.alias not in stopped]
 
     def _further(self, entry: Entry) -> Measure:
-        """Measure an entry on the selection windows on which it was not measured as it is."""
+        """Measure an entry as it is on the selection windows where that was not done yet."""
         known = 0 if entry.whole is None else len(entry.whole.nll)
         step = self.trials.measure_step(entry, 2)
         return replace(step, known=known if known < step.windows else 0)
 
     def _direct(self, entries: Sequence[Entry], left: float) -> tuple[dict[str, Entry], float]:
-        """Entries that pass over the first rung, by alias, and the seconds that they need.
+        """Return the entries that skip the first rung, by alias, and the seconds they need.
 
         Args:
-            entries: Those that want to among them.
-            left: Seconds for them.
+            entries: Entries to choose from.
+            left: Seconds available.
         """
         wanted = [e for e in entries if e.direct or self._counted]
         if not wanted:
@@ -171,7 +171,7 @@ class Race:
         return found, 0.0 if math.isinf(left) else left - purse.seconds
 
     def _cheap_rung(self, entries: Sequence[Entry]) -> Course:
-        """Recipes that differ in their repair only share one measurement of their masks."""
+        """Measure masks on few windows, once for all recipes that differ only in their repair."""
         windows = self.state.rung_windows
         steps: dict[str, Measure] = {}
         for entry in entries:
@@ -198,25 +198,25 @@ class Race:
 
 
 def lap_windows(few: int, whole: int) -> int | None:
-    """Windows after which recipes are compared again: the geometric mean of both ends.
+    """Return after how many windows to compare again: the geometric mean of both ends.
 
     Args:
         few: Windows of the first rung.
         whole: All selection windows.
 
     Returns:
-        None where it would save less than half of the windows, or add none to the first rung.
+        None if it would save less than half of the windows, or add none to the first rung.
     """
     middle = round(math.sqrt(few * whole))
     return middle if few < middle <= whole // 2 else None
 
 
 def outrun(archive: Archive, racers: Sequence[Entry]) -> set[str]:
-    """Aliases of racers that the best of them, or the best so far, beats beyond doubt.
+    """Return the aliases of racers that the best of them, or the best so far, clearly beats.
 
     Args:
         archive: Compares on common windows, with a 95 % interval.
-        racers: Measured on the lap.
+        racers: Entries measured on the lap.
     """
     leader = min(racers, key=lambda entry: (entry.score, entry.order), default=None)
     rivals = [rival for rival in (leader, archive.best()) if rival is not None]

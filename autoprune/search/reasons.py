@@ -1,7 +1,7 @@
 """A designer's reason as a short solution in steps, for a verifier to score before any measurement.
 
-Scores come from a model outside of the log, so each is the outcome of a step and on record; what
-follows from them is computed anew when a search is resumed.
+Scores come from a model outside the log, so each is the outcome of a step and is recorded; what
+follows from them is computed again when a search is resumed.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from autoprune.verify import chain_score
 
 
 def verify_reasons(state: State, entries: Sequence[Entry]) -> Course:
-    """Have the reasons of entries scored, all at once; nothing where no verifier is named.
+    """Have the reasons of entries scored, all at once; does nothing if no verifier is named.
 
-    What has no reason, such as a move of the search itself, is not asked about, and a step that
-    failed leaves its entry without a score.
+    Entries without a reason, such as moves of the search itself, are left out, and a failed step
+    leaves its entry without a score.
 
     Args:
-        state: Of the search.
-        entries: Valid ones that were not judged yet.
+        state: State of the search.
+        entries: Valid entries that were not judged yet.
     """
     if state.spec.judge_verifier is None:
         return
@@ -56,7 +56,7 @@ def _question(state: State, entry: Entry) -> Verify:
 
 
 def question_of(spec: SearchSpec) -> str:
-    """What a search asks, as a verifier reads it."""
+    """The question of a search, as put to a verifier."""
     share = f"{100 * spec.sparsity:g} %"
     if spec.schemes:
         return f"How is a language model made {share} smaller with the least loss?"

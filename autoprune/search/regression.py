@@ -1,8 +1,8 @@
 """A small Bayesian regression in plain Python: the same bits on every machine and thread count.
 
-A Gaussian process whose kernel is linear in sparse features plus a bump around each known point, so
-that what is near a known point shares its outcome and what is new has a wide spread. How much the
-features explain is chosen by the marginal likelihood (empirical Bayes; Rasmussen and Williams,
+A Gaussian process whose kernel is linear in sparse features plus a bump around each known point:
+points near a known one share its outcome, and new ones have a wide spread. How much the features
+explain is chosen by the marginal likelihood (empirical Bayes; Rasmussen and Williams,
 "Gaussian Processes for Machine Learning", 2006, sections 2.2 and 5.4).
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from operator import mul
 
 Features = Mapping[str, float]
-# Variance of one feature's weight in variances of the noise; the likelihood chooses.
+# Variance of a feature's weight relative to that of the noise; the likelihood chooses.
 RATIOS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
 # Squared distance of features at which two points no longer share more than the linear part.
 WIDTH = 2.0
-# Prior of the noise: worth so many outcomes, of this deviation in the unit of the outcomes.
+# Prior of the noise: worth this many outcomes with this deviation, in the unit of the outcomes.
 PRIOR_OUTCOMES, PRIOR_DEVIATION = 2.0, 0.02
-# Later outcomes only, so that a long search does not slow down.
+# Only the latest outcomes are used, so that a long search does not slow down.
 MOST_ROWS = 120
 
 
@@ -43,8 +43,8 @@ class Regression:
     """Forecasts outcomes from features.
 
     Args:
-        rows: Features of each known point; a name that is missing counts as 0.
-        outcomes: One finite number for each row; at least two.
+        rows: Features of each known point; a missing name counts as 0.
+        outcomes: One finite number per row; at least two.
     """
 
     def __init__(self, rows: Sequence[Features], outcomes: Sequence[float]) -> None:
@@ -64,7 +64,7 @@ class Regression:
     def forecast(self, features: Features) -> Forecast:
         """Mean and spread of the outcome at a new point."""
         fit, point = self._fit, self._centred(features)
-        # What no known point has is shared with none of them, and adds to the spread.
+        # Features that no known point has only add to the spread.
         new = math.fsum(v * v for name, v in features.items() if name not in self._names)
         shared = [fit.ratio * _kernel(point, known, new) for known in self._points]
         mean = math.fsum(a * b for a, b in zip(shared, fit.weights, strict=True))
@@ -103,7 +103,7 @@ class _Fit:
 
 
 def _kernel(first: Sequence[float], second: Sequence[float], apart: float = 0.0) -> float:
-    """Linear part and bump; ``apart``: squared distance along what only one of both has."""
+    """Linear part and bump; ``apart``: squared distance along features only one point has."""
     apart += sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
     linear: float = sum(map(mul, first, second))
     return linear + math.exp(-apart / WIDTH)

@@ -1,7 +1,7 @@
-"""What is on record, made once more: which step makes it, and whether the second agrees.
+"""Repeats recorded results: which step reproduces one, and whether the second result agrees.
 
-The record stays as it is, whatever comes out: a second figure says how far the first can be trusted
-on this machine, and replaces nothing.
+The record never changes: a second figure shows how far the first can be trusted on this machine,
+and replaces nothing.
 """
 
 import math
@@ -27,20 +27,20 @@ from autoprune.search.steps import (
     outcome_from_json,
 )
 
-# Relative: an error on a few layers, whose sums may have another order.
+# Relative tolerance of the error on a few layers, whose sums may have another order.
 ERROR_TOLERANCE = 1e-3
 DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One figure of the record beside the same one, made again.
+    """A recorded figure and its repetition.
 
     Args:
-        figure: What it is.
-        recorded: As on record.
-        now: As made again.
-        agrees: Whether both are the same, as far as the order of sums lets them.
+        figure: Name of the figure.
+        recorded: Value on record.
+        now: Repeated value.
+        agrees: Whether both are the same, as far as the order of sums allows.
     """
 
     figure: str
@@ -50,7 +50,7 @@ class Compared:
 
 
 def known_entry(search: Search, alias: str) -> Entry:
-    """The candidate or start of that name, whose recipe could be read.
+    """Return the candidate or start with that name, whose recipe could be read.
 
     Raises:
         UnknownNameError: If there is none; suggests the nearest.
@@ -68,10 +68,10 @@ def known_entry(search: Search, alias: str) -> Entry:
 
 
 def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation | Failed]:
-    """The step that validates an entry once more, and the outcome on record.
+    """Return the step that validates an entry once more, and the outcome on record.
 
-    One validation serves all recipes of a metric and group, so the recipe is the one that it was
-    made with.
+    One validation serves all recipes of a metric and group, so the step has the recipe that was
+    validated.
 
     Raises:
         UsageError: If it was not validated yet.
@@ -90,9 +90,9 @@ def validation_again(search: Search, entry: Entry) -> tuple[Validate, Validation
 
 
 def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measurement]:
-    """The step that measures an entry once more on all its windows, and what is on record.
+    """Return the step that measures an entry again on all its windows, and the recorded result.
 
-    Masks and repair are made anew, whatever is remembered of them (role ``sentinel``).
+    Masks and repair are computed again, ignoring what is remembered (role ``sentinel``).
 
     Raises:
         UsageError: If it was not measured yet, or could not be.
@@ -113,7 +113,7 @@ def measurement_again(search: Search, entry: Entry) -> tuple[Measure, Measuremen
 
 
 def sealed_again(search: Search) -> tuple[Seal, Sealed]:
-    """The step that measures the sealed recipes once more, and what is on record.
+    """Return the step that measures the sealed recipes once more, and the recorded result.
 
     Raises:
         UsageError: If nothing was sealed.
@@ -130,7 +130,7 @@ def sealed_again(search: Search) -> tuple[Seal, Sealed]:
 
 
 def compare_validations(recorded: Outcome, now: Outcome) -> list[Compared]:
-    """Verdict, signature of the masks, and error on real layers."""
+    """Compare the verdict, the signature of the masks, and the error on real layers."""
     rows = [_same("verdict", _verdict(recorded), _verdict(now))]
     if not (isinstance(recorded, Validation) and isinstance(now, Validation)):
         return rows
@@ -146,16 +146,16 @@ def compare_validations(recorded: Outcome, now: Outcome) -> list[Compared]:
 def compare_measurements(
     recorded: Measurement, now: Outcome, recipe: Recipe, name: str = ""
 ) -> list[Compared]:
-    """Masks, perplexity and the window that moved most.
+    """Compare masks, perplexity and the window that moved most.
 
-    Perplexity agrees where no window moved by more than the drift that a search tolerates: a
-    thousandth of a nat, more where blocks were tuned.
+    Perplexity agrees if no window moved by more than the drift that a search tolerates: a
+    thousandth of a nat, more if blocks were tuned.
 
     Args:
-        recorded: As on record.
-        now: As made again.
-        recipe: Of both.
-        name: Of the recipe, where several are compared.
+        recorded: Measurement on record.
+        now: Outcome of the repetition.
+        recipe: Recipe of both.
+        name: Name of the recipe, if several are compared.
     """
     name = f"{name} " if name else ""
     if not isinstance(now, Measurement):
@@ -172,7 +172,7 @@ def compare_measurements(
 
 
 def compare_sealed(step: Seal, recorded: Sealed, now: Outcome) -> list[Compared]:
-    """The same of all recipes that are on record."""
+    """Compare the measurements of all sealed recipes on record."""
     if not isinstance(now, Sealed):
         return [_same("outcome", "measured", _verdict(now))]
     rows = []

@@ -1,4 +1,4 @@
-"""Plans to requests for the designer."""
+"""Turns plans into requests for the designer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from autoprune.search.tries import offered
 
 @dataclass(frozen=True)
 class Question:
-    """A request with what it was made from.
+    """A request and what it was built from.
 
     Args:
         request: What is sent.
@@ -60,7 +60,7 @@ class Requests:
         self._formula = gbnf(("W", *self.choices.statistics), hidden=self.spec.hide)
 
     def form(self, plan: Plan) -> AnswerForm:
-        """What an answer may hold now; parts that it leaves out are the parent's."""
+        """Return what an answer may hold now; parts that it leaves out are the parent's."""
         parent = self.state.archive[plan.parents[0]] if plan.parents else None
         return AnswerForm(
             self.spec.written,
@@ -78,7 +78,7 @@ class Requests:
 
     @property
     def graph(self) -> Graph:
-        """What the designer is shown of what is known."""
+        """The graph as shown to the designer."""
         whole = self.state.graph
         match self.spec.arm:
             case "graph-permuted":
@@ -88,12 +88,12 @@ class Requests:
         return whole
 
     def proposal(self, generation: int, plan: Plan, planned: Sequence[str] = ()) -> Question:
-        """The first question of a slot.
+        """Build the first question of a slot.
 
         Args:
-            generation: Which one is designed.
+            generation: Generation being designed.
             plan: What the slot does.
-            planned: Recipes of slots that ask nobody.
+            planned: Recipes of slots that need no designer.
         """
         blank = self._blank(generation, plan)
         shown = blank.shown if blank else ""
@@ -110,9 +110,9 @@ class Requests:
         return Question(self._constrained(request, plan, blank), prompt.lessons)
 
     def _blank(self, generation: int, plan: Plan) -> Blank | None:
-        """A place in the parent's formula, so that a small model cannot write the same again.
+        """Blank out a place in the parent's formula, so that a small model cannot repeat it.
 
-        Who answers in files writes the whole formula: nothing there enforces a grammar.
+        A designer that answers in files writes the whole formula: no grammar is enforced there.
         """
         designer = self.spec.designer
         enforced = designer.grammar and designer.kind != "files"
@@ -123,7 +123,7 @@ class Requests:
         return blanked(recipe.metric, rng) if recipe is not None else None
 
     def repair(self, first: ChatRequest, answer: str, error: str, attempt: int) -> ChatRequest:
-        """The request that shows a designer its own failed answer and one line on why."""
+        """Build the request that shows a designer its failed answer and one line on why."""
         reason = self.hidden.blanked(error[:400])
         complaint = self.prompts.render("operators/repair", error=reason)
         shown = self.hidden.blanked(answer[:600]).encode("utf-8", "replace").decode()
@@ -131,7 +131,7 @@ class Requests:
         return replace(first, messages=first.messages + turns, seed=first.seed + attempt)
 
     def lesson(self, generation: int, better: Entry, worse: Entry) -> ChatRequest:
-        """The request for one lesson out of a pair; the better one is so in what is shown."""
+        """Build the request for one lesson from a pair, ordered as the shown results rank it."""
         graph = self.graph
         pair = sorted((better.alias, worse.alias), key=lambda name: change_in(graph, name) or 0.0)
         constrained = self.spec.designer.grammar
@@ -158,7 +158,7 @@ class Requests:
             lessons=dict(zip(live, tallies, strict=True)),
             reasons=self.spec.arm in SHOWN_GRAPH,
         )
-        # Whatever words a fact, an error or a designer may have had.
+        # Facts, errors and a designer's own words may contain hidden names.
         messages = [replace(m, content=self.hidden.blanked(m.content)) for m in found.messages]
         return replace(found, messages=tuple(messages))
 
@@ -189,9 +189,9 @@ class Requests:
         )
 
     def _form(self, name: str) -> str:
-        """A family of allocations as an example that suggests nothing: drawn by the seed.
+        """Return an example of an allocation family, drawn by the seed to suggest nothing.
 
-        A fixed one would be copied.
+        A fixed example would be copied.
         """
         rng = stream(self.spec.seed, 0, 0, f"{name} form")
         if name == FORMULA:
@@ -201,7 +201,7 @@ class Requests:
         return name if plain else f"{name}:{key}={rng.choice(STRENGTHS):g}"
 
     def _constrained(self, request: ChatRequest, plan: Plan, blank: Blank | None) -> ChatRequest:
-        """The request with every form of its answer; the transport sends what is enforced."""
+        """Add every form of the answer to the request; the transport sends what is enforced."""
         if not self.spec.designer.grammar or self.spec.written != "expression":
             return request
         now = ""
@@ -216,7 +216,7 @@ class Requests:
         return replace(request, grammar=grammar, schema=schema)
 
     def _aliases(self) -> list[str]:
-        """Entries that a grammar offers a forecast against: the bar alone."""
+        """Entries that a grammar allows a forecast against: only the bar."""
         return [bar(self.graph, self.state.reference().alias)]
 
     def _measured(self) -> list[str]:

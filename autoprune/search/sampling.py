@@ -45,12 +45,12 @@ STARTUP_TRIALS = 8
 # Powers of the values; a column of weights may count for or against.
 POWERS = (-1.0, 2.0)
 COLUMN = "col_norm(W)"
-# What the starts are in this space.
+# The starts as points in this space.
 KNOWN = {"magnitude": {}, "wanda": {"x_norm": 1.0}}
 
 
 def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
-    """Suggestions from all that was measured whole so far; some may be on record."""
+    """Yield suggestions from all whole measurements so far; some may be on record."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -82,7 +82,7 @@ def sampled(state: State, generation: int, slot: int) -> Iterator[Recipe]:
 
 
 def _recipe(trial: "optuna.trial.BaseTrial", choices: Choices) -> Recipe:
-    """The recipe of a trial, each choice and number suggested under a name of its own."""
+    """Build a trial's recipe, with each choice and number suggested under its own name."""
     if choices.schemes:
         return _scheme_recipe(trial, choices)
     values = [name for name in choices.statistics if TERMINALS[name].nonnegative]
@@ -135,7 +135,7 @@ def _formula(trial: "optuna.trial.BaseTrial", choices: Choices) -> str:
 
 
 def _of_start(recipe: Recipe, choices: Choices) -> dict[str, Any] | None:
-    """A hand-made recipe as values of this space; None where it has no place in it."""
+    """A hand-made recipe as values of this space; None if the space does not contain it."""
     if choices.schemes:
         scheme = build_scheme(recipe.metric.source)
         named = {f"{part} {key}": value for (part, key), value in values_of(scheme).items()}

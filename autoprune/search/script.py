@@ -1,8 +1,8 @@
 """The course of a search as one generator: it yields batches of steps and gets their outcomes.
 
-Everything it decides follows from the outcomes, so replaying recorded outcomes rebuilds the state
-exactly. All slots of a generation are planned from one frozen state and their outcomes are used in
-slot order, whatever the order in which they arrived.
+Every decision follows from the outcomes, so replaying recorded outcomes rebuilds the state exactly.
+All slots of a generation are planned from one frozen state, and their outcomes are used in slot
+order, regardless of the order in which they arrived.
 """
 
 from collections.abc import Generator, Sequence
@@ -63,11 +63,11 @@ class Script:
         self.race = Race(self.trials)
         self.sentinels = Sentinels(self.state)
         self._taken: set[str] = set()
-        # Why no further generation starts; None: one is at work, or may start.
+        # Why no further generation starts; None: one is running or may still start.
         self.ending: DoneReason | None = None
 
     def run(self) -> Generator[Batch, Outcomes, DoneReason]:
-        """Baselines, generations until the budget ends, sealed measurement."""
+        """Run the baselines, generations until the budget ends, and the sealed measurement."""
         chronicle.note_task(self.state)
         yield from self._baselines()
         self.state.started = len(self.state.graph.nodes)
@@ -93,11 +93,11 @@ class Script:
         return reason
 
     def preview(self, operator: str | None, prompts: Prompts | None) -> list[Preview]:
-        """What the next generation would ask; empty before the reference is measured.
+        """Return what the next generation would ask; empty before the reference is measured.
 
         Args:
-            operator: Only this one, whether it would be chosen or not.
-            prompts: Other templates.
+            operator: Only this one, whether or not it would be chosen.
+            prompts: Other templates to try.
         """
         if self.archive.reference_entry() is None or not self.state.uses_designer:
             return []
@@ -130,7 +130,7 @@ class Script:
         if self.spec.budget.seconds is None:
             yield from self._measure_starts(valid)
         else:
-            # What the reference takes says which of the others fit.
+            # The time the reference takes tells which of the others fit.
             first = [e for e in valid if self.archive.refers(e)][:1]
             yield from self._measure_starts(first)
             others = [e for e in valid if e not in first]
@@ -160,7 +160,7 @@ class Script:
         entries: dict[str, Entry] = {}
         for spec in self.spec.hand_made():
             recipe = spec.recipe(self.spec.solver)
-            # A program's source is no name.
+            # A program's source cannot serve as a name.
             parts = [spec.metric if recipe.metric.kind == "program" else recipe.metric.source]
             parts += [recipe.allocation] if recipe.allocation != "uniform" else []
             parts += [recipe.solver] if spec.solver not in (None, "none") else []
@@ -173,7 +173,7 @@ class Script:
     # One generation
 
     def _generation(self, generation: int) -> Generator[Batch, Outcomes, bool]:
-        """One round of proposals; False where there is nothing to propose."""
+        """Run one round of proposals; False if there is nothing to propose."""
         best = self.archive.best()
         left = self.spec.budget.candidates - self.state.spent.candidates
         count = int(min(slots_now(self.state), left, evaluations_left(self.state)))
@@ -182,7 +182,7 @@ class Script:
             return False
         slots = [Slot(plan) for plan in plans]
         opened = self._designs.open_round(generation, slots)
-        # What is known already is measured beside the questions, by a driver that can.
+        # Recipes already known are measured while questions are open, if the driver can do both.
         known = Round([slot for slot in slots if slot.plan.recipe is not None])
         yield from self._designs.fill(generation, known)
         asking = self._designs.fill(generation, opened)
@@ -204,9 +204,9 @@ class Script:
     # Learning
 
     def _learn(self, made: Sequence[Entry], best: Entry | None) -> None:
-        """Credit operators and lessons with what the generation gained over the best before it.
+        """Credit operators and lessons with the generation's gain over the previous best.
 
-        A lesson answers for the candidates whose prompt showed it, where any was measured.
+        A lesson is judged by the candidates whose prompt showed it, if any was measured.
         """
         before = best or self.state.reference()
         gains: dict[str, float] = {}
@@ -231,7 +231,7 @@ class Script:
     # The ends
 
     def _seal(self) -> Course:
-        """The sealed split, once: the winner, the best designed, the baselines."""
+        """Measure the winner, the best entries and the baselines on the sealed split, once."""
         chronicle.note_margins(self.state)
         wanted = [self.archive.winner(), self.archive.best(designed=True), self.archive.best()]
         wanted += [e for e in self.archive if e.is_baseline and e.status == "measured"]
@@ -253,7 +253,7 @@ class Script:
                 chronicle.note_unsealed(self.state, entry, outcome.failures.get(alias, nothing))
 
     def _drifted(self) -> DoneReason:
-        """Nothing is sealed after drift, and the winner says so."""
+        """End without sealing because of drift, and note this for the winner."""
         winner = self.archive.winner()
         if winner is not None:
             chronicle.note_unsealed(self.state, winner, Failed("drift", self.sentinels.drift))

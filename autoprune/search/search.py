@@ -38,15 +38,15 @@ from autoprune.search.steps import (
 )
 
 LOG_FILE = "search.db"
-# Templates that replace ours, beside the log, so that a resumed search finds them.
+# Custom templates, copied next to the log so that a resumed search finds them.
 PROMPTS_FOLDER = "prompts"
 
 
 class Search:
-    """One search in one folder; build it with :meth:`open`.
+    """One search in one folder; create it with :meth:`open`.
 
     Safe to use from several threads of one process. The same outcomes lead to the same state,
-    whatever the order in which the outcomes of a batch arrive.
+    regardless of the order in which the outcomes of a batch arrive.
     """
 
     def __init__(self, log: EventLog, spec: SearchSpec, prompts: Prompts) -> None:
@@ -63,24 +63,24 @@ class Search:
         self._reason: DoneReason | None = None
         self._touches = 0
         self._made_by = ""
-        # Whether questions may be open beside measurements: the designer works elsewhere.
+        # Whether questions may be open during measurements (the designer runs elsewhere).
         self.overlapping = False
 
     @classmethod
     def open(
         cls, folder: Path, spec: SearchSpec | None = None, *, prompts: Path | None = None
     ) -> "Search":
-        """Start a search in ``folder``, or go on with the one that is there.
+        """Start a search in ``folder``, or resume the one that is there.
 
         Args:
-            folder: Holds the log; made when missing.
+            folder: Holds the log; created if missing.
             spec: None: the one on record.
-            prompts: Folder of templates that replace ours; copied into ``folder``. None: those that
-                the search was started with.
+            prompts: Folder of templates that override the built-in ones; copied into ``folder``.
+                None: those that the search was started with.
 
         Raises:
             UsageError: If there is nothing to resume, the specification or the prompts differ from
-                those on record, or another version of the program planned what is on record.
+                those on record, or another version of the program planned the recorded steps.
             PrerequisiteError: If another process has the search open.
             DamagedFileError: If the log is damaged.
         """
@@ -92,10 +92,10 @@ class Search:
         log = EventLog(path)
         try:
             events = list(log)
-            # Until its first event is on record a killed start is none: it copies again.
+            # A start that was killed before its first event does not count: copy again.
             if prompts is not None and not events:
                 copy_templates(prompts, kept)
-            # Nobody edits the copy while the search runs; another folder is only compared with it.
+            # The copy is not edited while the search runs; a folder given later is only compared.
             copied = Prompts(kept if kept.is_dir() else None)
             templates = copied if own is None or not events else own
             search = cls(log, recorded_spec(log, events, spec, templates), templates)
@@ -108,15 +108,15 @@ class Search:
     # Ask and tell
 
     def next_step(self) -> Step:
-        """The next step to do; the same one until its outcome is recorded."""
+        """Return the next step; it stays the same until its outcome is recorded."""
         return self.open_steps(limit=1)[0]
 
     def open_steps(self, limit: int | None = None) -> list[Step]:
-        """All steps that can be done now, independent of each other; ``[Done]`` at the end.
+        """Return all steps that can be done now, independent of each other; ``[Done]`` at the end.
 
-        Proposals and measurements are open together only where ``overlapping`` is set: a model on
-        the same cores would slow both down many times. The same outcomes, seconds included, decide
-        the same either way.
+        Proposals and measurements are open together only if ``overlapping`` is set: a model on the
+        same cores would slow both down many times over. The same outcomes, including their seconds,
+        lead to the same decisions either way.
         """
         with self._lock:
             self._advance()
@@ -131,7 +131,7 @@ class Search:
             return list(waiting[:limit])
 
     def record(self, step: Step, outcome: Outcome) -> None:
-        """Put the outcome of an open step on record, durably, and decide what follows.
+        """Durably record the outcome of an open step and decide what comes next.
 
         Figures that are not finite become the rejection ``nan_measurement``.
 
@@ -142,10 +142,10 @@ class Search:
         self.settle()
 
     def keep(self, step: Step, outcome: Outcome) -> None:
-        """The first half of :meth:`record`: on record, and nothing is decided.
+        """Record an outcome without deciding what comes next: the first half of :meth:`record`.
 
-        For a thread beside the one that reads what is known, which then stays as it is until that
-        one calls :meth:`settle`.
+        For a thread running beside the one that reads the search's state, which does not change
+        until the reading thread calls :meth:`settle`.
 
         Raises:
             UsageError: As :meth:`record` does.
@@ -162,21 +162,21 @@ class Search:
             kept = checked(planned, outcome)
             body = {"step": step_to_json(planned), "outcome": outcome_to_json(kept)}
             event = self._log.append("outcome", step.step_id, body)
-            # What is used is what was read back, so that a resumed run sees the same.
+            # Use the outcome as read back from the log, so that a resumed run sees the same.
             self._outcomes[step.step_id] = outcome_from_json(event.body["outcome"])
 
     def seconds_for(self, step: WorkStep) -> float:
-        """Seconds that a step may take before its time is needed for the end.
+        """Return the seconds a step may take without using time that the end needs.
 
         Returns:
-            Infinite without a limit in time; 0 where the step must not start.
+            Infinite without a time limit; 0 if the step must not start.
         """
         with self._lock:
             kept = sum(charged_seconds(outcome) for outcome in self._outcomes.values())
             return allowance(self._script.state, step, kept)
 
     def settle(self) -> None:
-        """Decide what follows from all that is on record."""
+        """Decide what follows from everything on record."""
         with self._lock:
             self._advance()
 
@@ -184,45 +184,45 @@ class Search:
 
     @property
     def finished(self) -> DoneReason | None:
-        """Why the search is done; None while it is not. Asking opens no step."""
+        """Why the search is done; None while it is running. Reading this opens no step."""
         return self._reason
 
     @property
     def ending(self) -> DoneReason | None:
-        """Why nothing is designed any more; the final measurement follows. None before that."""
+        """Why designing has ended; the final measurement follows. None before that."""
         return self._script.ending
 
     @property
     def waiting(self) -> list[WorkStep]:
-        """Steps without an outcome, in order; unlike :meth:`open_steps` this opens no seal."""
+        """Steps without an outcome, in order; unlike :meth:`open_steps`, does not open the seal."""
         with self._lock:
             return [step for step in self._batch if step.step_id not in self._outcomes]
 
     @property
     def measured_now(self) -> set[str]:
-        """Recipes measured by open steps side by side, on none of which is decided yet."""
+        """Recipes of the open batch that are measured, with nothing decided on them yet."""
         with self._lock:
             done = (step for step in self._batch if step.step_id in self._outcomes)
             return {step.recipe_id for step in done if isinstance(step, Measure)}
 
     @property
     def graph(self) -> Graph:
-        """The reasoning graph; its ``digest`` is equal for resumed and uninterrupted runs."""
+        """The reasoning graph; its ``digest`` is the same for resumed and uninterrupted runs."""
         return self._script.state.graph
 
     @property
     def best(self) -> Entry | None:
-        """The best entry on all selection windows that beats the reference, whatever its author."""
+        """The best entry on all selection windows that beats the reference, designed or not."""
         return self._script.archive.winner()
 
     @property
     def entries(self) -> list[Entry]:
-        """All entries in the order in which they were made."""
+        """All entries in order of creation."""
         return list(self._script.archive)
 
     @property
     def archive(self) -> Archive:
-        """All entries, and what compares them."""
+        """All entries and the comparisons between them."""
         return self._script.archive
 
     @property
@@ -232,7 +232,7 @@ class Search:
 
     @property
     def generation(self) -> int:
-        """Generations finished."""
+        """Number of finished generations."""
         return self._script.state.generation
 
     @property
@@ -247,47 +247,47 @@ class Search:
 
     @property
     def sentinels(self) -> list[Sentinel]:
-        """What was measured again to detect drift, and how far it moved."""
+        """Recipes measured again to detect drift, and how far their figures moved."""
         return list(self._script.sentinels.known)
 
     @property
     def drift(self) -> str:
-        """Which sentinel moved and how far; empty while none did."""
+        """Which sentinel drifted and how far; empty if none did."""
         return self._script.sentinels.drift
 
     @property
     def rung_correlation(self) -> tuple[float | None, int]:
-        """How alike few windows and the others rank recipes of one repair, and over how many.
+        """Rank agreement of the first rung with the other windows, and the number of recipes.
 
-        Spearman's correlation; None before three of them have both rungs.
+        Spearman's correlation within each repair; None before three recipes have both rungs.
         """
         return self._script.state.rung_correlation()
 
     @property
     def layer_correlation(self) -> tuple[float | None, int]:
-        """How alike the error on real layers and the whole model rank masks, and over how many."""
+        """Rank agreement of the error on real layers with the whole model, and number of masks."""
         return self._script.state.layer_correlation()
 
     @property
     def forecasts(self) -> Forecasts | None:
-        """How good the designer's forecasts were; None before one could be graded."""
+        """How good the designer's forecasts were; None until one could be graded."""
         return graded_forecasts(self._script.archive, self.graph)
 
     @property
     def judging(self) -> Judging | None:
-        """What was skipped unmeasured, and how good the judges are; None where nobody judges."""
+        """How much was skipped unmeasured, and how good the judges are; None if judging is off."""
         return self._script.race.jury.account
 
     @property
     def margins(self) -> list[Margin]:
-        """How the winner compares with the runner-up and the reference; empty without one."""
+        """How the winner compares with the runner-up and the reference; empty without a winner."""
         return self._script.archive.margins()
 
     def preview(self, operator: str | None = None, prompts: Prompts | None = None) -> list[Preview]:
-        """The prompts that come next, as things stand; nobody is asked and nothing is decided.
+        """Return the prompts that come next as things stand, without asking or deciding anything.
 
         Args:
-            operator: Only prompts of this operator, whether it would be chosen or not.
+            operator: Only prompts of this operator, whether or not it would be chosen.
             prompts: Other templates to try.
         """
         with self._lock:
@@ -297,16 +297,16 @@ class Search:
             return self._script.preview(operator, prompts)
 
     def leaderboard(self) -> list[Row]:
-        """All entries, best first, rejected ones last."""
+        """Return all entries, best first, rejected ones last."""
         return leaderboard(self._script.archive)
 
     def history(self) -> list[dict[str, Any]]:
-        """Every recorded step with its outcome: prompts, answers, verdicts, figures."""
+        """Return every recorded step with its outcome: prompts, answers, verdicts, figures."""
         with self._lock:
             return [event.body for event in self._log if event.kind == "outcome"]
 
     def close(self) -> None:
-        """Let go of the folder; nothing is lost by leaving it out."""
+        """Release the folder; nothing is lost if this is never called."""
         self._course.close()
         self._log.close()
 
@@ -331,7 +331,7 @@ class Search:
             raise planned_otherwise(self._made_by, self._log.path.parent, first)
 
     def _advance(self, recorded: dict[str, dict[str, Any]] | None = None) -> None:
-        """Send complete batches to the course until it waits for something unknown."""
+        """Send complete batches to the course until it waits for an unknown outcome."""
         while self._reason is None:
             for step in self._batch:
                 if recorded and step.step_id in recorded:
@@ -348,7 +348,7 @@ class Search:
             self._keep_judgements()
 
     def _keep_judgements(self) -> None:
-        """Put on record what was judged, once; what is there already must be the same."""
+        """Record new judgements once; those already on record must be the same."""
         made = list(self._script.race.jury.known.items())
         for alias, judgement in made[self._judged :]:
             self._judged += 1
@@ -361,7 +361,7 @@ class Search:
                 raise planned_otherwise(self._made_by, folder, f"{alias}.judgement")
 
     def _touch(self) -> None:
-        """Count that the sealed split is about to be read; once for each opening of the search."""
+        """Record that the sealed split is about to be read; once per opening of the search."""
         if getattr(self, "_touched", False):
             return
         self._touched = True

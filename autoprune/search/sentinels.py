@@ -1,14 +1,14 @@
 """Sentinels: recipes whose figures are known, measured again so that drift stops a search.
 
-The dense model, the reference, magnitude and random: whatever goes wrong with weights that are not
-put back, statistics, scores, masks, text or machine moves one of them. Masks are made anew each
-time, never taken from those that are remembered (role ``sentinel``), and the statistics that they
-are made from are held against their digest. Windows are few, since equal work gives equal figures:
-this is a comparison to the bit, up to the order of sums, and no statistic.
+The dense model, the reference, magnitude and random: any fault in restoring weights, statistics,
+scores, masks, text or machine moves one of them. Masks are computed again each time, never taken
+from those that are remembered (role ``sentinel``), and the statistics they are made from are
+checked against their digest. Few windows suffice, since equal work gives equal figures: this is an
+exact comparison, up to the order of sums, not a statistic.
 
-These are masks alone. The recipe that won is pruned once more as it is, repair included, before the
-seal (role ``repeat``): most of a figure is the repair's. That costs no time of its own, since the
-sealed measurement takes the weights that it leaves, and the time for a repair is kept for it.
+These are masks alone. The winning recipe is pruned once more as it is, repair included, before the
+seal (role ``repeat``): most of a figure comes from the repair. This costs no extra time, since the
+sealed measurement uses the resulting weights, and the time for a repair is reserved for it.
 """
 
 from collections.abc import Generator
@@ -37,26 +37,26 @@ CONTROLS = {
     "random": Recipe(Candidate("builtin", "random")),
 }
 WINDOWS = 1
-# Nats per token that a window may move; sums in another order move it by a thousandth of that.
+# Nats per token that a window may move; reordered sums move it by a thousandth of that.
 DRIFT = 1e-3
-# The same where blocks were tuned: hundreds of steps carry rounding along, and processors with and
-# without products in bfloat16, as those of a cluster may be, differ by two hundredths.
+# The same where blocks were tuned: hundreds of steps propagate rounding, and processors with and
+# without bfloat16 products, which a cluster may mix, differ by two hundredths.
 TUNED_DRIFT = 0.03
-# A dense pass is made each time where it takes less; on slower machines it has turns, as others do.
+# A dense pass that takes less is repeated every time; a slower one takes turns with the others.
 QUICK_SECONDS = 2.0
 
 
 @dataclass
 class Sentinel:
-    """What is measured again.
+    """A recipe that is measured again.
 
     Args:
-        name: ``dense``, the reference's metric, ``magnitude`` or ``random``; the alias of what won.
+        name: ``dense``, the reference's metric, ``magnitude`` or ``random``; the winner's alias.
         recipe: None: the dense model.
-        first: Loss of each window when it was measured first, nats per token.
-        quick: It takes no more than a moment.
+        first: Loss of each window at the first measurement, nats per token.
+        quick: It takes only a moment.
         checks: How often it was measured again.
-        largest: Greatest difference of a window since, nats per token.
+        largest: Largest difference of a window since then, nats per token.
     """
 
     name: str
@@ -68,22 +68,22 @@ class Sentinel:
 
 
 class Sentinels:
-    """Measures them first after the baselines, and again before each generation and the seal.
+    """Measures sentinels after the baselines, and again before each generation and the seal.
 
     Args:
-        state: Charged with what they take.
+        state: Charged with their seconds.
     """
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.spec = state.spec
         self.known: list[Sentinel] = []
-        # Which one gave other figures, in words; empty: none did.
+        # Which sentinel drifted, in words; empty: none did.
         self.drift = ""
         self._turn = 0
 
     def begin(self) -> Course:
-        """The first figures of those that the baselines do not give; what fails is left out."""
+        """Measure sentinels whose figures the baselines do not give; leave out those that fail."""
         if not self.spec.sentinel_every:
             return
         wanted = {DENSE: None, self.spec.reference: self.state.reference().recipe}
@@ -104,20 +104,20 @@ class Sentinels:
         self.state.check_seconds = sum(o.seconds for o in outcomes.values())
 
     def check_before(self, generation: int) -> Generator[Batch, Outcomes, bool]:
-        """:meth:`check`, where it is due; the first generation follows the baselines at once."""
+        """Run :meth:`check` if it is due; the first generation directly follows the baselines."""
         every = self.spec.sentinel_every
         if not every or generation == 1 or (generation - 1) % every:
             return False
         return (yield from self.check(f"g{generation}"))
 
     def check(self, where: str) -> Generator[Batch, Outcomes, bool]:
-        """Measure the quick ones and one of the others, in turn, again.
+        """Measure the quick ones again, and one of the others in turn.
 
         Args:
-            where: Unique beginning of the steps' names.
+            where: Unique prefix of the steps' names.
 
         Returns:
-            Whether one of them gave other figures than at first.
+            Whether the figures of one differ from its first ones.
         """
         slow = [s for s in self.known if not s.quick]
         chosen = [s for s in self.known if s.quick]
@@ -135,13 +135,13 @@ class Sentinels:
         return bool(self.drift)
 
     def repeat(self, entry: Entry | None) -> Generator[Batch, Outcomes, bool]:
-        """Prune by the recipe to be sealed once more, repair and all, and measure it again.
+        """Prune once more by the recipe to be sealed, including its repair, and measure it again.
 
         Args:
-            entry: What won, or the best; where it is one of the sentinels, nothing is done.
+            entry: The winner, or the best; if it is one of the sentinels, nothing is done.
 
         Returns:
-            Whether it gave other figures than those that it won with.
+            Whether its figures differ from those that it won with.
         """
         if not self.spec.sentinel_every or entry is None or entry.recipe is None:
             return False
@@ -157,7 +157,7 @@ class Sentinels:
         return bool(self.drift)
 
     def _judge(self, sentinel: Sentinel, outcome: Outcome) -> None:
-        """Compare with the first figure, and note drift."""
+        """Compare with the first figure and note drift."""
         sentinel.checks += 1
         if isinstance(outcome, Measurement):
             pairs = zip(outcome.nll, sentinel.first, strict=True)

@@ -41,11 +41,11 @@ class _Frozen(BaseModel):
 
 
 class DesignerSpec(_Frozen, DesignerSettings):
-    """Who writes the candidates.
+    """Settings of the designer, which writes the candidates.
 
-    ``auto`` takes an endpoint when ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, the local
-    model otherwise. Three use no LLM and are arms at the same time: ``none``, ``genetic`` and
-    ``random``. Keys are never part of a specification.
+    ``auto`` uses an endpoint if ``OPENAI_BASE_URL`` or ``OPENAI_API_KEY`` is set, and the local
+    model otherwise. Three kinds use no LLM and are also arms: ``none``, ``genetic`` and
+    ``random``. API keys are never part of a specification.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -69,7 +69,7 @@ class DesignerSpec(_Frozen, DesignerSettings):
 
     @property
     def is_timed(self) -> bool:
-        """Whether its answers take time of the search; who answers in files may take days."""
+        """Whether its answers count as search time; answers given in files may take days."""
         return self.asks and self.kind != "files"
 
     @model_validator(mode="after")
@@ -84,10 +84,10 @@ class DesignerSpec(_Frozen, DesignerSettings):
 
 
 class Budget(_Frozen, BudgetSettings):
-    """Where a search stops.
+    """Limits at which a search stops.
 
-    Baselines are no candidates, but their seconds count. Loading, calibration and saving the winner
-    are outside of it.
+    Baselines do not count as candidates, but their seconds do. Loading, calibration and saving the
+    winner are not included.
     """
 
     seconds: float | None = Field(default=None, gt=0, description="sum over recorded outcomes")
@@ -112,12 +112,12 @@ class Budget(_Frozen, BudgetSettings):
         return self
 
     def cost(self, prompt_tokens: int, completion_tokens: int, model: str | None = None) -> float:
-        """Dollars of a question and its answer; 0 without a price.
+        """Return the cost in dollars of a question and its answer; 0 without a price.
 
         Args:
-            prompt_tokens: Of the question.
-            completion_tokens: Of the answer.
-            model: Who answered; None: the dearest model.
+            prompt_tokens: Tokens of the question.
+            completion_tokens: Tokens of the answer.
+            model: Model that answered; None: the most expensive one.
         """
         asking, answering = self.prices.get(model or "", self.price or (0.0, 0.0))
         return (prompt_tokens * asking + completion_tokens * answering) / 1e6
@@ -127,7 +127,7 @@ class RecipeSpec(_Frozen):
     """A hand-made recipe that is measured before the first design.
 
     Args:
-        metric: Registry name, or ``expr:`` and an expression.
+        metric: Registry name, or ``expr:`` followed by an expression.
     """
 
     metric: str
@@ -136,13 +136,13 @@ class RecipeSpec(_Frozen):
     solver: str | None = Field(default=None, description="None: the solver of the search")
 
     def recipe(self, solver: str) -> Recipe:
-        """The recipe, with ``solver`` where none is named."""
+        """Return the recipe, with ``solver`` if none is named."""
         chosen = self.solver if self.solver is not None else solver
         return Recipe(Candidate.parse(self.metric), self.group, self.allocation, chosen)
 
 
 def given_start(text: str) -> RecipeSpec:
-    """The start that a line ``METRIC+PART+...`` means.
+    """Parse a start from a line ``METRIC+PART+...``.
 
     Raises:
         UsageError: If it cannot be read, or scores blocks one after the other.
@@ -166,7 +166,7 @@ def given_start(text: str) -> RecipeSpec:
 
 
 # Magnitude compares inside a whole matrix and Wanda inside a row, as in the Wanda paper
-# (arXiv 2306.11695, section 3); the last two show what the allocation alone is worth.
+# (arXiv 2306.11695, section 3); sdsa and ramp show what the allocation alone is worth.
 BASELINES = (
     RecipeSpec(metric="magnitude", group="matrix"),
     RecipeSpec(metric="wanda"),
@@ -190,7 +190,7 @@ TUNABLE: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that became an arm; see also :func:`with_text_split`."""
+    """Convert fields that became an arm; see also :func:`with_text_split`."""
     found = with_text_split(value)
     found.pop("replace_duplicates", None)
     designer = dict(found.get("designer", {}))
@@ -200,9 +200,9 @@ def _of_earlier_versions(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SearchSpec(_Frozen, SearchSettings):
-    """A whole search as its record keeps it.
+    """All settings of a search, as kept on record.
 
-    What options and form have under the same name is inherited; the rest is what they mean.
+    Fields that options and form share by name are inherited; the rest is derived from them.
     """
 
     schema_version: Literal[1] = 1
@@ -311,7 +311,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @property
     def written(self) -> Language:
-        """What a designer writes."""
+        """Language that the designer writes."""
         return "scheme" if self.schemes else self.language
 
     @model_validator(mode="after")
@@ -326,7 +326,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @property
     def choices(self) -> Choices:
-        """What the parts of a recipe may be; a pattern N:M fixes every layer's budget."""
+        """Allowed values for the parts of a recipe; an N:M pattern fixes every layer's budget."""
         free = self.pattern == "unstructured"
         hidden = self.hidden
         given = [made.solver for made in self.starts if made.solver is not None]
@@ -347,11 +347,11 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @property
     def hidden(self) -> Hidden:
-        """What may not be written."""
+        """What recipes may not contain."""
         return Hidden(self.hide)
 
     def hand_made(self) -> list[RecipeSpec]:
-        """Baselines that this search can measure, those with a repair of its choice included."""
+        """Return the baselines and starts whose parts and repairs this search allows."""
         choices = self.choices
         solvers = {family(solver) for solver in choices.solvers}
         known = [made.recipe(self.solver) for made in self.baselines]
@@ -373,10 +373,10 @@ class SearchSpec(_Frozen, SearchSettings):
         """Plain JSON form; :meth:`recorded` reads it back."""
         body = self.model_dump(mode="json")
         if not self.budget.prices:
-            # Records and names of runs from before it have no such field.
+            # Records and run names from before this field existed do not have it.
             del body["budget"]["prices"]
         if not self.starts:
-            # Left out where nothing was given, so that digests on record stay what they are.
+            # Omitted if nothing was given, so that digests on record stay the same.
             del body["starts"]
         if self.judge == "off":
             del body["judge"]
@@ -389,7 +389,7 @@ class SearchSpec(_Frozen, SearchSettings):
 
     @classmethod
     def recorded(cls, value: Mapping[str, Any]) -> "SearchSpec":
-        """Inverse of :meth:`to_json`; reads records of earlier versions too.
+        """Inverse of :meth:`to_json`; also reads records of earlier versions.
 
         Raises:
             ValidationError: If a field is unknown or wrong.

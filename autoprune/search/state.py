@@ -19,10 +19,10 @@ from autoprune.search.paired import paired_difference, rank_correlation
 from autoprune.search.spec import SearchSpec
 from autoprune.search.steps import Outcome, charged_seconds
 
-# Below this rank correlation of the few windows with the others the first rung gets more windows.
-# Both sides have noise of their own: few windows that rank as well as 0.6 against what all text
-# would say show 0.44 here (4 of 12 windows; 0.55 for 2 of 20, 0.36 for 3 of 6), and somewhat less
-# where only the better half has all windows.
+# If few windows' rank correlation with the others is below this, the first rung gets more windows.
+# Both sides are noisy: few windows whose correlation with unlimited text would be 0.6 show 0.44
+# here (4 of 12 windows; 0.55 for 2 of 20, 0.36 for 3 of 6), and somewhat less where only the better
+# half has all windows.
 CORRELATION_WANTED = 0.4
 PAIRS_NEEDED = 6
 STALE_GENERATIONS = 3
@@ -58,15 +58,15 @@ class State:
     """Everything that the next decision depends on.
 
     Args:
-        generation: Generations finished.
+        generation: Number of finished generations.
         stale: Generations in a row without a new best.
-        exploited: How many exploits have reported.
-        asking_seconds: The part of the seconds spent in which answers of the designer were waited
-            for and nothing was measured.
-        check_seconds: What measuring the sentinels again took last time.
-        terms: What an ablation left out and an extension added, by alias.
-        started: Nodes of the graph when the starts were measured and nothing was designed.
-        sampled: Choices and numbers of what Optuna suggested, by the recipe's key.
+        exploited: Number of exploit entries in finished generations.
+        asking_seconds: The part of the seconds spent waiting for the designer's answers while
+            nothing was measured.
+        check_seconds: Seconds of the last check of the sentinels.
+        terms: Term that an ablation left out or an extension added, by alias.
+        started: Number of graph nodes once the starts were measured, before any design.
+        sampled: Choices and numbers that Optuna suggested, by the recipe's key.
     """
 
     spec: SearchSpec
@@ -94,11 +94,11 @@ class State:
         return self.spec.designer.asks
 
     def charge(self, outcomes: Iterable[Outcome], models: Iterable[str | None] = ()) -> None:
-        """Count what a batch of outcomes used.
+        """Charge what a batch of outcomes used.
 
         Args:
-            outcomes: Of the batch.
-            models: Who answered each, where answers are among them; None: the first or only model.
+            outcomes: Outcomes of the batch.
+            models: Model that gave each outcome that is an answer; None: the first or only one.
         """
         for outcome, model in zip(outcomes, chain_of(models, repeat(None)), strict=False):
             self.spent.seconds += charged_seconds(outcome)
@@ -112,7 +112,7 @@ class State:
                 )
 
     def _usage(self, reply: Reply) -> Usage:
-        """What an answer used; where a limit counts and the server does not, the most it may."""
+        """Tokens of an answer; the maximum if a limit applies and the server reports none."""
         budget, designer = self.spec.budget, self.spec.designer
         if reply.usage.total or (budget.tokens is None and budget.money is None):
             return reply.usage
@@ -120,12 +120,12 @@ class State:
 
     @property
     def costs(self) -> Costs:
-        """What measurements are expected to take."""
+        """Expected seconds of measurements."""
         return Costs(self.spec, self.archive)
 
     @property
     def rung_windows(self) -> int:
-        """Windows of the first rung: twice the specification's where it ranks badly."""
+        """Windows of the first rung: twice the specified number if it ranks badly."""
         wanted, whole = self.spec.rung_windows, self.spec.selection_windows
         correlation, pairs = self.rung_correlation()
         if pairs >= PAIRS_NEEDED and correlation is not None and correlation < CORRELATION_WANTED:
@@ -133,18 +133,18 @@ class State:
         return min(wanted, whole)
 
     def reference(self) -> Entry:
-        """The entry that changes are counted from; measured before any design."""
+        """Return the entry that changes are relative to; it is measured before any design."""
         entry = self.archive.reference_entry()
         assert entry is not None
         return entry
 
     def rung_correlation(self) -> tuple[float | None, int]:
-        """Spearman's correlation of few windows' fitness with the other windows', and of how many.
+        """Spearman's correlation of fitness on few and on the other windows, and recipe count.
 
-        Windows that both sides had would agree with themselves: of pure noise 4 of 12 windows rank
-        as all 12 do with 0.58. Recipes of one repair are ranked among each other: the first rung
-        measures masks alone, and what a repair gains on top says nothing of how few windows rank;
-        nor do recipes that masks alone cannot judge.
+        The sides share no windows, which would agree with themselves: on pure noise, 4 of 12
+        windows correlate with all 12 at 0.58. Recipes are ranked within each repair: the first rung
+        measures masks alone, and a repair's gain says nothing about how few windows rank. Recipes
+        that masks alone cannot judge are left out.
         """
         groups: dict[str, tuple[list[float], list[float]]] = {}
         for entry in self.archive.measured():
@@ -153,10 +153,10 @@ class State:
             few, most = (
                 fitness_of(entry.results[rung], self.spec.fitness) for rung in (1, entry.rung)
             )
-            # Fewer others than half as many would tell of their own noise.
+            # With fewer than half as many others, their own noise would dominate.
             if 2 * (len(most) - entry.few) < entry.few:
                 continue
-            # Each side against the reference on its windows, since rung 1 may have changed size.
+            # Compare each side with the reference on the same windows; rung 1 may change size.
             base = fitness_of(self.reference().results[2], self.spec.fitness)
             cut, rest = slice(entry.few), slice(entry.few, None)
             first, others = groups.setdefault(chain(entry.recipe.solver), ([], []))
@@ -165,9 +165,9 @@ class State:
         return _correlation(groups.values())
 
     def layer_correlation(self) -> tuple[float | None, int]:
-        """Spearman's correlation of the error on real layers with masks alone, and of how many.
+        """Spearman's correlation of the error on real layers with masks alone, and mask count.
 
-        Masks of one allocation are ranked among each other, since a few layers share no budget.
+        Masks are ranked within each allocation, since a few layers share no budget.
         """
         groups: dict[str, tuple[list[float], list[float]]] = {}
         seen: set[str] = set()
@@ -191,7 +191,7 @@ def _correlation(
 
 
 def _limits(spec: SearchSpec) -> Limits:
-    """What prices are shares of; money as the tokens that it buys in answers of full size."""
+    """Limits that prices are relative to; money counts as the tokens it buys at full size."""
     budget, designer = spec.budget, spec.designer
     tokens = math.inf if budget.tokens is None else float(budget.tokens)
     if budget.money is not None:

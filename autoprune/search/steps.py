@@ -44,8 +44,8 @@ class Propose:
 class Validate:
     """Run the metric in the sandbox: probe, then real layers; answer with :class:`Validation`.
 
-    Asked once for each (metric, group). Built-in metrics are asked too, since their signature
-    tells which candidate merely rediscovers one; they need no sandbox.
+    Issued once for each (metric, group). Built-in metrics are included, since their signature
+    shows which candidate merely rediscovers one; they need no sandbox.
     """
 
     step_id: str
@@ -61,12 +61,12 @@ class Measure:
 
     Args:
         recipe: None: the dense model, as it stands between two recipes.
-        rung: 1 few windows, 2 all selection windows.
+        rung: 1: few windows; 2: all selection windows.
         windows: Use the first ``windows`` of the selection split, always in the same order.
-        known: Leave out the first so many of them, which are on record already.
+        known: Skip this many of the first ones, which are on record already.
         sparsity: Share of zeros.
         role: ``candidate``, ``baseline``, ``sentinel`` (measured again to detect drift), ``repeat``
-            (the recipe to be sealed, repair included, from nothing; what it gives is then sealed),
+            (the recipe to be sealed, repair included, from scratch; the result is then sealed),
             or ``spread`` (the same recipe under other conditions).
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
@@ -105,7 +105,7 @@ class Seal:
 class Verify:
     """Score a designer's reason step by step; answer with :class:`Verified`.
 
-    Asked only where the specification names a verifier, before the recipe is measured.
+    Issued only if the specification names a verifier, before the recipe is measured.
 
     Args:
         question: What the reason answers.
@@ -136,7 +136,7 @@ class Failed:
     """A step that gave no result: a verdict, never a number.
 
     Args:
-        waited: Of a question, as in :class:`Reply`.
+        waited: For a question, as in :class:`Reply`.
     """
 
     code: str
@@ -147,10 +147,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verifier says of a reason.
+    """A verifier's scores for a reason.
 
     Args:
-        scores: How surely each step is right, from 0 to 1.
+        scores: Confidence that each step is right, from 0 to 1.
     """
 
     scores: tuple[float, ...]
@@ -162,7 +162,7 @@ class Sealed:
     """Sealed measurements by recipe id.
 
     Args:
-        failures: Why a recipe has none, by recipe id.
+        failures: Why a recipe has no measurement, by recipe id.
     """
 
     measurements: Mapping[str, Measurement]
@@ -179,15 +179,15 @@ Course = Generator[Batch, Outcomes, None]
 
 
 def charged_seconds(outcome: Outcome) -> float:
-    """What an outcome took of the search's time: of an answer, what nothing else was done in."""
+    """Search seconds of an outcome; for an answer, only those in which nothing else was done."""
     waited = outcome.waited if isinstance(outcome, Reply | Failed) else None
     return outcome.seconds if waited is None else waited
 
 
 def together(first: Course, second: Course) -> Course:
-    """Two courses side by side: what both want now is one batch, until both are done.
+    """Run two courses side by side, merging what both want now into one batch.
 
-    Which of them decides first is fixed, whatever the order in which outcomes arrive.
+    Which of them decides first is fixed, regardless of the order in which outcomes arrive.
     """
     waiting: list[tuple[Course, Batch]] = []
     for course in (first, second):

@@ -1,8 +1,8 @@
 """How strong the allocation of the best recipe should be under its repair.
 
-A repair makes good more in some layers than in others, so that the best strength with it differs
-from that of the masks alone, by which the first rung ranks. Three strengths are measured with the
-cheapest repair on record, and the minimum of their parabola once with the recipe's own.
+A repair compensates more in some layers than in others, so the best strength with it differs from
+that of the masks alone, by which the first rung ranks. Three strengths are measured with the
+cheapest repair on record, then the minimum of their parabola once with the recipe's own.
 """
 
 import math
@@ -24,21 +24,21 @@ from autoprune.search.moves import recipe_key
 from autoprune.search.state import State
 from autoprune.search.tuning import Trial
 
-# Distance of the trials, in logarithms of the strength.
+# Distance between the trials, in the logarithm of the strength.
 STEP = math.log(1.5)
 
 
 def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
-    """What is missing: trials with the cheap repair, or the last one with the recipe's own.
+    """Return the missing trials with the cheap repair, or the last one with the recipe's own.
 
-    The last one has the weaker and the stronger trial for parents too.
+    The last one also has the weaker and the stronger trial as parents.
 
-    Nothing where the recipe has no repair or no strength, where the first rung repairs too, where
-    its neighbours are out of range, where a strength of this allocation and repair was found or
-    started from before, or where all of it takes more than the time left.
+    Empty if the recipe has no repair or no strength, if the first rung repairs too, if its
+    neighbours are out of range, if a strength of this allocation and repair was already found or
+    started from, or if all of it takes more than the time left.
 
     Args:
-        best: Measured on all windows.
+        best: Entry measured on all windows.
         seconds: Time left.
     """
     assert best.recipe is not None
@@ -73,7 +73,7 @@ def strength_trials(state: State, best: Entry, seconds: float) -> list[Trial]:
 def lowest_of_three(below: float, centre: float, above: float) -> float:
     """Where the parabola through losses at -STEP, 0 and STEP is lowest, within these bounds.
 
-    The best of the three where it has no minimum.
+    The best of the three if it has no minimum.
     """
     bend = below - 2 * centre + above
     if bend <= 0.0:
@@ -82,7 +82,7 @@ def lowest_of_three(below: float, centre: float, above: float) -> float:
 
 
 def _cheapest_repair(state: State) -> str | None:
-    """The quickest repair that was measured; the best of equals."""
+    """The fastest repair that was measured; ties go to the better entry."""
     solvers = [canonical_solver(e.recipe.solver) for e in _whole(state.archive) if e.recipe]
     repairs = [solver for solver in dict.fromkeys(solvers) if solver != "none"]
     return min(repairs, key=state.costs.repair, default=None)
@@ -93,7 +93,7 @@ def _whole(archive: Archive) -> Iterator[Entry]:
 
 
 def _settled(state: State) -> set[tuple[str, str]]:
-    """Allocations and repairs whose strength was searched before, from and to."""
+    """Pairs of allocation and repair at either end of an earlier search for strength."""
     ends = [e for e in state.archive if e.operator == "tune" and len(e.parents) > 1]
     both = [*ends, *(state.archive[e.parents[0]] for e in ends)]
     return {_cell(e.recipe) for e in both if e.recipe is not None}

@@ -1,6 +1,6 @@
 """Recipes that are always measured once: every repair on the best masks, then equal budgets.
 
-No operator that the bandit chooses, nor credited by it.
+The bandit neither chooses this operator nor credits it.
 """
 
 from collections.abc import Iterator
@@ -14,28 +14,28 @@ from autoprune.search.spec import UNIFORM
 from autoprune.search.state import State
 
 SWEEP = "sweep"
-# Arms that are more than one way to propose.
+# Arms with more than one way to propose.
 WITH_MOVES = ("whole", "none")
 
 
 def swept(
     state: State, generation: int, count: int, taken: set[str]
 ) -> Iterator[tuple[Entry, Recipe]]:
-    """Recipes for half of a generation's slots, each with the entry that it changes.
+    """Yield recipes for half of a generation's slots, each with the entry that it changes.
 
-    Repairs are few and differ much, so that a draw among all possible changes finds the best of
-    them late. What the search then likes best is measured with equal budgets too: a repair that
-    tunes whole blocks may like them better than a budget that helped the masks alone.
+    Repairs are few and differ a lot, so drawing among all possible changes finds the best one
+    late. The best recipe is then also measured with equal budgets: a repair that tunes whole
+    blocks may work better with them than with a budget that helped the masks alone.
 
     Args:
-        generation: Which one is planned.
-        count: Its slots.
-        taken: Keys of recipes on record; what is planned is added.
+        generation: Generation being planned.
+        count: Number of its slots.
+        taken: Keys of recipes on record; planned recipes are added.
     """
     best = _home(state)
     if best is None:
         return
-    # Of an odd number the larger half in every other generation, one slot of one among them.
+    # An odd number is rounded up in every other generation, including a single slot.
     most = (count + (generation + 1) % 2) // 2
     for recipe in _wanted(state, best):
         if not most:
@@ -46,10 +46,10 @@ def swept(
 
 
 def overlooked(state: State) -> list[Entry]:
-    """What the sweep would measure and cannot plan, since few windows measured its masks already.
+    """Return what the sweep wants but cannot plan, since few windows already measured its masks.
 
-    Whoever designed it: masks of equal budgets under another repair are the reference's, and never
-    rise by what they score. Also what the sweep planned when the time did not suffice.
+    The author does not matter: masks of equal budgets under another repair are the reference's,
+    and never rise by their score. Includes what the sweep planned when time ran out.
     """
     best = _home(state)
     if best is None:
@@ -63,7 +63,7 @@ def overlooked(state: State) -> list[Entry]:
 
 
 def _home(state: State) -> Entry | None:
-    """The entry that the sweep changes; None for arms whose search has no sweep."""
+    """The entry that the sweep changes; None for arms without a sweep."""
     if state.spec.arm not in WITH_MOVES:
         return None
     return state.archive.best() or next(_ranked(state), None)

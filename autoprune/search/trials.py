@@ -24,7 +24,7 @@ from autoprune.search.steps import (
 
 
 class Trials:
-    """Takes entries through validation and measurements; :mod:`racing` says who gets which.
+    """Takes entries through validation and measurements; :mod:`racing` decides which they get.
 
     Args:
         state: Changed as outcomes come in.
@@ -38,7 +38,7 @@ class Trials:
         self._held: set[str] = set()
 
     def validate(self, entries: Sequence[Entry]) -> Course:
-        """Sandbox verdicts, one for each (metric, group), then duplicates by behaviour."""
+        """Get sandbox verdicts, one per (metric, group), then mark duplicates by behaviour."""
         steps: dict[str, Validate] = {}
         for entry in entries:
             key = _validation_key(entry)
@@ -76,9 +76,9 @@ class Trials:
             self.share(entry, owner)
 
     def same_order(self, entry: Entry) -> Entry | None:
-        """An older entry that differs in writing only, by the order of weights within rows.
+        """Return an older entry with the same order within rows; if none, ``entry`` owns the order.
 
-        None in other groups and for what is no formula; the entry owns the order from now on then.
+        The rest of the recipe agrees as well. None for other groups and metrics without a formula.
         """
         recipe = entry.recipe
         if recipe is None or recipe.group != "row":
@@ -90,9 +90,9 @@ class Trials:
         return self.archive.claim("order", digest_json(rest), entry)
 
     def promise(self, reference: Entry) -> Course:
-        """Measure the reference's masks with the proxy's repair, where its own is another.
+        """Measure the reference's masks with the proxy's repair if its own repair differs.
 
-        What others promise on the first rung is compared with it.
+        First-rung results of other entries are compared with it.
         """
         if self.archive.cheap(reference) is not None:
             return
@@ -132,13 +132,13 @@ class Trials:
         # Each is tried once: what failed there would fail again.
         self._held.update(entry.alias for entry in entries)
         if any(map(is_unfinished, outcomes.values())):
-            # Time was up: nothing is compared there, and nothing failed.
+            # Time ran out: nothing is compared there, and nothing failed.
             return
         for entry in entries:
             shares = self.spec.also_sparsities
             found = {share: outcomes[steps[entry.alias, share].step_id] for share in shares}
             kept = {share: m for share, m in found.items() if isinstance(m, Measurement)}
-            # Half a spread compares with nothing.
+            # A partial spread cannot be compared.
             entry.elsewhere = kept if len(kept) == len(shares) else {}
         if not reference.elsewhere:
             best.elsewhere = {}
@@ -171,14 +171,14 @@ class Trials:
             outcome = outcomes[step.step_id]
             if isinstance(outcome, Measurement):
                 entries[alias].draws[draw] = outcome
-        # Half a pair compares with nothing.
+        # A draw that only one of them has cannot be compared.
         for entry in entries.values():
             both = [draw for draw in entry.draws if all(draw in e.draws for e in entries.values())]
             entry.draws = {draw: entry.draws[draw] for draw in both}
         chronicle.note_draws(self.state, winner)
 
     def measure_step(self, entry: Entry, rung: int, *, role: Role = "candidate") -> Measure:
-        """Measure an entry: on the first rung its masks with the proxy's repair."""
+        """Build the step that measures an entry; on rung 1, its masks with the proxy's repair."""
         assert entry.recipe is not None
         whole = rung > 1
         return Measure(
@@ -197,13 +197,13 @@ class Trials:
     def accept(self, entry: Entry, rung: int, outcome: Outcome, *, known: int = 0) -> bool:
         """Keep a measurement, or reject the entry for good.
 
-        What time was too short for is no verdict: the entry keeps the result that it has, if any.
+        Running out of time is no verdict: the entry keeps the result that it has, if any.
 
         Args:
-            entry: What was measured.
-            rung: Where.
-            outcome: What came out.
-            known: Windows before those measured now; the entry has them already.
+            entry: Entry that was measured.
+            rung: Rung it was measured on.
+            outcome: Outcome of the measurement.
+            known: Number of windows before those measured now that the entry already has.
 
         Returns:
             Whether the entry has a new result of its own.
@@ -248,7 +248,7 @@ class Trials:
             chronicle.note_term(self.state, entry)
 
     def share(self, entry: Entry, owner: Entry | None) -> None:
-        """Make ``entry`` a duplicate of ``owner``, result and all."""
+        """Make ``entry`` a duplicate of ``owner`` and share its results."""
         if owner is None:
             return
         owner = self.archive.original(owner)
@@ -264,9 +264,9 @@ class Trials:
         chronicle.note_term(self.state, entry)
 
     def refresh(self, entry: Entry) -> None:
-        """Give a duplicate what its owner has got since, and grade its prediction by it.
+        """Give a duplicate its owner's new results, and grade its prediction by them.
 
-        One of a generation before is graded again only where the owner has got another result.
+        A duplicate of an earlier generation is graded again only if its owner has a new result.
         """
         owner = self.archive.original(entry)
         new = entry.generation > self.state.generation

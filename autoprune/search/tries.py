@@ -24,8 +24,8 @@ Before you commit you may once try up to {most} formulas: answer with lines 'try
 Each is scored within each {group}, and its error on a few real layers comes back; it is no
 candidate, and its seconds count."""
 RETURN = "{lines}\nLower is better; {known}. {trust} Now write the lines that were asked for."
-# See :func:`autoprune.bench.behaviour.behaviour`: what is left out of each group adds up to the
-# error, so that the smallest of these products give the least.
+# See :func:`autoprune.bench.behaviour.behaviour`: the error is the sum of what is left out of each
+# group, so leaving out the smallest of these products gives the least.
 CHECKED = (
     "This error takes inputs as unrelated and layer budgets as equal, where no metric has a lower "
     "one than Wanda's in the same group, by construction"
@@ -35,7 +35,7 @@ _COMMITS = frozenset({"metric", "group", "allocation", "repair", "solver"})
 
 
 def tried_formulas(text: str) -> list[str]:
-    """Formulas of an answer that tries some; empty where it commits to a recipe."""
+    """Return the formulas that an answer tries; empty if it commits to a recipe."""
     lines = text[:LONGEST_ANSWER].splitlines()
     fields = {match[1].lower() for line in lines if (match := FIELD.match(line[:4000]))}
     if fields & _COMMITS or FENCE.search(text[:LONGEST_ANSWER]):
@@ -45,15 +45,15 @@ def tried_formulas(text: str) -> list[str]:
 
 
 def may_try(state: State) -> bool:
-    """Whether the designer may try: nothing holds its answers to a grammar, and formulas count."""
+    """Whether the designer may try formulas: no grammar binds its answers, and formulas count."""
     return state.spec.designer.kind == "files" and state.spec.written not in ("python", "scheme")
 
 
 def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequest:
-    """The request with the offer to try, where nothing holds the answer to a grammar.
+    """Add the offer to try formulas to a request, if no grammar binds the answer.
 
     Args:
-        state: The search's.
+        state: State of the search.
         request: A first question.
         base: The recipe that it changes; None: it asks for a new one.
     """
@@ -66,11 +66,11 @@ def offered(state: State, request: ChatRequest, base: Recipe | None) -> ChatRequ
 
 
 class Tries:
-    """Does what a designer tries, and asks it again.
+    """Measures the formulas that a designer tries, and asks it again.
 
     Args:
-        state: Grows by an observation for each try; the seconds are charged.
-        shown: What the designer is shown of what is known; a reply knows no more.
+        state: Gets an observation for each try; the seconds are charged.
+        shown: The graph as shown to the designer; replies reveal no more.
     """
 
     def __init__(self, state: State, shown: Callable[[], Graph]) -> None:
@@ -80,15 +80,15 @@ class Tries:
     def follow(
         self, asked: Mapping[str, Propose], outcomes: Outcomes, bases: Mapping[str, Recipe | None]
     ) -> Generator[Batch, Outcomes, dict[str, tuple[ChatRequest, Outcome]]]:
-        """Measure what answers try, and ask their questions once more.
+        """Measure the formulas that answers try, and ask their questions once more.
 
         Args:
             asked: First questions by step.
             outcomes: Their answers.
-            bases: What each changes; None: nothing.
+            bases: Recipe that each changes; None: none.
 
         Returns:
-            By the step of the first question: what was asked then, and the answer to it.
+            By the step of the first question: the second request and the answer to it.
         """
         wanted: dict[str, list[tuple[str, str, Recipe | None]]] = {}
         steps: list[Validate] = []
@@ -148,7 +148,7 @@ class Tries:
         return replace(step, step_id=f"{step.step_id}.tried", request=request)
 
     def _known(self) -> str:
-        """What the reference and the best entry that is shown have on the same layers."""
+        """Errors of the reference and the best shown entry on the same layers."""
         reference = self.state.reference()
         best = self.state.archive[bar(self._shown(), reference.alias)]
         entries = {e.alias: e for e in (reference, best)}
@@ -160,8 +160,8 @@ class Tries:
         return ", ".join(f"{alias} has {error:.4g}" for alias, error in errors.items()) or "alone"
 
     def _trust(self) -> str:
-        """What the error is worth, as far as this search knows and the designer may."""
-        # Real results of all recipes: an arm that hides or shuffles them must not hint at them.
+        """What the error is worth, as far as this search knows and the designer may know."""
+        # This uses real results of all recipes; an arm that hides or shuffles them must not hint.
         hidden = self.state.spec.arm in CONTROLS
         correlation, masks = (None, 0) if hidden else self.state.layer_correlation()
         if correlation is None:
@@ -172,7 +172,7 @@ class Tries:
         )
 
     def _recipe(self, formula: str, base: Recipe | None) -> tuple[Recipe | None, str]:
-        """The recipe that is tried, or why there is none."""
+        """Return the recipe to try, or why there is none."""
         try:
             read = parse(formula, terminals=("W", *self.state.spec.statistics))
         except ExpressionError as error:
@@ -184,7 +184,7 @@ class Tries:
 
 
 def _with_first(first: Outcome, second: Outcome) -> Outcome:
-    """The second answer with what both took, for the entry; each is charged by itself."""
+    """Return the second answer with the tokens of both, for the entry; each is charged alone."""
     if not isinstance(first, Reply) or not isinstance(second, Reply):
         return second
     usage = Usage(
@@ -195,7 +195,7 @@ def _with_first(first: Outcome, second: Outcome) -> Outcome:
 
 
 def _base(state: State, base: Recipe | None) -> Recipe:
-    """What a tried formula stands in: the recipe that is changed, else the reference's."""
+    """The recipe that a tried formula is put into: the one being changed, else the reference's."""
     known = base or state.reference().recipe
     assert known is not None
     return known

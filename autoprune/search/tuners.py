@@ -19,17 +19,17 @@ from autoprune.search.tuning import (
 )
 
 ATTEMPTS = 12
-# Entries, best first, whose masks may be tuned where those before have no number.
+# Number of best entries considered for tuning masks; some may have no number to tune.
 TUNED = 3
 
 
 def tuned(
     state: State, ranked: Sequence[Entry], where: tuple[int, int], turn: int
 ) -> Iterator[Trial]:
-    """Trials, the most wanted first; some may be on record.
+    """Yield trials, the most wanted first; some may be on record.
 
-    The strength under the repair of the best comes first, then numbers of masks and numbers of its
-    repair in turn.
+    The strength under the best recipe's repair comes first, then numbers of masks and numbers of
+    its repair in turn.
 
     Args:
         ranked: Measured entries with a recipe, best first.
@@ -47,7 +47,7 @@ def tuned(
 
 
 def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Iterator[Trial]:
-    """Numbers of formula and allocation, of whole results before promised ones."""
+    """Tune numbers of formula and allocation, of the best whole result first."""
     best, choices = state.archive.best(), state.spec.choices
     known = losses(state.archive, ranked)
     for entry in sorted(ranked, key=lambda e: (e is not best, e.score))[:TUNED]:
@@ -61,7 +61,7 @@ def _masks(state: State, ranked: Sequence[Entry], where: tuple[int, int]) -> Ite
 def _repair(
     state: State, best: Entry, ranked: Sequence[Entry], where: tuple[int, int]
 ) -> Iterator[Trial]:
-    """Numbers of the repair on the very masks, which only measurements with it can judge."""
+    """Tune numbers of the repair on the same masks; only measurements with it can judge them."""
     assert best.recipe is not None
     choices = state.spec.choices
     if numbers(best.recipe, choices, REPAIR):

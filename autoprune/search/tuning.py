@@ -1,7 +1,7 @@
 """The tune operator: numbers of a recipe by Optuna, from results on record.
 
-Numbers of the masks (formula, allocation) and of the repair are tuned apart: few windows with masks
-alone tell the former from each other and show nothing of the latter.
+Numbers of the masks (formula, allocation) and of the repair are tuned separately: few windows with
+masks alone can compare the former and show nothing about the latter.
 """
 
 import math
@@ -32,9 +32,9 @@ Part = Literal["metric", "allocation", "solver"]
 MASKS: tuple[Part, ...] = ("metric", "allocation")
 REPAIR: tuple[Part, ...] = ("solver",)
 STARTUP_TRIALS = 4
-# A suggestion stays within this share of a range around the value that is known to be good.
+# A suggestion stays within this share of a range around the value known to be good.
 REACH = 0.3
-# Numbers of a repair are tuned by their logarithm where the range spans at least this factor.
+# Numbers of a repair are tuned on a log scale if the range spans at least this factor.
 DECADE = 10.0
 
 
@@ -43,8 +43,8 @@ class Trial:
     """A recipe with other numbers.
 
     Args:
-        parents: Aliases that they come from.
-        direct: Its masks alone do not tell how good the numbers are.
+        parents: Aliases of the entries it comes from.
+        direct: Its masks alone do not show how good the numbers are.
     """
 
     recipe: Recipe
@@ -53,17 +53,17 @@ class Trial:
 
 
 def tunable_form(recipe: Recipe) -> Recipe:
-    """The recipe with an exponent to tune, where its formula has no constants; same masks."""
+    """Return the recipe with an exponent to tune if its formula has no constants; same masks."""
     return recipe if forgets_metric(recipe) else replace(recipe, metric=lifted(recipe.metric))
 
 
 def numbers(
     recipe: Recipe, choices: Choices, parts: Sequence[Part] = MASKS + REPAIR
 ) -> dict[str, tuple[float, Range]]:
-    """Everything numeric that parts of a recipe declare, with its range, as ``PART.NAME``.
+    """Return all numbers that parts of a recipe declare, with their ranges, as ``PART.NAME``.
 
-    Formula constants range over a factor of four both ways, the rest as ``choices`` says. A metric
-    that the repair forgets has none.
+    Formula constants range over a factor of four either way, the rest as ``choices`` says. A metric
+    that the repair ignores has none.
     """
     found: dict[str, tuple[float, Range]] = {}
     counts = recipe.metric.kind == "expression" and not forgets_metric(recipe)
@@ -88,15 +88,15 @@ def suggest(
     seed: int,
     parts: Sequence[Part] = MASKS,
 ) -> Recipe:
-    """The next values to try, by a tree-structured Parzen estimator around the recipe's own.
+    """Suggest the next values by a tree-structured Parzen estimator around the recipe's own.
 
     Args:
         recipe: The best of its structure; for its masks see :func:`tunable_form`.
         choices: Ranges.
-        known: Entries and what they lose, in nats per token; those of the recipe's structure
-            teach the estimator.
+        known: Entries and their losses in nats per token; those of the recipe's structure
+            train the estimator.
         seed: Makes the suggestion repeatable.
-        parts: Whose numbers change.
+        parts: Parts whose numbers change.
     """
     import optuna
 
@@ -122,9 +122,9 @@ def suggest(
 
 
 def losses(archive: Archive, entries: Sequence[Entry]) -> list[tuple[Entry, float]]:
-    """Loss of each entry; where only its masks were measured, less what its repair usually gains.
+    """Loss of each entry, minus its repair's usual gain if only its masks were measured.
 
-    Without this, promises and results of one structure would teach the estimator two landscapes.
+    Without this, masks alone and whole results would teach the estimator two landscapes.
     """
     gains: dict[str, list[float]] = {}
     for entry in entries:
@@ -185,7 +185,7 @@ def _structure(recipe: Recipe, choices: Choices) -> tuple[str, ...]:
         if recipe.metric.kind == "program":
             metric = recipe.metric.source
     bare = Choices((), (), ())
-    # Formulas that differ in their numbers only are one structure; so are repairs.
+    # Formulas that differ only in their numbers are one structure; so are repairs.
     words = dict.fromkeys(allocation_numbers(recipe.allocation, bare), 1.0)
     allocation = family(recipe.allocation)
     if words:

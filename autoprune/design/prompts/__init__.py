@@ -1,4 +1,4 @@
-"""Prompt templates; a folder of the user's own overrides them file by file."""
+"""Prompt templates, which a user's folder can override file by file."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ class Prompts:
     """The templates of one search.
 
     Args:
-        folder: Templates that replace ours where they have the same name.
+        folder: Templates that replace the built-in ones of the same name.
 
     Raises:
         UsageError: If the folder does not exist.
@@ -35,7 +35,7 @@ class Prompts:
 
     @property
     def names(self) -> list[str]:
-        """All templates, sorted."""
+        """Names of all templates, sorted."""
         return [n for n in self._environment.list_templates() if n.endswith(".j2")]
 
     @property
@@ -62,7 +62,7 @@ class Prompts:
 
 
 def copy_templates(source: Path, target: Path) -> None:
-    """Make the templates of ``target`` those of ``source``; nothing else of it is copied."""
+    """Replace the templates in ``target`` by those in ``source``; copy nothing else."""
     target.mkdir(parents=True, exist_ok=True)
     wanted = {template.relative_to(source) for template in source.rglob("*.j2")}
     for template in sorted(target.rglob("*.j2")):
