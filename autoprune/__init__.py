@@ -1,9 +1,8 @@
 """AutoPrune: prune language models with exact budgets, compare methods, search recipes.
 
-The front door: :func:`load`, :func:`prune`, :func:`inspect_model`, :func:`export_gguf`,
+Public API: :func:`load`, :func:`prune`, :func:`inspect_model`, :func:`export_gguf`,
 :class:`Bench`, :class:`Recipe`, :class:`Budget`, :func:`train_verifier`, :func:`open_verifier`.
-They are imported when they are first used, so that ``import autoprune`` loads neither torch nor
-transformers.
+These names are imported on first use, so ``import autoprune`` loads neither torch nor transformers.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The front door: load a model, prune it by a recipe, save it; ``import autoprune`` shows it."""
+"""Public API: load a model, prune it by a recipe and save it; exported by ``autoprune``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -48,10 +48,10 @@ class Pruned:
 
     Args:
         model: The model with its tokenizer, pruned in place.
-        recipe: What it was pruned by.
+        recipe: The recipe it was pruned by.
         outcome: Masks, zeros per layer, digest of the masks, seconds.
-        notes: What a reader of its figures should know: fallbacks, and where its text came from.
-        saved: Folder, zeros recounted in its files, their digests; None where nothing was saved.
+        notes: Caveats for readers of its figures: fallbacks, and the source of the text.
+        saved: Folder, zeros recounted in its files, their digests; None if nothing was saved.
     """
 
     model: LoadedModel
@@ -72,19 +72,19 @@ class Pruned:
 
     @property
     def mask_digest(self) -> str:
-        """SHA-256 that names the masks."""
+        """SHA-256 that identifies the masks."""
         return self.outcome.mask_digest
 
 
 @dataclass(frozen=True)
 class Smaller:
-    """A model that a scheme made smaller.
+    """A model made smaller by a scheme.
 
     Args:
         model: The model with its tokenizer, made smaller in place.
-        shrunk: What went, parameters before and afterwards, notes.
-        notes: What a reader of its figures should know, and where its text came from.
-        saved: Folder and digests of its files; None where nothing was saved.
+        shrunk: What was removed, parameters before and after, notes.
+        notes: Caveats for readers of its figures, and the source of the text.
+        saved: Folder and digests of its files; None if nothing was saved.
     """
 
     model: LoadedModel
@@ -94,7 +94,7 @@ class Smaller:
 
     @property
     def share(self) -> float:
-        """Share of the parameters of the blocks that went."""
+        """Share of the blocks' parameters that was removed."""
         return self.shrunk.plan.share
 
 
@@ -149,35 +149,35 @@ def prune(
     runner: ProgramRunner | None = None,
     report: Report = silent,
 ) -> Pruned | Smaller:
-    """Prune a model by a recipe, or make it smaller by a scheme; saved where a folder is named.
+    """Prune a model by a recipe, or make it smaller by a scheme; save it if ``out`` is given.
 
     Args:
-        model: A hub id, a folder, a ``.gguf`` file, ``package:module/file``, or a model that was
-            loaded before; that one is pruned in place.
+        model: A hub id, a folder, a ``.gguf`` file, ``package:module/file``, or a loaded model,
+            which is pruned in place.
         recipe: ``METRIC+PART+...``; see :mod:`autoprune.recipe_text`.
-        sparsity: Share of all prunable weights to zero, or a budget; 0.6 where there is no pattern.
-            With a scheme the share of the parameters of the blocks that goes, and no default, or
-            ``Budget(bytes=0.25)`` and ``Budget(faster=1.3)``.
+        sparsity: Share of all prunable weights to zero, or a budget; 0.6 if there is no pattern.
+            With a scheme, the share of the blocks' parameters to remove, or a budget such as
+            ``Budget(bytes=0.25)`` or ``Budget(faster=1.3)``; there is no default.
         pattern: ``N:M``.
-        scheme: ``depth``, ``width:score=flap``, ``depth+width``: a smaller dense model in place of
-            zeros; with ``depth+recover`` the dense model teaches it. See
-            :class:`autoprune.bench.smaller.Shrinking`. It takes no recipe and no pattern.
+        scheme: ``depth``, ``width:score=flap``, ``depth+width``: produces a smaller dense model
+            instead of zeros; with ``depth+recover`` the dense model teaches it. Takes no recipe
+            and no pattern. See :class:`autoprune.bench.smaller.Shrinking`.
         corpus: Calibration text: a known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; read
-            only where the recipe reads text.
-        windows: Calibration windows.
-        seqlen: Tokens of a window.
-        seed: Of random controls and of the order of tuning.
+            only if the recipe needs text.
+        windows: Number of calibration windows.
+        seqlen: Tokens per window.
+        seed: Seed for random controls and for the order of tuning.
         out: Folder for the pruned model, absent or empty; weights are saved in the type of the
             checkpoint they came from.
-        overwrite: A saved model that lies in ``out`` may be replaced, but never the source.
-        runner: Runs a recipe that is a program, ``program:FILE.py``; the library itself never
+        overwrite: Allow replacing a saved model in ``out``; the source is never replaced.
+        runner: Runs recipes that are programs, ``program:FILE.py``; the library itself never
             does. ``tasks.programs.SandboxPrograms`` is one.
         report: Called with progress.
 
     Raises:
-        UsageError: If a part of the recipe, the budget or a reference makes no sense; the model is
+        UsageError: If a part of the recipe, the budget or a reference is invalid; the model is
             still dense unless repair had begun.
-        CandidateRejectedError: If the runner turns a program away, or its weights miss the budget.
+        CandidateRejectedError: If the runner rejects a program, or its weights miss the budget.
         AutopruneError: If the disk is full or the folder is not writable.
     """
     if scheme is not None:
@@ -304,7 +304,7 @@ def _budget(sparsity: float | Budget | None, pattern: str | None) -> Budget:
 def _record(
     made: Pruned, plan: PruningPlan, text: Corpus | None, tokens: Tensor | None
 ) -> dict[str, Any]:
-    """What made the model, by the names that `autoprune prune` writes."""
+    """How the model was made, under the names that `autoprune prune` writes."""
     recipe = made.recipe
     record: dict[str, Any] = {
         "metric": recipe.metric.text,
@@ -337,9 +337,9 @@ def _save(
     pruned: int | None = None,
     card: str = "",
 ) -> SavedModel:
-    """Save the model, and beside it the fingerprint of the text that it has seen."""
+    """Save the model together with the fingerprint of the text it has seen."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    # Read first: the folder may be the one that is replaced.
+    # Read this first: the folder may be the one that gets replaced.
     before = loaded.source.folder / SEEN_FILE
     seen = [SeenText.load(before)] if before.is_file() else []
     if tokens is not None:

@@ -1,4 +1,4 @@
-"""How much goes: a share of zeros, or how much smaller or faster a scheme makes a model."""
+"""How much to prune: a share of zeros, or how much smaller or faster a scheme makes a model."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,17 +10,17 @@ from autoprune.masking.pattern import UNSTRUCTURED
 
 @dataclass(frozen=True)
 class Budget:
-    """How much goes, in one unit.
+    """How much to prune, in one unit.
 
     Args:
-        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it. Of
-            a scheme: share of the parameters of the blocks.
-        pattern: ``N:M``: N zeros in every M neighbours; None: anywhere.
-        bytes: Of a scheme: share of the bytes of the saved weights, embeddings counted.
-        faster: Of a scheme: times the dense model's tokens per second.
+        sparsity: Share of all prunable weights, 0 ≤ s < 1; None with a pattern, which fixes it.
+            For a scheme: share of the blocks' parameters.
+        pattern: ``N:M``: N zeros in every M neighbours; None: zeros may be anywhere.
+        bytes: For a scheme: share of the bytes of the saved weights, embeddings included.
+        faster: For a scheme: multiple of the dense model's tokens per second.
 
     Raises:
-        UsageError: If none is given, they contradict each other, or one cannot be.
+        UsageError: If none is given, they contradict each other, or one is impossible.
     """
 
     # Units that only a model of another shape can have.
@@ -52,10 +52,10 @@ class Budget:
 
     @property
     def share(self) -> float:
-        """Share of zeros; of a scheme, of the parameters of the blocks.
+        """Share of zeros; for a scheme, share of the blocks' parameters.
 
         Raises:
-            UsageError: If it is one in bytes or speed, which zeros cannot bring.
+            UsageError: If the budget is in bytes or speed, which zeros cannot achieve.
         """
         if self.unit != "sparsity":
             raise UsageError(

@@ -1,4 +1,4 @@
-"""A pruning metric as text, and which weights compete: what the parts of a recipe share."""
+"""A pruning metric as text, and which weights compete: types shared by the parts of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ class Candidate:
     Args:
         kind: ``expression`` (metric language), ``python`` (``def score(W, stats, params)``),
             ``builtin`` (a registry name), ``program`` (``def prune_layer(W, stats, budget,
-            params)``, which gives new weights in place of scores) or ``scheme`` (parts that go, in
-            place of zeros).
+            params)``, which returns new weights instead of scores) or ``scheme`` (removes parts of
+            the model instead of zeroing weights).
         source: The expression, the Python source or the name.
         params: Values of the tunable constants.
     """
@@ -38,7 +38,7 @@ class Candidate:
 
     @classmethod
     def parse(cls, text: str) -> "Candidate":
-        """A registry name, ``expr:`` and a formula, ``program:`` and a file, ``scheme:`` and one.
+        """Read a registry name, ``expr:FORMULA``, ``program:FILE`` or ``scheme:SCHEME``.
 
         Raises:
             UsageError: If a program's file cannot be read.
@@ -54,9 +54,9 @@ class Candidate:
 
     @property
     def text(self) -> str:
-        """What :meth:`parse` reads back, of a candidate without parameters of its own.
+        """Text that :meth:`parse` reads back, for a candidate without parameters of its own.
 
-        A program, which lies in a file, goes by the beginning of its digest.
+        A program lives in a file, so it is named by the start of its digest.
         """
         if self.kind == "program":
             return f"{PROGRAM_PREFIX}{self.digest[:12]}"
@@ -75,11 +75,11 @@ class Candidate:
 
 
 class CandidateRejectedError(Exception):
-    """Designed code was turned away; becomes a verdict where it is measured or validated.
+    """Designed code was rejected; measurement and validation turn this into a verdict.
 
     Args:
-        code: Why, in one word.
-        detail: Why, in one line.
+        code: The reason in one word.
+        detail: The reason in one line.
     """
 
     def __init__(self, code: str, detail: str) -> None:

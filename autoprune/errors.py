@@ -1,6 +1,6 @@
-"""Errors that a user can act on; each carries the exit code of the command line.
+"""Errors that a user can act on; each carries a command-line exit code.
 
-Messages say what was wrong (with the value), what is allowed, and what to do.
+Messages say what was wrong (including the value), what is allowed, and what to do.
 """
 
 import difflib
@@ -14,7 +14,7 @@ class AutopruneError(Exception):
 
 
 def reason_of(error: BaseException, limit: int = 200) -> str:
-    """What an error says, on one line and not too long; its kind where it says nothing."""
+    """An error's message on one line, shortened; the name of its type if there is no message."""
     return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
@@ -31,7 +31,7 @@ class UnknownNameError(UsageError):
         kind: What was looked up, for example ``"metric"``.
         name: The name that was not found.
         known: All names that exist.
-        instead: What does serve this name; replaces the suggestion.
+        instead: What to use for this name instead; replaces the suggestion.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], instead: str = "") -> None:
@@ -54,7 +54,7 @@ class DamagedFileError(AutopruneError):
 
 
 class DamagedStatisticsError(AutopruneError):
-    """Statistics in memory that are not those that were collected and stored; exit code 1."""
+    """Statistics in memory that differ from those collected and stored; exit code 1."""
 
 
 class NothingPassedError(AutopruneError):

@@ -1,4 +1,4 @@
-"""Names of a module that are imported when they are first used (PEP 562)."""
+"""Module attributes that are imported on first use (PEP 562)."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def lazily(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__``, so that importing it loads nothing of what it offers.
+    """Build a module's ``__getattr__``, so that importing the module loads none of its names.
 
     Args:
         module: The module's own name.
-        places: Of each name the module that defines it; a submodule's is its own.
+        places: Defining module by name; for a submodule, the submodule itself.
 
     Returns:
-        A function that gives what a name stands for and keeps it in the module.
+        A function that resolves a name and caches the result in the module.
     """
 
     def find(name: str) -> Any:

@@ -1,13 +1,13 @@
-"""Names of what is built in, for an answer to a misspelt one without the import of torch.
+"""Built-in names, so that misspelt ones can be reported without importing torch.
 
-The registries know what these names stand for, and plug-ins; a test holds both lists together.
+The registries know what these names stand for, and plug-ins; a test keeps both lists in sync.
 """
 
 from importlib.metadata import entry_points
 
 from autoprune.errors import UnknownNameError, UsageError
 
-# By kind, as registries call it: the entry-point group of its plug-ins, and its built-in names.
+# By registry kind: the entry-point group of its plug-ins, and its built-in names.
 BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     "metric": (
         "autoprune.metrics",
@@ -38,7 +38,7 @@ BUILT_IN: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
-# Methods that remove blocks, neurons, heads or experts, and the scheme that does what they do.
+# Methods that remove blocks, neurons, heads or experts, and the scheme that does the same.
 SERVED_BY: dict[str, str] = {
     "shortgpt": "depth:criterion=influence,patch=none",
     "sleb": "depth:criterion=greedy,patch=none",
@@ -54,19 +54,19 @@ SERVED_BY: dict[str, str] = {
     "naee": "experts:criterion=exhaustive",
     "reap": "experts:criterion=reap",
 }
-# What is near but not the same.
+# Similar, but not the same.
 _NEAR: dict[str, str] = {
     "minitron": "its distillation is not part of it",
     "slicegpt": "with one rotation for all blocks, so that stock transformers opens it",
 }
 
 
-# Schemes that act while a model runs, which no saved folder can say.
+# Schemes that act while a model runs, which a saved folder cannot express.
 MEASURED = ("skip",)
 
 
 def require_saved(scheme: str) -> None:
-    """Refuse a scheme that leaves no model to be saved.
+    """Refuse a scheme whose result cannot be saved.
 
     Raises:
         UsageError: If it acts while a model runs.
@@ -79,7 +79,7 @@ def require_saved(scheme: str) -> None:
 
 
 def served_by(name: str) -> str:
-    """Which scheme serves a published method; empty where the name is none of these."""
+    """Name the scheme that covers a published method; empty if the name is not one of these."""
     scheme = SERVED_BY.get(name.lower())
     if scheme is None:
         return ""
@@ -95,7 +95,7 @@ def known(kind: str, name: str) -> bool:
         name: Without parameters.
 
     Returns:
-        False where only a plug-in may have it: its registry has to be asked.
+        False if only a plug-in can define it; then look it up in the registry.
 
     Raises:
         UnknownNameError: If nothing has the name; suggests the nearest.
@@ -109,5 +109,5 @@ def known(kind: str, name: str) -> bool:
 
 
 def plugins(kind: str) -> bool:
-    """Whether an installed package brings names of this kind."""
+    """Whether an installed package provides names of this kind."""
     return bool(entry_points(group=BUILT_IN[kind][0]))

@@ -1,23 +1,23 @@
-"""Text of others at the border to a reader: a terminal, a page of markdown, a table.
+"""Make untrusted text safe to show in a terminal, a markdown page or a table.
 
-A language model, an endpoint, a file's name or an error may hold escape sequences, which move the
-cursor, rename the window or hide what follows (OSC 8 shows one address and opens another);
-controls that turn the direction of text; and, in markdown, images that the reader's browser
-fetches. Every text passes one of these functions once, where it leaves for a reader.
+Text from a language model, an endpoint, a file name or an error may hold escape sequences, which
+move the cursor, rename the window or hide what follows (OSC 8 shows one address and opens another),
+controls that change text direction, and, in markdown, images that the reader's browser fetches.
+Every text passes through one of these functions once, just before it is shown.
 """
 
 import re
 
-# What may turn a code point that is printed as one letter into a command: all but these.
+# The only control characters that are kept; any other may act as a command.
 _KEPT = "\n\t"
 _MARKDOWN = re.compile(r"[\\\[\]|]")
 
 
 def printable(text: str) -> str:
-    """The text in its lines, with a space for every character that is not seen.
+    """The text with line breaks kept and every invisible character replaced by a space.
 
-    Not seen are controls (ESC among them), formats (bidi controls, joiners, tags), surrogates and
-    unassigned code points, as :meth:`str.isprintable` says.
+    Invisible are controls (including ESC), formats (bidi controls, joiners, tags), surrogates and
+    unassigned code points, as defined by :meth:`str.isprintable`.
     """
     if text.isprintable():
         return text
@@ -25,36 +25,36 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, limit: int | None = None) -> str:
-    """The printable text on one line, of at most ``limit`` characters."""
+    """The printable text on one line, at most ``limit`` characters long."""
     line = " ".join(printable(text).split())
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
 def in_markdown(text: str, limit: int | None = None) -> str:
-    """One line that markdown shows as it is: no link, image, tag, code or cell begins in it.
+    """One line that markdown shows literally: no link, image, tag, code or cell starts in it.
 
     Args:
-        text: Anything.
-        limit: Characters before those are escaped; None: all.
+        text: Any text.
+        limit: Maximum length before escaping; None: no limit.
     """
     quiet = one_line(text, limit).replace("<", "‹").replace("`", "'")
     return _MARKDOWN.sub(r"\\\g<0>", quiet)
 
 
 def in_code(text: str, limit: int | None = None) -> str:
-    """One line between back-ticks in markdown; in a table, ``|`` must be escaped besides."""
+    """One line between backticks in markdown; in a table, ``|`` must also be escaped."""
     return "`" + one_line(text, limit).replace("`", "'") + "`"
 
 
 def in_fence(text: str) -> str:
-    """Lines between fences in markdown; nothing in them ends the fence."""
+    """Lines in a fenced markdown block; nothing in them ends the fence."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{printable(text)}\n{fence}"
 
 
 def in_json(text: str) -> str:
-    """JSON text with an escape for every character that is not seen; it says the same."""
+    """Equivalent JSON text with every invisible character escaped."""
     if text.isprintable():
         return text
     return "".join(mark if mark.isprintable() or mark in _KEPT else _escaped(mark) for mark in text)

@@ -1,4 +1,4 @@
-"""Float64 on every device: Apple's ``mps`` has none, so what needs it is computed on the CPU."""
+"""Float64 on every device: Apple's ``mps`` lacks it, so such work is done on the CPU."""
 
 from torch import Tensor
 
@@ -6,5 +6,5 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 
 
 def where_float64_is(x: Tensor) -> Tensor:
-    """``x`` where float64 can be had: on its own device, else a copy of it in main memory."""
+    """``x`` where float64 is supported: on its own device, otherwise a copy in main memory."""
     return x.cpu() if x.device.type in WITHOUT_FLOAT64 else x

@@ -1,4 +1,4 @@
-"""Designed code in files, which is read and never run here: programs by path or by name."""
+"""Read designed code from files, by path or by name; nothing is run here."""
 
 import ast
 import math
@@ -8,11 +8,11 @@ from autoprune.errors import UnknownNameError, UsageError
 
 PROGRAM_PREFIX = "program:"
 CODE_SUFFIX = ".py"
-# Kilobytes, not megabytes: what is larger is no metric and no program.
+# Kilobytes, not megabytes: anything larger is neither a metric nor a program.
 LARGEST_SOURCE = 64 << 10
 CATALOGUE = Path(__file__).parent / "programs" / "catalogue"
 CONSTANTS = "PARAMS"
-# What a program may define, one of them: its function with the names of the arguments.
+# A program defines one of these functions, with these argument names.
 LAYER, BLOCK = "prune_layer", "prune_block"
 SIGNATURES = {
     LAYER: ["W", "stats", "budget", "params"],
@@ -21,7 +21,7 @@ SIGNATURES = {
 
 
 def catalogue() -> list[str]:
-    """Names of the programs that come with AutoPrune."""
+    """Names of the programs shipped with AutoPrune."""
     return sorted(path.stem for path in CATALOGUE.glob(f"*{CODE_SUFFIX}"))
 
 
@@ -43,7 +43,7 @@ def program_source(ref: str) -> str:
 
 
 def prunes_blocks(source: str) -> bool:
-    """Whether a program defines ``prune_block`` and no ``prune_layer``; it is not run for that."""
+    """Whether a program defines ``prune_block`` and no ``prune_layer``, without running it."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -53,10 +53,10 @@ def prunes_blocks(source: str) -> bool:
 
 
 def declared_constants(source: str) -> dict[str, float]:
-    """What ``PARAMS = {"name": number, ...}`` at the top of a program says; it is not run for that.
+    """Read ``PARAMS = {"name": number, ...}`` at the top of a program, without running it.
 
     Raises:
-        UsageError: If it is something other than finite numbers by name.
+        UsageError: If it is anything other than finite numbers by name.
     """
     try:
         body = ast.parse(source).body
@@ -85,11 +85,11 @@ def read_code(path: Path, kind: str, content: str) -> str:
 
     Args:
         path: The file; it is read, never imported.
-        kind: What it should be, for messages: ``metric`` or ``program``.
-        content: What it should hold, for messages.
+        kind: What the file should be, for messages: ``metric`` or ``program``.
+        content: What the file should hold, for messages.
 
     Raises:
-        UsageError: If it does not exist, is too large or is no UTF-8 text.
+        UsageError: If it does not exist, is too large or is not UTF-8 text.
     """
     try:
         data = path.read_bytes()
@@ -109,5 +109,5 @@ def read_code(path: Path, kind: str, content: str) -> str:
 
 
 def metric_source(path: Path) -> str:
-    """Text of a metric's file; see :func:`read_code`."""
+    """Text of a metric file; see :func:`read_code`."""
     return read_code(path, "metric", "defines score(W, stats, params)")

@@ -1,4 +1,4 @@
-"""How long work reports itself: the library calls, the front end draws."""
+"""Progress reports of long-running work: the library sends them, the front end draws them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Progress:
         stage: Short name of the stage, for example ``"calibration"``.
         done: Units finished.
         total: Units in all; 0 when unknown.
-        note: What a person wants to know now, for example the current best.
+        note: Information for the user, for example the current best.
     """
 
     stage: str

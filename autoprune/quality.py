@@ -1,6 +1,6 @@
-"""Presets of pruning by quality: measured data, what they cost here, and which one fits a time.
+"""Pruning presets by quality: measured data, their cost on this machine, and which fits a time.
 
-The data lie in ``quality.json``; ``python -m benchmarks quality`` measures them anew.
+The data are in ``quality.json``; ``python -m benchmarks quality`` measures them again.
 """
 
 import json
@@ -14,24 +14,24 @@ from typing import Any
 from autoprune.errors import UsageError
 
 DATA = Path(__file__).with_name("quality.json")
-# What a person waits for who asked for nothing.
+# How long a user is made to wait by default.
 USUAL_MINUTES = 10.0
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe with the size of its text, and what it was measured to give.
+    """A recipe with the size of its calibration text and its measured results.
 
     Args:
-        name: Of the quality.
+        name: Name of the quality.
         metric: Scores the weights.
-        repair: Of the weights that stay.
+        repair: Repair of the remaining weights.
         statistics: Whether blocks see pruned or dense blocks before them.
-        windows: Calibration windows.
-        seconds: To prune the model of :class:`Measured`.
-        perplexity: Of that model afterwards.
+        windows: Number of calibration windows.
+        seconds: Time to prune the model of :class:`Measured`.
+        perplexity: Perplexity of that model afterwards.
         dense: Perplexity of the dense model on the same text.
-        source: Which text that is, and where the figures come from.
+        source: Name of that text, and where the figures come from.
     """
 
     name: str
@@ -46,25 +46,25 @@ class Preset:
 
     @property
     def lost(self) -> float:
-        """Nats per token that pruning costs, by which presets are ranked."""
+        """Loss in nats per token caused by pruning; presets are ranked by it."""
         return math.log(self.perplexity / self.dense)
 
     @property
     def recipe(self) -> str:
-        """In the words of ``autoprune compare``, without its statistics."""
+        """The recipe as ``autoprune compare`` writes it, without its statistics."""
         return self.metric if self.repair == "none" else f"{self.metric}+{self.repair}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Under which conditions the presets were measured.
+    """The conditions under which the presets were measured.
 
     Args:
         model: Reference of the model.
-        parameters: All of its parameters.
+        parameters: Total number of its parameters.
         sparsity: Share of zeros.
-        seqlen: Tokens of a window.
-        gflops: Speed of the machine meanwhile; see :func:`speed`.
+        seqlen: Tokens per window.
+        gflops: Speed of the machine during the measurement; see :func:`speed`.
         machine: Class of the machine, in words.
         date: Day of the last measurement.
     """
@@ -84,9 +84,9 @@ class Choice:
 
     Args:
         preset: The preset.
-        seconds: What it is expected to take; loading and saving come on top.
-        why: Why this one.
-        measured: What the expectation comes from.
+        seconds: Expected time, not counting loading and saving.
+        why: Reason for the choice.
+        measured: Conditions behind the expectation.
     """
 
     preset: Preset
@@ -120,15 +120,15 @@ def choose(
     minutes: float | None = None,
     windows: int | None = None,
 ) -> Choice:
-    """The preset of a quality, or the best that fits a time; the fastest where none does.
+    """Choose the preset of a quality, or the best that fits a time, or the fastest if none does.
 
     Args:
-        parameters: Of the model.
-        seqlen: Tokens of a window.
+        parameters: Number of the model's parameters.
+        seqlen: Tokens per window.
         gflops: Speed of this machine; see :func:`speed`.
         quality: Name of the preset.
-        minutes: Time for pruning, where no quality is named.
-        windows: Calibration windows in place of the preset's.
+        minutes: Time for pruning, used if no quality is named.
+        windows: Number of calibration windows, overriding the preset's.
 
     Raises:
         UsageError: If no preset has the name.
@@ -159,15 +159,15 @@ def expect(
     gflops: float,
     windows: int | None = None,
 ) -> float:
-    """Seconds that a preset will take: as measured, by parameters, tokens and the machine's speed.
+    """Expected seconds: the measured time scaled by parameters, tokens and the machine's speed.
 
     Args:
         preset: The preset.
         measured: Its conditions.
-        parameters: Of the model.
-        seqlen: Tokens of a window.
+        parameters: Number of the model's parameters.
+        seqlen: Tokens per window.
         gflops: Speed of this machine.
-        windows: Calibration windows in place of the preset's.
+        windows: Number of calibration windows, overriding the preset's.
     """
     tokens = (windows or preset.windows) * seqlen / (preset.windows * measured.seqlen)
     size = parameters / measured.parameters
@@ -175,10 +175,10 @@ def expect(
 
 
 def speed(device: str = "cpu", seconds: float = 0.2) -> float:
-    """Floating point operations per nanosecond of float32 products as large as a small block's.
+    """Measure GFLOP/s of float32 matrix products as large as a small block's.
 
     Args:
-        device: Where the model lies.
+        device: Device of the model.
         seconds: How long to measure.
     """
     import torch
@@ -189,7 +189,7 @@ def speed(device: str = "cpu", seconds: float = 0.2) -> float:
     float((left @ right)[0, 0])
     started, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - started < seconds:
-        # Reading one number waits for an accelerator.
+        # Reading one number synchronises with an accelerator.
         float((left @ right)[0, 0])
         done += 1
     return operations * done / (time.perf_counter() - started) / 1e9

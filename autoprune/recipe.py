@@ -1,4 +1,4 @@
-"""What a search looks for: a recipe = metric x comparison group x allocation x repair."""
+"""What a search looks for: recipe = metric x comparison group x allocation x repair."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from autoprune.recipe_text import read_recipe
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides which weights go and how the rest is repaired.
+    """Everything that decides which weights are pruned and how the rest is repaired.
 
     Args:
         metric: Scores the weights; larger means keep.
         group: Weights that compete with each other.
         allocation: Allocator name, with parameters as ``name:key=value,key=value``.
         solver: Weight repair after the mask, ``none`` for masks only.
-        scoring: Whether layers are scored by statistics of the dense model, or of the model whose
-            blocks before them are pruned.
+        scoring: Whether layers are scored by statistics of the dense model, or of the model with
+            all earlier blocks pruned.
     """
 
     metric: Candidate
@@ -53,7 +53,7 @@ class Recipe:
             "allocation": self.allocation,
             "solver": self.solver,
         }
-        # Left out where it is the usual, so that digests on record stay what they are.
+        # The default is left out to keep recorded digests unchanged.
         return body if self.scoring == "dense" else body | {"scoring": self.scoring}
 
     @classmethod

@@ -1,9 +1,9 @@
 """A recipe as one line: ``METRIC+PART+...``, the metric first.
 
 ``wanda``, ``ria+matrix``, ``wanda+sdsa:strength=0.2``, ``wanda+ramp+dsnot+mrp``,
-``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``, ``program:FILE.py+ebft``. ``sparsegpt`` means
-the published method, with its update of the weights; ``sparsegpt+none`` is its score alone. A
-program, which gives new weights, is always sequential.
+``wanda+sequential``, ``expr:(abs(W) * x_norm)+ramp``, ``program:FILE.py+ebft``. ``sparsegpt`` is
+the published method with its weight update; ``sparsegpt+none`` is its score alone. A program
+returns new weights and is always sequential.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ StatisticsOf = Literal["dense", "sequential"]
 GROUPS = get_args(Group)
 MODES = get_args(StatisticsOf)
 UNIFORM = "uniform"
-# The solver that chooses by the weights it has already updated is the published SparseGPT.
+# The published SparseGPT is the solver that selects by the weights it has already updated.
 SPARSEGPT, SPARSEGPT_UPDATE = "sparsegpt", "sparsegpt:select=own"
 
 
 @dataclass(frozen=True)
 class RecipeText:
-    """The parts of a line, each as its canonical text.
+    """The parts of a recipe line, each in canonical form.
 
     Args:
         metric: Canonical text of the metric.
@@ -37,7 +37,7 @@ class RecipeText:
         solver: Canonical text of the repair.
         statistics: ``dense``: one pass of the dense model serves all layers; ``sequential``: each
             block sees the pruned blocks before it.
-        source: A program's source, of which ``metric`` is only the place; empty otherwise.
+        source: Source of a program, for which ``metric`` only names the location; empty otherwise.
     """
 
     metric: str
@@ -49,7 +49,7 @@ class RecipeText:
 
     @property
     def text(self) -> str:
-        """Shortest line that :func:`read_recipe` reads back."""
+        """The shortest line that :func:`read_recipe` reads back."""
         parts = [self.metric]
         if self.group != natural_group(self.metric):
             parts.append(self.group)
@@ -63,11 +63,11 @@ class RecipeText:
 
 
 def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
-    """Read one line.
+    """Parse a recipe line.
 
     Args:
-        text: See the module.
-        statistics: What holds where the text says neither ``dense`` nor ``sequential``.
+        text: The line; see the module docstring.
+        statistics: Default if the text says neither ``dense`` nor ``sequential``.
 
     Raises:
         UnknownNameError: If a part is unknown; suggests the nearest.
@@ -105,7 +105,7 @@ def read_recipe(text: str, statistics: StatisticsOf = "dense") -> RecipeText:
 
 
 def natural_group(metric: str) -> Group:
-    """The group that a metric's authors compare within."""
+    """The comparison group used by a metric's authors."""
     return "row" if metric.startswith(PROGRAM_PREFIX) else build_metric(metric).group
 
 

@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 class Registry(Generic[T]):
-    """Names to objects of one kind; modules register explicitly at import.
+    """Objects of one kind by name; modules register explicitly at import.
 
-    A plug-in that cannot be loaded is named in the log, once, and the others are taken.
+    A plug-in that cannot be loaded is logged once; the others are still loaded.
 
     Args:
         kind: Singular noun for messages, for example ``"metric"``.
@@ -76,12 +76,12 @@ class Registry(Generic[T]):
     def _load_plugins(self) -> None:
         if self._plugins_loaded:
             return
-        # Set before: a plug-in may look names up while it is imported.
+        # Set this first: a plug-in may look up names while it is imported.
         self._plugins_loaded = True
         for point in entry_points(group=self.group):
             try:
                 self.add(point.name, point.load())
-            except Exception as error:  # whatever a stranger's module raises
+            except Exception as error:  # third-party modules may raise anything
                 self._broken[point.name] = self._reason(point, error)
                 log.error("%s", self._broken[point.name])
 

@@ -1,7 +1,7 @@
-"""Settings of a search that its options, Prefect's form and its record have under one name.
+"""Search settings shared by the command line, Prefect's form and the record of a search.
 
 :class:`autoprune.search.spec.SearchSpec` and the parameters of the search flow inherit them,
-so that name, default, bounds and description stand once. Light: nothing here imports torch.
+so name, default, bounds and description are defined once. Nothing here imports torch.
 """
 
 import re
@@ -22,15 +22,15 @@ Arm = Literal[
     "random",
     "grid",
 ]
-# The designer proposes whole recipes and nobody else proposes: they differ in what it is shown.
+# Only the designer proposes, and it proposes whole recipes; the arms differ in what it is shown.
 ASKING_ARMS: tuple[Arm, ...] = ("graph", "graph-permuted", "list", "best-of-n")
-# Nobody is asked.
+# No designer is asked.
 SILENT_ARMS: tuple[Arm, ...] = ("none", "tuned", "genetic", "random", "grid")
-# Of so many designed candidates at most one has to be worth a whole measurement.
+# Designed candidates per full measurement: at most one in this many has to be worth it.
 CANDIDATES_PER_EVALUATION = 20
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-# Prefect keeps what the form sends before any of our code sees it, so the form refuses it too.
+# Prefect stores form input before any of our code sees it, so the form must refuse logins too.
 NO_LOGIN = r"^[^/?#@]*(//[^/?#@]*)?(/([^/].*)?|[?#].*)?$"
 
 
@@ -210,11 +210,11 @@ class BudgetSettings(BaseModel):
 
 
 def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
-    """Arm and kind of designer, of which one may say both: ``--designer none`` is the arm none.
+    """Resolve arm and kind of designer; one may imply both: ``--designer none`` is the arm none.
 
     Args:
-        arm: As given; ``whole`` where nothing is.
-        kind: Of designer, as given; ``auto`` where nothing is.
+        arm: As given; ``whole`` by default.
+        kind: Kind of designer, as given; ``auto`` by default.
 
     Raises:
         ValueError: If they contradict each other.
@@ -234,10 +234,10 @@ def settle_arm(arm: Arm, kind: str) -> tuple[Arm, str]:
 
 
 def require_no_login(address: str) -> str:
-    """The address, which must hold no login: it is kept in records, forms and reports.
+    """Return the address; refuse one with a login, since records, forms and reports keep it.
 
     Raises:
-        ValueError: If a name or password stands before the host.
+        ValueError: If a user name or password precedes the host.
     """
     if re.match(r"(?:[^/?#]*:)?(?://)?[^/?#]*@", address):
         raise ValueError(
@@ -248,5 +248,5 @@ def require_no_login(address: str) -> str:
 
 
 def with_text_split(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a search as an earlier version kept them: the text's split had the run's seed."""
+    """Upgrade settings of an earlier version, where the text's split used the run's seed."""
     return {"text_split": value.get("seed", 0), **value}

@@ -1,4 +1,4 @@
-"""Lists of methods as text: commas and plus signs count only outside brackets."""
+"""Parse lists of methods: commas and plus signs separate only outside brackets."""
 
 import re
 
@@ -21,13 +21,13 @@ def split_outside(text: str, mark: str) -> list[str]:
 
 
 def split_text(text: str) -> tuple[str, str]:
-    """A method and the name of its calibration text: ``wanda+mrp@own``; empty where none stands."""
+    """A method and the name of its calibration text, empty if there is none: ``wanda+mrp@own``."""
     found = _ON_TEXT.fullmatch(text)
     return (found[1].strip(), found[2]) if found else (text, "")
 
 
 def split_list(text: str) -> list[str]:
-    """Split a list at commas; ``a:x=1,y=2,b`` is two items, since ``y=2`` belongs to ``a``."""
+    """Split a list at commas; ``a:x=1,y=2,b`` is two items, because ``y=2`` belongs to ``a``."""
     items: list[str] = []
     for piece in split_outside(text, ","):
         if items and _PARAMETER.match(piece):

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old content or the new, never half of it."""
+"""Atomic writes: a reader sees either the old content or the new, never a mix."""
 
 import ctypes
 import errno
@@ -26,7 +26,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix survives, because some writers choose their format by it.
+    # Keep the suffix, because some writers choose their format by it.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -46,9 +46,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; swap it into place on success.
 
-    Everything in it is on the disk before it gets its name, and what lay there is deleted only
-    afterwards: neither a kill nor a power cut leaves an empty file under ``path``. What lay there
-    comes back when the swap fails. A link to a folder stays, and the folder is replaced.
+    Its content is flushed to disk before the rename, and the old folder is deleted only afterwards,
+    so neither a kill nor a power cut leaves an empty file under ``path``. If the swap fails, the
+    old folder is restored. If ``path`` is a link, the link stays and its target is replaced.
 
     Raises:
         AutopruneError: If the disk is full or the folder is not writable; nothing is left behind.
@@ -66,10 +66,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def swap_folder(new: Path, path: Path) -> None:
-    """Let a folder that lies beside ``path`` take its name; see :func:`atomic_folder`.
+    """Move a folder beside ``path`` to ``path``; see :func:`atomic_folder`.
 
     Raises:
-        OSError: If the system refuses; what lay there stays.
+        OSError: If the system refuses; the old folder stays.
     """
     path = path.resolve() if path.is_symlink() else path
     new.chmod(0o755)
@@ -91,7 +91,7 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, two: Path) -> bool:
-    """Let two folders swap their names in one step; False where the system cannot."""
+    """Swap the names of two folders in one step; False if the system cannot."""
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -133,7 +133,7 @@ def _flush(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        # Some network file systems flush no folders.
+        # Some network file systems cannot flush folders.
         if error.errno != errno.EINVAL or not path.is_dir():
             raise
     finally:
@@ -141,9 +141,9 @@ def _flush(path: Path) -> None:
 
 
 def share_file(one: Path, other: Path) -> None:
-    """Let two equal files be one on disk; where the file system cannot, nothing changes.
+    """Make two equal files share storage on disk, if the file system supports it.
 
-    For files that are only ever replaced as a whole, never written into.
+    Only for files that are always replaced as a whole, never modified in place.
     """
     new = other.with_name(f".{other.name}.shared")
     new.unlink(missing_ok=True)
@@ -155,11 +155,11 @@ def share_file(one: Path, other: Path) -> None:
 
 
 def plain_name(name: object, record: Path) -> str:
-    """A file name that a record holds, which must not lead outside its folder.
+    """Return a recorded file name, checked not to lead outside the record's folder.
 
     Args:
-        name: What the record says.
-        record: The file that says so, for the message.
+        name: The recorded name.
+        record: The file that holds it, for the message.
 
     Raises:
         DamagedFileError: If it is anything but the name of a file beside the record.
@@ -184,7 +184,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_error(path: Path, error: OSError) -> AutopruneError:
-    """The error of a write that the system refused, with what to do."""
+    """The error for a write that the system refused, with advice."""
     return AutopruneError(
         f"could not write {path} ({error.strerror or error}); nothing was changed there; "
         "free some space or choose another folder, then run the command again"

@@ -1,4 +1,4 @@
-"""A folder of results addressed by what they were made from, checked on every read."""
+"""A folder of results, addressed by the inputs they were made from and checked on every read."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -25,33 +25,33 @@ class Stored:
 
 
 class Store:
-    """Results by key; several processes may share one.
+    """Results by key; several processes may share one store.
 
-    Each file has a JSON sheet beside it with its key and SHA-256. A file without its sheet was
+    Each file has a JSON sheet beside it with its key and SHA-256. A file without a sheet was
     interrupted and is made again; a file that does not match its sheet is damaged.
 
     Args:
-        root: Folder, made when missing.
+        root: Folder, created if missing.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> Path:
-        """Where the result of ``key`` lies or will lie."""
+        """Path of the result for ``key``, whether or not it exists yet."""
         digest = digest_json(dict(key))
         return self.root / digest[:2] / f"{digest}{suffix}"
 
     def file(
         self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
     ) -> tuple[Path, dict[str, Any]]:
-        """The file for ``key``, written by ``write`` when it is not there yet.
+        """Return the file for ``key``, written by ``write`` if it does not exist yet.
 
         Args:
-            key: JSON values that decide the content.
-            suffix: File name ending, with the dot.
-            write: Fills the path it is given; what it returns (a JSON object or ``None``) is kept
-                on the sheet.
+            key: JSON values that determine the content.
+            suffix: File name suffix, with the dot.
+            write: Writes the file at the given path; its return value (a JSON object or ``None``)
+                is kept on the sheet.
 
         Returns:
             Path of the file, and what ``write`` returned when it ran.
@@ -80,7 +80,7 @@ class Store:
     def recorded(
         self, key: Mapping[str, Any], suffix: str = ".safetensors"
     ) -> dict[str, Any] | None:
-        """What the sheet says of the result of ``key``, without its file; None: it is not there.
+        """The sheet's metadata for ``key``, without reading the file; None if there is no sheet.
 
         Raises:
             DamagedFileError: If the sheet cannot be read.
@@ -90,7 +90,7 @@ class Store:
         return dict(_read_sheet(sheet)["meta"]) if sheet.exists() else None
 
     def holds(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> bool:
-        """Whether the result of ``key`` is there, undamaged."""
+        """Whether the result for ``key`` exists and is undamaged."""
         path = self.path(key, suffix)
         sheet = path.with_suffix(path.suffix + ".json")
         try:
@@ -100,7 +100,7 @@ class Store:
         return True
 
     def texts(self, key: Mapping[str, Any], make: Callable[[], Iterable[str]]) -> list[str]:
-        """The texts for ``key``, made by ``make`` when they are not there yet; one on each line.
+        """The texts for ``key``, one per line; made by ``make`` if they do not exist yet.
 
         Raises:
             DamagedFileError: If the stored file does not match its recorded digest.
@@ -112,12 +112,12 @@ class Store:
             path.write_text("".join(lines), encoding="utf-8")
 
         path, _ = self.file(key, ".jsonl", write)
-        # By the file and not by splitlines(), for which other characters end lines too.
+        # Iterate over the file: splitlines() treats other characters as line ends too.
         with path.open(encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
     def get_or_make(self, key: Mapping[str, Any], make: Callable[[], Stored]) -> Stored:
-        """The tensors for ``key``, computed by ``make`` when they are not there yet.
+        """The tensors for ``key``, computed by ``make`` if they do not exist yet.
 
         Raises:
             DamagedFileError: If the stored file does not match its recorded digest.

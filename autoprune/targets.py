@@ -1,4 +1,4 @@
-"""Where results may be written: to a free place, or over what a person has given up by a word."""
+"""Where results may be written: to a free place, or over files the user agreed to overwrite."""
 
 import os
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoprune.errors import UsageError
 
-# What a folder of ours, or one that `save_pretrained` wrote, holds.
+# Present in every folder written by AutoPrune or by `save_pretrained`.
 _MODEL_FILE = "config.json"
 
 
@@ -15,9 +15,9 @@ def check_folder(target: Path, *, sources: Iterable[Path] = (), overwrite: bool 
 
     Args:
         target: Folder to write; it will be replaced as a whole.
-        sources: Files and folders that are read; ``target`` may not be, hold or lie in one of
-            them, whatever they are called.
-        overwrite: A saved model that lies there may be replaced, all that lies beside it included.
+        sources: Files and folders that are read; ``target`` may not be, contain or lie in one of
+            them, under whatever name.
+        overwrite: Allow replacing a saved model there, together with all other files beside it.
 
     Raises:
         UsageError: If ``target`` is a file, overlaps a source, holds a model and ``overwrite`` is
@@ -57,12 +57,12 @@ def check_file(target: Path, *, sources: Iterable[Path] = (), overwrite: bool = 
 
 
 def check_apart(target: Path, sources: Iterable[Path], *, may_hold: bool = False) -> None:
-    """Refuse a target that is a source, lies in one or holds one, by path and by inode.
+    """Refuse a target that is, lies in or contains a source, comparing paths and inodes.
 
     Args:
         target: What will be written.
-        sources: What is read; those that do not exist are passed over.
-        may_hold: Files are only added to ``target``, so that it may be a folder above a source.
+        sources: What is read; missing ones are skipped.
+        may_hold: Files are only added to ``target``, so it may be a parent folder of a source.
 
     Raises:
         UsageError: If they overlap.
@@ -89,7 +89,7 @@ def _lineage(path: Path) -> list[Path]:
 
 
 def _same(one: Path, two: Path) -> bool:
-    """Whether two paths lead to one place, by links and mounts too."""
+    """Whether two paths lead to the same place, including by links and mounts."""
     if one == two:
         return True
     try:

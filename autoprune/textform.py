@@ -1,4 +1,4 @@
-"""Named choices with parameters as one line of text: ``sdsa:strength=0.2,level=projection``."""
+"""Named choices with parameters on one line of text: ``sdsa:strength=0.2,level=projection``."""
 
 import dataclasses
 import math
@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Self
 
 from autoprune.errors import UsageError
 
-# Whole numbers beyond it are no count of anything, and some too large to become a float.
+# Larger whole numbers are not plausible counts, and some are too large for a float.
 LARGEST_WHOLE = 10**9
 
 
 @dataclass(frozen=True)
 class TextForm:
-    """Base of allocators and solvers: a frozen dataclass whose fields are its parameters.
+    """Base class of allocators and solvers: a frozen dataclass whose fields are its parameters.
 
     Every field has a default. ``KIND`` is the noun of the family, ``NAME`` the registry name,
     ``SOURCE`` the paper, ``NEEDS`` the statistics that must have been collected.
@@ -39,25 +39,25 @@ class TextForm:
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Parameters that a text may set, with their defaults."""
+        """Parameters that the text may set, with their defaults."""
         entries = dataclasses.fields(cls)
         return {e.name: e.default for e in entries if e.default is not dataclasses.MISSING}
 
     @classmethod
     def allowed(cls) -> dict[str, list[str]]:
-        """Values by parameter, for parameters that take one of a few."""
+        """Allowed values of each parameter that takes one of a fixed set."""
         hints = typing.get_type_hints(cls)
         found = {entry.name: _choices(hints[entry.name]) for entry in dataclasses.fields(cls)}
         return {name: list(values) for name, values in found.items() if values}
 
     @classmethod
     def summary(cls) -> str:
-        """First line of the class's documentation."""
+        """First line of the class docstring."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
 
     @property
     def text(self) -> str:
-        """Canonical text without parameters at their default; :meth:`from_text` reads it."""
+        """Canonical text, omitting parameters at their default; :meth:`from_text` reads it."""
         changed = [
             f"{entry.name}={_show(getattr(self, entry.name))}"
             for entry in dataclasses.fields(self)
@@ -67,10 +67,10 @@ class TextForm:
 
     @classmethod
     def from_text(cls, rest: str) -> Self:
-        """Build from what follows ``name:``; empty for defaults.
+        """Build from the text after ``name:``; empty for defaults.
 
         Raises:
-            UsageError: If a parameter is unknown or its value makes no sense.
+            UsageError: If a parameter is unknown or its value is invalid.
         """
         return cls(**read_settings(f"{cls.KIND} {cls.NAME!r}", rest, parameters(cls)))
 
@@ -83,21 +83,21 @@ class TextForm:
 
 
 def parameters(kind: Any) -> dict[str, Any]:
-    """Type by name of what a dataclass is built from."""
+    """Types of a dataclass's constructor arguments, by name."""
     hints = typing.get_type_hints(kind)
     return {entry.name: hints[entry.name] for entry in dataclasses.fields(kind) if entry.init}
 
 
 def read_settings(title: str, text: str, allowed: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of ``key=value,key=value``; a tuple is written ``a+b``.
+    """Parse ``key=value,key=value``; a tuple is written ``a+b``.
 
     Args:
-        title: What they belong to, for messages.
+        title: What the settings belong to, for messages.
         text: The list; empty for none.
-        allowed: Type by name.
+        allowed: Type of each setting by name.
 
     Raises:
-        UsageError: If a name is unknown or a value makes no sense.
+        UsageError: If a name is unknown or a value is invalid.
     """
     values: dict[str, Any] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -142,7 +142,7 @@ def _parse(title: str, key: str, text: str, hint: Any) -> Any:
             return text.lower() in ("true", "1")
         wanted = " or ".join(_choices(hint))
     else:
-        # None, in unions with a number, means "not given".
+        # In unions with a number, None means "not given".
         number = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
         try:
             value = number(text)

@@ -1,4 +1,4 @@
-"""Layer budgets: how much of each layer goes; one exact projection serves all allocators."""
+"""Layer budgets: how much of each layer to prune; all allocators share one exact projection."""
 
 from autoprune.allocation.allocator import ALLOCATORS, Allocator, allocate, build_allocator
 from autoprune.allocation.context import AllocationContext, ModelContext, Unit

@@ -1,4 +1,4 @@
-"""Allocators: how much of each layer goes. Registry, text form, and the step onto the budget."""
+"""Allocators decide how much of each layer to prune: registry, text form, budget projection."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from autoprune.textform import TextForm
 class Allocator(TextForm, ABC):
     """Turns a model and a target share into one raw rate per prunable layer.
 
-    Rates are raw: they need not meet the budget or the bounds, :func:`allocate` projects them.
+    Raw rates need not meet the budget or the bounds; :func:`allocate` projects them.
     """
 
     KIND: ClassVar[str] = "allocator"
 
     @abstractmethod
     def rates(self, ctx: AllocationContext, target: float) -> dict[str, float]:
-        """Raw share to prune per unit name.
+        """Return the raw share to prune for each unit name.
 
         Args:
             ctx: The model.
@@ -46,5 +46,5 @@ def build_allocator(text: str) -> Allocator:
 
 
 def allocate(allocator: Allocator, ctx: AllocationContext, target: float) -> dict[str, float]:
-    """Rates of an allocator, projected onto the budget: weighted mean ``target`` exactly."""
+    """Project an allocator's rates onto the budget: their weighted mean is exactly ``target``."""
     return project(allocator.rates(ctx, target), numels(ctx), target)

@@ -129,7 +129,7 @@ class ModelContext:
 
 
 def unit_groups(ctx: AllocationContext, level: Level) -> list[list[Unit]]:
-    """Units that share one rate: those of a block, in block order, or each for itself."""
+    """Group the units that share one rate: by block, in block order, or each on its own."""
     if level == "projection":
         return [[unit] for unit in ctx.units]
     blocks: dict[int, list[Unit]] = {}
@@ -150,9 +150,9 @@ def numels(ctx: AllocationContext) -> dict[str, int]:
 
 
 def wanda_scores(ctx: AllocationContext, name: str) -> Tensor:
-    """``|W| * x_norm`` of a unit, [o, i]; what OWL and DLP measure layers by.
+    """``|W| * x_norm`` of a unit, [o, i], by which OWL and DLP measure layers.
 
-    On a device that has float64, in which their sums are taken.
+    Placed on a device that supports float64, in which the scores are summed.
     """
     weight = where_float64_is(ctx.weight(name))
     return weight.abs() * ctx.stats(name)["x_norm"].to(weight.device)

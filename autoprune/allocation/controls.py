@@ -1,8 +1,8 @@
-"""Controls: what an allocation's gain must survive before anyone believes its reason.
+"""Control allocators: an allocation must beat them before its explanation is credible.
 
-Each takes the projected rates of another allocator and keeps their spread: mirrored, permuted over
-depth, or replaced by a straight line. An allocation that its matched ramp equals has found depth,
-not skew or outliers.
+Each takes the projected rates of another allocator, keeps their spread and mirrors them, permutes
+them over depth or replaces them by a straight line. An allocation that only equals its matched ramp
+has found depth, not skew or outliers.
 """
 
 import math
@@ -23,7 +23,7 @@ class Control(Allocator):
     """A control around another allocator, written ``control:allocator``.
 
     Args:
-        inner: The allocator under suspicion.
+        inner: The allocator under test.
     """
 
     inner: Allocator = field(default_factory=Sdsa)
@@ -43,7 +43,7 @@ class Control(Allocator):
         """Read the inner allocator.
 
         Raises:
-            UsageError: If it is missing or itself wrong.
+            UsageError: If it is missing or invalid.
         """
         if not rest.strip():
             raise UsageError(
@@ -69,7 +69,7 @@ class Reversed(Control):
 @ALLOCATORS.register("shuffled")
 @dataclass(frozen=True)
 class Shuffled(Control):
-    """The inner rates dealt to the blocks at random, seeded by the context."""
+    """The inner rates assigned to the blocks at random, seeded by the context."""
 
     NAME: ClassVar[str] = "shuffled"
     SOURCE: ClassVar[str] = "control"

@@ -1,4 +1,4 @@
-"""An allocation written as a formula over what layers look like: depth, tail, outliers, size."""
+"""An allocation written as a formula over layer descriptors: depth, tail, outliers, size."""
 
 import ast
 import math
@@ -12,9 +12,9 @@ from autoprune.allocation.ramp import depth_line
 from autoprune.allocation.sdsa import bounded_tilt, shape_scores
 from autoprune.errors import UsageError
 
-# Parts and not characters, since another way to write it, or other numbers, must fit as well.
+# Parts, not characters, so that other spacing or other numbers still fit.
 MOST_PARTS = 100
-# More than the longest canonical text of so many parts.
+# More than the longest canonical text with that many parts.
 LONGEST_FORMULA = 1000
 OUTLIER_FACTOR = 5.0
 
@@ -44,7 +44,7 @@ class Formula(Allocator):
 
     Written ``formula:0.1*size - 0.05*first``: numbers, the names of :data:`DESCRIPTORS`,
     ``+ - *``, ``abs()``, and ``soft()``, the bounded softmax tilt of SDSA, ``tanh(x / 2)``:
-    ``-0.15*soft(tail)`` is ``sdsa`` and ``0.1*depth`` is ``ramp``. Text is read, never run.
+    ``-0.15*soft(tail)`` is ``sdsa`` and ``0.1*depth`` is ``ramp``. Text is parsed, never run.
 
     Args:
         formula: Canonical text.
@@ -60,7 +60,7 @@ class Formula(Allocator):
         """Read a formula; empty for the default.
 
         Raises:
-            UsageError: If it is no formula of this language; says what is allowed.
+            UsageError: If it is not a formula of this language; says what is allowed.
         """
         return cls(_print(parse_allocation(rest))) if rest.strip() else cls()
 
@@ -71,7 +71,7 @@ class Formula(Allocator):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Input norms, where scores are read."""
+        """Input norms, if the formula reads scores."""
         used = {n.id for n in ast.walk(parse_allocation(self.formula)) if isinstance(n, ast.Name)}
         return frozenset({"x_norm"}) if used & OF_ACTIVATIONS else frozenset()
 
@@ -85,10 +85,10 @@ class Formula(Allocator):
 
 
 def parse_allocation(text: str) -> ast.expr:
-    """Syntax tree of an allocation formula, every node of it checked.
+    """Parse an allocation formula and check every node of its syntax tree.
 
     Raises:
-        UsageError: If it is no formula of this language.
+        UsageError: If it is not a formula of this language.
     """
     found: ast.expr | None = None
     if len(text) <= LONGEST_FORMULA:
@@ -112,12 +112,12 @@ def parse_allocation(text: str) -> ast.expr:
 
 
 def numbers_of(text: str) -> list[float]:
-    """The numbers of a formula in the order in which they are written."""
+    """The numbers of a formula, in the order written."""
     return [float(node.value) for node in _numbers(parse_allocation(text))]  # type: ignore[arg-type]
 
 
 def with_numbers(text: str, values: Sequence[float]) -> str:
-    """The formula with other numbers, canonical."""
+    """Canonical text of the formula with other numbers."""
     tree = parse_allocation(text)
     for node, value in zip(_numbers(tree), values, strict=True):
         node.value = abs(value)
@@ -182,7 +182,7 @@ def _evaluate(node: ast.expr, ctx: AllocationContext) -> list[float]:
 
 
 def describe_layers(ctx: AllocationContext, name: str) -> list[float]:
-    """One descriptor of every unit, in model order."""
+    """One descriptor for every unit, in model order."""
     groups = unit_groups(ctx, "block")
     if name == "size":
         return _standardised([math.log(unit.numel) for unit in ctx.units])

@@ -25,7 +25,7 @@ class Owl(Allocator):
     ``d = 2 lam minmax(D)``, and the rate is ``target - d_l + mean(d)``.
 
     Args:
-        m: How many times the mean makes an outlier.
+        m: Multiple of the mean above which a score is an outlier.
         lam: Half of the range of rates.
         level: One rate per block or one per projection.
     """

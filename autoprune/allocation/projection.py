@@ -1,11 +1,11 @@
-"""The one place where rates meet a budget: shift, clip, and hit the weighted mean exactly."""
+"""Projection of rates onto a budget: shift, clip, and hit the weighted mean exactly."""
 
 import math
 from collections.abc import Mapping
 
 from autoprune.errors import UsageError
 
-# A block that is zeroed whole cuts the model; no method is allowed to go that far by default.
+# Zeroing a whole block disconnects the model; by default no method may go that far.
 UPPER = 0.95
 BISECTIONS = 200
 
@@ -20,11 +20,11 @@ def project(
     """The nearest rates (weighted least squares) that meet the budget within bounds.
 
     Solves ``sum_l N_l clip(raw_l + c, lower, upper) = target * sum_l N_l`` for the shift ``c`` by
-    bisection; the units that are not clipped then take ``c`` in closed form, which leaves an error
-    of float rounding only. Differences between unclipped units are kept.
+    bisection; ``c`` is then solved in closed form for the units that are not clipped, which leaves
+    only float rounding error. Differences between unclipped units are kept.
 
     Args:
-        raw: Wished share to prune per unit, any finite numbers.
+        raw: Desired share to prune per unit, any finite numbers.
         numels: Weights per unit.
         target: Share of all weights to prune, 0 ≤ target < 1.
         lower: Smallest allowed rate.

@@ -16,7 +16,7 @@ class Ramp(Allocator):
 
     Args:
         half_width: Deviation of the last block from the target.
-        beta: Step between neighbouring blocks; given, it overrides ``half_width``.
+        beta: Step between neighbouring blocks; if given, overrides ``half_width``.
         relax_last: How far the last block falls back to the target, 0 to 1. Searched allocations
             (EvoPress, arXiv 2410.14649) rise with depth except in the last block.
     """

@@ -14,8 +14,8 @@ from autoprune.allocation.shape import sampling_error, skewness, tail_mean
 
 Statistic = Literal["tail", "skew"]
 MEASURES: dict[str, Callable[[Tensor], float]] = {"tail": tail_mean, "skew": skewness}
-# Sampling errors that one unit of z is at least. Thirty layers of one distribution lie within three
-# of them, so that no rate leaves the target by more than a hundredth at the default strength.
+# Minimum size of one unit of z, in sampling errors. Thirty layers of one distribution lie within
+# three sampling errors, so no rate is off by more than 0.01 at the default strength.
 FLOOR = 32.0
 
 
@@ -24,8 +24,8 @@ FLOOR = 32.0
 class Sdsa(Allocator):
     """Skew-aware allocation, our reconstruction: on SmolLM2 no gain beyond a depth ramp is shown.
 
-    The idea (AutoPrune, arXiv 2511.15390): protect a layer the more, the larger the skewness of its
-    absolute weights, through a softmax. The paper's equation is not public; this form is ours:
+    The idea (AutoPrune, arXiv 2511.15390): protect layers with more skewed absolute weights more,
+    through a softmax. The paper's equation is not public; this form is ours:
 
     ``gamma_l`` is the statistic of |W|, averaged over the matrices of a unit with their sizes as
     weights, which equals the statistic of the pooled weights after each matrix is standardised
@@ -35,9 +35,9 @@ class Sdsa(Allocator):
     rate ``target - strength * d``. Layers of one distribution get equal budgets.
 
     Args:
-        strength: Bound of the deviation from the target before projection; only a unit that stands
-            out far reaches it.
-        temperature: Softmax temperature; small takes lesser differences for large ones.
+        strength: Bound on the deviation from the target before projection; only units that stand
+            out far reach it.
+        temperature: Softmax temperature; small values amplify differences.
         statistic: ``tail``, the mean of the largest thousandth above the median, in medians (ours),
             or ``skew``, the third standardised moment, which is the paper's.
         level: One rate per block or one per projection.
@@ -70,13 +70,13 @@ def shape_scores(
 ) -> list[float]:
     """``z = (gamma - median) / max(sd, s0)`` of each group: how far its tail stands out.
 
-    ``sd`` is the standard deviation of gamma over groups. ``s0`` keeps noise from being taken for a
-    difference: :data:`FLOOR` times the statistic's sampling error, the median over groups, so that
-    one group of few wild weights does not raise it for all.
+    ``sd`` is the standard deviation of gamma over groups. ``s0`` keeps noise from passing for a
+    difference: :data:`FLOOR` times the median sampling error over groups, so that one group with a
+    few extreme weights does not raise it for all.
     """
     found = [_gamma(ctx, group, statistic) for group in groups]
     gamma, error = torch.tensor(found, dtype=torch.float64).unbind(1)
-    # Of an even number the mean of the middle two, so that no unit is favoured.
+    # For an even number, the mean of the middle two, so that no unit is favoured.
     centre = gamma.quantile(0.5)
     scale = max(float(gamma.std(correction=0)), FLOOR * float(error.median()))
     if scale == 0.0:

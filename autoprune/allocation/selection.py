@@ -9,10 +9,10 @@ from autoprune.errors import UsageError
 UNIFORM = "uniform"
 AUTO = "auto"
 JOIN = "+"
-# Ramps over the half-widths that helped one model or another at 50 to 70 %, the last block relaxed
-# where that was best, both measures of skew, projection level once, outliers, and DLP as its paper
-# has it at 60 %. What depends on spectra is left out: the eigenvalues of a large model cost more
-# than all of these together.
+# Ramps with half-widths that helped some model at 50 to 70 %, the last block relaxed where that was
+# best, both measures of skew, projection level once, outliers, and DLP with its paper's value for
+# 60 %. Spectral allocators are left out: the eigenvalues of a large model cost more than all of
+# these together.
 GRID = (
     "ramp:half_width=0.05",
     "ramp",
@@ -38,7 +38,7 @@ class Choice:
     Args:
         best: Text of the allocator with the lowest loss; ``uniform`` wins ties.
         losses: Measured loss per allocator text, in the order measured.
-        finals: The same of the two that were measured again; empty where none were.
+        finals: The same for the two that were measured again; empty if none were.
     """
 
     best: str
@@ -53,10 +53,10 @@ def auto_grid(text: str) -> tuple[str, ...] | None:
         text: ``auto``, ``auto:ALLOCATOR+ALLOCATOR``, or an allocator.
 
     Returns:
-        The texts to compare; None when the text names one allocator and asks for no choice.
+        The texts to compare; None if the text names a single allocator.
 
     Raises:
-        UsageError: If one of them is not an allocator.
+        UsageError: If one of the texts is not an allocator.
     """
     name, _, rest = text.strip().partition(":")
     if name != AUTO:
@@ -81,11 +81,11 @@ def choose_allocator(
         texts: Allocator texts; ``uniform`` is added when missing.
         measure: Loss on the *selection* split of the model pruned with this allocator. The sealed
             split must never be used here.
-        confirm: The same at a cost that not every allocator is worth; decides between ``uniform``
-            and the best of the others.
+        confirm: The same loss, measured at a higher cost; decides between ``uniform`` and the best
+            of the others.
 
     Raises:
-        UsageError: If a text is not an allocator; before anything is measured.
+        UsageError: If a text is not an allocator; raised before anything is measured.
     """
     canonical = [build_allocator(text).text for text in (UNIFORM, *texts)]
     names = list(dict.fromkeys(canonical))

@@ -34,10 +34,10 @@ def skewness(weight: Tensor) -> float:
 def tail_mean(weight: Tensor) -> float:
     """Tail measure of ``|W|``: (mean of the largest thousandth - median) / median.
 
-    The mean sees weights that are rarer than a thousandth, which a quantile is blind to: 33 of
-    331,776 weights at 20 sigma, as large models have them. The thousandth is ``ceil(n / 1000)``
-    weights, the median the order statistic of rank ``ceil(n / 2)``. A matrix that is half zero
-    gives 0. Gaussian weights give about 4.3.
+    Unlike a quantile, the mean sees weights rarer than a thousandth, such as the 33 of 331,776
+    weights at 20 sigma in large models. The thousandth is ``ceil(n / 1000)`` weights, the median
+    the order statistic of rank ``ceil(n / 2)``. A matrix that is half zero gives 0. Gaussian
+    weights give about 4.3.
     """
     values = weight.detach().abs().float().reshape(-1).cpu().numpy()
     middle = math.ceil(values.size / 2) - 1
@@ -50,8 +50,8 @@ def tail_mean(weight: Tensor) -> float:
 def sampling_error(weight: Tensor, measure: Callable[[Tensor], float]) -> float:
     """Standard error of a statistic of a matrix's weights, from equal parts of the matrix.
 
-    ``sd(parts) / sqrt(parts)`` over up to 17 interleaved parts; whatever the weights' distribution.
-    A matrix too small for two parts gives infinity: nothing is known of it.
+    ``sd(parts) / sqrt(parts)`` over up to 17 interleaved parts, for any distribution of weights. A
+    matrix too small for two parts gives infinity, since nothing is known about it.
     """
     values = weight.detach().reshape(-1)
     # A prime, so that no part is made of whole columns.
@@ -65,7 +65,7 @@ def sampling_error(weight: Tensor, measure: Callable[[Tensor], float]) -> float:
 def spectrum(weight: Tensor) -> Tensor:
     """Eigenvalues of W^T W that are not numerically zero, ascending, float64 [k].
 
-    Taken from the smaller of the two Gram matrices, several times faster than singular values.
+    Computed from the smaller of the two Gram matrices, several times faster than an SVD.
     """
     matrix = where_float64_is(weight.detach()).double()
     if matrix.shape[0] > matrix.shape[1]:
@@ -94,9 +94,9 @@ def peak_exponent(eigenvalues: Tensor, bug_compatible: bool = False) -> float:
     """Exponent of the tail that starts near the spectrum's peak (``fit=peak``).
 
     The peak is the left edge of the fullest of 100 bins of log10(e). Of all start values between
-    0.95 and 1.5 times the peak the one with the smallest Kolmogorov-Smirnov distance to its own
-    fit is taken. The reference implementation compares log10(0.95 peak) with e itself, which
-    makes the lower bound nearly void; ``bug_compatible`` does the same.
+    0.95 and 1.5 times the peak, the one with the smallest Kolmogorov-Smirnov distance to its own
+    fit is used. The reference implementation compares log10(0.95 peak) with e itself, which makes
+    the lower bound nearly void; ``bug_compatible`` does the same.
     """
     values = eigenvalues.cpu().numpy()
     if values.size < 3:

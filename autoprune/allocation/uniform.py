@@ -1,4 +1,4 @@
-"""The allocation every other one has to beat, and rates given by hand."""
+"""The uniform allocation, which all others have to beat, and rates given by hand."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -27,8 +27,8 @@ class Given(Allocator):
     """One rate per block or per layer, by hand: ``given:0.5/0.6/0.7``.
 
     Args:
-        shares: Rates in model order; as many as blocks or as prunable layers. They are shifted
-            onto the budget like those of any other allocator.
+        shares: Rates in model order, one per block or per prunable layer. They are shifted onto the
+            budget like those of any other allocator.
     """
 
     NAME: ClassVar[str] = "given"
@@ -38,15 +38,15 @@ class Given(Allocator):
 
     @property
     def text(self) -> str:
-        """``given:`` and the rates, parted by slashes."""
+        """``given:`` and the rates, separated by slashes."""
         return "given:" + "/".join(f"{share:.12g}" for share in self.shares)
 
     @classmethod
     def from_text(cls, rest: str) -> Self:
-        """Read rates parted by slashes.
+        """Read rates separated by slashes.
 
         Raises:
-            UsageError: If the list is empty or an entry is no share.
+            UsageError: If the list is empty or an entry is not a share.
         """
         try:
             shares = tuple(float(part) for part in rest.split("/"))

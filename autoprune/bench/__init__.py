@@ -1,6 +1,6 @@
-"""One model on a bench: put a recipe on it, measure, take it off.
+"""One model on a bench: apply a recipe, measure it, restore the dense weights.
 
 :class:`autoprune.bench.bench.Bench` serves searches, comparisons and scripts. Modules here
-are cheap to import: commands build a bench before they know whether its model will ever be loaded,
-so transformers is imported when it is.
+are cheap to import, because commands build a bench before they know whether its model will be
+loaded; transformers is imported only then.
 """

@@ -16,23 +16,22 @@ from autoprune.repair import Repair
 def choose_allocation(
     bench: ModelBench, metric: Metric, plan: PruningPlan, texts: Sequence[str]
 ) -> Choice:
-    """The allocator with the lowest loss on the selection split.
+    """Choose the allocator with the lowest loss on the selection split.
 
-    Every candidate prunes one-shot from statistics of the dense model and without repair: a few
-    seconds each, while a repair may take minutes. What is best for masks alone need not be best
-    under a repair, so with one the best that is not uniform and uniform are repaired, block after
-    block, and measured again; that decides.
+    Each candidate prunes one-shot from statistics of the dense model, without repair: this takes
+    seconds, while a repair may take minutes. The best allocator for masks alone need not be the
+    best under a repair. If the plan has one, uniform and the best other allocator are therefore
+    repaired block by block and measured again, and the lower loss decides.
 
     Args:
-        bench: Holds windows named ``calibration`` and ``selection``; dense, and dense again
-            afterwards.
+        bench: Holds windows named ``calibration`` and ``selection``; dense before and after.
         metric: Scores the weights.
         plan: Budget, group, seed and repair; its allocation is not used.
         texts: Allocators to compare; uniform always competes.
 
     Raises:
         UsageError: If an N:M pattern or the group ``global`` leaves nothing to choose, or a
-            candidate is wrong; before anything is measured.
+            candidate is invalid; raised before anything is measured.
     """
     for text in texts:
         replace(plan, allocation=build_allocator(text))
@@ -69,6 +68,6 @@ def choose_allocation(
 
     if not plan.repair.acts:
         return choose_allocator(texts, bare)
-    # One block's statistics at a time, as in the pruning that is chosen for.
+    # One block's statistics at a time, as in the pruning that the choice is for.
     repair = replace(plan.repair, order="block by block") if plan.repair.needs else plan.repair
     return choose_allocator(texts, bare, lambda text: loss(text, repair, bench.report))

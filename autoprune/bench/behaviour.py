@@ -1,4 +1,4 @@
-"""What a recipe does to a few real layers: enough to recognise a rediscovery and a bad idea."""
+"""The effect of a recipe on a few real layers: enough to spot rediscoveries and bad ideas."""
 
 from typing import TYPE_CHECKING
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 def behaviour(
     bench: "Bench", recipe: "Recipe", budget: "Budget"
 ) -> tuple[str, float, dict[str, float]]:
-    """Mask signature on the probe layers, and the relative output error on all and on each.
+    """Mask signature on the probe layers, and the relative output error in total and per layer.
 
-    The error is ``sum ||dW x||^2 / sum ||W x||^2`` with the inputs taken as uncorrelated, so only
+    The error is ``sum ||dW x||^2 / sum ||W x||^2``. Inputs are treated as uncorrelated, so only
     their norms are needed.
 
     Args:
-        bench: Its weights are dense.
-        recipe: What to try; its allocation is left out, since a few layers have no budget to share.
-        budget: Share of zeros of each of these layers.
+        bench: A bench whose weights are dense.
+        recipe: Recipe to try; its allocation is ignored, since a few layers share no budget.
+        budget: Share of zeros in each of these layers.
 
     Raises:
-        CandidateRejectedError: If the scorer turns the metric away.
-        UsageError: If the scores make no sense.
+        CandidateRejectedError: If the scorer rejects the metric.
+        UsageError: If the scores are invalid.
     """
     layers = bench.probes
     plan = PruningPlan.build(

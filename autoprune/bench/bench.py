@@ -1,4 +1,4 @@
-"""One model on a bench, with its text in parts: put a recipe on it, measure, take it off."""
+"""One model on a bench, with its text in parts: apply a recipe, measure it, restore."""
 
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -45,13 +45,13 @@ class Bench(ModelBench):
     """A model with its text in three parts, statistics of calibration draws and a dense copy.
 
     Args:
-        model_ref: Reference of the model; loaded at first use.
+        model_ref: Reference of the model; loaded on first use.
         store: Keeps windows and statistics.
         text: Corpus, split and windows of each part.
-        seed: Of random controls and of the order of tuning.
+        seed: Seed for random controls and for the order of tuning.
         report: Called with progress.
         dtype: Type of the weights in memory, by torch's name.
-        scorer: Scores the weights; by default maths on the host, which refuses designed Python.
+        scorer: Scores the weights; by default on the host, which refuses designed Python.
         calibration: How draws of calibration text are cut and their statistics kept.
         programs: Runs designed programs; None refuses them.
     """
@@ -99,20 +99,20 @@ class Bench(ModelBench):
         programs: ProgramRunner | None = None,
         report: Report = silent,
     ) -> "Iterator[Bench]":
-        """A bench for the body of a ``with`` statement.
+        """Open a bench for the body of a ``with`` statement.
 
         Args:
             model: A hub id, a folder, a ``.gguf`` file or ``package:module/file``.
             corpus: A known name or a ``.txt``, ``.jsonl`` or ``.parquet`` file; it is split by
                 document into calibration, selection and sealed text.
-            seqlen: Tokens of a window.
-            windows: Calibration windows of a draw.
+            seqlen: Tokens per window.
+            windows: Calibration windows per draw.
             selection: Windows of the selection part.
             sealed: Windows of the sealed part.
             split: Number of the split.
-            seed: Of random controls and of the order of tuning.
+            seed: Seed for random controls and for the order of tuning.
             cache: Folder for windows and statistics; None: a temporary one.
-            scorer: Scores the weights; None: maths on the host.
+            scorer: Scores the weights; None: computed on the host.
             programs: Runs designed programs; None refuses them.
             report: Called with progress.
         """
@@ -134,7 +134,7 @@ class Bench(ModelBench):
         """Calibration, selection and sealed text, disjoint by document.
 
         Raises:
-            UsageError: If the text is one that a model writes.
+            UsageError: If the text is written by a model.
         """
         corpus = self.text.corpus
         if is_generated(corpus):
@@ -177,15 +177,15 @@ class Bench(ModelBench):
         return self.windows[name]
 
     def fresh_windows(self, count: int, draw: int = 0) -> Tensor | None:
-        """Windows of the calibration part that this draw does not hold, as many as there are.
+        """Up to ``count`` windows of the calibration part that are not in this draw.
 
         Args:
-            count: Windows wanted; None is returned for 0.
+            count: Windows wanted; for 0, None is returned.
             draw: Draw of calibration text.
         """
         if count == 0:
             return None
-        # Saved models remember the text of windows that are called calibration.
+        # Saved models record the text of all windows named "calibration ...".
         name = f"{CALIBRATION} {draw} fresh {count}"
         if name not in self.windows:
             self.windows[name] = self.calibration.fresh(self, draw, count)
@@ -194,25 +194,25 @@ class Bench(ModelBench):
     def calibrated(self, needs: Collection[str], draw: int = 0) -> Statistics:
         """Statistics of the dense model on one draw, with at least ``needs``.
 
-        The model is dense afterwards where they had to be collected.
+        If they had to be collected, the model is dense afterwards.
         """
         statistics = self.statistics_of(draw)
         if not statistics.covers(needs):
-            # Weights may be pruned at this moment; statistics are of the dense model.
+            # Weights may be pruned at this point, but statistics are of the dense model.
             self.dense.restore()
         return statistics.require(needs)
 
     def statistics_of(self, draw: int) -> DrawStatistics:
-        """Statistics of one draw; those of the draw before are let go."""
+        """Statistics of one draw; those of the previous draw are released."""
         if self._statistics is None or self._statistics[0] != draw:
-            # Gram matrices take more memory than the model: those of one draw at a time.
+            # Gram matrices take more memory than the model, so keep those of one draw only.
             self._statistics = self._context = None
             made = self.calibration.statistics(self, self.drawn_windows(draw))
             self._statistics = draw, made
         return self._statistics[1]
 
     def context_for(self, statistics: Statistics, seed: int | None = None) -> ModelContext:
-        """What allocators look at; kept while the statistics stay the same, since it is costly."""
+        """Input of the allocators; costly, so it is cached while the statistics stay the same."""
         seed = self.seed if seed is None else seed
         known = self._context
         if known is None or known.statistics is not statistics or known.seed != seed:
@@ -222,23 +222,23 @@ class Bench(ModelBench):
 
     @cached_property
     def probes(self) -> list[PrunableLinear]:
-        """A few layers that stand for all in validation."""
+        """A few layers that represent all layers in validation."""
         return probe_layers(self.layers, self.calibrated(()))
 
     @cached_property
     def block_probe(self) -> BlockProbe:
-        """Three real blocks that stand for all in the validation of programs."""
+        """Three real blocks that represent all blocks in the validation of programs."""
         self.dense.restore()
         return BlockProbe(self)
 
     def validate(self, recipe: Recipe | str, budget: Budget | float) -> Validation:
         """Probe a recipe's metric, then score a few real layers for its mask signature.
 
-        A program is tried on a tiny block, then on three real ones: its signature is that of the
-        new weights, its error that on calibration windows which it did not see.
+        A program is tried on a tiny block, then on three real ones. Its signature is that of the
+        new weights; its error is measured on calibration windows that it did not see.
 
         Args:
-            recipe: What to try, or its text.
+            recipe: The recipe to try, or its text.
             budget: Share of zeros, or a budget.
         """
         recipe, budget = _read(recipe, budget)
@@ -260,7 +260,7 @@ class Bench(ModelBench):
         except CandidateRejectedError as rejection:
             code, detail = rejection.code, rejection.detail
         except UsageError as fault:
-            # Our own checks of a formula or its scores, for example NaN on a real layer.
+            # Our own checks on a formula or its scores failed, for example NaN on a real layer.
             code, detail = "invalid", " ".join(str(fault).split())
         else:
             seconds = time.monotonic() - started
@@ -277,17 +277,17 @@ class Bench(ModelBench):
         draw: int = 0,
         memory: MaskMemory | None = None,
     ) -> Iterator[PruneOutcome]:
-        """The model pruned by a recipe; dense again afterwards, whatever happens.
+        """Prune the model by a recipe for the body of a ``with``; it is always restored afterwards.
 
         Args:
-            recipe: What decides the masks and the repair, or its text.
+            recipe: Determines the masks and the repair; a recipe or its text.
             budget: Share of zeros, or a budget.
             draw: Draw of calibration text.
             memory: Where masks are looked up and kept; None: the bench's own.
 
         Raises:
-            CandidateRejectedError: If the scorer turns the metric away.
-            UsageError: If the recipe or its scores make no sense.
+            CandidateRejectedError: If the scorer rejects the metric.
+            UsageError: If the recipe or its scores are invalid.
         """
         recipe, budget = _read(recipe, budget)
         if recipe.metric.kind == "scheme":
@@ -309,28 +309,28 @@ class Bench(ModelBench):
         kl: bool = False,
         memory: MaskMemory | None = None,
     ) -> Measurement:
-        """Losses under a recipe.
+        """Measure losses under a recipe.
 
         Args:
-            recipe: What to prune by, or its text. None: the model as it stands, which is not made
-                dense first, so that weights that a recipe left behind are found out.
+            recipe: Recipe to prune by, or its text. None: the model as it is. It is not restored
+                first, so that weights left behind by a recipe are noticed.
             budget: Share of zeros, or a budget.
             windows: Which windows of the part.
-            part: Of the text.
+            part: Part of the text.
             draw: Draw of calibration text.
             kl: Also measure the distance to the dense model.
             memory: As for :meth:`pruned`.
 
         Raises:
-            CandidateRejectedError: If the scorer turns the metric away.
-            UsageError: If the recipe or its scores make no sense.
+            CandidateRejectedError: If the scorer rejects the metric.
+            UsageError: If the recipe or its scores are invalid.
         """
         if recipe is None:
             found = self.evaluate(part, windows)
             return Measurement(found.nll, found.tokens, found.perplexity, seconds=found.seconds)
         started = time.monotonic()
         if kl:
-            # Of the dense model, whose shape a scheme changes.
+            # Compute these on the dense model, before a scheme changes its shape.
             self.predictions(part)
         with self.pruned(recipe, budget, draw=draw, memory=memory) as outcome:
             found = self.evaluate(part, windows, kl=kl)
@@ -346,10 +346,10 @@ class Bench(ModelBench):
         )
 
     def evaluate(self, part: str, windows: slice = ALL, *, kl: bool = False) -> Evaluation:
-        """Losses of the model as it stands on windows of a part.
+        """Measure losses of the model as it is on windows of a part.
 
         Args:
-            part: Of the text.
+            part: Part of the text.
             windows: Which windows of the part.
             kl: Also measure the distance to the dense model, in the same passes.
         """
@@ -361,7 +361,7 @@ class Bench(ModelBench):
         )
 
     def predictions(self, part: str) -> DensePredictions:
-        """What the dense model predicts on a part; the weights stay as they are."""
+        """Predictions of the dense model on a part; the current weights are left as they are."""
         if part not in self._predictions:
             dense, pruned = self.dense, self.copy()
             dense.restore()
@@ -372,7 +372,7 @@ class Bench(ModelBench):
         return self._predictions[part]
 
     def close(self) -> None:
-        """Let the scorer, the model and everything that hangs on it go."""
+        """Release the scorer, the model and everything that belongs to it."""
         self.scorer.close()
         if self.programs is not None:
             self.programs.close()

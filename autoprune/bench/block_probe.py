@@ -32,18 +32,18 @@ class _ProbeBlock:
     goals: list[Tensor]
 
     def for_program(self) -> SeenBlock:
-        """What a block program is handed; the block is dense, and so is the model before it."""
+        """The input of a block program; the block and the model before it are dense."""
         return SeenBlock(self.members, self.seen, list(self.seen.outputs()))
 
 
 class BlockProbe:
-    """First, middle and last block of the dense model, with what they get and give.
+    """First, middle and last block of the dense model, with their inputs and outputs.
 
-    A quarter of the calibration windows is kept apart: programs get the statistics, or the hidden
-    states, of the others, and are measured on these.
+    A quarter of the calibration windows is held out. Programs get the statistics, or the hidden
+    states, of the other windows and are measured on the held-out ones.
 
     Args:
-        bench: Its weights are dense.
+        bench: A bench whose weights are dense.
     """
 
     @torch.no_grad()
@@ -76,13 +76,13 @@ class BlockProbe:
         The error is the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the dense block's output.
 
         Args:
-            bench: Its weights are dense, and are so again afterwards.
-            recipe: Of a program; its allocation is left out.
-            budget: Share of zeros of each layer.
+            bench: A bench whose weights are dense, and are dense again afterwards.
+            recipe: Recipe of a program; its allocation is ignored.
+            budget: Share of zeros in each layer.
 
         Raises:
-            CandidateRejectedError: If the program is turned away.
-            UsageError: If the recipe is not for a program, or nobody runs it.
+            CandidateRejectedError: If the program is rejected.
+            UsageError: If the recipe is not for a program, or there is no runner.
         """
         plan = PruningPlan.of_recipe(recipe, budget.share, pattern=budget.pattern or "unstructured")
         members = [layer for block in self.blocks for layer in block.members]

@@ -1,4 +1,4 @@
-"""A block program in the place where whole blocks get their new weights."""
+"""Adapter that lets a block program provide the new weights of whole blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ HELD_OUT = 0.25
 
 @dataclass
 class ProgramBlocks(AppliedProgram):
-    """Has a program prune whole blocks: the engine's :class:`autoprune.pruning.NewBlocks`.
+    """Prunes whole blocks by a program: implements :class:`autoprune.pruning.NewBlocks`.
 
-    The source of the program defines ``prune_block``.
+    The program's source defines ``prune_block``.
 
     Attributes:
         errors: Relative error of each pruned block on windows that the program did not see.
@@ -35,7 +35,7 @@ class ProgramBlocks(AppliedProgram):
     errors: list[float] = field(default_factory=list, init=False)
 
     def seen(self, batches: int) -> int:
-        """All but a quarter; of one batch, that one."""
+        """All batches but a quarter; a single batch is seen."""
         return held_out(batches)[0]
 
     def prune_blocks(
@@ -46,9 +46,9 @@ class ProgramBlocks(AppliedProgram):
         """Prune dense blocks in place.
 
         Raises:
-            CandidateRejectedError: If the runner turns the program away, or what comes back breaks
-                the contract; blocks of earlier calls stay pruned.
-            UsageError: If a block is of a kind that programs cannot compute with.
+            CandidateRejectedError: If the runner rejects the program, or its result breaks the
+                contract; blocks of earlier calls stay pruned.
+            UsageError: If programs do not support this kind of block.
         """
         names = [names_in_block(block.replay.block, block.members) for block in blocks]
         tasks = [self._task(block, own, stats_of) for block, own in zip(blocks, names, strict=True)]
@@ -80,7 +80,7 @@ class ProgramBlocks(AppliedProgram):
         form, rest = block_form(replay.block, names, replay.calls[0])
         ends = sorted({0, len(replay.hidden) - 1})
         outputs = [out for end in ends for out in replay.part(end, end + 1).outputs()]
-        # Matrices that read the same tensor have the same statistics, which are handed over once.
+        # Matrices that read the same tensor share their statistics, which are passed once.
         known: dict[int, Mapping[str, Tensor]] = {}
         stats = {}
         for layer in seen.members:
@@ -100,11 +100,11 @@ class ProgramBlocks(AppliedProgram):
 
 
 def held_out(count: int) -> tuple[int, int]:
-    """How many of so many windows a program sees, and how many it does not."""
+    """How many of ``count`` windows a program sees, and how many are held out."""
     apart = max(1, round(count * HELD_OUT)) if count > 1 else 0
     return count - apart, apart
 
 
 def _together(parts: Sequence[Tensor]) -> Tensor:
-    """Batches [b, s, d] as one, float32 on the CPU."""
+    """Concatenated batches [b, s, d], float32 on the CPU."""
     return torch.cat([part.detach().float().cpu() for part in parts])

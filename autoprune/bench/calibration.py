@@ -1,4 +1,4 @@
-"""How a bench cuts draws of calibration text, and keeps the statistics of the one in use."""
+"""How a bench cuts draws of calibration text and keeps the statistics of the current one."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class DrawStatistics(Protocol):
-    """Statistics of the dense model on one draw; they grow by what is asked for."""
+    """Statistics of the dense model on one draw, extended on demand."""
 
     def covers(self, needs: Collection[str]) -> bool:
-        """Whether :meth:`require` would give these without a pass of the model."""
+        """Whether :meth:`require` would return these without a pass of the model."""
         ...
 
     def require(self, needs: Collection[str]) -> Statistics:
@@ -32,7 +32,7 @@ class DrawStatistics(Protocol):
         ...
 
     def verify(self) -> None:
-        """Check what is in memory against what is on record, where anything is.
+        """Check the statistics in memory against those on record, if there are any.
 
         Raises:
             DamagedStatisticsError: If they differ.
@@ -41,10 +41,10 @@ class DrawStatistics(Protocol):
 
 
 class Calibration(Protocol):
-    """How draws are cut and their statistics kept; figures of another one cannot be set beside."""
+    """How draws are cut and statistics kept; figures of different ones are not comparable."""
 
     def windows(self, bench: "Bench", draw: int) -> Tensor:
-        """Token ids of one draw, int64 [n, s]; all draws are of one distribution."""
+        """Token ids of one draw, int64 [n, s]; all draws have the same distribution."""
         ...
 
     def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
@@ -57,22 +57,22 @@ class Calibration(Protocol):
 
 
 class DocumentDraws:
-    """Draws with an order of documents each, all of their statistics in the store.
+    """Draws that each have their own order of documents, with all statistics in the store.
 
     Args:
-        expected: Statistics that later calls will ask for, so that one pass collects all.
+        expected: Statistics that later calls will need, so that one pass collects them all.
     """
 
     def __init__(self, expected: Collection[str] = ()) -> None:
         self._expected = frozenset(expected)
 
     def windows(self, bench: "Bench", draw: int) -> Tensor:
-        """See :class:`Calibration`; draw 0 is the calibration part as it stands."""
+        """See :class:`Calibration`; draw 0 is the calibration part as it is."""
         first = bench.part("calibration")
         return first if draw == 0 else self._first(bench, draw, len(first))
 
     def fresh(self, bench: "Bench", draw: int, count: int) -> Tensor:
-        """See :class:`Calibration`; the windows that come next in the draw's order."""
+        """See :class:`Calibration`; the next windows in the draw's order."""
         used = len(bench.part("calibration"))
         return self._first(bench, draw, used + count)[used:]
 
@@ -88,13 +88,13 @@ class DocumentDraws:
 
 
 class StoredStatistics:
-    """Statistics that are collected together and lie in a store, so that they can be verified.
+    """Statistics that are collected together and kept in a store, where they can be verified.
 
     Args:
         store: Keeps them.
         loaded: The dense model.
         windows: The draw, int64 [n, s].
-        expected: What later calls will need; collected with the first ones.
+        expected: Statistics that later calls will need; collected with the first ones.
         report: Called with progress.
     """
 
@@ -112,7 +112,7 @@ class StoredStatistics:
         self._report = report
         self._names = expected
         self._found: Statistics | None = None
-        # Whether those in memory came out of the store; False: they took a pass of the model.
+        # Whether those in memory came from the store; False: they took a pass of the model.
         self.cached = False
 
     def covers(self, needs: Collection[str]) -> bool:
@@ -123,7 +123,7 @@ class StoredStatistics:
         """See :class:`DrawStatistics`; the same object until more is needed."""
         if self._found is None or not self.covers(needs):
             self._names |= frozenset(needs)
-            # Gram matrices take more memory than the model: the smaller set goes first.
+            # Gram matrices take more memory than the model, so release the smaller set first.
             self._found = None
             self._found, self.cached = found_or_collected(
                 self._store, self._loaded, self._windows, needs=self._names, report=self._report

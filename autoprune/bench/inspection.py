@@ -1,4 +1,4 @@
-"""What a model looks like before pruning: the shape of each matrix, and what its loss costs."""
+"""Inspect a model before pruning: the shape of each matrix, and the cost of pruning it."""
 
 import json
 import math
@@ -22,10 +22,10 @@ from autoprune.progress import Progress, Report, silent
 if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
 
-# Scores so many times their mean are outliers, as OWL counts them (arXiv 2310.05175).
+# Scores above this multiple of their mean are outliers, as in OWL (arXiv 2310.05175).
 OUTLIER_FACTOR = 5.0
 PLACES = ("first", "middle", "last", "all")
-# Facts of that many blocks, the most and the least sensitive, are worth a prompt's tokens.
+# Facts on this many of the most and least sensitive blocks are worth a prompt's tokens.
 MOST_FACTS = 3
 
 
@@ -41,12 +41,12 @@ class MatrixFacts:
         skew: Third standardised moment of ``|W|``; 0.995 for normal weights.
         kurtosis: Fourth standardised moment of ``W``; 3 for normal weights.
         score_skew: Third standardised moment of Wanda's scores ``|W| * x_norm``.
-        score_kurtosis: Fourth standardised moment of the same.
+        score_kurtosis: Fourth standardised moment of these scores.
         outliers: Share of scores above five times their mean.
         effective_rank: ``exp`` of the entropy of the singular values as shares of their sum (Roy
             and Vetterli, EUSIPCO 2007), as a share of the full rank.
         alpha: Power-law exponent of the spectrum's tail (AlphaPruning, arXiv 2410.10912).
-        damage: Rise of the loss, nats per token, with this matrix alone pruned; None: not measured.
+        damage: Increase in loss, nats per token, if only this matrix is pruned; None: not measured.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Inspection:
 
     Args:
         model: Its reference.
-        corpus: Text that inputs and losses are of.
-        sparsity: Share of zeros in what is pruned, by Wanda's scores, row by row.
+        corpus: Text used for inputs and losses.
+        sparsity: Share of zeros in the pruned matrices, by Wanda's scores, row by row.
         windows: Selection windows behind each loss.
-        loss: Of the dense model, nats per token.
-        matrices: In model order.
-        kinds: Rise of the loss with all matrices of one kind pruned, by kind.
-        blocks: Rise of the loss with one whole block pruned, by block.
+        loss: Loss of the dense model, nats per token.
+        matrices: Facts of each matrix, in model order.
+        kinds: Increase in loss if all matrices of one kind are pruned, by kind.
+        blocks: Increase in loss if one whole block is pruned, by block.
     """
 
     model: str
@@ -89,7 +89,7 @@ class Inspection:
 
     @property
     def facts(self) -> list[str]:
-        """Sentences for people and prompts: damage by kind, then the ends of that by block."""
+        """Sentences for people and prompts: damage by kind, then the extremes of that by block."""
         share = f"{self.sparsity:.0%} of"
         kinds = sorted(self.kinds.items(), key=lambda pair: -pair[1])
         found = [
@@ -121,19 +121,19 @@ def inspect_model(
     cache: Path | None = None,
     report: Report = silent,
 ) -> Inspection:
-    """Measure what matrices look like and what pruning each alone costs; the model stays as it is.
+    """Measure the shape of each matrix and the cost of pruning it alone; the model is unchanged.
 
     Args:
         model: A hub id, a folder, a ``.gguf`` file or ``package:module/file``.
-        corpus: A known name or a text file; inputs are of its calibration part, losses of its
+        corpus: A known name or a text file; inputs come from its calibration part, losses from its
             selection part.
-        sparsity: Share of zeros in what is pruned, above 0 and below 1.
-        layers: Blocks whose matrices, and which themselves, are pruned alone: ``first``,
-            ``middle``, ``last``, ``all`` or numbers from 0, with commas between. Each matrix takes
+        sparsity: Share of zeros in the pruned matrices, above 0 and below 1.
+        layers: Blocks to prune alone, each matrix by itself and the block as a whole: ``first``,
+            ``middle``, ``last``, ``all`` or numbers from 0, separated by commas. Each matrix takes
             one pass over the selection windows.
-        seqlen: Tokens of a window.
-        windows: Calibration windows.
-        selection: Selection windows.
+        seqlen: Tokens per window.
+        windows: Number of calibration windows.
+        selection: Number of selection windows.
         cache: Folder for windows and statistics; None: a temporary one.
         report: Called with progress.
 
@@ -155,7 +155,7 @@ def inspect_model(
 
 
 def inspect_on(bench: Bench, sparsity: float, layers: str) -> Inspection:
-    """The same for the model of a bench, which is dense before and after.
+    """Like :func:`inspect_model`, for a bench's model, which is dense before and after.
 
     Raises:
         UsageError: If a block is out of range.
@@ -197,14 +197,14 @@ def inspect_on(bench: Bench, sparsity: float, layers: str) -> Inspection:
 
 
 def chosen_blocks(text: str, count: int) -> list[int]:
-    """Numbers of the blocks that a text names, ascending.
+    """Numbers of the blocks named in a text, ascending.
 
     Args:
-        text: As for :func:`inspect_model`.
-        count: Blocks of the model.
+        text: As ``layers`` of :func:`inspect_model`.
+        count: Number of blocks in the model.
 
     Raises:
-        UsageError: If a word is none of them or a number is out of range.
+        UsageError: If a word is unknown or a number is out of range.
     """
     found: set[int] = set()
     places = {"first": [0], "middle": [count // 2], "last": [count - 1], "all": range(count)}
@@ -235,7 +235,7 @@ def effective_rank(eigenvalues: Tensor) -> float:
     """``exp`` of the entropy of singular values as shares of their sum.
 
     Args:
-        eigenvalues: Of W^T W, above 0; the singular values are their roots.
+        eigenvalues: Those of W^T W, above 0; the singular values are their roots.
     """
     if eigenvalues.numel() == 0:
         return 0.0
@@ -246,7 +246,7 @@ def effective_rank(eigenvalues: Tensor) -> float:
 def _facts(layer: "PrunableLinear", scores: Tensor, damage: float | None) -> MatrixFacts:
     weight = layer.read()
     values = spectrum(weight)
-    # Of a matrix of zeros nothing is left to describe.
+    # A matrix of zeros has no eigenvalues left to describe.
     alpha = peak_exponent(values) if values.numel() else math.inf
     mean = float(scores.double().mean())
     return MatrixFacts(
@@ -287,10 +287,10 @@ def _loss(bench: Bench) -> float:
 
 
 def read_facts(path: Path) -> list[str]:
-    """Sentences out of a file that an inspection was written to.
+    """Read the sentences from a saved inspection.
 
     Raises:
-        UsageError: If there is none, or it is no such file.
+        UsageError: If the file does not exist or holds no inspection.
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))["facts"]

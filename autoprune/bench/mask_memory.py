@@ -1,4 +1,4 @@
-"""What recipes did to the model a moment ago: rungs and the sealed end ask for it again."""
+"""Recent masks and repaired weights by recipe: later rungs and the sealed set reuse them."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from autoprune.models.structure import PrunableLinear
     from autoprune.pruning import PruneOutcome
 
-# A bit per weight for masks and four bytes per kept weight for repaired models: dozens of masks
-# and a few repaired models of 100 M weights.
+# One bit per weight for masks and four bytes per kept weight for repaired models: enough for
+# dozens of masks and a few repaired models of 100 M weights.
 CAPACITY_BYTES = 1 << 30
 
 
@@ -36,7 +36,7 @@ class _Known:
 
 @dataclass
 class MaskMemory:
-    """Packed masks, and kept weights of repaired models, the least recently used forgotten first.
+    """LRU cache of packed masks and of the kept weights of repaired models.
 
     Args:
         capacity: Bytes to keep.
@@ -52,13 +52,13 @@ class MaskMemory:
         repaired: "Sequence[PrunableLinear] | None" = None,
         vectors: "Mapping[str, nn.Parameter] | None" = None,
     ) -> None:
-        """Remember what a recipe gave.
+        """Remember the result of a recipe.
 
         Args:
-            key: Names recipe and conditions.
+            key: Identifies recipe and conditions.
             outcome: Its masks.
-            repaired: The pruned layers, where their weights do not follow from the masks.
-            vectors: Norms and biases by name, where these are no longer the dense model's.
+            repaired: The pruned layers, if their weights do not follow from the masks.
+            vectors: Norms and biases by name, if they differ from the dense model's.
         """
         packed = {name: pack_mask(mask) for name, mask in outcome.keep.items()}
         values = None
@@ -84,7 +84,7 @@ class MaskMemory:
         """Prune dense layers as remembered; None when the recipe is not known.
 
         Args:
-            key: Names recipe and conditions.
+            key: Identifies recipe and conditions.
             layers: The dense layers.
             vectors: The dense model's norms and biases by name.
         """
@@ -107,7 +107,7 @@ class MaskMemory:
         return found.outcome
 
     def adopt(self, other: "MaskMemory") -> None:
-        """Take over what another one holds, in the place of what is remembered by the same key."""
+        """Take over all entries of another memory, replacing those with the same key."""
         self._known.update(other._known)
         for key in other._known:
             self._known.move_to_end(key)
@@ -120,7 +120,7 @@ class MaskMemory:
         return self._known[key]
 
     def _forget(self) -> None:
-        """Let go of what was not used for longest; the last one stays whatever its size."""
+        """Drop the least recently used entries; the last one stays whatever its size."""
         while len(self._known) > 1 and self._bytes() > self.capacity:
             self._known.popitem(last=False)
 

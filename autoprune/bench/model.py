@@ -1,4 +1,4 @@
-"""A model by reference with what hangs on it: layers, named windows, statistics, dense weights."""
+"""A model by reference and what belongs to it: layers, windows, statistics, dense weights."""
 
 from collections.abc import Collection
 from functools import cached_property
@@ -18,14 +18,14 @@ from autoprune.text.generated import Author
 
 
 class ModelBench:
-    """A model that can be pruned, measured and made dense again.
+    """A model that can be pruned, measured and restored.
 
-    As a context manager it lets the model go at the end.
+    As a context manager, it releases the model at the end.
 
     Args:
-        model_ref: Reference of the model; it is loaded at first use.
+        model_ref: Reference of the model; loaded on first use.
         store: The content-addressed cache.
-        seed: Seed of random controls and of the order of tuning.
+        seed: Seed for random controls and for the order of tuning.
         report: Called with progress.
         dtype: Type of the weights in memory, by torch's name.
     """
@@ -48,19 +48,19 @@ class ModelBench:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The model, loaded at first use."""
+        """The model, loaded on first use."""
         import torch
 
         return load_model(self.model_ref, dtype=getattr(torch, self.dtype))
 
     @property
     def tokenizer(self) -> Any:
-        """The model's tokenizer; of a model that is streamed it is loaded without the weights."""
+        """The model's tokenizer; for a streamed model it is loaded without the weights."""
         return self.loaded.tokenizer if "loaded" in vars(self) else self.source_tokenizer
 
     @cached_property
     def source(self) -> ModelSource:
-        """Where the model lies."""
+        """Where the model is stored."""
         return resolve(self.model_ref)
 
     @cached_property
@@ -80,11 +80,11 @@ class ModelBench:
 
     @cached_property
     def dense(self) -> DenseWeights:
-        """Copy of what recipes change, as it was at first use, to restore after one."""
+        """Copy of what recipes change, taken on first use, to restore after a recipe."""
         return self.copy()
 
     def copy(self) -> DenseWeights:
-        """Copy of what recipes change, as it stands."""
+        """Copy of what recipes change, in its current state."""
         return DenseWeights(self.layers, self.vectors.values())
 
     @cached_property
@@ -99,10 +99,10 @@ class ModelBench:
         )
 
     def author(self, tokens: int) -> Author:
-        """The model as the writer of its own calibration text.
+        """The model as the author of its own calibration text.
 
         Args:
-            tokens: Tokens that will be read.
+            tokens: Number of tokens that will be read.
         """
         in_memory = "loaded" in vars(self)
         source = self.loaded.source if in_memory else self.source
@@ -119,7 +119,7 @@ class ModelBench:
         return Author(load, source.digest, tokens, self.report)
 
     def close(self) -> None:
-        """Let the model and everything that hangs on it go."""
+        """Release the model and everything that belongs to it."""
         self.windows.clear()
         for name in ("loaded", "layers", "vectors", "source_tokenizer", "dense"):
             self.__dict__.pop(name, None)

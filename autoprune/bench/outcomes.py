@@ -1,4 +1,4 @@
-"""What a bench finds out about a recipe."""
+"""Results of a bench for a recipe."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ class Validation:
     """Whether a candidate may be measured.
 
     Args:
-        ok: Accepted.
+        ok: Whether it was accepted.
         code: ``ok`` or the rejection's code, for example ``nan_scores``, ``timeout``.
-        detail: One line that a designer can repair from, at most 400 characters.
-        signature: Digest of the masks on the probe layers, under the recipe's group; of a program,
-            of the new weights of three blocks.
-        reconstruction_error: Relative output error on the probe layers, if computed; of a program,
-            on the three blocks and calibration windows that it did not see.
-        errors: The same of each probe layer, by kind of matrix and block.
+        detail: One line that helps a designer fix the candidate, at most 400 characters.
+        signature: Digest of the masks on the probe layers, under the recipe's group; for a
+            program, digest of the new weights of three blocks.
+        reconstruction_error: Relative output error on the probe layers, if computed; for a
+            program, on the three blocks and calibration windows that it did not see.
+        errors: The same error for each probe layer, by kind of matrix and block.
     """
 
     ok: bool
@@ -53,7 +53,7 @@ class Measurement:
     kl: tuple[float, ...] = ()
 
     def followed_by(self, later: "Measurement") -> "Measurement":
-        """The same recipe on these windows and then on ``later``'s, all of one length."""
+        """The same recipe on these windows followed by ``later``'s, all of the same length."""
         nll = self.nll + later.nll
         return replace(
             later,

@@ -1,4 +1,4 @@
-"""The few layers that stand for all when candidates are compared: one for each kind of input."""
+"""The few layers that represent all when candidates are compared: one for each kind of input."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 def probe_layers(
     layers: "Sequence[PrunableLinear]", statistics: "Statistics"
 ) -> "list[PrunableLinear]":
-    """One layer for each kind of input and one for each shape, the smallest that will do.
+    """Pick the smallest layer for each kind of input and for each shape.
 
-    Layers that read the same tensor (q, k and v; gate and up) are of one kind. A metric that treats
-    a kind or a shape in a way of its own does not pass for another one that way. Kinds come from
-    different depths, so that neither early nor late blocks decide alone.
+    Layers that read the same tensor (q, k and v; gate and up) are of one kind. With all kinds and
+    shapes covered, a metric that treats one of them differently is not mistaken for another
+    metric. Kinds come from different depths, so neither early nor late blocks decide alone.
 
     Args:
         layers: All prunable layers of the model.
         statistics: Tells which layers share their input.
 
     Returns:
-        For a llama four of them: of q, k, v the smallest, o, one of gate and up, down.
+        For a llama, four layers: the smallest of q, k and v; o; one of gate and up; down.
     """
     readers: dict[int, set[str]] = {}
     for layer in layers:
@@ -48,5 +48,5 @@ def probe_layers(
 
 
 def _input_of(layer: "PrunableLinear", statistics: "Statistics") -> int:
-    # Statistics of a shared input are one tensor.
+    # Layers that share an input also share its statistics tensor.
     return id(statistics.of(layer.name)["x_norm"])

@@ -1,4 +1,4 @@
-"""Prune a model by a program: what every way to it shares."""
+"""Prune a model by a program: code shared by all entry points."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ from autoprune.statistics.statistics import Statistics, collect_statistics
 
 
 def check_plan(plan: PruningPlan, program: Candidate) -> None:
-    """Refuse what a program cannot do.
+    """Refuse a plan that a program cannot follow.
 
     Raises:
-        UsageError: If weights of several layers compete, a repair of layers would move the weights
-            anew, layers would see the inputs of the dense model, or those of a block, which a block
-            program prunes at once, are to be pruned in steps.
+        UsageError: If weights of several layers compete, if a layer repair would change the new
+            weights, if layers would see the inputs of the dense model, or if a block program, which
+            prunes a whole block at once, is to prune it in steps.
     """
     if plan.pattern is None and plan.group not in ("row", "matrix"):
         raise UsageError(
@@ -54,7 +54,7 @@ def check_plan(plan: PruningPlan, program: Candidate) -> None:
 
 
 def required(runner: ProgramRunner | None) -> ProgramRunner:
-    """The runner, which must be there.
+    """Return the runner.
 
     Raises:
         UsageError: If it is None.
@@ -74,11 +74,11 @@ def maker(
     plan: PruningPlan,
     blocks: int,
 ) -> ProgramWeights | ProgramBlocks:
-    """A program as what gives layers, or blocks, their new weights.
+    """Wrap a program as the provider of new weights for layers or blocks.
 
     Args:
-        program: Of kind ``program``.
-        runner: Runs it; None refuses, since designed code runs in no process of ours.
+        program: A candidate of kind ``program``.
+        runner: Runs it; None is refused, since designed code never runs in our own process.
         quotas: Zeros per layer.
         plan: Group, pattern and type of the saved weights.
         blocks: Number of blocks of the model.
@@ -107,23 +107,23 @@ def prune_by_program(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
-    """Prune a model in place by a program, block after block.
+    """Prune a model in place by a program, block by block.
 
     Args:
-        model: In eval mode, dense.
-        program: Of kind ``program``.
+        model: The dense model, in eval mode.
+        program: A candidate of kind ``program``.
         runner: Runs it; see :func:`maker`.
-        plan: Budget, group, allocation, scoring and, at most, a tuning of blocks and a recovery.
+        plan: Budget, group, allocation, scoring and, optionally, block tuning and a recovery.
         windows: Calibration token ids, int64 [n, s].
         layers: Its prunable layers in model order.
         fresh: Other windows of the same text, for a recovery.
         statistics: Statistics of the dense model that the allocation reads; collected when None.
-        context: Of an earlier call on the same dense weights.
+        context: Context from an earlier call on the same dense weights.
         batch_tokens: Tokens per forward pass of a block.
         report: Called after every block.
 
     Raises:
-        CandidateRejectedError: If the program is turned away; blocks before are pruned by then.
+        CandidateRejectedError: If the program is rejected; earlier blocks are pruned by then.
         UsageError: If the plan is not for a program, or there is no runner.
     """
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Put a recipe on a bench's model, from what is remembered where that is enough."""
+"""Apply a recipe to a bench's model, from remembered results where possible."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 def prune_on(
     bench: "Bench", recipe: "Recipe", budget: "Budget", draw: int, memory: "MaskMemory"
 ) -> PruneOutcome:
-    """Prune in place: as remembered, or by scores, or by masks that another repair left behind.
+    """Prune in place: from memory, by scores, or by masks kept from another repair.
 
     Args:
-        bench: Its weights are dense.
-        recipe: What decides the masks and the repair.
-        budget: How many weights go.
+        bench: A bench whose weights are dense.
+        recipe: Determines the masks and the repair.
+        budget: How many weights to prune.
         draw: Draw of calibration text.
         memory: Where masks are looked up and kept.
 
     Raises:
-        CandidateRejectedError: If the scorer turns the metric away.
-        UsageError: If the recipe or its scores make no sense.
+        CandidateRejectedError: If the scorer rejects the metric.
+        UsageError: If the recipe or its scores are invalid.
     """
     key = _key(recipe, budget, draw)
     known = memory.apply(key, bench.layers, bench.vectors)
@@ -95,7 +95,7 @@ def _prune_by_program(
         context=bench.context_for(statistics),
         report=bench.report,
     )
-    # Programs with the same masks are two where their weights differ.
+    # Programs with the same masks but different weights count as two.
     outcome = replace(outcome, mask_digest=outcome.weights_digest)
     memory.keep(key, outcome, bench.layers, _moved(bench, plan))
     return outcome
@@ -104,7 +104,7 @@ def _prune_by_program(
 def _prune_by_blocks(
     bench: "Bench", recipe: "Recipe", plan: PruningPlan, key: str, draw: int, memory: "MaskMemory"
 ) -> PruneOutcome:
-    """Masks and repair of a block follow from the blocks before it, so they are made together."""
+    """Make masks and repairs together, since those of a block depend on the blocks before it."""
     if recipe.metric.kind == "python":
         raise UsageError(
             "a Python metric is scored once, from statistics of the dense model; leave out "
@@ -128,7 +128,7 @@ def _prune_by_blocks(
 
 
 def _moved(bench: "Bench", plan: PruningPlan) -> "dict[str, nn.Parameter]":
-    """Norms and biases, where the repair may have moved them."""
+    """Norms and biases, if the repair may have moved them."""
     return bench.vectors if plan.repair.moves_vectors else {}
 
 

@@ -1,4 +1,4 @@
-"""A budget in bytes or in speed, turned into the share of parameters that a scheme takes away."""
+"""Convert a budget in bytes or speed to the share of parameters that a scheme removes."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from autoprune.models.structure import find_blocks
 from autoprune.progress import Progress, Report, silent
 from autoprune.schemes import Scheme, SchemePlan
 
-# Tokens per second of a model as it stands.
+# Measures tokens per second of a model.
 Speed = Callable[[PreTrainedModel], float]
 # Shares are tried in hundredths.
 STEPS = 100
@@ -25,12 +25,12 @@ STEPS = 100
 
 @dataclass(frozen=True)
 class SchemeBudget:
-    """What a scheme is to take away, in the unit in which it was asked for.
+    """The target of a scheme, in the unit in which it was requested.
 
     Args:
-        budget: What was asked for.
+        budget: The requested budget.
         saved: Type of the weights in files; None: as in memory.
-        speed: Measures tokens per second, of the dense model first.
+        speed: Measures tokens per second, first for the dense model.
     """
 
     budget: Budget
@@ -45,16 +45,16 @@ class SchemeBudget:
         *,
         report: Report = silent,
     ) -> tuple[float, dict[str, Any]]:
-        """The target of the scheme's plan, and what the record says of how it was found.
+        """Find the share for the scheme's plan, and a record of how it was found.
 
         Args:
-            model: Dense; it is as it was afterwards.
-            scheme: What will be planned.
+            model: The dense model; left unchanged.
+            scheme: The scheme to plan.
             windows: Calibration token ids, for schemes whose shapes depend on them.
             report: Callback, called with progress.
 
         Raises:
-            UsageError: If the scheme cannot make the model so small or so fast; says what it can.
+            UsageError: If the scheme cannot make the model that small or fast; names its limit.
         """
         if self.budget.unit == "sparsity":
             return self.budget.share, {}
@@ -68,17 +68,17 @@ class SchemeBudget:
         return scheme.own_share(model, share), found
 
     def reached(self, model: PreTrainedModel, before: int) -> dict[str, Any]:
-        """Bytes of the smaller model beside those of the dense one.
+        """Bytes of the smaller model and of the dense one.
 
         Args:
-            model: The smaller one.
-            before: What :meth:`bytes_of` gave of the dense one.
+            model: The smaller model.
+            before: Result of :meth:`bytes_of` for the dense model.
         """
         after = self.bytes_of(model)
         return {"bytes_before": before, "bytes": after, "bytes_removed": 1.0 - after / before}
 
     def bytes_of(self, model: PreTrainedModel) -> int:
-        """Bytes of a model's saved tensors, a tied one once, without file headers."""
+        """Bytes of a model's saved tensors, without file headers; tied tensors count once."""
         return bytes_as(model.state_dict().values(), self.saved)
 
     def _by_bytes(self, reach: "_Reach", asked: float, text: str) -> float:
@@ -97,7 +97,7 @@ class SchemeBudget:
         self, reach: "_Reach", asked: float, text: str, report: Report
     ) -> tuple[float, dict[str, Any]]:
         dense = self.speed(reach.model)
-        # By parameters that stay: shapes that two shares have in common are measured once.
+        # By number of remaining parameters: shares that lead to the same shapes are measured once.
         known: dict[int, float] = {}
         tried: list[dict[str, float]] = []
 
@@ -129,13 +129,13 @@ class SchemeBudget:
 
 
 class _Reach:
-    """Plans of shapes alone, and how far they go."""
+    """Plans of shapes only, and the largest share they can remove."""
 
     def __init__(self, model: PreTrainedModel, scheme: Scheme, windows: Tensor | None) -> None:
         self.model, self.scheme, self.windows = model, scheme, windows
 
     def plan(self, share: float) -> SchemePlan | None:
-        """The plan that takes a share of the blocks' parameters; None: it is out of reach."""
+        """The plan that removes a share of the blocks' parameters; None: it is out of reach."""
         try:
             return self.scheme.plan(
                 self.model, self.windows, self.scheme.own_share(self.model, share)
@@ -145,7 +145,7 @@ class _Reach:
 
     @property
     def most(self) -> int:
-        """Hundredths of the blocks' parameters that can go at most."""
+        """Largest removable share of the blocks' parameters, in hundredths."""
         low, high = 0, STEPS
         while high - low > 1:
             middle = (low + high) // 2

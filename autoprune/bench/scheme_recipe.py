@@ -1,4 +1,4 @@
-"""A recipe whose metric is a scheme: validated by its shapes, measured in a smaller copy."""
+"""Recipes whose metric is a scheme: validated by shapes, measured on a smaller copy."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,19 +17,19 @@ from autoprune.schemes import Scheme, Shrunk, build_scheme, parts_of
 if TYPE_CHECKING:
     from autoprune.bench.bench import Bench
 
-# Parameters that decide what the weights that stay become; all others choose what goes.
+# Parameters that decide how the remaining weights change; all others choose what is removed.
 MOVES = ("fit", "patch", "directions")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmallerOutcome(PruneOutcome):
-    """What a scheme did, by the names of what pruning reports.
+    """The result of a scheme, with the field names of a pruning outcome.
 
-    ``zeros`` are the parameters of blocks that are gone, ``prunable`` all of them. The digest is of
-    which blocks and units stay, so that it is the same on every machine.
+    ``zeros`` counts the removed parameters of the blocks, ``prunable`` all of them. The digest
+    covers which blocks and units remain, so it is the same on every machine.
 
     Args:
-        shrunk: What went.
+        shrunk: What was removed.
         scheme: The scheme's line, recovery included.
     """
 
@@ -38,7 +38,7 @@ class SmallerOutcome(PruneOutcome):
 
 
 def shrinking_of(recipe: Recipe) -> Shrinking:
-    """How a recipe makes a model smaller.
+    """The shrinking that a recipe describes.
 
     Raises:
         UsageError: If it names no scheme.
@@ -48,14 +48,14 @@ def shrinking_of(recipe: Recipe) -> Shrinking:
 
 
 def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
-    """See that a scheme serves the model, without planning what really goes.
+    """Check that a scheme supports the model, without planning the actual removal.
 
     Raises:
-        UsageError: If it does not, or takes nothing at this share.
+        UsageError: If it does not, or removes nothing at this share.
     """
     model, scheme = bench.loaded.model, shrinking_of(recipe).scheme
     shapes = scheme.shapes_only()
-    # An error names what was asked for, not what stands in for it.
+    # Errors should name the requested scheme, not its stand-in.
     names = zip(parts_of(shapes), parts_of(scheme), strict=True)
     with _as_usage({quick.text: asked.text for quick, asked in names}):
         share = shapes.own_share(model, budget.share)
@@ -69,10 +69,10 @@ def check_shapes(bench: "Bench", recipe: Recipe, budget: Budget) -> None:
 def smaller_by(
     bench: "Bench", recipe: Recipe, budget: Budget, draw: int
 ) -> Iterator[SmallerOutcome]:
-    """The bench's model as a recipe's scheme makes it, inside the body.
+    """Shrink the bench's model by a recipe's scheme for the body of a ``with`` statement.
 
     Raises:
-        UsageError: If the scheme does not serve the model.
+        UsageError: If the scheme does not support the model.
     """
     how = shrinking_of(recipe)
     # An earlier recipe may have left its weights behind.
@@ -112,7 +112,7 @@ def _digest(scheme: Scheme, shrunk: Shrunk) -> str:
 
 @contextmanager
 def _as_usage(names: Mapping[str, str] = {}) -> Iterator[None]:
-    """A family that a scheme does not serve is a fault of the recipe, not of the run."""
+    """Turn the error for an unsupported model family into a usage error of the recipe."""
     try:
         yield
     except AutopruneError as error:

@@ -1,4 +1,4 @@
-"""Who scores weights for a bench: maths on the host, or what is handed in for designed code."""
+"""Scorers of weights for a bench: built-in maths on the host, or a sandbox for designed code."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 __all__ = ["OFFERED", "CandidateRejectedError", "HostScorer", "Scorer", "require_offered"]
 
-# What designed metrics may read; the costly statistics are for built-in metrics and programs.
+# Statistics that designed metrics may read; costly ones are for built-in metrics and programs.
 OFFERED = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 
 
 class Scorer(Protocol):
-    """The one door for designed code: the library never runs any itself."""
+    """The only entry point for designed code: the library never runs any itself."""
 
     def probe(self, candidate: Candidate) -> None:
         """Try a candidate before it is scored.
 
         Raises:
-            CandidateRejectedError: If it is turned away.
+            CandidateRejectedError: If it is rejected.
         """
         ...
 
     def score(
         self, bench: "Bench", candidate: Candidate, layers: "Sequence[PrunableLinear]", draw: int
     ) -> "Score":
-        """Scores of the dense model's layers.
+        """Score the dense model's layers.
 
         Args:
-            bench: Gives statistics to scorers that fetch their own; its weights are dense.
+            bench: Provides statistics to scorers that fetch their own; its weights are dense.
             candidate: Metric to score by.
-            layers: The layers that will be asked for, in order.
-            draw: Draw of calibration text that such statistics come from.
+            layers: The layers that will be scored, in order.
+            draw: Draw of calibration text behind these statistics.
 
         Raises:
-            CandidateRejectedError: Here or from the scores, when the candidate is turned away.
+            CandidateRejectedError: If the candidate is rejected, here or when scores are computed.
         """
         ...
 
     def close(self) -> None:
-        """Let everything go that was opened for scoring."""
+        """Release everything that was opened for scoring."""
         ...
 
 
 class HostScorer:
-    """Built-in metrics and formulas, which the language itself evaluates; never Python code."""
+    """Scores built-in metrics and formulas of the metric language; never runs Python code."""
 
     def probe(self, candidate: Candidate) -> None:
         """Nothing to try: :meth:`score` checks a formula."""
@@ -73,10 +73,10 @@ class HostScorer:
 
 
 def require_offered(candidate: Candidate) -> None:
-    """Refuse a formula that reads what designed metrics are not offered.
+    """Refuse a formula that reads statistics not offered to designed metrics.
 
     Raises:
-        CandidateRejectedError: Names what is missing.
+        CandidateRejectedError: If it reads any; names them.
     """
     if candidate.kind != "expression":
         return

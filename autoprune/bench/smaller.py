@@ -1,4 +1,4 @@
-"""A smaller shape in one line: a scheme and, at most, a recovery by the dense model."""
+"""A smaller shape on one line: a scheme and, optionally, a recovery by the dense model."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +27,8 @@ class Shrinking:
     """How a model is made smaller: ``depth``, ``depth+width``, ``depth+recover:steps=100``.
 
     Args:
-        scheme: Decides what goes.
-        recovery: Trains all weights that stay on the dense model's predictions; None: nothing does.
+        scheme: Decides what is removed.
+        recovery: Trains all remaining weights on the dense model's predictions; None: no training.
     """
 
     scheme: Scheme
@@ -40,7 +40,7 @@ class Shrinking:
 
         Raises:
             UnknownNameError: If there is no such scheme.
-            UsageError: If a parameter makes no sense, or ``recover`` does not stand last.
+            UsageError: If a parameter is invalid, or ``recover`` is not last.
         """
         *before, last = split_outside(text.strip(), "+")
         name, _, rest = last.partition(":")
@@ -72,7 +72,7 @@ class Shrinking:
 
     @property
     def fresh_windows(self) -> int:
-        """Windows that the recovery reads beside those of the scheme."""
+        """Windows that the recovery reads in addition to those of the scheme."""
         return 0 if self.recovery is None else self.recovery.windows
 
     def apply(
@@ -89,12 +89,12 @@ class Shrinking:
         """Make a model smaller in place; see :func:`autoprune.schemes.shrink`.
 
         Args:
-            model: In eval mode, dense.
-            target: Share of the parameters of the blocks that is to go, or a budget.
-            windows: Calibration token ids, int64 [n, s]; None where nothing reads text.
-            fresh: Windows that ``windows`` does not hold, for the recovery.
-            seed: Of random choices, and of the recovery's order.
-            precision: Of the recovery's products.
+            model: The dense model, in eval mode.
+            target: Share of the blocks' parameters to remove, or a budget.
+            windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
+            fresh: Windows for the recovery that are not in ``windows``.
+            seed: Seed for random choices and for the recovery's order.
+            precision: Precision of the recovery's products.
             report: Callback, called with progress.
 
         Raises:
@@ -142,15 +142,15 @@ def shrunken(
     seed: int = 0,
     precision: Precision = "auto",
 ) -> Iterator[Shrunk]:
-    """The bench holds a smaller copy of its model inside the body, in its real shapes.
+    """Replace the bench's model by a smaller copy for the body of a ``with`` statement.
 
     Args:
         bench: Its model is dense, and is the same object again afterwards.
-        how: What makes it smaller.
-        target: Share that is to go, or a budget.
+        how: How to make it smaller.
+        target: Share to remove, or a budget.
         draw: Draw of calibration text.
-        seed: Of random choices.
-        precision: Of the recovery's products.
+        seed: Seed for random choices.
+        precision: Precision of the recovery's products.
     """
     windows = bench.drawn_windows(draw) if how.reads_text else None
     fresh = bench.fresh_windows(how.fresh_windows, draw)

@@ -1,4 +1,4 @@
-"""Which text a bench works on, and how many windows each part of it gives."""
+"""The text a bench works on, and the number of windows of each part."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class BenchText:
 
     Args:
         corpus: Reference of the text.
-        seqlen: Tokens in a window.
+        seqlen: Tokens per window.
         counts: Windows of each part. The sealed part may hold fewer; then all of it is used.
         split: Number of the text's split.
-        options: What sets a part's count, and ``seqlen``, where it is called otherwise.
+        options: Names of the options that set a part's count or ``seqlen``, where they differ.
     """
 
     corpus: str

@@ -1,4 +1,4 @@
-"""Masks as bits: an eighth of a byte per weight, with a digest that names the mask."""
+"""Masks packed to one bit per weight, with a digest that identifies the mask."""
 
 import hashlib
 from collections.abc import Mapping
@@ -55,13 +55,13 @@ def pack_mask(keep: Tensor) -> PackedMask:
 def masks_digest(masks: Mapping[str, Tensor]) -> str:
     """One digest for the masks of a model: names (sorted), shapes and bits.
 
-    Two candidates with the same digest are the same pruning.
+    Two candidates with the same digest prune the same weights.
     """
     return joint_digest({name: pack_mask(mask).digest for name, mask in masks.items()})
 
 
 def joint_digest(digests: Mapping[str, str]) -> str:
-    """:func:`masks_digest` from each mask's own digest, for masks that never meet in memory."""
+    """:func:`masks_digest` from each mask's own digest, for masks never in memory together."""
     sha = hashlib.sha256()
     for name in sorted(digests):
         sha.update(f"{name}={digests[name]}\n".encode())

@@ -12,15 +12,15 @@ UNSTRUCTURED = "unstructured"
 class NM:
     """An N:M pattern: of every ``of`` consecutive inputs of a row exactly ``zeros`` are zero.
 
-    This is how the pruning literature's code reads N:M (SparseGPT, arXiv 2301.00774; Wanda, arXiv
-    2306.11695). Hardware documents count the non-zeros instead; for 2:4 and 4:8 it is the same.
+    This is how code in the pruning literature reads N:M (SparseGPT, arXiv 2301.00774; Wanda, arXiv
+    2306.11695). Hardware documents count the non-zeros; for 2:4 and 4:8 both are the same.
 
     Args:
         zeros: Pruned weights per group, 1 ≤ zeros < of.
         of: Length of a group along the input dimension.
 
     Raises:
-        UsageError: If the two numbers make no pattern.
+        UsageError: If the two numbers do not form a pattern.
     """
 
     zeros: int
@@ -69,7 +69,7 @@ def parse_pattern(text: str) -> NM | None:
 
 
 def resolve_sparsity(sparsity: float | None, pattern: NM | None) -> float:
-    """The share of zeros to reach, from what the user gave.
+    """Resolve the share of zeros to reach from what the user gave.
 
     Args:
         sparsity: Share of prunable weights to zero, 0 ≤ s < 1; may be None with an N:M pattern.

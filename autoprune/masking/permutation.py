@@ -2,12 +2,12 @@
 
 N:M prunes N of every M *consecutive* inputs, and which inputs are neighbours is an accident of
 training. With P a permutation, ``W x = (W P)(P^T x)``: the groups may be formed over any order of
-the inputs, and the layer's function stays. The order is chosen in the two steps of RIA (arXiv
+the inputs without changing the layer's function. The order is chosen in the two steps of RIA (arXiv
 2402.16902, section 3.2): deal the features by importance, then improve one place of every group at
 a time by linear-sum assignment.
 
-For hardware that skips zeros the order has to be real: reorder the columns of W, and the rows of
-whatever makes its input (gate and up before down, v before o), or permute the activations.
+Hardware that skips zeros needs the order applied: reorder the columns of W and the rows of the
+layers that produce its input (gate and up before down, v before o), or permute activations.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PermutedMask:
     """An N:M mask over an order of the inputs.
 
     Args:
-        keep: bool [o, i], columns where they were.
+        keep: bool [o, i], columns in their original order.
         order: int64 [i]: ``keep[:, order]`` has exactly N zeros in every M consecutive inputs.
         retained: Sum of the kept scores.
     """
@@ -39,7 +39,7 @@ class PermutedMask:
 
 
 def keep_nm_permuted(scores: Tensor, pattern: NM, name: str = "layer") -> PermutedMask:
-    """The N:M mask after a permutation of the inputs that retains more of the scores.
+    """Find an N:M mask over permuted inputs that retains more of the scores.
 
     Args:
         scores: Finite scores, [o, i], larger means keep.
@@ -78,14 +78,14 @@ def _dealt(scores: Tensor, pattern: NM) -> Tensor:
 
 
 def _reassigned(scores: Tensor, order: Tensor, pattern: NM) -> Tensor:
-    """One sweep: for each place, give the features at that place of all groups out anew."""
+    """One sweep: for each place, reassign the features at that place among all groups."""
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
     groups = order.view(-1, pattern.of).clone()
     kept = pattern.of - pattern.zeros
     for place in range(pattern.of):
         others = torch.cat((groups[:, :place], groups[:, place + 1 :]), dim=1)
-        # With the others fixed, a row keeps the larger of the newcomer and the others' kept-th.
+        # With the others fixed, a row keeps the newcomer if it exceeds the others' kept-th score.
         threshold = scores[:, others].topk(kept, dim=2).values[:, :, -1]  # [o, g]
         newcomers = scores[:, groups[:, place]]  # [o, g]
         gains = _gains(threshold, newcomers)
@@ -95,7 +95,7 @@ def _reassigned(scores: Tensor, order: Tensor, pattern: NM) -> Tensor:
 
 
 def _gains(threshold: Tensor, newcomers: Tensor) -> Tensor:
-    """What group g retains more with newcomer c, summed over rows, [g, c]."""
+    """Score that group g gains with newcomer c, summed over rows, [g, c]."""
     count = threshold.shape[1]
     total = torch.zeros(count, count, dtype=torch.float64, device=threshold.device)
     step = max(CHUNK // count**2, 1)

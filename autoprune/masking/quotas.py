@@ -1,4 +1,4 @@
-"""Integer budgets: how many weights of each layer go, exact to one weight in the whole model."""
+"""Integer budgets: weights to prune per layer, exact to one weight in the whole model."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -8,9 +8,9 @@ from autoprune.masking.pattern import NM
 
 
 def budget_zeros(target: float, total: int) -> int:
-    """Zeros that a share of ``total`` weights means; halves round to even.
+    """Number of zeros in a share of ``total`` weights; halves round to even.
 
-    The share is read as the decimal a person wrote, so 0.6 is exactly 3/5.
+    The share is read as the decimal the user wrote, so 0.6 is exactly 3/5.
     """
     return round(Fraction(repr(float(target))) * total)
 
@@ -83,10 +83,10 @@ def row_quotas(zeros: int, rows: int, columns: int) -> tuple[int, int]:
 
     Returns:
         ``(base, longer)``: every row loses ``base`` weights, the first ``longer`` rows one more.
-        All remainders are equal, so the tie goes by row index.
+        All remainders are equal, so ties are broken by row index.
 
     Raises:
-        UsageError: If more weights would go than the layer has.
+        UsageError: If the quota does not fit the layer.
     """
     if not 0 <= zeros <= rows * columns:
         raise UsageError(

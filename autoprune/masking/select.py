@@ -1,7 +1,7 @@
-"""Exact selection of the weights that stay; larger score stays, ties prune the lower index first.
+"""Exact selection of the weights to keep: the largest scores; ties prune the lower index first.
 
 Selection works by threshold and tie repair: one partial sort per row finds the threshold, a
-comparison makes the mask, and only rows with ties at the threshold are looked at again. On the CPU
+comparison makes the mask, and only rows with ties at the threshold are revisited. On the CPU
 numpy's vectorised partition is two to four times faster than ``torch.kthvalue`` or ``topk``.
 
 Shape legend: ``o`` out features (rows), ``i`` in features (columns).
@@ -18,12 +18,12 @@ from autoprune.errors import UsageError
 from autoprune.masking.pattern import NM
 from autoprune.masking.quotas import nm_quotas, row_quotas
 
-# Up to here comparing all pairs of a group beats sorting millions of tiny groups.
+# Up to this size, comparing all pairs of a group beats sorting millions of tiny groups.
 PAIRWISE_LIMIT = 8
 
 
 def check_scores(scores: Tensor, name: str = "layer") -> Tensor:
-    """Scores as float32 (float64 stays), refused when one is NaN.
+    """Return scores as float32 (float64 stays); refuse them if one is NaN.
 
     Raises:
         UsageError: If a score is NaN; says how many.
@@ -68,7 +68,7 @@ def _keep_equal_rows(scores: Tensor, prune: int) -> Tensor:
 
 
 def keep_rows(scores: Tensor, zeros: int) -> Tensor:
-    """Each output row is its own comparison group.
+    """Keep the best weights, with each output row as its own comparison group.
 
     Args:
         scores: [o, i], larger means keep.
@@ -113,7 +113,7 @@ def keep_joint(scores: Sequence[Tensor], zeros: int) -> list[Tensor]:
 
 
 def keep_nm(scores: Tensor, pattern: NM, name: str = "layer") -> Tensor:
-    """In every M consecutive inputs of a row prune the N lowest: [o, i] -> bool [o, i].
+    """Prune the N lowest of every M consecutive inputs of a row: [o, i] -> bool [o, i].
 
     Raises:
         UsageError: If M does not divide the inputs or a score is NaN.
@@ -146,9 +146,9 @@ def select_masks(
 
     Args:
         scores: [o, i] per layer, larger means keep.
-        quotas: Zeros per layer. In groups ``block`` and ``global`` their sum over the group counts.
+        quotas: Zeros per layer. For ``block`` and ``global``, only their sum matters.
         group: Which weights compete.
-        pattern: N:M pattern; its groups then are the comparison groups.
+        pattern: N:M pattern, whose groups are then the comparison groups.
         blocks: Block index per layer, needed for group ``block``.
 
     Returns:
@@ -184,8 +184,8 @@ def select_masks(
 def keep_counts(scores: Tensor, kept: Tensor) -> Tensor:
     """Keep a given number of weights in each row: scores [o, i], kept int64 [o] -> bool [o, i].
 
-    For weight repair, which has to keep the row budgets that another selection made. Rows of equal
-    count are handled together.
+    For weight repair, which must keep the row budgets of an earlier selection. Rows of equal count
+    are handled together.
 
     Raises:
         UsageError: If a score is NaN.

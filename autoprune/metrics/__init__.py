@@ -1,4 +1,4 @@
-"""Pruning metrics: the built-in ones, and a language in which new ones are written."""
+"""Pruning metrics: the built-in ones, and a language for writing new ones."""
 
 from autoprune.metrics import (
     gblm,

@@ -77,7 +77,7 @@ def candidate_metric(candidate: Candidate) -> Metric:
 
 
 def with_params(metric: Metric, params: Mapping[str, float]) -> Metric:
-    """The same metric with other values of its parameters.
+    """Return the same metric with other parameter values.
 
     Raises:
         UsageError: If a name is unknown or a value is not finite.

@@ -1,4 +1,4 @@
-"""Magnitude: the smallest weights go."""
+"""Magnitude: prune the smallest weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

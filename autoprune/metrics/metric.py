@@ -1,4 +1,4 @@
-"""What a pruning metric is: scores for the weights of one layer, larger means keep."""
+"""Pruning metrics: scores for the weights of one layer, larger means keep."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -37,7 +37,7 @@ class Metric(Protocol):
 
     @property
     def formula(self) -> str | None:
-        """The same metric in the metric language; None where it cannot be written."""
+        """The same metric in the metric language; None if it cannot be expressed."""
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
         """Score a layer's weights.
@@ -57,7 +57,7 @@ class Metric(Protocol):
 
 @runtime_checkable
 class NamedScores(Protocol):
-    """What a metric also has when layers of one shape must differ, by their name."""
+    """Extra method of metrics whose scores also depend on the name of the layer."""
 
     def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
         """:meth:`Metric.score` of the layer with this name."""
@@ -65,7 +65,7 @@ class NamedScores(Protocol):
 
 
 def layer_scores(metric: Metric, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
-    """Scores of a named layer; the name matters to :class:`NamedScores` alone."""
+    """Score a named layer; only :class:`NamedScores` use the name."""
     if isinstance(metric, NamedScores):
         return metric.score_layer(layer, weight, stats)
     return metric.score(weight, stats)
@@ -73,7 +73,7 @@ def layer_scores(metric: Metric, layer: str, weight: Tensor, stats: Mapping[str,
 
 @dataclass(frozen=True)
 class ParametricMetric:
-    """Base of metrics written in Python: class attributes describe, float fields are parameters."""
+    """Base class of metrics written in Python, whose float fields are their parameters."""
 
     name: ClassVar[str]
     source: ClassVar[str]
@@ -87,7 +87,7 @@ class ParametricMetric:
 
     @property
     def formula(self) -> str | None:
-        """The metric in the metric language; None where it cannot be written."""
+        """The metric in the metric language; None if it cannot be expressed."""
         return None
 
     def score(self, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:

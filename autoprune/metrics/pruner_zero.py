@@ -15,7 +15,7 @@ SMALLEST_SPAN = 1e-12
 class PrunerZero(ParametricMetric):
     """``|W|^2 * minmax(G)``, minmax over the matrix, compared within each row.
 
-    The metric that the genetic search of arXiv 2406.02924 found.
+    The metric found by the genetic search of arXiv 2406.02924.
     """
 
     name: ClassVar[str] = "pruner-zero"

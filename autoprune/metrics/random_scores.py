@@ -15,9 +15,9 @@ SEED_DIGITS = 15
 
 @dataclass(frozen=True)
 class RandomScores(ParametricMetric):
-    """Uniform scores that depend on the seed, the layer's name and its shape alone.
+    """Uniform scores that depend only on the seed and the layer's name and shape.
 
-    Drawn on the CPU, so that every device gets the same ones.
+    Drawn on the CPU, so that they are the same on every device.
 
     Args:
         seed: Chooses the draw.
@@ -33,7 +33,7 @@ class RandomScores(ParametricMetric):
         return self.score_layer("", weight, stats)
 
     def score_layer(self, layer: str, weight: Tensor, stats: Mapping[str, Tensor]) -> Tensor:
-        """Scores of one layer; without its name, layers of one shape would share a mask."""
+        """Score one layer; without its name, layers of equal shape would share a mask."""
         digest = digest_json([self.seed, layer, *weight.shape])
         generator = torch.Generator().manual_seed(int(digest[:SEED_DIGITS], 16))
         return torch.rand(weight.shape, generator=generator).to(weight.device)

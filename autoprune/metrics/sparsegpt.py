@@ -15,8 +15,8 @@ class SparseGpt(ParametricMetric):
     """``W_ij^2 / [H^-1]_jj``, the Optimal Brain Surgeon saliency (arXiv 2301.00774, equation 3).
 
     The static form, from the whole inverse Hessian; the sweep that updates weights between
-    columns is the solver of the same name. Scores of different rows are errors of the same unit,
-    so they are compared over the whole matrix.
+    columns is the repair of the same name. Scores of different rows are errors in the same unit, so
+    they are compared over the whole matrix.
     """
 
     name: ClassVar[str] = "sparsegpt"

@@ -1,4 +1,4 @@
-"""Scores to a pruned model: budgets, masks, repair, applied in place."""
+"""From scores to a pruned model: budgets, masks and repair, applied in place."""
 
 from autoprune.pruning.dense import DenseWeights
 from autoprune.pruning.engine import BlockPruner, new_weights, prune, repair_masks

@@ -1,4 +1,4 @@
-"""The dense weights, kept aside."""
+"""A backup of the dense weights."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,11 +10,11 @@ from autoprune.models.structure import PrunableLinear
 class DenseWeights:
     """A copy of what pruning may change, so that a search can prune, measure and restore.
 
-    As a context manager it restores on the way out, whatever happened inside.
+    As a context manager, it always restores on exit, even after an error.
 
     Args:
         layers: The layers to remember.
-        vectors: Norms and biases to remember, which some repairs move too; see
+        vectors: Norms and biases to remember, since some repairs change them too; see
             :func:`autoprune.pruning.vectors_of`.
     """
 
@@ -26,7 +26,7 @@ class DenseWeights:
         self._copies = [layer.read().clone() for layer in self._layers]
 
     def restore(self) -> None:
-        """Write every weight back, bit by bit."""
+        """Restore every weight exactly."""
         for layer, copy in zip(self._layers, self._copies, strict=True):
             layer.write(copy)
         for value, own in self._vectors:

@@ -1,7 +1,7 @@
-"""The one way to prune: at once, or block by block, with repair, block tuning and recovery.
+"""The pruning engine: at once or block by block, with repair, block tuning and recovery.
 
-One-shot, sequential, true-sequential and walking are settings of :class:`PruningPlan`: which
-statistics the scores come from, and in which order the repair goes.
+One-shot, sequential, true-sequential and walking are settings of :class:`PruningPlan`: they decide
+which statistics the scores come from and in which order layers are repaired.
 """
 
 import time
@@ -54,22 +54,22 @@ def prune(
     """Prune a model in place.
 
     Args:
-        model: In eval mode, dense.
+        model: The dense model, in eval mode.
         score: Scores the weights.
         plan: Budget, group, allocation, repair and their order.
-        windows: Calibration token ids, int64 [n, s]; None where nothing reads text.
-        fresh: Other windows of the same text, for a recovery: ``plan.repair.fresh_windows`` of
-            them; where there are fewer, ``windows`` fill up and a note says so.
+        windows: Calibration token ids, int64 [n, s]; None if nothing reads text.
+        fresh: ``plan.repair.fresh_windows`` other windows of the same text, for a recovery; if
+            there are fewer, ``windows`` fill the gap and a note says so.
         layers: Its prunable layers in model order; looked up when None.
-        statistics: Statistics of the dense model that ``plan.dense_needs`` names; collected on the
+        statistics: Statistics of the dense model named by ``plan.dense_needs``; collected on the
             windows when None.
-        context: Context of an earlier call on the same dense weights; it remembers spectra and
-            skews, which a search should not compute twice.
+        context: Context from an earlier call on the same dense weights; caches spectra and skews
+            so that a search does not compute them twice.
         batch_tokens: Tokens per forward pass of a block.
         report: Called after masks, repaired layers and blocks.
 
     Raises:
-        UsageError: If a part of the plan or a score makes no sense, or the plan runs the model and
+        UsageError: If a part of the plan or a score is invalid, or the plan runs the model and
             there are no windows; the weights are untouched unless repair had begun.
     """
     start = time.perf_counter()
@@ -106,7 +106,7 @@ def repair_masks(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> PruneOutcome:
-    """Repair dense layers on given masks; see :func:`prune`.
+    """Apply given masks to dense layers and repair them; see :func:`prune`.
 
     Args:
         masks: Keep mask per layer, bool [o, i].
@@ -133,10 +133,10 @@ def new_weights(
     batch_tokens: int = 2048,
     report: Report = silent,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Have all layers given new weights, at once or block by block.
+    """Give all layers new weights, at once or block by block.
 
     Args:
-        make: What gives them.
+        make: Provides the new weights.
         dense: Statistics of the dense model.
 
     Returns:
@@ -164,8 +164,8 @@ class BlockPruner:
 
     Args:
         stream: Hidden states before the first block.
-        make: What gives layers, or the block as a whole, new weights.
-        plan: Steps inside a block, and the tuning of it as a whole.
+        make: Provides new weights for layers or for whole blocks.
+        plan: Steps inside a block, and the tuning of the whole block.
         dense: Statistics of the dense model, for gradients.
         room: See :class:`BlockGoals`.
     """
@@ -185,12 +185,12 @@ class BlockPruner:
         how = tuning_of(plan, make)
         self._goals = BlockGoals(stream, how, room) if how is not None else None
         total = len(stream.hidden)
-        # Batches whose inputs are recorded: all, but for what is measured on the others.
+        # Number of batches whose inputs are recorded; block programs are measured on the others.
         self._seen = make.seen(total) if isinstance(make, NewBlocks) else total
 
     @torch.no_grad()
     def prune_next(self, members: Sequence[PrunableLinear]) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune the block that comes next and carry the hidden states through it.
+        """Prune the next block and carry the hidden states through it.
 
         Args:
             members: The block's prunable matrices.
@@ -245,7 +245,7 @@ class BlockPruner:
         goals: Sequence[Tensor],
     ) -> tuple[dict[str, Tensor], list[str]]:
         whole, total = self.stream.kept(), len(goals)
-        # Of one batch alone, the error is that on what was seen.
+        # With a single batch, the error is measured on the batch that was seen.
         first = self._seen if self._seen < total else 0
         part = SeenBlock(
             members,
@@ -260,9 +260,9 @@ class BlockPruner:
     def _see_dense(
         self, members: Sequence[PrunableLinear], needs: frozenset[str]
     ) -> tuple[BlockRecorder | None, Sequence[Tensor]]:
-        """What the block, still dense, receives, and what it should give when it is pruned.
+        """Record the inputs of the still dense block, and its target outputs after pruning.
 
-        Both want what it makes of the pruned model's inputs, so one pass serves them.
+        Both need a pass on the pruned model's inputs, so one pass serves both.
         """
         with self._products():
             recorder, goals = None, self._goals
@@ -279,7 +279,7 @@ class BlockPruner:
             return recorder, goals.of_next(seen=one_pass) if goals else []
 
     def _products(self) -> AbstractContextManager[Any]:
-        """How passes that need no gradient round: as the tuning of blocks says, or not at all."""
+        """Rounding in passes without gradients: as set for block tuning, or none."""
         model = self.stream.model
         precision = self._plan.precision if self._rounds else "float32"
         return products_of(model.device, model.dtype, precision)
@@ -290,7 +290,7 @@ class BlockPruner:
         return how is not None and how.passes == "bfloat16"
 
     def notes(self) -> list[str]:
-        """Whether passes that were to be in bfloat16 were."""
+        """Notes on whether passes meant for bfloat16 used it."""
         if not self._rounds:
             return []
         model = self.stream.model
@@ -298,7 +298,7 @@ class BlockPruner:
         return [f"ebft: passes of blocks computed in {str(found).removeprefix('torch.')}"]
 
     def _stats_of(self, recorder: BlockRecorder | None) -> StatsOf:
-        """What was recorded of the block as it stands, with the dense model's gradients."""
+        """Statistics recorded from the block as it is, with the dense model's gradients."""
         seen: Mapping[str, Mapping[str, Tensor]] = recorder.results() if recorder else {}
 
         def stats_of(layer: PrunableLinear) -> Mapping[str, Tensor]:
@@ -310,12 +310,12 @@ class BlockPruner:
 
 
 def tuning_of(plan: PruningPlan, make: NewWeights | NewBlocks) -> BlockTuning | None:
-    """What says how large a step is and what a block should give; None where nobody asks."""
+    """The tuning that sets the windows per step and block targets; None if nothing needs it."""
     return plan.repair.block or (BlockTuning() if isinstance(make, NewBlocks) else None)
 
 
 def same_as_sequential(plan: PruningPlan) -> list[str]:
-    """A note where the repair asks for the order that sequential pruning has anyway."""
+    """A note if the repair requests the order that sequential pruning uses anyway."""
     repair = plan.repair
     if not repair.walks or repair.block is not None:
         return []
@@ -328,10 +328,10 @@ def same_as_sequential(plan: PruningPlan) -> list[str]:
 def record_block(
     stream: BlockStream, members: Sequence[PrunableLinear], needs: frozenset[str]
 ) -> BlockRecorder:
-    """Record what matrices of the block that comes next receive, as things stand.
+    """Record the current inputs of matrices of the next block.
 
     Args:
-        stream: Hidden states before the block; they stay there.
+        stream: Hidden states before the block; not advanced.
         members: Matrices of the block.
         needs: Names of the statistics.
     """
@@ -342,11 +342,11 @@ def record_block(
 
 
 def leave_block(stream: BlockStream) -> None:
-    """Carry the hidden states through the block that comes next, as it stands."""
+    """Carry the hidden states through the next block as it is."""
     if stream.position + 1 < len(stream.blocks):
         stream.advance()
     else:
-        stream.step()  # nobody reads what the last block makes
+        stream.step()  # the last block's output is never read
 
 
 def _require_windows(plan: PruningPlan, windows: Tensor | None) -> None:

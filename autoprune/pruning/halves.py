@@ -1,8 +1,8 @@
-"""A block cut in two: attention with what is added to the hidden state, and the MLP behind it.
+"""A block cut in two: attention with its residual addition, and the MLP after it.
 
-Families differ in what stands between the two, so the cut is found in one pass: the first child
-behind attention that reads a tensor which no child before it has read or written. That tensor is
-the sum of hidden state and attention; where both halves read the same state there is none.
+Families differ in what lies between the two, so the cut is found in one pass. It is at the first
+child after attention that reads a tensor no earlier child has read or written. That tensor is the
+sum of hidden state and attention; if both halves read the same state, there is no cut.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from autoprune.models.capture import BlockStream, EnoughSeenError
 
 @dataclass(frozen=True)
 class Halves:
-    """The block that comes next in a stream, cut.
+    """The next block of a stream, cut in two.
 
     Args:
         stream: Hidden states before the block.
@@ -33,7 +33,7 @@ class Halves:
 
     @classmethod
     def of_next(cls, stream: BlockStream) -> "Halves":
-        """Find the cut of the block that comes next.
+        """Find the cut of the next block.
 
         Raises:
             UsageError: If it has none; names the family.
@@ -73,13 +73,13 @@ class Halves:
 
 
 class _Watch:
-    """What the children of a block read and write, up to the cut."""
+    """Watches what the children of a block read and write, up to the cut."""
 
     def __init__(self, hidden: Tensor) -> None:
         self.before: list[nn.Module] = []
         self.reader: nn.Module | None = None
         self._size = hidden.numel()
-        # Tensors are held, so that no later one takes their place in memory.
+        # Keep references, so that no later tensor reuses their memory.
         self._known: list[Tensor] = [hidden]
         self._attended = False
 
@@ -93,7 +93,7 @@ class _Watch:
     def wrote(self, child: nn.Module, _: Any, result: Any) -> None:
         self._known.extend(_tensors(result))
         self.before.append(child)
-        # A norm holds no matrix.
+        # A norm has no matrix.
         self._attended |= any(parameter.ndim > 1 for parameter in child.parameters())
 
     def _knows(self, state: Tensor) -> bool:

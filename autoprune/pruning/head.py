@@ -1,4 +1,4 @@
-"""The distance to the dense model with its gradients, the head run on a few tokens at a time."""
+"""The distance to the dense model and its gradients; the head runs on a few tokens at a time."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from transformers import PreTrainedModel
 
 from autoprune.evaluation.kl import DensePredictions, divergences
 
-# Tokens whose logits are in memory at once: those of a window of 512 take 100 MB and are needed
-# several times over.
+# Tokens whose logits are in memory at once: a window of 512 takes 100 MB, and several copies are
+# needed.
 CHUNK = 128
 
 
 class Head:
-    """A model cut before its head, where its logits are nothing but the head of its last state.
+    """A model cut before its head, if its logits are just the head applied to its last state.
 
-    Models that scale or cap their logits are run whole.
+    Models that scale or cap their logits are run as a whole.
 
     Args:
         model: In eval mode.
@@ -28,15 +28,15 @@ class Head:
         self._head = _cut(model, probe[:, :8].to(model.device))
 
     def backward(self, dense: DensePredictions, number: int, share: float) -> float:
-        """Add the gradients of one window's mean distance to what parameters have.
+        """Add the gradients of one window's mean distance to those of the parameters.
 
         Args:
             dense: Predictions of the dense model.
-            number: Of the window.
-            share: What the distance is multiplied by.
+            number: Number of the window.
+            share: Factor that scales the distance.
 
         Returns:
-            The same multiple of the mean KL(dense || model) over the window's tokens, nats.
+            Mean KL(dense || model) over the window's tokens, nats, scaled by ``share``.
         """
         tokens = dense.tokens[number : number + 1].to(self._model.device)
         ids = dense.ids[number].to(tokens.device)
@@ -62,7 +62,7 @@ class Head:
 
 @torch.no_grad()
 def _cut(model: PreTrainedModel, ids: Tensor) -> nn.Module | None:
-    """The head, if it is all that stands between the last state and the logits."""
+    """The head, if nothing else lies between the last state and the logits."""
     head: Any = model.get_output_embeddings()
     if head is None or model.base_model is model:
         return None

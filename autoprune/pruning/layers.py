@@ -1,4 +1,4 @@
-"""What gives layers new weights: masks and a repair here; a program may take their place."""
+"""Providers of new weights for layers: masks and a repair here; a program may replace both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Masks = Callable[[Sequence[PrunableLinear], StatsOf], Mapping[str, Tensor]]
 
 
 class NewWeights(Protocol):
-    """Gives layers new weights, in place; the engine says which, when, and with what statistics."""
+    """Gives layers new weights in place; the engine decides which, when and by what statistics."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -27,11 +27,11 @@ class NewWeights(Protocol):
     def __call__(
         self, layers: Sequence[PrunableLinear], stats_of: StatsOf
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Prune layers that are dense until now.
+        """Prune layers that are still dense.
 
         Args:
-            layers: All that are pruned at one time: the model's, a block's, or a step's.
-            stats_of: Statistics of the input that a layer really has.
+            layers: All layers pruned at one time: the model's, a block's, or a step's.
+            stats_of: Statistics of a layer's actual input.
 
         Returns:
             Keep mask per layer, bool [o, i] on the CPU, and notes that name the layer. Weights that
@@ -42,14 +42,14 @@ class NewWeights(Protocol):
 
 @dataclass(frozen=True)
 class SeenBlock:
-    """A dense block with the windows by which it is pruned.
+    """A dense block with the windows it is pruned on.
 
     Args:
         members: Its matrices.
-        replay: The block with what it receives from the pruned model.
-        goals: What it should give, a batch each.
-        unseen: The same of other windows, for its error alone; None where nobody asks for it.
-        unseen_goals: What it should give there.
+        replay: The block with its inputs from the pruned model.
+        goals: Its target outputs, one per batch.
+        unseen: The block with held-out windows, only for its error; None if not needed.
+        unseen_goals: Its target outputs on those windows.
     """
 
     members: Sequence[PrunableLinear]
@@ -61,15 +61,15 @@ class SeenBlock:
 
 @runtime_checkable
 class NewBlocks(Protocol):
-    """Gives whole blocks new weights, in place of :class:`NewWeights` and a tuning of the block."""
+    """Gives whole blocks new weights, instead of :class:`NewWeights` and block tuning."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """Statistics of each layer's input that it reads, on the windows that it may see."""
+        """Statistics of each layer's input that it reads, on the windows it may see."""
         ...
 
     def seen(self, batches: int) -> int:
-        """How many of so many batches it may see, the first ones."""
+        """How many of ``batches`` it may see, counted from the first."""
         ...
 
     def prune_blocks(
@@ -87,7 +87,7 @@ class MasksThenRepair:
         plan: Repair and pattern.
         masks: Chooses the masks that the repair starts from.
         reads: Statistics that the choice reads.
-        report: Called after every layer that is repaired.
+        report: Called after every repaired layer.
     """
 
     plan: PruningPlan
@@ -97,7 +97,7 @@ class MasksThenRepair:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the choice of masks and the repair read."""
+        """Statistics that the choice of masks and the repair read."""
         return self.reads | self.plan.repair.needs
 
     def __call__(
@@ -115,7 +115,7 @@ class MasksThenRepair:
 
 
 def scored(score: Score, quotas: Mapping[str, int], plan: PruningPlan) -> MasksThenRepair:
-    """Masks by scores of the statistics that a layer really has, then the repair."""
+    """Masks by scores from the statistics of a layer's actual input, then the repair."""
     return MasksThenRepair(
         plan,
         lambda layers, stats_of: masks_from_scores(score, layers, quotas, plan, stats_of),
@@ -126,7 +126,7 @@ def scored(score: Score, quotas: Mapping[str, int], plan: PruningPlan) -> MasksT
 def given(
     masks: Mapping[str, Tensor], plan: PruningPlan, report: Report = silent
 ) -> MasksThenRepair:
-    """Masks that are known before, then the repair."""
+    """Masks that are already known, then the repair."""
     return MasksThenRepair(
         plan, lambda layers, _: {layer.name: masks[layer.name] for layer in layers}, report=report
     )
@@ -136,9 +136,9 @@ def given(
 def repair_layer(
     layer: PrunableLinear, keep: Tensor, stats: Mapping[str, Tensor], plan: PruningPlan
 ) -> tuple[Tensor, list[str]]:
-    """Repair one layer and write it; returns the final mask and notes that name the layer.
+    """Repair one layer in place; return the final mask and notes that name the layer.
 
-    Mask and statistics may lie on another device than the layer; the final mask is on the CPU.
+    Mask and statistics may be on a different device from the layer; the final mask is on the CPU.
     """
     if not plan.repair.layer:
         layer.zero(keep)

@@ -11,14 +11,14 @@ from autoprune.pruning.masters import Master
 
 @dataclass(frozen=True)
 class LowRank(Master):
-    """A parameter that moves by ``M * (B A)`` alone, merged into it after every step.
+    """A parameter that changes only by ``M * (B A)``, merged into it after every step.
 
-    Its gradient is taken as it is and carried on to both factors here, so that no module changes.
+    Its gradient is propagated to both factors here, so no module has to change.
 
     Args:
-        master: The weights that the update is added to, float32; they stay.
-        down: A, [..., r, i], as the parameter is laid out.
-        up: B, [..., o, r]; 0 at first.
+        master: The weights that the update is added to, float32; unchanged.
+        down: A, [..., r, i], in the parameter's layout.
+        up: B, [..., o, r]; initially 0.
 
     References:
         MaskLoRA of PERP, arXiv 2312.15230; LoRA, arXiv 2106.09685.
@@ -29,7 +29,7 @@ class LowRank(Master):
 
     @classmethod
     def beside(cls, part: Master, rank: int, generator: torch.Generator) -> Self:
-        """Of the same parameter and mask."""
+        """Build an update of the same parameter with the same mask."""
         value = part.parameter.detach()
         *experts, rows, columns = value.shape
         drawn = torch.randn(*experts, rank, columns, generator=generator) / columns**0.5
@@ -50,7 +50,7 @@ class LowRank(Master):
         self.down.grad = None if whole is None else self.up.mT @ whole
 
     def publish(self) -> None:
-        """Write base and update into the parameter; pruned weights keep every bit."""
+        """Write base and update into the parameter; pruned weights stay bit-identical."""
         update = self.up @ self.down
         if self.pruned is not None:
             update.masked_fill_(self.pruned, 0.0)

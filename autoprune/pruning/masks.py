@@ -1,4 +1,4 @@
-"""Scores to masks: layer budgets, comparison groups, exact quotas."""
+"""From scores to masks: layer budgets, comparison groups, exact quotas."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ StatsOf = Callable[[PrunableLinear], Mapping[str, Tensor]]
 
 
 def no_stats(_: PrunableLinear) -> Mapping[str, Tensor]:
-    """For layers whose inputs nobody looked at."""
+    """Empty statistics, for layers whose inputs were not recorded."""
     return {}
 
 
 def dense_stats(statistics: Statistics | None) -> StatsOf:
-    """What a pass of the dense model saw of each layer's input."""
+    """Statistics of each layer's input from a pass of the dense model."""
     return no_stats if statistics is None else lambda layer: statistics.of(layer.name)
 
 
@@ -33,16 +33,16 @@ class Score(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Statistics that it must be handed; none for one that has statistics of its own."""
+        """Statistics that it must be given; none if it has its own."""
         ...
 
     def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
         """Scores, [o, i]; larger means keep.
 
         Args:
-            layer: Dense.
-            stats: Statistics of the input that the layer really has: that of the dense model, or of
-                the model whose blocks (or steps) before this one are pruned.
+            layer: A dense layer.
+            stats: Statistics of the layer's actual input: in the dense model, or in the model whose
+                earlier blocks (or steps) are pruned.
         """
         ...
 
@@ -53,7 +53,7 @@ class MetricScore:
 
     Args:
         metric: Scores the weights.
-        own: Statistics that it reads whatever it is handed.
+        own: Statistics that it reads instead of those it is given.
     """
 
     metric: Metric
@@ -61,7 +61,7 @@ class MetricScore:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the metric reads and does not have."""
+        """Statistics that the metric reads, unless it has its own."""
         return self.metric.needs if self.own is None else frozenset()
 
     def __call__(self, layer: PrunableLinear, stats: Mapping[str, Tensor]) -> Tensor:
@@ -73,12 +73,12 @@ class MetricScore:
 
 
 def beside(weight: Tensor, stats: Mapping[str, Tensor], needs: frozenset[str]) -> dict[str, Tensor]:
-    """The needed statistics on the weight's device; those that are missing stay missing."""
+    """The needed statistics on the weight's device; missing ones are skipped."""
     return {name: stats[name].to(weight.device) for name in needs if name in stats}
 
 
 def layer_budgets(plan: PruningPlan, context: ModelContext) -> dict[str, int]:
-    """Zeros per layer, summing to the plan's share of all prunable weights exactly.
+    """Zeros per layer, summing exactly to the plan's share of all prunable weights.
 
     Raises:
         UsageError: If N:M does not divide a layer.
@@ -98,7 +98,7 @@ def masks_from_scores(
     *,
     report: Report = silent,
 ) -> dict[str, Tensor]:
-    """Masks for all layers; scores are asked for one comparison group at a time.
+    """Masks for all layers; scores are computed one comparison group at a time.
 
     Args:
         score: Scores of a layer.
@@ -127,7 +127,7 @@ def masks_from_scores(
 
 
 def checked_scores(layer: PrunableLinear, scores: Tensor) -> Tensor:
-    """The scores, refused when their shape is not the layer's.
+    """Return the scores; refuse them if their shape is not the layer's.
 
     Raises:
         UsageError: If the shapes differ; names the layer and both shapes.

@@ -1,4 +1,4 @@
-"""What training by gradients needs of a pruned model: float32 copies, masks, fast products."""
+"""Support for gradient training of a pruned model: float32 copies, masks, fast products."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,10 +17,10 @@ class Master:
     """A parameter that is trained.
 
     Args:
-        parameter: Of any floating type.
-        master: The same values in float32; the parameter itself where it is float32.
+        parameter: A parameter of any floating type.
+        master: The same values in float32; the parameter itself if it is float32.
         pruned: Weights that stay exactly as they are, bool in the parameter's shape; None: all
-            move.
+            are trained.
     """
 
     parameter: nn.Parameter
@@ -29,20 +29,20 @@ class Master:
 
     @classmethod
     def of(cls, parameter: nn.Parameter, pruned: Tensor | None = None) -> "Master":
-        """With its float32 values made."""
+        """Build a master for a parameter, creating its float32 values."""
         return cls(parameter, parameter.detach().float(), pruned)
 
     @property
     def trained(self) -> list[Tensor]:
-        """What an optimizer moves."""
+        """The tensors that an optimizer updates."""
         return [self.master]
 
     def take(self, gradient: Tensor | None) -> None:
-        """Give the master its gradient, 0 for pruned weights; None where nothing reached it."""
+        """Set the master's gradient, 0 for pruned weights; None if no gradient reached it."""
         if gradient is not None:
             gradient = gradient.float()
             if gradient.stride() != self.master.stride():
-                # Fused Adam goes by memory, not by index.
+                # Fused Adam follows memory order, not indices.
                 gradient = torch.empty_like(self.master).copy_(gradient)
             if self.pruned is not None:
                 gradient.masked_fill_(self.pruned, 0.0)
@@ -61,7 +61,7 @@ def masters_of(
 
     Args:
         members: The matrices.
-        keep: Keep mask of each, bool [o, i]; None: all of their weights move.
+        keep: Keep mask of each, bool [o, i]; None: all of their weights are trained.
     """
     parameters = {layer.parameter: getattr(layer.owner, layer.attribute) for layer in members}
     if keep is None:
@@ -76,7 +76,7 @@ def masters_of(
 
 
 def masks_of(members: Sequence[PrunableLinear], parts: Sequence[Master]) -> dict[str, Tensor]:
-    """Keep mask of each matrix, bool [o, i] on the CPU, as its master has it."""
+    """Keep mask of each matrix according to its master, bool [o, i] on the CPU."""
     pruned = {id(part.parameter): part.pruned for part in parts}
     found = {}
     for layer in members:
@@ -87,13 +87,13 @@ def masks_of(members: Sequence[PrunableLinear], parts: Sequence[Master]) -> dict
 
 
 def vectors_of(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Norms and biases of a model or block by name: all that moves beside prunable matrices."""
+    """Norms and biases of a model or block by name: all that is trained besides matrices."""
     return {name: value for name, value in module.named_parameters() if value.ndim == 1}
 
 
 @contextmanager
 def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
-    """Have gradients flow to these parameters, and to them as before afterwards."""
+    """Enable gradients for these parameters; restore their flags afterwards."""
     asked = [part.parameter.requires_grad for part in parts]
     for part in parts:
         part.parameter.requires_grad_(True)
@@ -109,10 +109,10 @@ def gradients_of(parts: Sequence[Master]) -> Iterator[None]:
 def products_type(
     device: torch.device, weights: torch.dtype, precision: Precision = "auto"
 ) -> torch.dtype:
-    """Type of the matrix products of training: bfloat16 where that is faster than the weights' own.
+    """Type of matrix products in training: bfloat16 if that is faster than the weights' own type.
 
     Args:
-        device: Where the model lies.
+        device: Device of the model.
         weights: Type of its weights.
         precision: ``float32`` never rounds.
     """
@@ -120,7 +120,7 @@ def products_type(
         return weights
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else weights
-    # Without the instructions a CPU imitates them, many times slower than float32.
+    # Without native instructions a CPU emulates them, many times slower than float32.
     fast = device.type == "cpu" and _cpu_has_bfloat16()
     return torch.bfloat16 if fast else weights
 
@@ -128,7 +128,7 @@ def products_type(
 def products_of(
     device: torch.device, weights: torch.dtype, precision: Precision = "auto"
 ) -> AbstractContextManager[Any]:
-    """Compute products in :func:`products_type` inside of it."""
+    """Compute products in :func:`products_type` inside the context."""
     chosen = products_type(device, weights, precision)
     if chosen == weights:
         return nullcontext()

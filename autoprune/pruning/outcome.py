@@ -1,4 +1,4 @@
-"""What pruning reports: masks and their figures."""
+"""Results of pruning: masks and their figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from autoprune.masking import masks_digest
 
 @dataclass(frozen=True, kw_only=True)
 class PruneFigures:
-    """What any way of pruning reports.
+    """Figures reported by every way of pruning.
 
     Args:
         layer_sparsity: Share of zeros per layer.
         zeros: Pruned weights.
         prunable: All prunable weights.
-        mask_digest: SHA-256 that names the masks; on a bench, of a program that of the weights.
+        mask_digest: SHA-256 that identifies the masks; for programs on a bench, the weights.
         seconds: Wall-clock time.
         notes: Fallbacks that happened, each with its layer.
     """
@@ -40,8 +40,8 @@ class PruneOutcome(PruneFigures):
 
     Args:
         keep: Mask per layer, bool [o, i].
-        weights_digest: SHA-256 of the new weights, where a program made them; two programs that
-            give the same weights are one. Empty otherwise.
+        weights_digest: SHA-256 of the new weights if a program made them, empty otherwise; two
+            programs with the same weights count as one.
         block_errors: Relative error of each block on calibration windows that a block program did
             not see; empty otherwise.
     """
@@ -54,7 +54,7 @@ class PruneOutcome(PruneFigures):
     def of_masks(
         cls, keep: Mapping[str, Tensor], seconds: float, notes: Sequence[str] = ()
     ) -> "PruneOutcome":
-        """Count the masks and name them."""
+        """Count zeros in the masks and compute their digest."""
         zeros = {name: mask.numel() - int(mask.sum()) for name, mask in keep.items()}
         return cls(
             keep=keep,

@@ -1,4 +1,4 @@
-"""What to do with the scores, and from which statistics they come."""
+"""What to do with the scores, and which statistics they come from."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +13,7 @@ from autoprune.recipe import Recipe
 from autoprune.repair import Repair
 from autoprune.statistics.statistics import GRADIENT
 
-# What the products of a tuning may be rounded to: what is fast on this processor, or nothing.
+# Rounding of products in training: ``auto`` uses what is fast on this processor.
 Precision = Literal["auto", "float32"]
 
 
@@ -26,20 +26,19 @@ class PruningPlan:
         group: Weights that compete with each other.
         pattern: N:M pattern; None is unstructured.
         allocation: Layer budgets.
-        repair: Of the weights that stay.
-        seed: Seed of random controls.
-        saved: Type that the weights will be saved in, for the promise that no row is worse than
-            zeroed plainly; None is the type that they have in memory.
+        repair: Repair of the remaining weights.
+        seed: Seed for random controls.
+        saved: Type that the weights will be saved in, for the guarantee that no row is worse than
+            with plain zeroing; None: their type in memory.
         scoring: Which statistics the scores come from. ``dense``: one pass of the dense model
             serves all layers and any number of candidates. ``sequential``: each block sees the
             activations of the blocks already pruned, and is repaired before the next is scored.
-            ``true-sequential``: inside a block, too, in steps, one per distinct input in the order
-            in which they run (q, k, v; then o; then gate, up; then down; all experts' gate and up
-            in one), each seeing the steps before; SparseGPT (arXiv 2301.00774) does so. Costs one
+            ``true-sequential``: also in steps inside each block, one per distinct input in
+            execution order (q, k, v; then o; then gate, up; then down; all experts' gate and up
+            in one), each seeing the earlier steps, as in SparseGPT (arXiv 2301.00774). Costs one
             forward pass per step.
-        precision: ``float32`` keeps the tuning of blocks and the recovery of the model from
-            rounding their products, so that what comes out does not depend on what the processor
-            has.
+        precision: ``float32`` prevents block tuning and recovery from rounding their products, so
+            that results do not depend on the processor's features.
     """
 
     sparsity: float
@@ -81,10 +80,10 @@ class PruningPlan:
         scoring: Scoring = "dense",
         precision: Precision = "auto",
     ) -> "PruningPlan":
-        """The plan from texts; ``sparsity`` may be None with an N:M pattern.
+        """Build the plan from texts; ``sparsity`` may be None with an N:M pattern.
 
         Raises:
-            UsageError: If any part is wrong or two parts contradict each other.
+            UsageError: If any part is invalid or two parts contradict each other.
         """
         nm = parse_pattern(pattern)
         return cls(
@@ -107,9 +106,9 @@ class PruningPlan:
         pattern: str = "unstructured",
         seed: int = 0,
     ) -> "PruningPlan":
-        """The plan of a recipe; its metric is the caller's business.
+        """Build the plan of a recipe, leaving its metric to the caller.
 
-        A program is sequential whatever the recipe says: it gets what its layer really gets.
+        A program is always sequential, whatever the recipe says: it sees its layer's actual input.
         """
         is_program = recipe.metric.kind == "program" and recipe.scoring == "dense"
         return cls.build(
@@ -124,7 +123,7 @@ class PruningPlan:
 
     @property
     def runs_blocks(self) -> bool:
-        """Whether the model runs block by block, so that model and text must be at hand."""
+        """Whether the model runs block by block, which requires the model and text."""
         return self.scoring != "dense" or self.repair.walks
 
     @property
@@ -135,24 +134,24 @@ class PruningPlan:
 
     @property
     def reads_text(self) -> bool:
-        """Whether calibration windows must be at hand though no statistics are asked for."""
+        """Whether calibration windows are needed even if no statistics are."""
         return self.runs_blocks or self.repair.fresh_windows > 0
 
     def dense_needs(self, scored: frozenset[str]) -> frozenset[str]:
         """All statistics of the dense model that pruning reads.
 
         Args:
-            scored: Those that the scores read. Blocks give all of them but gradients, which only a
-                pass of the whole model has.
+            scored: Those that the scores read. Block-wise passes provide all of them except
+                gradients, which need a pass of the whole model.
         """
         return self.needs | (scored if self.scoring == "dense" else scored & {GRADIENT})
 
     def refuse_unseen(self) -> None:
-        """Refuse to compare weights which are never seen at once.
+        """Refuse to compare weights that are never available together.
 
         Raises:
-            UsageError: If blocks are scored one after the other and weights of the whole model
-                compete, or steps and those of a block.
+            UsageError: If weights compete across the whole model but blocks are scored one by one,
+                or across a block that is scored in steps.
         """
         if self.scoring == "dense":
             return

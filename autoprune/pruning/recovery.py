@@ -1,4 +1,4 @@
-"""Recover a whole model: what is left is trained on the dense model's predictions."""
+"""Recover a whole model: train the remaining weights on the dense model's predictions."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from autoprune.pruning.plan import Precision, PruningPlan
 from autoprune.pruning.teacher import Teacher, products_in, teach
 from autoprune.repair import ModelRecovery
 
-# The held-out windows judge as often; so many judgements in a row without a better one end it.
+# Steps between evaluations on held-out windows; PATIENCE evaluations without progress end it.
 CHECK_EVERY = 10
 PATIENCE = 3
 
@@ -35,29 +35,28 @@ def recover(
     precision: Precision = "auto",
     report: Report = silent,
 ) -> list[str]:
-    """Train a smaller model towards what its dense teacher predicts, in place.
+    """Train a smaller model in place towards its dense teacher's predictions.
 
-    AdamW lowers the mean over tokens of KL(teacher || model); the predictions that the teacher kept
-    no number of count as one outcome, so the loss is a lower bound of the distance over the whole
-    vocabulary. Products are in bfloat16 where the machine has them and ``precision`` allows it;
-    weights and steps are float32. Held-out windows judge every ten steps: the best weights stay,
-    those of the start where nothing was better, and three judgements without progress end it.
+    AdamW minimises the mean over tokens of KL(teacher || model). All predictions that the teacher
+    did not keep count as one outcome, so the loss is a lower bound of the distance over the whole
+    vocabulary. Products are in bfloat16 if the machine supports it and ``precision`` allows it;
+    weights and steps are float32. Held-out windows are evaluated every ten steps: the best weights
+    are kept, possibly the initial ones, and three evaluations without progress end the training.
 
     Args:
         model: In eval mode; masked, or of a smaller shape with the teacher's vocabulary.
         teacher: See :func:`teach`.
-        moved: Parameters that may move, and which of their weights may not; see
-            :func:`movable`.
-        how: Steps, windows of a step, rate.
-        seed: Of the order of windows from the second round on; the first is the text's own.
-        precision: ``float32`` for results that do not depend on what the processor has.
+        moved: Parameters to train, and which of their weights stay fixed; see :func:`movable`.
+        how: Steps, windows per step, learning rate.
+        seed: Seed for the order of windows from the second epoch on; the first keeps text order.
+        precision: ``float32`` for results that do not depend on the processor's features.
         report: Called after every step, with the distance.
 
     Returns:
-        Notes: what the recovery achieved, and what of its windows a person should know.
+        Notes on what the recovery achieved, and on its windows.
 
     References:
-        arXiv 1503.02531 for the loss, 2503.16870 for what few kept predictions cost.
+        arXiv 1503.02531 for the loss, 2503.16870 for the cost of keeping few predictions.
     """
     judge = _Judge(
         model, teacher.held_out, [part.parameter for part in moved], products_in(model, precision)
@@ -81,15 +80,15 @@ def recover(
 def movable(
     model: PreTrainedModel, matrices: Sequence[Master], how: ModelRecovery, seed: int = 0
 ) -> list[Master]:
-    """The parameters that a recovery moves: by ``how.move`` the matrices, norms and biases.
+    """Select the parameters that a recovery trains: matrices, norms and biases, by ``how.move``.
 
     Embeddings and the head stay as they are.
 
     Args:
         model: In eval mode.
-        matrices: Masters of the weights that were pruned or may move otherwise.
-        how: Says which, and whether the matrices move by updates of low rank.
-        seed: Of these updates' random half.
+        matrices: Masters of the matrices that were pruned or may be trained otherwise.
+        how: Says which, and whether matrices are trained by low-rank updates.
+        seed: Seed for the random half of these updates.
     """
     small = [Master.of(parameter) for parameter in vectors_of(model).values()]
     if how.lora:
@@ -99,13 +98,13 @@ def movable(
 
 
 class Recovery:
-    """A recovery of one pruning: taught while the model is dense, run when all else is done.
+    """The recovery of one pruning run: taught while the model is dense, run as the last step.
 
     Args:
         model: The model.
-        plan: Its recovery, seed and precision.
-        how: The same recovery.
-        teacher: What the dense model predicted.
+        plan: The plan with recovery, seed and precision.
+        how: The plan's recovery.
+        teacher: Predictions of the dense model.
         report: Called after every step.
     """
 
@@ -132,7 +131,7 @@ class Recovery:
         fresh: Tensor | None,
         report: Report,
     ) -> Self | None:
-        """The recovery of a plan, its teacher run on the model as it stands; None without one."""
+        """The plan's recovery, its teacher run on the model as it is; None without a recovery."""
         how = plan.repair.recovery
         if how is None or windows is None:
             return None
@@ -140,11 +139,11 @@ class Recovery:
         return cls(model, plan, how, teacher, report)
 
     def run(self, layers: Sequence[PrunableLinear], keep: Mapping[str, Tensor]) -> list[str]:
-        """Recover the pruned model; returns notes.
+        """Recover the pruned model and return notes.
 
         Args:
             layers: Its pruned layers.
-            keep: Their masks, which stay, bool [o, i].
+            keep: Their masks, bool [o, i]; unchanged.
         """
         plan, how = self._plan, self._how
         matrices = masters_of(layers, keep) if how.move == "all" else []
@@ -170,7 +169,7 @@ def _train(
     report: Report,
     judge: "_Judge",
 ) -> int:
-    """Steps that were taken."""
+    """Train and return the number of steps taken."""
     head = Head(model, train.tokens[:1])
     trained = [value for part in moved for value in part.trained]
     optimizer = torch.optim.AdamW(trained, lr=how.rate, fused=True)
@@ -216,7 +215,7 @@ class _Judge:
         self.looks(0)
 
     def looks(self, step: int) -> int:
-        """Measure the weights of a step; returns how many in a row were no better."""
+        """Measure the weights of a step; return how many in a row were no better."""
         if self._held_out is None:
             return 0
         found = kl_to_dense(self._model, self._held_out, batch=1, autocast=self._products)
@@ -234,7 +233,7 @@ class _Judge:
 
 
 def _order(count: int, seed: int) -> Iterator[int]:
-    """Windows without end: as they are first, then shuffled anew in every round."""
+    """Yield window numbers endlessly: first in order, then reshuffled every epoch."""
     yield from range(count)
     generator = torch.Generator().manual_seed(seed)
     while True:
@@ -243,7 +242,7 @@ def _order(count: int, seed: int) -> Iterator[int]:
 
 @contextmanager
 def _frozen(model: PreTrainedModel) -> Iterator[None]:
-    """Have no gradients flow to any parameter, and to them as before afterwards."""
+    """Disable gradients for all parameters; restore their flags afterwards."""
     asked = [(value, value.requires_grad) for value in model.parameters()]
     for value, _ in asked:
         value.requires_grad_(False)

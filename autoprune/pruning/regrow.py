@@ -1,4 +1,4 @@
-"""Exchange weights while a block is tuned: small ones go, those that the error asks for come."""
+"""Exchange weights during block tuning: drop small ones, regrow those with large gradients."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from autoprune.masking import NM, keep_counts, keep_matrix
 from autoprune.models.structure import PrunableLinear
 from autoprune.pruning.masters import Master
 
-# Exchanges of one tuning, evenly spread over the first half of its steps.
+# Exchanges per tuning, spread evenly over the first half of its steps.
 TIMES = 4
 
 
@@ -23,18 +23,18 @@ def exchanged(
     group: Group = "row",
     pattern: NM | None = None,
 ) -> Tensor:
-    """The mask with a share of the kept weights, the smallest, exchanged for as many others.
+    """Exchange a share of the smallest kept weights for as many pruned ones; return the new mask.
 
-    Those with the largest gradient come back. A group with fewer pruned weights that have a
-    gradient exchanges no more than these.
+    The pruned weights with the largest gradients are regrown. A group exchanges at most as many
+    weights as it has pruned weights with a gradient.
 
     Args:
-        weight: [o, i]; what is pruned does not matter.
-        gradient: Of all weights, [o, i].
-        keep: Mask so far, bool [o, i].
-        share: Of the kept weights, from 0 to 1.
+        weight: Weights, [o, i]; values of pruned weights are ignored.
+        gradient: Gradients of all weights, [o, i].
+        keep: Current mask, bool [o, i].
+        share: Share of the kept weights, from 0 to 1.
         group: ``row``: in every row; all others: in the matrix.
-        pattern: N:M pattern. The smallest of the matrix go, and as many come back in the same M.
+        pattern: N:M pattern. Drops the smallest of the matrix and regrows as many in the same M.
 
     Returns:
         bool [o, i], with as many kept weights in every group as before.
@@ -44,7 +44,7 @@ def exchanged(
     """
     columns = pattern.of if pattern else keep.shape[1] if group == "row" else keep.numel()
     cells = keep.reshape(-1, columns)
-    # NaN ends in a tuning that is taken back, not here.
+    # A NaN leads to a tuning that is reverted later; do not fail here.
     size = weight.abs().nan_to_num(0.0).reshape(cells.shape)
     pull = gradient.abs().nan_to_num(0.0).reshape(cells.shape).masked_fill(cells, 0.0)
     kept = cells.sum(dim=1)
@@ -61,12 +61,12 @@ def exchanged(
 class Regrowth:
     """The exchanges of one tuning.
 
-    Between two of them gradients are added up, since those of a few windows alone say little.
+    Gradients are summed between exchanges, since those of a few windows are too noisy.
 
     Args:
         members: Matrices that are tuned.
-        parts: Their masters, and perhaps others.
-        steps: Of the tuning.
+        parts: Their masters, possibly among others.
+        steps: Number of tuning steps.
         share: See :func:`exchanged`, as for the rest.
         group: Weights that compete with each other.
         pattern: N:M pattern.
@@ -92,10 +92,10 @@ class Regrowth:
     def see(
         self, step: int, gradients: Sequence[Tensor | None], optimizer: torch.optim.Optimizer
     ) -> None:
-        """Take the gradients of a step, pruned weights included, and exchange weights if it is due.
+        """Take a step's gradients, including those of pruned weights; exchange weights if due.
 
-        What comes starts against its gradient with the mean size of what went, where RigL starts at
-        0: a block's few steps would not bring it far from there.
+        Regrown weights start opposite to their gradient, with the mean size of the dropped ones.
+        RigL starts them at 0, but a block's few steps would not move them far from there.
         """
         if step > max(self._due):
             return

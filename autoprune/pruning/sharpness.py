@@ -1,4 +1,4 @@
-"""The gradient a step uphill, so that a tuning ends where the error is flat."""
+"""Take gradients one step uphill, so that tuning ends where the error is flat."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ def uphill(
     sizes: Sequence[float],
     share: float,
 ) -> Iterator[None]:
-    """Weights moved along their gradient inside of it, and back to the bit afterwards.
+    """Move weights along their gradient inside the context; restore them exactly afterwards.
 
-    All parts together are one vector, each in units of its size, in which the length of the step
-    is a share of the weights' own length. Pruned weights do not move.
+    All parts form one vector, each in units of its size; the length of the step is a share of that
+    vector's length. Pruned weights do not move.
 
     Args:
-        parts: What moves.
-        gradients: Of the parameters, used up here; None where nothing reached one.
+        parts: Masters to move.
+        gradients: Gradients of the parameters, consumed here; None where none reached one.
         sizes: Root mean square of each part's kept weights.
         share: Length of the step, above 0.
 

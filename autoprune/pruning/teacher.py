@@ -1,4 +1,4 @@
-"""What a dense model predicts for fresh text, kept for the recovery of a smaller one."""
+"""Predictions of a dense model on fresh text, kept for the recovery of a smaller one."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ from autoprune.repair import HELD_OUT, ModelRecovery
 
 @dataclass(frozen=True)
 class Teacher:
-    """What the dense model predicts for the windows of a recovery.
+    """Predictions of the dense model for the windows of a recovery.
 
     Args:
-        train: Windows to learn from.
-        held_out: Windows that only judge; None where the text is too short for any.
-        notes: What a person should know of the windows.
+        train: Windows to train on.
+        held_out: Windows for evaluation only; None if the text is too short.
+        notes: Notes on the windows for the user.
     """
 
     train: DensePredictions
@@ -39,15 +39,15 @@ def teach(
 ) -> Teacher:
     """Run the dense model once on every window of a recovery.
 
-    Of every token ``how.top`` predictions are kept, 8 bytes each: 50 steps of two windows of 512
-    tokens take 27 MB.
+    For every token, ``how.top`` predictions of 8 bytes each are kept: 50 steps of two windows of
+    512 tokens take 27 MB.
 
     Args:
         dense: The dense model, in eval mode.
-        how: Steps, windows of a step, predictions to keep.
-        fresh: Token ids that nothing has seen yet, int64 [n, s]; None or fewer than
-            ``how.windows`` where the text has no more.
-        used: Windows that statistics and block tuning read, [m, s]; they fill up what is missing.
+        how: Steps, windows per step, predictions to keep.
+        fresh: Token ids not used before, int64 [n, s]; None or fewer than ``how.windows`` if the
+            text has no more.
+        used: Windows read by statistics and block tuning, [m, s]; they fill any gap.
         precision: ``float32`` never rounds products.
         report: Called after every batch.
     """
@@ -63,7 +63,7 @@ def teach(
 
 
 def products_in(model: PreTrainedModel, precision: Precision) -> torch.dtype | None:
-    """What products are rounded to, None where they are not."""
+    """Type that products are rounded to; None if they are not rounded."""
     found = products_type(model.device, model.dtype, precision)
     return None if found == model.dtype else found
 
@@ -71,7 +71,7 @@ def products_in(model: PreTrainedModel, precision: Precision) -> torch.dtype | N
 def _shared_out(
     how: ModelRecovery, fresh: Tensor, used: Tensor
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Windows that judge, windows to learn from, and notes."""
+    """Windows to evaluate on, windows to train on, and notes."""
     wanted = how.windows
     if len(fresh) >= wanted:
         return fresh[:HELD_OUT], fresh[HELD_OUT:wanted], ()

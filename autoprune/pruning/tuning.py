@@ -1,4 +1,4 @@
-"""Tune a pruned block's kept weights so that the block gives what it gave while dense."""
+"""Tune a pruned block's kept weights to reproduce the output of the dense block."""
 
 from collections.abc import Callable, Iterable, MutableMapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
@@ -27,39 +27,39 @@ from autoprune.pruning.regrow import Regrowth
 from autoprune.pruning.sharpness import uphill
 from autoprune.repair import BlockTuning
 
-# Short memories: a block takes a few hundred steps at most.
+# Short averaging, since a block takes a few hundred steps at most.
 BETAS = (0.9, 0.95)
-# Batches that tell whether the error fell; all of them would cost two more passes of the model.
+# Batches used to check that the error fell; using all would cost two more passes of the model.
 WITNESSES = 8
 
 Products = Callable[[], AbstractContextManager[Any]]
-# Where hidden states called ``dense`` or ``goals`` are kept.
+# Returns the storage for hidden states named ``dense`` or ``goals``.
 Room = Callable[[str], MutableSequence[Tensor]]
 
 
 def windows_per_batch(windows: Tensor, batch_tokens: int, tuning: BlockTuning | None) -> int:
-    """Windows of one forward pass of a block: those of a step where the block is tuned."""
+    """Windows per forward pass of a block: as many as per tuning step if the block is tuned."""
     return tuning.batch if tuning else max(1, batch_tokens // windows.shape[1])
 
 
 class BlockGoals:
-    """What each block should give, block after block.
+    """The target outputs of each block, block after block.
 
-    A mean, by ``BlockTuning.anchor``, of what the dense block gives on the inputs of the pruned
-    model and of what it gives on those of the dense one, which are carried along here.
+    A mean, weighted by ``BlockTuning.anchor``, of the dense block's outputs on the inputs of the
+    pruned model and on those of the dense model; the latter are carried along here.
 
     Args:
         stream: Hidden states before the first block.
-        how: The tuning, which says how much of each.
-        room: Where states are kept, lists in memory by default; what is in ``dense`` already are
-            the dense model's own before the block that comes next.
+        how: The tuning, which sets the weights of the mean.
+        room: Where states are kept, lists in memory by default; states already in ``dense`` are
+            those of the dense model before the next block.
 
     Attributes:
-        middle: Where halves are tuned, the same of the state between them, for the last block asked
-            for; empty otherwise.
+        middle: If halves are tuned, the targets between the halves of the most recent block; empty
+            otherwise.
 
     References:
-        The first is that of EBFT, arXiv 2402.12419, the second asymmetric reconstruction, AdaRound,
+        The first is from EBFT, arXiv 2402.12419; the second is asymmetric reconstruction, AdaRound,
         arXiv 2004.10568, section 4.3; their mean is ours.
     """
 
@@ -74,7 +74,7 @@ class BlockGoals:
 
     @torch.no_grad()
     def see(self, numbers: Iterable[int]) -> None:
-        """Run the block that comes next, still dense, on batches of the pruned model's inputs."""
+        """Run the next block, still dense, on batches of the pruned model's inputs."""
         for number in numbers:
             near = self._stream.output(number)
             if number < len(self._goals):
@@ -84,10 +84,10 @@ class BlockGoals:
 
     @torch.no_grad()
     def of_next(self, *, seen: bool = False) -> MutableSequence[Tensor]:
-        """Goals of the block that comes next, ``[b, s, d]`` a batch; it must still be dense.
+        """Targets of the next block, ``[b, s, d]`` per batch; the block must still be dense.
 
-        Has to be asked once for every block, also where nothing is pruned; the goals before are
-        overwritten.
+        Must be called once for every block, even if nothing is pruned there; overwrites earlier
+        targets.
 
         Args:
             seen: Whether :meth:`see` has seen all batches.
@@ -122,12 +122,12 @@ class BlockGoals:
 
 @dataclass(frozen=True)
 class Descent:
-    """What is tuned at one time.
+    """Parameters tuned together, with their objective.
 
     Args:
-        parts: What moves.
-        give: What the block gives at some place for a batch, by its number.
-        goals: What it should give there.
+        parts: Masters of the parameters to tune.
+        give: Computes the block's state at some point for a batch, by its number.
+        goals: Target states at that point.
     """
 
     parts: Sequence[Master]
@@ -148,30 +148,30 @@ def tune_block(
     group: Group = "row",
     pattern: NM | None = None,
 ) -> list[str]:
-    """Tune the block that comes next, in place: its kept weights, on request norms and biases.
+    """Tune the next block's kept weights in place, and optionally its norms and biases.
 
-    Adam lowers the mean over tokens of ``||y' - y||^2 / ||y||^2``, y the block's goal and y' what
-    the pruned block gives on the inputs of the pruned model. The next block normalises every token,
-    so each counts by its relative error. Products are in bfloat16 where the machine has them and
-    ``precision`` allows it; weights and steps are float32. Where the error of eight batches does
-    not fall in the end, the block stays as it was.
+    Adam minimises the mean over tokens of ``||y' - y||^2 / ||y||^2``, where y is the block's target
+    and y' its output on the pruned model's inputs. The next block normalises every token, so each
+    counts by its relative error. Products are in bfloat16 if the machine supports it and
+    ``precision`` allows it; weights and steps are float32. If the error on eight batches has not
+    fallen at the end, the block is left as it was.
 
     Args:
-        stream: Hidden states before the block; they stay there.
+        stream: Hidden states before the block; not advanced.
         members: Matrices of the block, pruned.
-        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0. Replaced by other
-            masks where ``how.regrow`` exchanges weights.
+        keep: Keep mask per layer, bool [o, i]; pruned weights stay exactly 0. Replaced by new
+            masks if ``how.regrow`` exchanges weights.
         goals: See :class:`BlockGoals`, ``[b, s, d]`` for each of the stream's batches.
-        how: Epochs, rate, and what else is done.
-        seed: Seed of the order of batches.
-        precision: ``float32`` for results that do not depend on what the processor has.
-        middle: Goals of the state between halves; where there are any, the halves are tuned one
-            after the other. The error that must fall is still that of the block.
+        how: Epochs, learning rate and other options.
+        seed: Seed for the order of batches.
+        precision: ``float32`` for results that do not depend on the processor's features.
+        middle: Targets of the state between halves; if given, the halves are tuned one after the
+            other. The error that must fall is still that of the block.
         group: Weights that are exchanged with each other.
         pattern: N:M pattern that the masks keep.
 
     Returns:
-        Notes on what a person should know.
+        Notes for the user.
 
     References:
         EBFT, arXiv 2402.12419, equation 2; the relative error is ours.
@@ -190,7 +190,7 @@ def tune_block(
             regrowth = Regrowth(members, own, steps, how.regrow, group, pattern)
         with gradients_of(descent.parts):
             _descend(descent, how, seed, partial(_products, stream, precision), regrowth)
-    # NaN fails every comparison, so ask for what must hold.
+    # NaN fails every comparison, so test for success.
     if _error(stream, goals, precision) < before:
         keep.update(masks_of(members, parts) if how.regrow else {})
         return []
@@ -205,7 +205,7 @@ def _descents(
     goals: Sequence[Tensor],
     middle: Sequence[Tensor],
 ) -> list[Descent]:
-    """The block as a whole, or its halves in the order in which they run."""
+    """The block as a whole, or its halves in execution order."""
     if not middle:
         return [Descent(parts, stream.output, goals)]
     half = Halves.of_next(stream)
@@ -228,7 +228,7 @@ def _descend(
     groups: list[dict[str, Any]] = [
         {"params": [part.master], "lr": rate} for part, rate in zip(parts, first, strict=True)
     ]
-    # Fused: one pass over weight, gradient and both moments instead of one for each operation.
+    # Fused: one pass over weight, gradient and both moments instead of one per operation.
     optimizer = torch.optim.Adam(groups, betas=BETAS, fused=True)
     order = torch.Generator().manual_seed(seed)
     steps = how.epochs * len(goals)
@@ -252,7 +252,7 @@ def _descend(
 
 
 def _slope(descent: Descent, number: int, products: Products) -> tuple[Tensor | None, ...]:
-    """Gradients of the error of one batch; None for an expert that no token of it reached."""
+    """Gradients of the error on one batch; None for an expert that none of its tokens reached."""
     with torch.enable_grad(), products():
         loss = relative_error(descent.give(number), descent.goals[number])
     wanted = [part.parameter for part in descent.parts]
@@ -260,9 +260,9 @@ def _slope(descent: Descent, number: int, products: Products) -> tuple[Tensor | 
 
 
 def _sizes(parts: Sequence[Master]) -> list[float]:
-    """Root mean square of the kept weights of each part, the unit of its steps.
+    """Root mean square of the kept weights of each part, used as the unit of its steps.
 
-    Norms and biases that are all zero have none of their own and take the mean of the matrices'.
+    Norms and biases that are all zero use the mean over the matrices instead.
     """
     found = []
     for part in parts:

@@ -1,4 +1,4 @@
-"""Weight repair after the mask: of layers, blocks, the model; any works with any metric."""
+"""Weight repair after masking, for layers, blocks or the whole model; works with any metric."""
 
 from autoprune.repair.alps import Alps
 from autoprune.repair.block import BlockTuning

@@ -26,15 +26,15 @@ class Alps(LayerRepair):
 
     Columns are scaled so that the Gram matrix H has a unit diagonal. Then, with D the best sparse
     weight so far, ``B = (H + rho I)^-1 (H W - V + rho D)``, ``D = top-k(B + V / rho)``,
-    ``V += rho (B - D)``. rho grows by 1.3, 1.2 or 1.1 as the support changes by more than 10 %,
-    more than 0.5 % or less; until a large change has been seen it falls by 5 and the steps start
-    anew. Every row keeps as many weights as the given mask, and N:M patterns project within
-    groups. The paper's final conjugate gradient is replaced by the exact least-squares solution,
-    and a row keeps its given mask where that one fits better.
+    ``V += rho (B - D)``. rho grows by a factor of 1.3, 1.2 or 1.1 if the support changes by more
+    than 10 %, more than 0.5 % or less; until it first changes by more than 0.5 %, rho is divided by
+    5 and the steps restart. Every row keeps as many weights as in the given mask; N:M patterns are
+    projected within groups. An exact least-squares solution replaces the paper's final conjugate
+    gradient, and a row keeps its given mask if that fits better.
 
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
-        iterations: Most ADMM steps.
+        iterations: Maximum number of ADMM steps.
     """
 
     NAME: ClassVar[str] = "alps"

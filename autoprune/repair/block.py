@@ -1,4 +1,4 @@
-"""EBFT: tune the weights that a block keeps until the block gives what it gave while dense."""
+"""EBFT: tune a block's kept weights to restore the output of the dense block."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,30 +13,30 @@ Passes = Literal["float32", "bfloat16"]
 class BlockTuning(RepairPart):
     """Block-wise fine-tuning of the kept weights, alone or last in a chain: ``mrp+ebft``.
 
-    It goes block by block like ``walk:``, since a block and not a layer is what it works on; see
+    Runs block by block like ``walk:``, since it tunes whole blocks rather than layers; see
     :func:`autoprune.pruning.tuning.tune_block`.
 
     Args:
-        epochs: Passes over the calibration text, per block.
-        rate: First step of Adam, in units of the root mean square of a matrix's kept weights; it
-            falls to zero in a straight line.
-        anchor: Share of the dense model's own hidden state in what a block should give; the rest is
-            what the dense block gives on the pruned model's inputs. At 0 a block only answers for
-            itself, at 1 it also makes good what the blocks before it have lost.
-        batch: Windows of a step.
-        passes: Type of the products of all other passes of a block, where the machine has it: those
-            that give goals and statistics and carry hidden states on. The products of the steps
-            themselves, and what is added up, are not concerned.
-        norms: Whether the block's norms and biases are tuned with its kept weights, as in PERP,
-            arXiv 2312.15230.
-        halves: First attention is tuned, until the state behind it is what it was while dense, then
-            the MLP, until the block's output is; each takes all epochs. Families whose blocks have
-            no such state are refused.
-        regrow: Share of the kept weights, the smallest of each group, that are exchanged for pruned
-            ones at each of four points in the first half of the steps; see
-            :func:`autoprune.pruning.regrow.exchanged`. Then the masks that come out are others.
-        sharpness: The gradient is taken at weights moved uphill by this share of their length, so
-            that the tuning prefers a flat minimum; 0: where they are. Takes every step twice.
+        epochs: Passes over the calibration text per block.
+        rate: Initial step size of Adam, in units of the root mean square of a matrix's kept
+            weights; it decays linearly to zero.
+        anchor: Share of the dense model's own hidden state in a block's target; the rest is the
+            dense block's output on the pruned model's inputs. At 0 a block corrects only its own
+            error; at 1 it also compensates for the blocks before it.
+        batch: Windows per step.
+        passes: Data type of matrix products in passes without gradients, if the machine supports
+            it: those that compute targets and statistics and carry hidden states forward. Tuning
+            steps and accumulations are not affected.
+        norms: Whether to tune the block's norms and biases with its kept weights, as in PERP, arXiv
+            2312.15230.
+        halves: Tune attention first, towards the dense hidden state after it, then the MLP, towards
+            the block's dense output; each takes all epochs. Families whose blocks have no such
+            state are refused.
+        regrow: Share of the kept weights, the smallest of each group, to exchange for pruned ones
+            at each of four points in the first half of the steps; see
+            :func:`autoprune.pruning.regrow.exchanged`. This changes the masks.
+        sharpness: Take the gradient at weights moved uphill by this share of their norm, to favour
+            flat minima; 0 turns this off. Computes every step twice.
     """
 
     NAME: ClassVar[str] = EBFT

@@ -15,7 +15,7 @@ from autoprune.repair.parts import SOLVERS
 @SOLVERS.register("dsnot")
 @dataclass(frozen=True)
 class Dsnot(LayerRepair):
-    """Dynamic sparse no training: training-free refinement of the mask, weights stay.
+    """Dynamic sparse no training: training-free refinement of the mask; weights stay unchanged.
 
     With ``c = W * E[x]``, the expected error of a row is ``r``, the sum of c over its pruned
     weights. Each cycle revives the pruned weight with the largest ``c / Var(x)`` of r's sign and
@@ -23,8 +23,8 @@ class Dsnot(LayerRepair):
     stops when ``|r|`` is within the tolerance or a swap would not lower it.
 
     Args:
-        cycles: Most swaps per row.
-        tolerance: ``|r|`` that is good enough. The paper sums over the 2048 tokens of a sample
+        cycles: Maximum number of swaps per row.
+        tolerance: ``|r|`` below which a row stops. The paper sums over the 2048 tokens of a sample
             and stops at 0.1; per token that is 5e-5.
     """
 
@@ -67,7 +67,7 @@ class Dsnot(LayerRepair):
 def _swap(
     keep: Tensor, rows: Tensor, effect: Tensor, gain: Tensor, wanda: Tensor, pattern: NM | None
 ) -> Tensor:
-    """One swap in each of ``rows``, in place; returns the rows where it lowered the error."""
+    """Swap once in each of ``rows``, in place; return the rows where this lowered the error."""
     if rows.numel() == 0 or keep.shape[1] == 0:
         return rows
     part, effect, infinity = keep[rows], effect[rows], float("inf")

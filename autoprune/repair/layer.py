@@ -1,4 +1,4 @@
-"""Weight repair: after the mask, move the weights that stay so that the layer's output stays."""
+"""Weight repair: after masking, adjust the kept weights to preserve the layer's output."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,12 @@ LARGEST_DAMPING = 10.0
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair made of one layer.
+    """Result of repairing one layer.
 
     Args:
         weight: [o, i], exactly 0 where ``keep`` is False.
         keep: bool [o, i]; repairs that refine masks change it, never the number of zeros.
-        notes: What a person should know: damping raised, rows left as plain zeroing.
+        notes: Messages for the user: damping raised, rows only zeroed.
     """
 
     weight: Tensor
@@ -39,10 +39,10 @@ class Problem:
     Args:
         weight: Dense weight, float32 or float64 [o, i].
         keep: Mask to start from, bool [o, i].
-        stats: Statistics of the input by name, ``gram`` [i, i] among them where needed.
+        stats: Statistics of the input by name, including ``gram`` [i, i] if needed.
         pattern: N:M pattern that refined masks must keep.
-        notes: Messages, appended to while solving.
-        saved: Type that the repaired weight will be kept in; None is the weight's own.
+        notes: Messages collected while solving.
+        saved: Type in which the repaired weight will be stored; None means the weight's own.
     """
 
     weight: Tensor
@@ -72,29 +72,29 @@ class Problem:
 
 @dataclass(frozen=True)
 class LayerRepair(RepairPart, ABC):
-    """Repairs one layer; :meth:`repair` is what callers use, :meth:`solve` what a repair is.
+    """Base class of layer repairs: callers use :meth:`repair`, subclasses define :meth:`solve`.
 
-    ``MOVES_WEIGHTS`` is False where the weights that stay are left as they were.
+    ``MOVES_WEIGHTS`` is False if the kept weights are left unchanged.
     """
 
     MOVES_WEIGHTS: ClassVar[bool] = True
 
     @property
     def chooses(self) -> bool:
-        """Whether the mask that comes out may be another one, for a later repair to start from."""
+        """Whether the resulting mask may differ, for a later repair to start from."""
         return True
 
     def forgets(self, group: Group) -> bool:
-        """Whether only the numbers of zeros count in masks that were chosen within ``group``.
+        """Whether only the zero counts of masks chosen within ``group`` matter.
 
-        Then two metrics with the same budgets end alike, but for rows that are zeroed plainly in
-        the end.
+        If so, two metrics with the same budgets give the same result, except for rows that fall
+        back to plain zeroing.
         """
         return False
 
     @abstractmethod
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """Proposed ``(weight, keep)``; :meth:`repair` enforces the promises."""
+        """Return a proposed ``(weight, keep)``; :meth:`repair` enforces its guarantees."""
 
     @torch.no_grad()
     def repair(
@@ -107,16 +107,16 @@ class LayerRepair(RepairPart, ABC):
     ) -> Repaired:
         """Repair a layer.
 
-        The output error ``||(W' - W) X||^2`` of a row, after rounding to the type that is kept,
-        never exceeds that of plain zeroing with the given mask: rows where it would are zeroed
-        plainly, and a note says how many.
+        The output error ``||(W' - W) X||^2`` of a row, after rounding to the stored type, never
+        exceeds that of plain zeroing with the given mask: rows that would exceed it are only
+        zeroed, and a note says how many.
 
         Args:
             weight: Dense weight, [o, i].
             keep: Mask, bool [o, i].
             stats: Statistics of the layer's input by name.
             pattern: N:M pattern of the mask, if any.
-            saved: Type that the repaired weight will be kept in; None is the given weight's.
+            saved: Type in which the repaired weight will be stored; None means the given weight's.
 
         Raises:
             UsageError: If a statistic is missing or not finite.
@@ -134,13 +134,13 @@ def repair_in_turn(
     pattern: NM | None = None,
     saved: torch.dtype | None = None,
 ) -> Repaired:
-    """Repair a layer by several in a row: each from the dense weight and the mask so far.
+    """Apply several repairs in turn, each to the dense weight and the mask so far.
 
-    The promise of :meth:`LayerRepair.repair` holds for the first mask and for every one between.
+    The guarantee of :meth:`LayerRepair.repair` holds for the first and every intermediate mask.
 
     Args:
-        parts: May be empty; then pruned weights are zeroed and nothing else.
-        weight: See :meth:`LayerRepair.repair`, as for all others.
+        parts: The repairs; if empty, pruned weights are zeroed and nothing else is done.
+        weight: See :meth:`LayerRepair.repair`, also for the other arguments.
     """
     if len(parts) == 1:
         return parts[0].repair(weight, keep, stats, pattern, saved)
@@ -167,7 +167,7 @@ def _problem(
 
 
 def _promised(problem: Problem, repaired: Tensor, kept: Tensor, *, judged: bool) -> Repaired:
-    """A proposal with what :meth:`LayerRepair.repair` promises."""
+    """Make a proposal meet the guarantees of :meth:`LayerRepair.repair`."""
     # A row that loses nothing needs no repair, and rounding must not touch it.
     whole = (problem.keep.all(dim=1) & kept.all(dim=1)).unsqueeze(1)
     repaired = torch.where(whole, problem.weight, repaired)
@@ -189,7 +189,7 @@ def damped(gram: Tensor, damp: float) -> Tensor:
 
 
 def damped_cholesky(problem: Problem, damp: float) -> tuple[Tensor, Tensor]:
-    """Damped Gram matrix and its lower Cholesky factor; damping rises tenfold until it exists.
+    """Damped Gram matrix and its lower Cholesky factor; damping is raised tenfold until it exists.
 
     Raises:
         UsageError: If even a damping of ten times the mean diagonal does not help.
@@ -216,10 +216,10 @@ def _never_worse(problem: Problem, weight: Tensor, keep: Tensor) -> tuple[Tensor
     dense, gram = problem.weight, problem.gram
     plain = torch.where(problem.keep, dense, 0.0)
     before = output_errors(plain - dense, gram)
-    # Rounded, as it will be kept: where inputs nearly cancel, rounding can undo a repair.
+    # Rounded as it will be stored: where inputs nearly cancel, rounding can undo a repair.
     kept = weight if problem.saved is None else weight.to(problem.saved).to(dense.dtype)
     after = output_errors(kept - dense, gram)
-    # NaN fails every comparison, so ask for what must hold.
+    # NaN fails every comparison, so test for what must hold.
     worse = ~(after <= before)
     if not bool(worse.any()):
         return weight, keep

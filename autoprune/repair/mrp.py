@@ -25,7 +25,7 @@ class Mrp(LayerRepair):
     """Multiple removal problem, solved exactly per row.
 
     Minimises ``(w' - w) H (w' - w)^T`` over weights that vanish on the pruned set P, with K the
-    kept set and ``H`` the damped Gram matrix. Two forms of the one solution:
+    kept set and ``H`` the damped Gram matrix. The solution has two forms:
 
     * kept: ``w'_K = H_KK^-1 (w H)_K``
     * pruned: ``w' = w - w_P (A_PP)^-1 A_P,:`` with ``A = H^-1``
@@ -36,10 +36,10 @@ class Mrp(LayerRepair):
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
         form: ``kept``, ``pruned``, or ``auto`` for the smaller system.
-        select: ``mask`` keeps the given mask. ``own`` chooses anew with the same zeros per row: by
-            the joint loss ``w_P (A_PP)^-1 w_P`` of all choices in an N:M group, otherwise by the
-            single-removal loss ``w_j^2 / A_jj``.
-        columns: Widest layer that is solved in one piece, and the size of column blocks above.
+        select: ``mask`` keeps the given mask. ``own`` chooses a new one with the same zeros per
+            row: by the joint loss ``w_P (A_PP)^-1 w_P`` of all choices in an N:M group, otherwise
+            by the single-removal loss ``w_j^2 / A_jj``.
+        columns: Widest layer to solve in one piece, and the size of column blocks for wider ones.
         sweeps: Passes over the column blocks of a wide layer.
     """
 
@@ -64,7 +64,7 @@ class Mrp(LayerRepair):
         return self.select == "own"
 
     def forgets(self, group: Group) -> bool:
-        """With a mask of its own, unless the metric shares zeros out among rows."""
+        """True with its own mask, unless the metric distributes zeros among rows."""
         return self.chooses and group == "row"
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -96,13 +96,13 @@ class Mrp(LayerRepair):
 
 
 def choose_mask(weight: Tensor, kept: Tensor, inverse: Tensor, pattern: NM | None) -> Tensor:
-    """Mask that loses least by the inverse Gram matrix A.
+    """Choose the mask that loses least, judged by the inverse Gram matrix A.
 
     Args:
         weight: [o, i].
-        kept: Weights that stay per row, int64 [o]; N:M patterns fix them themselves.
+        kept: Number of weights kept per row, int64 [o]; not read with an N:M pattern.
         inverse: A, [i, i].
-        pattern: With one, the joint loss of every choice in a group is compared.
+        pattern: If given, the joint loss of every choice in a group is compared.
 
     Returns:
         Keep mask, bool [o, i].

@@ -1,4 +1,4 @@
-"""What the text of a repair is made of, and the registry that plug-ins join."""
+"""The elements of a repair's text form, and the registry for plug-ins."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,17 +7,17 @@ from autoprune.registry import Registry
 from autoprune.textform import TextForm
 
 NONE = "none"
-# Stands before the whole repair: see autoprune.repair.repair.
+# Precedes the whole repair: see autoprune.repair.repair.
 WALK = "walk"
-# Stands behind the repairs of layers: see autoprune.repair.block.
+# Follows the layer repairs: see autoprune.repair.block.
 EBFT = "ebft"
-# Stands last: see autoprune.repair.recover.
+# Comes last: see autoprune.repair.recover.
 RECOVER = "recover"
 
 
 @dataclass(frozen=True)
 class RepairPart(TextForm):
-    """A word of a repair's text with its parameters: ``mrp:damp=0.02``."""
+    """One element of a repair's text with its parameters: ``mrp:damp=0.02``."""
 
     KIND: ClassVar[str] = "repair"
 

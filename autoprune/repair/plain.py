@@ -24,5 +24,5 @@ class Plain(LayerRepair):
         return False
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
-        """The dense weight; the caller zeroes it."""
+        """Return the dense weight; the caller zeroes it."""
         return problem.weight, problem.keep

@@ -6,28 +6,27 @@ from typing import ClassVar, Literal
 from autoprune.repair.parts import RECOVER, SOLVERS, RepairPart
 
 Moved = Literal["all", "norms"]
-# Windows that only judge: whether to stop, and which weights to keep.
+# Windows held out to decide when to stop and which weights to keep.
 HELD_OUT = 4
 
 
 @SOLVERS.register(RECOVER)
 @dataclass(frozen=True)
 class ModelRecovery(RepairPart):
-    """Train what is left on the dense model's predictions for fresh text; last of a repair.
+    """Train the kept weights on the dense model's predictions for fresh text; last in a repair.
 
     Masks stay exactly as they are. See :func:`autoprune.pruning.recovery.recover`.
 
     Args:
-        steps: Steps of AdamW, at most; the rate falls to zero along a cosine over all of them.
-        batch: Windows of a step.
-        rate: First step size of AdamW.
-        move: What moves: ``all`` the kept weights with the norms and biases, or the ``norms`` and
-            biases alone (PERP, arXiv 2312.15230), for which a rate of 0.001 is usual.
-        top: Predictions of the dense model that are kept for each token; the rest of its
-            vocabulary counts as one outcome.
-        lora: Rank of the masked updates by which matrices move, merged when all is done (MaskLoRA
-            of PERP, arXiv 2312.15230), for which a rate of 0.001 is usual; 0: every kept weight
-            moves by itself.
+        steps: Maximum number of AdamW steps; the rate falls to zero along a cosine over all.
+        batch: Windows per step.
+        rate: Initial learning rate of AdamW.
+        move: What to train: ``all`` kept weights, norms and biases, or only the ``norms`` and
+            biases (PERP, arXiv 2312.15230), usually with a rate of 0.001.
+        top: Predictions of the dense model to keep per token; the rest of its vocabulary counts as
+            one outcome.
+        lora: Rank of the masked low-rank updates to matrices, merged at the end (MaskLoRA of PERP,
+            arXiv 2312.15230), usually with a rate of 0.001; 0 trains every kept weight directly.
     """
 
     NAME: ClassVar[str] = RECOVER
@@ -50,5 +49,5 @@ class ModelRecovery(RepairPart):
 
     @property
     def windows(self) -> int:
-        """Fresh windows that it reads once each, those that only judge among them."""
+        """Fresh windows that it reads once each, including the held-out ones."""
         return self.steps * self.batch + HELD_OUT

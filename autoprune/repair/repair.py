@@ -1,4 +1,4 @@
-"""A repair as a whole: what is done to each layer, the block and the model, in which order."""
+"""A complete repair: what to do to each layer, block and the model, and in which order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ from autoprune.repair.parts import EBFT, NONE, RECOVER, SOLVERS, WALK, RepairPar
 from autoprune.repair.recover import ModelRecovery
 
 Order = Literal["at once", "block by block"]
-# What walks where nothing is written.
+# The repair that a bare ``walk`` runs.
 USUAL = "mrp"
 
 
 @SOLVERS.register(WALK)
 @dataclass(frozen=True)
 class Walk(RepairPart):
-    """Another repair, with statistics of the model as repaired so far, written ``walk:mrp``.
+    """Run another repair with statistics of the model as repaired so far: ``walk:mrp``.
 
-    Only a word: what it means is the order of a :class:`Repair`.
+    A marker only: it stands for the order of a :class:`Repair`.
     """
 
     NAME: ClassVar[str] = WALK
@@ -34,23 +34,23 @@ class Walk(RepairPart):
 
 @dataclass(frozen=True)
 class Repair:
-    """What is done to the weights that stay.
+    """What to do with the kept weights.
 
     Args:
-        layer: Repairs of one layer in a row: those that choose the mask first, one that moves
-            weights last. Each starts from the dense weight and the mask of the one before:
-            ``dsnot+mrp``, ``sparsegpt:select=own+mrp``. So a part before the last has to choose,
-            and what it fitted is kept only by a last one that fits anew. Empty: pruned weights are
-            zeroed and nothing else.
-        block: What is then done to the block as a whole.
-        order: ``at once``: from statistics of the dense model. ``block by block``: from those of
-            the model as repaired so far, for which the model has to run. The masks still come from
-            the dense model unless pruning goes block by block itself.
-        recovery: What is done in the end to the model as a whole.
+        layer: Repairs applied to each layer in turn: first those that choose the mask, last one
+            that moves weights. Each starts from the dense weight and the previous mask:
+            ``dsnot+mrp``, ``sparsegpt:select=own+mrp``. Every part but the last must therefore
+            choose a mask, and if one of them moves weights, so must the last. If empty, pruned
+            weights are only zeroed.
+        block: Tuning of the whole block afterwards.
+        order: ``at once`` uses statistics of the dense model. ``block by block`` uses those of the
+            model as repaired so far, so the model has to run. Masks still come from the dense model
+            unless pruning itself goes block by block.
+        recovery: Recovery of the whole model at the end.
 
     Raises:
-        UsageError: If the work of a part would be lost (names the order that loses none), a tuning
-            is not done block by block, or nothing is gained by the order.
+        UsageError: If a part's work would be lost (names an order that loses none), block tuning is
+            not done block by block, or the order gains nothing.
     """
 
     layer: tuple[LayerRepair, ...] = ()
@@ -60,7 +60,7 @@ class Repair:
 
     def __post_init__(self) -> None:
         _refuse_lost_work(self.layer)
-        # A part that neither chooses nor moves weights stands alone now, and does nothing.
+        # By now, a part that neither chooses nor moves weights stands alone and does nothing.
         acting = tuple(part for part in self.layer if part.chooses or part.MOVES_WEIGHTS)
         object.__setattr__(self, "layer", acting)
         if self.block is not None and not self.walks:
@@ -76,7 +76,7 @@ class Repair:
 
     @property
     def walks(self) -> bool:
-        """Whether the model has to run, block by block."""
+        """Whether the model has to run block by block."""
         return self.order == "block by block"
 
     @property
@@ -91,7 +91,7 @@ class Repair:
 
     @property
     def moves_weights(self) -> bool:
-        """Whether weights that stay may change."""
+        """Whether kept weights may change."""
         if self.block is not None or self.recovery is not None:
             return True
         return any(part.MOVES_WEIGHTS for part in self.layer)
@@ -103,12 +103,12 @@ class Repair:
 
     @property
     def fresh_windows(self) -> int:
-        """Windows of calibration text that it reads beside those of statistics and tuning."""
+        """Calibration windows that it reads in addition to those for statistics and tuning."""
         return 0 if self.recovery is None else self.recovery.windows
 
     @property
     def parts(self) -> tuple[RepairPart, ...]:
-        """The words of :attr:`text` that do something, ``walk`` first."""
+        """The active elements of :attr:`text`, ``walk`` first."""
         walk = (Walk(),) if self.walks else ()
         last = (part for part in (self.block, self.recovery) if part is not None)
         return (*walk, *self.layer, *last)
@@ -117,7 +117,7 @@ class Repair:
     def text(self) -> str:
         """Canonical text, which :meth:`parse` reads.
 
-        ``walk:`` is written only where no block is tuned, as a tuning walks anyway.
+        Block tuning implies walking, so ``walk:`` is written only without it.
         """
         if self.recovery is not None:
             before = replace(self, recovery=None)
@@ -128,10 +128,10 @@ class Repair:
         return f"{WALK}:{_joined(self.layer)}" if self.walks else _joined(self.layer)
 
     def forgets(self, group: Group) -> bool:
-        """Whether only the numbers of zeros count in masks that were chosen within ``group``.
+        """Whether only the zero counts of masks chosen within ``group`` matter.
 
-        As the first part does: what comes later starts from that one's mask. Then two metrics with
-        the same budgets end alike, but for rows that are zeroed plainly in the end.
+        The first part decides, since later ones start from its mask. If so, two metrics with the
+        same budgets give the same result, except for rows that fall back to plain zeroing.
         """
         return bool(self.layer) and self.layer[0].forgets(group)
 
@@ -150,12 +150,12 @@ class Repair:
     def parse(cls, text: str) -> Self:
         """Read ``NAME``, ``NAME:key=value,...`` or several joined by ``+``.
 
-        ``walk:`` before all of that, or ``ebft`` at its end, goes block by block; ``recover``
-        stands behind all of them.
+        A leading ``walk:`` or a final ``ebft`` means block by block; ``recover`` comes after
+        everything else.
 
         Raises:
             UnknownNameError: If no repair has the name; suggests the nearest.
-            UsageError: If a parameter is unknown or out of range, or the parts do not fit.
+            UsageError: If a parameter is unknown or out of range, or the parts do not fit together.
         """
         whole, _, final = (part.strip() for part in text.rpartition("+"))
         name, _, values = final.partition(":")
@@ -219,10 +219,10 @@ def _joined(parts: Sequence[LayerRepair]) -> str:
 
 
 def _refuse_lost_work(parts: Sequence[LayerRepair]) -> None:
-    """Refuse a row in which a part's work would be lost.
+    """Refuse a sequence in which a part's work would be lost.
 
     Raises:
-        UsageError: Names the order that loses none.
+        UsageError: If so; names an order that loses none.
     """
     if len(parts) < 2:
         return
@@ -233,7 +233,7 @@ def _refuse_lost_work(parts: Sequence[LayerRepair]) -> None:
         lost += [] if last.chooses else [last]
     if not lost:
         return
-    # Stable, so that what is in order already stays as it was written.
+    # Stable, so parts already in order stay as written.
     ranked = sorted(parts, key=lambda part: (part.MOVES_WEIGHTS, not part.chooses))
     useful = [p for p in ranked if p.chooses or (p is ranked[-1] and p.MOVES_WEIGHTS)]
     order = "+".join(part.text for part in useful or [last])

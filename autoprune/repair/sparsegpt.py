@@ -1,4 +1,4 @@
-"""SparseGPT: optimal brain surgeon, column by column, each column's error pushed to the right."""
+"""SparseGPT: Optimal Brain Surgeon by columns, each column's error pushed to the right."""
 
 import threading
 import weakref
@@ -26,8 +26,8 @@ class SparseGpt(LayerRepair):
     Args:
         damp: Damping in units of the mean diagonal of the Gram matrix.
         columns: Columns per block of the sweep.
-        select: ``mask`` keeps the given mask; ``own`` chooses anew by ``w^2 / U_jj^2`` from the
-            already updated weights, over each column block (or N:M group), with the mask's
+        select: ``mask`` keeps the given mask; ``own`` chooses a new one by ``w^2 / U_jj^2`` from
+            the already updated weights, over each column block (or N:M group), with the mask's
             number of zeros.
     """
 
@@ -49,7 +49,7 @@ class SparseGpt(LayerRepair):
         return self.select == "own"
 
     def forgets(self, group: Group) -> bool:
-        """With a mask of its own, unless the metric shares zeros out among layers."""
+        """True with its own mask, unless the metric distributes zeros among layers."""
         return self.chooses and group in ("row", "matrix")
 
     def solve(self, problem: Problem) -> tuple[Tensor, Tensor]:
@@ -78,9 +78,9 @@ class SparseGpt(LayerRepair):
     def _sweep(self, weight: Tensor, keep: Tensor, upper: Tensor, problem: Problem) -> Tensor:
         """Sweep one block in place: weight and keep [o, c], upper [c, c] -> errors [o, c].
 
-        A column takes what the columns before it left over in one matrix-vector product when its
-        turn comes, instead of every column writing to all behind it: half the memory traffic. The
-        work is done on the transpose, where a column is contiguous.
+        When its turn comes, a column collects the errors of earlier columns in one matrix-vector
+        product; updating all later columns each time would double the memory traffic. Works on the
+        transpose, where a column is contiguous.
         """
         current = weight.t().contiguous()
         errors = torch.zeros_like(current)
@@ -104,9 +104,9 @@ class SparseGpt(LayerRepair):
 def inverse_factor(problem: Problem, damp: float) -> Tensor:
     """Upper U with ``U^T U`` the inverse of the damped Gram matrix, [i, i].
 
-    With rows and columns in reverse order the Gram matrix has a lower factor M; turned back, its
-    inverse is U. One factorisation and one triangular solve, and the inverse is never formed.
-    Layers with a common input (q, k and v; gate and up) come one after the other and share it.
+    With M the lower Cholesky factor of the matrix with rows and columns reversed, U is the inverse
+    of M, reversed back: one factorisation and one triangular solve, without forming the inverse.
+    Consecutive layers with a common input (q, k and v; gate and up) share it.
     """
     gram, first = problem.gram, len(problem.notes)
     known = _latest.get(gram, damp)
@@ -132,7 +132,7 @@ class _Factor:
 
 
 class _Latest(threading.local):
-    """The factor computed last, known by the very tensor it was computed from."""
+    """The last computed factor, identified by the very tensor it was computed from."""
 
     factor: _Factor | None = None
 

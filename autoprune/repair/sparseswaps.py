@@ -15,18 +15,18 @@ BATCH_FLOATS = 1 << 23
 @SOLVERS.register("sparseswaps")
 @dataclass(frozen=True)
 class SparseSwaps(LayerRepair):
-    """One-swap local search on the mask; weights stay.
+    """One-swap local search on the mask; weights stay unchanged.
 
     Zeroing the set P of a row costs ``r G r^T`` with r the pruned weights. With ``g = G r``,
     reviving p and pruning k changes that by
-    ``-2 w_p g_p + w_p^2 G_pp + 2 w_k g_k + w_k^2 G_kk - 2 w_p w_k G_pk``. The best swap is made
-    while it lowers the cost, so the result is never worse than the mask it starts from. An N:M
-    pattern allows swaps inside a group alone, and all of those are looked at: i M per row and swap.
+    ``-2 w_p g_p + w_p^2 G_pp + 2 w_k g_k + w_k^2 G_kk - 2 w_p w_k G_pk``. The best swap is made as
+    long as it lowers the cost, so the result is never worse than the initial mask. An N:M pattern
+    allows swaps only within a group, and all of them are evaluated: i M per row and swap.
 
     Args:
-        swaps: Most swaps per row.
-        candidates: Without a pattern, pairs are searched among this many best weights to revive and
-            to prune; 0 searches all pairs, the exact best swap, at a cost of i^2 per row and swap.
+        swaps: Maximum number of swaps per row.
+        candidates: Without a pattern, search pairs among this many best weights to revive and to
+            prune; 0 searches all pairs for the exact best swap, at a cost of i^2 per row and swap.
     """
 
     NAME: ClassVar[str] = "sparseswaps"
@@ -65,7 +65,7 @@ class SparseSwaps(LayerRepair):
             revive = (own[rows] - 2 * w * g).masked_fill(kept, float("inf"))
             prune = (own[rows] + 2 * w * g).masked_fill(~kept, float("inf"))
             best, p, k = pairs.best(w, revive, prune)
-            # Smaller gains are rounding, and could be undone and redone for ever.
+            # Smaller gains are rounding noise and could be undone and redone forever.
             cost = (w * ~kept * g).sum(dim=1).abs()
             good = best < -1e-6 * cost
             if not bool(good.any()):
@@ -77,20 +77,20 @@ class SparseSwaps(LayerRepair):
 
 
 class _Pairs(Protocol):
-    """Pairs of a weight to revive and one to prune, of which the best is found."""
+    """Pairs of a weight to revive and one to prune, searched for the best."""
 
     @property
     def floats(self) -> int:
-        """Numbers that one row takes."""
+        """Number of floats needed per row."""
         ...
 
     def best(self, w: Tensor, revive: Tensor, prune: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Least change of each row's cost, and who is revived and pruned for it.
+        """Find the swap with the lowest change of cost in each row.
 
         Args:
             w: Weights, [b, i].
-            revive: What reviving each weight alone changes; infinite where it is kept, [b, i].
-            prune: What pruning each weight alone changes; infinite where it is pruned, [b, i].
+            revive: Cost change of reviving each weight alone; infinite if it is kept, [b, i].
+            prune: Cost change of pruning each weight alone; infinite if it is pruned, [b, i].
 
         Returns:
             Changes [b], columns revived and pruned, int64 [b] each.
@@ -100,7 +100,7 @@ class _Pairs(Protocol):
 
 @dataclass(frozen=True)
 class _AmongBest:
-    """Pairs among the ``limit`` best weights of either kind: b limit^2 numbers."""
+    """Pairs among the ``limit`` best weights of each kind: b limit^2 numbers."""
 
     gram: Tensor
     limit: int
@@ -123,7 +123,7 @@ class _AmongBest:
 
 @dataclass(frozen=True)
 class _InGroups:
-    """All pairs inside every ``of`` consecutive inputs: b i of numbers."""
+    """All pairs within each group of ``of`` consecutive inputs: ``b i of`` numbers."""
 
     gram: Tensor
     of: int

@@ -2,9 +2,9 @@
 
 The rows' systems share nothing but the matrix they are cut from, so each has its own Cholesky
 factor. LAPACK factors systems of a few hundred unknowns at a quarter of a core's speed. Here a
-batch is factored panel by panel with batched matrix products, which run at full speed, and the
-right-hand side rides along as the last row of the system, so that the forward substitution is free.
-Batches are spread over threads that compute alone.
+batch is factored panel by panel with batched matrix products, which run at full speed. The
+right-hand side is the last row of the system, which makes the forward substitution free. Batches
+are spread over single-threaded workers.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from torch import Tensor
 
 # Panels of 32: LAPACK still factors and inverts them in a few microseconds.
 PANEL = 32
-# Floats of one batch of systems: what is multiplied next is still in the cache. An accelerator has
-# room for more and needs it to be busy.
+# Floats per batch of systems: the next operands are still in the cache. An accelerator has room for
+# more and needs it to stay busy.
 BATCH_FLOATS = 3 << 19
 ACCELERATOR_FLOATS = 1 << 27
-# A strip of rows of a system is gathered at a time, from its diagonal on: the rest is symmetric.
+# Strips of rows in which a system is gathered, each up to its diagonal: the rest is symmetric.
 STRIPS = 4
 
 
@@ -86,7 +86,7 @@ def _solve_batch(rhs: Tensor, chosen: Tensor, counts: Tensor, matrix: Tensor) ->
         lower[:, :size] = matrix[chosen.unsqueeze(2), chosen.unsqueeze(1)]
     lower[:, size] = rhs
     if not bool(valid.all()):
-        # Behind its own unknowns a shorter system is the identity, and its right-hand side zero.
+        # Beyond its own unknowns, a shorter system is the identity and its right-hand side zero.
         lower[:, size].masked_fill_(~valid, 0.0)
         lower[:, :size].mul_(valid.unsqueeze(2) & valid.unsqueeze(1))
         lower.diagonal(dim1=1, dim2=2).masked_fill_(~valid, 1.0)

@@ -1,4 +1,4 @@
-"""Schemes make a model smaller: fewer blocks, narrower ones or hidden states, fewer experts."""
+"""Schemes make a model smaller: fewer or narrower blocks, a smaller hidden size, fewer experts."""
 
 from autoprune.schemes.depth import Depth
 from autoprune.schemes.experts import Experts

@@ -22,16 +22,16 @@ model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```"""
 
-# What a share is of, where it is not of the blocks' parameters.
+# What a share refers to, if not to the blocks' parameters.
 _OF_EXPERTS = {"experts": " of the experts", "skip": " of the expert computations"}
 
 
 def scheme_card(record: Mapping[str, Any]) -> str:
-    """What was removed, by what, and how the model is opened.
+    """Write the card: what was removed, by which scheme, and how to open the model.
 
     Args:
-        record: What ``autoprune.json`` says: :meth:`autoprune.schemes.shrink.Shrunk.to_json` with
-            ``model``, ``model_digest``, ``seed``, ``notes`` and, where text was read, ``corpus``,
+        record: Content of ``autoprune.json``: :meth:`autoprune.schemes.shrink.Shrunk.to_json` with
+            ``model``, ``model_digest``, ``seed``, ``notes`` and, if text was read, ``corpus``,
             ``samples`` and ``seqlen``.
     """
     rows = {
@@ -59,13 +59,13 @@ def scheme_card(record: Mapping[str, Any]) -> str:
 
 
 def _faster(record: Mapping[str, Any]) -> str:
-    """A token takes as many experts as before, however few are left to choose from."""
+    """Removing experts saves no time: a token uses as many as before, however few are left."""
     shapes = ("blocks_removed", "neurons_kept", "groups_kept", "hidden_kept")
     return " and faster" if any(step.get(key) for step in record["steps"] for key in shapes) else ""
 
 
 def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What went, in rows of a name and a text."""
+    """What was removed, as rows of name and text."""
     rows: list[tuple[str, str]] = []
     for step in record["steps"]:
         if step["blocks_removed"]:
@@ -84,7 +84,7 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     of_experts = _OF_EXPERTS.get(record["scheme"].partition(":")[0], "")
     budget = record.get("budget")
     asked = f", {record['parameters_target']:.2%}{of_experts} asked" if budget is None else ""
-    # A hidden size is also one of embedding and head, so that all that goes is set against blocks.
+    # The hidden size also shrinks embedding and head; all removals are relative to the blocks.
     of = "as a share of" if record.get("parameters_removed_outside") else "of"
     rows.append(
         (
@@ -97,7 +97,7 @@ def removed(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _reached(budget: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What came of a budget in bytes or speed."""
+    """What a budget in bytes or speed achieved."""
     before, after = budget["bytes_before"], budget["bytes"]
     removed = f"{after:,} of {before:,}, {budget['bytes_removed']:.2%} removed"
     if "faster" not in budget:

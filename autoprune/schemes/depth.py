@@ -19,8 +19,8 @@ from autoprune.schemes.seam import patch_seams
 from autoprune.schemes.surgery import block_parameters, without_blocks
 
 Criterion = Literal["perplexity", "taylor", "magnitude", "influence", "greedy", "random"]
-# Those that look at one block at a time without measuring what the model says without it would
-# remove the first blocks, without which it says nothing.
+# Criteria that never measure what a block contributes. Unprotected, they would remove the first
+# blocks, without which the model fails.
 _BLIND = ("taylor", "magnitude", "random")
 _PROTECTED = re.compile(r"(\d{1,4})-(\d{1,4})")
 
@@ -32,11 +32,11 @@ class Depth(Scheme):
 
     Args:
         criterion: ``perplexity``: of the model without each block alone; ``greedy``: the same,
-            measured again after each removal (SLEB); ``influence``: 1 minus the cosine between what
-            a block receives and gives (ShortGPT); ``taylor``: first-order change of the loss;
+            measured again after each removal (SLEB); ``influence``: 1 minus the cosine between a
+            block's input and output (ShortGPT); ``taylor``: first-order change of the loss;
             ``magnitude``: sum of absolute weights; ``random``: a control.
-        protect: Blocks that stay: ``FIRST-LAST`` such as ``4-2`` at both ends, ``none``, or
-            ``auto``: an eighth of the blocks in front and a sixteenth at the end for ``taylor``,
+        protect: Blocks never removed: ``FIRST-LAST`` such as ``4-2`` at both ends, ``none``, or
+            ``auto``: the first eighth and the last sixteenth of the blocks for ``taylor``,
             ``magnitude`` and ``random`` (the rule "+" of Shortened LLaMA, scaled), else none.
         patch: ``linear`` folds a map fitted in closed form into the block before each seam
             (ReplaceMe); ``none`` leaves seams open.
@@ -55,7 +55,7 @@ class Depth(Scheme):
 
     @property
     def reads_text(self) -> bool:
-        """Only a plain choice by weights or by chance reads none."""
+        """False only for a choice by weights or at random, without a patch."""
         return self.patch != "none" or self.criterion not in ("magnitude", "random")
 
     @property
@@ -65,12 +65,12 @@ class Depth(Scheme):
 
     def shapes_only(self) -> Scheme:
         """See :meth:`Scheme.shapes_only`."""
-        # What is protected automatically follows from the criterion.
+        # Automatic protection depends on the criterion.
         kept = "none" if self.protect == "auto" and self.criterion not in _BLIND else self.protect
         return replace(self, criterion="random", protect=kept, patch="none")
 
     def protected(self, count: int) -> set[int]:
-        """Numbers of the blocks that stay, of ``count``."""
+        """Numbers of the protected blocks, out of ``count``."""
         first = last = 0
         found = _PROTECTED.fullmatch(self.protect)
         if found is not None:
@@ -88,7 +88,7 @@ class Depth(Scheme):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """As many blocks as come nearest to the target, in order of importance."""
+        """Remove the least important blocks, as many as come closest to the target."""
         sizes = block_parameters(model)
         stay = self.protected(len(sizes))
         goal = target * sum(sizes)
@@ -97,7 +97,7 @@ class Depth(Scheme):
         left: dict[int, float] = {}
         while True:
             candidates = [n for n in range(len(sizes)) if n not in stay and n not in removed]
-            # The smallest block decides whether another one brings the model nearer.
+            # The smallest block decides whether removing another one comes closer.
             gone = sum(sizes[n] for n in removed)
             if gone + min((sizes[n] for n in candidates), default=0) / 2 > goal or goal == 0:
                 break
@@ -136,7 +136,7 @@ class Depth(Scheme):
         seed: int,
         report: Report,
     ) -> dict[int, float]:
-        """By block; lower goes sooner."""
+        """Score of each block; the lowest is removed first."""
         if self.criterion == "random":
             order = list(candidates)
             random.Random(seed).shuffle(order)
@@ -158,7 +158,7 @@ def _perplexities(
     removed: Sequence[int],
     report: Report,
 ) -> dict[int, float]:
-    """Perplexity without each candidate, the removed blocks being gone already."""
+    """Perplexity without each candidate, with the removed blocks already gone."""
     places = {number: number - sum(gone < number for gone in removed) for number in candidates}
     with without_blocks(model, removed):
         losses = losses_without(model, windows, list(places.values()), report=report)

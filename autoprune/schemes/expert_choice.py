@@ -1,9 +1,9 @@
-"""Which experts of one block stay: what each token loses without the others.
+"""Choose which experts of a block to keep, by what each token loses without the others.
 
-What the experts give a token is ``sum_e w_e E_e(x)``. Without some of them the router weighs the
-others anew, by ``w'``, and the output moves by ``sum_e (w'_e - w_e) E_e(x)``. Its square is a form
-in the products ``E_e . E_f`` of each token, so that every expert runs once on every token,
-whatever number of subsets is tried (the exact loss of arXiv 2402.14800).
+The experts' output for a token is ``sum_e w_e E_e(x)``. Without some of them the router gives the
+others new weights ``w'``, and the output moves by ``sum_e (w'_e - w_e) E_e(x)``. Its square is a
+quadratic form in the products ``E_e . E_f`` of each token, so every expert runs once on every
+token, however many subsets are tried (the exact loss of arXiv 2402.14800).
 """
 
 import itertools
@@ -18,22 +18,22 @@ from torch import Tensor, nn
 from autoprune.errors import AutopruneError
 from autoprune.schemes.expert_parts import ExpertPart, routed_among
 
-# Tokens whose experts' outputs are in memory at once.
+# Tokens whose expert outputs are in memory at once.
 _TOKENS = 256
-# Rounding of a sum of products, as a share of it, by bytes of a number.
+# Relative rounding error of a sum of products, by bytes per number.
 _TOLERANCE = {4: 1e-3, 2: 5e-2}
 
 
 @dataclass
 class Routed:
-    """What the tokens of one block's experts were given.
+    """Recorded inputs, routing and outputs of one block's experts.
 
     Args:
         part: The experts.
-        inputs: What router and experts received, [t, hidden] each.
-        weights: Of the experts that each token took, [t, k] each.
-        numbers: Of these experts, int64 [t, k] each.
-        outputs: What all experts together gave, [t, hidden] each.
+        inputs: Inputs of the router and the experts, [t, hidden] each.
+        weights: Weights of the experts that each token uses, [t, k] each.
+        numbers: Numbers of these experts, int64 [t, k] each.
+        outputs: Combined outputs of all experts, [t, hidden] each.
     """
 
     part: ExpertPart
@@ -43,10 +43,10 @@ class Routed:
     outputs: list[Tensor] = field(default_factory=list)
 
     def note(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        """A forward hook of the experts.
+        """Record one call, as a forward hook of the experts.
 
         Raises:
-            AutopruneError: If they are called otherwise than with inputs, numbers and weights.
+            AutopruneError: If they are not called with inputs, numbers and weights.
         """
         if len(args) != 3 or args[1].shape != args[2].shape or result.shape != args[0].shape:
             raise AutopruneError(
@@ -59,7 +59,7 @@ class Routed:
             kept.append(tensor.detach())
 
     def counts(self) -> Tensor:
-        """Tokens that took each expert, float64 [n]."""
+        """Number of tokens that use each expert, float64 [n]."""
         took = torch.cat(self.numbers).flatten().cpu()
         return torch.bincount(took, minlength=self.part.count).double()
 
@@ -76,10 +76,10 @@ class Routed:
 
 
 class Losses:
-    """Squared change of what a block's experts give all tokens, by the experts that stay.
+    """Squared change of a block's expert outputs over all tokens, by the experts that stay.
 
     Raises:
-        AutopruneError: If the experts' output is not the weighted sum of each one's.
+        AutopruneError: If the experts' output is not the weighted sum of the individual outputs.
     """
 
     def __init__(self, routed: Routed) -> None:
@@ -103,7 +103,7 @@ class Losses:
                 self.whole += _form(dense, products)
 
     def of(self, kept: Sequence[int]) -> float:
-        """With these experts alone."""
+        """Loss with only these experts."""
         total = 0.0
         with torch.no_grad(), routed_among(self.part, kept):
             for x, dense, products in self.chunks:
@@ -117,7 +117,7 @@ class Losses:
 
 
 def subsets(part: ExpertPart, kept: int) -> Iterator[tuple[int, ...]]:
-    """All choices of so many experts, as many of each group."""
+    """All choices of ``kept`` experts, equally many from each group."""
     size, each = part.count // part.groups, kept // part.groups
     groups = [range(start, start + size) for start in range(0, part.count, size)]
     for chosen in itertools.product(*(itertools.combinations(g, each) for g in groups)):
@@ -131,12 +131,12 @@ def subset_count(part: ExpertPart, kept: int) -> int:
 
 
 def best_of_all(losses: Losses, kept: int) -> tuple[int, ...]:
-    """The choice that loses least; the first of equals."""
+    """The choice that loses least; the first one on ties."""
     return min(subsets(losses.part, kept), key=losses.of)
 
 
 def greedy(losses: Losses, kept: int) -> tuple[int, ...]:
-    """One expert after the other goes, each time the one without which least is lost."""
+    """Remove one expert at a time, always the one whose removal loses least."""
     left = list(range(losses.part.count))
     while len(left) > kept:
         left.remove(min(left, key=lambda e: losses.of([other for other in left if other != e])))
@@ -144,7 +144,7 @@ def greedy(losses: Losses, kept: int) -> tuple[int, ...]:
 
 
 def highest(part: ExpertPart, scores: Tensor, kept: int) -> tuple[int, ...]:
-    """The experts with the highest scores of each group, ascending; the first of equals."""
+    """The experts with the highest scores in each group, ascending; the first ones on ties."""
     by_group = scores.reshape(part.groups, -1)
     order = by_group.argsort(dim=1, descending=True, stable=True)[:, : kept // part.groups]
     starts = torch.arange(part.groups)[:, None] * by_group.shape[1]
@@ -152,7 +152,7 @@ def highest(part: ExpertPart, scores: Tensor, kept: int) -> tuple[int, ...]:
 
 
 def _given(part: ExpertPart, expert: int, x: Tensor) -> Tensor:
-    """What one expert makes of inputs, with a weight of 1, [t, hidden]."""
+    """Output of one expert with a weight of 1, [t, hidden]."""
     number = torch.full((len(x), 1), expert, device=x.device)
     given: Tensor = part.experts(x, number, torch.ones(len(x), 1, dtype=x.dtype, device=x.device))
     return given

@@ -1,9 +1,9 @@
-"""Experts of a mixture and their router: find them, route among some of them, cut the others out.
+"""Experts of a mixture and their router: find them, route among some of them, cut others out.
 
-A router gives its logits, the weights of the experts that each token takes, and their numbers
-(``[tokens, k]`` both). Everything that it and the experts hold has one entry for each expert on the
-first axis, so that cutting is one selection. All blocks with experts keep as many of them, since
-that is what a stock configuration can say.
+A router returns its logits, the weights of the experts that each token uses, and their numbers
+(both ``[tokens, k]``). All tensors of the router and the experts have one entry per expert on the
+first axis, so cutting is one selection. All blocks with experts keep the same number of them, since
+a stock configuration has only one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from autoprune.models.structure import expert_parameters, find_blocks
 from autoprune.schemes.plan import Kept
 from autoprune.schemes.surgery import require_stock
 
-# What counts experts, in modules and configurations.
+# Attributes with the number of experts, in modules and configurations.
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -30,13 +30,13 @@ class ExpertPart:
 
     Args:
         block: Number of the block.
-        router: Chooses and weighs experts.
-        experts: Holds their weights.
+        router: Chooses experts and their weights.
+        experts: Module that holds their parameters.
         count: Number of experts.
-        top_k: Experts that a token takes.
-        groups: Equal groups of neighbours that the router chooses among first; 1: it does not.
-        chosen_groups: Groups that a token takes experts from.
-        parameters: Of one expert, its row of the router included.
+        top_k: Experts per token.
+        groups: Equal groups of consecutive experts that the router chooses among first; 1 for none.
+        chosen_groups: Groups from which a token's experts are chosen.
+        parameters: Parameters of one expert, including its row of the router.
     """
 
     block: int
@@ -49,9 +49,9 @@ class ExpertPart:
     parameters: int
 
     def serves(self, kept: int) -> bool:
-        """Whether tokens can be routed among so many experts."""
+        """Whether tokens can be routed among ``kept`` experts."""
         each, rest = divmod(kept, self.groups)
-        # A group is weighed by its best two.
+        # A group is scored by its two best experts.
         least = 2 if self.groups > 1 else 1
         return not rest and each >= least and self.top_k <= each * self.chosen_groups
 
@@ -61,7 +61,7 @@ def expert_parts(model: PreTrainedModel) -> list[ExpertPart | None]:
 
     Raises:
         AutopruneError: If no block has experts that are stored as one tensor beside a router, or
-            blocks differ in their numbers.
+            blocks differ in their numbers of them.
     """
     found = [_part(number, block) for number, block in enumerate(find_blocks(model))]
     shapes = {(part.count, part.top_k, part.groups) for part in found if part is not None}
@@ -76,11 +76,11 @@ def expert_parts(model: PreTrainedModel) -> list[ExpertPart | None]:
 
 @contextmanager
 def only_experts(model: PreTrainedModel, kept: Kept) -> Iterator[None]:
-    """The model routed among these experts of each block inside the body; no weight is copied.
+    """Route tokens only among these experts of each block, inside the context; copies no weight.
 
     Args:
         model: The model, with all experts.
-        kept: Numbers of those that stay by block, ascending; empty: all, or there are none.
+        kept: Numbers of the kept experts by block, ascending; empty for all, or if there are none.
     """
     with ExitStack() as stack:
         if any(kept):
@@ -92,7 +92,7 @@ def only_experts(model: PreTrainedModel, kept: Kept) -> Iterator[None]:
 
 @contextmanager
 def routed_among(part: ExpertPart, numbers: Sequence[int]) -> Iterator[None]:
-    """The router with the rows of these experts only; it still gives their own numbers."""
+    """Restrict the router to these experts; it still returns their original numbers."""
     router = part.router
     chosen = torch.tensor(numbers, device=next(router.parameters()).device)
     before = [(store, name, store[name]) for store, name in _per_expert(router, part.count)]
@@ -114,11 +114,11 @@ def routed_among(part: ExpertPart, numbers: Sequence[int]) -> Iterator[None]:
 
 @torch.no_grad()
 def slice_experts(model: PreTrainedModel, kept: Kept) -> None:
-    """Cut out all but these experts, in place, with their routers' rows and the configuration.
+    """Cut out all but these experts in place, and adapt the routers and the configuration.
 
     Args:
         model: Changed in place.
-        kept: Numbers of those that stay by block, ascending; empty: the block has none.
+        kept: Numbers of the kept experts by block, ascending; empty if the block has none.
 
     Raises:
         AutopruneError: If stock transformers would build another model from the configuration.
@@ -170,7 +170,7 @@ def _described(
 
 
 def _per_expert(module: nn.Module, count: int) -> list[tuple[dict[str, Any], str]]:
-    """A module's own parameters and buffers with an entry for each expert."""
+    """A module's own parameters and buffers with one entry per expert."""
     stores = (cast("dict[str, Any]", module._parameters), cast("dict[str, Any]", module._buffers))
     return [
         (store, name)
@@ -190,5 +190,5 @@ def _select(module: nn.Module, count: int, chosen: Tensor) -> None:
 
 
 def _counts(module: nn.Module, count: int) -> dict[str, int]:
-    """What a module calls the number of its experts."""
+    """The attributes in which a module stores its number of experts."""
     return {name: count for name in _COUNTS if module.__dict__.get(name) == count}

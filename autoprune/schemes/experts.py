@@ -1,4 +1,4 @@
-"""Fewer experts: those of each block that its tokens need least go, with their router's rows."""
+"""Fewer experts: remove those that each block's tokens need least, with their router rows."""
 
 import math
 from dataclasses import dataclass, replace
@@ -25,23 +25,23 @@ from autoprune.schemes.scheme import SCHEMES, Scheme
 from autoprune.schemes.surgery import block_parameters
 
 Criterion = Literal["auto", "exhaustive", "greedy", "reap", "frequency", "random"]
-# Subsets of a block's experts that are tried at most.
+# Maximum number of subsets of a block's experts to try.
 MOST_SUBSETS = 2000
 
 
 @SCHEMES.register("experts")
 @dataclass(frozen=True)
 class Experts(Scheme):
-    """Remove experts of a mixture, as many from every block; the share is of the experts.
+    """Remove experts of a mixture, equally many from every block; the share is of the experts.
 
-    Each block is judged by itself, on what the dense model gives it.
+    Each block is judged on its own, with its inputs in the dense model.
 
     Args:
         criterion: ``exhaustive``: of all subsets the one that changes the block's output least on
-            the calibration tokens; ``greedy``: one expert after the other by the same error;
+            the calibration tokens; ``greedy``: one expert at a time by the same error;
             ``reap``: mean of router weight times norm of the expert's output over its tokens
-            (arXiv 2510.13999); ``frequency``: tokens that took the expert; ``random``: a control;
-            ``auto``: exhaustive where a block has at most 2,000 subsets, else reap.
+            (arXiv 2510.13999); ``frequency``: number of its tokens; ``random``: a control;
+            ``auto``: exhaustive if a block has at most 2,000 subsets, else reap.
     """
 
     NAME: ClassVar[str] = "experts"
@@ -52,7 +52,7 @@ class Experts(Scheme):
 
     @property
     def reads_text(self) -> bool:
-        """Only a choice by chance reads none."""
+        """False only for a random choice."""
         return self.criterion != "random"
 
     @property
@@ -65,7 +65,7 @@ class Experts(Scheme):
         return replace(self, criterion="random")
 
     def own_share(self, model: PreTrainedModel, share: float) -> float:
-        """The share of the experts that holds this share of the blocks' parameters."""
+        """The share of the experts that holds this share of the block parameters."""
         held = sum(p.count * p.parameters for p in expert_parts(model) if p is not None)
         return min(share * sum(block_parameters(model)) / held, 1.0)
 
@@ -78,7 +78,7 @@ class Experts(Scheme):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """The experts of each block that stay."""
+        """Choose the experts of each block to keep."""
         parts = expert_parts(model)
         known = next(part for part in parts if part is not None)
         kept = self.count(known, target)
@@ -105,10 +105,10 @@ class Experts(Scheme):
         return SchemePlan(self.text, target, steps, before, after, {"experts": facts})
 
     def count(self, part: ExpertPart, target: float) -> int:
-        """Experts that stay, of a block.
+        """Number of experts to keep in a block.
 
         Raises:
-            UsageError: If tokens could not take as many as they do.
+            UsageError: If tokens could no longer use as many experts as they do.
         """
         gone = math.floor(target * part.count / part.groups + 0.5) * part.groups
         kept = part.count - gone
@@ -123,11 +123,11 @@ class Experts(Scheme):
         return kept
 
     def settled(self, part: ExpertPart, kept: int) -> str:
-        """The criterion that decides.
+        """The criterion to use.
 
         Raises:
-            UsageError: If there are too many subsets to try, or groups that one expert less makes
-                unequal.
+            UsageError: If there are too many subsets to try, or removing single experts makes
+                groups unequal.
         """
         tried = subset_count(part, kept)
         if self.criterion == "auto":

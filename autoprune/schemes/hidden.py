@@ -1,12 +1,12 @@
-"""The hidden size: what reads and writes hidden states; project them, or cut them for good.
+"""The hidden size: find what reads and writes hidden states, project them or cut them.
 
-A model's hidden states are turned into the orthonormal directions ``Q [d, k]``, one rotation for
-all blocks, and only these ``k`` coordinates are kept. What writes to them (embedding, o, down)
-gives coordinates, what reads them (q, k, v, gate, up, head) takes coordinates, and the gains of the
-norms move into what reads, since a rotation does not commute with them (SliceGPT, arXiv
-2401.15024). An RMSNorm then takes its mean over ``k`` coordinates in place of ``d``: coordinates
-are written times ``sqrt(k / d)``, so that the mean square is that of the whole width and the same
-epsilon is added to it, and each norm's gain is ``sqrt(d / k)``, which undoes the factor.
+A model's hidden states are rotated to the orthonormal directions ``Q [d, k]``, the same for all
+blocks, and only these ``k`` coordinates are kept. Writers (embedding, o, down) produce coordinates
+and readers (q, k, v, gate, up, head) take them. The gains of the norms move into the readers, since
+a rotation does not commute with them (SliceGPT, arXiv 2401.15024). An RMSNorm then averages over
+``k`` coordinates instead of ``d``. Coordinates are therefore scaled by ``sqrt(k / d)``, which keeps
+the mean square of the full width and the weight of epsilon, and each norm's gain is
+``sqrt(d / k)``, which undoes the factor.
 """
 
 import copy
@@ -30,23 +30,23 @@ _READERS = {
     "post_attention_layernorm": ("mlp.gate_proj", "mlp.up_proj"),
 }
 _WRITERS = ("self_attn.o_proj", "mlp.down_proj")
-# Runtimes are slow with sizes that it does not divide.
+# Runtimes are slow with sizes that are not a multiple of it.
 USUAL_MULTIPLE = 8
-# Rows of an embedding that are multiplied in double precision at once.
+# Rows of an embedding to multiply in double precision at once.
 _ROWS = 8192
 
 
 @dataclass(frozen=True)
 class HiddenParts:
-    """What a hidden state passes.
+    """Modules that write and read hidden states.
 
     Args:
         size: Features of a hidden state.
-        embedding: Writes the first one.
-        head: Reads the last one, behind the last norm.
-        readers: Every norm with the matrices that read it, the last norm with the head.
+        embedding: Writes the first hidden state.
+        head: Reads the last hidden state, after the last norm.
+        readers: Every norm with the matrices that read its output; the last norm with the head.
         writers: Matrices whose output is added to hidden states.
-        tied: Whether the head is the embedding.
+        tied: Whether head and embedding share weights.
     """
 
     size: int
@@ -58,30 +58,30 @@ class HiddenParts:
 
     @property
     def unties(self) -> bool:
-        """Whether the head leaves the embedding: the last norm's gains differ and move into it."""
+        """Whether a tied head must be untied: the last norm's gains differ and move into it."""
         gains = _gains(self.readers[-1][0])
         return self.tied and not bool((gains == gains[0]).all())
 
     def per_feature(self) -> int:
-        """Parameters of the blocks that one feature has."""
+        """Block parameters per feature."""
         readers = sum(
             1 + sum(m.out_features for m in matrices) for _, matrices in self.readers[:-1]
         )
         return readers + sum(m.in_features + (m.bias is not None) for m in self.writers)
 
     def lost(self, size: int) -> int:
-        """Parameters that the model has fewer with so many features."""
+        """Parameters that the model loses at this hidden size."""
         inside = (self.size - size) * self.per_feature()
         return inside + self.outside(self.size) - self.outside(size)
 
     def outside(self, size: int) -> int:
-        """Parameters outside of the blocks with so many features; all of them: as they are."""
+        """Parameters outside the blocks at this hidden size; at the full size, as they are now."""
         tables = 1 if self.tied and (size == self.size or not self.unties) else 2
         return size * (1 + tables * self.embedding.num_embeddings)
 
 
 def hidden_parts(model: PreTrainedModel) -> HiddenParts:
-    """Find them.
+    """Find the modules that write and read hidden states.
 
     Raises:
         AutopruneError: If the family is not one of :data:`FAMILIES`.
@@ -114,11 +114,11 @@ def hidden_parts(model: PreTrainedModel) -> HiddenParts:
 
 
 def hidden_sizes(model: PreTrainedModel, multiple: int | None = None) -> list[int]:
-    """Smaller hidden sizes that a configuration of the family can say, descending.
+    """Smaller hidden sizes that the family's configuration allows, descending.
 
     Args:
         model: Of one of :data:`FAMILIES`.
-        multiple: Divides them; None: :data:`USUAL_MULTIPLE` where the configuration takes any size.
+        multiple: Divisor; None means :data:`USUAL_MULTIPLE` if the configuration takes any size.
     """
     config = copy.deepcopy(model.config.get_text_config(decoder=True))
     whole = config.hidden_size
@@ -128,7 +128,7 @@ def hidden_sizes(model: PreTrainedModel, multiple: int | None = None) -> list[in
         try:
             config.validate()
         except (StrictDataclassError, ValueError):
-            # Llama's wants heads that divide it.
+            # Llama's requires the number of heads to divide it.
             continue
         found.append(size)
     if multiple is None:
@@ -138,7 +138,7 @@ def hidden_sizes(model: PreTrainedModel, multiple: int | None = None) -> list[in
 
 @contextmanager
 def projected(model: PreTrainedModel, directions: Tensor | None) -> Iterator[None]:
-    """The model whose hidden states lie in these directions inside the body, in its full shapes.
+    """Project hidden states onto these directions inside the context, in the model's full shapes.
 
     Args:
         model: Of one of :data:`FAMILIES`.
@@ -153,7 +153,7 @@ def projected(model: PreTrainedModel, directions: Tensor | None) -> Iterator[Non
     weights = {names[id(m.weight)]: _turned(m.weight, left=onto) for m in parts.writers}
     for bias in (m.bias for m in parts.writers if m.bias is not None):
         weights[names[id(bias)]] = _turned(bias, right=onto)
-    # The table itself stays, since a tied head reads it.
+    # The table itself is unchanged, since a tied head reads it.
     handle = parts.embedding.register_forward_hook(lambda _, __, out: _turned(out, right=onto))
     try:
         with written(model, weights):
@@ -164,11 +164,11 @@ def projected(model: PreTrainedModel, directions: Tensor | None) -> Iterator[Non
 
 @torch.no_grad()
 def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
-    """Keep the coordinates in these directions alone, in place, with the configuration.
+    """Keep only the coordinates in these directions, in place, and adapt the configuration.
 
     Args:
         model: Changed in place.
-        directions: Orthonormal columns, float64 [d, k]; None: all stay as they are.
+        directions: Orthonormal columns, float64 [d, k]; None changes nothing.
 
     Raises:
         AutopruneError: If stock transformers would build another model from the configuration.
@@ -185,7 +185,7 @@ def slice_hidden(model: PreTrainedModel, directions: Tensor | None) -> None:
         for matrix in matrices:
             if not keeps:
                 _set(matrix, "weight", _turned(matrix.weight, right=gains[:, None] * directions))
-        # A tied head has the writers' factor in its rows.
+        # The rows of a tied head contain the writers' factor.
         gain = float(gains[0]) / factor**2 if keeps else 1.0 / factor
         _set(norm, "weight", cast(Tensor, norm.weight).new_full((size,), gain))
     for matrix in parts.writers:

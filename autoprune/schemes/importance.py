@@ -1,7 +1,7 @@
-"""How much a model needs each of its blocks: lower means sooner removed.
+"""How much a model needs each of its blocks: the lowest is removed first.
 
 Sources: perplexity, Taylor and magnitude as in Shortened LLaMA (arXiv 2402.02834), influence as
-in ShortGPT (arXiv 2403.03853); SLEB (arXiv 2402.09025) measures perplexity anew after each
+in ShortGPT (arXiv 2403.03853); SLEB (arXiv 2402.09025) measures perplexity again after each
 removal.
 """
 
@@ -26,14 +26,14 @@ BATCH = 2
 def losses_without(
     model: PreTrainedModel, windows: Tensor, numbers: Sequence[int], *, report: Report = silent
 ) -> dict[int, float]:
-    """Mean loss of the model without each of these blocks alone, nats per token.
+    """Mean loss of the model with each of these blocks left out in turn, nats per token.
 
-    What a block receives does not depend on it, so the blocks before it run once for all.
+    A block's input does not depend on the block, so the blocks before it run only once.
 
     Args:
         model: In eval mode.
         windows: Token ids, int64 [n, s].
-        numbers: Of the blocks.
+        numbers: Numbers of the blocks.
         report: Callback, called after each block of each batch.
     """
     blocks = find_blocks(model)
@@ -56,7 +56,7 @@ def losses_without(
 def influences(
     model: PreTrainedModel, windows: Tensor, *, report: Report = silent
 ) -> dict[int, float]:
-    """1 minus the mean cosine between what each block receives and what it gives, over tokens."""
+    """1 minus the mean cosine between each block's input and output, over tokens."""
     stream = BlockStream(model, windows)
     found: dict[int, float] = {}
     for number in range(len(stream.blocks)):
@@ -93,7 +93,7 @@ def magnitudes(model: PreTrainedModel) -> dict[int, float]:
 def _received(
     model: PreTrainedModel, blocks: nn.ModuleList, ids: Tensor
 ) -> list[tuple[Tensor, int]]:
-    """What each block receives in the dense model, and how long the tuple is that it returns."""
+    """Each block's input in the dense model, and the length of the tuple that it returns."""
     found: list[tuple[Tensor, int]] = []
 
     def note(_: nn.Module, args: Any, kwargs: Any, result: Any) -> None:
@@ -112,7 +112,7 @@ def _received(
 def _starting_after(
     blocks: nn.ModuleList, number: int, received: Sequence[tuple[Tensor, int]]
 ) -> Iterator[None]:
-    """Blocks up to this one return at once; this one what it received in the dense model."""
+    """Skip the blocks up to this one, as if it had returned its input in the dense model."""
 
     def stand_in(hidden: Tensor, length: int) -> Any:
         result = (hidden, *([None] * (length - 1))) if length else hidden

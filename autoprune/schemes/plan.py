@@ -1,4 +1,4 @@
-"""What a scheme has decided: what goes, and the new weights."""
+"""The decisions of a scheme: what to remove, and the new weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,27 +6,27 @@ from typing import Any
 
 from torch import Tensor
 
-# Kept units of every block, by block.
+# Kept units of every block.
 Kept = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of a model's shape; numbers are those of the model that the step meets.
+    """One change of a model's shape; numbers refer to the model before the step.
 
     Args:
-        blocks: Blocks that go, ascending.
-        neurons: Neurons of each block's MLP that stay; empty: all.
-        groups: Key-value groups of each block's attention that stay, with their query heads;
-            empty: all.
-        experts: Experts of each block that stay, none for a block without; empty: all.
-        weights: New values of parameters, by name, in the shapes before the step. Columns of
-            neurons and groups that go are zero in the matrices that read them, so that writing the
-            weights alone gives the same function.
-        directions: Orthonormal directions of hidden states that stay, the columns of a float64
-            [d, k]; None: all.
+        blocks: Blocks to remove, ascending.
+        neurons: Neurons to keep in each block's MLP; empty for all.
+        groups: Key-value groups to keep in each block's attention, with their query heads; empty
+            for all.
+        experts: Experts to keep in each block, none for a block without; empty for all.
+        weights: New values of parameters, by name, in the shapes before the step. In the matrices
+            that read removed neurons and groups, their columns are zero, so writing the weights
+            alone gives the same function.
+        directions: Orthonormal directions of hidden states to keep, as columns, float64 [d, k];
+            None for all.
         skip_below: Ratio of weights below which a block's tokens skip experts, None for a block
-            without; empty: none are skipped.
+            without; empty to skip none.
     """
 
     blocks: tuple[int, ...] = ()
@@ -38,7 +38,7 @@ class Step:
     skip_below: tuple[float | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """What goes, and how much of a block stays; without weights."""
+        """What is removed and how much of a block stays; without weights."""
         record: dict[str, Any] = {"blocks_removed": list(self.blocks)}
         if self.neurons:
             record["neurons_kept"] = len(self.neurons[0])
@@ -59,13 +59,13 @@ class SchemePlan:
 
     Args:
         scheme: Text of the scheme.
-        target: Share of the parameters of the blocks that was to go, or of the experts.
+        target: Requested share of the block parameters, or of the experts, to remove.
         steps: Changes, in order.
-        before: Parameters of the blocks before.
-        after: Parameters of the blocks afterwards, in closed form.
-        facts: Figures behind the choice: scores by block.
-        notes: What a reader of the result must know.
-        outside: Parameters that go from embedding, head and last norm; below 0: that come.
+        before: Block parameters before.
+        after: Block parameters afterwards, in closed form.
+        facts: Figures behind the choice, such as scores by block.
+        notes: What readers of the result must know.
+        outside: Parameters removed from embedding, head and last norm; negative if added.
     """
 
     scheme: str
@@ -79,7 +79,7 @@ class SchemePlan:
 
     @property
     def share(self) -> float:
-        """What the model loses, as a share of the parameters of the blocks."""
+        """What the model loses, as a share of the block parameters."""
         return 1.0 - (self.after - self.outside) / self.before
 
     def to_json(self) -> dict[str, Any]:

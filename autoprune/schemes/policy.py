@@ -1,8 +1,8 @@
-"""Learn which units stay by policy gradient: forward passes only, weights untouched.
+"""Learn which units to keep by policy gradient: forward passes only, weights untouched.
 
-Every unit stays with a probability of its own; masks are drawn, the loss under each is measured,
-and probabilities follow the score function's gradient, back onto the budget after each step (Bypass
-Back-propagation, arXiv 2406.10576, with an equal budget for each block).
+Every unit has its own probability of being kept. Masks are drawn, the loss under each is measured,
+and the probabilities follow the score-function gradient, projected onto the budget after each step
+(Bypass Back-propagation, arXiv 2406.10576, with an equal budget for each block).
 """
 
 import math
@@ -22,10 +22,10 @@ EDGE = 1e-3
 
 
 def mask_gradient(losses: Tensor, masks: Tensor, keep: Tensor) -> Tensor:
-    """Unbiased gradient of the expected loss by the probabilities.
+    """Unbiased gradient of the expected loss with respect to the probabilities.
 
     Args:
-        losses: Of the draws, float64 [k], k ≥ 2; their mean is the baseline.
+        losses: Losses of the draws, float64 [k], k ≥ 2; their mean is the baseline.
         masks: The draws, 0 or 1, [k, n].
         keep: Probabilities, [n].
 
@@ -49,7 +49,7 @@ def onto_budget(values: Tensor, count: float) -> Tensor:
 
 
 def start_from(scores: Tensor, count: int) -> Tensor:
-    """Probabilities in the order of the scores, ``sigmoid`` of their standard values, on budget."""
+    """Initial probabilities: ``sigmoid`` of the standardised scores, moved onto the budget."""
     spread = scores.std().clamp_min(1e-12)
     return onto_budget(torch.sigmoid((scores - scores.mean()) / spread), count)
 
@@ -65,18 +65,18 @@ def learn(
     generator: torch.Generator,
     report: Report = silent,
 ) -> list[Tensor]:
-    """Probabilities after learning, for each list of units.
+    """Learn the probabilities for each list of units.
 
     The gradient is scaled by ``sqrt(p (1 - p))`` as in the authors' code, and the rate falls to 0
-    as half a cosine. All draws of a step meet the same text.
+    along half a cosine. All draws of a step use the same text.
 
     Args:
-        loss_of: Loss of a draw, of the step's number and one mask for each list.
+        loss_of: Loss of a draw, from the step's number and one mask per list.
         start: Probabilities for each list, float64 [n].
-        counts: Units of each list that stay.
-        steps: Of the learning.
-        samples: Draws of a step, at least 2.
-        rate: First step size.
+        counts: Units to keep in each list.
+        steps: Number of learning steps.
+        samples: Draws per step, at least 2.
+        rate: Initial step size.
         generator: Draws the masks.
         report: Callback, called after each step.
     """
@@ -97,12 +97,12 @@ def learn(
 def masked_loss(
     model: PreTrainedModel, windows: Tensor, readers: Sequence[nn.Module]
 ) -> Callable[[int, Sequence[Tensor]], float]:
-    """Loss of the model on a window while matrices read masked units.
+    """Return a function that gives the model's loss on a window with masked units.
 
     Args:
         model: In eval mode.
-        windows: Token ids, int64 [n, s]; step ``t`` meets window ``t`` modulo their number.
-        readers: The matrix that reads each list's units; a unit is as many of its inputs as fit.
+        windows: Token ids, int64 [n, s]; step ``t`` uses window ``t`` modulo their number.
+        readers: The matrix that reads each list's units; its inputs are divided equally among them.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A smaller hidden size: turn hidden states to their principal directions, delete the smallest."""
+"""A smaller hidden size: rotate hidden states to principal directions, delete the smallest."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -22,15 +22,14 @@ _BATCH = 4
 class Rotate(Scheme):
     """Remove the directions of hidden states that vary least, the same ones in the whole model.
 
-    Embedding, head and norms get narrower too, and where a tied head has to leave the embedding it
-    is one table more: all of it counts, so that the share says what the whole model loses, in
-    parameters of the blocks.
+    Embedding, head and norms get narrower too, and untying a tied head adds one table. All of this
+    counts: the share is what the whole model loses, relative to the parameters of the blocks.
 
     Args:
-        directions: ``principal``: eigenvectors of the second moment of what all norms receive, each
-            token divided by its root mean square as the norm does; ``random``: a control.
-        multiple: Divides the hidden size that stays; ``none``: 8, or the number of heads where the
-            configuration wants that. GGUF's q8_0 wants 32.
+        directions: ``principal``: eigenvectors of the second moment of the inputs of all norms,
+            each token divided by its root mean square as in the norm; ``random``: a control.
+        multiple: Divisor of the new hidden size; ``none``: 8, or the number of heads if the
+            configuration requires that. GGUF's q8_0 requires 32.
     """
 
     NAME: ClassVar[str] = "rotate"
@@ -45,7 +44,7 @@ class Rotate(Scheme):
 
     @property
     def reads_text(self) -> bool:
-        """Only a choice by chance reads none."""
+        """False only for a random choice."""
         return self.directions != "random"
 
     @property
@@ -66,7 +65,7 @@ class Rotate(Scheme):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """The directions that stay, the largest first."""
+        """Choose the directions to keep, the largest first."""
         parts = hidden_parts(model)
         before = sum(block_parameters(model))
         size = self.size(model, parts, before, target)
@@ -101,16 +100,16 @@ class Rotate(Scheme):
     def size(
         self, model: PreTrainedModel, parts: HiddenParts, parameters: int, target: float
     ) -> int:
-        """Features that stay: what comes nearest to the target.
+        """Number of features to keep, as close to the target as possible.
 
         Args:
             model: The model.
-            parts: Of its hidden states.
-            parameters: Of all blocks.
-            target: Share of them that the model is to lose.
+            parts: Parts of its hidden states.
+            parameters: Parameters of all blocks.
+            target: Share of them that the model should lose.
 
         Raises:
-            UsageError: If the smallest hidden size does not lose as much.
+            UsageError: If even the smallest hidden size does not remove enough.
         """
         sizes = hidden_sizes(model, self.multiple)
         lost = {size: parts.lost(size) for size in (parts.size, *sizes)}
@@ -128,10 +127,10 @@ class Rotate(Scheme):
 def second_moment(model: PreTrainedModel, windows: Tensor, *, report: Report = silent) -> Tensor:
     """Sum of ``x x^T`` over all tokens and norms, ``x`` of root mean square 1; float64 [d, d].
 
-    Without the division a few tokens with huge activations would decide alone.
+    Without this normalisation, a few tokens with huge activations would dominate.
 
     Args:
-        model: Of a family that :mod:`autoprune.schemes.hidden` knows, in eval mode.
+        model: Model of a family that :mod:`autoprune.schemes.hidden` supports, in eval mode.
         windows: Token ids, int64 [n, s].
         report: Callback, called after each batch.
     """

@@ -1,4 +1,4 @@
-"""A scheme makes a model smaller as a dense model: registry, text form, what all have in common."""
+"""Schemes turn a model into a smaller dense model: registry, text form, shared behaviour."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ from autoprune.textform import TextForm
 
 @dataclass(frozen=True)
 class Scheme(TextForm, ABC):
-    """Decides what goes; :meth:`masked` and :meth:`apply` serve every plan made of steps."""
+    """Decides what to remove; :meth:`masked` and :meth:`apply` work for every plan of steps."""
 
     KIND: ClassVar[str] = "scheme"
-    # Whether blocks have another shape afterwards; such a scheme comes last in a chain.
+    # Whether it changes the shape of blocks; such a scheme comes last in a chain.
     NARROWS: ClassVar[bool] = False
 
     @property
@@ -41,7 +41,7 @@ class Scheme(TextForm, ABC):
         return False
 
     def own_share(self, model: PreTrainedModel, share: float) -> float:
-        """The target of :meth:`plan` that takes this share of the parameters of the blocks."""
+        """The target of :meth:`plan` that removes this share of the block parameters."""
         del model
         return share
 
@@ -59,24 +59,24 @@ class Scheme(TextForm, ABC):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """Decide what goes; the model is as it was afterwards.
+        """Decide what to remove; the model is left unchanged.
 
         Args:
             model: In eval mode, dense.
             windows: Calibration token ids, int64 [n, s]; None where :attr:`reads_text` is false.
-            target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1; a scheme
-                that counts something else says so, and converts it in :meth:`own_share`.
-            seed: Of random choices.
+            target: Share of the block parameters to remove, 0 ≤ target < 1; a scheme that counts
+                something else says so and converts it in :meth:`own_share`.
+            seed: Seed of random choices.
             report: Callback, called with progress.
 
         Raises:
             UsageError: If the target cannot be reached.
-            AutopruneError: If the family has not the units that the scheme removes.
+            AutopruneError: If the family lacks the units that the scheme removes.
         """
 
     @contextmanager
     def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
-        """The model as the plan makes it inside the body, in its full shapes; then as it was."""
+        """Apply the plan inside the context, in the model's full shapes; undo it afterwards."""
         with ExitStack() as stack:
             for step in plan.steps:
                 stack.enter_context(written(model, step.weights))
@@ -86,7 +86,7 @@ class Scheme(TextForm, ABC):
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
-        """Make the tensors smaller, in place, in the form that stock transformers opens.
+        """Make the tensors smaller in place, in a form that stock transformers opens.
 
         Raises:
             AutopruneError: If stock transformers would build another model from the configuration.
@@ -105,26 +105,26 @@ SCHEMES: Registry[type[Scheme]] = Registry("scheme", "autoprune.schemes")
 
 @dataclass(frozen=True)
 class Chain(Scheme):
-    """Schemes one after the other; each takes an equal part of what is still to go.
+    """Schemes applied in sequence, each removing an equal part of what is still to be removed.
 
-    ``depth+width``: blocks first, then what is still missing from all that stay.
+    ``depth+width``: blocks first, then the rest from all blocks that stay.
     """
 
     parts: tuple[Scheme, ...] = ()
 
     @property
     def text(self) -> str:
-        """The parts with plus signs between them."""
+        """The parts, joined by plus signs."""
         return "+".join(part.text for part in self.parts)
 
     @property
     def reads_text(self) -> bool:
-        """Whether one of them does."""
+        """Whether any part does."""
         return any(part.reads_text for part in self.parts)
 
     @property
     def stochastic(self) -> bool:
-        """Whether the seed matters to one of them."""
+        """Whether the seed matters to any part."""
         return any(part.stochastic for part in self.parts)
 
     def shapes_only(self) -> Scheme:
@@ -158,7 +158,7 @@ class Chain(Scheme):
 
 
 def parts_of(scheme: Scheme) -> tuple[Scheme, ...]:
-    """The schemes of a chain, or the one."""
+    """The schemes of a chain, or the single one."""
     return scheme.parts if isinstance(scheme, Chain) else (scheme,)
 
 
@@ -174,12 +174,12 @@ def _joined(first: SchemePlan, then: SchemePlan) -> SchemePlan:
 
 
 def build_scheme(text: str) -> Scheme:
-    """Read ``NAME``, ``NAME:key=value,...`` or several with plus signs between them.
+    """Read ``NAME``, ``NAME:key=value,...`` or several joined by plus signs.
 
     Raises:
-        UnknownNameError: If no scheme has the name; says what serves a published method's name.
-        UsageError: If a parameter is unknown or out of range, a scheme is named twice, or one that
-            makes blocks narrower stands before another, or one that is not saved beside another.
+        UnknownNameError: If no scheme has the name; names the scheme for a published method.
+        UsageError: If a parameter is unknown or out of range, a scheme is named twice, one that
+            narrows blocks is not last, or one that cannot be saved is not alone.
     """
     parts: list[Scheme] = []
     for piece in split_outside(text.strip(), "+"):

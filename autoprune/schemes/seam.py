@@ -1,11 +1,11 @@
 """Patch the seams that removed blocks leave: one linear map each, in closed form.
 
 The block before a seam ends in a matrix whose output is added to its hidden state. That output,
-``m``, is replaced by ``m T`` so that the hidden state comes near to what the removed blocks gave in
-the dense model; ``T`` is folded into the matrix and costs nothing (ReplaceMe, arXiv 2505.02819).
-Tokens are weighted by the inverse mean square of the target, as the next norm does, so that the
-few with huge activations do not decide alone, and the ridge that holds ``T`` near 1 is chosen on
-windows that the fit did not see.
+``m``, is replaced by ``m T`` to bring the hidden state close to the removed blocks' output in the
+dense model; ``T`` is folded into the matrix and costs nothing (ReplaceMe, arXiv 2505.02819). Tokens
+are weighted by the inverse mean square of the target, as in the next norm, so that the few with
+huge activations do not dominate. The ridge that holds ``T`` near 1 is chosen on windows held out
+from the fit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ from autoprune.models.structure import PrunableLinear, prunable_linears
 from autoprune.progress import Progress, Report, silent
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-# A change of the matrix's output must come out of the block unchanged, up to rounding: share of
-# what is added up, for four and for two bytes a number.
+# A change of the matrix's output must appear in the block's output unaltered, up to rounding:
+# tolerance relative to the summands, for four and two bytes per number.
 _TOLERANCE = {4: 1e-3, 2: 5e-2}
 _BATCH = 4
 
@@ -35,7 +35,7 @@ class Patches:
     Args:
         weights: By name, in the parameters' shapes.
         notes: A sentence for each seam that stays open.
-        errors: Weighted error at each seam, on windows not fitted, as a share of the open seam's,
+        errors: Weighted error at each seam on held-out windows, relative to that of the open seam,
             by the number of the block before it.
     """
 
@@ -48,12 +48,12 @@ class Patches:
 def patch_seams(
     model: PreTrainedModel, windows: Tensor, removed: Sequence[int], *, report: Report = silent
 ) -> Patches:
-    """Fit the map of each seam, from the front; each sees the seams before it patched.
+    """Fit the map of each seam, from the front; each sees the earlier seams patched.
 
     Args:
-        model: Dense, in eval mode; it stays as it is.
-        windows: Calibration token ids, int64 [n, s], two at least.
-        removed: Numbers of the blocks that go.
+        model: Dense, in eval mode; left unchanged.
+        windows: Calibration token ids, int64 [n, s], at least two.
+        removed: Numbers of the blocks to remove.
         report: Callback, called after each block.
     """
     if len(windows) < 2:
@@ -64,7 +64,7 @@ def patch_seams(
     patches = Patches()
     gone = set(removed)
     count = len(stream.blocks)
-    # What the model without the removed blocks holds at this place.
+    # Hidden states of the model without the removed blocks at this place.
     smaller = list(stream.hidden)
     seam: _Seam | None = None
     if 0 in gone:
@@ -89,7 +89,7 @@ def patch_seams(
 
 
 class _Seam:
-    """The end of a block, and what its last matrix gives."""
+    """The end of a block, and the outputs of its last matrix."""
 
     def __init__(self, number: int, linear: PrunableLinear) -> None:
         self.number = number
@@ -100,7 +100,7 @@ class _Seam:
     def before(
         cls, stream: BlockStream, members: Sequence[PrunableLinear], hidden: Sequence[Tensor]
     ) -> "_Seam | None":
-        """Find the last matrix of the block that comes next, if its output is added as it is."""
+        """Find the last matrix of the next block, if its output is added unaltered."""
         order: list[PrunableLinear] = []
         plain = [linear for linear in members if linear.expert is None]
         with ExitStack() as stack:
@@ -126,7 +126,7 @@ class _Seam:
     def close(
         self, targets: Sequence[Tensor], open_seam: Sequence[Tensor], patches: Patches
     ) -> list[Tensor]:
-        """Fit the map and fold it; gives the hidden states behind the patched seam."""
+        """Fit the map and fold it; return the hidden states after the patched seam."""
         # Some families flatten windows on the way.
         outputs = [m.reshape(h.shape) for m, h in zip(self.outputs, open_seam, strict=True)]
         parts = [_Sums.of(*triple) for triple in zip(outputs, open_seam, targets, strict=True)]
@@ -153,7 +153,7 @@ class _Seam:
 
 @dataclass
 class _Sums:
-    """Weighted products over tokens: of outputs ``m``, and of ``m`` with what is missing."""
+    """Weighted products over tokens: of outputs ``m``, and of ``m`` with the missing part."""
 
     gram: Tensor
     cross: Tensor
@@ -170,19 +170,19 @@ class _Sums:
         return _Sums(self.gram + other.gram, self.cross + other.cross, self.missing + other.missing)
 
     def solve(self, ridge: float) -> Tensor:
-        """The change of the map from 1 that leaves the least, with a ridge in mean diagonals."""
+        """The best change of the map from 1, with a ridge in units of the mean diagonal."""
         scale = self.gram.diagonal().mean() * ridge
         identity = torch.eye(len(self.gram), dtype=torch.float64, device=self.gram.device)
         solved: Tensor = torch.linalg.solve(self.gram + scale * identity, self.cross)
         return solved
 
     def error(self, change: Tensor) -> float:
-        """Weighted squares that are left with this change."""
+        """Weighted squared error left with this change."""
         return float((change * (self.gram @ change - 2 * self.cross)).sum()) + self.missing
 
 
 def _fit(parts: Sequence[_Sums]) -> tuple[Tensor | None, float]:
-    """The best change, or None where an open seam is better; the error left on held-out windows."""
+    """The best change, or None if an open seam is better; the error left on held-out windows."""
     held = max(1, len(parts) // 4)
     whole = _total(parts)
     if whole.missing == 0.0 or not bool(whole.gram.diagonal().sum() > 0):

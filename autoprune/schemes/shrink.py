@@ -1,4 +1,4 @@
-"""Make a model smaller in place: plan, apply, count again, and let a recovery follow."""
+"""Make a model smaller in place: plan, apply, check the count, then recover."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ from autoprune.schemes.plan import SchemePlan
 from autoprune.schemes.scheme import Scheme
 from autoprune.schemes.surgery import block_parameters
 
-# Called with the dense model before anything goes, so that it can keep what that one predicts; what
-# it returns is called with the smaller model, trains it in place and returns notes.
+# Called with the dense model before anything is removed, to keep its predictions. The function it
+# returns is called with the smaller model, trains it in place and returns notes.
 Recovery = Callable[[PreTrainedModel], Callable[[PreTrainedModel], Sequence[str]]]
 
 
@@ -24,12 +24,12 @@ class Shrunk:
     """What was done to a model.
 
     Args:
-        plan: What went.
-        parameters_before: Of the whole model, a tied one once.
-        parameters: Of the smaller model, counted in it.
-        notes: What a reader of its figures must know.
+        plan: What was removed.
+        parameters_before: Parameters of the whole model, tied ones counted once.
+        parameters: Parameters counted in the smaller model.
+        notes: What readers of its figures must know.
         seconds: Wall-clock time, recovery included.
-        budget: What was asked for and reached, of a budget in bytes or speed; empty of a share.
+        budget: What a budget in bytes or speed asked for and reached; empty for a share.
     """
 
     plan: SchemePlan
@@ -50,7 +50,7 @@ class Shrunk:
 
 
 def require_share(target: float) -> None:
-    """Refuse a share that cannot go.
+    """Refuse a share that cannot be removed.
 
     Raises:
         UsageError: If it is below 0, or 1 or above.
@@ -73,17 +73,17 @@ def shrink(
 
     Args:
         model: In eval mode, dense.
-        scheme: Decides what goes.
-        target: Share of the parameters of the blocks that is to go, 0 ≤ target < 1.
-        windows: Calibration token ids, int64 [n, s]; None where the scheme reads no text.
-        seed: Of random choices.
-        recovery: Called with the dense model first, and what that returns with the smaller one
-            last; it may move weights, not shapes.
+        scheme: Decides what to remove.
+        target: Share of the block parameters to remove, 0 ≤ target < 1.
+        windows: Calibration token ids, int64 [n, s]; None if the scheme reads no text.
+        seed: Seed of random choices.
+        recovery: Called first with the dense model; the function it returns is called last, with
+            the smaller one, and may change weights, not shapes.
         report: Callback, called with progress.
 
     Raises:
         UsageError: If the target is out of reach or the scheme needs text and there is none.
-        AutopruneError: If the family cannot be made smaller so.
+        AutopruneError: If the family cannot be made smaller in this way.
     """
     started = time.perf_counter()
     require_share(target)

@@ -1,6 +1,6 @@
-"""Fewer experts for a token that needs fewer: skip those with little weight while the model runs.
+"""Fewer experts for tokens that need fewer: skip those with little weight at run time.
 
-No stock configuration says it, so that it is measured and not saved.
+No stock configuration can express this, so it is measured and not saved.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +27,12 @@ _COUNTS = "skipped_experts"
 @SCHEMES.register("skip")
 @dataclass(frozen=True)
 class Skip(Scheme):
-    """Skip a token's lesser experts while running: measured by compare, never saved.
+    """Skip a token's lowest-weighted experts at run time: measured by compare, never saved.
 
-    An expert is skipped when it and the lesser ones weigh less than ``beta`` times those before it;
-    with two experts a token, when the second weighs less than ``beta`` times the first. The share
-    is that of the expert computations; each block has the ``beta`` that skips it on the calibration
-    tokens: 0.25 with two experts is the median ratio, the rule of the paper.
+    An expert is skipped if it and all lower ones weigh less than ``beta`` times those above it;
+    with two experts per token, if the second weighs less than ``beta`` times the first. The share
+    is of expert computations; each block gets the ``beta`` that skips it on the calibration tokens.
+    With two experts, a share of 0.25 gives the median ratio, the paper's rule.
     """
 
     NAME: ClassVar[str] = "skip"
@@ -47,7 +47,7 @@ class Skip(Scheme):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """The ratio below which experts are skipped, by block."""
+        """Find the ratio below which experts are skipped, by block."""
         del seed
         parts = expert_parts(model)
         top_k = next(part.top_k for part in parts if part is not None)
@@ -81,7 +81,7 @@ class Skip(Scheme):
         share: float,
         report: Report,
     ) -> list[float | None]:
-        """By block, each on what the skipping ones before it give."""
+        """Ratios by block, each measured with skipping in the blocks before it."""
         stream = BlockStream(model, windows)
         betas: list[float | None] = []
         with ExitStack() as stack:
@@ -104,21 +104,21 @@ class Skip(Scheme):
 
     @contextmanager
     def masked(self, model: PreTrainedModel, plan: SchemePlan) -> Iterator[None]:
-        """The model skips experts inside the body."""
+        """Skip experts inside the context."""
         with ExitStack() as stack:
             for handle in _attached(model, plan, Skipped()):
                 stack.callback(handle.remove)
             yield
 
     def apply(self, model: PreTrainedModel, plan: SchemePlan) -> None:
-        """The model skips experts from now on; :func:`skipped_experts` counts them."""
+        """Skip experts from now on; :func:`skipped_experts` counts them."""
         model.__dict__[_COUNTS] = counts = Skipped()
         _attached(model, plan, counts)
 
 
 @dataclass
 class Skipped:
-    """How many experts tokens took, and how many of them were skipped."""
+    """How many experts were chosen for tokens, and how many of them were skipped."""
 
     taken: int = 0
     skipped: int = 0
@@ -131,30 +131,30 @@ class Skipped:
 
 
 def skipped_experts(model: PreTrainedModel) -> Skipped | None:
-    """Counts of a model that :meth:`Skip.apply` changed; None for another."""
+    """Counts of a model that :meth:`Skip.apply` changed; None for any other."""
     return cast("Skipped | None", model.__dict__.get(_COUNTS))
 
 
 def threshold(ratios: Tensor, share: float) -> float:
-    """The ratio that so many of these lie below.
+    """The ratio below which this share of them lies.
 
     Args:
-        ratios: Of tokens, [t, k - 1].
+        ratios: Ratios of tokens, [t, k - 1].
         share: From 0 to 1.
     """
     ordered = ratios.flatten().sort().values
     below = round(share * len(ordered))
     if below == len(ordered):
-        # No ratio of any token is as large: what follows weighs at most as much each.
+        # Above any possible ratio: each later expert weighs at most as much as an earlier one.
         return float(ratios.shape[1] + 1)
     return float(ordered[below])
 
 
 def ratios(weights: Tensor) -> Tensor:
-    """What an expert and the lesser ones weigh, over what those before it weigh, descending.
+    """Weight of each expert and all lower ones, relative to those above it, by rank.
 
     Args:
-        weights: Of the experts that each token takes, in any order, [t, k], k at least 2.
+        weights: Weights of each token's experts, in any order, [t, k], k at least 2.
 
     Returns:
         float64 [t, k - 1], for the second expert and those after it.
@@ -183,7 +183,7 @@ def _lightening(beta: float, found: Skipped) -> Any:
         found.taken += kept.numel()
         found.skipped += int((~kept).sum())
         stay = weights * kept
-        # Those that stay weigh as much as all did.
+        # The experts that stay get the total weight of all.
         stay = stay * (weights.sum(-1, keepdim=True) / stay.sum(-1, keepdim=True))
         return (logits, stay, *rest)
 

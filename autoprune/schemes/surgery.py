@@ -1,4 +1,4 @@
-"""Take blocks out of a model, for a while or for good, with its configuration and its numbers."""
+"""Take blocks out of a model, temporarily or for good, and adapt configuration and numbering."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from autoprune.errors import AutopruneError, UsageError, reason_of
 from autoprune.models.quiet import quiet_transformers
 from autoprune.models.structure import find_blocks
 
-# Lists of numbers of blocks, and a count of leading blocks that are of another kind.
+# Lists of block numbers, and a count of leading blocks of another kind.
 _NUMBERS = ("mlp_only_layers",)
 _LEADING = "first_k_dense_replace"
 
@@ -25,16 +25,16 @@ def block_parameters(model: PreTrainedModel) -> list[int]:
 
 
 def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
-    """Take blocks out for good: shorter list, shorter configuration, caches numbered anew.
+    """Take blocks out for good: shorten list and configuration, renumber caches.
 
     Args:
         model: Changed in place.
-        numbers: Of the blocks that go.
+        numbers: Numbers of the blocks to remove.
 
     Raises:
-        UsageError: If no block would stay, or there is none of that number.
+        UsageError: If no block would stay, or a number does not exist.
         AutopruneError: If stock transformers would build another model from the configuration; the
-            model is as it was.
+            model is then left unchanged.
     """
     undo = _take_out(model, numbers)
     try:
@@ -46,7 +46,7 @@ def remove_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> None:
 
 @contextmanager
 def without_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> Iterator[None]:
-    """The model without these blocks inside the body; no weight is copied."""
+    """Leave out these blocks inside the context; no weight is copied."""
     undo = _take_out(model, numbers)
     try:
         yield
@@ -56,7 +56,7 @@ def without_blocks(model: PreTrainedModel, numbers: Sequence[int]) -> Iterator[N
 
 @contextmanager
 def written(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Other values in some parameters inside the body; every bit comes back afterwards."""
+    """Set some parameters inside the context; restore them bit for bit afterwards."""
     parameters = dict(model.named_parameters())
     before = {name: parameters[name].detach().clone() for name in weights}
     try:
@@ -75,10 +75,10 @@ def write(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> None:
 
 
 def require_stock(model: PreTrainedModel) -> None:
-    """See that stock transformers makes the same tensors of the model's configuration.
+    """Check that stock transformers builds the same tensors from the model's configuration.
 
     Raises:
-        AutopruneError: Names the first tensor that differs.
+        AutopruneError: If not; names the first tensor that differs.
     """
     config = copy.deepcopy(model.config)
     try:

@@ -1,4 +1,4 @@
-"""First-order importance of the weights inside blocks: what the loss would change without them."""
+"""First-order importance of weights inside blocks: how the loss would change without them."""
 
 import torch
 from torch import Tensor

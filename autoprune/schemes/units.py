@@ -1,8 +1,8 @@
 """Neurons of an MLP and key-value groups of attention: find them, count them, cut them out.
 
 A neuron is a row of gate and up and a column of down. A group is a key-value head: its rows of k
-and v, the rows of q and the columns of o of the query heads that read it. All blocks keep one
-shape, since that is what a stock configuration can say.
+and v, the rows of q and the columns of o of the query heads that read it. All blocks keep the same
+shape, since a stock configuration describes only one.
 """
 
 import copy
@@ -33,7 +33,7 @@ class BlockUnits:
         block: The block.
         mlp: Module with gate, up and down.
         mlp_path: Its name in the block.
-        attention: Module with q, k, v and o; None where groups are not asked for.
+        attention: Module with q, k, v and o; None if groups are not requested.
         attention_path: Its name in the block.
     """
 
@@ -59,18 +59,18 @@ class BlockUnits:
 
 @dataclass(frozen=True)
 class UnitLayout:
-    """Units of a model whose blocks all have one shape.
+    """Units of a model whose blocks all have the same shape.
 
     Args:
         blocks: The parts of each block.
-        neurons: Of one block.
-        groups: Key-value heads of one block; 0 where they are not asked for.
-        heads: Query heads of a group.
-        head_dim: Features of a head.
+        neurons: Neurons per block.
+        groups: Key-value heads per block; 0 if not requested.
+        heads: Query heads per group.
+        head_dim: Features per head.
         neuron_parameters: Parameters of one neuron, biases included.
         group_parameters: Parameters of one group, biases included.
-        group_counts: How many groups a configuration of the family can say, descending from all:
-            Llama's wants heads that divide the hidden size.
+        group_counts: Numbers of groups that the family's configuration allows, descending from all;
+            Llama's requires the number of heads to divide the hidden size.
     """
 
     blocks: tuple[BlockUnits, ...]
@@ -96,10 +96,10 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
 
     Args:
         model: The model.
-        attention: Whether groups are asked for, beside neurons.
+        attention: Whether to find groups in addition to neurons.
 
     Raises:
-        AutopruneError: If a block is built otherwise, or blocks differ.
+        AutopruneError: If a block has another structure, or blocks differ.
     """
     names = {id(module): name for name, module in model.named_modules()}
     blocks = find_blocks(model)
@@ -130,12 +130,12 @@ def unit_layout(model: PreTrainedModel, *, attention: bool = True) -> UnitLayout
 
 @torch.no_grad()
 def slice_units(model: PreTrainedModel, neurons: Kept, groups: Kept) -> None:
-    """Cut out all but these units, in place, with the configuration.
+    """Cut out all but these units in place, and adapt the configuration.
 
     Args:
         model: Changed in place.
-        neurons: Neurons of each block that stay; empty: all.
-        groups: Groups of each block that stay; empty: all.
+        neurons: Neurons to keep in each block; empty for all.
+        groups: Groups to keep in each block; empty for all.
 
     Raises:
         AutopruneError: If stock transformers would build another model from the configuration.

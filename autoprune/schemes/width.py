@@ -21,7 +21,7 @@ from autoprune.schemes.units import BlockUnits, UnitLayout, unit_layout
 from autoprune.statistics.recorder import BlockRecorder
 
 Score = Literal["wanda", "flap", "magnitude", "taylor", "random"]
-# Read from the inputs of the matrix behind the units; the others from the weights of the units.
+# Scores from the inputs of the matrix that reads the units; others use the units' weights.
 _BY_INPUTS = ("wanda", "flap")
 _DAMPING = 0.01
 
@@ -29,7 +29,7 @@ _DAMPING = 0.01
 @SCHEMES.register("width")
 @dataclass(frozen=True)
 class Width(Scheme):
-    """Remove neurons and attention groups, as many in every block.
+    """Remove neurons and attention groups, equally many in every block.
 
     Groups are few, so their share is rounded down to whole ones, and neurons make up the rest.
 
@@ -39,12 +39,12 @@ class Width(Scheme):
             which a stock configuration has no place for); ``magnitude``: sum of ``|W|``;
             ``taylor``: sum of ``|W dL/dW|`` over the unit (LLM-Pruner); ``random``: a control.
         parts: ``both``, or ``mlp``: neurons only.
-        fit: Whether the matrix behind the units is fitted to its earlier output by least squares.
-        search: ``policy`` learns which units stay by policy gradient, from the order of the scores
-            on: forward passes only; ``none`` takes the scores' order.
-        steps: Of the learning; a model of this size needs thousands.
-        samples: Masks drawn in a step, at least 2.
-        rate: First step size.
+        fit: Whether to fit the matrix that reads the units to its earlier output by least squares.
+        search: ``policy`` learns which units to keep by policy gradient, starting from the scores,
+            with forward passes only; ``none`` uses the order of the scores.
+        steps: Number of learning steps; a model of 100M parameters needs thousands.
+        samples: Masks drawn per step, at least 2.
+        rate: Initial step size.
     """
 
     NAME: ClassVar[str] = "width"
@@ -66,7 +66,7 @@ class Width(Scheme):
 
     @property
     def reads_text(self) -> bool:
-        """Only a plain choice by weights or by chance reads none."""
+        """False only for a choice by weights or at random, without fit or search."""
         by_weights = self.score in ("magnitude", "random")
         return self.fit or self.search == "policy" or not by_weights
 
@@ -88,7 +88,7 @@ class Width(Scheme):
         seed: int = 0,
         report: Report = silent,
     ) -> SchemePlan:
-        """The lowest scores of each block go; each block sees the narrower ones before it."""
+        """Remove the lowest-scoring units; each block sees the narrowed ones before it."""
         layout = unit_layout(model, attention=self.parts == "both")
         before = sum(block_parameters(model))
         neurons, groups = self.shape(layout, before, target)
@@ -106,19 +106,19 @@ class Width(Scheme):
         return SchemePlan(self.text, target, steps, before, after, {"width": facts})
 
     def shape(self, layout: UnitLayout, parameters: int, target: float) -> tuple[int, int]:
-        """Neurons and groups of each block that stay.
+        """Numbers of neurons and groups to keep in each block.
 
         Args:
             layout: Units of the model.
-            parameters: Of all blocks.
-            target: Share of them that is to go.
+            parameters: Parameters of all blocks.
+            target: Share of them to remove.
 
         Raises:
-            UsageError: If a neuron and a group of each block would not stay.
+            UsageError: If a block would be left without a neuron or without a group.
         """
         goal = target * parameters / len(layout.blocks)
-        # Groups by their share, rounded up to what shapes allow; fewer if neurons cannot make up
-        # the rest.
+        # Keep groups by their share, rounded up to what shapes allow; fewer if neurons cannot make
+        # up the rest.
         least = (1.0 - target) * layout.groups - 1e-9
         fitting = [count for count in layout.group_counts if count >= least][-1]
         for groups in (count for count in layout.group_counts if count <= fitting):
@@ -154,7 +154,7 @@ class _Chooser:
         self.report = report
         self.generator = torch.Generator().manual_seed(seed)
         self.linears = {linear.name: linear for linear in prunable_linears(model)}
-        # By reader: scores that decided, and those that are to decide.
+        # By reader: scores that decided, and scores given to decide.
         self.seen: dict[str, Tensor] = {}
         self.given: Mapping[str, Tensor] = {}
         self.kind_of = {e.reader(kind): kind for e in layout.blocks for kind in self._kinds()}
@@ -168,7 +168,7 @@ class _Chooser:
 
     @torch.no_grad()
     def step(self) -> Step:
-        """Choose in all blocks; the model is as it was afterwards."""
+        """Choose in all blocks; the model is left unchanged."""
         if self.scheme.fit or self.scheme.score in _BY_INPUTS:
             assert self.windows is not None
             self.stream = BlockStream(self.model, self.windows)
@@ -188,7 +188,7 @@ class _Chooser:
         return Step(neurons=tuple(kept["mlp"]), groups=tuple(kept["attention"]), weights=weights)
 
     def learned_step(self) -> Step:
-        """Learn which units stay from the scores of the step before on, and choose anew by that."""
+        """Learn which units to keep, starting from the last step's scores, and choose again."""
         assert self.windows is not None
         names = list(self.seen)
         counts = [self.count[self.kind_of[name]] for name in names]
@@ -209,14 +209,14 @@ class _Chooser:
         return self.step()
 
     def _kinds(self) -> list[str]:
-        """What gets narrower: attention first, neurons by what the narrower one lets through."""
+        """What gets narrower: attention first, then neurons, given the narrower attention."""
         return [k for k in ("attention", "mlp") if self.count[k] < self._units(k)]
 
     def _units(self, kind: str) -> int:
         return self.layout.neurons if kind == "mlp" else self.layout.groups
 
     def _narrow(self, entry: BlockUnits, kind: str) -> tuple[int, ...]:
-        """Zero the columns of what goes in the matrix that reads it, and fit the rest."""
+        """Zero the columns of removed units in the matrix that reads them, and fit the rest."""
         linear = self.linears[entry.reader(kind)]
         stats = self._stats(linear)
         scores = self.given.get(linear.name)
@@ -241,7 +241,7 @@ class _Chooser:
     def _scores(
         self, entry: BlockUnits, kind: str, linear: PrunableLinear, stats: Mapping[str, Tensor]
     ) -> Tensor:
-        """By unit; lower goes sooner."""
+        """Score of each unit; the lowest are removed first."""
         if self.scheme.score == "random":
             return torch.rand(self._units(kind), generator=self.generator)
         weight = linear.read().float().cpu()
@@ -265,13 +265,13 @@ class _Chooser:
 
 
 def narrowed(weight: Tensor, columns: Tensor, gram: Tensor | None) -> Tensor:
-    """A matrix that reads some of its inputs only; the others' columns are zero.
+    """Restrict a matrix to some of its inputs; the other columns become zero.
 
     Args:
         weight: [o, i].
         columns: Inputs that stay, int64 [k].
         gram: Mean of ``x x^T``, [i, i]: the columns that stay are fitted to the whole output by
-            least squares, damped towards what they were. None: they stay as they are.
+            least squares, damped towards their old values. None leaves them unchanged.
     """
     result = torch.zeros_like(weight)
     columns = columns.to(weight.device)

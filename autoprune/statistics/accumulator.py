@@ -14,15 +14,15 @@ BASIC = frozenset({"x_norm", "x_mean", "x_var", "x_max"})
 MOMENTS = frozenset({"x_norm", "x_mean", "x_var"})
 FROM_GRAM = frozenset({"gram", "hessian_diag"})
 GRAM_STRIPS = 4
-# Rows are taken in pieces of this many numbers, which stay in a core's cache from one sum to the
-# next; an accelerator has no use for that.
+# Rows are processed in pieces of this many numbers, which stay in a core's cache from one sum to
+# the next; not used on an accelerator.
 CACHED = 1 << 18
 DAMPING = 0.01
 MAX_DAMPING = 1.0
 
 
 class InputAccumulator:
-    """Mean, spread, maximum and, where asked, the Gram matrix of all tokens seen.
+    """Mean, variance, maximum and, on request, the Gram matrix of all tokens seen.
 
     Means and squared deviations are merged in float64 (Chan, Golub and LeVeque 1979, equation 2.1),
     so that a feature with a large constant offset keeps its variance. The Gram matrix sums float32
@@ -31,12 +31,12 @@ class InputAccumulator:
     Args:
         features: Number of input features.
         needs: Names of the statistics wanted; the others cost nothing.
-        device: Where the Gram matrix lies; the vectors are small and stay in main memory.
+        device: Device of the Gram matrix; the vectors are small and stay in main memory.
 
     Attributes:
-        tokens: Tokens seen.
-        damping: What the curvature of :meth:`result` needed, in shares of the mean diagonal; 0
-            without one.
+        tokens: Number of tokens seen.
+        damping: Damping needed for the curvature of :meth:`result`, as a share of the mean
+            diagonal; 0 if no curvature was computed.
     """
 
     def __init__(self, features: int, needs: Collection[str], device: torch.device) -> None:
@@ -51,7 +51,7 @@ class InputAccumulator:
         self._gram = torch.zeros(features, features, device=device) if gram else None
 
     def add(self, x: Tensor) -> None:
-        """Take in a batch of inputs, ``[..., i]``."""
+        """Add a batch of inputs, ``[..., i]``."""
         x = x.detach().reshape(-1, x.shape[-1]).float()
         count = x.shape[0]
         if count == 0:
@@ -86,7 +86,7 @@ class InputAccumulator:
         self._deviation += delta.square() * (self.tokens * count / total)
 
     def merge(self, other: "InputAccumulator") -> None:
-        """Take in all that another accumulator of the same features and needs has seen."""
+        """Add everything seen by another accumulator with the same features and needs."""
         total = self.tokens + other.tokens
         if total == self.tokens:
             return
@@ -99,10 +99,10 @@ class InputAccumulator:
         self.tokens = total
 
     def result(self) -> dict[str, Tensor]:
-        """The statistics asked for, float32; see :mod:`autoprune.statistics.statistics`.
+        """The requested statistics, float32; see :mod:`autoprune.statistics.statistics`.
 
-        Without a token every feature counts the same, as if its inputs had been standard normal:
-        metrics fall back to the weights alone.
+        If no token was seen, every feature counts the same, as if its inputs were standard normal,
+        so metrics fall back to the weights alone.
 
         Raises:
             AutopruneError: If an activation was not finite.
@@ -141,11 +141,11 @@ class InputAccumulator:
 def add_gram(total: Tensor, x: Tensor) -> None:
     """Add ``x^T x`` to the lower triangle of ``total``, [i, i], strip by strip.
 
-    The matrix is symmetric, so with four strips three eighths of the work need not be done; what
-    lies above the diagonal is worthless until :func:`mirrored`.
+    The matrix is symmetric, so four strips save three eighths of the work; the part above the
+    diagonal is invalid until :func:`mirrored`.
 
     Args:
-        total: Changed in place.
+        total: Updated in place.
         x: Inputs, [n, i].
     """
     features = x.shape[1]
@@ -164,15 +164,15 @@ def mirrored(total: Tensor) -> Tensor:
 def hessian_diagonal(gram: Tensor, damping: float) -> tuple[Tensor, float]:
     """Curvature that Optimal Brain Surgeon divides by, per input feature.
 
-    ``1 / [(G + damping * mean(diag G) * I)^-1]_jj``, so that the loss of removing a weight is half
-    of ``W_j^2`` times it (SparseGPT, arXiv 2301.00774, equation 3).
+    ``1 / [(G + damping * mean(diag G) * I)^-1]_jj``; the loss of removing a weight is half of
+    ``W_j^2`` times this value (SparseGPT, arXiv 2301.00774, equation 3).
 
     Args:
         gram: Mean of ``x x^T`` over tokens, ``[i, i]``.
-        damping: Share of the mean diagonal that is added; ten times more on each failed attempt.
+        damping: Share of the mean diagonal to add; multiplied by ten after each failed attempt.
 
     Returns:
-        ``[i]``, float32, not negative; and the damping that it took.
+        ``[i]``, float32, not negative; and the damping that was used.
 
     Raises:
         AutopruneError: If the matrix is not positive definite even with the largest damping.

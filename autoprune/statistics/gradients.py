@@ -20,9 +20,9 @@ def gradient_norms(
 ) -> dict[str, Tensor]:
     """``sqrt(mean over windows of (dL/dW)^2)`` with the loss over every token of a window.
 
-    One backward pass per window, in eval mode (GBLM-Pruner, arXiv 2311.04902, equation 3, takes
+    One backward pass per window, in eval mode (GBLM-Pruner, arXiv 2311.04902, equation 3, uses
     the same norm). Each gradient is squared into its accumulator and freed as soon as it is
-    complete, so that never all of them are in memory.
+    complete, so they are never all in memory at once.
 
     Args:
         model: In eval mode; its weights and its ``requires_grad`` flags are left as they were.

@@ -1,4 +1,4 @@
-"""Layers as anonymous files for the sandbox: weight and statistics, nothing else."""
+"""Layers as anonymous files for the sandbox: weights and statistics, nothing else."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class LayerFile:
     """One layer on disk.
 
     Args:
-        layer_name: The matrix, known to us and not to the reader of the file.
+        layer_name: Name of the matrix, not disclosed to the reader of the file.
         path: Safetensors with ``W`` ``[o, i]`` float32 and the statistics by name.
         shape: ``(o, i)``.
         digest: SHA-256 of the file, which is also its name.
@@ -39,16 +39,16 @@ def write_layer_files(
     *,
     names: Collection[str],
 ) -> list[LayerFile]:
-    """Write one read-only file per matrix; a file that is already there is not written again.
+    """Write one read-only file per matrix; existing files are not written again.
 
     Args:
         layers: Matrices, still dense.
         statistics: Their statistics.
-        folder: Where the files go; a container may mount it read-only.
+        folder: Folder for the files; a container may mount it read-only.
         names: Statistics to include.
 
     Raises:
-        UsageError: If ``names`` holds a statistic that candidates never see, or that was not
+        UsageError: If ``names`` contains a statistic that candidates may not see, or that was not
             collected.
         AutopruneError: If the disk is full.
     """

@@ -2,7 +2,7 @@
 
 Matrices that read the same tensor (q, k and v; gate and up) share one accumulator, found by the
 identity of the tensor, not by name. Fused experts never call ``nn.Linear``: their forward runs
-eagerly under a torch function mode that sees which expert's slice multiplies which tokens.
+eagerly under a torch function mode that observes which expert's slice multiplies which tokens.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -40,9 +40,9 @@ class BlockRecorder:
         block: The block.
         linears: Its prunable matrices.
         needs: Names of the statistics wanted.
-        inputs_only: Whether nobody needs the block's output; then a pass ends, by
-            :class:`EnoughSeenError`, at the matrix whose input was recorded last. Its product, and
-            what follows, is a quarter of a llama's block.
+        inputs_only: Whether the block's output is not needed; then a pass ends, by
+            :class:`EnoughSeenError`, at the matrix whose input is recorded last. Its product and
+            what follows are a quarter of a llama block's work.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class BlockRecorder:
             self._stack.callback(handle.remove)
         for owner, members in fused.values():
             self._stack.enter_context(self._watch_experts(owner, members))
-        # References are held while the block runs, so that no address is used twice.
+        # Keep references while the block runs, so that no address is reused.
         handle = self._block.register_forward_hook(self._end_pass)
         self._stack.callback(handle.remove)
         return self
@@ -89,12 +89,12 @@ class BlockRecorder:
     def results(self) -> dict[str, dict[str, Tensor]]:
         """Statistics by matrix name; matrices with a common input share their tensors.
 
-        Computed once, when all passes are done; the sums behind them are let go.
-        An expert that no token reached gets the pooled statistics of the reached ones beside it;
-        where there are none, statistics that prefer no feature. :attr:`notes` says so.
+        Computed once, after all passes; the underlying sums are then released. An expert that no
+        token reached gets the pooled statistics of the reached experts beside it or, if there are
+        none, statistics that treat all features alike. :attr:`notes` reports this.
 
         Raises:
-            AutopruneError: If experts computed in a way that could not be followed.
+            AutopruneError: If experts computed in a way that could not be tracked.
         """
         if self._results is not None:
             return self._results
@@ -122,7 +122,7 @@ class BlockRecorder:
 
     @property
     def notes(self) -> list[str]:
-        """One sentence for each kind of matrix that no token reached, and each raised damping."""
+        """One sentence per kind of matrix that no token reached, and per increased damping."""
         return self.notes_on(self._linears)
 
     def notes_on(self, linears: Sequence[PrunableLinear]) -> list[str]:
@@ -137,14 +137,14 @@ class BlockRecorder:
         return notes + [self._raised[name] for name in sources if name in self._raised]
 
     def steps(self) -> list[list[PrunableLinear]]:
-        """The matrices in the order in which they ran, those that can be pruned at once together.
+        """The matrices in execution order, grouped by those that can be pruned together.
 
-        Together are those with a common input (q, k and v; gate and up), and the same ones of all
-        experts, reached or not: experts do not feed each other. An expert's kind that was not
-        reached at all stands last.
+        A group holds matrices with a common input (q, k and v; gate and up), and those of all
+        experts, reached or not, since experts do not feed each other. An expert's kind that was
+        not reached at all comes last.
         """
         by_name = {linear.name: linear for linear in self._linears}
-        # A name enters the leaders when its matrix runs for the first time.
+        # A name is added to the leaders when its matrix first runs.
         kinds: dict[str, str] = {}
         for name, leader in self._leader.items():
             kinds.setdefault(kind_of(by_name[name]), kind_of(by_name[leader]))
@@ -193,8 +193,8 @@ class BlockRecorder:
 
     def _end_pass(self, *_: object) -> None:
         self._inputs.clear()
-        # Only where the first pass reached every matrix once is the last one known to be the last:
-        # experts are reached or not as the data has it.
+        # The last matrix is only known if the first pass reached every matrix once: which experts
+        # are reached depends on the data.
         once = sorted(self._order) == sorted(linear.name for linear in self._linears)
         if self._inputs_only and once:
             self._last = self._order[-1]
@@ -253,10 +253,10 @@ class BlockRecorder:
 
 
 def kind_of(linear: PrunableLinear) -> str:
-    """The matrix's name without the number of its expert: equal for all that do the same work."""
+    """The matrix's name without its expert number: equal for all matrices with the same role."""
     if linear.expert is not None:
         return linear.name.rpartition("[")[0]
-    # The first number is the block's own; those behind it count experts that are modules.
+    # The first number is that of the block; later ones count experts that are modules.
     parts = linear.name.split(".")
     numbers = [place for place, part in enumerate(parts) if part.isdigit()]
     for place in numbers[1:]:
@@ -265,7 +265,7 @@ def kind_of(linear: PrunableLinear) -> str:
 
 
 class _ExpertProducts(TorchFunctionMode):
-    """Notes every product of an activation with a slice of an expert parameter."""
+    """Records every product of an activation with a slice of an expert parameter."""
 
     def __init__(self, owner: nn.Module, names: Sequence[str]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What metrics may know about the inputs of each prunable matrix, from one pass of the model.
+"""Statistics that metrics may read on the inputs of each prunable matrix, from one model pass.
 
-The names, all float32, ``i`` input and ``o`` output features, means over all calibration tokens:
+All are float32; ``i`` input and ``o`` output features; means are over all calibration tokens:
 
 ============= ======== ===================================================================
 x_norm        [i]      root of the mean of ``x^2``
@@ -52,9 +52,9 @@ class Statistics:
     """Statistics of every prunable matrix.
 
     Args:
-        tokens: Calibration tokens.
+        tokens: Number of calibration tokens.
         digest: SHA-256 over names and values.
-        layers: Name of a matrix to its statistics; shared inputs share tensors.
+        layers: Statistics by matrix name; matrices with a shared input share tensors.
         notes: Fallbacks that happened, such as experts that no token reached.
     """
 
@@ -112,11 +112,11 @@ def collect_statistics(
     Args:
         model: In eval mode; left as it was.
         windows: Token ids, ``[n, s]``.
-        needs: Names of the table above.
-        mask: Truth where a token is real, ``[n, s]``; padding is cut off before the pass, so it
+        needs: Names from the table above.
+        mask: True where a token is real, ``[n, s]``; padding is cut off before the pass, so it
             reaches neither attention nor statistics.
         report: Called after every block.
-        batch_tokens: Tokens of one forward pass of a block.
+        batch_tokens: Tokens per forward pass of a block.
 
     Raises:
         UnknownNameError: If a needed name is not in the table.
@@ -145,7 +145,7 @@ def stored_statistics(
     needs: Collection[str] = BASIC,
     report: Report = silent,
 ) -> Statistics:
-    """:func:`collect_statistics`, kept in ``store`` under model, windows and needs."""
+    """:func:`collect_statistics`, cached in ``store`` by model, windows and needs."""
     return found_or_collected(store, loaded, windows, needs=needs, report=report)[0]
 
 
@@ -157,7 +157,7 @@ def found_or_collected(
     needs: Collection[str] = BASIC,
     report: Report = silent,
 ) -> tuple[Statistics, bool]:
-    """:func:`stored_statistics`, and whether the store had them already."""
+    """:func:`stored_statistics`, and whether they were already in the store."""
     collected: list[Statistics] = []
 
     def make() -> Stored:
@@ -176,14 +176,14 @@ def collect_anew(
     needs: Collection[str] = BASIC,
     report: Report = silent,
 ) -> tuple[str, str, bool]:
-    """Collect what the store has once more, and compare; a damaged file is replaced.
+    """Collect stored statistics again and compare; a damaged file is replaced.
 
-    The store is changed only where its file is missing or damaged, and then only by statistics of
-    the digest on record.
+    The store is changed only if its file is missing or damaged, and then only if the new
+    statistics match the digest on record.
 
     Returns:
-        Digest on record, that of what was collected now (both equal where the store had nothing),
-        and whether the store's file had to be written.
+        The digest on record, the digest of the newly collected statistics (equal if the store had
+        none), and whether the store's file had to be written.
     """
     key = _key(loaded, windows, needs)
     sheet = store.recorded(key)
@@ -206,10 +206,10 @@ def verify_statistics(
     *,
     needs: Collection[str] = BASIC,
 ) -> None:
-    """Check that statistics in memory are, to the bit, those that ``store`` has on record.
+    """Check that statistics in memory are bit-identical to those on record in ``store``.
 
     Args:
-        statistics: What :func:`stored_statistics` gave some time ago for the other arguments.
+        statistics: An earlier result of :func:`stored_statistics` for the other arguments.
 
     Raises:
         DamagedStatisticsError: If their values changed, or the store records others.
@@ -265,7 +265,7 @@ def _input_statistics(
 
 
 def fill_unreached(linears: Sequence[PrunableLinear], gradients: dict[str, Tensor]) -> None:
-    """Give experts without any gradient the root mean square of the reached ones', in place."""
+    """Give experts without a gradient the root mean square of the reached ones, in place."""
     kinds: dict[str, list[str]] = {}
     for linear in linears:
         kinds.setdefault(kind_of(linear), []).append(linear.name)

@@ -1,8 +1,8 @@
-"""What a streamed run will cost, before it starts: memory from a formula, time from one block.
+"""Estimate the cost of a streamed run: memory from a formula, time from one block.
 
-The rehearsal prunes the first block for real, on one batch, and throws the result away. It costs
-about one part in the number of blocks of the run, and knows this machine, this metric and this
-repair better than any table.
+The rehearsal prunes the first block on one batch and discards the result. It costs about the
+run's time divided by the number of blocks, and is more accurate than any table, since it measures
+this machine, this metric and this repair.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from autoprune.streaming.job import OpenJob, ShardLayer, StreamJob
 from autoprune.streaming.prune import disk_needed
 from autoprune.streaming.shards import raw_bytes, write_all
 
-# Libraries keep some of what they have used: allocator arenas, packed panels of matrix products.
+# Memory that libraries retain: allocator arenas, packed panels of matrix products.
 _KEPT_BY_LIBRARIES = 60e6
 
 
@@ -41,9 +41,9 @@ class Estimate:
 
     Args:
         memory_bytes: Peak resident memory of the process.
-        disk_bytes: Taken on disk: the target and, until the end of the run, the hidden states.
+        disk_bytes: Disk space: the target and, until the end of the run, the hidden states.
         seconds: Wall-clock time.
-        parts: Where the memory goes, in bytes.
+        parts: Breakdown of the memory, in bytes.
     """
 
     memory_bytes: int
@@ -56,7 +56,7 @@ def estimate(job: StreamJob, scratch: Path) -> Estimate:
     """Estimate a run of :func:`autoprune.streaming.prune.prune_streamed`; nothing is kept.
 
     Args:
-        job: What would be pruned.
+        job: The job to estimate.
         scratch: An existing folder on the disk of the target.
 
     Raises:
@@ -79,18 +79,18 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     config = skeleton.model.config.get_text_config(decoder=True)
     features = {layer.shape[1] for layer in members}
     needs = job.reads
-    # Matrices of one input width nearly always share inputs in twos or threes, so about two
-    # distinct inputs of each width exist at most: before attention, before the feed-forward map.
+    # Matrices of one input width nearly always share inputs in twos or threes, so each width has
+    # at most about two distinct inputs: before attention and before the feed-forward map.
     grams = 0 if FROM_GRAM.isdisjoint(needs) else sum(2 * width**2 * 4 for width in features)
     widest = max((max(layer.shape) for layer in members), default=0)
-    # A gated feed-forward map holds gate, activation and product at once; the recorder a copy.
+    # A gated feed-forward map holds gate, activation and product at once; the recorder, a copy.
     running = tokens * (4 * widest + 6 * config.hidden_size) * item
     # Weight as float32, score, the partition's copy, and the mask being compared.
     scoring = matrix * (3 * 4 + 2)
     if job.plan.group == "block" and job.plan.pattern is None:
         scoring = sum(layer.numel for layer in members) * (3 * 4 + 2)
     if isinstance(job.metric, Candidate):
-        # A program's weights of a whole block come back at once, as float32, and one is recounted.
+        # A program returns the weights of a whole block at once, as float32; one is recounted.
         scoring = sum(layer.numel for layer in members) * 2 * 4 + matrix * 4 * 4
     repairing = 0
     if job.plan.repair.layer:
@@ -100,10 +100,10 @@ def memory_parts(opened: OpenJob) -> dict[str, int]:
     tuning = 0
     how = job.plan.repair.block
     if how is not None:
-        # Gradient, both moments and a copy to go back to, as float32; products in bfloat16 have
-        # copies of weight and gradient. What the pass keeps for its way back: states between
-        # operations, those of the feed-forward map also as float32 beside bfloat16.
-        # Exchanges add up gradients; a step uphill keeps where it came from.
+        # Gradient, both moments and a backup copy, as float32; products in bfloat16 need copies
+        # of weight and gradient. The backward pass needs the states between operations; those of
+        # the feed-forward map exist as float32 besides bfloat16.
+        # Exchanges sum gradients; a step uphill keeps its starting point.
         copies = 4 + (how.regrow > 0.0) + (how.sharpness > 0.0)
         tuning = sum(layer.numel for layer in members) * (4 * copies + 2 * 2 + 1)
         tuning += tokens * (8 * widest + 16 * config.hidden_size) * item
@@ -130,7 +130,7 @@ class _Rehearsal:
         self._scratch = scratch
         self._batches = -(-len(opened.job.windows) // opened.job.batch)
         total = sum(_weights(opened, index) for index in range(opened.blocks))
-        # Blocks like the first that the model amounts to; blocks may differ in size.
+        # The model's size in multiples of the first block; blocks may differ in size.
         self._blocks = total / max(_weights(opened, 0), 1)
 
     @torch.no_grad()
@@ -153,7 +153,7 @@ class _Rehearsal:
                         stream.run()
                     return recorder
 
-                # The first run of any shape is slower than all others.
+                # The first run of any shape is slower than later ones.
                 steps = len(recorded().steps())
                 record = _timed(recorded) * (steps if job.plan.scoring == "true-sequential" else 1)
                 forward = _timed(stream.run)
@@ -180,7 +180,7 @@ class _Rehearsal:
     def _tuning(
         self, stream: BlockStream, members: Sequence[PrunableLinear], forward: float
     ) -> float:
-        """Seconds that the tuning of a block takes for every batch."""
+        """Seconds per batch for the tuning of a block."""
         plan = self._opened.job.plan
         how = plan.repair.block
         if how is None:
@@ -192,7 +192,7 @@ class _Rehearsal:
             tune_block(stream, members, keep, goals, how, plan.seed, plan.precision)
 
         tuned()
-        # Two of its passes measure the error, on a few batches; a dense state goes on for each.
+        # Two of its passes measure the error on a few batches; dense states advance on every batch.
         return max(_timed(tuned) - 2 * forward, 0.0) + (forward if how.anchor > 0.0 else 0.0)
 
     def _quotas(self) -> dict[str, int]:
@@ -208,7 +208,7 @@ class _Rehearsal:
         return sum(entries[key].nbytes for key in self._opened.skeleton.sources(names))
 
     def _write_and_check(self) -> None:
-        """What happens to a block's bytes: written, read to count zeros, read to digest."""
+        """Do what a run does with a block's bytes: write them, count zeros, compute the digest."""
         skeleton = self._opened.skeleton
         with tempfile.TemporaryFile(dir=self._scratch, buffering=0) as stream:
             for name in self._opened.parameters(0):
@@ -221,12 +221,12 @@ class _Rehearsal:
                     hashlib.sha256(raw_bytes(stored)).digest()
 
     def _allocation(self, dense_block: float) -> float:
-        """Seconds that the allocator takes: its look at the weights, and its dense pass."""
+        """Seconds that the allocator takes: its work on the weights and its dense pass."""
         job = self._opened.job
         if isinstance(job.plan.allocation, Uniform):
             return 0.0
         if job.plan.allocation.needs:
-            # Their arithmetic on weights is small beside the pass.
+            # Their arithmetic on weights is negligible compared with the pass.
             return self._blocks * dense_block
         units = [ShardLayer(self._opened.skeleton, layer) for layer in self._opened.members(0)]
         context = ModelContext(units, None, job.plan.seed)

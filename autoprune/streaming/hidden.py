@@ -17,12 +17,12 @@ from autoprune.streaming.shards import raw_bytes, read_all, write_all
 
 @dataclass(frozen=True)
 class Slot:
-    """What a tensor's two places hold.
+    """The two places reserved for a tensor.
 
     Args:
         start: First byte of its first place in the file.
         size: Bytes of each place.
-        side: The place it was written to last, 0 or 1.
+        side: The place it was last written to, 0 or 1.
         shape: Its shape.
         dtype: Its type, by torch's name.
         digest: SHA-256 of its bytes.
@@ -37,15 +37,15 @@ class Slot:
 
 
 class HiddenFile(MutableSequence[Tensor]):
-    """A list of tensors that lies in a file; one of them is in memory at a time.
+    """A list of tensors stored in a file; only one of them is in memory at a time.
 
     Tensors are replaced by ones of the same shape, as hidden states are from block to block. Each
-    has two places in the file and is written to the one that :meth:`keep` did not keep, so that
-    what was kept last stays whole until the next call.
+    has two places in the file. New values go to the place not protected by :meth:`keep`, so the
+    last kept state stays intact until the next call.
 
     Args:
-        file: Open for reading and writing, without a buffer.
-        device: Where tensors go when they are read.
+        file: Opened unbuffered for reading and writing.
+        device: Device that tensors are read to.
         kept: What :meth:`keep` returned when the file was written.
 
     Raises:
@@ -85,14 +85,14 @@ class HiddenFile(MutableSequence[Tensor]):
         raise TypeError("hidden states are replaced, never removed")
 
     def insert(self, index: int, value: Tensor) -> None:
-        """Append; hidden states come in the order of their batches."""
+        """Append; hidden states arrive in the order of their batches."""
         if index != len(self):
             raise ValueError(f"hidden states are appended; position {index} is not the end")
         start = self._slots[-1].start + 2 * self._slots[-1].size if self._slots else 0
         self._slots.append(self._write(index, start, value.nbytes, value))
 
     def keep(self) -> list[Slot]:
-        """Write over what is there now no more, until the next call."""
+        """Protect the current values from being overwritten until the next call."""
         self._kept = list(self._slots)
         return self._kept
 
@@ -112,6 +112,6 @@ class HiddenFile(MutableSequence[Tensor]):
 
 
 def scratch(folder: Path, device: torch.device, stack: ExitStack) -> HiddenFile:
-    """Hidden states in a file that vanishes with the process, or when ``stack`` is closed."""
+    """Hidden states in a file that is removed with the process, or when ``stack`` is closed."""
     file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
     return HiddenFile(stack.enter_context(file), device)

@@ -1,4 +1,4 @@
-"""What streaming was asked to do, and the steps that pruning and its estimate share."""
+"""The streaming job, and the steps shared by pruning and its estimate."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -40,10 +40,10 @@ class StreamJob:
     Args:
         source: Folder of a safetensors checkpoint.
         windows: Calibration token ids, int64 [n, s].
-        metric: Scores the weights, or a candidate of kind ``program``, which gives new ones.
+        metric: Scores the weights, or a candidate of kind ``program``, which returns new ones.
         plan: Budget, group, allocation and repair; its scores are sequential or true-sequential.
-        dtype: Type to compute in; as precise as the checkpoint's at least.
-        device: A torch device; the accelerator where there is one when None.
+        dtype: Type to compute in; at least as precise as the checkpoint's.
+        device: A torch device; None: the accelerator, if there is one.
         batch_tokens: Tokens per forward pass of a block that is not tuned.
         runner: Runs a program.
     """
@@ -59,26 +59,26 @@ class StreamJob:
 
     @property
     def reads(self) -> frozenset[str]:
-        """Statistics of a layer's input that scores or program, and repair read."""
+        """Statistics of a layer's input read by the scores or the program, and by the repair."""
         own = READS if isinstance(self.metric, Candidate) else self.metric.needs
         return own | self.plan.repair.needs
 
     def make(self, quotas: Mapping[str, int], blocks: int) -> NewWeights | NewBlocks:
-        """What gives layers new weights.
+        """Build the provider of new weights for layers.
 
         Args:
             quotas: Zeros per layer.
             blocks: Number of blocks of the model.
 
         Raises:
-            UsageError: If a program cannot follow the plan, or nobody runs it.
+            UsageError: If a program cannot follow the plan, or has no runner.
         """
         if isinstance(self.metric, Candidate):
             return maker(self.metric, self.runner, quotas, self.plan, blocks)
         return scored(MetricScore(self.metric), quotas, self.plan)
 
     def open(self) -> "OpenJob":
-        """Build the skeleton and refuse what cannot be streamed.
+        """Build the skeleton; refuse a job that cannot be streamed.
 
         Raises:
             UsageError: If the scores are those of the dense model, the metric or the repair needs
@@ -122,7 +122,7 @@ class StreamJob:
                     f"{name} is stored as {stored}, and computing in {self.dtype} would round the "
                     "weights that stay; compute in float32"
                 )
-        # The shards round what is repaired, so a repair is judged as they will hold it.
+        # The shards round repaired weights, so a repair is judged on the rounded ones.
         return OpenJob(replace(self, plan=replace(self.plan, saved=coarsest)), checkpoint, skeleton)
 
     def _refuse_tuning(self) -> None:
@@ -173,7 +173,7 @@ class OpenJob:
 
     @property
     def hidden_places(self) -> int:
-        """How many times the hidden states of all windows lie on disk; see :class:`HiddenFile`."""
+        """How many copies of all hidden states are on disk; see :class:`HiddenFile`."""
         tuning = self.job.plan.repair.block
         if tuning is None:
             return 2
@@ -181,7 +181,7 @@ class OpenJob:
 
     @property
     def key(self) -> str:
-        """SHA-256 of all that decides what comes out: shards, text, recipe, versions."""
+        """SHA-256 of everything that determines the result: shards, text, recipe, versions."""
         job, plan, metric = self.job, self.job.plan, self.job.metric
         shards = [(self.checkpoint.folder / file).stat() for file in self.checkpoint.files]
         by = (
@@ -211,7 +211,7 @@ class OpenJob:
 
         Args:
             windows: Token ids, [n, s].
-            hidden: Where the states are kept; those before the block, unless it is the first.
+            hidden: Storage of the states; holds those before the block, unless it is the first.
             position: Number of the block.
         """
         skeleton = self.skeleton
@@ -228,12 +228,12 @@ class OpenJob:
         )
 
     def context(self, folder: Path, report: Report = silent) -> ModelContext:
-        """What the allocator sees: weights from the shards, statistics from a dense pass.
+        """Input of the allocator: weights from the shards, statistics from a dense pass.
 
-        The pass is made only for an allocator that reads statistics.
+        The pass is only made for an allocator that reads statistics.
 
         Args:
-            folder: Where disk is free.
+            folder: Folder for temporary files.
             report: Called after every block of the pass.
         """
         needs = self.job.plan.allocation.needs
@@ -257,7 +257,7 @@ class OpenJob:
 
 @dataclass(frozen=True)
 class ShardLayer:
-    """A prunable matrix that is read from its shard whenever it is asked for."""
+    """A prunable matrix that is read from its shard on every access."""
 
     skeleton: Skeleton = field(repr=False)
     linear: PrunableLinear

@@ -29,11 +29,11 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpac
 
 @dataclass(frozen=True, kw_only=True)
 class StreamedModel(PruneFigures):
-    """What was pruned and where it lies.
+    """Figures of a streamed run and where its model is saved.
 
     Args:
         saved: Folder, zeros counted in the written shards, digests of the shards.
-        resumed: Blocks that an earlier run, which was interrupted, had done.
+        resumed: Number of blocks taken over from an interrupted run.
     """
 
     saved: SavedModel
@@ -50,16 +50,16 @@ def prune_streamed(
 ) -> StreamedModel:
     """Prune a checkpoint block by block into a new folder.
 
-    Masks and weights are those of :func:`autoprune.pruning.prune` on the loaded model, bit by
-    bit. The new shards have the names, layout and types of the source; tensors that are not pruned
-    are copied byte by byte, and so are configuration and tokenizer. The folder appears complete or
-    not at all. Until then all lies in ``TARGET.partial``; a run that is killed goes on at the block
-    where it was when it is started again, and gives the same bytes.
+    Masks and weights are bit-identical to those of :func:`autoprune.pruning.prune` on the loaded
+    model. The new shards have the names, layout and types of the source; tensors that are not
+    pruned are copied byte by byte, as are configuration and tokenizer. The folder appears complete
+    or not at all. Until then, everything is in ``TARGET.partial``. A killed run resumes at its
+    current block when started again, and produces the same bytes.
 
     Args:
         job: What to prune and how.
-        target: Folder to write, replaced when it exists.
-        record: What made the model; written to ``autoprune.json`` with the recounted zeros.
+        target: Folder to write; replaced if it exists.
+        record: How the model was made; written to ``autoprune.json`` with the recounted zeros.
         report: Callback, called after every block.
 
     Raises:
@@ -86,7 +86,7 @@ def prune_streamed(
         count = ZeroCount(*count_zeros(Checkpoint(work.model), pruned))
         files = {name: digest_file(work.model / name) for name in opened.checkpoint.files}
         saved = SavedModel(target, count, files, sum(zeros.values()))
-        # Not in place, where a kill would leave an unfinished file among those of the model.
+        # Not written in place: a kill would leave an unfinished file in the model folder.
         write_json(work.folder / RECORD_FILE, {**(record or {}), "checkpoint": saved.to_json()})
         (work.folder / RECORD_FILE).replace(work.model / RECORD_FILE)
     numels = {layer.name: layer.numel for layer in opened.skeleton.linears}
@@ -103,12 +103,12 @@ def prune_streamed(
 
 
 def disk_needed(opened: OpenJob) -> int:
-    """Bytes that a run takes on disk: the new shards, and until its end the hidden states."""
+    """Bytes that a run takes on disk: the new shards and, until it ends, the hidden states."""
     return opened.checkpoint.nbytes + opened.hidden_places * opened.hidden_size
 
 
 def check_disk(opened: OpenJob, target: Path) -> None:
-    """Refuse to start what cannot end.
+    """Refuse to start a run that would fill the disk.
 
     Raises:
         AutopruneError: If less disk is free than needed.
@@ -126,7 +126,7 @@ def check_disk(opened: OpenJob, target: Path) -> None:
 def _prune_blocks(
     opened: OpenJob, work: Unfinished, writer: ShardWriter, report: Report
 ) -> list[str]:
-    """Prune the blocks that are not done; returns the notes on all."""
+    """Prune the remaining blocks; return the notes on all blocks."""
     job, skeleton = opened.job, opened.skeleton
     stream = opened.stream(job.windows, work.states("hidden"), len(work.blocks))
     make = job.make(work.quotas or {}, opened.blocks)
@@ -150,7 +150,7 @@ def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, s
     """Write a filled block's prunable parameters, one at a time where the layout allows it.
 
     Returns:
-        SHA-256 of every tensor that was written.
+        SHA-256 of every tensor written.
     """
     model = opened.skeleton.model
     written: dict[str, str] = {}
@@ -162,7 +162,7 @@ def write_block(opened: OpenJob, index: int, writer: ShardWriter) -> dict[str, s
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """Configuration, tokenizer and index: everything beside the weights."""
+    """Copy configuration, tokenizer and index: everything except the weights."""
     for path in sorted(checkpoint.folder.iterdir()):
         if path.is_file() and path.suffix not in _WEIGHT_FILES and path.name != RECORD_FILE:
             shutil.copyfile(path, folder / path.name)

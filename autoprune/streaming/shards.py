@@ -1,7 +1,7 @@
 """Safetensors shards, read and rewritten tensor by tensor.
 
-Files are read, not mapped: pages of a mapped file count as resident memory of the process, so that
-mapping a large shard would look, and be limited, like loading it.
+Files are read, not memory-mapped: mapped pages count as resident memory of the process, so mapping
+a large shard would look like loading it and hit the same limits.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies.
+    """Location of one tensor.
 
     Args:
         name: Name in the checkpoint.
@@ -75,7 +75,7 @@ class Entry:
         """Its type.
 
         Raises:
-            UsageError: If the tensor is quantised, so that pruning it makes no sense.
+            UsageError: If the tensor is quantised and so cannot be pruned.
         """
         if self.kind not in _TYPES:
             raise UsageError(
@@ -89,7 +89,7 @@ class Checkpoint:
     """The tensors of a folder of safetensors shards.
 
     Args:
-        folder: What ``save_pretrained`` wrote.
+        folder: A folder written by ``save_pretrained``.
 
     Attributes:
         folder: The folder.
@@ -98,7 +98,7 @@ class Checkpoint:
 
     Raises:
         UsageError: If the folder holds no safetensors checkpoint.
-        DamagedFileError: If a shard is missing or its header is not readable.
+        DamagedFileError: If a shard is missing or its header is unreadable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -112,7 +112,7 @@ class Checkpoint:
         return sum((self.folder / file).stat().st_size for file in self.files)
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in memory of its own."""
+        """Read one tensor into its own memory."""
         entry = self.entries[name]
         value = torch.empty(entry.shape, dtype=entry.dtype)
         with (self.folder / entry.file).open("rb", buffering=0) as stream:
@@ -121,10 +121,9 @@ class Checkpoint:
         return value
 
     def read_ahead(self, names: Iterable[str]) -> None:
-        """Have the system read tensors into its cache, which :meth:`read` then finds there.
+        """Ask the system to read tensors into its page cache for a later :meth:`read`.
 
-        It takes no memory of the process and changes nothing that is read; systems that cannot do
-        it, do nothing.
+        Uses no memory of the process and never changes results; a no-op where unsupported.
         """
         if not hasattr(os, "posix_fadvise"):
             return
@@ -146,16 +145,16 @@ class Checkpoint:
 
 
 class ShardWriter:
-    """Shards with the layout of another checkpoint and some tensors replaced.
+    """Writes shards with the layout of another checkpoint and some tensors replaced.
 
     Headers are copied byte by byte, so names, types, order and metadata are those of the source.
-    Use as a context manager; leaving it without an error checks that every announced tensor came.
+    Use as a context manager; a normal exit checks that every announced tensor was written.
 
     Args:
-        source: The checkpoint to follow.
-        folder: Where the new shards go.
-        replaced: Names of the tensors that :meth:`write` will bring; all others are copied.
-        done: Those among them that lie in ``folder`` already.
+        source: The checkpoint whose layout is used.
+        folder: Folder for the new shards.
+        replaced: Names of the tensors that :meth:`write` will provide; all others are copied.
+        done: Those among them that are already in ``folder``.
     """
 
     def __init__(
@@ -173,10 +172,10 @@ class ShardWriter:
         self._missing -= set(done)
 
     def write(self, name: str, value: Tensor) -> str:
-        """Write one tensor over the source's place, in the source's type.
+        """Write one tensor at its place in the shard, in the source's type.
 
         Returns:
-            SHA-256 of what was written.
+            SHA-256 of the bytes written.
 
         Raises:
             ValueError: If the shape differs or the tensor was not announced.
@@ -226,14 +225,14 @@ class ShardWriter:
 
 
 def count_zeros(checkpoint: Checkpoint, names: Collection[str]) -> tuple[int, int, int]:
-    """Count zeros in the shards as they lie on disk, one tensor in memory at a time.
+    """Count zeros in the shards on disk, with one tensor in memory at a time.
 
     Args:
-        checkpoint: What was written.
-        names: Tensors to look into.
+        checkpoint: The written checkpoint.
+        names: Tensors to count in.
 
     Returns:
-        Zeros among ``names``, their weights, and all weights of the checkpoint.
+        Zeros in ``names``, number of weights in them, and number of weights in the checkpoint.
     """
     zeros = prunable = 0
     for name in names:
@@ -250,7 +249,7 @@ def _shard_names(folder: Path) -> list[str]:
             places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DamagedFileError(f"{index} is damaged ({error}); get it again") from error
-        # Shards are written under these names too.
+        # Shards are also written under these names, so check them.
         names = sorted({plain_name(place, index) for place in places})
     else:
         names = [SINGLE_FILE]
@@ -293,17 +292,17 @@ def _header_length(path: Path, stream: Any) -> int:
 
 
 def raw_bytes(value: Tensor) -> memoryview:
-    """The bytes of a contiguous tensor on the CPU; by way of uint8, numpy has no bfloat16."""
+    """The bytes of a contiguous tensor on the CPU; viewed as uint8, since numpy has no bfloat16."""
     flat = value.reshape(-1)
     data: Any = flat.view(torch.uint8).numpy() if flat.numel() else b""
     return memoryview(data)
 
 
 def read_all(stream: Any, raw: memoryview, what: str) -> None:
-    """Fill ``raw`` from an unbuffered stream, which may give less than asked at a time.
+    """Fill ``raw`` from an unbuffered stream, which may return less than requested per read.
 
     Raises:
-        DamagedFileError: If the stream ends before.
+        DamagedFileError: If the stream ends early.
     """
     done = 0
     while done < len(raw):
@@ -314,7 +313,7 @@ def read_all(stream: Any, raw: memoryview, what: str) -> None:
 
 
 def write_all(stream: Any, raw: memoryview | bytes) -> None:
-    """Write everything; one call writes at most 2 GB."""
+    """Write everything; a single system call writes at most 2 GB."""
     left = memoryview(raw)
     while left:
         left = left[stream.write(left) :]

@@ -1,4 +1,4 @@
-"""A model without weights, whose blocks are filled from a checkpoint one at a time."""
+"""A model without weights whose blocks are filled from a checkpoint one at a time."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -29,10 +29,10 @@ from autoprune.streaming.shards import Checkpoint
 
 @dataclass(frozen=True)
 class _Group:
-    """Checkpoint tensors that make one parameter, or several (a fused one cut into parts).
+    """Checkpoint tensors that form one parameter, or several (a fused one split into parts).
 
     Args:
-        pattern: The converter's pattern that each tensor matched; None where it is the parameter.
+        pattern: The converter's pattern matched by each tensor; None if it is the parameter.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -42,17 +42,17 @@ class _Group:
 class Skeleton:
     """The modules of a checkpoint's model, on the meta device until they are filled.
 
-    Buffers (rotary tables) are computed, since no checkpoint holds them. Where a family's modules
-    are laid out differently from its files (fused experts), the conversions of transformers
-    translate, in both directions.
+    Buffers (rotary tables) are computed, since no checkpoint holds them. If a family's modules are
+    laid out differently from its files (fused experts), the conversions of transformers translate
+    in both directions.
 
     Args:
         checkpoint: The shards.
         dtype: Type to compute in.
-        device: Where filled parameters lie.
+        device: Device for filled parameters.
 
     Attributes:
-        model: The model; parameters that are not filled are on the meta device.
+        model: The model; unfilled parameters are on the meta device.
         linears: Its prunable matrices.
 
     Raises:
@@ -83,12 +83,11 @@ class Skeleton:
         return [name for name in self._meta if name.startswith(f"{self._prefix}{index}.")]
 
     def fill_outside(self, tokens: Tensor) -> None:
-        """Read what runs before the first block: embeddings, and norms and maps beside them.
+        """Fill everything that runs before the first block: embeddings and their norms and maps.
 
         Args:
             tokens: Token ids that will be looked up; other rows of the embedding stay untouched.
-                Memory that was never written to takes no room on a CPU, however long the
-                vocabulary.
+                Untouched memory takes no room on a CPU, however large the vocabulary.
         """
         heads = (self.model.get_output_embeddings(),)
         unused = {id(p) for head in heads if head is not None for p in head.parameters()}
@@ -105,7 +104,7 @@ class Skeleton:
         self._fill_buffers()
 
     def value(self, parameter: str) -> Tensor:
-        """One parameter as the checkpoint has it, in the checkpoint's type.
+        """One parameter with the checkpoint's values and type.
 
         Raises:
             UsageError: If the checkpoint lacks it.
@@ -123,14 +122,14 @@ class Skeleton:
                 self._place(name, value.to(self.device, self._meta[name].dtype))
 
     def clear(self, parameters: Collection[str]) -> None:
-        """Take parameters out of memory again."""
+        """Free parameters from memory again."""
         for parameter in parameters:
             owner, _, attribute = parameter.rpartition(".")
             setattr(self.model.get_submodule(owner), attribute, self._meta[parameter])
 
     @contextmanager
     def filled_block(self, index: int) -> Iterator[nn.Module]:
-        """A block with its weights, for as long as the context lasts; the next is read ahead."""
+        """Fill a block with its weights for the duration of the context; read the next ahead."""
         names = self.block_parameters(index)
         try:
             self.fill(names)
@@ -140,7 +139,7 @@ class Skeleton:
             self.clear(names)
 
     def tuple_lengths(self, probe: Tensor) -> list[int]:
-        """What :func:`autoprune.models.capture.tuple_length` says of each class of blocks.
+        """Result of :func:`autoprune.models.capture.tuple_length` for each class of blocks.
 
         Args:
             probe: Token ids, ``[1, s]``; everything outside the blocks must be filled.
@@ -156,7 +155,7 @@ class Skeleton:
         return lengths
 
     def to_checkpoint(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Parameters as tensors of the checkpoint's names and layout."""
+        """Parameters converted to tensors with the checkpoint's names and layout."""
         homes = {name: self._groups[self._home_of(name)] for name in parameters}
         direct = {name for name, group in homes.items() if group.patterns == [None]}
         stored = {homes[name].keys[0]: parameters[name] for name in direct}
@@ -264,7 +263,7 @@ def _build(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrained
         path, _, attribute = name.rpartition(".")
         owner = model.get_submodule(path)
         owner._buffers[attribute] = torch.empty_like(buffer, device=device)
-    # Fills the buffers; on the parameters, which have no storage, it does nothing.
+    # Fills the buffers; it does nothing to the parameters, which have no storage.
     model.initialize_weights()
     model.config.use_cache = False
     return model.eval()

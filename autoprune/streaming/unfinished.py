@@ -1,4 +1,4 @@
-"""What an unfinished run has done, beside its target, so that the same run goes on from there."""
+"""Progress of an unfinished run, kept beside its target so that the run can resume."""
 
 import fcntl
 import hashlib
@@ -28,7 +28,7 @@ class DoneBlock:
         masks: Digest of the mask per layer.
         zeros: Pruned weights per layer.
         notes: Fallbacks that happened.
-        tensors: SHA-256 of what was written, per tensor of the checkpoint.
+        tensors: SHA-256 of the written bytes, per tensor of the checkpoint.
     """
 
     masks: dict[str, str]
@@ -39,17 +39,17 @@ class DoneBlock:
 
 @dataclass
 class Unfinished:
-    """A run with what it has done; see :func:`unfinished`.
+    """A run and its progress; see :func:`unfinished`.
 
     Args:
-        folder: Where it lies.
-        key: Names all that decides what comes out.
-        device: Where hidden states are used.
+        folder: Folder of the run.
+        key: Identifies everything that determines the result.
+        device: Device for hidden states.
 
     Attributes:
-        quotas: Zeros per layer, once they are known.
-        blocks: Blocks that are done.
-        notes: Whether another run had to go.
+        quotas: Zeros per layer, once known.
+        blocks: Finished blocks.
+        notes: Whether another run was discarded.
     """
 
     folder: Path
@@ -73,18 +73,18 @@ class Unfinished:
         return self._kept[name]
 
     def room(self, name: str) -> HiddenFile:
-        """Where the tuning of blocks keeps states; its goals are needed for one block only."""
+        """Storage of states for block tuning; its targets are needed for one block only."""
         return self.states(name) if name == "dense" else self.scratch()
 
     def scratch(self) -> HiddenFile:
-        """States that nobody needs after the run."""
+        """Storage of states that are not needed after the run."""
         return scratch(self.folder, self.device, self._stack)
 
     def keep(self) -> None:
-        """Note, atomically, what is done until now.
+        """Record the progress so far, atomically.
 
-        Nothing is flushed but the note: a kill loses nothing that was written, and what a power
-        cut loses has another digest.
+        Only this record is flushed: a kill loses nothing already written, and data lost in a power
+        cut is detected by its digest.
         """
         states = {name: [asdict(slot) for slot in file.keep()] for name, file in self._kept.items()}
         blocks = [asdict(block) for block in self.blocks]
@@ -95,7 +95,7 @@ class Unfinished:
         """Take over what :meth:`keep` wrote.
 
         Raises:
-            DamagedFileError: If shards or hidden states are not those that were noted.
+            DamagedFileError: If shards or hidden states differ from the record.
         """
         blocks = [DoneBlock(**block) for block in record["blocks"]]
         written = Checkpoint(self.model) if blocks else None
@@ -108,13 +108,13 @@ class Unfinished:
         self.quotas, self.blocks = record["quotas"], blocks
 
     def start_anew(self) -> None:
-        """Forget everything."""
+        """Discard all progress."""
         self._stack.close()
         self.quotas, self.blocks, self._kept = None, [], {}
         self.keep()
 
     def sweep(self) -> None:
-        """Remove all files but the note and the lock."""
+        """Remove all files except the record and the lock."""
         for path in self.folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -132,22 +132,22 @@ class Unfinished:
 
 
 def partial_folder(target: Path) -> Path:
-    """Where an unfinished run of a target lies."""
+    """Folder of a target's unfinished run."""
     target = target.resolve() if target.is_symlink() else target.absolute()
     return target.with_name(f"{target.name}.partial")
 
 
 @contextmanager
 def unfinished(target: Path, key: str, device: torch.device) -> Iterator[Unfinished]:
-    """A run that goes on where the last one with the same key ended, whatever ended it.
+    """Open a run that resumes where the last one with the same key ended, for whatever reason.
 
-    It lies in ``TARGET.partial``. Without an error its ``model`` becomes the target and the rest
-    goes; after one it stays if a block is done.
+    It lives in ``TARGET.partial``. On success its ``model`` becomes the target and the rest is
+    deleted; after an error it is kept if a block is done.
 
     Args:
-        target: Folder to write, replaced when it exists.
-        key: Names all that decides what comes out.
-        device: Where hidden states are used.
+        target: Folder to write; replaced if it exists.
+        key: Identifies everything that determines the result.
+        device: Device for hidden states.
 
     Raises:
         UsageError: If another process works on the target, or ``TARGET.partial`` is something else.
@@ -174,7 +174,7 @@ def unfinished(target: Path, key: str, device: torch.device) -> Iterator[Unfinis
 
 def _check_ours(folder: Path) -> None:
     found = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
-    # A kill may have left the first note unfinished.
+    # A kill may have left the first record unfinished.
     if _RECORD not in found and any(not name.startswith((_LOCK, ".progress-")) for name in found):
         raise UsageError(
             f"{folder}, where an unfinished run is kept, holds something else; move it away, or "
@@ -183,7 +183,7 @@ def _check_ours(folder: Path) -> None:
 
 
 def _take_over(work: Unfinished) -> None:
-    """Load what an earlier run has done; what is damaged or of another run goes."""
+    """Load the progress of an earlier run; discard it if damaged or from another run."""
     path = work.folder / _RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -210,5 +210,5 @@ def _lock(folder: Path) -> Iterator[None]:
                 f"another process works in {folder}; wait for it, or name another folder"
             ) from error
         except OSError:
-            pass  # some network file systems lock nothing
+            pass  # some network file systems do not support locks
         yield

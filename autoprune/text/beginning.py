@@ -1,13 +1,13 @@
-"""The tokens that a tokenizer puts before a text, found by asking it, and never put there twice.
+"""The tokens that a tokenizer puts before a text, found by probing it and never added twice.
 
-Models such as Llama and Gemma saw a beginning token before every text of their training, and are
-lost without it (Gemma 3: perplexity 47 instead of 18). lm-evaluation-harness puts it before every
-window and every prompt of such a model; so do we.
+Models such as Llama and Gemma saw a beginning token before every training text, and perform badly
+without it (Gemma 3: perplexity 47 instead of 18). Like lm-evaluation-harness, we put it before
+every window and every prompt of such a model.
 """
 
 from typing import Any
 
-# Any text would do; a word of one letter is known to every vocabulary.
+# Any text would do; every vocabulary has one-letter words.
 _PROBE = "a"
 NONE = "none"
 
@@ -23,7 +23,7 @@ def beginning_ids(tokenizer: Any) -> list[int]:
 
 
 def beginning_rule(tokenizer: Any) -> str:
-    """How records name the rule: the token as text, such as ``<bos>``, or ``none``."""
+    """Name of the rule in records: the token as text, such as ``<bos>``, or ``none``."""
     tokens = tokenizer.convert_ids_to_tokens(beginning_ids(tokenizer))
     return " ".join(map(str, tokens)) or NONE
 
@@ -34,9 +34,9 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt with the beginning before it, once.
+    """Token ids of a prompt, preceded by the beginning exactly once.
 
-    A rendered chat template writes the beginning token itself; such a prompt gets no second one.
+    A rendered chat template already contains the beginning token and gets no second one.
 
     Args:
         tokenizer: A transformers tokenizer.

@@ -1,8 +1,8 @@
-"""Problems and worked solutions that a model writes, through its own chat template.
+"""Problems and worked solutions that a model writes through its own chat template.
 
-A model that reasons is calibrated on chains of its own rather than on prose (RAC, arXiv 2509.12464;
-SSGR, arXiv 2511.18864; arXiv 2601.18091). It writes a problem about a random word, then solves it;
-what it was asked and what it answered is one conversation.
+Reasoning models are calibrated on their own reasoning chains rather than on prose (RAC, arXiv
+2509.12464; SSGR, arXiv 2511.18864; arXiv 2601.18091). The model writes a problem about a random
+word, then solves it; problem and solution form one conversation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from autoprune.text.sampling import TokenCounter, sample
 BATCH = 8
 _LEAST, PROBLEM_TOKENS, SOLUTION_TOKENS = 4, 128, 512
 STAGE = "self-generated chains"
-# What ends the thoughts of models that write them before an answer.
+# Ends the thoughts of models that write them before an answer.
 THOUGHT = "</think>"
 INVENT = (
     "Write one short mathematics problem that has to do with {word} and has one number as its "
@@ -39,14 +39,14 @@ def write_chains(
     temperature: float,
     report: Report,
 ) -> Iterator[str]:
-    """Conversations of a problem and its solution, until so many tokens are written.
+    """Write conversations of a problem and its solution until ``tokens`` tokens are written.
 
     Args:
         loaded: The model.
-        words: What problems may be about.
-        tokens: Of problems and solutions together, at least.
-        seed: Of all choices.
-        temperature: Of the sampling.
+        words: Topics of the problems.
+        tokens: Minimum number of tokens in problems and solutions together.
+        seed: Seed for all choices.
+        temperature: Sampling temperature.
         report: Callback, called at each token.
 
     Raises:
@@ -62,7 +62,7 @@ def write_chains(
     behind, written = behind_answers(tokenizer), 0
 
     def answers(prompts: Sequence[str], most: int) -> list[tuple[str, bool]]:
-        """The model's answers to rendered questions, and whether it came to the end of each."""
+        """The model's answers to rendered questions, and whether each was completed."""
         nonlocal written
         ids = [list(prompt_ids(tokenizer, prompt)) for prompt in prompts]
         counter = TokenCounter(report, STAGE, written, tokens, apart=True)
@@ -89,12 +89,12 @@ def write_chains(
         solutions = answers(questions, SOLUTION_TOKENS)
         for question, (solution, ended) in zip(questions, solutions, strict=True):
             if solution:
-                # As it was written: many templates leave the thoughts of earlier answers out.
+                # Keep the text as written: many templates drop the thoughts of earlier answers.
                 end = behind if ended else ""
                 yield without_beginning(question, tokenizer) + solution + end
 
 
 def _thoughtless(tokenizer: Any, question: str) -> str:
-    """A question whose answer begins behind the thoughts of a model that thinks."""
+    """Render a question so that the answer of a reasoning model starts after its thoughts."""
     text = asked(tokenizer, question, enable_thinking=False)
     return f"{text}\n{THOUGHT}\n\n" if text.rstrip().endswith("<think>") else text

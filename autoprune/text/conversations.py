@@ -1,4 +1,4 @@
-"""Conversations as text: a ``messages`` column through the model's chat template."""
+"""Conversations as text: a ``messages`` column rendered by the model's chat template."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
 
     Args:
         value: A text, or a conversation: messages with ``role`` and ``content``.
-        tokenizer: Of the model that will read it, whose chat template renders conversations.
-        what: Where the value stands, for messages.
+        tokenizer: Tokenizer of the model that reads it; its chat template renders conversations.
+        what: Location of the value, for error messages.
 
     Raises:
-        UsageError: If it is neither, or a conversation and there is no template to render it.
+        UsageError: If it is neither, or if it is a conversation and there is no template.
     """
     if isinstance(value, str):
         return value
@@ -32,19 +32,19 @@ def text_of(value: Any, tokenizer: Any | None, what: str) -> str:
             f"{what} holds conversations, and the model here has no chat template to render them; "
             "take a model with one, or name a column of plain text with #COLUMN"
         )
-    # Settings that a message lacks are None in the rows of a table; templates test for presence.
+    # Fields that a message lacks are None in table rows, but templates test for presence.
     messages = [{key: part for key, part in one.items() if part is not None} for one in value]
     text: str = tokenizer.apply_chat_template(messages, tokenize=False)
     return without_beginning(text, tokenizer)
 
 
 def asked(tokenizer: Any, question: str, **settings: Any) -> str:
-    """A question through the chat template, up to where the answer begins.
+    """Render a question by the chat template, up to where the answer begins.
 
     Args:
-        tokenizer: Of a model with a chat template.
-        question: What the user says.
-        settings: Of the template, such as ``enable_thinking``; those it does not know are ignored.
+        tokenizer: Tokenizer of a model with a chat template.
+        question: The user's message.
+        settings: Template settings such as ``enable_thinking``; unknown ones are ignored.
     """
     message = [{"role": "user", "content": question}]
     text: str = tokenizer.apply_chat_template(
@@ -54,7 +54,7 @@ def asked(tokenizer: Any, question: str, **settings: Any) -> str:
 
 
 def without_beginning(text: str, tokenizer: Any) -> str:
-    """A rendered template without the tokens that windows put before themselves."""
+    """A rendered template without the beginning tokens that windows add themselves."""
     beginning = "".join(map(str, tokenizer.convert_ids_to_tokens(beginning_ids(tokenizer))))
     return text.removeprefix(beginning)
 

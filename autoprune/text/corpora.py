@@ -35,12 +35,12 @@ def load_corpus(
         ref: A registered name; ``hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]``; or the path of a ``.txt``,
             ``.json``, ``.jsonl`` or ``.parquet`` file, the latter three with ``#COLUMN`` where the
             text is not in ``text``.
-        cache: Keeps text that is slow to fetch, to clean or to write.
+        cache: Keeps text that is slow to fetch, clean or generate.
         author: The model that writes ``self-generated`` text, unless ``ref`` names one.
-        tokenizer: Of the model that will read the text: its chat template renders conversations.
+        tokenizer: Tokenizer of the model that reads the text; its template renders conversations.
 
     Raises:
-        UsageError: If nothing of this name exists, or a file holds no text.
+        UsageError: If nothing has this name, or a file holds no text.
         PrerequisiteError: If a package or the network is missing.
         DamagedFileError: If the cached text is damaged.
     """
@@ -72,7 +72,7 @@ def load_corpus(
 
 
 def corpus_summary(entry: Callable[[Store | None], Corpus]) -> str:
-    """What a registered corpus is, and what it is for, in one line."""
+    """One line on what a registered corpus is and what it is for."""
     text: str = getattr(entry, "summary", "") or entry.__doc__ or ""
     return text.strip().partition("\n")[0]
 
@@ -94,13 +94,13 @@ def _wikipedia_sample(cache: Store | None) -> Corpus:
 @CORPORA.register(GENERATED)
 def _self_generated(cache: Store | None) -> Corpus:
     """To calibrate only: text that the model writes itself; nothing is measured on it."""
-    # Without a model this says what to write instead.
+    # Without a model, this raises an error that says what to write instead.
     return generated_corpus(GENERATED, None, cache)
 
 
 def _read_text(path: Path) -> Iterator[str]:
     try:
-        # Split and joined at the same mark, so that the text stays what it was, byte for byte.
+        # Split and joined at the same mark, so the text stays identical, byte for byte.
         yield from path.read_text(encoding="utf-8").split(JOINT)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text ({error.reason}); convert it first") from error

@@ -1,4 +1,4 @@
-"""What a corpus is: documents in a fixed order, with a digest that names them."""
+"""A corpus: documents in a fixed order, with a digest that identifies them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ class Corpus:
     """Documents in a fixed order.
 
     Args:
-        name: For records.
+        name: Name in records.
         documents: The texts.
-        digest: SHA-256 over the documents in order, and over ``joint`` where it is not the usual
+        digest: SHA-256 over the documents in order, and over ``joint`` if it is not the default
             empty line.
         ordered: Whether the documents are consecutive parts of one text, which a split cuts into
             stretches; otherwise they are independent, and a split shuffles them.
-        generated: Whether a model wrote the text; then it calibrates and never measures.
-        test: Whether papers report figures on the text; then it should measure and not calibrate.
-        joint: What stands between two documents when they are tokenised as one text.
-        places: Of a text whose windows are spread: for each entry of ``documents``, the number of
+        generated: Whether a model wrote the text; if so, it is for calibration only.
+        test: Whether papers report figures on the text; if so, it is not meant for calibration.
+        joint: Separator between two documents when they are tokenised as one text.
+        places: For a text whose windows are spread: for each entry of ``documents``, the number of
             the document it is a passage of, and its number there.
         spread: Seed of the order in which windows are taken; empty: consecutive windows from the
             start.
@@ -51,7 +51,7 @@ class Corpus:
         test: bool = False,
         joint: str = JOINT,
     ) -> "Corpus":
-        """A corpus of ``documents`` with its digest computed."""
+        """Build a corpus of ``documents`` and compute its digest."""
         texts = tuple(documents)
         return cls(name, texts, _digest(texts, joint), ordered, generated, test, joint)
 
@@ -63,12 +63,12 @@ class Corpus:
         places: Iterable[tuple[int, int]] = (),
         spread: str = "",
     ) -> "Corpus":
-        """This kind of text with these documents only.
+        """A copy of this corpus with only these documents.
 
         Args:
-            documents: The texts that are left.
-            name: For records; None: the same.
-            places: Where each stands, for a text whose windows are spread.
+            documents: The remaining texts.
+            name: Name in records; None: unchanged.
+            places: Place of each document, for a text whose windows are spread.
             spread: Seed of the order of windows.
         """
         texts = tuple(documents)
@@ -78,20 +78,20 @@ class Corpus:
         )  # fmt: skip
 
     def subset(self, indices: Iterable[int]) -> "Corpus":
-        """The documents with these indices, where they stand."""
+        """The documents with these indices, with their places."""
         chosen = tuple(indices)
         texts = (self.documents[index] for index in chosen)
         places = (self.places[index] for index in chosen) if self.places else ()
         return self.keeping(texts, places=places, spread=self.spread)
 
     def spread_by(self, seed: str) -> "Corpus":
-        """The same documents, whose windows are taken in the spread order of another seed."""
+        """The same documents, with windows taken in the spread order of another seed."""
         numbers = range(len(self.documents))
         whole = tuple((0, n) if self.ordered else (n, 0) for n in numbers)
         return replace(self, places=self.places or whole, spread=seed)
 
     def draw(self, number: int) -> "Corpus":
-        """Another draw of windows from this text, of the same distribution; 0: this one."""
+        """Another draw of windows from this text with the same distribution; 0: this one."""
         if number == 0:
             return self
         named = replace(self, name=f"{self.name} {number}")
@@ -103,11 +103,11 @@ class Corpus:
         return self.joint.join(self.documents)
 
     def measures(self) -> "Corpus":
-        """This corpus, if figures may be measured on it.
+        """Return this corpus if figures may be measured on it.
 
         Raises:
-            UsageError: If a model wrote it: a model finds its own words likely, whatever was
-                pruned away.
+            UsageError: If a model wrote it, since a model finds its own words likely however much
+                of it was pruned.
         """
         if self.generated:
             raise UsageError(
@@ -117,7 +117,7 @@ class Corpus:
         return self
 
     def calibration_notes(self) -> list[str]:
-        """What a reader of a model that is calibrated on this text must know; often nothing."""
+        """Notes for users of a model calibrated on this text; often none."""
         if not self.test:
             return []
         return [

@@ -1,8 +1,8 @@
-"""The tokens behind which nothing of an answer follows, wherever they are named.
+"""The tokens that end an answer, from all places that name them.
 
-A tokenizer names one. Generation settings of a checkpoint may name more (Gemma's
-``<end_of_turn>``, Phi's ``<|end|>``), and a chat template shows what stands behind an answer, which
-is all that a GGUF file may know of it.
+A tokenizer names one. A checkpoint's generation settings may name more (Gemma's ``<end_of_turn>``,
+Phi's ``<|end|>``), and a chat template shows what follows an answer; for a GGUF file this may be
+the only source.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,12 +13,12 @@ from jinja2 import TemplateError
 from autoprune.models.loading import LoadedModel
 from autoprune.text.beginning import text_ids
 
-# No template changes it, and no tokenizer merges what follows with it.
+# No template changes this text, and no tokenizer merges it with what follows.
 _ANSWER = "answer."
 
 
 def ending_ids(loaded: LoadedModel) -> list[int]:
-    """Token ids that end an answer, rising; none where nobody knows one."""
+    """Token ids that end an answer, ascending; empty if none is known."""
     named = getattr(loaded.model.generation_config, "eos_token_id", None)
     known = [loaded.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
     behind = text_ids(loaded.tokenizer, behind_answers(loaded.tokenizer))[:1]
@@ -27,7 +27,7 @@ def ending_ids(loaded: LoadedModel) -> list[int]:
 
 
 def behind_answers(tokenizer: Any) -> str:
-    """What the chat template writes behind an answer; empty where there is none."""
+    """Text that the chat template writes after an answer; empty if there is none."""
     if not getattr(tokenizer, "chat_template", None):
         return ""
     conversation = [
@@ -42,7 +42,7 @@ def behind_answers(tokenizer: Any) -> str:
 
 
 def until_ending(row: Sequence[int], ends: Collection[int]) -> list[int]:
-    """The tokens before the first ending; behind it there is only padding."""
+    """The tokens before the first ending; only padding follows it."""
     place = next((n for n, token in enumerate(row) if token in ends), len(row))
     return list(row[:place])
 

@@ -1,9 +1,9 @@
-"""Calibration text that the model writes itself: for models whose training text nobody has.
+"""Calibration text that the model writes itself, for models whose training text is unavailable.
 
 Documents are sampled at temperature 1 from the beginning-of-text tokens and one random word, so
 that they differ (LLM-QAT, arXiv 2305.17888, section 2.1, starts from a random token; Williams and
-others, arXiv 2410.17170, compare such text with real text for pruning). It calibrates only:
-:meth:`autoprune.text.corpus.Corpus.measures` refuses it.
+others, arXiv 2410.17170, compare such text with real text for pruning). It is for calibration
+only: :meth:`autoprune.text.corpus.Corpus.measures` refuses it.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,22 +25,21 @@ from autoprune.textform import TextForm
 
 GENERATED = "self-generated"
 BATCH = 16
-# 2: an answer stands as it was written, its thoughts included.
+# Version 2 keeps answers as written, thoughts included.
 CHAINS, CHAINS_VERSION = "chains", 2
-# A text is cut into windows after it is tokenised anew, and the last window must be full.
+# The text is tokenised again before it is cut into windows, and the last window must be full.
 MARGIN = 1.1
 
 
 @dataclass(frozen=True)
 class Author:
-    """The model that writes, and how much is wanted of it.
+    """The model that writes the text, and how much it should write.
 
     Args:
-        load: Gives the loaded model; called only when nothing is stored.
+        load: Returns the loaded model; called only if nothing is stored.
         digest: SHA-256 of the model's weights.
-        tokens: Tokens that will be read.
-        report: Called with how much is written; a batch of texts takes a minute or more on a
-            processor.
+        tokens: Number of tokens that will be read.
+        report: Called with the amount written; a batch of texts takes a minute or more on a CPU.
     """
 
     load: Callable[[], LoadedModel]
@@ -54,12 +53,12 @@ class Generated(TextForm):
     """A corpus written by a model: ``self-generated:seed=1,tokens=20000,model=REF``.
 
     Args:
-        seed: Of the sampling.
-        tokens: At least so many tokens are written; 0: as many as will be read.
-        temperature: Of the sampling.
-        model: Reference of the model that writes; empty: the one that is pruned.
-        prompts: ``chains``: problems and worked solutions, through the model's chat template;
-            ``none``: prose, from one random word on.
+        seed: Sampling seed.
+        tokens: Minimum number of tokens to write; 0: as many as will be read.
+        temperature: Sampling temperature.
+        model: Reference of the model that writes; empty: the model being pruned.
+        prompts: ``chains``: problems and worked solutions, using the model's chat template;
+            ``none``: prose that starts from one random word.
     """
 
     KIND: ClassVar[str] = "corpus"
@@ -79,10 +78,10 @@ class Generated(TextForm):
         self._require("prompts", self.prompts in ("none", CHAINS), f"none or {CHAINS}")
 
     def corpus(self, author: Author | None, cache: Store | None) -> Corpus:
-        """The text, from the cache where it was written before.
+        """The text, from the cache if it was written before.
 
         Args:
-            author: The model that is being pruned; None where the caller has none.
+            author: The model being pruned; None if the caller has none.
             cache: Keeps the text.
 
         Raises:
@@ -149,10 +148,10 @@ def is_generated(ref: str) -> bool:
 
 
 def generated_corpus(ref: str, author: Author | None, cache: Store | None) -> Corpus:
-    """The corpus of a reference for which :func:`is_generated` holds.
+    """The corpus of a reference for which :func:`is_generated` is true.
 
     Raises:
-        UsageError: If a setting is wrong or no model is at hand.
+        UsageError: If a setting is wrong or no model is available.
     """
     return Generated.from_text(ref.partition(":")[2]).corpus(author, cache)
 
@@ -162,7 +161,7 @@ def _other_author(ref: str, tokens: int, report: Report) -> Author:
 
 
 def _first_words(loaded: LoadedModel) -> list[int]:
-    """Tokens that begin a word, special ones left out; all ordinary tokens where none does."""
+    """Tokens that begin a word, except special ones; all ordinary tokens if there are none."""
     tokenizer = loaded.tokenizer
     special = set(tokenizer.all_special_ids)
     rows = loaded.model.get_input_embeddings().num_embeddings

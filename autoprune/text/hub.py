@@ -1,7 +1,7 @@
 """Corpora on the dataset hub: the texts that papers calibrate on, and those they report on.
 
-The choice of files, their first documents and what joins them are those of SparseGPT's and Wanda's
-loaders (arXiv 2301.00774, 2306.11695), so that a figure on a test text stands beside theirs.
+Files, first documents and separators are those of the loaders of SparseGPT and Wanda (arXiv
+2301.00774, 2306.11695), so figures on a test text are comparable with theirs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,25 +12,25 @@ from autoprune.errors import PrerequisiteError, reason_of
 from autoprune.store import Store
 from autoprune.text.corpus import JOINT, SPACE, Corpus
 
-# Where the hub keeps Parquet files that it made of a dataset whose own form is a script.
+# Branch where the hub keeps Parquet files converted from a script-based dataset.
 _CONVERTED = "refs/convert/parquet"
 
 
 @dataclass(frozen=True)
 class HubText:
-    """One text of the hub, an entry of the registry of corpora.
+    """A text on the hub, as an entry in the registry of corpora.
 
     Args:
-        name: Of the corpus.
-        summary: What it is for, and what it is; one line.
+        name: Name of the corpus.
+        summary: One line on what it is for and what it is.
         dataset: Id on the hub, with its namespace.
-        split: Which split, or a slice of one, such as ``train[:4000]``.
+        split: A split, or a slice of one, such as ``train[:4000]``.
         config: Configuration of the dataset; None for none.
-        file: The one file that is fetched; None for all of the configuration.
+        file: The only file to fetch; None for all files of the configuration.
         revision: Branch; None for the main one.
-        column: Where the text stands.
+        column: Column that holds the text.
         ordered: Whether the rows are consecutive parts of one text.
-        joint: What stands between two rows when they are tokenised as one text.
+        joint: Separator between two rows when they are tokenised as one text.
         test: Whether papers report figures on it.
     """
 
@@ -47,7 +47,7 @@ class HubText:
     test: bool = False
 
     def __call__(self, cache: Store | None) -> Corpus:
-        """The corpus, from the cache where it was fetched before.
+        """The corpus, from the cache if it was fetched before.
 
         Args:
             cache: Keeps the text, so that the network is needed once.
@@ -65,7 +65,7 @@ class HubText:
         """Arguments of ``datasets.load_dataset``.
 
         Args:
-            split: Another split or slice than the text's own.
+            split: A split or slice other than the text's own.
         """
         chosen = split or self.split
         found: dict[str, Any] = {"path": self.dataset, "split": chosen}
@@ -81,10 +81,10 @@ class HubText:
         """The rows, a ``datasets.Dataset``.
 
         Args:
-            split: Another split or slice than the text's own.
+            split: A split or slice other than the text's own.
 
         Raises:
-            PrerequisiteError: If they cannot be had.
+            PrerequisiteError: If they cannot be fetched.
         """
         import datasets
         from huggingface_hub import is_offline_mode

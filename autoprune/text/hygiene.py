@@ -1,8 +1,8 @@
-"""Word n-gram overlap between sets of documents: found, reported, dropped or refused.
+"""Word n-gram overlap between sets of documents: find, report, drop or refuse it.
 
-Ten words is the usual length for training against test data, eight the stricter one (LiveAoPSBench,
-arXiv 2501.14275, uses 10 for its training set and 8 for its test set). A document that is shorter
-has no n-gram of that length, so it is looked up as a whole.
+Ten words is the usual length for training against test data; eight is stricter (LiveAoPSBench,
+arXiv 2501.14275, uses 10 for its training set and 8 for its test set). A shorter document has no
+n-gram of that length, so it is looked up as a whole.
 """
 
 import re
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from autoprune.errors import AutopruneError
 
 SIZES = (8, 10)
-# Fewer words are a heading or a phrase that texts share by chance.
+# Anything shorter is a heading or a phrase that texts share by chance.
 LEAST_WORDS = 4
 
 # Scripts written without spaces count each character as a word; otherwise a whole sentence is one.
@@ -49,7 +49,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Decontamination:
-    """What a filter kept and dropped; indices refer to the documents given."""
+    """What a filter kept and dropped; indices refer to the given documents."""
 
     n: int
     kept: tuple[int, ...]
@@ -75,16 +75,16 @@ def words(text: str) -> list[str]:
 def overlap(documents_a: Sequence[str], documents_b: Sequence[str], n: int = 10) -> list[Overlap]:
     """Documents of the first set that share at least one word n-gram with the second.
 
-    A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, is one n-gram by itself:
-    it shares text when all of it stands in a document of the second set.
+    A document of fewer than ``n`` words, but at least ``LEAST_WORDS``, counts as one n-gram: it
+    shares text if all of it occurs in a document of the second set.
 
     Args:
         documents_a: Documents to check.
         documents_b: Documents they must not share text with.
-        n: Words of an n-gram.
+        n: Words per n-gram.
 
     Returns:
-        One entry per contaminated document, in order. Exact: hashes only propose, words decide.
+        One entry per contaminated document, in order. Exact: hash matches are verified by words.
 
     Raises:
         ValueError: If ``n`` is below 1.
@@ -156,7 +156,7 @@ class _GramIndex:
         self._hashes = hashes[self._order]
 
     def find(self, ids: Ids) -> tuple[int, int, int] | None:
-        """First shared n-gram of a document: position, owner there, number shared."""
+        """First shared n-gram of a document: its position, its owner in the set, number shared."""
         if len(ids) < self.n or not len(self._hashes):
             return None
         grams = sliding_window_view(ids, self.n)
@@ -181,7 +181,7 @@ class _GramIndex:
     def _hash(self, grams: Ids) -> NDArray[np.uint64]:
         factors = np.random.default_rng(self.n).integers(1, 2**63, self.n, dtype=np.uint64) | 1
         hashes = np.zeros(len(grams), np.uint64)
-        # Column by column: the whole product would hold n times the text in memory.
+        # Column by column: the full product would take n times the memory of the text.
         for column, factor in enumerate(factors):
             hashes += (grams[:, column].astype(np.uint64) + np.uint64(1)) * factor
         return hashes

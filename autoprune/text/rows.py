@@ -1,4 +1,4 @@
-"""Rows of text, in local files and on the dataset hub, read by the package ``datasets``."""
+"""Rows of text in local files and on the dataset hub, read by the package ``datasets``."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from autoprune.text.conversations import text_of
 from autoprune.text.corpus import Corpus
 
 TEXT_COLUMN = "text"
-# Read where no column is named and none is called text.
+# Default column if none is named and there is no column called text.
 CONVERSATIONS = "messages"
 HUB = "hf:"
 FORM = "hf:ORG/NAME[:CONFIG]:SPLIT[#COLUMN]"
-# What `datasets` calls the kinds of files.
+# Names of the file types in `datasets`.
 BUILDERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-# Of a data set without a slice, rows behind so many characters (some 12 million tokens) stay
-# unread: it may be as large as the web.
+# Without a slice, only this many characters of a data set (some 12 million tokens) are read: it
+# may be as large as the web.
 MOST_CHARACTERS = 50_000_000
 
 _REFERENCE = re.compile(
@@ -33,14 +33,14 @@ _SLICE = re.compile(r"(?P<start>\d*):(?P<stop>\d*)")
 
 @dataclass(frozen=True)
 class HubRows:
-    """A data set of the hub, or a folder like one, by reference.
+    """A data set on the hub, or a folder with the same layout, by reference.
 
     Args:
         dataset: Id with its namespace, or a folder.
         config: Its configuration; None for the only one.
-        split: Which split.
+        split: Name of the split.
         part: A slice of it, such as ``:4000``; None for the first ``MOST_CHARACTERS``.
-        column: Where the text or the conversation stands.
+        column: Column that holds the text or the conversation.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ class HubRows:
         """Read a reference, such as ``hf:HuggingFaceFW/fineweb:sample-10BT:train[:2000]#text``.
 
         Raises:
-            UsageError: If it has another form.
+            UsageError: If it has a different form.
         """
         found = _REFERENCE.fullmatch(ref.removeprefix(HUB))
         if found is None:
@@ -66,7 +66,7 @@ class HubRows:
         return cls(found["dataset"], found["config"], found["split"], found["slice"], column)
 
     def corpus(self, ref: str, tokenizer: Any | None, cache: Store | None) -> Corpus:
-        """The text, from the cache where it was fetched before.
+        """The text, from the cache if it was fetched before.
 
         Args:
             ref: Name for records.
@@ -79,7 +79,7 @@ class HubRows:
             DamagedFileError: If the cached text is damaged.
         """
         if cache is None or Path(self.dataset).exists():
-            # A folder may change, and is as near as the cache.
+            # A folder may change, and reading it is as fast as reading the cache.
             lines: Iterable[str] = self._lines()
         else:
             key = {"kind": "hub rows", "version": 1, **vars(self), "most": MOST_CHARACTERS}
@@ -88,7 +88,7 @@ class HubRows:
         return Corpus.of(ref, (text_of(json.loads(line), tokenizer, what) for line in lines))
 
     def _lines(self) -> Iterator[str]:
-        """Values of the column as JSON: conversations are rendered for each model anew."""
+        """Values of the column as JSON: conversations are rendered separately for each model."""
         for value in _values(self._rows(), self.column, f"the corpus {HUB}{self.dataset}"):
             if value is not None:
                 yield json.dumps(value, ensure_ascii=False, default=str)
@@ -96,7 +96,7 @@ class HubRows:
     def _rows(self) -> Iterator[dict[str, Any]]:
         bounds = None if self.part is None else _SLICE.fullmatch(self.part)
         if self.part is not None and bounds is None:
-            # A share of the rows needs all of them.
+            # A percentage slice needs all of the rows.
             yield from _loaded(self.dataset, self.config, split=f"{self.split}[{self.part}]")
             return
         rows = _loaded(self.dataset, self.config, split=self.split, streaming=True)
@@ -125,11 +125,11 @@ def file_texts(path: Path, column: str, tokenizer: Any | None) -> Iterator[str]:
 
     Args:
         path: The file.
-        column: Where the text or the conversation stands.
+        column: Column that holds the text or the conversation.
         tokenizer: Renders conversations by its chat template.
 
     Raises:
-        UsageError: If the file cannot be read as its name says, or lacks the column.
+        UsageError: If the file cannot be read as the type in its name, or lacks the column.
     """
     kind = BUILDERS[path.suffix]
     rows = _loaded(kind, None, data_files=str(path), split="train", streaming=True)
@@ -137,7 +137,7 @@ def file_texts(path: Path, column: str, tokenizer: Any | None) -> Iterator[str]:
         if value is not None:
             yield text_of(value, tokenizer, f"{path} row {number}")
         elif kind == "json":
-            # A table may leave a place empty; an object that lacks its text is a mistake.
+            # A table may have empty cells; an object without its text is a mistake.
             raise UsageError(
                 f'{path} row {number} is not an object like {{"{column}": "..."}}; each must be one'
             )
@@ -155,7 +155,7 @@ def _values(rows: Iterable[dict[str, Any]], column: str, what: str) -> Iterator[
 
 
 def _loaded(path: str, config: str | None, **request: Any) -> Iterator[dict[str, Any]]:
-    """Rows from ``datasets.load_dataset``, its many errors in two kinds."""
+    """Rows from ``datasets.load_dataset``, with its many errors mapped to two types."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -172,7 +172,7 @@ def _loaded(path: str, config: str | None, **request: Any) -> Iterator[dict[str,
             ".json, .jsonl or .parquet file"
         ) from error
     except StopIteration:
-        return  # what an empty file gives
+        return  # raised for an empty file
     except (ValueError, TypeError, KeyError, datasets.exceptions.DatasetsError) as error:
         raise UsageError(
             f"{what} cannot be read ({reason_of(error)}); "

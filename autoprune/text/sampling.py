@@ -1,4 +1,4 @@
-"""Sampling from a model, seeded, whatever settings its checkpoint brings."""
+"""Seeded sampling from a model, independent of its checkpoint's generation settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ SHORTEST = 32
 
 @dataclass
 class TokenCounter:
-    """A stopping criterion of transformers that reports at every step, and never stops.
+    """A transformers stopping criterion that reports progress at every step and never stops.
 
     Args:
-        report: Called with how many tokens there are.
-        stage: Its name there.
-        before: Tokens of the batches before.
+        report: Called with the number of tokens so far.
+        stage: Name of the stage in the report.
+        before: Tokens of earlier batches.
         total: Tokens wanted.
-        apart: Whether tokens of the prompts do not count.
-        width: Of the prompts, where they are padded.
-        ends: What stands at and behind the end of a text that is shorter than its batch.
+        apart: Whether prompt tokens are excluded from the count.
+        width: Length of the prompts, if they are padded.
+        ends: Tokens at and after the end of a text that is shorter than its batch.
     """
 
     report: Report
@@ -58,19 +58,19 @@ def sample(
     shortest: int = SHORTEST,
     most: int = LONGEST,
 ) -> list[list[int]]:
-    """Continue every prompt by sampling, without disturbing torch's own generator.
+    """Continue every prompt by sampling, without disturbing torch's global generator.
 
     Args:
         loaded: The model.
-        prompts: Token ids of each; shorter ones are padded on the left.
-        seed: Of the sampling.
-        temperature: Of the sampling.
+        prompts: Token ids of each prompt; shorter ones are padded on the left.
+        seed: Sampling seed.
+        temperature: Sampling temperature.
         counter: Reports progress.
-        shortest: No text ends before so many new tokens.
-        most: No text has more new tokens, nor more than the model has positions for.
+        shortest: Minimum number of new tokens per text.
+        most: Maximum number of new tokens per text; also limited by the model's positions.
 
     Returns:
-        New tokens of each, without the end token and all behind it.
+        New tokens of each prompt, without the end token and everything after it.
     """
     device, tokenizer = loaded.model.device, loaded.tokenizer
     ends, width = ending_ids(loaded), max(map(len, prompts))

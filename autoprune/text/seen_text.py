@@ -1,8 +1,8 @@
 """A fingerprint of the text a model was made with, kept beside its weights.
 
-A later measurement can then tell which test text it has seen, without having that text: the
-fingerprint holds the hashes of its word n-grams, eight bytes each, and nothing that can be read.
-Texts and paragraphs that are shorter than an n-gram are hashed as a whole.
+A later measurement can then tell which test text the model has seen, without storing the text: the
+fingerprint holds only hashes of its word n-grams, eight bytes each, and nothing readable. Texts
+and paragraphs shorter than an n-gram are hashed as a whole.
 """
 
 import hashlib
@@ -32,18 +32,18 @@ _BLANK_LINE = re.compile(r"\n\s*\n")
 class SeenText:
     """Sorted 64-bit hashes of all word n-grams, by length of the n-gram.
 
-    Among those of ``n`` words are the hashes of whole texts and paragraphs of fewer than ``n``, at
-    least :data:`~autoprune.text.hygiene.LEAST_WORDS`.
+    The hashes for length ``n`` include those of whole texts and paragraphs with fewer than ``n``
+    but at least :data:`~autoprune.text.hygiene.LEAST_WORDS` words.
 
-    Two different n-grams have one hash with a chance below 1e-9 for a million n-grams against a
-    million, so a hit counts as the same words.
+    For a million n-grams against a million, the chance that two different ones share a hash is
+    below 1e-9, so a hit counts as the same words.
     """
 
     grams: dict[int, Hashes]
 
     @classmethod
     def of(cls, texts: Iterable[str], sizes: Sequence[int] = SIZES) -> "SeenText":
-        """The fingerprint of ``texts``; no n-gram goes across two of them."""
+        """Compute the fingerprint of ``texts``; no n-gram spans two of them."""
         known: dict[str, int] = {}
         found: dict[int, list[Hashes]] = {n: [np.empty(0, np.uint64)] for n in sizes}
         for text in texts:
@@ -68,9 +68,9 @@ class SeenText:
     def shared(self, texts: Sequence[str], n: int) -> list[tuple[int, int]]:
         """For each text, how many of its n-grams were seen, and how many it has.
 
-        A text of fewer than ``n`` words is one n-gram by itself, seen when it was seen as a whole
-        text or paragraph, or when all of its shorter n-grams were. One of fewer than
-        ``LEAST_WORDS`` has none.
+        A text of fewer than ``n`` words counts as one n-gram. It was seen if it occurred as a whole
+        text or paragraph, or if all of its shorter n-grams were seen. A text of fewer than
+        ``LEAST_WORDS`` words has none.
 
         Raises:
             ValueError: If the fingerprint holds no n-grams of this length.
@@ -100,7 +100,7 @@ class SeenText:
         """Inverse of :meth:`save`.
 
         Raises:
-            DamagedFileError: If the file is not readable.
+            DamagedFileError: If the file is unreadable.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -113,7 +113,7 @@ class SeenText:
 
 
 def _among(hashes: Hashes, known: Hashes) -> NDArray[np.bool_]:
-    """Which of ``hashes`` are in ``known``, which is sorted."""
+    """Which of ``hashes`` are in the sorted array ``known``."""
     if not len(known):
         return np.zeros(len(hashes), np.bool_)
     places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
@@ -130,12 +130,12 @@ def _word_hashes(text: str, known: dict[str, int]) -> Hashes:
 
 
 def _gram_hashes(ids: Hashes, n: int) -> Hashes:
-    # Odd factors from a fixed seed: the same on every machine, and the order of words counts.
+    # Odd factors from a fixed seed: the same on every machine, and sensitive to word order.
     factors = np.random.default_rng(n).integers(1, 2**63, n, dtype=np.uint64) | np.uint64(1)
     grams = sliding_window_view(ids, n)
     hashes = np.zeros(len(grams), np.uint64)
     for column, factor in enumerate(factors):
-        # A round of mixing, so that sums of products do not cancel.
+        # One round of mixing, so that sums of products do not cancel.
         part = grams[:, column] * factor
         hashes += part ^ (part >> np.uint64(29))
     return hashes

@@ -17,14 +17,14 @@ PASSAGE_CHARACTERS = 2000
 
 @dataclass(frozen=True)
 class Shared:
-    """A document that shares text with a part that must not know it.
+    """A document that shares text with a part it must be disjoint from.
 
     Args:
         split: Part the document was drawn for.
         other: Part it shares text with.
         opening: Its first words.
         ratio: Share of its 13-grams that occur there.
-        dropped: Whether it was left out for that.
+        dropped: Whether it was dropped for that reason.
     """
 
     split: str
@@ -36,17 +36,17 @@ class Shared:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three parts and what the overlap check found.
+    """The three parts and the results of the overlap check.
 
     Args:
-        calibration: For statistics.
-        selection: For the fitness of a search.
-        sealed: For the final figure, touched once.
+        calibration: Text for statistics.
+        selection: Text for the fitness of a search.
+        sealed: Text for the final figure, used once.
         digest: SHA-256 over the three parts.
-        shared: Documents with common 13-grams, the dropped ones first.
+        shared: Documents with common 13-grams, dropped ones first.
         whole: SHA-256 of the corpus that was split.
-        number: Seed of the draw, which names the split.
-        sealed_documents: Digest of each whole document of the sealed part, its first 16 hex digits.
+        number: Seed of the draw, which identifies the split.
+        sealed_documents: First 16 hex digits of the digest of each whole sealed document.
     """
 
     calibration: Corpus
@@ -60,23 +60,23 @@ class Splits:
 
 
 def split(corpus: Corpus, seed: int = 0, *, calibrate_on: Corpus | None = None) -> Splits:
-    """Draw the three parts, by document, and check that they share no text.
+    """Draw the three parts by document and check them for shared text.
 
-    A document's place follows from the seed and its own text, so it does not depend on the order
-    of the corpus. Independent documents are cut into passages, which are checked for text that a
-    model has seen one by one. The parts of an ordered corpus are three stretches of its text. The
-    windows of a part are spread over all of its documents, and over all places in them; see
+    A document's part follows from the seed and its own text, so it does not depend on the order
+    of the corpus. Independent documents are cut into passages, which are checked one by one for
+    text that a model has seen. The parts of an ordered corpus are three stretches of its text. The
+    windows of a part are spread over all of its documents and over all places in them; see
     :mod:`autoprune.text.spread`.
 
     Documents of the selection part with more than 1 % of their 13-grams in the sealed part are
-    dropped, and those of the calibration part with as much in either of the others (13-grams as
+    dropped, as are those of the calibration part with as many in either of the others (13-grams as
     in GPT-3, arXiv 2005.14165, appendix C).
 
     Args:
         corpus: Real text.
-        seed: Of the draw.
-        calibrate_on: Text to calibrate on instead of the corpus's own part, for example one that
-            the model wrote; what it shares with the other parts is dropped all the same.
+        seed: Seed of the draw.
+        calibrate_on: Text to calibrate on instead of the corpus's own part, for example text
+            written by the model; documents shared with the other parts are dropped here too.
 
     Raises:
         UsageError: If the corpus has too few documents for three parts, or a model wrote it.
@@ -110,7 +110,7 @@ def _part(corpus: Corpus, name: str, texts: list[str], seed: int) -> Corpus:
     if corpus.ordered:
         entries = [(turn, 0, text) for turn, text in enumerate(texts)]
     else:
-        # First passages of all documents, then all second ones: the digest has always been of this.
+        # All first passages, then all second ones: recorded digests rely on this order.
         entries = sorted(
             (turn, document, passage)
             for document, text in enumerate(texts)
@@ -123,7 +123,7 @@ def _part(corpus: Corpus, name: str, texts: list[str], seed: int) -> Corpus:
 
 
 def _by_share(documents: Sequence[str]) -> list[list[str]]:
-    """Consecutive runs whose lengths come near the shares; none is empty."""
+    """Non-empty consecutive runs whose lengths approximate the shares."""
     total = sum(map(len, documents)) or 1
     parts: list[list[str]] = [[], [], []]
     seen = part = 0

@@ -1,8 +1,8 @@
-"""Windows spread over all documents of a text, and over beginning, middle and end of each.
+"""Windows spread over all documents of a text, and over the beginning, middle and end of each.
 
-The leads of a few articles are easier, and more alike, than the articles: SmolLM2-135M has a
-perplexity of 13 on ten leads and of 22 on whole articles. The order below is such that the first
-windows of it, however many, are spread as evenly as so many can be.
+The leads of a few articles are easier and more similar than whole articles: SmolLM2-135M has a
+perplexity of 13 on ten leads and of 22 on whole articles. In the order below, the first n windows
+are spread as evenly as possible for every n.
 """
 
 from bisect import bisect_right
@@ -13,24 +13,24 @@ from random import Random
 
 from autoprune.text.corpus import JOINT, Corpus
 
-# Multiples of the golden ratio's fraction divide any number of places most evenly (Weyl, 1916).
+# Multiples of the golden ratio's fractional part spread most evenly over any range (Weyl, 1916).
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Documents of a spread corpus, whole again, as one text in an order of the draw's own.
+    """Reassembled documents of a spread corpus, as one text in an order specific to the draw.
 
     Args:
-        text: The documents, joined.
-        starts: Character at which each begins.
+        text: The joined documents.
+        starts: Character at which each document begins.
     """
 
     text: str
     starts: tuple[int, ...]
 
     def document(self, character: int) -> int:
-        """Number of the document in which a character stands."""
+        """Number of the document that contains a character."""
         return bisect_right(self.starts, character) - 1
 
 
@@ -38,15 +38,15 @@ def stream_of(corpus: Corpus, characters: int) -> Stream:
     """The documents of a spread corpus as one text.
 
     Args:
-        corpus: With ``places`` and ``spread``.
-        characters: Stop before the document that begins behind so many.
+        corpus: A corpus with ``places`` and ``spread``.
+        characters: Stop before the first document that begins after this many characters.
     """
     passages: dict[int, list[tuple[int, str]]] = {}
     for (document, turn), text in zip(corpus.places, corpus.documents, strict=True):
         passages.setdefault(document, []).append((turn, text))
     joint = corpus.joint if corpus.ordered else JOINT
     texts = [joint.join(text for _, text in sorted(passages[key])) for key in sorted(passages)]
-    # Not in place of the corpus's order, but of the draw: another draw has other neighbours too.
+    # The order is that of the draw, not of the corpus: another draw has other neighbours too.
     Random(corpus.spread).shuffle(texts)
     lengths = [len(text) + len(corpus.joint) for text in texts]
     starts = [start for start in accumulate([0, *lengths[:-1]]) if start < characters]
@@ -57,14 +57,14 @@ def spread_order(owners: Sequence[int], seed: str) -> list[int]:
     """The order in which windows are taken.
 
     One window of every document, then a second one of every document that has one, and so on. The
-    places within a document, and those of neighbouring documents, follow the golden ratio.
+    places within a document, and those in neighbouring documents, follow the golden ratio.
 
     Args:
-        owners: Document of each window, the windows of one document in order.
-        seed: Of the first place.
+        owners: Document of each window, with the windows of one document in order.
+        seed: Seed of the first place.
 
     Returns:
-        Every window's index once.
+        A permutation of the window indices.
     """
     documents: dict[int, list[int]] = {}
     for window, owner in enumerate(owners):

@@ -1,4 +1,4 @@
-"""The Wikipedia sample inside the gensim wheel: found without importing it, markup stripped."""
+"""The Wikipedia sample in the gensim wheel: located without importing gensim, markup stripped."""
 
 import bz2
 import re
@@ -11,7 +11,7 @@ from autoprune.errors import DamagedFileError, PrerequisiteError
 
 _SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
-# Lists of links and sources are not prose, and repeat between articles.
+# Lists of links and sources are not prose, and are repeated across articles.
 _BACK_MATTER = {
     "bibliography",
     "citations",
@@ -29,7 +29,7 @@ _NOT_PROSE = {"ref", "table", "gallery", "math", "timeline", "imagemap", "code",
 _SECTION = re.compile(r"^==(?!=)\s*(.*?)\s*(?<!=)==\s*$", re.MULTILINE)
 _MEDIA = re.compile(r"\s*:?(file|image|category|[a-z]{2,3}|[a-z]+-[a-z-]+)\s*:", re.IGNORECASE)
 _SHORTEST = 1500
-# Markup that was not closed stays text in the parser; brackets are left empty by lost templates.
+# The parser keeps unclosed markup as text; removed templates leave empty brackets.
 _LEFTOVERS = [
     (re.compile(r"<ref\b[^>]*>.*?(</ref>|\n)", re.DOTALL), " "),
     (re.compile(r"</?[a-z]+\b[^<>]*>"), " "),
@@ -47,7 +47,7 @@ def sample_file() -> Path:
     """Path of the compressed dump inside the installed wheel.
 
     Raises:
-        PrerequisiteError: If gensim is not installed, or its test data is not part of it.
+        PrerequisiteError: If gensim is not installed, or lacks its test data.
     """
     spec = find_spec("gensim")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -61,10 +61,10 @@ def sample_file() -> Path:
 
 
 def sample_articles(path: Path) -> Iterator[str]:
-    """Plain text of all articles of a dump that are long enough to be prose.
+    """Plain text of all articles in a dump that are long enough to be prose.
 
     Args:
-        path: A ``.bz2`` of MediaWiki's export XML.
+        path: A ``.bz2`` file of MediaWiki's export XML.
 
     Raises:
         DamagedFileError: If the file is not such a dump.
@@ -77,7 +77,7 @@ def sample_articles(path: Path) -> Iterator[str]:
 
 
 def strip_markup(markup: str) -> str:
-    """Prose of an article: no templates, tables, references, media or back matter."""
+    """Prose of an article, without templates, tables, references, media or back matter."""
     try:
         import mwparserfromhell
     except ImportError as error:
@@ -85,7 +85,7 @@ def strip_markup(markup: str) -> str:
             "stripping wiki markup needs mwparserfromhell; type: pip install 'autoprune[demo]'"
         ) from error
     code = mwparserfromhell.parse(_without_back_matter(markup))
-    # Emptied in place: removing nodes searches the whole article for each of them.
+    # Empty nodes in place: removing one searches the whole article for it.
     for tag in code.filter_tags():
         if str(tag.tag).lower() in _NOT_PROSE:
             tag.contents = ""

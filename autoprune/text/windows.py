@@ -1,4 +1,4 @@
-"""Token windows: non-overlapping, each with the beginning its model knows; kept in Parquet."""
+"""Non-overlapping token windows, each with its model's beginning tokens; stored as Parquet."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from autoprune.text.beginning import beginning_ids
 from autoprune.text.corpus import Corpus
 from autoprune.text.spread import spread_order, stream_of
 
-# Raised when other windows are cut of the same text. 2: the beginning token stands before each, and
-# those of a part are spread over all of its documents.
+# Increase this when different windows are cut from the same text. 2: each window starts with the
+# beginning token, and the windows of a part are spread over all of its documents.
 WINDOWS_VERSION = 2
-# Tokenisers look a word or two ahead; the last tokens of a cut text may change with what follows.
+# Tokenisers look a word or two ahead, so the last tokens of a cut text may depend on what follows.
 _MARGIN_TOKENS = 64
 _CHARACTERS_PER_TOKEN = 6
-# Of a text that is spread and longer, documents behind so many characters are not read: some two
-# million tokens. The order of documents is the draw's own, so what is read is a sample of them.
+# Of a spread text, only about this many characters (some two million tokens) are read. The order
+# of documents is specific to the draw, so those read are a sample.
 _READ_CHARACTERS = 1 << 23
 
 
@@ -36,20 +36,20 @@ def token_windows(
     cache: Store | None = None,
     each_begins: bool = True,
 ) -> Tensor:
-    """``count`` windows of the corpus, fewer where it has fewer.
+    """Cut up to ``count`` windows from the corpus.
 
-    Windows are consecutive from the start of the text or, where the corpus says so, spread over
-    all of its documents; then the first windows of a larger draw are those of a smaller one.
+    Windows are consecutive from the start of the text or, if the corpus says so, spread over all
+    of its documents; then a larger draw starts with the windows of a smaller one.
 
     Args:
-        corpus: Documents, joined as it says and tokenised as one text.
-        tokenizer: A transformers tokenizer. What it puts before a text stands before every window,
+        corpus: Documents, joined by the corpus's separator and tokenised as one text.
+        tokenizer: A transformers tokenizer. The tokens it puts before a text precede every window,
             as in lm-evaluation-harness; see :mod:`autoprune.text.beginning`.
         count: Windows wanted.
-        seqlen: Tokens of a window, its beginning included.
+        seqlen: Tokens per window, including its beginning.
         cache: Keeps the windows as Parquet.
-        each_begins: Off: the tokenizer's special tokens stand where it puts them around the whole
-            text, once, as in the loaders of SparseGPT and Wanda.
+        each_begins: If False, special tokens appear only once, where the tokenizer puts them around
+            the whole text, as in the loaders of SparseGPT and Wanda.
 
     Returns:
         Token ids, int64 ``[windows, seqlen]``.
@@ -93,13 +93,13 @@ def token_windows(
 
 
 def fewer_than_asked(what: str, found: int, asked: int, seqlen: int) -> str:
-    """A note where a text has fewer windows than were asked for; empty where it has enough.
+    """A note if a text has fewer windows than requested; empty if it has enough.
 
     Args:
         what: The text, for example ``the sealed part of c4``.
         found: Windows that it has.
-        asked: Windows asked for.
-        seqlen: Tokens of a window.
+        asked: Windows requested.
+        seqlen: Tokens per window.
     """
     if found >= asked:
         return ""
@@ -143,7 +143,7 @@ def _spread(corpus: Corpus, tokenizer: Any, count: int, length: int, special: bo
     stream = stream_of(corpus, max(_READ_CHARACTERS, wanted))
     encoded = _encoded(tokenizer, stream.text, special)
     rows = _rows(corpus, encoded["input_ids"], length)
-    # A window belongs to the document in which its middle stands.
+    # A window belongs to the document that contains its middle.
     middles = (row * length + length // 2 for row in range(len(rows)))
     owners = [stream.document(_character(encoded, token, stream.text)) for token in middles]
     return rows[spread_order(owners, corpus.spread)[:count]]
@@ -154,7 +154,7 @@ def _encoded(tokenizer: Any, text: str, special: bool) -> Any:
 
 
 def _character(encoded: Any, token: int, text: str) -> int:
-    """Where in the text a token stands; about where, for tokenizers that keep no places."""
+    """Position of a token in the text; approximate for tokenizers without offsets."""
     if encoded.is_fast:
         span = encoded.token_to_chars(token)
         return 0 if span is None else int(span.start)

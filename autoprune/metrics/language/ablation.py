@@ -1,4 +1,4 @@
-"""All formulas with one term less, so that measurements say what each term is worth."""
+"""All formulas with one term fewer, to measure what each term is worth."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,7 +13,7 @@ class Ablation(NamedTuple):
     """A formula without one of its terms.
 
     Args:
-        dropped: The term that is gone, as text, for example ``x_norm`` or ``sqrt(...)``.
+        dropped: The dropped term as text, for example ``x_norm`` or ``sqrt(...)``.
         expression: What is left.
     """
 
@@ -29,8 +29,8 @@ def ablations(expression: Expression) -> list[Expression]:
 def term_ablations(expression: Expression) -> list[Ablation]:
     """All valid formulas that drop one operand, exponent or function.
 
-    Formulas that only rewrite the original or each other appear once or not at all; the order is
-    that of the terms in the text.
+    Rewrites of the original are left out, and equivalent results appear once. The order is that of
+    the terms in the text.
     """
     seen = {expression.digest}
     found: list[Ablation] = []
@@ -47,7 +47,7 @@ def term_ablations(expression: Expression) -> list[Ablation]:
 
 
 def _drops(node: Node) -> Iterator[tuple[str, Node]]:
-    """What can go at a node, and what then stands there."""
+    """What can be dropped at a node, and what replaces the node."""
     match node:
         case Call("sub", (left, right)):
             yield to_text(left), Call("neg", (right,))

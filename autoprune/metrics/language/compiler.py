@@ -1,4 +1,4 @@
-"""Trees to values and to source: the interpreter and the Python printer walk alike.
+"""Trees to values and to source: the interpreter and the Python printer work the same way.
 
 Both compute each distinct subtree once, with the functions of
 :mod:`autoprune.metrics.language.operations`; the printer copies their source, so a sandbox that
@@ -21,12 +21,12 @@ from autoprune.metrics.language.nodes import Call, Constant, Node, Number, Shape
 from autoprune.metrics.language.printing import to_text
 from autoprune.metrics.language.vocabulary import OPERATIONS, TERMINALS, shape_of
 
-# Formulas are evaluated in the container as well as here, for `prune`, `reproduce` and without a
-# sandbox: no formula takes the machine's memory or hours.
+# Formulas are evaluated in the container and also here, for `prune`, `reproduce` and without a
+# sandbox. These limits keep a formula from exhausting memory or running for hours.
 MOST_HELD = 16
 LEAST_SECONDS = 120.0
 SECONDS_PER_WEIGHT = 5e-6
-# Deeper nesting gets a variable: Python's parser and the screen of the sandbox limit depth.
+# Deeper nesting gets a variable: Python's parser and the sandbox's source check limit depth.
 MAX_CALL_DEPTH = 12
 
 
@@ -74,7 +74,7 @@ def evaluate_tree(
                 result = _statistic(stats, name, weight)
             case Call(name, args):
                 result = OPERATIONS[name].apply(*[value(child) for child in args])
-        # Only what is needed again stays: layers reach a gigabyte, formulas hundreds of parts.
+        # Keep only what is needed again: layers reach a gigabyte, formulas hundreds of parts.
         if node in shared:
             known[node] = result
         return result
@@ -85,9 +85,9 @@ def evaluate_tree(
 
 @functools.lru_cache(maxsize=256)
 def matrices_held(root: Node) -> int:
-    """Most matrices of the layer's size that :func:`evaluate_tree` holds at once, weight aside.
+    """Most layer-sized matrices that :func:`evaluate_tree` holds at once, besides the weight.
 
-    What comes up again is held to the end, an operand until its operation is done.
+    Shared subtrees are held to the end, operands until their operation is done.
     """
     shared = _shared(root)
     known: set[Node] = set()
@@ -185,7 +185,7 @@ def to_python(root: Node) -> str:
 def _sources() -> dict[str, tuple[str, frozenset[str]]]:
     """Source of every function and constant of ``operations``, and the names it refers to.
 
-    Docstrings and annotations are left out: the text is read by a screen that wants plain torch.
+    Docstrings and annotations are left out, since the sandbox's check accepts plain torch only.
     """
     found: dict[str, tuple[str, frozenset[str]]] = {}
     for statement in ast.parse(inspect.getsource(operations)).body:

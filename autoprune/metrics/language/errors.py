@@ -31,7 +31,7 @@ class ExpressionError(UsageError):
 
     @property
     def picture(self) -> str:
-        """The formula about the fault, and a caret on a line of its own below it."""
+        """The formula around the error, with a caret on its own line below."""
         start = max(0, self.position - WINDOW)
         excerpt = _printable(self.text[start : self.position + WINDOW])
         return f"  {excerpt}\n  {' ' * (self.position - start)}^"

@@ -66,7 +66,7 @@ class Expression:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 shared by formulas that differ only in writing, constants by value."""
+        """SHA-256 shared by formulas that differ only in notation; constants count by value."""
         return digest_bytes(normal_form(self.tree, keep_values=True).encode())
 
     @cached_property
@@ -116,7 +116,7 @@ class Expression:
         return Expression.from_tree(map_leaves(self.tree, change))
 
     def to_python(self) -> str:
-        """Source of ``score(W, stats, params)``: imports only torch, gives the same bits."""
+        """Source of ``score(W, stats, params)``: imports only torch, same results bit for bit."""
         return compiler.to_python(self.tree)
 
     def to_latex(self) -> str:

@@ -1,4 +1,4 @@
-"""All formulas with one factor more, so that measurements say which values are worth weighing."""
+"""All formulas with one more factor, to measure which values are worth including."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from autoprune.metrics.language.parser import fresh_name
 from autoprune.metrics.language.printing import to_text
 from autoprune.metrics.language.vocabulary import TERMINALS, ShapeMismatchError
 
-# Half a power: a step that is felt and that seldom turns the order over.
+# Half a power: a step large enough to matter that seldom reverses the order.
 EXPONENT = 0.5
 _WEIGHT = Terminal("W")
 _COLUMNS: tuple[Node, ...] = (
@@ -23,7 +23,7 @@ _ROWS: tuple[Node, ...] = (
 
 
 class Extension(NamedTuple):
-    """A formula with one factor more.
+    """A formula with one more factor.
 
     Args:
         added: The factor, as text: ``* col_norm(W) ** 0.5`` or ``/ x_max ** 0.5``.
@@ -41,14 +41,14 @@ def factor_extensions(
 ) -> list[Extension]:
     """Formulas that multiply or divide by a power of one value of columns, inputs or rows.
 
-    A value that is a factor already is left out: its exponent can be tuned. The order is the
-    vocabulary's and says nothing of worth: who tries one after the other draws an order.
+    A value that is already a factor is left out, since its exponent can be tuned. The order is the
+    vocabulary's and not a ranking; to try them one by one, draw a random order.
 
     Args:
-        expression: What is extended.
+        expression: Formula to extend.
         terminals: Statistics that may be used.
-        across_rows: Whether weights of several rows compete. Where they do not, a factor of a
-            whole row changes nothing and is left out.
+        across_rows: Whether weights of several rows compete. If not, a factor for a whole row
+            changes nothing and is left out.
     """
     taken = set(expression.constants)
     had = {to_text(node) for node in _factors(expression.tree)}
@@ -80,7 +80,7 @@ def _positive(name: str) -> Node:
 
 
 def _factors(node: Node) -> Iterator[Node]:
-    """What is multiplied and divided at the top of a tree, without exponents."""
+    """Factors and divisors at the top of a tree, without exponents."""
     match node:
         case Call("mul" | "div", (left, right)):
             yield from _factors(left)

@@ -94,7 +94,7 @@ def _level(k: int, *, top: bool, vectors: bool, clips: bool) -> dict[str, str]:
 
 
 def _functions(rule: str, arity: int | None = None, *, hidden: Collection[str] = ()) -> str:
-    """Alternatives; a plain ``abs`` where all functions of one operand are hidden."""
+    """Alternatives of one kind; ``abs`` alone if all of them are hidden."""
     names = [
         name
         for name, operation in OPERATIONS.items()

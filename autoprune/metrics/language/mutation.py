@@ -1,8 +1,8 @@
 """Random formulas, mutation and crossover: the moves of the genetic-programming baseline.
 
 All are typed: a subtree is replaced only by one of the same shape, so every result is valid.
-Every choice is drawn from the generator that is passed in, through ``random()`` alone: the same
-generator state gives the same formula, for ``random.Random`` and ``numpy.random.Generator``.
+Every choice is drawn from the given generator, only through ``random()``: the same generator state
+gives the same formula, for ``random.Random`` and ``numpy.random.Generator``.
 """
 
 import math
@@ -45,7 +45,7 @@ _WEIGHT = Call("abs", (Terminal("W"),))
 
 
 class Random(Protocol):
-    """``random.Random`` and ``numpy.random.Generator`` alike."""
+    """Interface that ``random.Random`` and ``numpy.random.Generator`` share."""
 
     def random(self) -> float:
         """A float in [0, 1)."""
@@ -66,7 +66,7 @@ def random_expression(
 def mutate(
     expression: Expression, rng: Random, *, terminals: Collection[str] = BASIC_TERMINALS
 ) -> Expression:
-    """One random change: another operator, terminal, subtree or constant, a term more or less.
+    """Make one random change to an operator, terminal, subtree or constant, or add or drop a term.
 
     Args:
         expression: The parent.
@@ -74,8 +74,8 @@ def mutate(
         terminals: Names that new parts may use.
 
     Returns:
-        A valid formula whose digest differs from the parent's; a fresh random one where none of
-        50 tries gave one.
+        A valid formula whose digest differs from the parent's; a new random one if 50 tries give
+        none.
     """
     grower = _Grower(rng, terminals)
     moves: list[Callable[[Node], Node]] = [
@@ -103,8 +103,8 @@ def mutate(
 def crossover(left: Expression, right: Expression, rng: Random) -> Expression:
     """``left`` with one subtree replaced by one of the same shape from ``right``.
 
-    Constants of ``right`` whose name means another value in ``left`` get a new name. Returns
-    ``left`` where none of 50 tries gives a valid formula that differs from both.
+    Constants of ``right`` whose name has another value in ``left`` are renamed. Returns ``left`` if
+    none of 50 tries gives a valid formula that differs from both.
     """
     donors = [node for _, node in walk(_renamed(right.tree, constants_of(left.tree)))]
     for _ in range(ATTEMPTS):
@@ -162,7 +162,7 @@ class _Grower:
         return _pick(self.rng, fitting)
 
     def constant(self) -> Node:
-        """A fixed number, or more often a tunable constant of a new name."""
+        """A fixed number, or more often a tunable constant with a new name."""
         value = _pick(self.rng, _VALUES)
         if self.rng.random() < 0.3:
             return Number(value)

@@ -1,9 +1,9 @@
-"""Normal form: formulas that differ only in writing become the same text.
+"""Normal form: formulas that differ only in notation become the same text.
 
 Covered: order of sums, products, min and max; double signs; ``sq``/``sqrt``/``**`` as one power;
-repeated factors; magnitudes of magnitudes; names of constants. The form is compared, never run,
-so float rounding and the guards near zero are ignored. Formulas of equal ranking but different
-form are not found here; the mask signature finds those.
+repeated factors; magnitudes of magnitudes; names of constants. The form is compared, never
+evaluated, so float rounding and the guards near zero are ignored. Formulas of equal ranking but
+different form are not found here; the mask signature finds those.
 """
 
 import math
@@ -22,7 +22,7 @@ def normal_form(node: Node, *, keep_values: bool) -> str:
 
     Args:
         node: The tree.
-        keep_values: Whether tunable constants count by value; otherwise all are alike.
+        keep_values: Whether tunable constants count by value; otherwise all count as equal.
     """
     return _Normaliser(keep_values).text(node)
 
@@ -124,7 +124,7 @@ def _raised(product: Product, exponent: float) -> Product:
     try:
         scale = math.pow(coefficient, exponent)
     except (OverflowError, ValueError):
-        # 0 ** -1 or an overflow: a value of its own, so that nothing is taken for equal to it.
+        # 0 ** -1 or an overflow: a value of its own, so that nothing else counts as equal to it.
         return 1.0, {f"({_number(coefficient)})^{_number(exponent)}": 1.0, **powers}
     return scale, {atom: power * exponent for atom, power in powers.items()}
 

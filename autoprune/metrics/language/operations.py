@@ -11,7 +11,7 @@ All operations map finite inputs to finite outputs:
 - ``sqrt``, ``log1p`` and ``**`` take the magnitude of their argument; ``exp`` stops growing at 60.
 
 Shapes: a value is a scalar (one element), [out, 1], [1, in] or [out, in]; operands broadcast.
-Only torch is used here and nothing from this package, since the text is run elsewhere.
+Only torch is used here, nothing from this package, since the source also runs elsewhere.
 """
 
 import torch
@@ -22,7 +22,7 @@ EXP_CEILING = 60.0
 
 
 def finite(x: torch.Tensor) -> torch.Tensor:
-    """Sums of mixed huge values may overflow in both directions: NaN counts as 0."""
+    """Saturate; NaN counts as 0, since sums of huge values may overflow in both directions."""
     return torch.nan_to_num(x, nan=0.0, posinf=LIMIT, neginf=-LIMIT).clamp_(-LIMIT, LIMIT)
 
 

@@ -59,7 +59,7 @@ class _Parser:
         self.nesting = 0
         self.count = 0
         self.constants: dict[str, float] = {}
-        # Names written anywhere are taken, so that an unnamed constant never collides with one.
+        # Names used anywhere count as taken, so that an unnamed constant never collides with one.
         self.written = {token.text for token in self.tokens if token.kind == "name"}
 
     @property
