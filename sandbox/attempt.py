@@ -1,4 +1,4 @@
-"""One job to its end: the brokers' reports, the kernel's verdict, the numbers."""
+"""Run one job to its end: the brokers' reports, the kernel's verdict, the scores."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from sandbox.verdicts import Scores
 
 @dataclass
 class Attempt:
-    """What came of a job.
+    """The outcome of a job.
 
     Args:
         ended: The last broker's answer; None when none came.
         lost: Why no proper answer came; None when one did.
-        oom: The kernel ended something in the container for memory.
+        oom: The kernel killed something in the container for lack of memory.
         runs: The numbers, when every broker reported success.
         failure: What is wrong with them, None when nothing is.
-        seconds: Host clock, waiting for containers not counted.
+        seconds: Host clock, excluding the wait for containers.
         raw: What each run wrote, all layers in one row.
     """
 
@@ -34,16 +34,16 @@ class Attempt:
 
 
 def attempt(pool: Pool, order: Order, distinct: int) -> Attempt:
-    """Do every run of an order, each in a container that has run nothing else.
+    """Execute every run of an order, each in a fresh container.
 
-    One after the other, and the container of the first is gone before the next gets its job: equal
-    results mean something only when the runs cannot talk to each other, neither by a file nor by
+    The runs are sequential, and each container is gone before the next one gets its job: equal
+    results mean something only if the runs cannot communicate, neither through a file nor through
     counters of a shared container.
 
     Args:
         pool: Where the containers come from.
         order: What to do.
-        distinct: Distinct scores wanted per layer.
+        distinct: Distinct scores required per layer.
 
     Raises:
         SandboxBrokenError: If the inputs cannot be handed over or the daemon is gone.
@@ -72,7 +72,7 @@ def _run(cell: Cell, order: Order, run: int, tried: Attempt) -> bool:
         tried.ended = cell.run(order, run)
     except CellLostError as error:
         tried.lost = error
-    # Asked while the container is still there: what the kernel killed outranks what was reported.
+    # Ask while the container still exists: a kill by the kernel outranks what was reported.
     tried.oom = cell.state().oom
     if tried.ended is None or tried.ended.code != "ok" or tried.oom:
         return False

@@ -1,4 +1,4 @@
-"""One container, used for one candidate: started ahead, handed a job, killed."""
+"""One container, used for one candidate: started ahead of time, given a job, killed."""
 
 import hmac
 import secrets
@@ -19,7 +19,7 @@ from sandbox.ownership import LABEL_DEADLINE
 from sandbox.verdicts import Scores
 from sandbox.worker.protocol import Job, JobLayer, ProtocolError, check_reply, encode
 
-# Results from this size on are mapped instead of copied; below, ending the container costs more.
+# Results of at least this size are mapped, not copied; below it, ending the container costs more.
 MAPPED_BYTES = 32 << 20
 # The base memory has room for inputs up to this size.
 _SMALL_INPUT = 16 << 20
@@ -33,9 +33,9 @@ class LayerInput:
     Args:
         file: Host path.
         shape: Shape of ``W``, [out, in].
-        budget: What a program must zero: ``group``, ``zeros`` and, for N:M, ``n`` and ``m``; of a
-            block by matrix.
-        position: Where the layer stands: ``block``, ``depth``, ``kind``.
+        budget: What a program must zero: ``group``, ``zeros`` and, for N:M, ``n`` and ``m``; for a
+            block, by matrix.
+        position: Where the layer is in the model: ``block``, ``depth``, ``kind``.
         block: See :class:`sandbox.worker.protocol.JobLayer`.
     """
 
@@ -48,7 +48,7 @@ class LayerInput:
 
 @dataclass(frozen=True)
 class Order:
-    """What a job is to do with its layers.
+    """What a job has to do with its layers.
 
     Args:
         source: The candidate.
@@ -57,8 +57,8 @@ class Order:
         runs: Orders of layer indices, each scored in a container of its own.
         check_inputs: Report inputs that were changed in place.
         wall_s: Time limit of a run, seconds.
-        contract: The layers are those of the probe with their variants; judge these too.
-        entry: Function of the source that is called.
+        contract: The layers are those of the probe with their variants; judge the variants too.
+        entry: Function of the source to call.
     """
 
     source: str
@@ -72,7 +72,7 @@ class Order:
 
     @property
     def count(self) -> int:
-        """Scores of one run, all layers."""
+        """Number of scores in one run, all layers together."""
         return sum(rows * columns for rows, columns in (layer.shape for layer in self.layers))
 
 
@@ -82,7 +82,7 @@ class Ended:
 
     Args:
         code: ``ok`` or a rejection code.
-        detail: One line of the worker or of the candidate; hostile text.
+        detail: One line from the worker or the candidate; hostile text.
         printed: The end of what the candidate printed; hostile text.
     """
 
@@ -92,7 +92,7 @@ class Ended:
 
 
 class CellLostError(Exception):
-    """No proper answer came.
+    """No valid answer came.
 
     Args:
         kind: ``ended``, ``late`` or ``protocol``.
@@ -105,13 +105,13 @@ class CellLostError(Exception):
 
 
 class Cell:
-    """A container that is ready for one candidate.
+    """A container ready for one candidate.
 
     Args:
         image: What it runs.
         limits: Its limits.
         workspace: Host folders of the sandbox.
-        labels: Whose it is.
+        labels: Labels that name its owner.
 
     Raises:
         SandboxUnavailableError: If the container cannot be made or does not become ready.
@@ -136,14 +136,14 @@ class Cell:
             raise
 
     def run(self, order: Order, run: int) -> Ended:
-        """Do one run of an order; the cell must be closed after it.
+        """Execute one run of an order; the cell must be closed afterwards.
 
         Args:
             order: What to do.
             run: Index of the run.
 
         Raises:
-            CellLostError: If the container ended, was late, or sent something else than replies.
+            CellLostError: If the container ended, was late, or sent anything but replies.
             SandboxBrokenError: If the inputs cannot be handed over.
         """
         job = self._prepare(order, run)
@@ -171,13 +171,13 @@ class Cell:
         raise AssertionError("the stream ends by an exception")
 
     def take_scores(self, count: int) -> Scores:
-        """Raw scores of the job that has ended, all layers in one row.
+        """Raw scores of the finished job, all layers in one row.
 
-        Many are not copied: the caller gets the pages that the candidate wrote. That is safe only
-        when nobody can write or cut them any more, so the container is ended first.
+        Large results are not copied: the caller gets the pages that the candidate wrote. That is
+        safe only once nothing can write to or truncate them, so the container is ended first.
 
         Raises:
-            CellLostError: If the result file has become shorter than it was made.
+            CellLostError: If the result file is shorter than when it was created.
         """
         mapped = 4 * count >= MAPPED_BYTES and self._end()
         take = self._exchange.map_result if mapped else self._exchange.read_result
@@ -198,9 +198,9 @@ class Cell:
             )
 
     def _end(self) -> bool:
-        """Let the broker leave; True once no process of the container is left.
+        """Let the broker exit; return True once no process of the container is left.
 
-        The first process of a process namespace is gone only after all others are.
+        The first process of a PID namespace ends only after all others have.
         """
         if self._process is None:
             return False
@@ -210,11 +210,11 @@ class Cell:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the container still waits for its job; a daemon that restarts ends all."""
+        """Whether the container still waits for its job; a restarting daemon ends all of them."""
         return self._channel is not None and self._channel.is_open
 
     def state(self) -> State:
-        """Ask the daemon how the container is."""
+        """Ask the daemon for the container's state."""
         return self._engine.state(self.container)
 
     def close(self) -> bool:
@@ -244,7 +244,7 @@ class Cell:
             reply = next(self._channel.frames(deadline))
             kind = check_reply(reply)
         except StreamEndedError as error:
-            # Raises when it is the daemon that is gone, and not the container.
+            # Raises if the daemon is gone, rather than the container.
             self.state()
             diagnostics = self._channel.diagnostics if self._channel else ""
             raise SandboxUnavailableError(

@@ -1,4 +1,4 @@
-"""The attached stream of a container: Docker's framing off, a byte budget and a deadline on."""
+"""The attached stream of a container: Docker framing removed, byte budget and deadline added."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ class Demultiplexer:
     """Splits Docker's attach stream into our frames and the broker's diagnostics.
 
     Args:
-        budget: Bytes accepted in all before the stream counts as hostile.
+        budget: Total bytes accepted before the stream counts as hostile.
     """
 
     def __init__(self, budget: int) -> None:
@@ -38,7 +38,7 @@ class Demultiplexer:
         self._left = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Add bytes as they came; return complete frames.
+        """Add received bytes; return complete frames.
 
         Raises:
             ProtocolError: If they exceed the budget or are not what a broker sends.
@@ -88,11 +88,11 @@ class Channel:
         return lines[-1][:300] if lines else ""
 
     def send(self, data: bytes, deadline: float, reply_budget: int) -> None:
-        """Send one frame; ``reply_budget`` bytes may come back for it.
+        """Send one frame; up to ``reply_budget`` bytes may come back for it.
 
         Raises:
             StreamEndedError: If the container is gone.
-            DeadlinePassedError: If it does not read.
+            DeadlinePassedError: If it does not read in time.
         """
         self._splitter.budget = reply_budget
         try:
@@ -104,12 +104,12 @@ class Channel:
             raise StreamEndedError(str(error)) from error
 
     def frames(self, deadline: float) -> Iterator[Frame]:
-        """Yield frames as they come.
+        """Yield frames as they arrive.
 
         Raises:
             StreamEndedError: At the end of the stream.
             DeadlinePassedError: At the deadline.
-            ProtocolError: At bytes that a broker does not send.
+            ProtocolError: On bytes that a broker never sends.
         """
         while True:
             try:
@@ -125,7 +125,7 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        """Whether the other end is still there; only while nothing is expected from it."""
+        """Whether the other end is still there; valid only while nothing is expected from it."""
         try:
             self._stream.setblocking(False)
             return len(self._stream.recv(1, socket.MSG_PEEK)) > 0
@@ -135,12 +135,12 @@ class Channel:
             return False
 
     def hang_up(self) -> None:
-        """Close only the sending side: a broker that reads its end leaves."""
+        """Close only the sending side: the broker exits when it reads end of file."""
         with contextlib.suppress(OSError):
             self._stream.shutdown(1)
 
     def close(self) -> None:
-        """Close at once; must come before the kill, or an unread stream blocks it."""
+        """Close at once; must come before the kill, which an unread stream would block."""
         with contextlib.suppress(OSError):
             self._stream.shutdown(2)
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The outside of the sandbox: hand over source, get scores or a reason, never anything else."""
+"""The host side of the sandbox: source goes in; scores or a reason come out, and nothing else."""
 
 import os
 import secrets
@@ -29,7 +29,7 @@ from sandbox.reaper import reap_orphans, remove_box
 from sandbox.screen import BLOCK, PROGRAM, entry_of, screen, screen_params
 from sandbox.verdicts import clean_text
 
-# Who is refused for one of these gave the same scores twice.
+# A candidate refused with one of these codes gave the same scores twice.
 _JUDGED_AFTER_REPEAT = frozenset({Code.NOT_EQUIVARIANT, Code.SCALE_UNSTABLE})
 _CONTROL = "def score(W, stats, params):\n    return W.abs()\n"
 
@@ -37,8 +37,8 @@ _CONTROL = "def score(W, stats, params):\n    return W.abs()\n"
 class Sandbox:
     """Runs designed code in single-use containers.
 
-    Thread-safe. Use as a context manager: entering makes the image if needed, removes what dead
-    runs left and starts warming containers; leaving removes everything.
+    Thread-safe. Use as a context manager: entering makes the image if needed, cleans up after
+    dead runs and starts warming containers; leaving removes everything.
 
     Args:
         inputs: Folder that holds the layer files.
@@ -46,8 +46,8 @@ class Sandbox:
         limits: Limits of every container.
         run_id: Label of this run's containers.
         screening: Apply the static screen first; off for tests of the container itself, and for
-            code that is no metric or program.
-        statistics: What the probe's layers carry beside ``W``: what the real ones do.
+            code that is neither a metric nor a program.
+        statistics: What the probe's layers carry besides ``W``, same as the real ones.
 
     Raises:
         SandboxUnavailableError: On entering, if there is no Docker or no image; exit code 4.
@@ -101,7 +101,7 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Kill and remove every container and folder of this sandbox; harmless twice."""
+        """Kill and remove every container and folder of this sandbox; safe to call twice."""
         if not self._open:
             return
         self._open = False
@@ -113,11 +113,11 @@ class Sandbox:
     def probe(self, source: str, params: Mapping[str, float] | None = None) -> Accepted | Rejected:
         """Check the contract on small synthetic layers and variants of them, twice.
 
-        The second time in another container and in reverse order.
+        The second run uses another container and the reverse order.
 
         Args:
             source: Python source that defines ``score(W, stats, params)``.
-            params: Constants handed to it.
+            params: Constants passed to it.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
@@ -151,7 +151,7 @@ class Sandbox:
             source: Python source that defines ``score(W, stats, params)``.
             layers: Layer files in the inputs folder.
             params: Constants handed to it.
-            repeat: Score all layers again in a second container, in reverse, and compare.
+            repeat: Score all layers again in a second container, in reverse order, and compare.
             check_inputs: Reject code that changes its inputs in place (each call gets fresh ones
                 in any case).
 
@@ -214,13 +214,13 @@ class Sandbox:
         *,
         wall_s: float,
     ) -> Accepted | Rejected:
-        """Have a program prune real layers or blocks, each in a process of its own.
+        """Have a program prune real layers or blocks, each in its own process.
 
         Args:
             source: Python source of a program; see :meth:`probe_program`.
             layers: Files of layers or blocks in the inputs folder, with budgets and positions.
             params: Constants handed to it.
-            wall_s: Seconds for all of them.
+            wall_s: Time limit for all of them, seconds.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
@@ -242,7 +242,7 @@ class Sandbox:
         try:
             return Cell(self.image, self._limits, self._workspace, labels)
         except SandboxUnavailableError:
-            # It has run nothing yet, so another try is safe: someone may have removed this one.
+            # It has run nothing yet, so a retry is safe: someone may have removed the container.
             return Cell(self.image, self._limits, self._workspace, labels)
 
     def _try(self, order: Order) -> Accepted | Rejected:
@@ -260,7 +260,7 @@ class Sandbox:
     def _settled(self, order: Order) -> Accepted | Rejected:
         outcome = self._attempt(order)
         if isinstance(outcome, _Vanished):
-            # Nothing inside can end PID 1, so this was most likely someone outside: once more.
+            # Nothing inside can end PID 1, so most likely something outside did: retry once.
             outcome = self._attempt(order)
         if not isinstance(outcome, _Vanished):
             return outcome
@@ -268,7 +268,7 @@ class Sandbox:
         return Rejected(Code.KILLED, clean_text(outcome.detail), outcome.seconds)
 
     def _named_cause(self, order: Order, refusal: Rejected) -> Rejected:
-        """Chance, or what was scored before? Runs in one and the same order tell them apart."""
+        """Tell randomness from dependence on earlier layers, by two runs in the same order."""
         again = self._settled(replace(order, runs=(order.runs[0],) * 2))
         if isinstance(again, Rejected) and again.code not in _JUDGED_AFTER_REPEAT:
             return refusal
@@ -281,7 +281,7 @@ class Sandbox:
         )
 
     def _attempt(self, order: Order) -> "Accepted | Rejected | _Vanished":
-        """Run once; ``_Vanished`` when the container went away for no reason of its own."""
+        """Run once; ``_Vanished`` if the container disappeared through no fault of its own."""
         tried = attempt(self._pool, order, self._limits.distinct_scores)
         if tried.oom:
             detail = f"more memory than the limit was used; {len(order.layers)} layers"
@@ -312,7 +312,7 @@ class Sandbox:
         return Accepted(tuple(tried.runs.layers), tried.seconds, self.image.tag)
 
     def _require_control(self, seen: str) -> None:
-        """After an anomaly: does a fresh container still give the known answer?
+        """After an anomaly, check that a fresh container still gives the known answer.
 
         Raises:
             SandboxBrokenError: If it does not.
@@ -339,7 +339,7 @@ class Sandbox:
 def _written(entry: str, folder: Path) -> list[LayerInput]:
     if entry != BLOCK:
         return write_tiny_block(folder)
-    # Needs torch, which nothing else here does.
+    # Needs torch, unlike everything else here.
     from sandbox.probe_blocks import write_tiny_blocks
 
     return write_tiny_blocks(folder)

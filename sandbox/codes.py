@@ -1,10 +1,10 @@
-"""Why a candidate was turned away: one code each, with the meaning that the manual prints."""
+"""Reasons for rejecting a candidate: one code each, with the meaning that the manual prints."""
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Codes of :class:`sandbox.client.Rejected`; the values are stable, records hold them."""
+    """Codes of :class:`sandbox.client.Rejected`; the values are stable, since records hold them."""
 
     SYNTAX = "syntax"
     SCREEN_SIZE = "screen_size"
@@ -72,7 +72,7 @@ MEANINGS: dict[Code, str] = {
 }
 
 
-# What a metric promised and broke, and what was expected; the detail of a refusal says what came.
+# The property that a metric broke and what was expected; the refusal's detail says what came.
 PROPERTIES: dict[Code, tuple[str, str]] = {
     Code.SYNTAX: ("syntax", "Python 3 source"),
     Code.SCREEN_SIZE: ("size", "at most 16 KiB and 4000 terms, nested at most 100 deep"),

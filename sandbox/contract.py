@@ -1,13 +1,13 @@
-"""What a scoring function must keep to, tried on variants of the small layers of the probe.
+"""The contract of a scoring function, checked on variants of the probe's small layers.
 
-A weight is worth what it is worth, wherever it stands: the outputs of a layer have no order, and
-neither have its inputs, so putting rows, or columns and their statistics, into another order must
-put the scores into that order and change nothing else. A function that goes by position on
-purpose (blocks of neighbours, patterns) says so with ``USES_POSITION = True``.
+A weight's score must not depend on its position. Neither the outputs nor the inputs of a layer
+have an order, so permuting the rows, or the columns with their statistics, must permute the scores
+the same way and change nothing else. A function that uses position on purpose (blocks of
+neighbours, patterns) declares ``USES_POSITION = True``.
 
-Models differ in scale by orders of magnitude: the scores of a quiet and of a loud layer must be
-finite and distinct too. That their order stays the same is not asked for: a sum of terms of
-different dimension is a legitimate design, and measuring decides what it is worth.
+Models differ in scale by orders of magnitude, so the scores of a quiet and of a loud layer must
+also be finite and distinct. Their order may change: a sum of terms of different dimensions is a
+legitimate design, and measurement decides what it is worth.
 """
 
 import ast
@@ -22,7 +22,7 @@ from sandbox.probe_layers import SHAPES, probe_tensors
 from sandbox.verdicts import Scores, judge_scores
 
 FLAG = "USES_POSITION"
-# Sums in another order round differently, and a near tie may then be ranked the other way round.
+# Summing in another order rounds differently, which may swap the ranks of a near tie.
 _RELATIVE, _ABSOLUTE, _SHARE = 1e-3, 1e-3, 0.01
 
 
@@ -76,7 +76,7 @@ VARIANTS = (
 
 
 def uses_position(source: str) -> bool:
-    """Whether the top level of a source says ``USES_POSITION = True``; it is not run for that."""
+    """Whether a source sets ``USES_POSITION = True`` at its top level; the source is not run."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -97,11 +97,11 @@ def judge_contract(
 
     Args:
         scores: One array per layer, then one per entry of ``VARIANTS``.
-        positional: The source says that it goes by position.
-        distinct: Distinct scores wanted per layer.
+        positional: The source declares that it uses position.
+        distinct: Distinct scores required per layer.
 
     Returns:
-        Code and detail of the first breach, None when all is well.
+        Code and detail of the first violation, None if there is none.
     """
     for variant, changed in zip(VARIANTS, scores[len(SHAPES) :], strict=True):
         if variant.rows is not None or variant.columns is not None:
@@ -120,7 +120,7 @@ def _judge_order(variant: Variant, before: Scores, after: Scores) -> tuple[Code,
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(after - expected)
     allowed = _RELATIVE * np.abs(expected) + _ABSOLUTE * float(np.median(np.abs(expected)))
-    # Said this way round, what is not a number is wrong.
+    # Written this way round, NaN counts as wrong.
     wrong = ~(error <= allowed)
     if wrong.mean() <= _SHARE:
         return None

@@ -1,9 +1,9 @@
-"""The Docker Engine: connecting, the flags of a container, and the way to kill one.
+"""The Docker Engine: the connection, the flags of a container, and how to kill one.
 
 The low-level client is used on purpose: it returns the daemon's warnings (a limit that the
-kernel lacks), never pulls, and never reads output into memory. Measured traps behind the order
-of the steps: an attached unread stream makes ``kill`` hang, ``stop`` waits ten seconds for a
-PID 1 that ignores signals, json logs fill the host.
+kernel lacks), never pulls, and never reads output into memory. The order of the steps avoids
+known traps: an unread attached stream makes ``kill`` hang, ``stop`` waits ten seconds for a
+PID 1 that ignores signals, and JSON logs fill the host's disk.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ LABEL = "autoprune.sandbox"
 USER = "65534:65534"
 MINIMUM_API = (1, 41)
 CALL_TIMEOUT_S = 20
-# gVisor counts the threads of its own kernel, which are more the more files are mounted.
+# gVisor also counts the threads of its own kernel, which grow with the number of mounted files.
 RUNTIME_PIDS = 192
 HOME = "/opt/autoprune"
 ENTRY = (
@@ -41,16 +41,16 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
-    # A tensor's memory is kept for the next layer; getting pages anew costs more than computing.
+    # Keep a tensor's memory for the next layer: getting new pages costs more than computing.
     "MALLOC_MMAP_THRESHOLD_": "33554432",
     "MALLOC_TRIM_THRESHOLD_": "268435456",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
-# Mounted by Docker, of no use here: message queues by name (a folder that can be written),
-# terminals, counters of the container (what one candidate tells the next).
+# Mounted by Docker but not needed here: named message queues (a writable folder), terminals,
+# and counters of the container (a channel from one candidate to the next).
 EMPTY = ("/dev/mqueue", "/dev/pts", "/sys/fs/cgroup")
-# Read as empty: what Docker masks by default, then counters of the whole host, of use to nobody
-# but one run that tells another something.
+# Read as empty: what Docker masks by default, then counters of the whole host, which are useful
+# only as a channel from one run to another.
 MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
@@ -73,8 +73,8 @@ class State:
         present: The container still exists.
         running: It is running.
         exit_code: Its exit code once it has ended.
-        oom: The kernel killed something in it for memory.
-        pid: Its first process on the host, 0 when ended.
+        oom: The kernel killed something in it for lack of memory.
+        pid: Host pid of its first process, 0 once it has ended.
     """
 
     present: bool
@@ -127,13 +127,13 @@ class Engine:
         inputs: str,
         result: str,
     ) -> str:
-        """Create a locked container that is not started yet, and return its id.
+        """Create a locked container without starting it, and return its id.
 
         Args:
             image: What it runs.
             limits: Its limits.
             memory: Memory limit, bytes.
-            labels: Labels beside the sandbox's own.
+            labels: Labels besides the sandbox's own.
             inputs: Host folder seen as ``/in``, read-only.
             result: Host file seen as ``/out/scores``, writable.
 
@@ -153,8 +153,8 @@ class Engine:
             memswap_limit=memory,
             nano_cpus=int(limits.cpus * 1e9),
             ulimits=[
-                # Not 0: where a pipe takes core files, the kernel starts its handler, as root on
-                # the host, whatever the limit is, but for this one value (core(5)).
+                # Not 0: where core files go to a pipe, the kernel starts the handler as root on
+                # the host whatever the limit, except for this one value (core(5)).
                 docker.types.Ulimit(name="core", soft=1, hard=1),
                 docker.types.Ulimit(name="nofile", soft=256, hard=256),
             ],
@@ -177,7 +177,7 @@ class Engine:
                 user=USER,
                 working_dir="/",
                 hostname="sandbox",
-                # The first process heeds no other signal: a daemon that stops would wait for it.
+                # The first process ignores other signals: a stopping daemon would wait for it.
                 stop_signal="SIGKILL",
                 environment=ENVIRONMENT,
                 labels={LABEL: "1", **labels},
@@ -201,10 +201,10 @@ class Engine:
         return cast(str, created["Id"])
 
     def require_runtime(self, name: str | None) -> None:
-        """Stop early when the daemon does not know an OCI runtime; None is its default.
+        """Fail early if the daemon does not know an OCI runtime; None is its default.
 
         Raises:
-            SandboxUnavailableError: With what to do; no weaker runtime is taken instead.
+            SandboxUnavailableError: Says what to do; no weaker runtime is used instead.
         """
         if name is None:
             return
@@ -217,7 +217,7 @@ class Engine:
             )
 
     def attach(self, container: str) -> Any:
-        """Attach to stdin, stdout and stderr; returns the raw socket."""
+        """Attach to stdin, stdout and stderr; return the raw socket."""
         stream = self.api.attach_socket(
             container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         )
@@ -232,7 +232,7 @@ class Engine:
         self.api.update_container(container, mem_limit=memory, memswap_limit=memory)
 
     def state(self, container: str) -> State:
-        """Ask the daemon how the container is.
+        """Ask the daemon for the container's state.
 
         Raises:
             SandboxBrokenError: If the daemon does not answer.

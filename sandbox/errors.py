@@ -1,14 +1,14 @@
-"""What can go wrong with the sandbox itself; a bad candidate is never one of these."""
+"""Errors of the sandbox itself; a bad candidate never raises one of these."""
 
 
 class SandboxError(Exception):
-    """Something about the sandbox failed; exit code 1."""
+    """The sandbox failed in some way; exit code 1."""
 
     exit_code = 1
 
 
 class SandboxUnavailableError(SandboxError):
-    """No sandbox can be made here; the message names the next step; exit code 4."""
+    """No sandbox can be created here; the message names the next step; exit code 4."""
 
     exit_code = 4
 

@@ -1,9 +1,9 @@
 """The host paths a container sees: its own input folder and its own result file.
 
 The input folder is empty until a job comes; then the job's layers, and no others, are hard-linked
-into it under random names: no copy, and a candidate cannot read what its job did not list. The
-broker opens the result file for writing while it is open to all; from then on nobody inside can
-open it again. Each run of a candidate has a container of its own and so a file of its own.
+into it under random names: nothing is copied, and a candidate cannot read what its job did not
+list. The broker opens the result file for writing while any process may; afterwards no process
+inside can open it again. Each run of a candidate has its own container and thus its own file.
 """
 
 import contextlib
@@ -27,8 +27,8 @@ class Workspace:
 
     Args:
         inputs: Folder of the layer files; links need to be on its file system.
-        owner: Who is alive while this is in use (see ``ownership``).
-        results: Where result files lie; memory where there is some otherwise.
+        owner: Process that is alive while this is in use (see ``ownership``).
+        results: Folder for the result files; by default one in memory, if available.
 
     Raises:
         SandboxBrokenError: If no folder can be made.
@@ -75,18 +75,18 @@ class Exchange:
 
     @property
     def result(self) -> Path:
-        """Where the result file lies."""
+        """Path of the result file."""
         return self._file.path
 
     def lock(self) -> None:
-        """Shut the result file to everyone who does not hold it open."""
+        """Lock out of the result file all processes that do not hold it open."""
         self._file.lock()
 
     def prepare(self, files: Sequence[Path], result_bytes: int) -> list[str]:
-        """Show the job's files and make room for its result.
+        """Expose the job's files and make room for its result.
 
         Args:
-            files: Layer files; the same file may come twice.
+            files: Layer files; the same file may appear twice.
             result_bytes: Exact size of the scores.
 
         Returns:
@@ -112,11 +112,11 @@ class Exchange:
         return [names[file] for file in files]
 
     def read_result(self, count: int) -> Scores | None:
-        """A copy of the first scores; None when the file has become too short."""
+        """Copy of the first ``count`` scores; None if the file has become too short."""
         return self._file.read(count)
 
     def map_result(self, count: int) -> Scores | None:
-        """The scores themselves, when nobody can write them any more; None as above."""
+        """The scores in place, once nothing can write to them; None as in ``read_result``."""
         found = self._file.map(count)
         if found is None:
             return None
@@ -127,14 +127,14 @@ class Exchange:
         return scores
 
     def close(self, *, container_gone: bool) -> None:
-        """Remove the folder, give the file back; a container that lives on may still write."""
+        """Remove the folder and give the file back; a live container may still write to it."""
         if not self._lent:
             self._pool.give_back(self._file, reusable=container_gone)
         shutil.rmtree(self.inputs, ignore_errors=True)
 
 
 def remove_abandoned(root: Path, is_abandoned: Callable[[str], bool]) -> int:
-    """Remove this user's workspaces under ``root`` whose owner is gone; returns how many."""
+    """Remove this user's workspaces under ``root`` whose owner is gone; return how many."""
     removed = 0
     for folder in [*root.glob(f"{_PREFIX}*")]:
         owner = _read_owner(folder)
@@ -145,7 +145,7 @@ def remove_abandoned(root: Path, is_abandoned: Callable[[str], bool]) -> int:
 
 
 def workspace_roots(inputs: Path) -> list[Path]:
-    """Where workspaces may lie."""
+    """Folders that may hold workspaces."""
     return [inputs, SHARED_MEMORY, Path(tempfile.gettempdir())]
 
 
@@ -163,10 +163,10 @@ def _make_folder(root: Path, owner: str) -> Path:
 
 
 def _read_owner(folder: Path) -> str | None:
-    """Whose a workspace is; None when it is not one that this user made.
+    """Owner of a workspace; None if this user did not create it.
 
-    The temporary folder belongs to everyone: a pipe under the name of the owner's file would block
-    the process that opens it for as long as its maker likes.
+    Anyone can write to the temporary folder: a pipe with the name of the owner's file would block
+    the process that opens it for as long as the pipe's creator likes.
     """
     file = folder / OWNER_FILE
     user = os.geteuid()
@@ -176,7 +176,7 @@ def _read_owner(folder: Path) -> str | None:
             return None
         if not (stat.S_ISREG(info.st_mode) and info.st_uid == user):
             return None
-        # Nobody else can write into the folder; flags that cannot wait or follow, all the same.
+        # Nobody else can write into the folder; still, use flags that neither block nor follow.
         fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, encoding="utf-8") as stream:
             return stream.read(_OWNER_LENGTH)

@@ -1,4 +1,4 @@
-"""A refusal for people: which promise was broken, where, what was expected, what came instead."""
+"""A readable refusal: which promise was broken, where, what was expected, what came instead."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ class Explanation:
 
     Args:
         property: The promise that was broken, in a word or two.
-        line: Line of the source, None when it is about the whole of it.
+        line: Line of the source, None when the whole source is meant.
         text: That line.
         expected: What the contract asks for.
         got: What came.
@@ -38,12 +38,12 @@ class Explanation:
 
 
 def explain(refusal: Rejected, source: str) -> Explanation:
-    """Take a refusal apart.
+    """Break a refusal down into its parts.
 
     Args:
         refusal: The sandbox's verdict on ``source``.
-        source: The candidate; only looked at. Where the refusal is about what came back, its line
-            is that of the last ``return`` of ``score`` or ``prune_layer``.
+        source: The candidate; read, never run. If the refusal is about the returned value, its
+            line is that of the last ``return`` of ``score`` or ``prune_layer``.
     """
     found = _LINE.match(refusal.detail)
     line = int(found.group(1)) if found else None

@@ -1,4 +1,4 @@
-"""The first process of a container, seen from the host: to know for sure when it is gone."""
+"""The first process of a container, watched from the host to know for sure when it is gone."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class FirstProcess:
-    """A handle that no other process can take over, whatever becomes of the number.
+    """A handle that stays bound to its process, even if the pid is reused.
 
     Args:
         pidfd: Descriptor of the process; closed by :meth:`close`.
@@ -18,9 +18,9 @@ class FirstProcess:
 
     @classmethod
     def of(cls, container: str, pid: int) -> "FirstProcess | None":
-        """The process ``pid`` if it is seen here and belongs to ``container``, else None.
+        """The process ``pid`` if it is visible here and belongs to ``container``, else None.
 
-        A client that itself runs in a container sees other numbers than the daemon does.
+        A client that itself runs in a container sees other pids than the daemon does.
         """
         try:
             pidfd = os.pidfd_open(pid)
@@ -33,11 +33,11 @@ class FirstProcess:
         return None
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; False when it lives on."""
+        """Wait for its end; False if it is still alive."""
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(int(seconds * 1000)))
 
     def close(self) -> None:
-        """Give the handle up."""
+        """Close the handle."""
         os.close(self._pidfd)

@@ -1,9 +1,9 @@
-"""Three ways to the same image, none of which needs a registry unless you ask for one.
+"""Three ways to make the same image, none of which needs a registry unless you ask for one.
 
 ``bind`` imports an image of a few hundred bytes and mounts this machine's interpreter, packages
 and libraries read-only: nothing to build, local only. ``interpreter`` packs the same files into
-an image of about 1 GB that does not depend on the host's files any more. ``dockerfile`` builds
-``sandbox/Dockerfile`` on any base. The tag carries a digest of all that decides a score.
+an image of about 1 GB that no longer depends on the host's files. ``dockerfile`` builds
+``sandbox/Dockerfile`` on any base. The tag holds a digest of everything that decides a score.
 """
 
 import contextlib
@@ -41,13 +41,13 @@ def ensure_image(
     base: str | None = None,
     wheels: Path | None = None,
 ) -> ImageRef:
-    """Return the image of this interpreter and worker, making it when it does not exist yet.
+    """Return the image of this interpreter and worker, making it if it does not exist yet.
 
     Args:
         kind: ``auto`` takes an existing interpreter or Dockerfile image, else ``bind``.
         engine: Connection to use; a new one otherwise.
         base: Base image of ``dockerfile``; the Dockerfile's default otherwise.
-        wheels: Folder of wheels for ``dockerfile``; nothing is asked for on the network then.
+        wheels: Folder of wheels for ``dockerfile``; the build then runs without a network.
 
     Raises:
         SandboxUnavailableError: If there is no daemon, or the build fails.
@@ -153,7 +153,7 @@ def _make_interpreter(engine: Engine) -> None:
 
 
 def _remove_superseded(engine: Engine) -> None:
-    """Remove earlier images of this same interpreter; those in use stay."""
+    """Remove earlier images of the same interpreter, except those in use."""
     label = f"{_LABEL_PYTHON}={sys.executable}"
     for info in engine.api.images(filters={"label": label}):
         if _tag("interpreter") not in (info.get("RepoTags") or []):

@@ -1,11 +1,11 @@
-"""What names an image: its tag, its id, and what is mounted on top of it."""
+"""Reference to an image: its tag, its id, and what is mounted on top of it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image that exists, ready to make containers of.
+    """An existing image, ready to create containers from.
 
     Args:
         kind: ``bind``, ``interpreter`` or ``dockerfile``.

@@ -1,4 +1,4 @@
-"""What comes back for a candidate: numbers that passed, or a reason; both are values."""
+"""What comes back for a candidate: scores that passed, or a reason; both are values."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Accepted:
 
     Args:
         scores: One float32 array [out, in] per layer, in the order asked for.
-        seconds: Host clock, waiting for a container not counted.
+        seconds: Host clock, excluding the wait for a container.
         image: Tag of the image that computed them.
     """
 
@@ -23,11 +23,11 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Why a candidate was turned away; a value, not an exception.
+    """Why a candidate was rejected; a value, not an exception.
 
     Args:
         code: A :class:`sandbox.codes.Code`.
-        detail: One printable line of at most 400 characters, to repair from.
+        detail: One printable line of at most 400 characters, for repairing the candidate.
         seconds: Host clock.
         printed: The end of what the candidate printed, cleaned; for people, not for decisions.
     """

@@ -1,4 +1,4 @@
-"""Who a container belongs to, in a form that survives process ids being used again."""
+"""Owner of a container, in a form that survives the reuse of process ids."""
 
 import os
 import time
@@ -18,19 +18,19 @@ def this_process() -> str:
 
 
 def owner_is_gone(owner: str) -> bool:
-    """True when the process surely no longer lives; processes elsewhere are left alone."""
+    """Whether the process has certainly ended; False for processes elsewhere."""
     parts = owner.split(":")
     if len(parts) != 4 or not parts[2].isdigit():
         return False
     boot, namespace, pid, start = parts
     if boot != _boot_id():
         return True
-    # In another container the same number means another process: only its deadline may decide.
+    # In another container the same pid means another process: only its deadline may decide.
     return namespace == _namespace() and _start_time(int(pid)) != start
 
 
 def is_orphan(labels: Mapping[str, str], now: float | None = None) -> bool:
-    """True when a container is past its deadline or its owner is gone."""
+    """Whether a container is past its deadline or its owner is gone."""
     try:
         deadline = float(labels.get(LABEL_DEADLINE, "inf"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Containers made ahead of time, each used once; and a place where used ones are killed.
+"""A pool of containers that are made ahead of time, used once, and then killed.
 
 Making one takes over a second and killing one a tenth, so both happen in the background.
 """
@@ -19,7 +19,7 @@ class Pool:
 
     Args:
         make: Makes one cell; called in a background thread.
-        size: How many wait; with 0 one is made when somebody asks.
+        size: How many are kept waiting; with 0, one is made on demand.
         needed_s: A cell with less lifetime left than this is not handed out.
     """
 
@@ -39,7 +39,7 @@ class Pool:
         self._closer.start()
 
     def take(self) -> Cell:
-        """Wait for a ready cell; the caller gives it to :meth:`discard` afterwards.
+        """Wait for a ready cell; the caller passes it to :meth:`discard` afterwards.
 
         Raises:
             SandboxError: If a cell could not be made.
@@ -97,7 +97,7 @@ class Pool:
                 with self._changed:
                     self._error = error
                     self._changed.notify_all()
-                    # Whoever waits raises it; nobody makes another until someone asks again.
+                    # The waiting caller raises it; no other cell is made until the next request.
                     while self._error is not None and not self._closing:
                         self._changed.wait()
                 continue

@@ -1,4 +1,4 @@
-"""Does every flag really hold on this machine? Found by trying, not by reading settings."""
+"""Check that every flag really holds on this machine, by trying it, not by reading settings."""
 
 import tempfile
 import time
@@ -23,7 +23,7 @@ def score(W, stats, params):
     while True:
         kept.append(torch.ones(1 << 22))
 """
-# Runs inside, without the inner filter: these are facts about Docker's own flags.
+# Runs in the container, without the inner filter, to test Docker's own flags.
 _LOOK = """
 import ctypes, errno, mmap, os, platform, resource, threading
 
@@ -132,14 +132,14 @@ class Check:
 
 
 def preflight(image: Kind = "auto", *, runtime: str | None = None) -> list[Check]:
-    """Try the daemon, the image and every wall of the container; about ten seconds.
+    """Try the daemon, the image and every barrier of the container; takes about ten seconds.
 
     Args:
         image: Kind of image to check.
         runtime: OCI runtime to check instead of Docker's default.
 
     Returns:
-        Checks in order; the first one that fails at the start is the last.
+        Checks in order; a failed check of the daemon or the image is the last one.
     """
     checks: list[Check] = []
     for check in _steps(image, runtime):

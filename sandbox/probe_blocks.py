@@ -1,4 +1,4 @@
-"""Two tiny blocks on which block programs are tried: biases and two groups; norms, 2:4, quiet."""
+"""Two tiny blocks for trying block programs: biases and two groups; norms, 2:4, quiet inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class TinyBlock:
-    """One of them; fields as those of :class:`autoprune.programs.BlockTask`."""
+    """A tiny block, with the fields of :class:`autoprune.programs.BlockTask`."""
 
     form: dict[str, Any]
     weights: dict[str, Tensor]
@@ -38,7 +38,7 @@ class TinyBlock:
 
 
 class _Recorder(Block):
-    """Remembers what each matrix receives."""
+    """Records the inputs of each matrix."""
 
     seen: dict[str, Tensor]
 
@@ -53,7 +53,7 @@ def tiny_block(index: int) -> TinyBlock:
 
     Args:
         index: 0: biases, budgets by row and by matrix; 1: norms of queries and keys, 2:4, inputs
-            32 times as quiet.
+            32 times smaller.
     """
     random = np.random.Generator(np.random.PCG64(3000 + index))
 
@@ -109,13 +109,13 @@ def block_input(
     budgets: Mapping[str, Mapping[str, Any]],
     position: Mapping[str, Any],
 ) -> LayerInput:
-    """Write a block's file and say what a job needs to know of it.
+    """Write a block's file and return what a job needs to know about it.
 
     Args:
-        path: Where to.
+        path: The file.
         task: Has ``form``, ``weights``, ``rest``, ``stats``, ``inputs`` and ``targets``.
-        budgets: Of each matrix.
-        position: Where the block stands.
+        budgets: Budget of each matrix.
+        position: Where the block is in the model.
     """
     tensors, places = packed(task.weights, task.rest, task.stats, task.inputs, task.targets)
     save_file(tensors, path)

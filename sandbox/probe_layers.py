@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from sandbox.cell import LayerInput
 
 SHAPES = ((48, 64), (64, 48), (33, 65))
-# All that a layer file may carry beside W.
+# All that a layer file may carry besides W.
 STATISTICS = ("x_norm", "x_mean", "x_var", "x_max", "hessian_diag", "grad_norm")
 
 
@@ -47,7 +47,7 @@ def write_probe_layers(
     more: Iterable[Mapping[str, NDArray[np.float32]]] = (),
     statistics: Collection[str] = STATISTICS,
 ) -> list[LayerInput]:
-    """Write all probe layers into ``folder``, and after them ``more``, with these statistics."""
+    """Write all probe layers, then ``more``, into ``folder``, with these statistics."""
     layers = []
     for index, tensors in enumerate([*map(probe_tensors, range(len(SHAPES))), *more]):
         path = folder / f"{index}.safetensors"

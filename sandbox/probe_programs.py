@@ -1,4 +1,4 @@
-"""A tiny block on which layer programs are tried: correlated inputs, three budgets, two scales."""
+"""A tiny block for trying layer programs: correlated inputs, three budgets, two scales."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from sandbox.cell import LayerInput
 
 TOKENS = 256
-# Shape, budget, factor on the inputs: a quiet and a loud layer are pruned like any other.
+# Shape, budget, input factor: a quiet and a loud layer must be pruned like any other.
 TINY: tuple[tuple[tuple[int, int], dict[str, str | int], float], ...] = (
     ((48, 64), {"group": "row", "zeros": 1555}, 1.0),
     ((64, 48), {"group": "matrix", "zeros": 1843}, 1.0),

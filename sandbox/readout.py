@@ -16,12 +16,12 @@ _LARGE = 32 << 20
 
 
 class Readout:
-    """Scores of every run of one job that has ended well.
+    """Scores of every run of one job that succeeded.
 
     Args:
         order: The job.
         raw: What each run wrote, all layers in one row.
-        distinct: Distinct scores wanted per layer.
+        distinct: Distinct scores required per layer.
     """
 
     def __init__(self, order: Order, raw: Sequence[Scores], distinct: int) -> None:
@@ -37,11 +37,11 @@ class Readout:
 
     @property
     def layers(self) -> list[Scores]:
-        """Scores of the layers that were asked for, without the variants of the probe."""
+        """Scores of the requested layers, without the variants of the probe."""
         return self.scores[0][: len(SHAPES)] if self._order.contract else self.scores[0]
 
     def failure(self) -> tuple[Code, str] | None:
-        """The first thing wrong with the numbers, None when nothing is."""
+        """The first thing wrong with the scores, None when nothing is."""
         for failure in self._judged():
             if failure is not None:
                 return failure
@@ -63,6 +63,6 @@ class Readout:
         if sum(scores.nbytes for scores in layers) < _LARGE:
             yield from map(judge_scores, *arguments)
             return
-        # Getting at the pages costs as much as looking at them; the loops run without the lock.
+        # Faulting in the pages costs as much as checking them; the loops run without the GIL.
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
             yield from threads.map(judge_scores, *arguments)

@@ -1,4 +1,4 @@
-"""Removes what dead runs left: containers and folders, by label and owner, never by name."""
+"""Cleans up after dead runs: containers and folders, by label and owner, never by name."""
 
 import contextlib
 from pathlib import Path
@@ -13,7 +13,7 @@ def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
 
     Args:
         engine: Connection to use.
-        inputs: Folder of layer files, searched for abandoned folders beside the usual places.
+        inputs: Folder of layer files, searched for abandoned folders besides the usual places.
 
     Returns:
         How many containers were removed.
@@ -28,10 +28,10 @@ def reap_orphans(engine: Engine, inputs: Path | None = None) -> int:
 
 
 def remove_box(engine: Engine, box: str) -> None:
-    """Remove every container of one sandbox: those, too, whose making or removal failed.
+    """Remove every container of one sandbox, even those whose creation or removal failed.
 
-    A daemon that was away may have kept some; what it does not give up now, it gives up to the
-    reaper of the next run.
+    A daemon that was away may have kept some; what cannot be removed now is left to the reaper
+    of the next run.
     """
     with contextlib.suppress(*ENGINE_ERRORS):
         for info in engine.list(f"{LABEL_BOX}={box}"):
@@ -39,5 +39,5 @@ def remove_box(engine: Engine, box: str) -> None:
 
 
 def remove_own(engine: Engine) -> int:
-    """Remove every container that this process still has; returns how many."""
+    """Remove every container that this process still has; return how many."""
     return sum(engine.remove(info["Id"]) for info in engine.list(f"{LABEL_OWNER}={this_process()}"))

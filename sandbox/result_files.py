@@ -1,9 +1,9 @@
-"""Files that scores are written to: made ahead, handed to one container, used again when cleared.
+"""Files that scores are written to: made ahead, given to one container, reused once cleared.
 
-They lie in memory (``/dev/shm`` where there is one) and belong to the host; a container holds one
-open for writing only. Many scores are not copied out: the host maps the file once every process
-that could write to it is gone. Before that a mapping would not be safe: truncating a
-mapped file ends the process that reads it.
+They are in memory (``/dev/shm`` where it exists) and belong to the host; a container holds one
+open for writing only. Large results are not copied out: the host maps the file once every process
+that could write to it is gone. An earlier mapping would not be safe: truncating a mapped file
+kills the process that reads it.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ MIB = 1 << 20
 
 
 class ResultFile:
-    """One file; its descriptor is kept open, so that what is read is this file and no other.
+    """One file, whose descriptor stays open so that no other file can be read in its place.
 
     Args:
-        path: Where it lies.
+        path: Its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class ResultFile:
 
     @property
     def size(self) -> int:
-        """Bytes that it holds."""
+        """Size in bytes."""
         return os.fstat(self._fd).st_size
 
     def open_to_all(self) -> None:
@@ -47,21 +47,21 @@ class ResultFile:
         os.fchmod(self._fd, 0o666)
 
     def lock(self) -> None:
-        """Shut it to everyone who does not hold it open."""
+        """Lock out all processes that do not hold it open."""
         os.fchmod(self._fd, 0o600)
 
     def make_room(self, size: int) -> None:
-        """Take the memory for ``size`` bytes.
+        """Allocate ``size`` bytes.
 
         Raises:
-            OSError: If there is not so much.
+            OSError: If there is not enough memory.
         """
         now = os.fstat(self._fd)
         missing = size - now.st_blocks * 512
-        # Blocks may lie behind an end that was cut: the length would tell the next user of it.
+        # Blocks may remain past a truncated end, and the length would tell the next user of it.
         if missing > 0 or now.st_size < size:
-            # Asked before it is taken: a tmpfs may promise more than the machine has memory, and
-            # allocating up to that promise ends with the kernel killing the largest process.
+            # Check before allocating: a tmpfs may promise more memory than the machine has, and
+            # allocating that much makes the kernel kill the largest process.
             if missing > free_bytes(self.path.parent):
                 text = f"{missing >> 20} MiB are more than the machine has free"
                 raise OSError(errno.ENOSPC, text)
@@ -73,7 +73,7 @@ class ResultFile:
         self._used = max(self._used, size)
 
     def read(self, count: int) -> Scores | None:
-        """A copy of the first scores; None when the file has become too short."""
+        """Copy of the first ``count`` scores; None if the file has become too short."""
         scores = np.empty(count, np.float32)
         buffer = memoryview(scores.data).cast("B")
         position = 0
@@ -87,9 +87,9 @@ class ResultFile:
     def map(self, count: int) -> tuple[Scores, mmap.mmap | None] | None:
         """The first scores in place, as private pages: changing them does not change the file.
 
-        Only when nobody else can write to the file or cut it. A file with a hole is copied: a
-        hole in memory takes a page at the first look, and where there is none left the look ends
-        this process (SIGBUS). None when it is too short.
+        Safe only once nothing else can write to or truncate the file. A file with a hole is
+        copied: reading a hole allocates a page, and if none is left the read kills this process
+        (SIGBUS). None if the file is too short.
         """
         if os.fstat(self._fd).st_size < 4 * count:
             return None
@@ -100,7 +100,7 @@ class ResultFile:
         return np.frombuffer(pages, np.float32), pages
 
     def clear(self) -> bool:
-        """Fill with zeros; False when it is too large to be worth it."""
+        """Fill with zeros; False if the file is too large to be worth it."""
         end = min(self._used, os.fstat(self._fd).st_size)
         if end > _REUSED_BYTES:
             return False
@@ -119,16 +119,16 @@ class ResultFile:
 class ResultFiles:
     """All result files of one sandbox.
 
-    Pages cost more to get than to clear, so files are used again; cleared, because nobody may
-    pass off what another candidate computed.
+    Pages cost more to get than to clear, so files are reused. They are cleared so that no
+    candidate can pass off what another one computed.
 
     Args:
-        folder: Where they lie; removed by its owner.
+        folder: Where they are; removed by its owner.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Without a lock: mappings end wherever their last array does, also in the middle of this.
+        # No lock: a mapping ends wherever its last array does, possibly in the middle of this.
         self._returned: deque[ResultFile] = deque()
         self._closed = False
         self._usual = 0
@@ -142,7 +142,7 @@ class ResultFiles:
         return file
 
     def expect(self, size: int) -> None:
-        """Have room for so many bytes ready from now on."""
+        """Keep room for this many bytes ready from now on."""
         self._usual = size
 
     def give_back(self, file: ResultFile, *, reusable: bool) -> None:
@@ -153,11 +153,11 @@ class ResultFiles:
             file.discard()
 
     def lend(self, file: ResultFile, pages: mmap.mmap) -> None:
-        """The file comes back by itself when the last array on ``pages`` is gone."""
+        """Lend the file, which comes back by itself when the last array on ``pages`` is gone."""
         weakref.finalize(pages, self.give_back, file, reusable=True).atexit = False
 
     def close(self) -> None:
-        """Close what is here; what is lent stays readable to its holder."""
+        """Close the files that are here; a lent file stays readable to its holder."""
         self._closed = True
         while self._returned:
             self._returned.pop().discard()
@@ -177,7 +177,7 @@ class ResultFiles:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that a file in ``folder`` may take; for a folder in memory, what is free of both."""
+    """Bytes that a file in ``folder`` may take; in a memory folder, limited by free memory too."""
     room = os.statvfs(folder)
     free = room.f_bavail * room.f_frsize
     meminfo = Path("/proc/meminfo")

@@ -1,7 +1,7 @@
-"""A look at the source before any container: cheap refusals with a line and a remedy.
+"""Static screen of a source before any container: cheap refusals with a line and a remedy.
 
-This is courtesy and thrift, never the border: the container holds whatever passes here. What it
-gives is a message from which a language model can repair its code.
+The screen saves time but is not the security boundary: the container confines whatever passes
+here. A refusal carries a message from which a language model can repair its code.
 """
 
 import ast
@@ -29,7 +29,7 @@ PARAMETERS = {
     PROGRAM: ["W", "stats", "budget", "params"],
     BLOCK: ["block", "inputs", "targets", "budget", "params"],
 }
-# What each is called where it is missing.
+# Code of the refusal when each is missing.
 _ABSENT = {SCORE: Code.NO_SCORE, PROGRAM: Code.NO_PROGRAM, BLOCK: Code.NO_PROGRAM}
 # Tensor functions that a program needs and a score does not.
 _FOR_PROGRAMS = frozenset({"autograd", "cholesky_inverse", "cholesky_solve", "enable_grad"})
@@ -64,7 +64,7 @@ class _RefusedError(Exception):
 
 
 def entry_of(source: str, usual: str = SCORE) -> str:
-    """What a source defines: ``prune_layer`` or ``prune_block`` of a program, else ``usual``."""
+    """What a source defines: a program's ``prune_layer`` or ``prune_block``, else ``usual``."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -76,14 +76,14 @@ def entry_of(source: str, usual: str = SCORE) -> str:
 
 
 def screen(source: str, entry: str = SCORE) -> Rejected | None:
-    """Look at a candidate's source without running it.
+    """Screen a candidate's source without running it.
 
     Args:
         source: Python source that should define one of :data:`PARAMETERS`.
         entry: Which of them.
 
     Returns:
-        None when nothing speaks against it, else the first reason, with the line.
+        None when it passes, else the first reason against it, with the line.
     """
     modules = _MODULES
     if entry != SCORE:
@@ -102,7 +102,7 @@ def screen(source: str, entry: str = SCORE) -> Rejected | None:
 
 
 def screen_params(params: Mapping[str, float]) -> Rejected | None:
-    """Look at the constants of a candidate.
+    """Screen the constants of a candidate.
 
     Args:
         params: What ``score`` would get; values are converted to float64.
@@ -116,7 +116,7 @@ def screen_params(params: Mapping[str, float]) -> Rejected | None:
         except (TypeError, ValueError, OverflowError):
             finite = False
         if not finite:
-            # A whole number may have more digits than Python prints.
+            # An integer may have more digits than Python prints.
             shown = "too large" if isinstance(value, int) else clean_text(repr(value), 40)
             detail = f"params: {clean_text(str(name), 40)} is {shown}; give a finite number"
             return Rejected(Code.BAD_PARAMS, detail, 0.0)
@@ -248,7 +248,7 @@ def _check_names(
 def _check_module_uses(
     tree: ast.Module, imported: dict[str, str], modules: Mapping[str, frozenset[str]]
 ) -> None:
-    """A module only stands before a dot: under another name what it holds would not be seen."""
+    """Allow a module only before a dot: under another name, uses of its members would be missed."""
     before_dot = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Name | ast.Attribute) or id(node) in before_dot:
@@ -284,7 +284,7 @@ def _check_attribute(
 
 
 def _forbidden(modules: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """Programs may ask for gradients."""
+    """Forbidden attributes; programs may ask for gradients."""
     own = frozenset({"requires_grad_"}) if "toolbox" in modules else frozenset[str]()
     return FORBIDDEN_ATTRIBUTES - own
 

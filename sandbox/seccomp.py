@@ -1,7 +1,7 @@
 """The container's own seccomp profile, in the form that the Docker Engine takes.
 
-An allow-list in place of Docker's default profile, which refuses what is known to be dangerous and
-so lets through what nobody thought of: asynchronous I/O, schedulers of other processes, keyrings,
+An allow-list replaces Docker's default profile, which refuses only what is known to be dangerous
+and so lets through much else: asynchronous I/O, schedulers of other processes, keyrings,
 terminals, memory that no limit counts.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from sandbox.worker.syscall_rules import CHILD, STARTING, Condition, Rules
 
-# What a GPU's driver asks for on top; from its documents, for want of a GPU to trace.
+# Also needed by a GPU's driver; taken from its documentation, since no GPU could be traced.
 GPU_NAMES = (
     "connect", "eventfd2", "fstatfs", "ioctl", "memfd_create", "mincore", "poll", "ppoll",
     "sched_get_priority_max", "sched_get_priority_min", "socket", "statfs", "sysinfo",
@@ -23,7 +23,7 @@ def profile(*, gpus: bool = False) -> str:
     """JSON text for the security option ``seccomp=``.
 
     Args:
-        gpus: Also allow what a GPU's driver asks for.
+        gpus: Also allow what a GPU's driver needs.
     """
     extra: Mapping[str, Rules] = dict.fromkeys(GPU_NAMES, ((),)) if gpus else {}
     always: list[str] = []
@@ -34,14 +34,14 @@ def profile(*, gpus: bool = False) -> str:
             always.append(name)
         else:
             syscalls += [_allow([name], rule) for rule in sorted(rules)]
-    # glibc asks clone3 first, whose flags no filter can see, and then falls back to clone.
+    # glibc tries clone3 first, whose flags no filter can see, and then falls back to clone.
     missing = {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
     machines = ("SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64")
     return json.dumps(
         {
             "defaultAction": "SCMP_ACT_ERRNO",
             "defaultErrnoRet": errno.EPERM,
-            # Without the 32-bit and x32 ways in: a call through these ends the process.
+            # Without the 32-bit and x32 entry points: a call through these ends the process.
             "archMap": [{"architecture": name, "subArchitectures": []} for name in machines],
             "syscalls": [_allow(always, ()), *syscalls, missing],
         }

@@ -1,6 +1,6 @@
 """The part of torch that a scoring function may name: functions of tensors.
 
-Nothing of it reaches files, processes, compilers or the interpreter.
+None of it reaches files, processes, compilers or the interpreter.
 """
 
 
@@ -71,7 +71,7 @@ SUBMODULES: dict[str, frozenset[str]] = {
     ),
 }
 
-# What sandbox/worker/toolbox.py offers; a test holds the two together.
+# What sandbox/worker/toolbox.py offers; a test keeps the two in sync.
 TOOLBOX = _names(
     """
     damped descend descend_block inverse_cholesky n_m not_worse output_error parts quantiles

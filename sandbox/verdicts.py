@@ -1,4 +1,4 @@
-"""What the host checks on the numbers themselves; nothing here can be forged from inside."""
+"""Checks that the host makes on the numbers themselves; none can be forged from inside."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ _SAMPLE = 4096
 
 
 def clean_text(text: str, limit: int = 400) -> str:
-    """One printable line of at most ``limit`` characters, out of hostile text."""
+    """Turn hostile text into one printable line of at most ``limit`` characters."""
     printable = "".join(ch if ch.isprintable() else " " for ch in text[: 8 * limit])
     line = " ".join(printable.encode("utf-8", "replace").decode("utf-8").split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
@@ -22,12 +22,12 @@ def judge_scores(scores: Scores, index: int, distinct: int) -> tuple[Code, str] 
     Args:
         scores: [out, in].
         index: Position in the job, for the message.
-        distinct: Distinct values wanted (fewer for tiny layers).
+        distinct: Distinct values required (fewer for tiny layers).
 
     Returns:
         Code and detail of the first failure, None when all is well.
     """
-    # Minimum and maximum carry a NaN through; two passes without a temporary of the same size.
+    # Minimum and maximum propagate NaN: two passes without a temporary of the same size.
     low, high = float(scores.min()), float(scores.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         bad = int(scores.size - np.isfinite(scores).sum())

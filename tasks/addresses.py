@@ -1,8 +1,8 @@
 """Addresses that may hold a login: recorded with the name of a variable, opened with its value.
 
-What a form or a command is given is kept by Prefect, in records and in logs. So a login is refused
-there, and ``$VARIABLE`` in its place is replaced only where a connection is made. What a library
-says about that connection is cleaned before anybody hears it.
+Prefect, records and logs keep the input of a form or a command. So a login is refused there, and
+``$VARIABLE`` in its place is replaced only where a connection is made. A library's messages about
+that connection are cleaned before they are shown.
 """
 
 import logging
@@ -22,11 +22,11 @@ from tasks.state import without_login
 
 _NAME = r"\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)"
 _NAMED = rf"{_NAME}(:{_NAME})?@"
-# Where a login stands: before the host of a URL; of a cluster's address also without `scheme://`.
+# A login precedes the host of a URL; in a cluster's address, also without `scheme://`.
 STORE_PATTERN = rf"^(?!.*//(?!{_NAMED})[^/?#]*@).*$"
 CLUSTER_PATTERN = rf"^(?!([^/?#]*//)?(?!{_NAMED})[^/?#]*@).*$"
 HIDDEN = "***"
-# What a container calls the machine that it runs on, and what shows that this is one.
+# A container's name for the machine that it runs on, and files that show that this is one.
 OUR_HOST = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
@@ -35,7 +35,7 @@ def require_no_login(address: str, pattern: str) -> None:
     """Refuse a login that is written out.
 
     Args:
-        address: What was given.
+        address: The address as given.
         pattern: :data:`STORE_PATTERN` or :data:`CLUSTER_PATTERN`.
 
     Raises:
@@ -53,7 +53,7 @@ def is_of_this_machine(address: str) -> bool:
     """Whether a URL names a host of this machine, by whatever name or address.
 
     From inside a container the machine and its other containers have private addresses, so all of
-    these count. A host that has no address has none of this machine's either.
+    these count. A host that does not resolve is not of this machine.
     """
     host = urlsplit(address if "//" in address else f"//{address}").hostname
     if host in OUR_HOST:
@@ -71,12 +71,12 @@ def is_of_this_machine(address: str) -> bool:
 
 
 def _is_ours(family: int, place: Any) -> bool:
-    """Whether an address can be listened at here: only those of this machine can."""
+    """Whether a socket can be bound to an address here, as only to those of this machine."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as tried:
             tried.bind(place)
     except OSError:
-        # Also where the machine has no such kind of address at all.
+        # Also raised where the machine lacks this address family.
         return False
     return True
 
@@ -104,10 +104,10 @@ def opened_address(address: str) -> str:
 
 @contextmanager
 def keeping_quiet(address: str) -> Iterator[None]:
-    """While an address is used, nothing that is raised or logged holds its login.
+    """Keep the login of an address out of all that is raised or logged while it is used.
 
     Args:
-        address: The address as it is opened.
+        address: The address as opened.
 
     Raises:
         AutopruneError: In place of an error whose text, or whose cause's text, holds the login.

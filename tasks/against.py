@@ -1,4 +1,4 @@
-"""Tasks that set one evaluation against another: figure by figure, and only under one protocol."""
+"""Tasks that compare one evaluation with another, figure by figure, only under one protocol."""
 
 import json
 from pathlib import Path
@@ -33,8 +33,8 @@ def compare(
 
     Returns:
         One entry for each row that the other has too: both values; ``paired`` or ``runs``, how
-        they differ; ``reason`` why neither; ``refused``, every point where the protocols differ,
-        and then the other's value is left out.
+        they differ; ``reason``, why neither is there; ``refused``, every point where the protocols
+        differ, in which case the other's value is left out.
     """
     known: dict[RowKey, list[Row]] = {}
     for row in map(Row.from_json, others):
@@ -49,10 +49,10 @@ def compare(
 
 @step("read record", "read {path}")
 def read_record(path: str) -> list[dict[str, Any]]:
-    """The rows of a former run's ``--json`` record.
+    """The rows of an earlier run's ``--json`` record.
 
     Raises:
-        UsageError: If the file is missing or is no such record.
+        UsageError: If the file is missing or not such a record.
     """
     file = Path(path)
     if not file.is_file():
@@ -73,7 +73,7 @@ def _compared(other: Row, row: Row) -> dict[str, Any]:
         "suite": suite, "name": name, "metric": metric, "filter": chosen, "value": row.value,
         "other": other.value, "paired": None, "runs": None, "reason": "", "refused": "",
     }  # fmt: skip
-    # A row without a figure lacks what its measurement would have put into the protocol.
+    # A row without a figure lacks what its measurement would have added to the protocol.
     lacking = next((entry for entry in (row, other) if entry.status != "ok"), None)
     if lacking is not None:
         return found | {"reason": f"{lacking.status.replace('_', ' ')}: {lacking.reason}"}

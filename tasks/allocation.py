@@ -24,22 +24,22 @@ WINDOWS = 8
 def split_windows(
     bench: Workbench, corpus: str, samples: int, seqlen: int, seed: int, fresh: int = 0
 ) -> dict[str, Any]:
-    """Cut windows of the calibration and the selection part; the sealed part is not touched.
+    """Cut windows of the calibration and the selection part, without touching the sealed part.
 
     Args:
         bench: An open workbench.
         corpus: Reference of a real text.
         samples: Calibration windows.
         seqlen: Tokens in a window.
-        seed: Of the split.
+        seed: Seed of the split.
         fresh: Further windows of the calibration part; see :func:`tasks.calibrate.cut_windows`.
 
     Returns:
         What :func:`tasks.calibrate.cut_windows` returns for the calibration part, the same for
-        the selection part under ``selection``, and under ``split`` seed and digest of the split.
+        the selection part under ``selection``, and the split's seed and digest under ``split``.
 
     Raises:
-        UsageError: If the text is too short, or written by the model.
+        UsageError: If the text is too short, or was written by the model.
     """
     author = bench.author((samples + fresh) * seqlen)
     parts = split(
@@ -83,11 +83,11 @@ def choose_allocation(
         grid: Allocators to compare.
 
     Returns:
-        ``best``, and ``tried``: every allocator with its loss in nats per token; ``repaired``:
-        the same of the two that were repaired, empty without a repair.
+        ``best``; ``tried``: every allocator with its loss in nats per token; ``repaired``: the
+        same for the two that were repaired, empty without a repair.
 
     Raises:
-        NothingPassedError: If the loss is finite with none of them.
+        NothingPassedError: If no allocator gives a finite loss.
     """
     started = time.monotonic()
     uniform = PruningPlan.build(**{**plan, "allocation": "uniform"})

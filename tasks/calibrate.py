@@ -1,4 +1,4 @@
-"""Tasks that make a workbench ready: the model, the text's windows, the statistics."""
+"""Tasks that prepare a workbench: the model, the text's windows, the statistics."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from tasks.workbench import Workbench
 
 @step("load model", "load {model}")
 def load_model(bench: Workbench, model: str) -> dict[str, Any]:
-    """Load the workbench's model and say what it is.
+    """Load the workbench's model and return what it is.
 
     Args:
         bench: An open workbench.
@@ -48,15 +48,15 @@ def cut_windows(
 
     Args:
         bench: An open workbench.
-        name: How later tasks call these windows.
+        name: Name by which later tasks find these windows.
         corpus: Reference of the text.
         count: Number of windows.
         seqlen: Tokens in a window.
-        held_out: Texts that figures will be measured on; documents that are theirs are left out.
-        fresh: Windows behind these, as many as there are, that are called ``NAME fresh``.
+        held_out: Texts that figures will be measured on; their documents are left out.
+        fresh: Further windows after these, as many as there are, named ``NAME fresh``.
 
     Returns:
-        What the text is; ``notes``: what a reader of a model calibrated on it must know.
+        What the text is; ``notes``: what users of a model calibrated on it must know.
 
     Raises:
         UsageError: If the text does not exist or is too short.
@@ -100,8 +100,8 @@ def calibrate(bench: SearchBench) -> dict[str, Any]:
         bench: The search's; its model is loaded and dense.
 
     Returns:
-        ``windows``, ``seqlen``, ``tokens`` and ``documents`` that were read, ``statistics`` by
-        name, their ``digest``, ``cached``: whether the store had them, and ``seconds``.
+        ``windows``, ``seqlen``, ``tokens`` and ``documents`` that were read, the names of the
+        ``statistics``, their ``digest``, ``cached``: whether the store had them, and ``seconds``.
     """
 
     def work() -> dict[str, Any]:
@@ -142,7 +142,7 @@ def calibrate_again(bench: SearchBench) -> tuple[str, str, bool]:
 
 
 def calibration_markdown(facts: Mapping[str, Any]) -> str:
-    """What :func:`calibrate` returns as a table for Prefect's page."""
+    """Format what :func:`calibrate` returns as a table for Prefect's page."""
     place = "cached: from the store" if facts["cached"] else "computed: one pass of the model"
     rows = [
         ("windows", f"{facts['windows']} of {facts['seqlen']} tokens"),

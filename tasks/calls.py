@@ -1,4 +1,4 @@
-"""What was asked of the designer and what it answered, out of a search's log."""
+"""Questions to the designer and its answers, from a search's log."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +19,8 @@ def designer_calls(
     Args:
         search: An open search.
         designer: Who was asked, for the record.
-        known: The calls of last time; when they ended is taken from there, since the log, being
-            the same for a resumed and an uninterrupted search, keeps no clock.
+        known: The calls of last time, which provide the end times: the log keeps none, because it
+            is the same for a resumed and an uninterrupted search.
     """
     ended = {call["step"]: call["at"] for call in known}
     history = search.history()
@@ -54,13 +54,13 @@ def designer_calls(
 
 
 def _asked(designer: str, model: str | None) -> str:
-    """Who was asked one question, where a run's designer has several models."""
+    """The designer of one question, where a run's designer has several models."""
     kind, _, names = designer.partition(": ")
     return f"{kind}: {model or names.partition(', ')[0]}" if names else designer
 
 
 def _model_of(call: Mapping[str, Any]) -> str:
-    """Name of the model that was asked, out of what :func:`_asked` gave."""
+    """Name of the model that was asked, from what :func:`_asked` gave."""
     return str(call.get("designer", "")).partition(": ")[2]
 
 
@@ -73,8 +73,8 @@ def call_totals(
 
     Args:
         calls: What :func:`designer_calls` gave.
-        price: Of the search; None: the environment's.
-        prices_of: The same by model, where they differ.
+        price: Price of the search; None: the environment's.
+        prices_of: Prices by model, where they differ.
     """
     asked = list(calls)
     prompt = sum(call["prompt_tokens"] for call in asked)

@@ -1,4 +1,4 @@
-"""What local designers enforce, kept for ``autoprune doctor``, since starting one is slow."""
+"""What local designers enforce, cached for ``autoprune doctor`` because starting one is slow."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,14 +13,14 @@ SERVER = "xllamacpp"
 
 
 def remember(state: State, model: Path, seen: Canary) -> None:
-    """Keep what the server of a model was seen to enforce."""
+    """Keep what a model's server was seen to enforce."""
     known = _known(state)
     known[_key(model)] = seen.to_json()
     write_json(_file(state), known)
 
 
 def recall(state: State, model: Path) -> Canary | None:
-    """What was seen of a model under the installed server; None where it was not asked yet."""
+    """What was seen of a model under the installed server; None if it has not been asked yet."""
     found = _known(state).get(_key(model))
     return None if found is None else Canary(**found)
 
@@ -42,7 +42,7 @@ def _known(state: State) -> dict[str, Any]:
 
 
 def _key(model: Path) -> str:
-    """Another server or another file may enforce something else."""
+    """Key of one server and one file: others may enforce something else."""
     size = model.stat().st_size if model.exists() else 0
     return f"{model.name}, {size} bytes, {_server()}"
 

@@ -17,11 +17,11 @@ from tasks.state import State
 
 @step("model card", "card of {run_id}")
 def write_card(root: str, run_id: str) -> dict[str, Any]:
-    """Write README.md of a run's winner from the run's record.
+    """Write the README.md of a run's winner from the run's record.
 
     Args:
         root: The state folder.
-        run_id: Name of the run.
+        run_id: The run's name.
     """
     files = RunFiles.of(State.open(Path(root)), run_id)
     report = read_report(files.report)
@@ -38,15 +38,15 @@ def write_card(root: str, run_id: str) -> dict[str, Any]:
 
 @step("model card", "card of {folder}")
 def write_folder_card(folder: str, model: str, made: dict[str, Any]) -> dict[str, Any]:
-    """Write README.md of a model that was made once; its record says which card it gets.
+    """Write the README.md of a model that was made once; its record decides which card it gets.
 
-    A scheme's card tells what was removed, a program's how it is run again, with the source beside
-    it, any other's how many weights are zero.
+    A scheme's card says what was removed; a program's how to run it again, with the source beside
+    it; any other card how many weights are zero.
 
     Args:
-        folder: Where it was saved.
+        folder: Folder of the saved model.
         model: Reference of the model that it was made from.
-        made: What the run knows of it beside the folder's own record.
+        made: What the run knows about it besides the folder's own record.
     """
     record = made | read_object(Path(folder) / RECORD_FILE)
     source = resolve(model)

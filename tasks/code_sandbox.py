@@ -21,10 +21,10 @@ from sandbox.outcomes import Rejected
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Of a call's arguments and of its result, as JSON.
+# Largest size of a call's arguments and of its result, as JSON.
 MOST_BYTES = 4096
-# What stands around a completion in the container. It is in the completion's reach, which may make
-# it return anything; the right results are not there.
+# The code around a completion in the container. The completion can reach it and may make it
+# return anything, but the correct results are not there.
 _HARNESS = """\
 import json
 import torch
@@ -58,7 +58,7 @@ class DockerCode:
     run_id: str = "code"
 
     def require(self) -> None:
-        """See that a Docker Engine answers.
+        """Check that a Docker Engine answers.
 
         Raises:
             SandboxUnavailableError: If none does; exit code 4.
@@ -67,7 +67,7 @@ class DockerCode:
 
     @contextmanager
     def open(self) -> "Iterator[ContainerCode]":
-        """Containers for as long as the context is open; each runs one completion."""
+        """Provide containers while the context is open; each runs one completion."""
         self.inputs.mkdir(parents=True, exist_ok=True)
         # The screen is for metrics, which need little of Python; the container is the wall.
         box = Sandbox(
@@ -94,7 +94,7 @@ class ContainerCode:
     ) -> Returned:
         """See :class:`autoprune.evaluation.suites.code_running.CodeRunner`.
 
-        Each call has a process of its own, all of one completion a container of their own.
+        Each call has its own process; all calls of a completion share its own container.
 
         Raises:
             SandboxBrokenError: If the sandbox itself fails.
@@ -129,7 +129,7 @@ def _packed(call: Sequence[Any]) -> "NDArray[np.float32]":
 
 
 def _unpacked(row: "NDArray[np.float32]") -> str:
-    """The text of a result; what is no text is empty, and so no JSON. The numbers are hostile."""
+    """The text of a result, from hostile numbers; empty, and so not JSON, where it is not text."""
     length, *rest = row[0].tolist()
     if not 0 <= length <= MOST_BYTES or length != int(length):
         return ""

@@ -1,4 +1,4 @@
-"""Tasks of a comparison: make it ready, measure one cell, write the tables."""
+"""Tasks of a comparison: prepare it, measure one cell, write the tables."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def check_comparison(
     texts: Sequence[str] = (),
     units: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
-    """Read every method, budget and baseline before anything heavy happens.
+    """Parse every method, budget and baseline before anything expensive happens.
 
     Returns:
         Canonical names of methods and baselines, and JSON forms of the budgets.
@@ -72,7 +72,7 @@ def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
 
     Args:
         folder: Where the tables will go; other files in it stay.
-        model: Reference of the model. Tables of the same model are brought up to date.
+        model: Reference of the model. Tables of the same model are updated.
         overwrite: Tables of another comparison may be replaced.
 
     Raises:
@@ -100,16 +100,16 @@ def check_output(folder: str, model: str, *, overwrite: bool = False) -> None:
 def prepare_comparison(
     bench: CompareBench, methods: list[str], targets: list[dict[str, Any]], seeds: int
 ) -> dict[str, Any]:
-    """Load the model, split the text, and refuse now what could not be measured later.
+    """Load the model, split the text, and refuse early what could not be measured later.
 
     Args:
-        bench: The comparison's.
+        bench: The comparison's bench.
         methods: Texts of the methods.
         targets: JSON form of the budgets.
         seeds: Calibration draws.
 
     Returns:
-        The protocol: all that the figures depend on besides the methods.
+        The protocol: everything that the figures depend on besides the methods.
 
     Raises:
         UsageError: If the model has no blocks, a pattern does not divide a layer, the text is too
@@ -144,7 +144,7 @@ def _prepared(
     draws = [windows_digest(bench.drawn_windows(seed)) for seed in range(seeds)]
     texts = bench.texts
     there = [facts for facts in texts.values() if "reason" not in facts]
-    # With named texts the own part serves only what reads none.
+    # With named texts, the own calibration part serves only methods that read no text.
     smallest = min((facts["pool"] for facts in there), default=len(pool))
     require_different(smallest, bench.draws.samples, seeds)
     if texts:
@@ -192,16 +192,16 @@ def _prepared(
 
 
 def measure_cell(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    """Measure one cell, or find it among those measured before; never raises for the cell's sake.
+    """Measure one cell, or find it among those measured before; a failing cell never raises.
 
     Returns:
-        The figures in short, and the id by which :func:`write_comparison` finds the whole record.
+        The main figures, and the id by which :func:`write_comparison` finds the whole record.
     """
     return recorded("measure cell", cell.title, lambda: cell_measured(bench, cell))
 
 
 def cell_measured(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
-    """:func:`measure_cell`, without a task run for it."""
+    """:func:`measure_cell` without its own task run."""
     started = time.monotonic()
     cached = False
     try:
@@ -226,12 +226,12 @@ def write_comparison(bench: CompareBench, folder: str, outline: dict[str, Any]) 
     """Turn records into rows and advice, and write all forms of the table.
 
     Args:
-        bench: The comparison's.
+        bench: The comparison's bench.
         folder: Where the files go.
         outline: Model, protocol, and the ids of the records by cell.
 
     Returns:
-        The comparison's JSON form with the files' names.
+        The comparison's JSON form with the names of the files.
     """
     work = partial(_written, bench, folder, outline)
     return recorded("write comparison", f"write {folder}", work)
@@ -242,7 +242,7 @@ def _written(bench: CompareBench, folder: str, outline: dict[str, Any]) -> dict[
     looks = touches(bench.state, splits.sealed.digest, splits.whole, splits.number)
     outline = outline | {"protocol": outline["protocol"] | {"sealed_touches": looks}}
     if bench.record is not None:
-        # Made from the record, so that anyone who has it makes the same.
+        # Made from the record, so that anyone who has the record can make the same tables.
         write_record(bench.record, with_places(bench, outline))
         body = read_record(bench.record)
     else:

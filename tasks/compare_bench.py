@@ -1,4 +1,4 @@
-"""The bench of a comparison: its cells, where they are kept, and the tools beside ours."""
+"""The bench of a comparison: its cells, where they are kept, and the peer tools."""
 
 from collections.abc import Collection
 from functools import cached_property
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autoprune.pruning import Precision
     from autoprune.text.seen_text import SeenText
 
-# Options of the command line that set the windows of a part, and their length.
+# Command-line options that set the windows of a part, and their length.
 OPTIONS = {SELECTION: "--selection-windows", SEALED: "--sealed-windows", "seqlen": "--seqlen"}
 
 
@@ -29,7 +29,7 @@ class CompareBench(TextWorkbench):
     """A bench with everything that the cells of a comparison need.
 
     Args:
-        id: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
+        model_ref: As in :class:`tasks.workbench.Workbench`, like the arguments up to ``dtype``.
         corpus: Reference of the text.
         samples: Calibration windows of a draw.
         seqlen: Tokens in a window.
@@ -72,7 +72,7 @@ class CompareBench(TextWorkbench):
         self.draws = PoolDraws(samples, seed, expected, texts)
         self.seeds = seeds
         text = BenchText(corpus, seqlen, counts, text_split, OPTIONS)
-        # A container is made for the first method that is a program.
+        # A container is made only for the first method that is a program.
         runner = SandboxPrograms(
             state.inputs, "compare", lambda: limits_of(self.layers, samples * seqlen)
         )
@@ -85,27 +85,27 @@ class CompareBench(TextWorkbench):
         self.own_distance = own_distance or {}
         self.precision = precision
         self.record = record
-        # The table as it was written last, with the records of its cells.
+        # The table as last written, with the records of its cells.
         self.table: dict[str, Any] = {}
         # Full records of the run's cells, by the digest of the cell.
         self.records: dict[str, dict[str, Any]] = {}
-        # Where each record is kept: digest of its key, and of each suite's, by suite; the cell's
-        # own under an empty name.
+        # Where each record is kept: the digest of its own key under an empty name, and of each
+        # suite's key by suite.
         self.kept: dict[str, dict[str, str]] = {}
 
     def draw_of(self, cell: "Cell") -> int:
-        """Number of the draw that a cell is calibrated on."""
+        """Index of the draw that a cell is calibrated on."""
         return self.draws.number("" if cell.method is None else cell.method.calibration, cell.seed)
 
     @cached_property
     def texts(self) -> dict[str, dict[str, Any]]:
-        """What each named text is; first asked for while the model is dense, which may write it."""
+        """What each named text is; first read while the model is dense, as it may write it."""
         names = self.draws.texts
         return {name: self.draws.text_facts(self, name, self.seeds) for name in names}
 
     @cached_property
     def seen(self) -> "SeenText | None":
-        """What the named texts gave, which suites leave out for all cells alike; None without."""
+        """Seen text of the named texts, which suites exclude for every cell; None without any."""
         draws = [self.draws.number(name, n) for name in self.texts for n in range(self.seeds)]
         return seen_in_windows(self, [f"{CALIBRATION} {draw}" for draw in draws])
 
@@ -113,8 +113,8 @@ class CompareBench(TextWorkbench):
     def suite_files(self) -> dict[str, dict[str, list[str]]]:
         """Digests of the files that the settings of each suite name: their text may change.
 
-        Of a folder the task files or the verifier in it count. The model and the compared text do
-        not: the keys of cells have their digests.
+        In a folder, its task files or verifier count. The model and the compared text do not: the
+        keys of cells hold their digests.
         """
         known = ("", self.text.corpus, self.model_ref)
         return {suite["name"]: _files(suite["settings"], known) for suite in self.suites}
@@ -130,7 +130,7 @@ class CompareBench(TextWorkbench):
         return PeerModel(self.loaded, self.state.comparison)
 
     def close(self) -> None:
-        """Let the model and everything that hangs on it go."""
+        """Release the model and everything that depends on it."""
         copy: Any = self.__dict__.pop("peer_model", None)
         if copy is not None:
             copy.close()
@@ -143,7 +143,7 @@ def _files(settings: dict[str, Any], known: tuple[str, ...]) -> dict[str, list[s
         for name in value if isinstance(value, list | tuple) else [value]:
             if isinstance(name, str) and name not in known:
                 path = Path(name.partition("#")[0]).expanduser()
-                # Task files, and the record of a trained verifier, which has its weights' digest.
+                # Task files, and the record of a trained verifier, which holds its weights' digest.
                 inside = [*path.rglob("*.yaml"), *path.glob("verifier.json")]
                 files += sorted(inside) if path.is_dir() else [path]
     found = [digest_file(file) for file in files if file.is_file()]

@@ -24,14 +24,14 @@ from tasks.sealed_touches import touch
 if TYPE_CHECKING:
     from autoprune.comparison.plan import Cell
 
-# Raised when a record or its key takes another form; what changes figures has a number of its own,
+# Incremented when a record or its key changes form; what changes figures has its own number,
 # autoprune.numerics.NUMERICS.
 CELL_VERSION = 3
 NOTES_KEPT = 5
 
 
 def note_look(bench: CompareBench, key: dict[str, Any], title: str) -> None:
-    """Count the look that a cell takes at the sealed windows; the same cell counts once."""
+    """Count a cell's look at the sealed windows; the same cell counts once."""
     splits = bench.splits
     touch(
         bench.state, splits.sealed.digest, _look(key, title), splits.whole,
@@ -56,7 +56,7 @@ def keep_cell(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> None
 
 
 def is_kept(bench: CompareBench, cell: "Cell") -> bool:
-    """Whether nothing of a cell must be measured."""
+    """Whether no part of a cell still needs measuring."""
     keys = [cell_key(bench, cell)]
     if cell.sealed:
         keys += suite_keys(bench, keys[0]).values()
@@ -64,7 +64,7 @@ def is_kept(bench: CompareBench, cell: "Cell") -> bool:
 
 
 def found_or_measured(bench: CompareBench, cell: "Cell") -> tuple[dict[str, Any], bool]:
-    """A cell's record, kept or measured now, and whether all of it was kept."""
+    """A cell's record, kept or measured now, and whether all of it had been kept."""
     key = cell_key(bench, cell)
     known = bench.cells.find(key)
     keys = suite_keys(bench, key) if cell.sealed else {}
@@ -90,7 +90,7 @@ def _note_places(bench: CompareBench, cell: "Cell", record: dict[str, Any]) -> N
 
 
 def products_of(bench: CompareBench) -> str:
-    """Type of the products of block tuning on this machine."""
+    """Type of the matrix products of block tuning on this machine."""
     model = bench.loaded.model
     found = products_type(model.device, model.dtype, bench.precision)
     return str(found).removeprefix("torch.")
@@ -120,11 +120,11 @@ def cell_key(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
         "model": bench.loaded.source.digest,
         "dtype": str(bench.loaded.model.dtype),
         "device": bench.loaded.model.device.type,
-        # Its calibration text is what the draw's windows are.
+        # The draw's windows stand for its calibration text.
         "method": None if cell.method is None else replace(cell.method, calibration="").to_json(),
         "target": None if cell.target is None else cell.target.to_json(),
         "peer": peer,
-        # Of a tuning alone: nothing else is rounded, whatever the processor has.
+        # For tuning only: nothing else is rounded, whatever the processor supports.
         "products": products_of(bench) if cell.method is not None and cell.method.tunes else None,
         "draw": draw,
         "seed": seed,
@@ -139,7 +139,7 @@ def _measure(
     known: dict[str, Any] | None = None,
     suites: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Prune and measure what is not known: losses, and suites."""
+    """Prune and measure what is not known yet: losses and suites."""
     prepare_suites(bench, suites or [])
     distance: tuple[float, ...] = ()
     key = cell_key(bench, cell)
@@ -182,7 +182,7 @@ def _facts(bench: CompareBench, cell: "Cell") -> dict[str, Any]:
 def _losses(
     bench: CompareBench, cell: "Cell", key: dict[str, Any], suites: list[str]
 ) -> tuple[dict[str, Any], tuple[float, ...]]:
-    """Losses, and the distance to the dense model where a suite wants it: the same passes."""
+    """Losses, and from the same passes the distance to the dense model if a suite wants it."""
     made: dict[str, Any] = {"selection": evaluation_json(bench.evaluate(SELECTION))}
     if not cell.sealed:
         return made, ()

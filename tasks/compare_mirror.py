@@ -15,7 +15,7 @@ from tasks.provenance import here_tags
 from tasks.recorded import recorded
 from tasks.state import model_slug
 
-# Of the protocol: what says what the figures depend on, once for all runs of one name.
+# Fields of the protocol that identify what the figures depend on, once for all runs of one name.
 DIGESTS = (
     "model_digest",
     "tokenizer",
@@ -46,9 +46,9 @@ def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str
     """Write a comparison's table into MLflow; the same comparison writes the same run again.
 
     Args:
-        bench: The comparison's, with the table as it was written last.
-        settings: What was asked for, without places of this machine.
-        status: ``FINISHED``; ``RUNNING`` while it goes on; ``KILLED`` or ``FAILED`` where it ended
+        bench: The comparison's bench, with the table as last written.
+        settings: The settings as given, without paths of this machine.
+        status: ``FINISHED``; ``RUNNING`` while in progress; ``KILLED`` or ``FAILED`` if it ended
             early.
 
     Returns:
@@ -61,7 +61,7 @@ def mirror_comparison(bench: CompareBench, settings: dict[str, Any], status: str
 def mirrored_comparison(
     bench: CompareBench, settings: dict[str, Any], status: str
 ) -> dict[str, Any]:
-    """:func:`mirror_comparison`, without a task run for it."""
+    """:func:`mirror_comparison` without its own task run."""
     content = partial(_content, bench.table, settings, status)
     return log_stage(bench.state, content, patient=status != "RUNNING")
 
@@ -91,7 +91,7 @@ def _content(record: Mapping[str, Any], settings: dict[str, Any], status: str) -
 
 
 def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
-    """Figures of a method at a budget, by the names that MLflow has them under."""
+    """Figures of a method at a budget, by their names in MLflow."""
     low, high = row["interval"] or (None, None)
     values = {
         "sealed_perplexity": row["perplexity"],
@@ -115,7 +115,7 @@ def row_figures(row: Mapping[str, Any]) -> dict[str, float]:
         "bytes_dense_total": row["dense_bytes"],
         "bytes_compact_total": row["compact_bytes"],
     }
-    # Names as MLflow allows them.
+    # Names that MLflow allows.
     values |= {entry["column"].replace(" ", "_"): entry["value"] for entry in row["measures"]}
     return _finite(values)
 
@@ -171,7 +171,7 @@ def _tags(record: Mapping[str, Any]) -> dict[str, str]:
         "autoprune.baseline": record["baseline"],
         "mlflow.note.content": "\n\n".join(entry["text"] for entry in record["recommendation"]),
     }
-    # The shares of zeros in a name that MLflow allows.
+    # The sparsities in a name that MLflow allows.
     tags |= {
         f"recommended.{entry['target'].replace(' %', ' percent')}": entry["method"] or ""
         for entry in record["recommendation"]

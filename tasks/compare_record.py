@@ -1,4 +1,4 @@
-"""Tables of a comparison from its record alone."""
+"""Tables of a comparison, made from its record alone."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ def tables_of_record(
 
     Args:
         folder: The record.
-        baselines: What changes are against; None: as in the comparison that was recorded.
+        baselines: What changes are relative to; None: as in the recorded comparison.
         output: Where the files go; None: nowhere.
 
     Returns:
@@ -23,7 +23,7 @@ def tables_of_record(
 
     Raises:
         UsageError: If the folder holds no record, or a baseline was not compared.
-        DamagedFileError: If a file is not what was written.
+        DamagedFileError: If a file differs from what was written.
     """
     place = Path(folder).expanduser().absolute()
     body = read_record(place)

@@ -1,8 +1,8 @@
 """A comparison's cells in other processes: what a worker opens, and what it sends back.
 
 The workbench of a worker is opened once per process, by the digest of its sheet. A finished cell
-lies in the state folder that the worker shares with the comparison, and its record comes back with
-the answer as well, for workers of other machines.
+is kept in the state folder that the worker shares with the comparison. Its record also comes back
+with the answer, for workers on other machines.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from tasks.compare_cells import cell_key, is_kept, keep_cell, note_look
 from tasks.shared import common_sheet
 from tasks.state import State
 
-# What a sheet is for; the sheet of a search names nothing.
+# Purpose named in a sheet; the sheet of a search names none.
 COMPARISON = "comparison"
 
 
@@ -60,15 +60,15 @@ def comparison_bench(state: State, sheet: Mapping[str, Any]) -> CompareBench:
 
 
 def text_draws(bench: CompareBench) -> dict[str, list[str]]:
-    """Digests of the draws of each named text; none of one that is not there."""
+    """Digests of the draws of each named text; none for a text that is missing."""
     return {name: facts.get("draw_digests", []) for name, facts in bench.texts.items()}
 
 
 def require_same_work(bench: CompareBench, sheet: Mapping[str, Any]) -> None:
-    """Check that a worker computes by the same versions, on the same windows, as the comparison.
+    """Check that a worker uses the same versions and windows as the comparison.
 
     Raises:
-        AutopruneError: If a version or the text on this machine is another one.
+        AutopruneError: If a version or the text on this machine differs.
     """
     here = computed_by()
     for name, wanted in sheet["computed_by"].items():
@@ -95,7 +95,7 @@ def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[s
     """Measure a cell on a worker.
 
     Returns:
-        What :func:`tasks.compare.cell_measured` returns, and the whole ``record``.
+        What :func:`tasks.compare.cell_measured` returns, plus the whole ``record``.
     """
     found = cell_measured(bench, Cell.from_json(cell))
     record = bench.records.pop(found["id"])
@@ -103,12 +103,12 @@ def remote_cell(bench: CompareBench, title: str, cell: dict[str, Any]) -> dict[s
 
 
 def waiting(bench: CompareBench, cells: Sequence[Cell]) -> list[str | None]:
-    """Digest of each cell's key where the cell must still be measured, else None.
+    """Digest of each cell's key if the cell must still be measured, else None.
 
-    None is also given where measuring ends at once with a reason, so that it is found here.
+    A cell that would fail at once with a reason also gives None, so that it fails here.
 
     Args:
-        bench: The comparison's.
+        bench: The comparison's bench.
         cells: Any of its cells.
     """
     found: list[str | None] = []
@@ -125,8 +125,8 @@ def take_cell(bench: CompareBench, cell: Cell, answer: dict[str, Any]) -> dict[s
     """Take what a worker measured; keep and note what it wrote in a state folder elsewhere.
 
     Args:
-        bench: The comparison's.
-        cell: What was measured.
+        bench: The comparison's bench.
+        cell: The cell that was measured.
         answer: What :func:`remote_cell` returned.
 
     Returns:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
-    """The bench holds a smaller copy of its model inside the body, in its real shapes.
+    """Let the bench hold a smaller copy of its model, in its real shapes, inside the body.
 
     Yields:
-        What a cell records of pruning: no zeros, the digest of what went, notes.
+        What a cell records about pruning: no zeros, the digest of what was removed, notes.
     """
     method, target = cell.method, cell.target
     assert method is not None and target is not None
@@ -41,5 +41,5 @@ def shrunk(bench: CompareBench, cell: "Cell") -> Iterator[dict[str, Any]]:
         }
         skipped = skipped_experts(bench.loaded.model)
         if skipped is not None:
-            # How many go depends on the text, so that it is known when all is measured.
+            # How many are skipped depends on the text: known once everything is measured.
             kept.insert(0, skipped.text)

@@ -1,4 +1,4 @@
-"""Suites of a comparison: what is measured on every pruned model beside its perplexity."""
+"""Suites of a comparison: what is measured on every pruned model besides its perplexity."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from tasks.sealed_touches import Looks
 
 log = logging.getLogger(__name__)
 
-# Raised when the rows of a suite, or their key, take another form.
+# Incremented when the rows of a suite, or their key, change form.
 SUITE_VERSION = 1
 DISTANCE = "lm"
 
@@ -28,7 +28,7 @@ DISTANCE = "lm"
 def suite_defaults(
     model: str, corpus: str, windows: int, seqlen: int, split: int
 ) -> dict[str, dict[str, Any]]:
-    """Settings by suite that the command does not give: the comparison's own sealed text.
+    """Settings by suite for those that the command omits: the comparison's own sealed text.
 
     Args:
         model: Reference of the dense model, to which ``lm`` measures the distance.
@@ -57,7 +57,7 @@ def suite_defaults(
 
 
 def own_distance(defaults: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """All settings of ``lm`` where the command gives none of its own."""
+    """All settings of ``lm`` when the command gives none of its own."""
     made: Any = build_suite(DISTANCE, **as_tuples(defaults[DISTANCE]))
     return dataclasses.asdict(made)
 
@@ -79,10 +79,10 @@ def suite_keys(bench: CompareBench, key: dict[str, Any]) -> dict[str, dict[str, 
 
 
 def check_suite_requests(bench: CompareBench) -> None:
-    """Have every suite look at what is asked of it, before anything is measured.
+    """Have every suite check its request before anything is measured.
 
     Raises:
-        AutopruneError: What a suite refuses, for example a task that does not exist.
+        AutopruneError: If a suite refuses, for example a task that does not exist.
     """
     around = Surroundings(bench.store, code=DockerCode(bench.state.inputs))
     for suite in bench.suites:
@@ -96,7 +96,7 @@ def wants_distance(bench: CompareBench, names: list[str]) -> bool:
 
 
 def prepare_suites(bench: CompareBench, names: list[str]) -> None:
-    """Have ready what suites need of the dense model, which still stands there."""
+    """Prepare what suites need from the dense model, while it is still dense."""
     if wants_distance(bench, names):
         bench.predictions(SEALED)
 
@@ -104,13 +104,13 @@ def prepare_suites(bench: CompareBench, names: list[str]) -> None:
 def measure_suites(
     bench: CompareBench, names: list[str], look: str, distance: tuple[float, ...] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Rows of suites for the model as it stands; a suite that fails costs no other figure.
+    """Rows of suites for the model as it is; a suite that fails does not affect the others.
 
     Args:
         bench: The comparison's workbench.
         names: Suites to run.
-        look: Under which name looks at sealed text are counted.
-        distance: To the dense model by window, nats per token, where it is measured already.
+        look: Name under which looks at sealed text are counted.
+        distance: To the dense model by window, nats per token, if already measured.
     """
     made: dict[str, dict[str, Any]] = {}
     for suite in bench.suites:
@@ -120,7 +120,7 @@ def measure_suites(
 
 
 def _version(name: str) -> Any:
-    """The number that a suite raises when its figures come out otherwise."""
+    """The number that a suite increments when its figures change."""
     return getattr(sys.modules[SUITES.get(name).__module__], "VERSION", None)
 
 
@@ -134,7 +134,7 @@ def _measured(
         looks = Looks(bench.state, look, "compare", bench.asked)
         asked = (suite["name"], suite["settings"])
         rows = suite_rows(bench, *asked, bench.seen, "drop", looks)
-        # What has no figure may have lacked the network only, so it is tried again.
+        # A row without a figure may only have lacked the network, so it is tried again.
         if any(row["status"] != "unavailable" for row in rows):
             return {"rows": rows}
         return {"reason": "; ".join(dict.fromkeys(row["reason"] for row in rows)) or "no rows"}
@@ -144,15 +144,15 @@ def _measured(
 
 
 def _is_distance(bench: CompareBench, suite: dict[str, Any]) -> bool:
-    """Whether ``lm`` asks for no more than the distance to the dense model on the own text.
+    """Whether ``lm`` asks only for the distance to the dense model on the comparison's own text.
 
-    The loss on these windows is the perplexity of the table.
+    The loss on these windows is already in the table, as perplexity.
     """
     return bool(suite == {"name": DISTANCE, "settings": bench.own_distance})
 
 
 def _distance_row(bench: CompareBench, items: tuple[float, ...]) -> dict[str, Any]:
-    """The row that ``lm`` gives, from predictions that all cells share."""
+    """The row that ``lm`` would give, from predictions that all cells share."""
     model = bench.loaded
     protocol = model_protocol(model) | {
         "part": SEALED,

@@ -1,4 +1,4 @@
-"""Tasks of the designer: open it, ask it; a dead one stops the search and loses nothing."""
+"""Tasks of the designer: open it, ask it. A dead designer stops the search but loses nothing."""
 
 import json
 import os
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from autoprune.design.transports import Designer
     from autoprune.search.steps import Outcome
 
-# Slots of local designers; `autoprune up` makes the limit.
+# Limit on concurrent local designers, created by `autoprune up`.
 DESIGNER_LIMIT = "llm"
 ON_THIS_MACHINE = ("local", "self")
-# On: an endpoint is asked beside measurements wherever it is; off: it never is.
+# On: an endpoint is asked during measurements, wherever it is; off: it never is.
 OVERLAP_VARIABLE = "AUTOPRUNE_OVERLAP"
-# Tokens that a local server keeps for a prompt and its answer, at least.
+# Minimum number of tokens that a local server reserves for a prompt and its answer.
 LEAST_CONTEXT = 4096
-# What a repair quotes of a failed answer, and what counting may be wrong by.
+# Room for what a repair quotes from a failed answer, and for errors in counting.
 CONTEXT_SPARE = 1024
 
 
 class Drafting:
     """The designer of a run: started at the first question, stopped at the end.
 
-    A local server is idle while the model is measured, because steps run one after the other: both
-    on the same cores would slow the server down more than twentyfold.
+    A local server is idle while the model is measured, because steps run one after the other:
+    sharing the cores would slow the server down more than twentyfold.
 
     Args:
         spec: Who designs.
         state: Where a joined local model is kept.
         script: Answers of the scripted designer.
-        target: Reference of the model that is pruned, which the designer ``self`` asks.
+        target: Reference of the model being pruned, which the designer ``self`` asks.
         mailbox: Where the designer ``files`` is asked.
 
-    ``seen`` is what the canary saw of each model that was opened, the first one first.
+    ``seen`` is what the canary saw of each opened model, in order of opening.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Drafting:
     ) -> None:
         self.spec = spec
         self.mailbox = mailbox
-        # Answers out of files, until the step that asked takes them.
+        # Answers from files, until the step that asked takes them.
         self.received: dict[str, Reply] = {}
         self.state = state
         self.script = script
         self.target = target
         self._server: Any = None
-        # By model; the first or only one has no name here.
+        # By model; the first or only one has the key None.
         self._designers: dict[str | None, Designer] = {}
         self.seen: list[Canary] = []
 
@@ -86,9 +86,9 @@ class Drafting:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it answers on another machine, so that this one can measure meanwhile.
+        """Whether it runs on another machine, so that this one can measure meanwhile.
 
-        ``AUTOPRUNE_OVERLAP`` says it where addresses do not tell.
+        ``AUTOPRUNE_OVERLAP`` decides where the address does not tell.
 
         Raises:
             UsageError: If that variable is neither on nor off.
@@ -104,7 +104,7 @@ class Drafting:
 
     @property
     def _address(self) -> str | None:
-        """Of the endpoint; None: OpenAI's own."""
+        """Address of the endpoint; None: OpenAI's own."""
         return self.spec.base_url or os.environ.get("OPENAI_BASE_URL")
 
     def designer(self, model: str | None = None) -> "Designer":
@@ -115,7 +115,7 @@ class Drafting:
 
         Raises:
             PrerequisiteError: If it cannot be reached or made; says what to install or set.
-            UsageError: If this kind asks nobody, or has one model only.
+            UsageError: If this kind asks no designer, or has only one model.
         """
         key = None if model == self.spec.model else model
         if key not in self._designers:
@@ -131,11 +131,11 @@ class Drafting:
         return f"{self.kind}: {', '.join(names)}" if names else self.kind
 
     def check(self) -> None:
-        """Find out early whether the designer can be had; a local server is not started yet.
+        """Check early that the designer is available; a local server is not started yet.
 
         Raises:
             PrerequisiteError: If an endpoint does not answer, or packages are missing.
-            UsageError: If a script is missing, or this kind asks nobody.
+            UsageError: If a script is missing, or this kind asks no designer.
         """
         if self.spec.also_models and self.kind in ON_THIS_MACHINE:
             raise UsageError(
@@ -160,11 +160,11 @@ class Drafting:
                 self.designer(model)
 
     def answer(self, request: ChatRequest) -> "Outcome":
-        """Ask one question; a request that is refused for itself is a verdict, on record for good.
+        """Ask one question; a request refused on its own account is a verdict, recorded for good.
 
         Raises:
-            PrerequisiteError: If the designer is down or refuses the key; nothing is on record,
-                so the search asks again when it goes on.
+            PrerequisiteError: If the designer is down or refuses the key; nothing is recorded,
+                so the search asks again when it resumes.
         """
         designer, started = self.designer(request.model), time.monotonic()
         try:
@@ -217,7 +217,7 @@ class Drafting:
         self._server = local.LocalServer(model, name=name or model.stem, context=context)
         self._server.start()
         served: transports.OpenAIDesigner = self._server.designer()
-        # The cores are shared with what is measured, so only what decides is asked.
+        # The cores are shared with measurements, so only the decisive questions are asked.
         seen = canary.probe_server(served, thorough=False)
         self.seen.append(seen)
         remember(self.state, model, seen)
@@ -225,10 +225,10 @@ class Drafting:
 
 
 def read_script(path: Path | None) -> list[str]:
-    """Answers of a scripted designer, one JSON string a line.
+    """Answers of a scripted designer, one JSON string per line.
 
     Raises:
-        UsageError: If there is no file or a line is no JSON string.
+        UsageError: If there is no file or a line is not a JSON string.
     """
     if path is None or not path.is_file():
         raise UsageError(f"the scripted designer needs a file of answers, and {path} is none")
@@ -264,7 +264,7 @@ def propose(
         JSON form of the outcome.
     """
     asked = ChatRequest.from_json(request)
-    # An answer is made on this machine: one run's designer leaves room for another's. Who holds
-    # this slot waits for no other, so it cannot block a run that has the machine's.
+    # The answer is computed on this machine, so the designers of runs take turns. The holder of
+    # this slot waits for no other slot, so it cannot block a run that holds the machine's.
     with turn(draft.state, DESIGNER_LIMIT) if draft.kind in ON_THIS_MACHINE else nullcontext():
         return outcome_to_json(draft.answer(asked))

@@ -1,4 +1,4 @@
-"""Tasks that measure the model as it stands on the workbench, by windows or by suites."""
+"""Tasks that measure the workbench's model as it is, by windows or by suites."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @step("evaluate", "perplexity on {name}")
 def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
-    """Perplexity of the workbench's model on the named windows.
+    """Measure the perplexity of the workbench's model on the named windows.
 
     Args:
         bench: An open workbench.
@@ -43,11 +43,11 @@ def evaluate_model(bench: Workbench, name: str) -> dict[str, Any]:
 def check_suites(
     text: str, settings: dict[str, dict[str, Any]], dense: str | None
 ) -> list[dict[str, Any]]:
-    """Read the list of suites before anything heavy happens.
+    """Parse the list of suites before anything expensive happens.
 
     Args:
         text: Suites as the command line takes them.
-        settings: Settings by suite, for those that the text does not give.
+        settings: Settings by suite, for those that the text omits.
         dense: Model that ``lm`` measures the distance to.
 
     Returns:
@@ -71,7 +71,7 @@ def check_suites(
 
 @step("find models")
 def find_models(models: list[str]) -> dict[str, str]:
-    """Find the models before anything heavy happens.
+    """Find the models before anything expensive happens.
 
     Args:
         models: Their references.
@@ -95,7 +95,7 @@ def check_requests(
     references: list[str],
     overlap: str,
 ) -> None:
-    """Have every suite look at what is asked of it, before the first one measures.
+    """Have every suite check its request before the first one measures.
 
     Args:
         bench: An open workbench.
@@ -107,7 +107,7 @@ def check_requests(
         overlap: What to do about text that was seen.
 
     Raises:
-        AutopruneError: What a suite refuses, for example a task that does not exist.
+        AutopruneError: If a suite refuses, for example a task that does not exist.
     """
     around = _surroundings(
         bench, _seen(bench, models, references), overlap, Looks(bench.state, run)
@@ -129,7 +129,7 @@ def measure_suite(
     references: list[str],
     overlap: str,
 ) -> dict[str, Any]:
-    """Measure the workbench's model by one suite.
+    """Measure the workbench's model with one suite.
 
     Args:
         bench: An open workbench.
@@ -142,8 +142,8 @@ def measure_suite(
         overlap: What to do about text that was seen.
 
     Returns:
-        JSON form of the rows, how often each sealed text among them was looked at so far, and what
-        was known of each sealed set before.
+        JSON form of the rows, the number of looks at each sealed text among them so far, and what
+        was known about each sealed set before.
     """
     asked = [bench.loaded.source.digest, bench.dtype, name, settings, models, references, overlap]
     file = part_file(bench.state, run, asked)
@@ -176,16 +176,16 @@ def suite_rows(
     looks: Looks,
     **further: Any,
 ) -> list[dict[str, Any]]:
-    """JSON form of the rows of one suite for the workbench's model as it stands.
+    """JSON form of the rows of one suite for the workbench's model as it is.
 
     Args:
-        bench: This and what follows: as :func:`measure_suite` has them.
-        further: What the suite may use besides, see :class:`Surroundings`.
+        bench: This and the following arguments are as in :func:`measure_suite`.
+        further: What else the suite may use, see :class:`Surroundings`.
     """
     suite: Suite = build_suite(name, **as_tuples(settings))
     around = dataclasses.replace(_surroundings(bench, seen, overlap, looks), **further)
     rows = suite.run(bench.loaded, report=bench.report, around=around)
-    # Through JSON at once, so that a row compares equal to one that was read from a file.
+    # Pass through JSON at once, so that a row compares equal to one read from a file.
     found: list[dict[str, Any]] = json.loads(json.dumps([row.to_json() for row in rows]))
     return found
 
@@ -205,5 +205,5 @@ def _seen(bench: Workbench, models: list[str], references: list[str]) -> "SeenTe
 
 
 def as_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a suite with the lists of JSON as tuples, as a suite has them."""
+    """Settings of a suite with JSON lists turned into tuples, as a suite has them."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}

@@ -1,6 +1,6 @@
-"""Suites that an interrupted evaluation has finished: the same command does not measure them again.
+"""Finished suites of an interrupted evaluation: the same command does not measure them again.
 
-They lie in the evaluation's folder until it is complete; then its record has them.
+They stay in the evaluation's folder until it is complete and its record holds them.
 """
 
 import shutil
@@ -16,18 +16,18 @@ from tasks.state import State
 
 
 def part_file(state: State, run: str, what: list[Any]) -> Path:
-    """Where one suite of an evaluation is kept.
+    """Path under which one suite of an evaluation is kept.
 
     Args:
         state: The state folder.
         run: Name of the evaluation.
-        what: All that the suite's figures follow from, plain JSON.
+        what: Everything that determines the suite's figures, plain JSON.
     """
     return _folder(state, run) / f"{digest_json([__version__, *what])[:32]}.json"
 
 
 def read_part(file: Path) -> dict[str, Any] | None:
-    """A finished suite; None where there is none that can be read."""
+    """A finished suite; None if there is none that can be read."""
     try:
         return read_object(file) if file.is_file() else None
     except DamagedFileError:
@@ -41,7 +41,7 @@ def write_part(file: Path, part: dict[str, Any]) -> None:
 
 
 def forget_parts(state: State, run: str) -> None:
-    """Give up the parts of an evaluation that is complete, so that the next one measures anew."""
+    """Delete the parts of a complete evaluation, so that the next one measures again."""
     shutil.rmtree(_folder(state, run), ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""The gate of a promotion: what a challenger must show to become champion. Pure arithmetic."""
+"""The promotion gate: what a challenger must show to become champion. Pure arithmetic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ class Check:
     Args:
         name: What is checked.
         ok: Whether it passes.
-        champion: The champion's figure, for people; a dash where there is none.
+        champion: The champion's figure, for display; a dash if there is none.
         challenger: The challenger's figure.
         detail: Why it passes or not.
     """
@@ -32,7 +32,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks and what follows.
+    """All checks and their outcome.
 
     Args:
         passed: Every check passes.
@@ -60,13 +60,13 @@ def judge(
 
     Args:
         champion: Its measurement (``nll`` per window in nats per token, ``perplexity``, ``bytes``),
-            None where there is no champion yet.
-        challenger: Its measurement, with ``recount``, ``recorded``, ``reload`` and, where the
-            search that made it has no sealed figure of it, ``unsealed``: why. ``sealed_set`` is
-            what was known of the text that both were measured on, None where it is not sealed.
+            None if there is no champion yet.
+        challenger: Its measurement, with ``recount``, ``recorded``, ``reload`` and, if the search
+            that made it has no sealed figure for it, the reason as ``unsealed``. ``sealed_set`` is
+            what was known about the text that both were measured on, None if it is not sealed.
         accept_tie: Let an interval that contains zero pass.
-        larger_by: Share by which its weight files may be larger than the champion's, and its
-            parameters more where a scheme made one of the two.
+        larger_by: Share by which its weight files may exceed the champion's, and its parameter
+            count too if a scheme made one of the two.
     """
     checks = (
         _perplexity(champion, challenger, accept_tie),
@@ -111,7 +111,7 @@ def _perplexity(
 def _made(
     champion: Mapping[str, Any] | None, challenger: Mapping[str, Any], larger_by: float
 ) -> tuple[Check, ...]:
-    """What was taken away: zeros, counted again, or parameters where a scheme made one of both."""
+    """Check what was removed: zeros, counted again, or parameters if a scheme made either one."""
     by_scheme = [_by_scheme(model) for model in (champion, challenger)]
     zeros = () if by_scheme[1] else (_sparsity(challenger),)
     return zeros + ((_parameters(champion, challenger, larger_by),) if any(by_scheme) else ())
@@ -159,7 +159,7 @@ def _sparsity(challenger: Mapping[str, Any]) -> Check:
         )
         return Check("sparsity", False, "-", shown, detail)
     asked = budget_zeros(recorded["target"], prunable)
-    # A kept weight may be zero by itself, so there can be more, never fewer.
+    # A kept weight may itself be zero, so there can be more zeros than pruned, never fewer.
     if recorded["pattern"] == UNSTRUCTURED and zeros < asked:
         return Check("sparsity", False, "-", shown, f"{asked:,} zeros were asked")
     return Check("sparsity", True, "-", shown, f"counted again in the files; asked {asked:,}")
@@ -171,7 +171,7 @@ def _reload(challenger: Mapping[str, Any]) -> Check:
 
 
 def _sealed(challenger: Mapping[str, Any]) -> tuple[Check, ...]:
-    """A line only where it fails: what no search made has no sealed figure to miss."""
+    """A line only if it fails: a model that no search made has no sealed figure to lack."""
     why = challenger.get("unsealed", "")
     if not why:
         return ()
@@ -203,5 +203,5 @@ def _size(
 
 
 def _finite(nll: Sequence[float | None]) -> bool:
-    # JSON has no infinity that every reader takes; a window without a number is None there.
+    # JSON has no infinity that every reader accepts; a window without a number is None there.
     return bool(nll) and all(value is not None and abs(value) < float("inf") for value in nll)

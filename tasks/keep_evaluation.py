@@ -27,7 +27,7 @@ def keep_evaluation(
         run: Name of the run.
         model: Reference of the model.
         params: Settings of the run.
-        record: What came out, with its rows.
+        record: The results, with their rows.
 
     Returns:
         Folder of the files, and MLflow's run id or why there is none.
@@ -77,5 +77,5 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def run_name(params: dict[str, Any], model_digest: str, slug: str) -> str:
-    """Name of an evaluation: the same settings and the same weights give the same."""
+    """Name of an evaluation: the same settings and weights give the same name."""
     return f"{slug[:40]}-{digest_json([json.loads(json.dumps(params)), model_digest])[:8]}"

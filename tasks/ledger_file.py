@@ -1,7 +1,7 @@
-"""The file of the ledger of looks: where it lies, whole lines under a lock, nothing ever lost.
+"""The ledger file of looks: its place, whole lines under a lock, nothing ever lost.
 
-It belongs to the installation and not to a state folder, which may be deleted at any time: a text
-that was looked at stays looked at.
+It belongs to the installation and not to a state folder, which may be deleted at any time: a look
+at a text cannot be undone.
 """
 
 import json
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "AUTOPRUNE_LEDGER"
 FILE = "sealed-looks.jsonl"
-# Where earlier versions kept it, in the state folder; what is taken over gets the other name.
+# Where earlier versions kept it in the state folder, and its new name once migrated.
 OLD_FILE = "sealed-touches.jsonl"
 TAKEN = "sealed-touches.taken-over.jsonl"
 
@@ -38,7 +38,7 @@ def ledger_path() -> Path:
         path = Path(named).expanduser().absolute()
     else:
         base = Path(os.environ.get("XDG_STATE_HOME") or "")
-        # A relative one is to be ignored, says the XDG base directory specification.
+        # The XDG base directory specification says to ignore a relative path.
         base = base if base.is_absolute() else Path.home() / ".local" / "state"
         path = base / "autoprune" / FILE
     try:
@@ -58,14 +58,14 @@ def ledger_path() -> Path:
 
 @contextmanager
 def locked_ledger(state_folder: Path) -> Iterator["Ledger"]:
-    """The ledger, for as long as nobody else writes it.
+    """Open the ledger while no other process can write to it.
 
     Args:
-        state_folder: Entries that an earlier version kept there are taken over first, once.
+        state_folder: Entries that an earlier version kept there are migrated first, once.
 
     Raises:
         UsageError: If there is no place for it.
-        DamagedFileError: If a line before the last is no entry.
+        DamagedFileError: If a line before the last is not an entry.
     """
     path = ledger_path()
     with _locked(path):
@@ -81,10 +81,10 @@ class Ledger:
     """The lines of a ledger file, read at once; use it under its lock.
 
     Args:
-        path: The file; none is an empty ledger.
+        path: The file; a missing one is an empty ledger.
 
     Raises:
-        DamagedFileError: If a line before the last is no entry.
+        DamagedFileError: If a line before the last is not an entry.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,7 +92,7 @@ class Ledger:
         self.lines, self._whole = _read(path)
 
     def append(self, lines: Sequence[Line]) -> None:
-        """Write lines behind the whole ones; what a killed writer left there goes."""
+        """Write lines after the complete ones, over what a killed writer left there."""
         if not lines:
             return
         path, whole = self._path, self._whole
@@ -100,7 +100,7 @@ class Ledger:
         with path.open("r+b" if path.exists() else "xb") as stream:
             stream.truncate(whole)
             stream.seek(whole)
-            # A last entry that lacks nothing but its line's end is kept.
+            # A last entry that lacks only its newline is kept.
             if whole and path.read_bytes()[whole - 1 : whole] != b"\n":
                 text = b"\n" + text
             stream.write(text)
@@ -111,16 +111,16 @@ class Ledger:
 
 
 def same_look(line: Line) -> tuple[Any, Any]:
-    """What makes two looks one: the text and the run."""
+    """Key under which two looks count as one: the text and the run."""
     return line.get("text"), line.get("run")
 
 
 def _take_over(ledger: Ledger, old: Path) -> None:
-    """Add what the old file has and this one lacks; killed in between, it is done again."""
+    """Add what only the old file has; if killed in between, the next run does it again."""
     known = {same_look(line) for line in ledger.lines}
     found, _ = _read(old)
     ledger.append([line for line in found if same_look(line) not in known])
-    # By another name, so that it is read no more and nothing is lost.
+    # Rename it, so that it is not read again and nothing is lost.
     old.replace(old.with_name(TAKEN))
 
 
@@ -131,8 +131,8 @@ def _locked(path: Path) -> FileLock:
 def _read(path: Path) -> tuple[list[Line], int]:
     """All lines, and how many bytes of the file they take.
 
-    A last line that is cut was being written when its process died, before it looked at the text:
-    it is no look, and the next line takes its place.
+    A truncated last line was being written when its process died, before it looked at the text:
+    it is not a look, and the next line replaces it.
     """
     if not path.is_file():
         return [], 0
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[list[Line], int]:
         elif not line.strip():
             pass
         elif number == len(lines) and not line.endswith(b"\n"):
-            # Commands show errors only, and this is worth a line.
+            # Commands show only errors, and this is worth a line.
             log.error("%s: the last line is cut, its writer was killed; it is left out", path)
             break
         else:

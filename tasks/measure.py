@@ -1,4 +1,4 @@
-"""What a search does on its bench: make ready, measure recipes, look at the sealed text once."""
+"""What a search does on its bench: prepare, measure recipes, look at the sealed text once."""
 
 import math
 import time
@@ -33,7 +33,7 @@ def prepare(bench: SearchBench) -> dict[str, Any]:
     """Load the model and split the text; :func:`tasks.calibrate.calibrate` comes next.
 
     Returns:
-        What the record says about model and text.
+        What the record says about the model and the text.
     """
     return recorded("prepare", f"prepare {bench.run_id}", lambda: _prepared(bench))
 
@@ -76,12 +76,12 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
     """Note the search's one look at the sealed text, before anything is measured there.
 
     Args:
-        bench: The search's.
-        again: When a further look was asked for, which counts as one of its own; empty: the first.
+        bench: The search's bench.
+        again: When a further look was requested, which counts separately; empty: the first look.
 
     Returns:
-        ``sealed_looks``: looks of whatever run so far, this one included; ``sealed_set``: what was
-        known of the set before it.
+        ``sealed_looks``: looks of all runs so far, this one included; ``sealed_set``: what was
+        known about the set before it.
     """
 
     def noted() -> dict[str, Any]:
@@ -95,7 +95,7 @@ def note_look(bench: SearchBench, again: str = "") -> dict[str, Any]:
 
 
 def _look_of(bench: SearchBench) -> str:
-    """Name of a search in the ledger; two state folders may have searches of one name."""
+    """Name of a search in the ledger; two state folders may have searches of the same name."""
     return f"search {bench.run_id}, {folder_tag(bench.state)}"
 
 
@@ -114,15 +114,15 @@ def measured(
 ) -> Measurement | Failed:
     """Prune by a recipe, measure on selection windows, restore the dense weights.
 
-    Sentinels and what is sealed next compute masks and repair anew, whatever is remembered of the
-    recipe, so that scores, budgets and repairs that drifted are seen; statistics that are not those
-    of the store are a failure then.
+    Sentinels, and recipes to be sealed next, compute masks and repair again, whatever is remembered
+    of the recipe. This reveals drift in scores, budgets and repairs; statistics that differ from
+    those in the store are then a failure.
 
     Args:
-        bench: The search's.
-        wanted: The step. A recipe that is None stands for the dense model, which is not put back
-            before, so that one that a recipe left pruned is found out.
-        seconds: It may take; then it is stopped, and fails as unfinished.
+        bench: The search's bench.
+        wanted: The step. A recipe of None stands for the dense model. It is not restored first, so
+            that a model which a recipe left pruned is detected.
+        seconds: Time limit; past it, the step is stopped and fails as unfinished.
     """
     budget = bench.budget_of(wanted.sparsity)
     fresh = wanted.role in ("sentinel", "repeat")
@@ -150,12 +150,12 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
     """Measure the winner and the baselines on the sealed text, after :func:`note_look`.
 
     A recipe that cannot be measured is left out with the reason: an error would end the search, and
-    each time it is taken up again the others would read the sealed text once more.
+    each time it resumed the others would read the sealed text once more.
 
     Args:
-        bench: The search's.
+        bench: The search's bench.
         wanted: The step.
-        seconds: Then recipes are left out, but for the first one and the reference.
+        seconds: Time limit; past it, all recipes but the first and the reference are left out.
     """
     started = time.monotonic()
     found: dict[str, Measurement] = {}
@@ -177,14 +177,14 @@ def sealed(bench: SearchBench, wanted: Seal, seconds: float = math.inf) -> Seale
 
 
 def no_time() -> Failed:
-    """Outcome of a step that does not start, because it could not end in time."""
+    """Outcome of a step that does not start because it could not finish in time."""
     return Failed(UNFINISHED, "not started: it could not have ended in time")
 
 
 def _tried(
     work: Callable[[], Measurement], bench: SearchBench, seconds: float
 ) -> Measurement | Failed:
-    """What a measurement gives; a recipe that is turned away or makes no sense is a verdict."""
+    """Result of a measurement; for a recipe that is rejected or makes no sense, a verdict."""
     started = time.monotonic()
     try:
         with limited(bench, seconds):
@@ -225,11 +225,11 @@ def measure(
         bench: An open search bench.
         step_id: Which step asks.
         recipe: JSON form of the recipe; None: the dense model.
-        windows: Use the first so many selection windows.
+        windows: Number of selection windows to use, from the first.
         sparsity: Share of zeros.
         draw: Which draw of calibration text the statistics come from.
         kl: Also measure the distance to the dense model.
-        known: Leave out the first so many of the windows.
+        known: Number of these windows to leave out, from the first.
         role: See :class:`autoprune.search.steps.Measure`.
         seconds: As for :func:`measured`; None: no limit.
     """

@@ -30,26 +30,26 @@ _trackers: dict[str, "Tracker"] = {}
 _traces: dict[str, "Traces"] = {}
 _silent_until: dict[str, float] = {}
 
-# MLflow's client tries for minutes; a search asks first and leaves a dead server alone.
+# MLflow's client retries for minutes; a search asks first and leaves a dead server alone.
 ANSWER_SECONDS = 2.0
 PAUSE_SECONDS = 30.0
 LAST_WORDS = ("FINISHED", "FAILED", "KILLED")
 
 
 def tracker_of(state: State) -> "Tracker":
-    """The tracker of a state folder; one per process, since it remembers what is written."""
+    """The tracker of a state folder; one per process, since it remembers what it wrote."""
     return _trackers.setdefault(str(state.root), track.Tracker(state))
 
 
 def traces_of(tracker: "Tracker") -> "Traces":
-    """The traces of a store; they too remember what is written."""
+    """The traces of a store; one per process, since they remember what they wrote."""
     return _traces.setdefault(str(tracker.state.root), track.traces.Traces(tracker))
 
 
 def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
-    """Write a run's record into MLflow: parent with curves, one child per candidate.
+    """Write a run's record into MLflow: a parent with curves, and one child per candidate.
 
-    A task run for the last time only: a search does it after every step.
+    This is a task run only for the last time: a search mirrors after every step.
 
     Args:
         state: The state folder.
@@ -58,8 +58,8 @@ def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict
         settled: Number of the last candidate whose generation is finished; curves end there.
 
     Returns:
-        The parent's MLflow id and where it is seen, as markdown; or why there is none. What is
-        missing is caught up by the next call.
+        The parent's MLflow id and where to see it, as markdown; or why there is none. The next
+        call makes up for what is missing.
     """
 
     def work() -> dict[str, Any]:
@@ -69,7 +69,7 @@ def mirror(state: State, record: "RunRecord", status: str, settled: int) -> dict
 
 
 def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> dict[str, Any]:
-    """:func:`mirror`, without a task run for it."""
+    """:func:`mirror` without its own task run."""
 
     def work() -> tuple[str, str]:
         parent = _mirror(state, record, status, settled)
@@ -83,12 +83,12 @@ def mirrored(state: State, record: "RunRecord", status: str, settled: int) -> di
 def log_stage(
     state: State, content: Callable[[], dict[str, Any]], *, patient: bool = True
 ) -> dict[str, Any]:
-    """Write what is no search into MLflow; see :func:`tasks.track.stages.log_stage`.
+    """Write a stage other than a search into MLflow; see :func:`tasks.track.stages.log_stage`.
 
     Args:
         state: The state folder.
         content: Gives the arguments of that function; called once the store answers.
-        patient: As of :func:`require_answer`.
+        patient: As for :func:`require_answer`.
 
     Returns:
         MLflow's run id, or why there is none.
@@ -102,9 +102,9 @@ def log_stage(
 
 
 def tried(state: State, work: Callable[[], Done], *, patient: bool) -> tuple[Done | None, str]:
-    """What comes of writing into MLflow, or None and why nothing does.
+    """The result of writing into MLflow, or None and why there is none.
 
-    The run's own files and log are the record: whatever the store's trouble is, work goes on.
+    The run's own files and log are the record: whatever is wrong with the store, work continues.
     """
     try:
         require_answer(state.tracking_uri, patient=patient)
@@ -129,7 +129,7 @@ def require_answer(address: str, *, patient: bool) -> None:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=ANSWER_SECONDS):
             _silent_until.pop(address, None)
     except urllib.error.HTTPError:
-        # It answers, if only to ask for a password; the client has that.
+        # It answers, if only to ask for a password, which the client has.
         return
     except OSError as error:
         _silent_until[address] = time.monotonic() + PAUSE_SECONDS
@@ -137,7 +137,7 @@ def require_answer(address: str, *, patient: bool) -> None:
 
 
 def place_of(state: State, parent: str, run_id: str) -> str:
-    """Where people find a run in MLflow: a link where there is a server, else what to type."""
+    """Where to find a run in MLflow: a link if there is a server, else a command."""
     experiment = tracker_of(state).experiment_of(parent)
     page = f"#/experiments/{experiment}/runs/{parent}"
     address = state.mlflow_page
@@ -157,7 +157,7 @@ def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str
     tracker.mirror(parent, report["entries"], record.sheets)
     tracker.curve(parent, curves(report["entries"], settled))
     if calls and tracing_wanted():
-        # Whose call it was shows when its generation goes on; what came to nothing waits.
+        # A call's candidate is known once its generation continues; calls without one wait.
         ready = [call for call in calls if call["candidate"] or status in LAST_WORDS]
         traces_of(tracker).write(parent, run_id, ready, tracker.children(parent))
     if status != "RUNNING":
@@ -179,9 +179,9 @@ def _mirror(state: State, record: "RunRecord", status: str, settled: int) -> str
 def curves(entries: list[Mapping[str, Any]], settled: int) -> dict[str, list[tuple[int, float]]]:
     """Curves of the parent run: step is the candidate's number.
 
-    Only candidates up to number ``settled`` count, so that hardly a point changes later: one that
-    the sweep has measured whole generations afterwards counts from its own number where the curve
-    is drawn anew, and from the next number where it was drawn before.
+    Only candidates up to number ``settled`` count, so that points hardly ever change later. The
+    exception is a candidate that the sweep measures generations later: it counts from its own
+    number in a new curve, and from the next number in one that was drawn before.
     """
     best: list[tuple[int, float]] = []
     rejected: list[tuple[int, float]] = []

@@ -1,4 +1,4 @@
-"""How much text the parts of a corpus still share, as every record of a run says it."""
+"""How much text the parts of a corpus still share, as stated in every record of a run."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def shared_text(splits: "Splits") -> list[dict[str, Any]]:
-    """How many documents of each part share 8 and 10 words with another, after the split's drop.
+    """Count the documents of each part that share 8 and 10 words with another, after the drop.
 
     Args:
         splits: The three parts.

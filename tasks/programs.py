@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from sandbox.outcomes import Rejected
 
 BASE_S = 20.0
-# A program may take as long as so many products of the layer with an [in, in] matrix...
+# A program may take as long as this many products of the layer with an [in, in] matrix...
 PRODUCTS = 200
-# ... on a core this slow: a tenth of what a core of today does.
+# ... on a core this slow: a tenth of the speed of a current core.
 FLOPS = 1e10
-# A block program also so many times what the block computes, and its gradients, on all of its text.
+# A block program may also take this many times the block's passes with gradients on all its text.
 PASSES = 16
 BASE_BYTES = 768 << 20
-# Times what is handed over at once: a layer's weight and Gram matrix; a block with hidden states.
+# Multiple of the input of one call: a layer's weight and Gram matrix; a block with hidden states.
 INPUTS = 8.0
 LIFETIME_S = 3600.0
 
 
 @dataclass(frozen=True)
 class ProgramLimits:
-    """What a program may take; it follows from the sizes of the layers.
+    """Resources that a program may use, derived from the sizes of the layers.
 
     Args:
-        seconds: For the layers of one call, together.
-        memory_bytes: Of the container.
+        seconds: Time for all layers of one call together.
+        memory_bytes: Memory of the container.
     """
 
     seconds: float
@@ -60,7 +60,7 @@ class ProgramLimits:
 
         Args:
             shapes: ``(o, i)`` of the layers.
-            tokens: Calibration tokens that a block program is handed; 0: a layer program.
+            tokens: Calibration tokens that a block program gets; 0: a layer program.
         """
         seconds, largest, whole, narrow = BASE_S, 0, 0, 0
         for rows, columns in shapes:
@@ -85,7 +85,7 @@ def limits_of(
 
     Args:
         layers: The prunable ones.
-        tokens: Calibration tokens of a draw, which block programs are handed.
+        tokens: Calibration tokens of a draw, which block programs get.
         source: The program; None: the limits hold for any.
     """
     tokens = tokens if source is None or prunes_blocks(source) else 0
@@ -98,14 +98,14 @@ def limits_of(
 
 @dataclass
 class SandboxPrograms:
-    """Runs programs in single-use containers, each layer in a process of its own.
+    """Runs programs in single-use containers, each layer in its own process.
 
-    A container for each call of the engine: a block's layers, or a step's.
+    Each call of the engine gets a container: for the layers of a block or of a step.
 
     Args:
         inputs: Folder that containers may read.
         run_id: Name of the run, for its containers.
-        limits: Of the largest call; asked for when the first container is made.
+        limits: Limits of the largest call; read when the first container is made.
         warm: Containers kept ready.
     """
 
@@ -132,13 +132,13 @@ class SandboxPrograms:
         """Try a program on the tiny block.
 
         Raises:
-            CandidateRejectedError: If it is turned away.
+            CandidateRejectedError: If it is rejected.
         """
         made = self._accepted(self.probe(program))
         self.recount(made, blocks=prunes_blocks(program.source))
 
     def probe(self, program: Candidate) -> "Accepted | Rejected":
-        """What the sandbox says about a program on the tiny block, zeros not counted."""
+        """The sandbox's verdict on a program on the tiny block, without counting zeros."""
         return self.sandbox.probe_program(program.source, dict(program.params))
 
     @staticmethod
@@ -147,7 +147,7 @@ class SandboxPrograms:
 
         Args:
             made: New weights of the tiny layers.
-            blocks: Of the tiny blocks in their place.
+            blocks: They are those of the tiny blocks instead.
 
         Raises:
             CandidateRejectedError: If the budget is missed.
@@ -201,7 +201,7 @@ class SandboxPrograms:
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
-        """For the files of one call."""
+        """Provide a folder for the files of one call."""
         self.inputs.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".layers-", dir=self.inputs))
         try:
@@ -235,17 +235,17 @@ class SandboxPrograms:
 
 
 def is_program(metric: str) -> bool:
-    """Whether what prunes is a program: ``program:FILE.py`` or ``program:NAME``."""
+    """Whether a metric is a program: ``program:FILE.py`` or ``program:NAME``."""
     return metric.startswith(PROGRAM_PREFIX)
 
 
 def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> dict[str, Any]:
-    """What is kept of a program beside a pruned model.
+    """Record of a program kept with a pruned model.
 
     Args:
         program: Of kind ``program``.
         metric: Where it came from, ``program:FILE.py``.
-        limits: What it was allowed.
+        limits: Its limits.
     """
     name = Path(metric.removeprefix(PROGRAM_PREFIX)).name
     return {
@@ -258,7 +258,7 @@ def program_record(program: Candidate, metric: str, limits: ProgramLimits) -> di
 
 
 def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedError:
-    """A program's refusal as the end of a command."""
+    """The error that ends a command when a program is rejected."""
     ref = metric.removeprefix(PROGRAM_PREFIX)
     return NothingPassedError(
         f"the sandbox rejects {ref} ({error.code}: {error.detail}); nothing was pruned; change the "
@@ -267,7 +267,7 @@ def turned_away(metric: str, error: CandidateRejectedError) -> NothingPassedErro
 
 
 def matrices(row: "Tensor", weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """The new matrices of a block, which come as one row by sorted name."""
+    """Split the new matrices of a block, which come as one row, in order of name."""
     import torch
 
     names = sorted(weights)
@@ -293,5 +293,5 @@ def _apart(stats: "dict[str, Tensor] | Any") -> "dict[str, Tensor]":
 def _tensor(values: Any) -> "Tensor":
     import torch
 
-    # Copied if the pages are read-only, since the receiver may write to it.
+    # Copied if the pages are read-only, since the receiver may write to them.
     return torch.from_numpy(values if values.flags.writeable else values.copy())

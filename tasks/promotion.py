@@ -1,4 +1,4 @@
-"""Tasks of a promotion: find both versions, measure them alike, judge, and move the alias."""
+"""Tasks of a promotion: find both versions, measure both the same way, judge, move the alias."""
 
 import gc
 import logging
@@ -44,7 +44,7 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
 
     Returns:
         ``name``, ``note`` (on a champion that was moved by hand; often empty), ``champion`` (None
-        where there is none) and ``challenger``, each with version, folder, source and tags.
+        if there is none) and ``challenger``, each with version, folder, source and tags.
 
     Raises:
         UsageError: If no challenger is set, or it is the champion already.
@@ -74,14 +74,14 @@ def find_contenders(root: str, name: str | None, version: str | None) -> dict[st
 
 
 def _by_hand(tracker: Any, name: str) -> str:
-    """What to know of a champion that no promotion made; ``previous`` becomes the one before it."""
+    """Note on a champion that no promotion made; ``previous`` becomes the one before it."""
     moved = track.registry.moved_by_hand(tracker, name)
     if moved is None:
         return ""
     made, now = moved
     with track.registry.registry_lock(tracker, name):
         aliases = track.registry.aliases_of(tracker, name)
-        # A rollback leads back to what the gate last let pass.
+        # A rollback returns to the version that last passed the gate.
         if aliases.get(track.registry.PREVIOUS) in (None, now):
             tracker.client.set_registered_model_alias(name, track.registry.PREVIOUS, made)
     return (
@@ -92,13 +92,13 @@ def _by_hand(tracker: Any, name: str) -> str:
 
 @step("find split", "split that made {folder}")
 def find_split(folder: str) -> dict[str, int | None]:
-    """The number of the split by which the search that made a version parted its text.
+    """The number of the split that the search behind a version used for its text.
 
     Args:
         folder: Files of the version.
 
     Returns:
-        ``number``; None where no search made it, or its record is gone.
+        ``number``; None if no search made it, or its record is gone.
     """
     record = Path(folder) / RECORD_FILE
     made = read_object(record) if record.is_file() else {}
@@ -118,14 +118,14 @@ def cut_part(
     models: list[str],
     asked: str,
 ) -> dict[str, Any]:
-    """Cut token windows from one part of a text; a look at sealed text is noted before.
+    """Cut token windows from one part of a text; a look at sealed text is noted first.
 
-    Documents of a sealed part that one of the models has seen are left out for all of them: they
-    are of a search with another split or another text.
+    Documents of a sealed part that one of the models has seen are left out for all models: they
+    come from a search with another split or another text.
 
     Args:
         bench: An open workbench.
-        name: How later tasks call these windows.
+        name: Name by which later tasks find these windows.
         corpus: Reference of the text.
         part: ``sealed``, ``selection`` or ``whole``.
         count: Number of windows.
@@ -135,11 +135,11 @@ def cut_part(
         asked: Name of the promotion; the looks of its models are one use of the text.
 
     Returns:
-        What the windows are, what the models have seen of the part, its split and the looks at it.
+        The windows' facts, what the models have seen of the part, its split and the looks at it.
 
     Raises:
         UsageError: If too little text is left.
-        ContaminationError: If none is.
+        ContaminationError: If none is left.
     """
     text = load_corpus(corpus, cache=bench.store, tokenizer=bench.tokenizer).measures()
     whole, digest, splits = text.digest, None, None
@@ -152,8 +152,8 @@ def cut_part(
     if part in ("sealed", "whole"):
         looks.note(text.digest, whole, splits)
     known = looks.sets.get(text.digest)
-    # A search chose by the selection part, and the whole holds what it calibrated on: who asks for
-    # those gets them, with the count.
+    # A search chose by the selection part, and the whole text holds its calibration text. If these
+    # are requested they are used, and the overlap is counted.
     policy: Any = "drop" if part == "sealed" else "report"
     around = Surroundings(bench.store, known_text(models), policy)
     found = clean(text.documents, around, what=f"the text {text.name!r}")
@@ -182,13 +182,13 @@ def cut_part(
 
 @step("inspect checkpoint", "count weights of {folder}")
 def inspect_checkpoint(folder: str) -> dict[str, Any]:
-    """Zeros, parameters and bytes of the written files, and what their record says.
+    """Count zeros, parameters and bytes of the written files, and read their record.
 
     Returns:
         ``recount`` (zeros, prunable, total), ``recorded`` (zeros and prunable with target and
-        pattern; of a scheme its text, the total and the share of the blocks' parameters removed;
+        pattern; for a scheme its text, the total and the share of the blocks' parameters removed;
         None without a record), ``bytes`` of the weight files, and ``unsealed``: why the search
-        that made it has no sealed figure of it, empty where it has one or no search made it.
+        that made it has no sealed figure for it, empty if it has one or no search made it.
     """
     place = Path(folder)
     counted = count_zeros(place)
@@ -226,7 +226,7 @@ def try_reload(root: str, name: str, version: str, folder: str) -> dict[str, Any
             _tracker(root), name, version, TRY_TEXT, TRY_TOKENS
         )
     except Exception as error:
-        # Whatever a damaged checkpoint raises is the finding, not a fault of the promotion.
+        # Whatever a damaged checkpoint raises is a finding, not an error of the promotion.
         log.info("reload failed", exc_info=True)
         return {"ok": False, "detail": f"{type(error).__name__}: {reason_of(error)}"}
     finite = nll < float("inf")
@@ -258,7 +258,7 @@ def settle(
     verdict: dict[str, Any],
     text: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write the reason on the version and, where the gate passed, move the champion.
+    """Write the reason on the version and, if the gate passed, move the champion.
 
     Args:
         root: The state folder.
@@ -266,7 +266,7 @@ def settle(
         version: The challenger.
         champion: Version it was measured against; None: none.
         verdict: What :func:`judge_contenders` gave.
-        text: What both were measured on: corpus, part, seed and digest of its split.
+        text: What both were measured on: corpus, part, and the seed and digest of its split.
 
     Raises:
         AutopruneError: If the champion changed in the meantime; nothing is moved then.
@@ -327,7 +327,7 @@ def _try_tags(root: str, name: str, version: str, tags: dict[str, str]) -> None:
     try:
         track.registry.write_tags(_tracker(root), name, version, tags)
     except Exception:
-        # The store is failing, which is why this is called; what failed first is raised.
+        # The store is failing, which is why this is called; the first failure is raised.
         log.warning("the reason could not be written on %s version %s", name, version)
 
 

@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "mlflow", "prefect")
 
 
 def machine() -> dict[str, str]:
-    """What this machine is, by name."""
+    """Facts about this machine, by name."""
     import psutil
 
     found = {
@@ -51,7 +51,7 @@ def run_tags(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def here_tags() -> dict[str, str]:
-    """Tags of a run by what ran it: versions, this machine, the commit."""
+    """Tags of a run that describe what ran it: versions, this machine, the commit."""
     return _versions(machine()) | commit()
 
 
@@ -60,7 +60,7 @@ def _versions(named: Mapping[str, str]) -> dict[str, str]:
 
 
 def code_commit() -> str | None:
-    """Commit of the program's source, with a word where it was changed; None when installed."""
+    """Commit of the program's source, marked if it was changed; None when installed."""
     known = commit()
     if not known:
         return None

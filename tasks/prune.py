@@ -54,10 +54,10 @@ def check_request(
     solver: str,
     statistics: str,
 ) -> dict[str, Any]:
-    """Read every name of a request before anything heavy happens.
+    """Check every name of a request before anything expensive happens.
 
     Returns:
-        The group that will be used, and the statistics needed of the dense model.
+        The group that will be used, and the statistics needed from the dense model.
 
     Raises:
         UsageError: If a part is unknown or parts contradict each other.
@@ -85,7 +85,7 @@ def check_request(
             "a metric in a file is scored once, in the container, from statistics of the dense "
             f"model; leave out --statistics {statistics}"
         )
-    # One that is not uniform stands for those still to be tried: with N:M there is no choice.
+    # A non-uniform one stands for those still to be tried: with N:M there is no choice.
     stands_for = allocation if grid is None else grid[-1]
     plan = PruningPlan.build(
         sparsity, group=chosen, pattern=pattern, allocation=stands_for, solver=solver
@@ -99,12 +99,12 @@ def check_request(
 
 
 def fresh_windows(repair: str) -> int:
-    """Windows that a repair reads beside those of statistics and tuning."""
+    """Number of windows that a repair reads besides those of statistics and tuning."""
     return Repair.parse(repair).fresh_windows
 
 
 def _screened(metric: str) -> Candidate:
-    """A program that the sandbox's own screen lets pass; none runs yet."""
+    """A program that passed the sandbox's static screen; it does not run yet."""
     program = Candidate.parse(metric)
     refusal = screen(program.source, entry_of(program.source, PROGRAM))
     if refusal is not None:
@@ -129,13 +129,13 @@ def prune_model(
             a file or a name.
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
-        statistics: Whether blocks see pruned or dense blocks before them, and the steps inside a
-            block those before them.
-        dtype: As for :func:`save_checkpoint`: no repaired row is worse than zeroed plainly in the
-            type that the weights will be saved in.
+        statistics: Whether blocks see pruned or dense blocks before them, and likewise for the
+            steps inside a block.
+        dtype: As for :func:`save_checkpoint`: in the type that the weights will be saved in, no
+            repaired row is worse than plain zeroing.
 
     Returns:
-        Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence where
+        Figures of the masks; zeros are counted in the weights, and ``recount`` is a sentence if
         there are more than ``pruned``. With a program also ``program``, its source and limits, and
         ``weights_digest``.
 
@@ -172,7 +172,7 @@ def _prune_by_metric(
 ) -> "PruneOutcome":
     score = MetricScore(build_metric(metric))
     needs = plan.dense_needs(score.needs)
-    # What is read of the dense model alone lies in the store; what reads no text may have none.
+    # Statistics of the dense model alone are in the store; a metric that reads no text has none.
     kept = bench.statistics(windows, needs) if needs and plan.scoring == "dense" else None
     model, tokens = bench.loaded.model, bench.windows.get(windows)
     return prune(
@@ -278,9 +278,9 @@ def send_folder(folder: str, repo: str, private: bool) -> str:
     """Send a saved model with its card and record; see :func:`push_to_hub`.
 
     Args:
-        folder: Of the saved model.
+        folder: Folder of the saved model.
         repo: ``OWNER/NAME``.
-        private: Whether a repository that is made is private.
+        private: Whether a newly created repository is private.
 
     Returns:
         Address of the commit.
@@ -316,10 +316,10 @@ def save_bench(
         bench: An open workbench.
         folder: Target folder, replaced when it exists.
         record: What made the model.
-        pruned: Weights that the masks removed, to be compared with the recount.
+        pruned: Number of weights that the masks removed, to compare with the recount.
         dtype: Type of the weights in the files; None: as in memory.
     """
-    # Read first: the folder may be the one that is replaced.
+    # Read this first: the folder may be the one that is replaced.
     before = known_text([bench.model_ref])
     model, tokenizer = bench.loaded.model, bench.loaded.tokenizer
     saved = save_model(model, tokenizer, folder, record, dtype=dtype, pruned=pruned)

@@ -1,8 +1,8 @@
 """What Prefect's UI shows of a run: progress, tables, a report, a link to MLflow.
 
-Artifacts have one key for each model and sparsity, so the history of a key is one line a night. In
-a flow run each exists once and is changed in place, however often the run is retried. Outside a
-flow run nothing is written, and an API that does not answer costs the run one short try.
+Artifacts have one key per model and sparsity, so the history of a key is one line per night. In a
+flow run each exists once and is updated in place, however often the run is retried. Outside a flow
+run nothing is written, and an API that does not answer costs the run one short attempt.
 """
 
 import json
@@ -35,7 +35,7 @@ TYPES = {
 }
 # A key is part of an address; Prefect allows lower-case letters, digits and dashes.
 LONGEST_SLUG = 40
-# After a failure the search is left alone for a while.
+# After a failure the search is not held up again for a while.
 PAUSE_SECONDS = 30.0
 CELL = 120
 
@@ -45,8 +45,8 @@ class Publisher:
 
     Args:
         model: Reference of the model.
-        sparsity: Target share of zeros; None where a run has none.
-        kind: What ran, the first word of its keys.
+        sparsity: Target share of zeros; None if a run has none.
+        kind: Kind of run, the first word of its keys.
     """
 
     def __init__(self, model: str, sparsity: float | None, kind: str = "search") -> None:
@@ -63,11 +63,11 @@ class Publisher:
         return f"{self._kind}-{what}-{self._subject}"
 
     def progress(self, done: float, total: float, note: str) -> bool:
-        """Show how far the search is; it never goes back.
+        """Show the progress of the search, which never goes back.
 
         Args:
             done: Seconds (or units) done.
-            total: Seconds (or units) in all, as far as is known.
+            total: Seconds (or units) in total, as far as known.
             note: One line beside the bar.
         """
         share = 100.0 * done / total if total > 0 else 0.0
@@ -75,11 +75,11 @@ class Publisher:
         return self._put(PROGRESS, self._highest, note)
 
     def leaderboard(self, rows: Sequence[Mapping[str, Any]], note: str) -> bool:
-        """Show the leaderboard as a table of texts, best first."""
+        """Show the leaderboard as a table of strings, best first."""
         return self._put(LEADERBOARD, json.dumps([table_row(row) for row in rows]), note)
 
     def figures(self, rows: Sequence[Mapping[str, str]], note: str) -> bool:
-        """Show a table of texts."""
+        """Show a table of strings."""
         return self._put(FIGURES, json.dumps([dict(row) for row in rows]), note)
 
     def calibration(self, markdown: str) -> bool:
@@ -87,15 +87,15 @@ class Publisher:
         return self._put(CALIBRATION, markdown, "Statistics of the dense model")
 
     def report(self, markdown: str) -> bool:
-        """Show the report for people."""
+        """Show the readable report."""
         return self._put(REPORT, markdown, f"How the {self._kind.replace('-', ' ')} ended")
 
     def mlflow(self, markdown: str) -> bool:
-        """Say where the run lies in MLflow."""
+        """Show where the run is in MLflow."""
         return self._put(MLFLOW, markdown, "The same run in MLflow, candidate by candidate")
 
     def _put(self, what: str, data: Any, note: str) -> bool:
-        """Write one artifact of the flow run, or change the one that is there."""
+        """Write one artifact of the flow run, or update the existing one."""
         from prefect.context import FlowRunContext
 
         context = FlowRunContext.get()
@@ -109,7 +109,7 @@ class Publisher:
         try:
             self._write(what, data, note, context.flow_run.id)
         except Exception as error:
-            # Artifacts are a mirror; whatever the API's trouble is, the search goes on.
+            # Artifacts are only a mirror; whatever is wrong with the API, the search continues.
             log.info("the artifact %s was not written: %s", self.key(what), error, exc_info=True)
             self._silent_until = time.monotonic() + PAUSE_SECONDS
             return False
@@ -157,7 +157,7 @@ def _find(client: Any, key: str, flow_run: "UUID") -> "UUID | None":
 
 
 def table_row(row: Mapping[str, Any]) -> dict[str, str]:
-    """A leaderboard row as the UI's table shows it: texts, none of them long."""
+    """A leaderboard row as the UI's table shows it: short strings only."""
     change = row["change_vs_wanda"]
     rank = row["rank"]
     return {

@@ -1,4 +1,4 @@
-"""Tasks behind ``--quality`` and ``--minutes``: the preset for a model, and what it gave."""
+"""Tasks behind ``--quality`` and ``--minutes``: the preset for a model, and its result."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ def choose_preset(
     minutes: float | None,
     windows: int | None,
 ) -> dict[str, Any]:
-    """The preset for the workbench's model on this machine, as it is now.
+    """Choose the preset for the workbench's model on this machine, as it is now.
 
     Args:
         bench: An open workbench.
         model: Its reference, for the task's name.
-        seqlen: Tokens of a window.
+        seqlen: Tokens in a window.
         quality: Name of the preset; None: the best that fits.
-        minutes: Time for pruning, where no quality is named.
+        minutes: Time for pruning, if no quality is named.
         windows: Calibration windows in place of the preset's.
 
     Returns:
         ``choice`` for the record, ``fields`` of the parameters that the preset sets, and ``lines``
-        that say what was chosen, why and what it will cost.
+        that explain what was chosen, why, and what it will cost.
     """
     loaded = bench.loaded.model
     parameters = loaded.num_parameters()
@@ -58,7 +58,7 @@ def choose_preset(
 
 @step("perplexity", "perplexity on {name}")
 def perplexity_on(bench: Workbench, name: str) -> float:
-    """Perplexity of the workbench's model as it stands on the named windows."""
+    """Perplexity of the workbench's model, as it is, on the named windows."""
     return evaluate_windows(bench.loaded.model, bench.windows[name], report=bench.report).perplexity
 
 

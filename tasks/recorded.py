@@ -17,25 +17,25 @@ R = TypeVar("R")
 
 
 def recorded(kind: str, title: str, work: Callable[[], R]) -> R:
-    """Do ``work``, as a task run of its own inside a flow run.
+    """Call ``work``, as its own task run inside a flow run.
 
-    The task is made around the closure, so Prefect sees neither arguments to hash nor a result to
-    keep: models, tensors and objects with locks may go in and come out. It does hold results in
+    The task wraps the closure, so Prefect sees neither arguments to hash nor a result to persist:
+    models, tensors and objects with locks may go in and come out. Prefect does hold results in
     memory until the flow run ends, so return figures rather than tensors.
 
     Args:
         kind: Name of the task as the UI groups it, for example ``measure``.
-        title: Name of the run; paths in it are shown by their last part, logins not at all.
+        title: Name of the run; of paths in it only the last part is shown, of logins nothing.
         work: Called once, with no arguments.
 
     Returns:
-        What ``work`` returns; what it raises is raised.
+        What ``work`` returns; its exceptions propagate.
     """
     if FlowRunContext.get() is None:
         return work()
     shown = short_paths(without_login(title))
 
-    # As a function: Prefect reads a string as a template, and braces in it as parameters.
+    # A function, because Prefect reads a string as a template, and braces in it as parameters.
     def run_name() -> str:
         return shown
 
@@ -49,11 +49,11 @@ def recorded(kind: str, title: str, work: Callable[[], R]) -> R:
 
 
 def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function whose every call is :func:`recorded`.
+    """Decorate a function so that every call is :func:`recorded`.
 
     Args:
         name: Name of the task as the UI groups it.
-        run_name: Template of the run's name, over the function's parameters; None: ``name``.
+        run_name: Template of the run's name, with the function's parameters; None: ``name``.
     """
 
     def decorate(fn: Callable[P, R]) -> Callable[P, R]:
@@ -72,10 +72,10 @@ def step(name: str, run_name: str | None = None) -> Callable[[Callable[P, R]], C
 
 
 def short_paths(text: str) -> str:
-    """The text with each path of this machine as its last part; a reference stays as it is.
+    """Reduce each path of this machine in a text to its last part; references stay as they are.
 
     ``open /data/models/tiny`` gives ``open tiny``; ``package:module/file.gguf``, a hub id and a URL
-    are no paths of a machine.
+    are not paths of a machine.
     """
     return re.sub(
         r"(?<![^\s,'\"(=])(?:~|\.{1,2})?/(?:[^\s,'\"()/]+/)*([^\s,'\"()/]+)/?", r"\1", text

@@ -1,4 +1,4 @@
-"""The task that brings a saved folder into the registry, as a challenger for the gate to judge."""
+"""The task that registers a saved folder, as a challenger for the gate to judge."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +26,13 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
     Args:
         root: The state folder.
         folder: A saved model with its record.
-        name: Registered model that it is to compete for; None: that of its base model and share.
+        name: Registered model in which it competes; None: that of its base model and share.
 
     Returns:
         Name and version of the registered model.
 
     Raises:
-        UsageError: If the folder holds no record of what made it.
+        UsageError: If the folder holds no record of how it was made.
     """
     place = Path(folder).expanduser()
     record = read_object(place / RECORD_FILE) if (place / RECORD_FILE).is_file() else {}
@@ -73,7 +73,7 @@ def register_folder(root: str, folder: str, name: str | None) -> dict[str, Any]:
 
 
 def _tags(record: Mapping[str, Any]) -> dict[str, str]:
-    """What made a folder."""
+    """Tags that say what made a folder."""
     if "scheme" not in record:
         return {"autoprune.zeros": str(record["checkpoint"]["zeros"])}
     return {

@@ -1,7 +1,7 @@
 """A candidate's or a comparison's measurement in another process, on this machine or elsewhere.
 
-A worker of Dask or Ray gets plain JSON: what to open and what to do. It opens the model once, reads
-the statistics from the shared store, and gives back the same outcome as the run's own process.
+A Dask or Ray worker gets plain JSON: what to open and what to do. It opens the model once, reads
+the statistics from the shared store, and returns the same outcome as the run's own process.
 """
 
 import atexit
@@ -40,12 +40,12 @@ _open: dict[str, tuple[Any, ExitStack]] = {}
     persist_result=False,
 )
 def remote_step(job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job in the process that this is called in; see :func:`run_job`."""
+    """Do a job in the calling process; see :func:`run_job`."""
     return run_job(job)
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Validate or measure; one job at a time in a process, since all prune the same model.
+    """Validate or measure, one job at a time per process, since all prune the same model.
 
     Args:
         job: ``call`` (a name in :data:`tasks.steps.TASKS`, or ``cell`` of a comparison), ``step``
@@ -123,7 +123,7 @@ def _search_bench(state: State, sheet: Mapping[str, Any]) -> SearchBench:
 
 
 def _close() -> None:
-    """Let the model and the containers of the last run go."""
+    """Release the model and the containers of the last run."""
     while _open:
         _open.popitem()[1][1].close()
 

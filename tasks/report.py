@@ -1,4 +1,4 @@
-"""Tasks that write a run down: its record, its page, its pictures."""
+"""Tasks that write a run's record, page and pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def write_report(
         root: The state folder.
         run_id: Name of the run.
         out: Where the page goes; None: into the run's folder.
-        refresh: Bring the record up to the search's log first; needs the search to be closed.
+        refresh: First update the record from the search's log; the search must be closed.
 
     Raises:
         UsageError: If there is no such run.
@@ -49,7 +49,7 @@ def write_report(
 
 
 def refresh_record(files: RunFiles, run_id: str) -> None:
-    """Bring the run's record up to its log; a search that is running keeps it fresh itself.
+    """Update the run's record from its log; a running search keeps it up to date itself.
 
     Raises:
         UsageError: If there is no such run.
@@ -63,6 +63,6 @@ def refresh_record(files: RunFiles, run_id: str) -> None:
         with Search.open(files.folder) as search:
             data.write_report(build_report(search, run_id, files.read_facts()), files.report)
     except (PrerequisiteError, UsageError):
-        # It is running, or was made by another version: what was written last still holds.
+        # It is running, or was made by another version: the last written record still holds.
         if not files.report.exists():
             raise

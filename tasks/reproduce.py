@@ -1,4 +1,4 @@
-"""Makes a candidate again from its MLflow run alone: the same masks, bit by bit, or an error."""
+"""Reproduces a candidate from its MLflow run alone: the same masks, bit for bit, or an error."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tasks.workbench import opened
 
 
 class MasksDifferError(AutopruneError):
-    """The masks came out otherwise than recorded.
+    """The masks differ from those recorded.
 
     Args:
         mlflow_run: Id of the candidate's run.
@@ -77,17 +77,17 @@ def find_candidate(state: State, run: str, candidate: str) -> str:
 def reproduce(
     root: str, mlflow_run: str, out: str | None = None, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Prune by what a candidate's run records, and compare the masks' digest.
+    """Prune as recorded in a candidate's run, and compare the digest of the masks.
 
     Args:
         root: The state folder.
         mlflow_run: Id of the candidate's run in MLflow.
         out: Folder for the pruned model; None: only the digest is compared.
-        overwrite: A saved model that lies there may be replaced.
+        overwrite: A saved model that is already there may be replaced.
 
     Raises:
         UsageError: If the run records no masks, or ``out`` is not free.
-        AutopruneError: If the model, the text or the masks are not those of the record.
+        AutopruneError: If the model, the text or the masks differ from the record.
     """
     state = State.open(Path(root))
     sheet = track.sheets.read_sheet(tracker_of(state), mlflow_run)

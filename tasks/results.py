@@ -1,4 +1,4 @@
-"""What Prefect's UI shows of a pruning and of an evaluation: a table, a page with a picture."""
+"""What Prefect's UI shows of a pruning run and an evaluation: a table, a page with a picture."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from tasks.run_markdown import picture_markdown
 from tasks.state import State, without_machine_paths
 
 CELL = 120
-# Prefect's tables take some hundred rows; a page with more is no longer read.
+# Prefect's tables take a few hundred rows; nobody reads a page with more.
 ROWS = 200
 
 
 def show_pruning(state: State, record: Mapping[str, Any]) -> None:
-    """Show what a pruning gave, where it lies, and how the zeros spread over the blocks.
+    """Show what a pruning run gave, where it is saved, and how the zeros spread over the blocks.
 
     Args:
         state: The state folder.
@@ -43,12 +43,12 @@ def show_pruning(state: State, record: Mapping[str, Any]) -> None:
 
 
 def show_evaluation(state: State, record: Mapping[str, Any], where: str) -> None:
-    """Show the figures of an evaluation, what they are compared with, and where they lie.
+    """Show the figures of an evaluation, what they are compared with, and where they are saved.
 
     Args:
         state: The state folder.
         record: What the evaluation flow returns.
-        where: Where the run is in MLflow, as markdown; empty when it is not there.
+        where: Where the run is in MLflow, as markdown; empty if it is not there.
     """
     where = without_machine_paths(where, state.root)
     shown = Publisher(record["model"], None, "evaluate")
@@ -109,7 +109,7 @@ def _layers_picture(shares: Mapping[str, float]) -> str:
 
 
 def _figures_picture(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Perplexities with their intervals; nothing where there are none."""
+    """Perplexities with their intervals; empty if there are none."""
     found = [
         row
         for row in rows

@@ -1,4 +1,4 @@
-"""What a search keeps beside its log: settings, facts that were measured once, report, winner."""
+"""What a search keeps besides its log: settings, facts that were measured once, report, winner."""
 
 import json
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class RunFiles:
 
     @property
     def log(self) -> Path:
-        """The search's own log; the only file that cannot be made again."""
+        """The search's own log; the only file that cannot be recreated."""
         return self.folder / "search.db"
 
     @property
     def templates(self) -> Path:
-        """Copy of the prompt templates that the search was started with; only if it had its own."""
+        """Copy of the prompt templates that the search was started with, if it had its own."""
         return self.folder / "prompts"
 
     @property
@@ -57,22 +57,22 @@ class RunFiles:
 
     @property
     def questions(self) -> Path:
-        """Folder of the designer files, where none is named."""
+        """Folder of the designer ``files``, if none is named."""
         return self.folder / "questions"
 
     @property
     def sheets(self) -> Path:
-        """What makes each candidate's masks again."""
+        """What is needed to reproduce each candidate's masks."""
         return self.folder / "recipes.json"
 
     @property
     def page(self) -> Path:
-        """The report for people."""
+        """The readable report."""
         return self.folder / "report.html"
 
     @property
     def plots(self) -> Path:
-        """The report's pictures, each a file."""
+        """Folder of the report's pictures, one file each."""
         return self.folder / "plots"
 
     @property
@@ -84,7 +84,7 @@ class RunFiles:
         """The facts so far; empty at the start.
 
         Raises:
-            DamagedFileError: If the file is no JSON object.
+            DamagedFileError: If the file is not a JSON object.
         """
         return read_object(self.facts) if self.facts.exists() else {}
 

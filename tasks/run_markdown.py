@@ -1,4 +1,4 @@
-"""A run as one markdown page for Prefect's UI: words and small pictures."""
+"""A run as one markdown page for Prefect's UI: text and small pictures."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from tasks.state import without_machine_paths
 if TYPE_CHECKING:
     from autoprune.report.data import Entry, RunReport
 
-# Of the whole page; the pictures share what the words leave.
+# Size limit of the whole page; the pictures share what the text leaves.
 LARGEST_PAGE = 500_000
 LARGEST_PICTURE = 110_000
 COLOURS = 64
@@ -31,15 +31,15 @@ PICTURES = {
 
 
 def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str:
-    """The page.
+    """Write the page.
 
     Args:
         report: The run's record.
-        files: Where its pictures lie.
-        mlflow_place: Where the run is in MLflow, as markdown; empty when it is not there.
+        files: Where its pictures are.
+        mlflow_place: Where the run is in MLflow, as markdown; empty if it is not there.
 
     Returns:
-        Markdown without raw HTML and this machine's paths, under 500,000 bytes.
+        Markdown without raw HTML or this machine's paths, under 500,000 bytes.
     """
     sentences, doubts = (map(in_markdown, words) for words in (summary(report), trust(report)))
     parts = [f"# {in_markdown(report.run_id, 80)}", *sentences, _table(report), *doubts]
@@ -57,7 +57,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
     # The state folder holds the runs folder, which holds this run's.
     root = files.folder.parent.parent
     parts, tail = ([without_machine_paths(one, root) for one in some] for some in (parts, tail))
-    # Before the drawing cuts them: half a path would stay.
+    # Before the drawing truncates them, which would leave half a path.
     nodes = (replace(n, label=without_machine_paths(n.label, root)) for n in report.nodes)
     graph = graph_picture(replace(report, nodes=tuple(nodes)))
     if graph:
@@ -74,7 +74,7 @@ def run_markdown(report: "RunReport", files: RunFiles, mlflow_place: str) -> str
 
 
 def picture_markdown(path: Path, title: str) -> str:
-    """A picture inside markdown, its colours reduced so that it takes a third of the room."""
+    """Embed a picture in markdown, with fewer colours so that it takes a third of the space."""
     from PIL import Image
 
     with Image.open(path) as picture:

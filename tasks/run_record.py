@@ -1,4 +1,4 @@
-"""The record of a run as it stands: one object for the files, MLflow and Prefect."""
+"""The current record of a run: one object for the files, MLflow and Prefect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from tasks.run_report import build_report, recipe_sheets
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a search at one moment.
+    """What is known about a search at one moment.
 
     Args:
         run_id: Its name.
         body: JSON form of its report; see :class:`autoprune.report.data.RunReport`.
-        sheets: By candidate, all that its masks follow from.
+        sheets: By candidate, everything that determines its masks.
         calls: Questions to the designer with their answers, oldest first.
     """
 
@@ -35,7 +35,7 @@ class RunRecord:
 
         Args:
             search: Its state.
-            files: Facts that were measured beside it, and when earlier calls ended.
+            files: Facts that were measured alongside it, and when earlier calls ended.
             run_id: Its name.
         """
         facts = files.read_facts()
@@ -49,7 +49,7 @@ class RunRecord:
 
     @cached_property
     def report(self) -> RunReport:
-        """The report as readers of its file have it: no text that a file cannot hold."""
+        """The report as readers of its file see it: without text that a file cannot hold."""
         return RunReport.from_json(self.body)
 
     def write(self, files: RunFiles) -> None:

@@ -1,4 +1,4 @@
-"""What the record of a run holds beside its search: model, text, machine, times."""
+"""What the record of a run holds besides its search: model, text, machine, times."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,12 +25,12 @@ ENDINGS = {
 
 
 def build_report(search: Search, run_id: str, facts: Mapping[str, Any]) -> RunReport:
-    """Everything worth showing of a search, as it stands.
+    """Build the report of everything worth showing about a search so far.
 
     Args:
         search: An open search.
         run_id: Its name.
-        facts: What was measured beside it; see :class:`tasks.run_files.RunFiles`.
+        facts: What was measured alongside it; see :class:`tasks.run_files.RunFiles`.
     """
     spec = search.spec
     report = RunReport(
@@ -82,12 +82,12 @@ def _ended(search: Search) -> str:
 
 
 def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """By candidate, all that its masks follow from, and their digest; no weights are needed.
+    """By candidate, everything that determines its masks, and their digest; needs no weights.
 
     Args:
         search: An open search.
         run_id: Its name.
-        facts: What was measured beside it.
+        facts: What was measured alongside it.
     """
     common = {
         "schema_version": 1,
@@ -109,7 +109,7 @@ def recipe_sheets(search: Search, run_id: str, facts: Mapping[str, Any]) -> dict
 
 
 def _measured(entry: Entry, proxy: str) -> Recipe:
-    """The recipe that gave the entry's masks: before its last rung, with the proxy's repair."""
+    """The recipe behind the entry's masks: before its last rung, with the proxy's repair."""
     assert entry.recipe is not None
     return entry.recipe if entry.whole is not None else replace(entry.recipe, solver=proxy)
 

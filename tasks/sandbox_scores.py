@@ -1,4 +1,4 @@
-"""Scores that come out of the container, fetched several layers at a time."""
+"""Scores from the container, fetched several layers at a time."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from autoprune.statistics.layer_files import LayerFile
     from sandbox.client import Sandbox
 
-# Scores of one call; bounds the memory that a large model's scores take at a time.
+# Scores per call; bounds the memory that a large model's scores take at a time.
 CALL_BYTES = 256 << 20
 
 
 class SandboxScores:
-    """Scores of the dense model's layers; each layer is asked for once.
+    """Scores of the dense model's layers; each layer may be requested once.
 
     Args:
         sandbox: An open sandbox.
         source: Python source that defines ``score``.
-        params: Constants handed to it.
+        params: Constants passed to it.
         files: Layer file by layer name.
-        layers: The layers that will be asked for, in order.
+        layers: The layers that will be requested, in order.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SandboxScores:
         """Scores of one layer, float32 [out, in].
 
         Raises:
-            CandidateRejectedError: If the sandbox turns the code away.
+            CandidateRejectedError: If the sandbox rejects the code.
         """
         if layer.name not in self._scores:
             self._fetch(layer.name)

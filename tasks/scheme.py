@@ -14,10 +14,10 @@ from tasks.workbench import Workbench
 
 @step("check scheme", "check {scheme}")
 def check_scheme(scheme: str) -> dict[str, Any]:
-    """Read a scheme before anything heavy happens.
+    """Parse a scheme before anything expensive happens.
 
     Returns:
-        Its canonical text, whether it reads text, and windows that only its recovery reads.
+        Its canonical text, whether it reads text, and the number of windows only for its recovery.
 
     Raises:
         UsageError: If a part is unknown, or there is nothing to save.
@@ -36,10 +36,10 @@ def shrink_model(
 
     Args:
         bench: An open workbench.
-        scheme: Its text.
-        windows: Name of the calibration windows; None where the scheme reads no text.
-        budget: What is to go; a share is of the parameters of the blocks.
-        dtype: Of the weights in the saved folder, whose bytes a budget may be of.
+        scheme: Text of the scheme.
+        windows: Name of the calibration windows; None if the scheme reads no text.
+        budget: How much to remove; a share refers to the parameters of the blocks.
+        dtype: Type of the weights in the saved folder, since a budget may be in bytes.
     """
     made = Shrinking.parse(scheme).apply(
         bench.loaded.model,
@@ -55,7 +55,7 @@ def shrink_model(
 
 @step("save", "save to {out}")
 def save_smaller(bench: Workbench, out: str, record: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """Save the workbench's model with its record.
+    """Save the workbench's model together with its record.
 
     Args:
         bench: An open workbench.

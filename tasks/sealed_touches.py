@@ -1,4 +1,4 @@
-"""Looks at sealed text: who measured on which set, how often, and what of it was read before."""
+"""Looks at sealed text: which runs measured on which set, how often, and what was read before."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -24,25 +24,25 @@ def touch(
 ) -> int:
     """Note that ``run`` is about to measure on a sealed text; the same run counts once.
 
-    One ledger for searches, evaluations, comparisons and promotions of all state folders of this
-    installation, written under a lock. Models are not distinguished: a text that chose one pruned
-    model is known when the next is chosen. A measurement on a whole corpus reads what any split
-    of it seals, so it counts for each of its sealed parts.
+    There is one ledger, written under a lock, for searches, evaluations, comparisons and promotions
+    in all state folders of this installation. Models are not distinguished: a text that chose one
+    pruned model is no longer new when the next is chosen. Measuring on a whole corpus reads what
+    any split of it seals, so it counts for each of its sealed parts.
 
     Args:
-        state: The state folder, whose ledger of an earlier version is taken over.
+        state: The state folder, whose ledger of an earlier version is migrated.
         text: Digest of the sealed text, or of a whole corpus.
         run: Name of the run.
         whole: Digest of the corpus that the sealed text is a part of; None for a whole corpus.
         kind: ``search``, ``compare``, ``evaluate``, ``promote`` or another use.
-        splits: The split that the sealed text is of: its number and documents go on record.
+        splits: The split of the sealed text, whose number and documents are recorded.
         command: What the run is a part of, such as a comparison of many cells; None: the run.
 
     Returns:
-        Looks at this text so far, this one included.
+        Number of looks at this text so far, this one included.
 
     Raises:
-        DamagedFileError: If a line before the last is no entry.
+        DamagedFileError: If a line before the last is not an entry.
     """
     with locked_ledger(state.root) as ledger:
         look: Line = {"text": text, "run": run}
@@ -58,32 +58,32 @@ def touch(
 
 
 def touches(state: State, text: str, whole: str | None = None, number: int | None = None) -> int:
-    """How often a sealed text was measured on so far; see :func:`touch`.
+    """Count the measurements on a sealed text so far; see :func:`touch`.
 
     Args:
         state: The state folder.
         text: Digest of the sealed text.
         whole: Digest of the corpus that it is a part of.
-        number: Of the split.
+        number: Number of the split.
 
     Raises:
-        DamagedFileError: If a line before the last is no entry.
+        DamagedFileError: If a line before the last is not an entry.
     """
     with locked_ledger(state.root) as ledger:
         return len(_runs(ledger.lines, text, whole, number))
 
 
 def standing(state: State, splits: "Splits", command: str | None = None) -> SealedSet:
-    """How often the sealed part of a split was looked at before.
+    """Earlier looks at the sealed part of a split.
 
     Args:
         state: The state folder.
         splits: The split.
-        command: Whose own looks do not count, nor those after its first one: a run, or what several
-            runs are parts of.
+        command: A run, or what several runs are parts of; its own looks and all looks after its
+            first one do not count.
 
     Raises:
-        DamagedFileError: If a line before the last is no entry.
+        DamagedFileError: If a line before the last is not an entry.
     """
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
@@ -94,7 +94,7 @@ def standing(state: State, splits: "Splits", command: str | None = None) -> Seal
     read = {line["text"] for line in others if "text" in line}
     lists = {line["set"]: set(line["documents"]) for line in lines if line.get("set") in read}
     same = _runs(others, text, whole, number)
-    # Where the set itself was read, or the whole text, all of it was.
+    # If the set itself or the whole text was read, all of the set was.
     seen = mine if same else mine & set[str]().union(*lists.values())
     unlisted = {
         line["run"]
@@ -114,13 +114,13 @@ def standing(state: State, splits: "Splits", command: str | None = None) -> Seal
 
 
 def is_unread(lines: Iterable[Line], splits: "Splits") -> bool:
-    """Whether nobody looked at the sealed part as such; looks at the whole text do not count."""
+    """Whether no run looked at the sealed part itself; looks at the whole text do not count."""
     text, whole, number = splits.sealed.digest, splits.whole, splits.number
     return not any(line.get("text") != whole for line in _looks_at(lines, text, whole, number))
 
 
 def sets_on_record(state: State) -> list[dict[str, Any]]:
-    """Every text that was looked at, the latest look first: number, corpus, looks, kinds, dates."""
+    """Every text that was looked at, latest look first: number, corpus, looks, kinds, dates."""
     with locked_ledger(state.root) as ledger:
         lines = ledger.lines
     sizes = {line["set"]: len(line["documents"]) for line in lines if "set" in line}
@@ -150,12 +150,12 @@ def name_of(splits: "Splits") -> str:
 
 
 class Looks:
-    """The looks of one run, noted before they are taken.
+    """The looks of one run, each noted before it is taken.
 
     Args:
         state: The state folder.
         run: Name of the run.
-        kind: What it does; see :func:`touch`.
+        kind: Its use of the text; see :func:`touch`.
         command: What the run is a part of; None: the run.
     """
 
@@ -170,12 +170,12 @@ class Looks:
         self.sets: dict[str, SealedSet] = {}
 
     def note(self, text: str, whole: str, splits: "Splits | None" = None) -> None:
-        """Note a look, and count all that there were; of a whole corpus only if it was split.
+        """Note a look, and count all so far; looks at a whole corpus only if it was split.
 
         Args:
             text: Digest of the text that will be measured on, sealed or a whole corpus.
             whole: Digest of the corpus that it is, or is a part of.
-            splits: The split that a sealed text is of.
+            splits: The split that a sealed text belongs to.
         """
         part_of = whole if text != whole else None
         if splits is not None and part_of:
@@ -193,7 +193,7 @@ class Looks:
 
 
 def _before(lines: list[Line], text: str, command: str | None) -> list[Line]:
-    """The lines before a command's first look at a text; all where it has taken none."""
+    """The lines before a command's first look at a text; all lines if there is none."""
     if command is None:
         return lines
     own = (
@@ -205,7 +205,7 @@ def _before(lines: list[Line], text: str, command: str | None) -> list[Line]:
 
 
 def _listing(lines: Iterable[Line], splits: "Splits | None") -> list[Line]:
-    """The line that lists a set's documents, unless it is there."""
+    """The line that lists a set's documents, unless the ledger has it already."""
     if splits is None or any(line.get("set") == splits.sealed.digest for line in lines):
         return []
     about = {"number": splits.number, "corpus": name_of(splits), "whole": splits.whole}
@@ -217,8 +217,8 @@ def _looks_at(
 ) -> Iterable[Line]:
     """Looks at a text, at the whole it is a part of, or at a sealed part of it.
 
-    A set of the same number of the same text is the same documents, whatever the order in which a
-    version of the program puts its passages.
+    Sets with the same number of the same text hold the same documents, in whatever order a version
+    of the program puts the passages.
     """
     return (
         line

@@ -1,4 +1,4 @@
-"""The bench of a search: sizes by its specification, designs in the sandbox."""
+"""The bench of a search: sizes from its specification, designs in the sandbox."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sandbox.client import Sandbox
 
-# Options of the command line that set the windows of a part, and their length.
+# Command-line options that set the windows of a part, and their length.
 OPTIONS = {
     CALIBRATION: "--calibration-windows",
     SELECTION: "--selection-windows",
@@ -36,11 +36,11 @@ class SearchBench(TextWorkbench):
     """A bench with everything that the steps of a search need.
 
     Args:
-        model_ref: This and what follows to the type: see :class:`tasks.workbench.Workbench`.
+        model_ref: As in :class:`tasks.workbench.Workbench`, like the arguments up to ``dtype``.
         spec: The search's specification.
         run_id: Name of the search.
         designs_in: ``docker``, or ``off`` for formulas that the language itself evaluates.
-        judge_verifier: Name or folder of the verifier of the specification, where it has one.
+        judge_verifier: Name or folder of the specification's verifier, if it has one.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SearchBench(TextWorkbench):
             SEALED: spec.sealed_windows,
         }
         text = BenchText(spec.corpus, spec.seqlen, counts, spec.text_split, OPTIONS)
-        # What the repairs of this search will read, so that one pass of the model collects all.
+        # What the repairs of this search will read, so that one pass of the model collects it all.
         foreseen = frozenset[str]().union(
             *(Repair.parse(solver).needs for solver in spec.choices.solvers)
         )
@@ -85,7 +85,7 @@ class SearchBench(TextWorkbench):
 
     @property
     def budget(self) -> Budget:
-        """What the search prunes to."""
+        """The budget that the search prunes to."""
         return self.budget_of(self.spec.sparsity)
 
     def budget_of(self, sparsity: float) -> Budget:
@@ -94,7 +94,7 @@ class SearchBench(TextWorkbench):
 
     @property
     def sandbox(self) -> "Sandbox | None":
-        """The sandbox of the bench's scorer, opened at first use; None where it has none."""
+        """The sandbox of the bench's scorer, opened at first use; None if it has none."""
         return self.scorer.sandbox if isinstance(self.scorer, SandboxScorer) else None
 
     @cached_property
@@ -109,13 +109,13 @@ class SearchBench(TextWorkbench):
         return open_verifier(self.judge_verifier, self.loaded)
 
     def close(self) -> None:
-        """See :class:`tasks.workbench.Workbench`; the verifier holds the model."""
+        """See :class:`tasks.workbench.Workbench`; the verifier, which holds the model, goes too."""
         self.__dict__.pop("verifier", None)
         super().close()
 
     @contextmanager
     def drawn(self, draw: int) -> Iterator[None]:
-        """Let :func:`tasks.measure.pruned` work with another draw of calibration text."""
+        """Let :func:`tasks.measure.pruned` use another draw of calibration text."""
         before, self.draw = self.draw, draw
         try:
             yield

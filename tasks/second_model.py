@@ -1,4 +1,4 @@
-"""The task that makes a smaller model beside the dense one, and measures both side by side."""
+"""The task that makes a smaller copy of the dense model, and measures both side by side."""
 
 import copy
 import statistics
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CALIBRATION, SELECTION = "calibration", "selection"
 # Figures of both models are in the record under this name.
 BESIDE = "beside_dense"
-# Generations of each model, in turns, so that what else the machine does meets both.
+# Generations per model, alternating, so that other load on the machine affects both.
 TURNS = 3
 PROMPT, NEW = 64, 16
 
@@ -39,13 +39,13 @@ def second_model(
         bench: An open workbench that holds the dense model.
         model: The model's reference.
         scheme: How it is made smaller, recovery included.
-        share: Of the parameters of the blocks that is to go.
-        text: What :func:`tasks.allocation.split_windows` gave.
+        share: Share of the parameters of the blocks to remove.
+        text: What :func:`tasks.allocation.split_windows` returned.
         out: Where it goes.
 
     Returns:
-        The record, with both models' parameters, bytes, perplexity, tokens per second and how they
-        continue a text under :data:`BESIDE`.
+        The record, with both models' parameters, bytes, perplexity, tokens per second and
+        continuations of a text under :data:`BESIDE`.
     """
     folder = Path(out)
     if (folder / RECORD_FILE).is_file():
@@ -93,7 +93,7 @@ def second_model(
 
 
 def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str, Any]:
-    """Of one model: parameters, their bytes as saved, perplexity, how it continues a text."""
+    """Figures of one model: parameters, their bytes as saved, perplexity, a continued text."""
     import dataclasses
 
     loaded, windows = dataclasses.replace(bench.loaded, model=model), bench.windows[SELECTION]
@@ -108,7 +108,7 @@ def _figures(bench: Workbench, model: "PreTrainedModel", size: int) -> dict[str,
 
 
 def _rates(models: "dict[str, PreTrainedModel]", seed: int) -> dict[str, dict[str, float]]:
-    """Tokens per second that each generates, prompt included: median over turns."""
+    """Tokens per second of each model, prompt included: median over turns."""
     seconds: dict[str, list[float]] = {name: [] for name in models}
     # The first turn warms up.
     for turn in range(TURNS + 1):

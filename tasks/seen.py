@@ -16,18 +16,18 @@ from tasks.workbench import Workbench
 if TYPE_CHECKING:
     from autoprune.text.corpora import Corpus
 
-# Windows by which masks are made or chosen, further draws of calibration text ("calibration 1")
-# among them; sealed ones are neither.
+# Windows by which masks are made or chosen, including further draws of calibration text
+# ("calibration 1"); sealed windows do neither.
 _DECIDING = ("calibration", "selection")
 
 
 def write_seen(bench: Workbench, folder: Path, before: SeenText | None) -> None:
-    """Put the fingerprint of the text that decided about this model beside its weights.
+    """Write the fingerprint of the text that decided about this model beside its weights.
 
     Args:
         bench: The workbench that made it.
         folder: The saved model.
-        before: What the model that was pruned had seen already.
+        before: What the original model had seen already.
     """
     names = [name for name in bench.windows if name.partition(" ")[0] in _DECIDING]
     seen = _united([before, seen_in_windows(bench, names)])
@@ -36,7 +36,7 @@ def write_seen(bench: Workbench, folder: Path, before: SeenText | None) -> None:
 
 
 def seen_in_windows(bench: Workbench, names: Iterable[str]) -> SeenText | None:
-    """Fingerprint of the text of the named windows; names without windows are passed over."""
+    """Fingerprint of the text of the named windows; names without windows are skipped."""
     decode = bench.tokenizer.decode
     texts = [
         decode(bench.windows[name].flatten().tolist(), skip_special_tokens=True)
@@ -47,7 +47,7 @@ def seen_in_windows(bench: Workbench, names: Iterable[str]) -> SeenText | None:
 
 
 def known_text(models: Iterable[str]) -> SeenText | None:
-    """What is known of the text that models were made with; None where none of them says.
+    """What is known about the text that models were made with; None if none of them says.
 
     Raises:
         UsageError: If there is no such model.
@@ -72,15 +72,15 @@ def referenced_text(refs: Iterable[str], store: Store) -> SeenText:
 def without_text(
     corpus: "Corpus", held_out: list[str], store: Store
 ) -> "tuple[Corpus, dict[str, Any]]":
-    """Calibration text without what figures will be measured on.
+    """Remove from calibration text what figures will be measured on.
 
     Args:
         corpus: The calibration text.
-        held_out: Texts to be measured on; none checks nothing.
-        store: Keeps text that is slow to clean.
+        held_out: Texts to be measured on; if empty, nothing is checked.
+        store: Caches text that is slow to clean.
 
     Returns:
-        The text that is left, and what was checked, found and dropped.
+        The remaining text, and what was checked, found and dropped.
 
     Raises:
         ContaminationError: If nothing is left.

@@ -1,4 +1,4 @@
-"""The store of statistics and windows that several machines read: a folder, or any fsspec URL."""
+"""The store of statistics and windows shared by several machines: a folder, or any fsspec URL."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ from tasks.workbench import Workbench
 
 
 class SharedStore(Store):
-    """A store with a copy elsewhere: looked up there first, written there once made.
+    """A store with a remote copy: looked up there first, written there once made.
 
-    What is fetched is checked against its digest like everything in a store, so a file that
-    changed on the way is found.
+    Fetched files are checked against their digest like everything in a store, which detects a
+    file that changed in transit.
 
     Args:
         root: Folder of the local copy.
-        url: fsspec URL of the shared folder, for example ``s3://bucket/autoprune``; a login in it
+        url: fsspec URL of the shared folder, for example ``s3://bucket/autoprune``; give a login
             as ``$VARIABLE``, so that no record or message holds one.
 
     Raises:
@@ -48,7 +48,7 @@ class SharedStore(Store):
     def file(
         self, key: Mapping[str, Any], suffix: str, write: Callable[[Path], Any]
     ) -> tuple[Path, dict[str, Any]]:
-        """As :meth:`Store.file`; made only when neither here nor there."""
+        """As :meth:`Store.file`; made only if neither copy exists."""
         path = self.path(key, suffix)
         sheet = path.with_suffix(path.suffix + ".json")
         names = (path, sheet)
@@ -66,8 +66,8 @@ class SharedStore(Store):
     def _fetch(self, places: tuple[Path, Path]) -> None:
         if not all(self._files.exists(self._there(place)) for place in places):
             return
-        # The sheet last: a file without one counts as not there. Each whole or not at all, since
-        # other workers of this machine look at the same folder.
+        # The sheet last: a file without one counts as missing. Each is written whole or not at
+        # all, since other workers of this machine look at the same folder.
         for place in places:
             place.parent.mkdir(parents=True, exist_ok=True)
             part = place.with_name(f".{place.name}.{os.getpid()}")
@@ -90,7 +90,7 @@ def open_store(state: State, shared: str | None) -> Store:
 
     Args:
         state: Its own folder, for local copies.
-        shared: A folder, which is used as it is; an fsspec URL; None: the store in the state.
+        shared: A folder, used as it is; an fsspec URL; or None: the store in the state folder.
     """
     if shared is None:
         return Store(state.store)
@@ -100,10 +100,10 @@ def open_store(state: State, shared: str | None) -> Store:
 
 
 def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
-    """What every other process needs to open a workbench like this one, as plain JSON.
+    """What other processes need to open a workbench like this one, as plain JSON.
 
     Args:
-        bench: The run's own, its model loaded.
+        bench: The run's own, with its model loaded.
         shared: Folder or URL of the shared store; None: the store in the state folder.
     """
     import torch
@@ -115,6 +115,6 @@ def common_sheet(bench: Workbench, shared: str | None) -> dict[str, Any]:
         "seed": bench.seed,
         "dtype": bench.dtype,
         "shared": shared,
-        # Sums depend on how many threads share them; the same number gives the same figures.
+        # Sums depend on the number of threads that share them; the same number, the same figures.
         "threads": torch.get_num_threads(),
     }

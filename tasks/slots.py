@@ -1,7 +1,7 @@
-"""Who holds the slots of a machine: notes of the processes at work, and Prefect's own records.
+"""Holders of a machine's slots: notes of the processes at work, and Prefect's own records.
 
-Prefect counts slots in its database and keeps leases in files. A process that is killed leaves
-both behind; its note in the state folder says that it is gone.
+Prefect counts slots in its database and keeps leases in files. A killed process leaves both
+behind; its note in the state folder shows that it is gone.
 """
 
 import json
@@ -31,8 +31,8 @@ class Note:
     Args:
         lease: Number of the lease.
         limit: Name of the limit.
-        pid: The process.
-        created: When it started, seconds since 1970; tells two processes of one pid apart.
+        pid: Id of the process.
+        created: When it started, seconds since 1970; tells processes with the same pid apart.
         host: Its machine.
     """
 
@@ -64,13 +64,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Slots:
-    """A limit as the database of the state folder has it.
+    """A limit as recorded in the database of the state folder.
 
     Args:
         number: The limit's id.
         name: Its name.
-        limit: Slots that there are.
-        active: Slots that are taken.
+        limit: Number of slots.
+        active: Number of slots taken.
     """
 
     number: UUID
@@ -80,7 +80,7 @@ class Slots:
 
 
 def write_note(state: State, lease: UUID, limit: str) -> None:
-    """Say that this process holds a slot."""
+    """Record that this process holds a slot."""
     me = psutil.Process()
     _folder(state).mkdir(parents=True, exist_ok=True)
     record = {"pid": me.pid, "created": me.create_time(), "limit": limit}
@@ -88,14 +88,14 @@ def write_note(state: State, lease: UUID, limit: str) -> None:
 
 
 def remove_note(state: State, lease: UUID) -> None:
-    """Say that a slot was given back."""
+    """Record that a slot was given back."""
     _file(state, lease).unlink(missing_ok=True)
 
 
 def notes(state: State) -> list[Note]:
-    """All notes, of processes alive or not."""
+    """All notes, of processes alive or dead."""
     found = []
-    # Names with a leading dot are notes that another process is just writing.
+    # Names with a leading dot are notes that another process is still writing.
     for file in sorted(_folder(state).glob("[!.]*.json")):
         record = read_object(file)
         words = record["limit"], record["pid"], record["created"], record["host"]
@@ -104,7 +104,7 @@ def notes(state: State) -> list[Note]:
 
 
 def local_slots(state: State) -> list[Slots]:
-    """The limits in the Prefect database of this state folder; none where there is no such file."""
+    """The limits in the Prefect database of this state folder; none if there is no such file."""
     file = state.prefect / "prefect.db"
     if not file.exists():
         return []
@@ -113,16 +113,16 @@ def local_slots(state: State) -> list[Slots]:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=5.0)) as database:
             rows = database.execute(query).fetchall()
     except sqlite3.DatabaseError:
-        # Not made yet, or damaged, which `autoprune doctor` says elsewhere.
+        # Not created yet, or damaged, which `autoprune doctor` reports elsewhere.
         return []
     return [Slots(UUID(str(number)), *rest) for number, *rest in rows]
 
 
 def unheld(state: State, slots: Slots) -> int:
-    """Slots of a limit that count as taken although nobody alive holds them.
+    """Number of slots of a limit that count as taken although no live holder has them.
 
-    A holder is a live process of this folder, or, since other projects and machines may share the
-    server, a lease that has not ended and is not that of a process known to be gone.
+    A holder is a live process of this folder or, since other projects and machines may share the
+    server, an unexpired lease that does not belong to a process known to be gone.
     """
     known = notes(state)
     gone = {note.lease for note in known if note.is_here and not note.is_alive}
@@ -132,7 +132,7 @@ def unheld(state: State, slots: Slots) -> int:
 
 
 def _leases(state: State, limit: UUID) -> Iterator[tuple[UUID, int]]:
-    """Leases of a limit that have not ended, each with its number of slots."""
+    """Unexpired leases of a limit, each with its number of slots."""
     for file in (state.prefect / "concurrency_leases").glob("*-*.json"):
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ def _leases(state: State, limit: UUID) -> Iterator[tuple[UUID, int]]:
             if ends > datetime.now(UTC) and str(limit) in record["resource_ids"]:
                 yield UUID(record["id"]), int((record["metadata"] or {}).get("slots", 1))
         except (OSError, ValueError, KeyError, TypeError):
-            # It ended while it was read, or is no lease.
+            # It ended while it was being read, or is not a lease.
             continue
 
 

@@ -1,4 +1,4 @@
-"""Where a run keeps its files: one folder, `.autoprune/`, that may be deleted at any time."""
+"""Where a run keeps its files: one folder, `.autoprune/`, which may be deleted at any time."""
 
 import os
 import re
@@ -60,7 +60,7 @@ class State:
 
     @property
     def live(self) -> Path:
-        """Windows of dated questions, for the suite live."""
+        """Windows of dated questions, for the suite ``live``."""
         return self.root / "live"
 
     @property
@@ -85,12 +85,12 @@ class State:
 
     @property
     def tracking_place(self) -> str:
-        """Address of MLflow for people and records: without a user's name and password."""
+        """Address of MLflow for display and records, without a user's name and password."""
         return without_login(self.tracking_uri)
 
     @property
     def mlflow_page(self) -> str:
-        """Address of MLflow's pages for people, without a slash; empty when no server is known.
+        """Address of MLflow's web pages, without a trailing slash; empty if no server is known.
 
         ``$AUTOPRUNE_MLFLOW_PAGE``, else the tracking server where one is used.
         """
@@ -100,7 +100,7 @@ class State:
 
     @property
     def artifacts(self) -> Path:
-        """Artifact store of MLflow, always absolute: a relative one lands in the current folder."""
+        """Artifact store of MLflow, always absolute: a relative one ends in the current folder."""
         return self.root / "mlflow"
 
     @property
@@ -122,7 +122,7 @@ class State:
         return self.runs / run_id
 
     def run_ids(self) -> list[str]:
-        """Names of all searches, the latest first."""
+        """Names of all searches, latest first."""
         if not self.runs.is_dir():
             return []
         found = [entry for entry in self.runs.iterdir() if entry.is_dir()]
@@ -134,15 +134,15 @@ class State:
 
 
 def without_machine_paths(text: str, root: Path) -> str:
-    """Text for records that others read: paths as a shell takes them beside the state folder.
+    """Rewrite text for records that others read: paths as a shell takes them beside the folder.
 
     Args:
-        text: Words with paths in them.
-        root: The state folder; its path becomes its name, or ``$AUTOPRUNE_HOME`` where that is
-            set. Below a user's home paths begin with ``~``.
+        text: Text with paths in it.
+        root: The state folder; its path becomes its name, or ``$AUTOPRUNE_HOME`` if that is set.
+            Paths below a user's home begin with ``~``.
     """
     named = os.environ.get(HOME_VARIABLE)
-    # A worker has the variable, but the shell of who reads this may not.
+    # A worker has the variable, but the reader's shell may not.
     shown = {str(root): f"${{{HOME_VARIABLE}:-{root.name}}}" if named else root.name}
     home = Path.home()
     if home != Path(home.anchor):
@@ -158,9 +158,9 @@ def without_login(address: str) -> str:
 
 
 def folder_tag(state: State) -> str:
-    """Mark of the flow runs that commands of one state folder start, on whatever machine.
+    """Tag of the flow runs started by commands of one state folder, on any machine.
 
-    On a server of several projects two searches may have the same name.
+    On a server shared by several projects two searches may have the same name.
     """
     file = state.root / "id"
     if not file.exists():

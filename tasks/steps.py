@@ -1,4 +1,4 @@
-"""Who does a step of a search: this process on its bench, or another one that gets plain JSON."""
+"""Where a step of a search runs: in this process on its bench, or in another, as plain JSON."""
 
 import math
 from collections.abc import Callable
@@ -19,14 +19,14 @@ def _validated(bench: SearchBench, wanted: Validate, seconds: float = math.inf) 
     return bench.validate(wanted.recipe, bench.budget)
 
 
-# What does a step in this process, by the kind that task runs are grouped by.
+# Functions that do a step in this process, by the kind that groups task runs.
 WORK: dict[str, Callable[[SearchBench, Any, float], Outcome]] = {
     "validate": _validated,
     "verify": verified,
     "measure": measured,
     "seal": sealed,
 }
-# The same for a worker. Sealed text is looked at in the run's own process only.
+# The same for a worker. Only the run's own process looks at sealed text.
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {"validate": validate, "measure": measure}
 
 
@@ -36,7 +36,7 @@ def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
     Args:
         bench: The search's.
         step: What the search wants.
-        seconds: It may take, where it can be stopped; 0 or less: it does not start.
+        seconds: Time limit, if it can be stopped; 0 or less: it does not start.
     """
     kind = type(step).__name__.lower()
     if seconds <= 0.0 and not isinstance(step, Seal):
@@ -45,7 +45,7 @@ def do(bench: SearchBench, step: Work, seconds: float = math.inf) -> Outcome:
 
 
 def call_of(step: Validate | Measure, seconds: float = math.inf) -> tuple[str, str, list[Any]]:
-    """Name of the task in :data:`TASKS`, the step's id, and the further arguments, all plain."""
+    """Name of the task in :data:`TASKS`, the step's id, and its other arguments, all plain."""
     recipe = None if step.recipe is None else step.recipe.to_json()
     if isinstance(step, Validate):
         return "validate", step.step_id, [recipe]

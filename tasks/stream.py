@@ -1,4 +1,4 @@
-"""Tasks that prune a model from its shards to new shards, and say before what it will cost."""
+"""Tasks that prune a model from its shards to new shards, and estimate the cost beforehand."""
 
 import tempfile
 from collections.abc import Iterator
@@ -39,8 +39,8 @@ def open_source(bench: Workbench, model: str, metric: str, statistics: str) -> d
         statistics: What the user asked for.
 
     Raises:
-        UsageError: If the metric lies in a file, dense statistics are asked for, or the model is
-            no folder of safetensors shards.
+        UsageError: If the metric is in a file, dense statistics are requested, or the model is not
+            a folder of safetensors shards.
     """
     if metric.endswith(FILE_SUFFIX) and not is_program(metric):
         raise UsageError(
@@ -69,7 +69,7 @@ def estimate_stream(
     statistics: str,
     out: str | None,
 ) -> dict[str, Any]:
-    """Memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
+    """Estimate memory, disk and time of a streamed run; see :func:`autoprune.streaming.estimate`.
 
     Args:
         bench: An open workbench.
@@ -77,7 +77,7 @@ def estimate_stream(
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
-        out: Target folder, whose disk is measured; the temporary folder's where it is None.
+        out: Target folder, whose disk is measured; None: the temporary folder's disk.
     """
     base = Path(out).absolute().parent if out else Path(tempfile.gettempdir())
     existing = base if base.exists() else next(p for p in base.parents if p.exists())
@@ -109,7 +109,7 @@ def prune_stream(
         windows: Name of the calibration windows.
         plan: Arguments of :meth:`autoprune.pruning.PruningPlan.build`.
         statistics: What the user asked for.
-        out: Target folder, replaced when it exists; ``check_target`` was asked before.
+        out: Target folder, replaced when it exists; call ``check_target`` first.
         record: What makes the model.
     """
     before = known_text([bench.model_ref])
@@ -133,7 +133,7 @@ def prune_stream(
 def _ready(
     bench: Workbench, metric: str, windows: str, plan: dict[str, Any], statistics: str
 ) -> Iterator[tuple[StreamJob, dict[str, Any]]]:
-    """The job, with what runs it where it is a program's, and what is kept of that."""
+    """Set up the job, with a runner if it uses a program, and the record of that program."""
     scoring: Scoring = "true-sequential" if statistics == "true-sequential" else "sequential"
     built = PruningPlan.build(**plan, scoring=scoring)
     program = Candidate.parse(metric) if is_program(metric) else None

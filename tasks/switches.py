@@ -8,16 +8,16 @@ from autoprune.errors import UsageError
 OFF = ("off", "0", "false", "no")
 ON = ("on", "1", "true", "yes")
 TRACES_VARIABLE = "AUTOPRUNE_TRACES"
-# Dollars per million tokens; what a designer costs is known to its owner only.
+# Dollars per million tokens; only its owner knows what a designer costs.
 PROMPT_PRICE = "AUTOPRUNE_PRICE_PROMPT"
 ANSWER_PRICE = "AUTOPRUNE_PRICE_ANSWER"
 
 
 def switched_on(variable: str) -> bool:
-    """Whether a switch is on, as it is when unset.
+    """Whether a switch is on, which is the default when unset.
 
     Raises:
-        UsageError: If its value is neither of on and off.
+        UsageError: If its value is neither on nor off.
     """
     return chosen(variable) is not False
 
@@ -26,7 +26,7 @@ def chosen(variable: str) -> bool | None:
     """On or off, None when unset.
 
     Raises:
-        UsageError: If its value is neither of on and off.
+        UsageError: If its value is neither on nor off.
     """
     text = os.environ.get(variable, "").strip().lower()
     if not text:
@@ -43,7 +43,7 @@ def price(variable: str) -> float | None:
     """Dollars per million tokens; None when unset.
 
     Raises:
-        UsageError: If the value is no number from zero up.
+        UsageError: If the value is not a number of at least zero.
     """
     text = os.environ.get(variable, "").strip()
     if not text:
@@ -69,6 +69,6 @@ def prices() -> tuple[float | None, float | None]:
     """Dollars per million tokens of questions and of answers; None where unset.
 
     Raises:
-        UsageError: If one is no price.
+        UsageError: If one is not a price.
     """
     return price(PROMPT_PRICE), price(ANSWER_PRICE)

@@ -1,4 +1,4 @@
-"""Tasks that choose a split by what was looked at, and say how often one was."""
+"""Tasks that choose a split by earlier looks, and report how often one was looked at."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from autoprune.text.corpus import Corpus
     from autoprune.text.splits import Splits
 
-# A text of a handful of documents has few different sealed sets; then the search for one ends.
+# A text of a handful of documents has few different sealed sets, so the search for one must end.
 MOST_TRIES = 200
 
 
 @step("choose text split", "a split of {corpora} that nobody has looked at")
 def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict[str, Any]:
-    """The lowest number whose sealed sets nobody has looked at.
+    """Find the lowest number whose sealed sets no run has looked at.
 
-    Looks at a whole text spend no single set: they count as earlier looks of each.
+    Looks at a whole text use up no single set: they count as earlier looks at each.
 
     Args:
         root: The state folder.
@@ -35,11 +35,11 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
             text.
 
     Returns:
-        ``number``, and ``sets``: what is known of each text's sealed set of this number.
+        ``number``, and ``sets``: what is known about each text's sealed set of this number.
 
     Raises:
-        UsageError: If there is none: a text whose documents follow each other has one split only,
-            one of a handful of documents few.
+        UsageError: If there is none: a text of consecutive documents has only one split, a text of
+            a handful of documents only a few.
     """
     state = State.open(Path(root))
     texts = _texts(state, corpora, model)
@@ -77,14 +77,14 @@ def fresh_split(root: str, corpora: list[str], model: str | None = None) -> dict
 
 @step("check text", "documents of {corpus}")
 def check_independent(root: str, corpus: str) -> None:
-    """Refuse a text that has but one sealed set, before a night is spent on it.
+    """Refuse a text that has only one sealed set, before a night is spent on it.
 
     Args:
         root: The state folder.
         corpus: Reference of the text.
 
     Raises:
-        UsageError: If its documents follow each other, so that every split is the same.
+        UsageError: If its documents are consecutive, so that every split is the same.
     """
     text = load_corpus(corpus, cache=Store(State.open(Path(root)).store))
     if text.ordered:
@@ -102,13 +102,13 @@ def check_independent(root: str, corpus: str) -> None:
 def known_looks(
     root: str, corpora: list[str], number: int, command: str, model: str | None = None
 ) -> list[dict[str, Any]]:
-    """How often the sealed parts of a split were looked at before.
+    """Earlier looks at the sealed parts of a split.
 
     Args:
         root: The state folder.
         corpora: References of the texts.
-        number: Of the split.
-        command: Whose own looks do not count.
+        number: Number of the split.
+        command: The command whose own looks do not count.
         model: Reference of the model whose chat template renders conversations; None for plain
             text.
     """
@@ -118,7 +118,7 @@ def known_looks(
 
 
 def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]":
-    """The texts as the run itself will read them: it is their digests that the ledger knows."""
+    """The texts as the run itself will read them, since the ledger knows them by digest."""
     tokenizer = None
     if model is not None:
         tokenizer = load_tokenizer(resolve(model))
@@ -127,7 +127,7 @@ def _texts(state: State, corpora: list[str], model: str | None) -> "list[Corpus]
 
 
 def _is_numbered(lines: list[dict[str, Any]], whole: str, number: int) -> bool:
-    """Whether the ledger has a look at this number; then the text need not be split to know."""
+    """Whether the ledger has a look at this number; if so, the text need not be split to know."""
     return any(
         (line.get("whole"), line.get("number")) == (whole, number)
         for line in lines

@@ -1,4 +1,4 @@
-"""A limit in time for work on a bench: it ends between two windows, layers or blocks."""
+"""A time limit for work on a bench, which stops between two windows, layers or blocks."""
 
 import math
 import time
@@ -11,24 +11,24 @@ from autoprune.progress import Progress
 
 
 def now() -> float:
-    """Seconds of a clock that never goes back."""
+    """Seconds of a clock that never goes backwards."""
     return time.monotonic()
 
 
 class OutOfTimeError(AutopruneError):
-    """Work that was stopped because its time was up; how far it was."""
+    """Work was stopped because its time was up; says how far it got."""
 
 
 @contextmanager
 def limited(bench: Bench, seconds: float) -> Iterator[None]:
-    """Stop what the body does on a bench when its time is up.
+    """Stop the body's work on a bench when its time is up.
 
     All long work on a bench reports its progress there, after each window, layer or block; that is
-    where it is stopped, and what holds the dense weights puts them back.
+    where it is stopped, and the holder of the dense weights restores them.
 
     Args:
-        bench: Whose progress is watched.
-        seconds: From now on; infinite: no limit.
+        bench: The bench whose progress is watched.
+        seconds: Time limit from now on; infinite: no limit.
 
     Raises:
         OutOfTimeError: From the body.
@@ -41,7 +41,7 @@ def limited(bench: Bench, seconds: float) -> Iterator[None]:
     def report(progress: Progress) -> None:
         shown(progress)
         took = now() - began
-        # What is done with its last unit is done.
+        # Work that has finished its last unit is complete.
         if took >= seconds and progress.done < progress.total:
             raise OutOfTimeError(
                 f"stopped after {took:.0f} s, when its time was up, at {progress.stage} "

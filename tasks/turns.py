@@ -1,9 +1,9 @@
-"""Runs of one machine take turns: a slot of a Prefect concurrency limit around the heavy part.
+"""Runs on one machine take turns: a slot of a Prefect concurrency limit around the heavy part.
 
-`autoprune up` makes the limits; on a server without them, or one that is down, nobody waits. A
-slot is a lease of a minute that is renewed. Its number is also kept in the state folder together
-with the process that holds it, so that a slot of a killed process is given back by the next one
-that wants it, be its lease still known to the server or not.
+`autoprune up` creates the limits; on a server without them, or one that is down, no run waits. A
+slot is a one-minute lease that is renewed. Its number is also kept in the state folder with the
+process that holds it, so the next process that wants a slot can give back that of a killed one,
+whether or not the server still knows its lease.
 """
 
 import logging
@@ -25,13 +25,13 @@ from tasks.state import State
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-# A command shows it on its screen (flows/terminal/console.py), the worker in the run's log.
+# A command shows this log on its screen (flows/terminal/console.py), a worker in the run's log.
 log = logging.getLogger("autoprune.turns")
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 POLL_SECONDS = 2.0
-# A server that ended by itself is started again by `autoprune up` within this time.
+# `autoprune up` restarts a server that ended by itself within this time.
 OUTAGE_SECONDS = 30.0
 # A slot and its note are taken within this time.
 LOCK_SECONDS = 10.0
@@ -39,7 +39,7 @@ LOCKED = 423
 
 
 def machine() -> str:
-    """The limit of this machine's scarce part: ``gpu`` where there is an accelerator."""
+    """Limit on this machine's scarce resource: ``gpu`` if there is an accelerator, else ``cpu``."""
     return "cpu" if default_device() == "cpu" else "gpu"
 
 
@@ -47,8 +47,8 @@ def machine() -> str:
 def turn(state: State, limit: str | None = None) -> Iterator[None]:
     """Hold a slot of ``limit`` (default: the machine's) while the body runs.
 
-    Outside a recorded flow run, and where the limit does not exist, nothing is waited for. Nor in
-    a worker of Dask or Ray: it works for a run that holds the slot already and waits for it.
+    There is no wait outside a recorded flow run, or if the limit does not exist. Nor in a Dask or
+    Ray worker: the run that it works for already holds the slot and waits for the worker.
     """
     run = FlowRunContext.get()
     if run is None or run.detached:
@@ -68,7 +68,7 @@ def turn(state: State, limit: str | None = None) -> Iterator[None]:
         try:
             _release(state, lease)
         except Exception as error:
-            # The work is done; a server that is down must not make it fail.
+            # The work is complete; a server that is down must not make it fail.
             log.warning("a slot was not given back (%s); its lease ends by itself", error)
 
 
@@ -90,13 +90,13 @@ def release_dead(state: State, client: "SyncPrefectClient") -> int:
 
 
 def free_unheld(state: State, client: "SyncPrefectClient", name: str) -> int:
-    """Give back slots of a limit that the database counts although nobody alive holds them.
+    """Give back slots of a limit that the database counts although no live holder has them.
 
-    Such are left where a lease was lost with the server that kept it. Only the server over this
-    state folder's own database is corrected: who works for another one is not known here.
+    They remain when a lease is lost with the server that kept it. Only the server of this state
+    folder's own database is corrected: the holders at another server are not known here.
 
     Returns:
-        Number of slots that are free again.
+        Number of slots freed.
     """
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
@@ -112,11 +112,11 @@ def free_unheld(state: State, client: "SyncPrefectClient", name: str) -> int:
 
 
 def _acquire(state: State, name: str) -> UUID | None:
-    """The lease of a slot; None where there is no such limit or no server that answers."""
+    """The lease of a slot; None if there is no such limit or no server that answers."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
-    # Until a server has answered, one that gives no answer is not waited for.
+    # Do not wait for a silent server until it has answered once.
     patience, silent_since, announced = 0.0, time.monotonic(), False
     while True:
         try:
@@ -128,7 +128,7 @@ def _acquire(state: State, name: str) -> UUID | None:
                 if lease is not None:
                     return lease
                 freed = release_dead(state, client)
-                # Not at the first look: a slot of another project has its lease a moment later.
+                # Not on the first try: another project's slot gets its lease a moment later.
                 if freed == 0 and announced:
                     freed = free_unheld(state, client, name)
         except ObjectNotFound:
@@ -152,10 +152,10 @@ def _limited(client: "SyncPrefectClient", name: str) -> bool:
 
 
 def _take(state: State, client: "SyncPrefectClient", name: str) -> UUID | None:
-    """A slot and the note of who has it; None while others hold them all."""
+    """Take a slot and note its holder; None while others hold all slots."""
     from prefect.exceptions import PrefectHTTPStatusError
 
-    # Together, so that nobody takes a slot without a note for one whose holder is gone.
+    # Under one lock, lest another process mistake a slot without a note yet for an abandoned one.
     with _alone(state):
         try:
             answer = client.increment_concurrency_slots_with_lease(
@@ -172,7 +172,7 @@ def _take(state: State, client: "SyncPrefectClient", name: str) -> UUID | None:
 
 @contextmanager
 def _alone(state: State) -> Iterator[bool]:
-    """One process of this state folder at a time; False where another one takes too long."""
+    """Admit one process of this state folder at a time; False if another takes too long."""
     lock = FileLock(str(state.root / "turns.lock"))
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -198,7 +198,7 @@ def _renew(lease: UUID, ended: threading.Event) -> None:
             with get_client(sync_client=True) as client:
                 client.renew_concurrency_lease(lease, LEASE_SECONDS)
         except Exception as error:
-            # The work goes on: at worst another run starts beside it.
+            # The work continues: at worst another run starts alongside it.
             log.info("the slot's lease was not renewed: %s", error)
 
 

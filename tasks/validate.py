@@ -1,4 +1,4 @@
-"""Tasks of validation: what the sandbox says, as a value."""
+"""Validation tasks, which return the sandbox's verdict as a value."""
 
 import dataclasses
 from pathlib import Path
@@ -29,7 +29,7 @@ def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[s
 
     Args:
         bench: An open search bench.
-        step_id: Which step asks.
+        step_id: Id of the step that asks.
         recipe: JSON form of the recipe.
     """
     bench = bench
@@ -38,22 +38,22 @@ def validate(bench: SearchBench, step_id: str, recipe: dict[str, Any]) -> dict[s
 
 @step("validate file", "validate {path}")
 def validate_file(root: str, path: str, statistics: list[str] | None = None) -> dict[str, Any]:
-    """What the sandbox says about a metric or a program in a file.
+    """Return the sandbox's verdict on a metric or a program in a file.
 
     Args:
         root: The state folder.
         path: The file; it is read, never imported.
-        statistics: What the layers carry beside ``W``; None: what those of a search do. Programs
-            are always handed the same.
+        statistics: What the layers carry besides ``W``; None: the same as in a search. Programs
+            always get the same.
 
     Returns:
         ``ok``, ``kind`` (``metric`` or ``program``), ``code``, ``detail``, ``file``, ``seconds``,
-        ``statistics`` and those of them that are ``beyond_a_search``; when rejected also
+        ``statistics`` and those of them that are ``beyond_a_search``; if rejected also
         ``property``, ``line``, ``text``, ``expected``, ``got``, ``remedy`` and the end of what it
         ``printed``.
 
     Raises:
-        UsageError: If the file cannot be read or is no text, or there is no such statistic.
+        UsageError: If the file cannot be read or is not text, or there is no such statistic.
     """
     source = metric_source(Path(path))
     if entry_of(source) != SCORE:
@@ -64,7 +64,7 @@ def validate_file(root: str, path: str, statistics: list[str] | None = None) -> 
             raise UnknownNameError("statistic", name, STATISTICS)
     inputs = State.open(Path(root)).inputs
     inputs.mkdir(parents=True, exist_ok=True)
-    # One probe: a container that nobody takes would only be waited for.
+    # One probe needs no spare container, which would only be waited for.
     once = Limits(warm=0)
     with Sandbox(inputs=inputs, limits=once, run_id="validate", statistics=offered) as sandbox:
         answer = sandbox.probe(source)

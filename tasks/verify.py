@@ -1,4 +1,4 @@
-"""A designer's reason read by the model that is pruned, and scored by the search's verifier."""
+"""Scores a designer's reason: read by the model being pruned, judged by the search's verifier."""
 
 import math
 import time
@@ -10,12 +10,12 @@ from tasks.search_bench import SearchBench
 
 
 def verified(bench: SearchBench, wanted: Verify, seconds: float = math.inf) -> Verified | Failed:
-    """Score the steps of a reason; one that the reader cannot take has failed.
+    """Score the steps of a reason; one that the reader cannot process has failed.
 
     Args:
-        bench: The search's; its model is dense meanwhile.
+        bench: The search's bench; its model is dense meanwhile.
         wanted: The step.
-        seconds: Not needed, since it takes less than a measurement's first window.
+        seconds: Unused, since this takes less time than a measurement's first window.
     """
     started = time.monotonic()
     verifier = bench.verifier

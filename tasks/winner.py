@@ -1,4 +1,4 @@
-"""Tasks that keep a search's winner: its checkpoint, its place in the registry."""
+"""Tasks that keep a search's winner: its checkpoint and its place in the registry."""
 
 import json
 import logging
@@ -37,22 +37,22 @@ def keep_winner(
     unsealed: str = "",
     dtype: str = AUTO,
 ) -> dict[str, Any]:
-    """Prune by the winning recipe once more and save the checkpoint, zeros counted again.
+    """Prune with the winning recipe once more and save the checkpoint, recounting the zeros.
 
-    A designed metric is scored again, in a container that has run nothing else: masks remembered
-    from the measurement do not count. Only when the same masks come out is the winner kept.
+    A designed metric is scored again, in a fresh container: masks remembered from the measurement
+    do not count. The winner is kept only if the same masks come out.
 
     Args:
-        bench: The search's.
-        alias: The winner's name in it.
+        bench: The search's bench.
+        alias: The winner's name in the search.
         winner: Its recipe.
         masks: Digest of the masks that were measured; the saved ones must be the same.
-        seconds: What the search took so far, for the record.
-        unsealed: Why it has no sealed figure; the promotion gate refuses it then. Empty: it has.
+        seconds: Duration of the search so far, for the record.
+        unsealed: Why it has no sealed figure; the promotion gate then refuses it. Empty: it has.
         dtype: Type of the weights in the files; ``auto``: that of the checkpoint they came from.
 
     Raises:
-        AutopruneError: If other masks come out than were measured, or the disk is full.
+        AutopruneError: If the masks differ from those measured, or the disk is full.
     """
 
     def kept() -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _kept(
 
 
 def _counts(record: Mapping[str, Any]) -> dict[str, str]:
-    """What was taken away, as tags of the winner's version."""
+    """What was removed, as tags of the winner's version."""
     if "scheme" in record:
         found = {key: record[key] for key in ("scheme", "parameters")}
     else:
@@ -153,7 +153,7 @@ def _description(files: RunFiles, record: Mapping[str, Any]) -> str:
 
 
 def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the folder holds beside its source; None of one that an earlier version kept."""
+    """What the folder holds besides its source; None if an earlier version kept it."""
     if "outcome" not in record:
         return None
 
@@ -163,7 +163,7 @@ def _outcome(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _written(bench: SearchBench) -> list[tuple[str, str]]:
-    """What the model as it stands writes after the beginnings of two selection windows."""
+    """How the model, as it is, continues the beginnings of two selection windows."""
     return continuations(bench.loaded, bench.part(SELECTION))
 
 
@@ -207,7 +207,7 @@ def register_winner(root: str, run_id: str, parent: str | None) -> dict[str, Any
             else None,
         )
     except Exception as error:
-        # The checkpoint lies in the run's folder; the registry is caught up by the next run.
+        # The checkpoint is in the run's folder; the next run updates the registry.
         log.info("registering failed", exc_info=True)
         reason = reason_of(error)
         return {"ok": False, "error": reason}

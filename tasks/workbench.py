@@ -21,7 +21,7 @@ class Workbench(ModelBench):
 
     Args:
         model_ref: Reference of the model.
-        state: Where caches lie.
+        state: Where caches are kept.
         seed: Seed of the run.
         report: Where the library reports progress.
         dtype: Type of the weights in memory, by torch's name.
@@ -44,9 +44,9 @@ class TextWorkbench(Workbench, Bench):
 
     Args:
         model_ref: Reference of the model.
-        state: Where caches lie.
+        state: Where caches are kept.
         text: Corpus, split and windows of each part.
-        shared: Seed, report, dtype, scorer and calibration, as of a bench.
+        shared: Seed, report, dtype, scorer and calibration, as for a bench.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ Opened = TypeVar("Opened", bound=Workbench)
 def opened(bench: Opened) -> Iterator[Opened]:
     """Hold a bench open, and close it at the end whatever happens.
 
-    Under a server with the machine's concurrency limit, waits until no other run has a bench open.
+    On a server with the machine's concurrency limit, wait until no other run has a bench open.
     """
     try:
         with turn(bench.state):

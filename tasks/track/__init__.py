@@ -1,7 +1,7 @@
-"""MLflow as a mirror of searches: the only package of ours that imports it.
+"""MLflow as a mirror of searches: our only package that imports it.
 
-The client takes seconds to import, and an installation may lack it. So what this package offers is
-imported when it is first used: write ``from tasks import track``, then ``track.Tracker``.
+The client takes seconds to import, and an installation may lack it. So the contents of this package
+are imported at first use: write ``from tasks import track``, then ``track.Tracker``.
 """
 
 from typing import TYPE_CHECKING

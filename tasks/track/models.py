@@ -54,7 +54,7 @@ def registry_name(model: str, sparsity: float) -> str:
 
 
 def smaller_name(model: str, share: float) -> str:
-    """``autoprune.<model>.p<percent>``: of models that a scheme made smaller by this share."""
+    """``autoprune.<model>.p<percent>``: for models that a scheme made smaller by this share."""
     return f"autoprune.{model_slug(model)}.p{round(share * 100)}"
 
 
@@ -82,11 +82,11 @@ def register_checkpoint(
         parent_id: MLflow run that made it.
         folder: A folder that stock transformers opens.
         model: Reference of the dense model.
-        sparsity: Target share of zeros, or of the parameters that a scheme removed.
-        masks: Digest of the masks; of the weight files where there are none.
+        sparsity: Target share of zeros, or share of the parameters that a scheme removed.
+        masks: Digest of the masks, or of the weight files if there are none.
         tags: More tags of the version.
-        may_lead: False: a challenger even as the first, since something speaks against it.
-        description: Of the version, markdown.
+        may_lead: False: a challenger even as the first, since something counts against it.
+        description: Description of the version, markdown.
         name: Registered model; None: that of the model and its share of zeros.
     """
     name = name or registry_name(model, sparsity)
@@ -107,7 +107,7 @@ def register_checkpoint(
             model_id=model_id,
             description=description or None,
         )
-        # What a person wrote in the meantime stays.
+        # Keep what a person wrote in the meantime.
         if not client.get_registered_model(name).description:
             client.update_registered_model(name, _about(name, model, sparsity))
     alias = _present(tracker, name, str(known.version), may_lead)
@@ -125,7 +125,7 @@ def _about(name: str, model: str, share: float) -> str:
 
 
 def registered_models(tracker: Tracker) -> list[dict[str, Any]]:
-    """Registered models of ours with their aliases."""
+    """Our registered models with their aliases."""
     return [
         {"name": found.name, "aliases": {name: str(n) for name, n in found.aliases.items()}}
         for found in tracker.client.search_registered_models("name LIKE 'autoprune.%'")
@@ -167,7 +167,7 @@ def _log_model(tracker: Tracker, parent_id: str, folder: Path, tags: Mapping[str
 
 
 def _keep_once(folder: Path, place: Path) -> None:
-    """Let MLflow's copy of the weights be the very files of the run's folder."""
+    """Make MLflow's copy of the weights share the files of the run's folder."""
     copies = {path.name: path for path in place.rglob("*.safetensors")}
     for path in folder.glob("*.safetensors"):
         other = copies.get(path.name)
@@ -183,12 +183,12 @@ def _known_version(tracker: Tracker, name: str, parent_id: str, masks: str) -> M
 
 
 def _present(tracker: Tracker, name: str, number: str, may_lead: bool) -> str:
-    """Champion where there is none yet, else challenger: only a promotion moves a champion."""
+    """Set the alias: champion if there is none yet, else challenger; promotions move champions."""
     client = tracker.client
     with registry_lock(tracker, name):
         aliases = aliases_of(tracker, name)
         if number in (aliases.get(CHAMPION), aliases.get(PREVIOUS)):
-            # Registered and settled before; the same search again changes nothing.
+            # Already registered and settled; repeating the same search changes nothing.
             return CHAMPION if number == aliases.get(CHAMPION) else PREVIOUS
         alias = CHALLENGER if CHAMPION in aliases or not may_lead else CHAMPION
         client.set_registered_model_alias(name, alias, number)

@@ -1,7 +1,7 @@
-"""Aliases of the registry: who is champion, who challenges, and moving them without halves.
+"""Aliases of the registry: champion and challenger, and how to move them all or none.
 
-One registered model per base model and sparsity; its aliases are ``champion``, ``challenger`` and
-``previous``.
+There is one registered model per base model and sparsity; its aliases are ``champion``,
+``challenger`` and ``previous``.
 """
 
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
-# On the registered model: the champion that a search or a promotion made.
+# Tag of the registered model: the champion that a search or a promotion made.
 MADE_CHAMPION = "autoprune.champion"
 LOCK_SECONDS = 60.0
 
@@ -50,10 +50,10 @@ class Place:
 
 
 def choose_model(tracker: Tracker, name: str | None) -> str:
-    """The registered model that is meant: the named one, else the only one with a challenger.
+    """Choose the registered model: the named one, else the only one with a challenger.
 
     Raises:
-        UsageError: If it does not exist, or if more than one could be meant.
+        UsageError: If it does not exist, or if several could be meant.
     """
     found: list[RegisteredModel] = list(
         tracker.client.search_registered_models("name LIKE 'autoprune.%'")
@@ -87,9 +87,9 @@ def aliases_of(tracker: Tracker, name: str) -> dict[str, str]:
 
 
 def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
-    """The champion that a promotion made, and the one that somebody else put in its place.
+    """The champion that a promotion made, and the one put in its place by other means.
 
-    None where both are the same, or nothing is on record.
+    None if both are the same, or nothing is on record.
     """
     model = tracker.client.get_registered_model(name)
     made = dict(model.tags or {}).get(MADE_CHAMPION)
@@ -98,21 +98,21 @@ def moved_by_hand(tracker: Tracker, name: str) -> tuple[str, str] | None:
 
 
 def note_champion(tracker: Tracker, name: str, number: str) -> None:
-    """Put on record which version this program made champion."""
+    """Record which version this program made champion."""
     tracker.client.set_registered_model_tag(name, MADE_CHAMPION, number)
 
 
 def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
-    """The version and the folder that it serves.
+    """Find a version and the folder that it serves.
 
     Args:
         tracker: The store.
         name: Registered model.
         number: Version.
-        role: What it is wanted as, for messages.
+        role: Its intended role, for messages.
 
     Raises:
-        AutopruneError: If somebody deleted the version, its model or its files.
+        AutopruneError: If the version, its model or its files were deleted.
     """
     try:
         found: ModelVersion = tracker.client.get_model_version(name, number)
@@ -134,10 +134,10 @@ def find_version(tracker: Tracker, name: str, number: str, role: str) -> Place:
 def continue_text(
     tracker: Tracker, name: str, number: str, text: str, tokens: int
 ) -> tuple[float, str]:
-    """Open a version as a user would; loss (nats per token) of ``text`` and its continuation."""
+    """Open a version as a user would; return loss of ``text`` (nats per token) and continuation."""
     import mlflow.pyfunc
 
-    # Makes the store's address that of the process, which `models:/` is resolved by.
+    # Makes the store's address that of the process, by which `models:/` is resolved.
     tracker.client.get_model_version(name, number)
     with quiet_transformers():
         model = mlflow.pyfunc.load_model(f"models:/{name}/{number}")
@@ -156,7 +156,7 @@ def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
     """Keep other promotions of this model on this machine out.
 
     Raises:
-        AutopruneError: If another one holds the lock for too long.
+        AutopruneError: If another promotion holds the lock for too long.
     """
     folder = tracker.state.root / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def registry_lock(tracker: Tracker, name: str) -> Iterator[None]:
 
 @contextmanager
 def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
-    """Put the aliases back as they were when the body fails, then raise what it raised."""
+    """Restore the aliases if the body fails, then re-raise its exception."""
     before = aliases_of(tracker, name)
     try:
         yield
@@ -183,7 +183,7 @@ def aliases_restored(tracker: Tracker, name: str) -> Iterator[None]:
 
 
 def move_champion(tracker: Tracker, name: str, number: str, expected: str | None) -> None:
-    """Make ``number`` the champion and the champion before it ``previous``, or change nothing.
+    """Make ``number`` the champion and the former champion ``previous``, or change nothing.
 
     Args:
         tracker: The store.
@@ -192,7 +192,7 @@ def move_champion(tracker: Tracker, name: str, number: str, expected: str | None
         expected: Champion that was measured against; None: there was none.
 
     Raises:
-        AutopruneError: If somebody moved the champion in the meantime.
+        AutopruneError: If the champion was moved in the meantime.
     """
     aliases = aliases_of(tracker, name)
     if aliases.get(CHAMPION) != expected:

@@ -1,8 +1,8 @@
 """MLflow as a mirror of a search: one store, and the runs in it.
 
-Only the client with explicit run ids is used: MLflow's active run lives in one thread, and a task
-may run in another. Everything here may be repeated: what is there already is left as it is, so an
-interrupted search and a lost database are both repaired by mirroring again.
+Only the client with explicit run ids is used: MLflow's active run belongs to one thread, and a task
+may run in another. Everything here may be repeated: existing data is left as it is, so mirroring
+again repairs both an interrupted search and a lost database.
 """
 
 import json
@@ -35,23 +35,23 @@ RUN_TAG = "autoprune.run"
 ENTRY_TAG = "autoprune.entry"
 DIGEST_TAG = "autoprune.record_digest"
 MASKS_TAG = "autoprune.mask_digest"
-# All that a candidate's masks follow from, in place of its weights.
+# Everything that determines a candidate's masks, in place of its weights.
 SHEET_FILE = "reproduce.json"
 LONGEST_TAG = 7900
 # The description of a run, and what we last wrote there.
 DESCRIPTION = "mlflow.note.content"
 OURS = "autoprune.summary"
 LONGEST_PARAM = 5900
-# Rank and verdict of the leader move with every new candidate; they are the leaderboard's matter.
+# The leader's rank and verdict change with every candidate; they belong to the leaderboard.
 VOLATILE = ("rank",)
 
 
 @dataclass
 class Tracker:
-    """One MLflow store, and what is already in it for the searches of this process.
+    """One MLflow store, and what it already holds for the searches of this process.
 
     Args:
-        state: Where the SQLite file and the artifacts lie.
+        state: Where the SQLite file and the artifacts are.
     """
 
     state: State
@@ -69,9 +69,9 @@ class Tracker:
         self.state.artifacts.mkdir(parents=True, exist_ok=True)
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        # The registry resolves `models:/` through the process-wide address, whatever client asks.
+        # The registry resolves `models:/` through the process-wide address, for any client.
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        # The client of a server prints a link for every run that ends; stdout is the result's.
+        # A server's client prints a link for every run that ends; stdout is for the result only.
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_registry_uri(self.tracking_uri)
@@ -112,7 +112,7 @@ class Tracker:
             return self._parents[run_id]
         experiment = self.experiment(model)
         query = f"tags.`{RUN_TAG}` = '{run_id}' and tags.`autoprune.kind` = 'search'"
-        # Found and made under one lock: the last words of an interrupted run may be on their way.
+        # Found and created under one lock: an interrupted run may still be writing its last words.
         with self._lock:
             found = self.client.search_runs([experiment], query, ViewType.ACTIVE_ONLY, 1)
             if not found:
@@ -138,7 +138,7 @@ class Tracker:
             parent_id: MLflow id of the parent run.
             entries: Leaderboard entries, the JSON form of
                 :class:`autoprune.report.data.Entry`.
-            sheets: What makes an entry's masks again, by its id.
+            sheets: What is needed to reproduce an entry's masks, by its id.
 
         Returns:
             Number of entries written.
@@ -157,7 +157,7 @@ class Tracker:
         return written
 
     def curve(self, parent_id: str, points: Mapping[str, Iterable[tuple[int, float]]]) -> None:
-        """Log curves on the parent; steps that are there already are left out.
+        """Log curves on the parent, without the steps that are already there.
 
         Args:
             parent_id: MLflow id of the parent run.
@@ -172,7 +172,7 @@ class Tracker:
             self.client.log_batch(parent_id, metrics=fresh)
 
     def totals(self, parent_id: str, values: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Final figures and tags of a run."""
+        """Log the final figures and tags of a run."""
         now = _milliseconds()
         metrics = [Metric(name, value, now, 0) for name, value in values.items()]
         texts = [RunTag(name, value[:LONGEST_TAG]) for name, value in tags.items()]
@@ -200,11 +200,11 @@ class Tracker:
         self.client.log_artifacts(parent_id, str(folder), place)
 
     def children(self, parent_id: str) -> dict[str, str]:
-        """MLflow run of each entry that is written."""
+        """MLflow run of each written entry."""
         return {name: str(run.info.run_id) for name, run in self.child_runs(parent_id).items()}
 
     def searches(self) -> dict[str, str]:
-        """MLflow id of the parent run of every search, by our name; the latest of a name."""
+        """MLflow id of the parent run of every search, by our name; the latest if several."""
         found = self._all_runs("tags.`autoprune.kind` = 'search'")
         return {run.data.tags[RUN_TAG]: str(run.info.run_id) for run in reversed(found)}
 
@@ -225,7 +225,7 @@ class Tracker:
         return found
 
     def child_runs(self, parent_id: str) -> dict[str, Run]:
-        """The child runs of a parent, by what :data:`ENTRY_TAG` names; kept in memory."""
+        """The child runs of a parent by the value of :data:`ENTRY_TAG`; cached in memory."""
         if parent_id not in self._children:
             experiment = self.client.get_run(parent_id).info.experiment_id
             query = f"tags.`{PARENT}` = '{parent_id}' and tags.`{ENTRY_TAG}` LIKE '%'"
@@ -260,7 +260,7 @@ class Tracker:
             known = self.client.create_run(experiment, tags=tags, run_name=entry["alias"])
         run_id = known.info.run_id
         now = _milliseconds()
-        # The digest goes last: a crash in between leaves a child that is written again.
+        # The digest goes last: after a crash in between, the child is written again.
         done = {**tags, DIGEST_TAG: digest}
         self.client.log_batch(
             run_id,
@@ -282,11 +282,11 @@ class Tracker:
     def _write_files(
         self, run: Run, entry: Mapping[str, Any], sheet: Mapping[str, Any] | None
     ) -> None:
-        """Source, layers and the whole record as files; straight to disk where the store is one."""
+        """Write source, layers and the whole record as files; directly to disk if it is local."""
         code = "candidate.py" if entry["language"] in ("python", "program") else "candidate.txt"
         folder = local_path(run.info.artifact_uri)
         if folder is not None:
-            # No fsync: what a power cut takes is written again by the next mirroring.
+            # No fsync: the next mirroring rewrites what a power cut destroys.
             folder.mkdir(parents=True, exist_ok=True)
             (folder / code).write_text(entry["source"] + "\n", encoding="utf-8")
             (folder / "layer_sparsity.json").write_text(json.dumps(entry["layer_sparsity"]))
@@ -302,7 +302,7 @@ class Tracker:
 
 
 def local_path(uri: str) -> Path | None:
-    """The folder behind an artifact address; None when it is not on this machine."""
+    """The folder behind an artifact address; None if it is not on this machine."""
     parts = urlparse(uri)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
@@ -357,7 +357,7 @@ def _entry_params(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metric_name(name: str) -> str:
-    """The name with what MLflow does not allow in it replaced."""
+    """The name with characters that MLflow does not allow replaced."""
     return "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in name)
 
 

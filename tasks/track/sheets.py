@@ -1,4 +1,4 @@
-"""What a candidate's MLflow run records to make the candidate again."""
+"""What a candidate's MLflow run records for reproducing the candidate."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 
 def read_sheet(tracker: Tracker, mlflow_run: str) -> dict[str, Any]:
-    """What a candidate's run records to make it again.
+    """Read what a candidate's run records for reproducing it.
 
     Raises:
         UsageError: If there is no such run, or nothing was pruned in it.

@@ -1,4 +1,4 @@
-"""MLflow runs for a stage that is no search: an evaluation or a comparison."""
+"""MLflow runs for a stage other than a search: an evaluation or a comparison."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from tasks.track.runs import (
 
 KIND_TAG = "autoprune.kind"
 _LARGEST_BATCH = 900
-# What one call may hold of the others.
+# Most parameters in one call.
 _MOST_PARAMS = 100
 
 
@@ -33,8 +33,8 @@ class Part:
     """One child run of a stage.
 
     Args:
-        id: Names it among the stage's children, and stays the same when it is written again.
-        name: For people.
+        id: Identifies it among the stage's children; the same when it is written again.
+        name: Name for display.
         params: What it is; never changed later.
         metrics: Its figures by name.
         tags: What may change later.
@@ -61,7 +61,7 @@ def log_stage(
     parts: Iterable[Part] = (),
     status: str = "FINISHED",
 ) -> str:
-    """Write a stage as one run with its parts as children; the same name writes it again.
+    """Write a stage as one run with its parts as children; the same name overwrites it.
 
     Args:
         tracker: The store.
@@ -71,10 +71,10 @@ def log_stage(
         params: Settings.
         metrics: Figures by name.
         tags: Provenance.
-        folder: Its files become artifacts.
-        files: Become artifacts too.
-        parts: Child runs; one that did not change since it was written is left alone.
-        status: ``FINISHED``; ``RUNNING`` while it goes on; ``KILLED`` or ``FAILED`` where it ended
+        folder: Folder whose files become artifacts.
+        files: Further files that become artifacts.
+        parts: Child runs; those unchanged since they were written are left alone.
+        status: ``FINISHED``; ``RUNNING`` while in progress; ``KILLED`` or ``FAILED`` if it ended
             early.
 
     Returns:
@@ -108,7 +108,7 @@ def log_stage(
 
 
 def _write_part(tracker: Tracker, experiment: str, parent: str, kind: str, part: Part) -> None:
-    """Three calls; the digest goes last, so that a part that was cut off is written again."""
+    """Write a part in three calls; the digest goes last, so a partial one is written again."""
     client, children = tracker.client, tracker.child_runs(parent)
     content = [part.name, dict(part.params), dict(part.metrics), dict(part.tags)]
     digest = digest_json(content)

@@ -1,8 +1,8 @@
-"""Questions to the designer as MLflow traces, one a call, linked to the candidate's run.
+"""Questions to the designer as MLflow traces, one per call, linked to the candidate's run.
 
-They are written from the search's own log, after the fact: no client is patched, a store that is
-down costs nothing and is caught up later, and the trace's id is made from run and step, so a call
-is never there twice. Headers and keys are not in that log; what looks like one is blotted out.
+They are written from the search's own log, after the fact: no client is patched, and a store that
+is down costs nothing and is filled in later. The trace's id derives from run and step, so no call
+appears twice. Headers and keys are not in that log; anything that looks like one is redacted.
 """
 
 import json
@@ -22,7 +22,7 @@ from tasks.track.runs import RUN_TAG, Tracker
 
 CANDIDATE_TAG = "autoprune.candidate"
 STEP_TAG = "autoprune.step"
-# A prompt's beginning says what was asked, its end what was asked for.
+# A prompt's beginning and end are kept: the context and the actual request.
 HEAD, TAIL = 6000, 3000
 PREVIEW = 300
 LINKS = 100
@@ -53,12 +53,12 @@ class Traces:
         calls: Iterable[Mapping[str, Any]],
         children: Mapping[str, str],
     ) -> int:
-        """Write the calls that are not there yet.
+        """Write the calls that are missing.
 
         Args:
             parent_id: MLflow id of the search's run.
             run: Name of the search.
-            calls: What :func:`tasks.calls.designer_calls` gave, oldest first.
+            calls: What :func:`tasks.calls.designer_calls` returned, oldest first.
             children: MLflow run of each candidate.
 
         Returns:
@@ -89,7 +89,7 @@ def trace_id(run: str, step: str) -> str:
 
 
 def readable(text: str) -> str:
-    """Text for a trace: no secrets, and of a long one the beginning and the end."""
+    """Text for a trace: without secrets and, if long, only its beginning and end."""
     clean = SECRET_SHAPE.sub(HIDDEN, text)
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
@@ -126,7 +126,7 @@ def _usage(call: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _times(call: Mapping[str, Any]) -> tuple[int, int]:
-    """Start and end in nanoseconds; the log knows the end and how long it took."""
+    """Start and end in nanoseconds, from the end and the duration in the log."""
     end = int(call["at"] * 1e9)
     return end - int(call["seconds"] * 1e9), end
 
